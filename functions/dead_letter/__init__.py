@@ -1,0 +1,1 @@
+"""A message gave up: its job fails, loudly, and publishes nothing."""

@@ -1,0 +1,1 @@
+"""Faces and pixels: a library that knows no cloud and no event."""

@@ -1,0 +1,1 @@
+"""A video arrived: plan it, compute the gallery, fan the segments out."""

@@ -1,0 +1,134 @@
+"""Every object name, both ways: built here and parsed here, nowhere else.
+
+intake   channels/NAME/videos/**                      a video: every one is a job
+         channels/NAME/targets/PERSON/*.jpg|png       who stays visible (or targets/PERSON.jpg|png)
+         channels/NAME/policy.json                    how to hide
+         channels/NAME/replacement.png                the picture for mode "image"
+work     jobs/ID/manifest.json, gallery.npz, claims/*, segments/*, published.json, failed.json
+output   channels/NAME/X.mp4, X.report.json
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+JOB_ID_LENGTH = 20
+
+_CHANNEL = r"channels/(?P<channel>[^/]+)"
+_VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
+_TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
+_JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
+_SEGMENT_REPORT = re.compile(r"segments/(?P<index>\d{5})\.json")
+
+
+@dataclass(frozen=True)
+class VideoName:
+    """An intake object that is a video: `path` is what follows `channels/CHANNEL/videos/`."""
+
+    channel: str
+    path: str
+
+    @property
+    def object_name(self) -> str:
+        return f"channels/{self.channel}/videos/{self.path}"
+
+    @property
+    def result(self) -> str:
+        """The output object: `X.mp4` keeps its name, `X.mov` becomes `X.mov.mp4`, so that none clash."""
+        path = self.path if self.path.lower().endswith(".mp4") else f"{self.path}.mp4"
+        return f"channels/{self.channel}/{path}"
+
+    @property
+    def report(self) -> str:
+        return self.result[: -len(".mp4")] + ".report.json"
+
+
+def parse_video(object_name: str) -> VideoName | None:
+    """The video that an intake object's name stands for, or None if the name fits no video."""
+    match = _VIDEO.fullmatch(object_name)
+    return VideoName(match["channel"], match["path"]) if match else None
+
+
+def parse_target(object_name: str) -> str | None:
+    """The person whose target picture this intake object is, or None if it is none.
+
+    `targets/PERSON.jpg` and `targets/PERSON/anything.png` both name PERSON; deeper folders do not count.
+    """
+    match = _TARGET.fullmatch(object_name)
+    if not match:
+        return None
+    path = PurePosixPath(match["path"])
+    if path.suffix.lower() not in PICTURE_SUFFIXES or len(path.parts) > 2:
+        return None
+    return path.stem if len(path.parts) == 1 else path.parts[0]
+
+
+def targets_prefix(channel: str) -> str:
+    return f"channels/{channel}/targets/"
+
+
+def policy(channel: str) -> str:
+    return f"channels/{channel}/policy.json"
+
+
+def replacement(channel: str) -> str:
+    return f"channels/{channel}/replacement.png"
+
+
+def job_id(bucket: str, object_name: str, generation: int) -> str:
+    """The job of an upload: the same upload delivered twice is one job, a new generation is another.
+
+    Twenty hex digits (80 bits) of SHA-256: short enough to read out, long enough never to collide.
+    """
+    return hashlib.sha256(f"{bucket}\n{object_name}\n{generation}".encode()).hexdigest()[:JOB_ID_LENGTH]
+
+
+def job_prefix(job: str) -> str:
+    return f"jobs/{job}/"
+
+
+def manifest(job: str) -> str:
+    return f"jobs/{job}/manifest.json"
+
+
+def gallery(job: str) -> str:
+    return f"jobs/{job}/gallery.npz"
+
+
+def published(job: str) -> str:
+    return f"jobs/{job}/published.json"
+
+
+def failed(job: str) -> str:
+    return f"jobs/{job}/failed.json"
+
+
+def merge_claim(job: str) -> str:
+    return f"jobs/{job}/claims/merge.json"
+
+
+def segment_claim(job: str, index: int) -> str:
+    return f"jobs/{job}/claims/{index:05d}.json"
+
+
+def segments_prefix(job: str) -> str:
+    return f"jobs/{job}/segments/"
+
+
+def segment_video(job: str, index: int, digest: str) -> str:
+    """The video of one finished segment, named after its content: two workers never clash."""
+    return f"jobs/{job}/segments/{index:05d}-{digest[:16]}.nut"
+
+
+def segment_report(job: str, index: int) -> str:
+    """The report of one finished segment. It names the segment's video: writing it is the commit."""
+    return f"jobs/{job}/segments/{index:05d}.json"
+
+
+def parse_segment_report(object_name: str) -> tuple[str, int] | None:
+    """(job, segment index) of a segment report's name, or None if it is none."""
+    match = _JOB_OBJECT.fullmatch(object_name)
+    report = _SEGMENT_REPORT.fullmatch(match["rest"]) if match else None
+    return (match["job"], int(report["index"])) if match and report else None

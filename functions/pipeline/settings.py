@@ -1,0 +1,58 @@
+"""The environment, read once, typed, checked at start. Nothing else in `functions` reads `os.environ`."""
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PREFIX = "DEFACER_"
+
+
+class SettingsError(Exception):
+    """An environment variable is missing or has a value that can't be used; the message names it."""
+
+
+class Settings(BaseModel):
+    """One field for each variable: `DEFACER_` and the field's name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project: str = Field(min_length=3)
+    intake_bucket: str = Field(min_length=3)
+    work_bucket: str = Field(min_length=3)
+    output_bucket: str = Field(min_length=3)
+    segments_topic: str = "segments"
+    segments_done_topic: str = "segments-done"
+    job_events_topic: str = "job-events"
+    weights_dir: Path | None = None
+    segment_seconds: float = Field(default=10.0, ge=1, le=120)
+    context_seconds: float = Field(default=2.0, ge=0, le=10)
+    # A lease outlives the longest pause between two renewals by far, and a dead holder is replaced soon.
+    lease_seconds: float = Field(default=90.0, ge=1, le=600)
+    # Pub/Sub waits 600 s at most for an answer: work must have stopped by then (GCP_FACTS.md).
+    deadline_seconds: float = Field(default=540.0, ge=1, le=590)
+    max_segment_attempts: int = Field(default=5, ge=1, le=100)
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Settings from variables named `DEFACER_*`. Raises SettingsError that names each bad variable."""
+        known = {PREFIX + name.upper(): name for name in cls.model_fields}
+        values = {name: environment[variable] for variable, name in known.items() if variable in environment}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = []
+            for item in error.errors():
+                variable = PREFIX + str(item["loc"][0]).upper()
+                problems.append(f"{variable}={environment.get(variable)!r}: {item['msg']}")
+            raise SettingsError("bad environment: " + "; ".join(problems)) from error
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings: the environment is read at the first call, and never again."""
+    return Settings.from_environment(os.environ)

@@ -1,0 +1,1 @@
+"""A segment message: hide the faces of one time range and store the result."""
