@@ -1,0 +1,149 @@
+"""Frames to detections: two detectors behind one small interface.
+
+CenterFace searches (it finds more and costs less on a CPU); MTCNN reads target pictures and is a choice by
+setting. Boxes and landmarks are in pixels of the image that was given in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from functions.engine import weights
+from functions.engine.errors import EngineError
+
+Image = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float32]
+
+CENTERFACE_STRIDE = 4  # pixels of the input for one cell of the heat map
+CENTERFACE_MULTIPLE = 32  # the network halves its input five times
+OVERLAP_OF_ONE_FACE = 0.3
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face: box `x1, y1, x2, y2`; landmarks (5, 2): eyes, nose, mouth corners, left first."""
+
+    box: Array
+    score: float
+    landmarks: Array
+
+
+class Detector(Protocol):
+    """Finds faces in RGB uint8 images (H, W, 3) of one size."""
+
+    name: str
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """The faces of each image, best score first."""
+        ...
+
+
+class CenterFace:
+    """CenterFace through OpenCV's dnn (Xu et al., "CenterFace: joint face detection and alignment", 2019)."""
+
+    name = "centerface"
+
+    def __init__(self, weights_dir: Path | None = None, threshold: float = 0.3):
+        self._network = cv2.dnn.readNetFromONNX(str(weights.centerface(weights_dir)))
+        self._outputs = self._network.getUnconnectedOutLayersNames()
+        self._threshold = threshold
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """See Detector. Sides that are no multiple of 32 are padded with black on the right and below."""
+        return [self._detect_one(image) for image in images]
+
+    def _detect_one(self, image: Image) -> list[Detection]:
+        height, width = image.shape[:2]
+        padded = np.zeros((_round_up(height), _round_up(width), 3), np.float32)
+        padded[:height, :width] = image
+        self._network.setInput(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
+        heat, size, offset, landmarks = (output[0] for output in self._network.forward(self._outputs))
+        rows, columns = np.nonzero(heat[0] >= self._threshold)
+        scores = heat[0, rows, columns]
+        heights, widths = np.exp(size[:, rows, columns]) * CENTERFACE_STRIDE
+        top = (rows + offset[0, rows, columns] + 0.5) * CENTERFACE_STRIDE - heights / 2
+        left = (columns + offset[1, rows, columns] + 0.5) * CENTERFACE_STRIDE - widths / 2
+        boxes = np.stack([left, top, left + widths, top + heights], axis=1).astype(np.float32)
+        # Ten channels: y and x of each landmark, as shares of the box.
+        points = landmarks[:, rows, columns].reshape(5, 2, -1)[:, ::-1].transpose(2, 0, 1)
+        points = (
+            points * np.stack([widths, heights], axis=1)[:, None] + np.stack([left, top], axis=1)[:, None]
+        )
+        return [
+            Detection(boxes[i], float(scores[i]), points[i].astype(np.float32))
+            for i in suppress_overlaps(boxes, scores)
+        ]
+
+
+class Mtcnn:
+    """facenet-pytorch's MTCNN (Zhang et al., "Joint face detection and alignment using MTCNNs", 2016)."""
+
+    name = "mtcnn"
+
+    def __init__(self, threshold: float = 0.8):
+        import torch
+        from facenet_pytorch import MTCNN
+
+        weights.mtcnn_dir()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._network = MTCNN(
+            min_face_size=14, thresholds=[0.6, 0.7, 0.7], keep_all=True, post_process=False, device=device
+        ).eval()
+        self._threshold = threshold
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """See Detector. One image at a time: facenet-pytorch's batches hold ragged arrays."""
+        found: list[list[Detection]] = []
+        for image in images:
+            boxes, scores, points = self._network.detect(image, landmarks=True)
+            if boxes is None:
+                found.append([])
+                continue
+            faces = [
+                Detection(box.astype(np.float32), float(score), landmarks.astype(np.float32))
+                for box, score, landmarks in zip(boxes, scores, points, strict=True)
+                if score >= self._threshold
+            ]
+            found.append(sorted(faces, key=lambda face: -face.score))
+        return found
+
+
+def make_detector(name: str, weights_dir: Path | None = None) -> Detector:
+    """The detector of that name: "centerface" or "mtcnn". Raises EngineError for any other."""
+    if name == "centerface":
+        return CenterFace(weights_dir)
+    if name == "mtcnn":
+        return Mtcnn()
+    raise EngineError(f"there is no detector {name!r}: take centerface or mtcnn.")
+
+
+def overlap(one: Array, others: Array) -> Array:
+    """Intersection over union of box `one` (4,) with each of `others` (N, 4)."""
+    left_top = np.maximum(one[:2], others[:, :2])
+    right_bottom = np.minimum(one[2:], others[:, 2:])
+    shared = np.prod(np.clip(right_bottom - left_top, 0, None), axis=1)
+    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(one[2:] - one[:2]) - shared
+    shares: Array = (shared / np.maximum(areas, 1e-6)).astype(np.float32)
+    return shares
+
+
+def suppress_overlaps(boxes: Array, scores: Array, limit: float = OVERLAP_OF_ONE_FACE) -> list[int]:
+    """Indices of the boxes to keep, best first: greedy non-maximum suppression."""
+    order = list(np.argsort(-scores, kind="stable"))
+    keep: list[int] = []
+    while order:
+        best = int(order.pop(0))
+        keep.append(best)
+        if order:
+            shares = overlap(boxes[best], boxes[order])
+            order = [index for index, share in zip(order, shares, strict=True) if share < limit]
+    return keep
+
+
+def _round_up(pixels: int) -> int:
+    return -(-pixels // CENTERFACE_MULTIPLE) * CENTERFACE_MULTIPLE
