@@ -34,9 +34,13 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds faces in RGB uint8 images (H, W, 3) of one size."""
+    """Finds faces in RGB uint8 images (H, W, 3). `sure`: from this score on a face stands by itself.
+
+    Fainter ones are given too: they only confirm a face that was sure in a neighbouring frame.
+    """
 
     name: str
+    sure: float
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """The faces of each image, best score first."""
@@ -47,8 +51,9 @@ class CenterFace:
     """CenterFace through OpenCV's dnn (Xu et al., "CenterFace: joint face detection and alignment", 2019)."""
 
     name = "centerface"
+    sure = 0.3
 
-    def __init__(self, weights_dir: Path | None = None, threshold: float = 0.3):
+    def __init__(self, weights_dir: Path | None = None, threshold: float = 0.15):
         self._network = cv2.dnn.readNetFromONNX(str(weights.centerface(weights_dir)))
         self._outputs = self._network.getUnconnectedOutLayersNames()
         self._threshold = threshold
@@ -84,6 +89,7 @@ class Mtcnn:
     """facenet-pytorch's MTCNN (Zhang et al., "Joint face detection and alignment using MTCNNs", 2016)."""
 
     name = "mtcnn"
+    sure = 0.9
 
     def __init__(self, threshold: float = 0.8):
         import torch

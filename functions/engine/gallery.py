@@ -1,0 +1,119 @@
+"""The gallery: embeddings of the people who stay visible, made of their pictures."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import cv2
+import numpy as np
+
+from functions.engine.errors import PictureError
+
+if TYPE_CHECKING:
+    from functions.engine.detect import Array, Detection, Detector, Image
+    from functions.engine.embed import FaceNet
+
+MAX_SIDE = 1024  # pixels; a larger picture is searched at this size
+LIKELY_FACE = 0.5
+MIN_FACE_SIDE = 40  # pixels: below, an embedding says little
+BYSTANDER = 0.5  # a face smaller than this share of the largest one is somebody in the background
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a target. `label` is what messages call it, such as the object's name."""
+
+    person: str
+    label: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Embeddings (N, 512) of length 1, row by row of `people`; made by `recognizer` (name and version)."""
+
+    people: tuple[str, ...]
+    embeddings: "Array"
+    recognizer: str
+
+    def to_bytes(self) -> bytes:
+        """As a NumPy archive without pickled parts."""
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            people=np.array(self.people, dtype=np.str_),
+            embeddings=self.embeddings,
+            recognizer=np.array(self.recognizer),
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The opposite of `to_bytes`."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            people = tuple(str(person) for person in archive["people"])
+            return cls(people, archive["embeddings"], str(archive["recognizer"]))
+
+
+def decode_picture(data: bytes, label: str, alpha: bool = False) -> "Image":
+    """A JPEG or PNG as RGB uint8 (H, W, 3), or RGBA (H, W, 4). Raises PictureError that names it."""
+    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:  # too large, or damaged in a way that OpenCV raises for
+        image = None
+    if image is None:
+        raise PictureError(f"{label} is not a picture that can be read. Use a JPEG or PNG file.")
+    if not alpha:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)
+    if image.dtype != np.uint8:
+        image = (image / 257).astype(np.uint8)
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    conversion = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGBA
+    return cv2.cvtColor(image, conversion).astype(np.uint8)
+
+
+def make_gallery(
+    pictures: Sequence[Picture], detectors: Sequence["Detector"], recognizer: "FaceNet"
+) -> Gallery:
+    """One embedding for each picture. Raises PictureError, naming it, unless it shows one clear face."""
+    from functions.engine.embed import crop_face
+
+    crops = []
+    for picture in pictures:
+        image = decode_picture(picture.data, picture.label)
+        crops.append(crop_face(image, _only_face(image, picture.label, detectors)))
+    people = tuple(picture.person for picture in pictures)
+    return Gallery(people, recognizer.embed(crops), recognizer.version)
+
+
+def _only_face(image: "Image", label: str, detectors: Sequence["Detector"]) -> "Array":
+    """The box of the one face. The first detector's box is taken where both see it: it reads the video too."""
+    from functions.engine.detect import overlap
+
+    scale = min(1.0, MAX_SIDE / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    faces: list[Detection] = []
+    for detector in detectors:
+        for face in detector.detect([small])[0]:
+            known = np.array([other.box for other in faces], np.float32).reshape(-1, 4)
+            if face.score >= LIKELY_FACE and not (overlap(face.box, known) > 0.3).any():
+                faces.append(face)
+    if not faces:
+        raise PictureError(
+            f"{label} shows no face. Use a picture that shows the person's face, clear and large."
+        )
+    sides = [float(face.box[3] - face.box[1]) for face in faces]
+    prominent = [face for face, side in zip(faces, sides, strict=True) if side >= BYSTANDER * max(sides)]
+    if len(prominent) > 1:
+        raise PictureError(
+            f"{label} shows {len(prominent)} faces. Use a picture that shows this person alone."
+        )
+    if max(sides) / scale < MIN_FACE_SIDE:
+        raise PictureError(
+            f"{label} shows a face only {max(sides) / scale:.0f} pixels high. "
+            f"Use a picture in which it is at least {MIN_FACE_SIDE} pixels."
+        )
+    return (prominent[0].box / scale).astype(np.float32)
