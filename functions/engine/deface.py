@@ -5,14 +5,16 @@ decisions; the second decodes at full size, conceals and encodes. Neither holds 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
+import av
+
 from functions.engine.conceal import Box, Style, can_conceal, conceal
-from functions.engine.detect import Array, CenterFace, Detector, make_detector
+from functions.engine.detect import Array, Detection, Detector, Image, make_detector
 from functions.engine.embed import KEEP_DISTANCE, FaceNet, crop_face
 from functions.engine.errors import EngineError
 from functions.engine.gallery import Gallery, Picture, decode_picture, make_gallery
@@ -24,6 +26,8 @@ from functions.engine.write import write_segment
 
 LEAD_SECONDS = 0.25  # a face is covered this long before it was first seen,
 TAIL_SECONDS = 0.4  # and this long after it was last seen
+LEAST_WIDTH = 0.7  # of its height: a box that is narrower shows a part of a face,
+LEAST_HEIGHT = 1.1  # of its width: and so does one that is lower
 
 
 @dataclass(frozen=True)
@@ -191,13 +195,14 @@ class _SegmentJob:
         frames = read_frames(self._source(), self._segment.start, self._segment.end)
         with write_segment(out, self._options.quality, self._frame_rate) as writer:
             for frame in self._counted(frames):
-                if frame.pts not in known:
+                pts = frame.pts
+                if pts is None or pts not in known:
                     raise EngineError("the video gave other frames when it was read again. Drop it again.")
                 if not can_conceal(frame.format.name):
                     frame = frame.reformat(format="yuv420p")
-                conceal(frame, self._hidden.get(frame.pts, []), style)
+                conceal(frame, self._hidden.get(pts, []), style)
                 writer.write(frame)
-                written.append(frame.pts)
+                written.append(pts)
         return written
 
     def results(self) -> list[TrackResult]:
@@ -243,8 +248,7 @@ class _SegmentJob:
             lead = 0
         in_shot = times[bisect_left(times, shot_start) : bisect_left(times, shot_end)]
         for pts, box in boxes_at(observations, in_shot, lead, self._units(TAIL_SECONDS)):
-            x1, y1, x2, y2 = (float(side) for side in box)
-            self._hidden.setdefault(pts, []).append((x1, y1, x2, y2))
+            self._hidden.setdefault(pts, []).append(_whole_face(box, *self.sampler.size))
 
     @cached_property
     def _header(self) -> tuple[Fraction, Fraction | None]:
@@ -270,28 +274,39 @@ class _SegmentJob:
     def _shift(self, pts: int | None, sign: int) -> int | None:
         return None if pts is None else pts + sign * self._units(self._segment.context_seconds)
 
-    def _counted(self, frames):  # type: ignore[no-untyped-def]
+    def _counted(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for frame in frames:
             yield frame
             self._done += 1
             self._progress(self._done)
 
 
-def _cropper(sighting: Sighting):  # type: ignore[no-untyped-def]
-    full = None
+def _cropper(sighting: Sighting) -> Callable[[Detection], Image]:
+    """Cuts faces out of the full frame, which is made when the first one is asked for."""
+    full: list[Image] = []
 
-    def crop(face):  # type: ignore[no-untyped-def]
-        nonlocal full
-        if full is None:
-            full = sighting.full()
-        return crop_face(full, face.box)
+    def crop(face: Detection) -> Image:
+        if not full:
+            full.append(sighting.full())
+        return crop_face(full[0], face.box)
 
     return crop
+
+
+def _whole_face(box: Array, width: int, height: int) -> Box:
+    """The box grown to a face's proportions where the frame's edge (width x height) cuts the face off.
+
+    What the detector boxes there is the part that is seen, and often not all of that.
+    """
+    x1, y1, x2, y2 = (float(side) for side in box)
+    margin_x, margin_y = 0.02 * width, 0.02 * height
+    if x1 < margin_x or y1 < margin_y or x2 > width - margin_x or y2 > height - margin_y:
+        more_x = max(0.0, LEAST_WIDTH * (y2 - y1) - (x2 - x1)) / 2
+        more_y = max(0.0, LEAST_HEIGHT * (x2 - x1) - (y2 - y1)) / 2
+        return (x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y)
+    return (x1, y1, x2, y2)
 
 
 def _rounded(box: Array) -> Box:
     x1, y1, x2, y2 = (round(float(side), 1) for side in box)
     return (x1, y1, x2, y2)
-
-
-__all__ = ["CenterFace", "Engine", "Options", "Segment", "SegmentResult", "TrackResult"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from functions.engine.detect import Array, Detection, Detector, Image
     from functions.engine.embed import FaceNet
 
-MAX_SIDE = 1024  # pixels; a larger picture is searched at this size
+MAX_SIDE = 640  # pixels; a picture is searched at the size that frames of a video are
 LIKELY_FACE = 0.5
 MIN_FACE_SIDE = 40  # pixels: below, an embedding says little
 BYSTANDER = 0.5  # a face smaller than this share of the largest one is somebody in the background
@@ -116,4 +116,5 @@ def _only_face(image: "Image", label: str, detectors: Sequence["Detector"]) -> "
             f"{label} shows a face only {max(sides) / scale:.0f} pixels high. "
             f"Use a picture in which it is at least {MIN_FACE_SIDE} pixels."
         )
-    return (prominent[0].box / scale).astype(np.float32)
+    box: Array = (prominent[0].box / scale).astype(np.float32)
+    return box

@@ -34,19 +34,29 @@ class Sighting:
     detections: list[Detection] | None = None
     starts_shot: bool = False
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the displayed frame."""
+        width, height = self.frame.width, self.frame.height
+        return (height, width) if int(self.frame.rotation) % 180 else (width, height)
+
     def full(self) -> Image:
         """The displayed frame at full size, RGB uint8 (H, W, 3)."""
-        return _upright(self.frame.to_ndarray(format="rgb24"), int(self.frame.rotation))
+        return _upright(self.frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False), self.frame)
 
 
 @dataclass
 class Sampler:
-    """Runs over frames once; afterwards `pts` has every frame's time and `cuts` those that start a shot."""
+    """Runs over frames once; afterwards `pts` has every frame's time and `cuts` those that start a shot.
+
+    `size` is the displayed frame's width and height, `looks` the number of frames that were looked at.
+    """
 
     detector: Detector
     pts: list[int] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
     looks: int = 0
+    size: tuple[int, int] = (0, 0)
 
     def run(self, frames: Iterable[av.VideoFrame]) -> Iterator[Sighting]:
         """Give the frames that were looked at, in order, boxes in displayed pixels.
@@ -59,7 +69,8 @@ class Sampler:
         for frame in frames:
             sighting = _sighting(frame)
             self.pts.append(sighting.pts)
-            this_slot = int(float(sighting.pts * frame.time_base) / SLOT_SECONDS)
+            self.size = sighting.size
+            this_slot = int((frame.time or 0.0) / SLOT_SECONDS)
             if cut_detector.is_cut(sighting.small):
                 yield from self._close(pending)
                 sighting.starts_shot = True
@@ -140,9 +151,10 @@ def _sighting(frame: av.VideoFrame) -> Sighting:
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     small = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
     pts = frame.pts if frame.pts is not None else 0
-    return Sighting(frame, pts, _upright(small, int(frame.rotation)), scale)
+    return Sighting(frame, pts, _upright(small.astype(np.uint8, copy=False), frame), scale)
 
 
-def _upright(image: Image, rotation: int) -> Image:
-    """Turn a stored picture as a player does: counter-clockwise by `rotation` degrees."""
+def _upright(image: Image, frame: av.VideoFrame) -> Image:
+    """Turn a stored picture as a player does: counter-clockwise by the frame's rotation."""
+    rotation = int(frame.rotation)
     return np.ascontiguousarray(np.rot90(image, k=rotation // 90)) if rotation % 360 else image

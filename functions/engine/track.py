@@ -63,7 +63,8 @@ class Track:
         before = self.observations[-2]
         ahead = min((pts - last.pts) / (last.pts - before.pts), 2.0)
         shift = ((last.box - before.box).reshape(2, 2).mean(axis=0)) * ahead
-        return (last.box + np.tile(shift, 2)).astype(np.float32)
+        expected: Array = (last.box + np.tile(shift, 2)).astype(np.float32)
+        return expected
 
 
 class Tracker:
