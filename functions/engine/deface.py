@@ -7,8 +7,6 @@ decisions; the second decodes at full size, conceals and encodes. Neither holds 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 
 import av
@@ -163,6 +161,10 @@ class _SegmentJob:
         self._tracks: list[Track] = []
         self._decisions: list[Decision] = []
         self._hidden: dict[int, list[Box]] = {}
+        # Read before anything else is: only one reader at a time may use a file object.
+        with open_video(segment.source) as (_, stream):
+            self._time_base = time_base(stream)
+            self._frame_rate = stream.average_rate
         self.sampler = Sampler(engine.detector(options.detector))
         self.keep_distance = options.keep_distance or KEEP_DISTANCE[options.recognizer]
         if self._gallery and self._gallery.recognizer != engine.recognizer(options.recognizer).version:
@@ -175,7 +177,7 @@ class _SegmentJob:
         detector = self.sampler.detector
         tracker = Tracker(lambda pts: float(pts * self._time_base), detector.sure)
         start, end = self._segment.start, self._segment.end
-        frames = read_frames(self._source(), self._shift(start, -1), self._shift(end, 1))
+        frames = read_frames(self._segment.source, self._shift(start, -1), self._shift(end, 1))
         for sighting in self.sampler.run(self._counted(frames)):
             if sighting.starts_shot:
                 tracker.cut()
@@ -192,7 +194,7 @@ class _SegmentJob:
         """The second pass: decode, conceal, encode. Gives the times of the frames that were written."""
         known = set(self.sampler.pts)
         written = []
-        frames = read_frames(self._source(), self._segment.start, self._segment.end)
+        frames = read_frames(self._segment.source, self._segment.start, self._segment.end)
         with write_segment(out, self._options.quality, self._frame_rate) as writer:
             for frame in self._counted(frames):
                 pts = frame.pts
@@ -249,24 +251,6 @@ class _SegmentJob:
         in_shot = times[bisect_left(times, shot_start) : bisect_left(times, shot_end)]
         for pts, box in boxes_at(observations, in_shot, lead, self._units(TAIL_SECONDS)):
             self._hidden.setdefault(pts, []).append(_whole_face(box, *self.sampler.size))
-
-    @cached_property
-    def _header(self) -> tuple[Fraction, Fraction | None]:
-        with open_video(self._source()) as (_, stream):
-            return time_base(stream), stream.average_rate
-
-    @property
-    def _time_base(self) -> Fraction:
-        return self._header[0]
-
-    @property
-    def _frame_rate(self) -> Fraction | None:
-        return self._header[1]
-
-    def _source(self) -> Source:
-        if not isinstance(self._segment.source, str):
-            self._segment.source.seek(0)
-        return self._segment.source
 
     def _units(self, seconds: float) -> int:
         return round(seconds / self._time_base)

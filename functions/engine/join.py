@@ -67,8 +67,6 @@ def join(
 
 def _shown_times(source: Source, progress: Callable[[], None]) -> tuple[Fraction, list[int]]:
     """The time base, and the sorted times of the frames that a player shows, from the packets alone."""
-    if not isinstance(source, str):
-        source.seek(0)
     times = []
     with open_video(source) as (container, stream):
         base = time_base(stream)
@@ -124,8 +122,6 @@ def _mux(
 ) -> int:
     """Write the MP4; give the number of audio packets."""
     rotation = _rotation(source)
-    if not isinstance(source, str):
-        source.seek(0)
     with (
         open_video(source) as (sound, picture),
         open_video(segments[0].video) as (_, template),
@@ -161,8 +157,6 @@ def _add_audio(result: OutputContainer, stream: AudioStream) -> AudioStream:
 
 def _rotation(source: Source) -> int:
     """The source's display rotation, read with a container of its own (the other one is being demuxed)."""
-    if not isinstance(source, str):
-        source.seek(0)
     with open_video(source) as (container, stream):
         return display_rotation(container, stream)
 

@@ -8,6 +8,7 @@ reading began: two segments that share frames look at the same ones.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import av
 import cv2
@@ -16,7 +17,7 @@ import numpy as np
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
 
 SMALL_SIDE = 640  # pixels, the long side of the frames that are looked at
-SLOT_SECONDS = 0.2
+SLOT_SECONDS = Fraction(1, 5)
 SAME_PLACE = 0.5  # overlap (intersection over union) of one face in two looks that agree
 CUT_DIFFERENCE = 24.0  # mean grey-level difference of neighbouring thumbnails, of 255
 CUT_RATIO = 3.0  # and this many times the difference that is usual in the shot
@@ -70,7 +71,7 @@ class Sampler:
             sighting = _sighting(frame)
             self.pts.append(sighting.pts)
             self.size = sighting.size
-            this_slot = int((frame.time or 0.0) / SLOT_SECONDS)
+            this_slot = sighting.pts * (frame.time_base or 0) // SLOT_SECONDS
             if cut_detector.is_cut(sighting.small):
                 yield from self._close(pending)
                 sighting.starts_shot = True

@@ -88,10 +88,15 @@ class Tracker:
             if index not in free or track.last == pts:
                 continue
             free.discard(index)
-            self._link(track, pts, detections[index], self._is_sure(track, pts, detections, index), crop_of)
+            contended = self._contended(detections, index)
+            if self._is_sure(track, pts, detections[index].box, contended):
+                self._observe(track, pts, detections[index], contended, crop_of)
+            else:
+                self._active.remove(track)
+                self._begin(pts, detections[index], contended, crop_of, continues=track.id)
         for index in sorted(free):
             if detections[index].score >= self._sure:
-                self._begin(pts, detections[index], None, crop_of)
+                self._begin(pts, detections[index], self._contended(detections, index), crop_of)
 
     def _candidates(self, pts: int, detections: list[Detection]) -> list[tuple[float, Track, int]]:
         """Possible links, best first: by overlap with the prediction, then by nearness."""
@@ -111,32 +116,31 @@ class Tracker:
                 links.append((float(shares[index] - 0.1 * away[index]), track, int(index)))
         return sorted(links, key=lambda link: (-link[0], link[1].id, link[2]))
 
-    def _is_sure(self, track: Track, pts: int, detections: list[Detection], index: int) -> bool:
-        box = detections[index].box
-        expected = np.stack([track.predicted(pts), track.observations[-1].box])
-        if overlap(box, expected).max() < SURE_LINK:
-            return False
+    def _contended(self, detections: list[Detection], index: int) -> bool:
         others = [face.box for n, face in enumerate(detections) if n != index and face.score >= self._sure]
-        contended = bool(others) and bool((overlap(box, np.array(others)) > CONTENDED).any())
-        was_contended, track.contended = track.contended, contended
-        return not (was_contended and not contended)  # who came out of an encounter has to be asked anew
+        return bool(others) and bool((overlap(detections[index].box, np.array(others)) > CONTENDED).any())
 
-    def _link(self, track: Track, pts: int, face: Detection, sure: bool, crop_of: CropOf | None) -> None:
-        if sure:
-            self._observe(track, pts, face, crop_of)
-        else:
-            self._active.remove(track)
-            self._begin(pts, face, track.id, crop_of)
+    @staticmethod
+    def _is_sure(track: Track, pts: int, box: Array, contended: bool) -> bool:
+        if track.contended and not contended:
+            return False  # who came out of an encounter has to be asked anew
+        expected = np.stack([track.predicted(pts), track.observations[-1].box])
+        return bool(overlap(box, expected).max() >= SURE_LINK)
 
-    def _begin(self, pts: int, face: Detection, continues: int | None, crop_of: CropOf | None) -> None:
+    def _begin(
+        self, pts: int, face: Detection, contended: bool, crop_of: CropOf | None, continues: int | None = None
+    ) -> None:
         track = Track(len(self.tracks), continues=continues)
         self.tracks.append(track)
         self._active.append(track)
-        self._observe(track, pts, face, crop_of)
+        self._observe(track, pts, face, contended, crop_of)
 
-    def _observe(self, track: Track, pts: int, face: Detection, crop_of: CropOf | None) -> None:
+    def _observe(
+        self, track: Track, pts: int, face: Detection, contended: bool, crop_of: CropOf | None
+    ) -> None:
         track.observations.append(Observation(pts, face.box, face.score))
-        if crop_of is None or track.contended:
+        track.contended = contended
+        if crop_of is None or contended:
             return
         slot = int(self._seconds(pts) / CROP_SLOT_SECONDS)
         quality = crop_quality(face)

@@ -23,7 +23,10 @@ SEEK_BACK_SECONDS = (0, 2, 10, 60)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video's header says. Width and height are the displayed frame's; key frames are sorted pts."""
+    """What a video's header says. Width and height are the displayed frame's.
+
+    `keyframes` are the sorted decode times of key frames: a few frames before the times they are shown at.
+    """
 
     width: int
     height: int
@@ -41,7 +44,10 @@ def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
 
     Raises VideoError if it is not a video or has no moving picture (a cover picture does not count), and for
     data that can't be read or decoded inside the block. Errors of the file object itself pass through.
+    A file object is read from its start; only one block at a time may use it.
     """
+    if not isinstance(source, str):
+        source.seek(0)
     try:
         container = av.open(source, mode="r")
     except av.error.FFmpegError as error:

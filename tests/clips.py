@@ -1,0 +1,112 @@
+"""Small videos with stated contents, written with PyAV, and pictures of public-domain faces."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import matplotlib
+import numpy as np
+import skimage.data
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+SAMPLE_RATE = 48_000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a clip holds: a gradient that moves one pixel a frame, and a portrait in its middle if one is given.
+
+    `portrait` is RGB. A key frame comes every `keyframe_seconds`; `audio` is one AAC tone.
+    """
+
+    seconds: float = 2.0
+    size: tuple[int, int] = (320, 180)
+    rate: int = 25
+    keyframe_seconds: float = 0.4
+    b_frames: int = 2
+    audio: bool = True
+    portrait: Picture | None = None
+
+    @property
+    def frames(self) -> int:
+        return round(self.seconds * self.rate)
+
+
+def write_clip(path: Path, clip: Clip = Clip()) -> Path:
+    """Write the clip as H.264 (and AAC) in the container that the suffix names."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=clip.rate)
+        video.width, video.height, video.pix_fmt = *clip.size, "yuv420p"
+        video.codec_context.gop_size = round(clip.keyframe_seconds * clip.rate)
+        video.options = {"preset": "ultrafast", "bf": str(clip.b_frames), "x264-params": "scenecut=0"}
+        video.time_base = Fraction(1, clip.rate)
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if clip.audio else None
+        for index, picture in enumerate(pictures(clip)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, clip.rate)
+            container.mux(video.encode(frame))
+            if audio is not None:
+                container.mux(audio.encode(_tone(index, clip)))
+        container.mux(video.encode())
+        if audio is not None:
+            container.mux(audio.encode())
+    return path
+
+
+def pictures(clip: Clip) -> Iterator[Picture]:
+    """The clip's frames as they are before encoding, RGB."""
+    width, height = clip.size
+    ramp = np.linspace(0, 255, width, dtype=np.uint8)
+    for index in range(clip.frames):
+        picture = np.zeros((height, width, 3), np.uint8)
+        picture[:, :, 0] = np.roll(ramp, index)
+        picture[:, :, 1] = np.linspace(40, 200, height, dtype=np.uint8)[:, None]
+        if clip.portrait is not None:
+            side = height * 9 // 10
+            small = cv2.resize(clip.portrait, (side, side), interpolation=cv2.INTER_AREA)
+            left, top = (width - side) // 2 + index % 8, (height - side) // 2
+            picture[top : top + side, left : left + side] = small
+        yield picture
+
+
+def frame_times(path: Path) -> list[int]:
+    """The presentation times of a video's frames, decoded, in order."""
+    with av.open(str(path)) as container:
+        return [frame.pts for frame in container.decode(video=0) if frame.pts is not None]
+
+
+def frame_seconds(path: Path) -> list[Fraction]:
+    """The same in seconds, exactly: NUT has a finer time base than what it was written from."""
+    with av.open(str(path)) as container:
+        base = container.streams.video[0].time_base
+        assert base is not None
+        return [frame.pts * base for frame in container.decode(video=0) if frame.pts is not None]
+
+
+def astronaut() -> Picture:
+    """Eileen Collins (NASA, public domain): head and shoulders, square, RGB."""
+    return np.ascontiguousarray(skimage.data.astronaut()[0:300, 80:380])
+
+
+def admiral() -> Picture:
+    """Grace Hopper (US Navy, public domain): head and shoulders, RGB."""
+    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), np.uint8)[0:512, 0:512]
+
+
+def encode_picture(picture: Picture, suffix: str = ".png") -> bytes:
+    done, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    assert done
+    return data.tobytes()
+
+
+def _tone(index: int, clip: Clip) -> av.AudioFrame:
+    first, last = (number * SAMPLE_RATE // clip.rate for number in (index, index + 1))
+    wave = 0.2 * np.sin(2 * np.pi * 440 * np.arange(first, last) / SAMPLE_RATE)
+    frame = av.AudioFrame.from_ndarray(wave.astype(np.float32)[None, :], "fltp", "mono")
+    frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, first, Fraction(1, SAMPLE_RATE)
+    return frame

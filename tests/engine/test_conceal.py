@@ -1,0 +1,146 @@
+"""Each mode hides what is under the mask, in every pixel format and rotation, and nothing else changes."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from functions.engine.conceal import OPAQUE, SOFT, Box, Style, can_conceal, conceal
+from functions.engine.errors import PictureError, VideoError
+from functions.engine.video import read_frames
+from tests.clips import astronaut
+
+SIZE = 300
+FACE: Box = (102, 68, 190, 187)
+MODES = ["blur", "pixelate", "solid", "image"]
+RED_DOT = np.zeros((64, 64, 4), np.uint8)
+RED_DOT[..., 0] = 255
+RED_DOT[16:48, 16:48, 3] = 255
+
+
+def frame_of(picture: np.ndarray, pixel_format: str = "yuv420p") -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)
+
+
+def style(mode: str, strength: float = 1.0) -> Style:
+    return Style(mode, strength, color="#ff0000", picture=RED_DOT)
+
+
+def luma(frame: av.VideoFrame) -> np.ndarray:
+    return frame.reformat(format="gray").to_ndarray()
+
+
+def outside(box: Box) -> np.ndarray:
+    """The pixels that no mask over `box` may touch, one pixel of rounding allowed."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE] + 0.5
+    half = [(box[side + 2] - box[side]) / 2 * OPAQUE * SOFT + 2 for side in (0, 1)]
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return ((columns - x) / half[0]) ** 2 + ((rows - y) / half[1]) ** 2 > 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "nv12", "yuv420p10le"])
+def test_the_face_is_gone_and_the_rest_is_untouched(mode: str, pixel_format: str) -> None:
+    frame = frame_of(astronaut(), pixel_format)
+    before = luma(frame)
+    conceal(frame, [FACE], style(mode))
+    after = luma(frame)
+    assert frame.format.name == pixel_format
+    x1, y1, x2, y2 = (int(side) for side in FACE)
+    inside = np.s_[y1:y2, x1:x2]
+    detail = [cv2.Laplacian(image[inside].astype(np.float32), cv2.CV_32F) for image in (before, after)]
+    likeness = np.corrcoef(detail[0].ravel(), detail[1].ravel())[0, 1]
+    assert not likeness > 0.35  # a flat colour has no detail at all: NaN
+    # Chroma cells reach one pixel farther than the mask.
+    untouched = cv2.erode(outside(FACE).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    assert (before[untouched] == after[untouched]).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_of_the_pixels_at_the_centre_shines_through(mode: str) -> None:
+    """Fine detail (a checkerboard) under the mask leaves no trace: only its mean could."""
+    board = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    board[::2, ::2] = board[1::2, 1::2] = 255
+    flat = np.full((SIZE, SIZE, 3), round(float(board.mean())), np.uint8)
+    results = []
+    for picture in (board, flat):
+        frame = frame_of(picture, "yuv444p")
+        conceal(frame, [FACE], style(mode))
+        results.append(luma(frame)[100:155, 120:172].astype(int))
+    assert np.abs(results[0] - results[1]).max() <= 3
+
+
+def test_pixelate_leaves_at_most_eight_blocks_across_a_face_of_any_size() -> None:
+    ramp = np.repeat(np.linspace(0, 255, SIZE).astype(np.uint8)[None, :, None], SIZE, 0).repeat(3, 2)
+    for half in (12, 40, 90):
+        frame = frame_of(ramp, "yuv444p")
+        box = (150.0 - half, 150.0 - half, 150.0 + half, 150.0 + half)
+        conceal(frame, [box], style("pixelate"))
+        across = luma(frame)[150, 150 - half : 150 + half].astype(int)
+        assert 2 <= np.count_nonzero(np.diff(across)) + 1 <= 8
+
+
+def test_strength_makes_blur_coarser() -> None:
+    detail = []
+    for strength in (1.0, 3.0):
+        frame = frame_of(astronaut())
+        conceal(frame, [FACE], style("blur", strength))
+        detail.append(float(luma(frame)[75:180, 110:182].std()))
+    assert detail[1] < detail[0]
+
+
+def test_solid_and_image_have_the_colour_that_was_asked_for() -> None:
+    for mode in ("solid", "image"):
+        frame = frame_of(astronaut(), "yuv444p")
+        conceal(frame, [FACE], style(mode))
+        red, green, blue = frame.to_ndarray(format="rgb24")[128, 146].astype(int)
+        assert red > 240
+        assert max(green, blue) < 15
+
+
+def test_where_the_picture_is_transparent_the_face_is_blurred() -> None:
+    clear = Style("image", picture=np.zeros((8, 8, 4), np.uint8))
+    with_picture, with_blur = frame_of(astronaut()), frame_of(astronaut())
+    conceal(with_picture, [FACE], clear)
+    conceal(with_blur, [FACE], Style("blur"))
+    assert (luma(with_picture) == luma(with_blur)).all()
+
+
+def test_boxes_over_the_frames_edge_are_hidden_up_to_the_edge() -> None:
+    frame = frame_of(astronaut())
+    conceal(frame, [(-60, -60, 40, 40), (280, 280, 400, 400), (900, 900, 950, 950)], style("solid"))
+    assert luma(frame)[0, 0] == luma(frame)[299, 299] == luma(frame)[10, 10]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_boxes_are_those_of_the_displayed_frame(rotation: int, tmp_path: Path) -> None:
+    """What a player shows turned is hidden in the stored picture, where it lies on its side."""
+    turns = rotation // 90
+    shown = np.rot90(np.zeros((192, 320, 3), np.uint8), turns).copy()
+    shown[20:60, 30:70] = 255
+    path = tmp_path / "turned.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        stream.width, stream.height = 320, 192
+        stream.set_display_rotation(rotation)
+        container.mux(stream.encode(frame_of(np.ascontiguousarray(np.rot90(shown, -turns)))))
+        container.mux(stream.encode(None))
+    (frame,) = read_frames(str(path))
+    assert int(frame.rotation) == rotation or abs(int(frame.rotation)) == 180
+    assert luma(frame).max() > 200
+    conceal(frame, [(22, 12, 78, 68)], Style("solid", color="#000000"))
+    assert luma(frame).max() < 30
+
+
+def test_a_format_whose_samples_cant_be_reached_is_refused() -> None:
+    assert not can_conceal("rgb24")
+    assert not can_conceal("yuv420p10be")
+    with pytest.raises(VideoError, match="rgb24"):
+        conceal(av.VideoFrame.from_ndarray(astronaut(), format="rgb24"), [FACE], Style())
+
+
+def test_mode_image_without_a_picture_is_refused() -> None:
+    with pytest.raises(PictureError, match="replacement"):
+        conceal(frame_of(astronaut()), [FACE], Style("image"))
