@@ -4,7 +4,7 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/targets/PERSON/*.jpg|png       who stays visible (or targets/PERSON.jpg|png)
          channels/NAME/policy.json                    how to hide
          channels/NAME/replacement.png                the picture for mode "image"
-work     jobs/ID/manifest.json, gallery.npz, claims/*, segments/*, published.json, failed.json
+work     jobs/ID/manifest.json, gallery-HASH.npz, claims/*, segments/*, published.json, failed.json
 output   channels/NAME/X.mp4, X.report.json
 """
 
@@ -42,7 +42,8 @@ class VideoName:
 
     @property
     def report(self) -> str:
-        return self.result[: -len(".mp4")] + ".report.json"
+        """`X.mp4` has `X.report.json`, and `X.MP4` has `X.MP4.report.json`: both may be there."""
+        return self.result.removesuffix(".mp4") + ".report.json"
 
 
 def parse_video(object_name: str) -> VideoName | None:
@@ -93,8 +94,16 @@ def manifest(job: str) -> str:
     return f"jobs/{job}/manifest.json"
 
 
-def gallery(job: str) -> str:
-    return f"jobs/{job}/gallery.npz"
+def gallery_prefix(job: str) -> str:
+    return f"jobs/{job}/gallery-"
+
+
+def gallery(job: str, digest: str) -> str:
+    """The targets' embeddings, named after their content.
+
+    Two plannings of one job may have seen different pictures: the manifest names the one that counts.
+    """
+    return f"{gallery_prefix(job)}{digest[:16]}.npz"
 
 
 def published(job: str) -> str:
@@ -111,6 +120,10 @@ def merge_claim(job: str) -> str:
 
 def segment_claim(job: str, index: int) -> str:
     return f"jobs/{job}/claims/{index:05d}.json"
+
+
+def claims_prefix(job: str) -> str:
+    return f"jobs/{job}/claims/"
 
 
 def segments_prefix(job: str) -> str:

@@ -34,6 +34,8 @@ class Settings(BaseModel):
     lease_seconds: float = Field(default=90.0, ge=1, le=600)
     # Pub/Sub waits 600 s at most for an answer: work must have stopped by then (GCP_FACTS.md).
     deadline_seconds: float = Field(default=540.0, ge=1, le=590)
+    # How long one call to storage or messaging is repeated before the message goes back to the queue.
+    retry_seconds: float = Field(default=30.0, gt=0, le=120)
     max_segment_attempts: int = Field(default=5, ge=1, le=100)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 

@@ -1,0 +1,34 @@
+"""A video arrived: plan its job. Reached by Pub/Sub push from a Cloud Storage notification."""
+
+import functions_framework
+from cloudevents.http import CloudEvent
+
+from functions.engine import video
+from functions.engine.errors import VideoError
+from functions.ingest import gallery, planning
+from functions.ingest.planning import Eyes
+from functions.pipeline import log, messages
+from functions.pipeline.answer import answering
+from functions.pipeline.contracts import ObjectRef
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.ranged import open_ranged
+
+
+@functions_framework.cloud_event
+def ingest(event: CloudEvent) -> None:
+    """Plan the job of the upload that the message tells of."""
+    with answering("ingest"):
+        source = messages.parse_upload(messages.receive(event))
+        if source is None:
+            log.info("ignored a notification that is not about a new object")
+            return
+        planning.plan(source, Eyes(probe, gallery.embed))
+
+
+def probe(source: ObjectRef) -> video.VideoInfo:
+    """What the video's header says. Raises PermanentError if it is no video."""
+    with open_ranged(source) as file:
+        try:
+            return video.probe(file)
+        except VideoError as error:
+            raise PermanentError(error.code, f"gs://{source.bucket}/{source.name}: {error}") from error

@@ -1,0 +1,72 @@
+"""Where a video is cut into segments: a pure function of what its header says."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Protocol
+
+from functions.pipeline.contracts import TimeRange
+
+# A day and more at ten seconds each. A header can claim any length, and each segment costs a worker.
+MAX_SEGMENTS = 10_000
+
+
+class TooManySegmentsError(ValueError):
+    """The header claims a length that would take more segments than any real video does."""
+
+
+class Timeline(Protocol):
+    """What planning needs to know of a video: `functions.engine.video.VideoInfo` has it.
+
+    `keyframes` are the presentation times of the key frames that the index lists, sorted; it may be empty.
+    """
+
+    @property
+    def time_base(self) -> Fraction: ...
+    @property
+    def start_pts(self) -> int: ...
+    @property
+    def duration_seconds(self) -> float | None: ...
+    @property
+    def keyframes(self) -> tuple[int, ...]: ...
+
+
+def plan_segments(video: Timeline, seconds: float) -> tuple[TimeRange, ...]:
+    """Cut the video about every `seconds`, at a key frame where one lies within half of that.
+
+    A worker that starts at a key frame decodes nothing for nothing; without one near, the cut is exact. The
+    first range has no start and the last no end, so whatever frames there are, each lies in one range. A
+    last piece shorter than half of `seconds` joins the one before; a video of unknown length is one segment.
+    Raises TooManySegmentsError for more than MAX_SEGMENTS.
+    """
+    if video.duration_seconds is None:
+        return (TimeRange(start=None, end=None),)
+    if video.duration_seconds / seconds > MAX_SEGMENTS:
+        raise TooManySegmentsError(
+            f"{video.duration_seconds:.0f} s are more than {MAX_SEGMENTS} segments of {seconds:g} s"
+        )
+    step = Fraction(seconds) / video.time_base
+    end = video.start_pts + Fraction(video.duration_seconds) / video.time_base
+    boundaries: list[int] = []
+    previous = video.start_pts
+    while end - previous >= step * 3 / 2:
+        wanted = round(previous + step)
+        boundary = _nearest(video.keyframes, wanted, step / 2)
+        if boundary is None:
+            boundary = wanted
+        if end - boundary < step / 2:
+            break
+        boundaries.append(boundary)
+        previous = boundary
+    return tuple(
+        TimeRange(start=start, end=stop)
+        for start, stop in zip([None, *boundaries], [*boundaries, None], strict=True)
+    )
+
+
+def _nearest(sorted_times: Sequence[int], wanted: int, reach: Fraction) -> int | None:
+    """The time nearest to `wanted` that is at most `reach` away, or None."""
+    position = bisect_left(sorted_times, wanted)
+    around = sorted_times[max(position - 1, 0) : position + 1]
+    nearest = min(around, key=lambda time: abs(time - wanted), default=None)
+    return nearest if nearest is not None and abs(nearest - wanted) <= reach else None

@@ -1,0 +1,142 @@
+"""From an upload to a planned job: read the inputs, write the manifest once, publish one task a segment."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from functions.ingest import inputs
+from functions.ingest.inputs import TargetPicture
+from functions.ingest.plan import Timeline, TooManySegmentsError, plan_segments
+from functions.pipeline import jobs, layout, log, messages, store
+from functions.pipeline.contracts import Manifest, ObjectRef, Policy, SegmentTask, TimeRange, Video
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.layout import VideoName
+from functions.pipeline.settings import settings
+
+NUMPY_ARCHIVE = "application/octet-stream"
+
+
+class VideoFacts(Timeline, Protocol):
+    """What the manifest needs to know of a video: `functions.engine.video.VideoInfo` has it."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def codec(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The targets as the engine knows them: who they are, and the archive that a worker reads."""
+
+    people: tuple[str, ...]
+    archive: bytes
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What planning needs of the engine. Both raise PermanentError about what they can't use."""
+
+    probe: Callable[[ObjectRef], VideoFacts]
+    embed: Callable[[Sequence[TargetPicture], str], Embeddings]
+
+
+def plan(source: ObjectRef, eyes: Eyes) -> None:
+    """Plan the job of this upload, or, if it was planned already, publish its tasks again.
+
+    Anything that is not a video in the intake bucket is ignored. Twice at once is fine: both plan, the first
+    manifest counts, and the tasks of either are the same.
+    """
+    video = layout.parse_video(source.name)
+    if source.bucket != settings().intake_bucket or video is None:
+        log.info("ignored an object that is no video of the intake bucket")
+        return
+    job = layout.job_id(source.bucket, source.name, source.generation)
+    with jobs.failing(job, "ingest", source):
+        if jobs.is_over(job):
+            return
+        found = jobs.find_manifest(job)
+        manifest, ref = found or _write(_draft(job, source, video, eyes))
+        if jobs.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
+            jobs.forget_targets(job)
+            return
+        _announce(manifest, ref)
+
+
+def _announce(manifest: Manifest, ref: ObjectRef) -> None:
+    """First the event, then the tasks: so nobody hears of a job's end before its beginning."""
+    jobs.announce_planned(manifest)
+    tasks = [
+        SegmentTask(job=manifest.job, index=index, manifest=ref) for index in range(len(manifest.segments))
+    ]
+    messages.publish(settings().segments_topic, messages.SEGMENT_TASK, tasks)
+    log.info("planned", segments=len(tasks), people=len(manifest.targets))
+
+
+def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifest:
+    """Read everything that can be wrong first; write the gallery last."""
+    blob = store.find(source.bucket, source.name, source.generation)
+    if blob is None:
+        raise store.gone_error(source, "source-gone")
+    policy = inputs.read_policy(source.bucket, video.channel)
+    image = inputs.read_replacement(source.bucket, video.channel) if policy.mode == "image" else None
+    pictures = inputs.list_targets(source.bucket, video.channel)
+    facts = eyes.probe(source)
+    segments = _segments(source, facts)
+    people, gallery = _gallery(job, pictures, policy, eyes)
+    return Manifest(
+        job=job,
+        channel=video.channel,
+        source=source,
+        source_size=blob.size,
+        result=video.result,
+        report=video.report,
+        policy=policy,
+        targets=people,
+        gallery=gallery,
+        replacement=image,
+        video=Video(
+            width=facts.width,
+            height=facts.height,
+            codec=facts.codec,
+            duration_seconds=facts.duration_seconds,
+            time_base=f"{facts.time_base.numerator}/{facts.time_base.denominator}",
+        ),
+        segments=segments,
+    )
+
+
+def _segments(source: ObjectRef, facts: VideoFacts) -> tuple[TimeRange, ...]:
+    try:
+        return plan_segments(facts, settings().segment_seconds)
+    except TooManySegmentsError as error:
+        raise PermanentError(
+            "too-long",
+            f"gs://{source.bucket}/{source.name} is too long, or its header is wrong: {error}. Cut it.",
+        ) from error
+
+
+def _gallery(
+    job: str, pictures: Sequence[TargetPicture], policy: Policy, eyes: Eyes
+) -> tuple[tuple[str, ...], ObjectRef | None]:
+    if not pictures:
+        return (), None
+    embeddings = eyes.embed(pictures, policy.recognizer)
+    name = layout.gallery(job, hashlib.sha256(embeddings.archive).hexdigest())
+    ref = store.write_once(settings().work_bucket, name, embeddings.archive, NUMPY_ARCHIVE)
+    return embeddings.people, ref
+
+
+def _write(draft: Manifest) -> tuple[Manifest, ObjectRef]:
+    """Write the manifest; if somebody else planned the job meanwhile, theirs counts and our gallery goes."""
+    data = draft.model_dump_json(indent=2).encode()
+    try:
+        return draft, store.write_once(settings().work_bucket, layout.manifest(draft.job), data)
+    except store.AlreadyWrittenError as error:
+        manifest = store.read_json(error.existing, Manifest)
+        if draft.gallery is not None and draft.gallery != manifest.gallery:
+            store.delete(draft.gallery)
+        return manifest, error.existing

@@ -1,0 +1,183 @@
+"""The last steps of a job: when all segments are there, join them, publish, tell, clean up.
+
+Every finished segment brings a message here; the one that finds all segments there claims the job. The
+claim's object goes last. So after a crash at any point it is still there, and says that a published job is
+not yet finished with: the next delivery goes on from there, and no step minds being done twice.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from functions.merge.publish import Standing, publish, standing
+from functions.pipeline import jobs, layout, log, store
+from functions.pipeline.claim import Hold, Terms, hold
+from functions.pipeline.contracts import (
+    Manifest,
+    Published,
+    Report,
+    ReportedSegment,
+    SegmentDone,
+    SegmentReport,
+)
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.settings import settings
+
+MP4 = "video/mp4"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What to join: the source, and each segment's file with the times that its report says."""
+
+    manifest: Manifest
+    files: tuple[Path, ...]
+    reports: tuple[SegmentReport, ...]
+    out: Path
+    keep_claim: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What the joined video holds, checked against the source."""
+
+    frames: int
+    audio_packets: int
+
+
+Join = Callable[[Parts], Joined]
+
+
+def finish(done: SegmentDone, message_id: str, join: Join) -> None:
+    """Finish the job if this was its last segment, or if somebody died while finishing it.
+
+    Raises ClaimedElsewhereError if another message's holder is at it, RetryableError if it has to come back.
+    """
+    with jobs.failing(done.job, "merge"):
+        if jobs.has_failed(done.job):
+            return
+        claim = layout.merge_claim(done.job)
+        if jobs.is_published(done.job) and store.find(settings().work_bucket, claim) is None:
+            return
+        manifest = jobs.open_manifest(done.job, done.index, done.manifest)
+        if not jobs.is_published(done.job) and not _all_there(manifest):
+            return
+        terms = Terms(message_id, settings().lease_seconds, settings().deadline_seconds)
+        with hold(settings().work_bucket, claim, terms) as held:
+            published = _published(manifest, held, join)
+            if published is not None:
+                _wind_up(manifest, published)
+
+
+def _published(manifest: Manifest, held: Hold, join: Join) -> Published | None:
+    """The job's marker: as it is there, or after publishing. None if the job has failed meanwhile."""
+    found = store.find_json(settings().work_bucket, layout.published(manifest.job), Published)
+    if found is not None:
+        return found[0]
+    # Before the work: a result that can't be published need not be made.
+    newer = Standing.NEWER in {standing(manifest, name)[0] for name in (manifest.result, manifest.report)}
+    if newer:
+        return _mark(Published(job=manifest.job, result=None, report=manifest.report, superseded=True))
+    reports = _reports(manifest)
+    with tempfile.TemporaryDirectory(prefix="defacer-merge-") as folder:
+        out = Path(folder) / "result.mp4"
+        files = tuple(Path(folder) / f"{report.index:05d}.nut" for report in reports)
+        for report, file in zip(reports, files, strict=True):
+            store.download(report.video, file, held.keep)
+        joined = join(Parts(manifest, files, reports, out, held.keep))
+        for file in files:
+            file.unlink()
+        if jobs.has_failed(manifest.job):
+            return None
+        held.keep()
+        result = publish(manifest, manifest.result, out, MP4, held.keep)
+    if result is not None:
+        data = _report(manifest, reports, joined).model_dump_json(indent=2).encode()
+        publish(manifest, manifest.report, data, store.JSON, held.keep)
+    log.info("published", frames=joined.frames, superseded=result is None)
+    return _mark(
+        Published(job=manifest.job, result=result, report=manifest.report, superseded=result is None)
+    )
+
+
+def _mark(published: Published) -> Published:
+    name = layout.published(published.job)
+    try:
+        store.write_once(settings().work_bucket, name, published.model_dump_json(indent=2).encode())
+    except store.AlreadyWrittenError as error:
+        return store.read_json(error.existing, Published)
+    return published
+
+
+def _wind_up(manifest: Manifest, published: Published) -> None:
+    """Tell, delete the embeddings, the source if the policy says so, and what was made on the way."""
+    jobs.announce_completed(manifest, published)
+    jobs.forget_targets(manifest.job)
+    if manifest.policy.source == "delete":
+        store.delete(manifest.source)
+    store.delete_all(settings().work_bucket, layout.segments_prefix(manifest.job))
+    merge_claim = layout.merge_claim(manifest.job)
+    for name in store.names(settings().work_bucket, layout.claims_prefix(manifest.job)):
+        if name != merge_claim:
+            store.delete_all(settings().work_bucket, name)
+
+
+def _all_there(manifest: Manifest) -> bool:
+    parsed = (
+        layout.parse_segment_report(name)
+        for name in store.names(settings().work_bucket, layout.segments_prefix(manifest.job))
+    )
+    there = {report[1] for report in parsed if report is not None}
+    return there >= set(range(len(manifest.segments)))
+
+
+def _reports(manifest: Manifest) -> tuple[SegmentReport, ...]:
+    """All segments' reports, in order. Raises PermanentError if they do not fit the job or one another."""
+    reports = []
+    for index in range(len(manifest.segments)):
+        name = layout.segment_report(manifest.job, index)
+        found = store.find_json(settings().work_bucket, name, SegmentReport)
+        if found is None:
+            raise _mismatch(manifest, f"the report of segment {index} is gone")
+        reports.append(found[0])
+    for index, report in enumerate(reports):
+        if (report.job, report.index) != (manifest.job, index):
+            raise _mismatch(manifest, f"the report of segment {index} is that of another one")
+        if _means(report) != _means(reports[0]):
+            raise _mismatch(manifest, f"segment {index} was done by other means than the first one")
+    return tuple(reports)
+
+
+def _means(report: SegmentReport) -> tuple[str, str, float]:
+    return report.detector, report.recognizer, report.keep_distance
+
+
+def _mismatch(manifest: Manifest, what: str) -> PermanentError:
+    source = manifest.source
+    return PermanentError(
+        "check-failed",
+        f"gs://{source.bucket}/{source.name} was not published: {what}. Upload the video again.",
+    )
+
+
+def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined) -> Report:
+    detector, recognizer, keep_distance = _means(reports[0])
+    return Report(
+        job=manifest.job,
+        source=manifest.source,
+        result=manifest.result,
+        policy=manifest.policy,
+        targets=manifest.targets,
+        detector=detector,
+        recognizer=recognizer,
+        keep_distance=keep_distance,
+        frames=joined.frames,
+        audio_packets=joined.audio_packets,
+        segments=tuple(
+            ReportedSegment(
+                index=report.index, frames=len(report.frames), looks=report.looks, tracks=report.tracks
+            )
+            for report in reports
+        ),
+    )

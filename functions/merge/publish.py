@@ -1,0 +1,86 @@
+"""Publishing under a name that others may have published under before: who may replace whom.
+
+Every published object says in its metadata which upload it was made from. Only an older upload of the same
+video gives way; a newer one stays, and anything else there is not ours to touch.
+"""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from pathlib import Path
+
+from google.cloud.storage import Blob
+
+from functions.pipeline import store
+from functions.pipeline.contracts import Manifest, ObjectRef
+from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.settings import settings
+
+JOB = "defacer-job"
+SOURCE = "defacer-source"
+SOURCE_GENERATION = "defacer-source-generation"
+ROUNDS = 5
+
+
+class Standing(Enum):
+    """How what is there now stands to this job. A foreign object raises instead."""
+
+    ABSENT = auto()
+    OURS = auto()
+    OLDER = auto()
+    NEWER = auto()
+
+
+def standing(manifest: Manifest, name: str) -> tuple[Standing, Blob | None]:
+    """How the output object of this name stands to the job, and what is there.
+
+    Raises PermanentError "result-exists" if something is there that does not come from this video.
+    """
+    blob = store.find(settings().output_bucket, name)
+    if blob is None:
+        return Standing.ABSENT, None
+    metadata: Mapping[str, str] = blob.metadata or {}
+    generation = metadata.get(SOURCE_GENERATION, "")
+    if metadata.get(SOURCE) != manifest.source.name or not generation.isdecimal():
+        raise PermanentError(
+            "result-exists",
+            f"gs://{manifest.source.bucket}/{manifest.source.name} was not published: "
+            f"gs://{settings().output_bucket}/{name} is there already and was not made from it. Remove that "
+            "object, or upload the video under another name.",
+        )
+    if metadata.get(JOB) == manifest.job:
+        return Standing.OURS, blob
+    older = int(generation) < manifest.source.generation
+    return (Standing.OLDER if older else Standing.NEWER), blob
+
+
+def publish(
+    manifest: Manifest, name: str, data: bytes | Path, content_type: str, progress: store.Progress
+) -> ObjectRef | None:
+    """Write an output object once, in place of nothing or of what an older upload left there.
+
+    Returns what the job has published there, now or before; None if a newer upload's is there and stays.
+    Raises PermanentError as `standing` does.
+    """
+    for _ in range(ROUNDS):
+        now, blob = standing(manifest, name)
+        if now is Standing.NEWER:
+            return None
+        if now is Standing.OURS:
+            return store.reference(blob)
+        try:
+            return store.replace(
+                settings().output_bucket,
+                name,
+                data,
+                content_type,
+                generation=int(blob.generation) if blob else 0,
+                metadata={
+                    JOB: manifest.job,
+                    SOURCE: manifest.source.name,
+                    SOURCE_GENERATION: str(manifest.source.generation),
+                },
+                progress=progress,
+            )
+        except store.AlreadyWrittenError:
+            continue  # somebody published meanwhile: see who
+    raise RetryableError(f"lost the race for a result {ROUNDS} times: the message comes back")

@@ -1,0 +1,143 @@
+"""A claim with a lease: one worker at a time on one thing, and a dead one is replaced.
+
+A claim is an object, and every change of it has its generation as the precondition:
+
+| it is | and | then |
+|---|---|---|
+| absent | | taken: attempt 1 |
+| expired | | taken over: one attempt more |
+| live | held for this very message | RetryableError: a predecessor may be at it still, so it must come back |
+| live | held for another message | ClaimedElsewhereError: that one will come back, so this one need not |
+
+A thing that fails again and again is known by the claim's attempts, not by the message's deliveries: waiting
+for a free worker costs deliveries too (a busy answer is one), so a subscription has to allow many.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from functions.pipeline import store
+from functions.pipeline.contracts import Claim, ObjectRef
+from functions.pipeline.errors import RetryableError
+
+Clock = Callable[[], datetime]
+# Races for one claim settle within a round; more than this many lost in a row is something else.
+ROUNDS = 5
+
+
+class ClaimedElsewhereError(Exception):
+    """Another message's holder works on this thing now: this message has nothing left to do."""
+
+
+class ClaimLostError(RetryableError):
+    """The lease ran out and somebody took over, or the claim was deleted: this holder's work is void."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Whose claim it is, for how long, and when its holder must stop at the latest, seen from taking it."""
+
+    holder: str
+    lease_seconds: float
+    deadline_seconds: float
+    clock: Clock = utc_now
+
+
+class Hold:
+    """A claim that is held. `attempts` counts the holders so far, this one included."""
+
+    def __init__(self, ref: ObjectRef, claim: Claim, terms: Terms):
+        self._ref = ref
+        self._claim = claim
+        self._terms = terms
+        now = terms.clock()
+        self._renew_at = now + timedelta(seconds=terms.lease_seconds / 3)
+        self._deadline = now + timedelta(seconds=terms.deadline_seconds)
+
+    @property
+    def attempts(self) -> int:
+        return self._claim.attempts
+
+    def keep(self) -> None:
+        """Say that the holder is alive: call it often, it writes once in a third of the lease at most.
+
+        Raises ClaimLostError if the claim is somebody else's now, RetryableError if the deadline has passed.
+        """
+        now = self._terms.clock()
+        if now >= self._deadline:
+            raise RetryableError(
+                f"not done after {self._terms.deadline_seconds:g} s, which is all that one delivery has"
+            )
+        if now >= self._renew_at:
+            self._write(now + timedelta(seconds=self._terms.lease_seconds))
+            self._renew_at = now + timedelta(seconds=self._terms.lease_seconds / 3)
+
+    def expire(self) -> None:
+        """Let the next holder start at once, and keep the count of attempts."""
+        self._write(self._terms.clock())
+
+    def release(self) -> None:
+        """Delete the claim: the thing is done."""
+        store.delete(self._ref)
+
+    def _write(self, expires_at: datetime) -> None:
+        claim = self._claim.model_copy(update={"expires_at": expires_at})
+        data = claim.model_dump_json().encode()
+        try:
+            self._ref = store.replace(self._ref.bucket, self._ref.name, data, generation=self._ref.generation)
+        except store.AlreadyWrittenError as error:
+            raise ClaimLostError("the claim was taken over: this holder was silent for too long") from error
+
+    @classmethod
+    def take(cls, bucket: str, name: str, terms: Terms) -> Self:
+        """Take a claim that is absent or expired. Raises as the table above says."""
+        for _ in range(ROUNDS):
+            now = terms.clock()
+            found = store.find_json(bucket, name, Claim)
+            if found is not None and found[0].expires_at > now:
+                _refuse(found[0], terms.holder)
+            claim = Claim(
+                holder=terms.holder,
+                # No two holders write the same bytes: so a lost answer is told from a lost race.
+                token=uuid.uuid4().hex,
+                expires_at=now + timedelta(seconds=terms.lease_seconds),
+                attempts=found[0].attempts + 1 if found else 1,
+            )
+            try:
+                ref = store.replace(
+                    bucket,
+                    name,
+                    claim.model_dump_json().encode(),
+                    generation=found[1].generation if found else 0,
+                )
+            except store.AlreadyWrittenError:
+                continue  # somebody was quicker: look at what is there now
+            return cls(ref, claim, terms)
+        raise RetryableError(f"lost the race for a claim {ROUNDS} times: the message comes back")
+
+
+@contextmanager
+def hold(bucket: str, name: str, terms: Terms) -> Iterator[Hold]:
+    """Hold a claim for the block: deleted when the block ends well, expired at once when it raises."""
+    held = Hold.take(bucket, name, terms)
+    try:
+        yield held
+    except BaseException:
+        with suppress(RetryableError):  # best effort: if storage is away, the lease runs out by itself
+            held.expire()
+        raise
+    held.release()
+
+
+def _refuse(claim: Claim, holder: str) -> None:
+    if claim.holder == holder:
+        raise RetryableError(f"claimed until {claim.expires_at.isoformat()} for this very message")
+    raise ClaimedElsewhereError(f"claimed until {claim.expires_at.isoformat()} for another message")

@@ -1,0 +1,27 @@
+"""From bytes to a contract: the one place that tells a newer version from a broken document."""
+
+import json
+from typing import TypeVar
+
+from functions.pipeline.contracts import VERSION, Contract
+from functions.pipeline.errors import RetryableError
+
+AnyContract = TypeVar("AnyContract", bound=Contract)
+
+
+def decode(model: type[AnyContract], data: bytes) -> AnyContract:
+    """The contract that `data` (JSON) holds.
+
+    Raises RetryableError if it is of a newer version than this function knows: the newer function, once it
+    is there, will take it. Raises ValueError (pydantic's) if it is no such document at all.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError:
+        document = None
+    version = document.get("version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise RetryableError(
+            f"{model.__name__} has version {version}, this function knows up to {VERSION}: deploy the newer"
+        )
+    return model.model_validate_json(data)

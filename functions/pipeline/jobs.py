@@ -1,0 +1,133 @@
+"""A job's ends: is it over, fail it, tell the world. Everything here may be done twice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from functions.pipeline import layout, log, messages, store
+from functions.pipeline.contracts import (
+    Failed,
+    JobEvent,
+    JobEventData,
+    Manifest,
+    ObjectRef,
+    Published,
+)
+from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
+from functions.pipeline.settings import settings
+
+CLOUDEVENTS = "application/cloudevents+json"
+ANNOUNCED = {"announced": "yes"}
+
+
+def is_published(job: str) -> bool:
+    return store.find(settings().work_bucket, layout.published(job)) is not None
+
+
+def has_failed(job: str) -> bool:
+    """Whether the job has failed. If whoever failed it died before telling, this tells."""
+    failed = store.find(settings().work_bucket, layout.failed(job))
+    if failed is not None and not failed.metadata:
+        _announce_failure(job)
+    return failed is not None
+
+
+def is_over(job: str) -> bool:
+    return is_published(job) or has_failed(job)
+
+
+def find_manifest(job: str) -> tuple[Manifest, ObjectRef] | None:
+    return store.find_json(settings().work_bucket, layout.manifest(job), Manifest)
+
+
+def open_manifest(job: str, index: int, ref: ObjectRef) -> Manifest:
+    """The manifest that a message names. Raises PermanentError if it is not this job's and segment's."""
+    manifest = store.read_json(ref, Manifest)
+    if manifest.job != job or index >= len(manifest.segments):
+        raise MalformedMessageError(
+            f"a message for segment {index} of job {job} names the manifest {ref}, which has "
+            f"{len(manifest.segments)} segments of job {manifest.job}"
+        )
+    return manifest
+
+
+@contextmanager
+def failing(job: str, stage: str, source: ObjectRef | None = None) -> Iterator[None]:
+    """Fail the job if the block raises a PermanentError, which then has been dealt with."""
+    with log.bound(job=job):
+        try:
+            yield
+        except MalformedMessageError:
+            raise
+        except PermanentError as error:
+            fail(job, stage, error, source)
+
+
+def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None = None) -> None:
+    """End the job: `failed.json` (the first reason counts), the event, no embedding left behind.
+
+    `source` is needed only where there may be no manifest yet that names it.
+    """
+    found = find_manifest(job)
+    if found is not None:
+        source = found[0].source
+    failed = Failed(job=job, source=source, stage=stage, code=error.code, message=str(error))
+    try:
+        store.write_once(
+            settings().work_bucket, layout.failed(job), failed.model_dump_json(indent=2).encode()
+        )
+    except store.AlreadyWrittenError:
+        log.info("the job had failed already")
+    log.error("the job failed", error, stage=stage)
+    _announce_failure(job)
+
+
+def forget_targets(job: str) -> None:
+    """Delete the job's embeddings: none outlives its job."""
+    store.delete_all(settings().work_bucket, layout.gallery_prefix(job))
+
+
+def announce_planned(manifest: Manifest) -> None:
+    data = JobEventData(
+        job=manifest.job,
+        channel=manifest.channel,
+        source=manifest.source,
+        segments=len(manifest.segments),
+    )
+    _publish(JobEvent(id=f"{manifest.job}-planned", type="job.planned", subject=manifest.job, data=data))
+
+
+def announce_completed(manifest: Manifest, published: Published) -> None:
+    data = JobEventData(
+        job=manifest.job,
+        channel=manifest.channel,
+        source=manifest.source,
+        result=published.result,
+        report=None if published.superseded else published.report,
+        message="A newer upload of this video was published before." if published.superseded else None,
+        segments=len(manifest.segments),
+    )
+    _publish(JobEvent(id=f"{manifest.job}-completed", type="job.completed", subject=manifest.job, data=data))
+
+
+def _announce_failure(job: str) -> None:
+    """Tell why the job failed, then note on `failed.json` that it was told and cleaned up after."""
+    bucket = settings().work_bucket
+    recorded = store.find_json(bucket, layout.failed(job), Failed)
+    if recorded is None:
+        raise RetryableError("failed.json is gone between writing and reading it: the message comes back")
+    failed, ref = recorded
+    video = layout.parse_video(failed.source.name) if failed.source else None
+    if failed.source is None or video is None:
+        log.error("a job failed of which no manifest is left: there is no channel to tell")
+    else:
+        data = JobEventData(
+            job=job, channel=video.channel, source=failed.source, code=failed.code, message=failed.message
+        )
+        _publish(JobEvent(id=f"{job}-failed", type="job.failed", subject=job, data=data))
+    forget_targets(job)
+    store.mark(ref, ANNOUNCED)
+
+
+def _publish(event: JobEvent) -> None:
+    # The attribute is what the CloudEvents binding for Pub/Sub asks of its structured mode.
+    messages.publish(settings().job_events_topic, event.type, [event], **{"content-type": CLOUDEVENTS})

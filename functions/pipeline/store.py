@@ -1,0 +1,259 @@
+"""Cloud Storage: write once, read one version, and nothing in between.
+
+State is objects and preconditions, no database. Reads after writes, deletes and listings are strongly
+consistent (https://cloud.google.com/storage/docs/consistency).
+"""
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, cast
+
+import google_crc32c
+from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.api_core.retry import Retry
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from functions.pipeline.contracts import ObjectRef
+from functions.pipeline.decode import AnyContract, decode
+from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.faults import passing_faults
+from functions.pipeline.settings import settings
+
+JSON = "application/json"
+# A bigger file goes up in pieces of this size. The client's own piece is 100 MiB, held in memory.
+CHUNK_BYTES = 8 * 1024 * 1024
+
+Progress = Callable[[], None]
+
+
+class AlreadyWrittenError(Exception):
+    """A precondition failed: another version with other bytes is there. `existing` is that version."""
+
+    def __init__(self, existing: ObjectRef):
+        super().__init__(f"{existing} is there already, with other bytes")
+        self.existing = existing
+
+
+@cache
+def client() -> storage.Client:
+    """This process's client. It talks to an emulator where STORAGE_EMULATOR_HOST names one."""
+    return storage.Client(project=settings().project)
+
+
+def retries() -> Retry:
+    """How a call is repeated before its fault becomes a RetryableError."""
+    return cast(Retry, DEFAULT_RETRY.with_timeout(settings().retry_seconds))
+
+
+def write_once(
+    bucket: str,
+    name: str,
+    data: bytes | Path,
+    content_type: str = JSON,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress = lambda: None,
+) -> ObjectRef:
+    """Write an object that must not exist yet, and return the version that is there then.
+
+    The same bytes written before count as this write: its answer was lost, or its message came twice.
+    Raises AlreadyWrittenError if others are there, RetryableError for a passing fault.
+    """
+    return replace(bucket, name, data, content_type, generation=0, metadata=metadata, progress=progress)
+
+
+def replace(
+    bucket: str,
+    name: str,
+    data: bytes | Path,
+    content_type: str = JSON,
+    *,
+    generation: int,
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress = lambda: None,
+) -> ObjectRef:
+    """Write an object if version `generation` of it is there now (0: none); else as `write_once`.
+
+    `progress` is called at every piece that is read for the upload; what it raises ends the upload.
+    """
+    blob = client().bucket(bucket).blob(name)
+    if metadata is not None:
+        blob.metadata = dict(metadata)
+    try:
+        with passing_faults("writing an object"), _opened(data) as file:
+            size, checksum = _measure(file)
+            if size > CHUNK_BYTES:
+                blob.chunk_size = CHUNK_BYTES
+            blob.upload_from_file(
+                _Watched(file, progress),
+                size=size,
+                content_type=content_type,
+                if_generation_match=generation,
+                checksum="crc32c",
+                retry=retries(),
+            )
+    except PreconditionFailed:
+        existing = find(bucket, name)
+        if existing is None:
+            raise RetryableError(
+                "an object came and went while it was written: the message comes back"
+            ) from None
+        if existing.crc32c == checksum and existing.size == size:
+            return reference(existing)
+        raise AlreadyWrittenError(reference(existing)) from None
+    return reference(blob)
+
+
+def reference(blob: storage.Blob) -> ObjectRef:
+    """The version of an object that a blob was loaded with."""
+    return ObjectRef(bucket=blob.bucket.name, name=blob.name, generation=int(blob.generation))
+
+
+def find(bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
+    """An object's metadata, of the version that is there now or of `generation`; None if there is none."""
+    with passing_faults("looking an object up"):
+        return client().bucket(bucket).get_blob(name, generation=generation, retry=retries())
+
+
+def names(bucket: str, prefix: str) -> tuple[str, ...]:
+    """The names of all objects that start with `prefix`, sorted."""
+    with passing_faults("listing objects"):
+        return tuple(
+            sorted(blob.name for blob in client().list_blobs(bucket, prefix=prefix, retry=retries()))
+        )
+
+
+def read(ref: ObjectRef) -> bytes:
+    """One version's bytes, checksum verified. Raises PermanentError if it is there no more."""
+    with passing_faults("reading an object"), gone(ref):
+        return cast(bytes, _pinned(ref).download_as_bytes(retry=retries()))
+
+
+def read_json(ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
+    """One version as a contract. Raises PermanentError if it is gone or is no such document."""
+    return _parsed(read(ref), ref, model)
+
+
+def find_json(bucket: str, name: str, model: type[AnyContract]) -> tuple[AnyContract, ObjectRef] | None:
+    """The version that is there now, as a contract and by reference; None if there is none."""
+    blob = find(bucket, name)
+    if blob is None:
+        return None
+    try:
+        with passing_faults("reading an object"):
+            data = cast(bytes, _pinned(reference(blob)).download_as_bytes(retry=retries()))
+    except NotFound:  # replaced or deleted since: what is there now counts
+        return find_json(bucket, name, model)
+    return _parsed(data, reference(blob), model), reference(blob)
+
+
+def download(ref: ObjectRef, path: Path, progress: Progress) -> None:
+    """Write one version's bytes to a file, checksum verified; `progress` is called at every piece."""
+    with passing_faults("reading an object"), gone(ref), path.open("wb") as file:
+        _pinned(ref).download_to_file(_Watched(file, progress), retry=retries())
+
+
+def mark(ref: ObjectRef, metadata: Mapping[str, str]) -> None:
+    """Add custom metadata to this version; nothing happens if it is there no more."""
+    blob = _pinned(ref)
+    blob.metadata = dict(metadata)
+    try:
+        with passing_faults("marking an object"):
+            blob.patch(retry=retries())
+    except (NotFound, PreconditionFailed):
+        return
+
+
+def delete(ref: ObjectRef) -> None:
+    """Delete this version; done too if it is there no more.
+
+    It looks first, because fake-gcs-server v1.54 ignores the precondition of a delete and would take
+    whatever version is there. On Cloud Storage the precondition alone decides.
+    """
+    blob = find(ref.bucket, ref.name)
+    if blob is None or int(blob.generation) != ref.generation:
+        return
+    try:
+        with passing_faults("deleting an object"):
+            blob.delete(if_generation_match=ref.generation, retry=retries())
+    except (NotFound, PreconditionFailed):
+        return
+
+
+def delete_all(bucket: str, prefix: str) -> None:
+    """Delete every object whose name starts with `prefix`."""
+    for name in names(bucket, prefix):
+        try:
+            with passing_faults("deleting an object"):
+                client().bucket(bucket).blob(name).delete(retry=retries())
+        except NotFound:
+            continue
+
+
+def gone_error(ref: ObjectRef, code: str = "object-gone") -> PermanentError:
+    """The error for a pinned version that is no longer there."""
+    return PermanentError(
+        code,
+        f"gs://{ref.bucket}/{ref.name} was deleted or replaced while its video was being processed. "
+        "Upload the video again.",
+    )
+
+
+@contextmanager
+def gone(ref: ObjectRef, code: str = "object-gone") -> Iterator[None]:
+    """Raise PermanentError if this pinned version turns out to be no longer there."""
+    try:
+        yield
+    except (NotFound, PreconditionFailed) as error:
+        raise gone_error(ref, code) from error
+
+
+def _pinned(ref: ObjectRef) -> storage.Blob:
+    return client().bucket(ref.bucket).blob(ref.name, generation=ref.generation)
+
+
+def _parsed(data: bytes, ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
+    try:
+        return decode(model, data)
+    except ValueError as error:
+        raise PermanentError(
+            "bad-object", f"gs://{ref.bucket}/{ref.name} is no {model.__name__}. Upload the video again."
+        ) from error
+
+
+def _opened(data: bytes | Path) -> AbstractContextManager[IO[bytes]]:
+    return data.open("rb") if isinstance(data, Path) else io.BytesIO(data)
+
+
+def _measure(file: IO[bytes]) -> tuple[int, str]:
+    """Size in bytes, and CRC-32C in the form that Cloud Storage gives: big-endian, base64."""
+    size, checksum = 0, 0
+    while piece := file.read(CHUNK_BYTES):
+        size += len(piece)
+        checksum = google_crc32c.extend(checksum, piece)
+    file.seek(0)
+    return size, base64.b64encode(checksum.to_bytes(4, "big")).decode()
+
+
+class _Watched:
+    """A file that calls `progress` at every piece read or written: a claim is renewed meanwhile."""
+
+    def __init__(self, file: IO[bytes], progress: Progress):
+        self._file = file
+        self._progress = progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        self._progress()
+        return self._file.read(size)
+
+    def write(self, data: bytes) -> int:
+        self._progress()
+        return self._file.write(data)

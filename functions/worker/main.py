@@ -1,0 +1,59 @@
+"""A segment message: hide the faces of one segment. Reached by Pub/Sub push from the topic `segments`."""
+
+from dataclasses import asdict
+from functools import cache
+from threading import Lock
+
+import functions_framework
+from cloudevents.http import CloudEvent
+
+from functions.engine.deface import Engine, Options, Segment
+from functions.engine.errors import PictureError, VideoError
+from functions.engine.gallery import Gallery
+from functions.pipeline import messages, store
+from functions.pipeline.answer import answering
+from functions.pipeline.contracts import SegmentTask, Track
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.ranged import open_ranged
+from functions.pipeline.settings import settings
+from functions.worker.segment import Assignment, Concealed, work
+
+# The engine's models serve one caller at a time, and threads may call: a timed out request goes on (GCP_FACTS).
+ALONE = Lock()
+
+
+@functions_framework.cloud_event
+def worker(event: CloudEvent) -> None:
+    """Do the segment that the message names."""
+    with answering("worker"):
+        message = messages.receive(event)
+        task = messages.parse(message, SegmentTask)
+        with ALONE:
+            work(task, message.id, conceal)
+
+
+@cache
+def engine() -> Engine:
+    """This process's engine, models loaded: made by the first segment, kept for the next ones."""
+    return Engine(settings().weights_dir)
+
+
+def conceal(todo: Assignment) -> Concealed:
+    """Have the engine do one segment. Raises PermanentError if the video or a picture can't be used."""
+    manifest, policy = todo.manifest, todo.manifest.policy
+    gallery = Gallery.from_bytes(store.read(manifest.gallery)) if manifest.gallery else None
+    replacement = store.read(manifest.replacement) if manifest.replacement else None
+    options = Options(**policy.model_dump(exclude={"source"}))
+    with open_ranged(manifest.source) as source:
+        segment = Segment(source, todo.segment.start, todo.segment.end, settings().context_seconds)
+        try:
+            result = engine().deface_segment(
+                segment, str(todo.out), gallery, options, replacement, lambda _: todo.keep_claim()
+            )
+        except (VideoError, PictureError) as error:
+            name = f"gs://{manifest.source.bucket}/{manifest.source.name}"
+            raise PermanentError(error.code, f"{name}: {error}") from error
+    tracks = tuple(Track.model_validate(asdict(track)) for track in result.tracks)
+    return Concealed(
+        result.frames, result.looks, result.detector, result.recognizer, result.keep_distance, tracks
+    )

@@ -1,0 +1,143 @@
+"""Servers for the session, buckets and topics for each test, and the functions behind their HTTP surface."""
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import functions_framework
+import pytest
+from flask.testing import FlaskClient
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import pubsub_v1, storage
+
+from functions.pipeline import messages, store
+from functions.pipeline.settings import settings
+from tests.cloud import PROJECT, Buckets, Topics
+from tests.inbox import Inbox, open_inbox
+from tests.proxy import Proxy, open_proxy
+from tests.servers import ROOT, pubsub_server, storage_server
+
+NUMBERS = itertools.count()
+App = Callable[[str], FlaskClient]
+
+
+@pytest.fixture(scope="session")
+def storage_address() -> Iterator[str]:
+    with storage_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def pubsub_address() -> Iterator[str]:
+    with pubsub_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def inbox() -> Iterator[Inbox]:
+    with open_inbox() as opened:
+        yield opened
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Settings of this test alone. Call it with more of them: `environment(lease_seconds=1)`."""
+
+    def change(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"DEFACER_{name.upper()}", str(value))
+        _forget_clients()
+
+    _forget_clients()
+    change(
+        project=PROJECT, intake_bucket="no-intake", work_bucket="no-work", output_bucket="no-output",
+        retry_seconds=20, segment_seconds=1,
+    )  # fmt: skip
+    yield change
+    _forget_clients()
+
+
+@pytest.fixture
+def buckets(
+    storage_address: str, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Buckets]:
+    """This test's buckets; the functions' settings name them."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_address)
+    client = storage.Client(
+        project=PROJECT,
+        credentials=AnonymousCredentials(),
+        client_options=ClientOptions(api_endpoint=storage_address),
+    )
+    unique = f"{next(NUMBERS)}-{uuid.uuid4().hex[:8]}"
+    made = Buckets(client, f"intake-{unique}", f"work-{unique}", f"output-{unique}")
+    for name in (made.intake, made.work, made.output):
+        client.create_bucket(name)
+    environment(intake_bucket=made.intake, work_bucket=made.work, output_bucket=made.output)
+    yield made
+    client.close()
+
+
+@pytest.fixture
+def proxy(buckets: Buckets, storage_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Storage as the functions see it in this test goes through here, and may be made to fail."""
+    with open_proxy(storage_address) as opened:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", opened.address)
+        _forget_clients()
+        yield opened
+
+
+@pytest.fixture
+def topics(
+    pubsub_address: str, inbox: Inbox, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Topics]:
+    """This test's topics, each with a push subscription that leads to the inbox."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
+    unique = f"{next(NUMBERS)}-{uuid.uuid4().hex[:8]}"
+    publisher = pubsub_v1.PublisherClient()
+    made = Topics(inbox, publisher, f"segments-{unique}", f"segments-done-{unique}", f"job-events-{unique}")
+    with pubsub_v1.SubscriberClient() as subscriber:
+        for topic in (made.segments, made.segments_done, made.job_events):
+            path = publisher.topic_path(PROJECT, topic)
+            publisher.create_topic(request={"name": path}, timeout=30)
+            subscription = {
+                "name": subscriber.subscription_path(PROJECT, topic),
+                "topic": path,
+                "push_config": {"push_endpoint": f"{inbox.address}/{topic}"},
+                "ack_deadline_seconds": 60,
+            }
+            subscriber.create_subscription(request=subscription, timeout=30)
+    environment(
+        segments_topic=made.segments, segments_done_topic=made.segments_done, job_events_topic=made.job_events
+    )
+    yield made
+    publisher.stop()
+
+
+@pytest.fixture(scope="session")
+def app() -> App:
+    """A function by its name, behind the HTTP surface that functions-framework gives it."""
+    made: dict[str, FlaskClient] = {}
+
+    def client(name: str) -> FlaskClient:
+        if name not in made:
+            source = ROOT / "functions" / name / "main.py"
+            made[name] = functions_framework.create_app(name, str(source)).test_client()
+        return made[name]
+
+    return client
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    return ROOT / "tests" / "contract" / "golden"
+
+
+def _forget_clients() -> None:
+    """What the functions read or make once in a process is made anew for the next test."""
+    settings.cache_clear()
+    store.client.cache_clear()
+    if messages.publisher.cache_info().currsize:
+        messages.publisher().stop()
+    messages.publisher.cache_clear()

@@ -1,0 +1,47 @@
+"""Each function as a call that posts a push and gives the answer's status, and a job to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.clips import write_clip
+from tests.cloud import Buckets, Post, Topics
+from tests.planned import Planned, plan_job
+
+pytest.register_assert_rewrite(
+    "tests.functions.ingesting", "tests.functions.merging", "tests.functions.working"
+)
+
+App = Callable[[str], FlaskClient]
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4")
+
+
+@pytest.fixture
+def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
+    return plan_job(buckets, clip)
+
+
+@pytest.fixture
+def ingest(app: App) -> Post:
+    return lambda push: app("ingest").post("/", json=push).status_code
+
+
+@pytest.fixture
+def worker(app: App) -> Post:
+    return lambda push: app("worker").post("/", json=push).status_code
+
+
+@pytest.fixture
+def merge(app: App) -> Post:
+    return lambda push: app("merge").post("/", json=push).status_code
+
+
+@pytest.fixture
+def dead_letter(app: App) -> Post:
+    return lambda push: app("dead_letter").post("/", json=push).status_code

@@ -1,0 +1,46 @@
+"""What tests of ingest look at."""
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Failed, Manifest, ObjectRef, SegmentTask
+from tests.cloud import Buckets, Topics
+from tests.inbox import document
+
+VIDEO = "channels/street/videos/walk.mp4"
+
+POLICY = "channels/street/policy.json"
+
+
+def job_of(ref: ObjectRef) -> str:
+    return layout.job_id(ref.bucket, ref.name, ref.generation)
+
+
+def manifest_of(buckets: Buckets, ref: ObjectRef) -> Manifest:
+    return Manifest.model_validate_json(buckets.get(buckets.work, layout.manifest(job_of(ref))))
+
+
+def failure_of(buckets: Buckets, ref: ObjectRef) -> Failed:
+    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job_of(ref))))
+
+
+def tasks(topics: Topics) -> list[SegmentTask]:
+    pushes = topics.all(topics.segments)
+    assert all(push["message"]["attributes"]["type"] == "segment-task" for push in pushes)
+    return [SegmentTask.model_validate(document(push)) for push in pushes]
+
+
+def assert_nothing_happened(buckets: Buckets, topics: Topics) -> None:
+    assert buckets.names(buckets.work) == []
+    assert topics.all(topics.segments) == []
+    assert topics.events() == []
+
+
+def assert_failed(buckets: Buckets, topics: Topics, ref: ObjectRef, code: str, *said: str) -> None:
+    failed = failure_of(buckets, ref)
+    assert (failed.stage, failed.code, failed.source) == ("ingest", code, ref)
+    for part in said:
+        assert part in failed.message
+    assert buckets.names(buckets.work) == [layout.failed(job_of(ref))]
+    assert topics.all(topics.segments) == []
+    (event,) = topics.events()
+    assert (event["type"], event["id"]) == ("job.failed", f"{failed.job}-failed")
+    assert (event["data"]["code"], event["data"]["message"]) == (code, failed.message)

@@ -1,0 +1,73 @@
+"""What tests of merge look at."""
+
+from datetime import UTC, datetime, timedelta
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import (
+    Claim,
+    Failed,
+    ObjectRef,
+    Published,
+    SegmentDone,
+    SegmentReport,
+)
+from tests.cloud import Buckets, Topics
+from tests.planned import Planned
+
+RESULT = "channels/street/walk.mp4"
+
+REPORT = "channels/street/walk.report.json"
+
+
+def done(planned: Planned, index: int = 0) -> SegmentDone:
+    return SegmentDone(job=planned.job, index=index, manifest=planned.ref)
+
+
+def published_of(buckets: Buckets, planned: Planned) -> Published:
+    return Published.model_validate_json(buckets.get(buckets.work, layout.published(planned.job)))
+
+
+def failure_of(buckets: Buckets, planned: Planned) -> Failed:
+    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+
+
+def change_report(buckets: Buckets, planned: Planned, of: int, **changes: object) -> None:
+    name = layout.segment_report(planned.job, of)
+    report = SegmentReport.model_validate_json(buckets.get(buckets.work, name))
+    buckets.put(buckets.work, name, report.model_copy(update=changes).model_dump_json().encode())
+
+
+def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None:
+    """The result is out, once, and only what must stay is left."""
+    published = published_of(buckets, planned)
+    result = buckets.blob(buckets.output, RESULT)
+    assert published.result == ObjectRef(bucket=buckets.output, name=RESULT, generation=result.generation)
+    assert result.metageneration == 1
+    assert buckets.names(buckets.output) == [RESULT, REPORT]
+    assert buckets.names(buckets.work) == [planned.ref.name, layout.published(planned.job)]
+    completed = [event for event in topics.events() if event["type"] == "job.completed"]
+    assert {event["id"] for event in completed} == {f"{planned.job}-completed"}
+    assert completed[0]["data"]["result"] == published.result.model_dump()
+
+
+def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> Failed:
+    """The job has failed, and nothing was published."""
+    failed = failure_of(buckets, planned)
+    assert (failed.stage, failed.code) == ("merge", code)
+    assert buckets.names(buckets.output, RESULT) == []
+    assert layout.published(planned.job) not in buckets.names(buckets.work)
+    assert [event["type"] for event in topics.events()] == ["job.failed"]
+    return failed
+
+
+# Of three segments, counted; the test fails if it becomes another number.
+REQUESTS_OF_A_MERGE = 41
+
+
+def expire_claim(buckets: Buckets, planned: Planned) -> None:
+    """As if the dead holder's lease had run out."""
+    blob = buckets.blob(buckets.work, layout.merge_claim(planned.job))
+    if blob is not None:
+        claim = Claim.model_validate_json(blob.download_as_bytes())
+        dead = claim.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})
+        buckets.put(buckets.work, blob.name, dead.model_dump_json().encode())

@@ -1,0 +1,173 @@
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Claim, Failed, ObjectRef, Published
+from tests.cloud import Buckets, Post, Push, Topics, push_body, upload_push
+from tests.planned import VIDEO, Planned, do_all_segments
+from tests.proxy import Proxy
+
+GAVE_UP = {
+    "CloudPubSubDeadLetterSourceDeliveryCount": "7",
+    "CloudPubSubDeadLetterSourceSubscription": "some-subscription",
+    "CloudPubSubDeadLetterSourceSubscriptionProject": "defacer-test",
+}
+
+
+def given_up(push: Push) -> Push:
+    """The push with what Pub/Sub adds when it moves a message to the dead letters."""
+    message = push["message"]
+    return push | {"message": message | {"attributes": message["attributes"] | GAVE_UP}}
+
+
+def failure_of(buckets: Buckets, job: str) -> Failed:
+    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
+
+
+def put_merge_claim(buckets: Buckets, planned: Planned, seconds: float) -> None:
+    expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    claim = Claim(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
+    buckets.put(buckets.work, layout.merge_claim(planned.job), claim.model_dump_json().encode())
+
+
+@pytest.mark.parametrize("stage", ["worker", "merge"])
+def test_the_job_of_a_message_that_gave_up_fails_loudly(
+    stage: str, buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
+) -> None:
+    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    push = planned.task(1) if stage == "worker" else planned.done(1)
+    assert dead_letter(given_up(push)) == 200
+    failed = failure_of(buckets, planned.job)
+    assert (failed.stage, failed.code, failed.source) == (stage, "gave-up", planned.manifest.source)
+    for part in (f"gs://{buckets.intake}/{VIDEO}", stage, "7 tries", planned.job, "Upload it again"):
+        assert part in failed.message
+    (event,) = topics.events()
+    assert (event["type"], event["id"], event["data"]["code"]) == (
+        "job.failed",
+        f"{planned.job}-failed",
+        "gave-up",
+    )
+    assert event["data"]["channel"] == "street"
+    assert buckets.names(buckets.work) == [layout.failed(planned.job), planned.ref.name]
+
+
+def test_an_upload_that_was_never_planned_fails_as_a_job_of_its_own(
+    buckets: Buckets, topics: Topics, dead_letter: Post
+) -> None:
+    ref = buckets.put(buckets.intake, VIDEO, b"whatever")
+    assert dead_letter(given_up(upload_push(ref))) == 200
+    job = layout.job_id(ref.bucket, ref.name, ref.generation)
+    failed = failure_of(buckets, job)
+    assert (failed.stage, failed.code, failed.source) == ("ingest", "gave-up", ref)
+    assert [event["subject"] for event in topics.events()] == [job]
+
+
+def test_a_message_that_gives_up_twice_fails_its_job_once(
+    buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
+) -> None:
+    assert dead_letter(given_up(planned.task(0, "1"))) == 200
+    first = buckets.blob(buckets.work, layout.failed(planned.job)).generation
+    assert dead_letter(given_up(planned.done(1, "2"))) == 200
+    assert dead_letter(given_up(planned.task(0, "1"))) == 200
+    assert buckets.blob(buckets.work, layout.failed(planned.job)).generation == first
+    assert len(topics.events()) == 1
+
+
+def test_a_published_job_does_not_fail_afterwards_and_its_embeddings_go(
+    buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
+) -> None:
+    published = Published(job=planned.job, result=None, report="r")
+    buckets.put(buckets.work, layout.published(planned.job), published.model_dump_json().encode())
+    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    assert dead_letter(given_up(planned.done(1))) == 200
+    assert buckets.names(buckets.work) == [planned.ref.name, layout.published(planned.job)]
+    assert topics.events() == []
+
+
+def test_while_the_job_is_being_published_the_message_waits(
+    buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
+) -> None:
+    put_merge_claim(buckets, planned, seconds=600)
+    assert dead_letter(given_up(planned.task(0))) == 503
+    assert layout.failed(planned.job) not in buckets.names(buckets.work)
+    put_merge_claim(buckets, planned, seconds=-1)
+    assert dead_letter(given_up(planned.task(0))) == 200
+    assert failure_of(buckets, planned.job).code == "gave-up"
+
+
+def test_what_gave_up_is_never_published_later(
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    dead_letter: Post,
+    app: Callable[[str], FlaskClient],
+) -> None:
+    assert dead_letter(given_up(planned.task(0))) == 200
+    do_all_segments(buckets, planned)
+    assert app("merge").post("/", json=planned.done(0)).status_code == 200
+    assert buckets.names(buckets.output) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "attributes"),
+    [
+        (b"hello", {}),
+        (b"hello", {"type": "segment-task"}),
+        (b"{}", {"type": "segment-done"}),
+        (b"{}", {"type": "something-else"}),
+        (b"{}", {"eventType": "OBJECT_FINALIZE"}),
+    ],
+)
+def test_a_message_that_nobody_understands_is_logged_and_acknowledged(
+    data: bytes,
+    attributes: Any,
+    buckets: Buckets,
+    topics: Topics,
+    dead_letter: Post,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert dead_letter(given_up(push_body(data, attributes))) == 200
+    assert buckets.names(buckets.work) == []
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["severity"], line["code"], line["function"]) == ("ERROR", "malformed-message", "dead_letter")
+
+
+@pytest.mark.parametrize("name", ["channels/street/policy.json", "readme.txt"])
+def test_an_upload_that_is_no_video_is_no_job(
+    name: str, buckets: Buckets, topics: Topics, dead_letter: Post
+) -> None:
+    ref = ObjectRef(bucket=buckets.intake, name=name, generation=1)
+    assert dead_letter(given_up(upload_push(ref))) == 200
+    assert (
+        dead_letter(given_up(upload_push(ref.model_copy(update={"bucket": "other", "name": VIDEO})))) == 200
+    )
+    assert buckets.names(buckets.work) == []
+
+
+@pytest.mark.parametrize("failing", range(0, 14, 2))
+def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
+    failing: int,
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    dead_letter: Post,
+    proxy: Proxy,
+    environment: Callable[..., None],
+) -> None:
+    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    environment(retry_seconds=0.1)
+    proxy.fails = lambda method, path: len(proxy.requests) > failing
+    assert dead_letter(given_up(planned.task(0))) == 503
+    proxy.fails = lambda method, path: False
+    environment(retry_seconds=20)
+    if layout.merge_claim(planned.job) in buckets.names(buckets.work):
+        put_merge_claim(buckets, planned, seconds=-1)  # as if the lease had run out
+    assert dead_letter(given_up(planned.task(0))) == 200
+    assert failure_of(buckets, planned.job).code == "gave-up"
+    assert {event["id"] for event in topics.events()} == {f"{planned.job}-failed"}
+    assert buckets.names(buckets.work, layout.gallery_prefix(planned.job)) == []

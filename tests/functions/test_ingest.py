@@ -1,0 +1,255 @@
+"""Ingest through its HTTP surface, with the real engine."""
+
+import io
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import ObjectRef, SegmentTask
+from tests.clips import admiral, astronaut, encode_picture
+from tests.cloud import Buckets, Post, Topics, push_body, upload_push
+from tests.functions.ingesting import (
+    POLICY,
+    VIDEO,
+    assert_failed,
+    assert_nothing_happened,
+    job_of,
+    manifest_of,
+    tasks,
+)
+from tests.proxy import Proxy
+
+
+def test_an_upload_becomes_a_manifest_an_event_and_a_task_for_each_segment(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    manifest = manifest_of(buckets, ref)
+    assert (manifest.job, manifest.channel, manifest.source) == (job_of(ref), "street", ref)
+    assert (manifest.result, manifest.report) == (
+        "channels/street/walk.mp4",
+        "channels/street/walk.report.json",
+    )
+    assert manifest.source_size == clip.stat().st_size
+    assert (manifest.video.width, manifest.video.height, manifest.video.codec) == (320, 180, "h264")
+    assert manifest.video.duration_seconds == pytest.approx(2)
+    assert (manifest.targets, manifest.gallery, manifest.replacement) == ((), None, None)
+    assert len(manifest.segments) == 2
+    blob = buckets.blob(buckets.work, layout.manifest(manifest.job))
+    expected = [
+        SegmentTask(
+            job=manifest.job,
+            index=index,
+            manifest=ObjectRef(bucket=buckets.work, name=blob.name, generation=blob.generation),
+        )
+        for index in (0, 1)
+    ]
+    assert sorted(tasks(topics), key=lambda task: task.index) == expected
+    (event,) = topics.events()
+    assert (event["type"], event["id"]) == ("job.planned", f"{manifest.job}-planned")
+    assert (event["data"]["channel"], event["data"]["segments"]) == ("street", 2)
+    attributes = topics.all(topics.job_events)[0]["message"]["attributes"]
+    assert attributes == {"type": "job.planned", "content-type": "application/cloudevents+json"}
+
+
+def test_targets_become_a_gallery_and_everything_else_in_their_folder_is_ignored(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    put = lambda name, data: buckets.put(buckets.intake, f"channels/street/targets/{name}", data)  # noqa: E731
+    put("Grace.png", encode_picture(admiral()))
+    put("Eileen/1.jpg", encode_picture(astronaut(), ".jpg"))
+    put("Eileen/2.png", encode_picture(astronaut()[:, ::-1].copy()))
+    put("Eileen/notes.txt", b"none of our business")
+    put("", b"")
+    buckets.put(buckets.intake, "channels/other/targets/Nobody.jpg", b"not read")
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    manifest = manifest_of(buckets, ref)
+    assert manifest.targets == ("Eileen", "Grace")
+    assert manifest.gallery is not None
+    assert buckets.get(buckets.work, manifest.gallery.name)[:2] == b"PK"
+
+
+def test_the_channel_s_policy_is_the_job_s(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    buckets.put(buckets.intake, POLICY, b'{"mode": "image", "quality": 23, "source": "delete"}')
+    picture = buckets.put(buckets.intake, "channels/street/replacement.png", encode_picture(astronaut()))
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    manifest = manifest_of(buckets, ref)
+    assert (manifest.policy.mode, manifest.policy.quality, manifest.policy.source) == ("image", 23, "delete")
+    assert manifest.replacement == picture
+
+
+def test_a_new_upload_under_the_same_name_is_another_job(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    first = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(first)) == 200
+    second = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(second)) == 200
+    assert manifest_of(buckets, first).job != manifest_of(buckets, second).job
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "walk.mp4",
+        "channels/street/walk.mp4",
+        "channels/street/videos/",
+        POLICY,
+        "channels/street/targets/a.jpg",
+    ],
+)
+def test_an_object_that_is_no_video_is_ignored(
+    name: str, buckets: Buckets, topics: Topics, ingest: Post
+) -> None:
+    assert ingest(upload_push(buckets.put(buckets.intake, name, b"x"))) == 200
+    assert_nothing_happened(buckets, topics)
+
+
+def test_an_object_of_another_bucket_is_ignored(buckets: Buckets, topics: Topics, ingest: Post) -> None:
+    assert ingest(upload_push(buckets.put(buckets.output, VIDEO, b"x"))) == 200
+    assert_nothing_happened(buckets, topics)
+
+
+@pytest.mark.parametrize("event_type", ["OBJECT_DELETE", "OBJECT_METADATA_UPDATE", "OBJECT_ARCHIVE"])
+def test_only_new_objects_count(
+    event_type: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref, event_type=event_type)) == 200
+    assert_nothing_happened(buckets, topics)
+
+
+@pytest.mark.parametrize(
+    ("data", "attributes"),
+    [(b"{}", {}), (b"no json", {"type": "x"}), (b"x", {"eventType": "OBJECT_FINALIZE", "bucketId": "b"})],
+)
+def test_a_message_that_is_no_notification_is_acknowledged(
+    data: bytes, attributes: Any, buckets: Buckets, topics: Topics, ingest: Post
+) -> None:
+    assert ingest(push_body(data, attributes)) == 200
+    assert_nothing_happened(buckets, topics)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (b"", ["invalid JSON"]),
+        (b"{mode: blur}", ["invalid JSON"]),
+        (b"\xff\xfe{}", ["invalid"]),
+        (b"[]", ["object"]),
+        (b'"blur"', ["object"]),
+        (b'{"mode": "blurr"}', ['"mode"', "'blurr'", "'pixelate'"]),
+        (b'{"modes": "blur"}', ['no field "modes"', "strength"]),
+        (b'{"strength": 99}', ['"strength"', "99", "less than or equal to 3"]),
+        (b'{"strength": NaN}', ['"strength"']),
+        (b'{"color": "red"}', ['"color"', "'red'"]),
+        (b'{"mode": 1, "quality": -1}', ['"mode"', '"quality"']),
+        (b'{"color": "' + b"x" * 70_000 + b'"}', ["70013 bytes", "at most 65536"]),
+    ],
+)
+def test_a_broken_policy_fails_the_job_with_what_is_wrong_and_what_is_allowed(
+    policy: bytes,
+    said: list[str],
+    buckets: Buckets,
+    topics: Topics,
+    ingest: Post,
+    clip: Path,
+) -> None:
+    buckets.put(buckets.intake, POLICY, policy)
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    assert_failed(buckets, topics, ref, "bad-policy", f"gs://{buckets.intake}/{POLICY}", *said)
+
+
+@pytest.mark.parametrize("picture", [None, b"", b"GIF89a nonsense"])
+def test_mode_image_needs_a_picture_that_can_be_read(
+    picture: bytes | None, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    name = "channels/street/replacement.png"
+    buckets.put(buckets.intake, POLICY, b'{"mode": "image"}')
+    if picture is not None:
+        buckets.put(buckets.intake, name, picture)
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    code = "no-replacement" if picture is None else "bad-replacement"
+    assert_failed(buckets, topics, ref, code, f"gs://{buckets.intake}/{name}", "Upload")
+
+
+@pytest.mark.parametrize("kind", ["no face", "no picture"])
+def test_a_target_picture_without_a_face_fails_the_job_by_its_name(
+    kind: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    wall = encode_picture(astronaut() // 8 * 0 + 90)
+    buckets.put(buckets.intake, "channels/street/targets/Grace.png", encode_picture(admiral()))
+    bad = "channels/street/targets/Nobody/1.png"
+    buckets.put(buckets.intake, bad, wall if kind == "no face" else b"not a picture")
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    assert_failed(buckets, topics, ref, "bad-picture", f"gs://{buckets.intake}/{bad}", "Use a")
+
+
+def test_more_target_pictures_than_a_job_can_take_fail_it(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    for number in range(201):
+        buckets.put(buckets.intake, f"channels/street/targets/P{number}.png", b"x")
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    assert_failed(buckets, topics, ref, "too-many-targets", "201 pictures", "at most 200")
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut off", "sound only", "picture"])
+def test_what_is_not_a_video_fails_the_job(
+    kind: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    whole = clip.read_bytes()
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as file:
+        file.setparams((1, 2, 8000, 8000, "NONE", ""))
+        file.writeframes(bytes(16_000))
+    data = {
+        "empty": b"",
+        "text": b"hello" * 999,
+        "cut off": whole[: len(whole) // 2],
+        "sound only": sound.getvalue(),
+        "picture": encode_picture(astronaut()),
+    }[kind]
+    ref = buckets.put(buckets.intake, VIDEO, data)
+    assert ingest(upload_push(ref)) == 200
+    assert_failed(buckets, topics, ref, "not-a-video", f"gs://{buckets.intake}/{VIDEO}: it ")
+
+
+def test_a_video_that_was_replaced_before_it_was_planned_fails_its_job_only(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    first = buckets.put(buckets.intake, VIDEO, clip)
+    second = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(first)) == 200
+    assert_failed(
+        buckets, topics, first, "source-gone", f"gs://{buckets.intake}/{VIDEO} was deleted or replaced"
+    )
+    assert ingest(upload_push(second)) == 200
+    assert manifest_of(buckets, second).source == second
+
+
+def test_only_the_header_of_a_long_video_is_read(
+    buckets: Buckets, topics: Topics, ingest: Post, proxy: Proxy, clip: Path
+) -> None:
+    whole = clip.read_bytes()
+    padding = 40 * 1024 * 1024
+    # An MP4 may hold any number of boxes that a reader skips: here one before the index, which is at the end.
+    index = whole.rindex(b"moov") - 4
+    box = padding.to_bytes(4, "big") + b"free" + bytes(padding - 8)
+    ref = buckets.put(buckets.intake, VIDEO, whole[:index] + box + whole[index:])
+    assert ingest(upload_push(ref)) == 200
+    assert manifest_of(buckets, ref).source_size > padding
+    reads = [path for method, path in proxy.requests if "alt=media" in path and "walk.mp4" in path]
+    assert 1 <= len(reads) <= 5

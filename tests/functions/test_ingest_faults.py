@@ -1,0 +1,158 @@
+"""Ingest when things go wrong: two at once, given up meanwhile, storage and messaging out of order."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from functions.ingest import planning
+from functions.ingest.inputs import TargetPicture
+from functions.ingest.main import probe
+from functions.ingest.planning import Embeddings, Eyes
+from functions.pipeline import jobs, layout
+from functions.pipeline.errors import PermanentError
+from tests.clips import astronaut, encode_picture
+from tests.cloud import Buckets, Environment, Post, Topics, upload_push
+from tests.functions.ingesting import POLICY, VIDEO, assert_failed, job_of, manifest_of, tasks
+from tests.proxy import Proxy
+
+
+def test_the_same_upload_delivered_twice_is_one_job(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref, "1")) == 200
+    before = buckets.blob(buckets.work, layout.manifest(job_of(ref))).generation
+    buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')  # too late for this upload
+    assert ingest(upload_push(ref, "2")) == 200
+    assert buckets.blob(buckets.work, layout.manifest(job_of(ref))).generation == before
+    assert buckets.names(buckets.work) == [layout.manifest(job_of(ref))]
+    found = tasks(topics)
+    assert len(found) == 4
+    assert {(task.index, task.manifest.generation) for task in found} == {(0, before), (1, before)}
+    assert {event["id"] for event in topics.events()} == {f"{job_of(ref)}-planned"}
+
+
+def test_the_same_upload_planned_four_times_at_once_is_one_job(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    buckets.put(buckets.intake, "channels/street/targets/Eileen.png", encode_picture(astronaut()))
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda n: ingest(upload_push(ref, str(n))), range(4))) == [200] * 4
+    manifest = manifest_of(buckets, ref)
+    generation = buckets.blob(buckets.work, layout.manifest(manifest.job)).generation
+    assert {task.manifest.generation for task in tasks(topics)} == {generation}
+    assert manifest.gallery is not None
+    assert buckets.names(buckets.work) == [manifest.gallery.name, layout.manifest(manifest.job)]
+
+
+def test_a_job_that_has_failed_is_not_planned_again(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    buckets.put(buckets.intake, POLICY, b"{")
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    buckets.put(buckets.intake, POLICY, b"{}")
+    assert ingest(upload_push(ref)) == 200
+    assert_failed(buckets, topics, ref, "bad-policy")
+
+
+def test_of_two_plannings_that_saw_different_pictures_one_gallery_stays(
+    buckets: Buckets, topics: Topics, clip: Path
+) -> None:
+    buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+
+    def quick(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
+        return Embeddings(("Eileen",), b"quick")
+
+    def overtaken(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
+        planning.plan(ref, Eyes(probe, quick))
+        return Embeddings(("Eileen", "Grace"), b"overtaken")
+
+    planning.plan(ref, Eyes(probe, overtaken))
+    manifest = manifest_of(buckets, ref)
+    assert manifest.targets == ("Eileen",)
+    assert manifest.gallery is not None
+    assert buckets.get(buckets.work, manifest.gallery.name) == b"quick"
+    assert buckets.names(buckets.work) == [manifest.gallery.name, layout.manifest(manifest.job)]
+
+
+def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_tasks(
+    buckets: Buckets, topics: Topics, clip: Path
+) -> None:
+    buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+
+    def slow(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
+        jobs.fail(job_of(ref), "ingest", PermanentError("gave-up", "it took too long"), ref)
+        return Embeddings(("Eileen",), b"embeddings")
+
+    planning.plan(ref, Eyes(probe, slow))
+    assert buckets.names(buckets.work) == [layout.failed(job_of(ref)), layout.manifest(job_of(ref))]
+    assert topics.all(topics.segments) == []
+    assert [event["type"] for event in topics.events()] == ["job.failed"]
+
+
+@pytest.mark.parametrize("failing", range(0, 12, 2))
+def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
+    failing: int,
+    buckets: Buckets,
+    topics: Topics,
+    ingest: Post,
+    proxy: Proxy,
+    environment: Environment,
+    clip: Path,
+) -> None:
+    buckets.put(buckets.intake, POLICY, b"{}")
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    environment(retry_seconds=0.1)
+    proxy.fails = lambda method, path: len(proxy.requests) > failing
+    assert ingest(upload_push(ref)) == 503
+    proxy.fails = lambda method, path: False
+    environment(retry_seconds=20)
+    assert ingest(upload_push(ref)) == 200
+    assert len(manifest_of(buckets, ref).segments) == 2
+    assert {task.index for task in tasks(topics)} == {0, 1}
+    assert layout.failed(job_of(ref)) not in buckets.names(buckets.work)
+
+
+def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
+    buckets: Buckets,
+    topics: Topics,
+    ingest: Post,
+    environment: Environment,
+    clip: Path,
+    pubsub_address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
+    environment(retry_seconds=0.5)
+    assert ingest(upload_push(ref)) == 503
+    generation = buckets.blob(buckets.work, layout.manifest(job_of(ref))).generation
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
+    environment(retry_seconds=20)
+    assert ingest(upload_push(ref)) == 200
+    assert {task.manifest.generation for task in tasks(topics)} == {generation}
+
+
+def test_no_log_line_names_a_person_or_an_object(
+    buckets: Buckets,
+    topics: Topics,
+    ingest: Post,
+    clip: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    buckets.put(buckets.intake, "channels/secretchannel/targets/Rumpelstilzchen.png", b"not a picture")
+    ref = buckets.put(buckets.intake, "channels/secretchannel/videos/secretvideo.mp4", clip)
+    assert ingest(upload_push(ref)) == 200
+    output = "".join(capsys.readouterr())
+    assert job_of(ref) in output
+    assert "bad-picture" in output
+    assert all(json.loads(line)["function"] == "ingest" for line in output.splitlines())
+    assert "secret" not in output
+    assert "Rumpel" not in output

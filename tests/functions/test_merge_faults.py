@@ -1,0 +1,213 @@
+"""Merge when things go wrong: two at once, a dead or frozen merger, storage and messaging out of order."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from functions.merge.finish import Joined, Parts, finish
+from functions.merge.main import join
+from functions.pipeline import layout
+from functions.pipeline.claim import ClaimedElsewhereError
+from functions.pipeline.contracts import (
+    Claim,
+    Failed,
+    ObjectRef,
+    Policy,
+)
+from functions.pipeline.errors import RetryableError
+from tests.clips import Clip, write_clip
+from tests.cloud import Buckets, Environment, Post, Topics
+from tests.functions.merging import (
+    REQUESTS_OF_A_MERGE,
+    RESULT,
+    assert_published,
+    done,
+    expire_claim,
+    published_of,
+)
+from tests.planned import VIDEO, Planned, do_all_segments, plan_job
+from tests.proxy import Proxy
+from tests.servers import wait_until
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", Clip(seconds=3))
+
+
+def test_three_messages_at_once_publish_one_result(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    do_all_segments(buckets, planned)
+    start = threading.Barrier(3)
+
+    def deliver(index: int) -> int:
+        start.wait()
+        return merge(planned.done(index, f"message {index}"))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(deliver, range(3))) == [200, 200, 200]
+    assert_published(buckets, topics, planned)
+
+
+def test_the_second_of_two_mergers_leaves_it_to_the_first(
+    buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    """Staged, not left to chance: the second comes while the first is joining."""
+    do_all_segments(buckets, planned)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(parts: Parts) -> Joined:
+        inside.set()
+        assert go_on.wait(60)
+        return join(parts)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(finish, done(planned, 0), "first", slow)
+        assert inside.wait(60)
+        with pytest.raises(ClaimedElsewhereError):
+            finish(done(planned, 1), "second", slow)
+        with pytest.raises(RetryableError):
+            finish(done(planned, 0), "first", slow)
+        go_on.set()
+        first.result(60)
+    assert_published(buckets, topics, planned)
+
+
+def test_a_merger_that_was_taken_over_publishes_nothing(
+    buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
+) -> None:
+    do_all_segments(buckets, planned)
+    environment(lease_seconds=1)
+
+    def frozen(parts: Parts) -> Joined:
+        """Joins, then stands still until its lease has run out and another has done all."""
+        joined = join(parts)
+        wait_until(lambda: datetime.now(UTC) > expiry(), "the lease ran out")
+        finish(done(planned, 1), "second", join)
+        return joined
+
+    def expiry() -> datetime:
+        claim = buckets.get(buckets.work, layout.merge_claim(planned.job))
+        return Claim.model_validate_json(claim).expires_at
+
+    with pytest.raises(RetryableError):
+        finish(done(planned, 0), "first", frozen)
+    assert_published(buckets, topics, planned)
+
+
+def test_a_job_that_fails_while_it_is_joined_is_not_published(
+    buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    do_all_segments(buckets, planned)
+
+    def meanwhile(parts: Parts) -> Joined:
+        failed = Failed(
+            job=planned.job, source=planned.manifest.source, stage="worker", code="c", message="m"
+        )
+        buckets.put(buckets.work, layout.failed(planned.job), failed.model_dump_json().encode())
+        return join(parts)
+
+    finish(done(planned), "1", meanwhile)
+    assert buckets.names(buckets.output) == []
+    assert layout.published(planned.job) not in buckets.names(buckets.work)
+
+
+def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
+    buckets: Buckets, topics: Topics, clip: Path
+) -> None:
+    planned = plan_job(buckets, clip, policy=Policy(source="delete"))
+    do_all_segments(buckets, planned)
+
+    def meanwhile(parts: Parts) -> Joined:
+        joined = join(parts)
+        buckets.put(buckets.intake, VIDEO, b"a newer upload")
+        return joined
+
+    finish(done(planned), "1", meanwhile)
+    assert buckets.get(buckets.intake, VIDEO) == b"a newer upload"
+
+
+@pytest.mark.parametrize("when", ["before", "while joining"])
+def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_result(
+    when: str, buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    do_all_segments(buckets, planned)
+    newer = ObjectRef(bucket=buckets.intake, name=VIDEO, generation=planned.manifest.source.generation + 1)
+    metadata = {
+        "defacer-job": layout.job_id(newer.bucket, newer.name, newer.generation),
+        "defacer-source": VIDEO,
+        "defacer-source-generation": str(newer.generation),
+    }
+
+    def publish_newer() -> None:
+        blob = buckets.client.bucket(buckets.output).blob(RESULT)
+        blob.metadata = metadata
+        blob.upload_from_string(b"newer")
+
+    def overtaken(parts: Parts) -> Joined:
+        assert when == "while joining"
+        publish_newer()
+        return join(parts)
+
+    if when == "before":
+        publish_newer()
+    finish(done(planned), "1", overtaken)
+    assert buckets.get(buckets.output, RESULT) == b"newer"
+    assert buckets.names(buckets.output) == [RESULT]
+    published = published_of(buckets, planned)
+    assert (published.superseded, published.result) == (True, None)
+    (event,) = topics.events()
+    assert (event["type"], event["data"]["result"], event["data"]["report"]) == ("job.completed", None, None)
+    assert "newer" in event["data"]["message"]
+    assert buckets.names(buckets.work) == [planned.ref.name, layout.published(planned.job)]
+
+
+@pytest.mark.parametrize("crash_after", [*range(0, REQUESTS_OF_A_MERGE, 3), 40, 41])
+def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
+    crash_after: int,
+    buckets: Buckets,
+    topics: Topics,
+    clip: Path,
+    merge: Post,
+    proxy: Proxy,
+    environment: Environment,
+) -> None:
+    """Storage refuses everything from some request on, the claim's release included: as if the process died."""
+    planned = plan_job(buckets, clip, policy=Policy(source="delete"))
+    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    do_all_segments(buckets, planned)
+    environment(retry_seconds=0.05)
+    proxy.fails = lambda method, path: len(proxy.requests) > crash_after
+    first = merge(planned.done(2, "mine"))
+    assert first == (200 if crash_after == REQUESTS_OF_A_MERGE else 503)
+    proxy.fails = lambda method, path: False
+    environment(retry_seconds=20)
+    expire_claim(buckets, planned)
+    assert merge(planned.done(2, "mine")) == 200
+    assert_published(buckets, topics, planned)
+    assert buckets.names(buckets.intake) == []
+
+
+def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    merge: Post,
+    environment: Environment,
+    pubsub_address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    do_all_segments(buckets, planned)
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
+    environment(retry_seconds=0.5)
+    assert merge(planned.done(2)) == 503
+    generation = buckets.blob(buckets.output, RESULT).generation
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
+    environment(retry_seconds=20)
+    assert merge(planned.done(2)) == 200
+    assert buckets.blob(buckets.output, RESULT).generation == generation
+    assert_published(buckets, topics, planned)

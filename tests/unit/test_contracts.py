@@ -1,0 +1,109 @@
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from functions.pipeline.contracts import (
+    Claim,
+    Manifest,
+    ObjectRef,
+    Policy,
+    SegmentTask,
+    TimeRange,
+    Video,
+)
+from functions.pipeline.decode import decode
+from functions.pipeline.errors import RetryableError
+
+JOB = "0123456789abcdef0123"
+
+
+def manifest(*segments: tuple[int | None, int | None]) -> Manifest:
+    return Manifest(
+        job=JOB,
+        channel="c",
+        source=ObjectRef(bucket="b", name="n", generation=1),
+        source_size=1,
+        result="r",
+        report="p",
+        policy=Policy(),
+        targets=(),
+        gallery=None,
+        replacement=None,
+        video=Video(width=2, height=2, codec="h264", duration_seconds=None, time_base="1/25"),
+        segments=tuple(TimeRange(start=start, end=end) for start, end in segments),
+    )
+
+
+def test_a_manifest_survives_being_written_and_read() -> None:
+    written = manifest((None, 10), (10, None))
+    assert decode(Manifest, written.model_dump_json().encode()) == written
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        [(None, 10), (11, None)],
+        [(None, 10), (9, None)],
+        [(None, None), (None, None)],
+        [(0, None)],
+        [(None, 10)],
+        [],
+    ],
+)
+def test_segments_with_a_gap_an_overlap_or_a_closed_end_are_refused(segments: list[Any]) -> None:
+    with pytest.raises(ValidationError):
+        manifest(*segments)
+
+
+@pytest.mark.parametrize("times", [(5, 5), (6, 5)])
+def test_an_empty_time_range_is_refused(times: tuple[int, int]) -> None:
+    with pytest.raises(ValidationError, match="must not be empty"):
+        TimeRange(start=times[0], end=times[1])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mode": "blurr"},
+        {"strength": 0.5},
+        {"strength": float("nan")},
+        {"color": "red"},
+        {"keep_distance": 0},
+        {"quality": 99},
+        {"source": "move"},
+        {"modes": "blur"},
+    ],
+)
+def test_a_policy_takes_nothing_that_it_does_not_know(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Policy.model_validate(fields)
+
+
+@pytest.mark.parametrize("job", ["", "x" * 20, "0123", JOB.upper(), "../../../../../../.."])
+def test_a_job_id_is_twenty_hex_digits(job: str) -> None:
+    with pytest.raises(ValidationError):
+        SegmentTask(job=job, index=0, manifest=ObjectRef(bucket="b", name="n", generation=1))
+
+
+def test_a_newer_version_is_left_for_the_newer_function() -> None:
+    newer = {"version": 2, "job": JOB, "index": 0, "soon": "new"}
+    with pytest.raises(RetryableError, match="version 2"):
+        decode(SegmentTask, json.dumps(newer).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff", b"null", b"[]", b"{}", b'{"version": 0}', b'{"version": "2"}', b'{"version": true}'],
+)
+def test_what_is_no_document_of_any_version_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="SegmentTask"):
+        decode(SegmentTask, data)
+
+
+def test_a_claim_counts_from_one() -> None:
+    with pytest.raises(ValidationError):
+        Claim.model_validate_json(
+            '{"holder": "1", "token": "t", "expires_at": "2026-01-01T00:00:00Z", "attempts": 0}'
+        )

@@ -1,0 +1,54 @@
+import concurrent.futures
+
+import pytest
+import requests
+from google.api_core import exceptions as api
+from google.auth.exceptions import TransportError
+
+from functions.pipeline.errors import RetryableError
+from functions.pipeline.faults import passing_faults
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api.TooManyRequests("429"),
+        api.ResourceExhausted("429 of gRPC"),
+        api.from_http_status(408, "request timeout"),
+        api.InternalServerError("500"),
+        api.BadGateway("502"),
+        api.ServiceUnavailable("503"),
+        api.GatewayTimeout("504"),
+        api.DeadlineExceeded("504 of gRPC"),
+        api.RetryError("retries used up", cause=None),
+        requests.ConnectionError(),
+        requests.ReadTimeout(),
+        requests.exceptions.ChunkedEncodingError(),
+        ConnectionResetError(),
+        concurrent.futures.TimeoutError(),
+        TransportError("no token"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_passing_fault_is_worth_another_try(error: Exception) -> None:
+    with pytest.raises(RetryableError, match=type(error).__name__) as caught, passing_faults("a call"):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api.NotFound("404"),
+        api.Forbidden("403"),
+        api.PreconditionFailed("412"),
+        api.BadRequest("400"),
+        ValueError("a fault of this code"),
+        requests.exceptions.InvalidURL(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_any_other_error_goes_through_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, passing_faults("a call"):
+        raise error
+    assert caught.value is error

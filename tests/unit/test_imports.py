@@ -1,0 +1,67 @@
+"""Who may import what: seen in a fresh interpreter, so that nothing is there from other tests."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ROOT
+
+FUNCTIONS = ("ingest", "worker", "merge", "dead_letter")
+
+
+def modules_after_importing(name: str) -> set[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DEFACER_")}
+    code = f"import sys, {name}; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("function", ["ingest", "merge", "dead_letter"])
+def test_only_the_worker_imports_torch_before_it_is_called(function: str) -> None:
+    loaded = modules_after_importing(f"functions.{function}.main")
+    assert not loaded & {"torch", "facenet_pytorch", "functions.engine.deface"}
+
+
+def test_the_pipeline_knows_no_engine() -> None:
+    names = [f"functions.pipeline.{path.stem}" for path in (ROOT / "functions/pipeline").glob("[a-z]*.py")]
+    loaded = modules_after_importing(", ".join(names))
+    assert not [name for name in loaded if name.startswith("functions.") and "pipeline" not in name]
+    assert not loaded & {"torch", "cv2", "av"}
+
+
+def imported(path: Path) -> set[str]:
+    """The packages of this product that a file imports, anywhere in it: "engine", "pipeline" ..."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("functions.")}
+    return found
+
+
+def test_only_main_files_and_the_gallery_of_ingest_see_both_engine_and_pipeline() -> None:
+    both = {
+        str(path.relative_to(ROOT / "functions"))
+        for path in (ROOT / "functions").rglob("*.py")
+        if {"engine", "pipeline"} <= imported(path)
+    }
+    assert both == {"ingest/gallery.py", "ingest/main.py", "merge/main.py", "worker/main.py"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_an_entry_point_stays_under_sixty_lines(function: str) -> None:
+    assert len((ROOT / "functions" / function / "main.py").read_text().splitlines()) < 60
+
+
+def test_the_environment_is_read_in_one_module() -> None:
+    pipeline = [path for path in (ROOT / "functions").rglob("*.py") if "engine" not in path.parts]
+    readers = [
+        path.name for path in pipeline if "environ" in path.read_text().replace("from_environment", "")
+    ]
+    assert [name for name in readers if name != "settings.py"] == []

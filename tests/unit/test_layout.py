@@ -1,0 +1,98 @@
+import pytest
+
+from functions.pipeline import layout
+from functions.pipeline.layout import VideoName, parse_segment_report, parse_target, parse_video
+
+
+def test_a_video_name_is_built_and_parsed_alike() -> None:
+    video = VideoName("street", "2026/May/walk.mp4")
+    assert parse_video(video.object_name) == video
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "channels/street/videos/",
+        "channels/street/videos",
+        "channels/street/videos/folder/",
+        "channels//videos/a.mp4",
+        "channels/street/targets/me.jpg",
+        "channels/street/policy.json",
+        "videos/a.mp4",
+        "x/channels/street/videos/a.mp4",
+        "",
+    ],
+)
+def test_a_name_outside_the_videos_folder_is_no_video(name: str) -> None:
+    assert parse_video(name) is None
+
+
+@pytest.mark.parametrize("path", ["ä b.mp4", "a\nb.mp4", "%2F?#[].mp4", "videos/videos/x", "..", "日本.mov"])
+def test_any_file_name_may_be_a_video(path: str) -> None:
+    assert parse_video(f"channels/street/videos/{path}") == VideoName("street", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "result", "report"),
+    [
+        ("a.mp4", "channels/c/a.mp4", "channels/c/a.report.json"),
+        ("x/a.mov", "channels/c/x/a.mov.mp4", "channels/c/x/a.mov.report.json"),
+        ("a.MP4", "channels/c/a.MP4", "channels/c/a.MP4.report.json"),
+        ("a", "channels/c/a.mp4", "channels/c/a.report.json"),
+    ],
+)
+def test_the_result_is_an_mp4_named_after_the_video(path: str, result: str, report: str) -> None:
+    assert (VideoName("c", path).result, VideoName("c", path).report) == (result, report)
+
+
+def test_videos_that_differ_in_the_case_of_their_suffix_have_reports_of_their_own() -> None:
+    videos = [VideoName("c", path) for path in ("a.mp4", "a.MP4", "a.mov", "a.Mp4")]
+    assert len({video.result for video in videos}) == len({video.report for video in videos}) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "person"),
+    [
+        ("Ada.jpg", "Ada"),
+        ("Ada.PNG", "Ada"),
+        ("Ada/front.jpeg", "Ada"),
+        ("Ada Lovelace/1.png", "Ada Lovelace"),
+        ("Ada/deeper/1.png", None),
+        ("Ada/notes.txt", None),
+        ("Ada.heic", None),
+        ("Ada/", None),
+        ("", None),
+        (".jpg", None),
+    ],
+)
+def test_a_target_picture_names_its_person(path: str, person: str | None) -> None:
+    assert parse_target(f"channels/c/targets/{path}") == person
+
+
+def test_an_upload_is_one_job_and_a_new_generation_is_another() -> None:
+    job = layout.job_id("intake", "channels/c/videos/a.mp4", 1)
+    assert job == layout.job_id("intake", "channels/c/videos/a.mp4", 1)
+    others = {
+        layout.job_id("intake", "channels/c/videos/a.mp4", 2),
+        layout.job_id("intake", "channels/c/videos/b.mp4", 1),
+        layout.job_id("other", "channels/c/videos/a.mp4", 1),
+    }
+    assert len(others) == 3
+    assert job not in others
+
+
+def test_a_segment_report_is_told_from_all_other_objects_of_a_job() -> None:
+    job = layout.job_id("b", "n", 1)
+    assert parse_segment_report(layout.segment_report(job, 12)) == (job, 12)
+    others = [layout.segment_video(job, 12, "ab" * 32), layout.segment_claim(job, 12), layout.manifest(job)]
+    others += [layout.merge_claim(job), layout.published(job), layout.gallery(job, "cd" * 32)]
+    assert [parse_segment_report(name) for name in others] == [None] * len(others)
+
+
+def test_everything_of_a_job_lies_under_its_prefix() -> None:
+    job = layout.job_id("b", "n", 1)
+    names = [layout.manifest(job), layout.gallery(job, "ab" * 32), layout.published(job), layout.failed(job)]
+    names += [layout.merge_claim(job), layout.segment_claim(job, 0), layout.segment_report(job, 0)]
+    assert all(name.startswith(layout.job_prefix(job)) for name in names)
+    assert layout.gallery(job, "ab" * 32).startswith(layout.gallery_prefix(job))
+    assert layout.segment_claim(job, 0).startswith(layout.claims_prefix(job))

@@ -1,0 +1,52 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from functions.pipeline import log
+from functions.pipeline.errors import PermanentError
+
+
+@pytest.fixture
+def lines(environment: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> Callable[[], list[Any]]:
+    log.configure()
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_line_is_json_with_what_is_bound_around_it(lines: Callable[[], list[Any]]) -> None:
+    with log.bound(function="worker", job="j"):
+        with log.bound(segment=3):
+            log.info("done", looks=7)
+        log.warning("next")
+    log.info("last")
+    first, second, third = lines()
+    assert first["time"].endswith("+00:00")
+    assert {key: first[key] for key in first if key != "time"} == {
+        "severity": "INFO", "message": "done", "function": "worker", "job": "j", "segment": 3, "looks": 7
+    }  # fmt: skip
+    assert (second["severity"], second["job"], "segment" in second) == ("WARNING", "j", False)
+    assert "function" not in third
+
+
+def test_an_error_is_told_by_class_code_and_place_but_never_by_its_message(
+    lines: Callable[[], list[Any]],
+) -> None:
+    try:
+        try:
+            raise ValueError("gs://intake/channels/ada/videos/secret.mp4")
+        except ValueError as cause:
+            raise PermanentError("bad-policy", "gs://intake/channels/ada/policy.json is broken") from cause
+    except PermanentError as error:
+        log.error("the job failed", error)
+    (line,) = lines()
+    assert line["error"] == "PermanentError from ValueError"
+    assert line["code"] == "bad-policy"
+    assert line["stack"][-1].startswith("test_log.py:")
+    assert "ada" not in json.dumps(line)
+
+
+def test_setting_up_twice_writes_each_line_once(lines: Callable[[], list[Any]]) -> None:
+    log.configure()
+    log.info("once")
+    assert len(lines()) == 1

@@ -1,0 +1,87 @@
+import itertools
+import random
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pytest
+
+from functions.ingest.plan import MAX_SEGMENTS, TooManySegmentsError, plan_segments
+
+
+@dataclass(frozen=True)
+class Header:
+    duration_seconds: float | None
+    keyframes: tuple[int, ...] = ()
+    time_base: Fraction = Fraction(1, 1000)
+    start_pts: int = 0
+
+
+def boundaries(header: Header, seconds: float = 10) -> list[int | None]:
+    segments = plan_segments(header, seconds)
+    assert segments[0].start is None
+    assert segments[-1].end is None
+    assert [left.end for left in segments[:-1]] == [right.start for right in segments[1:]]
+    return [segment.end for segment in segments[:-1]]
+
+
+def test_without_key_frames_the_cuts_are_exact() -> None:
+    assert boundaries(Header(40)) == [10_000, 20_000, 30_000]
+
+
+def test_a_cut_snaps_to_the_nearest_key_frame_within_half_a_segment() -> None:
+    assert boundaries(Header(30, keyframes=(0, 4_000, 8_500, 12_000, 18_700, 25_000))) == [8_500, 18_700]
+
+
+def test_the_next_cut_is_measured_from_the_last_one() -> None:
+    assert boundaries(Header(45, keyframes=(0, 14_000))) == [14_000, 24_000, 34_000]
+
+
+def test_a_key_frame_further_than_half_a_segment_is_not_waited_for() -> None:
+    assert boundaries(Header(20, keyframes=(0, 4_999, 15_001))) == [10_000]
+    assert boundaries(Header(25, keyframes=(0, 15_000))) == [15_000]
+
+
+@pytest.mark.parametrize(("length", "cuts"), [(9, 0), (14.9, 0), (15, 1), (24.9, 1), (25, 2)])
+def test_a_last_piece_shorter_than_half_a_segment_joins_the_one_before(length: float, cuts: int) -> None:
+    assert len(boundaries(Header(length))) == cuts
+
+
+def test_a_cut_that_snaps_too_near_to_the_end_is_left_out() -> None:
+    assert boundaries(Header(17, keyframes=(0, 14_000))) == []
+
+
+@pytest.mark.parametrize("length", [None, 0.0, 0.01, -3.0])
+def test_a_video_of_unknown_or_no_length_is_one_segment(length: float | None) -> None:
+    assert boundaries(Header(length)) == []
+
+
+def test_times_count_from_the_first_frame_in_the_stream_s_time_base() -> None:
+    header = Header(30, time_base=Fraction(1, 90_000), start_pts=1_000_000)
+    assert boundaries(header) == [1_900_000, 2_800_000]
+
+
+def test_a_coarse_time_base_is_met_within_one_tick() -> None:
+    assert boundaries(Header(4, time_base=Fraction(1, 3)), seconds=1.5) == [4, 8]
+
+
+def test_a_header_that_claims_years_is_refused() -> None:
+    with pytest.raises(TooManySegmentsError, match="more than"):
+        plan_segments(Header(10.0 * MAX_SEGMENTS + 1), 10)
+
+
+def test_whatever_the_key_frames_segments_are_neither_tiny_nor_long() -> None:
+    chance = random.Random(7)
+    for _ in range(300):
+        length = chance.uniform(1, 200)
+        keys = tuple(sorted(chance.sample(range(int(length * 1000)), k=min(20, int(length)))))
+        cuts = [cut or 0 for cut in boundaries(Header(length, keyframes=keys))]
+        edges = [0, *cuts, length * 1000]
+        pieces = [right - left for left, right in itertools.pairwise(edges)]
+        assert all(piece <= 20_000 for piece in pieces), (length, keys, pieces)
+        if len(pieces) > 1:
+            assert all(piece >= 4_999 for piece in pieces), (length, keys, pieces)
+
+
+def test_a_day_of_video_with_a_key_frame_in_every_frame_is_planned_at_once() -> None:
+    keys = tuple(range(0, 86_400_000, 40))
+    assert len(boundaries(Header(86_400, keyframes=keys))) == 8_639

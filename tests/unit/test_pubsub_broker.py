@@ -1,0 +1,264 @@
+"""Back-off, leases, dead letters and what is kept in memory, on a clock that the test moves."""
+
+import gc
+import threading
+import weakref
+from datetime import timedelta
+
+import pytest
+from google.pubsub_v1.types import PublishRequest, PubsubMessage, Topic
+from google.pubsub_v1.types import Subscription as Resource
+
+from local_emulator.pubsub.broker import Broker, rfc3339
+from local_emulator.pubsub.errors import InvalidArgumentError
+from local_emulator.pubsub.policy import NO_BACKOFF, PUSH_BACKOFF, Backoff
+from local_emulator.pubsub.subscription import Subscription
+
+TOPIC = "projects/project/topics/topic"
+DEAD = "projects/project/topics/dead"
+LEASE = 10.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def broker(clock: Clock) -> Broker:
+    broker = Broker(clock=clock)
+    for name in (TOPIC, DEAD):
+        broker.create_topic(Topic(name=name))
+    return broker
+
+
+def subscribe(
+    broker: Broker, topic: str = TOPIC, name: str = "subscription", **fields: object
+) -> Subscription:
+    resource = Resource(name=f"projects/project/subscriptions/{name}", topic=topic, **fields)
+    return broker.create_subscription(resource)
+
+
+def publish(broker: Broker, *data: bytes) -> list[str]:
+    return broker.publish(PublishRequest(topic=TOPIC, messages=[{"data": one} for one in data]))
+
+
+def take(subscription: Subscription, maximum: int = 10) -> list[tuple[bytes, int]]:
+    """What can be had now, as data and attempt."""
+    return [(one.message.data, one.attempt) for one in leased(subscription, maximum)]
+
+
+def leased(subscription: Subscription, maximum: int = 10) -> list:
+    return subscription.take(maximum, lease_seconds=LEASE, wait_seconds=0)
+
+
+def retry(minimum: float, maximum: float) -> dict[str, timedelta]:
+    return {"minimum_backoff": timedelta(seconds=minimum), "maximum_backoff": timedelta(seconds=maximum)}
+
+
+@pytest.mark.parametrize(
+    ("backoff", "pauses"),
+    [
+        (Backoff(1, 10), [1, 2, 4, 8, 10, 10]),
+        (Backoff(5, 5), [5, 5]),
+        (NO_BACKOFF, [0, 0, 0]),
+        (PUSH_BACKOFF, [0.1, 0.2, 0.4, 0.8, 1.6]),
+    ],
+)
+def test_the_pause_doubles_up_to_the_maximum(backoff: Backoff, pauses: list[float]) -> None:
+    assert [backoff.seconds(attempts) for attempts in range(1, len(pauses) + 1)] == pytest.approx(pauses)
+
+
+def test_the_pause_after_very_many_attempts_is_the_maximum() -> None:
+    assert Backoff(0.1, 600).seconds(100_000) == 600
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, NO_BACKOFF),
+        ({"push_config": {"push_endpoint": "http://localhost:9/"}}, PUSH_BACKOFF),
+        ({"retry_policy": {}}, Backoff(10, 600)),
+        ({"retry_policy": retry(0.5, 20)}, Backoff(0.5, 20)),
+        ({"retry_policy": retry(0, 0)}, NO_BACKOFF),
+        # Never without a pause: a dead endpoint would be pushed to as fast as the machine can.
+        (
+            {"retry_policy": retry(0, 0), "push_config": {"push_endpoint": "http://localhost:9/"}},
+            Backoff(0.1, 0.1),
+        ),
+    ],
+    ids=str,
+)
+def test_the_back_off_that_a_subscription_gets(broker: Broker, fields: dict, expected: Backoff) -> None:
+    assert subscribe(broker, **fields).policy.backoff == expected
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://host/", "http://", "http://host:port/", "/path"])
+def test_a_push_endpoint_that_is_no_address_is_refused(broker: Broker, endpoint: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="push_endpoint"):
+        subscribe(broker, push_config={"push_endpoint": endpoint})
+
+
+def test_messages_come_in_the_order_of_publishing(broker: Broker) -> None:
+    subscription = subscribe(broker)
+    publish(broker, b"1", b"2", b"3")
+    assert take(subscription, 2) == [(b"1", 1), (b"2", 1)]
+    assert take(subscription) == [(b"3", 1)]
+
+
+def test_a_rejected_message_comes_again_after_its_own_pause(broker: Broker, clock: Clock) -> None:
+    subscription = subscribe(broker, retry_policy=retry(2, 600))
+    publish(broker, b"bad", b"good")
+    bad, good = leased(subscription)
+    subscription.reject([bad.ack_id])
+    subscription.acknowledge([good.ack_id])
+    for attempt, pause in ((2, 2.0), (3, 4.0), (4, 8.0)):
+        clock.now += pause - 0.01
+        assert leased(subscription) == []
+        clock.now += 0.01
+        (again,) = leased(subscription)
+        assert again.attempt == attempt
+        subscription.reject([again.ack_id])
+
+
+def test_a_lease_that_ends_counts_as_an_attempt(broker: Broker, clock: Clock) -> None:
+    subscription = subscribe(broker)
+    publish(broker, b"slow")
+    assert take(subscription) == [(b"slow", 1)]
+    clock.now += LEASE - 0.01
+    assert take(subscription) == []
+    clock.now += 0.01
+    assert take(subscription) == [(b"slow", 2)]
+
+
+def test_an_extended_lease_lasts_from_the_extension(broker: Broker, clock: Clock) -> None:
+    subscription = subscribe(broker)
+    publish(broker, b"slow")
+    (delivery,) = leased(subscription)
+    clock.now += 9
+    subscription.extend([delivery.ack_id], 20)
+    clock.now += 19.9
+    assert take(subscription) == []
+    clock.now += 0.1
+    assert take(subscription) == [(b"slow", 2)]
+
+
+def test_an_answer_to_an_attempt_that_is_over_changes_nothing(broker: Broker, clock: Clock) -> None:
+    subscription = subscribe(broker)
+    publish(broker, b"slow")
+    (first,) = leased(subscription)
+    clock.now += LEASE
+    (second,) = leased(subscription)
+    subscription.acknowledge([first.ack_id])
+    subscription.reject([first.ack_id])
+    subscription.extend([first.ack_id], 600)
+    assert len(subscription) == 1
+    assert take(subscription) == []
+    subscription.acknowledge([second.ack_id])
+    assert len(subscription) == 0
+
+
+def test_expired_leases_end_as_a_dead_letter(broker: Broker, clock: Clock) -> None:
+    policy = {"dead_letter_topic": DEAD, "max_delivery_attempts": 5}
+    source, letters = subscribe(broker, dead_letter_policy=policy), subscribe(broker, DEAD, "letters")
+    publish(broker, b"unwanted")
+    for attempt in range(1, 6):
+        assert take(source) == [(b"unwanted", attempt)]
+        clock.now += LEASE
+    assert take(letters) == []  # noticed when the source is used next
+    assert take(source) == []
+    assert take(letters) == [(b"unwanted", 1)]
+    assert len(source) == 0
+
+
+def test_a_message_is_kept_when_its_dead_letter_topic_is_gone(broker: Broker) -> None:
+    subscription = subscribe(broker, dead_letter_policy={"dead_letter_topic": DEAD})
+    publish(broker, b"unwanted")
+    broker.delete_topic(DEAD)
+    for attempt in range(1, 10):
+        (delivery,) = leased(subscription)
+        assert delivery.attempt == attempt
+        subscription.reject([delivery.ack_id])
+    assert len(subscription) == 1
+
+
+def test_an_acknowledged_message_is_freed(broker: Broker) -> None:
+    one, two = subscribe(broker), subscribe(broker, name="second")
+    publish(broker, b"x" * 1000)
+    (first,), (second,) = leased(one), leased(two)
+    message = weakref.ref(first.message)
+    one.acknowledge([first.ack_id])
+    two.acknowledge([second.ack_id])
+    del first, second
+    gc.collect()
+    assert message() is None
+    assert (len(one), len(two)) == (0, 0)
+
+
+def test_a_message_without_a_subscription_is_dropped(broker: Broker) -> None:
+    publish(broker, b"nobody listens")
+    assert take(subscribe(broker)) == []
+
+
+def test_message_ids_do_not_come_again_in_a_new_broker(broker: Broker) -> None:
+    before = publish(broker, *(b"x" for _ in range(100)))
+    again = Broker()
+    again.create_topic(Topic(name=TOPIC))
+    assert int(publish(again, b"x")[0]) > int(before[-1])
+
+
+def test_closing_ends_all_waiting() -> None:
+    broker = Broker()
+    broker.create_topic(Topic(name=TOPIC))
+    subscription = subscribe(broker)
+    found: list[list] = []
+    waiting = [threading.Thread(target=lambda: found.append(subscription.take(1))) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    broker.close()
+    for thread in waiting:
+        thread.join(timeout=10)
+    assert found == [[], [], []]
+
+
+def test_one_who_goes_away_leaves_the_message_to_the_next_who_waits() -> None:
+    broker = Broker()
+    broker.create_topic(Topic(name=TOPIC))
+    subscription = subscribe(broker)
+    gone, waits = threading.Event(), [threading.Event(), threading.Event()]
+    found: list[list] = [[], []]
+
+    def wanted(number: int) -> bool:
+        waits[number].set()  # asked right before the wait, under the lock that publishing needs
+        return number == 1 or not gone.is_set()
+
+    def work(number: int) -> None:
+        found[number] = subscription.take(1, wanted=lambda: wanted(number))
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for worker, waiting in zip(workers, waits, strict=True):
+        worker.start()
+        assert waiting.wait(10)
+    gone.set()
+    publish(broker, b"x")  # wakes the first, who is gone
+    workers[1].join(timeout=10)
+    broker.close()
+    workers[0].join(timeout=10)
+    assert [len(deliveries) for deliveries in found] == [0, 1]
+
+
+def test_a_publish_time_is_written_in_utc_to_the_millisecond(broker: Broker) -> None:
+    message = PubsubMessage(publish_time="2026-11-23T21:43:37.379Z")
+    assert rfc3339(message.publish_time) == "2026-11-23T21:43:37.379Z"
+    assert (
+        rfc3339(PubsubMessage(publish_time="2026-11-23T22:43:37+01:00").publish_time)
+        == "2026-11-23T21:43:37.000Z"
+    )

@@ -1,0 +1,158 @@
+import io
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from functions.pipeline import ranged
+from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.ranged import BLOCK_BYTES, KEPT_BLOCKS, open_ranged
+from tests.cloud import Buckets
+from tests.proxy import Proxy
+
+
+@pytest.fixture
+def content() -> bytes:
+    return random.Random(3).randbytes(3 * BLOCK_BYTES + 12_345)
+
+
+def downloads(proxy: Proxy) -> int:
+    return sum("alt=media" in path for _, path in proxy.requests)
+
+
+def test_any_reads_and_seeks_give_what_the_object_holds(buckets: Buckets, content: bytes) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    expected = io.BytesIO(content)
+    chance = random.Random(5)
+    with open_ranged(ref) as file:
+        for _ in range(200):
+            whence = chance.choice([io.SEEK_SET, io.SEEK_END])
+            offset = chance.randint(0, len(content))
+            where = offset if whence == io.SEEK_SET else -offset
+            assert file.seek(where, whence) == expected.seek(where, whence)
+            size = chance.choice([0, 1, 1000, 100_000, BLOCK_BYTES + 7])
+            assert file.read(size) == expected.read(size)
+            assert file.tell() == expected.tell()
+
+
+def test_the_whole_object_is_read_to_its_end_and_no_further(buckets: Buckets, content: bytes) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    with open_ranged(ref) as file:
+        assert file.read() == content
+        assert file.read(10) == b""
+        file.seek(len(content) + 10)
+        assert file.read(10) == b""
+
+
+def test_an_empty_object_is_an_empty_file(buckets: Buckets) -> None:
+    with open_ranged(buckets.put(buckets.intake, "v", b"")) as file:
+        assert file.read() == b""
+
+
+def test_only_the_blocks_that_are_asked_for_are_fetched(
+    buckets: Buckets, proxy: Proxy, content: bytes
+) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    with open_ranged(ref) as file:
+        assert downloads(proxy) == 0
+        file.read(100)
+        file.seek(-100, io.SEEK_END)
+        file.read(100)
+        assert downloads(proxy) == 2
+
+
+def test_reading_at_two_places_in_turn_fetches_each_block_once(
+    buckets: Buckets, proxy: Proxy, content: bytes
+) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    with open_ranged(ref) as file:
+        for step in range(50):
+            for start in (0, 2 * BLOCK_BYTES):
+                file.seek(start + step * 20_000)
+                file.read(20_000)
+    assert downloads(proxy) == 2
+
+
+def test_memory_is_bounded(buckets: Buckets) -> None:
+    ref = buckets.put(buckets.intake, "v", bytes((KEPT_BLOCKS + 4) * BLOCK_BYTES))
+    with open_ranged(ref) as file:
+        while file.read(BLOCK_BYTES):
+            pass
+        raw = file.raw  # type: ignore[attr-defined]
+        assert len(raw._blocks) == KEPT_BLOCKS
+
+
+def test_a_version_that_is_gone_at_the_start_is_a_permanent_error(buckets: Buckets) -> None:
+    ref = buckets.put(buckets.intake, "v", b"1")
+    buckets.put(buckets.intake, "v", b"2")
+    with pytest.raises(PermanentError) as caught, open_ranged(ref):
+        pass
+    assert caught.value.code == "source-gone"
+
+
+def test_a_version_that_goes_while_it_is_read_is_a_permanent_error(buckets: Buckets, content: bytes) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    with pytest.raises(PermanentError) as caught, open_ranged(ref) as file:
+        file.read(10)
+        buckets.put(buckets.intake, "v", b"other")
+        file.seek(2 * BLOCK_BYTES)
+        file.read(10)
+    assert caught.value.code == "source-gone"
+
+
+def test_a_fault_is_raised_in_the_read_and_in_every_later_one(
+    buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
+) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    environment(retry_seconds=0.1)
+    with pytest.raises(RetryableError), open_ranged(ref) as file:
+        proxy.fails = lambda method, path: True
+        with pytest.raises(RetryableError):
+            file.read(10)
+        proxy.fails = lambda method, path: False
+        file.read(10)
+
+
+def test_a_fault_that_a_reader_swallows_is_raised_at_the_end(
+    buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
+) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    environment(retry_seconds=0.1)
+    with pytest.raises(RetryableError), open_ranged(ref) as file:
+        proxy.fails = lambda method, path: "alt=media" in path
+        with suppress(RetryableError):
+            file.read(10)
+
+
+def test_a_fault_that_a_reader_takes_for_a_broken_video_is_raised_as_what_it_is(
+    buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
+) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    environment(retry_seconds=0.1)
+    with pytest.raises(RetryableError), open_ranged(ref) as file:
+        proxy.fails = lambda method, path: "alt=media" in path
+        try:
+            file.read(10)
+        except RetryableError as error:
+            raise PermanentError("not-a-video", "it is not a video") from error
+
+
+def test_an_error_of_the_reader_s_own_goes_through(buckets: Buckets) -> None:
+    ref = buckets.put(buckets.intake, "v", b"1")
+    with pytest.raises(ZeroDivisionError), open_ranged(ref):
+        raise ZeroDivisionError
+
+
+def test_a_short_answer_is_not_taken_for_the_end(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = buckets.put(buckets.intake, "v", b"1234567890")
+    find = ranged.store.find
+
+    def claim_more(bucket: str, name: str, generation: int | None = None) -> object:
+        blob = find(bucket, name, generation)
+        blob._properties["size"] = "20"
+        return blob
+
+    monkeypatch.setattr(ranged.store, "find", claim_more)
+    with pytest.raises(RetryableError, match="20 bytes gave 10"), open_ranged(ref) as file:
+        file.read(20)

@@ -1,0 +1,57 @@
+import pytest
+
+from functions.pipeline.settings import Settings, SettingsError
+
+NEEDED = {
+    "DEFACER_PROJECT": "my-project",
+    "DEFACER_INTAKE_BUCKET": "intake",
+    "DEFACER_WORK_BUCKET": "work",
+    "DEFACER_OUTPUT_BUCKET": "output",
+}
+
+
+def test_four_variables_are_enough() -> None:
+    settings = Settings.from_environment(NEEDED)
+    assert (settings.project, settings.segments_topic, settings.segment_seconds) == (
+        "my-project",
+        "segments",
+        10,
+    )
+
+
+def test_values_are_typed_and_other_variables_ignored() -> None:
+    settings = Settings.from_environment(
+        {**NEEDED, "DEFACER_LEASE_SECONDS": "12.5", "DEFACER_UNKNOWN": "x", "PATH": "/bin"}
+    )
+    assert settings.lease_seconds == 12.5
+
+
+@pytest.mark.parametrize("variable", sorted(NEEDED))
+def test_a_missing_variable_is_named(variable: str) -> None:
+    environment = {key: value for key, value in NEEDED.items() if key != variable}
+    with pytest.raises(SettingsError, match=f"{variable}=None: Field required"):
+        Settings.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DEFACER_LEASE_SECONDS", "soon"),
+        ("DEFACER_DEADLINE_SECONDS", "600"),
+        ("DEFACER_SEGMENT_SECONDS", "0"),
+        ("DEFACER_MAX_SEGMENT_ATTEMPTS", "0"),
+        ("DEFACER_LOG_LEVEL", "LOUD"),
+        ("DEFACER_WORK_BUCKET", ""),
+        ("DEFACER_RETRY_SECONDS", "0"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}='{value}': "):
+        Settings.from_environment({**NEEDED, variable: value})
+
+
+def test_all_bad_variables_are_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({**NEEDED, "DEFACER_LOG_LEVEL": "LOUD", "DEFACER_LEASE_SECONDS": "-1"})
+    assert "DEFACER_LOG_LEVEL" in str(caught.value)
+    assert "DEFACER_LEASE_SECONDS" in str(caught.value)

@@ -1,0 +1,185 @@
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from functions.pipeline import store
+from functions.pipeline.contracts import ObjectRef, Policy
+from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.store import AlreadyWrittenError
+from tests.cloud import Buckets
+from tests.proxy import Proxy
+
+RACERS = 16
+Environment = Callable[..., None]
+
+
+def test_what_is_written_once_can_be_read_back(buckets: Buckets) -> None:
+    ref = store.write_once(buckets.work, "a", b"content", "text/plain", metadata={"k": "v"})
+    assert store.read(ref) == b"content"
+    blob = buckets.blob(buckets.work, "a")
+    assert (blob.content_type, blob.metadata, blob.generation) == ("text/plain", {"k": "v"}, ref.generation)
+
+
+def test_a_file_is_written_like_bytes(buckets: Buckets, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"from a file")
+    assert store.read(store.write_once(buckets.work, "a", file)) == b"from a file"
+
+
+def test_a_file_over_eight_mebibytes_goes_up_in_pieces_and_says_so(buckets: Buckets, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(range(256)) * (70 * 1024))
+    calls: list[int] = []
+    ref = store.write_once(buckets.work, "a", file, progress=lambda: calls.append(1))
+    assert len(calls) >= 3
+    back = tmp_path / "back"
+    store.download(ref, back, lambda: calls.append(1))
+    assert back.read_bytes() == file.read_bytes()
+
+
+def test_the_same_bytes_again_count_as_the_first_write(buckets: Buckets) -> None:
+    first = store.write_once(buckets.work, "a", b"same")
+    assert store.write_once(buckets.work, "a", b"same") == first
+
+
+def test_other_bytes_do_not_replace_the_first_ones(buckets: Buckets) -> None:
+    first = store.write_once(buckets.work, "a", b"first")
+    with pytest.raises(AlreadyWrittenError) as caught:
+        store.write_once(buckets.work, "a", b"other")
+    assert caught.value.existing == first
+    assert store.read(first) == b"first"
+
+
+def test_of_sixteen_racers_one_wins_and_all_others_learn_who(buckets: Buckets) -> None:
+    start = threading.Barrier(RACERS)
+
+    def race(number: int) -> tuple[bool, ObjectRef]:
+        start.wait()
+        try:
+            return True, store.write_once(buckets.work, "a", f"racer {number}".encode())
+        except AlreadyWrittenError as error:
+            return False, error.existing
+
+    store.client()
+    with ThreadPoolExecutor(RACERS) as pool:
+        results = list(pool.map(race, range(RACERS)))
+    assert sum(won for won, _ in results) == 1
+    assert len({ref.generation for _, ref in results}) == 1
+
+
+def test_a_write_whose_answer_was_lost_is_found_to_be_ours(buckets: Buckets, proxy: Proxy) -> None:
+    lost: list[str] = []
+
+    def lose_first_upload(method: str, path: str) -> bool:
+        if method == "POST" and not lost:
+            lost.append(path)
+            return True
+        return False
+
+    proxy.loses = lose_first_upload
+    ref = store.write_once(buckets.work, "a", b"content")
+    assert lost
+    assert len([path for method, path in proxy.requests if method == "POST"]) == 2
+    assert ref.generation == buckets.blob(buckets.work, "a").generation
+
+
+def test_replacing_needs_the_version_that_is_there(buckets: Buckets) -> None:
+    first = store.write_once(buckets.work, "a", b"1")
+    second = store.replace(buckets.work, "a", b"2", generation=first.generation)
+    with pytest.raises(AlreadyWrittenError):
+        store.replace(buckets.work, "a", b"3", generation=first.generation)
+    assert store.read(second) == b"2"
+
+
+def test_replacing_what_is_gone_is_tried_again_later(buckets: Buckets) -> None:
+    with pytest.raises(RetryableError):
+        store.replace(buckets.work, "a", b"2", generation=12345)
+
+
+def test_a_version_that_was_replaced_is_gone_for_good(buckets: Buckets) -> None:
+    first = buckets.put(buckets.work, "a", b"1")
+    buckets.put(buckets.work, "a", b"2")
+    with pytest.raises(PermanentError, match=f"gs://{buckets.work}/a was deleted or replaced"):
+        store.read(first)
+
+
+def test_json_that_is_no_such_document_is_a_permanent_error(buckets: Buckets) -> None:
+    ref = buckets.put(buckets.work, "a", b'{"mode": "nonsense"}')
+    with pytest.raises(PermanentError, match="is no Policy") as caught:
+        store.read_json(ref, Policy)
+    assert caught.value.code == "bad-object"
+
+
+def test_a_document_is_found_with_its_version_or_not_at_all(buckets: Buckets) -> None:
+    assert store.find_json(buckets.work, "a", Policy) is None
+    ref = store.write_once(buckets.work, "a", Policy(mode="solid").model_dump_json().encode())
+    assert store.find_json(buckets.work, "a", Policy) == (Policy(mode="solid"), ref)
+
+
+def test_deleting_takes_only_the_version_that_was_meant(buckets: Buckets) -> None:
+    first = buckets.put(buckets.work, "a", b"1")
+    second = buckets.put(buckets.work, "a", b"2")
+    store.delete(first)
+    assert store.read(second) == b"2"
+    store.delete(second)
+    store.delete(second)
+    assert buckets.names(buckets.work) == []
+
+
+def test_deleting_a_prefix_leaves_its_neighbours(buckets: Buckets) -> None:
+    for name in ("jobs/1/a", "jobs/1/b", "jobs/12/a"):
+        buckets.put(buckets.work, name, b"x")
+    store.delete_all(buckets.work, "jobs/1/")
+    assert buckets.names(buckets.work) == ["jobs/12/a"]
+
+
+def test_names_are_listed_beyond_one_page_of_a_thousand(buckets: Buckets) -> None:
+    def put(number: int) -> None:
+        buckets.put(buckets.work, f"x/{number:04d}", b"")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(1005)))
+    assert len(store.names(buckets.work, "x/")) == 1005
+
+
+def test_a_mark_is_added_without_a_new_version(buckets: Buckets) -> None:
+    ref = store.write_once(buckets.work, "a", b"1")
+    store.mark(ref, {"announced": "yes"})
+    blob = buckets.blob(buckets.work, "a")
+    assert (blob.metadata, blob.generation) == ({"announced": "yes"}, ref.generation)
+
+
+@pytest.mark.parametrize("call", ["write", "find", "read", "delete", "names"])
+def test_storage_that_is_out_of_order_is_a_retryable_error(
+    call: str, buckets: Buckets, proxy: Proxy, environment: Environment
+) -> None:
+    ref = buckets.put(buckets.work, "a", b"1")
+    environment(retry_seconds=0.2)
+    proxy.fails = lambda method, path: True
+    calls: dict[str, Callable[[], object]] = {
+        "write": lambda: store.write_once(buckets.work, "b", b"1"),
+        "find": lambda: store.find(buckets.work, "a"),
+        "read": lambda: store.read(ref),
+        "delete": lambda: store.delete(ref),
+        "names": lambda: store.names(buckets.work, ""),
+    }
+    with pytest.raises(RetryableError):
+        calls[call]()
+
+
+def test_storage_that_is_not_there_at_all_is_a_retryable_error(
+    buckets: Buckets, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    environment(retry_seconds=0.2)
+    with pytest.raises(RetryableError):
+        store.find(buckets.work, "a")
+
+
+def test_a_bucket_that_does_not_exist_is_no_passing_fault(environment: Environment, buckets: Buckets) -> None:
+    with pytest.raises(Exception, match="404") as caught:
+        store.write_once("no-such-bucket", "a", b"1")
+    assert not isinstance(caught.value, RetryableError)
