@@ -18,3 +18,44 @@ $(STAMP): requirements.lock requirements-bootstrap.lock
 lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+.PHONY: help
+help:  ## print this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [OUT=out.mp4]
+	@$(RUN) -m local_emulator demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(TARGET),--target "$(TARGET)") \
+		$(if $(MODE),--mode "$(MODE)") $(if $(OUT),--out "$(OUT)")
+
+.PHONY: emulator
+emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto]
+	@$(RUN) -m local_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)")
+
+.PHONY: test
+test: $(STAMP)  ## all tests: [TESTS="tests/engine -k blur"]
+	@$(RUN) -m pytest $(or $(TESTS),tests)
+
+.PHONY: lint
+lint: $(STAMP)  ## lint, format and types; changes nothing
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check --quiet . || { echo "Not formatted as ruff does: run $(VENV)/bin/ruff format ."; exit 1; }
+	@$(VENV)/bin/mypy
+
+.PHONY: check
+check: lint test  ## the gate: lint, format, types, tests; changes nothing
+
+.PHONY: quality
+quality: $(STAMP)  ## real clips through the emulator, judged by their pixels; DEFACER_EVAL=FOLDER names them
+	@$(RUN) -m tests.quality
+
+.PHONY: picture
+picture: $(STAMP)  ## make the README's picture anew
+	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4
+	@cp demo/before_and_after.png local_emulator/before_and_after.png
+
+.PHONY: clean
+clean:  ## stop the emulator and delete what it, the demo and the tools left; .venv stays
+	@if test -f .emulator/state.json; then $(RUN) -m local_emulator down; fi
+	@rm -rf .emulator demo .pytest_cache .mypy_cache .ruff_cache
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The pipeline on one machine: the same functions, against emulators of Cloud Storage and Pub/Sub."""

@@ -1,0 +1,260 @@
+"""The commands and their arguments, and how an error becomes a line and an exit code."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, get_args
+
+from functions.pipeline.contracts import Policy
+from local_emulator.errors import EmulatorError
+from local_emulator.state import DEFAULT_STATE
+
+INTERRUPTED = 130
+MODES = get_args(Policy.model_fields["mode"].annotation)
+
+DESCRIPTION = """\
+The whole pipeline on this machine: Cloud Storage and Pub/Sub as emulators, and the same
+functions as on Google Cloud, each in a process of its own.
+"""
+EXAMPLES = """\
+examples:
+  python -m local_emulator demo                         the whole path, on a clip that is made for it
+  python -m local_emulator up                           start, and follow the logs; Ctrl-C stops all
+  python -m local_emulator drop in.mp4 --target me.jpg -o out.mp4
+                                                        in another terminal: hide everyone but me
+  python -m local_emulator drop in.mp4 --channel street --mode pixelate
+                                                        hide everyone; prints the job, does not wait
+  python -m local_emulator status                       all jobs
+  python -m local_emulator down                         stop it from another terminal
+
+exit codes: 0 done, 1 it failed (the last line says why), 2 the command can't be done as given,
+130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Gives the exit code; what went wrong is one message on standard error."""
+    options = parser().parse_args(arguments)
+    try:
+        with stopped_by_signals():
+            code: int = options.run(options)
+    except EmulatorError as error:
+        print(f"local_emulator: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("local_emulator: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has gone
+        sys.stderr.close()
+        return 1
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands. Each sets `run`, a function of the parsed arguments that gives the exit code."""
+    top = argparse.ArgumentParser(
+        prog="python -m local_emulator",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_up(commands)
+    _add_drop(commands)
+    _add_status(commands)
+    _add_down(commands)
+    _add_demo(commands)
+    return top
+
+
+def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "up", "start everything and follow the logs until Ctrl-C")
+    _add_state(command)
+    _add_pubsub(command)
+    command.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="segments done at a time (default: 1)"
+    )
+    command.add_argument(
+        "--functions",
+        type=Path,
+        metavar="DIR",
+        help="serve NAME/main.py from another folder, to try a change (default: functions/)",
+    )
+    command.set_defaults(run=_run_up)
+
+
+def _add_drop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "drop", "upload a video, with the pictures of those to keep")
+    command.add_argument("video", type=Path, metavar="VIDEO", help="the video")
+    command.add_argument("--channel", default="demo", metavar="NAME", help="the channel (default: demo)")
+    command.add_argument(
+        "--target",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="ME.jpg",
+        help="a picture with one face, that of a person who stays visible, called after the file; repeatable. "
+        "Pictures of earlier drops stay in the channel",
+    )
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--policy", type=Path, metavar="FILE", help="the channel's policy.json")
+    how.add_argument("--mode", choices=MODES, help="instead: a policy of just this way to hide a face")
+    command.add_argument(
+        "--replacement", type=Path, metavar="PNG", help="the picture that covers faces in mode image"
+    )
+    command.add_argument(
+        "--wait", action="store_true", help="wait for the end, and say what was kept and hidden"
+    )
+    command.add_argument(
+        "-o", "--out", type=Path, metavar="OUT", help="wait, then save the result here, its report beside it"
+    )
+    _add_state(command)
+    command.set_defaults(run=_run_drop)
+
+
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "status", "all jobs in a table, or one in detail")
+    command.add_argument("job", nargs="?", metavar="JOB", help="a job as `drop` printed it")
+    _add_state(command)
+    command.set_defaults(run=_run_status)
+
+
+def _add_down(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "down", "stop the emulator that `up` started in another terminal")
+    _add_state(command)
+    command.set_defaults(run=_run_down)
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "demo", "start, drop a video, wait, save the result, stop")
+    command.add_argument(
+        "--video", type=Path, metavar="V", help="a video (default: a clip made for the demo)"
+    )
+    command.add_argument(
+        "--target",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="T",
+        help="a picture of who stays visible (default: one of the two in the demo's clip; nobody in yours)",
+    )
+    command.add_argument(
+        "--drawn", action="store_true", help="with drawn people instead of portraits: the README's picture"
+    )
+    command.add_argument("--mode", choices=MODES, help="how to hide (default: blur)")
+    command.add_argument(
+        "--replacement", type=Path, metavar="PNG", help="the picture that covers faces in mode image"
+    )
+    command.add_argument(
+        "-o", "--out", type=Path, metavar="OUT", help="the result (default: demo/result.mp4)"
+    )
+    _add_pubsub(command)
+    command.set_defaults(run=_run_demo)
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, purpose: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}."
+    )
+    return command
+
+
+def _add_state(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--state",
+        type=Path,
+        default=DEFAULT_STATE,
+        metavar="DIR",
+        help="the emulator's folder: ports, logs and objects (default: .emulator)",
+    )
+
+
+def _add_pubsub(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--pubsub",
+        choices=("auto", "google", "builtin"),
+        default="auto",
+        help="Google's Pub/Sub emulator, this project's own, or (auto) Google's where it is installed",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
+    return number
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that everything is put away."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+# The commands are imported when they run: `--help` and a mistyped argument answer at once.
+
+
+def _run_up(options: argparse.Namespace) -> int:
+    from local_emulator import running
+    from local_emulator.emulator import FUNCTIONS_FOLDER, Options
+
+    functions = (options.functions or FUNCTIONS_FOLDER).resolve()
+    return running.up(Options(options.state, options.pubsub, options.workers, functions))
+
+
+def _run_down(options: argparse.Namespace) -> int:
+    from local_emulator import running
+
+    return running.down(options.state)
+
+
+def _run_status(options: argparse.Namespace) -> int:
+    from local_emulator import status
+
+    return status.show(options.state, options.job)
+
+
+def _run_drop(options: argparse.Namespace) -> int:
+    from local_emulator import dropping
+    from local_emulator.drop import Drop
+
+    drop = Drop(
+        video=options.video,
+        channel=options.channel,
+        targets=tuple(options.target),
+        policy=options.policy,
+        mode=options.mode,
+        replacement=options.replacement,
+    )
+    return dropping.run(drop, options.state, wait=options.wait or options.out is not None, out=options.out)
+
+
+def _run_demo(options: argparse.Namespace) -> int:
+    from local_emulator import demo
+
+    return demo.run(
+        demo.Demo(
+            video=options.video,
+            targets=tuple(options.target),
+            drawn=options.drawn,
+            mode=options.mode,
+            replacement=options.replacement,
+            out=options.out,
+            pubsub=options.pubsub,
+        )
+    )

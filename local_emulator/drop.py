@@ -1,0 +1,127 @@
+"""Dropping a video into the intake bucket, with the pictures and the policy that go with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.cloud import storage as cloud_storage
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Policy
+from functions.pipeline.layout import VideoName
+from local_emulator import storage
+from local_emulator.errors import UsageError
+from local_emulator.jobs import JobReader, storage_faults
+from local_emulator.state import EmulatorState
+from local_emulator.terminal import Terminal
+
+# Above this a file goes up in pieces of this size. The emulator copies all it has at each piece: fewer are faster.
+CHUNK_BYTES = 32 * 1024 * 1024
+UPLOAD_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What to upload. `policy` is a file; `mode` stands for a policy of nothing but that; neither: none."""
+
+    video: Path
+    channel: str
+    targets: tuple[Path, ...] = ()
+    policy: Path | None = None
+    mode: str | None = None
+    replacement: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A video that was uploaded, and the job that it is."""
+
+    job: str
+    source: str
+
+
+def check(drop: Drop) -> None:
+    """Raise UsageError for anything that can't be uploaded, before anything is."""
+    if not drop.channel or set(drop.channel) & set("/\r\n\0") or drop.channel in {".", ".."}:
+        raise UsageError(f"A channel's name is a word without slashes, not {drop.channel!r}.")
+    _check_file(drop.video, "The video")
+    for target in drop.targets:
+        _check_file(target, "The target picture")
+        if target.suffix.lower() not in layout.PICTURE_SUFFIXES:
+            allowed = ", ".join(sorted(layout.PICTURE_SUFFIXES))
+            raise UsageError(
+                f"The target picture {target} must end in one of {allowed}: save it as one of these."
+            )
+    names = [target.name for target in drop.targets]
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            f"Two target pictures are called {doubles[0]}: rename one, its name is the person's."
+        )
+    if drop.policy:
+        _check_file(drop.policy, "The policy")
+    if drop.replacement:
+        _check_file(drop.replacement, "The replacement picture")
+
+
+def upload(drop: Drop, emulator: EmulatorState, terminal: Terminal) -> Dropped:
+    """Upload all, the video last, because its arrival starts the job. Says whom the channel keeps."""
+    client = storage.client(emulator.project, emulator.storage_url)
+    reader = JobReader(client, emulator.resources)
+    bucket = client.bucket(emulator.resources.intake)
+    prefix = layout.targets_prefix(drop.channel)
+    earlier = set(reader.kept_people(drop.channel))
+    _upload_policy(drop, bucket, reader, terminal)
+    if drop.replacement:
+        _upload_file(bucket, layout.replacement(drop.channel), drop.replacement, terminal)
+    for target in drop.targets:
+        _upload_file(bucket, prefix + target.name, target, terminal)
+    _say_who_is_kept(drop, earlier, reader, terminal)
+    source = VideoName(drop.channel, drop.video.name).object_name
+    generation = _upload_file(bucket, source, drop.video, terminal)
+    return Dropped(layout.job_id(bucket.name, source, generation), source)
+
+
+def _upload_policy(drop: Drop, bucket: cloud_storage.Bucket, reader: JobReader, terminal: Terminal) -> None:
+    name = layout.policy(drop.channel)
+    if drop.policy:
+        _upload_file(bucket, name, drop.policy, terminal)
+    elif drop.mode:
+        policy = Policy.model_validate({"mode": drop.mode})
+        with storage_faults():
+            bucket.blob(name).upload_from_string(policy.model_dump_json(), "application/json")
+    elif reader.has_policy(drop.channel):
+        terminal.say(f"The policy of channel {drop.channel} is the one of an earlier drop.")
+
+
+def _say_who_is_kept(drop: Drop, earlier: set[str], reader: JobReader, terminal: Terminal) -> None:
+    people = reader.kept_people(drop.channel)
+    now = {layout.parse_target(layout.targets_prefix(drop.channel) + target.name) for target in drop.targets}
+    if not people:
+        terminal.say(f"Channel {drop.channel} keeps nobody: every face is hidden.")
+        return
+    terminal.say(f"Channel {drop.channel} keeps: {', '.join(people)}.")
+    if old := sorted(earlier - now):
+        terminal.say(f"From earlier drops: {', '.join(old)}. Another --channel starts with nobody.")
+
+
+def _upload_file(bucket: cloud_storage.Bucket, name: str, path: Path, terminal: Terminal) -> int:
+    """Upload one file; gives the generation that it has there."""
+    blob = bucket.blob(name)
+    size = path.stat().st_size
+    if size > CHUNK_BYTES:
+        blob.chunk_size = CHUNK_BYTES
+    with storage_faults(), terminal.reading(path, f"Uploading {path.name}") as file:
+        blob.upload_from_file(file, size=size, timeout=UPLOAD_SECONDS, retry=None)
+    return int(blob.generation)
+
+
+def _check_file(path: Path, what: str) -> None:
+    """Raise UsageError unless this is a file that can be read."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except FileNotFoundError:
+        raise UsageError(f"{what} {path} does not exist.") from None
+    except IsADirectoryError:
+        raise UsageError(f"{what} {path} is a folder, not a file.") from None
+    except OSError as error:
+        raise UsageError(f"{what} {path} can't be read: {error.strerror}.") from error

@@ -1,0 +1,206 @@
+"""The whole pipeline on this machine, as a block: storage, messaging and the functions, each a process."""
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from google.cloud import storage as cloud_storage
+
+from local_emulator import messaging, storage
+from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.processes import (
+    HOST,
+    Processes,
+    Program,
+    answers_http,
+    free_ports,
+    inherited_environment,
+    listens,
+)
+from local_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
+from local_emulator.pubsub.policy import MOST_OUTSTANDING
+from local_emulator.resources import LOCAL_RETRIES, Function, Resources
+from local_emulator.state import DEFAULT_STATE, ROOT, EmulatorState, ProcessRecord, StateFolder
+
+PROJECT = "defacer-local"
+FUNCTIONS_FOLDER = ROOT / "functions"
+PUBSUB = "pubsub"
+SERVER_SECONDS = 60.0
+# The worker imports torch when it starts: seconds on an idle machine, more on a busy one.
+FUNCTION_SECONDS = 180.0
+
+PubSubKind = Literal["auto", "google", "builtin"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run it. `functions` is the folder with NAME/main.py of each; `variables` go to each of them."""
+
+    state: Path = DEFAULT_STATE
+    pubsub: PubSubKind = "auto"
+    workers: int = 1
+    functions: Path = FUNCTIONS_FOLDER
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+class Emulator:
+    """Runs while the block runs. All its processes have ended when the block has, even if this one is killed.
+
+    Raises UsageError if one runs in the same folder already, EmulatorError if a part does not start.
+    `state` is there inside the block: ports, addresses and processes.
+    """
+
+    state: EmulatorState
+
+    def __init__(self, options: Options = Options()):
+        self.options = options
+        self.folder = StateFolder(options.state.resolve())
+        self.resources = Resources(PROJECT, LOCAL_RETRIES)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if not 1 <= self.options.workers <= MOST_OUTSTANDING:
+            raise UsageError(f"{self.options.workers} workers: expected 1 to {MOST_OUTSTANDING}.")
+        with ExitStack() as stack:
+            stack.enter_context(self.folder.taken())
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def intake(self) -> str:
+        return self.resources.intake
+
+    @property
+    def work(self) -> str:
+        return self.resources.work
+
+    @property
+    def output(self) -> str:
+        return self.resources.output
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a program of yours needs in its environment to work with this emulator."""
+        return self.state.environment()
+
+    def storage_client(self) -> cloud_storage.Client:
+        return storage.client(PROJECT, self.state.storage_url)
+
+    def check(self) -> None:
+        """Raise EmulatorError if a part of the emulator has ended by itself, with the end of its log."""
+        self._processes.check()
+
+    def log_files(self) -> tuple[tuple[str, Path], ...]:
+        """The name and the log of each process worth following: Pub/Sub emulators tell of their insides only."""
+        return tuple((name, self.folder.log(name)) for name in self._processes.names() if name != PUBSUB)
+
+    def _start(self, stack: ExitStack) -> None:
+        run = uuid.uuid4().hex
+        pubsub_port, storage_port, *function_ports = free_ports(2 + len(self.resources.functions))
+        pubsub_host = f"{HOST}:{pubsub_port}"
+        kind, pubsub = self._pubsub(pubsub_port)
+        self.state = EmulatorState(
+            run=run,
+            started_at=datetime.now(UTC),
+            project=PROJECT,
+            buckets=self.resources.buckets,
+            pubsub=kind,
+            storage_url=storage.url(storage_port),
+            pubsub_host=pubsub_host,
+            function_urls={
+                function.name: f"http://{HOST}:{port}"
+                for function, port in zip(self.resources.functions, function_ports, strict=True)
+            },
+            parent=ProcessRecord.of("emulator", os.getpid()),
+        )
+        stack.callback(self.folder.forget)
+        self._processes = stack.enter_context(Processes(self.folder, run))
+        self._record(ready=False)
+
+        self._run(pubsub, seconds=SERVER_SECONDS)
+        messaging.create_topics(pubsub_host, self.resources)
+        files = self.folder.path / "storage"
+        environment = inherited_environment()
+        server = storage.program(self.resources, storage_port, files, pubsub_host, environment)
+        functions = [
+            self._function(function, port)
+            for function, port in zip(self.resources.functions, function_ports, strict=True)
+        ]
+        self._run(server, *functions, seconds=FUNCTION_SECONDS)
+        storage.create_buckets(self.storage_client(), self.resources.buckets)
+        instances = {function.name: self._instances(function) for function in self.resources.functions}
+        messaging.create_subscriptions(pubsub_host, self.resources, self.state.function_urls, instances)
+        self._record(ready=True)
+
+    def _run(self, *programs: Program, seconds: float) -> None:
+        for program in programs:
+            self._processes.start(program)
+        self._record(ready=False)
+        self._processes.wait_until_ready(programs, seconds)
+
+    def _record(self, *, ready: bool) -> None:
+        self.state = self.state.model_copy(update={"processes": self._processes.records(), "ready": ready})
+        self.folder.write(self.state)
+
+    def _pubsub(self, port: int) -> tuple[str, Program]:
+        google = None if self.options.pubsub == "builtin" else find_google_emulator()
+        if self.options.pubsub == "google" and google is None:
+            raise UsageError(
+                f"Google's Pub/Sub emulator is not installed here. To install it: {INSTALL_HINT}. "
+                "Or take --pubsub builtin."
+            )
+        command = google or (sys.executable, "-m", "local_emulator.pubsub")
+        return (
+            "google" if google else "builtin",
+            Program(
+                PUBSUB,
+                (*command, f"--host={HOST}", f"--port={port}"),
+                inherited_environment(),
+                lambda: listens(port),
+            ),
+        )
+
+    def _function(self, function: Function, port: int) -> Program:
+        source = self.options.functions / function.source
+        if not source.is_file():
+            raise EmulatorError(f"The function {function.name} is not there: {source} is missing.")
+        command = (
+            *(sys.executable, "-m", "functions_framework", f"--target={function.name}", f"--source={source}"),
+            *("--signature-type=cloudevent", f"--host={HOST}", f"--port={port}"),
+        )
+        own = {
+            "PYTHONPATH": str(ROOT),
+            "WORKERS": str(self._instances(function)),
+            "THREADS": str(function.concurrency),
+            # gunicorn puts a socket there; without this all four fight for one in the user's home.
+            "XDG_RUNTIME_DIR": str(self._empty_folder("run", function.name)),
+            # What a killed worker leaves is gone with the next start.
+            "TMPDIR": str(self._empty_folder("tmp", function.name)),
+        }
+        if self._instances(function) > 1:  # each would take all cores: 28 s instead of 21 s for 2 on 2 cores
+            own["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._instances(function)))
+        environment = {**inherited_environment(), **self.environment, **own, **dict(self.options.variables)}
+        return Program(function.name, command, environment, lambda: answers_http(port))
+
+    def _instances(self, function: Function) -> int:
+        return self.options.workers if function.name == "worker" else 1
+
+    def _empty_folder(self, kind: str, function: str) -> Path:
+        folder = self.folder.path / kind / function
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder

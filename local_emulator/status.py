@@ -1,0 +1,86 @@
+"""`status`: all jobs in a table, or one in detail."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from local_emulator import storage, waiting
+from local_emulator.errors import EmulatorError
+from local_emulator.jobs import JobReader, JobView
+from local_emulator.state import StateFolder
+
+STATES = {
+    "waiting": "waiting to be planned",
+    "planned": "faces are being hidden",
+    "merging": "segments are being joined",
+    "published": "published",
+    "superseded": "overtaken by a newer upload",
+    "failed": "failed",
+}
+PIPE_WIDTH = 1000  # a program that reads the table wants one line for each job
+STOPPED = "stopped with an earlier emulator: drop it again"
+
+
+def show(path: Path, job: str | None) -> int:
+    """Print one job, or all."""
+    folder = StateFolder(path.resolve())
+    emulator = folder.running()
+    reader = JobReader(storage.client(emulator.project, emulator.storage_url), emulator.resources)
+    if job is None:
+        _print_all(reader.all(), emulator.started_at)
+        return 0
+    view = reader.view(job)
+    if view is None:
+        raise EmulatorError(f"There is no job {job} in {folder.path}. `status` without a job lists all.")
+    print("\n".join(_details(view, emulator.started_at, reader)))
+    return 0
+
+
+def _print_all(views: tuple[JobView, ...], started_at: datetime) -> None:
+    if not views:
+        print("No jobs yet. Drop a video: python -m local_emulator drop VIDEO")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("JOB", "STATE", "SEGMENTS", "SOURCE"):
+        table.add_column(column, no_wrap=column == "JOB", overflow="fold")
+    for view in views:
+        table.add_row(view.job, _state(view, started_at), _segments(view), view.source or "?")
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(width=width, markup=False, highlight=False).print(table)
+    for view in views:
+        if view.failed is not None:
+            print(f"{view.job} failed in {view.failed.stage} ({view.failed.code}): {view.failed.message}")
+
+
+def _details(view: JobView, started_at: datetime, reader: JobReader) -> list[str]:
+    lines = [
+        f"job       {view.job}",
+        f"source    {view.source or '?'}",
+        f"state     {_state(view, started_at)}",
+        f"segments  {_segments(view)}",
+    ]
+    if view.manifest is not None:
+        manifest = view.manifest
+        lines += [
+            f"video     {manifest.video.width}x{manifest.video.height} {manifest.video.codec}",
+            f"keeps     {', '.join(manifest.targets) or 'nobody'}",
+            f"mode      {manifest.policy.mode}",
+        ]
+    if view.failed is not None:
+        lines += [f"failed    in {view.failed.stage}: {view.failed.code}", f"          {view.failed.message}"]
+    if view.manifest is not None and view.published is not None and view.published.result is not None:
+        lines += [f"result    {view.published.result}", waiting.summary(reader.report(view.manifest))]
+    return lines
+
+
+def _state(view: JobView, started_at: datetime) -> str:
+    if not view.over and view.since is not None and view.since < started_at:
+        return STOPPED
+    return STATES[view.state]
+
+
+def _segments(view: JobView) -> str:
+    return f"{view.done} of {view.segments}" if view.manifest else "-"

@@ -1,0 +1,86 @@
+"""What a person sees while they wait: live bars on a terminal, plain lines in a file or a pipe."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+
+MEGABYTE = 1_000_000
+
+
+class Terminal:
+    """Standard error: what happens goes there, what came of it goes to standard output."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False)
+
+    @contextmanager
+    def reading(self, path: Path, what: str) -> Iterator[BinaryIO]:
+        """A file to be read from its beginning to its end, with a bar of how far that is."""
+        size = path.stat().st_size
+        if not self._console.is_terminal:
+            self.say(f"{what} ({size / MEGABYTE:.1f} MB)")
+            with path.open("rb") as file:
+                yield file
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with (
+            Progress(*columns, console=self._console) as progress,
+            progress.open(path, "rb", total=size, description=what) as file,
+        ):
+            yield file
+
+    @contextmanager
+    def counting(self, what: str) -> Iterator["Counter"]:
+        """Something that goes through stages, some of which can be counted."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
+            yield Counter(self, progress, what)
+
+
+class Counter:
+    """A bar that may change its description; without a terminal, a line for each change."""
+
+    def __init__(self, terminal: Terminal, progress: Progress, what: str):
+        self._terminal = terminal
+        self._progress = progress
+        self._task = progress.add_task(what, total=None)
+        self._shown: tuple[str, int, int | None] | None = None
+
+    def show(self, what: str, done: int = 0, total: int | None = None) -> bool:
+        """Show where it is. Gives whether that is different from before."""
+        if (what, done, total) == self._shown:
+            return False
+        self._shown = (what, done, total)
+        self._progress.update(self._task, description=what, completed=done, total=total)
+        if self._progress.disable:
+            self._terminal.say(what if total is None else f"{what}: {done} of {total}")
+        return True
+
+    def hint(self, line: str) -> None:
+        """Say something besides."""
+        if self._progress.disable:
+            self._terminal.say(line)
+        else:
+            self._progress.console.print(line, markup=False)

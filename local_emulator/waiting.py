@@ -1,0 +1,158 @@
+"""Waiting for a job to end, and what came of it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from functions.pipeline.contracts import ObjectRef, Report
+from local_emulator.drop import Dropped
+from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.jobs import JobReader, JobView, StorageError
+from local_emulator.terminal import Terminal
+
+LOOK_AGAIN_SECONDS = 0.25
+QUIET_SECONDS = 120.0
+STORAGE_SECONDS = 15.0
+
+
+class JobFailedError(EmulatorError):
+    """The job failed; the message is the sentence in its failed.json."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How to wait. `check` raises EmulatorError when the emulator is gone; `logs` is where its logs lie."""
+
+    reader: JobReader
+    terminal: Terminal
+    check: Callable[[], None]
+    logs: Path
+
+
+def wait(dropped: Dropped, watch: Watch) -> JobView:
+    """Return the job when it is published. Raises JobFailedError if it fails, EmulatorError if it can't go on."""
+    with watch.terminal.counting("planning") as counter:
+        changed, hinted = time.monotonic(), False
+        while True:
+            view = _look(dropped, watch)
+            if view.over:
+                break
+            if counter.show(*_stage(view)):
+                changed, hinted = time.monotonic(), False
+            if not hinted and time.monotonic() - changed > QUIET_SECONDS:
+                hinted = True
+                counter.hint(
+                    f"Nothing has changed for {QUIET_SECONDS:.0f} s. That may be right for a busy machine; "
+                    f"if not, {watch.logs / (_function(view) + '.log')} says why."
+                )
+            time.sleep(LOOK_AGAIN_SECONDS)
+    _check_end(view)
+    return view
+
+
+def _look(dropped: Dropped, watch: Watch) -> JobView:
+    """The job as it is now. Storage may be away for a moment, or first of all when the emulator stops."""
+    deadline = time.monotonic() + STORAGE_SECONDS
+    while True:
+        try:
+            view = watch.reader.follow(dropped.job, dropped.source)
+        except StorageError as error:
+            watch.check()
+            if time.monotonic() > deadline:
+                raise EmulatorError(f"{error} Job {dropped.job} can't be watched any more.") from error
+            time.sleep(LOOK_AGAIN_SECONDS)
+            continue
+        if not view.over:
+            watch.check()
+        return view
+
+
+def _stage(view: JobView) -> tuple[str, int, int | None]:
+    if view.state == "waiting":
+        return "planning", 0, None
+    return (
+        "hiding faces, segments" if view.state == "planned" else "joining, segments",
+        view.done,
+        view.segments,
+    )
+
+
+def _function(view: JobView) -> str:
+    """Whose turn it is."""
+    return {"waiting": "ingest", "planned": "worker"}.get(view.state, "merge")
+
+
+def _check_end(view: JobView) -> None:
+    if view.failed is not None and view.published is None:
+        raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {view.failed.message}")
+    if view.state == "superseded":
+        raise JobFailedError(
+            f"Job {view.job} was overtaken: a newer upload of {view.source} was published before it."
+        )
+
+
+def report_beside(out: Path) -> Path:
+    """Where the report of a result goes: `X.mp4` has `X.report.json`, as in the output bucket."""
+    return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
+
+
+def check_out(out: Path, video: Path) -> None:
+    """Raise UsageError if the result can't be written there, before the work is done."""
+    if not out.parent.is_dir():
+        raise UsageError(f"The folder {out.parent} for the result does not exist.")
+    if out.is_dir():
+        raise UsageError(f"The result {out} is a folder: name a file.")
+    if out.resolve() == video.resolve():
+        raise UsageError(f"The result {out} would overwrite the video: name another file.")
+
+
+def save(result: ObjectRef, report: Report, out: Path, reader: JobReader) -> None:
+    """Write the result and its report: each appears under its name when it is complete."""
+    with _complete(out) as path:
+        reader.download(result, path)
+    with _complete(report_beside(out)) as path:
+        path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise EmulatorError(f"{path} can't be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def summary(report: Report) -> str:
+    """What was kept and hidden, in a few lines."""
+    kept: Counter[str] = Counter()
+    hidden = 0
+    for segment in report.segments:
+        for track in segment.tracks:
+            if track.decision == "keep":
+                kept[track.person or "somebody"] += 1
+            else:
+                hidden += 1
+    people = ", ".join(f"{person} ({_count(number, 'track')})" for person, number in sorted(kept.items()))
+    missing = sorted(set(report.targets) - set(kept))
+    lines = [
+        f"{_count(report.frames, 'frame')} in {_count(len(report.segments), 'segment')}, "
+        f"{_count(report.audio_packets, 'sound packet')} copied",
+        f"kept:   {people or 'nobody'}",
+        f"hidden: {_count(hidden, 'track')} (a track is one face through one segment, without a break)",
+    ]
+    if missing:
+        lines.append(
+            f"not found anywhere: {', '.join(missing)}. The report says of each track why it was hidden."
+        )
+    return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,49 @@
+"""Emulators with stand-in functions, which start in a second."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_emulator.resources import FUNCTIONS
+from local_emulator.state import StateFolder
+from tests.emulator.up import Up
+from tests.servers import ROOT
+
+STAND_IN = """
+import functions_framework
+
+@functions_framework.cloud_event
+def {name}(event):
+    attributes = event.data["message"]["attributes"]
+    print("called {name} with", attributes.get("objectId"), flush=True)
+"""
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path) -> Path:
+    """A folder with four functions that only say that they were called."""
+    folder = tmp_path / "stand-ins"
+    for function in FUNCTIONS:
+        source = folder / function.source
+        source.parent.mkdir(parents=True)
+        source.write_text(STAND_IN.format(name=function.name))
+    return folder
+
+
+@pytest.fixture
+def up(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
+    """`up`, just started, with the stand-in functions and the built-in Pub/Sub."""
+    folder = StateFolder(tmp_path / "state")
+    command = [sys.executable, "-m", "local_emulator", "up", "--pubsub", "builtin"]
+    command += ["--state", str(folder.path), "--functions", str(stand_ins)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield Up(process, folder)
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,240 @@
+"""Nothing of the emulator is left, however it ends; and a part that ends by itself is named."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from local_emulator import command_line, messaging
+from local_emulator.emulator import Emulator, Options
+from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.state import ProcessRecord, StateFolder
+from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
+from tests.servers import wait_until
+
+STUBBORN = """
+    import os, signal, subprocess, sys, functions_framework
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    FOREVER = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
+    subprocess.Popen([sys.executable, "-c", FOREVER], start_new_session=True)
+
+    @functions_framework.cloud_event
+    def worker(event):
+        pass
+"""
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has nothing to do with the emulator."""
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_nothing_is_left_after_a_signal(up: Up, number: signal.Signals) -> None:
+    state = up.wait_until_ready()
+
+    up.signal_terminal(number)
+
+    code, out, errors = up.end()
+    assert (code, errors) == (0, ""), out
+    assert leftovers(state) == []
+    assert up.folder.read() is None
+
+
+def test_nothing_is_left_after_down(up: Up, capsys: pytest.CaptureFixture[str]) -> None:
+    state = up.wait_until_ready()
+
+    code = command_line.main(["down", "--state", str(up.folder.path)])
+
+    assert code == 0
+    assert "Stopped the emulator" in capsys.readouterr().out
+    assert leftovers(state) == []
+    assert up.end()[0] == 0
+
+
+def test_nothing_is_left_after_the_emulator_is_killed(up: Up) -> None:
+    state = up.wait_until_ready()
+
+    up.process.kill()
+
+    wait_until_gone(state)
+
+
+def test_nothing_is_left_of_an_emulator_that_is_killed_while_it_starts(up: Up) -> None:
+    wait_until(
+        lambda: (state := up.folder.read()) is not None and len(state.processes) > 2, "servers started"
+    )
+    state = up.state()
+    assert not state.ready
+
+    up.process.kill()
+
+    wait_until_gone(state)
+
+
+def test_processes_that_ignore_sigterm_or_leave_their_session_end_too(up: Up, stand_ins: Path) -> None:
+    write_function(stand_ins, "worker", STUBBORN)
+    state = up.wait_until_ready()
+    groups = [group for group in leftovers(state) if group.startswith("group")]
+    assert len(groups) == len(state.processes), "the reaper has no mark, but the runaway process has"
+
+    up.process.kill()
+
+    wait_until_gone(state)
+
+
+def test_down_ends_what_is_left_when_the_reaper_was_killed_as_well(
+    up: Up, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = up.wait_until_ready()
+    reaper = next(process for process in state.processes if process.name == "reaper")
+    os.kill(up.process.pid, signal.SIGSTOP)  # so that it can't notice that the reaper is gone
+    os.kill(reaper.pid, signal.SIGKILL)
+    up.process.kill()
+    up.process.wait()
+    assert len(leftovers(state)) > len(state.function_urls)
+
+    assert command_line.main(["down", "--state", str(up.folder.path)]) == 0
+
+    out = capsys.readouterr().out
+    assert "had ended already" in out
+    assert "storage, ingest, worker, merge, dead_letter" in out
+    assert leftovers(state) == []
+
+
+def test_a_part_that_dies_is_named_with_the_end_of_its_log(up: Up) -> None:
+    state = up.wait_until_ready()
+    merge = next(process for process in state.processes if process.name == "merge")
+
+    os.killpg(merge.pid, signal.SIGKILL)
+
+    code, _, errors = up.end()
+    assert code == 1
+    assert errors.startswith("local_emulator: merge ended by itself (signal 9). The end of ")
+    assert str(up.folder.log("merge")) in errors
+    assert leftovers(state) == []
+
+
+def test_nothing_is_left_when_the_reaper_is_killed(up: Up) -> None:
+    state = up.wait_until_ready()
+    reaper = next(process for process in state.processes if process.name == "reaper")
+
+    os.kill(reaper.pid, signal.SIGKILL)
+
+    code, _, errors = up.end()
+    assert code == 1
+    assert "was ended itself: the emulator stops" in errors
+    assert leftovers(state) == []
+
+
+def test_a_function_that_does_not_start_is_named_with_the_reason(stand_ins: Path, tmp_path: Path) -> None:
+    write_function(stand_ins, "ingest", "raise SystemError('no ingest today')")
+
+    with (
+        pytest.raises(EmulatorError, match=r"(?s)ingest ended by itself \(exit code 1\).*no ingest today"),
+        Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)),
+    ):
+        pytest.fail("it is not ready")
+
+    assert StateFolder(tmp_path / "state").read() is None
+
+
+def test_a_missing_function_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(EmulatorError, match="The function ingest is not there"),
+        Emulator(Options(tmp_path / "state", "builtin", functions=tmp_path / "nothing")),
+    ):
+        pytest.fail("it is not ready")
+
+
+def test_a_folder_takes_one_emulator_at_a_time(up: Up, stand_ins: Path) -> None:
+    state = up.wait_until_ready()
+
+    with pytest.raises(UsageError, match=rf"already \(process {up.process.pid}.*local_emulator down --state"):
+        Emulator(Options(up.folder.path, "builtin", functions=stand_ins)).__enter__()
+
+    assert up.state() == state
+    assert up.process.poll() is None
+
+
+def test_a_process_that_got_the_number_of_an_earlier_one_is_left_alone(
+    up: Up, bystander: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = up.wait_until_ready()
+    up.process.kill()
+    wait_until_gone(state)
+    someone_else = ProcessRecord(name="worker", pid=bystander.pid, started="long ago")
+    up.folder.write(state.model_copy(update={"parent": someone_else, "processes": (someone_else,)}))
+
+    assert command_line.main(["down", "--state", str(up.folder.path)]) == 0
+
+    assert bystander.poll() is None
+    assert "Ended what it had left" not in capsys.readouterr().out
+    assert up.folder.read() is None
+
+
+def test_what_is_uploaded_reaches_the_function(stand_ins: Path, tmp_path: Path) -> None:
+    with Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
+        emulator.storage_client().bucket(emulator.intake).blob("channels/a/videos/b.mp4").upload_from_string(
+            b"x"
+        )
+
+        log = emulator.folder.log("ingest")
+        wait_until(
+            lambda: "called ingest with channels/a/videos/b.mp4" in log.read_text(), "ingest was called"
+        )
+        state = emulator.state
+
+    assert leftovers(state) == []
+
+
+def test_objects_outlive_the_emulator(stand_ins: Path, tmp_path: Path) -> None:
+    options = Options(tmp_path / "state", "builtin", functions=stand_ins)
+    with Emulator(options) as emulator:
+        blob = emulator.storage_client().bucket(emulator.work).blob("jobs/note.txt")
+        blob.upload_from_string(b"kept")
+
+    with Emulator(options) as emulator:
+        found = emulator.storage_client().bucket(emulator.work).get_blob("jobs/note.txt")
+        assert found is not None
+        assert (found.generation, found.download_as_bytes()) == (blob.generation, b"kept")
+
+
+def test_every_subscription_is_what_the_description_says(stand_ins: Path, tmp_path: Path) -> None:
+    with Emulator(Options(tmp_path / "state", "builtin", workers=3, functions=stand_ins)) as emulator:
+        with messaging.subscriber(emulator.state.pubsub_host) as client:
+            found = {
+                function.name: client.get_subscription(
+                    subscription=f"projects/{emulator.state.project}/subscriptions/{function.subscription}"
+                )
+                for function in emulator.resources.functions
+            }
+
+        worker, dead_letter = found["worker"], found["dead_letter"]
+        assert worker.push_config.push_endpoint == emulator.state.function_urls["worker"]
+        assert worker.ack_deadline_seconds == 600
+        assert worker.dead_letter_policy.max_delivery_attempts == 100
+        assert worker.dead_letter_policy.dead_letter_topic.endswith("/topics/dead-letters")
+        assert worker.retry_policy.minimum_backoff.total_seconds() == 1
+        assert dict(worker.labels) == {"max-outstanding": "3"}
+        assert not dead_letter.dead_letter_policy.dead_letter_topic
+
+
+@pytest.mark.parametrize("spoil", [lambda text: text[:20], lambda text: '{"run": 1}'], ids=["cut", "other"])
+def test_a_state_file_that_is_none_is_named(
+    spoil: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state.json").write_text(spoil('{"something": "else entirely"}'))
+
+    assert command_line.main(["down", "--state", str(tmp_path)]) == 1
+
+    assert str(tmp_path / "state.json") in capsys.readouterr().err

@@ -1,0 +1,38 @@
+from functions.pipeline.settings import Settings
+from local_emulator.resources import CLOUD_RETRIES, DEAD_LETTERS, FUNCTIONS, TOPICS, Resources
+from tests.servers import ROOT
+
+RESOURCES = Resources("some-project", CLOUD_RETRIES)
+
+
+def test_the_environment_is_what_the_functions_read() -> None:
+    settings = Settings.from_environment(RESOURCES.environment())
+
+    assert (settings.intake_bucket, settings.work_bucket, settings.output_bucket) == RESOURCES.buckets
+    assert {settings.segments_topic, settings.segments_done_topic, settings.job_events_topic} < set(TOPICS)
+
+
+def test_every_function_is_there_and_has_a_topic() -> None:
+    for function in FUNCTIONS:
+        assert (ROOT / "functions" / function.source).is_file()
+        assert function.topic in TOPICS
+
+
+def test_everything_is_within_the_limits_of_pubsub() -> None:
+    for function in FUNCTIONS:
+        assert 10 <= function.acknowledge_seconds <= 600
+        assert function.max_delivery_attempts is None or 5 <= function.max_delivery_attempts <= 100
+    for name in (*TOPICS, *(function.subscription for function in FUNCTIONS)):
+        assert len(name) >= 3
+
+
+def test_every_message_that_gives_up_has_somewhere_to_go_but_the_dead_letters() -> None:
+    without = [function.topic for function in FUNCTIONS if function.max_delivery_attempts is None]
+
+    assert without == [DEAD_LETTERS]
+
+
+def test_a_function_has_stopped_before_its_deadline() -> None:
+    deadline = Settings.from_environment(RESOURCES.environment()).deadline_seconds
+
+    assert all(function.acknowledge_seconds > deadline for function in FUNCTIONS if function.name == "worker")

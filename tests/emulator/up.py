@@ -1,0 +1,64 @@
+"""`up` in a process of its own, with stand-in functions, and who of it is left afterwards."""
+
+import os
+import signal
+import subprocess
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_emulator.processes import listens
+from local_emulator.reaper import marked_groups
+from local_emulator.state import EmulatorState, StateFolder, mark
+from tests.servers import wait_until
+
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Up:
+    """`up` in a process of its own, as in a terminal of its own."""
+
+    process: subprocess.Popen[str]
+    folder: StateFolder
+
+    def state(self) -> EmulatorState:
+        found = self.folder.read()
+        assert found is not None
+        return found
+
+    def wait_until_ready(self) -> EmulatorState:
+        def is_ready() -> bool:
+            assert self.process.poll() is None, self.process.communicate()
+            found = self.folder.read()
+            return found is not None and found.ready
+
+        wait_until(is_ready, "the emulator is ready", START_SECONDS)
+        return self.state()
+
+    def signal_terminal(self, number: signal.Signals) -> None:
+        """As a terminal does: to all of the foreground group."""
+        os.killpg(self.process.pid, number)
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code, output and errors, once it has ended."""
+        out, errors = self.process.communicate(timeout=START_SECONDS)
+        return self.process.returncode, out, errors
+
+
+def leftovers(state: EmulatorState) -> list[str]:
+    """What is left of an emulator: its processes, by name or group, and its open ports."""
+    left = [process.name for process in state.processes if process.alive()]
+    left += [f"group {group}" for group in marked_groups(mark(state.run))]
+    addresses = [state.storage_url, state.pubsub_host, *state.function_urls.values()]
+    ports = [int(address.rsplit(":", 1)[1]) for address in addresses]
+    return left + [f"port {port}" for port in ports if listens(port)]
+
+
+def wait_until_gone(state: EmulatorState) -> None:
+    wait_until(lambda: not leftovers(state), "all processes and ports are gone", STOP_SECONDS)
+
+
+def write_function(folder: Path, name: str, source: str) -> None:
+    (folder / name / "main.py").write_text(textwrap.dedent(source))

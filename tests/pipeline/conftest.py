@@ -1,0 +1,94 @@
+"""The real functions on the emulator, once with each Pub/Sub."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Failed, Published
+from local_emulator.command_line import main
+from local_emulator.demo_clip import make_demo_clip, target_picture
+from local_emulator.emulator import Emulator, Options
+from local_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
+
+CLIP_SECONDS, CLIP_SIZE, CLIP_RATE = 4.0, (640, 360), 30
+# Two segments of the clip, which has a keyframe every 2 s.
+VARIABLES = (("DEFACER_SEGMENT_SECONDS", "2"), ("DEFACER_LEASE_SECONDS", "20"))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    errors: str
+
+    @property
+    def job(self) -> str:
+        return self.out.splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The running emulator, the command line to it, and its buckets."""
+
+    emulator: Emulator
+    capture: pytest.CaptureFixture[str]
+
+    def drop(self, video: Path, *arguments: str | Path) -> Ended:
+        self.capture.readouterr()
+        state = ("--state", str(self.emulator.folder.path))
+        code = main(["drop", str(video), *map(str, arguments), *state])
+        found = self.capture.readouterr()
+        return Ended(code, found.out, found.err)
+
+    def names(self, bucket: str, prefix: str) -> list[str]:
+        return sorted(blob.name for blob in self.emulator.storage_client().list_blobs(bucket, prefix=prefix))
+
+    def blob(self, bucket: str, name: str) -> Any:
+        return self.emulator.storage_client().bucket(bucket).get_blob(name)
+
+    def failed(self, job: str) -> Failed:
+        return Failed.model_validate_json(
+            self.blob(self.emulator.work, layout.failed(job)).download_as_bytes()
+        )
+
+    def published(self, job: str) -> Published | None:
+        blob = self.blob(self.emulator.work, layout.published(job))
+        return Published.model_validate_json(blob.download_as_bytes()) if blob else None
+
+
+@pytest.fixture(scope="module", params=["builtin", "google"])
+def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    if request.param == "google" and find_google_emulator() is None:
+        pytest.skip(f"Google's Pub/Sub emulator is not installed: {INSTALL_HINT}")
+    folder = tmp_path_factory.mktemp(f"emulator-{request.param}")
+    with Emulator(Options(folder, request.param, variables=VARIABLES)) as running:
+        yield running
+        for name, log in running.log_files():  # shown when a test of this module has failed
+            sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")
+
+
+@pytest.fixture
+def pipeline(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> Pipeline:
+    return Pipeline(emulator, capsys)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo clip, short and small: the astronaut and the admiral."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    make_demo_clip(path, CLIP_SECONDS, CLIP_SIZE, CLIP_RATE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("target") / "astronaut.png"
+    target_picture(path)
+    return path

@@ -1,0 +1,89 @@
+"""A relay between Pub/Sub and the functions that hands over every message twice, at the same time."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import requests
+
+from local_emulator import messaging
+from local_emulator.emulator import Emulator
+from tests.servers import wait_until
+
+OUTSTANDING = 4
+BUSY_SECONDS = 120
+
+
+class Relay:
+    """Counts what is under way: when nothing is, every delivery has been answered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self.delivered: dict[str, int] = {}
+
+    def hand_over(self, function: str, url: str, body: bytes, headers: dict[str, str]) -> int:
+        """Deliver twice; gives the worse of both answers."""
+        with self._lock:
+            self._under_way += 1
+            self.delivered[function] = self.delivered.get(function, 0) + 1
+        try:
+            with ThreadPoolExecutor(2) as both:
+                answers = both.map(
+                    lambda _: requests.post(url, data=body, headers=headers, timeout=600), range(2)
+                )
+                return max(answer.status_code for answer in answers)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def wait_until_idle(self) -> None:
+        wait_until(lambda: self._under_way == 0, "all deliveries were answered", BUSY_SECONDS)
+
+
+@contextmanager
+def everything_twice(emulator: Emulator) -> Iterator[Relay]:
+    """In this block every message reaches its function twice."""
+    relay = Relay()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            function = self.path.strip("/")
+            headers = {"Content-Type": self.headers["Content-Type"]}
+            status = relay.hand_over(function, emulator.state.function_urls[function], body, headers)
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        names = [function.name for function in emulator.resources.functions]
+        address = f"http://127.0.0.1:{server.server_port}"
+        subscribe(emulator, {name: f"{address}/{name}" for name in names})
+        yield relay
+        subscribe(emulator, dict(emulator.state.function_urls))
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def subscribe(emulator: Emulator, urls: dict[str, str]) -> None:
+    """Let every subscription lead somewhere else."""
+    host = emulator.state.pubsub_host
+    wanted = [
+        messaging.subscription(emulator.resources, function, urls[function.name], OUTSTANDING)
+        for function in emulator.resources.functions
+    ]
+    with messaging.subscriber(host) as client:
+        for subscription in wanted:
+            client.delete_subscription(subscription=subscription.name)
+    messaging.add_subscriptions(host, wanted)
