@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import cv2
@@ -31,10 +31,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Embeddings (N, 512) of length 1, row by row of `people`; made by `recognizer` (name and version)."""
+    """Embeddings (N, 512) of length 1, row by row of `people`; made by `recognizer` (name and version).
 
-    people: tuple[str, ...]
-    embeddings: "Array"
+    They are biometric data: no log line or test output prints them.
+    """
+
+    people: tuple[str, ...] = field(repr=False)
+    embeddings: "Array" = field(repr=False)
     recognizer: str
 
     def to_bytes(self) -> bytes:

@@ -1,0 +1,89 @@
+"""`python -m functions.engine`: one file in, one file out, and plain words when it can't be."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
+from tests.servers import ROOT
+
+COMMAND = [sys.executable, "-m", "functions.engine"]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(
+        tmp_path_factory.mktemp("cli") / "in.mp4", Clip(seconds=1, portrait=admiral()[:400, 60:460])
+    )
+
+
+def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> None:
+    target = tmp_path / "ann.png"
+    target.write_bytes(encode_picture(astronaut()))
+    out, report = tmp_path / "out.mp4", tmp_path / "out.json"
+
+    done = run(video, out, "--target", target, "--mode", "pixelate", "--report", report)
+
+    assert done.returncode == 0, done.stderr
+    assert "25 frames" in done.stdout
+    assert "0 kept (nobody), 1 hidden" in done.stdout
+    assert "frames" in done.stderr
+    assert frame_times(out) == frame_times(video)
+    found = json.loads(report.read_text())
+    assert [track["decision"] for track in found["tracks"]] == ["hide"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.png", "out.json", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nothing.mp4", "out.mp4"], 2, "there is no file nothing.mp4"),
+        (["IN", "no/folder/out.mp4"], 2, "there is no folder no/folder"),
+        (["IN", "IN"], 2, "the same file"),
+        (["IN", "out.mp4", "--target", "nobody.jpg"], 2, "there is no file nobody.jpg"),
+        (["IN", "out.mp4", "--mode", "image"], 2, "--replacement"),
+        (["IN", "out.mp4", "--strength", "9"], 2, "between 1 and 3"),
+        (["IN", "out.mp4", "--color", "red"], 2, "#1a2b3c"),
+        (["README.md", "out.mp4"], 1, "README.md: it is not a video"),
+        (["IN", "out.mp4", "--target", "README.md"], 1, "README.md is not a picture"),
+    ],
+)
+def test_bad_arguments_are_told_in_one_sentence(
+    video: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    given = [{"IN": str(video), "out.mp4": str(tmp_path / "out.mp4")}.get(name, name) for name in arguments]
+    done = run(*given)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "in.mp4", Clip(seconds=40))
+    command = [*COMMAND, str(video), str(tmp_path / "out.mp4")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob("defacer-*")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "was not written" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_help_explains_with_examples() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "--target" in done.stdout
+    assert "hide everyone but me" in done.stdout

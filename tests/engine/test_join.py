@@ -1,0 +1,96 @@
+"""Segments joined: every frame at its time, sound byte for byte, and nothing that does not add up."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+
+from functions.engine.errors import CheckError
+from functions.engine.join import JoinResult, SegmentFile, join
+from functions.engine.video import read_frames
+from functions.engine.write import write_segment
+from tests.clips import Clip, frame_times, write_clip
+
+CLIP = Clip(seconds=3, keyframe_seconds=1)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("join") / "source.mp4", CLIP)
+
+
+def segments(source: Path, folder: Path, *cuts: int) -> list[SegmentFile]:
+    """The source cut before the frames of these numbers, each part encoded again."""
+    shown = frame_times(source)
+    bounds = [None, *(shown[cut] for cut in cuts), None]
+    made = []
+    for number, (start, end) in enumerate(pairwise(bounds)):
+        path = str(folder / f"{number}.nut")
+        written = []
+        with write_segment(path, quality=18, rate=None) as writer:
+            for frame in read_frames(str(source), start, end):
+                writer.write(frame)
+                written.append(frame.pts or 0)
+        made.append(SegmentFile(path, tuple(written)))
+    return made
+
+
+def sound(path: Path) -> list[tuple[int | None, bytes]]:
+    with av.open(str(path)) as container:
+        return [(packet.pts, bytes(packet)) for packet in container.demux(audio=0) if packet.size]
+
+
+@pytest.mark.parametrize("cuts", [(), (25, 50), (1, 40, 74)])
+def test_frames_times_and_sound_are_the_sources(source: Path, tmp_path: Path, cuts: tuple[int, ...]) -> None:
+    out = tmp_path / "out.mp4"
+    result = join(str(source), segments(source, tmp_path, *cuts), str(out))
+    assert result == JoinResult(CLIP.frames, len(sound(source)))
+    assert frame_times(out) == frame_times(source)
+    assert sound(out) == sound(source)
+    assert out.read_bytes().find(b"moov") < out.read_bytes().find(b"mdat")
+
+
+def test_a_frame_that_no_report_covers_stops_the_join(source: Path, tmp_path: Path) -> None:
+    first, second = segments(source, tmp_path, 25)
+    short = SegmentFile(second.video, second.frames[:-1])
+    with pytest.raises(CheckError, match="1 missing"):
+        join(str(source), [first, short], str(tmp_path / "out.mp4"))
+
+
+def test_a_segment_with_fewer_frames_than_its_report_says_stops_the_join(
+    source: Path, tmp_path: Path
+) -> None:
+    first, second, third = segments(source, tmp_path, 25, 50)
+    with pytest.raises(CheckError, match="segment 1 holds"):
+        join(str(source), [first, SegmentFile(third.video, second.frames), third], str(tmp_path / "out.mp4"))
+
+
+def test_a_missing_segment_stops_the_join(source: Path, tmp_path: Path) -> None:
+    first, _, third = segments(source, tmp_path, 25, 50)
+    with pytest.raises(CheckError, match="25 missing"):
+        join(str(source), [first, third], str(tmp_path / "out.mp4"))
+
+
+def test_a_segment_given_twice_stops_the_join(source: Path, tmp_path: Path) -> None:
+    first, second = segments(source, tmp_path, 25)
+    with pytest.raises(CheckError, match="too many"):
+        join(str(source), [first, first, second], str(tmp_path / "out.mp4"))
+
+
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_a_turned_video_stays_turned(tmp_path: Path, degrees: int) -> None:
+    upright = write_clip(tmp_path / "upright.mp4", Clip(seconds=1, audio=False))
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(upright)) as given, av.open(str(turned), "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        stream.set_display_rotation(degrees)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    out = tmp_path / "out.mp4"
+    join(str(turned), segments(turned, tmp_path), str(out))
+    rotations = {frame.rotation for path in (turned, out) for frame in read_frames(str(path))}
+    assert {abs(rotation) for rotation in rotations} == {abs(degrees)}
+    assert len(rotations) == 1
