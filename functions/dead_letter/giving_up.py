@@ -37,8 +37,10 @@ def give_up(message: Message) -> None:
         terms = Terms(message.id, settings().lease_seconds, settings().deadline_seconds)
         try:
             with hold(settings().work_bucket, layout.merge_claim(job.id), terms):
-                if not jobs.is_over(job.id):
-                    jobs.fail(job.id, job.stage, _sentence(job, message), job.source)
+                if jobs.is_over(job.id):
+                    # Raised inside, so that the claim stays: a merge that has to wind up is known by it.
+                    raise RetryableError("the job came to an end in this very moment: look again")
+                jobs.fail(job.id, job.stage, _sentence(job, message), job.source)
         except ClaimedElsewhereError as error:
             raise RetryableError("the job is being published right now: wait for how that ends") from error
 

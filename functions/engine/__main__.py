@@ -39,6 +39,11 @@ def main() -> int:
     except ArgumentError as error_:
         console.print(f"error: {error_}", style="red", highlight=False, soft_wrap=True)
         return 2
+    except OSError as error:
+        console.print(
+            f"error: {error.filename or ''}: {error.strerror}.", style="red", highlight=False, soft_wrap=True
+        )
+        return 1
     except EngineError as error:
         name = f"{arguments.video}: " if isinstance(error, VideoError) else ""
         console.print(f"error: {name}{error}", style="red", highlight=False, soft_wrap=True)
@@ -98,10 +103,12 @@ def _check_paths(arguments: argparse.Namespace) -> None:
     if arguments.mode == "image" and not arguments.replacement:
         raise ArgumentError("--mode image needs a picture: add --replacement PICTURE.png.")
     for path in filter(None, [arguments.out, arguments.report]):
+        if path.is_dir():
+            raise ArgumentError(f"{path} is a folder: name a file to write.")
         if not path.parent.is_dir():
             raise ArgumentError(f"there is no folder {path.parent} to write {path.name} into.")
-    if arguments.out.exists() and arguments.out.samefile(arguments.video):
-        raise ArgumentError("IN and OUT are the same file: give OUT another name.")
+        if path.exists() and path.samefile(arguments.video):
+            raise ArgumentError(f"{path} is the video itself: write to another file.")
     if not 1 <= arguments.strength <= 3:
         raise ArgumentError(f"--strength {arguments.strength} is not between 1 and 3.")
     if not 0 <= arguments.quality <= 40:

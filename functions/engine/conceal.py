@@ -2,7 +2,7 @@
 
 Only the samples under the mask change; the rest of the frame keeps its exact values, whatever its pixel format
 and bit depth, because nothing is converted to RGB and back. The mask is an ellipse larger than the face's box,
-opaque over the whole box's inside; its soft edge lies outside the face.
+opaque over all of the face; its soft edge lies outside it, in the box's corners and beyond.
 """
 
 from collections.abc import Sequence
@@ -69,8 +69,9 @@ def can_conceal(pixel_format: str) -> bool:
         pixel_format.startswith(("yuv", "gray", "nv12", "p010le"))
         and not pixel_format.endswith("be")
         and not form.is_rgb
-        and all(component.bits >= 8 for component in form.components)
-        and not pixel_format.startswith(("yuyv", "yuva"))
+        and all(8 <= component.bits <= 16 for component in form.components)
+        and not pixel_format.startswith(("yuyv", "yuva", "grayf"))
+        and "msb" not in pixel_format
     )
 
 

@@ -189,6 +189,8 @@ class _SegmentJob:
             track.crops.clear()
             if not decision.keep:
                 self._hide(track)
+            elif track.continues is not None and not self._decisions[track.continues].keep:
+                self._hide_gap(self._tracks[track.continues], track)
 
     def hide_faces(self, out: str, style: Style) -> list[int]:
         """The second pass: decode, conceal, encode. Gives the times of the frames that were written."""
@@ -197,8 +199,8 @@ class _SegmentJob:
         frames = read_frames(self._segment.source, self._segment.start, self._segment.end)
         with write_segment(out, self._options.quality, self._frame_rate) as writer:
             for frame in self._counted(frames):
-                pts = frame.pts
-                if pts is None or pts not in known:
+                pts = frame.pts or 0
+                if pts not in known:
                     raise EngineError("the video gave other frames when it was read again. Drop it again.")
                 if not can_conceal(frame.format.name):
                     frame = frame.reformat(format="yuv420p")
@@ -249,7 +251,16 @@ class _SegmentJob:
             observations = [before, *observations]
             lead = 0
         in_shot = times[bisect_left(times, shot_start) : bisect_left(times, shot_end)]
-        for pts, box in boxes_at(observations, in_shot, lead, self._units(TAIL_SECONDS)):
+        self._cover(boxes_at(observations, in_shot, lead, self._units(TAIL_SECONDS)))
+
+    def _hide_gap(self, hidden: Track, kept: Track) -> None:
+        """Cover the time between a hidden track and the kept one that goes on from it: who was there is not known."""
+        times = self.sampler.pts
+        gap = times[bisect_right(times, hidden.last) : bisect_left(times, kept.first)]
+        self._cover(boxes_at([hidden.observations[-1], kept.observations[0]], gap, 0, 0))
+
+    def _cover(self, boxes: list[tuple[int, Array]]) -> None:
+        for pts, box in boxes:
             self._hidden.setdefault(pts, []).append(_whole_face(box, *self.sampler.size))
 
     def _units(self, seconds: float) -> int:

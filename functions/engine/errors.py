@@ -25,6 +25,12 @@ class CheckError(EngineError):
     code = "check-failed"
 
 
+class OutputError(EngineError):
+    """The result could not be encoded or written: a full disk, or a fault of this machine. Trying again may help."""
+
+    code = "output"
+
+
 class WeightsError(EngineError):
     """A model's weights could not be had, or are not the ones that were pinned."""
 

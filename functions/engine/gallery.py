@@ -89,7 +89,10 @@ def make_gallery(
         image = decode_picture(picture.data, picture.label)
         crops.append(crop_face(image, _only_face(image, picture.label, detectors)))
     people = tuple(picture.person for picture in pictures)
-    return Gallery(people, recognizer.embed(crops), recognizer.version)
+    # A face and its mirror image are one person: their mean hangs less on how this picture happens to be lit.
+    both = recognizer.embed(crops) + recognizer.embed([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
+    embeddings: Array = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-9)
+    return Gallery(people, embeddings, recognizer.version)
 
 
 def _only_face(image: "Image", label: str, detectors: Sequence["Detector"]) -> "Array":

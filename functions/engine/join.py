@@ -5,7 +5,10 @@ reorder depth. That is strictly rising, never later than the packet's own presen
 the segments but their presentation times.
 """
 
+import hashlib
 import heapq
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +22,13 @@ from av.video.stream import VideoStream
 
 from functions.engine.errors import CheckError, VideoError
 from functions.engine.video import Source, display_rotation, open_video, time_base
+from functions.engine.write import writing
+
+CUT_OFF_SECONDS = (
+    1.0  # a header's duration may be rounded, and a last frame be shown for longer than it lasts
+)
+SOUND_SECONDS = 0.01  # an MP4 counts a sound track's time in samples, other files in milliseconds
+MOST_TIMESCALE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -51,33 +61,109 @@ def join(
     base, shown = _shown_times(source, progress)
     concealed = sorted(pts for segment in segments for pts in segment.frames)
     _require_equal(concealed, shown, "the segments' reports cover", "the source shows")
+    segments = [segment for segment in segments if segment.frames]
+    if not segments:
+        raise VideoError("it shows no frame. Export the video again.")
+    _require_one_header(segments)
     decode_order = [[time for time, _ in _segment_packets(segment.video, base)] for segment in segments]
     for index, (segment, times) in enumerate(zip(segments, decode_order, strict=True)):
         _require_equal(sorted(times), sorted(segment.frames), f"segment {index} holds", "its report says")
-    audio_packets = _mux(source, segments, _decode_times(decode_order), out, progress)
-    result_base, result_shown = _shown_times(out, progress)
-    _require_equal(
-        [round(pts * result_base / base) for pts in result_shown],
-        shown,
-        "the result shows",
-        "the source shows",
-    )
-    return JoinResult(frames=len(shown), audio_packets=audio_packets)
+    sent = _mux(source, segments, _decode_times(decode_order), out, progress)
+    result_base, in_result = _shown_times(out, progress)
+    in_result = [round(pts * result_base / base) for pts in in_result]
+    _require_equal(in_result, shown, "the result shows", "the source shows")
+    _require_same_sound(sent, _sound_of(out, progress))
+    return JoinResult(frames=len(shown), audio_packets=sum(len(track) for track in sent))
 
 
 def _shown_times(source: Source, progress: Callable[[], None]) -> tuple[Fraction, list[int]]:
-    """The time base, and the sorted times of the frames that a player shows, from the packets alone."""
-    times = []
+    """The time base, and the sorted times of the frames that a player shows, from the packets alone.
+
+    Raises VideoError if the file ends before its header says: worker and merge would both read the same short
+    file and agree.
+    """
+    times: list[int] = []
+    counts: Counter[int] = Counter()
+    end = 0.0
     with open_video(source) as (container, stream):
         base = time_base(stream)
-        for packet in container.demux(stream):
+        for packet in container.demux():
             progress()
-            if not packet.size or packet.is_discard:
+            if not packet.size:
+                continue
+            counts[packet.stream_index] += 1
+            if packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream_index != stream.index or packet.is_discard:
                 continue
             if packet.pts is None:
                 raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
             times.append(packet.pts)
+        _require_whole(container, counts, end)
     return base, sorted(times)
+
+
+def _require_whole(container: InputContainer, counts: Counter[int], end_seconds: float) -> None:
+    cut_off = "it is cut off: it holds less than its header says. Copy or export the video again."
+    if container.format.name.startswith("mov"):  # the index lists every packet
+        for stream in (*container.streams.video, *container.streams.audio):
+            if counts[stream.index] < len(stream.index_entries):
+                raise VideoError(cut_off)
+    elif container.format.name.startswith("matroska"):
+        promised = (container.duration or 0) / 1_000_000
+        if end_seconds < promised - CUT_OFF_SECONDS:
+            raise VideoError(cut_off)
+
+
+def _require_one_header(segments: Sequence[SegmentFile]) -> None:
+    """The MP4 has one codec header for all segments: another one would make a segment unreadable."""
+    first = None
+    for index, segment in enumerate(segments):
+        with open_video(segment.video) as (_, stream):
+            header = (stream.width, stream.height, stream.pix_fmt, stream.codec_context.extradata)
+        if first is None:
+            first = header
+        elif header != first:
+            raise CheckError(
+                f"segment {index} was encoded in another way than the first. Nothing was published; drop the "
+                "video again."
+            )
+
+
+Sound = list[list[tuple[float, bytes]]]  # of each audio track: each packet's time in seconds and its SHA-256
+
+
+def _sound_of(path: str, progress: Callable[[], None]) -> Sound:
+    with open_video(path) as (container, _):
+        tracks: dict[int, list[tuple[float, bytes]]] = {
+            stream.index: [] for stream in container.streams.audio
+        }
+        for packet in container.demux(*container.streams.audio) if tracks else ():
+            progress()
+            if packet.size:
+                tracks[packet.stream_index].append(_fingerprint(packet))
+    return list(tracks.values())
+
+
+def _fingerprint(packet: "Packet[Any]") -> tuple[float, bytes]:
+    when = packet.pts if packet.pts is not None else packet.dts
+    data = bytes(packet)
+    if packet.stream.codec_context.name == "aac" and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        # A transport stream's AAC has a header (ADTS, ISO/IEC 13818-7) on each packet; an MP4 has it once.
+        data = data[7 if data[1] & 1 else 9 :]
+    return float((when or 0) * packet.time_base), hashlib.sha256(data).digest()
+
+
+def _require_same_sound(sent: Sound, found: Sound) -> None:
+    same = len(sent) == len(found) and all(
+        [digest for _, digest in one] == [digest for _, digest in other]
+        and all(abs(a - b) <= SOUND_SECONDS for (a, _), (b, _) in zip(one, other, strict=True))
+        for one, other in zip(sent, found, strict=True)
+    )
+    if not same:
+        raise CheckError(
+            "the result's sound is not the source's. Nothing was published; drop the video again."
+        )
 
 
 def _segment_packets(path: str, base: Fraction) -> Iterator[tuple[int, "Packet[VideoStream]"]]:
@@ -119,27 +205,33 @@ def _mux(
     decode_times: list[int],
     out: str,
     progress: Callable[[], None],
-) -> int:
-    """Write the MP4; give the number of audio packets."""
+) -> Sound:
+    """Write the MP4; give the sound that was sent into it."""
     rotation = _rotation(source)
-    with (
-        open_video(source) as (sound, picture),
-        open_video(segments[0].video) as (_, template),
-        av.open(out, "w", format="mp4", options={"movflags": "+faststart"}) as result,
-    ):
-        video = result.add_stream_from_template(template)
-        video.time_base = time_base(picture)
-        if rotation:
-            video.set_display_rotation(rotation)
-        audio = {stream.index: _add_audio(result, stream) for stream in sound.streams.audio}
-        picture_packets = _picture_packets(segments, decode_times, video)
-        sound_packets = _sound_packets(sound, audio)
-        copied = 0
-        for _, is_sound, packet in heapq.merge(picture_packets, sound_packets, key=lambda item: item[0]):
-            progress()
-            result.mux_one(packet)
-            copied += is_sound
-    return copied
+    with open_video(source) as (sound, picture), open_video(segments[0].video) as (_, template):
+        options = {"movflags": "+faststart", "movie_timescale": str(_movie_timescale(picture, sound))}
+        with writing(), av.open(out, "w", format="mp4", options=options) as result:
+            video = result.add_stream_from_template(template)
+            video.time_base = time_base(picture)
+            if rotation:
+                video.set_display_rotation(rotation)
+            audio = {stream.index: _add_audio(result, stream) for stream in sound.streams.audio}
+            sent: dict[int, list[tuple[float, bytes]]] = {index: [] for index in audio}
+            picture_packets = _picture_packets(segments, decode_times, video)
+            sound_packets = _sound_packets(sound, audio, sent)
+            for _, packet in heapq.merge(picture_packets, sound_packets, key=lambda item: item[0]):
+                progress()
+                result.mux_one(packet)
+    return list(sent.values())
+
+
+def _movie_timescale(picture: VideoStream, sound: InputContainer) -> int:
+    """Units a second in which edit lists say when a track begins: fine enough for every track's first time."""
+    rates = [time_base(picture).denominator, *(stream.rate or 1 for stream in sound.streams.audio)]
+    exact = math.lcm(*rates)
+    if exact > MOST_TIMESCALE:
+        exact = rates[0]
+    return exact * -(-1000 // exact)
 
 
 def _add_audio(result: OutputContainer, stream: AudioStream) -> AudioStream:
@@ -147,9 +239,7 @@ def _add_audio(result: OutputContainer, stream: AudioStream) -> AudioStream:
         added = result.add_stream_from_template(stream)
     except ValueError as error:
         codec = stream.codec_context.name
-        raise VideoError(
-            f"its sound is {codec}, which an MP4 can't hold. Convert the sound to AAC."
-        ) from error
+        raise VideoError(f"its sound is {codec}, which an MP4 can't hold. Convert it to AAC.") from error
     if stream.language:
         added.metadata["language"] = stream.language
     return added
@@ -161,7 +251,7 @@ def _rotation(source: Source) -> int:
         return display_rotation(container, stream)
 
 
-Timed = tuple[float, bool, "Packet[Any]"]
+Timed = tuple[float, "Packet[Any]"]
 
 
 def _picture_packets(
@@ -174,15 +264,18 @@ def _picture_packets(
             decode_time = next(times)
             packet.pts, packet.dts, packet.time_base = time, decode_time, base
             packet.stream = stream
-            yield float(decode_time * base), False, packet
+            yield float(decode_time * base), packet
 
 
-def _sound_packets(container: InputContainer, streams: dict[int, AudioStream]) -> Iterator[Timed]:
+def _sound_packets(
+    container: InputContainer, streams: dict[int, AudioStream], sent: dict[int, list[tuple[float, bytes]]]
+) -> Iterator[Timed]:
     if not streams:
         return
     for packet in container.demux(*container.streams.audio):
         if packet.size:
-            base = packet.time_base
+            sent[packet.stream_index].append(_fingerprint(packet))
             when = packet.dts if packet.dts is not None else packet.pts
+            seconds = float((when or 0) * packet.time_base)
             packet.stream = streams[packet.stream_index]
-            yield float((when or 0) * base), True, packet
+            yield seconds, packet

@@ -3,7 +3,7 @@
 The detector looks at the first frame of each slot of a fixed time grid. Where two neighbouring looks disagree
 (a face appears, is lost, or moved too far) the frame in the middle is looked at, and so on, until neighbours
 agree or are adjacent; both sides of a cut are looked at. The grid hangs on presentation times, not on where
-reading began: two segments that share frames look at the same ones.
+reading began: segments that share frames look at the same ones, but for the first that each reads.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
+from functions.engine.errors import VideoError
 
 SMALL_SIDE = 640  # pixels, the long side of the frames that are looked at
 SLOT_SECONDS = Fraction(1, 5)
@@ -30,6 +31,7 @@ class Sighting:
 
     frame: av.VideoFrame
     pts: int
+    time_base: Fraction
     small: Image
     scale: float
     detections: list[Detection] | None = None
@@ -71,7 +73,7 @@ class Sampler:
             sighting = _sighting(frame)
             self.pts.append(sighting.pts)
             self.size = sighting.size
-            this_slot = sighting.pts * (frame.time_base or 0) // SLOT_SECONDS
+            this_slot = sighting.pts * sighting.time_base // SLOT_SECONDS
             if cut_detector.is_cut(sighting.small):
                 yield from self._close(pending)
                 sighting.starts_shot = True
@@ -151,8 +153,11 @@ def _sighting(frame: av.VideoFrame) -> Sighting:
     scale = min(1.0, SMALL_SIDE / max(frame.width, frame.height))
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     small = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
-    pts = frame.pts if frame.pts is not None else 0
-    return Sighting(frame, pts, _upright(small.astype(np.uint8, copy=False), frame), scale)
+    if frame.pts is None or frame.time_base is None:
+        raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
+    return Sighting(
+        frame, frame.pts, frame.time_base, _upright(small.astype(np.uint8, copy=False), frame), scale
+    )
 
 
 def _upright(image: Image, frame: av.VideoFrame) -> Image:

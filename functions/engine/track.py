@@ -32,7 +32,7 @@ class Observation:
     score: float
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """One face through time. `crops` are (quality, crop), the best of each half second."""
 
@@ -84,10 +84,12 @@ class Tracker:
         """Take what was seen at `pts`. `crop_of` is asked for a crop only where it is worth keeping."""
         self._active = [track for track in self._active if self._seconds(pts - track.last) <= LOST_SECONDS]
         free = set(range(len(detections)))
+        linked: set[int] = set()
         for _, track, index in self._candidates(pts, detections):
-            if index not in free or track.last == pts:
+            if index not in free or track.id in linked:
                 continue
             free.discard(index)
+            linked.add(track.id)
             contended = self._contended(detections, index)
             if self._is_sure(track, pts, detections[index].box, contended):
                 self._observe(track, pts, detections[index], contended, crop_of)

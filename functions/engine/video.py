@@ -19,6 +19,11 @@ from functions.engine.errors import VideoError
 Source = str | BinaryIO
 # How far before a time to look for the key frame that decoding must start from; then the file's start.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
+# Demuxers that read one file and no other: a playlist (concat, HLS, DASH, SDP) would make us open what it names.
+DEMUXERS = (
+    "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "flv", "asf", "ogg", "nut", "mxf", "h264",
+    "hevc", "ivf", "dv", "gif", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "mp3", "aac", "wav", "flac",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
     if not isinstance(source, str):
         source.seek(0)
     try:
-        container = av.open(source, mode="r")
+        container = av.open(source, mode="r", options={"format_whitelist": ",".join(DEMUXERS)})
     except av.error.FFmpegError as error:
         raise VideoError(_not_a_video(error)) from error
     with container:
@@ -124,19 +129,38 @@ def display_rotation(container: InputContainer, stream: VideoStream) -> int:
 def read_frames(source: Source, start: int | None = None, end: int | None = None) -> Iterator[av.VideoFrame]:
     """The displayed frames with `start <= pts < end`, in order; None is open.
 
-    Raises VideoError for a frame that can't be decoded or has no time: nothing is skipped in silence.
+    Raises VideoError for a frame that can't be decoded, has no time of its own, or is of another size or format
+    than the one before: nothing is skipped in silence.
     """
+    before: av.VideoFrame | None = None
     with open_video(source) as (container, stream):
         for frame in _decode_from(container, stream, start):
-            if frame.pts is None:
-                raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
-            if frame.is_corrupt:
-                at = float(frame.time or 0)
-                raise VideoError(f"the frame at {at:.2f} s is damaged. Export the video again.")
-            if end is not None and frame.pts >= end:
+            _require_sound(frame, before)
+            before = frame
+            pts = frame.pts or 0
+            if end is not None and pts >= end:
                 return
-            if start is None or frame.pts >= start:
+            if start is None or pts >= start:
                 yield frame
+
+
+def _require_sound(frame: av.VideoFrame, before: av.VideoFrame | None) -> None:
+    at = f"the frame at {float(frame.time or 0):.2f} s"
+    if frame.pts is None or frame.time_base is None:
+        raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
+    if frame.is_corrupt:
+        raise VideoError(f"{at} is damaged. Export the video again.")
+    if int(frame.rotation) % 90:
+        raise VideoError(f"its picture is turned by {frame.rotation} degrees. Export it upright.")
+    if before is None or before.pts is None:
+        return
+    if frame.pts <= before.pts:
+        raise VideoError(
+            f"{at} has the same time as the one before, or an earlier one. Convert it to MP4 first."
+        )
+    form = (frame.width, frame.height, frame.format.name)
+    if form != (before.width, before.height, before.format.name):
+        raise VideoError(f"its picture changes size or format at {at}. Export it in one size.")
 
 
 def _decode_from(

@@ -114,12 +114,15 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
     directory = weights_dir or DEFAULT_DIR
     if name == "casia-webface":
         path = directory / _casia_name()
-        if not path.exists():
+        if not (path.exists() and path.with_suffix(".sha256").exists()):
             from functions.engine import facenet_graph
 
             state_dict = facenet_graph.convert(casia_graph(weights_dir).read_bytes())
             with _atomic(path) as temporary:
                 torch.save(state_dict, temporary)
+                digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+            path.with_suffix(".sha256").write_text(digest)
+        _check(path.read_bytes(), path.with_suffix(".sha256").read_text(), str(path))
     elif name == "vggface2":
         path = directory / Path(VGGFACE2_URL).name
         if not path.exists():

@@ -6,9 +6,12 @@ NUT keeps any time base and absolute times, so segments of one job join without 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 
 import av
 from av.video.stream import VideoStream
+
+from functions.engine.errors import OutputError
 
 PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
 FALLBACK_RATE = Fraction(30)
@@ -29,12 +32,14 @@ class SegmentWriter:
             self._stream = self._add_stream(frame)
         frame = frame.reformat(format=self._stream.codec_context.pix_fmt)
         frame.pict_type = av.video.frame.PictureType.NONE  # the source's frame types mean nothing here
-        self._container.mux(self._stream.encode(frame))
+        with writing():
+            self._container.mux(self._stream.encode(frame))
 
     def flush(self) -> None:
         """Write what the encoder still holds."""
         if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
+            with writing():
+                self._container.mux(self._stream.encode(None))
 
     def _add_stream(self, frame: av.VideoFrame) -> VideoStream:
         stream = self._container.add_stream(
@@ -55,10 +60,23 @@ class SegmentWriter:
 
 
 @contextmanager
+def writing() -> Iterator[None]:
+    """Raise OutputError for what fails in writing: inside `open_video` it would pass for a damaged source."""
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        raise OutputError(f"the result could not be written: {error.strerror or error}.") from error
+
+
+@contextmanager
 def write_segment(path: str, quality: int, rate: Fraction | None) -> Iterator[SegmentWriter]:
-    """Open `path` for a segment. `quality` is x264's constant rate factor: 0 lossless, 18 looks the same."""
+    """Open `path` for a segment. `quality` is x264's constant rate factor: 0 lossless, 18 looks the same.
+
+    A segment without frames (the picture stood still for longer than it) is an empty file.
+    """
     # By default NUT shifts each file by its own reorder delay; absolute times must stay.
     with av.open(path, "w", format="nut", options={"avoid_negative_ts": "disabled"}) as container:
         writer = SegmentWriter(container, quality, rate)
         yield writer
         writer.flush()
+    Path(path).touch()

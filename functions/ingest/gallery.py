@@ -5,12 +5,12 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from functions.engine.errors import PictureError
+from functions.engine.errors import PictureError, WeightsError
 from functions.engine.gallery import Picture
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.planning import Embeddings
 from functions.pipeline import store
-from functions.pipeline.errors import PermanentError
+from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
 
 if TYPE_CHECKING:
@@ -36,5 +36,7 @@ def embed(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
             gallery = engine().gallery(loaded, recognizer)
     except PictureError as error:
         raise PermanentError(error.code, str(error)) from error
+    except WeightsError as error:
+        raise RetryableError(str(error)) from error
     # One row for each picture: a person of whom there are several is named by each.
     return Embeddings(tuple(dict.fromkeys(gallery.people)), gallery.to_bytes())

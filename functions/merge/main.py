@@ -4,12 +4,12 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions.engine import join as engine
-from functions.engine.errors import CheckError, VideoError
+from functions.engine.errors import CheckError, OutputError, VideoError
 from functions.merge.finish import Joined, Parts, finish
 from functions.pipeline import messages
 from functions.pipeline.answer import answering
 from functions.pipeline.contracts import SegmentDone
-from functions.pipeline.errors import PermanentError
+from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
 
 
@@ -31,6 +31,8 @@ def join(parts: Parts) -> Joined:
     with open_ranged(ref) as source:
         try:
             joined = engine.join(source, segments, str(parts.out), parts.keep_claim)
+        except OutputError as error:
+            raise RetryableError(str(error)) from error
         except (CheckError, VideoError) as error:
             raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
     return Joined(joined.frames, joined.audio_packets)

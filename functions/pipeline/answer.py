@@ -19,9 +19,9 @@ def answering(function: str) -> Iterator[None]:
     A PermanentError that comes as far as here has no job to fail. An unexpected error may be a fault of this
     code or of its set-up, so its message is not thrown away: it comes back, and gives up in the dead letters.
     """
-    log.configure()
     with log.bound(function=function):
         try:
+            log.configure()
             yield
         except ClaimedElsewhereError:
             log.info("another message is at it: nothing to do for this one")

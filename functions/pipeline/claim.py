@@ -37,6 +37,10 @@ class ClaimLostError(RetryableError):
     """The lease ran out and somebody took over, or the claim was deleted: this holder's work is void."""
 
 
+class DeadlineError(RetryableError):
+    """One delivery's time is over. It counts as an attempt: what never gets done in time must end somewhere."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -73,15 +77,17 @@ class Hold:
         """
         now = self._terms.clock()
         if now >= self._deadline:
-            raise RetryableError(
+            raise DeadlineError(
                 f"not done after {self._terms.deadline_seconds:g} s, which is all that one delivery has"
             )
         if now >= self._renew_at:
             self._write(now + timedelta(seconds=self._terms.lease_seconds))
             self._renew_at = now + timedelta(seconds=self._terms.lease_seconds / 3)
 
-    def expire(self) -> None:
-        """Let the next holder start at once, and keep the count of attempts."""
+    def expire(self, *, count: bool) -> None:
+        """Let the next holder start at once. Without `count` this attempt counts for nothing."""
+        if not count:
+            self._claim = self._claim.model_copy(update={"attempts": self._claim.attempts - 1})
         self._write(self._terms.clock())
 
     def release(self) -> None:
@@ -126,13 +132,17 @@ class Hold:
 
 @contextmanager
 def hold(bucket: str, name: str, terms: Terms) -> Iterator[Hold]:
-    """Hold a claim for the block: deleted when the block ends well, expired at once when it raises."""
+    """Hold a claim for the block: deleted when the block ends well, expired at once when it raises.
+
+    A passing fault is no attempt: it says nothing about the thing. A crash, a bug and the deadline are.
+    """
     held = Hold.take(bucket, name, terms)
     try:
         yield held
-    except BaseException:
+    except BaseException as error:
+        passing = isinstance(error, RetryableError) and not isinstance(error, DeadlineError)
         with suppress(RetryableError):  # best effort: if storage is away, the lease runs out by itself
-            held.expire()
+            held.expire(count=not passing)
         raise
     held.release()
 

@@ -205,7 +205,7 @@ class Claim(Contract):
     holder: str
     token: str
     expires_at: datetime
-    attempts: int = Field(ge=1)
+    attempts: int = Field(ge=0)
 
 
 class JobEventData(Contract):

@@ -67,6 +67,9 @@ def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None =
 
     `source` is needed only where there may be no manifest yet that names it.
     """
+    if is_published(job):  # by a quicker delivery; what this one met came after the job's end
+        log.info("published before this failure", code=error.code)
+        return
     found = find_manifest(job)
     if found is not None:
         source = found[0].source

@@ -36,7 +36,7 @@ class VideoName:
 
     @property
     def result(self) -> str:
-        """The output object: `X.mp4` keeps its name, `X.mov` becomes `X.mov.mp4`, so that none clash."""
+        """The output object: `X.mp4` keeps its name, `X.mov` becomes `X.mov.mp4`: `X.mp4` may be there too."""
         path = self.path if self.path.lower().endswith(".mp4") else f"{self.path}.mp4"
         return f"channels/{self.channel}/{path}"
 

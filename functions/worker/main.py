@@ -8,12 +8,12 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions.engine.deface import Engine, Options, Segment
-from functions.engine.errors import PictureError, VideoError
+from functions.engine.errors import EngineError, OutputError, WeightsError
 from functions.engine.gallery import Gallery
 from functions.pipeline import messages, store
 from functions.pipeline.answer import answering
 from functions.pipeline.contracts import SegmentTask, Track
-from functions.pipeline.errors import PermanentError
+from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
 from functions.pipeline.settings import settings
 from functions.worker.segment import Assignment, Concealed, work
@@ -50,7 +50,9 @@ def conceal(todo: Assignment) -> Concealed:
             result = engine().deface_segment(
                 segment, str(todo.out), gallery, options, replacement, lambda _: todo.keep_claim()
             )
-        except (VideoError, PictureError) as error:
+        except (OutputError, WeightsError) as error:
+            raise RetryableError(str(error)) from error
+        except EngineError as error:
             name = f"gs://{manifest.source.bucket}/{manifest.source.name}"
             raise PermanentError(error.code, f"{name}: {error}") from error
     tracks = tuple(Track.model_validate(asdict(track)) for track in result.tracks)

@@ -49,7 +49,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     [
         (["nothing.mp4", "out.mp4"], 2, "there is no file nothing.mp4"),
         (["IN", "no/folder/out.mp4"], 2, "there is no folder no/folder"),
-        (["IN", "IN"], 2, "the same file"),
+        (["IN", "IN"], 2, "is the video itself"),
         (["IN", "out.mp4", "--target", "nobody.jpg"], 2, "there is no file nobody.jpg"),
         (["IN", "out.mp4", "--mode", "image"], 2, "--replacement"),
         (["IN", "out.mp4", "--strength", "9"], 2, "between 1 and 3"),

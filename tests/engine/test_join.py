@@ -6,12 +6,13 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.errors import CheckError
+from functions.engine.errors import CheckError, OutputError, VideoError
 from functions.engine.join import JoinResult, SegmentFile, join
 from functions.engine.video import read_frames
 from functions.engine.write import write_segment
 from tests.clips import Clip, frame_times, write_clip
 
+FAST_START = {"movflags": "faststart"}
 CLIP = Clip(seconds=3, keyframe_seconds=1)
 
 
@@ -94,3 +95,62 @@ def test_a_turned_video_stays_turned(tmp_path: Path, degrees: int) -> None:
     rotations = {frame.rotation for path in (turned, out) for frame in read_frames(str(path))}
     assert {abs(rotation) for rotation in rotations} == {abs(degrees)}
     assert len(rotations) == 1
+
+
+def test_a_segment_without_frames_is_left_out(source: Path, tmp_path: Path) -> None:
+    """A picture that stands still for longer than a segment leaves one with nothing to show."""
+    first, second = segments(source, tmp_path, 25)
+    empty = str(tmp_path / "empty.nut")
+    with write_segment(empty, quality=18, rate=None):
+        pass
+    out = tmp_path / "out.mp4"
+    join(str(source), [first, SegmentFile(empty, ()), second], str(out))
+    assert frame_times(out) == frame_times(source)
+
+
+def test_a_segment_that_was_encoded_in_another_way_stops_the_join(source: Path, tmp_path: Path) -> None:
+    first, second = segments(source, tmp_path, 25)
+    with write_segment(second.video, quality=18, rate=None) as writer:
+        for frame in read_frames(str(source), second.frames[0]):
+            smaller = frame.reformat(160, 90)
+            smaller.pts, smaller.time_base = frame.pts, frame.time_base
+            writer.write(smaller)
+    with pytest.raises(CheckError, match="segment 1 was encoded in another way"):
+        join(str(source), [first, second], str(tmp_path / "out.mp4"))
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mov", "avi"])
+def test_other_containers_keep_every_time_too(tmp_path: Path, suffix: str) -> None:
+    """A transport stream begins at no whole millisecond, which an MP4's edit list is too coarse for by default."""
+    video = write_clip(tmp_path / f"source.{suffix}", Clip(seconds=2, b_frames=0 if suffix == "avi" else 2))
+    out = tmp_path / "out.mp4"
+    join(str(video), segments(video, tmp_path, 20), str(out))
+    with av.open(str(video)) as before, av.open(str(out)) as after:
+        seconds = [[frame.time or 0.0 for frame in given.decode(video=0)] for given in (before, after)]
+    assert seconds[1] == pytest.approx(seconds[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_source_that_was_cut_off_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+    """The index of the MP4 comes first, so what is left of it can be read: worker and merge would agree."""
+    whole = tmp_path / f"whole.{suffix}"
+    write_clip(tmp_path / "plain.mp4", Clip(seconds=8))
+    with av.open(str(tmp_path / "plain.mp4")) as given, av.open(str(whole), "w", options=FAST_START) as copy:
+        streams = {stream.index: copy.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                copy.mux(packet)
+    part = tmp_path / f"part.{suffix}"
+    data = whole.read_bytes()
+    part.write_bytes(data[: round(len(data) * share)])
+    with pytest.raises(VideoError):
+        join(str(part), [], str(tmp_path / "out.mp4"))
+
+
+def test_a_full_disk_is_not_the_videos_fault(source: Path, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full on this system")
+    with pytest.raises(OutputError, match="could not be written"):
+        join(str(source), segments(source, tmp_path), "/dev/full")

@@ -115,3 +115,20 @@ def test_boxes_are_interpolated_between_looks_and_stay_beyond_them() -> None:
     assert sorted(boxes) == list(range(5, 29))
     assert boxes[15] == pytest.approx([110, 100, 170, 160])
     assert boxes[28][0] < 120 < 180 < boxes[28][2]  # grown: where it went is not known
+
+
+def test_no_link_of_a_crowd_is_made_twice() -> None:
+    """Eight faces wander about each other, some looks miss some: each face of each look is in one track."""
+    random = np.random.default_rng(3)
+    for _ in range(40):
+        found = tracker()
+        places, speeds = random.uniform(0, 500, 8), random.uniform(-8, 8, 8)
+        seen = 0
+        for pts in range(0, 120, 6):
+            places += speeds
+            faces = [face(x, y=100 + x % 40, side=50) for x in places if random.random() > 0.15]
+            seen += len(faces)
+            found.look(pts, faces, None)
+        observations = [observation for track in found.tracks for observation in track.observations]
+        assert len(observations) == seen
+        assert all(np.diff([o.pts for o in track.observations]).min(initial=1) > 0 for track in found.tracks)

@@ -87,3 +87,12 @@ def test_sound_alone_is_refused(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     with pytest.raises(VideoError, match="no moving picture"):
         probe(str(path))
+
+
+def test_a_playlist_that_names_other_files_is_refused(tmp_path: Path) -> None:
+    write_clip(tmp_path / "secret.mp4", CLIP)
+    playlist = tmp_path / "video.mp4"
+    playlist.write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    for source in (str(playlist), io.BytesIO(playlist.read_bytes())):
+        with pytest.raises(VideoError, match="not a video that can be read"):
+            probe(source)
