@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 $(STAMP): requirements.lock requirements-bootstrap.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "De-facer needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": say which with make PYTHON=python3.12")'
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (exact versions, by hash) ..."
+	@echo "Installing into $(VENV): exact versions, by hash; 6 GB, some minutes on a slow line ..."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements.lock
 	@touch $@
@@ -29,7 +29,7 @@ demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg
 		$(if $(MODE),--mode "$(MODE)") $(if $(OUT),--out "$(OUT)")
 
 .PHONY: emulator
-emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto]
+emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin]
 	@$(RUN) -m local_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)")
 
 .PHONY: test

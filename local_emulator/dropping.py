@@ -9,7 +9,7 @@ from local_emulator import storage, waiting
 from local_emulator.drop import Drop, Dropped
 from local_emulator.errors import EmulatorError
 from local_emulator.jobs import JobReader
-from local_emulator.state import EmulatorState, StateFolder
+from local_emulator.state import COMMAND, EmulatorState, StateFolder
 from local_emulator.terminal import Terminal
 
 INTERRUPTED = 130
@@ -24,7 +24,7 @@ def run(drop: Drop, path: Path, *, wait: bool, out: Path | None) -> int:
     emulator = folder.running()
     terminal = Terminal()
     dropped = upload.upload(drop, emulator, terminal)
-    status = f"python -m local_emulator status {dropped.job}{folder.option()}"
+    status = f"{COMMAND} status {dropped.job}{folder.option()}"
     if not wait:
         print(dropped.job, flush=True)
         terminal.say(f"How it goes: {status}")
@@ -61,7 +61,7 @@ def _check(folder: StateFolder, emulator: EmulatorState) -> None:
     if now is not None and now.run == emulator.run and now.parent.alive():
         return
     what = "was stopped" if now is None or now.run == emulator.run else "was stopped and started again"
-    again = f"python -m local_emulator up{folder.option()}"
+    again = f"{COMMAND} up{folder.option()}"
     hint = f"Start it with {again} and drop" if now is None or now.run == emulator.run else "Drop"
     raise EmulatorError(
         f"The emulator {what} before the job's end. {hint} the video again: messages under way are lost with it. "

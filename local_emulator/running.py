@@ -10,7 +10,7 @@ from local_emulator.emulator import FUNCTIONS_FOLDER, Emulator, Options
 from local_emulator.errors import EmulatorError
 from local_emulator.logs import LogFollower
 from local_emulator.processes import REAPER_SECONDS
-from local_emulator.state import ProcessRecord, StateFolder
+from local_emulator.state import COMMAND, ProcessRecord, StateFolder
 from local_emulator.weights import fetch_weights
 
 LOOK_AGAIN_SECONDS = 0.2
@@ -60,7 +60,7 @@ def _banner(emulator: Emulator) -> str:
 For a program of yours that is to use it:
 {exports}
 Drop a video from another terminal:
-  python -m local_emulator drop VIDEO --target ME.jpg -o OUT.mp4{emulator.folder.option()}
+  {COMMAND} drop VIDEO --target ME.jpg -o OUT.mp4{emulator.folder.option()}
 Ready. Ctrl-C stops everything."""
 
 

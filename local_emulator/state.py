@@ -4,6 +4,7 @@ import fcntl
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,6 +19,10 @@ from local_emulator.resources import LOCAL_RETRIES, Resources
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_STATE = ROOT / ".emulator"
+# As it can be pasted into the terminal that the hint was printed in.
+PYTHON = Path(sys.executable)
+PYTHON = PYTHON.relative_to(Path.cwd()) if PYTHON.is_relative_to(Path.cwd()) else PYTHON
+COMMAND = f"{shlex.quote(str(PYTHON))} -m local_emulator"
 # Every process of an emulator carries this variable with the emulator's run as its value.
 MARK_VARIABLE = "DEFACER_EMULATOR_RUN"
 
@@ -130,7 +135,7 @@ class StateFolder:
     def running(self) -> EmulatorState:
         """The emulator that is ready here. Raises UsageError if there is none."""
         state = self.read()
-        up = f"python -m local_emulator up{self.option()}"
+        up = f"{COMMAND} up{self.option()}"
         if state is None or not state.parent.alive():
             raise UsageError(f"No emulator runs in {self.path}. Start one in another terminal: {up}")
         if not state.ready:
@@ -157,7 +162,7 @@ class StateFolder:
                 who = f" (process {state.parent.pid}, storage at {state.storage_url})" if state else ""
                 raise UsageError(
                     f"An emulator runs in {self.path} already{who}. Stop it with Ctrl-C in its terminal or with: "
-                    f"python -m local_emulator down{self.option()}"
+                    f"{COMMAND} down{self.option()}"
                 ) from None
             yield self._sweep()
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from local_emulator import storage, waiting
 from local_emulator.errors import EmulatorError
 from local_emulator.jobs import JobReader, JobView
-from local_emulator.state import StateFolder
+from local_emulator.state import COMMAND, StateFolder
 
 STATES = {
     "waiting": "waiting to be planned",
@@ -41,7 +41,7 @@ def show(path: Path, job: str | None) -> int:
 
 def _print_all(views: tuple[JobView, ...], started_at: datetime) -> None:
     if not views:
-        print("No jobs yet. Drop a video: python -m local_emulator drop VIDEO")
+        print(f"No jobs yet. Drop a video: {COMMAND} drop VIDEO")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("JOB", "STATE", "SEGMENTS", "SOURCE"):

@@ -1,6 +1,7 @@
 """Servers for the session, buckets and topics for each test, and the functions behind their HTTP surface."""
 
 import itertools
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.proxy import Proxy, open_proxy
 from tests.servers import ROOT, pubsub_server, storage_server
 
 NUMBERS = itertools.count()
+# A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 App = Callable[[str], FlaskClient]
 
 

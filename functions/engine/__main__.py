@@ -6,6 +6,7 @@ python -m functions.engine IN.mp4 OUT.mp4 --target ME.jpg
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ def main() -> int:
     """Run the command; give the exit code: 0 done, 1 the video can't be done, 2 bad arguments, 130 stopped."""
     arguments = _parser().parse_args()
     console = Console(stderr=True)
+    # Ended from outside, or the terminal closed: clean up as after Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         _check_paths(arguments)
         _run(arguments, console)
@@ -87,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-distance",
         type=float,
         metavar="D",
-        help="how near to a target a face must be to stay, 0 to 2; smaller hides more (default: the model's)",
+        help="how near to a target a face must be to stay, above 0 up to 2; smaller hides more (default: the model's)",
     )
     parser.add_argument(
         "--quality", type=int, default=18, help="x264's rate factor, 0 lossless to 40 poor (default 18)"
@@ -114,7 +118,7 @@ def _check_paths(arguments: argparse.Namespace) -> None:
     if not 0 <= arguments.quality <= 40:
         raise ArgumentError(f"--quality {arguments.quality} is not between 0 and 40.")
     if arguments.keep_distance is not None and not 0 < arguments.keep_distance <= 2:
-        raise ArgumentError(f"--keep-distance {arguments.keep_distance} is not between 0 and 2.")
+        raise ArgumentError(f"--keep-distance {arguments.keep_distance} is not above 0 and up to 2.")
     digits = arguments.color.removeprefix("#")
     if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
         raise ArgumentError(f"--color {arguments.color} is not a colour like #1a2b3c.")

@@ -166,7 +166,8 @@ class _SegmentJob:
             self._time_base = time_base(stream)
             self._frame_rate = stream.average_rate
         self.sampler = Sampler(engine.detector(options.detector))
-        self.keep_distance = options.keep_distance or KEEP_DISTANCE[options.recognizer]
+        default = KEEP_DISTANCE[options.recognizer]
+        self.keep_distance = default if options.keep_distance is None else options.keep_distance
         if self._gallery and self._gallery.recognizer != engine.recognizer(options.recognizer).version:
             raise EngineError(
                 f"the gallery was made with {self._gallery.recognizer}, the policy asks for {options.recognizer}."

@@ -18,7 +18,7 @@ from functions.pipeline.ranged import open_ranged
 from functions.pipeline.settings import settings
 from functions.worker.segment import Assignment, Concealed, work
 
-# The engine's models serve one caller at a time, and threads may call: a timed out request goes on (GCP_FACTS).
+# The models serve one caller at a time, and a request that timed out goes on beside the next one.
 ALONE = Lock()
 
 
@@ -39,7 +39,7 @@ def engine() -> Engine:
 
 
 def conceal(todo: Assignment) -> Concealed:
-    """Have the engine do one segment. Raises PermanentError if the video or a picture can't be used."""
+    """Have the engine do one segment. Raises PermanentError for a video or picture that can't be used."""
     manifest, policy = todo.manifest, todo.manifest.policy
     gallery = Gallery.from_bytes(store.read(manifest.gallery)) if manifest.gallery else None
     replacement = store.read(manifest.replacement) if manifest.replacement else None
@@ -53,9 +53,7 @@ def conceal(todo: Assignment) -> Concealed:
         except (OutputError, WeightsError) as error:
             raise RetryableError(str(error)) from error
         except EngineError as error:
-            name = f"gs://{manifest.source.bucket}/{manifest.source.name}"
-            raise PermanentError(error.code, f"{name}: {error}") from error
+            name = f"{manifest.source.bucket}/{manifest.source.name}"
+            raise PermanentError(error.code, f"gs://{name}: {error}") from error
     tracks = tuple(Track.model_validate(asdict(track)) for track in result.tracks)
-    return Concealed(
-        result.frames, result.looks, result.detector, result.recognizer, result.keep_distance, tracks
-    )
+    return Concealed(**{**vars(result), "tracks": tracks})

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions.pipeline import store
-from functions.pipeline.claim import ClaimedElsewhereError, ClaimLostError, Hold, Terms, hold
+from functions.pipeline.claim import ClaimedElsewhereError, ClaimLostError, DeadlineError, Hold, Terms, hold
 from functions.pipeline.contracts import Claim
 from functions.pipeline.errors import PermanentError, RetryableError
 from tests.cloud import Buckets
@@ -94,7 +94,7 @@ def test_a_late_release_does_not_delete_the_new_holder_s_claim(buckets: Buckets,
 
 
 @pytest.mark.parametrize(
-    "error", [RetryableError("x"), PermanentError("c", "x"), ValueError("x"), SystemExit()]
+    "error", [DeadlineError("x"), PermanentError("c", "x"), ValueError("x"), SystemExit()]
 )
 def test_a_holder_that_fails_lets_the_next_one_start_at_once(
     error: BaseException, buckets: Buckets, clock: Clock
@@ -103,6 +103,14 @@ def test_a_holder_that_fails_lets_the_next_one_start_at_once(
         with pytest.raises(type(error)), hold(buckets.work, NAME, terms("m1", clock)) as held:
             assert held.attempts == attempt
             raise error
+
+
+def test_a_passing_fault_is_no_attempt(buckets: Buckets, clock: Clock) -> None:
+    """Storage that is away for a while says nothing about the segment: it must not end as poison."""
+    for _ in range(3):
+        with pytest.raises(RetryableError), hold(buckets.work, NAME, terms("m1", clock)) as held:
+            assert held.attempts == 1
+            raise RetryableError("storage is away")
 
 
 def test_keeping_writes_at_most_once_in_a_third_of_the_lease(

@@ -102,8 +102,8 @@ def test_what_is_no_document_of_any_version_is_refused(data: bytes) -> None:
         decode(SegmentTask, data)
 
 
-def test_a_claim_counts_from_one() -> None:
+def test_a_claim_never_counts_below_zero() -> None:
     with pytest.raises(ValidationError):
         Claim.model_validate_json(
-            '{"holder": "1", "token": "t", "expires_at": "2026-01-01T00:00:00Z", "attempts": 0}'
+            '{"holder": "1", "token": "t", "expires_at": "2026-01-01T00:00:00Z", "attempts": -1}'
         )
