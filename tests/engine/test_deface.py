@@ -1,5 +1,6 @@
 """The engine as a whole, judged by pixels: one person kept, the other hidden, whole or in segments."""
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -59,11 +60,9 @@ def seen(clip: Path, results: list[Path], name: str) -> list[float]:
     return found
 
 
-_GREY: dict[Path, list[np.ndarray]] = {}
-
-
+@cache
 def grey_of(path: Path) -> list[np.ndarray]:
-    return _GREY.setdefault(path, grey(path))
+    return grey(path)
 
 
 def run(engine: Engine, clip: Path, out: Path, gallery: Gallery | None, **options: object) -> SegmentResult:
