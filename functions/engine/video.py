@@ -135,7 +135,7 @@ def read_frames(source: Source, start: int | None = None, end: int | None = None
     before: av.VideoFrame | None = None
     with open_video(source) as (container, stream):
         for frame in _decode_from(container, stream, start):
-            _require_sound(frame, before)
+            _require_usable(frame, before)
             before = frame
             pts = frame.pts or 0
             if end is not None and pts >= end:
@@ -144,7 +144,7 @@ def read_frames(source: Source, start: int | None = None, end: int | None = None
                 yield frame
 
 
-def _require_sound(frame: av.VideoFrame, before: av.VideoFrame | None) -> None:
+def _require_usable(frame: av.VideoFrame, before: av.VideoFrame | None) -> None:
     at = f"the frame at {float(frame.time or 0):.2f} s"
     if frame.pts is None or frame.time_base is None:
         raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")

