@@ -49,6 +49,11 @@ check: lint test  ## the gate: lint, format, types, tests; changes nothing
 quality: $(STAMP)  ## real clips through the emulator, judged by their pixels; DEFACER_EVAL=FOLDER names them
 	@$(RUN) -m tests.quality
 
+.PHONY: benchmark
+benchmark: $(STAMP)  ## speed and memory against other programs, ~30 min: [PAIRS=5] [ONLY=transcode] [WORK=FOLDER]
+	@$(RUN) -m tests.benchmarks $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(ONLY),--only "$(ONLY)") \
+		$(if $(WORK),--work "$(WORK)")
+
 .PHONY: picture
 picture: $(STAMP)  ## make the README's picture anew
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4

@@ -1,0 +1,108 @@
+"""The 2019 project's algorithm in a few lines, from its description: each frame is looked at alone.
+
+MTCNN on every frame at quarter size, FaceNet on every face, a threshold on each distance, a blur over whoever is
+not the target. Read and written with OpenCV, as it was then: no sound, one frame rate.
+
+    python -m tests.benchmarks.algorithm_2019 IN.mp4 OUT.mp4 --target ME.jpg
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from facenet_pytorch import MTCNN, InceptionResnetV1
+
+from functions.engine import weights
+
+Image = npt.NDArray[np.uint8]
+
+QUARTER = 0.25  # of each side: MTCNN looks at 320 x 180 pixels of 1280 x 720
+THRESHOLDS = [0.6, 0.75, 0.9]  # MTCNN's three networks
+LEAST_PROBABILITY = 0.97
+SAME_PERSON = 0.8
+CROP_SIZE = 160  # pixels, the input of FaceNet
+BLUR_KERNEL = (99, 99)  # pixels
+BLUR_SIGMA = 30
+
+
+class Algorithm2019:
+    """Holds the models and the target's embedding."""
+
+    def __init__(self, target: Path):
+        self._mtcnn = MTCNN(keep_all=True, min_face_size=20, thresholds=THRESHOLDS)
+        self._facenet = InceptionResnetV1(pretrained=None).eval()
+        self._facenet.load_state_dict(weights.facenet("casia-webface"), strict=False)
+        picture = cv2.imread(str(target))
+        scale = 640 / max(picture.shape[:2])
+        boxes = self._faces(cv2.resize(picture, None, fx=scale, fy=scale)) / scale
+        if not len(boxes):
+            raise SystemExit(f"error: MTCNN finds no face in {target.name}: take another --target-clip.")
+        self._target = self._embeddings(picture, boxes[:1])[0]
+
+    def hide(self, frame: Image) -> None:
+        """Blur every face that is not the target's, in place."""
+        boxes = self._faces(cv2.resize(frame, None, fx=QUARTER, fy=QUARTER)) / QUARTER
+        if not len(boxes):
+            return
+        distances = np.linalg.norm(self._embeddings(frame, boxes) - self._target, axis=1)
+        for box, distance in zip(boxes, distances, strict=True):
+            if distance > SAME_PERSON:
+                region = _cut(frame, box)
+                region[:] = cv2.GaussianBlur(region, BLUR_KERNEL, BLUR_SIGMA)
+
+    def _faces(self, image: Image) -> npt.NDArray[np.float64]:
+        boxes, probabilities = self._mtcnn.detect(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        if boxes is None:
+            return np.zeros((0, 4))
+        return np.asarray(boxes[probabilities >= LEAST_PROBABILITY], np.float64)
+
+    def _embeddings(self, image: Image, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        crops = [cv2.resize(_cut(image, box), (CROP_SIZE, CROP_SIZE)) for box in boxes]
+        batch = torch.from_numpy(np.stack(crops)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
+        with torch.no_grad():
+            return self._facenet((batch - 127.5) / 128).numpy()
+
+
+def _cut(image: Image, box: npt.NDArray[np.float64]) -> Image:
+    """The part of the image under the box; at least one pixel."""
+    height, width = image.shape[:2]
+    x1, y1 = min(max(int(box[0]), 0), width - 1), min(max(int(box[1]), 0), height - 1)
+    return image[y1 : max(int(box[3]), y1 + 1), x1 : max(int(box[2]), x1 + 1)]
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[Image]:
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield frame
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.algorithm_2019", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("video", type=Path, metavar="IN", help="the video to read")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
+    parser.add_argument("--target", type=Path, required=True, metavar="PICTURE", help="who stays visible")
+    arguments = parser.parse_args()
+    algorithm = Algorithm2019(arguments.target)
+    capture = cv2.VideoCapture(str(arguments.video))
+    size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    writer = cv2.VideoWriter(str(arguments.out), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+    for frame in _frames(capture):
+        algorithm.hide(frame)
+        writer.write(frame)
+    capture.release()
+    writer.release()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

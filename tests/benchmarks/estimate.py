@@ -1,0 +1,26 @@
+"""About how long a run takes: printed first, for it is long."""
+
+from collections.abc import Iterable
+
+from tests.benchmarks.parts import GROWTH, GROWTH_SECONDS, MEMORY_SECONDS, Works
+
+CLIPS, CLIP_SECONDS = 8, 10
+# Seconds for one second of 1280x720 on two cores, and for loading: rough, from first tries.
+OURS, PLAIN, DEFACE, OF_2019, MAKING, LOADING = 0.8, 0.3, 2.0, 4.5, 0.5, 4.0
+LARGE = 9  # times the pixels in 3840x2160
+
+
+def estimated_minutes(parts: Iterable[str], works: Works, pairs: int) -> float:
+    whole = CLIPS * (works.whole.seconds or CLIP_SECONDS)
+    short = CLIPS * (works.short.seconds or CLIP_SECONDS)
+    one = CLIPS * min(GROWTH_SECONDS, works.seconds or GROWTH_SECONDS)
+    still = CLIPS * min(MEMORY_SECONDS, works.seconds or MEMORY_SECONDS)
+    seconds = {
+        "transcode": whole * MAKING + pairs * (whole * (OURS + PLAIN) + LOADING),
+        "deface": short * MAKING + pairs * (short * (OURS + DEFACE) + 2 * LOADING),
+        "2019": short * MAKING + pairs * (short * (OURS + OF_2019) + 2 * LOADING),
+        "growth": one * (1 + GROWTH) * MAKING + pairs * (one * (1 + GROWTH) * OURS + 2 * LOADING),
+        "memory": still * (1 + LARGE) * (MAKING + OURS),
+        "profile": whole * OURS + LOADING,
+    }
+    return sum(seconds[part] for part in parts) / 60

@@ -1,0 +1,215 @@
+"""Programs as processes of their own: how long one runs, and the most memory that it and its children held."""
+
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+
+from tests.benchmarks.work import Video
+
+ROOT = Path(__file__).resolve().parents[2]
+LOAD_RUNS = 3
+SAMPLE_SECONDS = 0.1
+PAGE_BYTES = resource.getpagesize()
+X264_OPTIONS = re.compile(rb"x264 - core[^\0]*?options: ([^\0]*)")
+
+
+class BenchmarkError(Exception):
+    """A program failed, or something that the benchmark needs is missing."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command line; `IN` and `OUT` in it stand for the video to read and the one to write."""
+
+    name: str
+    command: tuple[str, ...]
+
+    def arguments(self, video: Path, out: Path) -> list[str]:
+        places = {"IN": str(video), "OUT": str(out)}
+        return [places.get(part, part) for part in self.command]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: wall time, and the peak of the process tree's resident memory."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass
+class Measured:
+    """All runs of one program on one video. `load_seconds` is its wall time on a video of one frame."""
+
+    program: Program
+    video: Video
+    load_seconds: float
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> list[float]:
+        """The time of each run without loading. Raises BenchmarkError if loading took as long: that says nothing."""
+        if min(run.seconds for run in self.runs) <= self.load_seconds:
+            raise BenchmarkError(
+                f"{self.program.name} took no longer for {self.video.work.name} than for one frame "
+                f"({self.load_seconds:.1f} s): measure longer videos, on a quiet machine."
+            )
+        return [run.seconds - self.load_seconds for run in self.runs]
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(run.peak_bytes for run in self.runs)
+
+
+class Runner:
+    """Runs programs one at a time and remembers what was measured, for the table at the end.
+
+    `folder` takes results and logs; `one_frame` is what loading is measured with.
+    """
+
+    def __init__(self, folder: Path, one_frame: Video, pairs: int):
+        self._folder = folder
+        self._one_frame = one_frame
+        self._pairs = pairs
+        self._load_seconds: dict[Program, float] = {}
+        self.measured: list[Measured] = []
+        self.encoder_options: dict[str, str] = {}
+
+    def interleaved(self, *jobs: tuple[Program, Video]) -> list[Measured]:
+        """Run all jobs once, then all again, and so on: what slows the machine down slows each of them."""
+        found = [Measured(program, video, self._load(program)) for program, video in jobs]
+        self.measured += found
+        for number in range(1, self._pairs + 1):
+            for job in found:
+                run = self._run(job.program, job.video)
+                job.runs.append(run)
+                say(f"{number} of {self._pairs}: {job.program.name}, {job.video.work.name}: {_told(run)}")
+        return found
+
+    def once(self, program: Program, video: Video) -> Measured:
+        """Run one job a single time, for its memory."""
+        job = Measured(program, video, self._load(program), [self._run(program, video)])
+        self.measured.append(job)
+        say(f"{program.name}, {video.work.name}: {_told(job.runs[0])}")
+        return job
+
+    def _load(self, program: Program) -> float:
+        if program not in self._load_seconds:
+            self._run(program, self._one_frame)  # not counted: it fetches weights and warms the disk's cache
+            runs = [self._run(program, self._one_frame) for _ in range(min(LOAD_RUNS, self._pairs))]
+            self._load_seconds[program] = statistics.median(run.seconds for run in runs)
+            say(f"{program.name}, one frame: {self._load_seconds[program]:.2f} s")
+        return self._load_seconds[program]
+
+    def _run(self, program: Program, video: Video) -> Run:
+        out = self._folder / "result.mp4"
+        out.unlink(missing_ok=True)
+        run = timed(program.arguments(video.path, out), self._folder / "log.txt")
+        if not out.exists():
+            raise BenchmarkError(
+                f"{program.name} ended well but wrote no video: see {self._folder / 'log.txt'}."
+            )
+        frames, options = _frames_and_encoder(out)
+        if frames != video.frames:
+            raise BenchmarkError(
+                f"{program.name} wrote {frames} frames of {video.frames}: no fair comparison."
+            )
+        # Of the first run, which is the one frame: the threads that x264 takes hang on the size.
+        self.encoder_options.setdefault(program.name, options)
+        return run
+
+
+def timed(command: Sequence[str], log: Path) -> Run:
+    """Run a command from the repository's root on its CPU alone. Raises BenchmarkError with its last words."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    started = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        with _ended(process), _Sampler(process.pid) as sampler:
+            # As `wait`, but it also tells the memory of this child and its own.
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.monotonic() - started
+    if process.returncode:
+        said = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
+        raise BenchmarkError(f"{' '.join(command)} ended with {process.returncode} and said: {said[-1]}")
+    return Run(seconds, max(sampler.peak_bytes, usage.ru_maxrss * 1024))
+
+
+def say(line: str) -> None:
+    """Progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _told(run: Run) -> str:
+    return f"{run.seconds:.1f} s, {run.peak_bytes / 1e6:.0f} MB"
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill the process if the block is left before it ended (Ctrl-C)."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+
+
+class _Sampler:
+    """Adds up the resident memory of a process and its descendants, ten times a second.
+
+    getrusage tells the largest process of a tree; this tells the sum, if the engine ever becomes several.
+    """
+
+    def __init__(self, pid: int):
+        self.peak_bytes = 0
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> "_Sampler":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLE_SECONDS):
+            self.peak_bytes = max(self.peak_bytes, _tree_bytes(self._pid))
+
+
+def _tree_bytes(pid: int) -> int:
+    """Resident bytes by Linux's /proc; 0 for a process that has just ended."""
+    process = Path("/proc") / str(pid)
+    try:
+        own = int((process / "statm").read_text().split()[1]) * PAGE_BYTES
+        children = [child for task in process.glob("task/*/children") for child in task.read_text().split()]
+    except (OSError, IndexError):
+        return 0
+    return own + sum(_tree_bytes(int(child)) for child in children)
+
+
+def _frames_and_encoder(path: Path) -> tuple[int, str]:
+    """How many frames a result holds, and the options that x264 notes in its first one ("" if another made it)."""
+    frames, options = 0, ""
+    with av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            if packet.size and not frames:
+                noted = X264_OPTIONS.search(bytes(packet))
+                options = noted[1].decode() if noted else ""
+            frames += bool(packet.size)
+    return frames, options

@@ -1,0 +1,48 @@
+"""A plain transcode: decode and encode with PyAV, sound copied. The least that any tool of this kind must do.
+
+python -m tests.benchmarks.transcode IN.mp4 OUT.mp4 --preset veryfast --crf 18
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import av
+from av.video.frame import PictureType
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.transcode", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("video", type=Path, metavar="IN", help="the video to read")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
+    parser.add_argument("--preset", default="veryfast", help="x264's preset (default: veryfast)")
+    parser.add_argument("--crf", default="18", help="x264's rate factor (default: 18)")
+    arguments = parser.parse_args()
+    transcode(arguments.video, arguments.out, {"preset": arguments.preset, "crf": arguments.crf})
+    return 0
+
+
+def transcode(source: Path, result: Path, encoder: dict[str, str]) -> None:
+    """One pass; each frame keeps its time. Threads are left to the decoder (AUTO) and to x264, as the engine does."""
+    with av.open(str(source)) as read, av.open(str(result), "w", format="mp4") as out:
+        old = read.streams.video[0]
+        old.thread_type = "AUTO"
+        new = out.add_stream("libx264", rate=old.average_rate, options=encoder)
+        new.width, new.height, new.pix_fmt = old.width, old.height, "yuv420p"
+        new.time_base = new.codec_context.time_base = old.time_base
+        sound = {stream.index: out.add_stream_from_template(stream) for stream in read.streams.audio}
+        for packet in read.demux(old, *read.streams.audio):
+            if packet.stream_index == old.index:
+                for frame in packet.decode():
+                    frame.pict_type = PictureType.NONE
+                    out.mux(new.encode(frame))
+            elif packet.size:
+                packet.stream = sound[packet.stream_index]
+                out.mux(packet)
+        out.mux(new.encode(None))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
