@@ -4,12 +4,11 @@ CenterFace searches (it finds more and costs less on a CPU); MTCNN reads target 
 setting. Boxes and landmarks are in pixels of the image that was given in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -48,41 +47,67 @@ class Detector(Protocol):
 
 
 class CenterFace:
-    """CenterFace through OpenCV's dnn (Xu et al., "CenterFace: joint face detection and alignment", 2019)."""
+    """CenterFace (Xu et al., "CenterFace: joint face detection and alignment", 2019)."""
 
     name = "centerface"
     sure = 0.3
 
     def __init__(self, weights_dir: Path | None = None, threshold: float = 0.15):
-        self._network = cv2.dnn.readNetFromONNX(str(weights.centerface(weights_dir)))
-        self._outputs = self._network.getUnconnectedOutLayersNames()
+        self._network = centerface_network(weights.centerface(weights_dir))
         self._threshold = threshold
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """See Detector. Sides that are no multiple of 32 are padded with black on the right and below."""
-        return [self._detect_one(image) for image in images]
+        """See Detector. Sides that are no multiple of 32 are padded with black on the right and below.
 
-    def _detect_one(self, image: Image) -> list[Detection]:
-        height, width = image.shape[:2]
-        padded = np.zeros((_round_up(height), _round_up(width), 3), np.float32)
-        padded[:height, :width] = image
-        self._network.setInput(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
-        heat, size, offset, landmarks = (output[0] for output in self._network.forward(self._outputs))
-        rows, columns = np.nonzero(heat[0] >= self._threshold)
-        scores = heat[0, rows, columns]
-        heights, widths = np.exp(size[:, rows, columns]) * CENTERFACE_STRIDE
-        top = (rows + offset[0, rows, columns] + 0.5) * CENTERFACE_STRIDE - heights / 2
-        left = (columns + offset[1, rows, columns] + 0.5) * CENTERFACE_STRIDE - widths / 2
-        boxes = np.stack([left, top, left + widths, top + heights], axis=1).astype(np.float32)
-        # Ten channels: y and x of each landmark, as shares of the box.
-        points = landmarks[:, rows, columns].reshape(5, 2, -1)[:, ::-1].transpose(2, 0, 1)
-        points = (
-            points * np.stack([widths, heights], axis=1)[:, None] + np.stack([left, top], axis=1)[:, None]
-        )
-        return [
-            Detection(boxes[i], float(scores[i]), points[i].astype(np.float32))
-            for i in suppress_overlaps(boxes, scores)
-        ]
+        Images of one size are one batch.
+        """
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for index, image in enumerate(images):
+            by_size.setdefault(image.shape[:2], []).append(index)
+        found: dict[int, list[Detection]] = {}
+        for (height, width), indices in by_size.items():
+            batch = np.zeros((len(indices), _round_up(height), _round_up(width), 3), np.uint8)
+            for padded, index in zip(batch, indices, strict=True):
+                padded[:height, :width] = images[index]
+            outputs = self._network(batch)
+            for row, index in enumerate(indices):
+                found[index] = centerface_faces([output[row] for output in outputs], self._threshold)
+        return [found[index] for index in range(len(images))]
+
+
+def centerface_network(path: Path) -> Callable[[Image], list[Array]]:
+    """CenterFace's network on what this machine has: CUDA, or else the processor."""
+    import torch
+
+    if torch.cuda.is_available():
+        from functions.engine import torch_networks
+
+        return torch_networks.CenterFaceNetwork(path, "cuda")
+    from functions.engine import openvino_networks
+
+    return openvino_networks.CenterFaceNetwork(path, openvino_networks.precision())
+
+
+def centerface_faces(outputs: Sequence[Array], threshold: float) -> list[Detection]:
+    """The faces in CenterFace's outputs for one image, each (channels, H / 4, W / 4); best score first.
+
+    A cell of the heat map (1 channel) is a face's centre; size (2) is the logarithm of its height and width in
+    cells, offset (2) where the centre lies in the cell, both y first.
+    """
+    heat, size, offset, landmarks = outputs
+    rows, columns = np.nonzero(heat[0] >= threshold)
+    scores = heat[0, rows, columns]
+    heights, widths = np.exp(size[:, rows, columns]) * CENTERFACE_STRIDE
+    top = (rows + offset[0, rows, columns] + 0.5) * CENTERFACE_STRIDE - heights / 2
+    left = (columns + offset[1, rows, columns] + 0.5) * CENTERFACE_STRIDE - widths / 2
+    boxes = np.stack([left, top, left + widths, top + heights], axis=1).astype(np.float32)
+    # Ten channels: y and x of each landmark, as shares of the box.
+    points = landmarks[:, rows, columns].reshape(5, 2, -1)[:, ::-1].transpose(2, 0, 1)
+    points = points * np.stack([widths, heights], axis=1)[:, None] + np.stack([left, top], axis=1)[:, None]
+    return [
+        Detection(boxes[i], float(scores[i]), points[i].astype(np.float32))
+        for i in suppress_overlaps(boxes, scores)
+    ]
 
 
 class Mtcnn:

@@ -36,6 +36,17 @@ def test_two_images_give_two_lists_and_a_blank_one_is_empty(detector: Detector) 
     assert not [face for face in faces[1] if face.score >= detector.sure]
 
 
+def test_images_of_several_sizes_give_what_each_gives_alone(detector: Detector) -> None:
+    images = [astronaut(), admiral()[:300, :310], astronaut()[:250]]
+    alone = [detector.detect([image])[0] for image in images]
+    for found, expected in zip(detector.detect(images), alone, strict=True):
+        assert [face.score for face in found] == pytest.approx([face.score for face in expected], abs=1e-5)
+
+
+def test_no_images_give_no_lists(detector: Detector) -> None:
+    assert detector.detect([]) == []
+
+
 def test_an_unknown_detector_is_refused_with_the_choices() -> None:
     with pytest.raises(EngineError, match="centerface or mtcnn"):
         make_detector("yolo")

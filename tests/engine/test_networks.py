@@ -1,0 +1,132 @@
+"""However a network is run, it gives what OpenCV makes of the published file, where no code of ours is."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from functions.engine import openvino_networks, torch_networks, weights
+from functions.engine.detect import Array, Detection, Image, centerface_faces, overlap
+from tests.clips import admiral, astronaut
+from tests.servers import ROOT
+
+Network = Callable[[Image], list[Array]]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+
+
+def pictures() -> Image:
+    return np.stack([astronaut()[:288, :288], admiral()[100:388, 120:408]])
+
+
+def crops() -> Image:
+    found = (astronaut()[60:200, 90:230], admiral()[130:335, 160:365], astronaut()[:, :])
+    return np.stack([cv2.resize(crop, (160, 160), interpolation=cv2.INTER_AREA) for crop in found])
+
+
+@pytest.fixture(scope="module")
+def centerface() -> list[Array]:
+    """What OpenCV computes for `pictures()`."""
+    network = cv2.dnn.readNetFromONNX(str(weights.centerface()))
+    results = []
+    for picture in pictures():
+        network.setInput(picture.transpose(2, 0, 1)[None].astype(np.float32))
+        results.append(network.forward(network.getUnconnectedOutLayersNames()))
+    return [np.concatenate(output) for output in zip(*results, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def facenet() -> Array:
+    """What OpenCV computes for `crops()`."""
+    network = cv2.dnn.readNetFromTensorflow(str(weights.casia_graph()))
+    results = []
+    for crop in crops():
+        network.setInput(((crop.astype(np.float32) - 127.5) / 128).transpose(2, 0, 1)[None])
+        results.append(network.forward().copy())
+    return np.concatenate(results)
+
+
+def faces(outputs: list[Array]) -> list[Detection]:
+    """The sure faces of all pictures."""
+    return [
+        face
+        for row in range(len(outputs[0]))
+        for face in centerface_faces([output[row] for output in outputs], 0.3)
+    ]
+
+
+def assert_same_faces(found: list[Array], expected: list[Array]) -> None:
+    """For 16-bit numbers: they may let another cell of a face be its best, which sees the hair a little higher."""
+    assert len(faces(expected)) >= 2
+    for face, known in zip(faces(found), faces(expected), strict=True):
+        assert face.score == pytest.approx(known.score, abs=0.03)
+        assert overlap(face.box, known.box[None])[0] > 0.9
+        assert np.abs(face.landmarks - known.landmarks).max() < 0.03 * (known.box[2] - known.box[0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: openvino_networks.CenterFaceNetwork(path, "f32"),
+        lambda path: torch_networks.CenterFaceNetwork(path, "cpu"),
+    ],
+    ids=["openvino", "torch"],
+)
+def test_centerface_in_float32_is_the_published_file(
+    make: Callable[[Path], Network], centerface: list[Array]
+) -> None:
+    for found, expected in zip(make(weights.centerface())(pictures()), centerface, strict=True):
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() < 1e-4
+
+
+def test_centerface_as_this_processor_runs_it_finds_the_same_faces(centerface: list[Array]) -> None:
+    network = openvino_networks.CenterFaceNetwork(weights.centerface(), openvino_networks.precision())
+    assert_same_faces(network(pictures()), centerface)
+
+
+def test_centerface_takes_more_sizes_than_it_holds() -> None:
+    network = openvino_networks.CenterFaceNetwork(weights.centerface(), "f32")
+    first = network(pictures())
+    for side in range(1, openvino_networks.SIZES_HELD + 1):
+        assert network(pictures()[:, : 32 * side, :64])[0].shape == (2, 1, 8 * side, 16)
+    assert all((one == other).all() for one, other in zip(network(pictures()), first, strict=True))
+
+
+def test_facenet_in_float32_is_the_published_graph_in_any_batch(facenet: Array) -> None:
+    network = openvino_networks.FaceNetNetwork(weights.casia_graph(), "f32")
+    for count in (3, 1, 2):
+        assert np.abs(network(crops()[:count]) - facenet[:count]).max() < 1e-5
+
+
+def test_facenet_as_this_processor_runs_it_gives_nearly_the_same_embeddings(facenet: Array) -> None:
+    found = openvino_networks.FaceNetNetwork(weights.casia_graph(), openvino_networks.precision())(crops())
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-3)
+    # Strangers begin at 0.6 and more.
+    assert np.linalg.norm(found - facenet, axis=1).max() < 0.03
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    """Its telemetry is a package of its own, which writes an identifier into the home folder first."""
+    code = "import sys, functions.engine.openvino_networks; print(sys.modules['openvino_telemetry'])"
+    environment = os.environ | {"HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None"
+    assert not list(tmp_path.iterdir())
+
+
+@needs_cuda
+def test_centerface_on_cuda_finds_the_same_faces(centerface: list[Array]) -> None:
+    assert_same_faces(torch_networks.CenterFaceNetwork(weights.centerface(), "cuda")(pictures()), centerface)
+
+
+@needs_cuda
+def test_facenet_on_cuda_gives_the_same_embeddings(facenet: Array) -> None:
+    network = torch_networks.FaceNetNetwork(weights.facenet("casia-webface"), "cuda")
+    assert np.linalg.norm(network(crops()) - facenet, axis=1).max() < 0.01
