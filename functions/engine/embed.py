@@ -1,12 +1,10 @@
 """Face crops to embeddings: facenet-pytorch's InceptionResnetV1 (Schroff et al., "FaceNet", 2015)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from facenet_pytorch import InceptionResnetV1
 
 from functions.engine import weights
 from functions.engine.detect import Array, Image
@@ -27,23 +25,29 @@ class FaceNet:
 
     def __init__(self, name: str, weights_dir: Path | None = None):
         self.version = RECOGNIZERS[name]
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = InceptionResnetV1(pretrained=None)
-        missing, unexpected = network.load_state_dict(weights.facenet(name, weights_dir), strict=False)
-        if missing or any(not key.startswith("logits.") for key in unexpected):
-            raise ValueError(f"the weights of {name} do not fit the network: {missing} {unexpected}")
-        self._network = network.eval().to(self._device, memory_format=torch.channels_last)
+        self._network = facenet_network(name, weights_dir)
 
     def embed(self, crops: Sequence[Image]) -> Array:
         """Embeddings (N, 512) of RGB uint8 crops (160, 160, 3), each of length 1."""
         results = [np.zeros((0, 512), np.float32)]
         for first in range(0, len(crops), BATCH):
-            batch = torch.from_numpy(np.stack(crops[first : first + BATCH])).to(self._device)
-            batch = (batch.permute(0, 3, 1, 2).float() - 127.5) / 128  # as the network was trained
-            with torch.inference_mode():
-                output = self._network(batch.contiguous(memory_format=torch.channels_last))
-            results.append(output.float().cpu().numpy())
+            results.append(self._network(np.stack(crops[first : first + BATCH])))
         return np.concatenate(results)
+
+
+def facenet_network(name: str, weights_dir: Path | None) -> Callable[[Image], Array]:
+    """The recognizer's network on what this machine has: CUDA, or else the processor."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if name == "casia-webface" and not cuda:
+        from functions.engine import openvino_networks
+
+        graph = weights.casia_graph(weights_dir)
+        return openvino_networks.FaceNetNetwork(graph, openvino_networks.precision())
+    from functions.engine import torch_networks
+
+    return torch_networks.FaceNetNetwork(weights.facenet(name, weights_dir), "cuda" if cuda else "cpu")
 
 
 def crop_face(image: Image, box: Array) -> Image:
