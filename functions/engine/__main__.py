@@ -1,6 +1,7 @@
-"""Command line: hide the faces in one video file.
+"""Command line: hide the faces in one video file, or render it again with other decisions.
 
-python -m functions.engine IN.mp4 OUT.mp4 --target ME.jpg
+python -m functions.engine IN.mp4 OUT.mp4 --target ME.jpg --report IN.json
+python -m functions.engine rerender IN.mp4 IN.json OUT.mp4 --keep 3
 """
 
 import argparse
@@ -9,37 +10,51 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from functions.engine import weights
-from functions.engine.errors import EngineError, VideoError
+from functions.engine.errors import CheckError, EngineError, VideoError
+from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery, Picture
+from functions.engine.hide import hide
 from functions.engine.join import SegmentFile, join
-from functions.engine.video import probe
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.video import Segment, probe
 
 EXAMPLES = """examples:
   python -m functions.engine street.mp4 safe.mp4                         hide everyone
   python -m functions.engine vlog.mp4 safe.mp4 --target me.jpg           hide everyone but me
   python -m functions.engine vlog.mp4 safe.mp4 --target me.jpg --target friend.png --mode pixelate
   python -m functions.engine vlog.mp4 safe.mp4 --mode image --replacement smiley.png
+  python -m functions.engine vlog.mp4 safe.mp4 --target me.jpg --report vlog.json
+  python -m functions.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4       decide about a track anew
 """
+RERENDER_EXAMPLES = """examples:
+  python -m functions.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4 --keep 7
+  python -m functions.engine rerender vlog.mp4 vlog.json safe.mp4 --mode pixelate
+"""
+MODES = ["blur", "pixelate", "solid", "image"]
 
 
 def main() -> int:
     """Run the command; give the exit code: 0 done, 1 the video can't be done, 2 bad arguments, 130 stopped."""
-    arguments = _parser().parse_args()
+    words = sys.argv[1:]
+    again = words[:1] == ["rerender"]
+    arguments = _rerender_parser().parse_args(words[1:]) if again else _parser().parse_args(words)
     console = Console(stderr=True)
     # Ended from outside, or the terminal closed: clean up as after Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         _check_paths(arguments)
-        _run(arguments, console)
+        _rerender(arguments, console) if again else _run(arguments, console)
     except ArgumentError as error_:
         console.print(f"error: {error_}", style="red", highlight=False, soft_wrap=True)
         return 2
@@ -79,14 +94,24 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PICTURE",
         help="a picture of a person who stays visible; may be given again (default: hide everyone)",
     )
-    parser.add_argument("--mode", choices=["blur", "pixelate", "solid", "image"], default="blur")
+    parser.add_argument("--mode", choices=MODES, default="blur", help="how a face is hidden (default blur)")
     parser.add_argument(
         "--strength", type=float, default=1.0, help="1 to 3: how much coarser than usual (default 1)"
     )
     parser.add_argument("--color", default="#000000", metavar="#RRGGBB", help="for --mode solid (black)")
     parser.add_argument("--replacement", type=Path, metavar="PNG", help="the picture for --mode image")
-    parser.add_argument("--detector", choices=["centerface", "mtcnn"], default="centerface")
-    parser.add_argument("--recognizer", choices=["casia-webface", "vggface2"], default="casia-webface")
+    parser.add_argument(
+        "--detector",
+        choices=["centerface", "mtcnn"],
+        default="centerface",
+        help="what finds faces (default centerface)",
+    )
+    parser.add_argument(
+        "--recognizer",
+        choices=["casia-webface", "vggface2"],
+        default="casia-webface",
+        help="which FaceNet model tells people apart (default casia-webface)",
+    )
     parser.add_argument(
         "--keep-distance",
         type=float,
@@ -100,35 +125,72 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _rerender_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m functions.engine rerender",
+        description="Render a video again from its report, with other decisions, without looking for faces again.",
+        epilog=RERENDER_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("video", type=Path, metavar="IN", help="the video that the report is about")
+    parser.add_argument("report", type=Path, metavar="REPORT", help="what --report wrote, or a job's report")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
+    for wish in ("hide", "keep"):
+        parser.add_argument(
+            f"--{wish}",
+            type=int,
+            action="append",
+            default=[],
+            metavar="TRACK",
+            help=f"{wish} the track of this id; may be given again",
+        )
+    parser.add_argument("--mode", choices=MODES, help="how a face is hidden (default: as the report says)")
+    parser.add_argument("--strength", type=float, help="1 to 3 (default: as the report says)")
+    parser.add_argument("--color", metavar="#RRGGBB", help="for --mode solid (default: as the report says)")
+    parser.add_argument("--replacement", type=Path, metavar="PNG", help="the picture for --mode image")
+    parser.add_argument(
+        "--quality", type=int, help="x264's rate factor, 0 to 40 (default: as the report says)"
+    )
+    parser.set_defaults(target=[], keep_distance=None)
+    return parser
+
+
 def _check_paths(arguments: argparse.Namespace) -> None:
-    for path in [arguments.video, *arguments.target, *filter(None, [arguments.replacement])]:
+    again = "keep" in arguments
+    reads = [arguments.video, *arguments.target, arguments.replacement, arguments.report if again else None]
+    writes = [arguments.out, None if again else arguments.report]
+    for path in filter(None, reads):
         if not path.is_file():
             raise ArgumentError(f"there is no file {path}.")
-    if arguments.mode == "image" and not arguments.replacement:
-        raise ArgumentError("--mode image needs a picture: add --replacement PICTURE.png.")
-    for path in filter(None, [arguments.out, arguments.report]):
+    for path in filter(None, writes):
         if path.is_dir():
             raise ArgumentError(f"{path} is a folder: name a file to write.")
         if not path.parent.is_dir():
             raise ArgumentError(f"there is no folder {path.parent} to write {path.name} into.")
         if path.exists() and path.samefile(arguments.video):
             raise ArgumentError(f"{path} is the video itself: write to another file.")
-    if not 1 <= arguments.strength <= 3:
+    _check_options(arguments)
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.mode == "image" and not arguments.replacement:
+        raise ArgumentError("--mode image needs a picture: add --replacement PICTURE.png.")
+    if arguments.strength is not None and not 1 <= arguments.strength <= 3:
         raise ArgumentError(f"--strength {arguments.strength} is not between 1 and 3.")
-    if not 0 <= arguments.quality <= 40:
+    if arguments.quality is not None and not 0 <= arguments.quality <= 40:
         raise ArgumentError(f"--quality {arguments.quality} is not between 0 and 40.")
     if arguments.keep_distance is not None and not 0 < arguments.keep_distance <= 2:
         raise ArgumentError(f"--keep-distance {arguments.keep_distance} is not above 0 and up to 2.")
-    digits = arguments.color.removeprefix("#")
+    digits = (arguments.color or "#000000").removeprefix("#")
     if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
         raise ArgumentError(f"--color {arguments.color} is not a colour like #1a2b3c.")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
-    info = probe(str(arguments.video))
+    frames = _frame_count(arguments.video)
     weights.fetch_all(None, lambda line: console.print(f"{line} ..."))
     # Loads torch and the models: only once the arguments have proved good.
-    from functions.engine.deface import Engine, Options, Segment
+    from functions.engine.deface import Engine
 
     engine = Engine()
     gallery: Gallery | None = None
@@ -136,54 +198,88 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         pictures = [Picture(path.stem, str(path), path.read_bytes()) for path in arguments.target]
         gallery = engine.gallery(pictures, arguments.recognizer)
     options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
+    with _frame_bar(console, "looking for faces", frames) as bar:
+        findings = engine.find(Segment(str(arguments.video)), gallery, options, bar)
+    faces = link([findings], gallery, options)
+    _write_video(arguments, faces, options, console)
+    if arguments.report:
+        report = {"version": 1, "policy": dataclasses.asdict(options), "faces": faces.to_json()}
+        arguments.report.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _rerender(arguments: argparse.Namespace, console: Console) -> None:
+    try:
+        report = json.loads(arguments.report.read_bytes())
+        faces = Faces.from_json(report["faces"])
+        options = _recorded_options(report["policy"])
+    except (ValueError, KeyError, TypeError, EngineError) as error:
+        raise ArgumentError(f"{arguments.report} can't be used as a report: {error}") from error
+    both = set(arguments.hide) & set(arguments.keep)
+    if both:
+        raise ArgumentError(f"track {min(both)} can't be hidden and kept at once.")
+    wishes = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(Options)}
+    options = dataclasses.replace(
+        options, **{name: wish for name, wish in wishes.items() if wish is not None}
+    )
+    if options.mode == "image" and not arguments.replacement:
+        raise ArgumentError("the report says mode image: add --replacement PICTURE.png, or another --mode.")
+    _write_video(arguments, faces.decided_anew(arguments.hide, arguments.keep), options, console)
+
+
+def _recorded_options(policy: dict[str, Any]) -> Options:
+    """The options in a report; a job's policy has fields that the engine knows nothing of."""
+    return Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
+
+
+def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> None:
+    """Hide, join with the source's sound, and say what was done. The output appears when it is complete."""
     replacement = arguments.replacement.read_bytes() if arguments.replacement else None
-    frames = round((info.duration_seconds or 0) * (info.frame_rate or 0)) or None
+    source = str(arguments.video)
     with tempfile.TemporaryDirectory(prefix="defacer-", dir=arguments.out.parent) as folder:
         segment, joined = Path(folder) / "segment.nut", Path(folder) / "joined.mp4"
-        with _frame_bar(console, frames) as bar:
-            result = engine.deface_segment(
-                Segment(str(arguments.video)), str(segment), gallery, options, replacement, bar
+        with _frame_bar(console, "hiding faces", faces.frames) as bar:
+            frames = hide(Segment(source), faces, str(segment), options, replacement, bar)
+        if len(frames) != faces.frames:
+            raise CheckError(
+                f"{source} gave {len(frames)} frames, but faces were looked for in {faces.frames}: "
+                "is it the video that the report is about?"
             )
-        join(str(arguments.video), [SegmentFile(str(segment), result.frames)], str(joined))
+        join(source, [SegmentFile(str(segment), frames)], str(joined))
         joined.replace(arguments.out)
-    kept = [track for track in result.tracks if track.decision == "keep"]
-    people = ", ".join(sorted({track.person for track in kept if track.person})) or "nobody"
+    kept = [track for track in faces.tracks if track.decision == "keep"]
+    people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
     print(
-        f"{arguments.out}: {len(result.frames)} frames, {len(result.tracks)} tracks: "
-        f"{len(kept)} kept ({people}), {len(result.tracks) - len(kept)} hidden"
+        f"{arguments.out}: {faces.frames} frames, {len(faces.tracks)} tracks: "
+        f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
-    if arguments.report:
-        arguments.report.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+
+
+def _frame_count(video: Path) -> int | None:
+    info = probe(str(video))
+    return round((info.duration_seconds or 0) * (info.frame_rate or 0)) or None
 
 
 @contextmanager
-def _frame_bar(console: Console, frames: int | None) -> Iterator["FrameBar"]:
+def _frame_bar(console: Console, what: str, frames: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar that is told the number of frames done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[frames]} frames  {task.fields[rate]:.0f} fps"),
+        TextColumn("{task.completed} frames"),
+        TextColumn("{task.fields[rate]:.0f} fps"),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        yield FrameBar(progress, frames)
+        task_id = progress.add_task(f"{what:17}", total=frames, rate=0.0)
 
+        def update(done: int) -> None:
+            task = progress.tasks[task_id]
+            progress.update(task_id, completed=done, rate=done / task.elapsed if task.elapsed else 0.0)
 
-class FrameBar:
-    """A progress bar over the two passes of `deface_segment`."""
-
-    def __init__(self, progress: Progress, frames: int | None):
-        self._progress = progress
-        total = frames * 2 if frames else None
-        self._task = progress.add_task("hiding faces", total=total, frames="0", rate=0.0)
-        self._frames = frames
-
-    def __call__(self, done: int) -> None:
-        task = self._progress.tasks[self._task]
-        rate = done / 2 / task.elapsed if task.elapsed else 0.0
-        of_all = f"/{self._frames}" if self._frames else ""
-        self._progress.update(self._task, completed=done, frames=f"{done // 2}{of_all}", rate=rate)
+        yield update
+        progress.update(task_id, total=progress.tasks[task_id].completed)
 
 
 if __name__ == "__main__":

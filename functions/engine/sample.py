@@ -1,126 +1,132 @@
 """Which frames are looked at, and when to look closer.
 
-The detector looks at the first frame of each slot of a fixed time grid. Where two neighbouring looks disagree
-(a face appears, is lost, or moved too far) the frame in the middle is looked at, and so on, until neighbours
-agree or are adjacent; both sides of a cut are looked at. The grid hangs on presentation times, not on where
-reading began: segments that share frames look at the same ones, but for the first that each reads.
+Time is cut into slots of a fixed grid; the detector looks at the first frame of each. Where two neighbouring looks
+disagree (a face appears, is lost, or moved too far) the frame in the middle is looked at, and so on, until
+neighbours agree or are adjacent; both sides of a cut are looked at. A few slots make a window, whose looks of one
+round are one batch. The grid hangs on presentation times, and nothing that is decided in a window depends on what
+lies more than CUT_SECONDS before it or two frames after it: wherever reading began, the same frames are looked at.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import cv2
 import numpy as np
 
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
-from functions.engine.errors import VideoError
 
 SMALL_SIDE = 640  # pixels, the long side of the frames that are looked at
+CROP_SIDE = 1920  # pixels, the long side from which on frames are held smaller: more makes no face clearer
 SLOT_SECONDS = Fraction(1, 5)
+WINDOW_SLOTS = 3
 SAME_PLACE = 0.5  # overlap (intersection over union) of one face in two looks that agree
-CUT_DIFFERENCE = 24.0  # mean grey-level difference of neighbouring thumbnails, of 255
-CUT_RATIO = 3.0  # and this many times the difference that is usual in the shot
+CUT_SECONDS = 0.5  # a cut is told from what the picture did in this time before
+CUT_DIFFERENCE = 10.0  # mean grey-level difference of neighbouring thumbnails, of 255
+CUT_RATIO = 4.0  # and this many times that of the frames before and after
 THUMBNAIL = (32, 18)
 
 
-@dataclass
-class Sighting:
-    """One displayed frame as the first pass sees it. `small` is RGB uint8; `scale` is small over displayed."""
+class View:
+    """One displayed frame as the first pass sees it: `small` (H, W, 3) RGB uint8, `detections` in displayed pixels.
 
-    frame: av.VideoFrame
-    pts: int
-    time_base: Fraction
-    small: Image
-    scale: float
-    detections: list[Detection] | None = None
-    starts_shot: bool = False
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the displayed frame."""
-        width, height = self.frame.width, self.frame.height
-        return (height, width) if int(self.frame.rotation) % 180 else (width, height)
-
-    def full(self) -> Image:
-        """The displayed frame at full size, RGB uint8 (H, W, 3)."""
-        return _upright(self.frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False), self.frame)
-
-
-@dataclass
-class Sampler:
-    """Runs over frames once; afterwards `pts` has every frame's time and `cuts` those that start a shot.
-
-    `size` is the displayed frame's width and height, `looks` the number of frames that were looked at.
+    `detections` is None until the detector has looked. `width` and `height` are those of the displayed frame.
     """
 
-    detector: Detector
-    pts: list[int] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)
-    looks: int = 0
-    size: tuple[int, int] = (0, 0)
+    def __init__(self, frame: av.VideoFrame):
+        self.pts = frame.pts or 0
+        self.seconds = self.pts * Fraction(frame.time_base or 1)
+        self.slot = int(self.seconds // SLOT_SECONDS)
+        self.window = self.slot // WINDOW_SLOTS
+        self.starts_shot = False
+        self.detections: list[Detection] | None = None
+        self.width, self.height = frame.width, frame.height
+        if int(frame.rotation) % 180:
+            self.width, self.height = frame.height, frame.width
+        self._rotation = int(frame.rotation)
+        self._frame = _at_most(frame, CROP_SIDE, frame.format.name)
+        self.small = self._upright(_at_most(self._frame, SMALL_SIDE, "rgb24"))
 
-    def run(self, frames: Iterable[av.VideoFrame]) -> Iterator[Sighting]:
-        """Give the frames that were looked at, in order, boxes in displayed pixels.
+    def large(self) -> tuple[Image, float]:
+        """The frame as RGB uint8 (H, W, 3), CROP_SIDE at most, and its size over the displayed frame's."""
+        image = self._upright(self._frame.reformat(format="rgb24"))
+        return image, image.shape[1] / self.width
 
-        Holds the frames of one slot of the grid, no more.
+    def see(self, found: Sequence[Detection]) -> None:
+        """Take what the detector found in `small`."""
+        scale = self.small.shape[1] / self.width
+        self.detections = [Detection(face.box / scale, face.score, face.landmarks / scale) for face in found]
+
+    def _upright(self, frame: av.VideoFrame) -> Image:
+        """Turn a stored picture as a player does: counter-clockwise by its rotation."""
+        image = frame.to_ndarray().astype(np.uint8, copy=False)
+        return (
+            np.ascontiguousarray(np.rot90(image, k=self._rotation // 90)) if self._rotation % 360 else image
+        )
+
+
+class Sampler:
+    """Looks at a video window by window."""
+
+    def __init__(self, detector: Detector):
+        self._detector = detector
+
+    def windows(
+        self, frames: Iterable[av.VideoFrame], first: int | None = None, last: int | None = None
+    ) -> Iterator[list[View]]:
+        """Give all frames of each window, in order, looked at where it is worth it.
+
+        Windows before the one with the number `first` are only read, for the cuts; reading ends after `last`.
         """
-        pending: list[Sighting] = []  # from the last look on
-        cut_detector = _CutDetector()
-        slot = None
-        for frame in frames:
-            sighting = _sighting(frame)
-            self.pts.append(sighting.pts)
-            self.size = sighting.size
-            this_slot = sighting.pts * sighting.time_base // SLOT_SECONDS
-            if cut_detector.is_cut(sighting.small):
-                yield from self._close(pending)
-                sighting.starts_shot = True
-                self.cuts.append(sighting.pts)
-                pending = []
-            pending.append(sighting)
-            if len(pending) == 1:
-                self._look(sighting)
-                yield sighting
-            elif this_slot != slot:
-                yield from self._close(pending)
-                pending = [sighting]
-            slot = this_slot
-        yield from self._close(pending)
+        window: list[View] = []
+        for view in _marking_cuts(map(View, frames)):
+            if first is not None and view.window < first:
+                continue
+            if window and view.window != window[0].window:
+                self._look([*window, view])
+                yield window
+                window = []
+            if last is not None and view.window > last:
+                return
+            window.append(view)
+        if window:
+            self._look(window)
+            yield window
 
-    def _close(self, pending: Sequence[Sighting]) -> Iterator[Sighting]:
-        """Look at the last of `pending`, and between its ends where they disagree; the first was given before."""
-        if len(pending) < 2:
-            return
-        self._look(pending[-1])
-        self._look_between(pending, 0, len(pending) - 1)
-        yield from (sighting for sighting in pending[1:] if sighting.detections is not None)
+    def _look(self, views: Sequence[View]) -> None:
+        """Look at what the grid and the cuts ask for, then between neighbours that disagree, round by round."""
+        ends = {0, len(views) - 1}
+        for n, (before, view) in enumerate(pairwise(views), start=1):
+            if view.starts_shot:
+                ends |= {n - 1, n}
+            elif view.slot != before.slot:
+                ends.add(n)
+        self._detect([views[n] for n in sorted(ends)])
+        pairs = [(one, other) for one, other in pairwise(sorted(ends)) if not views[other].starts_shot]
+        while pairs:
+            split = [
+                (one, (one + other) // 2, other)
+                for one, other in pairs
+                if other - one > 1 and not self._agree(views[one], views[other])
+            ]
+            self._detect([views[middle] for _, middle, _ in split])
+            pairs = [pair for one, middle, other in split for pair in ((one, middle), (middle, other))]
 
-    def _look_between(self, pending: Sequence[Sighting], first: int, last: int) -> None:
-        if last - first < 2 or self._agree(pending[first], pending[last]):
-            return
-        middle = (first + last) // 2
-        self._look(pending[middle])
-        self._look_between(pending, first, middle)
-        self._look_between(pending, middle, last)
+    def _detect(self, views: Sequence[View]) -> None:
+        new = [view for view in views if view.detections is None]
+        for view, found in zip(new, self._detector.detect([view.small for view in new]), strict=True):
+            view.see(found)
 
-    def _look(self, sighting: Sighting) -> None:
-        self.looks += 1
-        sighting.detections = [
-            Detection(found.box / sighting.scale, found.score, found.landmarks / sighting.scale)
-            for found in self.detector.detect([sighting.small])[0]
-        ]
-
-    def _agree(self, one: Sighting, other: Sighting) -> bool:
+    def _agree(self, one: View, other: View) -> bool:
         return self._all_found(one, other) and self._all_found(other, one)
 
-    def _all_found(self, here: Sighting, there: Sighting) -> bool:
+    def _all_found(self, here: View, there: View) -> bool:
         """Every sure face of `here` is at the same place `there`, where a faint one is enough."""
         candidates = np.array([face.box for face in there.detections or ()], np.float32).reshape(-1, 4)
         free = np.ones(len(candidates), bool)
         for face in here.detections or ():
-            if face.score < self.detector.sure:
+            if face.score < self._detector.sure:
                 continue
             shares = overlap(face.box, candidates) * free
             if not len(shares) or shares.max() < SAME_PLACE:
@@ -129,38 +135,53 @@ class Sampler:
         return True
 
 
-class _CutDetector:
-    """Compares thumbnails of neighbouring frames: a cut is a jump far above what the shot does by itself."""
+def _marking_cuts(views: Iterable[View]) -> Iterator[View]:
+    """Mark the views that start a shot: there the picture jumps, and moves far less just before and after.
 
-    def __init__(self) -> None:
-        self._last: Array | None = None
-        self._usual = 4.0
+    So neither a fast pan nor a flash is a cut. Views more than CUT_SECONDS apart are not compared, because that
+    would hang on where reading began.
+    """
+    recent: list[tuple[Fraction, float]] = []
+    waiting: tuple[View, float | None] | None = None
+    for view, difference in _with_differences(views):
+        if waiting:
+            _mark_cut(*waiting, recent, difference)
+            yield waiting[0]
+        waiting = view, difference
+    if waiting:
+        _mark_cut(*waiting, recent, None)
+        yield waiting[0]
 
-    def is_cut(self, small: Image) -> bool:
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+
+def _with_differences(views: Iterable[View]) -> Iterator[tuple[View, float | None]]:
+    """Each view with the mean grey-level difference of its thumbnail from the one before, if that is near."""
+    last: tuple[View, Array] | None = None
+    for view in views:
+        grey = cv2.cvtColor(view.small, cv2.COLOR_RGB2GRAY)
         thumbnail: Array = cv2.resize(grey, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
-        last, self._last = self._last, thumbnail
-        if last is None:
-            return False
-        difference = float(np.abs(thumbnail - last).mean())
-        cut = difference > CUT_DIFFERENCE and difference > CUT_RATIO * self._usual
-        if not cut:
-            self._usual += 0.2 * (difference - self._usual)
-        return cut
+        near = last is not None and view.seconds - last[0].seconds <= CUT_SECONDS
+        yield view, float(np.abs(thumbnail - last[1]).mean()) if last is not None and near else None
+        last = view, thumbnail
 
 
-def _sighting(frame: av.VideoFrame) -> Sighting:
-    scale = min(1.0, SMALL_SIDE / max(frame.width, frame.height))
+def _mark_cut(
+    view: View, difference: float | None, recent: list[tuple[Fraction, float]], following: float | None
+) -> None:
+    """Mark `view` by its difference, those of CUT_SECONDS before it (kept in `recent`) and the one after it."""
+    if difference is None:
+        return
+    recent[:] = [item for item in recent if view.seconds - item[0] <= CUT_SECONDS]
+    before = [item[1] for item in recent] or [0.0]
+    usual = max(float(np.mean(before)), before[-1], following or 0.0)
+    view.starts_shot = difference > max(CUT_DIFFERENCE, CUT_RATIO * usual)
+    if not view.starts_shot:
+        recent.append((view.seconds, difference))
+
+
+def _at_most(frame: av.VideoFrame, side: int, pixel_format: str) -> av.VideoFrame:
+    """The frame in that pixel format, made smaller where its long side exceeds `side` pixels."""
+    scale = min(1.0, side / max(frame.width, frame.height))
+    if scale == 1.0:
+        return frame if frame.format.name == pixel_format else frame.reformat(format=pixel_format)
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    small = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
-    if frame.pts is None or frame.time_base is None:
-        raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
-    return Sighting(
-        frame, frame.pts, frame.time_base, _upright(small.astype(np.uint8, copy=False), frame), scale
-    )
-
-
-def _upright(image: Image, frame: av.VideoFrame) -> Image:
-    """Turn a stored picture as a player does: counter-clockwise by the frame's rotation."""
-    rotation = int(frame.rotation)
-    return np.ascontiguousarray(np.rot90(image, k=rotation // 90)) if rotation % 360 else image
+    return frame.reformat(width, height, pixel_format, interpolation="AREA")

@@ -27,6 +27,19 @@ DEMUXERS = (
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A time range of a source, `start <= pts < end` (None: open)."""
+
+    source: Source
+    start: int | None = None
+    end: int | None = None
+
+    def holds(self, pts: int) -> bool:
+        """Whether a frame of that time is in the segment."""
+        return (self.start is None or pts >= self.start) and (self.end is None or pts < self.end)
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """What a video's header says. Width and height are the displayed frame's.
 

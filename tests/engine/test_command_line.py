@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from functions.engine.video import read_frames
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.servers import ROOT
 
@@ -40,8 +43,45 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert "frames" in done.stderr
     assert frame_times(out) == frame_times(video)
     found = json.loads(report.read_text())
-    assert [track["decision"] for track in found["tracks"]] == ["hide"]
+    assert [track["decision"] for track in found["faces"]["tracks"]] == ["hide"]
+    assert found["policy"]["mode"] == "pixelate"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.png", "out.json", "out.mp4"]
+
+
+def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) -> None:
+    out, report, again = tmp_path / "out.mp4", tmp_path / "out.json", tmp_path / "again.mp4"
+    assert run(video, out, "--report", report).returncode == 0
+
+    done = run("rerender", video, report, again, "--keep", "0")
+    assert done.returncode == 0, done.stderr
+    assert "1 kept (by hand), 0 hidden" in done.stdout
+    middle = np.s_[100:140, 140:180]
+    shown, hidden, kept = (
+        [f.to_ndarray(format="gray")[middle] for f in read_frames(str(p))] for p in (video, out, again)
+    )
+    assert min(cv2.PSNR(a, b) for a, b in zip(shown, kept, strict=True)) > 35
+    assert max(cv2.PSNR(a, b) for a, b in zip(shown, hidden, strict=True)) < 25
+
+    for arguments, message in (
+        ((video, report, again, "--keep", "5"), "no track 5"),
+        ((video, report, again, "--keep", "0", "--hide", "0"), "hidden and kept at once"),
+        ((video, video, again), "can't be used as a report"),
+        ((video, report, again, "--mode", "image"), "--replacement"),
+    ):
+        refused = run("rerender", *arguments)
+        assert refused.returncode in (1, 2)
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) -> None:
+    report, again = tmp_path / "out.json", tmp_path / "again.mp4"
+    assert run(video, tmp_path / "out.mp4", "--report", report).returncode == 0
+    other = write_clip(tmp_path / "other.mp4", Clip(seconds=2))
+    done = run("rerender", other, report, again)
+    assert done.returncode == 1
+    assert "is it the video that the report is about?" in done.stderr
+    assert not again.exists()
 
 
 @pytest.mark.parametrize(

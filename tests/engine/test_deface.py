@@ -1,5 +1,6 @@
 """The engine as a whole, judged by pixels: one person kept, the other hidden, whole or in segments."""
 
+import dataclasses
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -8,35 +9,20 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.deface import Engine, Options, Segment, SegmentResult
-from functions.engine.errors import PictureError
+from functions.engine.deface import Engine
+from functions.engine.errors import EngineError, PictureError
+from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery, Picture
-from functions.engine.video import read_frames
-from local_emulator.demo_clip import demo_truth, make_demo_clip, target_picture
+from functions.engine.hide import hide
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.video import Segment, read_frames
+from local_emulator.demo_clip import demo_truth
 from tests.clips import admiral, astronaut, encode_picture, frame_times
+from tests.engine.conftest import DEMO_RATE, DEMO_SECONDS, DEMO_SIZE
 
-SECONDS, SIZE, RATE = 4.0, (640, 360), 30
 # Likeness of the detail inside a face's box, before and after: 1 the same, 0 gone.
 GONE, KEPT = 0.5, 0.75
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine()
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("deface") / "clip.mp4"
-    make_demo_clip(path, SECONDS, SIZE, RATE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def gallery(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
-    path = tmp_path_factory.mktemp("target") / "astronaut.png"
-    target_picture(path)
-    return engine.gallery([Picture("astronaut", path.name, path.read_bytes())], "casia-webface")
 
 
 def grey(path: Path | str) -> list[np.ndarray]:
@@ -52,11 +38,11 @@ def seen(clip: Path, results: list[Path], name: str) -> list[float]:
     """How much of a face is left, frame by frame, where it could be recognised in the source."""
     after = [frame for path in results for frame in grey(path)]
     found = []
-    for face in demo_truth(SECONDS, SIZE, RATE):
+    for face in demo_truth(DEMO_SECONDS, DEMO_SIZE, DEMO_RATE):
         if face.name == name and face.visible:
             box = np.s_[max(0, round(face.y1)) : round(face.y2), max(0, round(face.x1)) : round(face.x2)]
             found.append(likeness(grey_of(clip)[face.frame][box], after[face.frame][box]))
-    assert len(found) > SECONDS * RATE / 2
+    assert len(found) > DEMO_SECONDS * DEMO_RATE / 2
     return found
 
 
@@ -65,81 +51,129 @@ def grey_of(path: Path) -> list[np.ndarray]:
     return grey(path)
 
 
-def run(engine: Engine, clip: Path, out: Path, gallery: Gallery | None, **options: object) -> SegmentResult:
-    return engine.deface_segment(Segment(str(clip)), str(out), gallery, Options(**options))  # type: ignore[arg-type]
+def look(engine: Engine, clip: Path, gallery: Gallery | None, options: Options) -> Faces:
+    return link([engine.find(Segment(str(clip)), gallery, options)], gallery, options)
 
 
-def test_the_target_stays_and_the_other_is_hidden(
-    engine: Engine, clip: Path, gallery: Gallery, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def faces(engine: Engine, demo_clip: Path, gallery: Gallery) -> Faces:
+    return look(engine, demo_clip, gallery, Options())
+
+
+@pytest.fixture(scope="module")
+def faces_of_nobody(engine: Engine, demo_clip: Path) -> Faces:
+    return look(engine, demo_clip, None, Options())
+
+
+def test_the_target_stays_and_the_other_is_hidden(faces: Faces, demo_clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.nut"
-    result = run(engine, clip, out, gallery)
-    assert list(result.frames) == frame_times(clip)
-    assert max(seen(clip, [out], "admiral")) < GONE
-    kept = sorted(seen(clip, [out], "astronaut"))
+    frames = hide(Segment(str(demo_clip)), faces, str(out), Options())
+    assert list(frames) == frame_times(demo_clip)
+    assert max(seen(demo_clip, [out], "admiral")) < GONE
+    kept = sorted(seen(demo_clip, [out], "astronaut"))
     assert kept[len(kept) // 5] > KEPT  # while they cross, the other's mask lies over both
-    assert {track.person for track in result.tracks if track.decision == "keep"} == {"astronaut"}
-    assert result.recognizer == "casia-webface/20180408-102900"
-    assert result.looks < len(result.frames)
+    assert {track.person for track in faces.tracks if track.decision == "keep"} == {"astronaut"}
+    assert faces.recognizer is not None
+    assert faces.recognizer.startswith("casia-webface/20180408-102900")
+    assert faces.looks < faces.frames == len(frames)
+
+
+def test_a_decision_can_be_changed_without_looking_again(
+    faces: Faces, demo_clip: Path, tmp_path: Path
+) -> None:
+    """What was kept is hidden and the other way round, from the report as it is stored."""
+    kept = [track.id for track in faces.tracks if track.decision == "keep"]
+    hidden = [track.id for track in faces.tracks if track.decision == "hide"]
+    stored = Faces.from_json(faces.to_json())
+    assert stored == faces
+    out = tmp_path / "out.nut"
+    hide(Segment(str(demo_clip)), stored.decided_anew(hide=kept, keep=hidden), str(out), Options())
+    assert max(seen(demo_clip, [out], "astronaut")) < GONE
+    now_kept = sorted(seen(demo_clip, [out], "admiral"))
+    assert now_kept[len(now_kept) // 5] > KEPT
+    with pytest.raises(EngineError, match="no track 99"):
+        stored.decided_anew(hide=[99], keep=[])
+
+
+def test_a_report_of_another_version_or_none_is_refused(faces: Faces) -> None:
+    with pytest.raises(EngineError, match="version 7"):
+        Faces.from_json({**faces.to_json(), "version": 7})
+    for wrong in ({}, [], {"version": 1}, {**faces.to_json(), "tracks": [{"id": 1}]}):
+        with pytest.raises(EngineError, match="not a report"):
+            Faces.from_json(wrong)
 
 
 @pytest.mark.parametrize("mode", ["blur", "pixelate", "solid", "image"])
 def test_without_targets_everyone_is_hidden_in_every_mode(
-    engine: Engine, clip: Path, tmp_path: Path, mode: str
+    faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path, mode: str
 ) -> None:
     out = tmp_path / "out.nut"
     clear_in_the_middle = np.full((40, 40, 4), 255, np.uint8)
     clear_in_the_middle[5:35, 5:35, 3] = 0
     encoded = cv2.imencode(".png", clear_in_the_middle)[1].tobytes()
-    engine.deface_segment(Segment(str(clip)), str(out), None, Options(mode=mode), replacement=encoded)
+    hide(Segment(str(demo_clip)), faces_of_nobody, str(out), Options(mode=mode), replacement=encoded)
     for name in ("admiral", "astronaut"):
-        assert max(seen(clip, [out], name)) < GONE
+        assert max(seen(demo_clip, [out], name)) < GONE
 
 
-def test_the_other_detector_hides_too(engine: Engine, clip: Path, gallery: Gallery, tmp_path: Path) -> None:
+def test_the_other_detector_hides_too(
+    engine: Engine, demo_clip: Path, gallery: Gallery, tmp_path: Path
+) -> None:
+    options = Options(detector="mtcnn")
+    faces = look(engine, demo_clip, gallery, options)
+    assert faces.detector == "mtcnn"
     out = tmp_path / "out.nut"
-    result = run(engine, clip, out, gallery, detector="mtcnn")
-    assert result.detector == "mtcnn"
-    hidden = sorted(seen(clip, [out], "admiral"))
+    hide(Segment(str(demo_clip)), faces, str(out), options)
+    hidden = sorted(seen(demo_clip, [out], "admiral"))
     assert hidden[len(hidden) * 95 // 100] < GONE
 
 
-def test_segments_together_hide_what_one_hides(
-    engine: Engine, clip: Path, gallery: Gallery, tmp_path: Path
-) -> None:
-    """Read from a file object, as a worker does; a face at a seam is a track on both sides of it."""
-    shown = frame_times(clip)
+def test_segments_together_hide_what_one_hides(faces: Faces, demo_clip: Path, tmp_path: Path) -> None:
+    """Read from a file object, as a worker does."""
+    shown = frame_times(demo_clip)
     bounds = [None, shown[40], shown[75], None]
-    paths, frames = [], []
+    paths: list[Path] = []
+    frames: list[int] = []
     for number, (start, end) in enumerate(pairwise(bounds)):
         paths.append(tmp_path / f"{number}.nut")
-        with clip.open("rb") as source:
-            segment = Segment(source, start, end)
-            result = engine.deface_segment(segment, str(paths[-1]), gallery, Options())
-        frames += result.frames
+        with demo_clip.open("rb") as source:
+            frames += hide(Segment(source, start, end), faces, str(paths[-1]), Options())
     assert frames == shown
-    assert max(seen(clip, paths, "admiral")) < GONE
-    kept = sorted(seen(clip, paths, "astronaut"))
+    assert max(seen(demo_clip, paths, "admiral")) < GONE
+    kept = sorted(seen(demo_clip, paths, "astronaut"))
     assert kept[len(kept) // 5] > KEPT
 
 
 def test_what_lies_outside_every_face_is_only_encoded_again(
-    engine: Engine, clip: Path, tmp_path: Path
+    faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.nut"
-    run(engine, clip, out, None)
-    for before, after in zip(grey_of(clip), grey(out), strict=True):
+    hide(Segment(str(demo_clip)), faces_of_nobody, str(out), Options())
+    for before, after in zip(grey_of(demo_clip), grey(out), strict=True):
         corner = np.s_[:20, :60]
         assert cv2.PSNR(before[corner], after[corner]) > 40
 
 
-def test_progress_may_stop_the_work(engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_progress_may_stop_the_work(
+    engine: Engine, faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
+) -> None:
     def stop(done: int) -> None:
-        if done == 20:
+        if done >= 20:
             raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        engine.deface_segment(Segment(str(clip)), str(tmp_path / "out.nut"), None, Options(), progress=stop)
+        engine.find(Segment(str(demo_clip)), None, Options(), progress=stop)
+    with pytest.raises(TimeoutError):
+        hide(Segment(str(demo_clip)), faces_of_nobody, str(tmp_path / "out.nut"), Options(), progress=stop)
+
+
+def test_a_gallery_of_another_recognizer_is_refused(
+    engine: Engine, demo_clip: Path, gallery: Gallery
+) -> None:
+    findings = engine.find(Segment(str(demo_clip), None, frame_times(demo_clip)[3]), gallery, Options())
+    other = dataclasses.replace(gallery, recognizer="another/1")
+    with pytest.raises(EngineError, match="another/1"):
+        link([findings], other, Options())
 
 
 def test_a_gallery_survives_being_stored(gallery: Gallery) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from functions.engine.findings import Face
 from functions.engine.gallery import Gallery
 from functions.engine.identity import decide
 from functions.engine.track import Observation, Track
@@ -16,9 +17,10 @@ def at(*degrees: float) -> np.ndarray:
     return embeddings
 
 
-def track(number: int, *times: int) -> Track:
-    box = np.array([0, 0, 10, 10], np.float32)
-    return Track(number, [Observation(pts, box, 0.9) for pts in times])
+def track(number: int, *times: int, seen: np.ndarray) -> Track:
+    face = Face(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
+    views = [(0.5, embedding) for embedding in seen]
+    return Track(number, [Observation(pts, face, contended=False) for pts in times], views)
 
 
 def gallery(**people: float) -> Gallery:
@@ -27,12 +29,12 @@ def gallery(**people: float) -> Gallery:
 
 def test_without_targets_everyone_is_hidden() -> None:
     for nobody in (None, Gallery((), at(), "test/1")):
-        (decision,) = decide([track(0, 0)], [at(0)], nobody, KEEP)
+        (decision,) = decide([track(0, 0, seen=at(0))], nobody, KEEP)
         assert not decision.keep
 
 
 def test_near_a_target_is_kept_and_named_and_far_is_hidden() -> None:
-    near, far = decide([track(0, 0), track(1, 0)], [at(10), at(90)], gallery(ann=0, ben=180), KEEP)
+    near, far = decide([track(0, 0, seen=at(10)), track(1, 0, seen=at(90))], gallery(ann=0, ben=180), KEEP)
     assert (near.keep, near.person) == (True, "ann")
     assert not far.keep
     assert far.distance is not None
@@ -40,39 +42,39 @@ def test_near_a_target_is_kept_and_named_and_far_is_hidden() -> None:
 
 
 def test_a_track_that_was_never_seen_clearly_is_hidden() -> None:
-    (decision,) = decide([track(0, 0)], [at()], gallery(ann=0), KEEP)
+    (decision,) = decide([track(0, 0, seen=at())], gallery(ann=0), KEEP)
     assert not decision.keep
 
 
 def test_one_lucky_crop_among_many_keeps_nobody() -> None:
-    (decision,) = decide([track(0, 0)], [at(20, 60, 60, 60, 60)], gallery(ann=0), KEEP)
+    (decision,) = decide([track(0, 0, seen=at(20, 60, 60, 60, 60))], gallery(ann=0), KEEP)
     assert not decision.keep
 
 
 def test_of_two_faces_in_one_frame_only_the_nearer_is_the_person() -> None:
-    nearer, farther = decide([track(0, 0, 6), track(1, 6, 12)], [at(5), at(25)], gallery(ann=0), KEEP)
+    nearer, farther = decide([track(0, 0, 6, seen=at(5)), track(1, 6, 12, seen=at(25))], gallery(ann=0), KEEP)
     assert nearer.keep
     assert not farther.keep
     assert "track 0" in farther.reason
 
 
 def test_two_people_in_one_frame_are_both_kept() -> None:
-    both = decide([track(0, 0), track(1, 0)], [at(5), at(175)], gallery(ann=0, ben=180), KEEP)
+    both = decide([track(0, 0, seen=at(5)), track(1, 0, seen=at(175))], gallery(ann=0, ben=180), KEEP)
     assert [decision.person for decision in both if decision.keep] == ["ann", "ben"]
 
 
 def test_a_profile_inherits_from_the_frontal_view_of_the_same_person() -> None:
-    frontal, profile = decide([track(0, 0), track(1, 60)], [at(20, 30), at(44)], gallery(ann=0), KEEP)
+    frontal, profile = decide([track(0, 0, seen=at(20, 30)), track(1, 60, seen=at(44))], gallery(ann=0), KEEP)
     assert frontal.keep
     assert profile.keep
     assert "track 0" in profile.reason
 
 
 def test_nobody_inherits_from_a_face_in_the_same_frame() -> None:
-    _, other = decide([track(0, 0), track(1, 0)], [at(20, 30), at(44)], gallery(ann=0), KEEP)
+    _, other = decide([track(0, 0, seen=at(20, 30)), track(1, 0, seen=at(44))], gallery(ann=0), KEEP)
     assert not other.keep
 
 
 def test_nobody_inherits_what_the_target_contradicts() -> None:
-    _, other = decide([track(0, 0), track(1, 60)], [at(30, 30, 30), at(50)], gallery(ann=0), KEEP)
+    _, other = decide([track(0, 0, seen=at(30, 30, 30)), track(1, 60, seen=at(50))], gallery(ann=0), KEEP)
     assert not other.keep

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from functions.engine.detect import Detection, Image
-from functions.engine.sample import Sampler
+from functions.engine.sample import Sampler, View
 
 RATE = 30
 
@@ -41,49 +41,84 @@ def frames(positions: list[int | None], ground: list[int] | None = None) -> list
     return made
 
 
-def looks(given: list[av.VideoFrame]) -> tuple[Sampler, list[int]]:
-    sampler = Sampler(BrightSquares())
-    return sampler, [sighting.pts for sighting in sampler.run(given)]
+def looks(given: list[av.VideoFrame], first: int | None = None, last: int | None = None) -> list[View]:
+    windows = list(Sampler(BrightSquares()).windows(given, first, last))
+    return [view for window in windows for view in window if view.detections is not None]
+
+
+def times(views: list[View]) -> list[int]:
+    return [view.pts for view in views]
 
 
 def test_a_calm_shot_is_looked_at_five_times_a_second() -> None:
-    sampler, seen = looks(frames([50] * 60))
-    assert seen == [*range(0, 60, 6), 59]
-    assert sampler.looks == len(seen)
-    assert sampler.pts == list(range(60))
+    assert times(looks(frames([50] * 60))) == [*range(0, 60, 6), 59]
 
 
-@pytest.mark.parametrize("appears", [7, 9, 11, 25])
+def test_every_frame_is_given_once_in_order() -> None:
+    windows = list(Sampler(BrightSquares()).windows(frames([50] * 61)))
+    assert [view.pts for window in windows for view in window] == list(range(61))
+    assert {len(window) for window in windows[:-1]} == {18}
+
+
+@pytest.mark.parametrize("appears", [7, 9, 11, 18, 25])
 def test_a_face_that_appears_between_looks_is_found_on_its_first_frame(appears: int) -> None:
-    _, seen = looks(frames([None] * appears + [50] * (40 - appears)))
-    assert {appears - 1, appears} <= set(seen)
+    seen = looks(frames([None] * appears + [50] * (40 - appears)))
+    assert {appears - 1, appears} <= set(times(seen))
 
 
 def test_a_face_that_moves_fast_is_followed_closely() -> None:
-    _, seen = looks(frames([5 * pts for pts in range(40)]))
-    assert max(np.diff(seen)) * 5 <= 20  # pixels between looks: half the face
+    seen = looks(frames([5 * pts for pts in range(40)]))
+    assert max(np.diff(times(seen))) * 5 <= 20  # pixels between looks: half the face
+
+
+def starts_of_shots(ground: list[int]) -> list[int]:
+    return [view.pts for view in looks(frames([50] * len(ground), ground)) if view.starts_shot]
 
 
 def test_both_sides_of_a_cut_are_looked_at() -> None:
-    sampler, seen = looks(frames([50] * 40, [60] * 21 + [160] * 19))
-    assert sampler.cuts == [21]
-    assert {20, 21} <= set(seen)
+    ground = [60] * 21 + [160] * 19
+    assert starts_of_shots(ground) == [21]
+    assert {20, 21} <= set(times(looks(frames([50] * 40, ground))))
 
 
-def test_a_segment_that_begins_later_looks_at_the_same_frames() -> None:
-    given = frames([40 + pts // 2 for pts in range(90)])
-    _, whole = looks(given)
-    _, part = looks(given[31:])
-    assert [pts for pts in whole if pts >= 36] == [pts for pts in part if pts >= 36]
+def test_a_small_jump_in_a_still_picture_is_a_cut() -> None:
+    assert starts_of_shots([60] * 21 + [75] * 19) == [21]
+
+
+def test_a_flash_and_a_fast_fade_are_no_cuts() -> None:
+    assert starts_of_shots([60] * 20 + [200] + [60] * 19) == []
+    assert starts_of_shots([60] * 20 + list(range(60, 210, 10)) + [210] * 5) == []
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_wherever_reading_begins_and_ends_the_same_frames_are_looked_at(window: int) -> None:
+    """Half a second before a window and two frames after it are enough."""
+    ground = [60] * 41 + [160] * 49
+    given = frames([40 + pts * pts // 40 for pts in range(90)], ground)
+    whole = [view.pts for view in looks(given) if view.window == window]
+    part = looks(given[18 * window - 15 : 18 * (window + 1) + 2], window, window)
+    assert times(part) == whole
+
+
+def test_pictures_far_apart_in_time_are_each_looked_at() -> None:
+    given = frames([50] * 4, [60, 160, 60, 160])
+    for n, frame in enumerate(given):
+        frame.pts = n * RATE
+    assert times(looks(given)) == [0, 30, 60, 90]
 
 
 def test_no_frames_give_no_looks() -> None:
-    assert looks([])[1] == []
+    assert looks([]) == []
 
 
-def test_boxes_are_in_pixels_of_the_displayed_frame() -> None:
-    large = frames([100])[0].reformat(1280, 720)
+@pytest.mark.parametrize("width", [1280, 3840])
+def test_boxes_are_in_pixels_of_the_displayed_frame(width: int) -> None:
+    large = frames([100])[0].reformat(width, width * 9 // 16)
     large.pts, large.time_base = 0, Fraction(1, RATE)
-    (sighting,) = Sampler(BrightSquares()).run([large])
-    assert sighting.detections is not None
-    assert sighting.detections[0].box == pytest.approx([400, 240, 560, 400], abs=8)
+    (view,) = looks([large])
+    assert view.detections is not None
+    expected = np.array([400, 240, 560, 400]) * width / 1280
+    assert view.detections[0].box == pytest.approx(expected, abs=width / 160)
+    image, scale = view.large()
+    assert max(image.shape) <= 1920
+    assert scale == image.shape[1] / width

@@ -1,0 +1,89 @@
+"""Where a picture has to be hidden at a given time: from the faces' tracks to boxes."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from functions.engine.faces import Box, Faces, Look
+
+LEAD_SECONDS = 0.25  # a face is covered this long before it was first seen,
+TAIL_SECONDS = 0.4  # and this long after it was last seen
+UNSEEN_GROWTH = 0.1  # and then by this share larger
+LEAST_WIDTH = 0.7  # of its height: a box at the frame's edge that is narrower shows a part of a face,
+LEAST_HEIGHT = 1.1  # of its width: and so does one that is lower
+EDGE = 0.02  # of the frame's width or height
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Cover the way through these looks from `start` to `end` (both included)."""
+
+    start: int
+    end: int
+    looks: Sequence[Look]
+
+    def box(self, pts: int) -> Box:
+        """Interpolated between looks; before the first and after the last it stays there, grown."""
+        times = [look.pts for look in self.looks]
+        after = bisect_right(times, pts)
+        if after == 0 or pts > times[-1]:
+            return _grown(self.looks[0 if after == 0 else -1].box)
+        one, other = self.looks[after - 1], self.looks[min(after, len(times) - 1)]
+        share = (pts - one.pts) / (other.pts - one.pts) if other.pts > one.pts else 0.0
+        x1, y1, x2, y2 = (a + share * (b - a) for a, b in zip(one.box, other.box, strict=True))
+        return (x1, y1, x2, y2)
+
+
+class Cover:
+    """Gives the boxes to hide, frame by frame, in order of time."""
+
+    def __init__(self, faces: Faces):
+        self._size = (faces.width, faces.height)
+        self._waiting = sorted(_spans(faces), key=lambda span: span.start, reverse=True)
+        self._active: list[_Span] = []
+
+    def boxes(self, pts: int) -> list[Box]:
+        """The boxes (x1, y1, x2, y2 in displayed pixels) to hide at `pts`, which must not go back."""
+        while self._waiting and self._waiting[-1].start <= pts:
+            self._active.append(self._waiting.pop())
+        self._active = [span for span in self._active if span.end >= pts]
+        return [_whole_face(span.box(pts), *self._size) for span in self._active]
+
+
+def _spans(faces: Faces) -> Iterator[_Span]:
+    """What has to be covered: each hidden track, and the gap between two tracks unless both are kept."""
+    lead, tail = (round(seconds / Fraction(faces.time_base)) for seconds in (LEAD_SECONDS, TAIL_SECONDS))
+    tracks = {track.id: track for track in faces.tracks}
+    for track in faces.tracks:
+        before = None if track.continues is None else tracks[track.continues]
+        if track.decision == "hide":
+            shot = bisect_right(faces.shots, track.start)
+            start = track.start - (0 if before else lead)
+            end = track.end + tail
+            if shot:
+                start = max(start, faces.shots[shot - 1])
+            if shot < len(faces.shots):
+                end = min(end, faces.shots[shot] - 1)
+            yield _Span(start, end, track.looks)
+        if before and "hide" in (track.decision, before.decision):
+            yield _Span(before.end, track.start, (before.looks[-1], track.looks[0]))
+
+
+def _grown(box: Box) -> Box:
+    more_x, more_y = ((box[2] - box[0]) * UNSEEN_GROWTH / 2, (box[3] - box[1]) * UNSEEN_GROWTH / 2)
+    return (box[0] - more_x, box[1] - more_y, box[2] + more_x, box[3] + more_y)
+
+
+def _whole_face(box: Box, width: int, height: int) -> Box:
+    """The box grown to a face's proportions where the frame's edge (width x height) cuts the face off.
+
+    What the detector boxes there is the part that is seen, and often not all of that.
+    """
+    x1, y1, x2, y2 = box
+    margin_x, margin_y = EDGE * width, EDGE * height
+    if x1 < margin_x or y1 < margin_y or x2 > width - margin_x or y2 > height - margin_y:
+        more_x = max(0.0, LEAST_WIDTH * (y2 - y1) - (x2 - x1)) / 2
+        more_y = max(0.0, LEAST_HEIGHT * (x2 - x1) - (y2 - y1)) / 2
+        return (x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y)
+    return box

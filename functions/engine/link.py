@@ -1,0 +1,98 @@
+"""The light pass between finding and hiding: tracks through the whole video, and one decision for each.
+
+It sees all segments' findings, so where segments meet nothing is decided twice. It needs no model and no picture.
+"""
+
+from collections.abc import Callable, Iterable
+
+from functions.engine import faces
+from functions.engine.detect import Array
+from functions.engine.errors import EngineError
+from functions.engine.faces import Box, Faces
+from functions.engine.findings import Findings
+from functions.engine.gallery import Gallery
+from functions.engine.identity import KEEP_DISTANCE, Decision, decide
+from functions.engine.options import Options
+from functions.engine.track import Track, Tracker
+
+
+def link(findings: Iterable[Findings], gallery: Gallery | None, options: Options) -> Faces:
+    """Link the sightings of all segments, given in the order of time, and decide who is kept.
+
+    Takes one segment's findings at a time. Raises EngineError if they do not belong together.
+    """
+    first: Findings | None = None
+    tracker: Tracker | None = None
+    frames, looks = 0, 0
+    shots: list[int] = []
+    for part in findings:
+        if first is None or tracker is None:
+            first, tracker = part, Tracker(_seconds_of(part), part.sure)
+        _require_same_means(first, part)
+        if not first.width:  # a segment without a frame of its own knows no size
+            first = part
+        for sighting in part.sightings:
+            if sighting.starts_shot:
+                tracker.cut()
+                shots.append(sighting.pts)
+            tracker.look(sighting.pts, sighting.faces)
+        frames += part.frames
+        looks += len(part.sightings)
+    if first is None or tracker is None or not frames:
+        raise EngineError("the video shows no frame. Export it again.")
+    if gallery is not None and gallery.people and gallery.recognizer != first.recognizer:
+        raise EngineError(
+            f"the gallery was made with {gallery.recognizer}, the faces found with {first.recognizer}."
+        )
+    limit = KEEP_DISTANCE[options.recognizer] if options.keep_distance is None else options.keep_distance
+    decisions = decide(tracker.tracks, gallery, limit)
+    return Faces(
+        version=faces.VERSION,
+        detector=first.detector,
+        recognizer=first.recognizer,
+        keep_distance=limit,
+        width=first.width,
+        height=first.height,
+        time_base=f"{first.time_base.numerator}/{first.time_base.denominator}",
+        frames=frames,
+        looks=looks,
+        shots=tuple(shots),
+        tracks=tuple(
+            _reported(track, decision, limit)
+            for track, decision in zip(tracker.tracks, decisions, strict=True)
+        ),
+    )
+
+
+def _seconds_of(part: Findings) -> Callable[[int], float]:
+    return lambda units: float(units * part.time_base)
+
+
+def _require_same_means(one: Findings, other: Findings) -> None:
+    for name in ("detector", "recognizer", "time_base"):
+        if getattr(one, name) != getattr(other, name):
+            raise EngineError(
+                f"two segments were searched with another {name}: "
+                f"{getattr(one, name)} and {getattr(other, name)}. Drop the video again."
+            )
+
+
+def _reported(track: Track, decision: Decision, limit: float) -> faces.Track:
+    distance = decision.distance
+    return faces.Track(
+        id=track.id,
+        start=track.first,
+        end=track.last,
+        decision="keep" if decision.keep else "hide",
+        person=decision.person if decision.keep else None,
+        reason=decision.reason,
+        distance=None if distance is None else round(distance, 4),
+        margin=None if distance is None else round(limit - distance, 4),
+        continues=track.continues,
+        looks=tuple(faces.Look(seen.pts, _rounded(seen.box)) for seen in track.observations),
+    )
+
+
+def _rounded(box: Array) -> Box:
+    x1, y1, x2, y2 = (round(float(side), 1) for side in box)
+    return (x1, y1, x2, y2)

@@ -1,0 +1,16 @@
+"""What a caller may choose: the fields and values of a channel's policy."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to do it. `keep_distance` None: the recognizer's own."""
+
+    mode: str = "blur"
+    strength: float = 1.0
+    color: str = "#000000"
+    detector: str = "centerface"
+    recognizer: str = "casia-webface"
+    keep_distance: float | None = None
+    quality: int = 18

@@ -1,0 +1,30 @@
+"""What the engine's tests share: its models loaded once, the demo's clip of two people, one of them a target."""
+
+from pathlib import Path
+
+import pytest
+
+from functions.engine.deface import Engine
+from functions.engine.gallery import Gallery, Picture
+from local_emulator.demo_clip import make_demo_clip, target_picture
+
+DEMO_SECONDS, DEMO_SIZE, DEMO_RATE = 4.0, (640, 360), 30
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture(scope="session")
+def demo_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("demo") / "clip.mp4"
+    make_demo_clip(path, DEMO_SECONDS, DEMO_SIZE, DEMO_RATE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def gallery(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    path = tmp_path_factory.mktemp("target") / "astronaut.png"
+    target_picture(path)
+    return engine.gallery([Picture("astronaut", path.name, path.read_bytes())], "casia-webface")

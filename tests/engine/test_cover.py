@@ -1,0 +1,64 @@
+"""Which boxes are hidden when: on tracks that are made up."""
+
+import pytest
+
+from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
+from functions.engine.faces import Box, Faces, Look, Track
+
+RATE = 100
+LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
+
+
+def track(
+    number: int, *looks: tuple[int, float], decision: str = "hide", continues: int | None = None
+) -> Track:
+    seen = tuple(Look(pts, (x, 100, x + 60, 180)) for pts, x in looks)
+    return Track(number, seen[0].pts, seen[-1].pts, decision, None, "", None, None, continues, seen)
+
+
+def boxes(*tracks: Track, shots: tuple[int, ...] = ()) -> dict[int, list[Box]]:
+    faces = Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, shots, tracks)
+    cover = Cover(faces)
+    found = {pts: cover.boxes(pts) for pts in range(300)}
+    return {pts: hidden for pts, hidden in found.items() if hidden}
+
+
+def test_a_face_is_covered_from_before_its_first_look_until_after_its_last() -> None:
+    hidden = boxes(track(0, (100, 200), (120, 240)))
+    assert sorted(hidden) == list(range(100 - LEAD, 120 + TAIL + 1))
+    assert hidden[110] == [pytest.approx((220, 100, 280, 180))]
+    assert hidden[99][0][0] < 200 < 260 < hidden[99][0][2]  # grown: where it was is not known
+    assert hidden[121][0][0] < 240 < 300 < hidden[121][0][2]
+
+
+def test_a_kept_face_is_not_covered() -> None:
+    assert not boxes(track(0, (100, 200), (120, 240), decision="keep"))
+
+
+def test_nothing_is_covered_across_a_cut() -> None:
+    hidden = boxes(track(0, (100, 200), (120, 240)), shots=(95, 130))
+    assert sorted(hidden) == list(range(95, 130))
+
+
+@pytest.mark.parametrize(("before", "after"), [("hide", "hide"), ("hide", "keep"), ("keep", "hide")])
+def test_the_gap_is_covered_unless_both_sides_are_kept(before: str, after: str) -> None:
+    hidden = boxes(
+        track(0, (100, 200), (120, 200), decision=before),
+        track(1, (200, 400), (220, 400), decision=after, continues=0),
+    )
+    assert set(range(120, 201)) <= set(hidden)
+    assert any(box == pytest.approx((300, 100, 360, 180)) for box in hidden[160])
+
+
+def test_a_gap_between_kept_tracks_is_left() -> None:
+    assert not boxes(
+        track(0, (100, 200), (120, 200), decision="keep"),
+        track(1, (200, 400), (220, 400), decision="keep", continues=0),
+    )
+
+
+def test_a_face_cut_off_by_the_edge_is_covered_whole() -> None:
+    narrow = Track(0, 10, 20, "hide", None, "", None, None, None, (Look(10, (0, 100, 10, 180)),))
+    x1, y1, x2, y2 = boxes(narrow)[10][0]
+    assert x2 - x1 == pytest.approx(0.7 * 80)
+    assert (y1, y2) == (100, 180)

@@ -1,0 +1,74 @@
+"""One segment or eight: the same tracks, the same decisions, the same boxes."""
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from functions.engine.deface import Engine
+from functions.engine.faces import Faces
+from functions.engine.findings import Findings
+from functions.engine.gallery import Gallery, Picture
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.video import Segment
+from tests.clips import frame_times
+
+EVAL = os.environ.get("DEFACER_EVAL")
+MOST_PIXELS = 2.0
+
+
+def look(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None]) -> Faces:
+    """Each segment's findings pass through bytes, as they do between workers."""
+    found = (
+        engine.find(Segment(str(clip), start, end), gallery, Options()) for start, end in pairwise(bounds)
+    )
+    return link((Findings.from_bytes(part.to_bytes()) for part in found), gallery, Options())
+
+
+def require_same(one: Faces, many: Faces) -> None:
+    assert (many.frames, many.looks, many.shots) == (one.frames, one.looks, one.shots)
+    assert len(many.tracks) == len(one.tracks)
+    for here, there in zip(one.tracks, many.tracks, strict=True):
+        assert (here.decision, here.person, here.reason, here.continues) == (
+            there.decision, there.person, there.reason, there.continues,
+        )  # fmt: skip
+        assert [seen.pts for seen in here.looks] == [seen.pts for seen in there.looks]
+        boxes = (np.array([seen.box for seen in track.looks]) for track in (here, there))
+        assert np.abs(np.subtract(*boxes)).max() <= MOST_PIXELS
+
+
+def test_a_face_that_crosses_every_boundary(engine: Engine, demo_clip: Path, gallery: Gallery) -> None:
+    """Two people move through the whole clip, and pass each other at a boundary."""
+    shown = frame_times(demo_clip)
+    bounds = [None, *(shown[len(shown) * part // 8] for part in range(1, 8)), None]
+    one = look(engine, demo_clip, gallery, [None, None])
+    assert any(track.decision == "keep" for track in one.tracks)
+    assert any(track.decision == "hide" for track in one.tracks)
+    for bound in bounds[1:-1]:
+        assert bound is not None
+        assert any(track.start < bound < track.end for track in one.tracks)
+    require_same(one, look(engine, demo_clip, gallery, bounds))
+
+
+@pytest.mark.skipif(not EVAL, reason="DEFACER_EVAL does not name the folder with real clips")
+@pytest.mark.parametrize("name", ["c04", "c10"])
+def test_a_real_clip(engine: Engine, name: str) -> None:
+    clip = Path(EVAL or "") / "clips" / f"{name}.mp4"
+    picture = clip.parent / json.loads(clip.with_suffix(".json").read_text())["target_image"]
+    gallery = engine.gallery([Picture("target", picture.name, picture.read_bytes())], "casia-webface")
+    shown = frame_times(clip)
+    bounds = [None, *(shown[len(shown) * part // 8] for part in range(1, 8)), None]
+    require_same(look(engine, clip, gallery, [None, None]), look(engine, clip, gallery, bounds))
+
+
+def test_a_segment_in_which_the_picture_stands_still(
+    engine: Engine, demo_clip: Path, gallery: Gallery
+) -> None:
+    """It has no frame of its own; the video's others have."""
+    shown = frame_times(demo_clip)
+    bounds: list[int | None] = [None, shown[10], shown[10] + 1, shown[11], None]
+    require_same(look(engine, demo_clip, gallery, [None, None]), look(engine, demo_clip, gallery, bounds))
