@@ -38,8 +38,7 @@ class Engine:
 
     def gallery(self, pictures: Sequence[Picture], recognizer: str) -> Gallery:
         """Embeddings of the targets' pictures. Raises PictureError that names a picture it can't use."""
-        detectors = [self.detector("centerface"), self.detector("mtcnn")]
-        return make_gallery(pictures, detectors, self.recognizer(recognizer))
+        return make_gallery(pictures, self.detector, self.recognizer(recognizer))
 
     def find(
         self,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from functions.engine import weights
+from functions.engine.cuda import has_cuda
 from functions.engine.errors import EngineError
 
 Image = npt.NDArray[np.uint8]
@@ -77,9 +78,7 @@ class CenterFace:
 
 def centerface_network(path: Path) -> Callable[[Image], list[Array]]:
     """CenterFace's network on what this machine has: CUDA, or else the processor."""
-    import torch
-
-    if torch.cuda.is_available():
+    if has_cuda():
         from functions.engine import torch_networks
 
         return torch_networks.CenterFaceNetwork(path, "cuda")
@@ -117,11 +116,10 @@ class Mtcnn:
     sure = 0.9
 
     def __init__(self, threshold: float = 0.8):
-        import torch
         from facenet_pytorch import MTCNN
 
         weights.mtcnn_dir()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if has_cuda() else "cpu"
         self._network = MTCNN(
             min_face_size=14, thresholds=[0.6, 0.7, 0.7], keep_all=True, post_process=False, device=device
         ).eval()

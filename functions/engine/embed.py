@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from functions.engine import weights
+from functions.engine.cuda import has_cuda
 from functions.engine.detect import Array, Image
 
 CROP_SIZE = 160  # pixels, the input of the network
@@ -36,17 +37,14 @@ class FaceNet:
 
 def facenet_network(name: str, weights_dir: Path | None) -> Callable[[Image], Array]:
     """The recognizer's network on what this machine has: CUDA, or else the processor."""
-    import torch
-
-    cuda = torch.cuda.is_available()
-    if name == "casia-webface" and not cuda:
+    if name == "casia-webface" and not has_cuda():
         from functions.engine import openvino_networks
 
         graph = weights.casia_graph(weights_dir)
         return openvino_networks.FaceNetNetwork(graph, openvino_networks.precision())
     from functions.engine import torch_networks
 
-    return torch_networks.FaceNetNetwork(weights.facenet(name, weights_dir), "cuda" if cuda else "cpu")
+    return torch_networks.FaceNetNetwork(weights.facenet(name, weights_dir), "cuda" if has_cuda() else "cpu")
 
 
 def crop_face(image: Image, box: Array) -> Image:

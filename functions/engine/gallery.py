@@ -1,7 +1,7 @@
 """The gallery: embeddings of the people who stay visible, made of their pictures."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from functions.engine.detect import Array, Detection, Detector, Image
     from functions.engine.embed import FaceNet
 
+DETECTORS = (
+    "centerface",
+    "mtcnn",
+)  # the first reads the videos too; the second sees faces that fill the picture
 MAX_SIDE = 640  # pixels; a picture is searched at the size that frames of a video are
 LIKELY_FACE = 0.5
 MIN_FACE_SIDE = 40  # pixels: below, an embedding says little
@@ -79,15 +83,18 @@ def decode_picture(data: bytes, label: str, alpha: bool = False) -> "Image":
 
 
 def make_gallery(
-    pictures: Sequence[Picture], detectors: Sequence["Detector"], recognizer: "FaceNet"
+    pictures: Sequence[Picture], detector_of: Callable[[str], "Detector"], recognizer: "FaceNet"
 ) -> Gallery:
-    """One embedding for each picture. Raises PictureError, naming it, unless it shows one clear face."""
+    """One embedding for each picture. Raises PictureError, naming it, unless it shows one clear face.
+
+    `detector_of` gives a detector by its name; the second one is asked where the first one sees nobody.
+    """
     from functions.engine.embed import crop_face
 
     crops = []
     for picture in pictures:
         image = decode_picture(picture.data, picture.label)
-        crops.append(crop_face(image, _only_face(image, picture.label, detectors)))
+        crops.append(crop_face(image, _only_face(image, picture.label, detector_of)))
     people = tuple(picture.person for picture in pictures)
     # A face and its mirror image are one person: their mean hangs less on how this picture happens to be lit.
     both = recognizer.embed(crops) + recognizer.embed([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
@@ -95,18 +102,14 @@ def make_gallery(
     return Gallery(people, embeddings, recognizer.version)
 
 
-def _only_face(image: "Image", label: str, detectors: Sequence["Detector"]) -> "Array":
-    """The box of the one face. The first detector's box is taken where both see it: it reads the video too."""
-    from functions.engine.detect import overlap
-
+def _only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector"]) -> "Array":
+    """The box of the one face."""
     scale = min(1.0, MAX_SIDE / max(image.shape[:2]))
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     faces: list[Detection] = []
-    for detector in detectors:
-        for face in detector.detect([small])[0]:
-            known = np.array([other.box for other in faces], np.float32).reshape(-1, 4)
-            if face.score >= LIKELY_FACE and not (overlap(face.box, known) > 0.3).any():
-                faces.append(face)
+    for name in DETECTORS:
+        if not faces:
+            faces = [face for face in detector_of(name).detect([small])[0] if face.score >= LIKELY_FACE]
     if not faces:
         raise PictureError(
             f"{label} shows no face. Use a picture that shows the person's face, clear and large."

@@ -12,7 +12,6 @@ from fractions import Fraction
 from itertools import pairwise
 
 import av
-import cv2
 import numpy as np
 
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
@@ -25,13 +24,14 @@ SAME_PLACE = 0.5  # overlap (intersection over union) of one face in two looks t
 CUT_SECONDS = 0.5  # a cut is told from what the picture did in this time before
 CUT_DIFFERENCE = 10.0  # mean grey-level difference of neighbouring thumbnails, of 255
 CUT_RATIO = 4.0  # and this many times that of the frames before and after
-THUMBNAIL = (32, 18)
+THUMBNAIL = (32, 18)  # width and height
 
 
 class View:
-    """One displayed frame as the first pass sees it: `small` (H, W, 3) RGB uint8, `detections` in displayed pixels.
+    """One displayed frame as the first pass sees it.
 
-    `detections` is None until the detector has looked. `width` and `height` are those of the displayed frame.
+    `detections` are in displayed pixels, None until the detector has looked. `width` and `height` are those of the
+    displayed frame; `thumbnail` (18, 32) is grey, as stored.
     """
 
     def __init__(self, frame: av.VideoFrame):
@@ -46,16 +46,20 @@ class View:
             self.width, self.height = frame.height, frame.width
         self._rotation = int(frame.rotation)
         self._frame = _at_most(frame, CROP_SIDE, frame.format.name)
-        self.small = self._upright(_at_most(self._frame, SMALL_SIDE, "rgb24"))
+        grey = self._frame.reformat(*THUMBNAIL, "gray", interpolation="AREA")
+        self.thumbnail: Array = grey.to_ndarray().astype(np.float32)
+
+    def small(self) -> Image:
+        """The frame as the detector looks at it: RGB uint8 (H, W, 3), SMALL_SIDE at most."""
+        return self._upright(_at_most(self._frame, SMALL_SIDE, "rgb24"))
 
     def large(self) -> tuple[Image, float]:
-        """The frame as RGB uint8 (H, W, 3), CROP_SIDE at most, and its size over the displayed frame's."""
+        """The frame to take crops from, RGB uint8 (H, W, 3), CROP_SIDE at most; and its scale to the displayed one."""
         image = self._upright(self._frame.reformat(format="rgb24"))
         return image, image.shape[1] / self.width
 
-    def see(self, found: Sequence[Detection]) -> None:
-        """Take what the detector found in `small`."""
-        scale = self.small.shape[1] / self.width
+    def see(self, found: Sequence[Detection], scale: float) -> None:
+        """Take what the detector found in the frame at `scale` times its displayed size."""
         self.detections = [Detection(face.box / scale, face.score, face.landmarks / scale) for face in found]
 
     def _upright(self, frame: av.VideoFrame) -> Image:
@@ -115,8 +119,9 @@ class Sampler:
 
     def _detect(self, views: Sequence[View]) -> None:
         new = [view for view in views if view.detections is None]
-        for view, found in zip(new, self._detector.detect([view.small for view in new]), strict=True):
-            view.see(found)
+        images = [view.small() for view in new]
+        for view, image, found in zip(new, images, self._detector.detect(images), strict=True):
+            view.see(found, image.shape[1] / view.width)
 
     def _agree(self, one: View, other: View) -> bool:
         return self._all_found(one, other) and self._all_found(other, one)
@@ -155,13 +160,14 @@ def _marking_cuts(views: Iterable[View]) -> Iterator[View]:
 
 def _with_differences(views: Iterable[View]) -> Iterator[tuple[View, float | None]]:
     """Each view with the mean grey-level difference of its thumbnail from the one before, if that is near."""
-    last: tuple[View, Array] | None = None
+    last: View | None = None
     for view in views:
-        grey = cv2.cvtColor(view.small, cv2.COLOR_RGB2GRAY)
-        thumbnail: Array = cv2.resize(grey, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
-        near = last is not None and view.seconds - last[0].seconds <= CUT_SECONDS
-        yield view, float(np.abs(thumbnail - last[1]).mean()) if last is not None and near else None
-        last = view, thumbnail
+        near = last is not None and view.seconds - last.seconds <= CUT_SECONDS
+        yield (
+            view,
+            float(np.abs(view.thumbnail - last.thumbnail).mean()) if last is not None and near else None,
+        )
+        last = view
 
 
 def _mark_cut(

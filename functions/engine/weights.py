@@ -78,9 +78,6 @@ def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] =
         if not (directory / _cached_name(source)).exists():
             progress(f"fetching the {what}")
         _fetched(source, weights_dir)
-    if not (directory / _casia_name()).exists():
-        progress("converting the FaceNet weights")
-    _converted_casia(weights_dir)
     mtcnn_dir()
 
 
@@ -103,7 +100,7 @@ def mtcnn_dir() -> Path:
         )
     folder = Path(spec.origin).parent / "data"
     for name, sha256 in MTCNN_SHA256.items():
-        _check((folder / name).read_bytes(), sha256, f"facenet-pytorch's {name}")
+        _check_file(folder / name, sha256)
     return folder
 
 
@@ -118,7 +115,7 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
         if not path.exists():
             with _atomic(path) as temporary:
                 temporary.write_bytes(_download(VGGFACE2_URL, VGGFACE2_SHA256))
-        _check(path.read_bytes(), VGGFACE2_SHA256, path.name)
+        _check_file(path, VGGFACE2_SHA256)
     else:
         raise WeightsError(f"there is no recognizer {name!r}: take casia-webface or vggface2.")
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
@@ -147,7 +144,7 @@ def _converted_casia(weights_dir: Path | None) -> Path:
             torch.save(state_dict, temporary)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
         path.with_suffix(".sha256").write_text(digest)
-    _check(path.read_bytes(), path.with_suffix(".sha256").read_text(), str(path))
+    _check_file(path, path.with_suffix(".sha256").read_text())
     return path
 
 
@@ -159,7 +156,7 @@ def _fetched(source: WheelFile, weights_dir: Path | None) -> Path:
         _check(data, source.sha256, source.member)
         with _atomic(path) as temporary:
             temporary.write_bytes(data)
-    _check(path.read_bytes(), source.sha256, str(path))
+    _check_file(path, source.sha256)
     return path
 
 
@@ -195,8 +192,16 @@ def _download(url: str, sha256: str) -> bytes:
     return data
 
 
+def _check_file(path: Path, sha256: str) -> None:
+    with path.open("rb") as file:
+        _require_equal(hashlib.file_digest(file, "sha256").hexdigest(), sha256, str(path))
+
+
 def _check(data: bytes, sha256: str, name: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
+    _require_equal(hashlib.sha256(data).hexdigest(), sha256, name)
+
+
+def _require_equal(found: str, sha256: str, name: str) -> None:
     if found != sha256:
         raise WeightsError(
             f"{name} is not the pinned file: its SHA-256 is {found}, expected {sha256}. "

@@ -82,6 +82,87 @@ def test_pixelate_leaves_at_most_eight_blocks_across_a_face_of_any_size() -> Non
         assert 2 <= np.count_nonzero(np.diff(across)) + 1 <= 8
 
 
+def stored(frame: av.VideoFrame) -> list[np.ndarray]:
+    """A copy of each plane's samples: (rows, columns), padding left out."""
+    dtype = np.dtype(np.uint8 if frame.format.components[0].bits == 8 else "<u2")
+    planes = []
+    for index, plane in enumerate(frame.planes):
+        components = 2 if index and frame.format.name in ("nv12", "p010le") else 1
+        rows = np.frombuffer(bytes(plane), dtype).reshape(plane.height, -1)
+        planes.append(rows[:, : plane.width * components])
+    return planes
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p16le", "nv12", "p010le", "yuv420p10le", "gray"])
+def test_outside_the_mask_every_sample_keeps_its_value(mode: str, pixel_format: str) -> None:
+    """Whatever its size: the largest values are the first to be lost where numbers are rounded."""
+    noise = np.random.default_rng(0).choice(np.array([0, 128, 255], np.uint8), (SIZE, SIZE, 3))
+    frame = frame_of(noise, pixel_format)
+    before = stored(frame)
+    conceal(frame, [FACE], style(mode))
+    for old, new in zip(before, stored(frame), strict=True):
+        near = cv2.dilate((~outside(FACE)).astype(np.uint8), np.ones((5, 5), np.uint8))
+        near = cv2.resize(near, (old.shape[1], old.shape[0]), interpolation=cv2.INTER_AREA)
+        assert (old[near == 0] == new[near == 0]).all()
+        assert (old != new).any()
+        bits = 16 if pixel_format == "p010le" else frame.format.components[0].bits
+        assert new.max() < 1 << bits
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "p010le"])
+@pytest.mark.parametrize("box", [FACE, (20.0, 30.0, 27.0, 38.0), (5.0, 60.0, 290.0, 291.0)])
+def test_the_mask_is_opaque_over_the_whole_face(pixel_format: str, box: Box) -> None:
+    """Over the ellipse that fills the box, and a tenth beyond it."""
+    noise = np.random.default_rng(1).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
+    frame = frame_of(noise, pixel_format)
+    conceal(frame, [box], Style("solid", color="#ffffff"))
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE] + 0.5
+    half = [(box[side + 2] - box[side]) / 2 * 1.1 for side in (0, 1)]
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    face = ((columns - x) / half[0]) ** 2 + ((rows - y) / half[1]) ** 2 <= 1
+    assert len(np.unique(stored(frame)[0][face])) == 1
+
+
+@pytest.mark.parametrize("mode", ["blur", "pixelate"])
+def test_what_is_left_of_a_face_does_not_grow_with_its_size(mode: str) -> None:
+    """The same picture at twice the size, hidden, is the hidden picture at twice the size."""
+    small = frame_of(astronaut(), "yuv444p")
+    double = frame_of(cv2.resize(astronaut(), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), "yuv444p")
+    conceal(small, [FACE], style(mode))
+    conceal(double, [(FACE[0] * 2, FACE[1] * 2, FACE[2] * 2, FACE[3] * 2)], style(mode))
+    halved = cv2.resize(luma(double), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    inside = np.s_[85:170, 115:177]
+    assert (
+        np.median(np.abs(halved[inside].astype(int) - luma(small)[inside])) <= 4
+    )  # cells' edges are rounded
+
+
+def test_a_blur_keeps_no_more_than_four_colours_flowing_into_each_other() -> None:
+    """No more than the means of the mask's quarters: two pictures with the same means come out the same."""
+    quarters = np.random.default_rng(2).integers(60, 180, (2, 2), np.uint8)
+    flat = quarters.repeat(150, 0).repeat(150, 1)[..., None].repeat(3, 2)
+    wave = np.indices((SIZE, SIZE)).sum(0) // 2 % 2 * 60 - 30  # diagonal stripes, as bright as dark
+    striped = (flat.astype(int) + wave[..., None]).astype(np.uint8)
+    results = []
+    for picture in (flat, striped):
+        frame = frame_of(picture, "yuv444p")
+        conceal(frame, [(100.0, 90.0, 200.0, 210.0)], style("blur"))
+        results.append(luma(frame)[105:195, 112:188].astype(int))  # the box's corners lie in the soft edge
+    assert np.abs(results[0] - results[1]).max() <= 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(37, 53), (641, 359), (16, 16)])
+def test_odd_sizes_and_tiny_faces_are_hidden(mode: str, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(3).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv444p")
+    before = luma(frame)
+    conceal(frame, [(5.3, 4.2, 6.1, 5.5), (9.0, 8.0, 17.5, 19.5), (-3.0, -3.0, 0.5, 0.5)], style(mode))
+    assert (frame.width, frame.height) == size
+    assert (before[9:16, 10:16] != luma(frame)[9:16, 10:16]).mean() > 0.8
+
+
 def test_strength_makes_blur_coarser() -> None:
     detail = []
     for strength in (1.0, 3.0):
