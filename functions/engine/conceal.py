@@ -28,7 +28,7 @@ BLUR_CELLS = 2  # along each side
 PIXELATE_BLOCKS = 7  # along the longer side: 4.5 a face
 SMOOTH_SIZE = 16  # a blur's cells are smoothed at this size, then enlarged
 MASK_SIZE = 128
-COARSE = 64  # a region is shrunk to about this size in whole steps first: those are five times as fast
+COARSE = 24  # a region is shrunk to about this size in whole steps first: those are five times as fast
 PICTURE_SIZES = (64, 128, 256, 512, 1024)  # a replacement picture is kept ready in these
 
 
@@ -153,7 +153,7 @@ def _conceal_plane(view: _PlaneView, box: Box, style: Style) -> None:
         hidden = np.broadcast_to(color.astype(region.dtype), (*region.shape[:2], len(color)))
         hidden = np.ascontiguousarray(hidden).reshape(region.shape)
     else:
-        hidden = _pixelated(region, style) if style.mode == "pixelate" else _blurred(region, style)
+        hidden = _pixelated(region, where, style) if style.mode == "pixelate" else _blurred(region, style)
         if style.mode == "image":
             hidden = _with_picture(hidden, where, style, view.form)
     _blend(region, hidden, mask, rest)
@@ -229,9 +229,9 @@ def _blurred(region: Plane, style: Style) -> Plane:
     return _enlarged(smooth, region, cv2.INTER_LINEAR)
 
 
-def _pixelated(region: Plane, style: Style) -> Plane:
+def _pixelated(region: Plane, where: _Region, style: Style) -> Plane:
     rows, columns = region.shape[:2]
-    block = max(rows, columns) / PIXELATE_BLOCKS * style.strength
+    block = max(where.width, where.height) / PIXELATE_BLOCKS * style.strength
     cells = _cells(region, max(1, round(columns / block)), max(1, round(rows / block)))
     return _enlarged(cells, region, cv2.INTER_NEAREST)
 
@@ -261,9 +261,9 @@ def _picture(style: Style, form: _Form, size: int, dtype: str) -> tuple[Plane, P
     rows, columns = picture.shape[:2]
     share = min(1.0, size / max(rows, columns))
     small = (max(1, round(columns * share)), max(1, round(rows * share)))
-    picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    colors = np.rint(_to_yuv(picture[..., :3] * 255, form)).astype(dtype)
-    opacity = np.rint(picture[..., 3] * np.iinfo(dtype).max).astype(dtype)
+    samples = cv2.resize(picture, small, interpolation=cv2.INTER_AREA).astype(np.float32)
+    colors = np.rint(_to_yuv(samples[..., :3], form)).astype(dtype)
+    opacity = np.rint(samples[..., 3] / 255 * np.iinfo(dtype).max).astype(dtype)
     return (colors[..., 0] if len(form.channels) == 1 else colors), opacity
 
 

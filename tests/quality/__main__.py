@@ -3,12 +3,12 @@
     make quality                              (DEFACER_EVAL=folder with clips/ and score.py)
     python -m tests.quality --clips c02,c05 --segment-seconds 4
 
-Each clip is done twice: with its target's picture, and with nobody to keep. The table is printed, and the exit
+Each clip is done twice: with its target's picture, and with nobody to keep. Then a part of the frames is hidden in
+every mode to see whether a face can still be recognised (irreversible.py). The tables are printed, and the exit
 code is 1 if a bound below is not held: what was reached must not be lost unseen.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -21,8 +21,10 @@ from typing import Any
 
 from local_emulator.command_line import main as emulator_command
 from local_emulator.emulator import Emulator, Options
+from tests.quality import irreversible
 
 MOST_LEAK, MOST_LEAK_OF_A_CLIP, LEAST_KEPT, LEAST_KEPT_OF_A_CLIP, MOST_SPILL = 0.001, 0.005, 0.97, 0.90, 0.01
+IRREVERSIBLE_EVERY = 10  # of the frames: 1 is the whole measure, in ten times the time
 Score = Callable[[dict[str, Any], str, str, bool], dict[str, Any]]
 
 
@@ -61,7 +63,7 @@ def main() -> int:
     if not clips:
         print(f"error: no clips {arguments.clips or ''} in {folder / 'clips'}.", file=sys.stderr)
         return 2
-    score = _score_function(folder / "score.py")
+    score: Score = irreversible.load_score(folder).score
     variables = (("DEFACER_SEGMENT_SECONDS", str(arguments.segment_seconds)),)
     rows = []
     with tempfile.TemporaryDirectory(prefix="defacer-quality-") as temporary:
@@ -74,7 +76,10 @@ def main() -> int:
     problems = _problems(rows)
     for problem in problems:
         print(f"not held: {problem}")
-    return 1 if problems else 0
+    print()
+    names = ",".join(clip.stem for clip in clips)
+    recognised = irreversible.main(["--every", str(IRREVERSIBLE_EVERY), "--clips", names])
+    return 1 if problems or recognised else 0
 
 
 def _row(clip: Path, state: Path, folder: Path, score: Score) -> Row:
@@ -98,16 +103,6 @@ def _drop(clip: Path, state: Path, out: Path, *arguments: str) -> tuple[Path, fl
     if code:
         raise SystemExit(f"error: {clip.name} did not come back (exit code {code}).")
     return out, time.monotonic() - started
-
-
-def _score_function(path: Path) -> Score:
-    specification = importlib.util.spec_from_file_location("score", path)
-    if specification is None or specification.loader is None:
-        raise SystemExit(f"error: {path} can't be loaded.")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    function: Score = module.score
-    return function
 
 
 def _table(rows: list[Row]) -> str:
