@@ -14,6 +14,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from functions.engine.cuda import hardware_decoder
 from functions.engine.errors import VideoError
 
 Source = str | BinaryIO
@@ -67,7 +68,9 @@ def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
     if not isinstance(source, str):
         source.seek(0)
     try:
-        container = av.open(source, mode="r", options={"format_whitelist": ",".join(DEMUXERS)})
+        container = av.open(
+            source, mode="r", options={"format_whitelist": ",".join(DEMUXERS)}, hwaccel=hardware_decoder()
+        )
     except av.error.FFmpegError as error:
         raise VideoError(_not_a_video(error)) from error
     with container:

@@ -1,0 +1,53 @@
+"""With a GPU the same decisions come out. Skipped where there is none."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from functions.engine import cuda, deface, detect, embed, video, write
+from functions.engine.faces import Faces
+from functions.engine.gallery import Gallery, Picture
+from functions.engine.hide import hide
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.video import Segment
+from local_emulator.demo_clip import target_picture
+from tests.clips import frame_times
+
+
+def test_without_a_gpu_nothing_is_asked_for() -> None:
+    if cuda.has_cuda():
+        pytest.skip("this machine has a CUDA device")
+    assert cuda.hardware_decoder() is None
+    assert not cuda.can_encode(640, 360, "yuv420p")
+
+
+@pytest.mark.skipif(not cuda.has_cuda(), reason="this machine has no CUDA device")
+def test_the_gpu_decides_as_the_processor_does(
+    demo_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> Faces:
+        engine = deface.Engine()
+        picture = tmp_path / "astronaut.png"
+        target_picture(picture)
+        gallery: Gallery = engine.gallery([Picture("a", "a", picture.read_bytes())], "casia-webface")
+        return link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
+
+    on_gpu = look()
+    frames = hide(Segment(str(demo_clip)), on_gpu, str(tmp_path / "gpu.nut"), Options())
+    assert list(frames) == frame_times(demo_clip)
+    with av.open(str(tmp_path / "gpu.nut")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+
+    for module in (detect, embed):
+        monkeypatch.setattr(module, "has_cuda", lambda: False)
+    monkeypatch.setattr(video, "hardware_decoder", lambda: None)
+    monkeypatch.setattr(write, "can_encode", lambda *_: False)
+    on_processor = look()
+
+    assert [t.decision for t in on_gpu.tracks] == [t.decision for t in on_processor.tracks]
+    for one, other in zip(on_gpu.tracks, on_processor.tracks, strict=True):
+        assert one.distance == pytest.approx(other.distance, abs=0.05)
+        assert np.abs(np.subtract(one.looks[0].box, other.looks[0].box)).max() < 8
