@@ -20,7 +20,7 @@ from local_emulator.errors import EmulatorError
 from local_emulator.resources import Resources
 
 SECONDS = 10.0  # for one request: the server is on this machine
-State = Literal["waiting", "planned", "merging", "published", "superseded", "failed"]
+State = Literal["waiting", "finding", "linking", "hiding", "merging", "published", "superseded", "failed"]
 AnyDocument = TypeVar("AnyDocument", bound=Contract)
 
 
@@ -41,12 +41,17 @@ def storage_faults() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class JobView:
-    """A job as its objects show it. `since` is when the newest of them was written."""
+    """A job as its objects show it. `since` is when the newest of them was written.
+
+    `found` and `hidden` are how many segments each of the two steps is done with.
+    """
 
     job: str
     source: str | None
     manifest: Manifest | None
-    done: int
+    found: int
+    hidden: int
+    linked: bool
     published: Published | None
     failed: Failed | None
     since: datetime | None
@@ -59,7 +64,9 @@ class JobView:
             return "failed"
         if self.manifest is None:
             return "waiting"
-        return "planned" if self.done < self.segments else "merging"
+        if not self.linked:
+            return "finding" if self.found < self.segments else "linking"
+        return "hiding" if self.hidden < self.segments else "merging"
 
     @property
     def over(self) -> bool:
@@ -68,6 +75,11 @@ class JobView:
     @property
     def segments(self) -> int:
         return len(self.manifest.segments) if self.manifest else 0
+
+    @property
+    def done(self) -> int:
+        """How many segments the step that the job is in is done with."""
+        return self.hidden if self.linked else self.found
 
     @property
     def channel(self) -> str | None:
@@ -137,12 +149,18 @@ class JobReader:
             source = manifest.source.name
         elif failed is not None and failed.source is not None:
             source = failed.source.name
-        done = len([name for name in there if layout.parse_segment_report(name)])
+        segments = len(manifest.segments) if manifest else 0
+        found = len([name for name in there if layout.parse_findings(name)])
+        hidden = len([name for name in there if layout.parse_segment_report(name)])
+        linked = layout.faces(job) in there
         return JobView(
             job=job,
             source=source,
             manifest=manifest,
-            done=len(manifest.segments) if manifest and published else done,  # then its segments are deleted
+            # What a step needs no more is deleted: then it is the next one that shows how far the job is.
+            found=segments if linked else found,
+            hidden=segments if published else hidden,
+            linked=linked,
             published=published,
             failed=failed,
             since=max((blob.updated for blob in there.values()), default=None),

@@ -14,7 +14,9 @@ from local_emulator.state import COMMAND, StateFolder
 
 STATES = {
     "waiting": "waiting to be planned",
-    "planned": "faces are being hidden",
+    "finding": "faces are being looked for",
+    "linking": "faces are being followed from segment to segment",
+    "hiding": "faces are being hidden",
     "merging": "segments are being joined",
     "published": "published",
     "superseded": "overtaken by a newer upload",

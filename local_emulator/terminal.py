@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
@@ -52,7 +51,6 @@ class Terminal:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
@@ -60,7 +58,7 @@ class Terminal:
 
 
 class Counter:
-    """A bar that may change its description; without a terminal, a line for each change."""
+    """A bar that may change its description; without a terminal, each new description on a line."""
 
     def __init__(self, terminal: Terminal, progress: Progress, what: str):
         self._terminal = terminal
@@ -75,7 +73,7 @@ class Counter:
         self._shown = (what, done, total)
         self._progress.update(self._task, description=what, completed=done, total=total)
         if self._progress.disable:
-            self._terminal.say(what if total is None else f"{what}: {done} of {total}")
+            self._terminal.say(what)
         return True
 
     def hint(self, line: str) -> None:

@@ -40,7 +40,7 @@ def wait(dropped: Dropped, watch: Watch) -> JobView:
             view = _look(dropped, watch)
             if view.over:
                 break
-            if counter.show(*_stage(view)):
+            if counter.show(*stage(view)):
                 changed, hinted = time.monotonic(), False
             if not hinted and time.monotonic() - changed > QUIET_SECONDS:
                 hinted = True
@@ -70,19 +70,22 @@ def _look(dropped: Dropped, watch: Watch) -> JobView:
         return view
 
 
-def _stage(view: JobView) -> tuple[str, int, int | None]:
+def stage(view: JobView) -> tuple[str, int, int | None]:
+    """What is being done, and how far that is: each segment is done twice."""
     if view.state == "waiting":
         return "planning", 0, None
-    return (
-        "hiding faces, segments" if view.state == "planned" else "joining, segments",
-        view.done,
-        view.segments,
-    )
+    counted = f"{view.done}/{view.segments}"
+    what = {
+        "finding": f"looking for faces {counted}",
+        "linking": "following faces",
+        "hiding": f"hiding faces {counted}",
+    }
+    return what.get(view.state, "joining"), view.found + view.hidden, 2 * view.segments
 
 
 def _function(view: JobView) -> str:
     """Whose turn it is."""
-    return {"waiting": "ingest", "planned": "worker"}.get(view.state, "merge")
+    return {"waiting": "ingest", "finding": "worker", "hiding": "worker"}.get(view.state, "merge")
 
 
 def _check_end(view: JobView) -> None:
@@ -133,19 +136,18 @@ def summary(report: Report) -> str:
     """What was kept and hidden, in a few lines."""
     kept: Counter[str] = Counter()
     hidden = 0
-    for segment in report.segments:
-        for track in segment.tracks:
-            if track.decision == "keep":
-                kept[track.person or "somebody"] += 1
-            else:
-                hidden += 1
+    for track in report.faces.tracks:
+        if track.decision == "keep":
+            kept[track.person or "somebody"] += 1
+        else:
+            hidden += 1
     people = ", ".join(f"{person} ({_count(number, 'track')})" for person, number in sorted(kept.items()))
     missing = sorted(set(report.targets) - set(kept))
     lines = [
         f"{_count(report.frames, 'frame')} in {_count(len(report.segments), 'segment')}, "
         f"{_count(report.audio_packets, 'sound packet')} copied",
         f"kept:   {people or 'nobody'}",
-        f"hidden: {_count(hidden, 'track')} (a track is one face through one segment, without a break)",
+        f"hidden: {_count(hidden, 'track')} (a track is one face, without a break)",
     ]
     if missing:
         lines.append(

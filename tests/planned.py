@@ -1,13 +1,16 @@
-"""Jobs that are planned already, and segments that are done already, without the functions that do that."""
+"""Jobs that are planned or linked, and segments that are done, without the functions that do that."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
+from functions.engine.findings import Findings
 from functions.engine.video import probe, read_frames
 from functions.engine.write import write_segment
 from functions.ingest.plan import plan_segments
 from functions.pipeline import layout
 from functions.pipeline.contracts import (
+    Faces,
     Manifest,
     ObjectRef,
     Policy,
@@ -15,6 +18,7 @@ from functions.pipeline.contracts import (
     SegmentReport,
     SegmentTask,
     TimeRange,
+    Track,
     Video,
 )
 from tests.clips import frame_times
@@ -26,11 +30,15 @@ VIDEO = "channels/street/videos/walk.mp4"
 
 @dataclass(frozen=True)
 class Planned:
-    """A job with its manifest in place; `clip` is the source on this machine."""
+    """A job with its manifest in place; `clip` is the source on this machine.
+
+    Its messages are those of the step "find", or, once it has `faces`, of the step "hide".
+    """
 
     clip: Path
     manifest: Manifest
     ref: ObjectRef
+    faces: ObjectRef | None = None
 
     @property
     def job(self) -> str:
@@ -45,13 +53,20 @@ class Planned:
             if (part.start is None or pts >= part.start) and (part.end is None or pts < part.end)
         ]
 
+    def segment_task(self, index: int) -> SegmentTask:
+        step = "hide" if self.faces else "find"
+        return SegmentTask(job=self.job, index=index, step=step, manifest=self.ref, faces=self.faces)
+
+    def segment_done(self, index: int) -> SegmentDone:
+        return SegmentDone.model_validate(self.segment_task(index).model_dump())
+
     def task(self, index: int, message_id: str = "1") -> Push:
-        task = SegmentTask(job=self.job, index=index, manifest=self.ref)
-        return push_body(task.model_dump_json().encode(), {"type": "segment-task"}, message_id)
+        data = self.segment_task(index).model_dump_json().encode()
+        return push_body(data, {"type": "segment-task"}, message_id)
 
     def done(self, index: int, message_id: str = "1") -> Push:
-        done = SegmentDone(job=self.job, index=index, manifest=self.ref)
-        return push_body(done.model_dump_json().encode(), {"type": "segment-done"}, message_id)
+        data = self.segment_done(index).model_dump_json().encode()
+        return push_body(data, {"type": "segment-done"}, message_id)
 
 
 def plan_job(
@@ -61,14 +76,16 @@ def plan_job(
     policy: Policy = DEFAULTS,
     source: ObjectRef | None = None,
     segments: tuple[TimeRange, ...] | None = None,
+    gallery: bytes | None = None,
 ) -> Planned:
-    """Upload the clip (or take `source` for it) and write its manifest."""
+    """Upload the clip (or take `source` for it) and write its manifest, and a gallery if there is one."""
     source = source or buckets.put(buckets.intake, name, clip)
     info = probe(str(clip))
     video = layout.parse_video(source.name)
     assert video is not None
+    job = layout.job_id(source.bucket, source.name, source.generation)
     manifest = Manifest(
-        job=layout.job_id(source.bucket, source.name, source.generation),
+        job=job,
         channel=video.channel,
         source=source,
         source_size=clip.stat().st_size,
@@ -76,7 +93,7 @@ def plan_job(
         report=video.report,
         policy=policy,
         targets=(),
-        gallery=None,
+        gallery=buckets.put(buckets.work, layout.gallery(job, "ab" * 32), gallery) if gallery else None,
         replacement=None,
         video=Video(
             width=info.width,
@@ -89,6 +106,50 @@ def plan_job(
     )
     ref = buckets.put(buckets.work, layout.manifest(manifest.job), manifest.model_dump_json().encode())
     return Planned(clip, manifest, ref)
+
+
+def faces_of(planned: Planned, *tracks: Track) -> Faces:
+    """The clip's faces as linking gives them; without `tracks` nobody is in the picture."""
+    video = planned.manifest.video
+    return Faces(
+        detector="centerface",
+        recognizer=None,
+        keep_distance=0.61,
+        width=video.width,
+        height=video.height,
+        time_base=video.time_base,
+        frames=len(frame_times(planned.clip)),
+        looks=1,
+        shots=(),
+        tracks=tracks,
+    )
+
+
+def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:
+    """Put a segment's findings there as a worker would that has seen nobody."""
+    video = planned.manifest.video
+    findings = Findings(
+        detector="centerface",
+        sure=0.5,
+        recognizer=None,
+        width=video.width,
+        height=video.height,
+        time_base=Fraction(video.time_base),
+        frames=len(planned.frames(index)),
+        sightings=(),
+    )
+    return buckets.put(buckets.work, layout.findings(planned.job, index), findings.to_bytes())
+
+
+def find_all_segments(buckets: Buckets, planned: Planned) -> None:
+    for index in range(len(planned.manifest.segments)):
+        find_segment(buckets, planned, index)
+
+
+def link_job(buckets: Buckets, planned: Planned, faces: Faces | None = None) -> Planned:
+    """The same job after linking, by default with nobody in the picture."""
+    data = (faces or faces_of(planned)).model_dump_json().encode()
+    return replace(planned, faces=buckets.put(buckets.work, layout.faces(planned.job), data))
 
 
 def do_segment(buckets: Buckets, planned: Planned, index: int, **changes: object) -> SegmentReport:
@@ -107,11 +168,6 @@ def do_segment(buckets: Buckets, planned: Planned, index: int, **changes: object
         index=index,
         video=buckets.put(buckets.work, layout.segment_video(planned.job, index, digest), file),
         frames=tuple(times),
-        looks=1,
-        detector="centerface",
-        recognizer="casia-webface",
-        keep_distance=0.6,
-        tracks=(),
         seconds=0.1,
     ).model_copy(update=changes)
     buckets.put(buckets.work, layout.segment_report(planned.job, index), report.model_dump_json().encode())

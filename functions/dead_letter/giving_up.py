@@ -12,15 +12,19 @@ STAGES = {messages.SEGMENT_TASK: "worker", messages.SEGMENT_DONE: "merge"}
 
 
 class _Job(Contract):
-    """What message was given up, in terms of its job. `source` is known here for an upload only."""
+    """What message was given up, in terms of its job. `source` is known here for an upload only.
+
+    `step` is that of a message about a segment.
+    """
 
     id: str
     stage: str
     source: ObjectRef | None
+    step: str | None
 
 
 def give_up(message: Message) -> None:
-    """Fail the job of this message, unless it is published or has failed.
+    """Fail the job of this message, unless it is published, has failed, or has gone on without this message.
 
     Raises MalformedMessageError for a message without a job, RetryableError while somebody is publishing it.
     """
@@ -31,7 +35,11 @@ def give_up(message: Message) -> None:
     with log.bound(job=job.id):
         if jobs.is_over(job.id):
             log.info("the job came to an end without this message", stage=job.stage)
-            jobs.forget_targets(job.id)  # whoever ended it may have died before it got to that
+            jobs.forget_embeddings(job.id)  # whoever ended it may have died before it got to that
+            return
+        if job.step == "find" and jobs.is_handed_on(job.id):
+            log.info("the job went on without this message", stage=job.stage)
+            jobs.forget_embeddings(job.id)  # this message's worker may have died when the others' were gone
             return
         # Whoever publishes holds this claim. With it in hand, nobody publishes what is failed here.
         terms = Terms(message.id, settings().lease_seconds, settings().deadline_seconds)
@@ -47,18 +55,17 @@ def give_up(message: Message) -> None:
 
 def _job_of(message: Message) -> _Job | None:
     kind = message.attributes.get(messages.TYPE)
-    if kind == messages.SEGMENT_TASK:
-        return _Job(id=messages.parse(message, SegmentTask).job, stage=STAGES[kind], source=None)
-    if kind == messages.SEGMENT_DONE:
-        return _Job(id=messages.parse(message, SegmentDone).job, stage=STAGES[kind], source=None)
+    if kind in STAGES:
+        model = SegmentTask if kind == messages.SEGMENT_TASK else SegmentDone
+        segment = messages.parse(message, model)
+        return _Job(id=segment.job, stage=STAGES[kind], source=None, step=segment.step)
     if kind is not None:
         raise MalformedMessageError(f"message {message.id} has the type {kind!r}: expected {list(STAGES)}")
     source = messages.parse_upload(message)
     if source is None or source.bucket != settings().intake_bucket or not layout.parse_video(source.name):
         return None
-    return _Job(
-        id=layout.job_id(source.bucket, source.name, source.generation), stage="ingest", source=source
-    )
+    job = layout.job_id(source.bucket, source.name, source.generation)
+    return _Job(id=job, stage="ingest", source=source, step=None)
 
 
 def _sentence(job: _Job, message: Message) -> PermanentError:

@@ -57,11 +57,12 @@ def plan(source: ObjectRef, eyes: Eyes) -> None:
     job = layout.job_id(source.bucket, source.name, source.generation)
     with jobs.failing(job, "ingest", source):
         if jobs.is_over(job):
+            jobs.forget_embeddings(job)  # of a planning that died and came too late
             return
         found = jobs.find_manifest(job)
         manifest, ref = found or _write(_draft(job, source, video, eyes))
         if jobs.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
-            jobs.forget_targets(job)
+            jobs.forget_embeddings(job)
             return
         _announce(manifest, ref)
 
@@ -70,7 +71,8 @@ def _announce(manifest: Manifest, ref: ObjectRef) -> None:
     """First the event, then the tasks: so nobody hears of a job's end before its beginning."""
     jobs.announce_planned(manifest)
     tasks = [
-        SegmentTask(job=manifest.job, index=index, manifest=ref) for index in range(len(manifest.segments))
+        SegmentTask(job=manifest.job, index=index, step="find", manifest=ref)
+        for index in range(len(manifest.segments))
     ]
     messages.publish(settings().segments_topic, messages.SEGMENT_TASK, tasks)
     log.info("planned", segments=len(tasks), people=len(manifest.targets))

@@ -1,1 +1,1 @@
-"""A segment is done: when it was the last one, join, check and publish."""
+"""A step of a segment is done: after the last one, link the faces across segments, or join and publish."""

@@ -14,7 +14,9 @@ from functions.merge.publish import Standing, publish, standing
 from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.claim import Hold, Terms, hold
 from functions.pipeline.contracts import (
+    Faces,
     Manifest,
+    ObjectRef,
     Published,
     Report,
     ReportedSegment,
@@ -65,12 +67,12 @@ def finish(done: SegmentDone, message_id: str, join: Join) -> None:
             return
         terms = Terms(message_id, settings().lease_seconds, settings().deadline_seconds)
         with hold(settings().work_bucket, claim, terms) as held:
-            published = _published(manifest, held, join)
+            published = _published(manifest, done.faces, held, join)
             if published is not None:
                 _wind_up(manifest, published)
 
 
-def _published(manifest: Manifest, held: Hold, join: Join) -> Published | None:
+def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, join: Join) -> Published | None:
     """The job's marker: as it is there, or after publishing. None if the job has failed meanwhile."""
     found = store.find_json(settings().work_bucket, layout.published(manifest.job), Published)
     if found is not None:
@@ -79,7 +81,8 @@ def _published(manifest: Manifest, held: Hold, join: Join) -> Published | None:
     newer = Standing.NEWER in {standing(manifest, name)[0] for name in (manifest.result, manifest.report)}
     if newer:
         return _mark(Published(job=manifest.job, result=None, report=manifest.report, superseded=True))
-    reports = _reports(manifest)
+    faces = jobs.open_faces(manifest.job, faces_ref)
+    reports = _reports(manifest, faces)
     with tempfile.TemporaryDirectory(prefix="defacer-merge-") as folder:
         out = Path(folder) / "result.mp4"
         files = tuple(Path(folder) / f"{report.index:05d}.nut" for report in reports)
@@ -93,7 +96,7 @@ def _published(manifest: Manifest, held: Hold, join: Join) -> Published | None:
         held.keep()
         result = publish(manifest, manifest.result, out, MP4, held.keep)
     if result is not None:
-        data = _report(manifest, reports, joined).model_dump_json(indent=2).encode()
+        data = _report(manifest, faces, reports, joined).model_dump_json(indent=2).encode()
         publish(manifest, manifest.report, data, store.JSON, held.keep)
     log.info("published", frames=joined.frames, superseded=result is None)
     return _mark(
@@ -111,29 +114,32 @@ def _mark(published: Published) -> Published:
 
 
 def _wind_up(manifest: Manifest, published: Published) -> None:
-    """Tell, delete the embeddings, the source if the policy says so, and what was made on the way."""
+    """Tell, delete the source if the policy says so, and what was made on the way.
+
+    `faces.json` stays: it holds no embedding, and the video could be made anew from it.
+    """
     jobs.announce_completed(manifest, published)
-    jobs.forget_targets(manifest.job)
+    jobs.forget_embeddings(manifest.job)  # of somebody who died and came too late
     if manifest.policy.source == "delete":
         store.delete(manifest.source)
     store.delete_all(settings().work_bucket, layout.segments_prefix(manifest.job))
     merge_claim = layout.merge_claim(manifest.job)
-    for name in store.names(settings().work_bucket, layout.claims_prefix(manifest.job)):
-        if name != merge_claim:
-            store.delete_all(settings().work_bucket, name)
+    for claim in store.list_all(settings().work_bucket, layout.claims_prefix(manifest.job)):
+        if claim.name != merge_claim:
+            store.delete(claim)
 
 
 def _all_there(manifest: Manifest) -> bool:
     parsed = (
-        layout.parse_segment_report(name)
-        for name in store.names(settings().work_bucket, layout.segments_prefix(manifest.job))
+        layout.parse_segment_report(ref.name)
+        for ref in store.list_all(settings().work_bucket, layout.segments_prefix(manifest.job))
     )
     there = {report[1] for report in parsed if report is not None}
     return there >= set(range(len(manifest.segments)))
 
 
-def _reports(manifest: Manifest) -> tuple[SegmentReport, ...]:
-    """All segments' reports, in order. Raises PermanentError if they do not fit the job or one another."""
+def _reports(manifest: Manifest, faces: Faces) -> tuple[SegmentReport, ...]:
+    """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
     reports = []
     for index in range(len(manifest.segments)):
         name = layout.segment_report(manifest.job, index)
@@ -144,13 +150,12 @@ def _reports(manifest: Manifest) -> tuple[SegmentReport, ...]:
     for index, report in enumerate(reports):
         if (report.job, report.index) != (manifest.job, index):
             raise _mismatch(manifest, f"the report of segment {index} is that of another one")
-        if _means(report) != _means(reports[0]):
-            raise _mismatch(manifest, f"segment {index} was done by other means than the first one")
+    frames = sum(len(report.frames) for report in reports)
+    if frames != faces.frames:
+        raise _mismatch(
+            manifest, f"faces were looked for in {faces.frames} frames, and hidden in {frames} frames"
+        )
     return tuple(reports)
-
-
-def _means(report: SegmentReport) -> tuple[str, str, float]:
-    return report.detector, report.recognizer, report.keep_distance
 
 
 def _mismatch(manifest: Manifest, what: str) -> PermanentError:
@@ -161,23 +166,15 @@ def _mismatch(manifest: Manifest, what: str) -> PermanentError:
     )
 
 
-def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined) -> Report:
-    detector, recognizer, keep_distance = _means(reports[0])
+def _report(manifest: Manifest, faces: Faces, reports: Sequence[SegmentReport], joined: Joined) -> Report:
     return Report(
         job=manifest.job,
         source=manifest.source,
         result=manifest.result,
         policy=manifest.policy,
         targets=manifest.targets,
-        detector=detector,
-        recognizer=recognizer,
-        keep_distance=keep_distance,
         frames=joined.frames,
         audio_packets=joined.audio_packets,
-        segments=tuple(
-            ReportedSegment(
-                index=report.index, frames=len(report.frames), looks=report.looks, tracks=report.tracks
-            )
-            for report in reports
-        ),
+        segments=tuple(ReportedSegment(index=report.index, frames=len(report.frames)) for report in reports),
+        faces=faces,
     )

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-VERSION: Literal[1] = 1
 MAX_TARGET_PICTURES = 200
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
@@ -71,7 +70,7 @@ class Video(Contract):
 class Manifest(Contract):
     """A job as planned: written once by ingest, read by all others."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     job: JobId
     channel: str
     source: ObjectRef
@@ -97,22 +96,29 @@ class Manifest(Contract):
         return self
 
 
-class SegmentTask(Contract):
-    """Message on `segments`: do this one. All else is in the manifest."""
+class _SegmentMessage(Contract):
+    """What messages about a segment say. All else is in the manifest, and for the step "hide" in `faces`."""
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = 2
     job: JobId
     index: int = Field(ge=0)
+    step: Literal["find", "hide"]
     manifest: ObjectRef
+    faces: ObjectRef | None = None
+
+    @model_validator(mode="after")
+    def _hiding_goes_by_the_faces(self) -> Self:
+        if (self.step == "hide") != (self.faces is not None):
+            raise ValueError('the step "hide" needs `faces`, and before it there are none')
+        return self
 
 
-class SegmentDone(Contract):
-    """Message on `segments-done`: this one is finished; if it was the last, merge."""
+class SegmentTask(_SegmentMessage):
+    """Message on `segments`: do this step of this segment."""
 
-    version: Literal[1] = VERSION
-    job: JobId
-    index: int = Field(ge=0)
-    manifest: ObjectRef
+
+class SegmentDone(_SegmentMessage):
+    """Message on `segments-done`: this step of this segment is done; if it was the last, go on from there."""
 
 
 class Look(Contract):
@@ -123,7 +129,11 @@ class Look(Contract):
 
 
 class Track(Contract):
-    """One face through time, and what was decided about it. No embedding, no picture."""
+    """One face through time, and what was decided about it. No embedding, no picture.
+
+    `distance` is that to the nearest target, `margin` how far inside the keep distance (below 0: outside) that
+    is; None where there is no target. `continues` is the id of the track that this one goes on from.
+    """
 
     id: int
     start: int
@@ -132,55 +142,67 @@ class Track(Contract):
     person: str | None
     reason: str
     distance: float | None
+    margin: float | None
+    continues: int | None
     looks: tuple[Look, ...]
 
 
-class SegmentReport(Contract):
-    """What a worker did: written once. `frames` are the presentation times that passed through `conceal`."""
+class Faces(Contract):
+    """`jobs/ID/faces.json`: every face of the whole video, linked across its segments. Written once by merge.
 
-    version: Literal[1] = VERSION
+    `frames` and `looks` are how many, `shots` the times at which the picture was cut.
+    """
+
+    version: Literal[1] = 1
+    detector: str
+    recognizer: str | None
+    keep_distance: float
+    width: int
+    height: int
+    time_base: Annotated[str, StringConstraints(pattern=r"^\d+/\d+$")]
+    frames: int
+    looks: int
+    shots: tuple[int, ...]
+    tracks: tuple[Track, ...]
+
+
+class SegmentReport(Contract):
+    """What a worker hid: written once. `frames` are the presentation times that passed through `conceal`."""
+
+    version: Literal[2] = 2
     job: JobId
     index: int
     video: ObjectRef
     frames: tuple[int, ...]
-    looks: int
-    detector: str
-    recognizer: str
-    keep_distance: float
-    tracks: tuple[Track, ...]
     seconds: float
 
 
 class ReportedSegment(Contract):
-    """One segment's part of a job's report."""
+    """One segment's part of a job's report: how many frames it has."""
 
     index: int
     frames: int
-    looks: int
-    tracks: tuple[Track, ...]
 
 
 class Report(Contract):
     """`X.report.json`, published beside the result."""
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = 2
     job: JobId
     source: ObjectRef
     result: str
     policy: Policy
     targets: tuple[str, ...]
-    detector: str
-    recognizer: str
-    keep_distance: float
     frames: int
     audio_packets: int
     segments: tuple[ReportedSegment, ...]
+    faces: Faces
 
 
 class Published(Contract):
     """`jobs/ID/published.json`: the job's happy end."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     job: JobId
     result: ObjectRef | None
     report: str
@@ -190,7 +212,7 @@ class Published(Contract):
 class Failed(Contract):
     """`jobs/ID/failed.json`: the job's other end. `message` is a sentence that a person can act on."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     job: JobId
     source: ObjectRef | None
     stage: str
@@ -201,7 +223,7 @@ class Failed(Contract):
 class Claim(Contract):
     """Who works on a thing, until when. `holder` is the id of the message that the holder works for."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     holder: str
     token: str
     expires_at: datetime

@@ -3,7 +3,7 @@
 import json
 from typing import TypeVar
 
-from functions.pipeline.contracts import VERSION, Contract
+from functions.pipeline.contracts import Contract
 from functions.pipeline.errors import RetryableError
 
 AnyContract = TypeVar("AnyContract", bound=Contract)
@@ -20,8 +20,9 @@ def decode(model: type[AnyContract], data: bytes) -> AnyContract:
     except ValueError:
         document = None
     version = document.get("version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > VERSION:
+    known = model.model_fields.get("version")
+    if known is not None and isinstance(version, int) and version > known.default:
         raise RetryableError(
-            f"{model.__name__} has version {version}, this function knows up to {VERSION}: deploy the newer"
+            f"{model.__name__} has version {version}, this function knows up to {known.default}: deploy the newer"
         )
     return model.model_validate_json(data)

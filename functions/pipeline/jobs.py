@@ -1,10 +1,11 @@
 """A job's ends: is it over, fail it, tell the world. Everything here may be done twice."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from functions.pipeline import layout, log, messages, store
 from functions.pipeline.contracts import (
+    Faces,
     Failed,
     JobEvent,
     JobEventData,
@@ -35,6 +36,16 @@ def is_over(job: str) -> bool:
     return is_published(job) or has_failed(job)
 
 
+def is_linked(job: str) -> bool:
+    """Whether the job's faces are linked across its segments: then nobody needs its embeddings any more."""
+    return store.find(settings().work_bucket, layout.faces(job)) is not None
+
+
+def is_handed_on(job: str) -> bool:
+    """Whether the linked faces have been handed on to be hidden: no message of the step "find" matters now."""
+    return is_linked(job) and store.find(settings().work_bucket, layout.link_claim(job)) is None
+
+
 def find_manifest(job: str) -> tuple[Manifest, ObjectRef] | None:
     return store.find_json(settings().work_bucket, layout.manifest(job), Manifest)
 
@@ -50,15 +61,34 @@ def open_manifest(job: str, index: int, ref: ObjectRef) -> Manifest:
     return manifest
 
 
+def open_faces(job: str, ref: ObjectRef | None) -> Faces:
+    """The faces that a message names. Raises MalformedMessageError if they are not this job's."""
+    if ref is None or (ref.bucket, ref.name) != (settings().work_bucket, layout.faces(job)):
+        raise MalformedMessageError(f"a message of job {job} names {ref}: expected {layout.faces(job)}")
+    return store.read_json(ref, Faces)
+
+
 @contextmanager
-def failing(job: str, stage: str, source: ObjectRef | None = None) -> Iterator[None]:
-    """Fail the job if the block raises a PermanentError, which then has been dealt with."""
+def failing(
+    job: str,
+    stage: str,
+    source: ObjectRef | None = None,
+    is_past: Callable[[str], bool] = is_published,
+) -> Iterator[None]:
+    """Fail the job if the block raises a PermanentError, which then has been dealt with.
+
+    `is_past` tells whether a quicker delivery has brought the job past this stage: then the error is only what
+    this one met by being late, such as an input that was deleted because nobody needed it any more.
+    """
     with log.bound(job=job):
         try:
             yield
         except MalformedMessageError:
             raise
         except PermanentError as error:
+            if is_past(job):
+                log.info("the job is past this stage: what this one met does not matter", code=error.code)
+                return
             fail(job, stage, error, source)
 
 
@@ -67,9 +97,6 @@ def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None =
 
     `source` is needed only where there may be no manifest yet that names it.
     """
-    if is_published(job):  # by a quicker delivery; what this one met came after the job's end
-        log.info("published before this failure", code=error.code)
-        return
     found = find_manifest(job)
     if found is not None:
         source = found[0].source
@@ -84,9 +111,10 @@ def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None =
     _announce_failure(job)
 
 
-def forget_targets(job: str) -> None:
-    """Delete the job's embeddings: none outlives its job."""
-    store.delete_all(settings().work_bucket, layout.gallery_prefix(job))
+def forget_embeddings(job: str) -> None:
+    """Delete the targets' embeddings and those of every face that was seen: none outlives its use."""
+    for prefix in (layout.findings_prefix(job), layout.gallery_prefix(job)):
+        store.delete_all(settings().work_bucket, prefix)
 
 
 def announce_planned(manifest: Manifest) -> None:
@@ -127,7 +155,7 @@ def _announce_failure(job: str) -> None:
             job=job, channel=video.channel, source=failed.source, code=failed.code, message=failed.message
         )
         _publish(JobEvent(id=f"{job}-failed", type="job.failed", subject=job, data=data))
-    forget_targets(job)
+    forget_embeddings(job)
     store.mark(ref, ANNOUNCED)
 
 

@@ -4,7 +4,8 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/targets/PERSON/*.jpg|png       who stays visible (or targets/PERSON.jpg|png)
          channels/NAME/policy.json                    how to hide
          channels/NAME/replacement.png                the picture for mode "image"
-work     jobs/ID/manifest.json, gallery-HASH.npz, claims/*, segments/*, published.json, failed.json
+work     jobs/ID/manifest.json, gallery-HASH.npz, findings/*, faces.json, segments/*, claims/*, published.json,
+         failed.json
 output   channels/NAME/X.mp4, X.report.json
 """
 
@@ -20,6 +21,7 @@ _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
+_FINDINGS = re.compile(r"findings/(?P<index>\d{5})\.npz")
 _SEGMENT_REPORT = re.compile(r"segments/(?P<index>\d{5})\.json")
 
 
@@ -106,6 +108,25 @@ def gallery(job: str, digest: str) -> str:
     return f"{gallery_prefix(job)}{digest[:16]}.npz"
 
 
+def findings_prefix(job: str) -> str:
+    return f"jobs/{job}/findings/"
+
+
+def findings(job: str, index: int) -> str:
+    """What was seen in one segment, embeddings among it: writing it is the commit of the step "find"."""
+    return f"{findings_prefix(job)}{index:05d}.npz"
+
+
+def parse_findings(object_name: str) -> tuple[str, int] | None:
+    """(job, segment index) of the name of a segment's findings, or None if it is none."""
+    return _parse_indexed(object_name, _FINDINGS)
+
+
+def faces(job: str) -> str:
+    """Every face of the whole video and what becomes of it: writing it is the commit of linking."""
+    return f"jobs/{job}/faces.json"
+
+
 def published(job: str) -> str:
     return f"jobs/{job}/published.json"
 
@@ -114,12 +135,16 @@ def failed(job: str) -> str:
     return f"jobs/{job}/failed.json"
 
 
+def link_claim(job: str) -> str:
+    return f"jobs/{job}/claims/link.json"
+
+
 def merge_claim(job: str) -> str:
     return f"jobs/{job}/claims/merge.json"
 
 
-def segment_claim(job: str, index: int) -> str:
-    return f"jobs/{job}/claims/{index:05d}.json"
+def segment_claim(job: str, step: str, index: int) -> str:
+    return f"jobs/{job}/claims/{step}-{index:05d}.json"
 
 
 def claims_prefix(job: str) -> str:
@@ -132,16 +157,20 @@ def segments_prefix(job: str) -> str:
 
 def segment_video(job: str, index: int, digest: str) -> str:
     """The video of one finished segment, named after its content: two workers never clash."""
-    return f"jobs/{job}/segments/{index:05d}-{digest[:16]}.nut"
+    return f"{segments_prefix(job)}{index:05d}-{digest[:16]}.nut"
 
 
 def segment_report(job: str, index: int) -> str:
     """The report of one finished segment. It names the segment's video: writing it is the commit."""
-    return f"jobs/{job}/segments/{index:05d}.json"
+    return f"{segments_prefix(job)}{index:05d}.json"
 
 
 def parse_segment_report(object_name: str) -> tuple[str, int] | None:
     """(job, segment index) of a segment report's name, or None if it is none."""
+    return _parse_indexed(object_name, _SEGMENT_REPORT)
+
+
+def _parse_indexed(object_name: str, pattern: re.Pattern[str]) -> tuple[str, int] | None:
     match = _JOB_OBJECT.fullmatch(object_name)
-    report = _SEGMENT_REPORT.fullmatch(match["rest"]) if match else None
-    return (match["job"], int(report["index"])) if match and report else None
+    indexed = pattern.fullmatch(match["rest"]) if match else None
+    return (match["job"], int(indexed["index"])) if match and indexed else None

@@ -29,8 +29,6 @@ class Settings(BaseModel):
     job_events_topic: str = "job-events"
     weights_dir: Path | None = None
     segment_seconds: float = Field(default=10.0, ge=1, le=120)
-    # Longer than a lost face is waited for and covered (engine/track.py, engine/deface.py): else seams show.
-    context_seconds: float = Field(default=2.0, ge=1.5, le=10)
     # A lease outlives the longest pause between two renewals by far, and a dead holder is replaced soon.
     lease_seconds: float = Field(default=90.0, ge=1, le=600)
     # Pub/Sub waits 600 s at most for an answer: work must have stopped by then (GCP_FACTS.md).

@@ -120,12 +120,11 @@ def find(bucket: str, name: str, generation: int | None = None) -> storage.Blob 
         return client().bucket(bucket).get_blob(name, generation=generation, retry=retries())
 
 
-def names(bucket: str, prefix: str) -> tuple[str, ...]:
-    """The names of all objects that start with `prefix`, sorted."""
+def list_all(bucket: str, prefix: str) -> tuple[ObjectRef, ...]:
+    """The objects whose names start with `prefix`, each in the version that is there now, sorted by name."""
     with passing_faults("listing objects"):
-        return tuple(
-            sorted(blob.name for blob in client().list_blobs(bucket, prefix=prefix, retry=retries()))
-        )
+        blobs = list(client().list_blobs(bucket, prefix=prefix, retry=retries()))
+    return tuple(sorted(map(reference, blobs), key=lambda ref: ref.name))
 
 
 def read(ref: ObjectRef) -> bytes:
@@ -187,10 +186,10 @@ def delete(ref: ObjectRef) -> None:
 
 def delete_all(bucket: str, prefix: str) -> None:
     """Delete every object whose name starts with `prefix`."""
-    for name in names(bucket, prefix):
+    for ref in list_all(bucket, prefix):
         try:
             with passing_faults("deleting an object"):
-                client().bucket(bucket).blob(name).delete(retry=retries())
+                client().bucket(bucket).blob(ref.name).delete(retry=retries())
         except NotFound:
             continue
 

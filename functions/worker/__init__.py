@@ -1,1 +1,1 @@
-"""A segment message: hide the faces of one time range and store the result."""
+"""A segment message: find the faces of one time range, or hide them, and store what came of it."""

@@ -8,10 +8,13 @@ from flask.testing import FlaskClient
 
 from tests.clips import write_clip
 from tests.cloud import Buckets, Post, Topics
-from tests.planned import Planned, plan_job
+from tests.planned import Planned, link_job, plan_job
 
 pytest.register_assert_rewrite(
-    "tests.functions.ingesting", "tests.functions.merging", "tests.functions.working"
+    "tests.functions.ingesting",
+    "tests.functions.linking",
+    "tests.functions.merging",
+    "tests.functions.working",
 )
 
 App = Callable[[str], FlaskClient]
@@ -25,6 +28,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
     return plan_job(buckets, clip)
+
+
+@pytest.fixture
+def linked(buckets: Buckets, planned: Planned) -> Planned:
+    """The same job after linking, with nobody in the picture."""
+    return link_job(buckets, planned)
+
+
+@pytest.fixture(params=["find", "hide"])
+def job(request: pytest.FixtureRequest, planned: Planned) -> Planned:
+    """The same job before and after linking: a test with it is about either step of a segment."""
+    found: Planned = planned if request.param == "find" else request.getfixturevalue("linked")
+    return found
 
 
 @pytest.fixture

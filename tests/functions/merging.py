@@ -8,7 +8,6 @@ from functions.pipeline.contracts import (
     Failed,
     ObjectRef,
     Published,
-    SegmentDone,
     SegmentReport,
 )
 from tests.cloud import Buckets, Topics
@@ -17,10 +16,6 @@ from tests.planned import Planned
 RESULT = "channels/street/walk.mp4"
 
 REPORT = "channels/street/walk.report.json"
-
-
-def done(planned: Planned, index: int = 0) -> SegmentDone:
-    return SegmentDone(job=planned.job, index=index, manifest=planned.ref)
 
 
 def published_of(buckets: Buckets, planned: Planned) -> Published:
@@ -44,7 +39,11 @@ def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None
     assert published.result == ObjectRef(bucket=buckets.output, name=RESULT, generation=result.generation)
     assert result.metageneration == 1
     assert buckets.names(buckets.output) == [RESULT, REPORT]
-    assert buckets.names(buckets.work) == [planned.ref.name, layout.published(planned.job)]
+    assert buckets.names(buckets.work) == [
+        layout.faces(planned.job),
+        planned.ref.name,
+        layout.published(planned.job),
+    ]
     completed = [event for event in topics.events() if event["type"] == "job.completed"]
     assert {event["id"] for event in completed} == {f"{planned.job}-completed"}
     assert completed[0]["data"]["result"] == published.result.model_dump()
@@ -61,12 +60,12 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
 
 
 # Of three segments, counted; the test fails if it becomes another number.
-REQUESTS_OF_A_MERGE = 41
+REQUESTS_OF_A_MERGE = 43
 
 
-def expire_claim(buckets: Buckets, planned: Planned) -> None:
-    """As if the dead holder's lease had run out."""
-    blob = buckets.blob(buckets.work, layout.merge_claim(planned.job))
+def expire_claim(buckets: Buckets, name: str) -> None:
+    """As if the lease of a dead holder, if there is one, had run out."""
+    blob = buckets.blob(buckets.work, name)
     if blob is not None:
         claim = Claim.model_validate_json(blob.download_as_bytes())
         dead = claim.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})

@@ -1,34 +1,55 @@
-"""One upload through all functions, each reached by the push that the one before it caused."""
+"""One upload through all functions, each reached by the pushes that the ones before it caused."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from flask.testing import FlaskClient
 
 from functions.pipeline import layout
-from functions.pipeline.contracts import Report
-from tests.clips import Clip, astronaut, encode_picture, frame_seconds, write_clip
+from functions.pipeline.contracts import Faces, ObjectRef, Report
+from tests.clips import Clip, Picture, admiral, astronaut, encode_picture, frame_seconds, write_clip
 from tests.cloud import Buckets, Topics, upload_push
 from tests.planned import VIDEO
 
+App = Callable[[str], FlaskClient]
 
-def test_an_upload_comes_back_with_every_frame(
-    buckets: Buckets, topics: Topics, app: Callable[[str], FlaskClient], tmp_path: Path
+
+def run(app: App, topics: Topics, ref: ObjectRef) -> None:
+    """Hand every message over twice, the later ones of a topic first, until no more come."""
+    pushes = [("ingest", upload_push(ref))]
+    seen = {topics.segments: 0, topics.segments_done: 0}
+    while pushes:
+        for function, push in reversed(pushes):
+            assert [app(function).post("/", json=push).status_code for _ in range(2)] == [200, 200]
+        pushes = []
+        for topic, function in ((topics.segments, "worker"), (topics.segments_done, "merge")):
+            arrived = topics.all(topic)[seen[topic] :]
+            seen[topic] += len(arrived)
+            pushes += [(function, push) for push in arrived]
+
+
+@pytest.mark.parametrize("portrait", [astronaut, admiral])
+def test_an_upload_comes_back_with_every_frame_and_the_target_s_face_alone(
+    portrait: Callable[[], Picture], buckets: Buckets, topics: Topics, app: App, tmp_path: Path
 ) -> None:
-    clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=2, size=(480, 360), portrait=astronaut()))
+    clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=2, size=(480, 360), portrait=portrait()))
     buckets.put(buckets.intake, "channels/street/targets/Eileen.jpg", encode_picture(astronaut(), ".jpg"))
     ref = buckets.put(buckets.intake, VIDEO, clip)
-    assert app("ingest").post("/", json=upload_push(ref)).status_code == 200
-    tasks = topics.all(topics.segments)
-    assert [app("worker").post("/", json=push).status_code for push in reversed(tasks)] == [200, 200]
-    finished = topics.all(topics.segments_done)
-    assert [app("merge").post("/", json=push).status_code for push in finished] == [200, 200]
+    run(app, topics, ref)
     result = tmp_path / "result.mp4"
     result.write_bytes(buckets.get(buckets.output, "channels/street/walk.mp4"))
     assert frame_seconds(result) == frame_seconds(clip)
     report = Report.model_validate_json(buckets.get(buckets.output, "channels/street/walk.report.json"))
     assert report.targets == ("Eileen",)
-    assert {track.decision for segment in report.segments for track in segment.tracks} == {"keep"}
-    assert [event["type"] for event in topics.events()] == ["job.planned", "job.completed"]
+    assert [segment.frames for segment in report.segments] == [28, 22]
+    # One face, one track: it goes on where the segments meet.
+    (track,) = report.faces.tracks
+    kept = portrait is astronaut
+    assert (track.decision, track.person) == (("keep", "Eileen") if kept else ("hide", None))
+    assert {event["type"] for event in topics.events()} == {"job.planned", "job.completed"}
+    assert {event["id"] for event in topics.events()} == {f"{report.job}-planned", f"{report.job}-completed"}
     job = layout.job_id(ref.bucket, ref.name, ref.generation)
-    assert buckets.names(buckets.work) == [layout.manifest(job), layout.published(job)]
+    faces = Faces.model_validate_json(buckets.get(buckets.work, layout.faces(job)))
+    assert report.faces == faces
+    assert buckets.names(buckets.work) == [layout.faces(job), layout.manifest(job), layout.published(job)]

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from functions.pipeline import layout
 from functions.pipeline.contracts import Claim, Failed, ObjectRef, Published
 from tests.cloud import Buckets, Post, Push, Topics, push_body, upload_push
-from tests.planned import VIDEO, Planned, do_all_segments
+from tests.planned import VIDEO, Planned, do_all_segments, find_segment, link_job
 from tests.proxy import Proxy
 
 GAVE_UP = {
@@ -37,23 +37,47 @@ def put_merge_claim(buckets: Buckets, planned: Planned, seconds: float) -> None:
 
 @pytest.mark.parametrize("stage", ["worker", "merge"])
 def test_the_job_of_a_message_that_gave_up_fails_loudly(
-    stage: str, buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
+    stage: str, buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
 ) -> None:
-    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
-    push = planned.task(1) if stage == "worker" else planned.done(1)
+    buckets.put(buckets.work, layout.gallery(job.job, "ab" * 32), b"embeddings")
+    find_segment(buckets, job, 0)
+    push = job.task(1) if stage == "worker" else job.done(1)
     assert dead_letter(given_up(push)) == 200
-    failed = failure_of(buckets, planned.job)
-    assert (failed.stage, failed.code, failed.source) == (stage, "gave-up", planned.manifest.source)
-    for part in (f"gs://{buckets.intake}/{VIDEO}", stage, "7 tries", planned.job, "Upload it again"):
+    failed = failure_of(buckets, job.job)
+    assert (failed.stage, failed.code, failed.source) == (stage, "gave-up", job.manifest.source)
+    for part in (f"gs://{buckets.intake}/{VIDEO}", stage, "7 tries", job.job, "Upload it again"):
         assert part in failed.message
     (event,) = topics.events()
     assert (event["type"], event["id"], event["data"]["code"]) == (
         "job.failed",
-        f"{planned.job}-failed",
+        f"{job.job}-failed",
         "gave-up",
     )
     assert event["data"]["channel"] == "street"
-    assert buckets.names(buckets.work) == [layout.failed(planned.job), planned.ref.name]
+    left = [layout.faces(job.job)] if job.faces else []
+    assert buckets.names(buckets.work) == [*left, layout.failed(job.job), job.ref.name]
+
+
+@pytest.mark.parametrize("stage", ["worker", "merge"])
+def test_a_job_goes_on_without_a_message_of_a_step_that_it_is_past(
+    stage: str, buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
+) -> None:
+    link_job(buckets, planned)
+    find_segment(buckets, planned, 0)  # left by that message's worker, which died
+    push = planned.task(0) if stage == "worker" else planned.done(0)
+    assert dead_letter(given_up(push)) == 200
+    assert buckets.names(buckets.work) == [layout.faces(planned.job), planned.ref.name]
+    assert topics.events() == []
+
+
+def test_a_job_fails_whose_faces_were_linked_and_never_handed_on(
+    buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
+) -> None:
+    """The claim says that whoever linked them died before it got to that."""
+    link_job(buckets, planned)
+    buckets.put(buckets.work, layout.link_claim(planned.job), b"a dead linker's")
+    assert dead_letter(given_up(planned.done(0))) == 200
+    assert failure_of(buckets, planned.job).code == "gave-up"
 
 
 def test_an_upload_that_was_never_planned_fails_as_a_job_of_its_own(
@@ -103,13 +127,13 @@ def test_while_the_job_is_being_published_the_message_waits(
 def test_what_gave_up_is_never_published_later(
     buckets: Buckets,
     topics: Topics,
-    planned: Planned,
+    job: Planned,
     dead_letter: Post,
     app: Callable[[str], FlaskClient],
 ) -> None:
-    assert dead_letter(given_up(planned.task(0))) == 200
-    do_all_segments(buckets, planned)
-    assert app("merge").post("/", json=planned.done(0)).status_code == 200
+    assert dead_letter(given_up(job.task(0))) == 200
+    do_all_segments(buckets, job)
+    assert app("merge").post("/", json=job.done(0)).status_code == 200
     assert buckets.names(buckets.output) == []
 
 

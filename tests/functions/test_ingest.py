@@ -44,6 +44,7 @@ def test_an_upload_becomes_a_manifest_an_event_and_a_task_for_each_segment(
         SegmentTask(
             job=manifest.job,
             index=index,
+            step="find",
             manifest=ObjectRef(bucket=buckets.work, name=blob.name, generation=blob.generation),
         )
         for index in (0, 1)

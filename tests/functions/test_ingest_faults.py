@@ -97,6 +97,17 @@ def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
 
+def test_a_gallery_that_a_planning_left_when_it_died_is_deleted_once_the_job_is_over(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    jobs.fail(job_of(ref), "worker", PermanentError("code", "a fault"))
+    buckets.put(buckets.work, layout.gallery(job_of(ref), "ab" * 32), b"embeddings")
+    assert ingest(upload_push(ref)) == 200
+    assert buckets.names(buckets.work, layout.gallery_prefix(job_of(ref))) == []
+
+
 @pytest.mark.parametrize("failing", range(0, 12, 2))
 def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     failing: int,

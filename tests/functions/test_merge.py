@@ -1,4 +1,4 @@
-"""Merge through its HTTP surface, with the real join."""
+"""Merge after the step "hide" through its HTTP surface, with the real join."""
 
 import json
 from pathlib import Path
@@ -21,11 +21,10 @@ from tests.functions.merging import (
     assert_failed,
     assert_published,
     change_report,
-    done,
     failure_of,
     published_of,
 )
-from tests.planned import VIDEO, Planned, do_all_segments, do_segment, plan_job
+from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of, link_job, plan_job
 
 
 @pytest.fixture(scope="module")
@@ -34,72 +33,73 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_when_the_last_segment_is_done_the_result_is_published(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post, tmp_path: Path
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post, tmp_path: Path
 ) -> None:
-    assert len(planned.manifest.segments) == 3
-    gallery = buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    assert len(linked.manifest.segments) == 3
+    # Left by somebody who died and came too late:
+    buckets.put(buckets.work, layout.gallery(linked.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, layout.findings(linked.job, 1), b"embeddings")
     for index in range(3):
-        do_segment(buckets, planned, index)
-        assert merge(planned.done(index, str(index))) == 200
+        do_segment(buckets, linked, index)
+        assert merge(linked.done(index, str(index))) == 200
         assert (buckets.names(buckets.output) != []) == (index == 2)
-    assert_published(buckets, topics, planned)
-    assert gallery.name not in buckets.names(buckets.work)
+    assert_published(buckets, topics, linked)
     assert buckets.names(buckets.intake) == [VIDEO]
     result = buckets.blob(buckets.output, RESULT)
     assert result.content_type == "video/mp4"
     assert result.metadata == {
-        "defacer-job": planned.job,
+        "defacer-job": linked.job,
         "defacer-source": VIDEO,
-        "defacer-source-generation": str(planned.manifest.source.generation),
+        "defacer-source-generation": str(linked.manifest.source.generation),
     }
     video = tmp_path / "result.mp4"
     video.write_bytes(buckets.get(buckets.output, RESULT))
-    assert frame_seconds(video) == frame_seconds(planned.clip)
+    assert frame_seconds(video) == frame_seconds(linked.clip)
     report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
-    assert (report.job, report.result, report.frames) == (planned.job, RESULT, 75)
+    assert (report.job, report.result, report.frames) == (linked.job, RESULT, 75)
     assert report.audio_packets > 100
     assert sum(segment.frames for segment in report.segments) == 75
+    assert report.faces == faces_of(linked)
     (event,) = topics.events()
     assert event["data"]["report"] == REPORT
     assert topics.all(topics.job_events)[0]["message"]["attributes"]["type"] == "job.completed"
 
 
 def test_while_a_segment_is_missing_nothing_happens(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     for index in (0, 2):
-        do_segment(buckets, planned, index)
-        assert merge(planned.done(index)) == 200
+        do_segment(buckets, linked, index)
+        assert merge(linked.done(index)) == 200
     assert buckets.names(buckets.output) == []
     assert topics.events() == []
 
 
 def test_a_video_without_its_report_is_not_a_finished_segment(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
-    buckets.client.bucket(buckets.work).blob(layout.segment_report(planned.job, 1)).delete()
-    assert merge(planned.done(2)) == 200
+    do_all_segments(buckets, linked)
+    buckets.client.bucket(buckets.work).blob(layout.segment_report(linked.job, 1)).delete()
+    assert merge(linked.done(2)) == 200
     assert buckets.names(buckets.output) == []
 
 
 def test_a_message_that_comes_again_after_the_end_changes_nothing(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
-    assert merge(planned.done(2)) == 200
+    do_all_segments(buckets, linked)
+    assert merge(linked.done(2)) == 200
     generation = buckets.blob(buckets.output, RESULT).generation
-    assert {merge(planned.done(index, str(index))) for index in (0, 1, 2, 2)} == {200}
+    assert {merge(linked.done(index, str(index))) for index in (0, 1, 2, 2)} == {200}
     assert buckets.blob(buckets.output, RESULT).generation == generation
     assert len(topics.events()) == 1
-    assert_published(buckets, topics, planned)
+    assert_published(buckets, topics, linked)
 
 
 @pytest.mark.parametrize("fault", ["missing", "doubled", "moved", "all"])
 def test_a_frame_that_was_not_concealed_fails_the_job(
     fault: str, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
     times = planned.frames(1)
     changed = {
         "missing": times[:5] + times[6:],
@@ -107,49 +107,72 @@ def test_a_frame_that_was_not_concealed_fails_the_job(
         "moved": [times[0] + 1, *times[1:]],
         "all": [],
     }[fault]
-    change_report(buckets, planned, 1, frames=tuple(changed))
-    assert merge(planned.done(2)) == 200
-    failed = assert_failed(buckets, topics, planned, "check-failed")
+    faces = faces_of(planned)
+    frames = faces.frames - len(times) + len(changed)  # else it is found out before the join
+    linked = link_job(buckets, planned, faces.model_copy(update={"frames": frames}))
+    do_all_segments(buckets, linked)
+    change_report(buckets, linked, 1, frames=tuple(changed))
+    assert merge(linked.done(2)) == 200
+    failed = assert_failed(buckets, topics, linked, "check-failed")
     assert failed.message.startswith(f"gs://{buckets.intake}/{VIDEO}: ")
 
 
-@pytest.mark.parametrize(
-    "change", [{"recognizer": "vggface2"}, {"detector": "mtcnn"}, {"keep_distance": 1.9}, {"index": 0}]
-)
-def test_segments_that_do_not_belong_together_fail_the_job(
-    change: dict[str, Any], buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+@pytest.mark.parametrize("more", [1, -1])
+def test_frames_that_nobody_looked_at_fail_the_job(
+    more: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
-    change_report(buckets, planned, 1, **change)
-    assert merge(planned.done(2)) == 200
-    assert_failed(buckets, topics, planned, "check-failed")
+    faces = faces_of(planned)
+    linked = link_job(buckets, planned, faces.model_copy(update={"frames": faces.frames + more}))
+    do_all_segments(buckets, linked)
+    assert merge(linked.done(2)) == 200
+    failed = assert_failed(buckets, topics, linked, "check-failed")
+    assert f"looked for in {75 + more} frames, and hidden in 75" in failed.message
+
+
+@pytest.mark.parametrize("change", [{"job": "0" * 20}, {"index": 0}])
+def test_segments_that_do_not_belong_together_fail_the_job(
+    change: dict[str, Any], buckets: Buckets, topics: Topics, linked: Planned, merge: Post
+) -> None:
+    do_all_segments(buckets, linked)
+    change_report(buckets, linked, 1, **change)
+    assert merge(linked.done(2)) == 200
+    assert_failed(buckets, topics, linked, "check-failed")
 
 
 def test_a_segment_s_video_that_is_gone_fails_the_job(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
-    buckets.client.bucket(buckets.work).blob(layout.segment_video(planned.job, 1, f"{1:064x}")).delete()
-    assert merge(planned.done(2)) == 200
-    assert_failed(buckets, topics, planned, "object-gone")
+    do_all_segments(buckets, linked)
+    buckets.client.bucket(buckets.work).blob(layout.segment_video(linked.job, 1, f"{1:064x}")).delete()
+    assert merge(linked.done(2)) == 200
+    assert_failed(buckets, topics, linked, "object-gone")
+
+
+def test_faces_that_are_gone_fail_the_job(
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
+) -> None:
+    do_all_segments(buckets, linked)
+    buckets.put(buckets.work, layout.faces(linked.job), b"another version")
+    assert merge(linked.done(2)) == 200
+    assert_failed(buckets, topics, linked, "object-gone")
 
 
 def test_a_source_that_is_gone_fails_the_job(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
+    do_all_segments(buckets, linked)
     buckets.put(buckets.intake, VIDEO, b"a newer upload")
-    assert merge(planned.done(2)) == 200
-    assert_failed(buckets, topics, planned, "source-gone")
+    assert merge(linked.done(2)) == 200
+    assert_failed(buckets, topics, linked, "source-gone")
 
 
 def test_a_job_that_has_failed_is_not_published(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
-    failed = Failed(job=planned.job, source=planned.manifest.source, stage="worker", code="c", message="m")
-    buckets.put(buckets.work, layout.failed(planned.job), failed.model_dump_json().encode())
-    assert merge(planned.done(2)) == 200
+    do_all_segments(buckets, linked)
+    failed = Failed(job=linked.job, source=linked.manifest.source, stage="worker", code="c", message="m")
+    buckets.put(buckets.work, layout.failed(linked.job), failed.model_dump_json().encode())
+    assert merge(linked.done(2)) == 200
     assert buckets.names(buckets.output) == []
 
 
@@ -157,19 +180,19 @@ def test_a_job_that_has_failed_is_not_published(
 def test_the_policy_says_what_becomes_of_the_source(
     source: Any, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
-    planned = plan_job(buckets, clip, policy=Policy(source=source))
-    do_all_segments(buckets, planned)
-    assert merge(planned.done(2)) == 200
-    assert_published(buckets, topics, planned)
+    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source=source)))
+    do_all_segments(buckets, linked)
+    assert merge(linked.done(2)) == 200
+    assert_published(buckets, topics, linked)
     assert buckets.names(buckets.intake) == ([VIDEO] if source == "keep" else [])
 
 
 def test_a_newer_upload_s_result_replaces_the_older_one_s(
-    buckets: Buckets, topics: Topics, planned: Planned, clip: Path, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, clip: Path, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
-    assert merge(planned.done(2)) == 200
-    newer = plan_job(buckets, clip)
+    do_all_segments(buckets, linked)
+    assert merge(linked.done(2)) == 200
+    newer = link_job(buckets, plan_job(buckets, clip))
     do_all_segments(buckets, newer)
     assert merge(newer.done(2)) == 200
     result = buckets.blob(buckets.output, RESULT)
@@ -187,15 +210,15 @@ def test_an_object_of_somebody_else_is_never_replaced(
     metadata: dict[str, str] | None,
     buckets: Buckets,
     topics: Topics,
-    planned: Planned,
+    linked: Planned,
     merge: Post,
 ) -> None:
-    do_all_segments(buckets, planned)
+    do_all_segments(buckets, linked)
     blob = buckets.client.bucket(buckets.output).blob(name)
     blob.metadata = metadata
     blob.upload_from_string(b"precious")
-    assert merge(planned.done(2)) == 200
-    failed = failure_of(buckets, planned)
+    assert merge(linked.done(2)) == 200
+    failed = failure_of(buckets, linked)
     assert failed.code == "result-exists"
     assert f"gs://{buckets.output}/{name} is there already" in failed.message
     assert buckets.get(buckets.output, name) == b"precious"
@@ -205,26 +228,26 @@ def test_an_object_of_somebody_else_is_never_replaced(
 def test_two_videos_whose_results_would_have_one_name_do_not_replace_one_another(
     buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
-    first = plan_job(buckets, clip, name="channels/street/videos/walk.mov.mp4")
-    second = plan_job(buckets, clip, name="channels/street/videos/walk.mov")
+    first = link_job(buckets, plan_job(buckets, clip, name="channels/street/videos/walk.mov.mp4"))
+    second = link_job(buckets, plan_job(buckets, clip, name="channels/street/videos/walk.mov"))
     assert first.manifest.result == second.manifest.result
-    for planned in (first, second):
-        do_all_segments(buckets, planned)
-        assert merge(planned.done(2)) == 200
+    for linked in (first, second):
+        do_all_segments(buckets, linked)
+        assert merge(linked.done(2)) == 200
     assert published_of(buckets, first).result is not None
     assert failure_of(buckets, second).code == "result-exists"
 
 
 @pytest.mark.parametrize("data", [b"", b"no json", b"{}"])
 def test_a_malformed_message_is_acknowledged(
-    data: bytes, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    data: bytes, buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     assert merge(push_body(data or b" ", {"type": "segment-done"})) == 200
-    assert buckets.names(buckets.work) == [planned.ref.name]
+    assert buckets.names(buckets.work) == [layout.faces(linked.job), linked.ref.name]
 
 
 def test_a_newer_version_s_message_comes_back(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    body = done(planned).model_dump() | {"version": 2}
+    body = linked.segment_done(0).model_dump() | {"version": 3}
     assert merge(push_body(json.dumps(body).encode(), {"type": "segment-done"})) == 503

@@ -1,4 +1,4 @@
-"""Merge when things go wrong: two at once, a dead or frozen merger, storage and messaging out of order."""
+"""Merge after the step "hide" when things go wrong: two at once, a dead or frozen merger, servers out of order."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from functions.merge.engine import join
 from functions.merge.finish import Joined, Parts, finish
-from functions.merge.main import join
 from functions.pipeline import layout
 from functions.pipeline.claim import ClaimedElsewhereError
 from functions.pipeline.contracts import (
@@ -24,11 +24,10 @@ from tests.functions.merging import (
     REQUESTS_OF_A_MERGE,
     RESULT,
     assert_published,
-    done,
     expire_claim,
     published_of,
 )
-from tests.planned import VIDEO, Planned, do_all_segments, plan_job
+from tests.planned import VIDEO, Planned, do_all_segments, link_job, plan_job
 from tests.proxy import Proxy
 from tests.servers import wait_until
 
@@ -39,25 +38,25 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_three_messages_at_once_publish_one_result(
-    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    do_all_segments(buckets, planned)
+    do_all_segments(buckets, linked)
     start = threading.Barrier(3)
 
     def deliver(index: int) -> int:
         start.wait()
-        return merge(planned.done(index, f"message {index}"))
+        return merge(linked.done(index, f"message {index}"))
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(deliver, range(3))) == [200, 200, 200]
-    assert_published(buckets, topics, planned)
+    assert_published(buckets, topics, linked)
 
 
 def test_the_second_of_two_mergers_leaves_it_to_the_first(
-    buckets: Buckets, topics: Topics, planned: Planned
+    buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     """Staged, not left to chance: the second comes while the first is joining."""
-    do_all_segments(buckets, planned)
+    do_all_segments(buckets, linked)
     inside, go_on = threading.Event(), threading.Event()
 
     def slow(parts: Parts) -> Joined:
@@ -66,77 +65,75 @@ def test_the_second_of_two_mergers_leaves_it_to_the_first(
         return join(parts)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(finish, done(planned, 0), "first", slow)
+        first = pool.submit(finish, linked.segment_done(0), "first", slow)
         assert inside.wait(60)
         with pytest.raises(ClaimedElsewhereError):
-            finish(done(planned, 1), "second", slow)
+            finish(linked.segment_done(1), "second", slow)
         with pytest.raises(RetryableError):
-            finish(done(planned, 0), "first", slow)
+            finish(linked.segment_done(0), "first", slow)
         go_on.set()
         first.result(60)
-    assert_published(buckets, topics, planned)
+    assert_published(buckets, topics, linked)
 
 
 def test_a_merger_that_was_taken_over_publishes_nothing(
-    buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
+    buckets: Buckets, topics: Topics, linked: Planned, environment: Environment
 ) -> None:
-    do_all_segments(buckets, planned)
+    do_all_segments(buckets, linked)
     environment(lease_seconds=1)
 
     def frozen(parts: Parts) -> Joined:
         """Joins, then stands still until its lease has run out and another has done all."""
         joined = join(parts)
         wait_until(lambda: datetime.now(UTC) > expiry(), "the lease ran out")
-        finish(done(planned, 1), "second", join)
+        finish(linked.segment_done(1), "second", join)
         return joined
 
     def expiry() -> datetime:
-        claim = buckets.get(buckets.work, layout.merge_claim(planned.job))
+        claim = buckets.get(buckets.work, layout.merge_claim(linked.job))
         return Claim.model_validate_json(claim).expires_at
 
     with pytest.raises(RetryableError):
-        finish(done(planned, 0), "first", frozen)
-    assert_published(buckets, topics, planned)
+        finish(linked.segment_done(0), "first", frozen)
+    assert_published(buckets, topics, linked)
 
 
 def test_a_job_that_fails_while_it_is_joined_is_not_published(
-    buckets: Buckets, topics: Topics, planned: Planned
+    buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
-    do_all_segments(buckets, planned)
+    do_all_segments(buckets, linked)
 
     def meanwhile(parts: Parts) -> Joined:
-        failed = Failed(
-            job=planned.job, source=planned.manifest.source, stage="worker", code="c", message="m"
-        )
-        buckets.put(buckets.work, layout.failed(planned.job), failed.model_dump_json().encode())
+        failed = Failed(job=linked.job, source=linked.manifest.source, stage="worker", code="c", message="m")
+        buckets.put(buckets.work, layout.failed(linked.job), failed.model_dump_json().encode())
         return join(parts)
 
-    finish(done(planned), "1", meanwhile)
+    finish(linked.segment_done(0), "1", meanwhile)
     assert buckets.names(buckets.output) == []
-    assert layout.published(planned.job) not in buckets.names(buckets.work)
+    assert layout.published(linked.job) not in buckets.names(buckets.work)
 
 
 def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
     buckets: Buckets, topics: Topics, clip: Path
 ) -> None:
-    planned = plan_job(buckets, clip, policy=Policy(source="delete"))
-    do_all_segments(buckets, planned)
+    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
+    do_all_segments(buckets, linked)
 
     def meanwhile(parts: Parts) -> Joined:
         joined = join(parts)
         buckets.put(buckets.intake, VIDEO, b"a newer upload")
         return joined
 
-    finish(done(planned), "1", meanwhile)
+    finish(linked.segment_done(0), "1", meanwhile)
     assert buckets.get(buckets.intake, VIDEO) == b"a newer upload"
 
 
 @pytest.mark.parametrize("when", ["before", "while joining"])
 def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_result(
-    when: str, buckets: Buckets, topics: Topics, planned: Planned
+    when: str, buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
-    do_all_segments(buckets, planned)
-    newer = ObjectRef(bucket=buckets.intake, name=VIDEO, generation=planned.manifest.source.generation + 1)
+    do_all_segments(buckets, linked)
+    newer = ObjectRef(bucket=buckets.intake, name=VIDEO, generation=linked.manifest.source.generation + 1)
     metadata = {
         "defacer-job": layout.job_id(newer.bucket, newer.name, newer.generation),
         "defacer-source": VIDEO,
@@ -155,18 +152,24 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
 
     if when == "before":
         publish_newer()
-    finish(done(planned), "1", overtaken)
+    finish(linked.segment_done(0), "1", overtaken)
     assert buckets.get(buckets.output, RESULT) == b"newer"
     assert buckets.names(buckets.output) == [RESULT]
-    published = published_of(buckets, planned)
+    published = published_of(buckets, linked)
     assert (published.superseded, published.result) == (True, None)
     (event,) = topics.events()
     assert (event["type"], event["data"]["result"], event["data"]["report"]) == ("job.completed", None, None)
     assert "newer" in event["data"]["message"]
-    assert buckets.names(buckets.work) == [planned.ref.name, layout.published(planned.job)]
+    assert buckets.names(buckets.work) == [
+        layout.faces(linked.job),
+        linked.ref.name,
+        layout.published(linked.job),
+    ]
 
 
-@pytest.mark.parametrize("crash_after", [*range(0, REQUESTS_OF_A_MERGE, 3), 40, 41])
+@pytest.mark.parametrize(
+    "crash_after", [*range(0, REQUESTS_OF_A_MERGE, 3), REQUESTS_OF_A_MERGE - 1, REQUESTS_OF_A_MERGE]
+)
 def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     crash_after: int,
     buckets: Buckets,
@@ -177,37 +180,37 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     environment: Environment,
 ) -> None:
     """Storage refuses everything from some request on, the claim's release included: as if the process died."""
-    planned = plan_job(buckets, clip, policy=Policy(source="delete"))
-    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
-    do_all_segments(buckets, planned)
+    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
+    buckets.put(buckets.work, layout.gallery(linked.job, "ab" * 32), b"embeddings")
+    do_all_segments(buckets, linked)
     environment(retry_seconds=0.05)
     proxy.fails = lambda method, path: len(proxy.requests) > crash_after
-    first = merge(planned.done(2, "mine"))
+    first = merge(linked.done(2, "mine"))
     assert first == (200 if crash_after == REQUESTS_OF_A_MERGE else 503)
     proxy.fails = lambda method, path: False
     environment(retry_seconds=20)
-    expire_claim(buckets, planned)
-    assert merge(planned.done(2, "mine")) == 200
-    assert_published(buckets, topics, planned)
+    expire_claim(buckets, layout.merge_claim(linked.job))
+    assert merge(linked.done(2, "mine")) == 200
+    assert_published(buckets, topics, linked)
     assert buckets.names(buckets.intake) == []
 
 
 def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
     buckets: Buckets,
     topics: Topics,
-    planned: Planned,
+    linked: Planned,
     merge: Post,
     environment: Environment,
     pubsub_address: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    do_all_segments(buckets, planned)
+    do_all_segments(buckets, linked)
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
     environment(retry_seconds=0.5)
-    assert merge(planned.done(2)) == 503
+    assert merge(linked.done(2)) == 503
     generation = buckets.blob(buckets.output, RESULT).generation
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     environment(retry_seconds=20)
-    assert merge(planned.done(2)) == 200
+    assert merge(linked.done(2)) == 200
     assert buckets.blob(buckets.output, RESULT).generation == generation
-    assert_published(buckets, topics, planned)
+    assert_published(buckets, topics, linked)

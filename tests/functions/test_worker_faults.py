@@ -1,7 +1,7 @@
-"""The worker when things go wrong: two at once, a dead worker, storage and messaging out of order."""
+"""The worker when things go wrong, in either step: two at once, a dead worker, storage and messaging out of order."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -9,69 +9,88 @@ import pytest
 
 from functions.pipeline import layout
 from functions.pipeline.claim import ClaimedElsewhereError
-from functions.pipeline.contracts import Claim, SegmentReport
+from functions.pipeline.contracts import Claim
 from functions.pipeline.errors import RetryableError
-from functions.worker.segment import Assignment, Concealed, work
 from tests.cloud import Buckets, Environment, Post, Topics
-from tests.functions.working import SOURCES, copy, failure_of, put_claim, report_of, segment_names, task
-from tests.planned import VIDEO, Planned, do_segment
+from tests.functions.working import (
+    claim_name,
+    do_step,
+    failure_of,
+    frames_done,
+    is_done,
+    made,
+    put_claim,
+    report_of,
+    work,
+)
+from tests.planned import VIDEO, Planned
 from tests.proxy import Proxy
 
-
-@pytest.fixture
-def stageable(planned: Planned) -> Iterator[Planned]:
-    """A planned job whose segments `copy` can do."""
-    SOURCES[planned.job] = planned.clip.read_bytes()
-    yield planned
-    del SOURCES[planned.job]
+Keep = Callable[[], None]
 
 
 def test_while_another_message_s_worker_is_at_it_a_duplicate_is_acknowledged(
-    buckets: Buckets, topics: Topics, planned: Planned, worker: Post
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
-    put_claim(buckets, planned, 0, holder="another", seconds=600)
-    assert worker(planned.task(0, "mine")) == 200
-    assert segment_names(buckets, planned) == []
+    put_claim(buckets, job, 0, holder="another", seconds=600)
+    assert worker(job.task(0, "mine")) == 200
+    assert made(buckets, job) == []
     assert topics.all(topics.segments_done) == []
 
 
 def test_while_a_predecessor_of_the_same_message_may_live_the_message_comes_back(
-    buckets: Buckets, topics: Topics, planned: Planned, worker: Post
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
-    put_claim(buckets, planned, 0, holder="mine", seconds=600)
-    assert worker(planned.task(0, "mine")) == 503
-    assert segment_names(buckets, planned) == []
+    put_claim(buckets, job, 0, holder="mine", seconds=600)
+    assert worker(job.task(0, "mine")) == 503
+    assert made(buckets, job) == []
 
 
 def test_the_claim_of_a_dead_worker_is_taken_over(
-    buckets: Buckets, topics: Topics, planned: Planned, worker: Post
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
-    put_claim(buckets, planned, 0, holder="mine", seconds=-1)
-    assert worker(planned.task(0, "mine")) == 200
-    assert list(report_of(buckets, planned, 0).frames) == planned.frames(0)
+    put_claim(buckets, job, 0, holder="mine", seconds=-1)
+    assert worker(job.task(0, "mine")) == 200
+    assert frames_done(buckets, job, 0) == len(job.frames(0))
 
 
 def test_a_segment_that_outlasts_its_workers_fails_the_job(
-    buckets: Buckets, topics: Topics, planned: Planned, worker: Post, environment: Environment
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post, environment: Environment
 ) -> None:
     environment(max_segment_attempts=3)
-    put_claim(buckets, planned, 1, holder="mine", seconds=-1, attempts=3)
-    assert worker(planned.task(1, "mine")) == 200
-    failed = failure_of(buckets, planned)
-    assert (failed.stage, failed.code, failed.source) == ("worker", "poison-segment", planned.manifest.source)
+    buckets.put(buckets.work, layout.gallery(job.job, "ab" * 32), b"embeddings")
+    put_claim(buckets, job, 1, holder="mine", seconds=-1, attempts=3)
+    assert worker(job.task(1, "mine")) == 200
+    failed = failure_of(buckets, job)
+    assert (failed.stage, failed.code, failed.source) == ("worker", "poison-segment", job.manifest.source)
     assert "3 workers in a row did not finish segment 2 of 2" in failed.message
     assert f"gs://{buckets.intake}/{VIDEO}" in failed.message
     assert [event["type"] for event in topics.events()] == ["job.failed"]
+    assert buckets.names(buckets.work, layout.gallery_prefix(job.job)) == []
+
+
+def test_attempts_at_finding_are_no_attempts_at_hiding(
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    linked: Planned,
+    worker: Post,
+    environment: Environment,
+) -> None:
+    environment(max_segment_attempts=3)
+    put_claim(buckets, planned, 0, holder="mine", seconds=-1, attempts=3)
+    assert worker(linked.task(0, "mine")) == 200
+    assert is_done(buckets, linked, 0)
 
 
 def test_many_deliveries_that_only_waited_are_no_attempts(
-    buckets: Buckets, topics: Topics, planned: Planned, worker: Post, environment: Environment
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post, environment: Environment
 ) -> None:
     environment(max_segment_attempts=1)
-    put_claim(buckets, planned, 0, holder="mine", seconds=600)
-    assert {worker(planned.task(0, "mine")) for _ in range(20)} == {503}
-    buckets.client.bucket(buckets.work).blob(layout.segment_claim(planned.job, 0)).delete()
-    assert worker(planned.task(0, "mine")) == 200
+    put_claim(buckets, job, 0, holder="mine", seconds=600)
+    assert {worker(job.task(0, "mine")) for _ in range(20)} == {503}
+    buckets.client.bucket(buckets.work).blob(claim_name(job, 0)).delete()
+    assert worker(job.task(0, "mine")) == 200
 
 
 @pytest.mark.parametrize("failing", [0, 1, 3, 5, 7, 9])
@@ -79,28 +98,28 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     failing: int,
     buckets: Buckets,
     topics: Topics,
-    planned: Planned,
+    job: Planned,
     worker: Post,
     proxy: Proxy,
     environment: Environment,
 ) -> None:
     environment(retry_seconds=0.1)
     proxy.fails = lambda method, path: len(proxy.requests) > failing
-    assert worker(planned.task(0, "mine")) == 503
+    assert worker(job.task(0, "mine")) == 503
     proxy.fails = lambda method, path: False
     environment(retry_seconds=20)
     buckets.client.bucket(buckets.work).delete_blobs(  # as if its lease had run out
-        list(buckets.client.list_blobs(buckets.work, prefix=layout.claims_prefix(planned.job)))
+        list(buckets.client.list_blobs(buckets.work, prefix=layout.claims_prefix(job.job)))
     )
-    assert worker(planned.task(0, "mine")) == 200
-    assert list(report_of(buckets, planned, 0).frames) == planned.frames(0)
+    assert worker(job.task(0, "mine")) == 200
+    assert frames_done(buckets, job, 0) == len(job.frames(0))
     assert len(topics.all(topics.segments_done)) >= 1
 
 
 def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
     buckets: Buckets,
     topics: Topics,
-    planned: Planned,
+    job: Planned,
     worker: Post,
     environment: Environment,
     pubsub_address: str,
@@ -108,98 +127,99 @@ def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
 ) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
     environment(retry_seconds=0.5)
-    assert worker(planned.task(0)) == 503
+    assert worker(job.task(0)) == 503
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     environment(retry_seconds=20)
-    assert worker(planned.task(0)) == 200
+    assert worker(job.task(0)) == 200
     assert len(topics.all(topics.segments_done)) == 1
 
 
-def test_two_messages_at_once_do_a_segment_once(buckets: Buckets, topics: Topics, stageable: Planned) -> None:
+def test_two_messages_at_once_do_a_segment_once(buckets: Buckets, topics: Topics, job: Planned) -> None:
     """The second comes while the first is at it: staged, not left to chance."""
     inside, go_on = threading.Event(), threading.Event()
 
-    def slow(todo: Assignment) -> Concealed:
+    def slow(keep: Keep) -> None:
         inside.set()
         assert go_on.wait(60)
-        return copy(todo)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(work, task(stageable, 0), "first", slow)
+        first = pool.submit(work, job, 0, "first", slow)
         assert inside.wait(60)
         with pytest.raises(ClaimedElsewhereError):
-            work(task(stageable, 0), "second", slow)
+            work(job, 0, "second", never)
         with pytest.raises(RetryableError):
-            work(task(stageable, 0), "first", slow)
+            work(job, 0, "first", never)
         go_on.set()
         first.result(60)
-    assert len(segment_names(buckets, stageable)) == 2
+    assert is_done(buckets, job, 0)
     assert len(topics.all(topics.segments_done)) == 1
 
 
 def test_a_segment_that_somebody_finished_just_before_the_claim_is_not_done_again(
-    buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
+    buckets: Buckets, topics: Topics, job: Planned, proxy: Proxy
 ) -> None:
-    finished: list[SegmentReport] = []
+    finished: list[int] = []
 
     def finish_meanwhile(method: str, path: str) -> bool:
         if "claims" in path and not finished:
-            finished.append(do_segment(buckets, planned, 0))
+            finished.append(1)
+            do_step(buckets, job, 0)
         return False
 
-    def never(todo: Assignment) -> Concealed:
-        raise AssertionError("it was done already")
-
     proxy.fails = finish_meanwhile
-    work(task(planned, 0), "mine", never)
-    assert report_of(buckets, planned, 0) == finished[0]
+    work(job, 0, "mine", never)
+    assert finished
+    assert frames_done(buckets, job, 0) == len(job.frames(0))
     assert len(topics.all(topics.segments_done)) == 1
 
 
-def test_who_finishes_after_somebody_else_committed_leaves_nothing_behind(
-    buckets: Buckets, topics: Topics, stageable: Planned
-) -> None:
-    def overtaken(todo: Assignment) -> Concealed:
-        do_segment(buckets, stageable, 0)
-        return copy(todo)
+def test_what_somebody_else_committed_before_counts(buckets: Buckets, topics: Topics, job: Planned) -> None:
+    work(job, 0, "mine", lambda keep: do_step(buckets, job, 0))
+    assert frames_done(buckets, job, 0) == len(job.frames(0))
+    assert len(topics.all(topics.segments_done)) == 1
 
-    work(task(stageable, 0), "mine", overtaken)
-    report = report_of(buckets, stageable, 0)
-    assert segment_names(buckets, stageable) == sorted(
-        [report.video.name, layout.segment_report(stageable.job, 0)]
-    )
+
+def test_who_hides_after_somebody_else_committed_leaves_no_video_behind(
+    buckets: Buckets, topics: Topics, linked: Planned
+) -> None:
+    work(linked, 0, "mine", lambda keep: do_step(buckets, linked, 0))
+    report = report_of(buckets, linked, 0)
+    assert made(buckets, linked) == sorted([report.video.name, layout.segment_report(linked.job, 0)])
 
 
 def test_work_past_the_deadline_is_abandoned_and_counts_as_an_attempt(
-    buckets: Buckets, topics: Topics, stageable: Planned, environment: Environment
+    buckets: Buckets, topics: Topics, job: Planned, environment: Environment
 ) -> None:
     environment(deadline_seconds=1)
 
-    def endless(todo: Assignment) -> Concealed:
+    def endless(keep: Keep) -> None:
         while True:
-            todo.keep_claim()
+            keep()
 
     with pytest.raises(RetryableError, match="not done after 1 s"):
-        work(task(stageable, 0), "mine", endless)
-    assert segment_names(buckets, stageable) == []
-    claim = Claim.model_validate_json(buckets.get(buckets.work, layout.segment_claim(stageable.job, 0)))
+        work(job, 0, "mine", endless)
+    assert made(buckets, job) == []
+    claim = Claim.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
     assert claim.attempts == 1
-    work(task(stageable, 0), "mine", copy)
-    assert list(report_of(buckets, stageable, 0).frames) == stageable.frames(0)
+    work(job, 0, "mine")
+    assert is_done(buckets, job, 0)
 
 
 def test_the_claim_is_renewed_while_the_engine_works(
-    buckets: Buckets, topics: Topics, stageable: Planned, environment: Environment
+    buckets: Buckets, topics: Topics, job: Planned, environment: Environment
 ) -> None:
     environment(lease_seconds=1)
     end = datetime.now(UTC) + timedelta(seconds=1.5)
 
-    def long(todo: Assignment) -> Concealed:
+    def long(keep: Keep) -> None:
         while datetime.now(UTC) < end:
-            todo.keep_claim()
+            keep()
         with pytest.raises(ClaimedElsewhereError):
-            work(task(stageable, 0), "second", copy)
-        return copy(todo)
+            work(job, 0, "second", never)
 
-    work(task(stageable, 0), "first", long)
-    assert list(report_of(buckets, stageable, 0).frames) == stageable.frames(0)
+    work(job, 0, "first", long)
+    assert is_done(buckets, job, 0)
+
+
+def never(keep: Keep) -> None:
+    raise AssertionError("somebody else has done it, or is at it")

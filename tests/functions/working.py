@@ -1,19 +1,76 @@
-"""What tests of the worker look at."""
+"""What tests of the worker look at, and a worker whose engine is a stand-in.
 
+"The job's step" is the one that its messages are of: "find", or "hide" after linking.
+"""
+
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from functions.engine.findings import Findings
 from functions.engine.video import read_frames
 from functions.engine.write import write_segment
 from functions.pipeline import layout
-from functions.pipeline.contracts import Claim, Failed, SegmentReport, SegmentTask
-from functions.worker.segment import Assignment, Concealed
+from functions.pipeline.contracts import Claim, Faces, Failed, SegmentReport
+from functions.worker.attempt import Assignment
+from functions.worker.find import find
+from functions.worker.hide import hide
 from tests.cloud import Buckets
-from tests.planned import Planned
+from tests.planned import Planned, do_segment, find_segment
+
+# What happens while the engine is at work; it gets what keeps the claim.
+Meanwhile = Callable[[Callable[[], None]], None]
 
 
-def task(planned: Planned, index: int) -> SegmentTask:
-    return SegmentTask(job=planned.job, index=index, manifest=planned.ref)
+def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = lambda keep: keep()) -> None:
+    """Do the job's step as the worker does, with an engine that sees nobody and hides nobody."""
+    task = planned.segment_task(index)
+
+    def look(todo: Assignment) -> bytes:
+        meanwhile(todo.keep_claim)
+        return f"seen for message {message_id}".encode()
+
+    def conceal(todo: Assignment, faces: Faces, out: Path) -> tuple[int, ...]:
+        meanwhile(todo.keep_claim)
+        times = []
+        with write_segment(str(out), 30, None) as writer:
+            for frame in read_frames(str(planned.clip), todo.segment.start, todo.segment.end):
+                assert frame.pts is not None
+                times.append(frame.pts)
+                writer.write(frame)
+        return tuple(times)
+
+    if task.step == "find":
+        find(task, message_id, look)
+    else:
+        hide(task, message_id, conceal)
+
+
+def do_step(buckets: Buckets, planned: Planned, index: int) -> None:
+    """As if another worker had done the job's step."""
+    if planned.faces is None:
+        find_segment(buckets, planned, index)
+    else:
+        do_segment(buckets, planned, index)
+
+
+def made(buckets: Buckets, planned: Planned) -> list[str]:
+    """The names of what the job's step has made so far."""
+    prefix = layout.segments_prefix if planned.faces else layout.findings_prefix
+    return buckets.names(buckets.work, prefix(planned.job))
+
+
+def frames_done(buckets: Buckets, planned: Planned, index: int) -> int:
+    """How many frames went through the job's step."""
+    if planned.faces is None:
+        return Findings.from_bytes(buckets.get(buckets.work, layout.findings(planned.job, index))).frames
+    return len(report_of(buckets, planned, index).frames)
+
+
+def is_done(buckets: Buckets, planned: Planned, index: int) -> bool:
+    """Whether the job's step is committed for a segment."""
+    commit = layout.segment_report if planned.faces else layout.findings
+    return commit(planned.job, index) in made(buckets, planned)
 
 
 def report_of(buckets: Buckets, planned: Planned, index: int) -> SegmentReport:
@@ -25,8 +82,8 @@ def failure_of(buckets: Buckets, planned: Planned) -> Failed:
     return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
 
 
-def segment_names(buckets: Buckets, planned: Planned) -> list[str]:
-    return buckets.names(buckets.work, layout.segments_prefix(planned.job))
+def claim_name(planned: Planned, index: int) -> str:
+    return layout.segment_claim(planned.job, planned.segment_task(index).step, index)
 
 
 def put_claim(
@@ -34,22 +91,4 @@ def put_claim(
 ) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
     claim = Claim(holder=holder, token="t", expires_at=expires_at, attempts=attempts)  # noqa: S106 - no secret
-    data = claim.model_dump_json().encode()
-    buckets.put(buckets.work, layout.segment_claim(planned.job, index), data)
-
-
-def copy(todo: Assignment) -> Concealed:
-    """What an engine does, without looking for faces."""
-    times = []
-    source = str(todo.out.parent / "source.mp4")
-    Path(source).write_bytes(SOURCES[todo.manifest.job])
-    with write_segment(str(todo.out), 30, None) as writer:
-        for frame in read_frames(source, todo.segment.start, todo.segment.end):
-            assert frame.pts is not None
-            todo.keep_claim()
-            times.append(frame.pts)
-            writer.write(frame)
-    return Concealed(tuple(times), 1, "centerface", "casia-webface", 0.6, ())
-
-
-SOURCES: dict[str, bytes] = {}
+    buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())

@@ -9,6 +9,7 @@ from functions.pipeline.contracts import (
     Manifest,
     ObjectRef,
     Policy,
+    SegmentDone,
     SegmentTask,
     TimeRange,
     Video,
@@ -17,13 +18,14 @@ from functions.pipeline.decode import decode
 from functions.pipeline.errors import RetryableError
 
 JOB = "0123456789abcdef0123"
+REF = ObjectRef(bucket="b", name="n", generation=1)
 
 
 def manifest(*segments: tuple[int | None, int | None]) -> Manifest:
     return Manifest(
         job=JOB,
         channel="c",
-        source=ObjectRef(bucket="b", name="n", generation=1),
+        source=REF,
         source_size=1,
         result="r",
         report="p",
@@ -84,13 +86,28 @@ def test_a_policy_takes_nothing_that_it_does_not_know(fields: dict[str, Any]) ->
 @pytest.mark.parametrize("job", ["", "x" * 20, "0123", JOB.upper(), "../../../../../../.."])
 def test_a_job_id_is_twenty_hex_digits(job: str) -> None:
     with pytest.raises(ValidationError):
-        SegmentTask(job=job, index=0, manifest=ObjectRef(bucket="b", name="n", generation=1))
+        SegmentTask(job=job, index=0, step="find", manifest=REF)
+
+
+def test_faces_are_named_where_they_are_to_be_hidden_and_nowhere_else() -> None:
+    assert SegmentTask(job=JOB, index=0, step="hide", manifest=REF, faces=REF).faces == REF
+    with pytest.raises(ValidationError, match="needs `faces`"):
+        SegmentTask(job=JOB, index=0, step="hide", manifest=REF)
+    with pytest.raises(ValidationError, match="before it there are none"):
+        SegmentDone(job=JOB, index=0, step="find", manifest=REF, faces=REF)
 
 
 def test_a_newer_version_is_left_for_the_newer_function() -> None:
-    newer = {"version": 2, "job": JOB, "index": 0, "soon": "new"}
-    with pytest.raises(RetryableError, match="version 2"):
+    newer = {"version": 3, "job": JOB, "index": 0, "soon": "new"}
+    with pytest.raises(RetryableError, match="version 3"):
         decode(SegmentTask, json.dumps(newer).encode())
+
+
+def test_each_kind_of_document_has_a_version_of_its_own() -> None:
+    with pytest.raises(RetryableError, match="Manifest has version 2, this function knows up to 1"):
+        decode(Manifest, b'{"version": 2}')
+    with pytest.raises(ValidationError):
+        decode(SegmentTask, b'{"version": 2}')
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,13 @@
 import pytest
 
 from functions.pipeline import layout
-from functions.pipeline.layout import VideoName, parse_segment_report, parse_target, parse_video
+from functions.pipeline.layout import (
+    VideoName,
+    parse_findings,
+    parse_segment_report,
+    parse_target,
+    parse_video,
+)
 
 
 def test_a_video_name_is_built_and_parsed_alike() -> None:
@@ -81,18 +87,31 @@ def test_an_upload_is_one_job_and_a_new_generation_is_another() -> None:
     assert job not in others
 
 
-def test_a_segment_report_is_told_from_all_other_objects_of_a_job() -> None:
+def test_what_commits_a_step_of_a_segment_is_told_from_all_other_objects_of_a_job() -> None:
     job = layout.job_id("b", "n", 1)
-    assert parse_segment_report(layout.segment_report(job, 12)) == (job, 12)
-    others = [layout.segment_video(job, 12, "ab" * 32), layout.segment_claim(job, 12), layout.manifest(job)]
-    others += [layout.merge_claim(job), layout.published(job), layout.gallery(job, "cd" * 32)]
-    assert [parse_segment_report(name) for name in others] == [None] * len(others)
+    report, findings = layout.segment_report(job, 12), layout.findings(job, 12)
+    others = [layout.segment_video(job, 12, "ab" * 32), layout.manifest(job), layout.faces(job)]
+    others += [layout.segment_claim(job, step, 12) for step in ("find", "hide")]
+    others += [layout.link_claim(job), layout.merge_claim(job), layout.published(job)]
+    others += [layout.gallery(job, "cd" * 32)]
+    assert parse_segment_report(report) == parse_findings(findings) == (job, 12)
+    assert [parse_segment_report(name) for name in [*others, findings]] == [None] * (len(others) + 1)
+    assert [parse_findings(name) for name in [*others, report]] == [None] * (len(others) + 1)
+
+
+def test_the_two_steps_of_a_segment_are_claimed_apart() -> None:
+    job = layout.job_id("b", "n", 1)
+    claims = {layout.segment_claim(job, step, index) for step in ("find", "hide") for index in (0, 1)}
+    assert len(claims | {layout.link_claim(job), layout.merge_claim(job)}) == 6
 
 
 def test_everything_of_a_job_lies_under_its_prefix() -> None:
     job = layout.job_id("b", "n", 1)
     names = [layout.manifest(job), layout.gallery(job, "ab" * 32), layout.published(job), layout.failed(job)]
-    names += [layout.merge_claim(job), layout.segment_claim(job, 0), layout.segment_report(job, 0)]
+    names += [layout.merge_claim(job), layout.segment_claim(job, "find", 0), layout.segment_report(job, 0)]
+    names += [layout.findings(job, 0), layout.faces(job), layout.link_claim(job)]
     assert all(name.startswith(layout.job_prefix(job)) for name in names)
     assert layout.gallery(job, "ab" * 32).startswith(layout.gallery_prefix(job))
-    assert layout.segment_claim(job, 0).startswith(layout.claims_prefix(job))
+    assert layout.findings(job, 0).startswith(layout.findings_prefix(job))
+    assert layout.segment_claim(job, "hide", 0).startswith(layout.claims_prefix(job))
+    assert layout.link_claim(job).startswith(layout.claims_prefix(job))

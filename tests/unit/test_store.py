@@ -136,13 +136,13 @@ def test_deleting_a_prefix_leaves_its_neighbours(buckets: Buckets) -> None:
     assert buckets.names(buckets.work) == ["jobs/12/a"]
 
 
-def test_names_are_listed_beyond_one_page_of_a_thousand(buckets: Buckets) -> None:
-    def put(number: int) -> None:
-        buckets.put(buckets.work, f"x/{number:04d}", b"")
+def test_objects_are_listed_in_order_beyond_one_page_of_a_thousand(buckets: Buckets) -> None:
+    def put(number: int) -> ObjectRef:
+        return buckets.put(buckets.work, f"x/{number:04d}", b"")
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(put, range(1005)))
-    assert len(store.names(buckets.work, "x/")) == 1005
+        refs = tuple(pool.map(put, range(1005)))
+    assert store.list_all(buckets.work, "x/") == refs
 
 
 def test_a_mark_is_added_without_a_new_version(buckets: Buckets) -> None:
@@ -152,7 +152,7 @@ def test_a_mark_is_added_without_a_new_version(buckets: Buckets) -> None:
     assert (blob.metadata, blob.generation) == ({"announced": "yes"}, ref.generation)
 
 
-@pytest.mark.parametrize("call", ["write", "find", "read", "delete", "names"])
+@pytest.mark.parametrize("call", ["write", "find", "read", "delete", "list"])
 def test_storage_that_is_out_of_order_is_a_retryable_error(
     call: str, buckets: Buckets, proxy: Proxy, environment: Environment
 ) -> None:
@@ -164,7 +164,7 @@ def test_storage_that_is_out_of_order_is_a_retryable_error(
         "find": lambda: store.find(buckets.work, "a"),
         "read": lambda: store.read(ref),
         "delete": lambda: store.delete(ref),
-        "names": lambda: store.names(buckets.work, ""),
+        "list": lambda: store.list_all(buckets.work, ""),
     }
     with pytest.raises(RetryableError):
         calls[call]()

@@ -1,0 +1,109 @@
+"""Between the two steps: when the findings of all segments are there, link the faces, hand them on, forget.
+
+Every segment that was looked through brings a message here; the one that finds all findings there claims the
+link. `faces.json` is written once: that write is the commit, and after it nobody needs an embedding any more.
+The claim's object goes last. So after a crash at any point it is still there, and says that the faces are not
+yet handed on: the next delivery goes on from there, and no step minds being done twice.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from functions.pipeline import jobs, layout, log, messages, store
+from functions.pipeline.claim import ClaimLostError, Hold, Terms, hold
+from functions.pipeline.contracts import Faces, Manifest, ObjectRef, SegmentDone, SegmentTask
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.settings import settings
+
+
+@dataclass(frozen=True)
+class Found:
+    """What to link: the findings of all segments in order, each read when it is asked for, and the gallery."""
+
+    manifest: Manifest
+    gallery: bytes | None
+    findings: Iterator[bytes]
+
+
+LinkFaces = Callable[[Found], Faces]
+
+
+def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
+    """Link the job if this was its last segment to look through, or if somebody died while linking it.
+
+    Raises ClaimedElsewhereError if another message's holder is at it, RetryableError if it has to come back.
+    """
+    with jobs.failing(done.job, "merge"):
+        if jobs.has_failed(done.job) or jobs.is_handed_on(done.job):
+            return
+        manifest = jobs.open_manifest(done.job, done.index, done.manifest)
+        if not jobs.is_linked(done.job) and _findings(manifest) is None:
+            return
+        terms = Terms(message_id, settings().lease_seconds, settings().deadline_seconds)
+        with hold(settings().work_bucket, layout.link_claim(done.job), terms) as held:
+            faces = _faces(manifest, held, link_faces)
+            if faces is not None:
+                _hand_on(manifest, done.manifest, faces)
+
+
+def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef | None:
+    """The job's faces: as they are there, or after linking. None if the job has failed meanwhile."""
+    name = layout.faces(manifest.job)
+    found = store.find(settings().work_bucket, name)
+    if found is not None:
+        return store.reference(found)
+    try:
+        faces = _linked(manifest, held, link_faces)
+    except PermanentError as error:
+        if jobs.is_linked(manifest.job):
+            raise ClaimLostError("another has linked, and deleted what this one was reading") from error
+        raise
+    if jobs.has_failed(manifest.job):
+        return None
+    held.keep()
+    log.info("linked", frames=faces.frames, looks=faces.looks, tracks=len(faces.tracks))
+    data = faces.model_dump_json().encode()
+    try:
+        return store.write_once(settings().work_bucket, name, data, progress=held.keep)
+    except store.AlreadyWrittenError as error:
+        return error.existing
+
+
+def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Faces:
+    findings = _findings(manifest)
+    if findings is None:
+        raise _gone(manifest)
+    gallery = store.read(manifest.gallery) if manifest.gallery else None
+    return link_faces(Found(manifest, gallery, _read(findings, held)))
+
+
+def _findings(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
+    """The findings of all segments in order; None if one is missing."""
+    listed = store.list_all(settings().work_bucket, layout.findings_prefix(manifest.job))
+    there = {ref.name: ref for ref in listed}
+    names = [layout.findings(manifest.job, index) for index in range(len(manifest.segments))]
+    return tuple(there[name] for name in names) if there.keys() >= set(names) else None
+
+
+def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[bytes]:
+    for ref in findings:
+        held.keep()
+        yield store.read(ref)
+
+
+def _hand_on(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:
+    tasks = [
+        SegmentTask(job=manifest.job, index=index, step="hide", manifest=manifest_ref, faces=faces)
+        for index in range(len(manifest.segments))
+    ]
+    messages.publish(settings().segments_topic, messages.SEGMENT_TASK, tasks)
+    jobs.forget_embeddings(manifest.job)
+
+
+def _gone(manifest: Manifest) -> PermanentError:
+    source = manifest.source
+    return PermanentError(
+        "object-gone",
+        f"gs://{source.bucket}/{source.name} was not published: what was found in its segments is gone. "
+        "Upload the video again.",
+    )

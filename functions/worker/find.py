@@ -1,0 +1,62 @@
+"""The step "find": look for faces in one segment and write down what was seen. `main.py` brings the engine along.
+
+A segment is done when its findings are there: that write is the commit. They hold embeddings, so they are
+deleted as soon as the faces are linked across the segments. A worker that comes later than that leaves none.
+"""
+
+import time
+from collections.abc import Callable
+
+from functions.pipeline import jobs, layout, log, store
+from functions.pipeline.claim import Hold
+from functions.pipeline.contracts import Manifest, SegmentTask
+from functions.pipeline.settings import settings
+from functions.worker.attempt import Assignment, announce, attempt
+
+NUMPY_ARCHIVE = "application/octet-stream"
+
+Look = Callable[[Assignment], bytes]
+
+
+def find(task: SegmentTask, message_id: str, look: Look) -> None:
+    """Do this step unless it is done, and say that it is done; when it came too late, do nothing.
+
+    Raises ClaimedElsewhereError if another message's worker is at it, RetryableError if it has to come back.
+    """
+    with (
+        jobs.failing(task.job, "worker", is_past=jobs.is_linked),
+        log.bound(segment=task.index, step=task.step),
+    ):
+        if _is_too_late(task):
+            # A worker that died may have written them after all others were deleted.
+            store.delete_all(settings().work_bucket, layout.findings(task.job, task.index))
+            return
+        manifest = jobs.open_manifest(task.job, task.index, task.manifest)
+        if not _is_done(task):
+            with attempt(task, manifest, message_id) as held:
+                if not _is_done(task):
+                    _do(task, manifest, held, look)
+        announce(task)
+
+
+def _is_too_late(task: SegmentTask) -> bool:
+    return jobs.is_linked(task.job) or jobs.has_failed(task.job)
+
+
+def _is_done(task: SegmentTask) -> bool:
+    """Whether the findings are there, or were: in this order, because they go after the job is linked."""
+    name = layout.findings(task.job, task.index)
+    return store.find(settings().work_bucket, name) is not None or jobs.is_linked(task.job)
+
+
+def _do(task: SegmentTask, manifest: Manifest, held: Hold, look: Look) -> None:
+    started = time.monotonic()
+    data = look(Assignment(manifest, manifest.segments[task.index], held.keep))
+    name = layout.findings(task.job, task.index)
+    try:
+        ref = store.write_once(settings().work_bucket, name, data, NUMPY_ARCHIVE, progress=held.keep)
+    except store.AlreadyWrittenError:
+        return  # somebody was quicker: theirs count
+    if _is_too_late(task):  # the others' were deleted meanwhile, perhaps before these were there
+        store.delete(ref)
+    log.info("faces found", seconds=round(time.monotonic() - started, 3))

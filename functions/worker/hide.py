@@ -1,0 +1,74 @@
+"""The step "hide": hide the faces of one segment and commit it. `main.py` brings the engine along.
+
+A segment is done when its report is there: that write is the commit. The video is written before, under
+a name made of its own hash, so two workers at once never write over each other, and the report says which
+counts.
+"""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from functions.pipeline import jobs, layout, log, store
+from functions.pipeline.claim import Hold
+from functions.pipeline.contracts import Faces, Manifest, ObjectRef, SegmentReport, SegmentTask
+from functions.pipeline.settings import settings
+from functions.worker.attempt import Assignment, announce, attempt
+
+NUT = "video/x-nut"
+
+# Writes the segment, with what is to be hidden of the faces hidden, and gives the times of its frames.
+Conceal = Callable[[Assignment, Faces, Path], tuple[int, ...]]
+
+
+def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
+    """Do this step unless it is done, and say that it is done.
+
+    Raises ClaimedElsewhereError if another message's worker is at it, RetryableError if it has to come back.
+    """
+    with jobs.failing(task.job, "worker"), log.bound(segment=task.index, step=task.step):
+        if jobs.is_over(task.job):
+            return
+        manifest = jobs.open_manifest(task.job, task.index, task.manifest)
+        if not _is_done(task):
+            with attempt(task, manifest, message_id) as held:
+                if not _is_done(task):
+                    _do(task, manifest, held, conceal)
+        announce(task)
+
+
+def _is_done(task: SegmentTask) -> bool:
+    return store.find(settings().work_bucket, layout.segment_report(task.job, task.index)) is not None
+
+
+def _do(task: SegmentTask, manifest: Manifest, held: Hold, conceal: Conceal) -> None:
+    started = time.monotonic()
+    faces = jobs.open_faces(task.job, task.faces)
+    with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
+        out = Path(folder) / "segment.nut"
+        frames = conceal(Assignment(manifest, manifest.segments[task.index], held.keep), faces, out)
+        with out.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        video = store.write_once(
+            settings().work_bucket,
+            layout.segment_video(task.job, task.index, digest),
+            out,
+            NUT,
+            progress=held.keep,
+        )
+    seconds = round(time.monotonic() - started, 3)
+    _commit(SegmentReport(job=task.job, index=task.index, video=video, frames=frames, seconds=seconds), video)
+    log.info("segment done", frames=len(frames), seconds=seconds)
+
+
+def _commit(report: SegmentReport, video: ObjectRef) -> None:
+    """Write the report; if somebody committed this segment before, theirs counts and our video goes."""
+    name = layout.segment_report(report.job, report.index)
+    try:
+        store.write_once(settings().work_bucket, name, report.model_dump_json().encode())
+    except store.AlreadyWrittenError as error:
+        committed = store.read_json(error.existing, SegmentReport)
+        if committed.video.name != video.name:
+            store.delete(video)

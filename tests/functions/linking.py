@@ -1,0 +1,64 @@
+"""What tests of linking look at, and a link whose engine is a stand-in."""
+
+from functions.merge.link import Found
+from functions.pipeline import layout
+from functions.pipeline.contracts import Faces, Failed, ObjectRef, SegmentTask
+from tests.cloud import Buckets, Topics
+from tests.inbox import document
+from tests.planned import Planned, faces_of, find_all_segments
+
+# Of three segments with a gallery, counted; the test fails if it becomes another number.
+REQUESTS_OF_A_LINK = 22
+
+
+class StandIn:
+    """Links like the engine where nobody is in the picture; `read` is what it was given to read, in order."""
+
+    def __init__(self, planned: Planned):
+        self.read: list[bytes] = []
+        self._faces = faces_of(planned)
+
+    def __call__(self, found: Found) -> Faces:
+        self.read = list(found.findings)
+        return self._faces
+
+
+def ready_to_link(buckets: Buckets, planned: Planned) -> None:
+    """All findings are there, and something that is deleted with them."""
+    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    find_all_segments(buckets, planned)
+
+
+def hide_tasks(topics: Topics) -> list[SegmentTask]:
+    return [SegmentTask.model_validate(document(push)) for push in topics.all(topics.segments)]
+
+
+def embeddings(buckets: Buckets, planned: Planned) -> list[str]:
+    """The names of all objects of a job that hold embeddings."""
+    prefixes = (layout.findings_prefix(planned.job), layout.gallery_prefix(planned.job))
+    return [name for prefix in prefixes for name in buckets.names(buckets.work, prefix)]
+
+
+def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
+    """The faces are there, once, handed on, and nothing else is left."""
+    blob = buckets.blob(buckets.work, layout.faces(planned.job))
+    faces = ObjectRef(bucket=buckets.work, name=blob.name, generation=blob.generation)
+    stored = Faces.model_validate_json(buckets.get(buckets.work, blob.name))
+    assert stored.frames == len([pts for index in range(3) for pts in planned.frames(index)])
+    tasks = hide_tasks(topics)
+    assert {task.index for task in tasks} == set(range(len(planned.manifest.segments)))
+    assert {(task.job, task.step, task.faces) for task in tasks} == {(planned.job, "hide", faces)}
+    assert {task.manifest for task in tasks} == {planned.ref}
+    assert buckets.names(buckets.work) == [faces.name, planned.ref.name]
+    assert topics.events() == []
+
+
+def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> Failed:
+    """The job has failed, nothing was handed on, and no embedding is left."""
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    assert (failed.stage, failed.code) == ("merge", code)
+    assert layout.faces(planned.job) not in buckets.names(buckets.work)
+    assert hide_tasks(topics) == []
+    assert embeddings(buckets, planned) == []
+    assert [event["type"] for event in topics.events()] == ["job.failed"]
+    return failed

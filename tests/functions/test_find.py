@@ -1,0 +1,122 @@
+"""The step "find": what it leaves, and that no embedding is there longer than it is needed."""
+
+from pathlib import Path
+
+import pytest
+
+from functions.engine.findings import Findings
+from functions.pipeline import jobs, layout
+from functions.pipeline.errors import PermanentError
+from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
+from tests.cloud import Buckets, Post, Topics, upload_push
+from tests.functions.working import frames_done, made, work
+from tests.planned import VIDEO, Planned, find_segment, link_job
+from tests.proxy import Proxy
+
+
+def test_together_the_findings_cover_every_frame_once(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post
+) -> None:
+    assert [worker(planned.task(index)) for index in (0, 1)] == [200, 200]
+    assert [frames_done(buckets, planned, index) for index in (0, 1)] == [
+        len(planned.frames(index)) for index in (0, 1)
+    ]
+    assert made(buckets, planned) == [layout.findings(planned.job, index) for index in (0, 1)]
+
+
+@pytest.mark.parametrize("target", [True, False])
+def test_faces_are_embedded_only_where_somebody_is_to_be_kept(
+    target: bool, buckets: Buckets, topics: Topics, ingest: Post, worker: Post, tmp_path: Path
+) -> None:
+    if target:
+        buckets.put(buckets.intake, "channels/street/targets/Eileen.png", encode_picture(astronaut()))
+    clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=1, size=(480, 360), portrait=admiral()))
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    (push,) = topics.all(topics.segments)
+    assert worker(push) == 200
+    name = layout.findings(layout.job_id(ref.bucket, ref.name, ref.generation), 0)
+    found = Findings.from_bytes(buckets.get(buckets.work, name))
+    faces = [face for sighting in found.sightings for face in sighting.faces]
+    assert len(faces) > 0
+    assert any(face.embedding is not None for face in faces) == target
+
+
+def test_a_task_that_comes_after_linking_is_acknowledged_at_once(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post
+) -> None:
+    link_job(buckets, planned)
+    buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()  # not even that is read
+    assert worker(planned.task(0)) == 200
+    assert buckets.names(buckets.work) == [layout.faces(planned.job)]
+    assert topics.all(topics.segments_done) == []
+    assert topics.events() == []
+
+
+@pytest.mark.parametrize("end", ["linked", "failed"])
+def test_findings_that_come_too_late_are_deleted_again(
+    end: str, buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    """Another worker did the segment and the job went on or failed, while this one stood still."""
+    work(planned, 0, "slow", lambda _: bring_to(end, buckets, planned))
+    assert made(buckets, planned) == []
+
+
+@pytest.mark.parametrize("end", ["linked", "failed"])
+def test_what_a_worker_left_that_died_too_late_is_deleted_with_its_next_delivery(
+    end: str, buckets: Buckets, topics: Topics, planned: Planned, worker: Post
+) -> None:
+    bring_to(end, buckets, planned)
+    find_segment(buckets, planned, 0)
+    assert worker(planned.task(0)) == 200
+    assert made(buckets, planned) == []
+
+
+def test_a_segment_is_not_looked_through_again_that_was_linked_just_before_the_claim(
+    buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
+) -> None:
+    linked: list[Planned] = []
+
+    def link_meanwhile(method: str, path: str) -> bool:
+        if "claims" in path and not linked:
+            linked.append(link_job(buckets, planned))
+        return False
+
+    def never(_: object) -> None:
+        raise AssertionError("its findings were there, and are deleted because nobody needs them")
+
+    proxy.fails = link_meanwhile
+    work(planned, 0, "late", never)
+    assert linked
+    assert made(buckets, planned) == []
+
+
+def test_what_a_late_worker_meets_does_not_fail_the_job(
+    buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    def gone(_: object) -> None:
+        link_job(buckets, planned)
+        raise PermanentError("object-gone", "the gallery was deleted when the job was linked")
+
+    work(planned, 0, "slow", gone)
+    assert layout.failed(planned.job) not in buckets.names(buckets.work)
+    assert topics.events() == []
+
+
+def test_when_a_job_fails_all_its_embeddings_are_deleted(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post
+) -> None:
+    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    find_segment(buckets, planned, 1)
+    buckets.put(buckets.intake, VIDEO, b"a newer upload")
+    assert worker(planned.task(0)) == 200
+    assert buckets.names(buckets.work, layout.gallery_prefix(planned.job)) == []
+    assert made(buckets, planned) == []
+    assert layout.failed(planned.job) in buckets.names(buckets.work)
+
+
+def bring_to(end: str, buckets: Buckets, planned: Planned) -> None:
+    if end == "linked":
+        link_job(buckets, planned)
+    else:
+        jobs.fail(planned.job, "worker", PermanentError("poison-segment", "another segment's fault"))

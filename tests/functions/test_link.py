@@ -1,0 +1,148 @@
+"""Merge after the step "find" through its HTTP surface, with the real link."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from functions.engine.findings import Findings
+from functions.merge.link import Found, link
+from functions.pipeline import layout
+from functions.pipeline.contracts import Faces, Failed
+from tests.clips import Clip, write_clip
+from tests.cloud import Buckets, Post, Topics
+from tests.functions.linking import (
+    StandIn,
+    assert_failed,
+    assert_linked,
+    embeddings,
+    hide_tasks,
+    ready_to_link,
+)
+from tests.planned import VIDEO, Planned, faces_of, find_all_segments, find_segment, link_job, plan_job
+from tests.proxy import Proxy
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", Clip(seconds=3))
+
+
+def test_when_the_last_segment_was_looked_through_its_faces_are_linked_and_handed_on(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    for index in (2, 0, 1):
+        assert hide_tasks(topics) == []
+        find_segment(buckets, planned, index)
+        assert merge(planned.done(index, str(index))) == 200
+    assert_linked(buckets, topics, planned)
+    assert len(hide_tasks(topics)) == 3
+    assert buckets.names(buckets.output) == []
+
+
+def test_the_findings_are_read_in_the_order_of_the_video(
+    buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    for index in (2, 0, 1):
+        buckets.put(buckets.work, layout.findings(planned.job, index), str(index).encode())
+    stand_in = StandIn(planned)
+    link(planned.segment_done(1), "1", stand_in)
+    assert stand_in.read == [b"0", b"1", b"2"]
+
+
+def test_the_findings_are_read_one_at_a_time(
+    buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
+) -> None:
+    """Else memory would grow with the video."""
+    find_all_segments(buckets, planned)
+
+    def reads() -> int:
+        return len([path for _, path in proxy.requests if "findings" in path and "alt=media" in path])
+
+    def counting(found: Found) -> Faces:
+        assert [reads() for _ in found.findings] == [1, 2, 3]
+        return faces_of(planned)
+
+    link(planned.segment_done(0), "1", counting)
+    assert_linked(buckets, topics, planned)
+
+
+def test_the_gallery_is_what_the_engine_compares_with(buckets: Buckets, topics: Topics, clip: Path) -> None:
+    planned = plan_job(buckets, clip, gallery=b"embeddings")
+    find_all_segments(buckets, planned)
+    seen: list[bytes | None] = []
+
+    def keeping(found: Found) -> Faces:
+        seen.append(found.gallery)
+        return faces_of(planned)
+
+    link(planned.segment_done(0), "1", keeping)
+    assert seen == [b"embeddings"]
+    assert_linked(buckets, topics, planned)
+
+
+def test_while_findings_are_missing_nothing_happens(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    for index in (0, 2):
+        find_segment(buckets, planned, index)
+        assert merge(planned.done(index)) == 200
+    assert hide_tasks(topics) == []
+    assert layout.faces(planned.job) not in buckets.names(buckets.work)
+    assert len(embeddings(buckets, planned)) == 2
+
+
+def test_a_message_that_comes_again_after_linking_changes_nothing(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    ready_to_link(buckets, planned)
+    assert merge(planned.done(2)) == 200
+    assert {merge(planned.done(index, str(index))) for index in (0, 1, 2, 2)} == {200}
+    assert_linked(buckets, topics, planned)
+    assert len(hide_tasks(topics)) == 3
+
+
+def test_a_message_of_a_job_that_has_failed_is_acknowledged(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    find_all_segments(buckets, planned)
+    failed = Failed(job=planned.job, source=planned.manifest.source, stage="worker", code="c", message="m")
+    buckets.put(buckets.work, layout.failed(planned.job), failed.model_dump_json().encode())
+    assert merge(planned.done(2)) == 200
+    assert hide_tasks(topics) == []
+    assert embeddings(buckets, planned) == []
+
+
+@pytest.mark.parametrize("fault", ["no frame", "another detector"])
+def test_findings_that_the_engine_can_t_link_fail_the_job(
+    fault: str, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    ready_to_link(buckets, planned)
+    for index in range(3):
+        detector = "mtcnn" if fault == "another detector" and index else "centerface"
+        found = Findings(detector, 0.5, None, 320, 180, Fraction(1, 12800), 0, ())
+        buckets.put(buckets.work, layout.findings(planned.job, index), found.to_bytes())
+    assert merge(planned.done(2)) == 200
+    failed = assert_failed(buckets, topics, planned, "engine")
+    assert failed.message.startswith(f"gs://{buckets.intake}/{VIDEO}: ")
+
+
+def test_findings_without_their_manifest_fail_the_job(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    ready_to_link(buckets, planned)
+    buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()
+    assert merge(planned.done(2)) == 200
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    assert failed.code == "object-gone"
+    assert embeddings(buckets, planned) == []
+
+
+def test_a_message_of_the_step_find_never_publishes(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    link_job(buckets, planned)
+    assert merge(planned.done(2)) == 200
+    assert buckets.names(buckets.output) == []
+    assert topics.events() == []

@@ -1,0 +1,251 @@
+"""Merge after the step "find" when things go wrong: two at once, a dead or frozen linker, servers out of order."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from functions.merge.link import Found, link
+from functions.pipeline import jobs, layout
+from functions.pipeline.claim import ClaimedElsewhereError
+from functions.pipeline.contracts import Claim, Faces
+from functions.pipeline.errors import PermanentError, RetryableError
+from tests.clips import Clip, write_clip
+from tests.cloud import Buckets, Environment, Post, Topics
+from tests.functions.linking import (
+    REQUESTS_OF_A_LINK,
+    StandIn,
+    assert_linked,
+    embeddings,
+    hide_tasks,
+    ready_to_link,
+)
+from tests.functions.merging import expire_claim
+from tests.functions.working import put_claim, work
+from tests.planned import Planned, do_all_segments, faces_of, link_job
+from tests.proxy import Proxy
+from tests.servers import wait_until
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", Clip(seconds=3))
+
+
+def test_three_messages_at_once_link_once(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    ready_to_link(buckets, planned)
+    start = threading.Barrier(3)
+
+    def deliver(index: int) -> int:
+        start.wait()
+        return merge(planned.done(index, f"message {index}"))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(deliver, range(3))) == [200, 200, 200]
+    assert_linked(buckets, topics, planned)
+
+
+def test_the_second_of_two_linkers_leaves_it_to_the_first(
+    buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    """Staged, not left to chance: the second comes while the first is linking."""
+    ready_to_link(buckets, planned)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(found: Found) -> Faces:
+        inside.set()
+        assert go_on.wait(60)
+        return faces_of(planned)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(link, planned.segment_done(0), "first", slow)
+        assert inside.wait(60)
+        with pytest.raises(ClaimedElsewhereError):
+            link(planned.segment_done(1), "second", never)
+        with pytest.raises(RetryableError):
+            link(planned.segment_done(0), "first", never)
+        go_on.set()
+        first.result(60)
+    assert_linked(buckets, topics, planned)
+    assert len(hide_tasks(topics)) == 3
+
+
+@pytest.mark.parametrize("wakes_up", ["before reading", "after linking"])
+def test_a_linker_that_was_taken_over_changes_nothing(
+    wakes_up: str, buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
+) -> None:
+    ready_to_link(buckets, planned)
+    environment(lease_seconds=1)
+    other = faces_of(planned).model_copy(update={"looks": 99})
+
+    def frozen(found: Found) -> Faces:
+        """Stands still until its lease has run out and another has done all."""
+        if wakes_up == "after linking":
+            list(found.findings)
+        wait_until(lambda: datetime.now(UTC) > expiry(), "the lease ran out")
+        link(planned.segment_done(1), "second", lambda _: other)
+        list(found.findings)
+        return faces_of(planned)
+
+    def expiry() -> datetime:
+        claim = buckets.get(buckets.work, layout.link_claim(planned.job))
+        return Claim.model_validate_json(claim).expires_at
+
+    with pytest.raises(RetryableError):
+        link(planned.segment_done(0), "first", frozen)
+    assert_linked(buckets, topics, planned)
+    assert Faces.model_validate_json(buckets.get(buckets.work, layout.faces(planned.job))) == other
+    assert len(hide_tasks(topics)) == 3
+
+
+def test_the_claim_is_renewed_while_findings_are_read(
+    buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
+) -> None:
+    ready_to_link(buckets, planned)
+    environment(lease_seconds=3)
+
+    def slow(found: Found) -> Faces:
+        next(found.findings)
+        before = expiry()
+        wait_until(lambda: datetime.now(UTC) > before - timedelta(seconds=1.5), "half of the lease is over")
+        next(found.findings)
+        assert expiry() > before
+        return faces_of(planned)
+
+    def expiry() -> datetime:
+        claim = buckets.get(buckets.work, layout.link_claim(planned.job))
+        return Claim.model_validate_json(claim).expires_at
+
+    link(planned.segment_done(0), "1", slow)
+    assert_linked(buckets, topics, planned)
+
+
+def test_what_a_late_linker_meets_does_not_fail_the_job(
+    buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    ready_to_link(buckets, planned)
+
+    def gone(found: Found) -> Faces:
+        link_job(buckets, planned)
+        raise PermanentError("object-gone", "another has linked the job and deleted this")
+
+    with pytest.raises(RetryableError):
+        link(planned.segment_done(0), "1", gone)
+    assert layout.failed(planned.job) not in buckets.names(buckets.work)
+    assert topics.events() == []
+
+
+def test_a_job_that_fails_while_it_is_linked_is_not_handed_on(
+    buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    ready_to_link(buckets, planned)
+
+    def meanwhile(found: Found) -> Faces:
+        jobs.fail(planned.job, "worker", PermanentError("code", "another segment's fault"))
+        return faces_of(planned)
+
+    link(planned.segment_done(0), "1", meanwhile)
+    assert hide_tasks(topics) == []
+    assert layout.faces(planned.job) not in buckets.names(buckets.work)
+    assert embeddings(buckets, planned) == []
+
+
+@pytest.mark.parametrize("crash_after", range(REQUESTS_OF_A_LINK + 1))
+def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
+    crash_after: int,
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    merge: Post,
+    proxy: Proxy,
+    environment: Environment,
+) -> None:
+    """Storage refuses everything from some request on, the claim's release included: as if the process died."""
+    ready_to_link(buckets, planned)
+    environment(retry_seconds=0.05)
+    proxy.fails = lambda method, path: len(proxy.requests) > crash_after
+    first = merge(planned.done(2, "mine"))
+    assert first == (200 if crash_after == REQUESTS_OF_A_LINK else 503)
+    proxy.fails = lambda method, path: False
+    environment(retry_seconds=20)
+    expire_claim(buckets, layout.link_claim(planned.job))
+    assert merge(planned.done(2, "mine")) == 200
+    assert_linked(buckets, topics, planned)
+
+
+def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    merge: Post,
+    environment: Environment,
+    pubsub_address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ready_to_link(buckets, planned)
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
+    environment(retry_seconds=0.5)
+    assert merge(planned.done(2)) == 503
+    generation = buckets.blob(buckets.work, layout.faces(planned.job)).generation
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
+    environment(retry_seconds=20)
+    assert merge(planned.done(2)) == 200
+    assert buckets.blob(buckets.work, layout.faces(planned.job)).generation == generation
+    assert_linked(buckets, topics, planned)
+
+
+def test_a_message_that_saw_all_findings_just_before_they_were_linked_hands_the_same_faces_on(
+    buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
+) -> None:
+    """It can't know that the first one got to its end: handing on twice is harmless, linking twice is not."""
+    ready_to_link(buckets, planned)
+    linked: list[int] = []
+
+    def link_meanwhile(method: str, path: str) -> bool:
+        if "claims" in path and not linked:
+            linked.append(1)
+            link(planned.segment_done(0), "first", StandIn(planned))
+        return False
+
+    proxy.fails = link_meanwhile
+    link(planned.segment_done(1), "second", never)
+    assert linked
+    assert_linked(buckets, topics, planned)
+
+
+def test_a_worker_that_took_over_too_late_leaves_no_findings(
+    buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    """Its segment was found by another meanwhile, the job linked, and all findings deleted."""
+    put_claim(buckets, planned, 0, holder="dead", seconds=-1)
+
+    def meanwhile(_: object) -> None:
+        ready_to_link(buckets, planned)
+        link(planned.segment_done(1), "1", StandIn(planned))
+
+    work(planned, 0, "late", meanwhile)
+    assert embeddings(buckets, planned) == []
+    assert_linked(buckets, topics, planned)
+
+
+def test_late_messages_of_the_step_find_change_nothing_while_the_faces_are_hidden(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post
+) -> None:
+    ready_to_link(buckets, planned)
+    assert merge(planned.done(0)) == 200
+    linked = link_job(buckets, planned)  # the same faces; only their version is another
+    do_all_segments(buckets, linked)
+    before = buckets.names(buckets.work)
+    assert [worker(planned.task(index, "late")) for index in range(3)] == [200] * 3
+    assert [merge(planned.done(index, "late")) for index in range(3)] == [200] * 3
+    assert buckets.names(buckets.work) == before
+    assert len(hide_tasks(topics)) == 3
+    assert topics.all(topics.segments_done) == []
+
+
+def never(found: Found) -> Faces:
+    raise AssertionError("somebody else has linked, or is at it")

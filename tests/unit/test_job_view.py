@@ -1,0 +1,82 @@
+"""What `status` and `drop` show of a job, told from its objects."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Published
+from local_emulator.jobs import JobReader, JobView
+from local_emulator.resources import LOCAL_RETRIES, Resources
+from local_emulator.waiting import stage
+from tests.clips import write_clip
+from tests.cloud import Buckets
+from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
+
+
+@pytest.fixture
+def resources() -> Resources:
+    return Resources(f"test-{uuid.uuid4().hex[:8]}", LOCAL_RETRIES)
+
+
+@pytest.fixture
+def emulated(buckets: Buckets, resources: Resources) -> Buckets:
+    """Buckets of the names that an emulator gives them."""
+    for name in resources.buckets:
+        buckets.client.create_bucket(name)
+    return Buckets(buckets.client, *resources.buckets)
+
+
+@pytest.fixture
+def reader(emulated: Buckets, resources: Resources) -> JobReader:
+    return JobReader(emulated.client, resources)
+
+
+@pytest.fixture
+def planned(emulated: Buckets, tmp_path: Path) -> Planned:
+    return plan_job(emulated, write_clip(tmp_path / "walk.mp4"))
+
+
+def test_progress_counts_every_segment_once_in_each_step(
+    emulated: Buckets, reader: JobReader, planned: Planned
+) -> None:
+    work = emulated.client.bucket(emulated.work)
+    shown = []
+
+    def look() -> JobView:
+        view = reader.follow(planned.job, planned.manifest.source.name)
+        shown.append((view.state, *stage(view)))
+        return view
+
+    look()
+    find_segment(emulated, planned, 1)
+    look()
+    find_segment(emulated, planned, 0)
+    look()
+    link_job(emulated, planned)
+    work.delete_blobs(list(emulated.client.list_blobs(work, prefix=layout.findings_prefix(planned.job))))
+    look()
+    do_segment(emulated, planned, 0)
+    look()
+    do_segment(emulated, planned, 1)
+    assert not look().over
+    published = Published(job=planned.job, result=None, report="r")
+    emulated.put(emulated.work, layout.published(planned.job), published.model_dump_json().encode())
+    work.delete_blobs(list(emulated.client.list_blobs(work, prefix=layout.segments_prefix(planned.job))))
+    view = reader.follow(planned.job, planned.manifest.source.name)
+
+    assert shown == [
+        ("finding", "looking for faces 0/2", 0, 4),
+        ("finding", "looking for faces 1/2", 1, 4),
+        ("linking", "following faces", 2, 4),
+        ("hiding", "hiding faces 0/2", 2, 4),
+        ("hiding", "hiding faces 1/2", 3, 4),
+        ("merging", "joining", 4, 4),
+    ]
+    assert (view.state, view.done, view.segments) == ("published", 2, 2)
+
+
+def test_an_upload_without_a_manifest_waits_to_be_planned(reader: JobReader) -> None:
+    view = reader.follow("0" * 20, "channels/street/videos/walk.mp4")
+    assert (view.state, *stage(view)) == ("waiting", "planning", 0, None)
