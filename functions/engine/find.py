@@ -101,11 +101,10 @@ def _with_embeddings(
     best = [track.clearest() for track in tracker.tracks]
     chosen = [view for view in best if view is not None and segment.holds(view.pts)]
     views = {view.pts: view for view in window}
-    large = {pts: views[pts].large() for pts in {observation.pts for observation in chosen}}
     crops = []
     for observation in chosen:
-        image, scale = large[observation.pts]
-        crops.append(crop_face(image, observation.face.box * scale))
+        view = views[observation.pts]
+        crops.append(crop_face(view.large, observation.face.box * (view.large.shape[1] / view.width)))
     embeddings = {id(o.face): embedding for o, embedding in zip(chosen, recognizer.embed(crops), strict=True)}
     return [
         replace(

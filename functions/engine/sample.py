@@ -9,15 +9,19 @@ lies more than CUT_SECONDS before it or two frames after it: wherever reading be
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 
 import av
+import cv2
 import numpy as np
 
+from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
 
 SMALL_SIDE = 640  # pixels, the long side of the frames that are looked at
 CROP_SIDE = 1920  # pixels, the long side from which on frames are held smaller: more makes no face clearer
+VIEWS_AHEAD = 8  # are made while the detector looks
 SLOT_SECONDS = Fraction(1, 5)
 WINDOW_SLOTS = 3
 SAME_PLACE = 0.5  # overlap (intersection over union) of one face in two looks that agree
@@ -45,29 +49,29 @@ class View:
         if int(frame.rotation) % 180:
             self.width, self.height = frame.height, frame.width
         self._rotation = int(frame.rotation)
-        self._frame = _at_most(frame, CROP_SIDE, frame.format.name)
+        self._frame = _at_most(frame, CROP_SIDE)
         grey = self._frame.reformat(*THUMBNAIL, "gray", interpolation="AREA")
         self.thumbnail: Array = grey.to_ndarray().astype(np.float32)
 
+    @cached_property
+    def large(self) -> Image:
+        """The frame to take crops from: RGB uint8 (H, W, 3), CROP_SIDE at most."""
+        image = self._frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        # As a player does it: turned counter-clockwise.
+        return (
+            np.ascontiguousarray(np.rot90(image, k=self._rotation // 90)) if self._rotation % 360 else image
+        )
+
     def small(self) -> Image:
         """The frame as the detector looks at it: RGB uint8 (H, W, 3), SMALL_SIDE at most."""
-        return self._upright(_at_most(self._frame, SMALL_SIDE, "rgb24"))
-
-    def large(self) -> tuple[Image, float]:
-        """The frame to take crops from, RGB uint8 (H, W, 3), CROP_SIDE at most; and its scale to the displayed one."""
-        image = self._upright(self._frame.reformat(format="rgb24"))
-        return image, image.shape[1] / self.width
+        height, width = self.large.shape[:2]
+        scale = min(1.0, SMALL_SIDE / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        return cv2.resize(self.large, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
     def see(self, found: Sequence[Detection], scale: float) -> None:
         """Take what the detector found in the frame at `scale` times its displayed size."""
         self.detections = [Detection(face.box / scale, face.score, face.landmarks / scale) for face in found]
-
-    def _upright(self, frame: av.VideoFrame) -> Image:
-        """Turn a stored picture as a player does: counter-clockwise by its rotation."""
-        image = frame.to_ndarray().astype(np.uint8, copy=False)
-        return (
-            np.ascontiguousarray(np.rot90(image, k=self._rotation // 90)) if self._rotation % 360 else image
-        )
 
 
 class Sampler:
@@ -84,7 +88,7 @@ class Sampler:
         Windows before the one with the number `first` are only read, for the cuts; reading ends after `last`.
         """
         window: list[View] = []
-        for view in _marking_cuts(map(View, frames)):
+        for view in _marking_cuts(ahead(map(View, frames), VIEWS_AHEAD)):
             if first is not None and view.window < first:
                 continue
             if window and view.window != window[0].window:
@@ -184,10 +188,10 @@ def _mark_cut(
         recent.append((view.seconds, difference))
 
 
-def _at_most(frame: av.VideoFrame, side: int, pixel_format: str) -> av.VideoFrame:
-    """The frame in that pixel format, made smaller where its long side exceeds `side` pixels."""
-    scale = min(1.0, side / max(frame.width, frame.height))
-    if scale == 1.0:
-        return frame if frame.format.name == pixel_format else frame.reformat(format=pixel_format)
+def _at_most(frame: av.VideoFrame, side: int) -> av.VideoFrame:
+    """The frame, made smaller where its long side exceeds `side` pixels."""
+    scale = side / max(frame.width, frame.height)
+    if scale >= 1:
+        return frame
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    return frame.reformat(width, height, pixel_format, interpolation="AREA")
+    return frame.reformat(width, height, interpolation="AREA")

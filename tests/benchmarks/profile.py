@@ -31,7 +31,6 @@ PLACES = (
     ("decode", "video", "read_frames"),
     ("scale", "sample", "View.__init__"),
     ("scale", "sample", "View.small"),
-    ("scale", "sample", "View.large"),
     ("looks", "detect", "CenterFace.detect"),
     ("looks", "detect", "Mtcnn.detect"),
     ("embed", "embed", "crop_face"),

@@ -25,12 +25,13 @@ def main() -> int:
 
 
 def transcode(source: Path, result: Path, encoder: dict[str, str]) -> None:
-    """One pass; each frame keeps its time. Threads are left to the decoder (AUTO) and to x264, as the engine does."""
+    """One pass; each frame keeps its time. Threads as the engine has them."""
     with av.open(str(source)) as read, av.open(str(result), "w", format="mp4") as out:
         old = read.streams.video[0]
         old.thread_type = "AUTO"
         new = out.add_stream("libx264", rate=old.average_rate, options=encoder)
         new.width, new.height, new.pix_fmt = old.width, old.height, "yuv420p"
+        new.codec_context.thread_type = "FRAME"
         new.time_base = new.codec_context.time_base = old.time_base
         sound = {stream.index: out.add_stream_from_template(stream) for stream in read.streams.audio}
         for packet in read.demux(old, *read.streams.audio):

@@ -119,6 +119,5 @@ def test_boxes_are_in_pixels_of_the_displayed_frame(width: int) -> None:
     assert view.detections is not None
     expected = np.array([400, 240, 560, 400]) * width / 1280
     assert view.detections[0].box == pytest.approx(expected, abs=width / 160)
-    image, scale = view.large()
-    assert max(image.shape) <= 1920
-    assert scale == image.shape[1] / width
+    assert view.large.shape[1] == min(width, 1920)
+    assert view.small().shape == (360, 640, 3)
