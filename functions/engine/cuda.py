@@ -8,11 +8,19 @@ from av.codec.hwaccel import HWAccel
 
 
 @cache
-def has_cuda() -> bool:
-    """PyTorch is asked, and so loaded (0.3 GB, some seconds), only where there is an NVIDIA driver."""
+def has_driver() -> bool:
+    """Whether there is an NVIDIA driver."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
+        return False
+    return True
+
+
+@cache
+def has_cuda() -> bool:
+    """PyTorch is asked, and so loaded (0.3 GB, some seconds), only where there is a driver."""
+    if not has_driver():
         return False
     import torch
 
@@ -27,7 +35,7 @@ def hardware_decoder() -> HWAccel | None:
 @cache
 def can_encode(width: int, height: int, pixel_format: str) -> bool:
     """Whether NVENC takes pictures of this size and format: it needs a GPU that has it, and even sides."""
-    if not has_cuda():
+    if not has_driver():
         return False
     context = av.VideoCodecContext.create("h264_nvenc", "w")
     context.width, context.height, context.pix_fmt = width, height, pixel_format
@@ -41,7 +49,7 @@ def can_encode(width: int, height: int, pixel_format: str) -> bool:
 @cache
 def _can_decode() -> bool:
     """A driver alone is not enough: in a container the video parts of it have to be let in."""
-    if not has_cuda():
+    if not has_driver():
         return False
     try:
         av.CodecContext.create("h264", "r", hwaccel=HWAccel("cuda"))

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import BinaryIO
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -58,18 +59,20 @@ class VideoInfo:
 
 
 @contextmanager
-def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(
+    source: Source, decoder: HWAccel | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a path or a seekable binary file; give the container and its picture stream.
 
     Raises VideoError if it is not a video or has no moving picture (a cover picture does not count), and for
     data that can't be read or decoded inside the block. Errors of the file object itself pass through.
-    A file object is read from its start; only one block at a time may use it.
+    A file object is read from its start; only one block at a time may use it. `decoder`: instead of FFmpeg's own.
     """
     if not isinstance(source, str):
         source.seek(0)
     try:
         container = av.open(
-            source, mode="r", options={"format_whitelist": ",".join(DEMUXERS)}, hwaccel=hardware_decoder()
+            source, mode="r", options={"format_whitelist": ",".join(DEMUXERS)}, hwaccel=decoder
         )
     except av.error.FFmpegError as error:
         raise VideoError(_not_a_video(error)) from error
@@ -149,7 +152,7 @@ def read_frames(source: Source, start: int | None = None, end: int | None = None
     than the one before: nothing is skipped in silence.
     """
     before: av.VideoFrame | None = None
-    with open_video(source) as (container, stream):
+    with open_video(source, hardware_decoder()) as (container, stream):
         for frame in _decode_from(container, stream, start):
             _require_usable(frame, before)
             before = frame

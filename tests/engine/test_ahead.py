@@ -16,8 +16,9 @@ class Source:
 
     def items(self) -> Iterator[int]:
         try:
-            for self.made in range(1, self.last + 1):
-                yield self.made
+            for item in range(1, self.last + 1):
+                self.made = item
+                yield item
             if self.error:
                 raise self.error
         finally:
@@ -40,7 +41,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
     seen = []
     with pytest.raises(ValueError, match="damaged"):
         for item in ahead(source.items(), 2):
-            seen.append(item)  # noqa: PERF402
+            seen.append(item)
     assert seen == [1, 2, 3, 4, 5]
     assert not threads()
 
