@@ -1,6 +1,7 @@
 """Work ahead: let a thread make the next items while the caller is busy with the last one."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextvars import copy_context
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -9,7 +10,7 @@ Item = TypeVar("Item")
 PATIENCE_SECONDS = 0.1  # how soon the thread notices that nobody wants more
 
 
-def ahead(items: Iterator[Item], most: int) -> Iterator[Item]:
+def ahead(items: Generator[Item], most: int) -> Iterator[Item]:
     """Give `items` in order, up to `most` of them made ahead by a thread of their own.
 
     What they raise is raised here. When the caller stops early the thread ends, and `items` is closed by it.
@@ -36,11 +37,9 @@ def ahead(items: Iterator[Item], most: int) -> Iterator[Item]:
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
             put(False, error)
         finally:
-            close = getattr(items, "close", None)
-            if close:
-                close()
+            items.close()
 
-    thread = Thread(target=make, name="ahead", daemon=True)
+    thread = Thread(target=copy_context().run, args=(make,), name="ahead", daemon=True)
     thread.start()
     try:
         while True:

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from functions.engine.faces import Box, Faces, Look
 
@@ -23,9 +24,13 @@ class _Span:
     end: int
     looks: Sequence[Look]
 
+    @cached_property
+    def _times(self) -> list[int]:
+        return [look.pts for look in self.looks]
+
     def box(self, pts: int) -> Box:
         """Interpolated between looks; before the first and after the last it stays there, grown."""
-        times = [look.pts for look in self.looks]
+        times = self._times
         after = bisect_right(times, pts)
         if after == 0 or pts > times[-1]:
             return _grown(self.looks[0 if after == 0 else -1].box)

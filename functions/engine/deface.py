@@ -10,8 +10,10 @@ from pathlib import Path
 from functions.engine import find as first_pass
 from functions.engine.detect import Detector, make_detector
 from functions.engine.embed import FaceNet
+from functions.engine.find import Targets
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery, Picture, make_gallery
+from functions.engine.identity import keep_distance_of
 from functions.engine.options import Options
 from functions.engine.video import Segment
 
@@ -48,6 +50,7 @@ class Engine:
         progress: Callable[[int], None] = lambda _: None,
     ) -> Findings:
         """Look for faces; see `find.find`. Without a gallery nobody is embedded."""
-        embeds = gallery is not None and bool(gallery.people)
-        recognizer = self.recognizer(options.recognizer) if embeds else None
-        return first_pass.find(segment, self.detector(options.detector), recognizer, progress)
+        targets = None
+        if gallery is not None and gallery.people:
+            targets = Targets(gallery, self.recognizer(options.recognizer), keep_distance_of(options))
+        return first_pass.find(segment, self.detector(options.detector), targets, progress)

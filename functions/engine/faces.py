@@ -75,6 +75,8 @@ class Faces:
                     f"the report is of version {data['version']}, this program reads version {VERSION}."
                 )
             tracks = tuple(_track(track) for track in data["tracks"])
+            if {track.continues for track in tracks} - {None, *(track.id for track in tracks)}:
+                raise ValueError("a track goes on from one that is not there")
             return cls(**{**data, "shots": tuple(data["shots"]), "tracks": tracks})
         except (KeyError, TypeError, ValueError) as error:
             raise EngineError(f"it is not a report of faces ({error!r}).") from error

@@ -1,29 +1,40 @@
 """The first pass over a segment: look, and embed a few good crops of each face. Decides nothing (see link.py)."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
-from functions.engine.detect import Detection, Detector
+from functions.engine.detect import Array, Detection, Detector
 from functions.engine.embed import FaceNet, crop_face
 from functions.engine.findings import Face, Findings, Sighting
-from functions.engine.sample import CUT_SECONDS, SLOT_SECONDS, WINDOW_SLOTS, Sampler, View
-from functions.engine.track import Tracker
+from functions.engine.gallery import Gallery
+from functions.engine.identity import is_open
+from functions.engine.sample import CONTEXT_SECONDS, SLOT_SECONDS, WINDOW_SLOTS, Sampler, View
+from functions.engine.track import Observation, Tracker
 from functions.engine.video import Segment, open_video, read_frames, time_base
 
 WINDOW_SECONDS = SLOT_SECONDS * WINDOW_SLOTS
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Who is to be kept, by which recognizer, and how near to them a face must be."""
+
+    gallery: Gallery
+    recognizer: FaceNet
+    keep_distance: float
+
+
 def find(
     segment: Segment,
     detector: Detector,
-    recognizer: FaceNet | None,
+    targets: Targets | None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Findings:
-    """What is to be seen in the segment. Without `recognizer` nobody is embedded.
+    """What is to be seen in the segment. Without `targets` nobody is embedded.
 
     Reads as much before and after the segment as its outermost windows need. `progress` gets the number of
     frames that went through, and may raise to stop. Raises VideoError.
@@ -31,13 +42,13 @@ def find(
     with open_video(segment.source) as (_, stream):  # one reader at a time may use a file object
         base = time_base(stream)
     first, last = _window_of(segment.start, base), _window_of(segment.end, base, before=True)
-    start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CUT_SECONDS)) / base)
+    start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
     sightings: list[Sighting] = []
     frames, size = 0, (0, 0)
     for window in Sampler(detector).windows(read_frames(segment.source, start), first, last):
         seen = _sightings(window)
-        if recognizer:
-            seen = _with_embeddings(seen, window, segment, detector.sure, recognizer)
+        if targets:
+            seen = _with_embeddings(seen, window, segment, detector.sure, targets)
         sightings += [sighting for sighting in seen if segment.holds(sighting.pts)]
         frames += sum(segment.holds(view.pts) for view in window)
         size = (window[0].width, window[0].height)
@@ -45,7 +56,7 @@ def find(
     return Findings(
         detector=detector.name,
         sure=detector.sure,
-        recognizer=recognizer.version if recognizer else None,
+        recognizer=targets.recognizer.version if targets else None,
         width=size[0],
         height=size[1],
         time_base=base,
@@ -87,29 +98,46 @@ def _sightings(window: Sequence[View]) -> list[Sighting]:
 
 
 def _with_embeddings(
-    seen: Sequence[Sighting], window: Sequence[View], segment: Segment, sure: float, recognizer: FaceNet
+    seen: Sequence[Sighting], window: Sequence[View], segment: Segment, sure: float, targets: Targets
 ) -> list[Sighting]:
-    """Embed the best view of each face in the window, if the segment holds it.
+    """Embed the best view of each face in the window, and the others where that one leaves open who it is.
 
-    The window's tracks are its own: which views are taken does not hang on what lies outside it.
+    The window's tracks are its own: which views are taken does not hang on what lies outside it. Of these, the
+    segment gets those that it holds.
     """
-    tracker = Tracker(float, sure)  # a window is too short for a face to be lost in it
+    tracker = Tracker(lambda _: 0.0, sure)  # a window is too short for a face to be lost in it
     for sighting in seen:
         if sighting.starts_shot:
             tracker.cut()
         tracker.look(sighting.pts, sighting.faces)
-    best = [track.clearest() for track in tracker.tracks]
-    chosen = [view for view in best if view is not None and segment.holds(view.pts)]
     views = {view.pts: view for view in window}
-    crops = []
-    for observation in chosen:
-        view = views[observation.pts]
-        crops.append(crop_face(view.large, observation.face.box * (view.large.shape[1] / view.width)))
-    embeddings = {id(o.face): embedding for o, embedding in zip(chosen, recognizer.embed(crops), strict=True)}
+    best = [(track, track.clearest()) for track in tracker.tracks]
+    first = [observation for _, observation in best if observation is not None]
+    embedded = dict(zip(map(id, first), _embeddings(first, views, targets.recognizer), strict=True))
+    others = [
+        observation
+        for track, clearest in best
+        if clearest and is_open(embedded[id(clearest)], targets.gallery, targets.keep_distance)
+        for observation in track.observations
+        if observation is not clearest and not observation.contended and segment.holds(observation.pts)
+    ]
+    embedded |= zip(map(id, others), _embeddings(others, views, targets.recognizer), strict=True)
+    by_face = {id(observation.face): embedded[id(observation)] for observation in (*first, *others)}
     return [
         replace(
-            sighting,
-            faces=tuple(replace(face, embedding=embeddings.get(id(face))) for face in sighting.faces),
+            sighting, faces=tuple(replace(face, embedding=by_face.get(id(face))) for face in sighting.faces)
         )
         for sighting in seen
     ]
+
+
+def _embeddings(
+    observations: Sequence[Observation], views: Mapping[int, View], recognizer: FaceNet
+) -> Iterable[Array]:
+    images = {pts: views[pts].large() for pts in {observation.pts for observation in observations}}
+    crops = []
+    for observation in observations:
+        image = images[observation.pts]
+        scale = image.shape[1] / views[observation.pts].width
+        crops.append(crop_face(image, observation.face.box * scale))
+    return recognizer.embed(crops)

@@ -85,7 +85,7 @@ class Findings:
             parts = {name: archive[name] for name in archive.files}
         embeddings = iter(parts["embeddings"].astype(np.float32))
         faces = iter(
-            Face(box, float(score), float(quality), next(embeddings) if has else None)
+            Face(box, float(score), float(quality), next(embeddings).copy() if has else None)
             for box, score, quality, has in zip(
                 parts["boxes"], parts["scores"], parts["qualities"], parts["has_embedding"], strict=True
             )

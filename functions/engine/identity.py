@@ -5,13 +5,14 @@ else keeps it, but that it surely shows the same person as a track that was kept
 in one frame: the nearer one stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from functions.engine.detect import Array
 from functions.engine.gallery import Gallery
+from functions.engine.options import Options
 from functions.engine.track import Track
 
 # Largest Euclidean distance at which a face is a target's. casia-webface: chosen on half of eight clips, checked on
@@ -20,8 +21,14 @@ from functions.engine.track import Track
 # measured here.
 KEEP_DISTANCE = {"casia-webface": 0.72, "vggface2": 0.8}
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
+OPEN = (0.6, 1.4)  # of the keep distance: between these one view does not tell who it is
 SAME_PERSON = 0.75  # of the keep distance: two tracks this near show one person
 NOT_CONTRARY = 1.3  # of the keep distance: a track farther than this from the target inherits nothing
+
+
+def keep_distance_of(options: Options) -> float:
+    """The largest distance at which a face is a target's."""
+    return KEEP_DISTANCE[options.recognizer] if options.keep_distance is None else options.keep_distance
 
 
 @dataclass(frozen=True)
@@ -34,15 +41,29 @@ class Decision:
     distance: float | None = None
 
 
-def decide(tracks: Sequence[Track], gallery: Gallery | None, keep_distance: float) -> list[Decision]:
-    """One decision for each track, from its views."""
+def decide(
+    tracks: Sequence[Track],
+    gallery: Gallery | None,
+    keep_distance: float,
+    progress: Callable[[], None] = lambda: None,
+) -> list[Decision]:
+    """One decision for each track, from its views. `progress` is called often, and may raise to stop."""
     if gallery is None or not gallery.people:
         return [Decision(False, "no targets: everyone is hidden") for _ in tracks]
-    decisions = [_by_distance(track, gallery, keep_distance) for track in tracks]
+    decisions = []
+    for track in tracks:
+        progress()
+        decisions.append(_by_distance(track, gallery, keep_distance))
     _one_person_is_one_face(tracks, decisions)
-    _share(tracks, decisions, keep_distance)
+    _share(tracks, decisions, keep_distance, progress)
     _one_person_is_one_face(tracks, decisions)
     return decisions
+
+
+def is_open(embedding: Array, gallery: Gallery, keep_distance: float) -> bool:
+    """Whether more views of this face are worth a look: it is neither surely a target's nor surely not."""
+    distance = float(np.linalg.norm(gallery.embeddings - embedding, axis=1).min())
+    return OPEN[0] * keep_distance < distance < OPEN[1] * keep_distance
 
 
 def _by_distance(track: Track, gallery: Gallery, keep_distance: float) -> Decision:
@@ -73,26 +94,30 @@ def _one_person_is_one_face(tracks: Sequence[Track], decisions: list[Decision]) 
             decisions[n] = Decision(False, reason, item.person, item.distance)
 
 
-def _share(tracks: Sequence[Track], decisions: list[Decision], keep_distance: float) -> None:
+def _share(
+    tracks: Sequence[Track], decisions: list[Decision], keep_distance: float, progress: Callable[[], None]
+) -> None:
     """A hidden track that surely shows the person of a kept one is kept too."""
+    limit = SAME_PERSON * keep_distance
     kept = [n for n, decision in enumerate(decisions) if decision.keep]
+    views = np.concatenate([np.zeros((0, 512), np.float32), *(tracks[n].embeddings for n in kept)])
+    owners = np.repeat(kept, [len(tracks[n].embeddings) for n in kept])
     for n, item in enumerate(list(decisions)):
+        progress()
         if item.keep or item.distance is None or item.distance > NOT_CONTRARY * keep_distance:
             continue
-        for other in kept:
+        # Of unit vectors; |a - b|^2 = 2 - 2 a.b
+        distances = np.sqrt(np.maximum(2 - 2 * tracks[n].embeddings @ views.T, 0))
+        near = np.unique(owners[distances.min(axis=0) <= limit]) if len(views) else ()
+        for other in map(int, near):
             if (
                 decisions[other].person == item.person
-                and _distance_between(tracks[n], tracks[other]) <= SAME_PERSON * keep_distance
+                and _nearest(distances[:, owners == other].ravel()) <= limit
                 and not _seen_together(tracks[n], tracks[other])
             ):
                 reason = f"the same person as track {tracks[other].id}"
                 decisions[n] = Decision(True, reason, item.person, item.distance)
                 break
-
-
-def _distance_between(one: Track, other: Track) -> float:
-    pairs = np.linalg.norm(one.embeddings[:, None] - other.embeddings[None], axis=2).ravel()
-    return _nearest(pairs) if len(pairs) else float("inf")
 
 
 def _nearest(distances: Array) -> float:

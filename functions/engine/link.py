@@ -11,21 +11,28 @@ from functions.engine.errors import EngineError
 from functions.engine.faces import Box, Faces
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
-from functions.engine.identity import KEEP_DISTANCE, Decision, decide
+from functions.engine.identity import Decision, decide, keep_distance_of
 from functions.engine.options import Options
 from functions.engine.track import Track, Tracker
 
 
-def link(findings: Iterable[Findings], gallery: Gallery | None, options: Options) -> Faces:
+def link(
+    findings: Iterable[Findings],
+    gallery: Gallery | None,
+    options: Options,
+    progress: Callable[[], None] = lambda: None,
+) -> Faces:
     """Link the sightings of all segments, given in the order of time, and decide who is kept.
 
-    Takes one segment's findings at a time. Raises EngineError if they do not belong together.
+    Takes one segment's findings at a time. `progress` is called often, and may raise to stop. Raises EngineError if
+    they do not belong together.
     """
     first: Findings | None = None
     tracker: Tracker | None = None
     frames, looks = 0, 0
     shots: list[int] = []
     for part in findings:
+        progress()
         if first is None or tracker is None:
             first, tracker = part, Tracker(_seconds_of(part), part.sure)
         _require_same_means(first, part)
@@ -44,8 +51,8 @@ def link(findings: Iterable[Findings], gallery: Gallery | None, options: Options
         raise EngineError(
             f"the gallery was made with {gallery.recognizer}, the faces found with {first.recognizer}."
         )
-    limit = KEEP_DISTANCE[options.recognizer] if options.keep_distance is None else options.keep_distance
-    decisions = decide(tracker.tracks, gallery, limit)
+    limit = keep_distance_of(options)
+    decisions = decide(tracker.tracks, gallery, limit, progress)
     return Faces(
         version=faces.VERSION,
         detector=first.detector,

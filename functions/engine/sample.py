@@ -4,12 +4,11 @@ Time is cut into slots of a fixed grid; the detector looks at the first frame of
 disagree (a face appears, is lost, or moved too far) the frame in the middle is looked at, and so on, until
 neighbours agree or are adjacent; both sides of a cut are looked at. A few slots make a window, whose looks of one
 round are one batch. The grid hangs on presentation times, and nothing that is decided in a window depends on what
-lies more than CUT_SECONDS before it or two frames after it: wherever reading began, the same frames are looked at.
+lies more than CONTEXT_SECONDS before it or two frames after it: wherever reading began, the same frames are looked at.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
-from functools import cached_property
 from itertools import pairwise
 
 import av
@@ -18,6 +17,7 @@ import numpy as np
 
 from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
+from functions.engine.video import displayed_size
 
 SMALL_SIDE = 640  # pixels, the long side of the frames that are looked at
 CROP_SIDE = 1920  # pixels, the long side from which on frames are held smaller: more makes no face clearer
@@ -26,6 +26,7 @@ SLOT_SECONDS = Fraction(1, 5)
 WINDOW_SLOTS = 3
 SAME_PLACE = 0.5  # overlap (intersection over union) of one face in two looks that agree
 CUT_SECONDS = 0.5  # a cut is told from what the picture did in this time before
+CONTEXT_SECONDS = 2 * CUT_SECONDS  # each of the differences in it is that of two frames, as far apart at most
 CUT_DIFFERENCE = 10.0  # mean grey-level difference of neighbouring thumbnails, of 255
 CUT_RATIO = 4.0  # and this many times that of the frames before and after
 THUMBNAIL = (32, 18)  # width and height
@@ -45,15 +46,12 @@ class View:
         self.window = self.slot // WINDOW_SLOTS
         self.starts_shot = False
         self.detections: list[Detection] | None = None
-        self.width, self.height = frame.width, frame.height
-        if int(frame.rotation) % 180:
-            self.width, self.height = frame.height, frame.width
+        self.width, self.height = displayed_size(frame)
         self._rotation = int(frame.rotation)
         self._frame = _at_most(frame, CROP_SIDE)
         grey = self._frame.reformat(*THUMBNAIL, "gray", interpolation="AREA")
         self.thumbnail: Array = grey.to_ndarray().astype(np.float32)
 
-    @cached_property
     def large(self) -> Image:
         """The frame to take crops from: RGB uint8 (H, W, 3), CROP_SIDE at most."""
         image = self._frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
@@ -64,10 +62,11 @@ class View:
 
     def small(self) -> Image:
         """The frame as the detector looks at it: RGB uint8 (H, W, 3), SMALL_SIDE at most."""
-        height, width = self.large.shape[:2]
+        large = self.large()  # scaling down what is RGB already is a third cheaper
+        height, width = large.shape[:2]
         scale = min(1.0, SMALL_SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        return cv2.resize(self.large, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        return cv2.resize(large, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
     def see(self, found: Sequence[Detection], scale: float) -> None:
         """Take what the detector found in the frame at `scale` times its displayed size."""
@@ -88,7 +87,7 @@ class Sampler:
         Windows before the one with the number `first` are only read, for the cuts; reading ends after `last`.
         """
         window: list[View] = []
-        for view in _marking_cuts(ahead(map(View, frames), VIEWS_AHEAD)):
+        for view in _marking_cuts(ahead(_views(frames), VIEWS_AHEAD)):
             if first is not None and view.window < first:
                 continue
             if window and view.window != window[0].window:
@@ -144,6 +143,10 @@ class Sampler:
         return True
 
 
+def _views(frames: Iterable[av.VideoFrame]) -> Generator[View]:
+    yield from map(View, frames)
+
+
 def _marking_cuts(views: Iterable[View]) -> Iterator[View]:
     """Mark the views that start a shot: there the picture jumps, and moves far less just before and after.
 
@@ -182,10 +185,9 @@ def _mark_cut(
         return
     recent[:] = [item for item in recent if view.seconds - item[0] <= CUT_SECONDS]
     before = [item[1] for item in recent] or [0.0]
-    usual = max(float(np.mean(before)), before[-1], following or 0.0)
+    usual = max(float(np.median(before)), before[-1], following or 0.0)
     view.starts_shot = difference > max(CUT_DIFFERENCE, CUT_RATIO * usual)
-    if not view.starts_shot:
-        recent.append((view.seconds, difference))
+    recent.append((view.seconds, difference))
 
 
 def _at_most(frame: av.VideoFrame, side: int) -> av.VideoFrame:

@@ -1,12 +1,12 @@
 """Detections to tracks: one face through time, linked, gaps filled, cut at scene cuts.
 
-A track holds only links that are beyond doubt (the boxes overlap, no other face contends). Where a face is lost
-for a moment, moves far, or meets another one, a new track begins that `continues` the old one: the gap between
-them is filled, but who it is gets decided for each on its own.
+A track holds only links that are beyond doubt (the boxes overlap, no other face contends, neighbouring views are
+alike). Where a face is lost for a moment, moves far, meets another one, or becomes another one, a new track begins
+that `continues` the old one: the gap between them is filled, but who it is gets decided for each on its own.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from functions.engine.findings import Face
 SURE_LINK = 0.35  # overlap of prediction and detection
 CONTENDED = 0.25  # two faces overlapping this much may be taken for each other
 LOST_SECONDS = 0.8
+GAP_SECONDS = 0.3  # after a face was not seen for so long, who is at its place is asked anew
+ANOTHER_FACE = 1.0  # distance of two views, one after the other, that do not show one person
 SIZE_RATIO = 0.6
 REACH = 0.8  # of a face's size: how far a lost face may turn up from where it was expected
 VIEWS_PER_TRACK = 8
@@ -42,6 +44,9 @@ class Track:
     observations: list[Observation] = field(default_factory=list)
     views: list[tuple[float, Array]] = field(default_factory=list, repr=False)
     continues: int | None = None
+    last_view: tuple[int, Array] | None = field(
+        default=None, repr=False
+    )  # which observation, and its embedding
 
     @property
     def first(self) -> int:
@@ -62,12 +67,24 @@ class Track:
         return max(alone, key=lambda observation: observation.face.quality, default=None)
 
     def observe(self, observation: Observation) -> None:
-        """Go on with this observation, the latest."""
-        face = observation.face
+        """Go on with this observation, the latest. Its embedding is remembered only among the track's views."""
+        embedding = observation.face.embedding
+        if embedding is not None:
+            if not observation.contended:
+                ranked = sorted(
+                    [*self.views, (observation.face.quality, embedding)], key=lambda view: -view[0]
+                )
+                self.views = ranked[:VIEWS_PER_TRACK]
+                self.last_view = len(self.observations), embedding
+            observation = replace(observation, face=replace(observation.face, embedding=None))
         self.observations.append(observation)
-        if face.embedding is not None and not observation.contended:
-            ranked = sorted([*self.views, (face.quality, face.embedding)], key=lambda view: -view[0])
-            self.views = ranked[:VIEWS_PER_TRACK]
+
+    def shows_another(self, observation: Observation) -> bool:
+        """Whether the observation's view is of somebody else than the track's last one."""
+        embedding = observation.face.embedding
+        if embedding is None or observation.contended or self.last_view is None:
+            return False
+        return float(np.linalg.norm(embedding - self.last_view[1])) > ANOTHER_FACE
 
     def predicted(self, pts: int) -> Array:
         """Where the face is expected at `pts`: straight on, at its last speed."""
@@ -106,6 +123,8 @@ class Tracker:
             free.discard(index)
             linked.add(track.id)
             if self._is_sure(track, seen[index]):
+                if track.shows_another(seen[index]):
+                    track = self._split(track)
                 track.observe(seen[index])
             else:
                 self._active.remove(track)
@@ -136,12 +155,22 @@ class Tracker:
         others = [face.box for n, face in enumerate(faces) if n != index and face.score >= self._sure]
         return bool(others) and bool((overlap(faces[index].box, np.array(others)) > CONTENDED).any())
 
-    @staticmethod
-    def _is_sure(track: Track, observation: Observation) -> bool:
+    def _is_sure(self, track: Track, observation: Observation) -> bool:
         if track.observations[-1].contended and not observation.contended:
             return False  # who came out of an encounter has to be asked anew
+        if self._seconds(observation.pts - track.last) > GAP_SECONDS:
+            return False
         expected = np.stack([track.predicted(observation.pts), track.observations[-1].box])
         return bool(overlap(observation.box, expected).max() >= SURE_LINK)
+
+    def _split(self, track: Track) -> Track:
+        """End a track with its last view: whose face was there since is not known. Gives the track that goes on."""
+        kept = track.last_view[0] + 1 if track.last_view else len(track.observations)
+        rest = Track(len(self.tracks), track.observations[kept:], continues=track.id)
+        track.observations = track.observations[:kept]
+        self.tracks.append(rest)
+        self._active[self._active.index(track)] = rest
+        return rest
 
     def _begin(self, observation: Observation, continues: int | None = None) -> None:
         track = Track(len(self.tracks), continues=continues)

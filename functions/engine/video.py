@@ -134,6 +134,11 @@ def time_base(stream: VideoStream) -> Fraction:
     return stream.time_base
 
 
+def displayed_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height of the frame as a player shows it, turned by its rotation."""
+    return (frame.height, frame.width) if int(frame.rotation) % 180 else (frame.width, frame.height)
+
+
 def display_rotation(container: InputContainer, stream: VideoStream) -> int:
     """Degrees counter-clockwise by which a player turns the stored picture: 0, 90, 180 or 270.
 

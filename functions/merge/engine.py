@@ -21,7 +21,7 @@ def link_faces(found: Found) -> Faces:
     gallery = Gallery.from_bytes(found.gallery) if found.gallery else None
     options = Options(**manifest.policy.model_dump(exclude={"source"}))
     try:
-        faces = engine_link.link(map(Findings.from_bytes, found.findings), gallery, options)
+        faces = engine_link.link(map(Findings.from_bytes, found.findings), gallery, options, found.keep_claim)
     except EngineError as error:
         ref = manifest.source
         raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error

@@ -7,7 +7,7 @@ yet handed on: the next delivery goes on from there, and no step minds being don
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.claim import ClaimLostError, Hold, Terms, hold
@@ -18,11 +18,15 @@ from functions.pipeline.settings import settings
 
 @dataclass(frozen=True)
 class Found:
-    """What to link: the findings of all segments in order, each read when it is asked for, and the gallery."""
+    """What to link: the findings of all segments in order, each read when it is asked for, and the gallery.
+
+    `keep_claim` must be called often; it may raise to stop.
+    """
 
     manifest: Manifest
-    gallery: bytes | None
-    findings: Iterator[bytes]
+    gallery: bytes | None = field(repr=False)
+    findings: Iterator[bytes] = field(repr=False)
+    keep_claim: Callable[[], None]
 
 
 LinkFaces = Callable[[Found], Faces]
@@ -74,7 +78,7 @@ def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Faces:
     if findings is None:
         raise _gone(manifest)
     gallery = store.read(manifest.gallery) if manifest.gallery else None
-    return link_faces(Found(manifest, gallery, _read(findings, held)))
+    return link_faces(Found(manifest, gallery, _read(findings), held.keep))
 
 
 def _findings(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
@@ -85,9 +89,8 @@ def _findings(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
     return tuple(there[name] for name in names) if there.keys() >= set(names) else None
 
 
-def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[bytes]:
+def _read(findings: tuple[ObjectRef, ...]) -> Iterator[bytes]:
     for ref in findings:
-        held.keep()
         yield store.read(ref)
 
 

@@ -1,7 +1,7 @@
 """Items made ahead by a thread: all of them, in order, and nothing left behind when the caller stops."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
@@ -14,7 +14,7 @@ class Source:
     def __init__(self, last: int, error: Exception | None = None):
         self.last, self.error, self.made, self.closed = last, error, 0, False
 
-    def items(self) -> Iterator[int]:
+    def items(self) -> Generator[int]:
         try:
             for item in range(1, self.last + 1):
                 self.made = item
@@ -50,7 +50,7 @@ def test_stopping_early_ends_the_thread_and_closes_the_source() -> None:
     source = Source(1_000_000)
     items = ahead(source.items(), 4)
     assert next(items) == 1
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert source.closed
     assert source.made <= 7
     assert not threads()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from functions.engine.deface import Engine
-from functions.engine.errors import EngineError, PictureError
+from functions.engine.errors import CheckError, EngineError, PictureError
 from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery, Picture
 from functions.engine.hide import hide
@@ -165,6 +165,17 @@ def test_progress_may_stop_the_work(
         engine.find(Segment(str(demo_clip)), None, Options(), progress=stop)
     with pytest.raises(TimeoutError):
         hide(Segment(str(demo_clip)), faces_of_nobody, str(tmp_path / "out.nut"), Options(), progress=stop)
+
+
+def test_faces_of_another_video_are_refused_before_anything_is_written(
+    faces: Faces, demo_clip: Path, tmp_path: Path
+) -> None:
+    for other in (
+        dataclasses.replace(faces, time_base="1/90000"),
+        dataclasses.replace(faces, width=faces.width * 2),
+    ):
+        with pytest.raises(CheckError, match="is it the video of the report"):
+            hide(Segment(str(demo_clip)), other, str(tmp_path / "out.nut"), Options())
 
 
 def test_a_gallery_of_another_recognizer_is_refused(

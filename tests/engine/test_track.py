@@ -1,6 +1,9 @@
 """Links, gaps, encounters and cuts, on faces that are made up."""
 
+import dataclasses
+
 import numpy as np
+import pytest
 
 from functions.engine.findings import Face
 from functions.engine.track import VIEWS_PER_TRACK, Tracker
@@ -16,7 +19,7 @@ def face(
     quality: float = 0.5,
     embedded: bool = True,
 ) -> Face:
-    embedding = np.full(512, quality, np.float32) if embedded else None
+    embedding = np.eye(512, dtype=np.float32)[0] if embedded else None
     return Face(np.array([x, y, x + side, y + side], np.float32), score, quality, embedding)
 
 
@@ -56,13 +59,45 @@ def test_a_cut_ends_every_track_though_a_face_is_at_the_same_place() -> None:
     assert [track.continues for track in found.tracks] == [None, None]
 
 
-def test_a_face_lost_for_a_moment_is_a_new_track_that_continues_the_old_one() -> None:
+@pytest.mark.parametrize("place", [100, 140])
+def test_a_face_lost_for_a_moment_is_a_new_track_that_continues_the_old_one(place: float) -> None:
+    """At the same place, too: it may be another face."""
     found = tracker()
     for pts in (0, 6, 12):
         found.look(pts, [face(100)])
     found.look(18, [])
-    found.look(24, [face(140)])
+    found.look(24, [face(place)])
     assert [track.continues for track in found.tracks] == [None, 0]
+
+
+def view(angle: float) -> np.ndarray:
+    """A unit vector; two that are 60 degrees apart have the distance 1."""
+    embedding = np.zeros(512, np.float32)
+    embedding[:2] = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return embedding
+
+
+def test_a_face_that_becomes_another_one_is_a_new_track_from_its_last_view_on() -> None:
+    """So what was not compared with anybody goes with the newcomer, who is hidden if unknown."""
+    found = tracker()
+    seen = {0: 0, 6: None, 12: 10, 18: None, 24: None, 30: 100, 36: None, 42: 105}
+    for pts, angle in seen.items():
+        given = face(100, embedded=False)
+        found.look(pts, [given if angle is None else dataclasses.replace(given, embedding=view(angle))])
+    before, after = found.tracks
+    assert [o.pts for o in before.observations] == [0, 6, 12]
+    assert [o.pts for o in after.observations] == [18, 24, 30, 36, 42]
+    assert after.continues == before.id
+    assert (len(before.views), len(after.views)) == (2, 2)
+
+
+def test_only_the_views_of_a_track_remember_embeddings() -> None:
+    found = tracker()
+    for pts in range(0, 120, 6):
+        found.look(pts, [face(100)])
+    (track,) = found.tracks
+    assert len(track.views) == VIEWS_PER_TRACK
+    assert not [o for o in track.observations if o.face.embedding is not None]
 
 
 def test_a_face_lost_for_long_is_new() -> None:
@@ -97,7 +132,7 @@ def test_the_clearest_views_are_remembered() -> None:
     qualities = [0.1, 0.9, 0.3, 0.7, 0.2, 0.8, 0.4, 0.6, 0.5, 0.05]
     for number, quality in enumerate(qualities):
         found.look(number * 6, [face(100, quality=quality)])
-    found.look(70, [face(100, quality=1.0, embedded=False)])
+    found.look(60, [face(100, quality=1.0, embedded=False)])
     (track,) = found.tracks
     assert [quality for quality, _ in track.views] == sorted(qualities, reverse=True)[:VIEWS_PER_TRACK]
     assert track.embeddings.shape == (VIEWS_PER_TRACK, 512)

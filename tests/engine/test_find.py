@@ -1,0 +1,104 @@
+"""Which faces are embedded: few, and more where one view leaves open who it is. The networks are stand-ins."""
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from functions.engine.detect import Array, Detection, Image
+from functions.engine.find import Targets, crop_quality, find
+from functions.engine.findings import Findings
+from functions.engine.gallery import Gallery
+from functions.engine.video import Segment
+from tests.clips import Clip, frame_times, write_clip
+
+KEEP = 0.7
+WINDOW_SECONDS = Fraction(3, 5)
+
+
+class OneFace:
+    """Sees the same face in every picture."""
+
+    name = "one"
+    sure = 0.3
+
+    def detect(self, images: list[Image]) -> list[list[Detection]]:
+        box = np.array([100, 50, 160, 120], np.float32)
+        return [[Detection(box, 0.9, np.tile(box[:2], (5, 1)))] for _ in images]
+
+
+class SameEmbedding:
+    """Gives every crop the same embedding, at a known distance from the target's."""
+
+    version = "test/1"
+
+    def __init__(self, distance: float):
+        angle = 2 * np.arcsin(distance / 2)
+        self.embedding = np.zeros(512, np.float32)
+        self.embedding[:2] = np.cos(angle), np.sin(angle)
+
+    def embed(self, crops: list[Image]) -> Array:
+        assert all(crop.shape == (160, 160, 3) for crop in crops)
+        return np.tile(self.embedding, (len(crops), 1))
+
+
+def look(clip: Path, distance: float, start: int | None = None, end: int | None = None) -> Findings:
+    target = np.zeros((1, 512), np.float32)
+    target[0, 0] = 1
+    recognizer = SameEmbedding(distance)
+    targets = Targets(Gallery(("ann",), target, "test/1"), recognizer, KEEP)  # type: ignore[arg-type]
+    return find(Segment(str(clip), start, end), OneFace(), targets)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("find") / "in.mp4", Clip(seconds=3))
+
+
+def embedded(findings: Findings) -> list[int]:
+    return [
+        sighting.pts
+        for sighting in findings.sightings
+        for face in sighting.faces
+        if face.embedding is not None
+    ]
+
+
+@pytest.mark.parametrize("distance", [0.2, 1.2])
+def test_a_face_that_is_surely_somebody_is_embedded_once_in_a_window(clip: Path, distance: float) -> None:
+    findings = look(clip, distance)
+    windows = [pts * findings.time_base // WINDOW_SECONDS for pts in embedded(findings)]
+    assert windows == sorted(set(windows)) == list(range(5))
+
+
+def test_where_one_view_leaves_it_open_every_view_is_asked(clip: Path) -> None:
+    findings = look(clip, KEEP)
+    assert embedded(findings) == [sighting.pts for sighting in findings.sightings]
+
+
+@pytest.mark.parametrize("distance", [0.2, KEEP])
+def test_segments_embed_what_the_whole_does(clip: Path, distance: float) -> None:
+    times = frame_times(clip)
+    bounds = [None, times[7], times[31], times[50], None]
+    parts = [look(clip, distance, start, end) for start, end in pairwise(bounds)]
+    assert [pts for part in parts for pts in embedded(part)] == embedded(look(clip, distance))
+    assert sum(part.frames for part in parts) == len(times)
+
+
+def test_findings_survive_being_stored(clip: Path) -> None:
+    findings = look(clip, KEEP)
+    again = Findings.from_bytes(findings.to_bytes())
+    assert (again.frames, again.time_base, again.sure) == (findings.frames, findings.time_base, findings.sure)
+    assert embedded(again) == embedded(findings)
+    assert "embedding" not in repr(again)
+
+
+def test_a_frontal_face_says_more_than_a_profile_and_a_large_one_more_than_a_small_one() -> None:
+    def face(side: float, nose: float = 0.5) -> Detection:
+        points = np.array([[0.3, 0.4], [0.7, 0.4], [nose, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
+        return Detection(np.array([0, 0, side, side], np.float32), 0.8, points * side)
+
+    assert crop_quality(face(60)) > crop_quality(face(60, nose=0.0))
+    assert crop_quality(face(80)) > crop_quality(face(20))
