@@ -169,6 +169,10 @@ def _check_paths(arguments: argparse.Namespace) -> None:
             raise ArgumentError(f"there is no folder {path.parent} to write {path.name} into.")
         if path.exists() and path.samefile(arguments.video):
             raise ArgumentError(f"{path} is the video itself: write to another file.")
+        if any(path.exists() and path.samefile(read) for read in filter(None, reads)):
+            raise ArgumentError(f"{path} is read, too: write to another file.")
+    if not again and arguments.report and arguments.report.resolve() == arguments.out.resolve():
+        raise ArgumentError(f"{arguments.out} can't be the video and its report at once.")
     _check_options(arguments)
 
 
@@ -228,7 +232,10 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
 
 def _recorded_options(policy: dict[str, Any]) -> Options:
     """The options in a report; a job's policy has fields that the engine knows nothing of."""
-    return Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
+    options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
+    if options.mode not in MODES:
+        raise ValueError(f"there is no mode {options.mode!r}")
+    return options
 
 
 def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> None:

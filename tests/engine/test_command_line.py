@@ -66,6 +66,7 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
         ((video, report, again, "--keep", "5"), "no track 5"),
         ((video, report, again, "--keep", "0", "--hide", "0"), "hidden and kept at once"),
         ((video, video, again), "can't be used as a report"),
+        ((video, report, report), "is read, too"),
         ((video, report, again, "--mode", "image"), "--replacement"),
     ):
         refused = run("rerender", *arguments)
@@ -90,6 +91,7 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["nothing.mp4", "out.mp4"], 2, "there is no file nothing.mp4"),
         (["IN", "no/folder/out.mp4"], 2, "there is no folder no/folder"),
         (["IN", "IN"], 2, "is the video itself"),
+        (["IN", "out.mp4", "--report", "out.mp4"], 2, "the video and its report at once"),
         (["IN", "out.mp4", "--target", "nobody.jpg"], 2, "there is no file nobody.jpg"),
         (["IN", "out.mp4", "--mode", "image"], 2, "--replacement"),
         (["IN", "out.mp4", "--strength", "9"], 2, "between 1 and 3"),
