@@ -7,12 +7,22 @@ from fractions import Fraction
 
 import numpy as np
 
+from functions.engine.cuda import has_cuda
 from functions.engine.detect import Array, Detection, Detector
 from functions.engine.embed import FaceNet, crop_face
 from functions.engine.findings import Face, Findings, Sighting
 from functions.engine.gallery import Gallery
 from functions.engine.identity import is_open
-from functions.engine.sample import CONTEXT_SECONDS, SLOT_SECONDS, WINDOW_SLOTS, Sampler, View
+from functions.engine.parallel import in_order, usable_threads
+from functions.engine.sample import (
+    CONTEXT_SECONDS,
+    SLOT_SECONDS,
+    WINDOW_SLOTS,
+    Sampler,
+    View,
+    Window,
+    windows,
+)
 from functions.engine.track import Observation, Tracker
 from functions.engine.video import Segment, open_video, read_frames, time_base
 
@@ -43,15 +53,20 @@ def find(
         base = time_base(stream)
     first, last = _window_of(segment.start, base), _window_of(segment.end, base, before=True)
     start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
+    sampler = Sampler(detector)
+
+    def look(window: Window) -> list[Sighting]:
+        sampler.look(window)
+        seen = _sightings(window.views)
+        return _with_embeddings(seen, window.views, segment, detector.sure, targets) if targets else seen
+
     sightings: list[Sighting] = []
     frames, size = 0, (0, 0)
-    for window in Sampler(detector).windows(read_frames(segment.source, start), first, last):
-        seen = _sightings(window)
-        if targets:
-            seen = _with_embeddings(seen, window, segment, detector.sure, targets)
+    parts = windows(read_frames(segment.source, start), first, last)
+    for window, seen in in_order(look, parts, 1 if has_cuda() else usable_threads()):
         sightings += [sighting for sighting in seen if segment.holds(sighting.pts)]
-        frames += sum(segment.holds(view.pts) for view in window)
-        size = (window[0].width, window[0].height)
+        frames += sum(segment.holds(view.pts) for view in window.views)
+        size = (window.views[0].width, window.views[0].height)
         progress(frames)
     return Findings(
         detector=detector.name,

@@ -14,6 +14,7 @@ box is the neighbour's, as near to the annotated face as the other was.
 
 import sys
 from pathlib import Path
+from threading import Lock, local
 from typing import Any
 
 # With it, importing openvino writes an identifier into the home folder and reports its use to a web service.
@@ -25,6 +26,7 @@ from openvino import opset13  # noqa: E402
 from openvino.preprocess import PrePostProcessor  # noqa: E402
 
 from functions.engine.detect import Array, Image  # noqa: E402
+from functions.engine.parallel import usable_threads  # noqa: E402
 
 SIZES_HELD = 4  # pictures of one size are 15 % cheaper than those of any; compiling takes 0.2 s
 
@@ -36,45 +38,39 @@ def precision() -> str:
 
 
 class CenterFaceNetwork:
-    """CenterFace's ONNX file, for RGB uint8 pictures (N, H, W, 3) whose sides are multiples of 32.
+    """CenterFace's ONNX file: pictures (N, H, W, 3) in, sides multiples of 32; see `torch_networks` for what comes out.
 
-    One picture a core is cheaper than batches, whose intermediate results outgrow the caches.
+    Each calling thread computes on one core, picture by picture: batches' intermediate results outgrow the caches.
     """
 
     def __init__(self, path: Path, precision: str):
         self._path = path
         self._precision = precision
-        self._queues: dict[tuple[int, ...], Any] = {}
+        self._requests: dict[tuple[int, ...], _Requests] = {}
+        self._lock = Lock()
 
     def __call__(self, pictures: Image) -> list[Array]:
         """Heat, size, offset and landmarks, each (N, channels, H / 4, W / 4)."""
-        found: list[list[Array]] = [[] for _ in pictures]
-
-        def keep(request: Any, index: int) -> None:
-            found[index] = [tensor.data[0].copy() for tensor in request.output_tensors]
-
-        queue = self._queue(pictures.shape[1:])
-        queue.set_callback(keep)
+        request = self._of_size(pictures.shape[1:]).mine()
+        found = []
         for index in range(len(pictures)):
-            # Copied into the queue: a shared input is freed while it is read, and the process dies (2026.4.1).
-            queue.start_async([pictures[index : index + 1]], index, share_inputs=False)
-        queue.wait_all()
+            request.infer([pictures[index : index + 1]])
+            found.append([tensor.data[0].copy() for tensor in request.output_tensors])
         return [np.stack(output) for output in zip(*found, strict=True)]
 
-    def _queue(self, shape: tuple[int, ...]) -> Any:
-        if shape not in self._queues:
-            height, width, _ = shape
-            model = openvino.Core().read_model(self._path)
-            model.reshape([1, 3, height, width])
-            steps = PrePostProcessor(model)
-            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-            steps.input().model().set_layout(openvino.Layout("NCHW"))
-            if len(self._queues) == SIZES_HELD:
-                self._queues.pop(next(iter(self._queues)))
-            self._queues[shape] = openvino.AsyncInferQueue(
-                _compile(steps.build(), self._precision, "THROUGHPUT")
-            )
-        return self._queues[shape]
+    def _of_size(self, shape: tuple[int, ...]) -> "_Requests":
+        with self._lock:
+            if shape not in self._requests:
+                height, width, _ = shape
+                model = openvino.Core().read_model(self._path)
+                model.reshape([1, 3, height, width])
+                steps = PrePostProcessor(model)
+                steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+                steps.input().model().set_layout(openvino.Layout("NCHW"))
+                if len(self._requests) == SIZES_HELD:
+                    self._requests.pop(next(iter(self._requests)))
+                self._requests[shape] = _Requests(steps.build(), self._precision)
+            return self._requests[shape]
 
 
 class FaceNetNetwork:
@@ -88,12 +84,31 @@ class FaceNetNetwork:
         steps.input().tensor().set_element_type(openvino.Type.u8)
         as_trained = steps.input().preprocess().convert_element_type(openvino.Type.f32)
         as_trained.mean(127.5).scale(128.0)
-        self._request = _compile(steps.build(), precision, "LATENCY").create_infer_request()
+        self._requests = _Requests(steps.build(), precision)
 
     def __call__(self, faces: Image) -> Array:
         """Embeddings (N, 512)."""
-        embeddings: Array = self._request.infer([faces])[0].copy()
+        embeddings: Array = self._requests.mine().infer([faces])[0].copy()
         return embeddings
+
+
+class _Requests:
+    """A compiled network and a request of it for each thread: a request serves one at a time."""
+
+    def __init__(self, model: Any, precision: str):
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": usable_threads(),
+        }
+        self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self._local = local()
+
+    def mine(self) -> Any:
+        """The calling thread's request."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        return self._local.request
 
 
 def _allow_any_batch(model: Any) -> None:
@@ -103,12 +118,3 @@ def _allow_any_batch(model: Any) -> None:
             channels = node.get_output_shape(0)[1]
             shape = opset13.constant(np.array([-1, channels], np.int64))
             node.input(1).replace_source_output(shape.output(0))
-
-
-def _compile(model: Any, precision: str, hint: str) -> Any:
-    settings = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "PERFORMANCE_HINT": hint,
-        "ENABLE_CPU_PINNING": False,  # decoders and encoders share the cores, and so may other workers
-    }
-    return openvino.Core().compile_model(model, "CPU", settings)

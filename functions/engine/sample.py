@@ -8,8 +8,10 @@ lies more than CONTEXT_SECONDS before it or two frames after it: wherever readin
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from threading import Event, Lock
 
 import av
 import cv2
@@ -17,6 +19,7 @@ import numpy as np
 
 from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
+from functions.engine.errors import EngineError
 from functions.engine.video import displayed_size
 
 SMALL_SIDE = 640  # pixels, the long side of the frames that are looked at
@@ -46,6 +49,7 @@ class View:
         self.window = self.slot // WINDOW_SLOTS
         self.starts_shot = False
         self.detections: list[Detection] | None = None
+        self._claim, self._seen = Lock(), Event()
         self.width, self.height = displayed_size(frame)
         self._rotation = int(frame.rotation)
         self._frame = _at_most(frame, CROP_SIDE)
@@ -68,41 +72,63 @@ class View:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         return cv2.resize(large, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
+    def claim(self) -> bool:
+        """Whether the caller is to look: two windows share the frame between them, and one looks for both."""
+        return self._claim.acquire(blocking=False)
+
     def see(self, found: Sequence[Detection], scale: float) -> None:
         """Take what the detector found in the frame at `scale` times its displayed size."""
         self.detections = [Detection(face.box / scale, face.score, face.landmarks / scale) for face in found]
 
+    def end_look(self) -> None:
+        """Let those go on who wait for the one who claimed this view."""
+        self._seen.set()
+
+    def wait(self) -> None:
+        """Until whoever claimed this view has looked. Raises EngineError if that failed."""
+        self._seen.wait()
+        if self.detections is None:
+            raise EngineError("a frame could not be looked at.")
+
+
+@dataclass(frozen=True)
+class Window:
+    """All frames of some slots, and the one that follows, if the video goes on."""
+
+    views: list[View]
+    following: View | None = None
+
+
+def windows(
+    frames: Iterable[av.VideoFrame], first: int | None = None, last: int | None = None
+) -> Iterator[Window]:
+    """Part a video into windows, in order.
+
+    Those before the one with the number `first` are only read, for the cuts; reading ends after `last`.
+    """
+    views: list[View] = []
+    for view in _marking_cuts(ahead(_views(frames), VIEWS_AHEAD)):
+        if first is not None and view.window < first:
+            continue
+        if views and view.window != views[0].window:
+            yield Window(views, view)
+            views = []
+        if last is not None and view.window > last:
+            return
+        views.append(view)
+    if views:
+        yield Window(views)
+
 
 class Sampler:
-    """Looks at a video window by window."""
+    """Looks at windows. Several threads may share it."""
 
     def __init__(self, detector: Detector):
         self._detector = detector
 
-    def windows(
-        self, frames: Iterable[av.VideoFrame], first: int | None = None, last: int | None = None
-    ) -> Iterator[list[View]]:
-        """Give all frames of each window, in order, looked at where it is worth it.
-
-        Windows before the one with the number `first` are only read, for the cuts; reading ends after `last`.
-        """
-        window: list[View] = []
-        for view in _marking_cuts(ahead(_views(frames), VIEWS_AHEAD)):
-            if first is not None and view.window < first:
-                continue
-            if window and view.window != window[0].window:
-                self._look([*window, view])
-                yield window
-                window = []
-            if last is not None and view.window > last:
-                return
-            window.append(view)
-        if window:
-            self._look(window)
-            yield window
-
-    def _look(self, views: Sequence[View]) -> None:
+    def look(self, window: Window) -> None:
         """Look at what the grid and the cuts ask for, then between neighbours that disagree, round by round."""
+        views = [*window.views, window.following] if window.following else window.views
         ends = {0, len(views) - 1}
         for n, (before, view) in enumerate(pairwise(views), start=1):
             if view.starts_shot:
@@ -121,10 +147,16 @@ class Sampler:
             pairs = [pair for one, middle, other in split for pair in ((one, middle), (middle, other))]
 
     def _detect(self, views: Sequence[View]) -> None:
-        new = [view for view in views if view.detections is None]
-        images = [view.small() for view in new]
-        for view, image, found in zip(new, images, self._detector.detect(images), strict=True):
-            view.see(found, image.shape[1] / view.width)
+        mine = [view for view in views if view.claim()]
+        try:
+            images = [view.small() for view in mine]
+            for view, image, found in zip(mine, images, self._detector.detect(images), strict=True):
+                view.see(found, image.shape[1] / view.width)
+        finally:
+            for view in mine:
+                view.end_look()
+        for view in views:
+            view.wait()
 
     def _agree(self, one: View, other: View) -> bool:
         return self._all_found(one, other) and self._all_found(other, one)

@@ -62,8 +62,12 @@ class Algorithm2019:
         return np.asarray(boxes[probabilities >= LEAST_PROBABILITY], np.float64)
 
     def _embeddings(self, image: Image, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-        crops = [cv2.resize(_cut(image, box), (CROP_SIZE, CROP_SIZE)) for box in boxes]
-        batch = torch.from_numpy(np.stack(crops)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
+        """One face after the other: so it was measured for the design (57 s for 10 s of video)."""
+        return np.concatenate([self._embedding(_cut(image, box)) for box in boxes])
+
+    def _embedding(self, face: Image) -> npt.NDArray[np.float32]:
+        crop = cv2.resize(face, (CROP_SIZE, CROP_SIZE))[..., ::-1].copy()
+        batch = torch.from_numpy(crop).permute(2, 0, 1)[None].float()
         with torch.no_grad():
             return self._facenet((batch - 127.5) / 128).numpy()
 

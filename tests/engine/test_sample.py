@@ -1,5 +1,6 @@
 """Where the detector looks: seldom in a calm shot, everywhere it matters, the same in every segment."""
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import av
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from functions.engine.detect import Detection, Image
-from functions.engine.sample import Sampler, View
+from functions.engine.sample import Sampler, View, Window, windows
 
 RATE = 30
 
@@ -41,9 +42,18 @@ def frames(positions: list[int | None], ground: list[int] | None = None) -> list
     return made
 
 
+def looked(given: list[av.VideoFrame], first: int | None = None, last: int | None = None) -> list[Window]:
+    sampler = Sampler(BrightSquares())
+    found = list(windows(given, first, last))
+    for window in found:
+        sampler.look(window)
+    return found
+
+
 def looks(given: list[av.VideoFrame], first: int | None = None, last: int | None = None) -> list[View]:
-    windows = list(Sampler(BrightSquares()).windows(given, first, last))
-    return [view for window in windows for view in window if view.detections is not None]
+    return [
+        view for window in looked(given, first, last) for view in window.views if view.detections is not None
+    ]
 
 
 def times(views: list[View]) -> list[int]:
@@ -55,9 +65,19 @@ def test_a_calm_shot_is_looked_at_five_times_a_second() -> None:
 
 
 def test_every_frame_is_given_once_in_order() -> None:
-    windows = list(Sampler(BrightSquares()).windows(frames([50] * 61)))
-    assert [view.pts for window in windows for view in window] == list(range(61))
-    assert {len(window) for window in windows[:-1]} == {18}
+    found = looked(frames([50] * 61))
+    assert [view.pts for window in found for view in window.views] == list(range(61))
+    assert {len(window.views) for window in found[:-1]} == {18}
+
+
+def test_windows_may_be_looked_at_in_any_order_at_once() -> None:
+    given = frames([5 * pts for pts in range(60)])
+    found = list(windows(given))
+    sampler = Sampler(BrightSquares())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(sampler.look, reversed(found)))
+    seen = [view for window in found for view in window.views if view.detections is not None]
+    assert times(seen) == times(looks(given))
 
 
 @pytest.mark.parametrize("appears", [7, 9, 11, 18, 25])

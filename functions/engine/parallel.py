@@ -1,0 +1,42 @@
+"""Do several items at once, in threads, and take the results in order."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+MOST_THREADS = 4  # each has an item in memory
+
+
+def usable_threads() -> int:
+    """How many threads can compute at once on this machine."""
+    return min(
+        MOST_THREADS,
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    )
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with what `work` makes of it, in the order of `items`, of which one more than `threads` is ahead.
+
+    What `work` raises is raised here, and nothing that was begun goes on when this ends.
+    """
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    with ThreadPoolExecutor(threads, "engine") as pool:
+        try:
+            for item in items:
+                pending.append((item, pool.submit(copy_context().run, work, item)))
+                if len(pending) > threads:
+                    done, future = pending.popleft()
+                    yield done, future.result()
+            while pending:
+                done, future = pending.popleft()
+                yield done, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
