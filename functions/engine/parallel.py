@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
@@ -22,7 +22,7 @@ def usable_threads() -> int:
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result]]:
     """Each item with what `work` makes of it, in the order of `items`, of which one more than `threads` is ahead.
 
     What `work` raises is raised here, and nothing that was begun goes on when this ends.

@@ -1,0 +1,42 @@
+"""Several items at once: results in order, errors passed on, nothing left running."""
+
+import threading
+import time
+
+import pytest
+
+from functions.engine.parallel import in_order
+
+
+def running() -> int:
+    return sum(thread.name.startswith("engine") for thread in threading.enumerate())
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    def slow_at_first(number: int) -> int:
+        time.sleep(0.02 / number)
+        return number * number
+
+    found = list(in_order(slow_at_first, range(1, 30), 4))
+    assert found == [(number, number * number) for number in range(1, 30)]
+    assert not running()
+
+
+def test_only_few_items_are_taken_ahead() -> None:
+    items = iter(range(1, 100))
+    results = in_order(lambda number: number, items, 2)
+    assert next(results) == (1, 1)
+    assert next(items) <= 4
+    results.close()
+    assert not running()
+
+
+def test_an_error_is_passed_on_and_ends_all() -> None:
+    def fails(number: int) -> int:
+        if number == 3:
+            raise ValueError("damaged")
+        return number
+
+    with pytest.raises(ValueError, match="damaged"):
+        list(in_order(fails, range(10), 2))
+    assert not running()
