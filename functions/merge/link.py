@@ -78,7 +78,7 @@ def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Faces:
     if findings is None:
         raise _gone(manifest)
     gallery = store.read(manifest.gallery) if manifest.gallery else None
-    return link_faces(Found(manifest, gallery, _read(findings), held.keep))
+    return link_faces(Found(manifest, gallery, _read(findings, held), held.keep))
 
 
 def _findings(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
@@ -89,8 +89,9 @@ def _findings(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
     return tuple(there[name] for name in names) if there.keys() >= set(names) else None
 
 
-def _read(findings: tuple[ObjectRef, ...]) -> Iterator[bytes]:
+def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[bytes]:
     for ref in findings:
+        held.keep()
         yield store.read(ref)
 
 
