@@ -28,6 +28,10 @@ from openvino.preprocess import PrePostProcessor  # noqa: E402
 from functions.engine.detect import Array, Image  # noqa: E402
 from functions.engine.parallel import usable_threads  # noqa: E402
 
+# The first use of an array by pybind11 gives the interpreter's lock away while it holds one of its own: two threads
+# at it for the first time wait for each other for ever. So it happens here, in one.
+_ = openvino.Tensor(np.zeros(1, np.uint8)).data
+
 SIZES_HELD = 4  # pictures of one size are 15 % cheaper than those of any; compiling takes 0.2 s
 
 

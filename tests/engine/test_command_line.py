@@ -12,7 +12,7 @@ import pytest
 
 from functions.engine.video import read_frames
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
-from tests.servers import ROOT
+from tests.servers import ROOT, wait_until
 
 COMMAND = [sys.executable, "-m", "functions.engine"]
 
@@ -115,10 +115,15 @@ def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:
     video = write_clip(tmp_path / "in.mp4", Clip(seconds=40))
     command = [*COMMAND, str(video), str(tmp_path / "out.mp4")]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        while not list(tmp_path.glob("defacer-*")):
+        try:
+            wait_until(
+                lambda: bool(list(tmp_path.glob("defacer-*"))) or process.poll() is not None, "it wrote", 120
+            )
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "was not written" in said
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

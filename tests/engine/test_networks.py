@@ -130,3 +130,28 @@ def test_centerface_on_cuda_finds_the_same_faces(centerface: list[Array]) -> Non
 def test_facenet_on_cuda_gives_the_same_embeddings(facenet: Array) -> None:
     network = torch_networks.FaceNetNetwork(weights.facenet("casia-webface"), "cuda")
     assert np.linalg.norm(network(crops()) - facenet, axis=1).max() < 0.01
+
+
+THREADS_FIRST_LOOKS = """
+import sys, threading, numpy
+from pathlib import Path
+from functions.engine.openvino_networks import CenterFaceNetwork
+network = CenterFaceNetwork(Path(sys.argv[1]), "f32")
+network._of_size((64, 64, 3))  # compiled before, so that the threads reach their first request together
+sys.setswitchinterval(1e-6)
+start = threading.Event()
+def look():
+    while not start.is_set():
+        pass
+    network(numpy.zeros((1, 64, 64, 3), numpy.uint8))
+threads = [threading.Thread(target=look) for _ in range(6)]
+[thread.start() for thread in threads]
+start.set()
+[thread.join() for thread in threads]
+"""
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_threads_that_look_for_the_first_time_at_once_do_not_wait_for_each_other(attempt: int) -> None:
+    command = [sys.executable, "-c", THREADS_FIRST_LOOKS, str(weights.centerface())]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=30)
