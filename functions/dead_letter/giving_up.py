@@ -1,7 +1,7 @@
 """A message that was given up: find its job, and fail it, unless it has come to an end without it."""
 
 from functions.pipeline import jobs, layout, log, messages
-from functions.pipeline.claim import ClaimedElsewhereError, Terms, hold
+from functions.pipeline.claim import ClaimedElsewhereError, delivery_terms, hold
 from functions.pipeline.contracts import Contract, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 from functions.pipeline.messages import Message
@@ -42,9 +42,8 @@ def give_up(message: Message) -> None:
             jobs.forget_embeddings(job.id)  # this message's worker may have died when the others' were gone
             return
         # Whoever publishes holds this claim. With it in hand, nobody publishes what is failed here.
-        terms = Terms(message.id, settings().lease_seconds, settings().deadline_seconds)
         try:
-            with hold(settings().work_bucket, layout.merge_claim(job.id), terms):
+            with hold(settings().work_bucket, layout.merge_claim(job.id), delivery_terms(message.id)):
                 if jobs.is_over(job.id):
                     # Raised inside, so that the claim stays: a merge that has to wind up is known by it.
                     raise RetryableError("the job came to an end in this very moment: look again")

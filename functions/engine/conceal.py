@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from functions.engine.errors import PictureError, VideoError
+from functions.engine.faces import Box
 
-Box = tuple[float, float, float, float]
 Plane = npt.NDArray[Any]  # (rows, columns) or (rows, columns, 2) of uint8 or uint16
 
 OPAQUE = 1.3  # the opaque ellipse's axes over the box's sides: the box's corners stay outside, all of the face inside

@@ -1,7 +1,7 @@
 """The first pass over a segment: look, and embed a few good crops of each face. Decides nothing (see link.py)."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -14,19 +14,9 @@ from functions.engine.findings import Face, Findings, Sighting
 from functions.engine.gallery import Gallery
 from functions.engine.identity import is_open
 from functions.engine.parallel import in_order, usable_threads
-from functions.engine.sample import (
-    CONTEXT_SECONDS,
-    SLOT_SECONDS,
-    WINDOW_SLOTS,
-    Sampler,
-    View,
-    Window,
-    windows,
-)
+from functions.engine.sample import CONTEXT_SECONDS, WINDOW_SECONDS, Sampler, View, Window, windows
 from functions.engine.track import Observation, Tracker
 from functions.engine.video import Segment, open_video, read_frames, time_base
-
-WINDOW_SECONDS = SLOT_SECONDS * WINDOW_SLOTS
 
 
 @dataclass(frozen=True)
@@ -122,25 +112,22 @@ def _with_embeddings(
     """
     tracker = Tracker(lambda _: 0.0, sure)  # a window is too short for a face to be lost in it
     for sighting in seen:
-        if sighting.starts_shot:
-            tracker.cut()
-        tracker.look(sighting.pts, sighting.faces)
+        tracker.take(sighting)
     views = {view.pts: view for view in window}
     best = [(track, track.clearest()) for track in tracker.tracks]
     first = [observation for _, observation in best if observation is not None]
-    embedded = dict(zip(map(id, first), _embeddings(first, views, targets.recognizer), strict=True))
+    embedded = _embeddings(first, views, targets.recognizer)
     others = [
         observation
         for track, clearest in best
-        if clearest and is_open(embedded[id(clearest)], targets.gallery, targets.keep_distance)
+        if clearest and is_open(embedded[id(clearest.face)], targets.gallery, targets.keep_distance)
         for observation in track.observations
         if observation is not clearest and not observation.contended and segment.holds(observation.pts)
     ]
-    embedded |= zip(map(id, others), _embeddings(others, views, targets.recognizer), strict=True)
-    by_face = {id(observation.face): embedded[id(observation)] for observation in (*first, *others)}
+    embedded |= _embeddings(others, views, targets.recognizer)
     return [
         replace(
-            sighting, faces=tuple(replace(face, embedding=by_face.get(id(face))) for face in sighting.faces)
+            sighting, faces=tuple(replace(face, embedding=embedded.get(id(face))) for face in sighting.faces)
         )
         for sighting in seen
     ]
@@ -148,11 +135,13 @@ def _with_embeddings(
 
 def _embeddings(
     observations: Sequence[Observation], views: Mapping[int, View], recognizer: FaceNet
-) -> Iterable[Array]:
+) -> dict[int, Array]:
+    """The embeddings by the id of the observed face: arrays can't be compared, so faces are no keys."""
     images = {pts: views[pts].large() for pts in {observation.pts for observation in observations}}
     crops = []
     for observation in observations:
         image = images[observation.pts]
         scale = image.shape[1] / views[observation.pts].width
         crops.append(crop_face(image, observation.face.box * scale))
-    return recognizer.embed(crops)
+    faces = (id(observation.face) for observation in observations)
+    return dict(zip(faces, recognizer.embed(crops), strict=True))

@@ -27,10 +27,10 @@ def hide(
     number, and may raise to stop. Raises VideoError for a video that can't be done, PictureError for a
     replacement that can't be read, CheckError for another video than the faces are of.
     """
-    style = Style(options.mode, options.strength, options.color)
+    picture = None
     if options.mode == "image":
         picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
-        style = Style(options.mode, options.strength, options.color, picture)
+    style = Style(options.mode, options.strength, options.color, picture)
     with open_video(segment.source) as (_, stream):  # one reader at a time may use a file object
         rate = stream.average_rate
         if time_base(stream) != Fraction(faces.time_base):

@@ -67,9 +67,10 @@ def is_open(embedding: Array, gallery: Gallery, keep_distance: float) -> bool:
 
 
 def _by_distance(track: Track, gallery: Gallery, keep_distance: float) -> Decision:
-    if not len(track.embeddings):
+    embeddings = track.embeddings
+    if not len(embeddings):
         return Decision(False, "never seen clearly enough to be compared")
-    distances = np.linalg.norm(track.embeddings[:, None] - gallery.embeddings[None], axis=2)
+    distances = np.linalg.norm(embeddings[:, None] - gallery.embeddings[None], axis=2)
     by_person = {
         person: _nearest(distances[:, [name == person for name in gallery.people]].min(axis=1))
         for person in sorted(set(gallery.people))
@@ -101,7 +102,7 @@ def _share(
     limit = SAME_PERSON * keep_distance
     kept = [n for n, decision in enumerate(decisions) if decision.keep]
     views = np.concatenate([np.zeros((0, 512), np.float32), *(tracks[n].embeddings for n in kept)])
-    owners = np.repeat(kept, [len(tracks[n].embeddings) for n in kept])
+    owners = np.repeat(kept, [len(tracks[n].views) for n in kept])
     for n, item in enumerate(list(decisions)):
         progress()
         if item.keep or item.distance is None or item.distance > NOT_CONTRARY * keep_distance:

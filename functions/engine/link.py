@@ -39,10 +39,8 @@ def link(
         if not first.width:  # a segment without a frame of its own knows no size
             first = part
         for sighting in part.sightings:
-            if sighting.starts_shot:
-                tracker.cut()
-                shots.append(sighting.pts)
-            tracker.look(sighting.pts, sighting.faces)
+            tracker.take(sighting)
+        shots += [sighting.pts for sighting in part.sightings if sighting.starts_shot]
         frames += part.frames
         looks += len(part.sightings)
     if first is None or tracker is None or not frames:

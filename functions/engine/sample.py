@@ -23,10 +23,12 @@ from functions.engine.errors import EngineError
 from functions.engine.video import displayed_size
 
 SMALL_SIDE = 640  # pixels, the long side of the frames that are looked at
-CROP_SIDE = 1920  # pixels, the long side from which on frames are held smaller: more makes no face clearer
+CROP_SIDE = (
+    1920  # pixels, the long side from which on frames are held smaller: a window of larger ones is too much
+)
 VIEWS_AHEAD = 8  # are made while the detector looks
 SLOT_SECONDS = Fraction(1, 5)
-WINDOW_SLOTS = 3
+WINDOW_SECONDS = 3 * SLOT_SECONDS
 SAME_PLACE = 0.5  # overlap (intersection over union) of one face in two looks that agree
 CUT_SECONDS = 0.5  # a cut is told from what the picture did in this time before
 CONTEXT_SECONDS = 2 * CUT_SECONDS  # each of the differences in it is that of two frames, as far apart at most
@@ -46,7 +48,7 @@ class View:
         self.pts = frame.pts or 0
         self.seconds = self.pts * Fraction(frame.time_base or 1)
         self.slot = int(self.seconds // SLOT_SECONDS)
-        self.window = self.slot // WINDOW_SLOTS
+        self.window = int(self.seconds // WINDOW_SECONDS)
         self.starts_shot = False
         self.detections: list[Detection] | None = None
         self._claim, self._seen = Lock(), Event()

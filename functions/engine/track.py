@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from functions.engine.detect import Array, overlap
-from functions.engine.findings import Face
+from functions.engine.findings import Face, Sighting
 
 SURE_LINK = 0.35  # overlap of prediction and detection
 CONTENDED = 0.25  # two faces overlapping this much may be taken for each other
@@ -110,6 +110,12 @@ class Tracker:
     def cut(self) -> None:
         """The picture was cut: no face goes on."""
         self._active.clear()
+
+    def take(self, sighting: Sighting) -> None:
+        """Take a sighting, and the cut before it if there was one."""
+        if sighting.starts_shot:
+            self.cut()
+        self.look(sighting.pts, sighting.faces)
 
     def look(self, pts: int, faces: Sequence[Face]) -> None:
         """Take what was seen at `pts`."""

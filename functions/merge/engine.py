@@ -1,7 +1,5 @@
 """Where merge meets the engine: what goes in, what comes out, and what its errors mean. Imports no torch."""
 
-from dataclasses import asdict
-
 from functions.engine import join as engine_join
 from functions.engine import link as engine_link
 from functions.engine.errors import CheckError, EngineError, OutputError, VideoError
@@ -25,7 +23,7 @@ def link_faces(found: Found) -> Faces:
     except EngineError as error:
         ref = manifest.source
         raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
-    return Faces.model_validate(asdict(faces))
+    return Faces.model_validate(faces.to_json())
 
 
 def join(parts: Parts) -> Joined:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from functions.merge.publish import Standing, publish, standing
 from functions.pipeline import jobs, layout, log, store
-from functions.pipeline.claim import Hold, Terms, hold
+from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
     Faces,
     Manifest,
@@ -65,8 +65,7 @@ def finish(done: SegmentDone, message_id: str, join: Join) -> None:
         manifest = jobs.open_manifest(done.job, done.index, done.manifest)
         if not jobs.is_published(done.job) and not _all_there(manifest):
             return
-        terms = Terms(message_id, settings().lease_seconds, settings().deadline_seconds)
-        with hold(settings().work_bucket, claim, terms) as held:
+        with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
             published = _published(manifest, done.faces, held, join)
             if published is not None:
                 _wind_up(manifest, published)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from functions.pipeline import jobs, layout, log, messages, store
-from functions.pipeline.claim import ClaimLostError, Hold, Terms, hold
+from functions.pipeline.claim import ClaimLostError, Hold, delivery_terms, hold
 from functions.pipeline.contracts import Faces, Manifest, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
@@ -43,8 +43,7 @@ def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
         manifest = jobs.open_manifest(done.job, done.index, done.manifest)
         if not jobs.is_linked(done.job) and _findings(manifest) is None:
             return
-        terms = Terms(message_id, settings().lease_seconds, settings().deadline_seconds)
-        with hold(settings().work_bucket, layout.link_claim(done.job), terms) as held:
+        with hold(settings().work_bucket, layout.link_claim(done.job), delivery_terms(message_id)) as held:
             faces = _faces(manifest, held, link_faces)
             if faces is not None:
                 _hand_on(manifest, done.manifest, faces)

@@ -23,6 +23,7 @@ from typing import Self
 from functions.pipeline import store
 from functions.pipeline.contracts import Claim, ObjectRef
 from functions.pipeline.errors import RetryableError
+from functions.pipeline.settings import settings
 
 Clock = Callable[[], datetime]
 # Races for one claim settle within a round; more than this many lost in a row is something else.
@@ -53,6 +54,11 @@ class Terms:
     lease_seconds: float
     deadline_seconds: float
     clock: Clock = utc_now
+
+
+def delivery_terms(message_id: str) -> Terms:
+    """Those of one delivery of a message, as the settings say."""
+    return Terms(message_id, settings().lease_seconds, settings().deadline_seconds)
 
 
 class Hold:

@@ -1,11 +1,10 @@
 """What both steps of a segment share: one worker at a time, an end to what no worker finishes, the news of the end."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from functions.pipeline import layout, messages
-from functions.pipeline.claim import Hold, Terms, hold
+from functions.pipeline import jobs, layout, messages
+from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import Manifest, SegmentDone, SegmentTask, TimeRange
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
@@ -20,22 +19,24 @@ class Assignment:
     keep_claim: Callable[[], None]
 
 
-@contextmanager
-def attempt(task: SegmentTask, manifest: Manifest, message_id: str) -> Iterator[Hold]:
-    """Hold the claim on this step of this segment for the block.
+def do_once(
+    task: SegmentTask,
+    message_id: str,
+    is_done: Callable[[SegmentTask], bool],
+    do: Callable[[Manifest, Hold], None],
+) -> None:
+    """Do this step of this segment unless it is done, holding the claim on it, and say that it is done.
 
     Raises ClaimedElsewhereError if another message's worker is at it, RetryableError if this message has to
     come back, PermanentError for a segment that one worker after another has not finished.
     """
-    claim = layout.segment_claim(task.job, task.step, task.index)
-    terms = Terms(message_id, settings().lease_seconds, settings().deadline_seconds)
-    with hold(settings().work_bucket, claim, terms) as held:
-        _stop_poison(task, manifest, held)
-        yield held
-
-
-def announce(task: SegmentTask) -> None:
-    """Say that the task is done."""
+    manifest = jobs.open_manifest(task.job, task.index, task.manifest)
+    if not is_done(task):
+        claim = layout.segment_claim(task.job, task.step, task.index)
+        with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
+            _stop_poison(task, manifest, held)
+            if not is_done(task):
+                do(manifest, held)
     done = SegmentDone.model_validate(task.model_dump())
     messages.publish(settings().segments_done_topic, messages.SEGMENT_DONE, [done])
 

@@ -11,7 +11,7 @@ from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.claim import Hold
 from functions.pipeline.contracts import Manifest, SegmentTask
 from functions.pipeline.settings import settings
-from functions.worker.attempt import Assignment, announce, attempt
+from functions.worker.attempt import Assignment, do_once
 
 NUMPY_ARCHIVE = "application/octet-stream"
 
@@ -31,12 +31,7 @@ def find(task: SegmentTask, message_id: str, look: Look) -> None:
             # A worker that died may have written them after all others were deleted.
             store.delete_all(settings().work_bucket, layout.findings(task.job, task.index))
             return
-        manifest = jobs.open_manifest(task.job, task.index, task.manifest)
-        if not _is_done(task):
-            with attempt(task, manifest, message_id) as held:
-                if not _is_done(task):
-                    _do(task, manifest, held, look)
-        announce(task)
+        do_once(task, message_id, _is_done, lambda manifest, held: _do(task, manifest, held, look))
 
 
 def _is_too_late(task: SegmentTask) -> bool:

@@ -15,7 +15,7 @@ from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.claim import Hold
 from functions.pipeline.contracts import Faces, Manifest, ObjectRef, SegmentReport, SegmentTask
 from functions.pipeline.settings import settings
-from functions.worker.attempt import Assignment, announce, attempt
+from functions.worker.attempt import Assignment, do_once
 
 NUT = "video/x-nut"
 
@@ -31,12 +31,7 @@ def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
     with jobs.failing(task.job, "worker"), log.bound(segment=task.index, step=task.step):
         if jobs.is_over(task.job):
             return
-        manifest = jobs.open_manifest(task.job, task.index, task.manifest)
-        if not _is_done(task):
-            with attempt(task, manifest, message_id) as held:
-                if not _is_done(task):
-                    _do(task, manifest, held, conceal)
-        announce(task)
+        do_once(task, message_id, _is_done, lambda manifest, held: _do(task, manifest, held, conceal))
 
 
 def _is_done(task: SegmentTask) -> bool:

@@ -1,5 +1,7 @@
 """What tests of merge look at."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from functions.pipeline import layout
@@ -10,7 +12,7 @@ from functions.pipeline.contracts import (
     Published,
     SegmentReport,
 )
-from tests.cloud import Buckets, Topics
+from tests.cloud import Buckets, Post, Topics
 from tests.planned import Planned
 
 RESULT = "channels/street/walk.mp4"
@@ -61,6 +63,22 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
 
 # Of three segments, counted; the test fails if it becomes another number.
 REQUESTS_OF_A_MERGE = 43
+
+
+def deliver_at_once(merge: Post, planned: Planned) -> list[int]:
+    """The answers to the news of all three segments, delivered in the same moment."""
+    start = threading.Barrier(3)
+
+    def deliver(index: int) -> int:
+        start.wait()
+        return merge(planned.done(index, f"message {index}"))
+
+    with ThreadPoolExecutor(3) as pool:
+        return list(pool.map(deliver, range(3)))
+
+
+def claim_expiry(buckets: Buckets, name: str) -> datetime:
+    return Claim.model_validate_json(buckets.get(buckets.work, name)).expires_at
 
 
 def expire_claim(buckets: Buckets, name: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from functions.merge.link import Found, link
 from functions.pipeline import jobs, layout
 from functions.pipeline.claim import ClaimedElsewhereError
-from functions.pipeline.contracts import Claim, Faces
+from functions.pipeline.contracts import Faces
 from functions.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
@@ -22,7 +22,7 @@ from tests.functions.linking import (
     hide_tasks,
     ready_to_link,
 )
-from tests.functions.merging import expire_claim
+from tests.functions.merging import claim_expiry, deliver_at_once, expire_claim
 from tests.functions.working import put_claim, work
 from tests.planned import Planned, do_all_segments, faces_of, link_job
 from tests.proxy import Proxy
@@ -38,14 +38,7 @@ def test_three_messages_at_once_link_once(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     ready_to_link(buckets, planned)
-    start = threading.Barrier(3)
-
-    def deliver(index: int) -> int:
-        start.wait()
-        return merge(planned.done(index, f"message {index}"))
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(deliver, range(3))) == [200, 200, 200]
+    assert deliver_at_once(merge, planned) == [200, 200, 200]
     assert_linked(buckets, topics, planned)
 
 
@@ -80,20 +73,20 @@ def test_a_linker_that_was_taken_over_changes_nothing(
 ) -> None:
     ready_to_link(buckets, planned)
     environment(lease_seconds=1)
+    claim = layout.link_claim(planned.job)
     other = faces_of(planned).model_copy(update={"looks": 99})
 
     def frozen(found: Found) -> Faces:
         """Stands still until its lease has run out and another has done all."""
         if wakes_up == "after linking":
             list(found.findings)
-        wait_until(lambda: datetime.now(UTC) > expiry(), "the lease ran out")
+        wait_until(
+            lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
+            "the lease ran out",
+        )
         link(planned.segment_done(1), "second", lambda _: other)
         list(found.findings)
         return faces_of(planned)
-
-    def expiry() -> datetime:
-        claim = buckets.get(buckets.work, layout.link_claim(planned.job))
-        return Claim.model_validate_json(claim).expires_at
 
     with pytest.raises(RetryableError):
         link(planned.segment_done(0), "first", frozen)
@@ -107,18 +100,15 @@ def test_the_claim_is_renewed_while_findings_are_read(
 ) -> None:
     ready_to_link(buckets, planned)
     environment(lease_seconds=3)
+    claim = layout.link_claim(planned.job)
 
     def slow(found: Found) -> Faces:
         next(found.findings)
-        before = expiry()
+        before = claim_expiry(buckets, claim)
         wait_until(lambda: datetime.now(UTC) > before - timedelta(seconds=1.5), "half of the lease is over")
         next(found.findings)
-        assert expiry() > before
+        assert claim_expiry(buckets, claim) > before
         return faces_of(planned)
-
-    def expiry() -> datetime:
-        claim = buckets.get(buckets.work, layout.link_claim(planned.job))
-        return Claim.model_validate_json(claim).expires_at
 
     link(planned.segment_done(0), "1", slow)
     assert_linked(buckets, topics, planned)

@@ -12,7 +12,6 @@ from functions.merge.finish import Joined, Parts, finish
 from functions.pipeline import layout
 from functions.pipeline.claim import ClaimedElsewhereError
 from functions.pipeline.contracts import (
-    Claim,
     Failed,
     ObjectRef,
     Policy,
@@ -24,6 +23,8 @@ from tests.functions.merging import (
     REQUESTS_OF_A_MERGE,
     RESULT,
     assert_published,
+    claim_expiry,
+    deliver_at_once,
     expire_claim,
     published_of,
 )
@@ -41,14 +42,7 @@ def test_three_messages_at_once_publish_one_result(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    start = threading.Barrier(3)
-
-    def deliver(index: int) -> int:
-        start.wait()
-        return merge(linked.done(index, f"message {index}"))
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(deliver, range(3))) == [200, 200, 200]
+    assert deliver_at_once(merge, linked) == [200, 200, 200]
     assert_published(buckets, topics, linked)
 
 
@@ -81,17 +75,17 @@ def test_a_merger_that_was_taken_over_publishes_nothing(
 ) -> None:
     do_all_segments(buckets, linked)
     environment(lease_seconds=1)
+    claim = layout.merge_claim(linked.job)
 
     def frozen(parts: Parts) -> Joined:
         """Joins, then stands still until its lease has run out and another has done all."""
         joined = join(parts)
-        wait_until(lambda: datetime.now(UTC) > expiry(), "the lease ran out")
+        wait_until(
+            lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
+            "the lease ran out",
+        )
         finish(linked.segment_done(1), "second", join)
         return joined
-
-    def expiry() -> datetime:
-        claim = buckets.get(buckets.work, layout.merge_claim(linked.job))
-        return Claim.model_validate_json(claim).expires_at
 
     with pytest.raises(RetryableError):
         finish(linked.segment_done(0), "first", frozen)

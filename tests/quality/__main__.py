@@ -22,6 +22,7 @@ from typing import Any
 from local_emulator.command_line import main as emulator_command
 from local_emulator.emulator import Emulator, Options
 from tests.quality import irreversible
+from tests.quality.clips import clips_of, load_score
 
 MOST_LEAK, MOST_LEAK_OF_A_CLIP, LEAST_KEPT, LEAST_KEPT_OF_A_CLIP, MOST_SPILL = 0.001, 0.005, 0.97, 0.90, 0.01
 IRREVERSIBLE_EVERY = 10  # of the frames: 1 is the whole measure, in ten times the time
@@ -58,12 +59,11 @@ def main() -> int:
         print("skipped: DEFACER_EVAL does not name the folder with the clips to judge by.")
         return 0
     folder = Path(os.environ["DEFACER_EVAL"])
-    chosen = arguments.clips.split(",") if arguments.clips else None
-    clips = [path for path in sorted((folder / "clips").glob("*.mp4")) if not chosen or path.stem in chosen]
+    clips = clips_of(folder, arguments.clips)
     if not clips:
         print(f"error: no clips {arguments.clips or ''} in {folder / 'clips'}.", file=sys.stderr)
         return 2
-    score: Score = irreversible.load_score(folder).score
+    score: Score = load_score(folder).score
     variables = (("DEFACER_SEGMENT_SECONDS", str(arguments.segment_seconds)),)
     rows = []
     with tempfile.TemporaryDirectory(prefix="defacer-quality-") as temporary:

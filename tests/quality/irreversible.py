@@ -13,7 +13,6 @@ Nothing is written; the exit code is 1 if too many faces are recognisable in a m
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -36,6 +35,7 @@ from functions.engine.identity import KEEP_DISTANCE
 from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.video import Segment, read_frames
+from tests.quality.clips import clips_of, load_score
 
 MOST_RECOGNISABLE = 0.002
 LEAST_POWER = 0.5  # a measure that does not recognise half of the faces that are in plain sight says nothing
@@ -88,8 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown or given.every < 1:
         parser.error(f"unknown mode {', '.join(sorted(unknown))}" if unknown else "--every must be 1 or more")
     folder = Path(os.environ["DEFACER_EVAL"])
-    chosen = given.clips.split(",") if given.clips else None
-    clips = [path for path in sorted((folder / "clips").glob("*.mp4")) if not chosen or path.stem in chosen]
+    clips = clips_of(folder, given.clips)
     if not clips:
         print(f"error: no clips {given.clips or ''} in {folder / 'clips'}.", file=sys.stderr)
         return 2
@@ -120,17 +119,6 @@ def report(faces: Faces) -> int:
     for problem in problems:
         print(f"not held: {problem}")
     return 1 if problems else 0
-
-
-def load_score(folder: Path) -> ModuleType:
-    """score.py of the folder with the clips."""
-    path = folder / "score.py"
-    specification = importlib.util.spec_from_file_location("score", path)
-    if specification is None or specification.loader is None:
-        raise SystemExit(f"error: {path} can't be loaded.")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def _styles(modes: Sequence[str]) -> dict[str, Style]:
