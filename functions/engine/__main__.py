@@ -191,6 +191,15 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
+    options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
+    faces = _find(arguments, options, console)  # lets the models go before the video is written
+    _write_video(arguments, faces, options, console)
+    if arguments.report:
+        report = {"version": 1, "policy": dataclasses.asdict(options), "faces": faces.to_json()}
+        arguments.report.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _find(arguments: argparse.Namespace, options: Options, console: Console) -> Faces:
     frames = _frame_count(arguments.video)
     weights.fetch_all(None, lambda line: console.print(f"{line} ..."))
     # Loads torch and the models: only once the arguments have proved good.
@@ -201,14 +210,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.target:
         pictures = [Picture(path.stem, str(path), path.read_bytes()) for path in arguments.target]
         gallery = engine.gallery(pictures, arguments.recognizer)
-    options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
     with _frame_bar(console, "looking for faces", frames) as bar:
         findings = engine.find(Segment(str(arguments.video)), gallery, options, bar)
-    faces = link([findings], gallery, options)
-    _write_video(arguments, faces, options, console)
-    if arguments.report:
-        report = {"version": 1, "policy": dataclasses.asdict(options), "faces": faces.to_json()}
-        arguments.report.write_text(json.dumps(report, indent=1) + "\n")
+    return link([findings], gallery, options)
 
 
 def _rerender(arguments: argparse.Namespace, console: Console) -> None:

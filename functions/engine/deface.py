@@ -14,6 +14,7 @@ from functions.engine.find import Targets
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery, Picture, make_gallery
 from functions.engine.identity import keep_distance_of
+from functions.engine.memory import limit_arenas
 from functions.engine.options import Options
 from functions.engine.video import Segment
 
@@ -22,6 +23,7 @@ class Engine:
     """Holds the models: each is loaded when it is first needed, once."""
 
     def __init__(self, weights_dir: Path | None = None):
+        limit_arenas()
         self._weights_dir = weights_dir
         self._detectors: dict[str, Detector] = {}
         self._recognizers: dict[str, FaceNet] = {}

@@ -13,10 +13,13 @@ from functions.engine.embed import FaceNet, crop_face
 from functions.engine.findings import Face, Findings, Sighting
 from functions.engine.gallery import Gallery
 from functions.engine.identity import is_open
+from functions.engine.memory import give_back
 from functions.engine.parallel import in_order, usable_threads
 from functions.engine.sample import CONTEXT_SECONDS, WINDOW_SECONDS, Sampler, View, Window, windows
 from functions.engine.track import Observation, Tracker
 from functions.engine.video import Segment, open_video, read_frames, time_base
+
+GIVE_BACK_WINDOWS = 4  # each time costs some milliseconds
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,15 @@ class Targets:
     gallery: Gallery
     recognizer: FaceNet
     keep_distance: float
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a window gave to the segment, and the width and height of its frames."""
+
+    sightings: Sequence[Sighting]
+    frames: int
+    size: tuple[int, int]
 
 
 def find(
@@ -45,19 +57,25 @@ def find(
     start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
     sampler = Sampler(detector)
 
-    def look(window: Window) -> list[Sighting]:
+    def look(window: Window) -> _Seen:
         sampler.look(window)
-        seen = _sightings(window.views)
-        return _with_embeddings(seen, window.views, segment, detector.sure, targets) if targets else seen
+        sightings = _sightings(window.views)
+        if targets:
+            sightings = _with_embeddings(sightings, window.views, segment, detector.sure, targets)
+        own = [sighting for sighting in sightings if segment.holds(sighting.pts)]
+        frames = sum(segment.holds(view.pts) for view in window.views)
+        return _Seen(own, frames, (window.views[0].width, window.views[0].height))
 
     sightings: list[Sighting] = []
     frames, size = 0, (0, 0)
     parts = windows(read_frames(segment.source, start), first, last)
-    for window, seen in in_order(look, parts, 1 if has_cuda() else usable_threads()):
-        sightings += [sighting for sighting in seen if segment.holds(sighting.pts)]
-        frames += sum(segment.holds(view.pts) for view in window.views)
-        size = (window.views[0].width, window.views[0].height)
+    for number, seen in enumerate(in_order(look, parts, 1 if has_cuda() else usable_threads())):
+        sightings += seen.sightings
+        frames += seen.frames
+        size = seen.size
         progress(frames)
+        if number % GIVE_BACK_WINDOWS == 0:
+            give_back()
     return Findings(
         detector=detector.name,
         sure=detector.sure,

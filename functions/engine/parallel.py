@@ -20,23 +20,21 @@ def usable_threads() -> int:
     )
 
 
-def in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], threads: int
-) -> Generator[tuple[Item, Result]]:
-    """Each item with what `work` makes of it, in the order of `items`, of which one more than `threads` is ahead.
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
+    """What `work` makes of each item, in the order of `items`, of which one more than `threads` is ahead.
 
-    What `work` raises is raised here, and nothing that was begun goes on when this ends.
+    An item is let go as soon as its work is done. What `work` raises is raised here, and nothing that was begun
+    goes on when this ends.
     """
-    pending: deque[tuple[Item, Future[Result]]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "engine") as pool:
         try:
             for item in items:
-                pending.append((item, pool.submit(copy_context().run, work, item)))
+                pending.append(pool.submit(copy_context().run, work, item))
+                del item
                 if len(pending) > threads:
-                    done, future = pending.popleft()
-                    yield done, future.result()
+                    yield pending.popleft().result()
             while pending:
-                done, future = pending.popleft()
-                yield done, future.result()
+                yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)

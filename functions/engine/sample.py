@@ -11,11 +11,12 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from threading import Event, Lock
+from threading import Event, Lock, local
 
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
@@ -55,12 +56,17 @@ class View:
         self.width, self.height = displayed_size(frame)
         self._rotation = int(frame.rotation)
         self._frame = _at_most(frame, CROP_SIDE)
-        grey = self._frame.reformat(*THUMBNAIL, "gray", interpolation="AREA")
+        width, height = THUMBNAIL
+        grey = _scaling.to_thumbnail.reformat(
+            self._frame, width, height, "gray", interpolation="AREA", threads=1
+        )
         self.thumbnail: Array = grey.to_ndarray().astype(np.float32)
 
     def large(self) -> Image:
         """The frame to take crops from: RGB uint8 (H, W, 3), CROP_SIDE at most."""
-        image = self._frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        plane = _scaling.to_rgb.reformat(self._frame, format="rgb24", threads=1).planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
+        image = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
         # As a player does it: turned counter-clockwise.
         return (
             np.ascontiguousarray(np.rot90(image, k=self._rotation // 90)) if self._rotation % 360 else image
@@ -224,10 +230,20 @@ def _mark_cut(
     recent.append((view.seconds, difference))
 
 
+class _Scaling(local):
+    """Each thread's: a frame's own would be made for it anew, with threads, and be held as long as the frame."""
+
+    def __init__(self) -> None:
+        self.to_smaller, self.to_thumbnail, self.to_rgb = (VideoReformatter() for _ in range(3))
+
+
+_scaling = _Scaling()
+
+
 def _at_most(frame: av.VideoFrame, side: int) -> av.VideoFrame:
     """The frame, made smaller where its long side exceeds `side` pixels."""
     scale = side / max(frame.width, frame.height)
     if scale >= 1:
         return frame
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    return frame.reformat(width, height, interpolation="AREA")
+    return _scaling.to_smaller.reformat(frame, width, height, interpolation="AREA")
