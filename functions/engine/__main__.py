@@ -23,7 +23,7 @@ from functions.engine.errors import CheckError, EngineError, VideoError
 from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery, Picture
 from functions.engine.hide import hide
-from functions.engine.join import SegmentFile, join
+from functions.engine.join import SegmentFile, fingerprint_of, join
 from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.video import Segment, probe
@@ -193,9 +193,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
     faces = _find(arguments, options, console)  # lets the models go before the video is written
-    _write_video(arguments, faces, options, console)
+    fingerprint = _write_video(arguments, faces, options, console)
     if arguments.report:
-        report = {"version": 1, "policy": dataclasses.asdict(options), "faces": faces.to_json()}
+        policy = dataclasses.asdict(options)
+        report = {"version": 2, "policy": policy, "fingerprint": fingerprint, "faces": faces.to_json()}
         arguments.report.write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -211,14 +212,15 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
         pictures = [Picture(path.stem, str(path), path.read_bytes()) for path in arguments.target]
         gallery = engine.gallery(pictures, arguments.recognizer)
     with _frame_bar(console, "looking for faces", frames) as bar:
-        findings = engine.find(Segment(str(arguments.video)), gallery, options, bar)
-    return link([findings], gallery, options)
+        findings = engine.find_pieces(Segment(str(arguments.video)), gallery, options, bar)
+        return link(findings, gallery, options)
 
 
 def _rerender(arguments: argparse.Namespace, console: Console) -> None:
     try:
         report = json.loads(arguments.report.read_bytes())
         faces = Faces.from_json(report["faces"])
+        fingerprint = str(report["fingerprint"])
         options = _recorded_options(report["policy"])
     except (ValueError, KeyError, TypeError, EngineError) as error:
         raise ArgumentError(f"{arguments.report} can't be used as a report: {error}") from error
@@ -231,6 +233,11 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
     )
     if options.mode == "image" and not arguments.replacement:
         raise ArgumentError("the report says mode image: add --replacement PICTURE.png, or another --mode.")
+    _check_options(
+        argparse.Namespace(**{**dataclasses.asdict(options), "replacement": arguments.replacement})
+    )
+    if fingerprint_of(str(arguments.video)) != fingerprint:
+        raise CheckError(f"{arguments.video} is not the video that {arguments.report} is about.")
     _write_video(arguments, faces.decided_anew(arguments.hide, arguments.keep), options, console)
 
 
@@ -242,8 +249,11 @@ def _recorded_options(policy: dict[str, Any]) -> Options:
     return options
 
 
-def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> None:
-    """Hide, join with the source's sound, and say what was done. The output appears when it is complete."""
+def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> str:
+    """Hide, join with the source's sound, and say what was done. The output appears when it is complete.
+
+    Returns the source's fingerprint.
+    """
     replacement = arguments.replacement.read_bytes() if arguments.replacement else None
     source = str(arguments.video)
     with tempfile.TemporaryDirectory(prefix="defacer-", dir=arguments.out.parent) as folder:
@@ -255,7 +265,7 @@ def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, 
                 f"{source} gave {len(frames)} frames, but faces were looked for in {faces.frames}: "
                 "is it the video that the report is about?"
             )
-        join(source, [SegmentFile(str(segment), frames)], str(joined))
+        written = join(source, [SegmentFile(str(segment), frames)], str(joined))
         joined.replace(arguments.out)
     kept = [track for track in faces.tracks if track.decision == "keep"]
     people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
@@ -263,6 +273,7 @@ def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, 
         f"{arguments.out}: {faces.frames} frames, {len(faces.tracks)} tracks: "
         f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
+    return written.fingerprint
 
 
 def _frame_count(video: Path) -> int | None:

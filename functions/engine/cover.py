@@ -5,12 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 
 from functions.engine.faces import Box, Faces, Look
 
 LEAD_SECONDS = 0.25  # a face is covered this long before it was first seen,
 TAIL_SECONDS = 0.4  # and this long after it was last seen
-UNSEEN_GROWTH = 0.1  # and then by this share larger
+UNSEEN_GROWTH = 0.1  # and then by this share larger,
+UNSEEN_REACH = (
+    1.0  # and as far as it moves at its first or last speed, but no farther than this share of its size
+)
+SPEED_SECONDS = 0.1  # speed is told from two looks at least so far apart: boxes tremble
+FLASHES_SECONDS = 0.5  # cuts that are nearer to each other are a flashing light: what was hidden stays hidden
 LEAST_WIDTH = 0.7  # of its height: a box at the frame's edge that is narrower shows a part of a face,
 LEAST_HEIGHT = 1.1  # of its width: and so does one that is lower
 EDGE = 0.02  # of the frame's width or height
@@ -23,21 +29,34 @@ class _Span:
     start: int
     end: int
     looks: Sequence[Look]
+    speed_time: int = 0  # SPEED_SECONDS; 0: nothing moves on
 
     @cached_property
     def _times(self) -> list[int]:
         return [look.pts for look in self.looks]
 
     def box(self, pts: int) -> Box:
-        """Interpolated between looks; before the first and after the last it stays there, grown."""
+        """Interpolated between looks; before the first and after the last it stays there and moves on, both, grown."""
         times = self._times
         after = bisect_right(times, pts)
-        if after == 0 or pts > times[-1]:
-            return _grown(self.looks[0 if after == 0 else -1].box)
+        if after == 0:
+            return _unseen(self.looks[0], self._second, pts)
+        if pts > times[-1]:
+            return _unseen(self.looks[-1], self._last_but_one, pts)
         one, other = self.looks[after - 1], self.looks[min(after, len(times) - 1)]
         share = (pts - one.pts) / (other.pts - one.pts) if other.pts > one.pts else 0.0
         x1, y1, x2, y2 = (a + share * (b - a) for a, b in zip(one.box, other.box, strict=True))
         return (x1, y1, x2, y2)
+
+    @cached_property
+    def _second(self) -> Look:
+        far = (look for look in self.looks if look.pts - self.looks[0].pts >= self.speed_time > 0)
+        return next(far, self.looks[0])
+
+    @cached_property
+    def _last_but_one(self) -> Look:
+        far = (look for look in reversed(self.looks) if self.looks[-1].pts - look.pts >= self.speed_time > 0)
+        return next(far, self.looks[-1])
 
 
 class Cover:
@@ -58,21 +77,46 @@ class Cover:
 
 def _spans(faces: Faces) -> Iterator[_Span]:
     """What has to be covered: each hidden track, and the gap between two tracks unless both are kept."""
-    lead, tail = (round(seconds / Fraction(faces.time_base)) for seconds in (LEAD_SECONDS, TAIL_SECONDS))
+    lead, tail, speed_time, flashes = (
+        round(seconds / Fraction(faces.time_base))
+        for seconds in (LEAD_SECONDS, TAIL_SECONDS, SPEED_SECONDS, FLASHES_SECONDS)
+    )
     tracks = {track.id: track for track in faces.tracks}
+    cuts = _single(faces.shots, flashes)
     for track in faces.tracks:
         before = None if track.continues is None else tracks[track.continues]
         if track.decision == "hide":
-            shot = bisect_right(faces.shots, track.start)
+            cut = bisect_right(cuts, track.start)
             start = track.start - (0 if before else lead)
             end = track.end + tail
-            if shot:
-                start = max(start, faces.shots[shot - 1])
-            if shot < len(faces.shots):
-                end = min(end, faces.shots[shot] - 1)
-            yield _Span(start, end, track.looks)
+            if cut:
+                start = max(start, cuts[cut - 1])
+            if cut < len(cuts):
+                end = min(end, cuts[cut] - 1)
+            yield _Span(start, end, track.looks, speed_time)
         if before and "hide" in (track.decision, before.decision):
             yield _Span(before.end, track.start, (before.looks[-1], track.looks[0]))
+
+
+def _single(shots: Sequence[int], least: int) -> list[int]:
+    """The cuts that have no other one nearer than `least`."""
+    apart = [True, *(later - earlier >= least for earlier, later in pairwise(shots)), True]
+    return [shot for shot, before, after in zip(shots, apart, apart[1:], strict=False) if before and after]
+
+
+def _unseen(look: Look, other: Look, pts: int) -> Box:
+    """Where a face may be that was seen at `look` and, before or after that, at `other`, but not at `pts`."""
+    x1, y1, x2, y2 = look.box
+    away = (pts - look.pts) / (look.pts - other.pts) if look.pts != other.pts else 0.0
+    reach_x, reach_y = UNSEEN_REACH * (x2 - x1), UNSEEN_REACH * (y2 - y1)
+    shift_x = _between(-reach_x, away * (x1 + x2 - other.box[0] - other.box[2]) / 2, reach_x)
+    shift_y = _between(-reach_y, away * (y1 + y2 - other.box[1] - other.box[3]) / 2, reach_y)
+    both = (x1 + min(0, shift_x), y1 + min(0, shift_y), x2 + max(0, shift_x), y2 + max(0, shift_y))
+    return _grown(both)
+
+
+def _between(least: float, value: float, most: float) -> float:
+    return max(least, min(value, most))
 
 
 def _grown(box: Box) -> Box:

@@ -4,7 +4,7 @@ A video is done in three steps, `find` and `hide` for each segment of it and `li
 find looks for faces, link follows them through the whole video and decides who is kept, hide conceals the others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from functions.engine import find as first_pass
@@ -52,7 +52,22 @@ class Engine:
         progress: Callable[[int], None] = lambda _: None,
     ) -> Findings:
         """Look for faces; see `find.find`. Without a gallery nobody is embedded."""
-        targets = None
-        if gallery is not None and gallery.people:
-            targets = Targets(gallery, self.recognizer(options.recognizer), keep_distance_of(options))
-        return first_pass.find(segment, self.detector(options.detector), targets, progress)
+        return first_pass.find(
+            segment, self.detector(options.detector), self._targets(gallery, options), progress
+        )
+
+    def find_pieces(
+        self,
+        segment: Segment,
+        gallery: Gallery | None,
+        options: Options,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[Findings]:
+        """Look for faces, a piece at a time; see `find.find_pieces`."""
+        detector = self.detector(options.detector)
+        return first_pass.find_pieces(segment, detector, self._targets(gallery, options), progress)
+
+    def _targets(self, gallery: Gallery | None, options: Options) -> Targets | None:
+        if gallery is None or not gallery.people:
+            return None
+        return Targets(gallery, self.recognizer(options.recognizer), keep_distance_of(options))

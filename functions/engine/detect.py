@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float32]
 
 CENTERFACE_STRIDE = 4  # pixels of the input for one cell of the heat map
 CENTERFACE_MULTIPLE = 32  # the network halves its input five times
-OVERLAP_OF_ONE_FACE = 0.3
+OVERLAP_OF_ONE_FACE = 0.45
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The first pass over a segment: look, and embed a few good crops of each face. Decides nothing (see link.py)."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -15,10 +15,12 @@ from functions.engine.gallery import Gallery
 from functions.engine.identity import is_open
 from functions.engine.memory import give_back
 from functions.engine.parallel import in_order, usable_threads
-from functions.engine.sample import CONTEXT_SECONDS, WINDOW_SECONDS, Sampler, View, Window, windows
+from functions.engine.sample import CONTEXT_SECONDS, WINDOW_SECONDS, Sampler, View, Window, crop_side, windows
 from functions.engine.track import Observation, Tracker
 from functions.engine.video import Segment, open_video, read_frames, time_base
 
+LEAST_WIDTH = 24  # pixels of the displayed frame: a smaller face says nothing about who it is
+PIECE_WINDOWS = 100
 GIVE_BACK_WINDOWS = 4  # each time costs some milliseconds
 
 
@@ -51,8 +53,20 @@ def find(
     Reads as much before and after the segment as its outermost windows need. `progress` gets the number of
     frames that went through, and may raise to stop. Raises VideoError.
     """
+    pieces = list(find_pieces(segment, detector, targets, progress))
+    sightings = tuple(sighting for piece in pieces for sighting in piece.sightings)
+    return replace(pieces[-1], frames=sum(piece.frames for piece in pieces), sightings=sightings)
+
+
+def find_pieces(
+    segment: Segment,
+    detector: Detector,
+    targets: Targets | None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[Findings]:
+    """As `find`, about a minute at a time: who links each piece and lets it go holds no video's embeddings."""
     with open_video(segment.source) as (_, stream):  # one reader at a time may use a file object
-        base = time_base(stream)
+        base, side = time_base(stream), crop_side(stream)
     first, last = _window_of(segment.start, base), _window_of(segment.end, base, before=True)
     start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
     sampler = Sampler(detector)
@@ -66,26 +80,32 @@ def find(
         frames = sum(segment.holds(view.pts) for view in window.views)
         return _Seen(own, frames, (window.views[0].width, window.views[0].height))
 
-    sightings: list[Sighting] = []
-    frames, size = 0, (0, 0)
-    parts = windows(read_frames(segment.source, start), first, last)
+    def piece(seen: Sequence[_Seen]) -> Findings:
+        width, height = seen[-1].size if seen else (0, 0)
+        return Findings(
+            detector=detector.name,
+            sure=detector.sure,
+            recognizer=targets.recognizer.version if targets else None,
+            width=width,
+            height=height,
+            time_base=base,
+            frames=sum(window.frames for window in seen),
+            sightings=tuple(sighting for window in seen for sighting in window.sightings),
+        )
+
+    parts = windows(read_frames(segment.source, start), first, last, side)
+    waiting: list[_Seen] = []
+    frames = 0
     for number, seen in enumerate(in_order(look, parts, 1 if has_cuda() else usable_threads())):
-        sightings += seen.sightings
+        if len(waiting) == PIECE_WINDOWS:
+            yield piece(waiting)
+            waiting = []
+        waiting.append(seen)
         frames += seen.frames
-        size = seen.size
         progress(frames)
         if number % GIVE_BACK_WINDOWS == 0:
             give_back()
-    return Findings(
-        detector=detector.name,
-        sure=detector.sure,
-        recognizer=targets.recognizer.version if targets else None,
-        width=size[0],
-        height=size[1],
-        time_base=base,
-        frames=frames,
-        sightings=tuple(sightings),
-    )
+    yield piece(waiting)
 
 
 def crop_quality(face: Detection) -> float:
@@ -133,14 +153,16 @@ def _with_embeddings(
         tracker.take(sighting)
     views = {view.pts: view for view in window}
     best = [(track, track.clearest()) for track in tracker.tracks]
-    first = [observation for _, observation in best if observation is not None]
+    first = [observation for _, observation in best if observation is not None and _is_large(observation)]
     embedded = _embeddings(first, views, targets.recognizer)
     others = [
         observation
         for track, clearest in best
-        if clearest and is_open(embedded[id(clearest.face)], targets.gallery, targets.keep_distance)
+        if clearest and clearest in first
+        if is_open(embedded[id(clearest.face)], targets.gallery, targets.keep_distance)
         for observation in track.observations
         if observation is not clearest and not observation.contended and segment.holds(observation.pts)
+        if _is_large(observation)
     ]
     embedded |= _embeddings(others, views, targets.recognizer)
     return [
@@ -149,6 +171,10 @@ def _with_embeddings(
         )
         for sighting in seen
     ]
+
+
+def _is_large(observation: Observation) -> bool:
+    return float(observation.box[2] - observation.box[0]) >= LEAST_WIDTH
 
 
 def _embeddings(

@@ -23,6 +23,7 @@ KEEP_DISTANCE = {"casia-webface": 0.72, "vggface2": 0.8}
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
 OPEN = (0.6, 1.4)  # of the keep distance: between these one view does not tell who it is
 SAME_PERSON = 0.75  # of the keep distance: two tracks this near show one person
+TWINS = 0.07  # of the keep distance: of two faces in one frame the nearer one must be nearer by so much
 NOT_CONTRARY = 1.3  # of the keep distance: a track farther than this from the target inherits nothing
 
 
@@ -54,16 +55,20 @@ def decide(
     for track in tracks:
         progress()
         decisions.append(_by_distance(track, gallery, keep_distance))
-    _one_person_is_one_face(tracks, decisions)
+    _one_person_is_one_face(tracks, decisions, keep_distance)
     _share(tracks, decisions, keep_distance, progress)
-    _one_person_is_one_face(tracks, decisions)
+    _one_person_is_one_face(tracks, decisions, keep_distance)
     return decisions
 
 
 def is_open(embedding: Array, gallery: Gallery, keep_distance: float) -> bool:
     """Whether more views of this face are worth a look: it is neither surely a target's nor surely not."""
-    distance = float(np.linalg.norm(gallery.embeddings - embedding, axis=1).min())
-    return OPEN[0] * keep_distance < distance < OPEN[1] * keep_distance
+    return OPEN[0] * keep_distance < nearest_target(embedding, gallery) < OPEN[1] * keep_distance
+
+
+def nearest_target(embedding: Array, gallery: Gallery) -> float:
+    """The distance of an embedding (512,) to the nearest picture of a target."""
+    return float(np.linalg.norm(gallery.embeddings - embedding, axis=1).min())
 
 
 def _by_distance(track: Track, gallery: Gallery, keep_distance: float) -> Decision:
@@ -80,19 +85,26 @@ def _by_distance(track: Track, gallery: Gallery, keep_distance: float) -> Decisi
     return Decision(keep, "near a target" if keep else "near no target", person, by_person[person])
 
 
-def _one_person_is_one_face(tracks: Sequence[Track], decisions: list[Decision]) -> None:
-    """Where two kept tracks of one person are seen in one frame, hide the one that is farther off."""
-    taken: dict[tuple[str | None, int], int] = {}
+def _one_person_is_one_face(tracks: Sequence[Track], decisions: list[Decision], keep_distance: float) -> None:
+    """Where two kept tracks of one person are seen in one frame, hide the one that is farther off.
+
+    Both, if they are about as near: either may be the other one.
+    """
+    taken: dict[tuple[str | None, int], int] = {}  # person and time to the track
     kept = (n for n, decision in enumerate(decisions) if decision.keep)
     for n in sorted(kept, key=lambda n: (decisions[n].distance or 0.0, n)):
         item = decisions[n]
         times = [(item.person, seen.pts) for seen in tracks[n].observations]
         rival = next((taken[time] for time in times if time in taken), None)
         if rival is None:
-            taken.update(dict.fromkeys(times, tracks[n].id))
-        else:
-            reason = f"another face in the same frame (track {rival}) is nearer"
-            decisions[n] = Decision(False, reason, item.person, item.distance)
+            taken.update(dict.fromkeys(times, n))
+            continue
+        reason = f"another face in the same frame (track {tracks[rival].id}) is nearer"
+        decisions[n] = Decision(False, reason, item.person, item.distance)
+        first = decisions[rival]
+        if (item.distance or 0.0) - (first.distance or 0.0) < TWINS * keep_distance:
+            reason = f"another face in the same frame (track {tracks[n].id}) is as near"
+            decisions[rival] = Decision(False, reason, first.person, first.distance)
 
 
 def _share(

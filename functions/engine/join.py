@@ -41,10 +41,11 @@ class SegmentFile:
 
 @dataclass(frozen=True)
 class JoinResult:
-    """What was written: picture frames and audio packets."""
+    """What was written: picture frames and audio packets. `fingerprint` is the source's (see `fingerprint_of`)."""
 
     frames: int
     audio_packets: int
+    fingerprint: str
 
 
 def join(
@@ -58,7 +59,7 @@ def join(
     Raises CheckError unless every displayed frame of the source was concealed exactly once and every frame
     and audio packet is in the result at its time. `progress` is called often and may raise to stop.
     """
-    base, shown = _shown_times(source, progress)
+    base, shown, fingerprint = _shown_times(source, progress)
     concealed = sorted(pts for segment in segments for pts in segment.frames)
     _require_equal(concealed, shown, "the segments' reports cover", "the source shows")
     segments = [segment for segment in segments if segment.frames]
@@ -69,20 +70,26 @@ def join(
     for index, (segment, times) in enumerate(zip(segments, decode_order, strict=True)):
         _require_equal(sorted(times), sorted(segment.frames), f"segment {index} holds", "its report says")
     sent = _mux(source, segments, _decode_times(decode_order), out, progress)
-    result_base, in_result = _shown_times(out, progress)
+    result_base, in_result, _ = _shown_times(out, progress)
     in_result = [round(pts * result_base / base) for pts in in_result]
     _require_equal(in_result, shown, "the result shows", "the source shows")
     _require_same_sound(sent, _sound_of(out, progress))
-    return JoinResult(frames=len(shown), audio_packets=sum(len(track) for track in sent))
+    return JoinResult(len(shown), sum(len(track) for track in sent), fingerprint)
 
 
-def _shown_times(source: Source, progress: Callable[[], None]) -> tuple[Fraction, list[int]]:
-    """The time base, and the sorted times of the frames that a player shows, from the packets alone.
+def fingerprint_of(source: Source) -> str:
+    """A hash by which a video is known again: of the times and sizes of its picture's packets. Raises VideoError."""
+    return _shown_times(source, lambda: None)[2]
+
+
+def _shown_times(source: Source, progress: Callable[[], None]) -> tuple[Fraction, list[int], str]:
+    """The time base, the sorted times of the frames that a player shows, and the fingerprint, from the packets alone.
 
     Raises VideoError if the file ends before its header says: worker and merge would both read the same short
     file and agree.
     """
     times: list[int] = []
+    digest = hashlib.sha256()
     counts: Counter[int] = Counter()
     end = 0.0
     with open_video(source) as (container, stream):
@@ -99,8 +106,9 @@ def _shown_times(source: Source, progress: Callable[[], None]) -> tuple[Fraction
             if packet.pts is None:
                 raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
             times.append(packet.pts)
+            digest.update(f"{packet.pts} {packet.size};".encode())
         _require_whole(container, counts, end)
-    return base, sorted(times)
+    return base, sorted(times), digest.hexdigest()
 
 
 def _require_whole(container: InputContainer, counts: Counter[int], end_seconds: float) -> None:

@@ -11,7 +11,7 @@ from functions.engine.errors import EngineError
 from functions.engine.faces import Box, Faces
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
-from functions.engine.identity import Decision, decide, keep_distance_of
+from functions.engine.identity import Decision, decide, keep_distance_of, nearest_target
 from functions.engine.options import Options
 from functions.engine.track import Track, Tracker
 
@@ -27,6 +27,7 @@ def link(
     Takes one segment's findings at a time. `progress` is called often, and may raise to stop. Raises EngineError if
     they do not belong together.
     """
+    limit = keep_distance_of(options)
     first: Findings | None = None
     tracker: Tracker | None = None
     frames, looks = 0, 0
@@ -34,7 +35,7 @@ def link(
     for part in findings:
         progress()
         if first is None or tracker is None:
-            first, tracker = part, Tracker(_seconds_of(part), part.sure)
+            first, tracker = part, Tracker(_seconds_of(part), part.sure, _distance_to(gallery, limit))
         _require_same_means(first, part)
         if not first.width:  # a segment without a frame of its own knows no size
             first = part
@@ -49,7 +50,6 @@ def link(
         raise EngineError(
             f"the gallery was made with {gallery.recognizer}, the faces found with {first.recognizer}."
         )
-    limit = keep_distance_of(options)
     decisions = decide(tracker.tracks, gallery, limit, progress)
     return Faces(
         version=faces.VERSION,
@@ -71,6 +71,12 @@ def link(
 
 def _seconds_of(part: Findings) -> Callable[[int], float]:
     return lambda units: float(units * part.time_base)
+
+
+def _distance_to(gallery: Gallery | None, keep_distance: float) -> Callable[[Array], float] | None:
+    if gallery is None or not gallery.people:
+        return None
+    return lambda embedding: nearest_target(embedding, gallery) / keep_distance
 
 
 def _require_same_means(one: Findings, other: Findings) -> None:

@@ -7,6 +7,7 @@ round are one batch. The grid hangs on presentation times, and nothing that is d
 lies more than CONTEXT_SECONDS before it or two frames after it: wherever reading began, the same frames are looked at.
 """
 
+import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,16 +18,18 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
-from functions.engine.errors import EngineError
 from functions.engine.video import displayed_size
 
-SMALL_SIDE = 640  # pixels, the long side of the frames that are looked at
-CROP_SIDE = (
-    1920  # pixels, the long side from which on frames are held smaller: a window of larger ones is too much
-)
+# Pixels, the long side of the frames that are looked at: half of the frame's, between these. So the least face that
+# is found grows less than the picture, and looking stays a part of what decoding and encoding take.
+LEAST_LOOK, MOST_LOOK = 640, 1280
+CROP_SIDE = 1920  # pixels, the long side from which on frames are held smaller,
+WINDOW_BYTES = 128_000_000  # or sooner, where more of them come in a window than this holds,
+LEAST_CROP_SIDE = 320  # but never below this
 VIEWS_AHEAD = 8  # are made while the detector looks
 SLOT_SECONDS = Fraction(1, 5)
 WINDOW_SECONDS = 3 * SLOT_SECONDS
@@ -39,13 +42,13 @@ THUMBNAIL = (32, 18)  # width and height
 
 
 class View:
-    """One displayed frame as the first pass sees it.
+    """One displayed frame as the first pass sees it, held with a long side of `side` pixels at most.
 
     `detections` are in displayed pixels, None until the detector has looked. `width` and `height` are those of the
     displayed frame; `thumbnail` (18, 32) is grey, as stored.
     """
 
-    def __init__(self, frame: av.VideoFrame):
+    def __init__(self, frame: av.VideoFrame, side: int = CROP_SIDE):
         self.pts = frame.pts or 0
         self.seconds = self.pts * Fraction(frame.time_base or 1)
         self.slot = int(self.seconds // SLOT_SECONDS)
@@ -53,9 +56,10 @@ class View:
         self.starts_shot = False
         self.detections: list[Detection] | None = None
         self._claim, self._seen = Lock(), Event()
+        self._failure: BaseException | None = None
         self.width, self.height = displayed_size(frame)
         self._rotation = int(frame.rotation)
-        self._frame = _at_most(frame, CROP_SIDE)
+        self._frame = _at_most(frame, side)
         width, height = THUMBNAIL
         grey = _scaling.to_thumbnail.reformat(
             self._frame, width, height, "gray", interpolation="AREA", threads=1
@@ -63,7 +67,7 @@ class View:
         self.thumbnail: Array = grey.to_ndarray().astype(np.float32)
 
     def large(self) -> Image:
-        """The frame to take crops from: RGB uint8 (H, W, 3), CROP_SIDE at most."""
+        """The frame to take crops from: RGB uint8 (H, W, 3), as large as it is held."""
         plane = _scaling.to_rgb.reformat(self._frame, format="rgb24", threads=1).planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
         image = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
@@ -73,10 +77,11 @@ class View:
         )
 
     def small(self) -> Image:
-        """The frame as the detector looks at it: RGB uint8 (H, W, 3), SMALL_SIDE at most."""
+        """The frame as the detector looks at it: RGB uint8 (H, W, 3)."""
         large = self.large()  # scaling down what is RGB already is a third cheaper
         height, width = large.shape[:2]
-        scale = min(1.0, SMALL_SIDE / max(height, width))
+        side = min(max(LEAST_LOOK, max(self.width, self.height) / 2), MOST_LOOK)
+        scale = min(1.0, side / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         return cv2.resize(large, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
@@ -88,15 +93,16 @@ class View:
         """Take what the detector found in the frame at `scale` times its displayed size."""
         self.detections = [Detection(face.box / scale, face.score, face.landmarks / scale) for face in found]
 
-    def end_look(self) -> None:
+    def end_look(self, failure: BaseException | None = None) -> None:
         """Let those go on who wait for the one who claimed this view."""
+        self._failure = failure
         self._seen.set()
 
     def wait(self) -> None:
-        """Until whoever claimed this view has looked. Raises EngineError if that failed."""
+        """Until whoever claimed this view has looked. Raises what they met."""
         self._seen.wait()
-        if self.detections is None:
-            raise EngineError("a frame could not be looked at.")
+        if self._failure is not None:
+            raise self._failure
 
 
 @dataclass(frozen=True)
@@ -108,14 +114,17 @@ class Window:
 
 
 def windows(
-    frames: Iterable[av.VideoFrame], first: int | None = None, last: int | None = None
+    frames: Iterable[av.VideoFrame],
+    first: int | None = None,
+    last: int | None = None,
+    side: int = CROP_SIDE,
 ) -> Iterator[Window]:
-    """Part a video into windows, in order.
+    """Part a video into windows, in order; frames are held with a long side of `side` pixels at most.
 
     Those before the one with the number `first` are only read, for the cuts; reading ends after `last`.
     """
     views: list[View] = []
-    for view in _marking_cuts(ahead(_views(frames), VIEWS_AHEAD)):
+    for view in _marking_cuts(ahead(_views(frames, side), VIEWS_AHEAD)):
         if first is not None and view.window < first:
             continue
         if views and view.window != views[0].window:
@@ -156,13 +165,17 @@ class Sampler:
 
     def _detect(self, views: Sequence[View]) -> None:
         mine = [view for view in views if view.claim()]
+        failure: BaseException | None = None
         try:
             images = [view.small() for view in mine]
             for view, image, found in zip(mine, images, self._detector.detect(images), strict=True):
                 view.see(found, image.shape[1] / view.width)
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             for view in mine:
-                view.end_look()
+                view.end_look(failure)
         for view in views:
             view.wait()
 
@@ -183,8 +196,18 @@ class Sampler:
         return True
 
 
-def _views(frames: Iterable[av.VideoFrame]) -> Generator[View]:
-    yield from map(View, frames)
+def crop_side(stream: VideoStream) -> int:
+    """How large the stream's frames are held: by its header, so that all segments' are of one size."""
+    frames = max(1.0, float((stream.average_rate or 30) * WINDOW_SECONDS))
+    samples = 1.5 if (stream.pix_fmt or "").endswith("420p") else 3  # bytes a pixel
+    width, height = max(1, stream.width), max(1, stream.height)
+    share = math.sqrt(WINDOW_BYTES / (frames * samples * width * height))
+    return max(LEAST_CROP_SIDE, min(CROP_SIDE, round(max(width, height) * share)))
+
+
+def _views(frames: Iterable[av.VideoFrame], side: int) -> Generator[View]:
+    for frame in frames:
+        yield View(frame, side)
 
 
 def _marking_cuts(views: Iterable[View]) -> Iterator[View]:

@@ -2,7 +2,8 @@
 
 A track holds only links that are beyond doubt (the boxes overlap, no other face contends, neighbouring views are
 alike). Where a face is lost for a moment, moves far, meets another one, or becomes another one, a new track begins
-that `continues` the old one: the gap between them is filled, but who it is gets decided for each on its own.
+that `continues` the old one: the gap between them is filled, but who it is gets decided for each on its own. So it
+does where a face that was like a target's is like nobody's for a while, or the other way round.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +15,12 @@ from functions.engine.detect import Array, overlap
 from functions.engine.findings import Face, Sighting
 
 SURE_LINK = 0.35  # overlap of prediction and detection
-CONTENDED = 0.25  # two faces overlapping this much may be taken for each other
+CONTENDED = 0.1  # two faces overlapping this much may be taken for each other
 LOST_SECONDS = 0.8
 GAP_SECONDS = 0.3  # after a face was not seen for so long, who is at its place is asked anew
 ANOTHER_FACE = 1.0  # distance of two views, one after the other, that do not show one person
+NEAR, FAR = 1.0, 1.15  # of the keep distance: views that are like a target's face, and such that are not
+TURN_VIEWS, TURN_SECONDS = 3, 0.5  # so many, or two that are so far apart, say that somebody else came
 SIZE_RATIO = 0.6
 REACH = 0.8  # of a face's size: how far a lost face may turn up from where it was expected
 VIEWS_PER_TRACK = 8
@@ -36,17 +39,27 @@ class Observation:
         return self.face.box
 
 
+@dataclass(frozen=True, eq=False)
+class ViewOfFace:
+    """An embedding (512,), how much it says about who it is, and the place of its observation in the track."""
+
+    quality: float
+    embedding: Array = field(repr=False)
+    place: int = 0
+
+
 @dataclass(eq=False)
 class Track:
-    """One face through time. `views` are (quality, embedding) of those that say most about who it is."""
+    """One face through time. `views` are those that say most about who it is, best first."""
 
     id: int
     observations: list[Observation] = field(default_factory=list)
-    views: list[tuple[float, Array]] = field(default_factory=list, repr=False)
+    views: list["ViewOfFace"] = field(default_factory=list, repr=False)
     continues: int | None = None
-    last_view: tuple[int, Array] | None = field(
-        default=None, repr=False
-    )  # which observation, and its embedding
+    last_view: "ViewOfFace | None" = field(default=None, repr=False)
+    side: str | None = None  # "near" a target or "far" from all, by its clear views so far
+    last_on_side: int = 0  # the observation of the last of these
+    turning: list[int] = field(default_factory=list)  # observations since then whose views say otherwise
 
     @property
     def first(self) -> int:
@@ -59,7 +72,7 @@ class Track:
     @property
     def embeddings(self) -> Array:
         """Embeddings (N, 512) of its best views, best first."""
-        return np.array([embedding for _, embedding in self.views], np.float32).reshape(-1, 512)
+        return np.array([view.embedding for view in self.views], np.float32).reshape(-1, 512)
 
     def clearest(self) -> Observation | None:
         """The observation that says most about who it is; None if others were always too near."""
@@ -71,11 +84,9 @@ class Track:
         embedding = observation.face.embedding
         if embedding is not None:
             if not observation.contended:
-                ranked = sorted(
-                    [*self.views, (observation.face.quality, embedding)], key=lambda view: -view[0]
-                )
-                self.views = ranked[:VIEWS_PER_TRACK]
-                self.last_view = len(self.observations), embedding
+                view = ViewOfFace(observation.face.quality, embedding, len(self.observations))
+                self.views = sorted([*self.views, view], key=lambda view: -view.quality)[:VIEWS_PER_TRACK]
+                self.last_view = view
             observation = replace(observation, face=replace(observation.face, embedding=None))
         self.observations.append(observation)
 
@@ -84,7 +95,26 @@ class Track:
         embedding = observation.face.embedding
         if embedding is None or observation.contended or self.last_view is None:
             return False
-        return float(np.linalg.norm(embedding - self.last_view[1])) > ANOTHER_FACE
+        return float(np.linalg.norm(embedding - self.last_view.embedding)) > ANOTHER_FACE
+
+    def turned_at(self, distance: float, seconds: Callable[[int], float]) -> int | None:
+        """Take the distance of the latest view (1: the keep distance). The place from which on it is another face.
+
+        What lies between the last view of a target and the first of the other one goes with the other one: in
+        doubt a face is hidden.
+        """
+        side = "near" if distance <= NEAR else "far" if distance >= FAR else None
+        place = len(self.observations) - 1
+        if side is None:
+            return None
+        if self.side in (None, side):
+            self.side, self.last_on_side, self.turning = side, place, []
+            return None
+        self.turning.append(place)
+        since = self.observations[place].pts - self.observations[self.turning[0]].pts
+        if len(self.turning) < TURN_VIEWS and (len(self.turning) < 2 or seconds(since) < TURN_SECONDS):
+            return None
+        return self.last_on_side + 1 if side == "far" else self.turning[0]
 
     def predicted(self, pts: int) -> Array:
         """Where the face is expected at `pts`: straight on, at its last speed."""
@@ -99,11 +129,18 @@ class Track:
 
 
 class Tracker:
-    """Links looks in the order of time. `sure` is the score at which a face may begin a track."""
+    """Links looks in the order of time. `sure` is the score at which a face may begin a track.
 
-    def __init__(self, seconds: Callable[[int], float], sure: float):
+    `distance` is that of an embedding to the nearest target, with the keep distance as its unit; without it nobody is
+    told from the targets.
+    """
+
+    def __init__(
+        self, seconds: Callable[[int], float], sure: float, distance: Callable[[Array], float] | None = None
+    ):
         self._seconds = seconds
         self._sure = sure
+        self._distance = distance
         self._active: list[Track] = []
         self.tracks: list[Track] = []
 
@@ -130,8 +167,8 @@ class Tracker:
             linked.add(track.id)
             if self._is_sure(track, seen[index]):
                 if track.shows_another(seen[index]):
-                    track = self._split(track)
-                track.observe(seen[index])
+                    track = self._split(track, track.last_view.place + 1 if track.last_view else 0)
+                self._observe(track, seen[index])
             else:
                 self._active.remove(track)
                 self._begin(seen[index], continues=track.id)
@@ -169,11 +206,27 @@ class Tracker:
         expected = np.stack([track.predicted(observation.pts), track.observations[-1].box])
         return bool(overlap(observation.box, expected).max() >= SURE_LINK)
 
-    def _split(self, track: Track) -> Track:
-        """End a track with its last view: whose face was there since is not known. Gives the track that goes on."""
-        kept = track.last_view[0] + 1 if track.last_view else len(track.observations)
-        rest = Track(len(self.tracks), track.observations[kept:], continues=track.id)
-        track.observations = track.observations[:kept]
+    def _observe(self, track: Track, observation: Observation) -> None:
+        track.observe(observation)
+        embedding = observation.face.embedding
+        if self._distance is None or embedding is None or observation.contended:
+            return
+        place = track.turned_at(self._distance(embedding), self._seconds)
+        if place is not None:
+            rest = self._split(track, place)
+            rest.side, rest.last_on_side = (
+                "near" if track.side == "far" else "far",
+                len(rest.observations) - 1,
+            )
+
+    def _split(self, track: Track, place: int) -> Track:
+        """End a track before its observation at `place`. Gives the track that goes on."""
+        rest = Track(len(self.tracks), track.observations[place:], continues=track.id)
+        rest.views = [replace(view, place=view.place - place) for view in track.views if view.place >= place]
+        track.observations = track.observations[:place]
+        track.views = [view for view in track.views if view.place < place]
+        if track.last_view and track.last_view.place >= place:
+            rest.last_view = replace(track.last_view, place=track.last_view.place - place)
         self.tracks.append(rest)
         self._active[self._active.index(track)] = rest
         return rest
@@ -182,4 +235,4 @@ class Tracker:
         track = Track(len(self.tracks), continues=continues)
         self.tracks.append(track)
         self._active.append(track)
-        track.observe(observation)
+        self._observe(track, observation)

@@ -40,4 +40,4 @@ def join(parts: Parts) -> Joined:
             raise RetryableError(str(error)) from error
         except (CheckError, VideoError) as error:
             raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
-    return Joined(joined.frames, joined.audio_packets)
+    return Joined(joined.frames, joined.audio_packets, joined.fingerprint)

@@ -42,10 +42,11 @@ class Parts:
 
 @dataclass(frozen=True)
 class Joined:
-    """What the joined video holds, checked against the source."""
+    """What the joined video holds, checked against the source, and by what that is known again."""
 
     frames: int
     audio_packets: int
+    fingerprint: str
 
 
 Join = Callable[[Parts], Joined]
@@ -174,6 +175,7 @@ def _report(manifest: Manifest, faces: Faces, reports: Sequence[SegmentReport], 
         targets=manifest.targets,
         frames=joined.frames,
         audio_packets=joined.audio_packets,
+        fingerprint=joined.fingerprint,
         segments=tuple(ReportedSegment(index=report.index, frames=len(report.frames)) for report in reports),
         faces=faces,
     )

@@ -185,9 +185,9 @@ class ReportedSegment(Contract):
 
 
 class Report(Contract):
-    """`X.report.json`, published beside the result."""
+    """`X.report.json`, published beside the result. `fingerprint` tells the source from other videos (rerender)."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     job: JobId
     source: ObjectRef
     result: str
@@ -195,6 +195,7 @@ class Report(Contract):
     targets: tuple[str, ...]
     frames: int
     audio_packets: int
+    fingerprint: str
     segments: tuple[ReportedSegment, ...]
     faces: Faces
 

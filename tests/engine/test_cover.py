@@ -31,13 +31,31 @@ def test_a_face_is_covered_from_before_its_first_look_until_after_its_last() -> 
     assert hidden[121][0][0] < 240 < 300 < hidden[121][0][2]
 
 
+def test_a_face_that_moves_is_covered_where_it_may_have_come_from_and_gone_to() -> None:
+    hidden = boxes(track(0, (100, 200), (120, 240)))
+    for pts in (95, 125):
+        (x1, _, x2, _), expected = hidden[pts][0], 200 + 2 * (pts - 100)
+        assert x1 < expected < expected + 60 < x2
+    assert hidden[120 + TAIL][0][2] < 240 + 60 + 60 + 20  # no farther than its own size
+
+
+def test_a_face_that_trembles_stays_where_it_is() -> None:
+    hidden = boxes(track(0, (100, 200), (101, 210), (140, 200)))
+    assert hidden[95][0][2] == pytest.approx(263, abs=2)
+
+
+def test_under_a_flashing_light_nothing_is_left_bare() -> None:
+    hidden = boxes(track(0, (100, 200), (120, 240)), shots=(20, 125, 130))
+    assert sorted(hidden) == list(range(100 - LEAD, 120 + TAIL + 1))
+
+
 def test_a_kept_face_is_not_covered() -> None:
     assert not boxes(track(0, (100, 200), (120, 240), decision="keep"))
 
 
 def test_nothing_is_covered_across_a_cut() -> None:
-    hidden = boxes(track(0, (100, 200), (120, 240)), shots=(95, 130))
-    assert sorted(hidden) == list(range(95, 130))
+    hidden = boxes(track(0, (100, 200), (120, 240)), shots=(95, 145))
+    assert sorted(hidden) == list(range(95, 145))
 
 
 @pytest.mark.parametrize(("before", "after"), [("hide", "hide"), ("hide", "keep"), ("keep", "hide")])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from functions.engine.detect import Array, Detection, Image
-from functions.engine.find import Targets, crop_quality, find
+from functions.engine.find import Targets, crop_quality, find, find_pieces
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
 from functions.engine.video import Segment
@@ -21,11 +21,14 @@ WINDOW_SECONDS = Fraction(3, 5)
 class OneFace:
     """Sees the same face in every picture."""
 
+    def __init__(self, width: float = 60):
+        self._width = width
+
     name = "one"
     sure = 0.3
 
     def detect(self, images: list[Image]) -> list[list[Detection]]:
-        box = np.array([100, 50, 160, 120], np.float32)
+        box = np.array([100, 50, 100 + self._width, 120], np.float32)
         return [[Detection(box, 0.9, np.tile(box[:2], (5, 1)))] for _ in images]
 
 
@@ -44,12 +47,14 @@ class SameEmbedding:
         return np.tile(self.embedding, (len(crops), 1))
 
 
-def look(clip: Path, distance: float, start: int | None = None, end: int | None = None) -> Findings:
+def look(
+    clip: Path, distance: float, start: int | None = None, end: int | None = None, width: float = 60
+) -> Findings:
     target = np.zeros((1, 512), np.float32)
     target[0, 0] = 1
     recognizer = SameEmbedding(distance)
     targets = Targets(Gallery(("ann",), target, "test/1"), recognizer, KEEP)  # type: ignore[arg-type]
-    return find(Segment(str(clip), start, end), OneFace(), targets)
+    return find(Segment(str(clip), start, end), OneFace(width), targets)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,20 @@ def test_segments_embed_what_the_whole_does(clip: Path, distance: float) -> None
     parts = [look(clip, distance, start, end) for start, end in pairwise(bounds)]
     assert [pts for part in parts for pts in embedded(part)] == embedded(look(clip, distance))
     assert sum(part.frames for part in parts) == len(times)
+
+
+def test_a_face_too_small_to_tell_who_it_is_is_not_embedded(clip: Path) -> None:
+    assert not embedded(look(clip, 0.2, width=20))
+    assert embedded(look(clip, 0.2, width=30))
+
+
+def test_a_long_video_is_given_in_pieces_that_make_the_whole(tmp_path: Path) -> None:
+    long = write_clip(tmp_path / "long.mp4", Clip(seconds=70, rate=5, audio=False))
+    pieces = list(find_pieces(Segment(str(long)), OneFace(), None))
+    whole = find(Segment(str(long)), OneFace(), None)
+    assert [piece.frames for piece in pieces] == [300, 50]
+    assert [s.pts for piece in pieces for s in piece.sightings] == [s.pts for s in whole.sightings]
+    assert (whole.frames, whole.width, whole.height) == (350, 320, 180)
 
 
 def test_findings_survive_being_stored(clip: Path) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from functions.engine.findings import Face
 from functions.engine.gallery import Gallery
 from functions.engine.identity import decide
-from functions.engine.track import Observation, Track
+from functions.engine.track import Observation, Track, ViewOfFace
 
 KEEP = 0.6
 
@@ -19,7 +19,7 @@ def at(*degrees: float) -> np.ndarray:
 
 def track(number: int, *times: int, seen: np.ndarray) -> Track:
     face = Face(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
-    views = [(0.5, embedding) for embedding in seen]
+    views = [ViewOfFace(0.5, embedding) for embedding in seen]
     return Track(number, [Observation(pts, face, contended=False) for pts in times], views)
 
 
@@ -56,6 +56,12 @@ def test_of_two_faces_in_one_frame_only_the_nearer_is_the_person() -> None:
     assert nearer.keep
     assert not farther.keep
     assert "track 0" in farther.reason
+
+
+def test_of_two_faces_in_one_frame_that_are_as_near_neither_is_kept() -> None:
+    both = decide([track(0, 0, 6, seen=at(22)), track(1, 6, 12, seen=at(24))], gallery(ann=0), KEEP)
+    assert not any(decision.keep for decision in both)
+    assert ["track 0" in both[1].reason, "track 1" in both[0].reason] == [True, True]
 
 
 def test_two_people_in_one_frame_are_both_kept() -> None:

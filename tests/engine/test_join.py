@@ -7,7 +7,7 @@ import av
 import pytest
 
 from functions.engine.errors import CheckError, OutputError, VideoError
-from functions.engine.join import JoinResult, SegmentFile, join
+from functions.engine.join import JoinResult, SegmentFile, fingerprint_of, join
 from functions.engine.video import read_frames
 from functions.engine.write import write_segment
 from tests.clips import Clip, frame_times, write_clip
@@ -46,7 +46,7 @@ def sound(path: Path) -> list[tuple[int | None, bytes]]:
 def test_frames_times_and_sound_are_the_sources(source: Path, tmp_path: Path, cuts: tuple[int, ...]) -> None:
     out = tmp_path / "out.mp4"
     result = join(str(source), segments(source, tmp_path, *cuts), str(out))
-    assert result == JoinResult(CLIP.frames, len(sound(source)))
+    assert result == JoinResult(CLIP.frames, len(sound(source)), fingerprint_of(str(source)))
     assert frame_times(out) == frame_times(source)
     assert sound(out) == sound(source)
     assert out.read_bytes().find(b"moov") < out.read_bytes().find(b"mdat")

@@ -2,13 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from functions.engine.detect import Detection, Image
-from functions.engine.sample import Sampler, View, Window, windows
+from functions.engine.sample import Sampler, View, Window, crop_side, windows
 
 RATE = 30
 
@@ -143,4 +144,44 @@ def test_boxes_are_in_pixels_of_the_displayed_frame(width: int) -> None:
     expected = np.array([400, 240, 560, 400]) * width / 1280
     assert view.detections[0].box == pytest.approx(expected, abs=width / 160)
     assert view.large().shape[1] == min(width, 1920)
-    assert view.small().shape == (360, 640, 3)
+    look_width = {1280: 640, 3840: 1280}[width]  # half, but no more than 1280
+    assert view.small().shape == (look_width * 9 // 16, look_width, 3)
+
+
+class Broken:
+    """A detector that the machine fails under."""
+
+    name = "broken"
+    sure = 0.3
+
+    def detect(self, images: list[Image]) -> list[list[Detection]]:
+        raise MemoryError
+
+
+def test_whoever_waits_for_a_look_that_failed_meets_the_same_failure() -> None:
+    """A fault that passes must not look like the video's own to the window that waited."""
+    first, second = list(windows(frames([50] * 30)))[:2]
+    sampler = Sampler(Broken())
+    for window in (first, second):
+        with pytest.raises(MemoryError):
+            sampler.look(window)
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "side"),
+    [((1280, 720), 30, 1280), ((3840, 2160), 30, 1920), ((1920, 1080), 240, 1026), ((640, 360), 60_000, 320)],
+)
+def test_frames_are_held_smaller_where_more_come_than_memory_takes(
+    tmp_path: Path, size: tuple[int, int], rate: int, side: int
+) -> None:
+    path = tmp_path / "in.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for pts in range(24):
+            frame = av.VideoFrame(*size, "yuv420p")
+            frame.pts = pts
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert min(crop_side(container.streams.video[0]), max(size)) == side
