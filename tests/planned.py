@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from functions.engine.encoding import encoding_of
 from functions.engine.findings import Findings
 from functions.engine.video import probe, read_frames
 from functions.engine.write import write_segment
@@ -156,18 +157,17 @@ def do_segment(buckets: Buckets, planned: Planned, index: int, **changes: object
     """Put a segment and its report there as a worker would, but with nothing hidden; `changes` to the report."""
     part = planned.manifest.segments[index]
     file = planned.clip.parent / f"{planned.job}-{index}.nut"
-    times = []
-    with write_segment(str(file), 18, None) as writer:
+    with write_segment(str(file), encoding_of(str(planned.clip)), 18) as writer:
         for frame in read_frames(str(planned.clip), part.start, part.end):
-            assert frame.pts is not None
-            times.append(frame.pts)
             writer.write(frame)
+    written = writer.written()
     digest = f"{index:064x}"
     report = SegmentReport(
         job=planned.job,
         index=index,
         video=buckets.put(buckets.work, layout.segment_video(planned.job, index, digest), file),
-        frames=tuple(times),
+        frames=written.frames,
+        reorder_depth=written.reorder_depth,
         seconds=0.1,
     ).model_copy(update=changes)
     buckets.put(buckets.work, layout.segment_report(planned.job, index), report.model_dump_json().encode())

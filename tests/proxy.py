@@ -18,6 +18,7 @@ class Proxy:
     """`fails` decides by method and path which requests are answered 503.
 
     `loses` does so for requests that reach the server and are done there, but whose answer gets lost.
+    `downloaded_bytes` are those of objects that were read.
     """
 
     def __init__(self, address: str):
@@ -25,6 +26,7 @@ class Proxy:
         self.fails: Callable[[str, str], bool] = lambda method, path: False
         self.loses: Callable[[str, str], bool] = lambda method, path: False
         self.requests: list[tuple[str, str]] = []
+        self.downloaded_bytes = 0
 
 
 @contextmanager
@@ -49,6 +51,8 @@ def open_proxy(upstream: str) -> Iterator[Proxy]:
             answer = connection.getresponse()
             content = answer.read()
             connection.close()
+            if self.command == "GET" and "alt=media" in self.path:
+                proxy.downloaded_bytes += len(content)
             if proxy.loses(self.command, self.path):
                 self.reply(503, [], b"the answer was lost")
             else:

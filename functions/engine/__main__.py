@@ -23,7 +23,7 @@ from functions.engine.errors import CheckError, EngineError, VideoError
 from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery, Picture
 from functions.engine.hide import hide
-from functions.engine.join import SegmentFile, fingerprint_of, join
+from functions.engine.join import Joined, SegmentFile, fingerprint_of, join_files
 from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.video import Segment, probe
@@ -121,6 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quality", type=int, default=18, help="x264's rate factor, 0 lossless to 40 poor (default 18)"
     )
+    parser.add_argument(
+        "--damaged",
+        choices=["refuse", "hide"],
+        default="refuse",
+        help="frames that can't be decoded: refuse the video, or make them black (default refuse)",
+    )
     parser.add_argument("--report", type=Path, metavar="JSON", help="also write what was decided, and why")
     return parser
 
@@ -193,10 +199,15 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
     faces = _find(arguments, options, console)  # lets the models go before the video is written
-    fingerprint = _write_video(arguments, faces, options, console)
+    joined = _write_video(arguments, faces, options, console)
     if arguments.report:
-        policy = dataclasses.asdict(options)
-        report = {"version": 2, "policy": policy, "fingerprint": fingerprint, "faces": faces.to_json()}
+        report = {
+            "version": 2,
+            "policy": dataclasses.asdict(options),
+            "fingerprint": joined.fingerprint,
+            "dropped": joined.dropped,
+            "faces": faces.to_json(),
+        }
         arguments.report.write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -249,31 +260,30 @@ def _recorded_options(policy: dict[str, Any]) -> Options:
     return options
 
 
-def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> str:
-    """Hide, join with the source's sound, and say what was done. The output appears when it is complete.
-
-    Returns the source's fingerprint.
-    """
+def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> Joined:
+    """Hide, join with the source's sound, and say what was done. The output appears when it is complete."""
     replacement = arguments.replacement.read_bytes() if arguments.replacement else None
     source = str(arguments.video)
     with tempfile.TemporaryDirectory(prefix="defacer-", dir=arguments.out.parent) as folder:
-        segment, joined = Path(folder) / "segment.nut", Path(folder) / "joined.mp4"
+        segment, result = Path(folder) / "segment.nut", Path(folder) / "joined.mp4"
         with _frame_bar(console, "hiding faces", faces.frames) as bar:
-            frames = hide(Segment(source), faces, str(segment), options, replacement, bar)
-        if len(frames) != faces.frames:
+            written = hide(Segment(source), faces, str(segment), options, replacement, bar)
+        if len(written.frames) != faces.frames:
             raise CheckError(
-                f"{source} gave {len(frames)} frames, but faces were looked for in {faces.frames}: "
+                f"{source} gave {len(written.frames)} frames, but faces were looked for in {faces.frames}: "
                 "is it the video that the report is about?"
             )
-        written = join(source, [SegmentFile(str(segment), frames)], str(joined))
-        joined.replace(arguments.out)
+        joined = join_files(source, [SegmentFile.at(str(segment), written)], result)
+        result.replace(arguments.out)
     kept = [track for track in faces.tracks if track.decision == "keep"]
     people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
     print(
         f"{arguments.out}: {faces.frames} frames, {len(faces.tracks)} tracks: "
         f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
-    return written.fingerprint
+    if joined.dropped:
+        print(f"not in the result, for it can name or place somebody: {', '.join(joined.dropped)}")
+    return joined
 
 
 def _frame_count(video: Path) -> int | None:

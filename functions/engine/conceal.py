@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from functions.engine.errors import PictureError, VideoError
 from functions.engine.faces import Box
+from functions.engine.orientation import Orientation, orientation_of
 
 Plane = npt.NDArray[Any]  # (rows, columns) or (rows, columns, 2) of uint8 or uint16
 
@@ -42,8 +43,12 @@ class Style:
     picture: npt.NDArray[np.uint8] | None = None
 
 
-def conceal(frame: av.VideoFrame, boxes: Sequence[Box], style: Style) -> None:
+def conceal(
+    frame: av.VideoFrame, boxes: Sequence[Box], style: Style, orientation: Orientation | None = None
+) -> None:
     """Hide each box (x1, y1, x2, y2 in displayed pixels) in `frame`, in place.
+
+    `orientation`: the frame's, if it is known. A frame that was made writable can't be asked for it.
 
     Raises VideoError for a pixel format whose samples can't be reached (convert such frames first).
     """
@@ -51,11 +56,11 @@ def conceal(frame: av.VideoFrame, boxes: Sequence[Box], style: Style) -> None:
         return
     if style.mode == "image" and style.picture is None:
         raise PictureError("mode image needs a replacement picture: add replacement.png to the channel.")
+    orientation = orientation or orientation_of(frame)
     frame.make_writable()  # the decoder may still predict from this picture
-    rotation = int(frame.rotation) % 360
-    planes = _planes(frame, rotation)
+    planes = _planes(frame, orientation)
     for box in boxes:
-        stored = _to_stored(box, frame.width, frame.height, rotation)
+        stored = orientation.to_stored(box, frame.width, frame.height)
         for plane in planes:
             _conceal_plane(plane, stored, style)
 
@@ -68,7 +73,7 @@ class _Form:
     depth: int
     matrix: int  # ITU-T H.273
     full_range: bool
-    rotation: int
+    orientation: Orientation
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def can_conceal(pixel_format: str) -> bool:
     )
 
 
-def _planes(frame: av.VideoFrame, rotation: int) -> list[_PlaneView]:
+def _planes(frame: av.VideoFrame, orientation: Orientation) -> list[_PlaneView]:
     form = frame.format
     if not can_conceal(form.name):
         raise VideoError(f"its pixel format {form.name} can't be worked on. Convert it to yuv420p.")
@@ -125,21 +130,10 @@ def _planes(frame: av.VideoFrame, rotation: int) -> list[_PlaneView]:
                 samples,
                 plane.width / frame.width,
                 plane.height / frame.height,
-                _Form(channels, depth, int(frame.colorspace), int(frame.color_range) == 2, rotation),
+                _Form(channels, depth, int(frame.colorspace), int(frame.color_range) == 2, orientation),
             )
         )
     return views
-
-
-def _to_stored(box: Box, width: int, height: int, rotation: int) -> Box:
-    """From displayed to stored pixels: a player turns the stored picture counter-clockwise by `rotation`."""
-    x1, y1, x2, y2 = box
-    return {
-        0: (x1, y1, x2, y2),
-        90: (width - y2, x1, width - y1, x2),
-        180: (width - x2, height - y2, width - x1, height - y1),
-        270: (y1, height - x2, y2, height - x1),
-    }[rotation % 360]
 
 
 def _conceal_plane(view: _PlaneView, box: Box, style: Style) -> None:
@@ -257,7 +251,7 @@ def _with_picture(underlay: Plane, where: _Region, style: Style, form: _Form) ->
 def _picture(style: Style, form: _Form, size: int, dtype: str) -> tuple[Plane, Plane]:
     """The picture as the frame stores it, its longer side at most `size`: components and opacity."""
     assert style.picture is not None  # noqa: S101
-    picture = np.ascontiguousarray(np.rot90(style.picture, k=-(form.rotation // 90)))
+    picture = form.orientation.stored(style.picture)
     rows, columns = picture.shape[:2]
     share = min(1.0, size / max(rows, columns))
     small = (max(1, round(columns * share)), max(1, round(rows * share)))

@@ -52,9 +52,7 @@ class Engine:
         progress: Callable[[int], None] = lambda _: None,
     ) -> Findings:
         """Look for faces; see `find.find`. Without a gallery nobody is embedded."""
-        return first_pass.find(
-            segment, self.detector(options.detector), self._targets(gallery, options), progress
-        )
+        return first_pass.find(segment, *self._means(gallery, options), progress, options.damaged == "hide")
 
     def find_pieces(
         self,
@@ -64,10 +62,11 @@ class Engine:
         progress: Callable[[int], None] = lambda _: None,
     ) -> Iterator[Findings]:
         """Look for faces, a piece at a time; see `find.find_pieces`."""
-        detector = self.detector(options.detector)
-        return first_pass.find_pieces(segment, detector, self._targets(gallery, options), progress)
+        means = self._means(gallery, options)
+        return first_pass.find_pieces(segment, *means, progress, options.damaged == "hide")
 
-    def _targets(self, gallery: Gallery | None, options: Options) -> Targets | None:
+    def _means(self, gallery: Gallery | None, options: Options) -> tuple[Detector, Targets | None]:
+        detector = self.detector(options.detector)
         if gallery is None or not gallery.people:
-            return None
-        return Targets(gallery, self.recognizer(options.recognizer), keep_distance_of(options))
+            return detector, None
+        return detector, Targets(gallery, self.recognizer(options.recognizer), keep_distance_of(options))

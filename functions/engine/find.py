@@ -21,6 +21,7 @@ from functions.engine.video import Segment, open_video, read_frames, time_base
 
 LEAST_WIDTH = 24  # pixels of the displayed frame: a smaller face says nothing about who it is
 PIECE_WINDOWS = 100
+HORIZON_SECONDS = 5
 GIVE_BACK_WINDOWS = 4  # each time costs some milliseconds
 
 
@@ -47,13 +48,14 @@ def find(
     detector: Detector,
     targets: Targets | None,
     progress: Callable[[int], None] = lambda _: None,
+    past_damage: bool = False,
 ) -> Findings:
     """What is to be seen in the segment. Without `targets` nobody is embedded.
 
     Reads as much before and after the segment as its outermost windows need. `progress` gets the number of
-    frames that went through, and may raise to stop. Raises VideoError.
+    frames that went through, and may raise to stop. `past_damage`: see `read_frames`. Raises VideoError.
     """
-    pieces = list(find_pieces(segment, detector, targets, progress))
+    pieces = list(find_pieces(segment, detector, targets, progress, past_damage))
     sightings = tuple(sighting for piece in pieces for sighting in piece.sightings)
     return replace(pieces[-1], frames=sum(piece.frames for piece in pieces), sightings=sightings)
 
@@ -63,6 +65,7 @@ def find_pieces(
     detector: Detector,
     targets: Targets | None,
     progress: Callable[[int], None] = lambda _: None,
+    past_damage: bool = False,
 ) -> Iterator[Findings]:
     """As `find`, about a minute at a time: who links each piece and lets it go holds no video's embeddings."""
     with open_video(segment.source) as (_, stream):  # one reader at a time may use a file object
@@ -93,7 +96,12 @@ def find_pieces(
             sightings=tuple(sighting for window in seen for sighting in window.sightings),
         )
 
-    parts = windows(read_frames(segment.source, start), first, last, side)
+    parts = windows(
+        read_frames(segment.source, start, _horizon(last, base) if past_damage else None, past_damage),
+        first,
+        last,
+        side,
+    )
     waiting: list[_Seen] = []
     frames = 0
     for number, seen in enumerate(in_order(look, parts, 1 if has_cuda() else usable_threads())):
@@ -126,6 +134,11 @@ def _window_of(pts: int | None, base: Fraction, before: bool = False) -> int | N
     if pts is None:
         return None
     return (math.ceil if before else math.floor)(pts * base / WINDOW_SECONDS) - before
+
+
+def _horizon(last: int | None, base: Fraction) -> int | None:
+    """A time well after the window `last`: reading past damage needs to know where to end."""
+    return None if last is None else math.ceil(((last + 1) * WINDOW_SECONDS + HORIZON_SECONDS) / base)
 
 
 def _sightings(window: Sequence[View]) -> list[Sighting]:

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from fractions import Fraction
 
-from functions.engine.conceal import Style, can_conceal, conceal
+from functions.engine.conceal import Style, conceal
 from functions.engine.cover import Cover
+from functions.engine.encoding import encoding_of
 from functions.engine.errors import CheckError
 from functions.engine.faces import Faces
 from functions.engine.gallery import decode_picture
 from functions.engine.options import Options
-from functions.engine.video import Segment, displayed_size, open_video, read_frames, time_base
-from functions.engine.write import write_segment
+from functions.engine.orientation import orientation_of
+from functions.engine.video import Segment, read_frames
+from functions.engine.write import Written, write_segment
 
 
 def hide(
@@ -20,36 +22,32 @@ def hide(
     options: Options,
     replacement: bytes | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> tuple[int, ...]:
+) -> Written:
     """Write the segment to the NUT file `out` with all tracks hidden that are to be hidden.
 
-    Returns the presentation times of the frames, each of which passed through `conceal`. `progress` gets their
-    number, and may raise to stop. Raises VideoError for a video that can't be done, PictureError for a
-    replacement that can't be read, CheckError for another video than the faces are of.
+    Each frame of what is returned passed through `conceal`.
+    `progress` gets the number of frames that went through, and may raise to stop. Raises VideoError for a video
+    that can't be done, PictureError for a replacement that can't be read, CheckError for another video than the
+    faces are of.
     """
     picture = None
     if options.mode == "image":
         picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
     style = Style(options.mode, options.strength, options.color, picture)
-    with open_video(segment.source) as (_, stream):  # one reader at a time may use a file object
-        rate = stream.average_rate
-        if time_base(stream) != Fraction(faces.time_base):
-            raise _another_video(f"times in units of {time_base(stream)} s", f"of {faces.time_base} s")
+    encoding = encoding_of(segment.source)
+    if encoding.time_base != Fraction(faces.time_base):
+        raise _another_video(f"times in units of {encoding.time_base} s", f"of {faces.time_base} s")
     cover = Cover(faces)
-    written: list[int] = []
-    with write_segment(out, options.quality, rate) as writer:
-        for frame in read_frames(segment.source, segment.start, segment.end):
-            if not can_conceal(frame.format.name):
-                frame = frame.reformat(format="yuv420p")
-            width, height = displayed_size(frame)
+    with write_segment(out, encoding, options.quality) as writer:
+        for decoded in read_frames(segment.source, segment.start, segment.end, options.damaged == "hide"):
+            frame, orientation = encoding.prepared(decoded), orientation_of(decoded)
+            width, height = orientation.displayed_size(frame.width, frame.height)
             if (width, height) != (faces.width, faces.height):
                 raise _another_video(f"pictures of {width}x{height}", f"of {faces.width}x{faces.height}")
-            pts = frame.pts or 0
-            conceal(frame, cover.boxes(pts), style)
+            conceal(frame, cover.boxes(frame.pts or 0), style, orientation)
             writer.write(frame)
-            written.append(pts)
-            progress(len(written))
-    return tuple(written)
+            progress(writer.frames)
+    return writer.written()
 
 
 def _another_video(found: str, expected: str) -> CheckError:

@@ -3,199 +3,343 @@
 Decode times are rebuilt: the n-th packet in decode order gets the n-th presentation time, moved back by the
 reorder depth. That is strictly rising, never later than the packet's own presentation, and needs nothing from
 the segments but their presentation times.
+
+Source and segments are each read once, from first to last, and nothing of them is held: neither time nor memory
+hang on where they lie. What was joined is read once more by `check`.
 """
 
 import hashlib
 import heapq
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, Self, cast
 
 import av
 from av import Packet
-from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
+from functions.engine import tracks
 from functions.engine.errors import CheckError, VideoError
-from functions.engine.video import Source, display_rotation, open_video, time_base
-from functions.engine.write import writing
+from functions.engine.index_first import IndexFirst
+from functions.engine.orientation import UPRIGHT, Matrix, matrix_of
+from functions.engine.tracks import Heard, Sent, seconds_of
+from functions.engine.video import Source, first_frame, open_video, time_base
+from functions.engine.write import Written, writing
 
 CUT_OFF_SECONDS = (
     1.0  # a header's duration may be rounded, and a last frame be shown for longer than it lasts
 )
-SOUND_SECONDS = 0.01  # an MP4 counts a sound track's time in samples, other files in milliseconds
 MOST_TIMESCALE = 2**31 - 1
+HEVC_TAG = "hvc1"  # "hev1", FFmpeg's own choice, is not played by Apple's players
 
 
 @dataclass(frozen=True)
 class SegmentFile:
-    """One segment: its NUT file's path, and the presentation times that its report says it did."""
+    """One segment: how to open its NUT file, and what its report says was written."""
 
-    video: str
-    frames: tuple[int, ...]
+    open: Callable[[], AbstractContextManager[Source]]
+    written: Written
+
+    @classmethod
+    def at(cls, path: str, written: Written) -> Self:
+        """A segment that lies on this machine."""
+        return cls(lambda: nullcontext(path), written)
 
 
 @dataclass(frozen=True)
-class JoinResult:
-    """What was written: picture frames and audio packets. `fingerprint` is the source's (see `fingerprint_of`)."""
+class Joined:
+    """What was written. `head` comes before the samples: header and index.
 
-    frames: int
-    audio_packets: int
+    `shown` are the frames' times in `time_base`; `fingerprint` is the source's (see `fingerprint_of`), `dropped` what
+    of it is not in the result (see `tracks.dropped`).
+    """
+
+    head: bytes = field(repr=False)
+    time_base: Fraction
+    shown: list[int] = field(repr=False)
+    sound: list[Sent] = field(repr=False)
     fingerprint: str
+    dropped: tuple[str, ...]
+
+    @property
+    def audio_packets(self) -> int:
+        return sum(track.count for track in self.sound)
+
+
+def join_files(source: Source, segments: Sequence[SegmentFile], out: Path) -> Joined:
+    """Join segments into the MP4 `out`; the index comes first. See `join` and `check` for what is raised."""
+    samples = out.with_suffix(".samples")
+    with samples.open("wb") as body:
+        joined = join(source, segments, body)
+    with writing(), samples.open("rb") as body, out.open("wb") as result:
+        result.write(joined.head)
+        shutil.copyfileobj(body, result, 1024 * 1024)
+    samples.unlink()
+    check(str(out), joined)
+    return joined
 
 
 def join(
     source: Source,
     segments: Sequence[SegmentFile],
-    out: str,
+    body: BinaryIO,
     progress: Callable[[], None] = lambda: None,
-) -> JoinResult:
-    """Join segments into the MP4 `out`, with the sound of `source`; the index comes first.
+) -> Joined:
+    """Join segments with the sound, subtitles and chapters of `source`; the samples of the MP4 go into `body`.
 
-    Raises CheckError unless every displayed frame of the source was concealed exactly once and every frame
-    and audio packet is in the result at its time. `progress` is called often and may raise to stop.
+    Raises CheckError unless every displayed frame of the source was concealed exactly once. `progress` is called
+    often and may raise to stop.
     """
-    base, shown, fingerprint = _shown_times(source, progress)
-    concealed = sorted(pts for segment in segments for pts in segment.frames)
-    _require_equal(concealed, shown, "the segments' reports cover", "the source shows")
-    segments = [segment for segment in segments if segment.frames]
+    segments = [segment for segment in segments if segment.written.frames]
     if not segments:
-        raise VideoError("it shows no frame. Export the video again.")
-    _require_one_header(segments)
-    decode_order = [[time for time, _ in _segment_packets(segment.video, base)] for segment in segments]
-    for index, (segment, times) in enumerate(zip(segments, decode_order, strict=True)):
-        _require_equal(sorted(times), sorted(segment.frames), f"segment {index} holds", "its report says")
-    sent = _mux(source, segments, _decode_times(decode_order), out, progress)
-    result_base, in_result, _ = _shown_times(out, progress)
-    in_result = [round(pts * result_base / base) for pts in in_result]
-    _require_equal(in_result, shown, "the result shows", "the source shows")
-    _require_same_sound(sent, _sound_of(out, progress))
-    return JoinResult(len(shown), sum(len(track) for track in sent), fingerprint)
+        raise VideoError("it shows no frame. Export it again.")
+    shown = sorted(pts for segment in segments for pts in segment.written.frames)
+    _require_equal(shown, sorted(set(shown)), "the segments' reports cover", "there are at most")
+    matrix = _matrix(source)
+    out = IndexFirst(body)
+    with open_video(source) as (container, picture):
+        base = time_base(picture)  # not after the block: PyAV would read freed memory
+        seen = _Seen(container, picture)
+        with _writing(out, container, picture) as result:
+            copies = _Copies(container, result)
+            with segments[0].open() as first, open_video(first) as (_, template):
+                video = _add_picture(result, template, base, matrix)
+                header = _header(template)
+            pictures = _picture_packets(segments, _decode_times(shown, segments), video, header)
+            for _, packet in heapq.merge(pictures, copies.packets(seen), key=lambda item: item[0]):
+                progress()
+                with writing():
+                    result.mux_one(packet)
+        seen.require_whole()
+        dropped = tracks.dropped(container, picture.index)
+    _require_equal(shown, sorted(seen.times), "the segments' reports cover", "the source shows")
+    return Joined(out.head(), base, shown, copies.sent, seen.fingerprint, dropped)
+
+
+def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda: None) -> None:
+    """Read what was joined once more. Raises CheckError unless every frame and sound packet is there at its time."""
+    found: dict[int, Sent] = {}
+    with open_video(result) as (container, picture):
+        seen = _Seen(container, picture)
+        for packet in container.demux(picture, *container.streams.audio):
+            progress()
+            if not packet.size:
+                continue
+            if packet.stream_index == picture.index:
+                seen.take(packet)
+            else:
+                sent = found.setdefault(packet.stream_index, _sent_for(packet))
+                sent.add(packet, seconds_of(packet))
+        times = [round(pts * time_base(picture) / joined.time_base) for pts in sorted(seen.times)]
+        order = [stream.index for stream in container.streams.audio]
+    _require_equal(times, joined.shown, "the result shows", "the source shows")
+    silent = [sent for sent in joined.sound if not sent.count]
+    if len(order) + len(silent) < len(joined.sound) or len(found) != len(joined.sound) - len(silent):
+        raise CheckError(
+            "the result has not all of the source's sound. Nothing was published; drop the video again."
+        )
+    heard = [sent for sent in joined.sound if sent.count]
+    for sent, index in zip(heard, sorted(found), strict=True):
+        sent.require_same(found[index])
 
 
 def fingerprint_of(source: Source) -> str:
     """A hash by which a video is known again: of the times and sizes of its picture's packets. Raises VideoError."""
-    return _shown_times(source, lambda: None)[2]
-
-
-def _shown_times(source: Source, progress: Callable[[], None]) -> tuple[Fraction, list[int], str]:
-    """The time base, the sorted times of the frames that a player shows, and the fingerprint, from the packets alone.
-
-    Raises VideoError if the file ends before its header says: worker and merge would both read the same short
-    file and agree.
-    """
-    times: list[int] = []
-    digest = hashlib.sha256()
-    counts: Counter[int] = Counter()
-    end = 0.0
-    with open_video(source) as (container, stream):
-        base = time_base(stream)
+    with open_video(source) as (container, picture):
+        seen = _Seen(container, picture)
         for packet in container.demux():
-            progress()
+            seen.take(packet)
+    return seen.fingerprint
+
+
+class _Seen:
+    """What went by of a source: the times of the frames that a player shows, from the packets alone."""
+
+    def __init__(self, container: InputContainer, picture: VideoStream):
+        self.times: list[int] = []
+        self._digest = hashlib.sha256()
+        self._container = container
+        self._picture = picture.index
+        self._counts: Counter[int] = Counter()
+        self._end = 0.0
+
+    @property
+    def fingerprint(self) -> str:
+        return self._digest.hexdigest()
+
+    def take(self, packet: "Packet[Any]") -> None:
+        """Take one packet of any stream. Raises VideoError for a shown frame without a time."""
+        if not packet.size:
+            return
+        self._counts[packet.stream_index] += 1
+        if packet.pts is not None:
+            self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index != self._picture or packet.is_discard:
+            return
+        if packet.pts is None:
+            raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
+        self.times.append(packet.pts)
+        self._digest.update(f"{packet.pts} {packet.size};".encode())
+
+    def require_whole(self) -> None:
+        """Raise VideoError if the file ends before its header says.
+
+        Worker and merge would both read the same short file and agree.
+        """
+        cut_off = "it is cut off: it holds less than its header says. Copy or export the video again."
+        container = self._container
+        if container.format.name.startswith("mov"):  # the index lists every packet
+            for stream in (*container.streams.video, *container.streams.audio):
+                if self._counts[stream.index] < len(stream.index_entries):
+                    raise VideoError(cut_off)
+        elif container.format.name.startswith("matroska"):
+            promised = (container.duration or 0) / 1_000_000
+            if self._end < promised - CUT_OFF_SECONDS:
+                raise VideoError(cut_off)
+
+
+Timed = tuple[float, "Packet[Any]"]
+
+
+class _Copies:
+    """The sound and subtitles of a source on their way into the result. `sent` is told track by track."""
+
+    def __init__(self, source: InputContainer, result: OutputContainer):
+        self._source = source
+        self._sound = {stream.index: tracks.add_sound(result, stream) for stream in tracks.sound_of(source)}
+        self._heard = {index: Heard() for index in self._sound}
+        self._subtitles = {
+            stream.index: tracks.add_subtitles(result, stream) for stream in tracks.subtitles_of(source)
+        }
+        self._sent: dict[int, Sent] = {}
+        result.set_chapters(source.chapters())
+
+    @property
+    def sent(self) -> list[Sent]:
+        return [self._sent.get(index, Sent(is_pcm=False)) for index in self._sound]
+
+    def packets(self, seen: _Seen) -> Iterator[Timed]:
+        """The packets to write, each with its time in seconds; all of the source's packets are shown to `seen`."""
+        for packet in self._source.demux():
+            seen.take(packet)
             if not packet.size:
                 continue
-            counts[packet.stream_index] += 1
-            if packet.pts is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream_index != stream.index or packet.is_discard:
-                continue
-            if packet.pts is None:
-                raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
-            times.append(packet.pts)
-            digest.update(f"{packet.pts} {packet.size};".encode())
-        _require_whole(container, counts, end)
-    return base, sorted(times), digest.hexdigest()
+            index = packet.stream_index
+            if index in self._sound:
+                for heard in self._heard[index].take(packet):
+                    seconds = seconds_of(heard)
+                    self._sent.setdefault(index, _sent_for(heard)).add(heard, seconds)
+                    heard.stream = self._sound[index]
+                    yield seconds, heard
+            elif index in self._subtitles and not packet.is_discard:
+                for text in tracks.subtitle_packets(cast("Packet[Any]", packet), self._subtitles[index]):
+                    yield seconds_of(text), text
 
 
-def _require_whole(container: InputContainer, counts: Counter[int], end_seconds: float) -> None:
-    cut_off = "it is cut off: it holds less than its header says. Copy or export the video again."
-    if container.format.name.startswith("mov"):  # the index lists every packet
-        for stream in (*container.streams.video, *container.streams.audio):
-            if counts[stream.index] < len(stream.index_entries):
-                raise VideoError(cut_off)
-    elif container.format.name.startswith("matroska"):
-        promised = (container.duration or 0) / 1_000_000
-        if end_seconds < promised - CUT_OFF_SECONDS:
-            raise VideoError(cut_off)
+def _sent_for(packet: "Packet[Any]") -> Sent:
+    return Sent(is_pcm=packet.stream.codec_context.name.startswith("pcm_"))
 
 
-def _require_one_header(segments: Sequence[SegmentFile]) -> None:
-    """The MP4 has one codec header for all segments: another one would make a segment unreadable."""
-    first = None
-    for index, segment in enumerate(segments):
-        with open_video(segment.video) as (_, stream):
-            header = (stream.width, stream.height, stream.pix_fmt, stream.codec_context.extradata)
-        if first is None:
-            first = header
-        elif header != first:
-            raise CheckError(
-                f"segment {index} was encoded in another way than the first. Nothing was published; drop the "
-                "video again."
-            )
+@contextmanager
+def _writing(out: IndexFirst, source: InputContainer, picture: VideoStream) -> Iterator[OutputContainer]:
+    scale = _movie_timescale(time_base(picture), [stream.rate or 1 for stream in source.streams.audio])
+    with writing():
+        result = av.open(out, "w", format="mp4", options={"movie_timescale": str(scale)})
+    try:
+        yield result
+    except BaseException:
+        with suppress(Exception):  # what went wrong first is what counts
+            result.close()
+        raise
+    with writing():
+        result.close()
 
 
-Sound = list[list[tuple[float, bytes]]]  # of each audio track: each packet's time in seconds and its SHA-256
+def _movie_timescale(base: Fraction, rates: Sequence[int]) -> int:
+    """Units a second in which edit lists say when a track begins: fine enough for every track's first time."""
+    exact = math.lcm(base.denominator, *rates)
+    if exact > MOST_TIMESCALE:
+        exact = base.denominator
+    return exact * -(-1000 // exact)
 
 
-def _sound_of(path: str, progress: Callable[[], None]) -> Sound:
-    with open_video(path) as (container, _):
-        tracks: dict[int, list[tuple[float, bytes]]] = {
-            stream.index: [] for stream in container.streams.audio
-        }
-        for packet in container.demux(*container.streams.audio) if tracks else ():
-            progress()
-            if packet.size:
-                tracks[packet.stream_index].append(_fingerprint(packet))
-    return list(tracks.values())
+def _matrix(source: Source) -> Matrix:
+    with open_video(source) as (container, stream):
+        frame = first_frame(container, stream)
+        return UPRIGHT if frame is None else matrix_of(frame)
 
 
-def _fingerprint(packet: "Packet[Any]") -> tuple[float, bytes]:
-    when = packet.pts if packet.pts is not None else packet.dts
-    data = bytes(packet)
-    if packet.stream.codec_context.name == "aac" and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
-        # A transport stream's AAC has a header (ADTS, ISO/IEC 13818-7) on each packet; an MP4 has it once.
-        data = data[7 if data[1] & 1 else 9 :]
-    return float((when or 0) * packet.time_base), hashlib.sha256(data).digest()
+def _add_picture(
+    result: OutputContainer, template: VideoStream, base: Fraction, matrix: Matrix
+) -> VideoStream:
+    video = result.add_stream_from_template(template)
+    video.time_base = base
+    if template.codec_context.name == "hevc":
+        video.codec_context.codec_tag = HEVC_TAG
+    if matrix != UPRIGHT:
+        video.set_display_matrix(matrix)
+    return video
 
 
-def _require_same_sound(sent: Sound, found: Sound) -> None:
-    same = len(sent) == len(found) and all(
-        [digest for _, digest in one] == [digest for _, digest in other]
-        and all(abs(a - b) <= SOUND_SECONDS for (a, _), (b, _) in zip(one, other, strict=True))
-        for one, other in zip(sent, found, strict=True)
-    )
-    if not same:
-        raise CheckError(
-            "the result's sound is not the source's. Nothing was published; drop the video again."
+def _header(stream: VideoStream) -> tuple[Any, ...]:
+    return (stream.width, stream.height, stream.pix_fmt, stream.codec_context.extradata)
+
+
+def _picture_packets(
+    segments: Sequence[SegmentFile], decode_times: Iterator[int], stream: VideoStream, header: tuple[Any, ...]
+) -> Iterator[Timed]:
+    """The packets of all segments, each checked against its report. Raises CheckError.
+
+    The MP4 has one codec header for all: a segment with another one would be unreadable.
+    """
+    base = cast(Fraction, stream.time_base)
+    for number, segment in enumerate(segments):
+        times = []
+        with segment.open() as file, open_video(file) as (container, encoded):
+            if _header(encoded) != header:
+                raise CheckError(
+                    f"segment {number} was encoded in another way than the first. Nothing was published; drop the "
+                    "video again."
+                )
+            for packet in container.demux(encoded):
+                if not packet.size:
+                    continue
+                time = _exact_time(packet, time_base(encoded), base)
+                decode_time = next(decode_times, None)
+                if decode_time is None or decode_time > time:
+                    raise CheckError(
+                        f"segment {number} does not hold what its report says. Drop the video again."
+                    )
+                times.append(time)
+                packet.pts, packet.dts, packet.time_base = time, decode_time, base
+                packet.stream = stream
+                yield float(decode_time * base), packet
+        _require_equal(
+            sorted(times), sorted(segment.written.frames), f"segment {number} holds", "its report says"
         )
 
 
-def _segment_packets(path: str, base: Fraction) -> Iterator[tuple[int, "Packet[VideoStream]"]]:
-    """A segment's packets in decode order, each with its presentation time in `base`.
-
-    NUT writes a finer time base than it is given; the way back is exact, or the segment is not ours.
-    """
-    with open_video(path) as (container, stream):
-        for packet in container.demux(stream):
-            if packet.size:
-                time = (packet.pts or 0) * time_base(stream) / base
-                if packet.pts is None or time.denominator != 1:
-                    raise CheckError("a segment has a frame at a time that the source does not have.")
-                yield int(time), packet
+def _exact_time(packet: "Packet[VideoStream]", written: Fraction, base: Fraction) -> int:
+    """NUT writes a finer time base than it is given; the way back is exact, or the segment is not ours."""
+    time = (packet.pts or 0) * written / base
+    if packet.pts is None or time.denominator != 1:
+        raise CheckError("a segment has a frame at a time that the source does not have.")
+    return int(time)
 
 
-def _decode_times(segments: list[list[int]]) -> list[int]:
+def _decode_times(shown: list[int], segments: Sequence[SegmentFile]) -> Iterator[int]:
     """Decode times for the packets of all segments, in decode order (see the module's text)."""
-    decode_order = [pts for times in segments for pts in times]
-    shown = sorted(decode_order)
-    rank = {pts: index for index, pts in enumerate(shown)}
-    depth = max(index - rank[pts] for index, pts in enumerate(decode_order))
+    depth = max(segment.written.reorder_depth for segment in segments)
     step = shown[1] - shown[0] if len(shown) > 1 else 1
-    return [shown[0] - step * (depth - index) for index in range(depth)] + shown[: len(shown) - depth]
+    yield from (shown[0] - step * (depth - index) for index in range(depth))
+    yield from shown
 
 
 def _require_equal(found: list[int], expected: list[int], found_in: str, expected_in: str) -> None:
@@ -205,85 +349,3 @@ def _require_equal(found: list[int], expected: list[int], found_in: str, expecte
             f"{found_in} {len(found)} frames where {expected_in} {len(expected)}: {missing} missing, {extra} "
             "too many or at another time. Nothing was published; drop the video again."
         )
-
-
-def _mux(
-    source: Source,
-    segments: Sequence[SegmentFile],
-    decode_times: list[int],
-    out: str,
-    progress: Callable[[], None],
-) -> Sound:
-    """Write the MP4; give the sound that was sent into it."""
-    rotation = _rotation(source)
-    with open_video(source) as (sound, picture), open_video(segments[0].video) as (_, template):
-        options = {"movflags": "+faststart", "movie_timescale": str(_movie_timescale(picture, sound))}
-        with writing(), av.open(out, "w", format="mp4", options=options) as result:
-            video = result.add_stream_from_template(template)
-            video.time_base = time_base(picture)
-            if rotation:
-                video.set_display_rotation(rotation)
-            audio = {stream.index: _add_audio(result, stream) for stream in sound.streams.audio}
-            sent: dict[int, list[tuple[float, bytes]]] = {index: [] for index in audio}
-            picture_packets = _picture_packets(segments, decode_times, video)
-            sound_packets = _sound_packets(sound, audio, sent)
-            for _, packet in heapq.merge(picture_packets, sound_packets, key=lambda item: item[0]):
-                progress()
-                result.mux_one(packet)
-    return list(sent.values())
-
-
-def _movie_timescale(picture: VideoStream, sound: InputContainer) -> int:
-    """Units a second in which edit lists say when a track begins: fine enough for every track's first time."""
-    rates = [time_base(picture).denominator, *(stream.rate or 1 for stream in sound.streams.audio)]
-    exact = math.lcm(*rates)
-    if exact > MOST_TIMESCALE:
-        exact = rates[0]
-    return exact * -(-1000 // exact)
-
-
-def _add_audio(result: OutputContainer, stream: AudioStream) -> AudioStream:
-    try:
-        added = result.add_stream_from_template(stream)
-    except ValueError as error:
-        codec = stream.codec_context.name
-        raise VideoError(f"its sound is {codec}, which an MP4 can't hold. Convert it to AAC.") from error
-    if stream.language:
-        added.metadata["language"] = stream.language
-    return added
-
-
-def _rotation(source: Source) -> int:
-    """The source's display rotation, read with a container of its own (the other one is being demuxed)."""
-    with open_video(source) as (container, stream):
-        return display_rotation(container, stream)
-
-
-Timed = tuple[float, "Packet[Any]"]
-
-
-def _picture_packets(
-    segments: Sequence[SegmentFile], decode_times: list[int], stream: VideoStream
-) -> Iterator[Timed]:
-    times = iter(decode_times)
-    base = time_base(stream)
-    for segment in segments:
-        for time, packet in _segment_packets(segment.video, base):
-            decode_time = next(times)
-            packet.pts, packet.dts, packet.time_base = time, decode_time, base
-            packet.stream = stream
-            yield float(decode_time * base), packet
-
-
-def _sound_packets(
-    container: InputContainer, streams: dict[int, AudioStream], sent: dict[int, list[tuple[float, bytes]]]
-) -> Iterator[Timed]:
-    if not streams:
-        return
-    for packet in container.demux(*container.streams.audio):
-        if packet.size:
-            sent[packet.stream_index].append(_fingerprint(packet))
-            when = packet.dts if packet.dts is not None else packet.pts
-            seconds = float((when or 0) * packet.time_base)
-            packet.stream = streams[packet.stream_index]
-            yield seconds, packet

@@ -14,3 +14,4 @@ class Options:
     recognizer: str = "casia-webface"
     keep_distance: float | None = None
     quality: int = 18
+    damaged: str = "refuse"

@@ -22,7 +22,8 @@ from av.video.stream import VideoStream
 
 from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
-from functions.engine.video import displayed_size
+from functions.engine.hdr import to_sdr
+from functions.engine.orientation import orientation_of
 
 # Pixels, the long side of the frames that are looked at: half of the frame's, between these. So the least face that
 # is found grows less than the picture, and looking stays a part of what decoding and encoding take.
@@ -57,8 +58,9 @@ class View:
         self.detections: list[Detection] | None = None
         self._claim, self._seen = Lock(), Event()
         self._failure: BaseException | None = None
-        self.width, self.height = displayed_size(frame)
-        self._rotation = int(frame.rotation)
+        self._orientation = orientation_of(frame)
+        self.width, self.height = self._orientation.displayed_size(frame.width, frame.height)
+        self._to_sdr = to_sdr(frame)
         self._frame = _at_most(frame, side)
         width, height = THUMBNAIL
         grey = _scaling.to_thumbnail.reformat(
@@ -71,10 +73,8 @@ class View:
         plane = _scaling.to_rgb.reformat(self._frame, format="rgb24", threads=1).planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
         image = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
-        # As a player does it: turned counter-clockwise.
-        return (
-            np.ascontiguousarray(np.rot90(image, k=self._rotation // 90)) if self._rotation % 360 else image
-        )
+        image = self._orientation.displayed(image)
+        return image if self._to_sdr is None else cv2.LUT(image, self._to_sdr).astype(np.uint8, copy=False)
 
     def small(self) -> Image:
         """The frame as the detector looks at it: RGB uint8 (H, W, 3)."""

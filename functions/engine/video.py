@@ -6,7 +6,7 @@ that an edit list cuts away) is never given out: the demuxer marks such packets 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -15,12 +15,16 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from functions.engine import damage
 from functions.engine.cuda import hardware_decoder
 from functions.engine.errors import VideoError
+from functions.engine.orientation import Orientation, orientation_of
 
 Source = str | BinaryIO
 # How far before a time to look for the key frame that decoding must start from; then the file's start.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
+LOOK_PAST_SECONDS = 2  # frames are decoded this much sooner than shown, at most
+LONGEST_FRAME_SECONDS = 60.0  # the last one may stand still
 # Demuxers that read one file and no other: a playlist (concat, HLS, DASH, SDP) would make us open what it names.
 DEMUXERS = (
     "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "flv", "asf", "ogg", "nut", "mxf", "h264",
@@ -111,10 +115,12 @@ def probe(source: Source) -> VideoInfo:
             duration = container.duration / 1_000_000  # libavformat counts a container's time in microseconds
         rate = stream.average_rate or stream.guessed_rate
         width, height = stream.width, stream.height
-        if display_rotation(container, stream) % 180:
-            width, height = height, width
-        index = (entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
+        frame = first_frame(container, stream)
+        if frame is not None:
+            width, height = orientation_of(frame).displayed_size(width, height)
         start = stream.start_time or 0
+        _require_true_length(stream, duration)
+        index = (entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
         return VideoInfo(
             width=width,
             height=height,
@@ -134,57 +140,114 @@ def time_base(stream: VideoStream) -> Fraction:
     return stream.time_base
 
 
-def displayed_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Width and height of the frame as a player shows it, turned by its rotation."""
-    return (frame.height, frame.width) if int(frame.rotation) % 180 else (frame.width, frame.height)
+def _require_true_length(stream: VideoStream, duration: float | None) -> None:
+    """Refuse a header that promises far more than the file's own index holds: each segment costs a worker."""
+    if (
+        duration is None
+        or not stream.container.format.name.startswith("mov")
+        or not len(stream.index_entries)
+    ):
+        return
+    last = max(entry.timestamp for entry in (stream.index_entries[0], stream.index_entries[-1]))
+    held = float((last - (stream.start_time or 0)) * time_base(stream))
+    if duration > 2 * held + LONGEST_FRAME_SECONDS:
+        raise VideoError(
+            f"its header promises {duration:.0f} s, its index ends after {held:.0f} s. Export the video again."
+        )
 
 
-def display_rotation(container: InputContainer, stream: VideoStream) -> int:
-    """Degrees counter-clockwise by which a player turns the stored picture: 0, 90, 180 or 270.
+def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
+    """The first frame that a player shows: it tells what no header does. None if there is none, or it is damaged.
 
-    The header's display matrix is only given out with a decoded frame: one is decoded, the file rewound.
+    Use the container for nothing else after it. Raises VideoError for an encrypted picture.
     """
-    for frame in container.decode(stream):
-        container.seek(stream.start_time or 0, stream=stream)
-        return int(frame.rotation) % 360
-    return 0
+    for packet in container.demux(stream):
+        if packet.has_sidedata("encryption_info"):
+            raise VideoError("it is encrypted. Export it without copy protection.")
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            return None
+        if frames:
+            return frames[0]
+    return None
 
 
-def read_frames(source: Source, start: int | None = None, end: int | None = None) -> Iterator[av.VideoFrame]:
+def read_frames(
+    source: Source, start: int | None = None, end: int | None = None, past_damage: bool = False
+) -> Iterator[av.VideoFrame]:
     """The displayed frames with `start <= pts < end`, in order; None is open.
 
     Raises VideoError for a frame that can't be decoded, has no time of its own, or is of another size or format
-    than the one before: nothing is skipped in silence.
+    than the one before: nothing is skipped in silence. `past_damage`: what can't be decoded is black instead.
     """
-    before: av.VideoFrame | None = None
+    before: _Form | None = None
+    frames = _read_past_damage(source, start, end) if past_damage else _read(source, start)
+    for frame in frames:
+        before = _require_usable(frame, before)
+        if end is not None and before.pts >= end:
+            return
+        if start is None or before.pts >= start:
+            yield frame
+
+
+def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
     with open_video(source, hardware_decoder()) as (container, stream):
-        for frame in _decode_from(container, stream, start):
-            _require_usable(frame, before)
-            before = frame
-            pts = frame.pts or 0
-            if end is not None and pts >= end:
-                return
-            if start is None or pts >= start:
+        yield from _decode_from(container, stream, start)
+
+
+def _read_past_damage(source: Source, start: int | None, end: int | None) -> Iterator[av.VideoFrame]:
+    """Reads twice: what is damaged is known only after what follows it."""
+    with open_video(source) as (container, stream):
+        _seek_before(container, stream, start)
+        far_enough = None if end is None else end + round(LOOK_PAST_SECONDS / time_base(stream))
+        found = damage.survey(damage.decode_all(container, stream), far_enough)
+    with open_video(source) as (container, stream):
+        _seek_before(container, stream, start)
+        due = iter(found.shown)
+        for _, frames in damage.decode_all(container, stream):
+            for frame in frames or ():
+                if frame.pts is None or frame.pts in found.damaged:
+                    continue
+                for pts in due:
+                    if pts >= frame.pts:
+                        break
+                    yield damage.black(found.sample, pts)
                 yield frame
+        yield from (damage.black(found.sample, pts) for pts in due)
 
 
-def _require_usable(frame: av.VideoFrame, before: av.VideoFrame | None) -> None:
+def _seek_before(container: InputContainer, stream: VideoStream, start: int | None) -> None:
+    """To a key frame well before `start`: far enough for what leans on damage to be known."""
+    if start is not None:
+        goal = start - round(SEEK_BACK_SECONDS[-1] / time_base(stream))
+        container.seek(max(goal, stream.start_time or 0), stream=stream, backward=True)
+
+
+@dataclass(frozen=True)
+class _Form:
+    pts: int
+    size: tuple[int, int]
+    pixel_format: str
+    orientation: Orientation
+
+
+def _require_usable(frame: av.VideoFrame, before: _Form | None) -> _Form:
     at = f"the frame at {float(frame.time or 0):.2f} s"
     if frame.pts is None or frame.time_base is None:
         raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
     if frame.is_corrupt:
         raise VideoError(f"{at} is damaged. Export the video again.")
-    if int(frame.rotation) % 90:
-        raise VideoError(f"its picture is turned by {frame.rotation} degrees. Export it upright.")
-    if before is None or before.pts is None:
-        return
+    form = _Form(frame.pts, (frame.width, frame.height), frame.format.name, orientation_of(frame))
+    if before is None:
+        return form
     if frame.pts <= before.pts:
         raise VideoError(
             f"{at} has the same time as the one before, or an earlier one. Convert it to MP4 first."
         )
-    form = (frame.width, frame.height, frame.format.name)
-    if form != (before.width, before.height, before.format.name):
+    if form != replace(before, pts=form.pts):
         raise VideoError(f"its picture changes size or format at {at}. Export it in one size.")
+    return form
 
 
 def _decode_from(

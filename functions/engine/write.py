@@ -5,69 +5,84 @@ NUT keeps any time base and absolute times, so segments of one job join without 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import av
 from av.video.stream import VideoStream
 
-from functions.engine.cuda import can_encode
+from functions.engine.encoding import Encoding
 from functions.engine.errors import OutputError
 
-PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
-NVENC = {
-    "preset": "p4",
-    "tune": "hq",
-    "rc": "vbr",
-    "b:v": "0",
-}  # constant quality; `cq` is much like x264's crf
-FALLBACK_RATE = Fraction(30)
+
+@dataclass(frozen=True)
+class Written:
+    """The presentation times of a segment's frames, and by how many frames at most one is decoded sooner than shown."""
+
+    frames: tuple[int, ...]
+    reorder_depth: int
 
 
 class SegmentWriter:
-    """Encodes frames as H.264, 8 bits: by NVENC if it is there, else by x264. Made by `write_segment`."""
+    """Encodes frames. Made by `write_segment`."""
 
-    def __init__(self, container: av.container.OutputContainer, quality: int, rate: Fraction | None):
+    def __init__(self, container: av.container.OutputContainer, encoding: Encoding, quality: int):
         self._container = container
+        self._encoding = encoding
         self._quality = quality
-        self._rate = rate or FALLBACK_RATE
         self._stream: VideoStream | None = None
+        self._shown: list[int] = []
+        self._decode_order: list[int] = []  # presentation times of the packets
 
     def write(self, frame: av.VideoFrame) -> None:
-        """Encode one frame; its `pts` and `time_base` are kept. The first frame sets size and colours."""
+        """Encode one frame; its `pts` and `time_base` are kept."""
         if self._stream is None:
-            self._stream = self._add_stream(frame)
-        frame = frame.reformat(format=self._stream.codec_context.pix_fmt)
+            self._stream = self._add_stream()
+        frame = self._encoding.prepared(frame)
         frame.pict_type = av.video.frame.PictureType.NONE  # the source's frame types mean nothing here
-        with writing():
-            self._container.mux(self._stream.encode(frame))
+        self._mux(self._stream.encode(frame))
+        self._shown.append(frame.pts or 0)
 
     def flush(self) -> None:
         """Write what the encoder still holds."""
         if self._stream is not None:
-            with writing():
-                self._container.mux(self._stream.encode(None))
+            self._mux(self._stream.encode(None))
 
-    def _add_stream(self, frame: av.VideoFrame) -> VideoStream:
-        # 4:2:0 can't hold an odd side.
-        pixel_format = "yuv444p" if frame.width % 2 or frame.height % 2 else "yuv420p"
-        if frame.format.name.startswith("yuvj"):
-            pixel_format = pixel_format.replace("yuv", "yuvj")
-        if can_encode(frame.width, frame.height, pixel_format):
-            codec, options = "h264_nvenc", {**NVENC, "cq": str(self._quality)}
-        else:
-            codec, options = "libx264", {"preset": PRESET, "crf": str(self._quality)}
-        stream = cast(VideoStream, self._container.add_stream(codec, rate=self._rate, options=options))
+    @property
+    def frames(self) -> int:
+        """How many frames were taken."""
+        return len(self._shown)
+
+    def written(self) -> Written:
+        """What was written; after the block of `write_segment`."""
+        rank = {pts: index for index, pts in enumerate(self._shown)}
+        depth = max((index - rank[pts] for index, pts in enumerate(self._decode_order)), default=0)
+        return Written(tuple(self._shown), depth)
+
+    def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
+        self._decode_order += [packet.pts or 0 for packet in packets]
+        with writing():
+            self._container.mux(packets)
+
+    def _add_stream(self) -> VideoStream:
+        encoding = self._encoding
+        options = encoding.options(self._quality)
+        stream = cast(
+            VideoStream, self._container.add_stream(encoding.codec, rate=encoding.rate, options=options)
+        )
         context = stream.codec_context
         # Whole frames in parallel: a fifth faster than slices of one, which is PyAV's own choice, and smaller.
         context.thread_type = "FRAME"
-        context.width, context.height, context.pix_fmt = frame.width, frame.height, pixel_format
-        context.time_base = stream.time_base = frame.time_base or 1 / self._rate
-        context.color_range = frame.color_range
-        context.colorspace = frame.colorspace
-        context.color_primaries = frame.color_primaries
-        context.color_trc = frame.color_trc
+        context.width, context.height = encoding.width, encoding.height
+        context.pix_fmt = encoding.pixel_format
+        context.time_base = stream.time_base = encoding.time_base
+        if encoding.pixel_shape:
+            context.sample_aspect_ratio = encoding.pixel_shape
+        context.color_range = encoding.color_range
+        context.color_primaries = encoding.color_primaries
+        context.color_trc = encoding.color_transfer
+        context.colorspace = encoding.color_matrix
         return stream
 
 
@@ -81,14 +96,14 @@ def writing() -> Iterator[None]:
 
 
 @contextmanager
-def write_segment(path: str, quality: int, rate: Fraction | None) -> Iterator[SegmentWriter]:
-    """Open `path` for a segment. `quality` is x264's constant rate factor: 0 lossless, 18 looks the same.
+def write_segment(path: str, encoding: Encoding, quality: int) -> Iterator[SegmentWriter]:
+    """Open `path` for a segment. `quality` is the constant rate factor: 0 lossless, 18 looks the same.
 
     A segment without frames (the picture stood still for longer than it) is an empty file.
     """
     # By default NUT shifts each file by its own reorder delay; absolute times must stay.
     with av.open(path, "w", format="nut", options={"avoid_negative_ts": "disabled"}) as container:
-        writer = SegmentWriter(container, quality, rate)
+        writer = SegmentWriter(container, encoding, quality)
         yield writer
         writer.flush()
     Path(path).touch()

@@ -1,14 +1,19 @@
 """Where merge meets the engine: what goes in, what comes out, and what its errors mean. Imports no torch."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
 from functions.engine import join as engine_join
 from functions.engine import link as engine_link
 from functions.engine.errors import CheckError, EngineError, OutputError, VideoError
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
 from functions.engine.options import Options
+from functions.engine.write import Written
 from functions.merge.finish import Joined, Parts
 from functions.merge.link import Found
-from functions.pipeline.contracts import Faces
+from functions.pipeline.contracts import Faces, Manifest, ObjectRef, SegmentReport
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
 
@@ -26,18 +31,30 @@ def link_faces(found: Found) -> Faces:
     return Faces.model_validate(faces.to_json())
 
 
-def join(parts: Parts) -> Joined:
+def join(parts: Parts) -> engine_join.Joined:
     """Have the engine join the segments. Raises PermanentError if anything does not add up."""
-    segments = [
-        engine_join.SegmentFile(str(file), report.frames)
-        for file, report in zip(parts.files, parts.reports, strict=True)
-    ]
-    ref = parts.manifest.source
-    with open_ranged(ref) as source:
-        try:
-            joined = engine_join.join(source, segments, str(parts.out), parts.keep_claim)
-        except OutputError as error:
-            raise RetryableError(str(error)) from error
-        except (CheckError, VideoError) as error:
-            raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
-    return Joined(joined.frames, joined.audio_packets, joined.fingerprint)
+    segments = [_segment(report) for report in parts.reports]
+    with open_ranged(parts.manifest.source) as source, _as_pipeline_errors(parts.manifest):
+        return engine_join.join(source, segments, parts.samples, parts.keep_claim)
+
+
+def check(manifest: Manifest, result: ObjectRef, joined: Joined, keep_claim: Callable[[], None]) -> None:
+    """Have the engine read what was joined once more. Raises PermanentError if it is not what it should be."""
+    with open_ranged(result, "object-gone") as file, _as_pipeline_errors(manifest):
+        engine_join.check(file, cast(engine_join.Joined, joined), keep_claim)
+
+
+def _segment(report: SegmentReport) -> engine_join.SegmentFile:
+    written = Written(report.frames, report.reorder_depth)
+    return engine_join.SegmentFile(lambda: open_ranged(report.video, "object-gone"), written)
+
+
+@contextmanager
+def _as_pipeline_errors(manifest: Manifest) -> Iterator[None]:
+    ref = manifest.source
+    try:
+        yield
+    except OutputError as error:
+        raise RetryableError(str(error)) from error
+    except (CheckError, VideoError) as error:
+        raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error

@@ -5,10 +5,10 @@ claim's object goes last. So after a crash at any point it is still there, and s
 not yet finished with: the next delivery goes on from there, and no step minds being done twice.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from functions.merge.publish import Standing, publish, standing
 from functions.pipeline import jobs, layout, log, store
@@ -23,7 +23,7 @@ from functions.pipeline.contracts import (
     SegmentDone,
     SegmentReport,
 )
-from functions.pipeline.errors import PermanentError
+from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
 
 MP4 = "video/mp4"
@@ -31,28 +31,41 @@ MP4 = "video/mp4"
 
 @dataclass(frozen=True)
 class Parts:
-    """What to join: the source, and each segment's file with the times that its report says."""
+    """What to join: the source, and the segments by their reports; `samples` takes the result but for its head."""
 
     manifest: Manifest
-    files: tuple[Path, ...]
     reports: tuple[SegmentReport, ...]
-    out: Path
+    samples: BinaryIO
     keep_claim: Callable[[], None]
 
 
+class Joined(Protocol):
+    """What merge needs to know of the joined video: `functions.engine.join.Joined` has it.
+
+    `head` comes before the samples; `shown` are the times of the frames.
+    """
+
+    @property
+    def head(self) -> bytes: ...
+    @property
+    def shown(self) -> list[int]: ...
+    @property
+    def audio_packets(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dropped(self) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True)
-class Joined:
-    """What the joined video holds, checked against the source, and by what that is known again."""
+class Hands:
+    """What merge needs of the engine. Both raise PermanentError if anything does not add up."""
 
-    frames: int
-    audio_packets: int
-    fingerprint: str
-
-
-Join = Callable[[Parts], Joined]
+    join: Callable[[Parts], Joined]
+    check: Callable[[Manifest, ObjectRef, Joined, Callable[[], None]], None]
 
 
-def finish(done: SegmentDone, message_id: str, join: Join) -> None:
+def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
     """Finish the job if this was its last segment, or if somebody died while finishing it.
 
     Raises ClaimedElsewhereError if another message's holder is at it, RetryableError if it has to come back.
@@ -67,12 +80,12 @@ def finish(done: SegmentDone, message_id: str, join: Join) -> None:
         if not jobs.is_published(done.job) and not _all_there(manifest):
             return
         with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
-            published = _published(manifest, done.faces, held, join)
+            published = _published(manifest, done.faces, held, hands)
             if published is not None:
                 _wind_up(manifest, published)
 
 
-def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, join: Join) -> Published | None:
+def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Hands) -> Published | None:
     """The job's marker: as it is there, or after publishing. None if the job has failed meanwhile."""
     found = store.find_json(settings().work_bucket, layout.published(manifest.job), Published)
     if found is not None:
@@ -83,25 +96,41 @@ def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, join
         return _mark(Published(job=manifest.job, result=None, report=manifest.report, superseded=True))
     faces = jobs.open_faces(manifest.job, faces_ref)
     reports = _reports(manifest, faces)
-    with tempfile.TemporaryDirectory(prefix="defacer-merge-") as folder:
-        out = Path(folder) / "result.mp4"
-        files = tuple(Path(folder) / f"{report.index:05d}.nut" for report in reports)
-        for report, file in zip(reports, files, strict=True):
-            store.download(report.video, file, held.keep)
-        joined = join(Parts(manifest, files, reports, out, held.keep))
-        for file in files:
-            file.unlink()
-        if jobs.has_failed(manifest.job):
-            return None
-        held.keep()
-        result = publish(manifest, manifest.result, out, MP4, held.keep)
+    made, joined = _joined(manifest, reports, held, hands.join)
+    hands.check(manifest, made, joined, held.keep)
+    if jobs.has_failed(manifest.job):
+        return None
+    held.keep()
+    result = publish(manifest, manifest.result, made, held.keep)
     if result is not None:
         data = _report(manifest, faces, reports, joined).model_dump_json(indent=2).encode()
-        publish(manifest, manifest.report, data, store.JSON, held.keep)
-    log.info("published", frames=joined.frames, superseded=result is None)
+        publish(manifest, manifest.report, data, held.keep)
+    log.info("published", frames=len(joined.shown), superseded=result is None)
     return _mark(
         Published(job=manifest.job, result=result, report=manifest.report, superseded=result is None)
     )
+
+
+def _joined(
+    manifest: Manifest, reports: tuple[SegmentReport, ...], held: Hold, join: Callable[[Parts], Joined]
+) -> tuple[ObjectRef, Joined]:
+    """The result as an object of the work bucket: the samples as they come, then the head, then both as one.
+
+    So nothing of it is ever on this machine.
+    """
+    bucket = settings().work_bucket
+    head, samples, whole = (
+        layout.merge_part(manifest.job, held.token, part) for part in ("head", "samples", "mp4")
+    )
+    try:
+        with store.writing(bucket, samples, MP4, held.keep) as file:
+            joined = join(Parts(manifest, reports, file, held.keep))
+        store.write_once(bucket, head, joined.head, MP4, progress=held.keep)
+        return store.compose([head, samples], bucket, whole, MP4), joined
+    except BaseException:
+        with suppress(RetryableError):  # what went wrong first is what counts
+            store.delete_all(bucket, layout.merge_part(manifest.job, held.token, ""))
+        raise
 
 
 def _mark(published: Published) -> Published:
@@ -122,7 +151,8 @@ def _wind_up(manifest: Manifest, published: Published) -> None:
     jobs.forget_embeddings(manifest.job)  # of somebody who died and came too late
     if manifest.policy.source == "delete":
         store.delete(manifest.source)
-    store.delete_all(settings().work_bucket, layout.segments_prefix(manifest.job))
+    for prefix in (layout.segments_prefix(manifest.job), layout.merge_prefix(manifest.job)):
+        store.delete_all(settings().work_bucket, prefix)
     merge_claim = layout.merge_claim(manifest.job)
     for claim in store.list_all(settings().work_bucket, layout.claims_prefix(manifest.job)):
         if claim.name != merge_claim:
@@ -173,9 +203,10 @@ def _report(manifest: Manifest, faces: Faces, reports: Sequence[SegmentReport], 
         result=manifest.result,
         policy=manifest.policy,
         targets=manifest.targets,
-        frames=joined.frames,
+        frames=len(joined.shown),
         audio_packets=joined.audio_packets,
         fingerprint=joined.fingerprint,
+        dropped=joined.dropped,
         segments=tuple(ReportedSegment(index=report.index, frames=len(report.frames)) for report in reports),
         faces=faces,
     )

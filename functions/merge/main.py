@@ -6,8 +6,8 @@ Reached by Pub/Sub push from the topic `segments-done`.
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from functions.merge.engine import join, link_faces
-from functions.merge.finish import finish
+from functions.merge.engine import check, join, link_faces
+from functions.merge.finish import Hands, finish
 from functions.merge.link import link
 from functions.pipeline import messages
 from functions.pipeline.answer import answering
@@ -23,4 +23,4 @@ def merge(event: CloudEvent) -> None:
         if done.step == "find":
             link(done, message.id, link_faces)
         else:
-            finish(done, message.id, join)
+            finish(done, message.id, Hands(join, check))

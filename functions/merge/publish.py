@@ -6,7 +6,6 @@ video gives way; a newer one stays, and anything else there is not ours to touch
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from pathlib import Path
 
 from google.cloud.storage import Blob
 
@@ -54,9 +53,9 @@ def standing(manifest: Manifest, name: str) -> tuple[Standing, Blob | None]:
 
 
 def publish(
-    manifest: Manifest, name: str, data: bytes | Path, content_type: str, progress: store.Progress
+    manifest: Manifest, name: str, data: bytes | ObjectRef, progress: store.Progress
 ) -> ObjectRef | None:
-    """Write an output object once, in place of nothing or of what an older upload left there.
+    """Write an output object once, JSON or a copy of another object, in place of nothing or of an older upload's.
 
     Returns what the job has published there, now or before; None if a newer upload's is there and stays.
     Raises PermanentError as `standing` does.
@@ -67,20 +66,17 @@ def publish(
             return None
         if now is Standing.OURS:
             return store.reference(blob)
+        where = (settings().output_bucket, name)
+        generation = int(blob.generation) if blob else 0
+        metadata = {
+            JOB: manifest.job,
+            SOURCE: manifest.source.name,
+            SOURCE_GENERATION: str(manifest.source.generation),
+        }
         try:
-            return store.replace(
-                settings().output_bucket,
-                name,
-                data,
-                content_type,
-                generation=int(blob.generation) if blob else 0,
-                metadata={
-                    JOB: manifest.job,
-                    SOURCE: manifest.source.name,
-                    SOURCE_GENERATION: str(manifest.source.generation),
-                },
-                progress=progress,
-            )
+            if isinstance(data, ObjectRef):
+                return store.copy(data, *where, generation=generation, metadata=metadata, progress=progress)
+            return store.replace(*where, data, generation=generation, metadata=metadata, progress=progress)
         except store.AlreadyWrittenError:
             continue  # somebody published meanwhile: see who
     raise RetryableError(f"lost the race for a result {ROUNDS} times: the message comes back")

@@ -73,6 +73,11 @@ class Hold:
         self._deadline = now + timedelta(seconds=terms.deadline_seconds)
 
     @property
+    def token(self) -> str:
+        """No other holder has it."""
+        return self._claim.token
+
+    @property
     def attempts(self) -> int:
         return self._claim.attempts
 

@@ -41,6 +41,7 @@ class Policy(Contract):
     recognizer: Literal["casia-webface", "vggface2"] = "casia-webface"
     keep_distance: float | None = Field(default=None, gt=0, le=2, allow_inf_nan=False)
     quality: int = Field(default=18, ge=0, le=40)
+    damaged: Literal["refuse", "hide"] = "refuse"
     source: Literal["keep", "delete"] = "keep"
 
 
@@ -167,13 +168,17 @@ class Faces(Contract):
 
 
 class SegmentReport(Contract):
-    """What a worker hid: written once. `frames` are the presentation times that passed through `conceal`."""
+    """What a worker hid: written once. `frames` are the presentation times that passed through `conceal`.
 
-    version: Literal[2] = 2
+    `reorder_depth` is by how many frames at most one is decoded sooner than it is shown.
+    """
+
+    version: Literal[3] = 3
     job: JobId
     index: int
     video: ObjectRef
     frames: tuple[int, ...]
+    reorder_depth: int = Field(ge=0)
     seconds: float
 
 
@@ -185,7 +190,10 @@ class ReportedSegment(Contract):
 
 
 class Report(Contract):
-    """`X.report.json`, published beside the result. `fingerprint` tells the source from other videos (rerender)."""
+    """`X.report.json`, published beside the result. `fingerprint` tells the source from other videos (rerender).
+
+    `dropped` is what of the source is not in the result, by kind: cover pictures, data tracks, tags.
+    """
 
     version: Literal[3] = 3
     job: JobId
@@ -196,6 +204,7 @@ class Report(Contract):
     frames: int
     audio_packets: int
     fingerprint: str
+    dropped: tuple[str, ...]
     segments: tuple[ReportedSegment, ...]
     faces: Faces
 

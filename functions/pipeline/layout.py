@@ -155,6 +155,15 @@ def segments_prefix(job: str) -> str:
     return f"jobs/{job}/segments/"
 
 
+def merge_prefix(job: str) -> str:
+    return f"jobs/{job}/merge/"
+
+
+def merge_part(job: str, token: str, part: str) -> str:
+    """A part of the result while it is put together; `token` is the holder's own, so no two clash."""
+    return f"{merge_prefix(job)}{token}.{part}"
+
+
 def segment_video(job: str, index: int, digest: str) -> str:
     """The video of one finished segment, named after its content: two workers never clash."""
     return f"{segments_prefix(job)}{index:05d}-{digest[:16]}.nut"

@@ -14,21 +14,21 @@ from functions.pipeline.faults import passing_faults
 BLOCK_BYTES = 1024 * 1024
 # A file whose sound is stored far from its picture is read at both places in turn: both must stay in memory.
 KEPT_BLOCKS = 16
-GONE = "source-gone"
+SOURCE_GONE = "source-gone"
 
 
 @contextmanager
-def open_ranged(ref: ObjectRef) -> Iterator[BinaryIO]:
+def open_ranged(ref: ObjectRef, code: str = SOURCE_GONE) -> Iterator[BinaryIO]:
     """One version of an object as a binary file; nothing is read before it is asked for.
 
-    Raises PermanentError "source-gone" if that version is there no more, RetryableError for a passing
+    Raises PermanentError with this `code` if that version is there no more, RetryableError for a passing
     fault: in the read that met it, and again at the end of the block. A demuxer takes a failed read for
     the end of the file, so an error it swallowed, or made its own of, must not pass for a short video.
     """
     blob = store.find(ref.bucket, ref.name, ref.generation)
     if blob is None:
-        raise store.gone_error(ref, GONE)
-    raw = _RangedFile(ref, int(blob.size))
+        raise store.gone_error(ref, code)
+    raw = _RangedFile(ref, int(blob.size), code)
     try:
         yield cast(BinaryIO, io.BufferedReader(raw, 64 * 1024))
     except Exception as error:
@@ -42,10 +42,11 @@ def open_ranged(ref: ObjectRef) -> Iterator[BinaryIO]:
 class _RangedFile(io.RawIOBase):
     """`failure` is the first error of a read: from then on every read raises it."""
 
-    def __init__(self, ref: ObjectRef, size: int):
+    def __init__(self, ref: ObjectRef, size: int, code: str):
         super().__init__()
         self.failure: Exception | None = None
         self._ref = ref
+        self._code = code
         self._size = size
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
@@ -92,7 +93,7 @@ class _RangedFile(io.RawIOBase):
     def _fetch(self, start: int) -> bytes:
         end = min(start + BLOCK_BYTES, self._size)
         blob = store.client().bucket(self._ref.bucket).blob(self._ref.name, generation=self._ref.generation)
-        with passing_faults("reading a part of an object"), store.gone(self._ref, GONE):
+        with passing_faults("reading a part of an object"), store.gone(self._ref, self._code):
             # No checksum: the server has one of the whole file only. Raw: a compressed object has no ranges.
             data = cast(
                 bytes,

@@ -6,11 +6,11 @@ consistent (https://cloud.google.com/storage/docs/consistency).
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import google_crc32c
 from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -98,15 +98,18 @@ def replace(
                 retry=retries(),
             )
     except PreconditionFailed:
-        existing = find(bucket, name)
-        if existing is None:
-            raise RetryableError(
-                "an object came and went while it was written: the message comes back"
-            ) from None
-        if existing.crc32c == checksum and existing.size == size:
-            return reference(existing)
-        raise AlreadyWrittenError(reference(existing)) from None
+        return _as_ours(bucket, name, checksum, size)
     return reference(blob)
+
+
+def _as_ours(bucket: str, name: str, checksum: str, size: int) -> ObjectRef:
+    """What is there, if it holds these bytes: then it was our own write, of which the answer was lost."""
+    existing = find(bucket, name)
+    if existing is None:
+        raise RetryableError("an object came and went while it was written: the message comes back")
+    if existing.crc32c == checksum and existing.size == size:
+        return reference(existing)
+    raise AlreadyWrittenError(reference(existing))
 
 
 def reference(blob: storage.Blob) -> ObjectRef:
@@ -151,10 +154,70 @@ def find_json(bucket: str, name: str, model: type[AnyContract]) -> tuple[AnyCont
     return _parsed(data, reference(blob), model), reference(blob)
 
 
-def download(ref: ObjectRef, path: Path, progress: Progress) -> None:
-    """Write one version's bytes to a file, checksum verified; `progress` is called at every piece."""
-    with passing_faults("reading an object"), gone(ref), path.open("wb") as file:
-        _pinned(ref).download_to_file(_Watched(file, progress), retry=retries())
+@contextmanager
+def writing(bucket: str, name: str, content_type: str, progress: Progress) -> Iterator[BinaryIO]:
+    """A file whose bytes become the object as they are written, a piece at a time.
+
+    Nothing of it is there if the block raises.
+    """
+    blob = client().bucket(bucket).blob(name)
+    with (
+        passing_faults("writing an object"),
+        blob.open("wb", chunk_size=CHUNK_BYTES, content_type=content_type, retry=retries()) as file,
+    ):
+        yield cast(BinaryIO, _Watched(file, progress))
+
+
+def compose(parts: Sequence[str], bucket: str, name: str, content_type: str) -> ObjectRef:
+    """One object of the bytes of others, in order, without moving them.
+
+    Raises RetryableError if one of them is gone: somebody else has finished with them.
+    """
+    blob = client().bucket(bucket).blob(name)
+    blob.content_type = content_type
+    try:
+        with passing_faults("composing an object"):
+            blob.compose([client().bucket(bucket).blob(part) for part in parts], retry=retries())
+    except NotFound as error:
+        raise RetryableError("a part of the result is gone: the message comes back") from error
+    return reference(blob)
+
+
+def copy(
+    source: ObjectRef,
+    bucket: str,
+    name: str,
+    *,
+    generation: int,
+    metadata: Mapping[str, str],
+    progress: Progress = lambda: None,
+) -> ObjectRef:
+    """Copy an object on the server if version `generation` is there now (0: none); else as `write_once`.
+
+    It looks first, because fake-gcs-server v1.54 ignores the precondition of a copy. On Cloud Storage the
+    precondition alone decides.
+    """
+    original = find(source.bucket, source.name, source.generation)
+    if original is None:
+        raise gone_error(source)
+    there = find(bucket, name)
+    if (int(there.generation) if there else 0) != generation:
+        return _as_ours(bucket, name, original.crc32c, original.size)
+    blob = client().bucket(bucket).blob(name)
+    blob.metadata = dict(metadata)
+    blob.content_type = original.content_type
+    token = None
+    try:
+        with passing_faults("copying an object"):
+            while True:
+                progress()
+                token, _, _ = blob.rewrite(
+                    original, token=token, if_generation_match=generation, retry=retries()
+                )
+                if token is None:
+                    return reference(blob)
+    except PreconditionFailed:
+        return _as_ours(bucket, name, original.crc32c, original.size)
 
 
 def mark(ref: ObjectRef, metadata: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from functions.engine.errors import EngineError, OutputError, WeightsError
 from functions.engine.gallery import Gallery
 from functions.engine.options import Options
 from functions.engine.video import Segment
+from functions.engine.write import Written
 from functions.pipeline import store
 from functions.pipeline.contracts import Faces, Manifest
 from functions.pipeline.errors import PermanentError, RetryableError
@@ -35,7 +36,7 @@ def look(todo: Assignment) -> bytes:
     return findings.to_bytes()
 
 
-def conceal(todo: Assignment, faces: Faces, out: Path) -> tuple[int, ...]:
+def conceal(todo: Assignment, faces: Faces, out: Path) -> Written:
     """Have the engine hide the faces of one segment. Raises PermanentError for what can't be used."""
     manifest = todo.manifest
     replacement = store.read(manifest.replacement) if manifest.replacement else None

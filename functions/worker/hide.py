@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.claim import Hold
@@ -19,8 +20,18 @@ from functions.worker.attempt import Assignment, do_once
 
 NUT = "video/x-nut"
 
-# Writes the segment, with what is to be hidden of the faces hidden, and gives the times of its frames.
-Conceal = Callable[[Assignment, Faces, Path], tuple[int, ...]]
+
+class Written(Protocol):
+    """What hide needs to know of a segment: `functions.engine.write.Written` has it."""
+
+    @property
+    def frames(self) -> tuple[int, ...]: ...
+    @property
+    def reorder_depth(self) -> int: ...
+
+
+# Writes the segment, with what is to be hidden of the faces hidden.
+Conceal = Callable[[Assignment, Faces, Path], Written]
 
 
 def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
@@ -43,7 +54,7 @@ def _do(task: SegmentTask, manifest: Manifest, held: Hold, conceal: Conceal) -> 
     faces = jobs.open_faces(task.job, task.faces)
     with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
         out = Path(folder) / "segment.nut"
-        frames = conceal(Assignment(manifest, manifest.segments[task.index], held.keep), faces, out)
+        written = conceal(Assignment(manifest, manifest.segments[task.index], held.keep), faces, out)
         with out.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         video = store.write_once(
@@ -54,8 +65,16 @@ def _do(task: SegmentTask, manifest: Manifest, held: Hold, conceal: Conceal) -> 
             progress=held.keep,
         )
     seconds = round(time.monotonic() - started, 3)
-    _commit(SegmentReport(job=task.job, index=task.index, video=video, frames=frames, seconds=seconds), video)
-    log.info("segment done", frames=len(frames), seconds=seconds)
+    report = SegmentReport(
+        job=task.job,
+        index=task.index,
+        video=video,
+        frames=written.frames,
+        reorder_depth=written.reorder_depth,
+        seconds=seconds,
+    )
+    _commit(report, video)
+    log.info("segment done", frames=len(written.frames), seconds=seconds)
 
 
 def _commit(report: SegmentReport, video: ObjectRef) -> None:

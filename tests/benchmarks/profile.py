@@ -4,8 +4,9 @@
 
 A stage's time is its own: a timed call inside another is taken off the outer one. Encoder and decoder work in
 threads of their own too; what is told is how long the engine waited in the call. Looks and embeddings run in one
-thread a core, and decoding ahead of them in another, so the stages add up to more than the wall time. PLACES names
-the functions: it follows the engine when that is taken apart anew, and a name that is gone is told under the table.
+thread a core, and decoding ahead of them in another, so the stages add up to more than the wall time; who waits for
+them is not counted. PLACES names the functions: it follows the engine when that is taken apart anew, and a name that
+is gone is told under the table.
 """
 
 import argparse
@@ -36,12 +37,13 @@ PLACES = (
     ("looks", "detect", "Mtcnn.detect"),
     ("embed", "embed", "crop_face"),
     ("embed", "embed", "FaceNet.embed"),
+    ("wait", "find", "find_pieces"),
     ("link", "link", "link"),
     ("conceal", "cover", "Cover.boxes"),
     ("conceal", "conceal", "conceal"),
     ("encode", "write", "SegmentWriter.write"),
     ("encode", "write", "SegmentWriter.flush"),
-    ("join", "join", "join"),
+    ("join", "join", "join_files"),
 )
 
 
@@ -117,7 +119,9 @@ def _replace_imported(function: object, wrapper: object) -> None:
 def table(timers: Timers, wall: float, missing: list[str]) -> str:
     """Markdown; the share is that of all stages' seconds together, which threads spend beside each other."""
     lines = ["| stage | seconds | share | calls |", "|---|---|---|---|"]
-    stages = list(dict.fromkeys(stage for stage, _, _ in PLACES))[1:]
+    stages = [
+        stage for stage in dict.fromkeys(stage for stage, _, _ in PLACES) if stage not in ("load", "wait")
+    ]
     together = sum(timers.seconds[stage] for stage in stages)
     for stage in stages:
         seconds = timers.seconds[stage]

@@ -9,6 +9,7 @@ import pytest
 
 from functions.engine.conceal import OPAQUE, SOFT, Box, Style, can_conceal, conceal
 from functions.engine.errors import PictureError, VideoError
+from functions.engine.orientation import orientation_of
 from functions.engine.video import read_frames
 from tests.clips import astronaut
 
@@ -195,23 +196,27 @@ def test_boxes_over_the_frames_edge_are_hidden_up_to_the_edge() -> None:
     assert luma(frame)[0, 0] == luma(frame)[299, 299] == luma(frame)[10, 10]
 
 
-@pytest.mark.parametrize("rotation", [90, 180, -90])
-def test_boxes_are_those_of_the_displayed_frame(rotation: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_boxes_are_those_of_the_displayed_frame(rotation: int, mirrored: bool, tmp_path: Path) -> None:
     """What a player shows turned is hidden in the stored picture, where it lies on its side."""
-    turns = rotation // 90
-    shown = np.rot90(np.zeros((192, 320, 3), np.uint8), turns).copy()
-    shown[20:60, 30:70] = 255
+    stored_picture = np.zeros((192, 320, 3), np.uint8)
+    stored_picture[20:60, 30:70] = 255
     path = tmp_path / "turned.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
         stream.width, stream.height = 320, 192
-        stream.set_display_rotation(rotation)
-        container.mux(stream.encode(frame_of(np.ascontiguousarray(np.rot90(shown, -turns)))))
+        stream.set_display_rotation(rotation, hflip=mirrored)
+        container.mux(stream.encode(frame_of(stored_picture)))
         container.mux(stream.encode(None))
     (frame,) = read_frames(str(path))
-    assert int(frame.rotation) == rotation or abs(int(frame.rotation)) == 180
     assert luma(frame).max() > 200
-    conceal(frame, [(22, 12, 78, 68)], Style("solid", color="#000000"))
+    rows, columns = np.nonzero(orientation_of(frame).displayed(stored_picture)[..., 0])
+    conceal(
+        frame,
+        [(columns.min() - 8, rows.min() - 8, columns.max() + 8, rows.max() + 8)],
+        Style("solid", color="#000000"),
+    )
     assert luma(frame).max() < 30
 
 

@@ -67,15 +67,15 @@ def faces_of_nobody(engine: Engine, demo_clip: Path) -> Faces:
 
 def test_the_target_stays_and_the_other_is_hidden(faces: Faces, demo_clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.nut"
-    frames = hide(Segment(str(demo_clip)), faces, str(out), Options())
-    assert list(frames) == frame_times(demo_clip)
+    written = hide(Segment(str(demo_clip)), faces, str(out), Options())
+    assert list(written.frames) == frame_times(demo_clip)
     assert max(seen(demo_clip, [out], "admiral")) < GONE
     kept = sorted(seen(demo_clip, [out], "astronaut"))
     assert kept[len(kept) // 5] > KEPT  # while they cross, the other's mask lies over both
     assert {track.person for track in faces.tracks if track.decision == "keep"} == {"astronaut"}
     assert faces.recognizer is not None
     assert faces.recognizer.startswith("casia-webface/20180408-102900")
-    assert faces.looks < faces.frames == len(frames)
+    assert faces.looks < faces.frames == len(written.frames)
 
 
 def test_a_decision_can_be_changed_without_looking_again(
@@ -137,7 +137,7 @@ def test_segments_together_hide_what_one_hides(faces: Faces, demo_clip: Path, tm
     for number, (start, end) in enumerate(pairwise(bounds)):
         paths.append(tmp_path / f"{number}.nut")
         with demo_clip.open("rb") as source:
-            frames += hide(Segment(source, start, end), faces, str(paths[-1]), Options())
+            frames += hide(Segment(source, start, end), faces, str(paths[-1]), Options()).frames
     assert frames == shown
     assert max(seen(demo_clip, paths, "admiral")) < GONE
     kept = sorted(seen(demo_clip, paths, "astronaut"))

@@ -1,13 +1,16 @@
 """Segments joined: every frame at its time, sound byte for byte, and nothing that does not add up."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import av
 import pytest
 
+from functions.engine.encoding import encoding_of
 from functions.engine.errors import CheckError, OutputError, VideoError
-from functions.engine.join import JoinResult, SegmentFile, fingerprint_of, join
+from functions.engine.join import SegmentFile, fingerprint_of, join, join_files
+from functions.engine.orientation import UPRIGHT, matrix_of
 from functions.engine.video import read_frames
 from functions.engine.write import write_segment
 from tests.clips import Clip, frame_times, write_clip
@@ -28,12 +31,10 @@ def segments(source: Path, folder: Path, *cuts: int) -> list[SegmentFile]:
     made = []
     for number, (start, end) in enumerate(pairwise(bounds)):
         path = str(folder / f"{number}.nut")
-        written = []
-        with write_segment(path, quality=18, rate=None) as writer:
+        with write_segment(path, encoding_of(str(source)), quality=18) as writer:
             for frame in read_frames(str(source), start, end):
                 writer.write(frame)
-                written.append(frame.pts or 0)
-        made.append(SegmentFile(path, tuple(written)))
+        made.append(SegmentFile.at(path, writer.written()))
     return made
 
 
@@ -45,8 +46,9 @@ def sound(path: Path) -> list[tuple[int | None, bytes]]:
 @pytest.mark.parametrize("cuts", [(), (25, 50), (1, 40, 74)])
 def test_frames_times_and_sound_are_the_sources(source: Path, tmp_path: Path, cuts: tuple[int, ...]) -> None:
     out = tmp_path / "out.mp4"
-    result = join(str(source), segments(source, tmp_path, *cuts), str(out))
-    assert result == JoinResult(CLIP.frames, len(sound(source)), fingerprint_of(str(source)))
+    joined = join_files(str(source), segments(source, tmp_path, *cuts), out)
+    assert (len(joined.shown), joined.audio_packets) == (CLIP.frames, len(sound(source)))
+    assert joined.fingerprint == fingerprint_of(str(source))
     assert frame_times(out) == frame_times(source)
     assert sound(out) == sound(source)
     assert out.read_bytes().find(b"moov") < out.read_bytes().find(b"mdat")
@@ -54,9 +56,9 @@ def test_frames_times_and_sound_are_the_sources(source: Path, tmp_path: Path, cu
 
 def test_a_frame_that_no_report_covers_stops_the_join(source: Path, tmp_path: Path) -> None:
     first, second = segments(source, tmp_path, 25)
-    short = SegmentFile(second.video, second.frames[:-1])
-    with pytest.raises(CheckError, match="1 missing"):
-        join(str(source), [first, short], str(tmp_path / "out.mp4"))
+    short = replace(second, written=replace(second.written, frames=second.written.frames[:-1]))
+    with pytest.raises(CheckError, match="segment 1 holds 50 frames where its report says 49"):
+        join_files(str(source), [first, short], tmp_path / "out.mp4")
 
 
 def test_a_segment_with_fewer_frames_than_its_report_says_stops_the_join(
@@ -64,59 +66,61 @@ def test_a_segment_with_fewer_frames_than_its_report_says_stops_the_join(
 ) -> None:
     first, second, third = segments(source, tmp_path, 25, 50)
     with pytest.raises(CheckError, match="segment 1 holds"):
-        join(str(source), [first, SegmentFile(third.video, second.frames), third], str(tmp_path / "out.mp4"))
+        join_files(str(source), [first, replace(third, written=second.written), third], tmp_path / "out.mp4")
 
 
 def test_a_missing_segment_stops_the_join(source: Path, tmp_path: Path) -> None:
     first, _, third = segments(source, tmp_path, 25, 50)
     with pytest.raises(CheckError, match="25 missing"):
-        join(str(source), [first, third], str(tmp_path / "out.mp4"))
+        join_files(str(source), [first, third], tmp_path / "out.mp4")
 
 
 def test_a_segment_given_twice_stops_the_join(source: Path, tmp_path: Path) -> None:
     first, second = segments(source, tmp_path, 25)
     with pytest.raises(CheckError, match="too many"):
-        join(str(source), [first, first, second], str(tmp_path / "out.mp4"))
+        join_files(str(source), [first, first, second], tmp_path / "out.mp4")
 
 
-@pytest.mark.parametrize("degrees", [90, 180, -90])
-def test_a_turned_video_stays_turned(tmp_path: Path, degrees: int) -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_a_turned_or_mirrored_video_stays_so(tmp_path: Path, degrees: int, mirrored: bool) -> None:
     upright = write_clip(tmp_path / "upright.mp4", Clip(seconds=1, audio=False))
     turned = tmp_path / "turned.mp4"
     with av.open(str(upright)) as given, av.open(str(turned), "w") as container:
         stream = container.add_stream_from_template(given.streams.video[0])
-        stream.set_display_rotation(degrees)
+        stream.set_display_rotation(degrees, hflip=mirrored)
         for packet in given.demux(video=0):
             if packet.size:
                 packet.stream = stream
                 container.mux(packet)
     out = tmp_path / "out.mp4"
-    join(str(turned), segments(turned, tmp_path), str(out))
-    rotations = {frame.rotation for path in (turned, out) for frame in read_frames(str(path))}
-    assert {abs(rotation) for rotation in rotations} == {abs(degrees)}
-    assert len(rotations) == 1
+    join_files(str(turned), segments(turned, tmp_path), out)
+    matrices = {matrix_of(frame) for path in (turned, out) for frame in read_frames(str(path))}
+    assert len(matrices) == 1
+    assert (matrices == {UPRIGHT}) == (degrees == 0 and not mirrored)
 
 
 def test_a_segment_without_frames_is_left_out(source: Path, tmp_path: Path) -> None:
     """A picture that stands still for longer than a segment leaves one with nothing to show."""
     first, second = segments(source, tmp_path, 25)
     empty = str(tmp_path / "empty.nut")
-    with write_segment(empty, quality=18, rate=None):
+    with write_segment(empty, encoding_of(str(source)), quality=18) as writer:
         pass
     out = tmp_path / "out.mp4"
-    join(str(source), [first, SegmentFile(empty, ()), second], str(out))
+    join_files(str(source), [first, SegmentFile.at(empty, writer.written()), second], out)
     assert frame_times(out) == frame_times(source)
 
 
 def test_a_segment_that_was_encoded_in_another_way_stops_the_join(source: Path, tmp_path: Path) -> None:
     first, second = segments(source, tmp_path, 25)
-    with write_segment(second.video, quality=18, rate=None) as writer:
-        for frame in read_frames(str(source), second.frames[0]):
+    smaller_form = replace(encoding_of(str(source)), width=160, height=90)
+    with write_segment(str(tmp_path / "1.nut"), smaller_form, quality=18) as writer:
+        for frame in read_frames(str(source), second.written.frames[0]):
             smaller = frame.reformat(160, 90)
             smaller.pts, smaller.time_base = frame.pts, frame.time_base
             writer.write(smaller)
     with pytest.raises(CheckError, match="segment 1 was encoded in another way"):
-        join(str(source), [first, second], str(tmp_path / "out.mp4"))
+        join_files(str(source), [first, second], tmp_path / "out.mp4")
 
 
 @pytest.mark.parametrize("suffix", ["ts", "mkv", "mov", "avi"])
@@ -124,7 +128,7 @@ def test_other_containers_keep_every_time_too(tmp_path: Path, suffix: str) -> No
     """A transport stream begins at no whole millisecond, which an MP4's edit list is too coarse for by default."""
     video = write_clip(tmp_path / f"source.{suffix}", Clip(seconds=2, b_frames=0 if suffix == "avi" else 2))
     out = tmp_path / "out.mp4"
-    join(str(video), segments(video, tmp_path, 20), str(out))
+    join_files(str(video), segments(video, tmp_path, 20), out)
     with av.open(str(video)) as before, av.open(str(out)) as after:
         seconds = [[frame.time or 0.0 for frame in given.decode(video=0)] for given in (before, after)]
     assert seconds[1] == pytest.approx(seconds[0], abs=1e-6)
@@ -146,11 +150,14 @@ def test_a_source_that_was_cut_off_is_refused(tmp_path: Path, suffix: str, share
     data = whole.read_bytes()
     part.write_bytes(data[: round(len(data) * share)])
     with pytest.raises(VideoError):
-        join(str(part), [], str(tmp_path / "out.mp4"))
+        join_files(str(part), [], tmp_path / "out.mp4")
 
 
 def test_a_full_disk_is_not_the_videos_fault(source: Path, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full on this system")
-    with pytest.raises(OutputError, match="could not be written"):
-        join(str(source), segments(source, tmp_path), "/dev/full")
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(OutputError, match="could not be written"),
+    ):
+        join(str(source), segments(source, tmp_path), full)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from functions.merge.engine import join
-from functions.merge.finish import Joined, Parts, finish
+from functions.merge.engine import check, join
+from functions.merge.finish import Hands, Joined, Parts, finish
 from functions.pipeline import layout
 from functions.pipeline.claim import ClaimedElsewhereError
 from functions.pipeline.contracts import (
@@ -59,12 +59,12 @@ def test_the_second_of_two_mergers_leaves_it_to_the_first(
         return join(parts)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(finish, linked.segment_done(0), "first", slow)
+        first = pool.submit(finish, linked.segment_done(0), "first", Hands(slow, check))
         assert inside.wait(60)
         with pytest.raises(ClaimedElsewhereError):
-            finish(linked.segment_done(1), "second", slow)
+            finish(linked.segment_done(1), "second", Hands(slow, check))
         with pytest.raises(RetryableError):
-            finish(linked.segment_done(0), "first", slow)
+            finish(linked.segment_done(0), "first", Hands(slow, check))
         go_on.set()
         first.result(60)
     assert_published(buckets, topics, linked)
@@ -84,11 +84,11 @@ def test_a_merger_that_was_taken_over_publishes_nothing(
             lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
             "the lease ran out",
         )
-        finish(linked.segment_done(1), "second", join)
+        finish(linked.segment_done(1), "second", Hands(join, check))
         return joined
 
     with pytest.raises(RetryableError):
-        finish(linked.segment_done(0), "first", frozen)
+        finish(linked.segment_done(0), "first", Hands(frozen, check))
     assert_published(buckets, topics, linked)
 
 
@@ -102,7 +102,7 @@ def test_a_job_that_fails_while_it_is_joined_is_not_published(
         buckets.put(buckets.work, layout.failed(linked.job), failed.model_dump_json().encode())
         return join(parts)
 
-    finish(linked.segment_done(0), "1", meanwhile)
+    finish(linked.segment_done(0), "1", Hands(meanwhile, check))
     assert buckets.names(buckets.output) == []
     assert layout.published(linked.job) not in buckets.names(buckets.work)
 
@@ -118,7 +118,7 @@ def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
         buckets.put(buckets.intake, VIDEO, b"a newer upload")
         return joined
 
-    finish(linked.segment_done(0), "1", meanwhile)
+    finish(linked.segment_done(0), "1", Hands(meanwhile, check))
     assert buckets.get(buckets.intake, VIDEO) == b"a newer upload"
 
 
@@ -146,7 +146,7 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
 
     if when == "before":
         publish_newer()
-    finish(linked.segment_done(0), "1", overtaken)
+    finish(linked.segment_done(0), "1", Hands(overtaken, check))
     assert buckets.get(buckets.output, RESULT) == b"newer"
     assert buckets.names(buckets.output) == [RESULT]
     published = published_of(buckets, linked)

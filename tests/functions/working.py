@@ -7,9 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from functions.engine.encoding import encoding_of
 from functions.engine.findings import Findings
 from functions.engine.video import read_frames
-from functions.engine.write import write_segment
+from functions.engine.write import Written, write_segment
 from functions.pipeline import layout
 from functions.pipeline.contracts import Claim, Faces, Failed, SegmentReport
 from functions.worker.attempt import Assignment
@@ -30,15 +31,12 @@ def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = l
         meanwhile(todo.keep_claim)
         return f"seen for message {message_id}".encode()
 
-    def conceal(todo: Assignment, faces: Faces, out: Path) -> tuple[int, ...]:
+    def conceal(todo: Assignment, faces: Faces, out: Path) -> Written:
         meanwhile(todo.keep_claim)
-        times = []
-        with write_segment(str(out), 30, None) as writer:
+        with write_segment(str(out), encoding_of(str(planned.clip)), 30) as writer:
             for frame in read_frames(str(planned.clip), todo.segment.start, todo.segment.end):
-                assert frame.pts is not None
-                times.append(frame.pts)
                 writer.write(frame)
-        return tuple(times)
+        return writer.written()
 
     if task.step == "find":
         find(task, message_id, look)

@@ -34,6 +34,7 @@ from functions.engine.embed import FaceNet, crop_face
 from functions.engine.identity import KEEP_DISTANCE
 from functions.engine.link import link
 from functions.engine.options import Options
+from functions.engine.orientation import orientation_of
 from functions.engine.video import Segment, read_frames
 from tests.quality.clips import clips_of, load_score
 
@@ -178,12 +179,13 @@ def _hidden(
     frame: av.VideoFrame, boxes: list[tuple[float, float, float, float]], styles: dict[str, Style]
 ) -> Iterator[tuple[str, Image]]:
     """The frame with these boxes hidden, RGB, once for each style."""
+    orientation = orientation_of(frame)
     frame.make_writable()
     planes = [bytes(plane) for plane in frame.planes]
     for name, style in styles.items():
         for plane, original in zip(frame.planes, planes, strict=True):
             plane.update(original)
-        conceal(frame, boxes, style)
+        conceal(frame, boxes, style, orientation)
         yield name, frame.to_ndarray(format="rgb24")
 
 

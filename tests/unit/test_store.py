@@ -35,9 +35,44 @@ def test_a_file_over_eight_mebibytes_goes_up_in_pieces_and_says_so(buckets: Buck
     calls: list[int] = []
     ref = store.write_once(buckets.work, "a", file, progress=lambda: calls.append(1))
     assert len(calls) >= 3
-    back = tmp_path / "back"
-    store.download(ref, back, lambda: calls.append(1))
-    assert back.read_bytes() == file.read_bytes()
+    assert store.read(ref) == file.read_bytes()
+
+
+def test_what_is_written_piece_by_piece_becomes_one_object_with_others(buckets: Buckets) -> None:
+    calls: list[int] = []
+    piece = bytes(range(256)) * 4096
+    with store.writing(buckets.work, "samples", "video/mp4", lambda: calls.append(1)) as file:
+        for _ in range(20):
+            file.write(piece)
+    assert len(calls) == 20
+    store.write_once(buckets.work, "head", b"head")
+    whole = store.compose(["head", "samples"], buckets.work, "whole", "video/mp4")
+    assert store.read(whole) == b"head" + 20 * piece
+
+    copied = store.copy(whole, buckets.output, "result", generation=0, metadata={"job": "j"})
+    blob = buckets.blob(buckets.output, "result")
+    assert (copied.generation, blob.metadata, blob.content_type) == (
+        blob.generation,
+        {"job": "j"},
+        "video/mp4",
+    )
+    assert store.read(copied) == b"head" + 20 * piece
+    assert store.copy(whole, buckets.output, "result", generation=0, metadata={"job": "j"}) == copied
+    with pytest.raises(AlreadyWrittenError):
+        store.copy(
+            store.write_once(buckets.work, "other", b"x"), buckets.output, "result", generation=0, metadata={}
+        )
+
+
+def test_nothing_is_left_of_what_was_not_written_to_its_end(buckets: Buckets) -> None:
+    def write() -> None:
+        with store.writing(buckets.work, "samples", "video/mp4", lambda: None) as file:
+            file.write(bytes(20 * 1024 * 1024))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
+    assert buckets.names(buckets.work) == []
 
 
 def test_the_same_bytes_again_count_as_the_first_write(buckets: Buckets) -> None:

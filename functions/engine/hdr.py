@@ -1,0 +1,73 @@
+"""High dynamic range: how the detector gets to see it, and what of it an encoder has to be told.
+
+The networks know pictures as they are shown on an ordinary screen. In one with the transfer of PQ (SMPTE ST 2084) or
+HLG (ITU-R BT.2100) faces look washed out; a curve for each sample, as below, is enough for them to be found.
+"""
+
+import struct
+from collections.abc import Iterable
+from functools import cache
+from itertools import starmap
+from typing import cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.sidedata.sidedata import SideData
+
+PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
+WHITE = 203.0  # candela per square metre: what ordinary white is in HDR (ITU-R BT.2408)
+SDR_GAMMA = 1 / 2.2
+COLOURS = (("G", 1), ("B", 2), ("R", 0))  # in x265's order, each with its place in FFmpeg's
+
+
+def to_sdr(frame: av.VideoFrame) -> npt.NDArray[np.uint8] | None:
+    """A curve (256,) for the frame's RGB samples; None where they are ordinary ones."""
+    transfer = int(frame.color_trc)
+    return _curve(transfer) if transfer in (PQ, HLG) else None
+
+
+@cache
+def _curve(transfer: int) -> npt.NDArray[np.uint8]:
+    signal = np.arange(256) / 255
+    if transfer == PQ:
+        # ST 2084: the signal to light, of 10,000 candela per square metre.
+        m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+        power = signal ** (1 / m2)
+        light = (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1) * 10_000 / WHITE
+    else:
+        # BT.2100: the inverse of HLG's OETF; reference white is at 75 % of the signal.
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+        light = scene / scene[191]
+    # Reinhard's curve, with four times white as the brightest: what is brighter than white keeps some of its shape.
+    shown = light * (1 + light / 16) / (1 + light) * 2 / (1 + 1 / 16)
+    return np.clip(np.rint(np.clip(shown, 0, 1) ** SDR_GAMMA * 255), 0, 255).astype(np.uint8)
+
+
+def x265_parameters(frame: av.VideoFrame) -> list[str]:
+    """What x265 has to be told of the frame's mastering display and light level (SMPTE ST 2086, CTA-861.3)."""
+    found = {data.type.name: bytes(data) for data in cast(Iterable[SideData], frame.side_data)}
+    parameters = []
+    display = found.get("MASTERING_DISPLAY_METADATA")
+    if display:
+        numbers = struct.unpack("<22i", display[:88])
+        primaries, white, light = (
+            tuple(starmap(_ratio, zip(part[::2], part[1::2], strict=True)))
+            for part in (numbers[:12], numbers[12:16], numbers[16:20])
+        )
+        has_primaries, has_luminance = numbers[20:22]
+        if has_primaries and has_luminance:
+            points = [(name, primaries[2 * place : 2 * place + 2]) for name, place in COLOURS]
+            text = "".join(f"{name}({x * 50000:.0f},{y * 50000:.0f})" for name, (x, y) in points)
+            text += f"WP({white[0] * 50000:.0f},{white[1] * 50000:.0f})"
+            parameters.append(f"master-display={text}L({light[1] * 10000:.0f},{light[0] * 10000:.0f})")
+    level = found.get("CONTENT_LIGHT_LEVEL")
+    if level:
+        most, mean = struct.unpack("<2I", level[:8])
+        parameters.append(f"max-cll={most},{mean}")
+    return ["hdr10=1", *parameters] if parameters else []
+
+
+def _ratio(numerator: int, denominator: int) -> float:
+    return numerator / denominator if denominator else 0.0

@@ -1,0 +1,209 @@
+"""What a source holds beside the picture: the sound, subtitles and chapters that go into the result, and what does not.
+
+Whatever can name or place a person is left out: cover pictures and thumbnails, further pictures, data tracks (time
+code, telemetry), attachments, and every tag but a track's language. What was left out is told, by kind: never a value.
+"""
+
+import hashlib
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from av import Packet
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.stream import DataStream, Disposition
+from av.subtitles.stream import SubtitleStream
+
+from functions.engine.errors import CheckError, VideoError
+
+TEXT_SUBTITLES = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
+# Tags that tell of the file, not of people, places, devices or times.
+HARMLESS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "language", "duration", "handler_name",
+                 "vendor_id", "bps", "number_of_frames", "number_of_bytes", "_statistics")  # fmt: skip
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # of so many channels
+# A decoder needs so much of the sound before the first of it that is heard (Opus: 80 ms, AAC: one or two packets).
+PREROLL_SECONDS = 0.2
+SOUND_SECONDS = 0.01  # an MP4 counts a sound track's time in samples, other files in milliseconds
+
+
+@dataclass
+class Sent:
+    """What went into one sound track: a hash of its bytes, the number of its packets and their times in seconds.
+
+    Of PCM only the first time counts: containers cut it into packets as they like.
+    """
+
+    is_pcm: bool
+    count: int = 0
+    times: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
+    digest: Any = field(default_factory=hashlib.sha256, repr=False)
+
+    def add(self, packet: "Packet[Any]", seconds: float) -> None:
+        """Take one packet."""
+        self.count += 1
+        if not self.is_pcm or not self.times:
+            self.times.append(seconds)
+        self.digest.update(payload(packet))
+
+    def require_same(self, found: "Sent") -> None:
+        """Raise CheckError if the other one is not the same sound at the same times."""
+        same = self.digest.digest() == found.digest.digest() and len(self.times) == len(found.times)
+        same = same and all(
+            abs(one - other) <= SOUND_SECONDS for one, other in zip(self.times, found.times, strict=True)
+        )
+        if not same:
+            raise CheckError(
+                "the result's sound is not the source's. Nothing was published; drop the video again."
+            )
+
+
+def payload(packet: "Packet[Any]") -> bytes:
+    """A packet's bytes without what belongs to the container."""
+    data = bytes(packet)
+    if packet.stream.codec_context.name == "aac" and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        # A transport stream's AAC has a header (ADTS, ISO/IEC 13818-7) on each packet; an MP4 has it once.
+        data = data[7 if data[1] & 1 else 9 :]
+    return data
+
+
+def sound_of(container: InputContainer) -> list[AudioStream]:
+    """The sound tracks. Raises VideoError for one that nobody here can read."""
+    for stream in container.streams.audio:
+        if stream.codec_context is None:
+            raise VideoError("its sound is in a format that is not known here. Convert it to AAC.")
+    return list(container.streams.audio)
+
+
+def subtitles_of(container: InputContainer) -> list[SubtitleStream]:
+    """The subtitle tracks that an MP4 can hold: those made of text."""
+    return [stream for stream in container.streams.subtitles if _codec(stream) in TEXT_SUBTITLES]
+
+
+def add_sound(result: OutputContainer, stream: AudioStream) -> AudioStream:
+    """A track of the result for this one's packets. Raises VideoError if an MP4 can't hold them."""
+    try:
+        added = result.add_stream_from_template(stream)
+        added.codec_context.codec_tag = "\0\0\0\0"  # the other container's name for it
+    except ValueError as error:
+        raise VideoError(
+            f"its sound is {_codec(stream)}, which an MP4 can't hold. Convert it to AAC."
+        ) from error
+    if not stream.layout.name or stream.layout.name.endswith(
+        "channels"
+    ):  # an AVI does not say which they are
+        usual = USUAL_LAYOUTS.get(stream.channels)
+        if usual:
+            added.codec_context.layout = usual
+    added.time_base = stream.time_base
+    _keep_language(added, stream)
+    return added
+
+
+def add_subtitles(result: OutputContainer, stream: SubtitleStream) -> SubtitleStream:
+    """A track of the result for this one's texts."""
+    if _codec(stream) == "mov_text":
+        added = result.add_stream_from_template(stream)
+    else:
+        added = result.add_stream("mov_text")
+        added.codec_context.subtitle_header = stream.codec_context.subtitle_header or _PLAIN_HEADER
+        added.time_base = Fraction(1, 1000)
+    _keep_language(added, stream)
+    return added
+
+
+def subtitle_packets(
+    packet: "Packet[SubtitleStream]", added: SubtitleStream
+) -> Iterator["Packet[SubtitleStream]"]:
+    """What one packet of a subtitle track is in the result."""
+    stream = packet.stream
+    if _codec(stream) == "mov_text":
+        packet.stream = added
+        yield packet
+        return
+    text = stream.decode2(packet)
+    if text is None or packet.pts is None:
+        return
+    encoded = added.codec_context.encode_subtitle(text)
+    base = Fraction(1, 1000)
+    encoded.pts = encoded.dts = round(packet.pts * packet.time_base / base)
+    encoded.duration = round((packet.duration or 0) * packet.time_base / base)
+    encoded.time_base = base
+    encoded.stream = added
+    yield encoded
+
+
+class Heard:
+    """Lets through what of one sound track a player lets hear, and what the decoder needs just before that.
+
+    The rest, hidden by an edit list, stays out of the result.
+    """
+
+    def __init__(self) -> None:
+        self._hidden: deque[Packet[Any]] = deque()
+
+    def take(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
+        """The packets that go on now that this one has come."""
+        now = seconds_of(packet)
+        while self._hidden and seconds_of(self._hidden[0]) < now - PREROLL_SECONDS:
+            self._hidden.popleft()
+        if packet.is_discard:
+            self._hidden.append(packet)
+            return
+        while self._hidden:
+            yield self._hidden.popleft()
+        yield packet
+
+
+def seconds_of(packet: "Packet[Any]") -> float:
+    """When a packet is decoded, or shown if that is not known."""
+    when = packet.dts if packet.dts is not None else packet.pts
+    return float((when or 0) * packet.time_base)
+
+
+def dropped(container: InputContainer, picture_index: int) -> tuple[str, ...]:
+    """What of the source does not go into the result, by kind, each once."""
+    found: list[str] = []
+    for stream in container.streams.video:
+        if stream.index != picture_index:
+            cover = stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
+            found.append("cover picture" if cover else "another picture track")
+    found += [_data_kind(stream) for stream in container.streams.data if not _is_chapters(stream, container)]
+    found += ["attachment" for _ in container.streams.attachments]
+    found += [
+        f"subtitles that are pictures ({_codec(stream)})"
+        for stream in container.streams.subtitles
+        if _codec(stream) not in TEXT_SUBTITLES
+    ]
+    tags = {key for tagged in (container, *container.streams) for key in tagged.metadata}
+    found += [f"tag {key}" for key in sorted(tags) if not key.lower().startswith(HARMLESS_TAGS)]
+    return tuple(dict.fromkeys(found))
+
+
+_PLAIN_HEADER = (
+    b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\nStyle: Default,Arial,16\n\n"
+    b"[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+)
+
+
+def _codec(stream: Any) -> str:
+    return stream.codec_context.name if stream.codec_context else "unknown"
+
+
+def _is_chapters(stream: DataStream, container: InputContainer) -> bool:
+    """QuickTime's chapters are a text track, which FFmpeg gives as data beside what it made of it."""
+    return stream.name == "bin_data" and 0 < stream.frames == len(container.chapters())
+
+
+def _data_kind(stream: DataStream) -> str:
+    return "time code track" if "timecode" in stream.metadata else "data track"
+
+
+def _keep_language(added: Any, stream: Any) -> None:
+    if stream.language:
+        added.metadata["language"] = stream.language
+    if stream.disposition:
+        added.disposition = stream.disposition

@@ -1,0 +1,200 @@
+"""What moving bytes costs: ingest of 10 s and of 2 h, and the join of a result of 10 GB.
+
+    python -m tests.benchmarks.moving [--gigabytes 10] [--work FOLDER]
+
+Ingest runs in a process of its own against fake-gcs-server, three times each; the join writes its samples to a file
+in the work folder (that much disk is needed), from segments that are made when they are opened, and reads them once
+more to check. Memory is the largest resident set of the process, read as the kernel tells it.
+"""
+
+import argparse
+import itertools
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+
+RATE = 30
+MILLION = 1_000_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.moving", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--gigabytes", type=float, default=10.0, help="size of the joined result (default: 10)"
+    )
+    parser.add_argument(
+        "--work", type=Path, metavar="FOLDER", help="where it is written (default: temporary)"
+    )
+    parser.add_argument("--step", choices=["ingest", "join"], help=argparse.SUPPRESS)
+    parser.add_argument("--source", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step == "ingest":
+        print(json.dumps(_ingest(arguments.source)))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="defacer-moving-", dir=arguments.work) as folder:
+        if arguments.step == "join":
+            print(json.dumps(_join(Path(folder), arguments.gigabytes)))
+            return 0
+        print("| | time | peak memory |\n|---|---|---|")
+        _measure_ingest(Path(folder))
+    for size in (arguments.gigabytes / 10, arguments.gigabytes):
+        found = _step(
+            "join", "--gigabytes", str(size), *(["--work", str(arguments.work)] if arguments.work else [])
+        )
+        what = f"join and check of {size:g} GB, {found['frames']:.0f} frames"
+        print(f"| {what} | {found['seconds']:.0f} s | {found['megabytes']:.0f} MB |")
+    return 0
+
+
+def _step(name: str, *arguments: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.moving", "--step", name, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measure_ingest(folder: Path) -> None:
+    for seconds in (10, 7200):
+        path = _long_video(folder / f"{seconds}.mp4", seconds)
+        runs = [_step("ingest", "--source", str(path)) for _ in range(3)]
+        wall = statistics.median(run["seconds"] for run in runs)
+        memory = statistics.median(run["megabytes"] for run in runs)
+        print(
+            f"| ingest of {seconds} s ({path.stat().st_size / MILLION:.0f} MB) | {wall:.2f} s | {memory:.0f} MB |"
+        )
+
+
+def _long_video(path: Path, seconds: int) -> Path:
+    """One second of H.264, over and over."""
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
+        stream = out.add_stream(
+            "libx264", rate=RATE, options={"preset": "ultrafast", "bf": "0", "g": str(RATE)}
+        )
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, RATE)
+        packets = []
+        for number in range(RATE):
+            frame = av.VideoFrame(640, 360, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        kept = [(bytes(packet), packet.is_keyframe) for packet in packets]
+        for number, (data, is_key) in zip(range(seconds * RATE), itertools.cycle(kept), strict=False):
+            _mux(out, stream, data, number, is_key)
+    return path
+
+
+def _mux(
+    out: av.container.OutputContainer, stream: av.stream.Stream, data: bytes, number: int, is_key: bool
+) -> None:
+    packet = av.Packet(data)
+    packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, RATE), is_key
+    packet.pts = packet.dts = number
+    packet.duration = 1
+    out.mux(packet)
+
+
+def _ingest(source: str) -> dict[str, float]:
+    """Plan a job as the function does; the upload and the start of the servers do not count."""
+    import os
+
+    from google.cloud import pubsub_v1, storage
+
+    from tests.servers import pubsub_server, storage_server
+
+    with storage_server() as storage_address, pubsub_server() as pubsub_address:
+        os.environ |= {
+            "STORAGE_EMULATOR_HOST": storage_address, "PUBSUB_EMULATOR_HOST": pubsub_address,
+            "DEFACER_PROJECT": "bench", "DEFACER_INTAKE_BUCKET": "intake", "DEFACER_WORK_BUCKET": "work",
+            "DEFACER_OUTPUT_BUCKET": "output",
+        }  # fmt: skip
+        client = storage.Client(project="bench")
+        for name in ("intake", "work", "output"):
+            client.create_bucket(name)
+        publisher = pubsub_v1.PublisherClient()
+        for topic in ("segments", "segments-done", "job-events"):
+            publisher.create_topic(request={"name": publisher.topic_path("bench", topic)})
+        blob = client.bucket("intake").blob("channels/a/videos/in.mp4")
+        with open(source, "rb") as file:
+            blob.upload_from_file(file, size=Path(source).stat().st_size, timeout=300)
+        from functions.ingest import gallery, planning
+        from functions.ingest.main import probe
+        from functions.pipeline.contracts import ObjectRef
+
+        before = _megabytes()
+        started = time.perf_counter()
+        ref = ObjectRef(bucket="intake", name=blob.name, generation=int(blob.generation))
+        planning.plan(ref, planning.Eyes(probe, gallery.embed))
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "megabytes": _megabytes(), "before": before}
+
+
+def _join(folder: Path, gigabytes: float) -> dict[str, float]:
+    """A result of 33 kB a frame and sound beside it, as 1080p at 8 Mbit/s has."""
+    from functions.engine.join import SegmentFile, check, join
+    from functions.engine.write import Written
+
+    frame_bytes, in_segment = 33_000, 10 * RATE
+    count = round(gigabytes * 1e9 / frame_bytes / in_segment) * in_segment
+    source = _long_video(folder / "source.mp4", count // RATE)
+    with av.open(str(source)) as container:
+        base = container.streams.video[0].time_base or Fraction(1, RATE)
+    unit = round(1 / RATE / base)
+
+    @contextmanager
+    def opened(first: int) -> Iterator[str]:
+        path = folder / "segment.nut"
+        with av.open(str(path), "w", format="nut", options={"avoid_negative_ts": "disabled"}) as out:
+            stream = out.add_mux_stream("mjpeg", rate=RATE, width=640, height=360)
+            stream.time_base = base
+            for number in range(first, first + in_segment):
+                packet = av.Packet(bytes(frame_bytes))
+                packet.stream, packet.time_base, packet.is_keyframe = stream, base, True
+                packet.pts = packet.dts = number * unit
+                out.mux(packet)
+        yield str(path)
+
+    segments = [
+        SegmentFile(
+            partial(opened, first), Written(tuple(range(first * unit, (first + in_segment) * unit, unit)), 0)
+        )
+        for first in range(0, count, in_segment)
+    ]
+    started = time.perf_counter()
+    samples = folder / "samples"
+    with samples.open("wb") as body:
+        joined = join(str(source), segments, body)
+    # The result as one file, without writing it twice: the head goes where there is room for it.
+    result = folder / "result.mp4"
+    with result.open("wb") as file:
+        file.write(joined.head)
+    _append(samples, result)
+    check(str(result), joined)
+    return {"seconds": time.perf_counter() - started, "megabytes": _megabytes(), "frames": count}
+
+
+def _append(samples: Path, result: Path) -> None:
+    with samples.open("rb") as read, result.open("ab") as write:
+        while piece := read.read(MILLION):
+            write.write(piece)
+    samples.unlink()
+
+
+def _megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MILLION
+
+
+if __name__ == "__main__":
+    sys.exit(main())

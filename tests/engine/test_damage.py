@@ -1,0 +1,86 @@
+"""Damaged packets: refused by default, black by policy, the same in every segment, and never a trace in between."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from functions.engine.errors import VideoError
+from functions.engine.video import read_frames
+from tests.clips import Clip, frame_times, write_clip
+
+CLIP = Clip(seconds=4, size=(640, 360), keyframe_seconds=0.8, b_frames=2, audio=False)
+
+
+def spoiled(folder: Path, number: int, seed: int) -> Path:
+    """The clip with 30 random bytes in the packet of that number."""
+    path = write_clip(folder / "in.mp4", CLIP)
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        place, size = packet.pos, packet.size
+    data = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    start = place + 8 + int(random.integers(0, max(1, size - 48)))
+    data[start : start + 30] = random.integers(0, 256, 30, dtype=np.uint8).tobytes()
+    path.write_bytes(bytes(data))
+    return path
+
+
+def pictures(
+    path: Path, past_damage: bool, start: int | None = None, end: int | None = None
+) -> dict[int, np.ndarray]:
+    return {
+        frame.pts or 0: frame.to_ndarray(format="gray")
+        for frame in read_frames(str(path), start, end, past_damage)
+    }
+
+
+@pytest.mark.parametrize("number", [0, 20, 47, 99])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_shown_is_sound_or_black(tmp_path: Path, number: int, seed: int) -> None:
+    path = spoiled(tmp_path, number, seed)
+    sound = pictures(write_clip(tmp_path / "sound.mp4", CLIP), past_damage=False)
+    found = pictures(path, past_damage=True)
+    assert list(found) == list(sound)
+    black = {pts for pts, picture in found.items() if picture.max() < 24}
+    assert len(black) <= 24  # the group of pictures, and what leans on it
+    traces = {
+        pts for pts in found if pts not in black and np.abs(found[pts].astype(int) - sound[pts]).mean() > 4
+    }
+    assert not traces
+    if black:
+        with pytest.raises(VideoError, match="damaged"):
+            pictures(path, past_damage=False)
+
+
+def test_segments_are_black_where_the_whole_is(tmp_path: Path) -> None:
+    path = spoiled(tmp_path, 47, 1)
+    whole = pictures(path, past_damage=True)
+    times = frame_times(write_clip(tmp_path / "sound.mp4", CLIP))
+    bounds = [None, times[30], times[48], times[52], times[75], None]
+    parts: dict[int, np.ndarray] = {}
+    for start, end in pairwise(bounds):
+        parts |= pictures(path, True, start, end)
+    assert list(parts) == list(whole)
+    assert [pts for pts in whole if whole[pts].max() < 24] == [pts for pts in parts if parts[pts].max() < 24]
+
+
+def test_a_sound_video_is_read_as_it_is(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mp4", CLIP)
+    plain, past = pictures(path, False), pictures(path, True)
+    assert list(plain) == list(past)
+    assert all((plain[pts] == past[pts]).all() for pts in plain)
+
+
+def test_where_nothing_can_be_decoded_it_is_refused(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mp4", CLIP)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            if packet.size:
+                data[packet.pos + 4 : packet.pos + packet.size] = bytes(packet.size - 4)
+    path.write_bytes(bytes(data))
+    with pytest.raises(VideoError):
+        pictures(path, past_damage=True)

@@ -1,0 +1,74 @@
+"""How many bytes are moved: ingest reads a header, a worker its own range, whatever the size of the file."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from functions.engine.video import Segment, read_frames
+from functions.ingest.main import probe
+from functions.pipeline.contracts import ObjectRef
+from functions.pipeline.ranged import open_ranged
+from tests.cloud import Buckets
+from tests.proxy import Proxy
+
+MEGABYTE = 1_000_000
+FRAMES, RATE = 1000, 25
+
+
+@pytest.fixture(scope="module")
+def frame_bytes() -> bytes:
+    """A JPEG of about a megabyte."""
+    noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    assert 0.9 * MEGABYTE < len(data) < 1.5 * MEGABYTE
+    return data
+
+
+@pytest.fixture(scope="module", params=["first", "last"])
+def gigabyte(
+    request: pytest.FixtureRequest, frame_bytes: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """A video of more than a gigabyte, and where its index is."""
+    path = tmp_path_factory.mktemp("large") / "in.mp4"
+    options = {"movflags": "faststart"} if request.param == "first" else {}
+    with av.open(str(path), "w", options=options) as out:
+        stream = out.add_mux_stream("mjpeg", rate=RATE, width=1280, height=720)
+        stream.time_base = Fraction(1, RATE)
+        for number in range(FRAMES):
+            packet = av.Packet(frame_bytes)
+            packet.stream, packet.time_base = stream, Fraction(1, RATE)
+            packet.pts = packet.dts = number
+            packet.is_keyframe = True
+            out.mux(packet)
+    assert path.stat().st_size > 1000 * MEGABYTE
+    return request.param, path
+
+
+@pytest.fixture
+def uploaded(buckets: Buckets, gigabyte: tuple[str, Path]) -> tuple[str, ObjectRef]:
+    where, path = gigabyte
+    blob = buckets.client.bucket(buckets.intake).blob("channels/street/videos/large.mp4")
+    blob.chunk_size = 256 * 1024 * 1024  # the emulator copies all it has at each piece
+    blob.upload_from_filename(str(path), timeout=300)
+    return where, ObjectRef(bucket=buckets.intake, name=blob.name, generation=int(blob.generation))
+
+
+def test_ingest_and_a_worker_read_little_of_a_gigabyte(uploaded: tuple[str, ObjectRef], proxy: Proxy) -> None:
+    where, source = uploaded
+    info = probe(source)
+    assert info.duration_seconds == pytest.approx(FRAMES / RATE, abs=0.1)
+    index = 0 if where == "first" else MEGABYTE
+    assert proxy.downloaded_bytes <= 8 * MEGABYTE + index
+
+    header = proxy.downloaded_bytes
+    proxy.downloaded_bytes = 0
+    start, end = (round(seconds / info.time_base) for seconds in (20, 21))
+    with open_ranged(source) as file:
+        part = Segment(file, start, end)
+        frames = list(read_frames(part.source, part.start, part.end))
+    assert len(frames) == RATE
+    assert proxy.downloaded_bytes <= header + 2 * RATE * 1.5 * MEGABYTE

@@ -1,0 +1,47 @@
+"""Run every row through the engine and write the table: python -m tests.inputs [NAME ...] (with names: only try)."""
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from functions.engine.deface import Engine
+from functions.engine.errors import EngineError
+from functions.engine.options import Options
+from tests.inputs.doing import deface
+from tests.inputs.judging import judge
+from tests.inputs.rows import ROWS, Row
+from tests.inputs.table import README, document
+
+
+def main() -> int:
+    chosen = [row for row in ROWS if not sys.argv[1:] or any(word in row.name for word in sys.argv[1:])]
+    engine, found, wrong = Engine(), {}, 0
+    for row in chosen:
+        try:
+            found[row.name] = _result(row, engine)
+        except Exception:  # noqa: BLE001 - each row is told, and the next one tried
+            wrong += 1
+            found[row.name] = "NOT AS IT SHOULD BE"
+            traceback.print_exc(limit=-3)
+        print(f"{row.name}: {found[row.name]}", file=sys.stderr)
+    if len(chosen) == len(ROWS) and not wrong:
+        README.write_text(document(found))
+    return 1 if wrong else 0
+
+
+def _result(row: Row, engine: Engine) -> str:
+    with tempfile.TemporaryDirectory(prefix="defacer-inputs-") as folder:
+        source, out = row.make(Path(folder)), Path(folder) / "out.mp4"
+        try:
+            faces, joined = deface(engine, source, out, Options(damaged=row.damaged), row.segment_seconds)
+        except EngineError as error:
+            if row.expected == "same":
+                raise
+            return f"refused: {error}"
+        assert row.expected == "same", "it was not refused"
+        return judge(row, source, out, faces, joined.dropped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""What came out, held against what went in: times, sound, picture, form, other tracks, and what must not be there."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from functions.engine.conceal import OPAQUE, SOFT
+from functions.engine.cover import Cover
+from functions.engine.faces import Faces
+from functions.engine.orientation import matrix_of, orientation_of
+from tests.inputs.making import boxes
+from tests.inputs.rows import Row
+
+HEARD_FROM = -0.2  # seconds: what a decoder needs before the first sound that is heard
+TIME_SECONDS = 1e-6
+SOUND_SECONDS = 0.01
+OURS = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "language", "vendor_id",
+        "title", "timecode"}  # fmt: skip
+
+
+def judge(row: Row, source: Path, result: Path, faces: Faces, dropped: tuple[str, ...]) -> str:
+    """Raise AssertionError if the result is not what it should be; give what was found, for the table."""
+    shown = _judge_picture(row, source, result, faces)
+    packets = _judge_sound(source, result)
+    _judge_form(row, source, result)
+    _judge_texts(source, result)
+    _judge_what_is_told(result)
+    assert dropped == row.dropped
+    _judge_by_ffprobe(source, result)
+    parts = [f"{shown} frames", f"{packets} sound packets"]
+    if row.black:
+        parts.append(f"{len(row.black)} of the frames black")
+    if row.dropped:
+        parts.append(f"left out: {', '.join(row.dropped)}")
+    return ", ".join(parts)
+
+
+def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
+    cover = Cover(faces)
+    count, hidden = 0, 0
+    noise: list[float] = []
+    for number, (before, after) in enumerate(zip_longest(_shown(source), _shown(result))):
+        assert before is not None, f"frame {number} is too many"
+        assert after is not None, f"frame {number} is missing"
+        assert abs(before.pts * before.time_base - after.pts * after.time_base) < TIME_SECONDS, number
+        assert (before.width, before.height) == (after.width, after.height)
+        assert matrix_of(before) == matrix_of(after)
+        count += 1
+        if row.black and number in row.black:
+            assert after.to_ndarray(format="gray").max() < 24, f"frame {number} is not black"
+            continue
+        masks = cover.boxes(before.pts)
+        hidden += bool(masks)
+        noise += _noise(_like(before, after), after, masks)
+    assert noise or row.black
+    mean = 10 * np.log10(1 / max(float(np.mean(noise)), 1e-12))
+    assert mean >= row.least_psnr, f"{mean:.1f} dB outside of faces"
+    assert (hidden > 0) == row.face, f"{hidden} frames with a hidden face"
+    if row.face:
+        assert hidden == count, "the face is not hidden in every frame"
+    return count
+
+
+def _like(before: av.VideoFrame, after: av.VideoFrame) -> av.VideoFrame:
+    if before.format.is_rgb:
+        return before.reformat(format=after.format.name, dst_colorspace="ITU601", dst_color_range="MPEG")
+    return before.reformat(format=after.format.name)
+
+
+def _shown(path: Path) -> Iterator[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        stream = next(
+            s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
+        )
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                continue
+
+
+def _noise(before: av.VideoFrame, after: av.VideoFrame, masks: Any) -> list[float]:
+    """The mean squared error of each plane where nothing was hidden; 1 is the largest value squared."""
+    depth = after.format.components[0].bits
+    largest = float((1 << depth) - 1)
+    found = []
+    orientation = orientation_of(before)
+    for one, other in zip(_planes(before), _planes(after), strict=True):
+        open_ = np.ones(one.shape, bool)
+        for mask in masks:
+            x1, y1, x2, y2 = orientation.to_stored(mask, before.width, before.height)
+            more_x, more_y = (x2 - x1) * (OPAQUE * SOFT - 1) / 2 + 8, (y2 - y1) * (OPAQUE * SOFT - 1) / 2 + 8
+            scale_x, scale_y = one.shape[1] / before.width, one.shape[0] / before.height
+            rows = slice(max(0, int((y1 - more_y) * scale_y)), int((y2 + more_y) * scale_y) + 1)
+            columns = slice(max(0, int((x1 - more_x) * scale_x)), int((x2 + more_x) * scale_x) + 1)
+            open_[rows, columns] = False
+        if open_.any():
+            difference = (one.astype(np.float32) - other)[open_] / largest
+            found.append(float(np.mean(difference**2)))
+    return found
+
+
+def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    dtype = np.dtype(np.uint8 if frame.format.components[0].bits == 8 else "<u2")
+    found = []
+    for plane in frame.planes:
+        rows = np.frombuffer(plane, dtype)[: plane.height * plane.line_size // dtype.itemsize]
+        found.append(rows.reshape(plane.height, -1)[:, : plane.width])
+    return found
+
+
+def _judge_sound(source: Path, result: Path) -> int:
+    before, after = _sound(source), _sound(result)
+    assert [track["language"] for track in before] == [track["language"] for track in after]
+    for one, other in zip(before, after, strict=True):
+        if one["pcm"]:
+            assert one["digest"] == other["digest"]
+            assert abs(one["times"][0] - other["times"][0]) < SOUND_SECONDS
+            continue
+        assert one["packets"] == other["packets"]
+        assert len(one["times"]) == len(other["times"])
+        assert np.abs(np.array(one["times"]) - np.array(other["times"])).max(initial=0) < SOUND_SECONDS
+    return sum(len(track["packets"]) for track in before if not track["pcm"])
+
+
+def _sound(path: Path) -> list[dict[str, Any]]:
+    """Each track's packets that may be in a result: what is heard, and what a decoder needs before it."""
+    with av.open(str(path)) as container:
+        tracks = {
+            stream.index: {
+                "language": stream.language or "und",
+                "pcm": stream.codec_context.name.startswith("pcm_"),
+                "all": [],
+            }
+            for stream in container.streams.audio
+        }
+        for packet in container.demux(*container.streams.audio) if tracks else ():
+            if packet.size:
+                seconds = float((packet.pts if packet.pts is not None else packet.dts) * packet.time_base)
+                tracks[packet.stream_index]["all"].append((seconds, packet.is_discard, _payload(packet)))
+    for track in tracks.values():
+        heard = [seconds for seconds, hidden, _ in track["all"] if not hidden]
+        first = min(heard, default=0.0) + HEARD_FROM
+        kept = [
+            (seconds, data) for seconds, hidden, data in track.pop("all") if not hidden or seconds >= first
+        ]
+        track["times"] = [seconds for seconds, _ in kept]
+        track["packets"] = [hashlib.sha256(data).hexdigest() for _, data in kept]
+        track["digest"] = hashlib.sha256(b"".join(data for _, data in kept)).hexdigest()
+    return list(tracks.values())
+
+
+def _payload(packet: Any) -> bytes:
+    data = bytes(packet)
+    if packet.stream.codec_context.name == "aac" and data[:1] == b"\xff" and data[1] & 0xF6 == 0xF0:
+        return data[7 if data[1] & 1 else 9 :]  # ADTS
+    return data
+
+
+def _judge_form(row: Row, source: Path, result: Path) -> None:
+    with av.open(str(source)) as given, av.open(str(result)) as made:
+        before = next(
+            s for s in given.streams.video if not s.disposition & av.stream.Disposition.attached_pic
+        )
+        (after,) = made.streams.video
+        assert after.codec_context.name == row.codec
+        assert after.pix_fmt == (row.pixel_format or "yuv420p")
+        shape = before.sample_aspect_ratio or Fraction(1)
+        assert (after.sample_aspect_ratio or Fraction(1)) == shape
+        one, other = next(given.decode(before)), next(made.decode(after))
+        assert one.interlaced_frame == other.interlaced_frame
+        if not one.format.is_rgb:
+            for name in ("color_primaries", "color_trc", "colorspace"):
+                assert int(getattr(one, name)) == int(getattr(other, name)), name
+            assert _range(one) == _range(other)
+        for kind in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):
+            assert _side_data(one, kind) == _side_data(other, kind), kind
+        if row.codec == "hevc":
+            assert after.codec_tag == "hvc1"
+        order = int(before.codec_context.field_order)
+        if one.interlaced_frame and order:
+            assert (order in (2, 5)) == (int(after.codec_context.field_order) in (2, 5))
+    kinds = [kind for kind, _, _ in boxes(result.read_bytes())]
+    assert kinds.index("moov") < kinds.index("mdat")
+
+
+def _range(frame: av.VideoFrame) -> bool:
+    return int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
+
+
+def _side_data(frame: av.VideoFrame, kind: str) -> Any:
+    for data in frame.side_data:
+        if data.type.name == kind:
+            numbers = np.frombuffer(bytes(data), "<i4")
+            if kind == "CONTENT_LIGHT_LEVEL":
+                return numbers[:2].tolist()
+            return [round(float(a) / b, 4) for a, b in zip(numbers[0:20:2], numbers[1:20:2], strict=True)]
+    return None
+
+
+def _judge_texts(source: Path, result: Path) -> None:
+    with av.open(str(source)) as given, av.open(str(result)) as made:
+        chapters = [_chapters(container) for container in (given, made)]
+        assert chapters[0] == chapters[1]
+        languages = [[s.language or "und" for s in c.streams.subtitles] for c in (given, made)]
+        assert languages[0] == languages[1]
+    texts = [_texts(path) for path in (source, result)]
+    assert texts[0] == texts[1]
+
+
+def _chapters(container: Any) -> list[tuple[float, float, str]]:
+    return [
+        (
+            round(float(c["start"] * c["time_base"]), 3),
+            round(float(c["end"] * c["time_base"]), 3),
+            c["metadata"].get("title", ""),
+        )
+        for c in container.chapters()
+    ]
+
+
+def _texts(path: Path) -> list[list[tuple[float, float, str]]]:
+    """Each subtitle track's texts with their times, without what only styles them."""
+    with av.open(str(path)) as container:
+        found: dict[int, list[tuple[float, float, str]]] = {s.index: [] for s in container.streams.subtitles}
+        for packet in container.demux(*container.streams.subtitles) if found else ():
+            if not packet.size:
+                continue
+            for part in packet.decode():
+                words = re.sub(r"{[^}]*}", "", part.dialogue.decode()).replace("\\N", "\n").strip()
+                if words:
+                    start = float(packet.pts * packet.time_base)
+                    end = start + float(packet.duration * packet.time_base)
+                    found[packet.stream_index].append((round(start, 2), round(end, 2), words))
+    return list(found.values())
+
+
+def _judge_what_is_told(result: Path) -> None:
+    """Nothing but picture, sound and texts, and no tag of the source."""
+    with av.open(str(result)) as container:
+        for stream in container.streams:
+            assert stream.type in ("video", "audio", "subtitle") or stream.name in ("bin_data", None)
+        tags = {key for tagged in (container, *container.streams) for key in tagged.metadata}
+        assert tags <= OURS, tags
+    data = result.read_bytes()
+    for told in (b"+37.77", b"Phone Inc.", b"2026-01-02", b"Ann at home", b"01:02:03:04", b"-122.41"):
+        assert told not in data
+
+
+def _judge_by_ffprobe(source: Path, result: Path) -> None:
+    """No warning but such as it gives for the source too (of a chapter track, for instance)."""
+    if shutil.which("ffprobe"):  # else test_rows.py has a test that skips and says how to get it
+        assert _warnings(result) <= _warnings(source)
+
+
+def _warnings(path: Path) -> set[str]:
+    command = ["ffprobe", "-v", "warning", "-count_frames", "-show_streams", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    return {re.sub(r" @ 0x[0-9a-f]+", "", line) for line in done.stderr.splitlines() if line}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    with av.open(str(path)) as container:
+        yield container
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    return float(cv2.PSNR(one, other))

@@ -1,0 +1,352 @@
+"""The table of inputs: what goes in, how it is made, and what must come out."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tests.clips import admiral
+from tests.inputs.making import INTERLACED_FLAGS, Sound, Text, Video, boxes, patched, write
+
+Maker = Callable[[Path], Path]
+GOP = (("preset", "ultrafast"), ("g", "20"))
+HDR = (
+    "hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400:"
+    "log-level=error"
+)
+X265 = (("preset", "ultrafast"), ("x265-params", "log-level=error:keyint=20"))
+BT601, BT709, BT2020 = (1, 6, 6, 6), (1, 1, 1, 1), (1, 9, 14, 9)
+HDR10, HLG = (1, 9, 16, 9), (1, 9, 18, 9)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input. `expected` is "same" or a part of the sentence with which it is refused.
+
+    `codec` and `pixel_format` are the result's. `emulated`: it goes through the emulator too. `face`: the portrait
+    in it must be hidden. `damaged` is the policy for frames that can't be decoded.
+    """
+
+    name: str
+    group: str
+    make: Maker
+    expected: str = "same"
+    codec: str = "h264"
+    pixel_format: str | None = None
+    emulated: bool = False
+    face: bool = False
+    dropped: tuple[str, ...] = ()
+    segment_seconds: float = 1.0
+    damaged: str = "refuse"
+    black: tuple[int, ...] | None = None
+    least_psnr: float = 40.0
+
+
+def video(name: str, **changes: object) -> Maker:
+    """A maker of a file of that name."""
+    return lambda folder: write(folder / name, Video(**changes))  # type: ignore[arg-type]
+
+
+def _times(rate: float, count: int = 60) -> tuple[float, ...]:
+    return tuple(number / rate for number in range(count))
+
+
+# As a phone records it: about 30 a second, a pause, then slower.
+PHONE = tuple(
+    round(seconds, 4)
+    for seconds in [
+        *(n * 0.0334 + 0.004 * (n % 3) for n in range(30)),
+        *(1.9 + n * 0.0667 + 0.007 * (n % 2) for n in range(14)),
+    ]
+)
+
+
+def _timing(name: str, rate: Fraction, **more: object) -> Row:
+    return Row(f"{name} frames a second", "timing", video("in.mp4", rate=rate, seconds=2.2), **more)  # type: ignore[arg-type]
+
+
+TIMING = [
+    _timing("23.976", Fraction(24000, 1001)),
+    _timing("25", Fraction(25), emulated=True),
+    _timing("29.97", Fraction(30000, 1001)),
+    _timing("50", Fraction(50)),
+    _timing("59.94", Fraction(60000, 1001)),
+    _timing("120", Fraction(120)),
+    Row("variable rate, as a phone writes it", "timing",
+        video("in.mp4", times=PHONE, time_base=Fraction(1, 90000), sound=(Sound(),)), emulated=True),
+    Row("a picture that stands still for 4 s", "timing",
+        video("in.mp4", times=(*_times(25, 30), *(5.2 + t for t in _times(25, 30))), time_base=Fraction(1, 1000))),
+    Row("start time other than 0", "timing",
+        video("in.ts", start=7.48, sound=(Sound(shift=7.48),), options=(*GOP, ("bf", "0"))), emulated=True),
+    Row("an edit list that hides the first 25 frames", "timing",
+        video("in.mp4", hidden_frames=25, seconds=3.6), emulated=True),
+    Row("an edit list that starts the sound 0.5 s later", "timing", video("in.mp4", sound=(Sound(shift=0.5),)),
+        emulated=True),
+    Row("an edit list that hides the first 0.8 s of sound", "timing", video("in.mp4", sound=(Sound(shift=-0.8),))),
+    Row("B-frames in a pyramid, negative first decode times", "timing",
+        video("in.mp4", options=(("preset", "ultrafast"), ("bf", "6"), ("g", "30"),
+                                 ("x264-params", "b-pyramid=2:b-adapt=0")),
+              muxer=(("movflags", "negative_cts_offsets"),))),
+    Row("open groups of pictures", "timing",
+        video("in.mp4", options=(("preset", "ultrafast"), ("bf", "3"),
+                                 ("x264-params", "open-gop=1:keyint=20:b-adapt=0")))),
+    Row("every frame a key frame", "timing", video("in.mp4", options=(("preset", "ultrafast"), ("g", "1")))),
+    Row("a single key frame in 5 minutes", "timing",
+        video("in.mp4", size=(128, 96), rate=5, seconds=300, options=(("preset", "ultrafast"), ("g", "100000"),
+              ("x264-params", "scenecut=0"))), segment_seconds=60),
+    Row("one frame in all", "timing", video("in.mp4", seconds=0.04, sound=()), emulated=True),
+    Row("2 hours", "timing", video("in.mp4", size=(128, 96), rate=Fraction(1, 2), seconds=7200, sound=()),
+        segment_seconds=120),
+]  # fmt: skip
+
+PICTURE = [
+    *(Row(f"turned by {degrees} degrees", "picture", video("in.mp4", turned=(degrees, False)), emulated=degrees == 90)
+      for degrees in (90, 180, 270)),
+    Row("mirrored", "picture", video("in.mp4", turned=(0, True))),
+    Row("turned and mirrored", "picture", video("in.mov", turned=(90, True))),
+    Row("pixels that are not square (4:3)", "picture", video("in.mp4", shape=Fraction(4, 3)), emulated=True),
+    Row("odd width and height", "picture", video("in.mkv", size=(321, 181), pixel_format="yuv444p"),
+        pixel_format="yuv444p"),
+    Row("4:2:2", "picture", video("in.mp4", pixel_format="yuv422p"), pixel_format="yuv422p"),
+    Row("4:4:4", "picture", video("in.mp4", pixel_format="yuv444p"), pixel_format="yuv444p"),
+    Row("RGB", "picture", video("in.mp4", codec="libx264rgb", pixel_format="rgb24"), pixel_format="yuv444p",
+        least_psnr=38),
+    Row("grey", "picture", video("in.mp4", pixel_format="gray")),
+    Row("full range", "picture", video("in.mp4", pixel_format="yuvj420p", color=(2, 1, 1, 1)),
+        pixel_format="yuvj420p"),
+    Row("BT.601", "picture", video("in.mp4", color=BT601)),
+    Row("BT.709", "picture", video("in.mp4", color=BT709), emulated=True),
+    Row("BT.2020, 8 bits", "picture", video("in.mp4", color=BT2020)),
+    Row("HEVC with 10 bits", "picture", video("in.mp4", codec="libx265", pixel_format="yuv420p10le", options=X265),
+        codec="hevc", pixel_format="yuv420p10le"),
+    Row("HEVC with HDR10, a face in it", "picture",
+        video("in.mp4", codec="libx265", pixel_format="yuv420p10le", color=HDR10, size=(480, 270),
+              options=(("preset", "ultrafast"), ("x265-params", HDR)), portrait=admiral()[:400, 60:460]),
+        codec="hevc", pixel_format="yuv420p10le", emulated=True, face=True),
+    Row("HEVC with HLG, a face in it", "picture",
+        video("in.mov", codec="libx265", pixel_format="yuv420p10le", color=HLG, options=X265, size=(480, 270),
+              portrait=admiral()[:400, 60:460]),
+        codec="hevc", pixel_format="yuv420p10le", face=True),
+    Row("HEVC with 10 bits, 4:2:2", "picture",
+        video("in.mp4", codec="libx265", pixel_format="yuv422p10le", options=X265), codec="hevc",
+        pixel_format="yuv422p10le"),
+    *(Row(f"interlaced, {name} field first", "picture",
+          video("in.mp4", fields=fields, options=(*GOP, ("x264-params", f"{fields}=1"))), emulated=fields == "tff")
+      for fields, name in (("tff", "top"), ("bff", "bottom"))),
+    Row("interlaced MPEG-2", "picture",
+        video("in.ts", codec="mpeg2video", fields="tff", size=(352, 288), sound=(Sound("mp2"),),
+              options=(("flags", INTERLACED_FLAGS), ("b", "6M")))),
+    Row("interlaced with 10 bits stays H.264", "picture",
+        video("in.mov", codec="libx264", pixel_format="yuv422p10le", fields="tff",
+              options=(*GOP, ("x264-params", "tff=1"))), pixel_format="yuv422p10le"),
+    Row("128x96", "picture", video("in.mp4", size=(128, 96))),
+    Row("7680x4320", "picture", video("in.mp4", size=(7680, 4320), rate=5, seconds=0.6, sound=())),
+]  # fmt: skip
+
+CODECS = [
+    Row("HEVC", "codecs and containers", video("in.mp4", codec="libx265", options=X265)),
+    Row("AV1", "codecs and containers", video("in.mp4", codec="libsvtav1", options=(("preset", "10"), ("crf", "30")))),
+    Row("VP9, Opus, WebM", "codecs and containers",
+        video("in.webm", codec="libvpx-vp9", options=(("cpu-used", "8"), ("deadline", "realtime"), ("b", "1M")),
+              sound=(Sound("libopus"),)), emulated=True),
+    Row("VP8, Vorbis, WebM", "codecs and containers",
+        video("in.webm", codec="libvpx", options=(("cpu-used", "8"), ("deadline", "realtime"), ("b", "1M")),
+              sound=(Sound("vorbis"),))),
+    Row("MPEG-4, MP3, AVI", "codecs and containers",
+        video("in.avi", codec="mpeg4", options=(("b", "2M"), ("g", "20")), sound=(Sound("libmp3lame"),)),
+        dropped=("tag software",), emulated=True),
+    Row("MPEG-4 with B-frames, AVI", "codecs and containers",
+        video("in.avi", codec="mpeg4", options=(("b", "2M"), ("g", "20"), ("bf", "2")), sound=()),
+        dropped=("tag software",)),
+    Row("MPEG-2, AC-3, transport stream", "codecs and containers",
+        video("in.ts", codec="mpeg2video", options=(("b", "6M"), ("g", "15"), ("bf", "2")), sound=(Sound("ac3"),)),
+        emulated=True),
+    Row("ProRes, PCM, MOV", "codecs and containers",
+        video("in.mov", codec="prores_ks", pixel_format="yuv422p10le", options=(), sound=(Sound("pcm_s16le"),)),
+        codec="hevc", pixel_format="yuv422p10le", emulated=True),
+    Row("MJPEG, PCM, AVI", "codecs and containers",
+        video("in.avi", codec="mjpeg", pixel_format="yuvj422p", options=(("qscale", "2"),),
+              sound=(Sound("pcm_s16le"),)),
+        pixel_format="yuvj422p", dropped=("tag software",)),
+    Row("MP4, index first", "codecs and containers", video("in.mp4", muxer=(("movflags", "faststart"),))),
+    Row("MP4, index last", "codecs and containers", video("in.mp4"), emulated=True),
+    Row("MP4, fragmented", "codecs and containers",
+        video("in.mp4", muxer=(("movflags", "frag_keyframe+empty_moov+default_base_moof"),)), emulated=True),
+    Row("MOV", "codecs and containers", video("in.mov")),
+    Row("MKV", "codecs and containers", video("in.mkv"), emulated=True),
+    Row("transport stream", "codecs and containers", video("in.ts")),
+]  # fmt: skip
+
+TAGS = (("title", "Ann at home"), ("location", "+37.7749-122.4194/"), ("make", "Phone Inc."),
+        ("creation_time", "2026-01-02T03:04:05Z"))  # fmt: skip
+OTHER = [
+    Row("no sound", "other tracks", video("in.mp4", sound=())),
+    Row("two sound tracks, two languages", "other tracks",
+        video("in.mp4", sound=(Sound(language="eng"), Sound(language="fra", hertz=660))), emulated=True),
+    Row("PCM, 24 bits, MOV", "other tracks", video("in.mov", sound=(Sound("pcm_s24le"),))),
+    Row("Opus, MP4", "other tracks", video("in.mp4", sound=(Sound("libopus"),))),
+    Row("AC-3, MKV", "other tracks", video("in.mkv", sound=(Sound("ac3"),))),
+    Row("FLAC, MKV", "other tracks", video("in.mkv", sound=(Sound("flac"),))),
+    Row("subtitles, MP4 (mov_text)", "other tracks", video("in.mp4", texts=(Text("mov_text", language="deu"),)),
+        emulated=True),
+    Row("subtitles, MKV (SubRip, two languages)", "other tracks",
+        video("in.mkv", texts=(Text("subrip", language="eng"), Text("subrip", language="fra")))),
+    Row("subtitles, MKV (ASS)", "other tracks", video("in.mkv", texts=(Text("ass"),))),
+    Row("chapters", "other tracks", video("in.mp4", chapters=((0, 1.2, "Start"), (1.2, 2.6, "End"))), emulated=True),
+    Row("cover picture", "other tracks", video("in.mp4", cover=True), dropped=("cover picture",), emulated=True),
+    Row("title, place, device and date in tags", "other tracks",
+        video("in.mov", tags=TAGS, muxer=(("movflags", "use_metadata_tags"),)),
+        dropped=("tag creation_time", "tag location", "tag location-eng", "tag make", "tag title"), emulated=True),
+    Row("a data track (telemetry), MOV", "other tracks", lambda folder: _with_timecode(folder),
+        dropped=("time code track", "tag timecode")),
+]  # fmt: skip
+
+
+def _with_timecode(folder: Path) -> Path:
+    """FFmpeg's muxer writes a track `tmcd` for a tag "timecode"."""
+    plain = write(folder / "plain.mov", Video())
+    path = folder / "in.mov"
+    with av.open(str(plain)) as given, av.open(str(path), "w") as out:
+        streams = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
+        streams[0].metadata["timecode"] = "01:02:03:04"
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    return path
+
+
+def _find(data: bytearray, kind: bytes) -> int:
+    place = data.find(kind)
+    assert place > 0
+    return place
+
+
+def _spoil_packet(number: int, size: int = 40) -> Maker:
+    """An MP4 of which the packet of that number, in decode order, has its middle overwritten."""
+
+    def make(folder: Path) -> Path:
+        path = write(
+            folder / "in.mp4", Video(seconds=4, options=(("preset", "ultrafast"), ("g", "20"), ("bf", "2")))
+        )
+        with av.open(str(path)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+        packet = packets[number]
+
+        def change(data: bytearray) -> None:
+            start = packet.pos + packet.size // 3
+            data[start : start + size] = bytes((7 * n + 13) % 256 for n in range(size))
+
+        return patched(path, change)
+
+    return make
+
+
+def _cut_off(folder: Path) -> Path:
+    path = write(folder / "in.mp4", Video(seconds=6, muxer=(("movflags", "faststart"),)))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    return path
+
+
+def _unknown_codec(folder: Path) -> Path:
+    def change(data: bytearray) -> None:
+        place = _find(data, b"avc1" + bytes(6))
+        data[place : place + 4] = b"xyz9"
+
+    return patched(write(folder / "in.mp4", Video()), change)
+
+
+def _large_box(folder: Path) -> Path:
+    """The box of the samples claims 10 GB; the index comes after it."""
+
+    def change(data: bytearray) -> None:
+        place = _find(data, b"mdat")
+        struct.pack_into(">I4sQ", data, place - 12, 1, b"mdat", 10_000_000_000)
+
+    return patched(write(folder / "in.mp4", Video()), change)
+
+
+def _long_mp4(folder: Path) -> Path:
+    """A header that promises ten hours: in the movie, the track and the media."""
+
+    def change(data: bytearray) -> None:
+        for kind, scale_at, length_at in (("mvhd", 12, 16), ("mdhd", 12, 16)):
+            start = 0
+            while (place := data.find(kind.encode(), start)) > 0:
+                (scale,) = struct.unpack_from(">I", data, place + 4 + scale_at)
+                struct.pack_into(">I", data, place + 4 + length_at, min(36_000 * scale, 2**32 - 1))
+                start = place + 4
+        place = data.find(b"tkhd")
+        while place > 0:
+            struct.pack_into(">I", data, place + 24, 2**31)
+            place = data.find(b"tkhd", place + 4)
+
+    return patched(write(folder / "in.mp4", Video()), change)
+
+
+def _long_mkv(folder: Path) -> Path:
+    """The Duration element (44 89, EBML float of 8 bytes) says ten hours, in milliseconds."""
+
+    def change(data: bytearray) -> None:
+        place = _find(data, b"\x44\x89\x88")
+        struct.pack_into(">d", data, place + 3, 36_000_000.0)
+
+    return patched(write(folder / "in.mkv", Video()), change)
+
+
+def _wide_header(folder: Path) -> Path:
+    """A sample entry that claims 4000x3000."""
+
+    def change(data: bytearray) -> None:
+        place = _find(data, b"avc1" + bytes(6))
+        struct.pack_into(">HH", data, place + 28, 4000, 3000)
+
+    return patched(write(folder / "in.mp4", Video()), change)
+
+
+def _written(name: str, data: bytes) -> Maker:
+    def make(folder: Path) -> Path:
+        (folder / name).write_bytes(data)
+        return folder / name
+
+    return make
+
+
+def _sound_only(folder: Path) -> Path:
+    path = folder / "in.m4a"
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("aac", rate=48_000, layout="mono")
+        for number in range(50):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, 1024 * number, Fraction(1, 48_000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+BROKEN = [
+    Row("an empty file", "broken", _written("in.mp4", b""), "not a video that can be read", emulated=True),
+    Row("text", "broken", _written("in.mp4", b"hello " * 2000), "not a video that can be read"),
+    Row("sound only", "broken", _sound_only, "no moving picture", emulated=True),
+    Row("cut off in the middle", "broken", _cut_off, "damaged|cut off", emulated=True),
+    Row("a header that promises ten hours, MP4: the index counts", "broken", _long_mp4, emulated=True),
+    Row("a header that promises ten hours, MKV", "broken", _long_mkv, "cut off", segment_seconds=7200),
+    Row("a header that claims 4000x3000: the picture's own size counts", "broken", _wide_header),
+    Row("a header that says it holds 10 GB", "broken", _large_box, "cut off|damaged|not a video"),
+    Row("a packet that is damaged", "broken", _spoil_packet(50), "damaged", emulated=True),
+    Row("the same, with the policy to hide such frames", "broken", _spoil_packet(50), damaged="hide",
+        black=tuple(range(50, 60)), emulated=True),
+    Row("a codec that we do not have", "broken", _unknown_codec, "can't be decoded"),
+    Row("encrypted", "broken",
+        video("in.mp4", muxer=(("encryption_scheme", "cenc-aes-ctr"), ("encryption_key", "01" * 16),
+                               ("encryption_kid", "02" * 16))), "encrypted"),
+]  # fmt: skip
+
+ROWS = [*TIMING, *PICTURE, *CODECS, *OTHER, *BROKEN]
+
+__all__ = ["ROWS", "Row", "boxes", "replace"]

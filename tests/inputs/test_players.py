@@ -1,0 +1,142 @@
+"""Headless Chromium plays results to their end and shows the first, a middle and the last frame."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from functions.engine.deface import Engine
+from functions.engine.options import Options
+from functions.engine.orientation import orientation_of
+from tests.inputs.doing import deface
+from tests.inputs.making import Sound, Video, write
+from tests.inputs.rows import PHONE
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+GRID = (32, 18)
+LEAST_PSNR = 28.0  # of small pictures, through another colour conversion
+PAGE = """<!doctype html><video id=v muted playsinline src=out.mp4></video><script>
+const v = document.getElementById('v'), c = document.createElement('canvas');
+c.width = %d; c.height = %d;
+const pixels = () => { const g = c.getContext('2d'); g.drawImage(v, 0, 0, c.width, c.height);
+  return Array.from(g.getImageData(0, 0, c.width, c.height).data); };
+const shown = () => new Promise(done => v.requestVideoFrameCallback((_, meta) => done(meta)));
+const at = async seconds => { const next = shown(); v.currentTime = seconds; const meta = await next;
+  return {time: meta.mediaTime, pixels: pixels()}; };
+const tell = what => fetch('/told', {method: 'POST', body: JSON.stringify(what)});
+v.onerror = () => tell({error: v.error.message});
+v.onloadeddata = async () => { v.onloadeddata = null;
+  const frames = []; for (const seconds of TIMES) frames.push(await at(seconds));
+  await at(0); const ended = new Promise(done => { v.onended = done; });
+  v.playbackRate = 2; await v.play(); await ended;
+  tell({frames, duration: v.duration, end: v.currentTime}); };
+</script>"""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[str, "Queue[dict[str, Any]]"]]:
+    """A folder by HTTP, with ranges, and what a page in it tells."""
+    told: Queue[dict[str, Any]] = Queue()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            """Chromium seeks in a video only where ranges are served."""
+            asked = self.headers.get("Range")
+            path = folder / self.path.lstrip("/")
+            if asked is None or not path.is_file():
+                super().do_GET()
+                return
+            data = path.read_bytes()
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            start, end = int(first), int(last) if last else len(data) - 1
+            self.send_response(206)
+            self.send_header("Content-Type", "video/mp4")
+            self.send_header("Content-Range", f"bytes {start}-{end}/{len(data)}")
+            self.send_header("Content-Length", str(end - start + 1))
+            self.end_headers()
+            self.wfile.write(data[start : end + 1])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", told
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def browser(url: str, profile: Path) -> Iterator[None]:
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+               "--disable-background-networking", "--disable-component-update", "--disable-sync",
+               "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={profile}",
+               "--remote-debugging-port=0", url]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+VIDEOS = {
+    "plain": Video(size=(640, 360)),
+    "a phone's variable rate": Video(size=(640, 360), times=PHONE, time_base=Fraction(1, 90000)),
+    "an edit list and late sound": Video(size=(640, 360), hidden_frames=10, sound=(Sound(shift=0.3),)),
+    "turned": Video(size=(640, 360), turned=(90, False), sound=()),
+}
+
+
+@pytest.mark.parametrize("name", list(VIDEOS))
+def test_a_browser_plays_it_to_the_end_and_shows_its_frames(name: str, tmp_path: Path) -> None:
+    if BROWSER is None:
+        pytest.skip("there is no chromium on the PATH: apt-get install chromium")
+    site = tmp_path / "site"
+    site.mkdir()
+    source, out = write(tmp_path / "in.mp4", VIDEOS[name]), site / "out.mp4"
+    deface(Engine(), source, out, Options(), 1.0)
+    expected = pictures(out)
+    chosen = [0, len(expected) // 2, len(expected) - 1]
+    ends = [*(time for time, _ in expected[1:]), expected[-1][0] + 0.03]
+    times = [(expected[n][0] + min(ends[n], expected[n][0] + 0.03)) / 2 for n in chosen]
+    page = PAGE % GRID
+    (site / "index.html").write_text(page.replace("TIMES", json.dumps(times)))
+    with served(site) as (url, told), browser(f"{url}/index.html", tmp_path / "profile"):
+        found = told.get(timeout=120)
+    assert "error" not in found, found
+    assert found["end"] == pytest.approx(found["duration"], abs=0.2)
+    for n, frame in zip(chosen, found["frames"], strict=True):
+        shown = np.array(frame["pixels"], np.uint8).reshape(GRID[1], GRID[0], 4)[..., :3]
+        assert cv2.PSNR(shown, expected[n][1]) >= LEAST_PSNR, (n, frame["time"])
+
+
+def pictures(path: Path) -> list[tuple[float, np.ndarray]]:
+    """Each frame's time from the start, and a small picture of it as it is shown, RGB."""
+    found = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            image = orientation_of(frame).displayed(frame.to_ndarray(format="rgb24"))
+            found.append((float(frame.time), cv2.resize(image, GRID, interpolation=cv2.INTER_AREA)))
+    return found

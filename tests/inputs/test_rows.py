@@ -1,0 +1,93 @@
+"""Every row of the table of inputs, through the engine in several segments, and some through the emulator too."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from functions.engine.deface import Engine
+from functions.engine.errors import EngineError
+from functions.engine.faces import Faces
+from functions.engine.options import Options
+from local_emulator.command_line import main as emulator_command
+from local_emulator.emulator import Emulator
+from local_emulator.emulator import Options as EmulatorOptions
+from tests.inputs.doing import deface
+from tests.inputs.judging import judge
+from tests.inputs.rows import ROWS, Row
+from tests.inputs.table import README, line
+
+EMULATED = [row for row in ROWS if row.emulated]
+NAMED = {"ids": lambda row: row.name}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture(scope="module")
+def table() -> str:
+    return README.read_text()
+
+
+@pytest.mark.parametrize("row", ROWS, **NAMED)
+def test_it_comes_back_or_is_refused_as_the_table_says(
+    row: Row, engine: Engine, table: str, tmp_path: Path
+) -> None:
+    source, out = row.make(tmp_path), tmp_path / "out.mp4"
+    if row.expected != "same":
+        with pytest.raises(EngineError, match=row.expected):
+            deface(engine, source, out, Options(damaged=row.damaged), row.segment_seconds)
+        assert not out.exists()
+        assert line(row, "refused") in table
+        return
+    faces, joined = deface(engine, source, out, Options(damaged=row.damaged), row.segment_seconds)
+    found = judge(row, source, out, faces, joined.dropped)
+    assert line(row, found) in table
+
+
+def test_ffprobe_has_judged_too() -> None:
+    if shutil.which("ffprobe") is None:
+        pytest.skip("there is no ffprobe on the PATH: apt-get install ffmpeg")
+
+
+def test_every_row_is_in_the_table_once_and_twenty_go_through_the_emulator(table: str) -> None:
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    assert len(re.findall(r"^\| (?!what goes in|---)", table, re.MULTILINE)) == len(ROWS)
+    assert len(EMULATED) >= 20
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    variables = (("DEFACER_SEGMENT_SECONDS", "1"),)
+    with Emulator(
+        EmulatorOptions(tmp_path_factory.mktemp("emulator"), "builtin", variables=variables)
+    ) as running:
+        yield running
+
+
+@pytest.mark.parametrize("row", EMULATED, **NAMED)
+def test_the_pipeline_does_the_same(
+    row: Row, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = row.make(tmp_path), tmp_path / "out.mp4"
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"damaged": row.damaged}))
+    channel = re.sub(r"\W+", "-", row.name)
+    arguments = ["--channel", channel, "--policy", str(policy), "--state", str(emulator.folder.path)]
+    code = emulator_command(["drop", str(source), *arguments, "-o", str(out)])
+    if row.expected != "same":
+        assert code == 1
+        assert re.search(row.expected, capsys.readouterr().err)
+        assert not out.exists()
+        client = emulator.storage_client()
+        assert list(client.list_blobs(emulator.output, prefix=f"channels/{channel}/")) == []
+        return
+    assert code == 0, capsys.readouterr().err
+    report = json.loads(out.with_suffix(".report.json").read_text())
+    judge(row, source, out, Faces.from_json(report["faces"]), tuple(report["dropped"]))
