@@ -4,6 +4,7 @@ Presentation times (`pts`) are integers in the video stream's time base. What a 
 that an edit list cuts away) is never given out: the demuxer marks such packets and the decoder drops them.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ Source = str | BinaryIO
 # How far before a time to look for the key frame that decoding must start from; then the file's start.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
 LOOK_PAST_SECONDS = 2  # frames are decoded this much sooner than shown, at most
+MOST_SECONDS = 1_000_000  # longer headers lie
 LONGEST_FRAME_SECONDS = 60.0  # the last one may stand still
 # Demuxers that read one file and no other: a playlist (concat, HLS, DASH, SDP) would make us open what it names.
 DEMUXERS = (
@@ -49,7 +51,8 @@ class Segment:
 class VideoInfo:
     """What a video's header says. Width and height are the displayed frame's.
 
-    `keyframes` are the sorted decode times of key frames: a few frames before the times they are shown at.
+    `keyframes` are sorted decode times of key frames, about one a second, as far as the index tells: a few frames
+    before the times they are shown at.
     """
 
     width: int
@@ -120,7 +123,6 @@ def probe(source: Source) -> VideoInfo:
             width, height = orientation_of(frame).displayed_size(width, height)
         start = stream.start_time or 0
         _require_true_length(stream, duration)
-        index = (entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
         return VideoInfo(
             width=width,
             height=height,
@@ -129,7 +131,7 @@ def probe(source: Source) -> VideoInfo:
             start_pts=start,
             duration_seconds=duration,
             frame_rate=float(rate) if rate else None,
-            keyframes=tuple(sorted({pts for pts in index if pts >= start})),
+            keyframes=_some_keyframes(stream, start, duration),
         )
 
 
@@ -138,6 +140,17 @@ def time_base(stream: VideoStream) -> Fraction:
     if stream.time_base is None:
         raise VideoError("its picture has no time base. Export the video again.")
     return stream.time_base
+
+
+def _some_keyframes(stream: VideoStream, start: int, duration: float | None) -> tuple[int, ...]:
+    """Searched, not listed: an index of hours has hundreds of thousands of frames."""
+    entries = stream.index_entries
+    second = 1 / time_base(stream)
+    found = (
+        entries.search_timestamp(round(start + number * second))
+        for number in range(math.ceil(min(duration or 0, MOST_SECONDS)))
+    )
+    return tuple(sorted({pts for n in found if n >= 0 and (pts := entries[n].timestamp) >= start}))
 
 
 def _require_true_length(stream: VideoStream, duration: float | None) -> None:

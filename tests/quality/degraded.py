@@ -1,0 +1,155 @@
+"""The clips of DEFACER_EVAL made harder: how much leaks where faces are blurred, half covered, badly lit or noisy?
+
+    python -m tests.quality.degraded [--clips c04,c11] [--kinds motion,hands,stage,noise]
+
+Each clip is made anew with the same times, then done by the engine with its target and with nobody to keep, and judged
+by score.py against the harder clip: by pixels, with the boxes of the clip. A target that can't be recognised any more
+is hidden, as it should be: `kept` tells how often, and is no failure. Nothing is kept of it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from functions.engine.deface import Engine
+from functions.engine.gallery import Picture
+from functions.engine.hide import hide
+from functions.engine.join import SegmentFile, join_files
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.video import Segment, read_frames
+from tests.quality.clips import clips_of, load_score
+
+Image = np.ndarray
+Boxes = Sequence[tuple[int, tuple[int, int, int, int]]]  # annotated track, box
+SKIN = (196, 150, 120)
+LAMPS = ((1.3, 0.35, 0.5), (0.3, 0.5, 1.4), (0.9, 0.3, 1.0))  # colours of stage light
+
+
+def motion(image: Image, number: int, boxes: Boxes) -> Image:
+    """Blurred over 25 pixels to the side, as by a fast camera."""
+    return cv2.blur(image, (25, 1))
+
+
+def hands(image: Image, number: int, boxes: Boxes) -> Image:
+    """Every other half second something like a hand lies over the lower third of each face."""
+    image = image.copy()
+    for track, (x1, y1, x2, y2) in boxes:
+        if (number // 15 + track) % 2:
+            center = ((x1 + x2) // 2, y1 + (y2 - y1) * 8 // 10)
+            axes = (max(1, (x2 - x1) * 6 // 10), max(1, (y2 - y1) // 3))
+            cv2.ellipse(image, center, axes, 15, 0, 360, SKIN, -1)
+    return image
+
+
+def stage(image: Image, number: int, boxes: Boxes) -> Image:
+    """Coloured lamps that change six times a second, dark at every seventh frame and the next."""
+    light = np.array(LAMPS[number // 5 % 3]) * (0.55 if number % 7 < 5 else 0.2)
+    return np.clip(image * light, 0, 255).astype(np.uint8)
+
+
+def noise(image: Image, number: int, boxes: Boxes) -> Image:
+    """A quarter of the light, and the noise of a small sensor."""
+    random = np.random.default_rng(number).normal(0, 14, image.shape)
+    return np.clip(image * 0.25 + random, 0, 255).astype(np.uint8)
+
+
+KINDS: dict[str, Callable[[Image, int, Boxes], Image]] = {
+    "motion": motion, "hands": hands, "stage": stage, "noise": noise,
+}  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.quality.degraded", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--clips", metavar="c04,c11", help="only these (default: all)")
+    parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {','.join(KINDS)} (default: all)")
+    given = parser.parse_args()
+    if "DEFACER_EVAL" not in os.environ:
+        print("skipped: DEFACER_EVAL does not name the folder with the clips to judge by.")
+        return 0
+    folder = Path(os.environ["DEFACER_EVAL"])
+    clips, score, engine = clips_of(folder, given.clips), load_score(folder), Engine()
+    lines = [
+        "| made harder by | leaked, with a target | target kept | leaked, hiding everyone |",
+        "|---|---|---|---|",
+    ]
+    for kind in given.kinds.split(","):
+        results = []
+        for clip in clips:
+            with tempfile.TemporaryDirectory(prefix="defacer-degraded-") as temporary:
+                results.append(_judge(clip, kind, Path(temporary), engine, score))
+            print(f"{kind} {clip.stem} done", file=sys.stderr)
+        lines.append(_line(kind, results))
+    print("\n".join(lines))
+    return 0
+
+
+def _judge(clip: Path, kind: str, folder: Path, engine: Engine, score: Any) -> tuple[Any, Any]:
+    truth = json.loads(clip.with_suffix(".json").read_text())
+    harder, out = folder / "harder.mp4", folder / "out.mp4"
+    _write(clip, harder, kind, truth["faces"])
+    target = clip.parent / truth["target_image"]
+    gallery = engine.gallery([Picture("target", str(target), target.read_bytes())], Options().recognizer)
+    found = []
+    for known in (gallery, None):
+        source = Segment(str(harder))
+        faces = link(engine.find_pieces(source, known, Options()), known, Options())
+        nut = folder / "segment.nut"
+        join_files(str(harder), [SegmentFile.at(str(nut), hide(source, faces, str(nut), Options()))], out)
+        found.append(score.score(truth, str(harder), str(out), known is None))
+    return found[0], found[1]
+
+
+def _write(clip: Path, harder: Path, kind: str, annotated: Sequence[Sequence[Any]]) -> None:
+    by_frame: dict[int, list[tuple[int, tuple[int, int, int, int]]]] = {}
+    for frame, track, _, *box in annotated:
+        x1, y1, x2, y2 = (int(side) for side in box)
+        by_frame.setdefault(frame, []).append((track, (x1, y1, x2, y2)))
+    with av.open(str(harder), "w") as out:
+        stream = None
+        for number, frame in _numbered(clip):
+            if stream is None:
+                stream = out.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "16"})
+                stream.width, stream.height = frame.width, frame.height
+                stream.time_base = stream.codec_context.time_base = frame.time_base
+            image = KINDS[kind](frame.to_ndarray(format="rgb24"), number, by_frame.get(number, ()))
+            made = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+            made.pts, made.time_base = frame.pts, frame.time_base
+            out.mux(stream.encode(made))
+        if stream is not None:
+            out.mux(stream.encode(None))
+
+
+def _numbered(clip: Path) -> Iterator[tuple[int, av.VideoFrame]]:
+    return enumerate(read_frames(str(clip)))
+
+
+def _line(kind: str, results: Sequence[tuple[Any, Any]]) -> str:
+    targets, everyone = zip(*results, strict=True)
+    kept = sum((one["kept"] or 0) * one["target_faces"] for one in targets)
+    of = sum(one["target_faces"] for one in targets)
+    meaning = (KINDS[kind].__doc__ or "").splitlines()[0].rstrip(".")
+    return (
+        f"| {kind}: {meaning[0].lower()}{meaning[1:]} | {_share(targets)} | {100 * kept / max(of, 1):.0f} % "
+        f"| {_share(everyone)} |"
+    )
+
+
+def _share(scores: Sequence[Any]) -> str:
+    leaked, faces = (sum(score[name] for score in scores) for name in ("leaked", "faces_to_hide"))
+    return f"{leaked} of {faces} = {100 * leaked / max(faces, 1):.2f} %"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
