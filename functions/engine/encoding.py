@@ -24,7 +24,8 @@ NVENC = {
     "b:v": "0",
 }  # constant quality; `cq` is much like x264's crf
 FALLBACK_RATE = Fraction(30)
-TOP_FIRST, BOTTOM_FIRST = (2, 5), (3, 4)  # AVFieldOrder: which field is shown first
+# AVFieldOrder as FFmpeg's decoders use it (its header has the mixed ones the other way): which field is shown first.
+TOP_FIRST, BOTTOM_FIRST = (2, 4), (3, 5)
 BT601, FULL_RANGE = 6, 2  # ITU-T H.273 and AVColorRange
 
 
@@ -63,6 +64,9 @@ class Encoding:
             return frame
         if frame.format.is_rgb:
             return frame.reformat(format=self.pixel_format, dst_colorspace="ITU601", dst_color_range="MPEG")
+        if frame.format.name.startswith("gray") and frame.color_range:  # else taken for full range
+            kept = int(frame.color_range)
+            return frame.reformat(format=self.pixel_format, src_color_range=kept, dst_color_range=kept)
         return frame.reformat(format=self.pixel_format)
 
 
@@ -116,4 +120,5 @@ def _fields(stream: VideoStream, frame: av.VideoFrame) -> str | None:
     order = int(stream.codec_context.field_order)
     if not frame.interlaced_frame and order not in (*TOP_FIRST, *BOTTOM_FIRST):
         return None
-    return "bff" if order in BOTTOM_FIRST else "tff"
+    bottom_first = order in BOTTOM_FIRST or (not order and stream.codec_context.name == "dvvideo")
+    return "bff" if bottom_first else "tff"

@@ -30,13 +30,16 @@ from functions.engine.errors import CheckError, VideoError
 from functions.engine.index_first import IndexFirst
 from functions.engine.orientation import UPRIGHT, Matrix, matrix_of
 from functions.engine.tracks import Heard, Sent, seconds_of
+from functions.engine.user_data import user_data
 from functions.engine.video import Source, first_frame, open_video, time_base
 from functions.engine.write import Written, writing
 
 CUT_OFF_SECONDS = (
     1.0  # a header's duration may be rounded, and a last frame be shown for longer than it lasts
 )
+MOST_OF_AN_AVI = 0.98  # some writers count a few frames more than they write
 MOST_TIMESCALE = 2**31 - 1
+BROADCASTS = ("mpegts", "mpeg")
 HEVC_TAG = "hvc1"  # "hev1", FFmpeg's own choice, is not played by Apple's players
 
 
@@ -57,8 +60,8 @@ class SegmentFile:
 class Joined:
     """What was written. `head` comes before the samples: header and index.
 
-    `shown` are the frames' times in `time_base`; `fingerprint` is the source's (see `fingerprint_of`), `dropped` what
-    of it is not in the result (see `tracks.dropped`).
+    `shown` are the frames' times in `time_base`, as the result has them; `fingerprint` is the source's (see
+    `fingerprint_of`), `dropped` what of it is not in the result (see `tracks.dropped`).
     """
 
     head: bytes = field(repr=False)
@@ -106,20 +109,28 @@ def join(
     out = IndexFirst(body)
     with open_video(source) as (container, picture):
         base = time_base(picture)  # not after the block: PyAV would read freed memory
+        begin = round(_begin_seconds(container) / base)
         seen = _Seen(container, picture)
         with _writing(out, container, picture) as result:
-            copies = _Copies(container, result)
+            copies = _Copies(container, result, begin * base)
             with segments[0].open() as first, open_video(first) as (_, template):
                 video = _add_picture(result, template, base, matrix)
                 header = _header(template)
-            pictures = _picture_packets(segments, _decode_times(shown, segments), video, header)
+            pictures = _picture_packets(segments, _decode_times(shown, segments), video, begin, header)
             for _, packet in heapq.merge(pictures, copies.packets(seen), key=lambda item: item[0]):
                 progress()
                 with writing():
                     result.mux_one(packet)
         seen.require_whole()
         dropped = tracks.dropped(container, picture.index)
+    dropped += user_data(source)
+    early = sum(pts < shown[0] for pts in seen.times)
+    if early and early == len(seen.times) - len(shown):
+        raise VideoError(
+            f"its first {early} frames can't be decoded: it was cut where no key frame is. Export it again."
+        )
     _require_equal(shown, sorted(seen.times), "the segments' reports cover", "the source shows")
+    shown = [time - begin for time in shown]
     return Joined(out.head(), base, shown, copies.sent, seen.fingerprint, dropped)
 
 
@@ -199,7 +210,10 @@ class _Seen:
             for stream in (*container.streams.video, *container.streams.audio):
                 if self._counts[stream.index] < len(stream.index_entries):
                     raise VideoError(cut_off)
-        elif container.format.name.startswith("matroska"):
+        elif container.format.name == "avi":
+            if self._counts[self._picture] < container.streams[self._picture].frames * MOST_OF_AN_AVI - 2:
+                raise VideoError(cut_off)
+        elif container.format.name.startswith(("matroska", "flv")):
             promised = (container.duration or 0) / 1_000_000
             if self._end < promised - CUT_OFF_SECONDS:
                 raise VideoError(cut_off)
@@ -211,10 +225,11 @@ Timed = tuple[float, "Packet[Any]"]
 class _Copies:
     """The sound and subtitles of a source on their way into the result. `sent` is told track by track."""
 
-    def __init__(self, source: InputContainer, result: OutputContainer):
+    def __init__(self, source: InputContainer, result: OutputContainer, begin_seconds: Fraction):
         self._source = source
+        self._begin_seconds = begin_seconds
         self._sound = {stream.index: tracks.add_sound(result, stream) for stream in tracks.sound_of(source)}
-        self._heard = {index: Heard() for index in self._sound}
+        self._heard = {stream.index: Heard(_is_pcm(stream)) for stream in source.streams.audio}
         self._subtitles = {
             stream.index: tracks.add_subtitles(result, stream) for stream in tracks.subtitles_of(source)
         }
@@ -234,17 +249,40 @@ class _Copies:
             index = packet.stream_index
             if index in self._sound:
                 for heard in self._heard[index].take(packet):
+                    self._move(heard)
                     seconds = seconds_of(heard)
                     self._sent.setdefault(index, _sent_for(heard)).add(heard, seconds)
                     heard.stream = self._sound[index]
                     yield seconds, heard
             elif index in self._subtitles and not packet.is_discard:
+                self._move(packet)
                 for text in tracks.subtitle_packets(cast("Packet[Any]", packet), self._subtitles[index]):
                     yield seconds_of(text), text
 
+    def _move(self, packet: "Packet[Any]") -> None:
+        begin = round(self._begin_seconds / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - begin
+        packet.dts = None if packet.dts is None else packet.dts - begin
+
+
+def _begin_seconds(container: InputContainer) -> Fraction:
+    """The time at which a broadcast's own clock stood when it began: a player takes that for 0."""
+    if container.format.name not in BROADCASTS:
+        return Fraction(0)
+    begins = [
+        stream.start_time * (stream.time_base or 1)
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.start_time is not None
+    ]
+    return Fraction(min(begins, default=0))
+
 
 def _sent_for(packet: "Packet[Any]") -> Sent:
-    return Sent(is_pcm=packet.stream.codec_context.name.startswith("pcm_"))
+    return Sent(is_pcm=_is_pcm(packet.stream))
+
+
+def _is_pcm(stream: Any) -> bool:
+    return bool(stream.codec_context.name.startswith("pcm_"))
 
 
 @contextmanager
@@ -293,10 +331,15 @@ def _header(stream: VideoStream) -> tuple[Any, ...]:
 
 
 def _picture_packets(
-    segments: Sequence[SegmentFile], decode_times: Iterator[int], stream: VideoStream, header: tuple[Any, ...]
+    segments: Sequence[SegmentFile],
+    decode_times: Iterator[int],
+    stream: VideoStream,
+    begin: int,
+    header: tuple[Any, ...],
 ) -> Iterator[Timed]:
-    """The packets of all segments, each checked against its report. Raises CheckError.
+    """The packets of all segments, each checked against its report, at times that count from `begin`.
 
+    Raises CheckError.
     The MP4 has one codec header for all: a segment with another one would be unreadable.
     """
     base = cast(Fraction, stream.time_base)
@@ -318,9 +361,9 @@ def _picture_packets(
                         f"segment {number} does not hold what its report says. Drop the video again."
                     )
                 times.append(time)
-                packet.pts, packet.dts, packet.time_base = time, decode_time, base
+                packet.pts, packet.dts, packet.time_base = time - begin, decode_time - begin, base
                 packet.stream = stream
-                yield float(decode_time * base), packet
+                yield float(packet.dts * base), packet
         _require_equal(
             sorted(times), sorted(segment.written.frames), f"segment {number} holds", "its report says"
         )

@@ -92,6 +92,8 @@ def add_sound(result: OutputContainer, stream: AudioStream) -> AudioStream:
         raise VideoError(
             f"its sound is {_codec(stream)}, which an MP4 can't hold. Convert it to AAC."
         ) from error
+    if stream.codec_context.name == "vorbis" and stream.codec_context.extradata:
+        added.codec_context.extradata = _without_comments(stream.codec_context.extradata)
     if not stream.layout.name or stream.layout.name.endswith(
         "channels"
     ):  # an AVI does not say which they are
@@ -137,13 +139,14 @@ def subtitle_packets(
 
 
 class Heard:
-    """Lets through what of one sound track a player lets hear, and what the decoder needs just before that.
+    """Lets through what of one sound track a player lets hear, and what the decoder needs before the first of it.
 
-    The rest, hidden by an edit list, stays out of the result.
+    The rest, hidden by an edit list, stays out of the result. PCM needs nothing before.
     """
 
-    def __init__(self) -> None:
-        self._hidden: deque[Packet[Any]] = deque()
+    def __init__(self, is_pcm: bool) -> None:
+        self._hidden: deque[Packet[Any]] = deque(maxlen=0 if is_pcm else None)
+        self._has_begun = False
 
     def take(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
         """The packets that go on now that this one has come."""
@@ -151,8 +154,10 @@ class Heard:
         while self._hidden and seconds_of(self._hidden[0]) < now - PREROLL_SECONDS:
             self._hidden.popleft()
         if packet.is_discard:
-            self._hidden.append(packet)
+            if not self._has_begun:
+                self._hidden.append(packet)
             return
+        self._has_begun = True
         while self._hidden:
             yield self._hidden.popleft()
         yield packet
@@ -187,6 +192,24 @@ _PLAIN_HEADER = (
     b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\nStyle: Default,Arial,16\n\n"
     b"[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
 )
+
+
+def _without_comments(headers: bytes) -> bytes:
+    """Vorbis' three headers (Xiph's lacing: two lengths, then the packets) with nothing in the second one.
+
+    That one names artists, places and programs.
+    """
+    sizes, place = [], 1
+    for _ in range(2):
+        size = 0
+        while headers[place] == 255:
+            size, place = size + 255, place + 1
+        sizes.append(size + headers[place])
+        place += 1
+    first, rest = headers[place : place + sizes[0]], headers[place + sum(sizes) :]
+    comments = b"\x03vorbis" + bytes(8) + b"\x01"
+    lengths = b"".join(b"\xff" * (len(part) // 255) + bytes([len(part) % 255]) for part in (first, comments))
+    return headers[:1] + lengths + first + comments + rest
 
 
 def _codec(stream: Any) -> str:

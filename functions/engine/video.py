@@ -14,6 +14,7 @@ from typing import BinaryIO
 import av
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from functions.engine import damage
@@ -24,7 +25,10 @@ from functions.engine.orientation import Orientation, orientation_of
 Source = str | BinaryIO
 # How far before a time to look for the key frame that decoding must start from; then the file's start.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
+DAMAGE_BACK_SECONDS = 10
 LOOK_PAST_SECONDS = 2  # frames are decoded this much sooner than shown, at most
+# FFmpeg's decoders of these go on after an error without a word, unless they are told to give up.
+SILENT_DECODERS = ("hevc", "vp8", "vp9", "libdav1d", "av1", "mjpeg")
 MOST_SECONDS = 1_000_000  # longer headers lie
 LONGEST_FRAME_SECONDS = 60.0  # the last one may stand still
 # Demuxers that read one file and no other: a playlist (concat, HLS, DASH, SDP) would make us open what it names.
@@ -51,8 +55,8 @@ class Segment:
 class VideoInfo:
     """What a video's header says. Width and height are the displayed frame's.
 
-    `keyframes` are sorted decode times of key frames, about one a second, as far as the index tells: a few frames
-    before the times they are shown at.
+    `keyframes` are sorted decode times of key frames, those around each half second, as far as the index tells: a
+    few frames before the times they are shown at.
     """
 
     width: int
@@ -86,20 +90,23 @@ def open_video(
     with container:
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
             raise VideoError("it is a picture, not a video. Drop a video file such as an MP4.")
-        pictures = [s for s in container.streams.video if not s.disposition & _ATTACHED_PICTURE]
+        pictures = [s for s in container.streams.video if not s.disposition & _STILL]
         if not pictures:
             raise VideoError("it has no moving picture. Drop a video file such as an MP4.")
-        stream = pictures[0]
+        # As players choose: another one may be switched off.
+        stream = next((s for s in pictures if s.disposition & Disposition.default), pictures[0])
         if stream.codec_context is None:
             raise VideoError("its picture is in a format that can't be decoded here. Convert it to H.264.")
         stream.thread_type = "AUTO"
+        if stream.codec_context.name in SILENT_DECODERS:
+            stream.codec_context.options = {"err_detect": "explode"}
         try:
             yield container, stream
         except av.error.FFmpegError as error:
             raise VideoError(f"it is damaged ({error.strerror or error}). Export the video again.") from error
 
 
-_ATTACHED_PICTURE = av.stream.Disposition.attached_pic
+_STILL = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def _not_a_video(error: av.error.FFmpegError) -> str:
@@ -145,10 +152,11 @@ def time_base(stream: VideoStream) -> Fraction:
 def _some_keyframes(stream: VideoStream, start: int, duration: float | None) -> tuple[int, ...]:
     """Searched, not listed: an index of hours has hundreds of thousands of frames."""
     entries = stream.index_entries
-    second = 1 / time_base(stream)
+    half = 1 / time_base(stream) / 2
     found = (
-        entries.search_timestamp(round(start + number * second))
-        for number in range(math.ceil(min(duration or 0, MOST_SECONDS)))
+        entries.search_timestamp(round(start + number * half), backward=backward)
+        for number in range(math.ceil(2 * min(duration or 0, MOST_SECONDS)))
+        for backward in (True, False)
     )
     return tuple(sorted({pts for n in found if n >= 0 and (pts := entries[n].timestamp) >= start}))
 
@@ -170,7 +178,7 @@ def _require_true_length(stream: VideoStream, duration: float | None) -> None:
 
 
 def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
-    """The first frame that a player shows: it tells what no header does. None if there is none, or it is damaged.
+    """The first frame that a player shows: it tells what no header does. None if none can be decoded.
 
     Use the container for nothing else after it. Raises VideoError for an encrypted picture.
     """
@@ -180,7 +188,7 @@ def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
-            return None
+            continue
         if frames:
             return frames[0]
     return None
@@ -233,7 +241,7 @@ def _read_past_damage(source: Source, start: int | None, end: int | None) -> Ite
 def _seek_before(container: InputContainer, stream: VideoStream, start: int | None) -> None:
     """To a key frame well before `start`: far enough for what leans on damage to be known."""
     if start is not None:
-        goal = start - round(SEEK_BACK_SECONDS[-1] / time_base(stream))
+        goal = start - round(DAMAGE_BACK_SECONDS / time_base(stream))
         container.seek(max(goal, stream.start_time or 0), stream=stream, backward=True)
 
 
@@ -268,7 +276,7 @@ def _decode_from(
 ) -> Iterator[av.VideoFrame]:
     """Frames from a key frame at or before `start` on."""
     if start is None:
-        yield from container.decode(stream)
+        yield from _decoded(container, stream)
         return
     first_of_all = stream.start_time or 0
     for back in SEEK_BACK_SECONDS:
@@ -276,11 +284,19 @@ def _decode_from(
         if goal <= first_of_all:
             break
         container.seek(goal, stream=stream, backward=True)
-        frames = container.decode(stream)
+        frames = _decoded(container, stream)
         first = next(frames, None)
         if first is not None and first.pts is not None and first.pts <= start and not first.is_corrupt:
             yield first
             yield from frames
             return
     container.seek(min(first_of_all, 0), stream=stream, backward=True)
-    yield from container.decode(stream)
+    yield from _decoded(container, stream)
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames of all packets from here on. Raises VideoError for one that the container knows to be damaged."""
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise VideoError("a part of it is damaged or missing. Export the video again.")
+        yield from packet.decode()

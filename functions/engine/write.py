@@ -13,7 +13,7 @@ import av
 from av.video.stream import VideoStream
 
 from functions.engine.encoding import Encoding
-from functions.engine.errors import OutputError
+from functions.engine.errors import OutputError, VideoError
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ class SegmentWriter:
             self._stream = self._add_stream()
         frame = self._encoding.prepared(frame)
         frame.pict_type = av.video.frame.PictureType.NONE  # the source's frame types mean nothing here
-        self._mux(self._stream.encode(frame))
+        with writing():
+            self._mux(self._stream.encode(frame))
         self._shown.append(frame.pts or 0)
 
     def flush(self) -> None:
         """Write what the encoder still holds."""
         if self._stream is not None:
-            self._mux(self._stream.encode(None))
+            with writing():
+                self._mux(self._stream.encode(None))
 
     @property
     def frames(self) -> int:
@@ -62,8 +64,7 @@ class SegmentWriter:
 
     def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
         self._decode_order += [packet.pts or 0 for packet in packets]
-        with writing():
-            self._container.mux(packets)
+        self._container.mux(packets)
 
     def _add_stream(self) -> VideoStream:
         encoding = self._encoding
@@ -88,11 +89,18 @@ class SegmentWriter:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Raise OutputError for what fails in writing: inside `open_video` it would pass for a damaged source."""
+    """Raise OutputError for a disk or line that fails: inside `open_video` it would pass for a damaged source.
+
+    And VideoError for what an encoder or an MP4 will not take: no other try changes that.
+    """
     try:
         yield
-    except (av.error.FFmpegError, OSError) as error:
+    except OSError as error:
         raise OutputError(f"the result could not be written: {error.strerror or error}.") from error
+    except av.error.FFmpegError as error:
+        raise VideoError(
+            f"an MP4 can't hold what is in it ({error.strerror or error}). Convert it to H.264 and AAC first."
+        ) from error
 
 
 @contextmanager

@@ -96,12 +96,16 @@ def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hand
         return _mark(Published(job=manifest.job, result=None, report=manifest.report, superseded=True))
     faces = jobs.open_faces(manifest.job, faces_ref)
     reports = _reports(manifest, faces)
-    made, joined = _joined(manifest, reports, held, hands.join)
-    hands.check(manifest, made, joined, held.keep)
-    if jobs.has_failed(manifest.job):
-        return None
-    held.keep()
-    result = publish(manifest, manifest.result, made, held.keep)
+    try:
+        made, joined = _joined(manifest, reports, held, hands.join)
+        hands.check(manifest, made, joined, held.keep)
+        if jobs.has_failed(manifest.job):
+            return None
+        held.keep()
+        result = publish(manifest, manifest.result, made, held.keep)
+    finally:
+        with suppress(RetryableError):  # what went wrong first is what counts
+            store.delete_all(settings().work_bucket, layout.merge_part(manifest.job, held.token, ""))
     if result is not None:
         data = _report(manifest, faces, reports, joined).model_dump_json(indent=2).encode()
         publish(manifest, manifest.report, data, held.keep)
@@ -122,15 +126,10 @@ def _joined(
     head, samples, whole = (
         layout.merge_part(manifest.job, held.token, part) for part in ("head", "samples", "mp4")
     )
-    try:
-        with store.writing(bucket, samples, MP4, held.keep) as file:
-            joined = join(Parts(manifest, reports, file, held.keep))
-        store.write_once(bucket, head, joined.head, MP4, progress=held.keep)
-        return store.compose([head, samples], bucket, whole, MP4), joined
-    except BaseException:
-        with suppress(RetryableError):  # what went wrong first is what counts
-            store.delete_all(bucket, layout.merge_part(manifest.job, held.token, ""))
-        raise
+    with store.writing(bucket, samples, MP4, held.keep) as file:
+        joined = join(Parts(manifest, reports, file, held.keep))
+    store.write_once(bucket, head, joined.head, MP4, progress=held.keep)
+    return store.compose([head, samples], bucket, whole, MP4), joined
 
 
 def _mark(published: Published) -> Published:

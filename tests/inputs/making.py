@@ -273,3 +273,36 @@ def patched(path: Path, change: Callable[[bytearray], None]) -> Path:
     change(data)
     path.write_bytes(bytes(data))
     return path
+
+
+def with_edits(path: Path, shown: tuple[tuple[float, float], ...]) -> Path:
+    """The MP4 with another edit list in each track: start and duration of each part that is shown, in seconds.
+
+    The index must come last: nothing in it points behind it.
+    """
+    data = path.read_bytes()
+    start, size = next((start, size) for kind, start, size in boxes(data) if kind == "moov")
+    assert start + size == len(data)
+    (scale,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
+    index = b""
+    for kind, place, length in boxes(data, start + 8, start + size):
+        box = data[place : place + length]
+        index += _with_edits(box, shown, scale) if kind == "trak" else box
+    path.write_bytes(data[:start] + struct.pack(">I4s", 8 + len(index), b"moov") + index)
+    return path
+
+
+def _with_edits(track: bytes, shown: tuple[tuple[float, float], ...], scale: int) -> bytes:
+    (media_scale,) = struct.unpack_from(">I", track, track.index(b"mdhd") + 16)
+    edits = struct.pack(">II", 0, len(shown))
+    for begin, duration in shown:
+        edits += struct.pack(">IiI", round(duration * scale), round(begin * media_scale), 0x10000)
+    edits = struct.pack(">I4s", 8 + len(edits), b"elst") + edits
+    edits = struct.pack(">I4s", 8 + len(edits), b"edts") + edits
+    inner = b""
+    for kind, place, length in boxes(track, 8):
+        if kind != "edts":
+            inner += track[place : place + length]
+        if kind == "tkhd":
+            inner += edits
+    return struct.pack(">I4s", 8 + len(inner), b"trak") + inner

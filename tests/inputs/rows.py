@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from tests.clips import admiral
-from tests.inputs.making import INTERLACED_FLAGS, Sound, Text, Video, boxes, patched, write
+from tests.inputs.making import INTERLACED_FLAGS, Sound, Text, Video, boxes, patched, with_edits, write
 
 Maker = Callable[[Path], Path]
 GOP = (("preset", "ultrafast"), ("g", "20"))
@@ -55,6 +55,12 @@ def _times(rate: float, count: int = 60) -> tuple[float, ...]:
     return tuple(number / rate for number in range(count))
 
 
+def _without_middle(folder: Path, name: str = "in.mp4", codec: str = "aac") -> Path:
+    """0.8 s are shown, 0.8 s left out, the rest shown: two entries in each track's edit list."""
+    path = write(folder / name, Video(seconds=3.2, sound=(Sound(codec),), options=(*GOP, ("bf", "0"))))
+    return with_edits(path, ((0.0, 0.8), (1.6, 1.6)))
+
+
 # As a phone records it: about 30 a second, a pause, then slower.
 PHONE = tuple(
     round(seconds, 4)
@@ -87,6 +93,9 @@ TIMING = [
     Row("an edit list that starts the sound 0.5 s later", "timing", video("in.mp4", sound=(Sound(shift=0.5),)),
         emulated=True),
     Row("an edit list that hides the first 0.8 s of sound", "timing", video("in.mp4", sound=(Sound(shift=-0.8),))),
+    Row("an edit list that cuts out the middle, sound too", "timing", lambda folder: _without_middle(folder)),
+    Row("an edit list that cuts out the middle, PCM", "timing",
+        lambda folder: _without_middle(folder, "in.mov", "pcm_s16le")),
     Row("B-frames in a pyramid, negative first decode times", "timing",
         video("in.mp4", options=(("preset", "ultrafast"), ("bf", "6"), ("g", "30"),
                                  ("x264-params", "b-pyramid=2:b-adapt=0")),
@@ -143,6 +152,11 @@ PICTURE = [
     Row("interlaced with 10 bits stays H.264", "picture",
         video("in.mov", codec="libx264", pixel_format="yuv422p10le", fields="tff",
               options=(*GOP, ("x264-params", "tff=1"))), pixel_format="yuv422p10le"),
+    Row("interlaced DV", "picture",
+        video("in.avi", codec="dvvideo", fields="bff", size=(720, 576), pixel_format="yuv420p", options=(),
+              sound=(Sound("pcm_s16le"),)), dropped=("tag software",)),
+    Row("grey, limited range", "picture",
+        video("in.mp4", codec="libx265", pixel_format="gray", color=(1, 1, 1, 1), options=X265)),
     Row("128x96", "picture", video("in.mp4", size=(128, 96))),
     Row("7680x4320", "picture", video("in.mp4", size=(7680, 4320), rate=5, seconds=0.6, sound=())),
 ]  # fmt: skip
@@ -201,9 +215,32 @@ OTHER = [
     Row("title, place, device and date in tags", "other tracks",
         video("in.mov", tags=TAGS, muxer=(("movflags", "use_metadata_tags"),)),
         dropped=("tag creation_time", "tag location", "tag location-eng", "tag make", "tag title"), emulated=True),
-    Row("a data track (telemetry), MOV", "other tracks", lambda folder: _with_timecode(folder),
+    Row("a camera's user data, XMP", "other tracks", lambda folder: _with_user_data(folder),
+        dropped=("XMP", "user data CAME", "user data GPMF", "user data XMP_"), emulated=True),
+    Row("a time code track, MOV", "other tracks", lambda folder: _with_timecode(folder),
         dropped=("time code track", "tag timecode")),
 ]  # fmt: skip
+
+
+def _with_user_data(folder: Path) -> Path:
+    """In the movie's user data what a GoPro writes there, and XMP at both places where editors put it."""
+    path = write(folder / "in.mp4", Video())
+    data = path.read_bytes()
+    start, size = next((start, size) for kind, start, size in boxes(data) if kind == "moov")
+    assert start + size == len(data)
+    told = b"Phone Inc. +37.7749-122.4194/"
+    inner = b"".join(struct.pack(">I4s", 8 + len(told), kind) + told for kind in (b"CAME", b"GPMF", b"XMP_"))
+    movie = data[start + 8 :] + struct.pack(">I4s", 8 + len(inner), b"udta") + inner
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + told
+    first = struct.unpack_from(">I", data)[0]  # XMP comes after the samples: nothing points behind them
+    assert data[4:8] == b"ftyp"
+    assert first < start
+    path.write_bytes(
+        data[:start]
+        + struct.pack(">I4s", 8 + len(xmp), b"uuid") + xmp
+        + struct.pack(">I4s", 8 + len(movie), b"moov") + movie
+    )  # fmt: skip
+    return path
 
 
 def _with_timecode(folder: Path) -> Path:
@@ -251,6 +288,27 @@ def _cut_off(folder: Path) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 6 // 10])
     return path
+
+
+def _cut_off_avi(folder: Path) -> Path:
+    path = write(folder / "in.avi", Video(codec="mpeg4", seconds=6, options=(("b", "2M"),), sound=()))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    return path
+
+
+def _spoil_hevc(folder: Path) -> Path:
+    path = write(folder / "in.mp4", Video(codec="libx265", seconds=3, options=X265))
+    with av.open(str(path)) as container:
+        packet = max(
+            (p for p in container.demux(video=0) if p.size and not p.is_keyframe), key=lambda p: p.size
+        )
+        place, size = packet.pos, packet.size
+
+    def change(data: bytearray) -> None:
+        data[place + 8 : place + size] = bytes((91 * n + 17) % 256 for n in range(size - 8))
+
+    return patched(path, change)
 
 
 def _unknown_codec(folder: Path) -> Path:
@@ -341,6 +399,8 @@ BROKEN = [
     Row("a packet that is damaged", "broken", _spoil_packet(50), "damaged", emulated=True),
     Row("the same, with the policy to hide such frames", "broken", _spoil_packet(50), damaged="hide",
         black=tuple(range(50, 60)), emulated=True),
+    Row("a packet that is damaged, HEVC", "broken", _spoil_hevc, "damaged|can't be decoded"),
+    Row("cut off in the middle, AVI", "broken", _cut_off_avi, "cut off|damaged"),
     Row("a codec that we do not have", "broken", _unknown_codec, "can't be decoded"),
     Row("encrypted", "broken",
         video("in.mp4", muxer=(("encryption_scheme", "cenc-aes-ctr"), ("encryption_key", "01" * 16),
