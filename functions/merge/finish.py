@@ -14,12 +14,11 @@ from functions.merge.publish import Standing, publish, standing
 from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
-    Faces,
     Manifest,
     ObjectRef,
     Published,
-    Report,
     ReportedSegment,
+    ReportHead,
     SegmentDone,
     SegmentReport,
 )
@@ -94,8 +93,8 @@ def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hand
     newer = Standing.NEWER in {standing(manifest, name)[0] for name in (manifest.result, manifest.report)}
     if newer:
         return _mark(Published(job=manifest.job, result=None, report=manifest.report, superseded=True))
-    faces = jobs.open_faces(manifest.job, faces_ref)
-    reports = _reports(manifest, faces)
+    faces, frames = jobs.read_faces(manifest.job, faces_ref)
+    reports = _reports(manifest, frames)
     try:
         made, joined = _joined(manifest, reports, held, hands.join)
         hands.check(manifest, made, joined, held.keep)
@@ -107,7 +106,7 @@ def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hand
         with suppress(RetryableError):  # what went wrong first is what counts
             store.delete_all(settings().work_bucket, layout.merge_part(manifest.job, held.token, ""))
     if result is not None:
-        data = _report(manifest, faces, reports, joined).model_dump_json(indent=2).encode()
+        data = _report(manifest, reports, joined).with_faces(faces)
         publish(manifest, manifest.report, data, held.keep)
     log.info("published", frames=len(joined.shown), superseded=result is None)
     return _mark(
@@ -167,7 +166,7 @@ def _all_there(manifest: Manifest) -> bool:
     return there >= set(range(len(manifest.segments)))
 
 
-def _reports(manifest: Manifest, faces: Faces) -> tuple[SegmentReport, ...]:
+def _reports(manifest: Manifest, frames_searched: int) -> tuple[SegmentReport, ...]:
     """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
     reports = []
     for index in range(len(manifest.segments)):
@@ -180,9 +179,9 @@ def _reports(manifest: Manifest, faces: Faces) -> tuple[SegmentReport, ...]:
         if (report.job, report.index) != (manifest.job, index):
             raise _mismatch(manifest, f"the report of segment {index} is that of another one")
     frames = sum(len(report.frames) for report in reports)
-    if frames != faces.frames:
+    if frames != frames_searched:
         raise _mismatch(
-            manifest, f"faces were looked for in {faces.frames} frames, and hidden in {frames} frames"
+            manifest, f"faces were looked for in {frames_searched} frames, and hidden in {frames} frames"
         )
     return tuple(reports)
 
@@ -195,8 +194,8 @@ def _mismatch(manifest: Manifest, what: str) -> PermanentError:
     )
 
 
-def _report(manifest: Manifest, faces: Faces, reports: Sequence[SegmentReport], joined: Joined) -> Report:
-    return Report(
+def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined) -> ReportHead:
+    return ReportHead(
         job=manifest.job,
         source=manifest.source,
         result=manifest.result,
@@ -207,5 +206,4 @@ def _report(manifest: Manifest, faces: Faces, reports: Sequence[SegmentReport], 
         fingerprint=joined.fingerprint,
         dropped=joined.dropped,
         segments=tuple(ReportedSegment(index=report.index, frames=len(report.frames)) for report in reports),
-        faces=faces,
     )

@@ -189,10 +189,11 @@ class ReportedSegment(Contract):
     frames: int
 
 
-class Report(Contract):
-    """`X.report.json`, published beside the result. `fingerprint` tells the source from other videos (rerender).
+class ReportHead(Contract):
+    """`X.report.json`, published beside the result, but for the faces.
 
-    `dropped` is what of the source is not in the result, by kind: cover pictures, data tracks, tags.
+    `fingerprint` tells the source from other videos (rerender). `dropped` is what of the source is not in the result,
+    by kind: cover pictures, data tracks, tags.
     """
 
     version: Literal[3] = 3
@@ -206,6 +207,16 @@ class Report(Contract):
     fingerprint: str
     dropped: tuple[str, ...]
     segments: tuple[ReportedSegment, ...]
+
+    def with_faces(self, faces: bytes) -> bytes:
+        """The whole report, of `faces.json` as it is: a long video's faces, parsed, would fill the memory."""
+        head = self.model_dump_json(indent=2).removesuffix("\n}")
+        return f'{head},\n  "faces": '.encode() + faces + b"\n}"
+
+
+class Report(ReportHead):
+    """`X.report.json` as it is read."""
+
     faces: Faces
 
 

@@ -1,5 +1,6 @@
 """A job's ends: is it over, fail it, tell the world. Everything here may be done twice."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -63,9 +64,25 @@ def open_manifest(job: str, index: int, ref: ObjectRef) -> Manifest:
 
 def open_faces(job: str, ref: ObjectRef | None) -> Faces:
     """The faces that a message names. Raises MalformedMessageError if they are not this job's."""
+    return store.read_json(_faces_of(job, ref), Faces)
+
+
+def _faces_of(job: str, ref: ObjectRef | None) -> ObjectRef:
     if ref is None or (ref.bucket, ref.name) != (settings().work_bucket, layout.faces(job)):
         raise MalformedMessageError(f"a message of job {job} names {ref}: expected {layout.faces(job)}")
-    return store.read_json(ref, Faces)
+    return ref
+
+
+def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, int]:
+    """The faces that a message names, as they are stored, and the number of frames they are of.
+
+    Only what comes before the cuts and tracks is parsed. Raises as `open_faces` does.
+    """
+    data = store.read(_faces_of(job, ref))
+    try:
+        return data, int(json.loads(data.partition(b',"shots":')[0] + b"}")["frames"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError("bad-object", f"{ref} is no Faces. Upload the video again.") from error
 
 
 @contextmanager
