@@ -8,11 +8,9 @@ Source and segments are each read once, from first to last, and nothing of them 
 hang on where they lie. What was joined is read once more by `check`.
 """
 
-import hashlib
 import heapq
 import math
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -29,15 +27,12 @@ from functions.engine import tracks
 from functions.engine.errors import CheckError, VideoError
 from functions.engine.index_first import IndexFirst
 from functions.engine.orientation import UPRIGHT, Matrix, matrix_of
+from functions.engine.source_watch import SourceWatch
 from functions.engine.tracks import Heard, Sent, seconds_of
 from functions.engine.user_data import user_data
 from functions.engine.video import Source, first_frame, open_video, time_base
 from functions.engine.write import Written, writing
 
-CUT_OFF_SECONDS = (
-    1.0  # a header's duration may be rounded, and a last frame be shown for longer than it lasts
-)
-MOST_OF_AN_AVI = 0.98  # some writers count a few frames more than they write
 MOST_TIMESCALE = 2**31 - 1
 BROADCASTS = ("mpegts", "mpeg")
 HEVC_TAG = "hvc1"  # "hev1", FFmpeg's own choice, is not played by Apple's players
@@ -110,7 +105,7 @@ def join(
     with open_video(source) as (container, picture):
         base = time_base(picture)  # not after the block: PyAV would read freed memory
         begin = round(_begin_seconds(container) / base)
-        seen = _Seen(container, picture)
+        seen = SourceWatch(container, picture)
         with _writing(out, container, picture) as result:
             copies = _Copies(container, result, begin * base)
             with segments[0].open() as first, open_video(first) as (_, template):
@@ -138,7 +133,7 @@ def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda:
     """Read what was joined once more. Raises CheckError unless every frame and sound packet is there at its time."""
     found: dict[int, Sent] = {}
     with open_video(result) as (container, picture):
-        seen = _Seen(container, picture)
+        seen = SourceWatch(container, picture)
         for packet in container.demux(picture, *container.streams.audio):
             progress()
             if not packet.size:
@@ -164,59 +159,10 @@ def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda:
 def fingerprint_of(source: Source) -> str:
     """A hash by which a video is known again: of the times and sizes of its picture's packets. Raises VideoError."""
     with open_video(source) as (container, picture):
-        seen = _Seen(container, picture)
+        seen = SourceWatch(container, picture)
         for packet in container.demux():
             seen.take(packet)
     return seen.fingerprint
-
-
-class _Seen:
-    """What went by of a source: the times of the frames that a player shows, from the packets alone."""
-
-    def __init__(self, container: InputContainer, picture: VideoStream):
-        self.times: list[int] = []
-        self._digest = hashlib.sha256()
-        self._container = container
-        self._picture = picture.index
-        self._counts: Counter[int] = Counter()
-        self._end = 0.0
-
-    @property
-    def fingerprint(self) -> str:
-        return self._digest.hexdigest()
-
-    def take(self, packet: "Packet[Any]") -> None:
-        """Take one packet of any stream. Raises VideoError for a shown frame without a time."""
-        if not packet.size:
-            return
-        self._counts[packet.stream_index] += 1
-        if packet.pts is not None:
-            self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if packet.stream_index != self._picture or packet.is_discard:
-            return
-        if packet.pts is None:
-            raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
-        self.times.append(packet.pts)
-        self._digest.update(f"{packet.pts} {packet.size};".encode())
-
-    def require_whole(self) -> None:
-        """Raise VideoError if the file ends before its header says.
-
-        Worker and merge would both read the same short file and agree.
-        """
-        cut_off = "it is cut off: it holds less than its header says. Copy or export the video again."
-        container = self._container
-        if container.format.name.startswith("mov"):  # the index lists every packet
-            for stream in (*container.streams.video, *container.streams.audio):
-                if self._counts[stream.index] < len(stream.index_entries):
-                    raise VideoError(cut_off)
-        elif container.format.name == "avi":
-            if self._counts[self._picture] < container.streams[self._picture].frames * MOST_OF_AN_AVI - 2:
-                raise VideoError(cut_off)
-        elif container.format.name.startswith(("matroska", "flv")):
-            promised = (container.duration or 0) / 1_000_000
-            if self._end < promised - CUT_OFF_SECONDS:
-                raise VideoError(cut_off)
 
 
 Timed = tuple[float, "Packet[Any]"]
@@ -240,7 +186,7 @@ class _Copies:
     def sent(self) -> list[Sent]:
         return [self._sent.get(index, Sent(is_pcm=False)) for index in self._sound]
 
-    def packets(self, seen: _Seen) -> Iterator[Timed]:
+    def packets(self, seen: SourceWatch) -> Iterator[Timed]:
         """The packets to write, each with its time in seconds; all of the source's packets are shown to `seen`."""
         for packet in self._source.demux():
             seen.take(packet)

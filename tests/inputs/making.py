@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 48_000
+GOP = (("preset", "ultrafast"), ("g", "20"))
+X265 = (("preset", "ultrafast"), ("x265-params", "log-level=error:keyint=20"))
 INTERLACED_FLAGS = "+ildct+ilme"
 Picture = NDArray[np.uint8]
 

@@ -1,24 +1,34 @@
 """The table of inputs: what goes in, how it is made, and what must come out."""
 
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
-
 from tests.clips import admiral
-from tests.inputs.making import INTERLACED_FLAGS, Sound, Text, Video, boxes, patched, with_edits, write
+from tests.inputs.accidents import (
+    cut_off,
+    cut_off_avi,
+    large_box,
+    long_mkv,
+    long_mp4,
+    sound_only,
+    spoil_hevc,
+    spoil_packet,
+    unknown_codec,
+    wide_header,
+    with_timecode,
+    with_user_data,
+    without_middle,
+    written,
+)
+from tests.inputs.making import GOP, INTERLACED_FLAGS, X265, Sound, Text, Video, write
 
 Maker = Callable[[Path], Path]
-GOP = (("preset", "ultrafast"), ("g", "20"))
 HDR = (
     "hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400:"
     "log-level=error"
 )
-X265 = (("preset", "ultrafast"), ("x265-params", "log-level=error:keyint=20"))
 BT601, BT709, BT2020 = (1, 6, 6, 6), (1, 1, 1, 1), (1, 9, 14, 9)
 HDR10, HLG = (1, 9, 16, 9), (1, 9, 18, 9)
 
@@ -55,12 +65,6 @@ def _times(rate: float, count: int = 60) -> tuple[float, ...]:
     return tuple(number / rate for number in range(count))
 
 
-def _without_middle(folder: Path, name: str = "in.mp4", codec: str = "aac") -> Path:
-    """0.8 s are shown, 0.8 s left out, the rest shown: two entries in each track's edit list."""
-    path = write(folder / name, Video(seconds=3.2, sound=(Sound(codec),), options=(*GOP, ("bf", "0"))))
-    return with_edits(path, ((0.0, 0.8), (1.6, 1.6)))
-
-
 # As a phone records it: about 30 a second, a pause, then slower.
 PHONE = tuple(
     round(seconds, 4)
@@ -93,9 +97,9 @@ TIMING = [
     Row("an edit list that starts the sound 0.5 s later", "timing", video("in.mp4", sound=(Sound(shift=0.5),)),
         emulated=True),
     Row("an edit list that hides the first 0.8 s of sound", "timing", video("in.mp4", sound=(Sound(shift=-0.8),))),
-    Row("an edit list that cuts out the middle, sound too", "timing", lambda folder: _without_middle(folder)),
+    Row("an edit list that cuts out the middle, sound too", "timing", without_middle),
     Row("an edit list that cuts out the middle, PCM", "timing",
-        lambda folder: _without_middle(folder, "in.mov", "pcm_s16le")),
+        lambda folder: without_middle(folder, "in.mov", "pcm_s16le")),
     Row("B-frames in a pyramid, negative first decode times", "timing",
         video("in.mp4", options=(("preset", "ultrafast"), ("bf", "6"), ("g", "30"),
                                  ("x264-params", "b-pyramid=2:b-adapt=0")),
@@ -215,198 +219,31 @@ OTHER = [
     Row("title, place, device and date in tags", "other tracks",
         video("in.mov", tags=TAGS, muxer=(("movflags", "use_metadata_tags"),)),
         dropped=("tag creation_time", "tag location", "tag location-eng", "tag make", "tag title"), emulated=True),
-    Row("a camera's user data, XMP", "other tracks", lambda folder: _with_user_data(folder),
+    Row("a camera's user data, XMP", "other tracks", with_user_data,
         dropped=("XMP", "user data CAME", "user data GPMF", "user data XMP_"), emulated=True),
-    Row("a time code track, MOV", "other tracks", lambda folder: _with_timecode(folder),
+    Row("a time code track, MOV", "other tracks", with_timecode,
         dropped=("time code track", "tag timecode")),
 ]  # fmt: skip
 
 
-def _with_user_data(folder: Path) -> Path:
-    """In the movie's user data what a GoPro writes there, and XMP at both places where editors put it."""
-    path = write(folder / "in.mp4", Video())
-    data = path.read_bytes()
-    start, size = next((start, size) for kind, start, size in boxes(data) if kind == "moov")
-    assert start + size == len(data)
-    told = b"Phone Inc. +37.7749-122.4194/"
-    inner = b"".join(struct.pack(">I4s", 8 + len(told), kind) + told for kind in (b"CAME", b"GPMF", b"XMP_"))
-    movie = data[start + 8 :] + struct.pack(">I4s", 8 + len(inner), b"udta") + inner
-    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + told
-    first = struct.unpack_from(">I", data)[0]  # XMP comes after the samples: nothing points behind them
-    assert data[4:8] == b"ftyp"
-    assert first < start
-    path.write_bytes(
-        data[:start]
-        + struct.pack(">I4s", 8 + len(xmp), b"uuid") + xmp
-        + struct.pack(">I4s", 8 + len(movie), b"moov") + movie
-    )  # fmt: skip
-    return path
-
-
-def _with_timecode(folder: Path) -> Path:
-    """FFmpeg's muxer writes a track `tmcd` for a tag "timecode"."""
-    plain = write(folder / "plain.mov", Video())
-    path = folder / "in.mov"
-    with av.open(str(plain)) as given, av.open(str(path), "w") as out:
-        streams = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
-        streams[0].metadata["timecode"] = "01:02:03:04"
-        for packet in given.demux():
-            if packet.size:
-                packet.stream = streams[packet.stream_index]
-                out.mux(packet)
-    return path
-
-
-def _find(data: bytearray, kind: bytes) -> int:
-    place = data.find(kind)
-    assert place > 0
-    return place
-
-
-def _spoil_packet(number: int, size: int = 40) -> Maker:
-    """An MP4 of which the packet of that number, in decode order, has its middle overwritten."""
-
-    def make(folder: Path) -> Path:
-        path = write(
-            folder / "in.mp4", Video(seconds=4, options=(("preset", "ultrafast"), ("g", "20"), ("bf", "2")))
-        )
-        with av.open(str(path)) as container:
-            packets = [packet for packet in container.demux(video=0) if packet.size]
-        packet = packets[number]
-
-        def change(data: bytearray) -> None:
-            start = packet.pos + packet.size // 3
-            data[start : start + size] = bytes((7 * n + 13) % 256 for n in range(size))
-
-        return patched(path, change)
-
-    return make
-
-
-def _cut_off(folder: Path) -> Path:
-    path = write(folder / "in.mp4", Video(seconds=6, muxer=(("movflags", "faststart"),)))
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 6 // 10])
-    return path
-
-
-def _cut_off_avi(folder: Path) -> Path:
-    path = write(folder / "in.avi", Video(codec="mpeg4", seconds=6, options=(("b", "2M"),), sound=()))
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 6 // 10])
-    return path
-
-
-def _spoil_hevc(folder: Path) -> Path:
-    path = write(folder / "in.mp4", Video(codec="libx265", seconds=3, options=X265))
-    with av.open(str(path)) as container:
-        packet = max(
-            (p for p in container.demux(video=0) if p.size and not p.is_keyframe), key=lambda p: p.size
-        )
-        place, size = packet.pos, packet.size
-
-    def change(data: bytearray) -> None:
-        data[place + 8 : place + size] = bytes((91 * n + 17) % 256 for n in range(size - 8))
-
-    return patched(path, change)
-
-
-def _unknown_codec(folder: Path) -> Path:
-    def change(data: bytearray) -> None:
-        place = _find(data, b"avc1" + bytes(6))
-        data[place : place + 4] = b"xyz9"
-
-    return patched(write(folder / "in.mp4", Video()), change)
-
-
-def _large_box(folder: Path) -> Path:
-    """The box of the samples claims 10 GB; the index comes after it."""
-
-    def change(data: bytearray) -> None:
-        place = _find(data, b"mdat")
-        struct.pack_into(">I4sQ", data, place - 12, 1, b"mdat", 10_000_000_000)
-
-    return patched(write(folder / "in.mp4", Video()), change)
-
-
-def _long_mp4(folder: Path) -> Path:
-    """A header that promises ten hours: in the movie, the track and the media."""
-
-    def change(data: bytearray) -> None:
-        for kind, scale_at, length_at in (("mvhd", 12, 16), ("mdhd", 12, 16)):
-            start = 0
-            while (place := data.find(kind.encode(), start)) > 0:
-                (scale,) = struct.unpack_from(">I", data, place + 4 + scale_at)
-                struct.pack_into(">I", data, place + 4 + length_at, min(36_000 * scale, 2**32 - 1))
-                start = place + 4
-        place = data.find(b"tkhd")
-        while place > 0:
-            struct.pack_into(">I", data, place + 24, 2**31)
-            place = data.find(b"tkhd", place + 4)
-
-    return patched(write(folder / "in.mp4", Video()), change)
-
-
-def _long_mkv(folder: Path) -> Path:
-    """The Duration element (44 89, EBML float of 8 bytes) says ten hours, in milliseconds."""
-
-    def change(data: bytearray) -> None:
-        place = _find(data, b"\x44\x89\x88")
-        struct.pack_into(">d", data, place + 3, 36_000_000.0)
-
-    return patched(write(folder / "in.mkv", Video()), change)
-
-
-def _wide_header(folder: Path) -> Path:
-    """A sample entry that claims 4000x3000."""
-
-    def change(data: bytearray) -> None:
-        place = _find(data, b"avc1" + bytes(6))
-        struct.pack_into(">HH", data, place + 28, 4000, 3000)
-
-    return patched(write(folder / "in.mp4", Video()), change)
-
-
-def _written(name: str, data: bytes) -> Maker:
-    def make(folder: Path) -> Path:
-        (folder / name).write_bytes(data)
-        return folder / name
-
-    return make
-
-
-def _sound_only(folder: Path) -> Path:
-    path = folder / "in.m4a"
-    with av.open(str(path), "w", format="mp4") as out:
-        stream = out.add_stream("aac", rate=48_000, layout="mono")
-        for number in range(50):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-            frame.sample_rate, frame.pts, frame.time_base = 48_000, 1024 * number, Fraction(1, 48_000)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
-
-
 BROKEN = [
-    Row("an empty file", "broken", _written("in.mp4", b""), "not a video that can be read", emulated=True),
-    Row("text", "broken", _written("in.mp4", b"hello " * 2000), "not a video that can be read"),
-    Row("sound only", "broken", _sound_only, "no moving picture", emulated=True),
-    Row("cut off in the middle", "broken", _cut_off, "damaged|cut off", emulated=True),
-    Row("a header that promises ten hours, MP4: the index counts", "broken", _long_mp4, emulated=True),
-    Row("a header that promises ten hours, MKV", "broken", _long_mkv, "cut off", segment_seconds=7200),
-    Row("a header that claims 4000x3000: the picture's own size counts", "broken", _wide_header),
-    Row("a header that says it holds 10 GB", "broken", _large_box, "cut off|damaged|not a video"),
-    Row("a packet that is damaged", "broken", _spoil_packet(50), "damaged", emulated=True),
-    Row("the same, with the policy to hide such frames", "broken", _spoil_packet(50), damaged="hide",
+    Row("an empty file", "broken", written("in.mp4", b""), "not a video that can be read", emulated=True),
+    Row("text", "broken", written("in.mp4", b"hello " * 2000), "not a video that can be read"),
+    Row("sound only", "broken", sound_only, "no moving picture", emulated=True),
+    Row("cut off in the middle", "broken", cut_off, "damaged|cut off", emulated=True),
+    Row("a header that promises ten hours, MP4: the index counts", "broken", long_mp4, emulated=True),
+    Row("a header that promises ten hours, MKV", "broken", long_mkv, "cut off", segment_seconds=7200),
+    Row("a header that claims 4000x3000: the picture's own size counts", "broken", wide_header),
+    Row("a header that says it holds 10 GB", "broken", large_box, "cut off|damaged|not a video"),
+    Row("a packet that is damaged", "broken", spoil_packet(50), "damaged", emulated=True),
+    Row("the same, with the policy to hide such frames", "broken", spoil_packet(50), damaged="hide",
         black=tuple(range(50, 60)), emulated=True),
-    Row("a packet that is damaged, HEVC", "broken", _spoil_hevc, "damaged|can't be decoded"),
-    Row("cut off in the middle, AVI", "broken", _cut_off_avi, "cut off|damaged"),
-    Row("a codec that we do not have", "broken", _unknown_codec, "can't be decoded"),
+    Row("a packet that is damaged, HEVC", "broken", spoil_hevc, "damaged|can't be decoded"),
+    Row("cut off in the middle, AVI", "broken", cut_off_avi, "cut off|damaged"),
+    Row("a codec that we do not have", "broken", unknown_codec, "can't be decoded"),
     Row("encrypted", "broken",
         video("in.mp4", muxer=(("encryption_scheme", "cenc-aes-ctr"), ("encryption_key", "01" * 16),
                                ("encryption_kid", "02" * 16))), "encrypted"),
 ]  # fmt: skip
 
 ROWS = [*TIMING, *PICTURE, *CODECS, *OTHER, *BROKEN]
-
-__all__ = ["ROWS", "Row", "boxes", "replace"]

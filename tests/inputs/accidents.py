@@ -1,0 +1,184 @@
+"""Files that PyAV's muxers do not write by themselves: damaged, lying, cut off, or with what cameras add."""
+
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tests.inputs.making import GOP, X265, Sound, Video, boxes, patched, with_edits, write
+
+Maker = Callable[[Path], Path]
+
+
+def with_user_data(folder: Path) -> Path:
+    """In the movie's user data what a GoPro writes there, and XMP at both places where editors put it."""
+    path = write(folder / "in.mp4", Video())
+    data = path.read_bytes()
+    start, size = next((start, size) for kind, start, size in boxes(data) if kind == "moov")
+    assert start + size == len(data)
+    told = b"Phone Inc. +37.7749-122.4194/"
+    inner = b"".join(struct.pack(">I4s", 8 + len(told), kind) + told for kind in (b"CAME", b"GPMF", b"XMP_"))
+    movie = data[start + 8 :] + struct.pack(">I4s", 8 + len(inner), b"udta") + inner
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + told
+    first = struct.unpack_from(">I", data)[0]  # XMP comes after the samples: nothing points behind them
+    assert data[4:8] == b"ftyp"
+    assert first < start
+    path.write_bytes(
+        data[:start]
+        + struct.pack(">I4s", 8 + len(xmp), b"uuid") + xmp
+        + struct.pack(">I4s", 8 + len(movie), b"moov") + movie
+    )  # fmt: skip
+    return path
+
+
+def with_timecode(folder: Path) -> Path:
+    """FFmpeg's muxer writes a track `tmcd` for a tag "timecode"."""
+    plain = write(folder / "plain.mov", Video())
+    path = folder / "in.mov"
+    with av.open(str(plain)) as given, av.open(str(path), "w") as out:
+        streams = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
+        streams[0].metadata["timecode"] = "01:02:03:04"
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    return path
+
+
+def find(data: bytearray, kind: bytes) -> int:
+    place = data.find(kind)
+    assert place > 0
+    return place
+
+
+def spoil_packet(number: int, size: int = 40) -> Maker:
+    """An MP4 of which the packet of that number, in decode order, has its middle overwritten."""
+
+    def make(folder: Path) -> Path:
+        path = write(
+            folder / "in.mp4", Video(seconds=4, options=(("preset", "ultrafast"), ("g", "20"), ("bf", "2")))
+        )
+        with av.open(str(path)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+        packet = packets[number]
+
+        def change(data: bytearray) -> None:
+            start = packet.pos + packet.size // 3
+            data[start : start + size] = bytes((7 * n + 13) % 256 for n in range(size))
+
+        return patched(path, change)
+
+    return make
+
+
+def cut_off(folder: Path) -> Path:
+    path = write(folder / "in.mp4", Video(seconds=6, muxer=(("movflags", "faststart"),)))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    return path
+
+
+def cut_off_avi(folder: Path) -> Path:
+    path = write(folder / "in.avi", Video(codec="mpeg4", seconds=6, options=(("b", "2M"),), sound=()))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    return path
+
+
+def spoil_hevc(folder: Path) -> Path:
+    path = write(folder / "in.mp4", Video(codec="libx265", seconds=3, options=X265))
+    with av.open(str(path)) as container:
+        packet = max(
+            (p for p in container.demux(video=0) if p.size and not p.is_keyframe), key=lambda p: p.size
+        )
+        place, size = packet.pos, packet.size
+
+    def change(data: bytearray) -> None:
+        data[place + 8 : place + size] = bytes((91 * n + 17) % 256 for n in range(size - 8))
+
+    return patched(path, change)
+
+
+def unknown_codec(folder: Path) -> Path:
+    def change(data: bytearray) -> None:
+        place = find(data, b"avc1" + bytes(6))
+        data[place : place + 4] = b"xyz9"
+
+    return patched(write(folder / "in.mp4", Video()), change)
+
+
+def large_box(folder: Path) -> Path:
+    """The box of the samples claims 10 GB; the index comes after it."""
+
+    def change(data: bytearray) -> None:
+        place = find(data, b"mdat")
+        struct.pack_into(">I4sQ", data, place - 12, 1, b"mdat", 10_000_000_000)
+
+    return patched(write(folder / "in.mp4", Video()), change)
+
+
+def long_mp4(folder: Path) -> Path:
+    """A header that promises ten hours: in the movie, the track and the media."""
+
+    def change(data: bytearray) -> None:
+        for kind, scale_at, length_at in (("mvhd", 12, 16), ("mdhd", 12, 16)):
+            start = 0
+            while (place := data.find(kind.encode(), start)) > 0:
+                (scale,) = struct.unpack_from(">I", data, place + 4 + scale_at)
+                struct.pack_into(">I", data, place + 4 + length_at, min(36_000 * scale, 2**32 - 1))
+                start = place + 4
+        place = data.find(b"tkhd")
+        while place > 0:
+            struct.pack_into(">I", data, place + 24, 2**31)
+            place = data.find(b"tkhd", place + 4)
+
+    return patched(write(folder / "in.mp4", Video()), change)
+
+
+def long_mkv(folder: Path) -> Path:
+    """The Duration element (44 89, EBML float of 8 bytes) says ten hours, in milliseconds."""
+
+    def change(data: bytearray) -> None:
+        place = find(data, b"\x44\x89\x88")
+        struct.pack_into(">d", data, place + 3, 36_000_000.0)
+
+    return patched(write(folder / "in.mkv", Video()), change)
+
+
+def wide_header(folder: Path) -> Path:
+    """A sample entry that claims 4000x3000."""
+
+    def change(data: bytearray) -> None:
+        place = find(data, b"avc1" + bytes(6))
+        struct.pack_into(">HH", data, place + 28, 4000, 3000)
+
+    return patched(write(folder / "in.mp4", Video()), change)
+
+
+def written(name: str, data: bytes) -> Maker:
+    def make(folder: Path) -> Path:
+        (folder / name).write_bytes(data)
+        return folder / name
+
+    return make
+
+
+def sound_only(folder: Path) -> Path:
+    path = folder / "in.m4a"
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("aac", rate=48_000, layout="mono")
+        for number in range(50):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, 1024 * number, Fraction(1, 48_000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def without_middle(folder: Path, name: str = "in.mp4", codec: str = "aac") -> Path:
+    """0.8 s are shown, 0.8 s left out, the rest shown: two entries in each track's edit list."""
+    path = write(folder / name, Video(seconds=3.2, sound=(Sound(codec),), options=(*GOP, ("bf", "0"))))
+    return with_edits(path, ((0.0, 0.8), (1.6, 1.6)))
