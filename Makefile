@@ -21,12 +21,12 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 
 .PHONY: help
 help:  ## print this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [OUT=out.mp4]
+demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4]
 	@$(RUN) -m local_emulator demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(TARGET),--target "$(TARGET)") \
-		$(if $(MODE),--mode "$(MODE)") $(if $(OUT),--out "$(OUT)")
+		$(if $(MODE),--mode "$(MODE)") $(if $(REPLACEMENT),--replacement "$(REPLACEMENT)") $(if $(OUT),--out "$(OUT)")
 
 .PHONY: emulator
 emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin]

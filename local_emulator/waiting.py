@@ -149,6 +149,10 @@ def summary(report: Report) -> str:
         f"kept:   {people or 'nobody'}",
         f"hidden: {_count(hidden, 'track')} (a track is one face, without a break)",
     ]
+    if report.black_frames:
+        lines.append(f"black:  {_count(report.black_frames, 'frame')} that could not be decoded")
+    if report.dropped:
+        lines.append(f"left out, for it can name or place somebody: {', '.join(report.dropped)}")
     if missing:
         lines.append(
             f"not found anywhere: {', '.join(missing)}. The report says of each track why it was hidden."

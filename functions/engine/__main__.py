@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ RERENDER_EXAMPLES = """examples:
   python -m functions.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4 --keep 7
   python -m functions.engine rerender vlog.mp4 vlog.json safe.mp4 --mode pixelate
 """
+BLACK = "#000000"
 MODES = ["blur", "pixelate", "solid", "image"]
 
 
@@ -98,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strength", type=float, default=1.0, help="1 to 3: how much coarser than usual (default 1)"
     )
-    parser.add_argument("--color", default="#000000", metavar="#RRGGBB", help="for --mode solid (black)")
+    parser.add_argument("--color", default=BLACK, metavar="#RRGGBB", help="for --mode solid (black)")
     parser.add_argument("--replacement", type=Path, metavar="PNG", help="the picture for --mode image")
     parser.add_argument(
         "--detector",
@@ -179,6 +181,12 @@ def _check_paths(arguments: argparse.Namespace) -> None:
             raise ArgumentError(f"{path} is read, too: write to another file.")
     if not again and arguments.report and arguments.report.resolve() == arguments.out.resolve():
         raise ArgumentError(f"{arguments.out} can't be the video and its report at once.")
+    if arguments.color and arguments.color != BLACK and arguments.mode not in (None, "solid"):
+        raise ArgumentError(f"--color {arguments.color} is for --mode solid, not {arguments.mode}.")
+    if arguments.keep_distance is not None and not arguments.target:
+        raise ArgumentError(
+            "--keep-distance says how near to a --target a face must be: add --target PICTURE."
+        )
     _check_options(arguments)
 
 
@@ -199,10 +207,12 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
     faces = _find(arguments, options, console)  # lets the models go before the video is written
-    joined = _write_video(arguments, faces, options, console)
+    joined, black_frames = _write_video(arguments, faces, options, console)
     if arguments.report:
+        _print_tracks(faces)
         report = {
             "version": 2,
+            "black_frames": black_frames,
             "policy": dataclasses.asdict(options),
             "fingerprint": joined.fingerprint,
             "dropped": joined.dropped,
@@ -234,7 +244,9 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
         fingerprint = str(report["fingerprint"])
         options = _recorded_options(report["policy"])
     except (ValueError, KeyError, TypeError, EngineError) as error:
-        raise ArgumentError(f"{arguments.report} can't be used as a report: {error}") from error
+        raise ArgumentError(
+            f"{arguments.report} can't be used as a report: it is not what --report wrote ({type(error).__name__})."
+        ) from error
     both = set(arguments.hide) & set(arguments.keep)
     if both:
         raise ArgumentError(f"track {min(both)} can't be hidden and kept at once.")
@@ -260,8 +272,13 @@ def _recorded_options(policy: dict[str, Any]) -> Options:
     return options
 
 
-def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> Joined:
-    """Hide, join with the source's sound, and say what was done. The output appears when it is complete."""
+def _write_video(
+    arguments: argparse.Namespace, faces: Faces, options: Options, console: Console
+) -> tuple[Joined, int]:
+    """Hide, join with the source's sound, and say what was done. The output appears when it is complete.
+
+    Gives also how many frames are black because they could not be decoded.
+    """
     replacement = arguments.replacement.read_bytes() if arguments.replacement else None
     source = str(arguments.video)
     with tempfile.TemporaryDirectory(prefix="defacer-", dir=arguments.out.parent) as folder:
@@ -281,9 +298,23 @@ def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, 
         f"{arguments.out}: {faces.frames} frames, {len(faces.tracks)} tracks: "
         f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
+    if written.black_frames:
+        print(f"{written.black_frames} frames could not be decoded, or lean on such, and are black")
     if joined.dropped:
         print(f"not in the result, for it can name or place somebody: {', '.join(joined.dropped)}")
-    return joined
+    return joined, written.black_frames
+
+
+def _print_tracks(faces: Faces) -> None:
+    """One line a track: by its number `rerender` decides anew."""
+    base = Fraction(faces.time_base)
+    for track in faces.tracks:
+        start, end = (float(pts * base) for pts in (track.start, track.end))
+        done = f"kept ({track.person})" if track.decision == "keep" else "hidden"
+        x1, y1, x2, y2 = (round(side) for side in track.looks[0].box)
+        print(
+            f"track {track.id}: {start:.2f} to {end:.2f} s, first at {x1},{y1} to {x2},{y2}: {done}, {track.reason}"
+        )
 
 
 def _frame_count(video: Path) -> int | None:

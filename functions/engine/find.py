@@ -97,7 +97,9 @@ def find_pieces(
         )
 
     parts = windows(
-        read_frames(segment.source, start, _horizon(last, base) if past_damage else None, past_damage),
+        read_frames(
+            segment.source, start, _horizon(last, base) if past_damage else None, [] if past_damage else None
+        ),
         first,
         last,
         side,

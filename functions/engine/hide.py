@@ -38,8 +38,9 @@ def hide(
     if encoding.time_base != Fraction(faces.time_base):
         raise _another_video(f"times in units of {encoding.time_base} s", f"of {faces.time_base} s")
     cover = Cover(faces)
+    black: list[int] | None = [] if options.damaged == "hide" else None
     with write_segment(out, encoding, options.quality) as writer:
-        for decoded in read_frames(segment.source, segment.start, segment.end, options.damaged == "hide"):
+        for decoded in read_frames(segment.source, segment.start, segment.end, black):
             frame, orientation = encoding.prepared(decoded), orientation_of(decoded)
             width, height = orientation.displayed_size(frame.width, frame.height)
             if (width, height) != (faces.width, faces.height):
@@ -47,7 +48,7 @@ def hide(
             conceal(frame, cover.boxes(frame.pts or 0), style, orientation)
             writer.write(frame)
             progress(writer.frames)
-    return writer.written()
+    return writer.written(black_frames=len(black or ()))
 
 
 def _another_video(found: str, expected: str) -> CheckError:

@@ -103,14 +103,15 @@ def open_video(
         try:
             yield container, stream
         except av.error.FFmpegError as error:
-            raise VideoError(f"it is damaged ({error.strerror or error}). Export the video again.") from error
+            raise VideoError(f"it is damaged ({error.strerror or error}). {_DAMAGED}") from error
 
 
+_DAMAGED = 'Export the video again, or accept black in place of such frames (damaged: "hide").'
 _STILL = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def _not_a_video(error: av.error.FFmpegError) -> str:
-    return f"it is not a video that can be read ({error.strerror or error}). Drop a video such as an MP4."
+    return f"it is not a video that can be read, or its end is missing ({error.strerror or error})."
 
 
 def probe(source: Source) -> VideoInfo:
@@ -195,21 +196,26 @@ def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame
 
 
 def read_frames(
-    source: Source, start: int | None = None, end: int | None = None, past_damage: bool = False
+    source: Source, start: int | None = None, end: int | None = None, black: list[int] | None = None
 ) -> Iterator[av.VideoFrame]:
     """The displayed frames with `start <= pts < end`, in order; None is open.
 
     Raises VideoError for a frame that can't be decoded, has no time of its own, or is of another size or format
-    than the one before: nothing is skipped in silence. `past_damage`: what can't be decoded is black instead.
+    than the one before: nothing is skipped in silence. With a list as `black`, what
+    can't be decoded is black instead, and its time is added to the list.
     """
     before: _Form | None = None
-    frames = _read_past_damage(source, start, end) if past_damage else _read(source, start)
+    frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black)
     for frame in frames:
         before = _require_usable(frame, before)
         if end is not None and before.pts >= end:
+            if black and black[-1] == before.pts:
+                black.pop()
             return
         if start is None or before.pts >= start:
             yield frame
+        elif black and black[-1] == before.pts:
+            black.pop()
 
 
 def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
@@ -217,7 +223,9 @@ def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
         yield from _decode_from(container, stream, start)
 
 
-def _read_past_damage(source: Source, start: int | None, end: int | None) -> Iterator[av.VideoFrame]:
+def _read_past_damage(
+    source: Source, start: int | None, end: int | None, black: list[int]
+) -> Iterator[av.VideoFrame]:
     """Reads twice: what is damaged is known only after what follows it."""
     with open_video(source) as (container, stream):
         _seek_before(container, stream, start)
@@ -233,9 +241,12 @@ def _read_past_damage(source: Source, start: int | None, end: int | None) -> Ite
                 for pts in due:
                     if pts >= frame.pts:
                         break
+                    black.append(pts)
                     yield damage.black(found.sample, pts)
                 yield frame
-        yield from (damage.black(found.sample, pts) for pts in due)
+        for pts in due:
+            black.append(pts)
+            yield damage.black(found.sample, pts)
 
 
 def _seek_before(container: InputContainer, stream: VideoStream, start: int | None) -> None:
@@ -258,7 +269,7 @@ def _require_usable(frame: av.VideoFrame, before: _Form | None) -> _Form:
     if frame.pts is None or frame.time_base is None:
         raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
     if frame.is_corrupt:
-        raise VideoError(f"{at} is damaged. Export the video again.")
+        raise VideoError(f"{at} is damaged. {_DAMAGED}")
     form = _Form(frame.pts, (frame.width, frame.height), frame.format.name, orientation_of(frame))
     if before is None:
         return form
@@ -298,5 +309,5 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
     """The frames of all packets from here on. Raises VideoError for one that the container knows to be damaged."""
     for packet in container.demux(stream):
         if packet.is_corrupt:
-            raise VideoError("a part of it is damaged or missing. Export the video again.")
+            raise VideoError(f"a part of it is damaged or missing. {_DAMAGED}")
         yield from packet.decode()

@@ -18,10 +18,14 @@ from functions.engine.errors import OutputError, VideoError
 
 @dataclass(frozen=True)
 class Written:
-    """The presentation times of a segment's frames, and by how many frames at most one is decoded sooner than shown."""
+    """The presentation times of a segment's frames, and by how many frames at most one is decoded sooner than shown.
+
+    `black_frames` are those that could not be decoded (see `damage.py`).
+    """
 
     frames: tuple[int, ...]
     reorder_depth: int
+    black_frames: int = 0
 
 
 class SegmentWriter:
@@ -56,11 +60,11 @@ class SegmentWriter:
         """How many frames were taken."""
         return len(self._shown)
 
-    def written(self) -> Written:
+    def written(self, black_frames: int = 0) -> Written:
         """What was written; after the block of `write_segment`."""
         rank = {pts: index for index, pts in enumerate(self._shown)}
         depth = max((index - rank[pts] for index, pts in enumerate(self._decode_order)), default=0)
-        return Written(tuple(self._shown), depth)
+        return Written(tuple(self._shown), depth, black_frames)
 
     def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
         self._decode_order += [packet.pts or 0 for packet in packets]

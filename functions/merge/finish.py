@@ -202,6 +202,7 @@ def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined
         policy=manifest.policy,
         targets=manifest.targets,
         frames=len(joined.shown),
+        black_frames=sum(report.black_frames for report in reports),
         audio_packets=joined.audio_packets,
         fingerprint=joined.fingerprint,
         dropped=joined.dropped,

@@ -179,6 +179,7 @@ class SegmentReport(Contract):
     video: ObjectRef
     frames: tuple[int, ...]
     reorder_depth: int = Field(ge=0)
+    black_frames: int = Field(default=0, ge=0)
     seconds: float
 
 
@@ -203,6 +204,7 @@ class ReportHead(Contract):
     policy: Policy
     targets: tuple[str, ...]
     frames: int
+    black_frames: int = 0
     audio_packets: int
     fingerprint: str
     dropped: tuple[str, ...]

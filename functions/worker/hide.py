@@ -28,6 +28,8 @@ class Written(Protocol):
     def frames(self) -> tuple[int, ...]: ...
     @property
     def reorder_depth(self) -> int: ...
+    @property
+    def black_frames(self) -> int: ...
 
 
 # Writes the segment, with what is to be hidden of the faces hidden.
@@ -71,6 +73,7 @@ def _do(task: SegmentTask, manifest: Manifest, held: Hold, conceal: Conceal) -> 
         video=video,
         frames=written.frames,
         reorder_depth=written.reorder_depth,
+        black_frames=written.black_frames,
         seconds=seconds,
     )
     _commit(report, video)

@@ -33,7 +33,7 @@ def pictures(
 ) -> dict[int, np.ndarray]:
     return {
         frame.pts or 0: frame.to_ndarray(format="gray")
-        for frame in read_frames(str(path), start, end, past_damage)
+        for frame in read_frames(str(path), start, end, [] if past_damage else None)
     }
 
 
