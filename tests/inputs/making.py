@@ -74,7 +74,7 @@ def write(path: Path, video: Video) -> Path:
         sound = [_Tone(out, track) for track in video.sound]
         texts = [(text, _add_texts(out, text)) for text in video.texts]
         cover = _add_cover(out) if video.cover else None
-        data = out.add_data_stream() if video.data else None
+        data = out.add_data_stream("bin_data") if video.data else None
         if video.chapters:
             out.set_chapters([_chapter(number, *chapter) for number, chapter in enumerate(video.chapters)])
         if cover is not None:

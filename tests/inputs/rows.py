@@ -221,6 +221,8 @@ OTHER = [
         dropped=("tag creation_time", "tag location", "tag location-eng", "tag make", "tag title"), emulated=True),
     Row("a camera's user data, XMP", "other tracks", with_user_data,
         dropped=("XMP", "user data CAME", "user data GPMF", "user data XMP_"), emulated=True),
+    Row("a telemetry track, as GoPro's", "other tracks", video("in.mp4", data=True), dropped=("data track",),
+        emulated=True),
     Row("a time code track, MOV", "other tracks", with_timecode,
         dropped=("time code track", "tag timecode")),
 ]  # fmt: skip
