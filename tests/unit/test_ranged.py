@@ -7,7 +7,7 @@ import pytest
 
 from functions.pipeline import ranged
 from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.ranged import BLOCK_BYTES, KEPT_BLOCKS, open_ranged
+from functions.pipeline.ranged import BLOCK_BYTES, KEPT_BLOCKS, STREAK_BLOCKS, open_ranged
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
@@ -72,6 +72,14 @@ def test_reading_at_two_places_in_turn_fetches_each_block_once(
                 file.seek(start + step * 20_000)
                 file.read(20_000)
     assert downloads(proxy) == 2
+
+
+def test_who_reads_on_and_on_gets_more_with_each_request(buckets: Buckets, proxy: Proxy) -> None:
+    data = bytes(range(256)) * (24 * BLOCK_BYTES // 256) + b"end"
+    ref = buckets.put(buckets.intake, "v", data)
+    with open_ranged(ref) as file:
+        assert file.read() == data
+    assert downloads(proxy) == STREAK_BLOCKS + 3  # eight blocks, twice eight at once, and what is left
 
 
 def test_memory_is_bounded(buckets: Buckets) -> None:
