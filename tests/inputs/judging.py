@@ -33,13 +33,13 @@ OURS = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler
 def judge(row: Row, source: Path, result: Path, faces: Faces, dropped: tuple[str, ...]) -> str:
     """Raise AssertionError if the result is not what it should be; give what was found, for the table."""
     shown = _judge_picture(row, source, result, faces)
-    packets = _judge_sound(source, result)
+    sound = _judge_sound(source, result)
     _judge_form(row, source, result)
     _judge_texts(source, result)
     _judge_what_is_told(result)
     assert dropped == row.dropped
     _judge_by_ffprobe(source, result)
-    parts = [f"{shown} frames", f"{packets} sound packets"]
+    parts = [f"{shown} frames", sound]
     if row.black:
         parts.append(f"{len(row.black)} of the frames black")
     if row.dropped:
@@ -131,7 +131,7 @@ def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
     return found
 
 
-def _judge_sound(source: Path, result: Path) -> int:
+def _judge_sound(source: Path, result: Path) -> str:
     before, after = _sound(source), _sound(result)
     clock = _clock(source)
     for track in before:
@@ -145,7 +145,9 @@ def _judge_sound(source: Path, result: Path) -> int:
         assert one["packets"] == other["packets"]
         assert len(one["times"]) == len(other["times"])
         assert np.abs(np.array(one["times"]) - np.array(other["times"])).max(initial=0) < SOUND_SECONDS
-    return sum(len(track["packets"]) for track in before if not track["pcm"])
+    if any(track["pcm"] for track in before):
+        return "the same samples of PCM"
+    return f"{sum(len(track['packets']) for track in before)} sound packets"
 
 
 def _sound(path: Path) -> list[dict[str, Any]]:
