@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from functions.engine.cuda import can_encode
 from functions.engine.errors import VideoError
 from functions.engine.hdr import x265_parameters
+from functions.engine.orientation import Orientation, orientation_of
 from functions.engine.video import Source, first_frame, open_video, time_base
 
 X264_PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
@@ -44,6 +45,7 @@ class Encoding:
     color_primaries: int
     color_transfer: int
     color_matrix: int
+    orientation: Orientation
     fields: str | None = None
     hdr: tuple[str, ...] = ()
 
@@ -97,6 +99,7 @@ def encoding_of(source: Source) -> Encoding:
             color_primaries=int(frame.color_primaries),
             color_transfer=int(frame.color_trc),
             color_matrix=BT601 if rgb else int(frame.colorspace),
+            orientation=orientation_of(frame),
             fields=fields,
             hdr=tuple(x265_parameters(frame)) if codec == "libx265" else (),
         )

@@ -14,10 +14,11 @@ from functions.engine.findings import Face, Findings, Sighting
 from functions.engine.gallery import Gallery
 from functions.engine.identity import is_open
 from functions.engine.memory import give_back
+from functions.engine.orientation import Orientation, orientation_of
 from functions.engine.parallel import in_order, usable_threads
 from functions.engine.sample import CONTEXT_SECONDS, WINDOW_SECONDS, Sampler, View, Window, crop_side, windows
 from functions.engine.track import Observation, Tracker
-from functions.engine.video import Segment, open_video, read_frames, time_base
+from functions.engine.video import Segment, first_frame, open_video, read_frames, time_base
 
 LEAST_WIDTH = 24  # pixels of the displayed frame: a smaller face says nothing about who it is
 PIECE_WINDOWS = 100
@@ -68,8 +69,11 @@ def find_pieces(
     past_damage: bool = False,
 ) -> Iterator[Findings]:
     """As `find`, about a minute at a time: who links each piece and lets it go holds no video's embeddings."""
-    with open_video(segment.source) as (_, stream):  # one reader at a time may use a file object
+    with open_video(segment.source) as (container, stream):  # one reader at a time may use a file object
         base, side = time_base(stream), crop_side(stream)
+        frame = first_frame(container, stream)
+        orientation = Orientation() if frame is None else orientation_of(frame)
+        del frame
     first, last = _window_of(segment.start, base), _window_of(segment.end, base, before=True)
     start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
     sampler = Sampler(detector)
@@ -96,14 +100,10 @@ def find_pieces(
             sightings=tuple(sighting for window in seen for sighting in window.sightings),
         )
 
-    parts = windows(
-        read_frames(
-            segment.source, start, _horizon(last, base) if past_damage else None, [] if past_damage else None
-        ),
-        first,
-        last,
-        side,
+    frames_read = read_frames(
+        segment.source, start, _horizon(last, base) if past_damage else None, [] if past_damage else None
     )
+    parts = windows(frames_read, first, last, side, orientation)
     waiting: list[_Seen] = []
     frames = 0
     for number, seen in enumerate(in_order(look, parts, 1 if has_cuda() else usable_threads())):

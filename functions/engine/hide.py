@@ -10,7 +10,6 @@ from functions.engine.errors import CheckError
 from functions.engine.faces import Faces
 from functions.engine.gallery import decode_picture
 from functions.engine.options import Options
-from functions.engine.orientation import orientation_of
 from functions.engine.video import Segment, read_frames
 from functions.engine.write import Written, write_segment
 
@@ -41,7 +40,7 @@ def hide(
     black: list[int] | None = [] if options.damaged == "hide" else None
     with write_segment(out, encoding, options.quality) as writer:
         for decoded in read_frames(segment.source, segment.start, segment.end, black):
-            frame, orientation = encoding.prepared(decoded), orientation_of(decoded)
+            frame, orientation = encoding.prepared(decoded), encoding.orientation
             width, height = orientation.displayed_size(frame.width, frame.height)
             if (width, height) != (faces.width, faces.height):
                 raise _another_video(f"pictures of {width}x{height}", f"of {faces.width}x{faces.height}")

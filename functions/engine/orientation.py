@@ -63,7 +63,8 @@ class Orientation:
 def matrix_of(frame: av.VideoFrame) -> Matrix:
     """The frame's display matrix as the file has it; upright if there is none.
 
-    Not for a frame that was made writable: PyAV would read what it remembers of it where that no longer is.
+    Once for a stream, not for each frame: PyAV ties a knot between a frame and its side data, so that it stays in
+    memory. And not for a frame that was made writable: PyAV would read freed memory.
     """
     for data in cast(Iterable[SideData], frame.side_data):
         if data.type.name == "DISPLAYMATRIX":

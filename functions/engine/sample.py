@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
 from functions.engine.hdr import to_sdr
-from functions.engine.orientation import orientation_of
+from functions.engine.orientation import Orientation
 
 # Pixels, the long side of the frames that are looked at: half of the frame's, between these. So the least face that
 # is found grows less than the picture, and looking stays a part of what decoding and encoding take.
@@ -49,7 +49,12 @@ class View:
     displayed frame; `thumbnail` (18, 32) is grey, as stored.
     """
 
-    def __init__(self, frame: av.VideoFrame, side: int = CROP_SIDE):
+    def __init__(
+        self,
+        frame: av.VideoFrame,
+        side: int = CROP_SIDE,
+        orientation: Orientation = Orientation(),  # noqa: B008
+    ):
         self.pts = frame.pts or 0
         self.seconds = self.pts * Fraction(frame.time_base or 1)
         self.slot = int(self.seconds // SLOT_SECONDS)
@@ -58,7 +63,7 @@ class View:
         self.detections: list[Detection] | None = None
         self._claim, self._seen = Lock(), Event()
         self._failure: BaseException | None = None
-        self._orientation = orientation_of(frame)
+        self._orientation = orientation
         self.width, self.height = self._orientation.displayed_size(frame.width, frame.height)
         self._to_sdr = to_sdr(frame)
         self._frame = _at_most(frame, side)
@@ -118,13 +123,14 @@ def windows(
     first: int | None = None,
     last: int | None = None,
     side: int = CROP_SIDE,
+    orientation: Orientation = Orientation(),  # noqa: B008 - it is frozen
 ) -> Iterator[Window]:
     """Part a video into windows, in order; frames are held with a long side of `side` pixels at most.
 
     Those before the one with the number `first` are only read, for the cuts; reading ends after `last`.
     """
     views: list[View] = []
-    for view in _marking_cuts(ahead(_views(frames, side), VIEWS_AHEAD)):
+    for view in _marking_cuts(ahead(_views(frames, side, orientation), VIEWS_AHEAD)):
         if first is not None and view.window < first:
             continue
         if views and view.window != views[0].window:
@@ -205,9 +211,9 @@ def crop_side(stream: VideoStream) -> int:
     return max(LEAST_CROP_SIDE, min(CROP_SIDE, round(max(width, height) * share)))
 
 
-def _views(frames: Iterable[av.VideoFrame], side: int) -> Generator[View]:
+def _views(frames: Iterable[av.VideoFrame], side: int, orientation: Orientation) -> Generator[View]:
     for frame in frames:
-        yield View(frame, side)
+        yield View(frame, side, orientation)
 
 
 def _marking_cuts(views: Iterable[View]) -> Iterator[View]:

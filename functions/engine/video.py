@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from functions.engine import damage
 from functions.engine.cuda import hardware_decoder
 from functions.engine.errors import VideoError
-from functions.engine.orientation import Orientation, orientation_of
+from functions.engine.orientation import orientation_of
 
 Source = str | BinaryIO
 # How far before a time to look for the key frame that decoding must start from; then the file's start.
@@ -261,7 +261,7 @@ class _Form:
     pts: int
     size: tuple[int, int]
     pixel_format: str
-    orientation: Orientation
+    rotation: int
 
 
 def _require_usable(frame: av.VideoFrame, before: _Form | None) -> _Form:
@@ -270,7 +270,7 @@ def _require_usable(frame: av.VideoFrame, before: _Form | None) -> _Form:
         raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
     if frame.is_corrupt:
         raise VideoError(f"{at} is damaged. {_DAMAGED}")
-    form = _Form(frame.pts, (frame.width, frame.height), frame.format.name, orientation_of(frame))
+    form = _Form(frame.pts, (frame.width, frame.height), frame.format.name, int(frame.rotation))
     if before is None:
         return form
     if frame.pts <= before.pts:

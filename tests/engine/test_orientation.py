@@ -75,4 +75,4 @@ def test_an_odd_angle_is_refused(tmp_path: Path) -> None:
         container.mux(stream.encode(av.VideoFrame(WIDTH, HEIGHT, "yuv420p")))
         container.mux(stream.encode(None))
     with pytest.raises(VideoError, match="odd angle"):
-        list(read_frames(str(path)))
+        probe(str(path))
