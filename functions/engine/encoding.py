@@ -27,7 +27,7 @@ NVENC = {
 FALLBACK_RATE = Fraction(30)
 # AVFieldOrder as FFmpeg's decoders use it (its header has the mixed ones the other way): which field is shown first.
 TOP_FIRST, BOTTOM_FIRST = (2, 4), (3, 5)
-BT601, FULL_RANGE = 6, 2  # ITU-T H.273 and AVColorRange
+BT601 = 6  # ITU-T H.273
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from typing import Any
 from av import Packet
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
-from av.stream import DataStream, Disposition
+from av.stream import DataStream
 from av.subtitles.stream import SubtitleStream
 
 from functions.engine.errors import CheckError, VideoError
+from functions.engine.video import STILL
 
 TEXT_SUBTITLES = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
 # Tags that tell of the file, not of people, places, devices or times.
@@ -174,8 +175,7 @@ def dropped(container: InputContainer, picture_index: int) -> tuple[str, ...]:
     found: list[str] = []
     for stream in container.streams.video:
         if stream.index != picture_index:
-            cover = stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
-            found.append("cover picture" if cover else "another picture track")
+            found.append("cover picture" if stream.disposition & STILL else "another picture track")
     found += [_data_kind(stream) for stream in container.streams.data if not _is_chapters(stream, container)]
     found += ["attachment" for _ in container.streams.attachments]
     found += [

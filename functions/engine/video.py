@@ -90,7 +90,7 @@ def open_video(
     with container:
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
             raise VideoError("it is a picture, not a video. Drop a video file such as an MP4.")
-        pictures = [s for s in container.streams.video if not s.disposition & _STILL]
+        pictures = [s for s in container.streams.video if not s.disposition & STILL]
         if not pictures:
             raise VideoError("it has no moving picture. Drop a video file such as an MP4.")
         # As players choose: another one may be switched off.
@@ -107,7 +107,7 @@ def open_video(
 
 
 _DAMAGED = 'Export the video again, or accept black in place of such frames (damaged: "hide").'
-_STILL = Disposition.attached_pic | Disposition.timed_thumbnails
+STILL = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def _not_a_video(error: av.error.FFmpegError) -> str:
@@ -209,13 +209,9 @@ def read_frames(
     for frame in frames:
         before = _require_usable(frame, before)
         if end is not None and before.pts >= end:
-            if black and black[-1] == before.pts:
-                black.pop()
             return
         if start is None or before.pts >= start:
             yield frame
-        elif black and black[-1] == before.pts:
-            black.pop()
 
 
 def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
@@ -233,7 +229,14 @@ def _read_past_damage(
         found = damage.survey(damage.decode_all(container, stream), far_enough)
     with open_video(source) as (container, stream):
         _seek_before(container, stream, start)
+        wanted = Segment(source, start, end)
         due = iter(found.shown)
+
+        def in_place_of(pts: int) -> av.VideoFrame:
+            if wanted.holds(pts):
+                black.append(pts)
+            return damage.black(found.sample, pts)
+
         for _, frames in damage.decode_all(container, stream):
             for frame in frames or ():
                 if frame.pts is None or frame.pts in found.damaged:
@@ -241,12 +244,9 @@ def _read_past_damage(
                 for pts in due:
                     if pts >= frame.pts:
                         break
-                    black.append(pts)
-                    yield damage.black(found.sample, pts)
+                    yield in_place_of(pts)
                 yield frame
-        for pts in due:
-            black.append(pts)
-            yield damage.black(found.sample, pts)
+        yield from map(in_place_of, due)
 
 
 def _seek_before(container: InputContainer, stream: VideoStream, start: int | None) -> None:

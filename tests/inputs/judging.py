@@ -6,14 +6,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 
 from functions.engine.conceal import OPAQUE, SOFT
@@ -296,13 +294,3 @@ def _warnings(path: Path) -> set[str]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     return {re.sub(r" @ 0x[0-9a-f]+", "", line) for line in done.stderr.splitlines() if line}
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    with av.open(str(path)) as container:
-        yield container
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    return float(cv2.PSNR(one, other))
