@@ -3,10 +3,10 @@
 Only the boxes' headers are read. None of them goes into a result; the report names their kinds.
 """
 
-import struct
-from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO
 
+from functions.engine.boxes import Box, is_mp4, walk
 from functions.engine.video import Source
 
 XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # the uuid of Adobe's XMP (ISO 16684-1)
@@ -26,35 +26,17 @@ def user_data(source: Source) -> tuple[str, ...]:
 
 
 def _kinds(file: BinaryIO) -> tuple[str, ...]:
-    end = file.seek(0, 2)
-    file.seek(4)
-    if file.read(4) != b"ftyp":
+    if not is_mp4(file):
         return ()
-    found = (told for _, told in zip(range(MOST_BOXES), _walk(file, 0, end, b""), strict=False))
+    found = (_told(box) for box in islice(walk(file, INTO), MOST_BOXES))
     return tuple(dict.fromkeys(told for told in found if told))
 
 
-def _walk(file: BinaryIO, start: int, end: int, parent: bytes) -> Iterator[str]:
-    """What is told of each box from `start` to `end`; "" for nothing."""
-    while start + 8 <= end:
-        file.seek(start)
-        header = file.read(32)
-        if len(header) < 8:
-            return
-        size, kind = struct.unpack_from(">I4s", header)
-        body = 8
-        if size == 1 and len(header) >= 16:
-            size, body = struct.unpack_from(">Q", header, 8)[0], 16
-        if size == 0:
-            size = end - start
-        if size < body:
-            return
-        if kind == b"uuid":
-            yield "XMP" if header[body : body + 16] == XMP else "uuid box"
-        elif parent == b"udta" and kind not in KNOWN and not kind.startswith(QUICKTIME_TAG):
-            yield f"user data {kind.decode('latin1')}" if kind.replace(b"_", b"").isalnum() else "user data"
-        else:
-            yield ""
-        if kind in INTO:
-            yield from _walk(file, start + body, min(start + size, end), kind)
-        start += size
+def _told(box: Box) -> str:
+    """What is told of a box; "" for nothing."""
+    if box.kind == b"uuid":
+        return "XMP" if box.head[:16] == XMP else "uuid box"
+    if box.path[-2:-1] == (b"udta",) and box.kind not in KNOWN and not box.kind.startswith(QUICKTIME_TAG):
+        plain = box.kind.replace(b"_", b"").isalnum()
+        return f"user data {box.kind.decode('latin1')}" if plain else "user data"
+    return ""

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from functions.engine import damage
 from functions.engine.cuda import hardware_decoder
 from functions.engine.errors import VideoError
+from functions.engine.mp4_header import read_header
 from functions.engine.orientation import orientation_of
 
 Source = str | BinaryIO
@@ -115,7 +116,10 @@ def _not_a_video(error: av.error.FFmpegError) -> str:
 
 
 def probe(source: Source) -> VideoInfo:
-    """Read a video's header. Raises VideoError if there is none."""
+    """Read a video's header. Raises VideoError if there is none, or one that contradicts itself or the picture."""
+    header = read_header(source)
+    if header is not None:
+        header.require_true()
     with open_video(source) as (container, stream):
         if not stream.width or not stream.height:
             raise VideoError("its header gives no picture size. Export the video again.")
@@ -126,6 +130,8 @@ def probe(source: Source) -> VideoInfo:
             duration = container.duration / 1_000_000  # libavformat counts a container's time in microseconds
         rate = stream.average_rate or stream.guessed_rate
         width, height = stream.width, stream.height
+        if header is not None:
+            header.require_size(width, height)
         frame = first_frame(container, stream)
         if frame is not None:
             width, height = orientation_of(frame).displayed_size(width, height)

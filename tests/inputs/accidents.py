@@ -120,22 +120,24 @@ def large_box(folder: Path) -> Path:
     return patched(write(folder / "in.mp4", Video()), change)
 
 
-def long_mp4(folder: Path) -> Path:
-    """A header that promises ten hours: in the movie, the track and the media."""
+def promising(seconds: float) -> Maker:
+    """A header that promises another length: in the movie, the track and the media."""
 
     def change(data: bytearray) -> None:
-        for kind, scale_at, length_at in (("mvhd", 12, 16), ("mdhd", 12, 16)):
-            start = 0
-            while (place := data.find(kind.encode(), start)) > 0:
-                (scale,) = struct.unpack_from(">I", data, place + 4 + scale_at)
-                struct.pack_into(">I", data, place + 4 + length_at, min(36_000 * scale, 2**32 - 1))
-                start = place + 4
-        place = data.find(b"tkhd")
-        while place > 0:
-            struct.pack_into(">I", data, place + 24, 2**31)
-            place = data.find(b"tkhd", place + 4)
+        movie_scale = 0
+        for kind, length_at in ((b"mvhd", 16), (b"mdhd", 16), (b"tkhd", 20)):
+            place = data.find(kind)
+            while place > 0:
+                scale = movie_scale if kind == b"tkhd" else struct.unpack_from(">I", data, place + 16)[0]
+                movie_scale = movie_scale or scale
+                struct.pack_into(">I", data, place + 4 + length_at, min(round(seconds * scale), 2**32 - 2))
+                place = data.find(kind, place + 4)
 
-    return patched(write(folder / "in.mp4", Video()), change)
+    return lambda folder: patched(write(folder / "in.mp4", Video()), change)
+
+
+def long_edit(folder: Path) -> Path:
+    return with_edits(write(folder / "in.mp4", Video()), ((0.0, 36_000.0),))
 
 
 def long_mkv(folder: Path) -> Path:
