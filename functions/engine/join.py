@@ -11,6 +11,7 @@ hang on where they lie. What was joined is read once more by `check`.
 import heapq
 import math
 import shutil
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -19,22 +20,25 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 import av
+import numpy as np
 from av import Packet
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from functions.engine import tracks
+from functions.engine.copies import Copied, Copies, Timed, begin_seconds
 from functions.engine.errors import CheckError, VideoError
 from functions.engine.index_first import IndexFirst
 from functions.engine.orientation import UPRIGHT, Matrix, matrix_of
 from functions.engine.source_watch import SourceWatch
-from functions.engine.tracks import Heard, Sent, seconds_of
+from functions.engine.tracks import Sent
 from functions.engine.user_data import user_data
 from functions.engine.video import Source, first_frame, open_video, time_base
 from functions.engine.write import Written, writing
 
 MOST_TIMESCALE = 2**31 - 1
-BROADCASTS = ("mpegts", "mpeg")
+Times = NDArray[np.int64]
 HEVC_TAG = "hvc1"  # "hev1", FFmpeg's own choice, is not played by Apple's players
 
 
@@ -61,10 +65,16 @@ class Joined:
 
     head: bytes = field(repr=False)
     time_base: Fraction
-    shown: list[int] = field(repr=False)
+    shown: Times = field(repr=False)
     sound: list[Sent] = field(repr=False)
+    texts: list[Sent] = field(repr=False)
+    chapters: list[float] = field(repr=False)
     fingerprint: str
     dropped: tuple[str, ...]
+
+    @property
+    def frames(self) -> int:
+        return len(self.shown)
 
     @property
     def audio_packets(self) -> int:
@@ -98,16 +108,16 @@ def join(
     segments = [segment for segment in segments if segment.written.frames]
     if not segments:
         raise VideoError("it shows no frame. Export it again.")
-    shown = sorted(pts for segment in segments for pts in segment.written.frames)
-    _require_equal(shown, sorted(set(shown)), "the segments' reports cover", "there are at most")
+    shown = np.sort(np.concatenate([np.array(segment.written.frames, np.int64) for segment in segments]))
+    _require_equal(shown, np.unique(shown), "the segments' reports cover", "there are at most")
     matrix = _matrix(source)
     out = IndexFirst(body)
     with open_video(source) as (container, picture):
         base = time_base(picture)  # not after the block: PyAV would read freed memory
-        begin = round(_begin_seconds(container) / base)
+        begin = round(begin_seconds(container) / base)
         seen = SourceWatch(container, picture)
         with _writing(out, container, picture) as result:
-            copies = _Copies(container, result, begin * base)
+            copies = Copies(container, result, begin * base)
             with segments[0].open() as first, open_video(first) as (_, template):
                 video = _add_picture(result, template, base, matrix)
                 header = _header(template)
@@ -119,41 +129,45 @@ def join(
         seen.require_whole()
         dropped = tracks.dropped(container, picture.index)
     dropped += user_data(source)
-    early = sum(pts < shown[0] for pts in seen.times)
-    if early and early == len(seen.times) - len(shown):
+    source_shows = np.sort(np.array(seen.times))
+    early = int((source_shows < shown[0]).sum())
+    if early and early == len(source_shows) - len(shown):
         raise VideoError(
             f"its first {early} frames can't be decoded: it was cut where no key frame is. Export it again."
         )
-    _require_equal(shown, sorted(seen.times), "the segments' reports cover", "the source shows")
-    shown = [time - begin for time in shown]
-    return Joined(out.head(), base, shown, copies.sent, seen.fingerprint, dropped)
+    _require_equal(shown, source_shows, "the segments' reports cover", "the source shows")
+    return Joined(
+        head=out.head(),
+        time_base=base,
+        shown=shown - begin,
+        sound=copies.sound,
+        texts=copies.texts,
+        chapters=copies.chapters,
+        fingerprint=seen.fingerprint,
+        dropped=dropped,
+    )
 
 
 def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda: None) -> None:
-    """Read what was joined once more. Raises CheckError unless every frame and sound packet is there at its time."""
-    found: dict[int, Sent] = {}
+    """Read what was joined once more.
+
+    Raises CheckError unless every frame, sound packet, subtitle and chapter is there at its time.
+    """
     with open_video(result) as (container, picture):
-        seen = SourceWatch(container, picture)
-        for packet in container.demux(picture, *container.streams.audio):
+        seen, copied = SourceWatch(container, picture), Copied(container)
+        streams = (picture, *container.streams.audio, *container.streams.subtitles)
+        for packet in container.demux(*streams):
             progress()
-            if not packet.size:
-                continue
-            if packet.stream_index == picture.index:
+            if packet.size and packet.stream_index == picture.index:
                 seen.take(packet)
-            else:
-                sent = found.setdefault(packet.stream_index, _sent_for(packet))
-                sent.add(packet, seconds_of(packet))
-        times = [round(pts * time_base(picture) / joined.time_base) for pts in sorted(seen.times)]
-        order = [stream.index for stream in container.streams.audio]
-    _require_equal(times, joined.shown, "the result shows", "the source shows")
-    silent = [sent for sent in joined.sound if not sent.count]
-    if len(order) + len(silent) < len(joined.sound) or len(found) != len(joined.sound) - len(silent):
-        raise CheckError(
-            "the result has not all of the source's sound. Nothing was published; drop the video again."
-        )
-    heard = [sent for sent in joined.sound if sent.count]
-    for sent, index in zip(heard, sorted(found), strict=True):
-        sent.require_same(found[index])
+            elif packet.size:
+                copied.take(packet)
+        scale = time_base(picture) / joined.time_base
+    times = np.array(seen.times) * scale.numerator / scale.denominator
+    _require_equal(
+        np.sort(np.rint(times).astype(np.int64)), joined.shown, "the result shows", "the source shows"
+    )
+    copied.require_same(joined.sound, joined.texts, joined.chapters)
 
 
 def fingerprint_of(source: Source) -> str:
@@ -163,72 +177,6 @@ def fingerprint_of(source: Source) -> str:
         for packet in container.demux():
             seen.take(packet)
     return seen.fingerprint
-
-
-Timed = tuple[float, "Packet[Any]"]
-
-
-class _Copies:
-    """The sound and subtitles of a source on their way into the result. `sent` is told track by track."""
-
-    def __init__(self, source: InputContainer, result: OutputContainer, begin_seconds: Fraction):
-        self._source = source
-        self._begin_seconds = begin_seconds
-        self._sound = {stream.index: tracks.add_sound(result, stream) for stream in tracks.sound_of(source)}
-        self._heard = {stream.index: Heard(_is_pcm(stream)) for stream in source.streams.audio}
-        self._subtitles = {
-            stream.index: tracks.add_subtitles(result, stream) for stream in tracks.subtitles_of(source)
-        }
-        self._sent: dict[int, Sent] = {}
-        result.set_chapters(source.chapters())
-
-    @property
-    def sent(self) -> list[Sent]:
-        return [self._sent.get(index, Sent(is_pcm=False)) for index in self._sound]
-
-    def packets(self, seen: SourceWatch) -> Iterator[Timed]:
-        """The packets to write, each with its time in seconds; all of the source's packets are shown to `seen`."""
-        for packet in self._source.demux():
-            seen.take(packet)
-            if not packet.size:
-                continue
-            index = packet.stream_index
-            if index in self._sound:
-                for heard in self._heard[index].take(packet):
-                    self._move(heard)
-                    seconds = seconds_of(heard)
-                    self._sent.setdefault(index, _sent_for(heard)).add(heard, seconds)
-                    heard.stream = self._sound[index]
-                    yield seconds, heard
-            elif index in self._subtitles and not packet.is_discard:
-                self._move(packet)
-                for text in tracks.subtitle_packets(cast("Packet[Any]", packet), self._subtitles[index]):
-                    yield seconds_of(text), text
-
-    def _move(self, packet: "Packet[Any]") -> None:
-        begin = round(self._begin_seconds / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts - begin
-        packet.dts = None if packet.dts is None else packet.dts - begin
-
-
-def _begin_seconds(container: InputContainer) -> Fraction:
-    """The time at which a broadcast's own clock stood when it began: a player takes that for 0."""
-    if container.format.name not in BROADCASTS:
-        return Fraction(0)
-    begins = [
-        stream.start_time * (stream.time_base or 1)
-        for stream in (*container.streams.video, *container.streams.audio)
-        if stream.start_time is not None
-    ]
-    return Fraction(min(begins, default=0))
-
-
-def _sent_for(packet: "Packet[Any]") -> Sent:
-    return Sent(is_pcm=_is_pcm(packet.stream))
-
-
-def _is_pcm(stream: Any) -> bool:
-    return bool(stream.codec_context.name.startswith("pcm_"))
 
 
 @contextmanager
@@ -290,7 +238,7 @@ def _picture_packets(
     """
     base = cast(Fraction, stream.time_base)
     for number, segment in enumerate(segments):
-        times = []
+        times = array("q")
         with segment.open() as file, open_video(file) as (container, encoded):
             if _header(encoded) != header:
                 raise CheckError(
@@ -311,7 +259,7 @@ def _picture_packets(
                 packet.stream = stream
                 yield float(packet.dts * base), packet
         _require_equal(
-            sorted(times), sorted(segment.written.frames), f"segment {number} holds", "its report says"
+            np.sort(times), np.sort(segment.written.frames), f"segment {number} holds", "its report says"
         )
 
 
@@ -323,18 +271,19 @@ def _exact_time(packet: "Packet[VideoStream]", written: Fraction, base: Fraction
     return int(time)
 
 
-def _decode_times(shown: list[int], segments: Sequence[SegmentFile]) -> Iterator[int]:
+def _decode_times(shown: Times, segments: Sequence[SegmentFile]) -> Iterator[int]:
     """Decode times for the packets of all segments, in decode order (see the module's text)."""
     depth = max(segment.written.reorder_depth for segment in segments)
-    step = shown[1] - shown[0] if len(shown) > 1 else 1
-    yield from (shown[0] - step * (depth - index) for index in range(depth))
-    yield from shown
+    step = int(shown[1] - shown[0]) if len(shown) > 1 else 1
+    yield from (int(shown[0]) - step * (depth - index) for index in range(depth))
+    yield from map(int, shown)
 
 
-def _require_equal(found: list[int], expected: list[int], found_in: str, expected_in: str) -> None:
-    if found != expected:
-        missing, extra = len(set(expected) - set(found)), len(set(found) - set(expected))
-        raise CheckError(
-            f"{found_in} {len(found)} frames where {expected_in} {len(expected)}: {missing} missing, {extra} "
-            "too many or at another time. Nothing was published; drop the video again."
-        )
+def _require_equal(found: Times, expected: Times, found_in: str, expected_in: str) -> None:
+    if np.array_equal(found, expected):
+        return
+    missing, extra = len(np.setdiff1d(expected, found)), len(found) - len(np.intersect1d(found, expected))
+    raise CheckError(
+        f"{found_in} {len(found)} frames where {expected_in} {len(expected)}: {missing} missing, {extra} "
+        "too many or at another time. Nothing was published; drop the video again."
+    )

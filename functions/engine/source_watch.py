@@ -1,6 +1,7 @@
 """What goes by of a source while it is read: the times of its frames, and whether all that it promises is there."""
 
 import hashlib
+from array import array
 from collections import Counter
 from typing import Any
 
@@ -20,7 +21,7 @@ class SourceWatch:
     """What went by of a source: the times of the frames that a player shows, from the packets alone."""
 
     def __init__(self, container: InputContainer, picture: VideoStream):
-        self.times: list[int] = []
+        self.times = array("q")
         self._digest = hashlib.sha256()
         self._container = container
         self._picture = picture.index

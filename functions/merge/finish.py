@@ -41,13 +41,13 @@ class Parts:
 class Joined(Protocol):
     """What merge needs to know of the joined video: `functions.engine.join.Joined` has it.
 
-    `head` comes before the samples; `shown` are the times of the frames.
+    `head` comes before the samples.
     """
 
     @property
     def head(self) -> bytes: ...
     @property
-    def shown(self) -> list[int]: ...
+    def frames(self) -> int: ...
     @property
     def audio_packets(self) -> int: ...
     @property
@@ -108,7 +108,7 @@ def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hand
     if result is not None:
         data = _report(manifest, reports, joined).with_faces(faces)
         publish(manifest, manifest.report, data, held.keep)
-    log.info("published", frames=len(joined.shown), superseded=result is None)
+    log.info("published", frames=joined.frames, superseded=result is None)
     return _mark(
         Published(job=manifest.job, result=result, report=manifest.report, superseded=result is None)
     )
@@ -201,7 +201,7 @@ def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined
         result=manifest.result,
         policy=manifest.policy,
         targets=manifest.targets,
-        frames=len(joined.shown),
+        frames=joined.frames,
         black_frames=sum(report.black_frames for report in reports),
         audio_packets=joined.audio_packets,
         fingerprint=joined.fingerprint,

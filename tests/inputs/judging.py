@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +257,17 @@ def _texts(path: Path) -> list[list[tuple[float, float, str]]]:
                     start = float(packet.pts * packet.time_base)
                     end = start + float(packet.duration * packet.time_base)
                     found[packet.stream_index].append((round(start, 2), round(end, 2), words))
-    return list(found.values())
+    return [_stretches(texts) for texts in found.values()]
+
+
+def _stretches(texts: list[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """What is to be read from when to when, if texts may be shown together."""
+    times = sorted({time for start, end, _ in texts for time in (start, end)})
+    read = [
+        (begin, until, "\n".join(words for start, end, words in texts if start <= begin and end >= until))
+        for begin, until in pairwise(times)
+    ]
+    return [stretch for stretch in read if stretch[2]]
 
 
 def _judge_what_is_told(result: Path) -> None:

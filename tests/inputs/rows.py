@@ -163,7 +163,7 @@ PICTURE = [
     Row("grey, limited range", "picture",
         video("in.mp4", codec="libx265", pixel_format="gray", color=(1, 1, 1, 1), options=X265)),
     Row("128x96", "picture", video("in.mp4", size=(128, 96))),
-    Row("7680x4320", "picture", video("in.mp4", size=(7680, 4320), rate=5, seconds=0.6, sound=())),
+    Row("7680x4320", "picture", video("in.mp4", size=(7680, 4320), rate=2, seconds=2.0, sound=())),
 ]  # fmt: skip
 
 CODECS = [
@@ -202,6 +202,7 @@ CODECS = [
 
 TAGS = (("title", "Ann at home"), ("location", "+37.7749-122.4194/"), ("make", "Phone Inc."),
         ("creation_time", "2026-01-02T03:04:05Z"))  # fmt: skip
+OVERLAPPING = ((0.2, 1.4, "one"), (0.8, 2.0, "two"), (1.0, 1.2, "three"), (2.2, 2.5, "four"))
 OTHER = [
     Row("no sound", "other tracks", video("in.mp4", sound=())),
     Row("two sound tracks, two languages", "other tracks",
@@ -214,6 +215,8 @@ OTHER = [
         emulated=True),
     Row("subtitles, MKV (SubRip, two languages)", "other tracks",
         video("in.mkv", texts=(Text("subrip", language="eng"), Text("subrip", language="fra")))),
+    Row("subtitles shown together, MKV (SubRip)", "other tracks",
+        video("in.mkv", texts=(Text("subrip", lines=OVERLAPPING),)), emulated=True),
     Row("subtitles, MKV (ASS)", "other tracks", video("in.mkv", texts=(Text("ass"),))),
     Row("chapters", "other tracks", video("in.mp4", chapters=((0, 1.2, "Start"), (1.2, 2.6, "End"))), emulated=True),
     Row("cover picture", "other tracks", video("in.mp4", cover=True), dropped=("cover picture",), emulated=True),

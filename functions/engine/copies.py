@@ -1,0 +1,136 @@
+"""What goes from a source into the result as it is: sound, subtitles and chapters."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+from av import Packet
+from av.container import InputContainer, OutputContainer
+
+from functions.engine import tracks
+from functions.engine.errors import CheckError
+from functions.engine.source_watch import SourceWatch
+from functions.engine.subtitles import Subtitles, is_nothing, subtitles_of
+from functions.engine.tracks import Heard, Sent, seconds_of
+
+BROADCASTS = ("mpegts", "mpeg")
+CHAPTER_SECONDS = 0.01
+
+Timed = tuple[float, "Packet[Any]"]
+
+
+class Copies:
+    """The sound, subtitles and chapters of a source on their way into the result.
+
+    `sound` and `texts` tell track by track what was sent, `chapters` when each begins, in seconds.
+    """
+
+    def __init__(self, source: InputContainer, result: OutputContainer, begin_seconds: Fraction):
+        self._source = source
+        self._begin_seconds = begin_seconds
+        self._sound = {stream.index: tracks.add_sound(result, stream) for stream in tracks.sound_of(source)}
+        self._heard = {stream.index: Heard(_is_pcm(stream)) for stream in source.streams.audio}
+        self._subtitles = {stream.index: Subtitles(result, stream) for stream in subtitles_of(source)}
+        self._sent = {stream.index: Sent(_is_pcm(stream)) for stream in source.streams.audio}
+        self._texts = {index: Sent(is_pcm=False) for index in self._subtitles}
+        result.set_chapters(source.chapters())
+        self.chapters = _chapters(source)
+
+    @property
+    def sound(self) -> list[Sent]:
+        return [self._sent[index] for index in self._sound]
+
+    @property
+    def texts(self) -> list[Sent]:
+        return list(self._texts.values())
+
+    def packets(self, seen: SourceWatch) -> Iterator[Timed]:
+        """The packets to write, each with its time in seconds; all of the source's packets are shown to `seen`."""
+        for packet in self._source.demux():
+            seen.take(packet)
+            if not packet.size:
+                continue
+            index = packet.stream_index
+            if index in self._sound:
+                for heard in self._heard[index].take(packet):
+                    self._move(heard)
+                    seconds = seconds_of(heard)
+                    self._sent[index].add(heard, seconds)
+                    heard.stream = self._sound[index]
+                    yield seconds, heard
+            elif index in self._subtitles and not packet.is_discard:
+                self._move(packet)
+                yield from map(self._as_sent(index), self._subtitles[index].take(packet))
+        for index, subtitles in self._subtitles.items():
+            yield from map(self._as_sent(index), subtitles.rest())
+
+    def _as_sent(self, index: int) -> Callable[["Packet[Any]"], Timed]:
+        def sent(text: "Packet[Any]") -> Timed:
+            if not is_nothing(text):
+                self._texts[index].add(text, seconds_of(text))
+            return seconds_of(text), text
+
+        return sent
+
+    def _move(self, packet: "Packet[Any]") -> None:
+        begin = round(self._begin_seconds / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - begin
+        packet.dts = None if packet.dts is None else packet.dts - begin
+
+
+class Copied:
+    """What came out of it again, gathered while the result is read."""
+
+    def __init__(self, result: InputContainer):
+        self._sound = {stream.index: Sent(_is_pcm(stream)) for stream in result.streams.audio}
+        self._texts = {stream.index: Sent(is_pcm=False) for stream in result.streams.subtitles}
+        self._chapters = _chapters(result)
+
+    def take(self, packet: "Packet[Any]") -> None:
+        """Take one packet of the sound or the subtitles."""
+        if packet.stream_index in self._sound:
+            self._sound[packet.stream_index].add(packet, seconds_of(packet))
+        elif not is_nothing(packet):
+            self._texts[packet.stream_index].add(packet, seconds_of(packet))
+
+    def require_same(self, sound: list[Sent], texts: list[Sent], chapters: list[float]) -> None:
+        """Raise CheckError if it is not what was sent. A track of which nothing was sent may be gone."""
+        for what, sent, found in (
+            ("sound is", sound, self._sound),
+            ("subtitles are", texts, self._texts),
+        ):
+            heard = [track for track in sent if track.count]
+            came = [track for track in found.values() if track.count]
+            if len(heard) != len(came):
+                raise _differs(what)
+            if not all(one.is_same(other) for one, other in zip(heard, came, strict=True)):
+                raise _differs(what)
+        if len(chapters) != len(self._chapters) or any(
+            abs(one - other) > CHAPTER_SECONDS for one, other in zip(chapters, self._chapters, strict=True)
+        ):
+            raise _differs("chapters are")
+
+
+def begin_seconds(container: InputContainer) -> Fraction:
+    """The time at which a broadcast's own clock stood when it began: a player takes that for 0."""
+    if container.format.name not in BROADCASTS:
+        return Fraction(0)
+    begins = [
+        stream.start_time * (stream.time_base or Fraction(1))
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.start_time is not None
+    ]
+    return Fraction(min(begins, default=0))
+
+
+def _differs(what: str) -> CheckError:
+    return CheckError(f"the result's {what} not the source's. Nothing was published; drop the video again.")
+
+
+def _chapters(container: InputContainer) -> list[float]:
+    """When each chapter begins, in seconds."""
+    return sorted(float(chapter["start"] * (chapter["time_base"] or 0)) for chapter in container.chapters())
+
+
+def _is_pcm(stream: Any) -> bool:
+    return bool(stream.codec_context.name.startswith("pcm_"))
