@@ -5,13 +5,14 @@ from fractions import Fraction
 from pathlib import Path
 
 from functions.engine.encoding import encoding_of
+from functions.engine.faces import Faces, Track
 from functions.engine.findings import Findings
 from functions.engine.video import probe, read_frames
 from functions.engine.write import write_segment
 from functions.ingest.plan import plan_segments
+from functions.merge.link import Linked
 from functions.pipeline import layout
 from functions.pipeline.contracts import (
-    Faces,
     Manifest,
     ObjectRef,
     Policy,
@@ -19,7 +20,6 @@ from functions.pipeline.contracts import (
     SegmentReport,
     SegmentTask,
     TimeRange,
-    Track,
     Video,
 )
 from tests.clips import frame_times
@@ -109,10 +109,11 @@ def plan_job(
     return Planned(clip, manifest, ref)
 
 
-def faces_of(planned: Planned, *tracks: Track) -> Faces:
-    """The clip's faces as linking gives them; without `tracks` nobody is in the picture."""
+def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
+    """The clip's faces as the engine links them; without `tracks` nobody is in the picture."""
     video = planned.manifest.video
     return Faces(
+        version=1,
         detector="centerface",
         recognizer=None,
         keep_distance=0.61,
@@ -120,10 +121,16 @@ def faces_of(planned: Planned, *tracks: Track) -> Faces:
         height=video.height,
         time_base=video.time_base,
         frames=len(frame_times(planned.clip)),
-        looks=1,
+        looks=looks,
         shots=(),
         tracks=tracks,
     )
+
+
+def linked_of(planned: Planned, looks: int = 1) -> Linked:
+    """What linking gives where nobody is in the picture."""
+    faces = faces_of(planned, looks=looks)
+    return Linked(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
 
 
 def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:
@@ -149,7 +156,7 @@ def find_all_segments(buckets: Buckets, planned: Planned) -> None:
 
 def link_job(buckets: Buckets, planned: Planned, faces: Faces | None = None) -> Planned:
     """The same job after linking, by default with nobody in the picture."""
-    data = (faces or faces_of(planned)).model_dump_json().encode()
+    data = (faces or faces_of(planned)).to_bytes()
     return replace(planned, faces=buckets.put(buckets.work, layout.faces(planned.job), data))
 
 

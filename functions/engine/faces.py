@@ -4,22 +4,24 @@ It holds boxes, times and distances; no embedding and no picture. `hide` works f
 rendered again with another decision without looking for faces again.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from typing import Any, Self
 
 from functions.engine.errors import EngineError
+from functions.engine.looks import Box, Look, Looks
+
+__all__ = ["Box", "Faces", "Look", "Looks", "Track"]
 
 VERSION = 1
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Look:
-    """A box that the detector saw: `x1, y1, x2, y2` in pixels of the displayed frame at time `pts`."""
-
-    pts: int
-    box: Box
+COMPACT = (",", ":")
+# Before a face is seen and after, between two tracks, it may be covered: for less than this (see cover.py, track.py).
+COVERED_SECONDS = 2
+# One line of `to_bytes`: when the track is seen can be told without reading the rest.
+_WHEN = re.compile(rb'\{"id":\d+,"start":(-?\d+),"end":(-?\d+),')
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Track:
     distance: float | None
     margin: float | None
     continues: int | None
-    looks: tuple[Look, ...]
+    looks: Looks
 
 
 @dataclass(frozen=True)
@@ -64,22 +66,59 @@ class Faces:
 
     def to_json(self) -> dict[str, Any]:
         """As plain dicts and lists, ready for `json.dumps`."""
-        return asdict(self)
+        return {**self._head(), "tracks": [_as_dict(track) for track in self.tracks]}
+
+    def to_bytes(self) -> bytes:
+        """`to_json` as text, one line for each track after the first line with all else."""
+        return b"".join(self._lines())
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
         """The opposite of `to_json`. Raises EngineError if it is not that, or of another version."""
+        return cls._checked(data, lambda: data["tracks"])
+
+    @classmethod
+    def from_bytes(cls, data: bytes, start: int | None, end: int | None) -> Self:
+        """Of what `to_bytes` gave, the tracks that matter for the frames between these times (None: open).
+
+        So the work on a segment does not grow with the whole video. Raises EngineError if it is not that.
+        """
+        first, *lines = data.split(b"\n")
+        try:
+            head = json.loads(first + b"]}")
+        except ValueError as error:
+            raise EngineError("it is not a report of faces.") from error
+
+        def tracks() -> list[dict[str, Any]]:
+            reach = round(COVERED_SECONDS / Fraction(head["time_base"]))
+            since = None if start is None else start - reach
+            return _seen(lines, since, None if end is None else end + reach)
+
+        return cls._checked(head, tracks)
+
+    @classmethod
+    def _checked(cls, data: Any, tracks: Callable[[], Iterable[Any]]) -> Self:
         try:
             if data["version"] != VERSION:
                 raise EngineError(
                     f"the report is of version {data['version']}, this program reads version {VERSION}."
                 )
-            tracks = tuple(_track(track) for track in data["tracks"])
-            if {track.continues for track in tracks} - {None, *(track.id for track in tracks)}:
+            found = tuple(_track(track) for track in tracks())
+            if {track.continues for track in found} - {None, *(track.id for track in found)}:
                 raise ValueError("a track goes on from one that is not there")
-            return cls(**{**data, "shots": tuple(data["shots"]), "tracks": tracks})
+            return cls(**{**data, "shots": tuple(data["shots"]), "tracks": found})
         except (KeyError, TypeError, ValueError) as error:
             raise EngineError(f"it is not a report of faces ({error!r}).") from error
+
+    def _head(self) -> dict[str, Any]:
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.name != "tracks"}
+
+    def _lines(self) -> Iterator[bytes]:
+        yield json.dumps(self._head(), separators=COMPACT).encode()[:-1] + b',"tracks":['
+        for number, track in enumerate(self.tracks):
+            yield b",\n" if number else b"\n"
+            yield json.dumps(_as_dict(track), separators=COMPACT).encode()
+        yield b"\n]}"
 
     def decided_anew(self, hide: Iterable[int], keep: Iterable[int]) -> Self:
         """The same faces with other decisions for the tracks of these ids. Raises EngineError for an unknown id."""
@@ -95,15 +134,32 @@ class Faces:
         return replace(self, tracks=tuple(tracks))
 
 
+def _as_dict(track: Track) -> dict[str, Any]:
+    looks = [{"pts": look.pts, "box": look.box} for look in track.looks]
+    return {**{part.name: getattr(track, part.name) for part in fields(track)}, "looks": looks}
+
+
 def _track(data: dict[str, Any]) -> Track:
     if data["decision"] not in ("keep", "hide"):
         raise ValueError(data["decision"])
-    looks = tuple(Look(int(look["pts"]), _box(look["box"])) for look in data["looks"])
+    looks = Looks((look["pts"], look["box"]) for look in data["looks"])
     if not looks:
         raise ValueError("a track without looks")
     return Track(**{**data, "looks": looks})
 
 
-def _box(sides: Iterable[float]) -> Box:
-    x1, y1, x2, y2 = (float(side) for side in sides)
-    return (x1, y1, x2, y2)
+def _seen(lines: list[bytes], start: int | None, end: int | None) -> list[dict[str, Any]]:
+    """The tracks of these lines that are seen between the times, as dicts."""
+    if not lines or lines.pop() != b"]}":
+        raise ValueError("its end is missing")
+    found = []
+    for line in lines:
+        when = _WHEN.match(line)
+        if when is None:
+            raise ValueError("a line that is no track")
+        if (end is None or int(when[1]) <= end) and (start is None or int(when[2]) >= start):
+            found.append(json.loads(line.removesuffix(b",")))
+    ids = {track["id"] for track in found}
+    return [
+        {**track, "continues": track["continues"] if track["continues"] in ids else None} for track in found
+    ]

@@ -94,7 +94,7 @@ def _one_person_is_one_face(tracks: Sequence[Track], decisions: list[Decision], 
     kept = (n for n, decision in enumerate(decisions) if decision.keep)
     for n in sorted(kept, key=lambda n: (decisions[n].distance or 0.0, n)):
         item = decisions[n]
-        times = [(item.person, seen.pts) for seen in tracks[n].observations]
+        times = [(item.person, seen.pts) for seen in tracks[n].looks]
         rival = next((taken[time] for time in times if time in taken), None)
         if rival is None:
             taken.update(dict.fromkeys(times, n))
@@ -138,4 +138,4 @@ def _nearest(distances: Array) -> float:
 
 
 def _seen_together(one: Track, other: Track) -> bool:
-    return bool({seen.pts for seen in one.observations} & {seen.pts for seen in other.observations})
+    return bool({seen.pts for seen in one.looks} & {seen.pts for seen in other.looks})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functions.engine import faces
 from functions.engine.detect import Array
 from functions.engine.errors import EngineError
-from functions.engine.faces import Box, Faces
+from functions.engine.faces import Faces
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
 from functions.engine.identity import Decision, decide, keep_distance_of, nearest_target
@@ -42,6 +42,7 @@ def link(
         for sighting in part.sightings:
             tracker.take(sighting)
         shots += [sighting.pts for sighting in part.sightings if sighting.starts_shot]
+        tracker.pack()
         frames += part.frames
         looks += len(part.sightings)
     if first is None or tracker is None or not frames:
@@ -100,10 +101,5 @@ def _reported(track: Track, decision: Decision, limit: float) -> faces.Track:
         distance=None if distance is None else round(distance, 4),
         margin=None if distance is None else round(limit - distance, 4),
         continues=track.continues,
-        looks=tuple(faces.Look(seen.pts, _rounded(seen.box)) for seen in track.observations),
+        looks=track.looks,
     )
-
-
-def _rounded(box: Array) -> Box:
-    x1, y1, x2, y2 = (round(float(side), 1) for side in box)
-    return (x1, y1, x2, y2)

@@ -13,6 +13,7 @@ import numpy as np
 
 from functions.engine.detect import Array, overlap
 from functions.engine.findings import Face, Sighting
+from functions.engine.looks import Looks
 
 SURE_LINK = 0.35  # overlap of prediction and detection
 CONTENDED = 0.1  # two faces overlapping this much may be taken for each other
@@ -60,14 +61,20 @@ class Track:
     side: str | None = None  # "near" a target or "far" from all, by its clear views so far
     last_on_side: int = 0  # the observation of the last of these
     turning: list[int] = field(default_factory=list)  # observations since then whose views say otherwise
+    packed: Looks | None = field(default=None, repr=False)  # in place of the observations, once it has ended
+
+    @property
+    def looks(self) -> Looks:
+        """Where it was seen."""
+        return self.packed or Looks((seen.pts, seen.box) for seen in self.observations)
 
     @property
     def first(self) -> int:
-        return self.observations[0].pts
+        return self.packed[0].pts if self.packed else self.observations[0].pts
 
     @property
     def last(self) -> int:
-        return self.observations[-1].pts
+        return self.packed[-1].pts if self.packed else self.observations[-1].pts
 
     @property
     def embeddings(self) -> Array:
@@ -147,6 +154,12 @@ class Tracker:
     def cut(self) -> None:
         """The picture was cut: no face goes on."""
         self._active.clear()
+
+    def pack(self) -> None:
+        """Hold the tracks that have ended in little memory: only where they were seen, and their views."""
+        for track in self.tracks:
+            if track.observations and track not in self._active:
+                track.packed, track.observations = track.looks, []
 
     def take(self, sighting: Sighting) -> None:
         """Take a sighting, and the cut before it if there was one."""

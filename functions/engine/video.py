@@ -56,7 +56,7 @@ class Segment:
 class VideoInfo:
     """What a video's header says. Width and height are the displayed frame's.
 
-    `keyframes` are sorted decode times of key frames, those around each half second, as far as the index tells: a
+    `keyframes` are sorted decode times of key frames, those around each second, as far as the index tells: a
     few frames before the times they are shown at.
     """
 
@@ -159,12 +159,12 @@ def time_base(stream: VideoStream) -> Fraction:
 def _some_keyframes(stream: VideoStream, start: int, duration: float | None) -> tuple[int, ...]:
     """Searched, not listed: an index of hours has hundreds of thousands of frames."""
     entries = stream.index_entries
-    half = 1 / time_base(stream) / 2
-    found = (
-        entries.search_timestamp(round(start + number * half), backward=backward)
-        for number in range(math.ceil(2 * min(duration or 0, MOST_SECONDS)))
+    second = 1 / time_base(stream)
+    found = {
+        entries.search_timestamp(start + number * second.numerator // second.denominator, backward=backward)
+        for number in range(math.ceil(min(duration or 0, MOST_SECONDS)))
         for backward in (True, False)
-    )
+    }
     return tuple(sorted({pts for n in found if n >= 0 and (pts := entries[n].timestamp) >= start}))
 
 

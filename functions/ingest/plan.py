@@ -45,16 +45,15 @@ def plan_segments(video: Timeline, seconds: float) -> tuple[TimeRange, ...]:
         raise TooManySegmentsError(
             f"{video.duration_seconds:.0f} s are more than {MAX_SEGMENTS} segments of {seconds:g} s"
         )
-    step = Fraction(seconds) / video.time_base
-    end = video.start_pts + Fraction(video.duration_seconds) / video.time_base
+    step = max(1, round(Fraction(seconds) / video.time_base))
+    end = video.start_pts + round(Fraction(video.duration_seconds) / video.time_base)
     boundaries: list[int] = []
     previous = video.start_pts
-    while end - previous >= step * 3 / 2:
-        wanted = round(previous + step)
-        boundary = _nearest(video.keyframes, wanted, step / 2)
+    while 2 * (end - previous) >= 3 * step:
+        boundary = _nearest(video.keyframes, previous + step, step // 2)
         if boundary is None:
-            boundary = wanted
-        if end - boundary < step / 2:
+            boundary = previous + step
+        if 2 * (end - boundary) < step:
             break
         boundaries.append(boundary)
         previous = boundary
@@ -64,7 +63,7 @@ def plan_segments(video: Timeline, seconds: float) -> tuple[TimeRange, ...]:
     )
 
 
-def _nearest(sorted_times: Sequence[int], wanted: int, reach: Fraction) -> int | None:
+def _nearest(sorted_times: Sequence[int], wanted: int, reach: int) -> int | None:
     """The time nearest to `wanted` that is at most `reach` away, or None."""
     position = bisect_left(sorted_times, wanted)
     around = sorted_times[max(position - 1, 0) : position + 1]

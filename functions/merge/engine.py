@@ -12,13 +12,13 @@ from functions.engine.gallery import Gallery
 from functions.engine.options import Options
 from functions.engine.write import Written
 from functions.merge.finish import Joined, Parts
-from functions.merge.link import Found
-from functions.pipeline.contracts import Faces, Manifest, ObjectRef, SegmentReport
+from functions.merge.link import Found, Linked
+from functions.pipeline.contracts import Manifest, ObjectRef, SegmentReport
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
 
 
-def link_faces(found: Found) -> Faces:
+def link_faces(found: Found) -> Linked:
     """Have the engine link what was found. Raises PermanentError for findings that do not fit together."""
     manifest = found.manifest
     gallery = Gallery.from_bytes(found.gallery) if found.gallery else None
@@ -28,7 +28,7 @@ def link_faces(found: Found) -> Faces:
     except EngineError as error:
         ref = manifest.source
         raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
-    return Faces.model_validate(faces.to_json())
+    return Linked(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
 
 
 def join(parts: Parts) -> engine_join.Joined:

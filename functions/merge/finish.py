@@ -93,8 +93,8 @@ def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hand
     newer = Standing.NEWER in {standing(manifest, name)[0] for name in (manifest.result, manifest.report)}
     if newer:
         return _mark(Published(job=manifest.job, result=None, report=manifest.report, superseded=True))
-    faces, frames = jobs.read_faces(manifest.job, faces_ref)
-    reports = _reports(manifest, frames)
+    faces, head = jobs.read_faces(manifest.job, faces_ref)
+    reports = _reports(manifest, head.frames)
     try:
         made, joined = _joined(manifest, reports, held, hands.join)
         hands.check(manifest, made, joined, held.keep)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.claim import ClaimLostError, Hold, delivery_terms, hold
-from functions.pipeline.contracts import Faces, Manifest, ObjectRef, SegmentDone, SegmentTask
+from functions.pipeline.contracts import Manifest, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
 
@@ -29,7 +29,17 @@ class Found:
     keep_claim: Callable[[], None]
 
 
-LinkFaces = Callable[[Found], Faces]
+@dataclass(frozen=True)
+class Linked:
+    """What came of it: how many, and `faces.json` as it is to be stored (see `contracts.Faces`)."""
+
+    frames: int
+    looks: int
+    tracks: int
+    document: bytes = field(repr=False)
+
+
+LinkFaces = Callable[[Found], Linked]
 
 
 def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
@@ -64,15 +74,14 @@ def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef |
     if jobs.has_failed(manifest.job):
         return None
     held.keep()
-    log.info("linked", frames=faces.frames, looks=faces.looks, tracks=len(faces.tracks))
-    data = faces.model_dump_json().encode()
+    log.info("linked", frames=faces.frames, looks=faces.looks, tracks=faces.tracks)
     try:
-        return store.write_once(settings().work_bucket, name, data, progress=held.keep)
+        return store.write_once(settings().work_bucket, name, faces.document, progress=held.keep)
     except store.AlreadyWrittenError as error:
         return error.existing
 
 
-def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Faces:
+def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Linked:
     findings = _findings(manifest)
     if findings is None:
         raise _gone(manifest)

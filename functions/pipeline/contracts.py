@@ -148,11 +148,8 @@ class Track(Contract):
     looks: tuple[Look, ...]
 
 
-class Faces(Contract):
-    """`jobs/ID/faces.json`: every face of the whole video, linked across its segments. Written once by merge.
-
-    `frames` and `looks` are how many, `shots` the times at which the picture was cut.
-    """
+class FacesHead(Contract):
+    """What `Faces` says before the cuts and tracks; `frames` and `looks` are how many."""
 
     version: Literal[1] = 1
     detector: str
@@ -163,6 +160,15 @@ class Faces(Contract):
     time_base: Annotated[str, StringConstraints(pattern=r"^\d+/\d+$")]
     frames: int
     looks: int
+
+
+class Faces(FacesHead):
+    """`jobs/ID/faces.json`: every face of the whole video, linked across its segments. Written once by merge.
+
+    `shots` are the times at which the picture was cut. The engine writes it (`functions.engine.faces`), one line for
+    each track, and a worker reads no more of it than its segment needs.
+    """
+
     shots: tuple[int, ...]
     tracks: tuple[Track, ...]
 

@@ -1,12 +1,11 @@
 """A job's ends: is it over, fail it, tell the world. Everything here may be done twice."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from functions.pipeline import layout, log, messages, store
 from functions.pipeline.contracts import (
-    Faces,
+    FacesHead,
     Failed,
     JobEvent,
     JobEventData,
@@ -62,27 +61,20 @@ def open_manifest(job: str, index: int, ref: ObjectRef) -> Manifest:
     return manifest
 
 
-def open_faces(job: str, ref: ObjectRef | None) -> Faces:
-    """The faces that a message names. Raises MalformedMessageError if they are not this job's."""
-    return store.read_json(_faces_of(job, ref), Faces)
-
-
 def _faces_of(job: str, ref: ObjectRef | None) -> ObjectRef:
     if ref is None or (ref.bucket, ref.name) != (settings().work_bucket, layout.faces(job)):
         raise MalformedMessageError(f"a message of job {job} names {ref}: expected {layout.faces(job)}")
     return ref
 
 
-def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, int]:
-    """The faces that a message names, as they are stored, and the number of frames they are of.
+def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, FacesHead]:
+    """The faces that a message names, as they are stored, and their head: all of them would fill the memory.
 
-    Only what comes before the cuts and tracks is parsed. Raises as `open_faces` does.
+    Raises MalformedMessageError if they are not this job's, PermanentError if they are gone or no such document.
     """
-    data = store.read(_faces_of(job, ref))
-    try:
-        return data, int(json.loads(data.partition(b',"shots":')[0] + b"}")["frames"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise PermanentError("bad-object", f"{ref} is no Faces. Upload the video again.") from error
+    ref = _faces_of(job, ref)
+    data = store.read(ref)
+    return data, store.parsed(data.partition(b',"shots":')[0] + b"}", ref, FacesHead)
 
 
 @contextmanager

@@ -8,18 +8,22 @@ from functools import cache
 from typing import Any
 
 from cloudevents.http import CloudEvent
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
+from google.pubsub_v1 import PublisherClient as PublisherApi
+from google.pubsub_v1 import PubsubMessage
 
 from functions.pipeline.contracts import Contract, ObjectRef
 from functions.pipeline.decode import AnyContract, decode
 from functions.pipeline.errors import MalformedMessageError
-from functions.pipeline.faults import passing_faults
+from functions.pipeline.faults import PASSING, passing_faults
 from functions.pipeline.settings import settings
 
 TYPE = "type"
 SEGMENT_TASK = "segment-task"
 SEGMENT_DONE = "segment-done"
 FINALIZED = "OBJECT_FINALIZE"
+MOST_AT_ONCE = 500  # messages of one request; Pub/Sub takes 1,000
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,17 @@ def publish(topic: str, kind: str, contracts: Sequence[Contract], **attributes: 
     client = publisher()
     path = client.topic_path(settings().project, topic)
     seconds = settings().retry_seconds
+    messages = [
+        PubsubMessage(data=contract.model_dump_json().encode(), attributes={TYPE: kind, **attributes})
+        for contract in contracts
+    ]
     with passing_faults("publishing"):
-        futures = [
-            client.publish(
-                path, contract.model_dump_json().encode(), timeout=seconds, **{TYPE: kind, **attributes}
+        for first in range(0, len(messages), MOST_AT_ONCE):
+            # The request itself: the client's own `publish` takes a thread, and five times as long for many.
+            PublisherApi.publish(
+                client,
+                topic=path,
+                messages=messages[first : first + MOST_AT_ONCE],
+                retry=Retry(if_exception_type(*PASSING), timeout=seconds),
+                timeout=seconds,
             )
-            for contract in contracts
-        ]
-        for future in futures:
-            future.result(timeout=seconds)

@@ -138,7 +138,7 @@ def read(ref: ObjectRef) -> bytes:
 
 def read_json(ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
     """One version as a contract. Raises PermanentError if it is gone or is no such document."""
-    return _parsed(read(ref), ref, model)
+    return parsed(read(ref), ref, model)
 
 
 def find_json(bucket: str, name: str, model: type[AnyContract]) -> tuple[AnyContract, ObjectRef] | None:
@@ -151,7 +151,7 @@ def find_json(bucket: str, name: str, model: type[AnyContract]) -> tuple[AnyCont
             data = cast(bytes, _pinned(reference(blob)).download_as_bytes(retry=retries()))
     except NotFound:  # replaced or deleted since: what is there now counts
         return find_json(bucket, name, model)
-    return _parsed(data, reference(blob), model), reference(blob)
+    return parsed(data, reference(blob), model), reference(blob)
 
 
 @contextmanager
@@ -279,7 +279,8 @@ def _pinned(ref: ObjectRef) -> storage.Blob:
     return client().bucket(ref.bucket).blob(ref.name, generation=ref.generation)
 
 
-def _parsed(data: bytes, ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
+def parsed(data: bytes, ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
+    """An object's bytes as a contract. Raises PermanentError if they are no such document."""
     try:
         return decode(model, data)
     except ValueError as error:

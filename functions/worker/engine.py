@@ -5,16 +5,16 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from functions.engine import faces as engine_faces
 from functions.engine import hide as engine_hide
 from functions.engine.deface import Engine
 from functions.engine.errors import EngineError, OutputError, WeightsError
+from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery
 from functions.engine.options import Options
 from functions.engine.video import Segment
 from functions.engine.write import Written
 from functions.pipeline import store
-from functions.pipeline.contracts import Faces, Manifest
+from functions.pipeline.contracts import Manifest
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
 from functions.pipeline.settings import settings
@@ -36,12 +36,12 @@ def look(todo: Assignment) -> bytes:
     return findings.to_bytes()
 
 
-def conceal(todo: Assignment, faces: Faces, out: Path) -> Written:
+def conceal(todo: Assignment, faces: bytes, out: Path) -> Written:
     """Have the engine hide the faces of one segment. Raises PermanentError for what can't be used."""
     manifest = todo.manifest
     replacement = store.read(manifest.replacement) if manifest.replacement else None
     with _opened(todo) as segment:
-        known = engine_faces.Faces.from_json(faces.model_dump())
+        known = Faces.from_bytes(faces, segment.start, segment.end)
         return engine_hide.hide(
             segment, known, str(out), _options(manifest), replacement, lambda _: todo.keep_claim()
         )

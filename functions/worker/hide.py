@@ -14,7 +14,7 @@ from typing import Protocol
 
 from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.claim import Hold
-from functions.pipeline.contracts import Faces, Manifest, ObjectRef, SegmentReport, SegmentTask
+from functions.pipeline.contracts import Manifest, ObjectRef, SegmentReport, SegmentTask
 from functions.pipeline.settings import settings
 from functions.worker.attempt import Assignment, do_once
 
@@ -32,8 +32,8 @@ class Written(Protocol):
     def black_frames(self) -> int: ...
 
 
-# Writes the segment, with what is to be hidden of the faces hidden.
-Conceal = Callable[[Assignment, Faces, Path], Written]
+# Writes the segment, with what is to be hidden of the faces (`faces.json` as it is) hidden.
+Conceal = Callable[[Assignment, bytes, Path], Written]
 
 
 def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
@@ -53,7 +53,7 @@ def _is_done(task: SegmentTask) -> bool:
 
 def _do(task: SegmentTask, manifest: Manifest, held: Hold, conceal: Conceal) -> None:
     started = time.monotonic()
-    faces = jobs.open_faces(task.job, task.faces)
+    faces, _ = jobs.read_faces(task.job, task.faces)
     with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
         out = Path(folder) / "segment.nut"
         written = conceal(Assignment(manifest, manifest.segments[task.index], held.keep), faces, out)

@@ -1,10 +1,11 @@
-"""What moving bytes costs: ingest of 10 s and of 2 h, and the join of a result of 10 GB.
+"""What moving bytes costs: ingest of 10 s and of 2 h, the join of a result of 10 GB, the linking of a long crowd.
 
     python -m tests.benchmarks.moving [--gigabytes 10] [--work FOLDER]
 
 Ingest runs in a process of its own against fake-gcs-server, five times each, without and with a target's picture.
 The join writes its samples to a file in the work folder (that much disk is needed), from segments that are made when
-they are opened, and reads them once more to check. Memory is the largest resident set of the process.
+they are opened, and reads them once more to check; the source has AAC beside the picture. The crowd is ten faces
+that cross the picture, looked at six times a second. Memory is the largest resident set of the process.
 """
 
 import argparse
@@ -28,7 +29,9 @@ import numpy as np
 from tests.clips import astronaut, encode_picture
 
 RATE = 30
+AAC_RATE, AAC_SAMPLES = 48_000, 1024
 MILLION = 1_000_000
+CROWD = 10
 
 
 def main() -> int:
@@ -41,23 +44,35 @@ def main() -> int:
     parser.add_argument(
         "--work", type=Path, metavar="FOLDER", help="where it is written (default: temporary)"
     )
-    parser.add_argument("--step", choices=["ingest", "join"], help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=["ingest", "join", "link"], help=argparse.SUPPRESS)
+    parser.add_argument("--hours", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=int, default=RATE, help=argparse.SUPPRESS)
     parser.add_argument("--source", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step == "ingest":
         print(json.dumps(_ingest(arguments.source)))
         return 0
+    if arguments.step == "link":
+        print(json.dumps(_link(arguments.hours)))
+        return 0
     with tempfile.TemporaryDirectory(prefix="defacer-moving-", dir=arguments.work) as folder:
         if arguments.step == "join":
-            print(json.dumps(_join(Path(folder), arguments.gigabytes)))
+            print(json.dumps(_join(Path(folder), arguments.gigabytes, arguments.rate)))
             return 0
         print("| | time | peak memory |\n|---|---|---|")
         _measure_ingest(Path(folder))
-    for size in (arguments.gigabytes / 10, arguments.gigabytes):
-        found = _step(
-            "join", "--gigabytes", str(size), *(["--work", str(arguments.work)] if arguments.work else [])
-        )
-        what = f"join and check of {size:g} GB, {found['frames']:.0f} frames"
+    work = ["--work", str(arguments.work)] if arguments.work else []
+    for size, rate in (
+        (arguments.gigabytes / 10, RATE),
+        (arguments.gigabytes, RATE),
+        (arguments.gigabytes, 2 * RATE),
+    ):
+        found = _step("join", "--gigabytes", str(size), "--rate", str(rate), *work)
+        what = f"join and check of {size:g} GB, {found['frames']:.0f} frames in {found['hours']:.1f} h"
+        print(f"| {what} | {found['seconds']:.0f} s | {found['megabytes']:.0f} MB |")
+    for hours in (0.3, 3):
+        found = _step("link", "--hours", str(hours))
+        what = f"link of {hours:g} h, {found['faces']:.0f} faces seen, {found['document']:.0f} MB of faces"
         print(f"| {what} | {found['seconds']:.0f} s | {found['megabytes']:.0f} MB |")
     return 0
 
@@ -104,34 +119,58 @@ def _measure_ingest(folder: Path) -> None:
                 )
 
 
-def _long_video(path: Path, seconds: int) -> Path:
-    """One second of H.264, over and over."""
+def _long_video(path: Path, seconds: int, rate: int = RATE, *, sound: bool = False) -> Path:
+    """One second of H.264, over and over, and so the sound."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
-        stream = out.add_stream(
-            "libx264", rate=RATE, options={"preset": "ultrafast", "bf": "0", "g": str(RATE)}
-        )
+        options = {"preset": "ultrafast", "bf": "0", "g": str(rate)}
+        stream = out.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = Fraction(1, RATE)
+        stream.time_base = stream.codec_context.time_base = Fraction(1, rate)
+        tone = out.add_stream("aac", rate=AAC_RATE, layout="stereo") if sound else None
         packets = []
-        for number in range(RATE):
-            frame = av.VideoFrame.from_ndarray(np.full((360, 640, 3), 5 * number, np.uint8), format="rgb24")
+        for number in range(rate):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((360, 640, 3), 5 * number % 256, np.uint8), format="rgb24"
+            )
             frame = frame.reformat(format="yuv420p")
-            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            frame.pts, frame.time_base = number, Fraction(1, rate)
             packets += stream.encode(frame)
         packets += stream.encode(None)
         kept = [(bytes(packet), packet.is_keyframe) for packet in packets]
-        for number, (data, is_key) in zip(range(seconds * RATE), itertools.cycle(kept), strict=False):
-            _mux(out, stream, data, number, is_key)
+        noise = _sound_packet(tone) if tone else b""
+        heard = 0
+        for number, (data, is_key) in zip(range(seconds * rate), itertools.cycle(kept), strict=False):
+            _mux(out, stream, data, number, Fraction(1, rate), is_key)
+            while tone and heard * AAC_SAMPLES / AAC_RATE <= number / rate:
+                _mux(out, tone, noise, heard * AAC_SAMPLES, Fraction(1, AAC_RATE), True, AAC_SAMPLES)
+                heard += 1
     return path
 
 
+def _sound_packet(stream: av.audio.stream.AudioStream) -> bytes:
+    """Noise, so that it is as large as sound is."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, AAC_SAMPLES)).astype(np.float32)
+    packets = []
+    for number in range(4):
+        frame = av.AudioFrame.from_ndarray(noise, "fltp", "stereo")
+        frame.sample_rate, frame.pts, frame.time_base = AAC_RATE, number * AAC_SAMPLES, Fraction(1, AAC_RATE)
+        packets += stream.encode(frame)
+    return bytes(packets[-1])
+
+
 def _mux(
-    out: av.container.OutputContainer, stream: av.stream.Stream, data: bytes, number: int, is_key: bool
+    out: av.container.OutputContainer,
+    stream: av.stream.Stream,
+    data: bytes,
+    pts: int,
+    base: Fraction,
+    is_key: bool,
+    duration: int = 1,
 ) -> None:
     packet = av.Packet(data)
-    packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, RATE), is_key
-    packet.pts = packet.dts = number
-    packet.duration = 1
+    packet.stream, packet.time_base, packet.is_keyframe = stream, base, is_key
+    packet.pts = packet.dts = pts
+    packet.duration = duration
     out.mux(packet)
 
 
@@ -147,23 +186,23 @@ def _ingest(generation: str) -> dict[str, float]:
     return {"seconds": time.perf_counter() - started, "megabytes": _megabytes()}
 
 
-def _join(folder: Path, gigabytes: float) -> dict[str, float]:
-    """A result of 33 kB a frame and sound beside it, as 1080p at 8 Mbit/s has."""
+def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
+    """A result as 1080p at 8 Mbit/s has it, with sound."""
     from functions.engine.join import SegmentFile, check, join
     from functions.engine.write import Written
 
-    frame_bytes, in_segment = 33_000, 10 * RATE
+    frame_bytes, in_segment = 33_000 * RATE // rate, 10 * rate
     count = round(gigabytes * 1e9 / frame_bytes / in_segment) * in_segment
-    source = _long_video(folder / "source.mp4", count // RATE)
+    source = _long_video(folder / "source.mp4", count // rate, rate, sound=True)
     with av.open(str(source)) as container:
-        base = container.streams.video[0].time_base or Fraction(1, RATE)
-    unit = round(1 / RATE / base)
+        base = container.streams.video[0].time_base or Fraction(1, rate)
+    unit = round(1 / rate / base)
 
     @contextmanager
     def opened(first: int) -> Iterator[str]:
         path = folder / "segment.nut"
         with av.open(str(path), "w", format="nut", options={"avoid_negative_ts": "disabled"}) as out:
-            stream = out.add_mux_stream("mjpeg", rate=RATE, width=640, height=360)
+            stream = out.add_mux_stream("mjpeg", rate=rate, width=640, height=360)
             stream.time_base = base
             for number in range(first, first + in_segment):
                 packet = av.Packet(bytes(frame_bytes))
@@ -188,7 +227,44 @@ def _join(folder: Path, gigabytes: float) -> dict[str, float]:
         file.write(joined.head)
     _append(samples, result)
     check(str(result), joined)
-    return {"seconds": time.perf_counter() - started, "megabytes": _megabytes(), "frames": count}
+    seconds = time.perf_counter() - started
+    hours = count / rate / 3600
+    return {"seconds": seconds, "megabytes": _megabytes(), "frames": count, "hours": hours}
+
+
+def _link(hours: float) -> dict[str, float]:
+    """Link as merge does, of findings that are made when they are read."""
+    from functions.merge.engine import link_faces
+    from functions.merge.link import Found
+    from functions.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
+
+    ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=1)
+    manifest = Manifest(
+        job="0" * 20, channel="a", source=ref, source_size=1, result="r", report="r", policy=Policy(), targets=(),
+        gallery=None, replacement=None, segments=(TimeRange(start=None, end=None),),
+        video=Video(width=1920, height=1080, codec="h264", duration_seconds=None, time_base="1/90000"),
+    )  # fmt: skip
+    segments = (_crowd(number) for number in range(round(hours * 360)))
+    started = time.perf_counter()
+    linked = link_faces(Found(manifest, None, segments, lambda: None))
+    seconds = time.perf_counter() - started
+    faces = float(linked.looks * CROWD)
+    return {
+        "seconds": seconds, "megabytes": _megabytes(), "faces": faces, "document": len(linked.document) / MILLION,
+    }  # fmt: skip
+
+
+def _crowd(segment: int) -> bytes:
+    """Ten seconds, in which each face goes from one side to the other."""
+    from functions.engine.findings import Face, Findings, Sighting
+
+    sightings = []
+    for look in range(60):
+        boxes = [(30.0 * look + 5, 105.0 * row, 30.0 * look + 75, 105.0 * row + 90) for row in range(CROWD)]
+        seen = tuple(Face(np.array(box, np.float32), 0.9, 0.5) for box in boxes)
+        sightings.append(Sighting(segment * 900_000 + look * 15_000, look == 0, seen))
+    findings = Findings("centerface", 0.5, None, 1920, 1080, Fraction(1, 90_000), 300, tuple(sightings))
+    return findings.to_bytes()
 
 
 def _append(samples: Path, result: Path) -> None:

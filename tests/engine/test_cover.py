@@ -3,7 +3,7 @@
 import pytest
 
 from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
-from functions.engine.faces import Box, Faces, Look, Track
+from functions.engine.faces import Box, Faces, Looks, Track
 
 RATE = 100
 LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
@@ -12,7 +12,7 @@ LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
 def track(
     number: int, *looks: tuple[int, float], decision: str = "hide", continues: int | None = None
 ) -> Track:
-    seen = tuple(Look(pts, (x, 100, x + 60, 180)) for pts, x in looks)
+    seen = Looks((pts, (x, 100, x + 60, 180)) for pts, x in looks)
     return Track(number, seen[0].pts, seen[-1].pts, decision, None, "", None, None, continues, seen)
 
 
@@ -76,7 +76,7 @@ def test_a_gap_between_kept_tracks_is_left() -> None:
 
 
 def test_a_face_cut_off_by_the_edge_is_covered_whole() -> None:
-    narrow = Track(0, 10, 20, "hide", None, "", None, None, None, (Look(10, (0, 100, 10, 180)),))
+    narrow = Track(0, 10, 20, "hide", None, "", None, None, None, Looks([(10, (0, 100, 10, 180))]))
     x1, y1, x2, y2 = boxes(narrow)[10][0]
     assert x2 - x1 == pytest.approx(0.7 * 80)
     assert (y1, y2) == (100, 180)

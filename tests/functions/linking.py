@@ -1,11 +1,11 @@
 """What tests of linking look at, and a link whose engine is a stand-in."""
 
-from functions.merge.link import Found
+from functions.merge.link import Found, Linked
 from functions.pipeline import layout
 from functions.pipeline.contracts import Faces, Failed, ObjectRef, SegmentTask
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
-from tests.planned import Planned, faces_of, find_all_segments
+from tests.planned import Planned, find_all_segments, linked_of
 
 # Of three segments with a gallery, counted; the test fails if it becomes another number.
 REQUESTS_OF_A_LINK = 22
@@ -16,11 +16,11 @@ class StandIn:
 
     def __init__(self, planned: Planned):
         self.read: list[bytes] = []
-        self._faces = faces_of(planned)
+        self._linked = linked_of(planned)
 
-    def __call__(self, found: Found) -> Faces:
+    def __call__(self, found: Found) -> Linked:
         self.read = list(found.findings)
-        return self._faces
+        return self._linked
 
 
 def ready_to_link(buckets: Buckets, planned: Planned) -> None:

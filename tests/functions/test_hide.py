@@ -5,8 +5,9 @@ from pathlib import Path
 import av
 import pytest
 
+from functions.engine.faces import Looks, Track
 from functions.pipeline import layout
-from functions.pipeline.contracts import Look, ObjectRef, Policy, TimeRange, Track
+from functions.pipeline.contracts import ObjectRef, Policy, TimeRange
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.working import failure_of, made, report_of
@@ -51,7 +52,7 @@ def test_what_is_hidden_is_what_the_faces_say(
         distance=None,
         margin=None,
         continues=None,
-        looks=tuple(Look(pts=pts, box=BOX) for pts in times[::5]),
+        looks=Looks((pts, BOX) for pts in times[::5]),
     )
     linked = link_job(buckets, planned, faces_of(planned, track))
     assert worker(linked.task(0)) == 200

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from functions.engine.findings import Findings
-from functions.merge.link import Found, link
+from functions.merge.link import Found, Linked, link
 from functions.pipeline import layout
-from functions.pipeline.contracts import Faces, Failed
+from functions.pipeline.contracts import Failed
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.linking import (
@@ -19,7 +19,7 @@ from tests.functions.linking import (
     hide_tasks,
     ready_to_link,
 )
-from tests.planned import VIDEO, Planned, faces_of, find_all_segments, find_segment, link_job, plan_job
+from tests.planned import VIDEO, Planned, find_all_segments, find_segment, link_job, linked_of, plan_job
 from tests.proxy import Proxy
 
 
@@ -60,9 +60,9 @@ def test_the_findings_are_read_one_at_a_time(
     def reads() -> int:
         return len([path for _, path in proxy.requests if "findings" in path and "alt=media" in path])
 
-    def counting(found: Found) -> Faces:
+    def counting(found: Found) -> Linked:
         assert [reads() for _ in found.findings] == [1, 2, 3]
-        return faces_of(planned)
+        return linked_of(planned)
 
     link(planned.segment_done(0), "1", counting)
     assert_linked(buckets, topics, planned)
@@ -73,9 +73,9 @@ def test_the_gallery_is_what_the_engine_compares_with(buckets: Buckets, topics: 
     find_all_segments(buckets, planned)
     seen: list[bytes | None] = []
 
-    def keeping(found: Found) -> Faces:
+    def keeping(found: Found) -> Linked:
         seen.append(found.gallery)
-        return faces_of(planned)
+        return linked_of(planned)
 
     link(planned.segment_done(0), "1", keeping)
     assert seen == [b"embeddings"]

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.merge.link import Found, link
+from functions.merge.link import Found, Linked, link
 from functions.pipeline import jobs, layout
 from functions.pipeline.claim import ClaimedElsewhereError
-from functions.pipeline.contracts import Faces
 from functions.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
@@ -24,7 +23,7 @@ from tests.functions.linking import (
 )
 from tests.functions.merging import claim_expiry, deliver_at_once, expire_claim
 from tests.functions.working import put_claim, work
-from tests.planned import Planned, do_all_segments, faces_of, link_job
+from tests.planned import Planned, do_all_segments, link_job, linked_of
 from tests.proxy import Proxy
 from tests.servers import wait_until
 
@@ -49,10 +48,10 @@ def test_the_second_of_two_linkers_leaves_it_to_the_first(
     ready_to_link(buckets, planned)
     inside, go_on = threading.Event(), threading.Event()
 
-    def slow(found: Found) -> Faces:
+    def slow(found: Found) -> Linked:
         inside.set()
         assert go_on.wait(60)
-        return faces_of(planned)
+        return linked_of(planned)
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(link, planned.segment_done(0), "first", slow)
@@ -74,9 +73,9 @@ def test_a_linker_that_was_taken_over_changes_nothing(
     ready_to_link(buckets, planned)
     environment(lease_seconds=1)
     claim = layout.link_claim(planned.job)
-    other = faces_of(planned).model_copy(update={"looks": 99})
+    other = linked_of(planned, looks=99)
 
-    def frozen(found: Found) -> Faces:
+    def frozen(found: Found) -> Linked:
         """Stands still until its lease has run out and another has done all."""
         if wakes_up == "after linking":
             list(found.findings)
@@ -86,12 +85,12 @@ def test_a_linker_that_was_taken_over_changes_nothing(
         )
         link(planned.segment_done(1), "second", lambda _: other)
         list(found.findings)
-        return faces_of(planned)
+        return linked_of(planned)
 
     with pytest.raises(RetryableError):
         link(planned.segment_done(0), "first", frozen)
     assert_linked(buckets, topics, planned)
-    assert Faces.model_validate_json(buckets.get(buckets.work, layout.faces(planned.job))) == other
+    assert buckets.get(buckets.work, layout.faces(planned.job)) == other.document
     assert len(hide_tasks(topics)) == 3
 
 
@@ -102,13 +101,13 @@ def test_the_claim_is_renewed_while_findings_are_read(
     environment(lease_seconds=3)
     claim = layout.link_claim(planned.job)
 
-    def slow(found: Found) -> Faces:
+    def slow(found: Found) -> Linked:
         next(found.findings)
         before = claim_expiry(buckets, claim)
         wait_until(lambda: datetime.now(UTC) > before - timedelta(seconds=1.5), "half of the lease is over")
         next(found.findings)
         assert claim_expiry(buckets, claim) > before
-        return faces_of(planned)
+        return linked_of(planned)
 
     link(planned.segment_done(0), "1", slow)
     assert_linked(buckets, topics, planned)
@@ -119,7 +118,7 @@ def test_what_a_late_linker_meets_does_not_fail_the_job(
 ) -> None:
     ready_to_link(buckets, planned)
 
-    def gone(found: Found) -> Faces:
+    def gone(found: Found) -> Linked:
         link_job(buckets, planned)
         raise PermanentError("object-gone", "another has linked the job and deleted this")
 
@@ -134,9 +133,9 @@ def test_a_job_that_fails_while_it_is_linked_is_not_handed_on(
 ) -> None:
     ready_to_link(buckets, planned)
 
-    def meanwhile(found: Found) -> Faces:
+    def meanwhile(found: Found) -> Linked:
         jobs.fail(planned.job, "worker", PermanentError("code", "another segment's fault"))
-        return faces_of(planned)
+        return linked_of(planned)
 
     link(planned.segment_done(0), "1", meanwhile)
     assert hide_tasks(topics) == []
@@ -237,5 +236,5 @@ def test_late_messages_of_the_step_find_change_nothing_while_the_faces_are_hidde
     assert topics.all(topics.segments_done) == []
 
 
-def never(found: Found) -> Faces:
+def never(found: Found) -> Linked:
     raise AssertionError("somebody else has linked, or is at it")

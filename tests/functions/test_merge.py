@@ -1,6 +1,7 @@
 """Merge after the step "hide" through its HTTP surface, with the real join."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from functions.pipeline import layout
 from functions.pipeline.contracts import (
+    Faces,
     Failed,
     ObjectRef,
     Policy,
@@ -59,7 +61,7 @@ def test_when_the_last_segment_is_done_the_result_is_published(
     assert (report.job, report.result, report.frames) == (linked.job, RESULT, 75)
     assert report.audio_packets > 100
     assert sum(segment.frames for segment in report.segments) == 75
-    assert report.faces == faces_of(linked)
+    assert report.faces == Faces.model_validate_json(faces_of(linked).to_bytes())
     (event,) = topics.events()
     assert event["data"]["report"] == REPORT
     assert topics.all(topics.job_events)[0]["message"]["attributes"]["type"] == "job.completed"
@@ -109,7 +111,7 @@ def test_a_frame_that_was_not_concealed_fails_the_job(
     }[fault]
     faces = faces_of(planned)
     frames = faces.frames - len(times) + len(changed)  # else it is found out before the join
-    linked = link_job(buckets, planned, faces.model_copy(update={"frames": frames}))
+    linked = link_job(buckets, planned, replace(faces, frames=frames))
     do_all_segments(buckets, linked)
     change_report(buckets, linked, 1, frames=tuple(changed))
     assert merge(linked.done(2)) == 200
@@ -122,7 +124,7 @@ def test_frames_that_nobody_looked_at_fail_the_job(
     more: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     faces = faces_of(planned)
-    linked = link_job(buckets, planned, faces.model_copy(update={"frames": faces.frames + more}))
+    linked = link_job(buckets, planned, replace(faces, frames=faces.frames + more))
     do_all_segments(buckets, linked)
     assert merge(linked.done(2)) == 200
     failed = assert_failed(buckets, topics, linked, "check-failed")

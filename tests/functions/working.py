@@ -12,7 +12,7 @@ from functions.engine.findings import Findings
 from functions.engine.video import read_frames
 from functions.engine.write import Written, write_segment
 from functions.pipeline import layout
-from functions.pipeline.contracts import Claim, Faces, Failed, SegmentReport
+from functions.pipeline.contracts import Claim, Failed, SegmentReport
 from functions.worker.attempt import Assignment
 from functions.worker.find import find
 from functions.worker.hide import hide
@@ -31,7 +31,7 @@ def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = l
         meanwhile(todo.keep_claim)
         return f"seen for message {message_id}".encode()
 
-    def conceal(todo: Assignment, faces: Faces, out: Path) -> Written:
+    def conceal(todo: Assignment, faces: bytes, out: Path) -> Written:
         meanwhile(todo.keep_claim)
         with write_segment(str(out), encoding_of(str(planned.clip)), 30) as writer:
             for frame in read_frames(str(planned.clip), todo.segment.start, todo.segment.end):
