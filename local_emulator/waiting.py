@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def wait(dropped: Dropped, watch: Watch) -> JobView:
                     f"if not, {watch.logs / (_function(view) + '.log')} says why."
                 )
             time.sleep(LOOK_AGAIN_SECONDS)
-    _check_end(view)
+    _check_end(view, dropped.files)
     return view
 
 
@@ -88,9 +88,12 @@ def _function(view: JobView) -> str:
     return {"waiting": "ingest", "finding": "worker", "hiding": "worker"}.get(view.state, "merge")
 
 
-def _check_end(view: JobView) -> None:
+def _check_end(view: JobView, files: Mapping[str, Path]) -> None:
     if view.failed is not None and view.published is None:
-        raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {view.failed.message}")
+        message = view.failed.message
+        for address in sorted(files, key=len, reverse=True):  # as this person knows them
+            message = message.replace(address, str(files[address]))
+        raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {message}")
     if view.state == "superseded":
         raise JobFailedError(
             f"Job {view.job} was overtaken: a newer upload of {view.source} was published before it."

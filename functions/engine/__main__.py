@@ -159,6 +159,9 @@ def _rerender_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quality", type=int, help="x264's rate factor, 0 to 40 (default: as the report says)"
     )
+    parser.add_argument(
+        "--write-report", type=Path, metavar="JSON", help="also write the report of what is new"
+    )
     parser.set_defaults(target=[], keep_distance=None)
     return parser
 
@@ -166,7 +169,8 @@ def _rerender_parser() -> argparse.ArgumentParser:
 def _check_paths(arguments: argparse.Namespace) -> None:
     again = "keep" in arguments
     reads = [arguments.video, *arguments.target, arguments.replacement, arguments.report if again else None]
-    writes = [arguments.out, None if again else arguments.report]
+    report = arguments.write_report if again else arguments.report
+    writes = [arguments.out, report]
     for path in filter(None, reads):
         if not path.is_file():
             raise ArgumentError(f"there is no file {path}.")
@@ -179,7 +183,7 @@ def _check_paths(arguments: argparse.Namespace) -> None:
             raise ArgumentError(f"{path} is the video itself: write to another file.")
         if any(path.exists() and path.samefile(read) for read in filter(None, reads)):
             raise ArgumentError(f"{path} is read, too: write to another file.")
-    if not again and arguments.report and arguments.report.resolve() == arguments.out.resolve():
+    if report and report.resolve() == arguments.out.resolve():
         raise ArgumentError(f"{arguments.out} can't be the video and its report at once.")
     if arguments.color and arguments.color != BLACK and arguments.mode not in (None, "solid"):
         raise ArgumentError(f"--color {arguments.color} is for --mode solid, not {arguments.mode}.")
@@ -210,15 +214,19 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     joined, black_frames = _write_video(arguments, faces, options, console)
     if arguments.report:
         _print_tracks(faces)
-        report = {
-            "version": 2,
-            "black_frames": black_frames,
-            "policy": dataclasses.asdict(options),
-            "fingerprint": joined.fingerprint,
-            "dropped": joined.dropped,
-            "faces": faces.to_json(),
-        }
-        arguments.report.write_text(json.dumps(report, indent=1) + "\n")
+        _write_report(arguments.report, faces, options, joined, black_frames)
+
+
+def _write_report(path: Path, faces: Faces, options: Options, joined: Joined, black_frames: int) -> None:
+    report = {
+        "version": 2,
+        "black_frames": black_frames,
+        "policy": dataclasses.asdict(options),
+        "fingerprint": joined.fingerprint,
+        "dropped": joined.dropped,
+        "faces": faces.to_json(),
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _find(arguments: argparse.Namespace, options: Options, console: Console) -> Faces:
@@ -261,7 +269,10 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
     )
     if fingerprint_of(str(arguments.video)) != fingerprint:
         raise CheckError(f"{arguments.video} is not the video that {arguments.report} is about.")
-    _write_video(arguments, faces.decided_anew(arguments.hide, arguments.keep), options, console)
+    faces = faces.decided_anew(arguments.hide, arguments.keep)
+    joined, black_frames = _write_video(arguments, faces, options, console)
+    if arguments.write_report:
+        _write_report(arguments.write_report, faces, options, joined, black_frames)
 
 
 def _recorded_options(policy: dict[str, Any]) -> Options:

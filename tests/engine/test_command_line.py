@@ -52,8 +52,12 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
     out, report, again = tmp_path / "out.mp4", tmp_path / "out.json", tmp_path / "again.mp4"
     assert run(video, out, "--report", report).returncode == 0
 
-    done = run("rerender", video, report, again, "--keep", "0")
+    new_report = tmp_path / "again.json"
+    done = run("rerender", video, report, again, "--keep", "0", "--write-report", new_report)
     assert done.returncode == 0, done.stderr
+    old, new = json.loads(report.read_text()), json.loads(new_report.read_text())
+    assert [track["decision"] for track in new["faces"]["tracks"]] == ["keep"]
+    assert new.keys() == old.keys()
     assert "1 kept (by hand), 0 hidden" in done.stdout
     middle = np.s_[100:140, 140:180]
     shown, hidden, kept = (
@@ -67,6 +71,7 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
         ((video, report, again, "--keep", "0", "--hide", "0"), "hidden and kept at once"),
         ((video, video, again), "can't be used as a report"),
         ((video, report, report), "is read, too"),
+        ((video, report, again, "--write-report", again), "at once"),
         ((video, report, again, "--mode", "image"), "--replacement"),
     ):
         refused = run("rerender", *arguments)

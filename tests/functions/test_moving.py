@@ -8,10 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.video import Segment, read_frames
+from functions.engine.findings import Findings
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.video import VideoInfo
 from functions.ingest.main import probe
-from functions.pipeline.contracts import ObjectRef
-from functions.pipeline.ranged import open_ranged
+from functions.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
+from functions.worker.attempt import Assignment
+from functions.worker.engine import conceal, look
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
@@ -57,7 +61,9 @@ def uploaded(buckets: Buckets, gigabyte: tuple[str, Path]) -> tuple[str, ObjectR
     return where, ObjectRef(bucket=buckets.intake, name=blob.name, generation=int(blob.generation))
 
 
-def test_ingest_and_a_worker_read_little_of_a_gigabyte(uploaded: tuple[str, ObjectRef], proxy: Proxy) -> None:
+def test_ingest_and_a_worker_read_little_of_a_gigabyte(
+    uploaded: tuple[str, ObjectRef], proxy: Proxy, tmp_path: Path
+) -> None:
     where, source = uploaded
     info = probe(source)
     assert info.duration_seconds == pytest.approx(FRAMES / RATE, abs=0.1)
@@ -65,10 +71,25 @@ def test_ingest_and_a_worker_read_little_of_a_gigabyte(uploaded: tuple[str, Obje
     assert proxy.downloaded_bytes <= 8 * MEGABYTE + index
 
     header = proxy.downloaded_bytes
-    proxy.downloaded_bytes = 0
     start, end = (round(seconds / info.time_base) for seconds in (20, 21))
-    with open_ranged(source) as file:
-        part = Segment(file, start, end)
-        frames = list(read_frames(part.source, part.start, part.end))
-    assert len(frames) == RATE
-    assert proxy.downloaded_bytes <= header + 2 * RATE * 1.5 * MEGABYTE
+    todo = Assignment(manifest_of(source, info), TimeRange(start=start, end=end), lambda: None)
+    proxy.downloaded_bytes = 0
+    findings = Findings.from_bytes(look(todo))
+    assert findings.frames == RATE
+    context = 2 * 2 * RATE  # frames of two seconds on both sides
+    assert proxy.downloaded_bytes <= 2 * header + (RATE + context) * 1.5 * MEGABYTE
+
+    faces = link([findings], None, Options())
+    proxy.downloaded_bytes = 0
+    written = conceal(todo, faces.to_bytes(), tmp_path / "segment.nut")
+    assert len(written.frames) == RATE
+    assert proxy.downloaded_bytes <= 2 * header + (RATE + context) * 1.5 * MEGABYTE
+
+
+def manifest_of(source: ObjectRef, info: VideoInfo) -> Manifest:
+    base = f"{info.time_base.numerator}/{info.time_base.denominator}"
+    return Manifest(
+        job="0" * 20, channel="street", source=source, source_size=1, result="r", report="r", policy=Policy(),
+        targets=(), gallery=None, replacement=None, segments=(TimeRange(start=None, end=None),),
+        video=Video(width=1280, height=720, codec=info.codec, duration_seconds=40, time_base=base),
+    )  # fmt: skip

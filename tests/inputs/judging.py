@@ -23,6 +23,7 @@ from tests.inputs.rows import Row
 
 HEARD_FROM = -0.2  # seconds: what a decoder needs before the first sound that is heard
 TIME_SECONDS = 1e-6
+LEAST_PSNR = 40.0  # dB, of each frame, where no face was hidden
 SOUND_SECONDS = 0.01
 OURS = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "language", "vendor_id",
         "title", "timecode"}  # fmt: skip
@@ -48,7 +49,7 @@ def judge(row: Row, source: Path, result: Path, faces: Faces, dropped: tuple[str
 def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
     cover = Cover(faces)
     count, hidden, clock = 0, 0, _clock(source)
-    noise: list[float] = []
+    worst, judged = 0.0, 0
     for number, (before, after) in enumerate(zip_longest(_shown(source), _shown(result))):
         assert before is not None, f"frame {number} is too many"
         assert after is not None, f"frame {number} is missing"
@@ -62,10 +63,11 @@ def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
             continue
         masks = cover.boxes(before.pts)
         hidden += bool(masks)
-        noise += _noise(_like(before, after), after, masks)
-    assert noise or row.black
-    mean = 10 * np.log10(1 / max(float(np.mean(noise)), 1e-12))
-    assert mean >= row.least_psnr, f"{mean:.1f} dB outside of faces"
+        noise = _noise(_like(before, after), after, masks)
+        worst, judged = max(worst, float(np.mean(noise or [0.0]))), judged + bool(noise)
+    assert judged or row.black
+    least = 10 * np.log10(1 / max(worst, 1e-12))
+    assert least >= LEAST_PSNR, f"a frame with {least:.1f} dB outside of faces"
     assert (hidden > 0) == row.face, f"{hidden} frames with a hidden face"
     if row.face:
         assert hidden == count, "the face is not hidden in every frame"
