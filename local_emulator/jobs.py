@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from functions.pipeline import layout
 from functions.pipeline.contracts import Contract, Failed, Manifest, ObjectRef, Published, Report
+from functions.pipeline.parts import Pieces
+from functions.pipeline.store import reference
 from local_emulator.errors import EmulatorError
 from local_emulator.resources import Resources
 
@@ -150,8 +152,11 @@ class JobReader:
         elif failed is not None and failed.source is not None:
             source = failed.source.name
         segments = len(manifest.segments) if manifest else 0
-        found = len([name for name in there if layout.parse_findings(name)])
-        hidden = len([name for name in there if layout.parse_segment_report(name)])
+        prefixes = layout.findings_prefix(job), layout.segments_prefix(job)
+        found, hidden = (
+            _complete([reference(blob) for name, blob in there.items() if name.startswith(prefix)], segments)
+            for prefix in prefixes
+        )
         linked = layout.faces(job) in there
         return JobView(
             job=job,
@@ -180,3 +185,9 @@ class JobReader:
                 f"gs://{bucket}/{name} is no {model.__name__} of this version: the job is another version's. "
                 "Delete the state folder, or run the version that made it."
             ) from error
+
+
+def _complete(listed: list[ObjectRef], segments: int) -> int:
+    """How many segments a step is done with."""
+    pieces = Pieces(listed)
+    return len([index for index in range(segments) if pieces.of(index) is not None])

@@ -78,6 +78,7 @@ def plan_job(
     source: ObjectRef | None = None,
     segments: tuple[TimeRange, ...] | None = None,
     gallery: bytes | None = None,
+    seconds: float = 1,
 ) -> Planned:
     """Upload the clip (or take `source` for it) and write its manifest, and a gallery if there is one."""
     source = source or buckets.put(buckets.intake, name, clip)
@@ -102,8 +103,9 @@ def plan_job(
             codec=info.codec,
             duration_seconds=info.duration_seconds,
             time_base=f"{info.time_base.numerator}/{info.time_base.denominator}",
+            start_pts=info.start_pts,
         ),
-        segments=segments or plan_segments(info, 1),
+        segments=segments or plan_segments(info, seconds),
     )
     ref = buckets.put(buckets.work, layout.manifest(manifest.job), manifest.model_dump_json().encode())
     return Planned(clip, manifest, ref)

@@ -15,6 +15,9 @@ from functions.pipeline.layout import VideoName
 from functions.pipeline.settings import settings
 
 NUMPY_ARCHIVE = "application/octet-stream"
+SHARE_OF_DEADLINE = 1 / 3  # a step of a segment should be done in: a worker may be slower than was measured
+LEAST_SEGMENT_SECONDS = 1.0
+USUAL_RATE = 60.0  # frames a second, if the header does not say
 
 
 class VideoFacts(Timeline, Protocol):
@@ -26,6 +29,8 @@ class VideoFacts(Timeline, Protocol):
     def height(self) -> int: ...
     @property
     def codec(self) -> str: ...
+    @property
+    def frame_rate(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
             codec=facts.codec,
             duration_seconds=facts.duration_seconds,
             time_base=f"{facts.time_base.numerator}/{facts.time_base.denominator}",
+            start_pts=facts.start_pts,
         ),
         segments=segments,
     )
@@ -113,12 +119,19 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
 
 def _segments(source: ObjectRef, facts: VideoFacts) -> tuple[TimeRange, ...]:
     try:
-        return plan_segments(facts, settings().segment_seconds)
+        return plan_segments(facts, seconds_of_a_segment(facts))
     except TooManySegmentsError as error:
         raise PermanentError(
             "too-long",
             f"gs://{source.bucket}/{source.name} is too long, or its header is wrong: {error}. Cut it.",
         ) from error
+
+
+def seconds_of_a_segment(facts: VideoFacts) -> float:
+    """As the settings say; less for pictures so large that a worker would need long for it."""
+    pixels = facts.width * facts.height * (facts.frame_rate or USUAL_RATE)
+    in_time = settings().deadline_seconds * SHARE_OF_DEADLINE * settings().worker_megapixels * 1e6 / pixels
+    return max(LEAST_SEGMENT_SECONDS, min(settings().segment_seconds, in_time))
 
 
 def _gallery(

@@ -5,6 +5,7 @@ claim's object goes last. So after a crash at any point it is still there, and s
 not yet finished with: the next delivery goes on from there, and no step minds being done twice.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from functions.pipeline.contracts import (
     SegmentReport,
 )
 from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.parts import Pieces
 from functions.pipeline.settings import settings
 
 MP4 = "video/mp4"
@@ -76,7 +78,7 @@ def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
         if jobs.is_published(done.job) and store.find(settings().work_bucket, claim) is None:
             return
         manifest = jobs.open_manifest(done.job, done.index, done.manifest)
-        if not jobs.is_published(done.job) and not _all_there(manifest):
+        if not jobs.is_published(done.job) and _segments(manifest) is None:
             return
         with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
             published = _published(manifest, done.faces, held, hands)
@@ -94,7 +96,7 @@ def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hand
     if newer:
         return _mark(Published(job=manifest.job, result=None, report=manifest.report, superseded=True))
     faces, head = jobs.read_faces(manifest.job, faces_ref)
-    reports = _reports(manifest, head.frames)
+    reports = _reports(manifest, head.frames, held)
     try:
         made, joined = _joined(manifest, reports, held, hands.join)
         hands.check(manifest, made, joined, held.keep)
@@ -157,27 +159,27 @@ def _wind_up(manifest: Manifest, published: Published) -> None:
             store.delete(claim)
 
 
-def _all_there(manifest: Manifest) -> bool:
-    parsed = (
-        layout.parse_segment_report(ref.name)
-        for ref in store.list_all(settings().work_bucket, layout.segments_prefix(manifest.job))
-    )
-    there = {report[1] for report in parsed if report is not None}
-    return there >= set(range(len(manifest.segments)))
+def _segments(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
+    """The reports of all segments in order; None if one is missing."""
+    listed = store.list_all(settings().work_bucket, layout.segments_prefix(manifest.job))
+    return Pieces(listed).all_of(len(manifest.segments))
 
 
-def _reports(manifest: Manifest, frames_searched: int) -> tuple[SegmentReport, ...]:
+def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[SegmentReport, ...]:
     """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
+    refs = _segments(manifest)
+    if refs is None:
+        raise _mismatch(manifest, "the report of a segment is gone")
     reports = []
-    for index in range(len(manifest.segments)):
-        name = layout.segment_report(manifest.job, index)
-        found = store.find_json(settings().work_bucket, name, SegmentReport)
-        if found is None:
-            raise _mismatch(manifest, f"the report of segment {index} is gone")
-        reports.append(found[0])
-    for index, report in enumerate(reports):
-        if (report.job, report.index) != (manifest.job, index):
-            raise _mismatch(manifest, f"the report of segment {index} is that of another one")
+    for ref in refs:
+        held.keep()
+        report = store.read_json(ref, SegmentReport)
+        if (
+            ref.name != layout.segment_report(manifest.job, report.index, report.part)
+            or report.job != manifest.job
+        ):
+            raise _mismatch(manifest, f"{ref.name} is the report of another segment")
+        reports.append(report)
     frames = sum(len(report.frames) for report in reports)
     if frames != frames_searched:
         raise _mismatch(
@@ -195,6 +197,9 @@ def _mismatch(manifest: Manifest, what: str) -> PermanentError:
 
 
 def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined) -> ReportHead:
+    frames: Counter[int] = Counter()
+    for report in reports:  # of a segment that was split there are several
+        frames[report.index] += len(report.frames)
     return ReportHead(
         job=manifest.job,
         source=manifest.source,
@@ -206,5 +211,5 @@ def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined
         audio_packets=joined.audio_packets,
         fingerprint=joined.fingerprint,
         dropped=joined.dropped,
-        segments=tuple(ReportedSegment(index=report.index, frames=len(report.frames)) for report in reports),
+        segments=tuple(ReportedSegment(index=index, frames=frames[index]) for index in sorted(frames)),
     )

@@ -13,6 +13,7 @@ from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.claim import ClaimLostError, Hold, delivery_terms, hold
 from functions.pipeline.contracts import Manifest, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError
+from functions.pipeline.parts import Pieces
 from functions.pipeline.settings import settings
 
 
@@ -92,9 +93,7 @@ def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Linked:
 def _findings(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
     """The findings of all segments in order; None if one is missing."""
     listed = store.list_all(settings().work_bucket, layout.findings_prefix(manifest.job))
-    there = {ref.name: ref for ref in listed}
-    names = [layout.findings(manifest.job, index) for index in range(len(manifest.segments))]
-    return tuple(there[name] for name in names) if there.keys() >= set(names) else None
+    return Pieces(listed).all_of(len(manifest.segments))
 
 
 def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[bytes]:

@@ -81,6 +81,11 @@ class Hold:
     def attempts(self) -> int:
         return self._claim.attempts
 
+    @property
+    def late(self) -> int:
+        """How many holders before this one ran out of time."""
+        return self._claim.late
+
     def keep(self) -> None:
         """Say that the holder is alive: call it often, it writes once in a third of the lease at most.
 
@@ -95,10 +100,10 @@ class Hold:
             self._write(now + timedelta(seconds=self._terms.lease_seconds))
             self._renew_at = now + timedelta(seconds=self._terms.lease_seconds / 3)
 
-    def expire(self, *, count: bool) -> None:
+    def expire(self, *, count: bool, late: bool = False) -> None:
         """Let the next holder start at once. Without `count` this attempt counts for nothing."""
-        if not count:
-            self._claim = self._claim.model_copy(update={"attempts": self._claim.attempts - 1})
+        attempts = self._claim.attempts - (not count)
+        self._claim = self._claim.model_copy(update={"attempts": attempts, "late": self._claim.late + late})
         self._write(self._terms.clock())
 
     def release(self) -> None:
@@ -127,6 +132,7 @@ class Hold:
                 token=uuid.uuid4().hex,
                 expires_at=now + timedelta(seconds=terms.lease_seconds),
                 attempts=found[0].attempts + 1 if found else 1,
+                late=found[0].late if found else 0,
             )
             try:
                 ref = store.replace(
@@ -151,9 +157,10 @@ def hold(bucket: str, name: str, terms: Terms) -> Iterator[Hold]:
     try:
         yield held
     except BaseException as error:
-        passing = isinstance(error, RetryableError) and not isinstance(error, DeadlineError)
+        late = isinstance(error, DeadlineError)
+        passing = isinstance(error, RetryableError) and not late
         with suppress(RetryableError):  # best effort: if storage is away, the lease runs out by itself
-            held.expire(count=not passing)
+            held.expire(count=not passing, late=late)
         raise
     held.release()
 

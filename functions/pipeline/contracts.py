@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 MAX_TARGET_PICTURES = 200
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
+Part = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
 
 
 class Contract(BaseModel):
@@ -59,19 +60,20 @@ class TimeRange(Contract):
 
 
 class Video(Contract):
-    """What ingest read in the header. Width and height are those of the displayed frame."""
+    """What ingest read in the header. Width and height are those of the displayed frame, `start_pts` its first time."""
 
     width: int
     height: int
     codec: str
     duration_seconds: float | None
     time_base: Annotated[str, StringConstraints(pattern=r"^\d+/\d+$")]
+    start_pts: int
 
 
 class Manifest(Contract):
     """A job as planned: written once by ingest, read by all others."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     job: JobId
     channel: str
     source: ObjectRef
@@ -98,11 +100,15 @@ class Manifest(Contract):
 
 
 class _SegmentMessage(Contract):
-    """What messages about a segment say. All else is in the manifest, and for the step "hide" in `faces`."""
+    """What messages about a segment say. All else is in the manifest, and for the step "hide" in `faces`.
 
-    version: Literal[2] = 2
+    `part` is that of a segment that was split (see `parts`), "" the whole.
+    """
+
+    version: Literal[3] = 3
     job: JobId
     index: int = Field(ge=0)
+    part: Part = ""
     step: Literal["find", "hide"]
     manifest: ObjectRef
     faces: ObjectRef | None = None
@@ -179,9 +185,10 @@ class SegmentReport(Contract):
     `reorder_depth` is by how many frames at most one is decoded sooner than it is shown.
     """
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     job: JobId
     index: int
+    part: Part = ""
     video: ObjectRef
     frames: tuple[int, ...]
     reorder_depth: int = Field(ge=0)
@@ -250,13 +257,17 @@ class Failed(Contract):
 
 
 class Claim(Contract):
-    """Who works on a thing, until when. `holder` is the id of the message that the holder works for."""
+    """Who works on a thing, until when. `holder` is the id of the message that the holder works for.
 
-    version: Literal[1] = 1
+    `attempts` counts the holders so far, `late` those whose time ran out.
+    """
+
+    version: Literal[2] = 2
     holder: str
     token: str
     expires_at: datetime
     attempts: int = Field(ge=0)
+    late: int = Field(default=0, ge=0)
 
 
 class JobEventData(Contract):

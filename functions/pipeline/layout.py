@@ -4,8 +4,8 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/targets/PERSON/*.jpg|png       who stays visible (or targets/PERSON.jpg|png)
          channels/NAME/policy.json                    how to hide
          channels/NAME/replacement.png                the picture for mode "image"
-work     jobs/ID/manifest.json, gallery-HASH.npz, findings/*, faces.json, segments/*, claims/*, published.json,
-         failed.json
+work     jobs/ID/manifest.json, gallery-HASH.npz, findings/*, faces.json, segments/*, claims/*, merge/*,
+         published.json, failed.json
 output   channels/NAME/X.mp4, X.report.json
 """
 
@@ -21,8 +21,11 @@ _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
-_FINDINGS = re.compile(r"findings/(?P<index>\d{5})\.npz")
-_SEGMENT_REPORT = re.compile(r"segments/(?P<index>\d{5})\.json")
+_PART = r"(?P<index>\d{5})(?:-(?P<part>[01]+))?"
+_PIECE = {
+    "find": re.compile(rf"findings/{_PART}\.(?P<kind>npz|split)"),
+    "hide": re.compile(rf"segments/{_PART}\.(?P<kind>json|split)"),
+}
 
 
 @dataclass(frozen=True)
@@ -112,14 +115,9 @@ def findings_prefix(job: str) -> str:
     return f"jobs/{job}/findings/"
 
 
-def findings(job: str, index: int) -> str:
-    """What was seen in one segment, embeddings among it: writing it is the commit of the step "find"."""
-    return f"{findings_prefix(job)}{index:05d}.npz"
-
-
-def parse_findings(object_name: str) -> tuple[str, int] | None:
-    """(job, segment index) of the name of a segment's findings, or None if it is none."""
-    return _parse_indexed(object_name, _FINDINGS)
+def findings(job: str, index: int, part: str = "") -> str:
+    """What was seen in a segment or a part of it, embeddings among it: writing it is the commit of "find"."""
+    return f"{findings_prefix(job)}{_piece(index, part)}.npz"
 
 
 def faces(job: str) -> str:
@@ -143,8 +141,8 @@ def merge_claim(job: str) -> str:
     return f"jobs/{job}/claims/merge.json"
 
 
-def segment_claim(job: str, step: str, index: int) -> str:
-    return f"jobs/{job}/claims/{step}-{index:05d}.json"
+def segment_claim(job: str, step: str, index: int, part: str = "") -> str:
+    return f"jobs/{job}/claims/{step}-{_piece(index, part)}.json"
 
 
 def claims_prefix(job: str) -> str:
@@ -164,22 +162,43 @@ def merge_part(job: str, token: str, part: str) -> str:
     return f"{merge_prefix(job)}{token}.{part}"
 
 
-def segment_video(job: str, index: int, digest: str) -> str:
-    """The video of one finished segment, named after its content: two workers never clash."""
-    return f"{segments_prefix(job)}{index:05d}-{digest[:16]}.nut"
+def segment_video(job: str, index: int, digest: str, part: str = "") -> str:
+    """The video of a finished segment or part, named after its content: two workers never clash."""
+    return f"{segments_prefix(job)}{_piece(index, part)}-{digest[:16]}.nut"
 
 
-def segment_report(job: str, index: int) -> str:
-    """The report of one finished segment. It names the segment's video: writing it is the commit."""
-    return f"{segments_prefix(job)}{index:05d}.json"
+def segment_report(job: str, index: int, part: str = "") -> str:
+    """The report of a finished segment or part. It names the video: writing it is the commit."""
+    return f"{segments_prefix(job)}{_piece(index, part)}.json"
 
 
-def parse_segment_report(object_name: str) -> tuple[str, int] | None:
-    """(job, segment index) of a segment report's name, or None if it is none."""
-    return _parse_indexed(object_name, _SEGMENT_REPORT)
+def split_mark(job: str, step: str, index: int, part: str) -> str:
+    """Says that this segment or part is done in halves. It lies beside what the step makes."""
+    prefix = findings_prefix(job) if step == "find" else segments_prefix(job)
+    return f"{prefix}{_piece(index, part)}.split"
 
 
-def _parse_indexed(object_name: str, pattern: re.Pattern[str]) -> tuple[str, int] | None:
+@dataclass(frozen=True)
+class Piece:
+    """What a step has made of a segment, or of a part of one, or the mark that it is split."""
+
+    job: str
+    step: str
+    index: int
+    part: str
+    is_split: bool
+
+
+def parse_piece(object_name: str) -> Piece | None:
+    """The opposite of `findings`, `segment_report` and `split_mark`; None for any other name."""
     match = _JOB_OBJECT.fullmatch(object_name)
-    indexed = pattern.fullmatch(match["rest"]) if match else None
-    return (match["job"], int(indexed["index"])) if match and indexed else None
+    for step, pattern in _PIECE.items() if match else ():
+        found = pattern.fullmatch(match["rest"]) if match else None
+        if match and found:
+            part = found["part"] or ""
+            return Piece(match["job"], step, int(found["index"]), part, found["kind"] == "split")
+    return None
+
+
+def _piece(index: int, part: str) -> str:
+    return f"{index:05d}-{part}" if part else f"{index:05d}"

@@ -36,6 +36,11 @@ class Settings(BaseModel):
     # How long one call to storage or messaging is repeated before the message goes back to the queue.
     retry_seconds: float = Field(default=30.0, gt=0, le=120)
     max_segment_attempts: int = Field(default=5, ge=1, le=100)
+    # A segment whose workers ran out of time so often is split in two.
+    late_attempts: int = Field(default=3, ge=1, le=100)
+    # What a worker gets through in a second, in either step: a third of what two cores without a GPU were measured to
+    # do (tests/benchmarks/README.md). Segments of large pictures are planned shorter by it.
+    worker_megapixels: float = Field(default=20.0, gt=0, le=100_000)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @classmethod

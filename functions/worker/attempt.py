@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from functions.pipeline import jobs, layout, messages
+from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import Manifest, SegmentDone, SegmentTask, TimeRange
 from functions.pipeline.errors import PermanentError
+from functions.pipeline.parts import can_split, range_of
 from functions.pipeline.settings import settings
 
 
@@ -23,22 +24,46 @@ def do_once(
     task: SegmentTask,
     message_id: str,
     is_done: Callable[[SegmentTask], bool],
-    do: Callable[[Manifest, Hold], None],
+    do: Callable[[Assignment], None],
 ) -> None:
     """Do this step of this segment unless it is done, holding the claim on it, and say that it is done.
 
-    Raises ClaimedElsewhereError if another message's worker is at it, RetryableError if this message has to
-    come back, PermanentError for a segment that one worker after another has not finished.
+    One for which workers ran out of time again and again is split: each half is a message of its own. Raises
+    ClaimedElsewhereError if another message's worker is at it, RetryableError if this message has to come back,
+    PermanentError for a segment that one worker after another has not finished.
     """
     manifest = jobs.open_manifest(task.job, task.index, task.manifest)
     if not is_done(task):
-        claim = layout.segment_claim(task.job, task.step, task.index)
-        with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
-            _stop_poison(task, manifest, held)
-            if not is_done(task):
-                do(manifest, held)
+        claim = layout.segment_claim(task.job, task.step, task.index, task.part)
+        try:
+            with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
+                _stop_what_is_slow(task, manifest, held)
+                _stop_poison(task, manifest, held)
+                if not is_done(task):
+                    do(Assignment(manifest, range_of(manifest, task.index, task.part), held.keep))
+        except _TooSlowError:
+            _split(task)
+            return
     done = SegmentDone.model_validate(task.model_dump())
     messages.publish(settings().segments_done_topic, messages.SEGMENT_DONE, [done])
+
+
+class _TooSlowError(Exception):
+    """One worker after another ran out of time. The claim stays, expired: by it the next delivery knows."""
+
+
+def _stop_what_is_slow(task: SegmentTask, manifest: Manifest, held: Hold) -> None:
+    if held.late >= settings().late_attempts and can_split(manifest, task.index, task.part):
+        raise _TooSlowError
+
+
+def _split(task: SegmentTask) -> None:
+    """Do this segment, or this part of one, in two halves from now on. May be done twice."""
+    mark = layout.split_mark(task.job, task.step, task.index, task.part)
+    store.write_once(settings().work_bucket, mark, b"{}")
+    halves = [task.model_copy(update={"part": task.part + half}) for half in "01"]
+    messages.publish(settings().segments_topic, messages.SEGMENT_TASK, halves)
+    log.warning("split, because it took too long", part=task.part)
 
 
 def _stop_poison(task: SegmentTask, manifest: Manifest, held: Hold) -> None:

@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 
 from functions.pipeline import jobs, layout, log, store
-from functions.pipeline.claim import Hold
-from functions.pipeline.contracts import Manifest, SegmentTask
+from functions.pipeline.contracts import SegmentTask
 from functions.pipeline.settings import settings
 from functions.worker.attempt import Assignment, do_once
 
@@ -29,9 +28,9 @@ def find(task: SegmentTask, message_id: str, look: Look) -> None:
     ):
         if _is_too_late(task):
             # A worker that died may have written them after all others were deleted.
-            store.delete_all(settings().work_bucket, layout.findings(task.job, task.index))
+            store.delete_all(settings().work_bucket, layout.findings(task.job, task.index, task.part))
             return
-        do_once(task, message_id, _is_done, lambda manifest, held: _do(task, manifest, held, look))
+        do_once(task, message_id, _is_done, lambda todo: _do(task, todo, look))
 
 
 def _is_too_late(task: SegmentTask) -> bool:
@@ -40,16 +39,16 @@ def _is_too_late(task: SegmentTask) -> bool:
 
 def _is_done(task: SegmentTask) -> bool:
     """Whether the findings are there, or were: in this order, because they go after the job is linked."""
-    name = layout.findings(task.job, task.index)
+    name = layout.findings(task.job, task.index, task.part)
     return store.find(settings().work_bucket, name) is not None or jobs.is_linked(task.job)
 
 
-def _do(task: SegmentTask, manifest: Manifest, held: Hold, look: Look) -> None:
+def _do(task: SegmentTask, todo: Assignment, look: Look) -> None:
     started = time.monotonic()
-    data = look(Assignment(manifest, manifest.segments[task.index], held.keep))
-    name = layout.findings(task.job, task.index)
+    data = look(todo)
+    name = layout.findings(task.job, task.index, task.part)
     try:
-        ref = store.write_once(settings().work_bucket, name, data, NUMPY_ARCHIVE, progress=held.keep)
+        ref = store.write_once(settings().work_bucket, name, data, NUMPY_ARCHIVE, progress=todo.keep_claim)
     except store.AlreadyWrittenError:
         return  # somebody was quicker: theirs count
     if _is_too_late(task):  # the others' were deleted meanwhile, perhaps before these were there

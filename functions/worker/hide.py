@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from functions.pipeline import jobs, layout, log, store
-from functions.pipeline.claim import Hold
-from functions.pipeline.contracts import Manifest, ObjectRef, SegmentReport, SegmentTask
+from functions.pipeline.contracts import ObjectRef, SegmentReport, SegmentTask
 from functions.pipeline.settings import settings
 from functions.worker.attempt import Assignment, do_once
 
@@ -44,32 +43,34 @@ def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
     with jobs.failing(task.job, "worker"), log.bound(segment=task.index, step=task.step):
         if jobs.is_over(task.job):
             return
-        do_once(task, message_id, _is_done, lambda manifest, held: _do(task, manifest, held, conceal))
+        do_once(task, message_id, _is_done, lambda todo: _do(task, todo, conceal))
 
 
 def _is_done(task: SegmentTask) -> bool:
-    return store.find(settings().work_bucket, layout.segment_report(task.job, task.index)) is not None
+    name = layout.segment_report(task.job, task.index, task.part)
+    return store.find(settings().work_bucket, name) is not None
 
 
-def _do(task: SegmentTask, manifest: Manifest, held: Hold, conceal: Conceal) -> None:
+def _do(task: SegmentTask, todo: Assignment, conceal: Conceal) -> None:
     started = time.monotonic()
     faces, _ = jobs.read_faces(task.job, task.faces)
     with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
         out = Path(folder) / "segment.nut"
-        written = conceal(Assignment(manifest, manifest.segments[task.index], held.keep), faces, out)
+        written = conceal(todo, faces, out)
         with out.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         video = store.write_once(
             settings().work_bucket,
-            layout.segment_video(task.job, task.index, digest),
+            layout.segment_video(task.job, task.index, digest, task.part),
             out,
             NUT,
-            progress=held.keep,
+            progress=todo.keep_claim,
         )
     seconds = round(time.monotonic() - started, 3)
     report = SegmentReport(
         job=task.job,
         index=task.index,
+        part=task.part,
         video=video,
         frames=written.frames,
         reorder_depth=written.reorder_depth,
@@ -82,7 +83,7 @@ def _do(task: SegmentTask, manifest: Manifest, held: Hold, conceal: Conceal) -> 
 
 def _commit(report: SegmentReport, video: ObjectRef) -> None:
     """Write the report; if somebody committed this segment before, theirs counts and our video goes."""
-    name = layout.segment_report(report.job, report.index)
+    name = layout.segment_report(report.job, report.index, report.part)
     try:
         store.write_once(settings().work_bucket, name, report.model_dump_json().encode())
     except store.AlreadyWrittenError as error:

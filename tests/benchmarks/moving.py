@@ -242,7 +242,7 @@ def _link(hours: float) -> dict[str, float]:
     manifest = Manifest(
         job="0" * 20, channel="a", source=ref, source_size=1, result="r", report="r", policy=Policy(), targets=(),
         gallery=None, replacement=None, segments=(TimeRange(start=None, end=None),),
-        video=Video(width=1920, height=1080, codec="h264", duration_seconds=None, time_base="1/90000"),
+        video=Video(width=1920, height=1080, codec="h264", duration_seconds=None, time_base="1/90000", start_pts=0),
     )  # fmt: skip
     segments = (_crowd(number) for number in range(round(hours * 360)))
     started = time.perf_counter()

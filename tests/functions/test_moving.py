@@ -91,5 +91,5 @@ def manifest_of(source: ObjectRef, info: VideoInfo) -> Manifest:
     return Manifest(
         job="0" * 20, channel="street", source=source, source_size=1, result="r", report="r", policy=Policy(),
         targets=(), gallery=None, replacement=None, segments=(TimeRange(start=None, end=None),),
-        video=Video(width=1280, height=720, codec=info.codec, duration_seconds=40, time_base=base),
+        video=Video(width=1280, height=720, codec=info.codec, duration_seconds=40, time_base=base, start_pts=0),
     )  # fmt: skip

@@ -20,7 +20,8 @@ def test_a_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Pla
     (push,) = topics.all(topics.segments_done)
     assert push["message"]["attributes"] == {"type": "segment-done"}
     assert document(push) == {
-        "version": 2,
+        "version": 3,
+        "part": "",
         "job": job.job,
         "index": 1,
         "step": "hide" if job.faces else "find",

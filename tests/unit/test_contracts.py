@@ -33,7 +33,7 @@ def manifest(*segments: tuple[int | None, int | None]) -> Manifest:
         targets=(),
         gallery=None,
         replacement=None,
-        video=Video(width=2, height=2, codec="h264", duration_seconds=None, time_base="1/25"),
+        video=Video(width=2, height=2, codec="h264", duration_seconds=None, time_base="1/25", start_pts=0),
         segments=tuple(TimeRange(start=start, end=end) for start, end in segments),
     )
 
@@ -98,21 +98,21 @@ def test_faces_are_named_where_they_are_to_be_hidden_and_nowhere_else() -> None:
 
 
 def test_a_newer_version_is_left_for_the_newer_function() -> None:
-    newer = {"version": 3, "job": JOB, "index": 0, "soon": "new"}
-    with pytest.raises(RetryableError, match="version 3"):
+    newer = {"version": 4, "job": JOB, "index": 0, "soon": "new"}
+    with pytest.raises(RetryableError, match="version 4"):
         decode(SegmentTask, json.dumps(newer).encode())
 
 
 def test_each_kind_of_document_has_a_version_of_its_own() -> None:
-    with pytest.raises(RetryableError, match="Manifest has version 2, this function knows up to 1"):
-        decode(Manifest, b'{"version": 2}')
+    with pytest.raises(RetryableError, match="Manifest has version 3, this function knows up to 2"):
+        decode(Manifest, b'{"version": 3}')
     with pytest.raises(ValidationError):
-        decode(SegmentTask, b'{"version": 2}')
+        decode(SegmentTask, b'{"version": 3}')
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff", b"null", b"[]", b"{}", b'{"version": 0}', b'{"version": "2"}', b'{"version": true}'],
+    [b"", b"\xff", b"null", b"[]", b"{}", b'{"version": 0}', b'{"version": "3"}', b'{"version": true}'],
 )
 def test_what_is_no_document_of_any_version_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="SegmentTask"):

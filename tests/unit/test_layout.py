@@ -2,9 +2,9 @@ import pytest
 
 from functions.pipeline import layout
 from functions.pipeline.layout import (
+    Piece,
     VideoName,
-    parse_findings,
-    parse_segment_report,
+    parse_piece,
     parse_target,
     parse_video,
 )
@@ -94,9 +94,17 @@ def test_what_commits_a_step_of_a_segment_is_told_from_all_other_objects_of_a_jo
     others += [layout.segment_claim(job, step, 12) for step in ("find", "hide")]
     others += [layout.link_claim(job), layout.merge_claim(job), layout.published(job)]
     others += [layout.gallery(job, "cd" * 32)]
-    assert parse_segment_report(report) == parse_findings(findings) == (job, 12)
-    assert [parse_segment_report(name) for name in [*others, findings]] == [None] * (len(others) + 1)
-    assert [parse_findings(name) for name in [*others, report]] == [None] * (len(others) + 1)
+    others += [layout.segment_video(job, 12, "ab" * 32, "01"), layout.segment_claim(job, "find", 12, "01")]
+    assert parse_piece(report) == Piece(job, "hide", 12, "", is_split=False)
+    assert parse_piece(findings) == Piece(job, "find", 12, "", is_split=False)
+    for part in ("0", "011"):
+        assert parse_piece(layout.segment_report(job, 12, part)) == Piece(
+            job, "hide", 12, part, is_split=False
+        )
+        assert parse_piece(layout.findings(job, 12, part)) == Piece(job, "find", 12, part, is_split=False)
+    for step in ("find", "hide"):
+        assert parse_piece(layout.split_mark(job, step, 12, "1")) == Piece(job, step, 12, "1", is_split=True)
+    assert [parse_piece(name) for name in others] == [None] * len(others)
 
 
 def test_the_two_steps_of_a_segment_are_claimed_apart() -> None:

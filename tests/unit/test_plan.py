@@ -5,7 +5,10 @@ from fractions import Fraction
 
 import pytest
 
+from functions.engine.video import VideoInfo
 from functions.ingest.plan import MAX_SEGMENTS, TooManySegmentsError, plan_segments
+from functions.ingest.planning import seconds_of_a_segment
+from tests.cloud import Environment
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,22 @@ def test_whatever_the_key_frames_segments_are_neither_tiny_nor_long() -> None:
 def test_a_day_of_video_with_a_key_frame_in_every_frame_is_planned_at_once() -> None:
     keys = tuple(range(0, 86_400_000, 40))
     assert len(boundaries(Header(86_400, keyframes=keys))) == 8_639
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "rate", "seconds"),
+    [
+        (1280, 720, 30, 10),
+        (3840, 2160, 30, 10),
+        (7680, 4320, 30, 3.6),
+        (7680, 4320, 120, 1),
+        (640, 360, None, 10),
+    ],
+)
+def test_segments_of_large_pictures_are_shorter(
+    width: int, height: int, rate: float | None, seconds: float, environment: Environment
+) -> None:
+    """So that a worker gets one done in a third of its time, at 20 megapixels a second."""
+    environment(worker_megapixels=20, deadline_seconds=540, segment_seconds=10)
+    facts = VideoInfo(width, height, "h264", Fraction(1, 1000), 0, 100.0, rate, ())
+    assert seconds_of_a_segment(facts) == pytest.approx(seconds, rel=0.01)

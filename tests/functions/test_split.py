@@ -1,0 +1,154 @@
+"""A segment that takes longer than a delivery may is not tried for ever: it is split, and each half is quick enough."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Claim, Report, SegmentDone, SegmentTask
+from functions.pipeline.errors import RetryableError
+from functions.pipeline.parts import range_of
+from tests.clips import Clip, frame_seconds, write_clip
+from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
+from tests.functions.merging import REPORT, RESULT, assert_published
+from tests.functions.working import claim_name, do_step, failure_of, work
+from tests.inbox import document
+from tests.planned import Planned, plan_job
+
+CLIP = Clip(seconds=5)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Longer than those of other tests: a half of a segment is no shorter than a second."""
+    return write_clip(tmp_path / "walk.mp4", CLIP)
+
+
+@pytest.fixture
+def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
+    return plan_job(buckets, clip, seconds=2.5)
+
+
+def too_late(buckets: Buckets, planned: Planned, index: int, times: int) -> None:
+    """As if so many workers had run out of time with this segment."""
+    expired = datetime.now(UTC) - timedelta(seconds=1)
+    claim = Claim(holder="h", token="t", expires_at=expired, attempts=times, late=times)  # noqa: S106 - no secret
+    buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())
+
+
+def tasks(topics: Topics, step: str) -> list[SegmentTask]:
+    found = [SegmentTask.model_validate(document(push)) for push in topics.all(topics.segments)]
+    return [task for task in found if task.step == step]
+
+
+def push_of(message: SegmentTask | SegmentDone) -> Push:
+    kind = "segment-task" if isinstance(message, SegmentTask) else "segment-done"
+    return push_body(message.model_dump_json().encode(), {"type": kind}, f"{message.index}{message.part}")
+
+
+def test_time_that_ran_out_is_counted_apart_from_other_attempts(
+    buckets: Buckets, topics: Topics, job: Planned, environment: Environment
+) -> None:
+    environment(deadline_seconds=1)
+
+    def endless(keep: object) -> None:
+        while callable(keep):
+            keep()
+
+    def broken(keep: object) -> None:
+        raise ValueError
+
+    for stage, expected in ((endless, (1, 1)), (broken, (2, 1)), (endless, (3, 2))):
+        with pytest.raises((RetryableError, ValueError)):
+            work(job, 0, "mine", stage)
+        claim = Claim.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
+        assert (claim.attempts, claim.late) == expected
+
+
+def test_a_segment_that_fails_three_times_on_time_is_split_and_its_halves_make_the_video(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post, clip: Path
+) -> None:
+    """With the real engine, in both steps; the second half of the second segment is split once more."""
+    too_late(buckets, planned, 1, times=3)
+    assert {worker(planned.task(index)) for index in (0, 1)} == {200}
+    halves = tasks(topics, "find")
+    assert [(task.index, task.part) for task in halves] == [(1, "0"), (1, "1")]
+    assert {worker(push_of(half)) for half in halves} == {200}
+    done = [SegmentDone.model_validate(document(push)) for push in topics.all(topics.segments_done)]
+    assert [(message.index, message.part) for message in done] == [(0, ""), (1, "0"), (1, "1")]
+    assert merge(push_of(done[1])) == 200
+
+    first, second = tasks(topics, "hide")
+    linked = Planned(clip, planned.manifest, planned.ref, first.faces)
+    too_late(buckets, linked, 1, times=3)
+    assert {worker(push_of(task)) for task in (first, second)} == {200}
+    halves = [task for task in tasks(topics, "hide") if task.part]
+    assert [task.part for task in halves] == ["0", "1"]
+    assert worker(push_of(halves[0])) == 200
+    assert merge(push_of(SegmentDone.model_validate(halves[0].model_dump()))) == 200  # one half is missing
+    assert buckets.names(buckets.output) == []
+    assert worker(push_of(halves[1])) == 200
+    assert merge(push_of(SegmentDone.model_validate(halves[1].model_dump()))) == 200
+    assert_published(buckets, topics, planned)
+    result = clip.with_name("result.mp4")
+    result.write_bytes(buckets.get(buckets.output, RESULT))
+    assert frame_seconds(result) == frame_seconds(clip)
+    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    assert [segment.index for segment in report.segments] == [0, 1]
+    assert sum(segment.frames for segment in report.segments) == CLIP.frames
+
+
+def test_a_segment_is_split_once_however_often_its_message_comes(
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post
+) -> None:
+    too_late(buckets, job, 0, times=3)
+    assert {worker(job.task(0)) for _ in range(3)} == {200}
+    halves = [task for task in tasks(topics, job.segment_task(0).step) if task.part]
+    assert {task.part for task in halves} == {"0", "1"}
+    step = job.segment_task(0).step
+    assert buckets.names(buckets.work, layout.split_mark(job.job, step, 0, "")) != []
+    assert topics.all(topics.segments_done) == []
+
+
+def test_whole_or_in_halves_what_is_done_first_counts(
+    buckets: Buckets, topics: Topics, linked: Planned, worker: Post, merge: Post
+) -> None:
+    """A worker that was given up as too slow gets done after all, beside one of the halves."""
+    too_late(buckets, linked, 1, times=3)
+    assert {worker(linked.task(index)) for index in (0, 1)} == {200}
+    halves = tasks(topics, "hide")
+    do_step(buckets, linked, 1)
+    assert worker(push_of(halves[0])) == 200
+    assert merge(linked.done(1)) == 200
+    assert_published(buckets, topics, linked)
+
+
+def test_what_is_too_short_to_be_split_fails_the_job_in_the_end(
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post
+) -> None:
+    quarter = job.segment_task(0).model_copy(update={"part": "0"})
+    name = layout.segment_claim(job.job, quarter.step, 0, "0")
+    expired = datetime.now(UTC) - timedelta(seconds=1)
+    claim = Claim(holder="h", token="t", expires_at=expired, attempts=5, late=5)  # noqa: S106 - no secret
+    buckets.put(buckets.work, name, claim.model_dump_json().encode())
+    assert worker(push_of(quarter)) == 200
+    assert failure_of(buckets, job).code == "poison-segment"
+    assert [task for task in tasks(topics, quarter.step) if task.part] == []
+
+
+def test_a_part_that_cannot_be_is_acknowledged_and_does_nothing(
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post
+) -> None:
+    task = job.segment_task(0).model_copy(update={"part": "0110"})
+    assert worker(push_of(task)) == 200
+    assert layout.failed(job.job) not in buckets.names(buckets.work)
+    assert topics.all(topics.segments_done) == []
+
+
+def test_halves_meet_and_leave_nothing_out(planned: Planned) -> None:
+    for index in range(2):
+        whole = planned.manifest.segments[index]
+        first, second = (range_of(planned.manifest, index, half) for half in "01")
+        assert (first.start, second.end) == (whole.start, whole.end)
+        assert first.end == second.start
