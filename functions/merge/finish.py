@@ -24,7 +24,7 @@ from functions.pipeline.contracts import (
     SegmentReport,
 )
 from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.parts import Pieces
+from functions.pipeline.parts import all_made
 from functions.pipeline.settings import settings
 
 MP4 = "video/mp4"
@@ -78,7 +78,7 @@ def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
         if jobs.is_published(done.job) and store.find(settings().work_bucket, claim) is None:
             return
         manifest = jobs.open_manifest(done.job, done.index, done.manifest)
-        if not jobs.is_published(done.job) and _segments(manifest) is None:
+        if not jobs.is_published(done.job) and all_made(manifest, "hide", done.index) is None:
             return
         with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
             published = _published(manifest, done.faces, held, hands)
@@ -159,15 +159,9 @@ def _wind_up(manifest: Manifest, published: Published) -> None:
             store.delete(claim)
 
 
-def _segments(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
-    """The reports of all segments in order; None if one is missing."""
-    listed = store.list_all(settings().work_bucket, layout.segments_prefix(manifest.job))
-    return Pieces(listed).all_of(len(manifest.segments))
-
-
 def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[SegmentReport, ...]:
     """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
-    refs = _segments(manifest)
+    refs = all_made(manifest, "hide", 0)
     if refs is None:
         raise _mismatch(manifest, "the report of a segment is gone")
     reports = []

@@ -13,7 +13,7 @@ from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.claim import ClaimLostError, Hold, delivery_terms, hold
 from functions.pipeline.contracts import Manifest, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError
-from functions.pipeline.parts import Pieces
+from functions.pipeline.parts import all_made
 from functions.pipeline.settings import settings
 
 
@@ -52,7 +52,7 @@ def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
         if jobs.has_failed(done.job) or jobs.is_handed_on(done.job):
             return
         manifest = jobs.open_manifest(done.job, done.index, done.manifest)
-        if not jobs.is_linked(done.job) and _findings(manifest) is None:
+        if not jobs.is_linked(done.job) and all_made(manifest, "find", done.index) is None:
             return
         with hold(settings().work_bucket, layout.link_claim(done.job), delivery_terms(message_id)) as held:
             faces = _faces(manifest, held, link_faces)
@@ -83,17 +83,11 @@ def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef |
 
 
 def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Linked:
-    findings = _findings(manifest)
+    findings = all_made(manifest, "find", 0)
     if findings is None:
         raise _gone(manifest)
     gallery = store.read(manifest.gallery) if manifest.gallery else None
     return link_faces(Found(manifest, gallery, _read(findings, held), held.keep))
-
-
-def _findings(manifest: Manifest) -> tuple[ObjectRef, ...] | None:
-    """The findings of all segments in order; None if one is missing."""
-    listed = store.list_all(settings().work_bucket, layout.findings_prefix(manifest.job))
-    return Pieces(listed).all_of(len(manifest.segments))
 
 
 def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 JOB_ID_LENGTH = 20
+BLOCK = 100
 
 _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
@@ -172,10 +173,19 @@ def segment_report(job: str, index: int, part: str = "") -> str:
     return f"{segments_prefix(job)}{_piece(index, part)}.json"
 
 
+def step_prefix(job: str, step: str) -> str:
+    """Where a step puts what it makes."""
+    return findings_prefix(job) if step == "find" else segments_prefix(job)
+
+
+def block_prefix(job: str, step: str, index: int) -> str:
+    """Where it puts that of the BLOCK segments around one: their numbers begin alike."""
+    return step_prefix(job, step) + f"{index // BLOCK:03d}"
+
+
 def split_mark(job: str, step: str, index: int, part: str) -> str:
     """Says that this segment or part is done in halves. It lies beside what the step makes."""
-    prefix = findings_prefix(job) if step == "find" else segments_prefix(job)
-    return f"{prefix}{_piece(index, part)}.split"
+    return f"{step_prefix(job, step)}{_piece(index, part)}.split"
 
 
 @dataclass(frozen=True)

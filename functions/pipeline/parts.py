@@ -8,9 +8,10 @@ split lies beside what the parts make. What is done counts, whole or in parts, w
 from collections.abc import Iterable
 from fractions import Fraction
 
-from functions.pipeline import layout
+from functions.pipeline import layout, store
 from functions.pipeline.contracts import Manifest, ObjectRef, TimeRange
 from functions.pipeline.errors import MalformedMessageError
+from functions.pipeline.settings import settings
 
 MOST_SPLITS = 4  # of a segment, one after the other: sixteenths
 LEAST_SECONDS = 1  # of a half
@@ -40,15 +41,32 @@ class Pieces:
         first, second = self.of(index, part + "0"), self.of(index, part + "1")
         return None if first is None or second is None else first + second
 
-    def all_of(self, segments: int) -> tuple[ObjectRef, ...] | None:
-        """What was made of all segments, in the order of time; None while anything is missing."""
+    def all_of(self, segments: range) -> tuple[ObjectRef, ...] | None:
+        """What was made of all these segments, in the order of time; None while anything is missing."""
         found: list[ObjectRef] = []
-        for index in range(segments):
+        for index in segments:
             pieces = self.of(index)
             if pieces is None:
                 return None
             found += pieces
         return tuple(found)
+
+
+def all_made(manifest: Manifest, step: str, index: int) -> tuple[ObjectRef, ...] | None:
+    """What a step has made of all segments, in the order of time; None while anything is missing.
+
+    Asked when segment `index` is done. The hundred around it is looked at first: of a video of hours everything is
+    listed a few times only, not once for each segment.
+    """
+    bucket, segments = settings().work_bucket, range(len(manifest.segments))
+    near = range(
+        index - index % layout.BLOCK, min(index - index % layout.BLOCK + layout.BLOCK, len(segments))
+    )
+    if len(near) < len(segments):
+        block = store.list_all(bucket, layout.block_prefix(manifest.job, step, index))
+        if Pieces(block).all_of(near) is None:
+            return None
+    return Pieces(store.list_all(bucket, layout.step_prefix(manifest.job, step))).all_of(segments)
 
 
 def range_of(manifest: Manifest, index: int, part: str) -> TimeRange:

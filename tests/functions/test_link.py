@@ -1,6 +1,7 @@
 """Merge after the step "find" through its HTTP surface, with the real link."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from functions.engine.findings import Findings
 from functions.merge.link import Found, Linked, link
 from functions.pipeline import layout
-from functions.pipeline.contracts import Failed
+from functions.pipeline.contracts import Failed, TimeRange
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.linking import (
@@ -146,3 +147,27 @@ def test_a_message_of_the_step_find_never_publishes(
     assert merge(planned.done(2)) == 200
     assert buckets.names(buckets.output) == []
     assert topics.events() == []
+
+
+def test_of_many_segments_those_around_the_one_that_is_done_are_listed_first(
+    buckets: Buckets, topics: Topics, clip: Path, proxy: Proxy
+) -> None:
+    """Else a video of hours would be listed once for each of its segments, whole."""
+    bounds = [None, *range(1, 130), None]
+    ranges = tuple(TimeRange(start=start, end=end) for start, end in pairwise(bounds))
+    planned = plan_job(buckets, clip, segments=ranges)
+    for index in range(130):
+        if index != 120:
+            buckets.put(buckets.work, layout.findings(planned.job, index), b"seen")
+
+    def listed(index: int) -> list[str]:
+        before = len(proxy.requests)
+        link(planned.segment_done(index), "1", StandIn(planned))
+        lists = [path for _, path in proxy.requests[before:] if "prefix=" in path and "findings" in path]
+        return [path.split("findings%2F")[1].split("&")[0] for path in lists]
+
+    assert listed(110) == ["001"]
+    assert listed(5) == ["000", ""]
+    buckets.put(buckets.work, layout.findings(planned.job, 120), b"seen")
+    assert listed(120)[:2] == ["001", ""]
+    assert len(hide_tasks(topics)) == 130
