@@ -54,6 +54,10 @@ benchmark: $(STAMP)  ## speed and memory against other programs, ~30 min: [PAIRS
 	@$(RUN) -m tests.benchmarks $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(ONLY),--only "$(ONLY)") \
 		$(if $(WORK),--work "$(WORK)")
 
+.PHONY: load
+load: $(STAMP)  ## 1,000 segments in one job and 200 jobs at once, with a worker that only copies: [SEGMENTS=1000] [JOBS=200]
+	@$(RUN) -m tests.load $(if $(SEGMENTS),--segments "$(SEGMENTS)") $(if $(JOBS),--jobs "$(JOBS)")
+
 .PHONY: picture
 picture: $(STAMP)  ## make the README's picture anew
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4
