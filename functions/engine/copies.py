@@ -128,8 +128,9 @@ def _differs(what: str) -> CheckError:
 
 
 def _chapters(container: InputContainer) -> list[float]:
-    """When each chapter begins, in seconds."""
-    return sorted(float(chapter["start"] * (chapter["time_base"] or 0)) for chapter in container.chapters())
+    """When each chapter begins, in seconds. An MP4's first one begins with the video, whatever was said of it."""
+    begins = sorted(float(chapter["start"] * (chapter["time_base"] or 0)) for chapter in container.chapters())
+    return [0.0, *begins[1:]] if begins else []
 
 
 def _is_pcm(stream: Any) -> bool:

@@ -1,0 +1,92 @@
+"""Subtitles and chapters, as odd as people have them, on their way into an MP4; and what the check makes of others."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+
+from functions.engine.encoding import encoding_of
+from functions.engine.errors import CheckError
+from functions.engine.join import Joined, SegmentFile, check, join_files
+from functions.engine.tracks import Sent
+from functions.engine.video import read_frames
+from functions.engine.write import write_segment
+from tests.inputs.making import Text, Video, write
+
+
+def joined(folder: Path, video: Video, name: str = "in.mkv") -> tuple[Path, Joined]:
+    source, segment, out = write(folder / name, video), folder / "0.nut", folder / "out.mp4"
+    with write_segment(str(segment), encoding_of(str(source)), 18) as writer:
+        for frame in read_frames(str(source)):
+            writer.write(frame)
+    return out, join_files(str(source), [SegmentFile.at(str(segment), writer.written())], out)
+
+
+def texts(path: Path) -> list[tuple[float, float, str]]:
+    with av.open(str(path)) as container:
+        found = []
+        for packet in container.demux(subtitles=0):
+            for part in packet.decode() if packet.size > 2 else ():
+                start, end = packet.pts * packet.time_base, (packet.pts + packet.duration) * packet.time_base
+                found.append((round(float(start), 2), round(float(end), 2), part.dialogue.decode()))
+    return found
+
+
+@pytest.mark.parametrize("codec", ["subrip", "ass"])
+def test_texts_that_are_shown_together_are_read_together(codec: str, tmp_path: Path) -> None:
+    lines = ((0.2, 1.4, "one"), (0.8, 2.0, "two"), (0.8, 1.0, "three"), (2.2, 2.5, "four"))
+    out, _ = joined(tmp_path, Video(sound=(), texts=(Text(codec, lines=lines),)))
+    assert texts(out) == [
+        (0.2, 0.8, "one"),
+        (0.8, 1.0, "one\ntwo\nthree"),
+        (1.0, 1.4, "one\ntwo"),
+        (1.4, 2.0, "two"),
+        (2.2, 2.5, "four"),
+    ]
+
+
+def test_a_text_of_no_length_is_shown_until_the_next_one(tmp_path: Path) -> None:
+    lines = ((0.2, 0.2, "one"), (1.0, 1.5, "two"))
+    out, _ = joined(tmp_path, Video(sound=(), texts=(Text("subrip", lines=lines),)))
+    assert texts(out) == [(0.2, 1.0, "one"), (1.0, 1.5, "two")]
+
+
+@pytest.mark.parametrize(
+    "chapters",
+    [
+        tuple((n * 0.008, (n + 1) * 0.008, f"c{n}") for n in range(300)),
+        ((0.0, 2.0, "all"), (0.0, 1.0, "a"), (1.0, 2.0, "b")),
+        ((0.5, 1.0, "later"), (1.5, 2.0, "after a pause")),
+        ((0.0, 0.0, "of no length"), (1.0, 2.0, "b")),
+        ((0.0, 1.0, "a"), (5.0, 6.0, "beyond the end")),
+    ],
+)
+def test_odd_chapters_come_through(chapters: tuple[tuple[float, float, str], ...], tmp_path: Path) -> None:
+    out, _ = joined(tmp_path, Video(sound=(), chapters=chapters))
+    with av.open(str(out)) as container:
+        found = container.chapters()
+    assert sorted(chapter["metadata"]["title"] for chapter in found) == sorted(
+        title for *_, title in chapters
+    )
+    begins = [float(chapter["start"] * chapter["time_base"]) for chapter in found]
+    assert begins[1:] == pytest.approx(sorted(start for start, _, _ in chapters)[1:], abs=0.002)
+
+
+def test_what_was_sent_and_did_not_come_is_noticed(tmp_path: Path) -> None:
+    video = Video(texts=(Text("mov_text"),), chapters=((0.0, 1.0, "a"), (1.0, 2.0, "b")))
+    out, sent = joined(tmp_path, video, "in.mp4")
+    check(str(out), sent)
+    (text,) = sent.texts
+    later = Sent(text.is_pcm, text.count, text.times[:], text.digest)
+    later.times[0] += 0.05
+    for wrong, what in (
+        ({"texts": [*sent.texts, text]}, "subtitles"),
+        ({"texts": [later]}, "subtitles"),
+        ({"sound": []}, "sound"),
+        ({"chapters": [0.0]}, "chapters"),
+        ({"chapters": [0.0, 1.1]}, "chapters"),
+        ({"shown": sent.shown[1:]}, "frames"),
+    ):
+        with pytest.raises(CheckError, match=what):
+            check(str(out), replace(sent, **wrong))
