@@ -163,7 +163,7 @@ class JobReader:
             source=source,
             manifest=manifest,
             # What a step needs no more is deleted: then it is the next one that shows how far the job is.
-            found=segments if linked else found,
+            found=segments if linked or published else found,
             hidden=segments if published else hidden,
             linked=linked,
             published=published,

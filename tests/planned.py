@@ -79,6 +79,7 @@ def plan_job(
     segments: tuple[TimeRange, ...] | None = None,
     gallery: bytes | None = None,
     seconds: float = 1,
+    targets: tuple[str, ...] = (),
 ) -> Planned:
     """Upload the clip (or take `source` for it) and write its manifest, and a gallery if there is one."""
     source = source or buckets.put(buckets.intake, name, clip)
@@ -94,7 +95,7 @@ def plan_job(
         result=video.result,
         report=video.report,
         policy=policy,
-        targets=(),
+        targets=targets,
         gallery=buckets.put(buckets.work, layout.gallery(job, "ab" * 32), gallery) if gallery else None,
         replacement=None,
         video=Video(

@@ -35,7 +35,7 @@ def give_up(message: Message) -> None:
     with log.bound(job=job.id):
         if jobs.is_over(job.id):
             log.info("the job came to an end without this message", stage=job.stage)
-            jobs.forget_embeddings(job.id)  # whoever ended it may have died before it got to that
+            jobs.clean_up(job.id)  # whoever ended it may have died before it got to that
             return
         if job.step == "find" and jobs.is_handed_on(job.id):
             log.info("the job went on without this message", stage=job.stage)

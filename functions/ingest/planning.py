@@ -62,13 +62,14 @@ def plan(source: ObjectRef, eyes: Eyes) -> None:
     job = layout.job_id(source.bucket, source.name, source.generation)
     with jobs.failing(job, "ingest", source):
         if jobs.is_over(job):
-            jobs.forget_embeddings(job)  # of a planning that died and came too late
+            jobs.clean_up(job)  # of a planning that died and came too late
             return
         found = jobs.find_manifest(job)
         manifest, ref = found or _write(_draft(job, source, video, eyes))
         if jobs.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
-            jobs.forget_embeddings(job)
+            jobs.clean_up(job)
             return
+        _check_still_wanted(manifest, ref)
         _announce(manifest, ref)
 
 
@@ -115,6 +116,22 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
         ),
         segments=segments,
     )
+
+
+def _check_still_wanted(manifest: Manifest, ref: ObjectRef) -> None:
+    """Raise PermanentError if somebody is to be kept of whom no picture is there any more; the manifest goes then.
+
+    Whoever withdraws a picture looks for the jobs that keep the person, and does not find one without a manifest.
+    """
+    source = manifest.source
+    people = {picture.person for picture in inputs.list_targets(source.bucket, manifest.channel)}
+    if not people.issuperset(manifest.targets):
+        store.delete(ref)  # it names them
+        raise PermanentError(
+            "target-gone",
+            f"gs://{source.bucket}/{source.name} was not processed: target pictures were removed while it was "
+            "being planned. Upload the video again.",
+        )
 
 
 def _segments(source: ObjectRef, facts: VideoFacts) -> tuple[TimeRange, ...]:

@@ -22,7 +22,7 @@ def link_faces(found: Found) -> Linked:
     """Have the engine link what was found. Raises PermanentError for findings that do not fit together."""
     manifest = found.manifest
     gallery = Gallery.from_bytes(found.gallery) if found.gallery else None
-    options = Options(**manifest.policy.model_dump(exclude={"source"}))
+    options = Options(**manifest.policy.for_engine())
     try:
         faces = engine_link.link(map(Findings.from_bytes, found.findings), gallery, options, found.keep_claim)
     except EngineError as error:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from functions.merge.publish import Standing, publish, standing
+from functions.merge.publish import Standing, publish, standing, unpublish
 from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
@@ -73,6 +73,7 @@ def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
     """
     with jobs.failing(done.job, "merge"):
         if jobs.has_failed(done.job):
+            jobs.clean_up(done.job)
             return
         claim = layout.merge_claim(done.job)
         if jobs.is_published(done.job) and store.find(settings().work_bucket, claim) is None:
@@ -110,6 +111,10 @@ def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hand
     if result is not None:
         data = _report(manifest, reports, joined).with_faces(faces)
         publish(manifest, manifest.report, data, held.keep)
+    if jobs.has_failed(manifest.job):  # or it was erased, while this one was publishing
+        unpublish(manifest)
+        jobs.clean_up(manifest.job)
+        return None
     log.info("published", frames=joined.frames, superseded=result is None)
     return _mark(
         Published(job=manifest.job, result=result, report=manifest.report, superseded=result is None)
@@ -143,20 +148,11 @@ def _mark(published: Published) -> Published:
 
 
 def _wind_up(manifest: Manifest, published: Published) -> None:
-    """Tell, delete the source if the policy says so, and what was made on the way.
-
-    `faces.json` stays: it holds no embedding, and the video could be made anew from it.
-    """
+    """Tell, delete the source if the policy says so, and what was made on the way."""
     jobs.announce_completed(manifest, published)
-    jobs.forget_embeddings(manifest.job)  # of somebody who died and came too late
     if manifest.policy.source == "delete":
         store.delete(manifest.source)
-    for prefix in (layout.segments_prefix(manifest.job), layout.merge_prefix(manifest.job)):
-        store.delete_all(settings().work_bucket, prefix)
-    merge_claim = layout.merge_claim(manifest.job)
-    for claim in store.list_all(settings().work_bucket, layout.claims_prefix(manifest.job)):
-        if claim.name != merge_claim:
-            store.delete(claim)
+    jobs.clean_up(manifest.job)
 
 
 def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[SegmentReport, ...]:

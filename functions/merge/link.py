@@ -49,7 +49,10 @@ def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
     Raises ClaimedElsewhereError if another message's holder is at it, RetryableError if it has to come back.
     """
     with jobs.failing(done.job, "merge"):
-        if jobs.has_failed(done.job) or jobs.is_handed_on(done.job):
+        if jobs.is_over(done.job):
+            jobs.clean_up(done.job)
+            return
+        if jobs.is_handed_on(done.job):
             return
         manifest = jobs.open_manifest(done.job, done.index, done.manifest)
         if not jobs.is_linked(done.job) and all_made(manifest, "find", done.index) is None:
@@ -77,9 +80,13 @@ def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef |
     held.keep()
     log.info("linked", frames=faces.frames, looks=faces.looks, tracks=faces.tracks)
     try:
-        return store.write_once(settings().work_bucket, name, faces.document, progress=held.keep)
+        ref = store.write_once(settings().work_bucket, name, faces.document, progress=held.keep)
     except store.AlreadyWrittenError as error:
-        return error.existing
+        ref = error.existing
+    if jobs.has_failed(manifest.job):  # its clean-up may have come before these were there
+        jobs.clean_up(manifest.job)
+        return None
+    return ref
 
 
 def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Linked:

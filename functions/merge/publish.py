@@ -12,11 +12,9 @@ from google.cloud.storage import Blob
 from functions.pipeline import store
 from functions.pipeline.contracts import Manifest, ObjectRef
 from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.layout import OF_JOB, OF_SOURCE, OF_SOURCE_GENERATION
 from functions.pipeline.settings import settings
 
-JOB = "defacer-job"
-SOURCE = "defacer-source"
-SOURCE_GENERATION = "defacer-source-generation"
 ROUNDS = 5
 
 
@@ -38,15 +36,15 @@ def standing(manifest: Manifest, name: str) -> tuple[Standing, Blob | None]:
     if blob is None:
         return Standing.ABSENT, None
     metadata: Mapping[str, str] = blob.metadata or {}
-    generation = metadata.get(SOURCE_GENERATION, "")
-    if metadata.get(SOURCE) != manifest.source.name or not generation.isdecimal():
+    generation = metadata.get(OF_SOURCE_GENERATION, "")
+    if metadata.get(OF_SOURCE) != manifest.source.name or not generation.isdecimal():
         raise PermanentError(
             "result-exists",
             f"gs://{manifest.source.bucket}/{manifest.source.name} was not published: "
             f"gs://{settings().output_bucket}/{name} is there already and was not made from it. Remove that "
             "object, or upload the video under another name.",
         )
-    if metadata.get(JOB) == manifest.job:
+    if metadata.get(OF_JOB) == manifest.job:
         return Standing.OURS, blob
     older = int(generation) < manifest.source.generation
     return (Standing.OLDER if older else Standing.NEWER), blob
@@ -69,9 +67,9 @@ def publish(
         where = (settings().output_bucket, name)
         generation = int(blob.generation) if blob else 0
         metadata = {
-            JOB: manifest.job,
-            SOURCE: manifest.source.name,
-            SOURCE_GENERATION: str(manifest.source.generation),
+            OF_JOB: manifest.job,
+            OF_SOURCE: manifest.source.name,
+            OF_SOURCE_GENERATION: str(manifest.source.generation),
         }
         try:
             if isinstance(data, ObjectRef):
@@ -80,3 +78,11 @@ def publish(
         except store.AlreadyWrittenError:
             continue  # somebody published meanwhile: see who
     raise RetryableError(f"lost the race for a result {ROUNDS} times: the message comes back")
+
+
+def unpublish(manifest: Manifest) -> None:
+    """Delete what the job has published, of a job that failed, or was erased, in that moment."""
+    for name in (manifest.report, manifest.result):
+        blob = store.find(settings().output_bucket, name)
+        if blob is not None and (blob.metadata or {}).get(OF_JOB) == manifest.job:
+            store.delete(store.reference(blob))

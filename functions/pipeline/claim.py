@@ -147,6 +147,13 @@ class Hold:
         raise RetryableError(f"lost the race for a claim {ROUNDS} times: the message comes back")
 
 
+def delete_expired(bucket: str, name: str, clock: Clock = utc_now) -> None:
+    """Delete a claim whose holder has ended, or died long enough ago."""
+    found = store.find_json(bucket, name, Claim)
+    if found is not None and found[0].expires_at <= clock():
+        store.delete(found[1])
+
+
 @contextmanager
 def hold(bucket: str, name: str, terms: Terms) -> Iterator[Hold]:
     """Hold a claim for the block: deleted when the block ends well, expired at once when it raises.

@@ -5,7 +5,7 @@ answers with an error, so Pub/Sub keeps the message until the newer function is 
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -44,6 +44,11 @@ class Policy(Contract):
     quality: int = Field(default=18, ge=0, le=40)
     damaged: Literal["refuse", "hide"] = "refuse"
     source: Literal["keep", "delete"] = "keep"
+    work: Literal["delete", "keep"] = "delete"
+
+    def for_engine(self) -> dict[str, Any]:
+        """Without what only the pipeline looks at: the fields of `functions.engine.options.Options`."""
+        return self.model_dump(exclude={"source", "work"})
 
 
 class TimeRange(Contract):

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from functions.pipeline import layout, log, messages, store
+from google.cloud.storage import Blob
+
+from functions.pipeline import claim, layout, log, messages, store
 from functions.pipeline.contracts import (
     FacesHead,
     Failed,
@@ -18,6 +20,8 @@ from functions.pipeline.settings import settings
 
 CLOUDEVENTS = "application/cloudevents+json"
 ANNOUNCED = {"announced": "yes"}
+ERASED = "erased"
+ROUNDS = 5
 
 
 def is_published(job: str) -> bool:
@@ -30,6 +34,11 @@ def has_failed(job: str) -> bool:
     if failed is not None and not failed.metadata:
         _announce_failure(job)
     return failed is not None
+
+
+def is_past_finding(job: str) -> bool:
+    """Whether nobody needs findings of the job any more: looked at in the order in which that comes about."""
+    return is_linked(job) or is_over(job)
 
 
 def is_over(job: str) -> bool:
@@ -102,7 +111,7 @@ def failing(
 
 
 def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None = None) -> None:
-    """End the job: `failed.json` (the first reason counts), the event, no embedding left behind.
+    """End the job: `failed.json` (the first reason counts), the event, the clean-up.
 
     `source` is needed only where there may be no manifest yet that names it.
     """
@@ -118,6 +127,60 @@ def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None =
         log.info("the job had failed already")
     log.error("the job failed", error, stage=stage)
     _announce_failure(job)
+
+
+def mark_erased(job: str) -> None:
+    """End the job with a `failed.json` that says nothing about it, in place of one that is there already.
+
+    Whoever is still at it, or gets a message of it, finds this, stops and cleans up. So it has to stay as long as
+    Pub/Sub may keep such a message. There is no event: it would name what is being erased.
+    """
+    name = layout.failed(job)
+    message = (
+        "It was erased on request. Only this note is left, which keeps late messages from starting it again."
+    )
+    failed = Failed(job=job, source=None, stage="erase", code=ERASED, message=message)
+    for _ in range(ROUNDS):
+        there = store.find(settings().work_bucket, name)
+        if there is not None and _is_erased(there):
+            return
+        try:
+            store.replace(
+                settings().work_bucket,
+                name,
+                failed.model_dump_json(indent=2).encode(),
+                generation=int(there.generation) if there else 0,
+                metadata={**ANNOUNCED, ERASED: "yes"},
+            )
+        except store.AlreadyWrittenError:
+            continue
+        return
+    raise RetryableError(f"failed.json was written by others {ROUNDS} times: try again")
+
+
+def _is_erased(failed: Blob) -> bool:
+    return ERASED in (failed.metadata or {})
+
+
+def clean_up(job: str) -> None:
+    """Delete what nobody needs of a job that is over, its embeddings first. Whoever comes late does it again.
+
+    Its manifest and its end stay, and the work if the policy says so, but never embeddings. Of an erased job only
+    the mark stays. A merge claim that may be alive, or says that a published job is to be wound up, is not touched.
+    """
+    bucket = settings().work_bucket
+    there = {blob.name: blob for blob in store.list_blobs(bucket, layout.job_prefix(job))}
+    stays = {layout.failed(job), layout.merge_claim(job)}
+    if layout.failed(job) not in there or not _is_erased(there[layout.failed(job)]):
+        stays |= {layout.manifest(job), layout.published(job)}
+        found = find_manifest(job) if layout.manifest(job) in there else None
+        if found is not None and found[0].policy.work == "keep":
+            work = (layout.faces(job), layout.segments_prefix(job), layout.claims_prefix(job))
+            stays |= {name for name in there if name.startswith(work)}
+    for name in sorted(there.keys() - stays, key=lambda name: (not layout.holds_embeddings(name), name)):
+        store.delete_any(bucket, name)
+    if layout.merge_claim(job) in there and layout.published(job) not in there:
+        claim.delete_expired(bucket, layout.merge_claim(job))
 
 
 def forget_embeddings(job: str) -> None:
@@ -156,6 +219,9 @@ def _announce_failure(job: str) -> None:
     if recorded is None:
         raise RetryableError("failed.json is gone between writing and reading it: the message comes back")
     failed, ref = recorded
+    if failed.code == ERASED:
+        clean_up(job)
+        return
     video = layout.parse_video(failed.source.name) if failed.source else None
     if failed.source is None or video is None:
         log.error("a job failed of which no manifest is left: there is no channel to tell")
@@ -164,7 +230,7 @@ def _announce_failure(job: str) -> None:
             job=job, channel=video.channel, source=failed.source, code=failed.code, message=failed.message
         )
         _publish(JobEvent(id=f"{job}-failed", type="job.failed", subject=job, data=data))
-    forget_embeddings(job)
+    clean_up(job)
     store.mark(ref, ANNOUNCED)
 
 

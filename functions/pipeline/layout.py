@@ -6,7 +6,7 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/replacement.png                the picture for mode "image"
 work     jobs/ID/manifest.json, gallery-HASH.npz, findings/*, faces.json, segments/*, claims/*, merge/*,
          published.json, failed.json
-output   channels/NAME/X.mp4, X.report.json
+output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upload and which job it is of
 """
 
 import hashlib
@@ -14,13 +14,20 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+CHANNELS = "channels/"
+JOBS = "jobs/"
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 JOB_ID_LENGTH = 20
 BLOCK = 100
+# Metadata of what is published.
+OF_JOB = "defacer-job"
+OF_SOURCE = "defacer-source"
+OF_SOURCE_GENERATION = "defacer-source-generation"
 
 _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
+_JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
 _PART = r"(?P<index>\d{5})(?:-(?P<part>[01]+))?"
 _PIECE = {
@@ -72,6 +79,22 @@ def parse_target(object_name: str) -> str | None:
     return path.stem if len(path.parts) == 1 else path.parts[0]
 
 
+def channel_prefix(channel: str) -> str:
+    """Where all objects of a channel lie, in the intake and in the output."""
+    return f"channels/{channel}/"
+
+
+def videos_prefix(channel: str) -> str:
+    return f"channels/{channel}/videos/"
+
+
+def is_of_person(object_name: str, person: str) -> bool:
+    """Whether this is `targets/PERSON.anything` or lies below `targets/PERSON/`, picture or not."""
+    match = _TARGET.fullmatch(object_name)
+    path = PurePosixPath(match["path"]) if match else None
+    return path is not None and (path.stem if len(path.parts) == 1 else path.parts[0]) == person
+
+
 def targets_prefix(channel: str) -> str:
     return f"channels/{channel}/targets/"
 
@@ -92,12 +115,22 @@ def job_id(bucket: str, object_name: str, generation: int) -> str:
     return hashlib.sha256(f"{bucket}\n{object_name}\n{generation}".encode()).hexdigest()[:JOB_ID_LENGTH]
 
 
+def is_job_id(text: str) -> bool:
+    return _JOB_ID.fullmatch(text) is not None
+
+
 def job_prefix(job: str) -> str:
     return f"jobs/{job}/"
 
 
 def manifest(job: str) -> str:
     return f"jobs/{job}/manifest.json"
+
+
+def holds_embeddings(object_name: str) -> bool:
+    """Whether a job's object is its gallery, or a segment's findings."""
+    match = _JOB_OBJECT.fullmatch(object_name)
+    return match is not None and match["rest"].startswith(("findings/", "gallery-"))
 
 
 def gallery_prefix(job: str) -> str:

@@ -125,9 +125,31 @@ def find(bucket: str, name: str, generation: int | None = None) -> storage.Blob 
 
 def list_all(bucket: str, prefix: str) -> tuple[ObjectRef, ...]:
     """The objects whose names start with `prefix`, each in the version that is there now, sorted by name."""
+    return tuple(map(reference, list_blobs(bucket, prefix)))
+
+
+def list_blobs(bucket: str, prefix: str) -> list[storage.Blob]:
+    """As `list_all`, with their metadata."""
     with passing_faults("listing objects"):
         blobs = list(client().list_blobs(bucket, prefix=prefix, retry=retries()))
-    return tuple(sorted(map(reference, blobs), key=lambda ref: ref.name))
+    return sorted(blobs, key=lambda blob: blob.name)
+
+
+def list_versions(bucket: str, prefix: str) -> list[storage.Blob]:
+    """As `list_blobs`, with what a bucket with object versioning keeps of replaced and deleted objects."""
+    with passing_faults("listing objects"):
+        # A string, because the client writes True with a capital, which fake-gcs-server does not read.
+        found = client().list_blobs(bucket, prefix=prefix, versions="true", retry=retries())
+        return sorted(found, key=lambda blob: (blob.name, int(blob.generation)))
+
+
+def list_folders(bucket: str, prefix: str) -> list[str]:
+    """The prefixes one level below `prefix`, which ends in a slash; so do they."""
+    with passing_faults("listing objects"):
+        pages = client().list_blobs(bucket, prefix=prefix, delimiter="/", retry=retries())
+        for _ in pages:  # the prefixes are known once all pages are read
+            pass
+        return sorted(pages.prefixes)
 
 
 def read(ref: ObjectRef) -> bytes:
@@ -194,6 +216,7 @@ def copy(
 ) -> ObjectRef:
     """Copy an object on the server if version `generation` is there now (0: none); else as `write_once`.
 
+    Raises PermanentError if the source is there no more.
     It looks first, because fake-gcs-server v1.54 ignores the precondition of a copy. On Cloud Storage the
     precondition alone decides.
     """
@@ -216,6 +239,8 @@ def copy(
                 )
                 if token is None:
                     return reference(blob)
+    except NotFound as error:
+        raise gone_error(source) from error
     except PreconditionFailed:
         return _as_ours(bucket, name, original.crc32c, original.size)
 
@@ -232,29 +257,34 @@ def mark(ref: ObjectRef, metadata: Mapping[str, str]) -> None:
 
 
 def delete(ref: ObjectRef) -> None:
-    """Delete this version; done too if it is there no more.
+    """Delete this version; done too if it is there no more. A bucket with object versioning keeps no copy.
 
-    It looks first, because fake-gcs-server v1.54 ignores the precondition of a delete and would take
-    whatever version is there. On Cloud Storage the precondition alone decides.
+    It looks first, because fake-gcs-server v1.54 ignores the generation of a delete and would take whatever
+    version is there. On Cloud Storage the generation alone decides.
     """
-    blob = find(ref.bucket, ref.name)
-    if blob is None or int(blob.generation) != ref.generation:
+    blob = find(ref.bucket, ref.name, ref.generation)
+    if blob is None:
         return
     try:
         with passing_faults("deleting an object"):
-            blob.delete(if_generation_match=ref.generation, retry=retries())
-    except (NotFound, PreconditionFailed):
+            _pinned(ref).delete(retry=retries())
+    except NotFound:
         return
 
 
 def delete_all(bucket: str, prefix: str) -> None:
     """Delete every object whose name starts with `prefix`."""
     for ref in list_all(bucket, prefix):
-        try:
-            with passing_faults("deleting an object"):
-                client().bucket(bucket).blob(ref.name).delete(retry=retries())
-        except NotFound:
-            continue
+        delete_any(bucket, ref.name)
+
+
+def delete_any(bucket: str, name: str) -> None:
+    """Delete whatever version is there now; done too if there is none."""
+    try:
+        with passing_faults("deleting an object"):
+            client().bucket(bucket).blob(name).delete(retry=retries())
+    except NotFound:
+        return
 
 
 def gone_error(ref: ObjectRef, code: str = "object-gone") -> PermanentError:

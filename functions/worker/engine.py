@@ -48,7 +48,7 @@ def conceal(todo: Assignment, faces: bytes, out: Path) -> Written:
 
 
 def _options(manifest: Manifest) -> Options:
-    return Options(**manifest.policy.model_dump(exclude={"source"}))
+    return Options(**manifest.policy.for_engine())
 
 
 @contextmanager

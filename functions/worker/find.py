@@ -23,24 +23,22 @@ def find(task: SegmentTask, message_id: str, look: Look) -> None:
     Raises ClaimedElsewhereError if another message's worker is at it, RetryableError if it has to come back.
     """
     with (
-        jobs.failing(task.job, "worker", is_past=jobs.is_linked),
+        jobs.failing(task.job, "worker", is_past=jobs.is_past_finding),
         log.bound(segment=task.index, step=task.step),
     ):
-        if _is_too_late(task):
+        if jobs.is_past_finding(task.job):
             # A worker that died may have written them after all others were deleted.
-            store.delete_all(settings().work_bucket, layout.findings(task.job, task.index, task.part))
+            store.delete_any(settings().work_bucket, layout.findings(task.job, task.index, task.part))
+            if jobs.is_over(task.job):
+                jobs.clean_up(task.job)
             return
         do_once(task, message_id, _is_done, lambda todo: _do(task, todo, look))
-
-
-def _is_too_late(task: SegmentTask) -> bool:
-    return jobs.is_linked(task.job) or jobs.has_failed(task.job)
 
 
 def _is_done(task: SegmentTask) -> bool:
     """Whether the findings are there, or were: in this order, because they go after the job is linked."""
     name = layout.findings(task.job, task.index, task.part)
-    return store.find(settings().work_bucket, name) is not None or jobs.is_linked(task.job)
+    return store.find(settings().work_bucket, name) is not None or jobs.is_past_finding(task.job)
 
 
 def _do(task: SegmentTask, todo: Assignment, look: Look) -> None:
@@ -51,6 +49,6 @@ def _do(task: SegmentTask, todo: Assignment, look: Look) -> None:
         ref = store.write_once(settings().work_bucket, name, data, NUMPY_ARCHIVE, progress=todo.keep_claim)
     except store.AlreadyWrittenError:
         return  # somebody was quicker: theirs count
-    if _is_too_late(task):  # the others' were deleted meanwhile, perhaps before these were there
+    if jobs.is_past_finding(task.job):  # the others' were deleted meanwhile, perhaps before these were there
         store.delete(ref)
     log.info("faces found", seconds=round(time.monotonic() - started, 3))

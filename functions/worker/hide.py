@@ -42,6 +42,7 @@ def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
     """
     with jobs.failing(task.job, "worker"), log.bound(segment=task.index, step=task.step):
         if jobs.is_over(task.job):
+            jobs.clean_up(task.job)  # of a worker that died after it wrote too late
             return
         do_once(task, message_id, _is_done, lambda todo: _do(task, todo, conceal))
 
@@ -78,6 +79,8 @@ def _do(task: SegmentTask, todo: Assignment, conceal: Conceal) -> None:
         seconds=seconds,
     )
     _commit(report, video)
+    if jobs.is_over(task.job):  # the others' were deleted meanwhile, perhaps before this one was there
+        jobs.clean_up(task.job)
     log.info("segment done", frames=len(written.frames), seconds=seconds)
 
 

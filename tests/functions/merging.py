@@ -41,11 +41,7 @@ def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None
     assert published.result == ObjectRef(bucket=buckets.output, name=RESULT, generation=result.generation)
     assert result.metageneration == 1
     assert buckets.names(buckets.output) == [RESULT, REPORT]
-    assert buckets.names(buckets.work) == [
-        layout.faces(planned.job),
-        planned.ref.name,
-        layout.published(planned.job),
-    ]
+    assert buckets.names(buckets.work) == [planned.ref.name, layout.published(planned.job)]
     completed = [event for event in topics.events() if event["type"] == "job.completed"]
     assert {event["id"] for event in completed} == {f"{planned.job}-completed"}
     assert completed[0]["data"]["result"] == published.result.model_dump()

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from functions.pipeline import layout
-from functions.pipeline.contracts import Faces, ObjectRef, Report
+from functions.pipeline.contracts import ObjectRef, Report
 from tests.clips import Clip, Picture, admiral, astronaut, encode_picture, frame_seconds, write_clip
 from tests.cloud import Buckets, Topics, upload_push
 from tests.planned import VIDEO
@@ -50,6 +50,4 @@ def test_an_upload_comes_back_with_every_frame_and_the_target_s_face_alone(
     assert {event["type"] for event in topics.events()} == {"job.planned", "job.completed"}
     assert {event["id"] for event in topics.events()} == {f"{report.job}-planned", f"{report.job}-completed"}
     job = layout.job_id(ref.bucket, ref.name, ref.generation)
-    faces = Faces.model_validate_json(buckets.get(buckets.work, layout.faces(job)))
-    assert report.faces == faces
-    assert buckets.names(buckets.work) == [layout.faces(job), layout.manifest(job), layout.published(job)]
+    assert buckets.names(buckets.work) == [layout.manifest(job), layout.published(job)]

@@ -54,8 +54,7 @@ def test_the_job_of_a_message_that_gave_up_fails_loudly(
         "gave-up",
     )
     assert event["data"]["channel"] == "street"
-    left = [layout.faces(job.job)] if job.faces else []
-    assert buckets.names(buckets.work) == [*left, layout.failed(job.job), job.ref.name]
+    assert buckets.names(buckets.work) == [layout.failed(job.job), job.ref.name]
 
 
 @pytest.mark.parametrize("stage", ["worker", "merge"])

@@ -154,11 +154,7 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
     (event,) = topics.events()
     assert (event["type"], event["data"]["result"], event["data"]["report"]) == ("job.completed", None, None)
     assert "newer" in event["data"]["message"]
-    assert buckets.names(buckets.work) == [
-        layout.faces(linked.job),
-        linked.ref.name,
-        layout.published(linked.job),
-    ]
+    assert buckets.names(buckets.work) == [linked.ref.name, layout.published(linked.job)]
 
 
 @pytest.mark.parametrize(
