@@ -1,7 +1,8 @@
 """JSON lines for Cloud Logging on standard output, with function, job and segment on each.
 
 A line names ids only, never an object, a person or a face. So an error is logged by its class, its code and
-the place in the code that raised it: its message may hold a name, and belongs into `failed.json` alone.
+the place in the code that raised it: its message may hold a name, and belongs into `failed.json` alone. What other
+libraries log goes the same way: which of them, and where in it, because their messages name addresses and objects.
 Fields that Cloud Logging reads itself: https://cloud.google.com/logging/docs/structured-logging
 """
 
@@ -37,6 +38,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class _OthersFormatter(logging.Formatter):
+    """What another library logs, without what it says."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "severity": record.levelname,
+            "message": "a library logged something; what it said may hold names and is left out",
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            **_bound.get(),
+            "logger": record.name,
+            "place": f"{record.filename}:{record.lineno} {record.funcName}",
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line.update(_describe(record.exc_info[1]))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
 class _Output(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stdout` is now, not to what it was when logging was set up."""
 
@@ -51,12 +69,19 @@ class _Output(logging.StreamHandler[TextIO]):
 
 @cache
 def configure() -> None:
-    """Send this product's log lines to standard output as JSON: at the first request, not at import."""
+    """Send this product's log lines to standard output as JSON: at the first request, not at import.
+
+    Other libraries' warnings too, without their messages; else Python prints those as they are.
+    """
     handler = _Output()
     handler.setFormatter(JsonFormatter())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(settings().log_level)
     LOGGER.propagate = False
+    others = _Output()
+    others.setLevel(logging.WARNING)
+    others.setFormatter(_OthersFormatter())
+    logging.getLogger().addHandler(others)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -50,3 +51,19 @@ def test_setting_up_twice_writes_each_line_once(lines: Callable[[], list[Any]]) 
     log.configure()
     log.info("once")
     assert len(lines()) == 1
+
+
+def test_a_library_s_warning_is_told_without_what_it_says(lines: Callable[[], list[Any]]) -> None:
+    with log.bound(job="j"):
+        try:
+            raise ValueError("gs://intake/channels/ada/videos/secret.mp4")
+        except ValueError:
+            logging.getLogger("urllib3.connectionpool").warning(
+                "retrying %s", "/o/channels%2Fada", exc_info=True
+            )
+        logging.getLogger("google.auth").info("not even that")
+    (line,) = lines()
+    assert (line["severity"], line["logger"], line["job"]) == ("WARNING", "urllib3.connectionpool", "j")
+    assert line["error"] == "ValueError"
+    assert line["place"].startswith("test_log.py:")
+    assert "ada" not in json.dumps(line)

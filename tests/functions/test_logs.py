@@ -1,0 +1,63 @@
+"""What the functions log when things go wrong names nobody and no object."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from functions.pipeline import log
+from tests.cloud import Buckets, Environment, Post, Topics, upload_push
+from tests.planned import Planned, do_all_segments, find_all_segments, link_job, plan_job
+from tests.proxy import Proxy
+
+MARK = "zq7"
+VIDEO = f"channels/{MARK}/videos/{MARK}.mp4"
+
+
+@pytest.fixture
+def marked(buckets: Buckets, topics: Topics, clip: Path, environment: Environment) -> Iterator[Planned]:
+    """A job whose names are marked, and every line that this product can log."""
+    environment(log_level="DEBUG")
+    before = log.LOGGER.level
+    log.LOGGER.setLevel("DEBUG")
+    buckets.put(buckets.intake, f"channels/{MARK}/targets/{MARK}.png", b"no picture")
+    yield plan_job(buckets, clip, name=VIDEO, targets=(MARK,))
+    log.LOGGER.setLevel(before)
+
+
+@pytest.mark.parametrize("function", ["ingest", "worker", "merge", "dead_letter"])
+@pytest.mark.parametrize("fault", ["at once", "later", "another version", "gone"])
+def test_a_fault_is_logged_without_a_name(
+    fault: str,
+    function: str,
+    buckets: Buckets,
+    marked: Planned,
+    proxy: Proxy,
+    environment: Environment,
+    request: pytest.FixtureRequest,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    linked = link_job(buckets, marked)
+    if function == "merge":
+        do_all_segments(buckets, linked)
+    post: Post = request.getfixturevalue(function)
+    push = {
+        "ingest": upload_push(marked.manifest.source),
+        "worker": linked.task(0),
+        "merge": linked.done(0),
+        "dead_letter": linked.task(0),
+    }[function]
+    environment(retry_seconds=0.1, log_level="DEBUG")
+    if fault == "another version":
+        buckets.put(buckets.work, marked.ref.name, f'{{"version": 1, "job": "{MARK}"}}'.encode())
+    elif fault == "gone":
+        buckets.client.bucket(buckets.intake).blob(VIDEO).delete()
+        find_all_segments(buckets, marked)
+    else:
+        most = 0 if fault == "at once" else 5
+        proxy.fails = lambda method, path: len(proxy.requests) > most
+    capfd.readouterr()
+    post(push)
+    said = capfd.readouterr()
+    assert said.out + said.err != ""
+    assert MARK not in said.out + said.err
