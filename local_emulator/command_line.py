@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NoReturn, get_args
 
 from functions.pipeline.contracts import Policy
+from functions.privacy import command_line as privacy
 from local_emulator.errors import EmulatorError
 from local_emulator.state import DEFAULT_STATE
 
@@ -29,6 +30,9 @@ examples:
   python -m local_emulator drop in.mp4 --channel street --mode pixelate
                                                         hide everyone; prints the job, does not wait
   python -m local_emulator status                       all jobs
+  python -m local_emulator erase JOB                    remove a job from every bucket; so does channels/NAME
+  python -m local_emulator forget Ada --channel street --render-again
+                                                        keep Ada no longer, nor in what was published
   python -m local_emulator down                         stop it from another terminal
 
 exit codes: 0 done, 1 it failed (the last line says why), 2 the command can't be done as given,
@@ -68,6 +72,10 @@ def parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_down(commands)
     _add_demo(commands)
+    for add in (privacy.add_erase, privacy.add_forget):
+        command = add(commands)
+        _add_state(command)
+        command.set_defaults(run=_run_privacy)
     return top
 
 
@@ -242,6 +250,12 @@ def _run_drop(options: argparse.Namespace) -> int:
         replacement=options.replacement,
     )
     return dropping.run(drop, options.state, wait=options.wait or options.out is not None, out=options.out)
+
+
+def _run_privacy(options: argparse.Namespace) -> int:
+    from local_emulator import running
+
+    return running.with_emulator(options.state, ("functions.privacy", *privacy.words_of(options)))
 
 
 def _run_demo(options: argparse.Namespace) -> int:

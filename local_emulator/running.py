@@ -2,15 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from local_emulator.emulator import FUNCTIONS_FOLDER, Emulator, Options
 from local_emulator.errors import EmulatorError
 from local_emulator.logs import LogFollower
-from local_emulator.processes import REAPER_SECONDS
-from local_emulator.state import COMMAND, ProcessRecord, StateFolder
+from local_emulator.processes import REAPER_SECONDS, inherited_environment
+from local_emulator.state import COMMAND, ROOT, ProcessRecord, StateFolder
 from local_emulator.weights import fetch_weights
 
 LOOK_AGAIN_SECONDS = 0.2
@@ -62,6 +65,12 @@ For a program of yours that is to use it:
 Drop a video from another terminal:
   {COMMAND} drop VIDEO --target ME.jpg -o OUT.mp4{emulator.folder.option()}
 Ready. Ctrl-C stops everything."""
+
+
+def with_emulator(path: Path, module: Sequence[str]) -> int:
+    """Run a Python module with arguments against the emulator in this folder; gives its exit code."""
+    environment = {**inherited_environment(), **StateFolder(path.resolve()).running().environment()}
+    return subprocess.run([sys.executable, "-m", *module], cwd=ROOT, env=environment, check=False).returncode
 
 
 def down(path: Path) -> int:

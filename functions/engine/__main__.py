@@ -9,7 +9,6 @@ import dataclasses
 import json
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -23,10 +22,10 @@ from functions.engine import weights
 from functions.engine.errors import CheckError, EngineError, VideoError
 from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery, Picture
-from functions.engine.hide import hide
-from functions.engine.join import Joined, SegmentFile, fingerprint_of, join_files
+from functions.engine.join import Joined, fingerprint_of
 from functions.engine.link import link
 from functions.engine.options import Options
+from functions.engine.render import render
 from functions.engine.video import Segment, probe
 
 EXAMPLES = """examples:
@@ -291,29 +290,19 @@ def _write_video(
     Gives also how many frames are black because they could not be decoded.
     """
     replacement = arguments.replacement.read_bytes() if arguments.replacement else None
-    source = str(arguments.video)
-    with tempfile.TemporaryDirectory(prefix="defacer-", dir=arguments.out.parent) as folder:
-        segment, result = Path(folder) / "segment.nut", Path(folder) / "joined.mp4"
-        with _frame_bar(console, "hiding faces", faces.frames) as bar:
-            written = hide(Segment(source), faces, str(segment), options, replacement, bar)
-        if len(written.frames) != faces.frames:
-            raise CheckError(
-                f"{source} gave {len(written.frames)} frames, but faces were looked for in {faces.frames}: "
-                "is it the video that the report is about?"
-            )
-        joined = join_files(source, [SegmentFile.at(str(segment), written)], result)
-        result.replace(arguments.out)
+    with _frame_bar(console, "hiding faces", faces.frames) as bar:
+        joined, black_frames = render(str(arguments.video), faces, options, replacement, arguments.out, bar)
     kept = [track for track in faces.tracks if track.decision == "keep"]
     people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
     print(
         f"{arguments.out}: {faces.frames} frames, {len(faces.tracks)} tracks: "
         f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
-    if written.black_frames:
-        print(f"{written.black_frames} frames could not be decoded, or lean on such, and are black")
+    if black_frames:
+        print(f"{black_frames} frames could not be decoded, or lean on such, and are black")
     if joined.dropped:
         print(f"not in the result, for it can name or place somebody: {', '.join(joined.dropped)}")
-    return joined, written.black_frames
+    return joined, black_frames
 
 
 def _print_tracks(faces: Faces) -> None:

@@ -62,7 +62,7 @@ def test_bad_arguments_are_named_and_exit_with_2(arguments: list[str], says: str
     )
 
 
-@pytest.mark.parametrize("command", ["up", "drop", "status", "down", "demo"])
+@pytest.mark.parametrize("command", ["up", "drop", "status", "erase", "forget", "down", "demo"])
 def test_every_command_explains_itself(command: str, capsys: Output) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

@@ -1,0 +1,194 @@
+"""The commands, their arguments, and what a person at a terminal is told. Names go there, and into no log."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from functions.pipeline.contracts import ObjectRef
+    from functions.privacy.forgetting import Shown, Traces
+
+DESCRIPTION = """\
+What the owner of a channel may ask for. The buckets are those that DEFACER_PROJECT, DEFACER_INTAKE_BUCKET,
+DEFACER_WORK_BUCKET and DEFACER_OUTPUT_BUCKET name, as for the functions.
+"""
+EXAMPLES = """\
+examples:
+  python -m functions.privacy erase 0123456789abcdef0123         one job: source, result, all of its work
+  python -m functions.privacy erase channels/street --yes        a channel with all its jobs, without asking
+  python -m functions.privacy forget Ada --channel street        who keeps Ada? then no new job does
+  python -m functions.privacy forget Ada --channel street --render-again
+
+exit codes: 0 done, 1 not all of it (the last line says what is left; run it again), 2 the command can't be done
+as given, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m functions.privacy",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_erase(commands)
+    add_forget(commands)
+    options = parser.parse_args(arguments)
+    logging.getLogger("defacer").addHandler(logging.NullHandler())  # what the pipeline logs is said here
+    from functions.privacy import failures
+
+    return failures.told(lambda: int(options.run(options)))
+
+
+def add_erase(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    """Add the command `erase`."""
+    purpose = "remove a job, or a channel with all its jobs, from every bucket"
+    command: argparse.ArgumentParser = commands.add_parser(
+        "erase", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}, and print what was removed."
+    )
+    command.add_argument("subject", metavar="JOB|channels/NAME", help="what to erase")
+    _add_yes(command)
+    command.set_defaults(run=_erase)
+    return command
+
+
+def add_forget(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    """Add the command `forget`."""
+    purpose = "keep a person no longer: remove their pictures and name, find the videos that show them"
+    command: argparse.ArgumentParser = commands.add_parser(
+        "forget", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}."
+    )
+    command.add_argument("person", metavar="PERSON", help="as the target picture or its folder is called")
+    command.add_argument("--channel", required=True, metavar="NAME", help="the channel")
+    command.add_argument(
+        "--render-again",
+        action="store_true",
+        help="render the videos that show the person again from their reports, with the person hidden",
+    )
+    command.add_argument(
+        "--delete-unrenderable",
+        action="store_true",
+        help="delete those that can't be rendered again, because their source is gone",
+    )
+    _add_yes(command)
+    command.set_defaults(run=_forget)
+    return command
+
+
+def words_of(options: argparse.Namespace) -> list[str]:
+    """The options as they are given to this command line: for the emulator, which has the same two commands."""
+    words = ["forget", "--channel", options.channel] if "person" in options else ["erase"]
+    for name in ("yes", "render_again", "delete_unrenderable"):
+        if getattr(options, name, False):
+            words.append(f"--{name.replace('_', '-')}")
+    return [*words, "--", options.person if "person" in options else options.subject]
+
+
+def _add_yes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--yes", action="store_true", help="do it without asking")
+
+
+def _erase(options: argparse.Namespace) -> int:
+    from functions.privacy import erasing
+    from functions.privacy.failures import UsageError
+
+    try:
+        subject = erasing.Subject.parse(options.subject)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    found = erasing.look(subject)
+    if not found.objects:
+        print(f"There is nothing of {options.subject}.")
+        return 0
+    if not _confirmed(f"{found.count()}. Erase all of it?", options):
+        return 1
+    erasing.erase(subject, _removed, _say)
+    print(f"Erased {options.subject}.")
+    return 0
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from functions.privacy import forgetting
+
+    traces = forgetting.look(options.channel, options.person)
+    question = (
+        f"{options.person} in channel {options.channel}: {len(traces.pictures)} target pictures, "
+        f"{len(traces.under_way)} jobs under way, {len(traces.shown)} results that show them. Forget them?"
+    )
+    if not _confirmed(question, options):
+        return 1
+    traces = forgetting.withdraw(options.channel, options.person, _removed, _say)
+    left = [shown for shown in traces.shown if not _dealt_with(shown, options)]
+    if options.render_again or options.delete_unrenderable:
+        forgetting.delete_versions(traces.old, _removed)
+    return _verdict(left, traces, options)
+
+
+def _dealt_with(shown: "Shown", options: argparse.Namespace) -> bool:
+    """Render it again or delete it, as the options say; whether the person is seen there no more."""
+    from functions.pipeline.errors import PermanentError
+    from functions.privacy import forgetting
+    from functions.privacy.engine import render_again
+
+    obstacle = shown.obstacle
+    if obstacle is None and options.render_again:
+        _say(f"Rendering {shown.result} again ...")
+        try:
+            forgetting.hide_again(shown, options.person, render_again)
+        except PermanentError as error:
+            obstacle = str(error)
+        else:
+            print(f"rendered again {shown.result} (job {shown.report.job})", flush=True)
+            return True
+    if obstacle is not None and options.delete_unrenderable:
+        forgetting.delete_result(shown, _removed)
+        return True
+    how = f"it can't be rendered again: {obstacle}" if obstacle else "it can be rendered again"
+    print(f"shows {options.person} {shown.result} (job {shown.report.job}): {how}", flush=True)
+    return False
+
+
+def _verdict(left: "list[Shown]", traces: "Traces", options: argparse.Namespace) -> int:
+    """Say what is left to do, if anything is."""
+    for name in traces.untold:
+        print(f"has no report that can be read {name}: look at it yourself")
+    old = 0 if options.render_again or options.delete_unrenderable else len(traces.old)
+    if not left and not old and not traces.untold:
+        print(f"{options.person} is forgotten in channel {options.channel}: no picture, no name, no result.")
+        return 0
+    hint = []
+    if old or any(shown.obstacle is None for shown in left):
+        hint.append("--render-again")
+    if any(shown.obstacle is not None for shown in left) and not options.delete_unrenderable:
+        hint.append("--delete-unrenderable")
+    more = f" Add {' and '.join(hint)} to change that." if hint else ""
+    _say(
+        f"New videos hide {options.person}, but {len(left)} results still show them, {old} older versions do, and of "
+        f"{len(traces.untold)} nothing is known.{more}"
+    )
+    return 1
+
+
+def _confirmed(question: str, options: argparse.Namespace) -> bool:
+    from functions.privacy.failures import UsageError
+
+    if options.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody is there to answer: add --yes to do it.")
+    if input(f"{question} [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    print("Nothing was done.")
+    return False
+
+
+def _removed(ref: "ObjectRef") -> None:
+    print(f"removed {ref}", flush=True)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,28 @@
+"""Where privacy meets the engine: a published video, rendered again from its report. Needs no model, so no torch."""
+
+from pathlib import Path
+
+from functions.engine.errors import CheckError, EngineError
+from functions.engine.faces import Faces as EngineFaces
+from functions.engine.join import fingerprint_of
+from functions.engine.options import Options
+from functions.engine.render import render
+from functions.pipeline.contracts import Report
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.ranged import open_ranged
+
+
+def render_again(report: Report, replacement: bytes | None, out: Path) -> None:
+    """Write the MP4 `out` from the report's source, with the report's decisions.
+
+    Raises PermanentError if the source is gone, is not the report's, or can't be done.
+    """
+    name = f"gs://{report.source.bucket}/{report.source.name}"
+    with open_ranged(report.source) as source:
+        try:
+            if fingerprint_of(source) != report.fingerprint:
+                raise CheckError("it is not the video that the report is about.")
+            faces = EngineFaces.from_json(report.faces.model_dump())
+            render(source, faces, Options(**report.policy.for_engine()), replacement, out)
+        except EngineError as error:
+            raise PermanentError(error.code, f"{name}: {error}") from error

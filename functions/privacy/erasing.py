@@ -1,0 +1,157 @@
+"""Erase a job, or a channel with all its jobs: every version of every object, in every bucket.
+
+First each job is marked (`jobs.mark_erased`): whoever is at it, or comes late, finds the mark and deletes what it
+wrote. Then its claim on publishing is taken, so that what is deleted is not published a moment later. A job's
+manifest goes last: as long as there is something left, the job is found again, and the command goes on from there.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from google.cloud.storage import Blob
+
+from functions.pipeline import jobs, layout, store
+from functions.pipeline.contracts import ObjectRef
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.settings import settings
+from functions.privacy.jobs_of import Say, all_jobs, alone, channel_of
+
+ROUNDS = 5
+Removed = Callable[[ObjectRef], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What to erase: one job, or a channel with all its jobs."""
+
+    job: str | None = None
+    channel: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `JOB` or `channels/NAME`. Raises ValueError for anything else."""
+        if layout.is_job_id(text):
+            return cls(job=text)
+        folder, _, channel = text.partition("/")
+        if folder == "channels" and channel and "/" not in channel:
+            return cls(channel=channel)
+        raise ValueError(
+            f"{text!r} is neither a job, which has {layout.JOB_ID_LENGTH} hex digits, nor channels/NAME"
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is to erase; the order is that of deleting."""
+
+    jobs: tuple[str, ...]
+    objects: tuple[ObjectRef, ...]
+
+    def count(self) -> str:
+        """In words: how many objects in which bucket."""
+        buckets = [ref.bucket for ref in self.objects]
+        parts = [f"{buckets.count(bucket)} in gs://{bucket}" for bucket in dict.fromkeys(buckets)]
+        return f"{len(self.objects)} objects of {len(self.jobs)} jobs: {', '.join(parts)}"
+
+
+def look(subject: Subject) -> Found:
+    """What there is to erase now. A job that was erased before and left nothing is not there."""
+    if subject.job is not None:
+        objects = (*_published_by(subject.job), *_source_of(subject.job), *_work_of(subject.job))
+        return Found((subject.job,) if objects else (), objects)
+    intake, output = _channel_objects(subject.channel or "")
+    ids = _jobs_of(subject.channel or "", intake, output)
+    work = [ref for job in ids for ref in _work_of(job)]
+    return Found(ids, (*map(store.reference, output), *map(store.reference, intake), *work))
+
+
+def erase(subject: Subject, removed: Removed, say: Say) -> None:
+    """Delete all there is; `removed` is told each object. May be done again, and goes on where it was.
+
+    Raises PermanentError if there is always something new.
+    """
+    for _ in range(ROUNDS):
+        found = look(subject)
+        if not found.objects:
+            return
+        for job in found.jobs:
+            jobs.mark_erased(job)
+        for job in found.jobs:
+            with alone(job, say) as held:
+                if subject.job is not None:
+                    _delete((*_published_by(job), *_source_of(job)), removed, held.keep)
+                _delete(_work_of(job, but_claim=True), removed, held.keep)
+            _delete(
+                _work_of(job, but_claim=True), lambda _: None
+            )  # versions that a bucket keeps of the claim
+        if subject.channel is not None:
+            intake, output = _channel_objects(subject.channel)
+            known = [blob for blob in intake if _job_of_upload(blob) in (None, *found.jobs)]
+            _delete(map(store.reference, (*output, *known)), removed)
+    raise PermanentError(
+        "not-quiet", "Something new arrives all the time. Stop the uploads, and run this again."
+    )
+
+
+def _channel_objects(channel: str) -> tuple[list[Blob], list[Blob]]:
+    """All versions of all that lies in the channel's folder, in the intake and in the output."""
+    prefix = layout.channel_prefix(channel)
+    return (
+        store.list_versions(settings().intake_bucket, prefix),
+        store.list_versions(settings().output_bucket, prefix),
+    )
+
+
+def _jobs_of(channel: str, intake: Iterable[Blob], output: Iterable[Blob]) -> tuple[str, ...]:
+    """The channel's jobs: by what was uploaded, by what was published, and by what the work bucket says."""
+    ids = {job for job in map(_job_of_upload, intake) if job is not None}
+    ids |= {job for job in map(_job_of_result, output) if job is not None}
+    ids |= {job for job in all_jobs() if job not in ids and channel_of(job) == channel}
+    return tuple(sorted(ids))
+
+
+def _job_of_upload(blob: Blob) -> str | None:
+    if layout.parse_video(blob.name) is None:
+        return None
+    return layout.job_id(blob.bucket.name, blob.name, int(blob.generation))
+
+
+def _job_of_result(blob: Blob) -> str | None:
+    job = str((blob.metadata or {}).get(layout.OF_JOB, ""))
+    return job if layout.is_job_id(job) else None
+
+
+def _published_by(job: str) -> tuple[ObjectRef, ...]:
+    """The job's own result and report; a newer upload's under the same name are not the job's."""
+    blobs = store.list_versions(settings().output_bucket, _folder_of(job))
+    return tuple(store.reference(blob) for blob in blobs if _job_of_result(blob) == job)
+
+
+def _source_of(job: str) -> tuple[ObjectRef, ...]:
+    blobs = store.list_versions(settings().intake_bucket, _folder_of(job))
+    return tuple(store.reference(blob) for blob in blobs if _job_of_upload(blob) == job)
+
+
+def _folder_of(job: str) -> str:
+    """Where to look for what the job read and wrote; everywhere, if nothing says of which channel it is."""
+    channel = channel_of(job)
+    return layout.CHANNELS if channel is None else layout.channel_prefix(channel)
+
+
+def _work_of(job: str, *, but_claim: bool = False) -> tuple[ObjectRef, ...]:
+    """All versions of the job's objects but its mark, and but the claim that `alone` holds; the manifest last."""
+    found = []
+    for blob in store.list_versions(settings().work_bucket, layout.job_prefix(job)):
+        is_mark = blob.name == layout.failed(job) and jobs.ERASED in (blob.metadata or {})
+        is_claim = blob.name == layout.merge_claim(job) and blob.time_deleted is None
+        if not is_mark and not (is_claim and but_claim):
+            found.append(store.reference(blob))
+    return tuple(sorted(found, key=lambda ref: ref.name == layout.manifest(job)))
+
+
+def _delete(objects: Iterable[ObjectRef], removed: Removed, keep: Callable[[], None] = lambda: None) -> None:
+    for ref in objects:
+        keep()
+        store.delete(ref)
+        removed(ref)

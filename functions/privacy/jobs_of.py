@@ -1,0 +1,52 @@
+"""Which jobs there are of a channel, and being alone with one: nobody publishes it meanwhile."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from functions.pipeline import jobs, layout, store
+from functions.pipeline.claim import ClaimedElsewhereError, Hold, Terms, hold
+from functions.pipeline.contracts import Failed
+from functions.pipeline.settings import settings
+
+Say = Callable[[str], None]
+# A holder that lives stops by itself after one delivery's time, a dead one's lease runs out sooner.
+LOOK_AGAIN_SECONDS = 0.5
+A_DAY = 24 * 3600.0
+
+
+def all_jobs() -> list[str]:
+    """Every job that has left anything in the work bucket."""
+    folders = store.list_folders(settings().work_bucket, layout.JOBS)
+    ids = (folder.removeprefix(layout.JOBS).removesuffix("/") for folder in folders)
+    return [job for job in ids if layout.is_job_id(job)]
+
+
+def channel_of(job: str) -> str | None:
+    """The channel that a job is of, by its manifest or, where it got none, by how it failed."""
+    found = jobs.find_manifest(job)
+    if found is not None:
+        return found[0].channel
+    failed = store.find_json(settings().work_bucket, layout.failed(job), Failed)
+    source = failed[0].source if failed else None
+    video = layout.parse_video(source.name) if source else None
+    return video.channel if video else None
+
+
+@contextmanager
+def alone(job: str, say: Say) -> Iterator[Hold]:
+    """Hold the claim on publishing the job; wait for whoever holds it now."""
+    terms = Terms(f"privacy-{uuid.uuid4().hex}", settings().lease_seconds, A_DAY)
+    with ExitStack() as stack:
+        waiting = False
+        while True:
+            try:
+                held = stack.enter_context(hold(settings().work_bucket, layout.merge_claim(job), terms))
+                break
+            except ClaimedElsewhereError:
+                if not waiting:
+                    say(f"Job {job} is being joined right now: waiting until that has stopped.")
+                waiting = True
+                time.sleep(LOOK_AGAIN_SECONDS)
+        yield held

@@ -1,0 +1,441 @@
+"""`erase`: nothing of a job or a channel is left, whoever is at it at that moment."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from google.cloud import storage
+
+from functions.ingest.inputs import TargetPicture
+from functions.ingest.main import probe
+from functions.ingest.planning import Embeddings, Eyes, plan
+from functions.merge.engine import check, join
+from functions.merge.finish import Hands, Joined, Parts, finish
+from functions.merge.link import Found, Linked, link
+from functions.pipeline import jobs, layout, store
+from functions.pipeline.contracts import ObjectRef, Policy
+from functions.pipeline.errors import PermanentError, RetryableError
+from functions.privacy.command_line import main
+from functions.privacy.erasing import Subject, erase, look
+from tests.cloud import Buckets, Environment, Post, Topics, upload_push
+from tests.functions.linking import ready_to_link
+from tests.functions.merging import REPORT, RESULT
+from tests.functions.working import work
+from tests.planned import (
+    VIDEO,
+    Planned,
+    do_all_segments,
+    do_segment,
+    find_segment,
+    link_job,
+    linked_of,
+    plan_job,
+)
+from tests.proxy import Proxy
+from tests.servers import wait_until
+
+CHANNEL = Subject(channel="street")
+OTHER = "channels/other/videos/walk.mp4"
+POLICY, TARGET = "channels/street/policy.json", "channels/street/targets/Eileen.png"
+
+
+def erase_job(job: str) -> list[str]:
+    """Erase it; gives the names of what was removed."""
+    removed: list[ObjectRef] = []
+    erase(Subject(job=job), removed.append, lambda _: None)
+    return [ref.name for ref in removed]
+
+
+def assert_erased(buckets: Buckets, *planned: Planned) -> None:
+    """Nothing of these jobs is left but their marks, which say nothing of what they were."""
+    for each in planned:
+        mark = layout.failed(each.job)
+        assert buckets.names(buckets.work, layout.job_prefix(each.job)) == [mark]
+        said = buckets.get(buckets.work, mark).decode()
+        assert not any(word in said for word in ("street", "walk", "channels", buckets.intake))
+        for bucket in (buckets.intake, buckets.output):
+            assert not [blob for blob in buckets.client.list_blobs(bucket) if is_of(blob, each)]
+
+
+def is_of(blob: storage.Blob, planned: Planned) -> bool:
+    source = planned.manifest.source
+    is_source = (blob.bucket.name, blob.name, blob.generation) == (
+        source.bucket,
+        source.name,
+        source.generation,
+    )
+    return is_source or (blob.metadata or {}).get("defacer-job") == planned.job
+
+
+def publish(buckets: Buckets, planned: Planned, merge: Post) -> Planned:
+    linked = link_job(buckets, planned)
+    do_all_segments(buckets, linked)
+    last = len(linked.manifest.segments) - 1
+    assert merge(linked.done(last)) == 200
+    return linked
+
+
+def test_a_job_is_erased_from_every_bucket_and_nothing_else_is(
+    buckets: Buckets, topics: Topics, planned: Planned, clip: Path, merge: Post
+) -> None:
+    published = publish(buckets, planned, merge)
+    other = publish(buckets, plan_job(buckets, clip, name="channels/street/videos/run.mp4"), merge)
+    buckets.put(buckets.intake, POLICY, b"{}")
+    events = topics.events()
+    removed = erase_job(published.job)
+    assert sorted(removed) == sorted([RESULT, REPORT, VIDEO, planned.ref.name, layout.published(planned.job)])
+    assert_erased(buckets, published)
+    assert buckets.names(buckets.output) == ["channels/street/run.mp4", "channels/street/run.report.json"]
+    assert buckets.names(buckets.intake) == [POLICY, "channels/street/videos/run.mp4"]
+    assert buckets.names(buckets.work, layout.job_prefix(other.job)) == [
+        other.ref.name,
+        layout.published(other.job),
+    ]
+    assert topics.events() == events
+
+
+def test_a_newer_upload_s_source_and_result_stay(
+    buckets: Buckets, topics: Topics, planned: Planned, clip: Path, merge: Post
+) -> None:
+    publish(buckets, planned, merge)
+    newer = publish(buckets, plan_job(buckets, clip), merge)
+    removed = erase_job(planned.job)
+    assert removed == [layout.published(planned.job), planned.ref.name]
+    assert buckets.names(buckets.output) == [RESULT, REPORT]
+    assert buckets.blob(buckets.intake, VIDEO).generation == newer.manifest.source.generation
+
+
+def test_a_channel_is_erased_with_all_its_jobs_and_no_other_channel_is(
+    buckets: Buckets, topics: Topics, planned: Planned, clip: Path, merge: Post, ingest: Post
+) -> None:
+    published = publish(buckets, planned, merge)
+    under_way = link_job(buckets, plan_job(buckets, clip, name="channels/street/videos/a/run.mp4"))
+    do_segment(buckets, under_way, 0)
+    refused = buckets.put(buckets.intake, "channels/street/videos/no.mp4", b"no video")
+    assert ingest(upload_push(refused)) == 200
+    buckets.client.bucket(buckets.intake).blob(refused.name).delete()  # failed.json alone says whose it was
+    waiting = buckets.put(buckets.intake, "channels/street/videos/later.mp4", clip)
+    superseded = plan_job(buckets, clip, name="channels/street/videos/old.mp4")
+    buckets.client.bucket(buckets.intake).blob(superseded.manifest.source.name).delete()
+    for name in (POLICY, TARGET, "channels/street/videos.txt"):
+        buckets.put(buckets.intake, name, b"whatever")
+    buckets.put(buckets.output, "channels/street/notes.txt", b"put there by hand")
+    buckets.put(buckets.intake, "channels/streets/policy.json", b"{}")
+    other = publish(buckets, plan_job(buckets, clip, name=OTHER), merge)
+
+    assert main(["erase", "channels/street", "--yes"]) == 0
+
+    assert_erased(buckets, published, under_way, superseded)
+    marks = {layout.failed(each.job) for each in (published, under_way, superseded)}
+    marks |= {
+        layout.failed(layout.job_id(ref.bucket, ref.name, ref.generation)) for ref in (refused, waiting)
+    }
+    others = {other.ref.name, layout.published(other.job)}
+    assert set(buckets.names(buckets.work)) == marks | others
+    assert buckets.names(buckets.intake) == [OTHER, "channels/streets/policy.json"]
+    assert buckets.names(buckets.output) == ["channels/other/walk.mp4", "channels/other/walk.report.json"]
+    assert look(CHANNEL).objects == ()
+
+
+@pytest.mark.parametrize("subject", ["job", "channel"])
+@pytest.mark.parametrize("crash_after", range(0, 29, 4))
+def test_after_a_crash_at_any_point_the_same_command_goes_on(
+    crash_after: int,
+    subject: str,
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    merge: Post,
+    proxy: Proxy,
+    environment: Environment,
+) -> None:
+    publish(buckets, planned, merge)
+    what = Subject(job=planned.job) if subject == "job" else CHANNEL
+    environment(retry_seconds=0.05, lease_seconds=1)
+    before = len(proxy.requests)
+    proxy.fails = lambda method, path: len(proxy.requests) - before > crash_after
+    with pytest.raises(RetryableError):
+        erase(what, lambda _: None, lambda _: None)
+    proxy.fails = lambda method, path: False
+    environment(retry_seconds=20)
+    erase(what, lambda _: None, lambda _: None)
+    assert_erased(buckets, planned)
+    assert buckets.names(buckets.intake) + buckets.names(buckets.output) == []
+
+
+def test_a_worker_that_is_at_it_leaves_nothing(buckets: Buckets, topics: Topics, job: Planned) -> None:
+    """Before and after linking: it writes what it has made when all else is gone already."""
+    erased: list[list[str]] = []
+    work(job, 0, "slow", lambda _: erased.append(erase_job(job.job)))
+    assert len(erased) == 1
+    assert_erased(buckets, job)
+
+
+def test_a_worker_that_dies_too_late_to_clean_up_leaves_nothing_after_its_next_delivery(
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post
+) -> None:
+    erase_job(job.job)
+    find_segment(buckets, job, 0)
+    do_segment(buckets, job, 0)
+    buckets.put(buckets.work, layout.segment_claim(job.job, "find", 0), b"a dead worker's")
+    buckets.put(buckets.work, layout.split_mark(job.job, job.segment_task(0).step, 0, ""), b"{}")
+    assert worker(job.task(0)) == 200
+    assert_erased(buckets, job)
+    assert topics.events() == []
+
+
+@pytest.mark.parametrize("message", ["upload", "task", "done", "given up"])
+def test_a_message_that_comes_after_the_erasure_brings_nothing_back(
+    message: str,
+    buckets: Buckets,
+    topics: Topics,
+    job: Planned,
+    ingest: Post,
+    worker: Post,
+    merge: Post,
+    dead_letter: Post,
+) -> None:
+    erase_job(job.job)
+    deliver = {
+        "upload": lambda: ingest(upload_push(job.manifest.source)),
+        "task": lambda: worker(job.task(0)),
+        "done": lambda: merge(job.done(0)),
+        "given up": lambda: dead_letter(job.task(0)),
+    }[message]
+    assert deliver() == 200
+    assert_erased(buckets, job)
+    assert topics.events() == []
+
+
+def test_a_planning_that_is_under_way_leaves_nothing(buckets: Buckets, topics: Topics, clip: Path) -> None:
+    buckets.put(buckets.intake, TARGET, b"a picture")
+    source = buckets.put(buckets.intake, VIDEO, clip)
+    job = layout.job_id(source.bucket, source.name, source.generation)
+
+    def embed(pictures: Sequence[TargetPicture], _: str) -> Embeddings:
+        erase_job(job)
+        return Embeddings(("Eileen",), b"embeddings")
+
+    plan(source, Eyes(probe, embed))
+    assert buckets.names(buckets.work) == [layout.failed(job)]
+    assert buckets.names(buckets.intake) == [TARGET]
+    assert topics.all(topics.segments) == []
+    assert topics.events() == []
+
+
+@pytest.mark.parametrize("moment", ["linking", "writing the faces"])
+def test_a_linking_that_is_under_way_leaves_nothing(
+    moment: str, buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
+) -> None:
+    ready_to_link(buckets, planned)
+    reached: list[str] = []
+    erased: list[str] = []
+
+    def slow(found: Found) -> Linked:
+        assert len(list(found.findings)) == 2
+        if moment == "linking":
+            erased.extend(erase_job(planned.job))
+        reached.append("linked")
+        return linked_of(planned)
+
+    def erase_before_the_next_upload(method: str, path: str) -> bool:
+        if reached == ["linked"] and method == "POST" and path.startswith("/upload/") and not erased:
+            reached.append("writing the faces")
+            erased.extend(erase_job(planned.job))
+        return False
+
+    proxy.fails = erase_before_the_next_upload
+    link(planned.segment_done(0), "slow", slow)
+    assert VIDEO in erased
+    assert_erased(buckets, planned)
+    assert topics.all(topics.segments) == []
+
+
+class InTheBackground:
+    """Erases in a thread, once, and waits until the job is marked."""
+
+    def __init__(self, buckets: Buckets, job: str, pool: ThreadPoolExecutor):
+        self._buckets, self._job, self._pool = buckets, job, pool
+        self._lock = threading.Lock()
+        self.erasing: Future[list[str]] | None = None
+
+    def start(self) -> None:
+        with self._lock:
+            if self.erasing is not None:
+                return
+            self.erasing = self._pool.submit(erase_job, self._job)
+        mark = layout.failed(self._job)
+        wait_until(lambda: mark in self._buckets.names(self._buckets.work), "the job was marked")
+
+
+@pytest.mark.parametrize("moment", ["joining", "copying the result", "writing the report"])
+def test_what_is_being_published_is_taken_back(
+    moment: str, buckets: Buckets, topics: Topics, linked: Planned, proxy: Proxy
+) -> None:
+    """The merge has its claim, so the erasure waits for it; and the merge looks again when it has published."""
+    do_all_segments(buckets, linked)
+    with ThreadPoolExecutor(1) as pool:
+        background = InTheBackground(buckets, linked.job, pool)
+        proxy.fails = at(moment, buckets, background.start)
+
+        def slow(parts: Parts) -> Joined:
+            if moment == "joining":
+                background.start()
+            return join(parts)
+
+        finish(linked.segment_done(0), "1", Hands(slow, check))
+        assert background.erasing is not None
+        assert VIDEO in background.erasing.result(60)
+    assert_erased(buckets, linked)
+    assert buckets.names(buckets.output) == []
+    assert topics.events() == []
+
+
+@pytest.mark.parametrize("moment", ["copying the result", "writing the report"])
+def test_a_frozen_merger_whose_claim_ran_out_takes_back_what_it_publishes(
+    moment: str,
+    buckets: Buckets,
+    topics: Topics,
+    linked: Planned,
+    proxy: Proxy,
+    environment: Environment,
+) -> None:
+    """The whole erasure happens between two of its requests."""
+    do_all_segments(buckets, linked)
+    environment(lease_seconds=1)
+    erased: list[list[str]] = []
+
+    def once() -> None:
+        if not erased:
+            erased.append([])
+            erased[0] += erase_job(linked.job)
+
+    proxy.fails = at(moment, buckets, once)
+    try:
+        finish(linked.segment_done(0), "1", Hands(join, check))
+    except RetryableError:  # it may find out that its claim is gone
+        finish(linked.segment_done(0), "1", Hands(join, check))
+    assert VIDEO in erased[0]
+    assert_erased(buckets, linked)
+    assert buckets.names(buckets.output) == []
+    assert topics.events() == []
+
+
+def at(moment: str, buckets: Buckets, do: Callable[[], None]) -> Callable[[str, str], bool]:
+    """For a proxy: do this when that moment's request comes, which then goes through."""
+
+    def look(method: str, path: str) -> bool:
+        now = (
+            "copying the result"
+            if "/rewriteTo/" in path
+            else "writing the report"
+            if method == "POST" and path.startswith("/upload/") and f"/b/{buckets.output}/" in path
+            else None
+        )
+        if now == moment:
+            do()
+        return False
+
+    return look
+
+
+def test_a_failed_job_s_sentence_goes_too(buckets: Buckets, topics: Topics, planned: Planned) -> None:
+    jobs.fail(planned.job, "worker", PermanentError("source-gone", f"gs://{buckets.intake}/{VIDEO} is gone"))
+    removed = erase_job(planned.job)
+    assert planned.ref.name in removed
+    assert_erased(buckets, planned)
+
+
+def test_in_buckets_with_versions_every_version_is_deleted_by_its_number(
+    buckets: Buckets, topics: Topics, clip: Path, environment: Environment, proxy: Proxy
+) -> None:
+    """fake-gcs-server keeps what is deleted of such a bucket whatever it is told: so what it is asked is looked at."""
+    for kind in ("intake", "output"):
+        bucket = buckets.client.bucket(f"versioned-{getattr(buckets, kind)}")
+        bucket.versioning_enabled = True
+        buckets.client.create_bucket(bucket)
+        environment(**{f"{kind}_bucket": bucket.name})
+    intake, output = f"versioned-{buckets.intake}", f"versioned-{buckets.output}"
+    refs = [buckets.put(intake, VIDEO, content) for content in (b"first", b"second")]
+    refs.append(buckets.put(intake, TARGET, b"a picture"))
+    refs += [buckets.put(output, RESULT, content) for content in (b"first", b"second")]
+    assert {store.reference(blob) for blob in store.list_versions(intake, "channels/")} == set(refs[:3])
+    assert set(look(CHANNEL).objects) == set(refs)
+    first = layout.job_id(intake, VIDEO, refs[0].generation)
+    assert look(Subject(job=first)).objects == (refs[0],)
+    with pytest.raises(PermanentError, match="Stop the uploads"):
+        erase(CHANNEL, lambda _: None, lambda _: None)
+    deleted = [path for method, path in proxy.requests if method == "DELETE"]
+    for ref in refs:
+        assert any(f"/b/{ref.bucket}/" in path and f"generation={ref.generation}" in path for path in deleted)
+    assert all("generation=" in path for path in deleted)
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(work="keep")])
+def test_what_the_policy_keeps_is_erased_all_the_same(
+    policy: Policy, buckets: Buckets, topics: Topics, clip: Path, merge: Post
+) -> None:
+    planned = publish(buckets, plan_job(buckets, clip, policy=policy), merge)
+    kept = layout.faces(planned.job) in buckets.names(buckets.work)
+    assert kept == (policy.work == "keep")
+    erase_job(planned.job)
+    assert_erased(buckets, planned)
+
+
+def test_without_a_yes_nothing_is_erased_and_the_count_is_said(
+    buckets: Buckets, topics: Topics, planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["erase", planned.job]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"2 objects of 1 jobs: 1 in gs://{buckets.intake}, 1 in gs://{buckets.work}. Erase all of it?" in said
+    )
+    assert buckets.names(buckets.intake) == [VIDEO]
+    assert buckets.names(buckets.work) == [planned.ref.name]
+
+
+def test_each_removed_object_is_printed_and_a_second_time_there_is_nothing(
+    buckets: Buckets, topics: Topics, planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["erase", planned.job, "--yes"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"removed {planned.manifest.source}",
+        f"removed {planned.ref}",
+        f"Erased {planned.job}.",
+    ]
+    assert main(["erase", planned.job]) == 0
+    assert capsys.readouterr().out == f"There is nothing of {planned.job}.\n"
+
+
+@pytest.mark.parametrize("what", ["street", "channels/", "channels/a/b", "jobs/0", "0" * 19, "A" * 20, ""])
+def test_what_is_neither_a_job_nor_a_channel_is_refused(
+    what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["erase", what, "--yes"]) == 2
+    assert "neither a job" in capsys.readouterr().err
+
+
+def test_storage_out_of_order_is_said_and_the_command_may_be_run_again(
+    buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy, environment: Environment,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    environment(retry_seconds=0.05)
+    proxy.fails = lambda method, path: method == "DELETE"
+    assert main(["erase", planned.job, "--yes"]) == 1
+    assert "Run the same command again" in capsys.readouterr().err
+    proxy.fails = lambda method, path: False
+    environment(retry_seconds=20, lease_seconds=1)
+    assert main(["erase", planned.job, "--yes"]) == 0
+    assert_erased(buckets, planned)
+
+
+def test_without_the_buckets_names_the_command_says_which_variables_are_missing(
+    monkeypatch: pytest.MonkeyPatch, environment: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DEFACER_WORK_BUCKET")
+    environment()
+    assert main(["erase", "0" * 20, "--yes"]) == 2
+    assert "DEFACER_WORK_BUCKET" in capsys.readouterr().err

@@ -1,0 +1,239 @@
+"""`forget`: who withdraws their consent is kept by no new job, and is seen in no result that can be made anew."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import pytest
+
+from functions.engine.faces import Faces, Looks, Track
+from functions.ingest.inputs import TargetPicture
+from functions.ingest.main import probe
+from functions.ingest.planning import Embeddings, Eyes, plan
+from functions.pipeline import layout
+from functions.pipeline.contracts import Failed, Manifest, Policy, Published, Report
+from functions.privacy.command_line import main
+from tests.clips import frame_seconds, frame_times
+from tests.cloud import Buckets, Environment, Post, Topics
+from tests.functions.merging import REPORT, RESULT
+from tests.planned import VIDEO, Planned, do_all_segments, faces_of, link_job, plan_job
+
+WHITE = Policy(mode="solid", color="#ffffff")
+BOX = (100.0, 50.0, 160.0, 120.0)
+FORGET = ("forget", "Eileen", "--channel", "street", "--yes")
+Output = pytest.CaptureFixture[str]
+
+
+def track_of(planned: Planned, person: str | None, number: int = 0) -> Track:
+    """A face in the middle of the picture, from the first frame to the last; kept if it is somebody's."""
+    times = frame_times(planned.clip)
+    return Track(
+        id=number,
+        start=times[0],
+        end=times[-1],
+        decision="keep" if person else "hide",
+        person=person,
+        reason="staged",
+        distance=0.3,
+        margin=0.4,
+        continues=None,
+        looks=Looks((pts, BOX) for pts in times[::5]),
+    )
+
+
+def publish(buckets: Buckets, planned: Planned, merge: Post, *people: str | None) -> Planned:
+    """As if these people had been seen, and those with a name kept."""
+    tracks = [track_of(planned, person, number) for number, person in enumerate(people)]
+    linked = link_job(buckets, planned, faces_of(planned, *tracks))
+    do_all_segments(buckets, linked)
+    assert merge(linked.done(1)) == 200
+    return linked
+
+
+@pytest.fixture
+def shown(buckets: Buckets, topics: Topics, clip: Path, merge: Post) -> Planned:
+    """A published video in which Eileen was kept, and Grace too, whose pictures stay."""
+    for name in ("Eileen.png", "Eileen/1.jpg", "Eileen/notes.txt", "Grace.png", "Eileen Grace.png"):
+        buckets.put(buckets.intake, f"channels/street/targets/{name}", b"a picture")
+    planned = plan_job(buckets, clip, policy=WHITE, targets=("Eileen", "Grace"))
+    return publish(buckets, planned, merge, "Eileen", None)
+
+
+def is_hidden(buckets: Buckets, folder: Path) -> bool:
+    """Whether the face is covered in each frame of the result."""
+    video = folder / "result.mp4"
+    video.write_bytes(buckets.get(buckets.output, RESULT))
+    with av.open(str(video)) as container:
+        middles = [frame.to_ndarray(format="rgb24")[85, 130].min() for frame in container.decode(video=0)]
+    assert len({middle > 250 for middle in middles}) == 1
+    return bool(middles[0] > 250)
+
+
+def everything(buckets: Buckets) -> str:
+    """Names and contents of all objects that are no videos."""
+    found = []
+    for bucket in (buckets.intake, buckets.work, buckets.output):
+        for name in buckets.names(bucket):
+            found += [name, "" if name.endswith(".mp4") else buckets.get(bucket, name).decode()]
+    return "\n".join(found)
+
+
+def test_the_pictures_go_and_the_results_that_show_the_person_are_listed(
+    buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
+) -> None:
+    assert main([*FORGET]) == 1
+    found = capsys.readouterr()
+    assert buckets.names(buckets.intake, "channels/street/targets/") == [
+        "channels/street/targets/Eileen Grace.png",
+        "channels/street/targets/Grace.png",
+    ]
+    listed = f"shows Eileen gs://{buckets.output}/{RESULT} (job {shown.job}): it can be rendered again"
+    assert found.out.splitlines()[-1] == listed
+    assert len([line for line in found.out.splitlines() if line.startswith("removed ")]) == 3
+    assert "1 results still show them" in found.err
+    assert "--render-again" in found.err
+    manifest = Manifest.model_validate_json(buckets.get(buckets.work, shown.ref.name))
+    assert manifest.targets == ("Grace",)
+
+
+def test_a_result_is_rendered_again_with_the_person_hidden_and_the_name_is_nowhere(
+    buckets: Buckets, topics: Topics, shown: Planned, tmp_path: Path, capsys: Output
+) -> None:
+    buckets.client.bucket(buckets.intake).blob("channels/street/targets/Eileen Grace.png").delete()
+    before = buckets.blob(buckets.output, RESULT)
+    assert main([*FORGET, "--render-again"]) == 0
+    assert "Eileen is forgotten" in capsys.readouterr().out
+    assert is_hidden(buckets, tmp_path)
+    assert frame_seconds(tmp_path / "result.mp4") == frame_seconds(shown.clip)
+    result = buckets.blob(buckets.output, RESULT)
+    assert (result.metadata, result.content_type) == (before.metadata, "video/mp4")
+    assert result.generation != before.generation
+    published = Published.model_validate_json(buckets.get(buckets.work, layout.published(shown.job)))
+    assert published.result is not None
+    assert published.result.generation == result.generation
+    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    assert report.targets == ("Grace",)
+    assert [track.decision for track in report.faces.tracks] == ["hide", "hide"]
+    assert report.faces.tracks[0].distance is None
+    faces = Faces.from_json(report.faces.model_dump())
+    assert faces.tracks[1] == track_of(shown, None, 1)
+    assert "Eileen" not in everything(buckets)
+    assert main([*FORGET]) == 0
+
+
+def test_others_who_are_kept_stay_kept(
+    buckets: Buckets, topics: Topics, clip: Path, merge: Post, tmp_path: Path
+) -> None:
+    publish(buckets, plan_job(buckets, clip, policy=WHITE, targets=("Grace",)), merge, "Grace")
+    generation = buckets.blob(buckets.output, RESULT).generation
+    assert main([*FORGET, "--render-again", "--delete-unrenderable"]) == 0
+    assert buckets.blob(buckets.output, RESULT).generation == generation
+    assert not is_hidden(buckets, tmp_path)
+
+
+@pytest.mark.parametrize("gone", ["source", "replacement"])
+def test_what_can_t_be_rendered_again_is_listed_with_the_reason_and_deleted_only_if_asked_for(
+    gone: str, buckets: Buckets, topics: Topics, clip: Path, merge: Post, capsys: Output
+) -> None:
+    policy = Policy(mode="image" if gone == "replacement" else "blur", source="keep")
+    planned = publish(buckets, plan_job(buckets, clip, policy=policy, targets=("Eileen",)), merge, "Eileen")
+    if gone == "source":
+        buckets.put(buckets.intake, VIDEO, b"a newer upload")
+    assert main([*FORGET, "--render-again"]) == 1
+    said = capsys.readouterr()
+    assert f"(job {planned.job}): it can't be rendered again: " in said.out
+    assert {"source": "its source", "replacement": "the picture that covers"}[gone] in said.out
+    assert "--delete-unrenderable" in said.err
+    assert buckets.names(buckets.output) == [RESULT, REPORT]
+    assert main([*FORGET, "--delete-unrenderable"]) == 0
+    assert buckets.names(buckets.output) == []
+    assert len(buckets.names(buckets.intake)) == 1
+
+
+def test_a_result_that_the_engine_refuses_to_render_is_listed_and_stays(
+    buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
+) -> None:
+    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    blob = buckets.client.bucket(buckets.output).get_blob(REPORT)
+    other = report.model_copy(update={"fingerprint": "0" * 16})
+    blob.upload_from_string(other.model_dump_json())
+    generation = buckets.blob(buckets.output, RESULT).generation
+    assert main([*FORGET, "--render-again"]) == 1
+    assert "it is not the video that the report is about" in capsys.readouterr().out
+    assert buckets.blob(buckets.output, RESULT).generation == generation
+
+
+def test_a_result_without_a_report_is_told_of(
+    buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
+) -> None:
+    buckets.client.bucket(buckets.output).blob(REPORT).delete()
+    assert main([*FORGET, "--render-again", "--delete-unrenderable"]) == 1
+    assert f"has no report that can be read gs://{buckets.output}/{RESULT}" in capsys.readouterr().out
+    assert buckets.names(buckets.output) == [RESULT]
+
+
+def test_a_report_that_only_names_the_person_loses_the_name(
+    buckets: Buckets, topics: Topics, clip: Path, merge: Post
+) -> None:
+    publish(buckets, plan_job(buckets, clip, targets=("Eileen", "Grace")), merge, "Grace", None)
+    generation = buckets.blob(buckets.output, RESULT).generation
+    assert main([*FORGET]) == 0
+    assert "Eileen" not in everything(buckets)
+    assert buckets.blob(buckets.output, RESULT).generation == generation
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
+    claimed: bool, buckets: Buckets, topics: Topics, clip: Path, merge: Post, environment: Environment
+) -> None:
+    """Even while it is being joined: then it is waited for."""
+    keeping = link_job(buckets, plan_job(buckets, clip, targets=("Eileen", "Grace")))
+    do_all_segments(buckets, keeping)
+    if claimed:
+        environment(lease_seconds=1)
+        from functions.pipeline.claim import Hold, delivery_terms
+
+        Hold.take(buckets.work, layout.merge_claim(keeping.job), delivery_terms("merging"))
+    other = plan_job(buckets, clip, name="channels/street/videos/run.mp4", targets=("Grace",))
+    elsewhere = plan_job(buckets, clip, name="channels/other/videos/walk.mp4", targets=("Eileen",))
+    assert main([*FORGET]) == 0
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(keeping.job)))
+    assert (failed.stage, failed.code) == ("forget", "person-forgotten")
+    assert "Upload it again" in failed.message
+    assert "Eileen" not in failed.message
+    assert [event["subject"] for event in topics.events()] == [keeping.job]
+    for each in (other, elsewhere):
+        assert buckets.names(buckets.work, layout.job_prefix(each.job)) == [each.ref.name]
+    assert buckets.names(buckets.work, layout.job_prefix(keeping.job)) == [
+        layout.failed(keeping.job),
+        keeping.ref.name,
+    ]
+    assert merge(keeping.done(0)) == 200
+    assert buckets.names(buckets.output) == []
+
+
+def test_a_job_that_is_being_planned_when_the_pictures_go_fails(
+    buckets: Buckets, topics: Topics, clip: Path
+) -> None:
+    """It has read them, and has no manifest yet by which `forget` could find it."""
+    buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
+    source = buckets.put(buckets.intake, VIDEO, clip)
+
+    def embed(pictures: Sequence[TargetPicture], _: str) -> Embeddings:
+        assert main([*FORGET]) == 0
+        return Embeddings(tuple(picture.person for picture in pictures), b"embeddings")
+
+    plan(source, Eyes(probe, embed))
+    job = layout.job_id(source.bucket, source.name, source.generation)
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
+    assert failed.code == "target-gone"
+    assert topics.all(topics.segments) == []
+    assert buckets.names(buckets.work) == [layout.failed(job)]
+    assert "Eileen" not in everything(buckets)
+
+
+def test_a_channel_has_to_be_named(capsys: Output) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["forget", "Eileen", "--yes"])
+    assert ended.value.code == 2
+    assert "--channel" in capsys.readouterr().err

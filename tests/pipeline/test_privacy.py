@@ -1,0 +1,183 @@
+"""Erasing and forgetting on the emulator, and what its logs say of all that was done: nothing of anybody."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Report
+from local_emulator import messaging
+from local_emulator.emulator import Emulator, Options
+from local_emulator.resources import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS
+from local_emulator.state import ROOT
+from tests.clips import Clip, admiral, encode_picture, write_clip
+from tests.clips import astronaut as portrait
+from tests.inputs import making
+from tests.pipeline.conftest import VARIABLES, Pipeline
+from tests.servers import wait_until
+
+# In no word of this code, so that it comes from an object's name, a person's, or something inside a video.
+MARK = "zq7"
+LOUD = (*VARIABLES, ("DEFACER_LOG_LEVEL", "DEBUG"), ("GUNICORN_LOG_LEVEL", "debug"))
+NUMBERS = re.compile(r"(-?\d+\.\d+[\s,]+){8}")
+ENCODED = re.compile(r"[A-Za-z0-9+/]{120}")
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with Emulator(Options(tmp_path_factory.mktemp("emulator"), "builtin", variables=LOUD)) as running:
+        yield running
+        for name, log in running.log_files():  # shown when a test of this module has failed
+            sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")
+
+
+def command(pipeline: Pipeline, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of the emulator, as in a terminal."""
+    state = ("--state", str(pipeline.emulator.folder.path))
+    return subprocess.run(
+        [sys.executable, "-m", "local_emulator", *words, *state],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+
+
+def left(pipeline: Pipeline, channel: str) -> list[str]:
+    buckets = (pipeline.emulator.intake, pipeline.emulator.output)
+    return [name for bucket in buckets for name in pipeline.names(bucket, f"channels/{channel}/")]
+
+
+@pytest.mark.parametrize("what", ["job", "channel"])
+def test_what_is_erased_is_nowhere(what: str, pipeline: Pipeline, tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
+    ended = pipeline.drop(video, "--channel", "erased", "--mode", "solid", "--wait")
+    assert ended.code == 0, ended.errors
+    subject = ended.job if what == "job" else "channels/erased"
+
+    asked = command(pipeline, "erase", subject)
+    done = command(pipeline, "erase", subject, "--yes")
+    again = command(pipeline, "erase", subject, "--yes")
+
+    assert (asked.returncode, done.returncode, again.returncode) == (2, 0, 0), asked.stderr + done.stderr
+    assert "Erase all of it?" in asked.stderr
+    assert f"removed gs://{pipeline.emulator.output}/channels/erased/walk.mp4#" in done.stdout
+    assert again.stdout == f"There is nothing of {subject}.\n"
+    assert left(pipeline, "erased") == (["channels/erased/policy.json"] if what == "job" else [])
+    mark = layout.failed(ended.job)
+    assert pipeline.names(pipeline.emulator.work, layout.job_prefix(ended.job)) == [mark]
+    status = command(pipeline, "status", ended.job)
+    assert "erased on request" in status.stdout
+
+
+def test_a_job_that_is_erased_while_it_is_under_way_never_comes_back(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    video = write_clip(tmp_path / "walk.mp4", Clip(seconds=12, keyframe_seconds=2, portrait=admiral()))
+    dropped = pipeline.drop(video, "--channel", "hasty")
+    work, mark = pipeline.emulator.work, layout.failed(dropped.job)
+    wait_until(
+        lambda: layout.manifest(dropped.job) in pipeline.names(work, layout.job_prefix(dropped.job)),
+        "the job was planned",
+        300,
+    )
+
+    done = command(pipeline, "erase", "channels/hasty", "--yes")
+
+    assert done.returncode == 0, done.stderr
+    wait_until_quiet(pipeline, tmp_path)
+    assert pipeline.names(work, layout.job_prefix(dropped.job)) == [mark]
+    assert left(pipeline, "hasty") == []
+
+
+def test_who_is_forgotten_is_hidden_in_what_was_published(
+    pipeline: Pipeline, clip: Path, astronaut: Path, tmp_path: Path
+) -> None:
+    ended = pipeline.drop(clip, "--channel", "vlog", "--target", astronaut, "--wait")
+    assert ended.code == 0, ended.errors
+    assert "kept:   astronaut" in ended.out
+
+    listed = command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes")
+    done = command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes", "--render-again")
+
+    assert (listed.returncode, done.returncode) == (1, 0), listed.stderr + done.stderr
+    assert f"(job {ended.job}): it can be rendered again" in listed.stdout
+    assert "rendered again" in done.stdout
+    report = Report.model_validate_json(
+        pipeline.blob(pipeline.emulator.output, "channels/vlog/clip.report.json").download_as_bytes()
+    )
+    assert {track.decision for track in report.faces.tracks} == {"hide"}
+    status = command(pipeline, "status", ended.job)
+    assert "keeps     nobody" in status.stdout
+
+
+def wait_until_quiet(pipeline: Pipeline, folder: Path) -> None:
+    """Until what was sent before has been dealt with: the one worker takes segments in the order they came."""
+    video = write_clip(folder / "last.mp4", Clip(seconds=1))
+    assert pipeline.drop(video, "--channel", "last", "--wait").code == 0
+
+
+def send(pipeline: Pipeline, topic: str, data: bytes, **attributes: str) -> None:
+    with messaging.publisher(pipeline.emulator.state.pubsub_host) as publisher:
+        path = messaging.topic_path(pipeline.emulator.resources.project, topic)
+        publisher.publish(topic=path, messages=[{"data": data, "attributes": attributes}])
+
+
+def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Each name is marked. What is published, fails in each way, is erased, forgotten, malformed: all is logged."""
+    channel, person = f"{MARK}channel", f"{MARK}person"
+    target, faceless, policy = (
+        tmp_path / f"{MARK}{name}" for name in ("person.png", "faceless.png", "p.json")
+    )
+    target.write_bytes(encode_picture(portrait()))
+    faceless.write_bytes(encode_picture(np.full((300, 300, 3), 120, np.uint8)))
+    policy.write_text(json.dumps({"mode": f"{MARK}mode"}))
+    video = making.write(
+        tmp_path / f"{MARK}video.mp4",
+        making.Video(
+            portrait=portrait(),
+            size=(480, 360),
+            texts=(making.Text("mov_text", ((0.2, 1.0, f"{MARK}subtitle"),)),),
+            chapters=((0.0, 1.0, f"{MARK}chapter"),),
+            tags=(("title", f"{MARK}title"), ("location", f"{MARK}place")),
+        ),
+    )
+    broken = tmp_path / f"{MARK}broken.mp4"
+    broken.write_bytes(b"this is no video\n" * 100)
+
+    kept = pipeline.drop(video, "--channel", channel, "--target", target, "-o", tmp_path / "out.mp4")
+    failed = [
+        pipeline.drop(broken, "--channel", channel, "--wait"),
+        pipeline.drop(video, "--channel", f"{MARK}faceless", "--target", faceless, "--wait"),
+        pipeline.drop(video, "--channel", f"{MARK}policy", "--policy", policy, "--wait"),
+    ]
+    for topic in (UPLOADS, SEGMENTS, SEGMENTS_DONE):
+        send(pipeline, topic, f'{{"job": "{MARK}"}}'.encode(), type=f"{MARK}type", bucketId=f"{MARK}bucket")
+    forgotten = command(pipeline, "forget", person, "--channel", channel, "--yes", "--render-again")
+    gone = command(pipeline, "erase", f"channels/{channel}", "--yes")
+    wait_until_quiet(pipeline, tmp_path)
+
+    assert (kept.code, [ended.code for ended in failed]) == (0, [1, 1, 1]), kept.errors
+    assert f"kept:   {person}" in kept.out
+    assert (forgotten.returncode, gone.returncode) == (0, 0), forgotten.stderr + gone.stderr
+    logs = {
+        path.stem: path.read_text(errors="replace") for path in pipeline.emulator.folder.logs.glob("*.log")
+    }
+    assert {function.name for function in FUNCTIONS} < logs.keys()
+    lines = [json.loads(line) for log in logs.values() for line in log.splitlines() if line.startswith("{")]
+    said = {line.get("message") for line in lines}
+    assert {"planned", "faces found", "linked", "segment done", "published", "the job failed"} <= said
+    assert "dropped a message that nobody can do anything with" in said
+    for name, log in logs.items():
+        found = [
+            line for line in log.splitlines() if MARK in line or NUMBERS.search(line) or ENCODED.search(line)
+        ]
+        assert not found, f"{name} logged what it must not: {found[:3]}"
