@@ -1,0 +1,172 @@
+"""What may happen to an upload while it is being processed: uploaded again under its name, or deleted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from functions.engine.write import Written
+from functions.merge.engine import check, join
+from functions.merge.finish import Hands, Joined, Parts, finish
+from functions.pipeline import jobs, layout
+from functions.pipeline.contracts import Failed, ObjectRef, Published
+from functions.worker.attempt import Assignment
+from functions.worker.engine import conceal, look
+from functions.worker.find import find
+from functions.worker.hide import hide
+from tests.cloud import Buckets, Environment, Post, Topics, upload_push
+from tests.functions.merging import REPORT, RESULT
+from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
+
+
+def job_of(ref: ObjectRef) -> str:
+    return layout.job_id(ref.bucket, ref.name, ref.generation)
+
+
+@pytest.fixture
+def versioned(buckets: Buckets, topics: Topics, environment: Environment) -> str:
+    """An intake that keeps an upload that is replaced until its job is done with it."""
+    bucket = buckets.client.bucket(f"versioned-{buckets.intake}")
+    bucket.versioning_enabled = True
+    buckets.client.create_bucket(bucket)
+    environment(intake_bucket=bucket.name)
+    return str(bucket.name)
+
+
+def planned_of(buckets: Buckets, clip: Path, source: ObjectRef) -> Planned:
+    found = jobs.find_manifest(job_of(source))
+    assert found is not None
+    return link_job(buckets, Planned(clip, *found))
+
+
+@pytest.mark.parametrize("first_done", ["older", "newer"])
+def test_a_video_uploaded_again_is_two_jobs_that_both_end_and_the_newer_result_stays(
+    first_done: str, versioned: str, buckets: Buckets, topics: Topics, clip: Path, ingest: Post, merge: Post
+) -> None:
+    older = buckets.put(versioned, VIDEO, clip)
+    assert ingest(upload_push(older)) == 200
+    newer = buckets.put(versioned, VIDEO, clip)
+    assert ingest(upload_push(newer)) == 200
+    assert job_of(older) != job_of(newer)
+    order = [older, newer] if first_done == "older" else [newer, older]
+    for source in order:
+        linked = planned_of(buckets, clip, source)
+        do_all_segments(buckets, linked)
+        assert merge(linked.done(1)) == 200
+    assert buckets.names(buckets.output) == [RESULT, REPORT]
+    for name in (RESULT, REPORT):
+        assert buckets.blob(buckets.output, name).metadata["defacer-job"] == job_of(newer)
+    ends = [
+        Published.model_validate_json(buckets.get(buckets.work, layout.published(job_of(source))))
+        for source in (older, newer)
+    ]
+    assert [end.superseded for end in ends] == [first_done == "newer", False]
+    events = {event["subject"]: event for event in topics.events() if event["type"] == "job.completed"}
+    assert events.keys() == {job_of(older), job_of(newer)}
+    said = events[job_of(older)]["data"]["message"]
+    assert said == ("A newer upload of this video was published before." if first_done == "newer" else None)
+
+
+@pytest.fixture
+def deleted(buckets: Buckets) -> Callable[[], None]:
+    """Deletes the upload, as its owner does."""
+    return lambda: buckets.client.bucket(buckets.intake).blob(VIDEO).delete()
+
+
+def assert_failed_cleanly(buckets: Buckets, topics: Topics, source: ObjectRef, stage: str) -> None:
+    job = job_of(source)
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
+    assert (failed.stage, failed.code, failed.source) == (stage, "source-gone", source)
+    assert failed.message == (
+        f"gs://{source.bucket}/{source.name} was deleted or replaced while its video was being processed. "
+        "Upload the video again."
+    )
+    manifest = [layout.manifest(job)] if stage != "ingest" else []
+    assert buckets.names(buckets.work) == [layout.failed(job), *manifest]
+    assert buckets.names(buckets.output) == []
+    assert [event["type"] for event in topics.events() if event["type"] != "job.planned"] == ["job.failed"]
+
+
+def test_a_source_that_is_deleted_before_it_is_planned_fails_the_job(
+    buckets: Buckets, topics: Topics, clip: Path, deleted: Callable[[], None], ingest: Post
+) -> None:
+    source = buckets.put(buckets.intake, VIDEO, clip)
+    deleted()
+    assert ingest(upload_push(source)) == 200
+    assert_failed_cleanly(buckets, topics, source, "ingest")
+
+
+def test_a_source_that_is_deleted_before_its_faces_are_looked_for_fails_the_job(
+    buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None], worker: Post
+) -> None:
+    assert worker(planned.task(1)) == 200
+    deleted()
+    assert worker(planned.task(0)) == 200
+    assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
+
+
+def test_a_source_that_is_deleted_while_its_faces_are_looked_for_fails_the_job(
+    buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None]
+) -> None:
+    def look_at_nothing(todo: Assignment) -> bytes:
+        deleted()
+        return look(todo)
+
+    find(planned.segment_task(0), "1", look_at_nothing)
+    assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
+
+
+def test_a_source_that_is_deleted_between_finding_and_hiding_fails_the_job(
+    buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None], merge: Post, worker: Post
+) -> None:
+    find_all_segments(buckets, planned)
+    assert merge(planned.done(1)) == 200
+    deleted()
+    for push in topics.all(topics.segments):
+        assert worker(push) == 200
+    assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
+
+
+def test_a_source_that_is_deleted_while_its_faces_are_hidden_fails_the_job(
+    buckets: Buckets, topics: Topics, linked: Planned, deleted: Callable[[], None], worker: Post
+) -> None:
+    assert worker(linked.task(1)) == 200
+
+    def too_late(todo: Assignment, faces: bytes, out: Path) -> Written:
+        deleted()
+        return conceal(todo, faces, out)
+
+    hide(linked.segment_task(0), "1", too_late)
+    assert_failed_cleanly(buckets, topics, linked.manifest.source, "worker")
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_source_that_is_deleted_before_or_while_segments_are_joined_fails_the_job(
+    when: str, buckets: Buckets, topics: Topics, linked: Planned, deleted: Callable[[], None]
+) -> None:
+    do_all_segments(buckets, linked)
+    if when == "before":
+        deleted()
+
+    def joined(parts: Parts) -> Joined:
+        if when == "while":
+            deleted()
+        return join(parts)
+
+    finish(linked.segment_done(0), "1", Hands(joined, check))
+    assert_failed_cleanly(buckets, topics, linked.manifest.source, "merge")
+
+
+def test_a_source_that_is_deleted_once_segments_are_joined_is_not_needed_any_more(
+    buckets: Buckets, topics: Topics, linked: Planned, deleted: Callable[[], None]
+) -> None:
+    do_all_segments(buckets, linked)
+
+    def joined(parts: Parts) -> Joined:
+        made = join(parts)
+        deleted()
+        return made
+
+    finish(linked.segment_done(0), "1", Hands(joined, check))
+    assert buckets.names(buckets.output) == [RESULT, REPORT]
+    assert [event["type"] for event in topics.events()] == ["job.completed"]
