@@ -147,9 +147,9 @@ def check_failed(
     assert failed.code == code
     address = f"gs://{pipeline.emulator.intake}/channels/{channel}/{named}"
     assert address in failed.message
-    # To the person who dropped it their own file is named.
+    # To the person who dropped a file that file is named, and not where it went.
     assert all(part in ended.errors for part in failed.message.split(address))
-    assert address not in ended.errors
+    assert (address in ended.errors) == (code == "no-replacement")
     assert failed.message.endswith(".")
     assert pipeline.names(pipeline.emulator.output, f"channels/{channel}/") == []
 
