@@ -8,13 +8,20 @@ from typing import BinaryIO
 HEADER_BYTES = 32  # read of each box: its header and what tells a "uuid" box's kind
 
 
+MOST_DEPTH = 12  # boxes in boxes; real files have eight
+
+
 @dataclass(frozen=True)
 class Box:
-    """One box: its body is from `start` to `end`; `path` are the kinds of the boxes around it and its own."""
+    """One box: its body is from `start` to `end`; `path` are the kinds of the boxes around it and its own.
+
+    `is_whole`: it does not go on beyond the box around it, or the end of the file.
+    """
 
     path: tuple[bytes, ...]
     start: int
     end: int
+    is_whole: bool
     head: bytes  # the first bytes of the body
 
     @property
@@ -54,8 +61,8 @@ def _walk(
             size = end - start
         if size < body:
             return
-        box = Box((*path, kind), start + body, min(start + size, end), header[body:])
+        box = Box((*path, kind), start + body, min(start + size, end), start + size <= end, header[body:])
         yield box
-        if kind in into:
+        if kind in into and len(box.path) < MOST_DEPTH:
             yield from _walk(file, box.start, box.end, box.path, into)
         start += size

@@ -67,7 +67,7 @@ class Copies:
     def _as_sent(self, index: int) -> Callable[["Packet[Any]"], Timed]:
         def sent(text: "Packet[Any]") -> Timed:
             if not is_nothing(text):
-                self._texts[index].add(text, seconds_of(text))
+                self._texts[index].add_text(text)
             return seconds_of(text), text
 
         return sent
@@ -91,7 +91,7 @@ class Copied:
         if packet.stream_index in self._sound:
             self._sound[packet.stream_index].add(packet, seconds_of(packet))
         elif not is_nothing(packet):
-            self._texts[packet.stream_index].add(packet, seconds_of(packet))
+            self._texts[packet.stream_index].add_text(packet)
 
     def require_same(self, sound: list[Sent], texts: list[Sent], chapters: list[float]) -> None:
         """Raise CheckError if it is not what was sent. A track of which nothing was sent may be gone."""

@@ -4,7 +4,7 @@ What leans on a damaged frame may show traces of faces in places where nobody lo
 damaged packet to the next key frame is black, and so are the frames before that one that lean on both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import av
@@ -26,11 +26,14 @@ class Survey:
     sample: av.VideoFrame
 
 
-def decode_all(container: InputContainer, stream: VideoStream) -> Packets:
+def decode_all(
+    container: InputContainer, stream: VideoStream, progress: Callable[[], None] = lambda: None
+) -> Packets:
     """Each packet with the frames that came of it; None where it could not be decoded. In one thread: so each error
-    is told with the packet that has it."""
+    is told with the packet that has it. `progress` is called for each, and may raise to stop."""
     stream.thread_type = "NONE"
     for packet in container.demux(stream):
+        progress()
         try:
             frames: list[av.VideoFrame] | None = list(packet.decode())
         except av.error.InvalidDataError:

@@ -20,6 +20,7 @@ VERSION = 1
 COMPACT = (",", ":")
 # Before a face is seen and after, between two tracks, it may be covered: for less than this (see cover.py, track.py).
 COVERED_SECONDS = 2
+LOOK = b'{"pts":'
 # One line of `to_bytes`: when the track is seen can be told without reading the rest.
 _WHEN = re.compile(rb'\{"id":\d+,"start":(-?\d+),"end":(-?\d+),')
 
@@ -79,9 +80,9 @@ class Faces:
 
     @classmethod
     def from_bytes(cls, data: bytes, start: int | None, end: int | None) -> Self:
-        """Of what `to_bytes` gave, the tracks that matter for the frames between these times (None: open).
+        """Of what `to_bytes` gave, what matters for the frames between these times (None: open).
 
-        So the work on a segment does not grow with the whole video. Raises EngineError if it is not that.
+        Little more than that is parsed, however long the video. Raises EngineError if it is not that.
         """
         first, *lines = data.split(b"\n")
         try:
@@ -148,6 +149,40 @@ def _track(data: dict[str, Any]) -> Track:
     return Track(**{**data, "looks": looks})
 
 
+def _cut(line: bytes, start: int | None, end: int | None) -> bytes:
+    """A track's line with the looks between the times alone, and one more on either side.
+
+    Nothing in between is read: a face may be there for hours.
+    """
+    head, middle, looks = line.partition(b'"looks":[')
+    looks = looks.removesuffix(b"]}")
+    first = 0 if start is None else max(looks.rfind(LOOK, 0, _place_of(looks, start)), 0)
+    last = len(looks)
+    if end is not None:
+        last = looks.find(LOOK, _place_of(looks, end) + 1)
+    return head + middle + looks[first : last if last > 0 else len(looks)].removesuffix(b",") + b"]}"
+
+
+def _place_of(looks: bytes, time: int) -> int:
+    """Where the first look at this time or later begins; the end if there is none."""
+    low, high = (
+        0,
+        len(looks),
+    )  # looks that begin before `low` are earlier, such that begin at `high` or later are not
+    while low < high:
+        place = looks.find(LOOK, (low + high) // 2, high)
+        if place < 0:
+            place = looks.find(LOOK, low, high)
+            if place < 0:
+                break
+        end = looks.index(b",", place)
+        if int(looks[place + len(LOOK) : end]) < time:
+            low = end
+        else:
+            high = place
+    return high
+
+
 def _seen(lines: list[bytes], start: int | None, end: int | None) -> list[dict[str, Any]]:
     """The tracks of these lines that are seen between the times, as dicts."""
     if not lines or lines.pop() != b"]}":
@@ -158,7 +193,7 @@ def _seen(lines: list[bytes], start: int | None, end: int | None) -> list[dict[s
         if when is None:
             raise ValueError("a line that is no track")
         if (end is None or int(when[1]) <= end) and (start is None or int(when[2]) >= start):
-            found.append(json.loads(line.removesuffix(b",")))
+            found.append(json.loads(_cut(line.removesuffix(b","), start, end)))
     ids = {track["id"] for track in found}
     return [
         {**track, "continues": track["continues"] if track["continues"] in ids else None} for track in found

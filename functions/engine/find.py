@@ -101,7 +101,11 @@ def find_pieces(
         )
 
     frames_read = read_frames(
-        segment.source, start, _horizon(last, base) if past_damage else None, [] if past_damage else None
+        segment.source,
+        start,
+        _horizon(last, base) if past_damage else None,
+        [] if past_damage else None,
+        lambda: progress(0),
     )
     parts = windows(frames_read, first, last, side, orientation)
     waiting: list[_Seen] = []

@@ -39,7 +39,7 @@ def hide(
     cover = Cover(faces)
     black: list[int] | None = [] if options.damaged == "hide" else None
     with write_segment(out, encoding, options.quality) as writer:
-        for decoded in read_frames(segment.source, segment.start, segment.end, black):
+        for decoded in read_frames(segment.source, segment.start, segment.end, black, lambda: progress(0)):
             frame, orientation = encoding.prepared(decoded), encoding.orientation
             width, height = orientation.displayed_size(frame.width, frame.height)
             if (width, height) != (faces.width, faces.height):

@@ -181,7 +181,8 @@ def fingerprint_of(source: Source) -> str:
 
 @contextmanager
 def _writing(out: IndexFirst, source: InputContainer, picture: VideoStream) -> Iterator[OutputContainer]:
-    scale = _movie_timescale(time_base(picture), [stream.rate or 1 for stream in source.streams.audio])
+    rates = [stream.rate or 1 for stream in tracks.sound_of(source)]
+    scale = _movie_timescale(time_base(picture), rates)
     with writing():
         result = av.open(out, "w", format="mp4", options={"movie_timescale": str(scale)})
     try:

@@ -18,6 +18,7 @@ from functions.engine.tracks import TEXT_SUBTITLES, codec_of, keep_language
 
 BASE = Fraction(1, 1000)
 FIELDS_BEFORE_TEXT = 8  # of a line of ASS
+MOST_TOGETHER = 10  # texts that are read together; nobody can read more
 LONE_TEXT = 3000  # how long the last text is shown if nothing says so, in units of BASE
 NOTHING = b"\0\0"  # a text of no length: what an MP4 has between two texts
 
@@ -42,6 +43,10 @@ class Subtitles:
     def __init__(self, result: OutputContainer, stream: SubtitleStream):
         self._is_copied = codec_of(stream) == "mov_text"
         self._source = stream
+        self._hides_empty = codec_of(stream) in (
+            "ass",
+            "ssa",
+        )  # what lasts for no time is a note of the maker's
         self._added = result.add_stream_from_template(stream) if self._is_copied else _new(result, stream)
         self._shown: list[_Text] = []
         self._now = 0
@@ -56,11 +61,14 @@ class Subtitles:
         text = self._source.decode2(packet)
         if text is None or packet.pts is None:
             return
-        start = max(self._now, round(packet.pts * packet.time_base / BASE))
+        told = round(packet.pts * packet.time_base / BASE)
         lasts = round((packet.duration or 0) * packet.time_base / BASE)
+        start, end = max(self._now, told), told + lasts if lasts > 0 else None
         yield from self._until(start)
         lines = tuple(rect.ass for rect in text if isinstance(rect, AssSubtitle))
-        self._shown.append(_Text(start, start + lasts if lasts > 0 else None, lines))
+        if (end is None and self._hides_empty) or (end is not None and end <= start) or not lines:
+            return
+        self._shown = [*self._shown, _Text(start, end, lines)][-MOST_TOGETHER:]
 
     def rest(self) -> Iterator["Packet[Any]"]:
         """What is left when no more come."""

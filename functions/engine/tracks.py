@@ -42,6 +42,11 @@ class Sent:
     times: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
     digest: Any = field(default_factory=hashlib.sha256, repr=False)
 
+    def add_text(self, packet: "Packet[Any]") -> None:
+        """Take one packet of subtitles, of which the end counts too."""
+        self.add(packet, seconds_of(packet))
+        self.times.append(seconds_of(packet) + float((packet.duration or 0) * packet.time_base))
+
     def add(self, packet: "Packet[Any]", seconds: float) -> None:
         """Take one packet."""
         self.count += 1

@@ -5,7 +5,7 @@ that an edit list cuts away) is never given out: the demuxer marks such packets 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -84,7 +84,11 @@ def open_video(
         source.seek(0)
     try:
         container = av.open(
-            source, mode="r", options={"format_whitelist": ",".join(DEMUXERS)}, hwaccel=decoder
+            source,
+            mode="r",
+            options={"format_whitelist": ",".join(DEMUXERS)},
+            hwaccel=decoder,
+            metadata_errors="replace",  # tags of old files are not UTF-8
         )
     except av.error.FFmpegError as error:
         raise VideoError(_not_a_video(error)) from error
@@ -202,22 +206,29 @@ def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame
 
 
 def read_frames(
-    source: Source, start: int | None = None, end: int | None = None, black: list[int] | None = None
+    source: Source,
+    start: int | None = None,
+    end: int | None = None,
+    black: list[int] | None = None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[av.VideoFrame]:
     """The displayed frames with `start <= pts < end`, in order; None is open.
 
     Raises VideoError for a frame that can't be decoded, has no time of its own, or is of another size or format
     than the one before: nothing is skipped in silence. With a list as `black`, what
-    can't be decoded is black instead, and its time is added to the list.
+    can't be decoded is black instead, and its time is added to the list. `waiting` is called for each frame on the
+    way to the first wanted one, which may be minutes from a key frame; it may raise to stop.
     """
     before: _Form | None = None
-    frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black)
+    frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black, waiting)
     for frame in frames:
         before = _require_usable(frame, before)
         if end is not None and before.pts >= end:
             return
         if start is None or before.pts >= start:
             yield frame
+        else:
+            waiting()
 
 
 def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
@@ -226,13 +237,13 @@ def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
 
 
 def _read_past_damage(
-    source: Source, start: int | None, end: int | None, black: list[int]
+    source: Source, start: int | None, end: int | None, black: list[int], waiting: Callable[[], None]
 ) -> Iterator[av.VideoFrame]:
     """Reads twice: what is damaged is known only after what follows it."""
     with open_video(source) as (container, stream):
         _seek_before(container, stream, start)
         far_enough = None if end is None else end + round(LOOK_PAST_SECONDS / time_base(stream))
-        found = damage.survey(damage.decode_all(container, stream), far_enough)
+        found = damage.survey(damage.decode_all(container, stream, waiting), far_enough)
     with open_video(source) as (container, stream):
         _seek_before(container, stream, start)
         wanted = Segment(source, start, end)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from functions.ingest import inputs
 from functions.ingest.inputs import TargetPicture
-from functions.ingest.plan import Timeline, TooManySegmentsError, plan_segments
+from functions.ingest.plan import MAX_SEGMENTS, Timeline, TooManySegmentsError, plan_segments
 from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.contracts import Manifest, ObjectRef, Policy, SegmentTask, TimeRange, Video
 from functions.pipeline.errors import PermanentError
@@ -18,6 +18,7 @@ NUMPY_ARCHIVE = "application/octet-stream"
 SHARE_OF_DEADLINE = 1 / 3  # a step of a segment should be done in: a worker may be slower than was measured
 LEAST_SEGMENT_SECONDS = 1.0
 USUAL_RATE = 60.0  # frames a second, if the header does not say
+MOST_RATE = 240.0  # some headers say 1,000 or more, of no frame in particular
 
 
 class VideoFacts(Timeline, Protocol):
@@ -146,9 +147,12 @@ def _segments(source: ObjectRef, facts: VideoFacts) -> tuple[TimeRange, ...]:
 
 def seconds_of_a_segment(facts: VideoFacts) -> float:
     """As the settings say; less for pictures so large that a worker would need long for it."""
-    pixels = facts.width * facts.height * (facts.frame_rate or USUAL_RATE)
+    rate = min(facts.frame_rate or USUAL_RATE, MOST_RATE)
+    pixels = facts.width * facts.height * rate
     in_time = settings().deadline_seconds * SHARE_OF_DEADLINE * settings().worker_megapixels * 1e6 / pixels
-    return max(LEAST_SEGMENT_SECONDS, min(settings().segment_seconds, in_time))
+    # Of a long video they are not so short that there would be too many.
+    least = max(LEAST_SEGMENT_SECONDS, (facts.duration_seconds or 0) * 1.1 / MAX_SEGMENTS)
+    return min(settings().segment_seconds, max(least, in_time))
 
 
 def _gallery(

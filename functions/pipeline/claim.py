@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Self
 
 from functions.pipeline import store
@@ -71,6 +72,7 @@ class Hold:
         now = terms.clock()
         self._renew_at = now + timedelta(seconds=terms.lease_seconds / 3)
         self._deadline = now + timedelta(seconds=terms.deadline_seconds)
+        self._one_at_a_time = Lock()
 
     @property
     def token(self) -> str:
@@ -89,9 +91,13 @@ class Hold:
     def keep(self) -> None:
         """Say that the holder is alive: call it often, it writes once in a third of the lease at most.
 
-        Raises ClaimLostError if the claim is somebody else's now, RetryableError if the deadline has passed.
+        Raises ClaimLostError if the claim is somebody else's now, RetryableError if the deadline has passed. Any
+        thread of the holder may call it.
         """
-        now = self._terms.clock()
+        with self._one_at_a_time:
+            self._keep(self._terms.clock())
+
+    def _keep(self, now: datetime) -> None:
         if now >= self._deadline:
             raise DeadlineError(
                 f"not done after {self._terms.deadline_seconds:g} s, which is all that one delivery has"

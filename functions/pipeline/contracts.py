@@ -1,7 +1,7 @@
 """The messages and documents that pass between functions: versioned, checked on the way in.
 
-Each carries `version`. A reader takes its own version only: an older function that meets a newer message
-answers with an error, so Pub/Sub keeps the message until the newer function is there.
+Each carries `version`. A reader takes its own version, and older ones that only lack fields which have a default. An
+older function that meets a newer message answers with an error, so Pub/Sub keeps it until the newer function is there.
 """
 
 from datetime import UTC, datetime
@@ -72,13 +72,13 @@ class Video(Contract):
     codec: str
     duration_seconds: float | None
     time_base: Annotated[str, StringConstraints(pattern=r"^\d+/\d+$")]
-    start_pts: int
+    start_pts: int = 0
 
 
 class Manifest(Contract):
     """A job as planned: written once by ingest, read by all others."""
 
-    version: Literal[2] = 2
+    version: Literal[1, 2] = 2
     job: JobId
     channel: str
     source: ObjectRef
@@ -110,7 +110,7 @@ class _SegmentMessage(Contract):
     `part` is that of a segment that was split (see `parts`), "" the whole.
     """
 
-    version: Literal[3] = 3
+    version: Literal[2, 3] = 3
     job: JobId
     index: int = Field(ge=0)
     part: Part = ""
@@ -190,7 +190,7 @@ class SegmentReport(Contract):
     `reorder_depth` is by how many frames at most one is decoded sooner than it is shown.
     """
 
-    version: Literal[4] = 4
+    version: Literal[3, 4] = 4
     job: JobId
     index: int
     part: Part = ""
@@ -267,7 +267,7 @@ class Claim(Contract):
     `attempts` counts the holders so far, `late` those whose time ran out.
     """
 
-    version: Literal[2] = 2
+    version: Literal[1, 2] = 2
     holder: str
     token: str
     expires_at: datetime

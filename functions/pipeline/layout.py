@@ -18,7 +18,7 @@ CHANNELS = "channels/"
 JOBS = "jobs/"
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 JOB_ID_LENGTH = 20
-BLOCK = 100
+BLOCK = 100  # a power of ten: the numbers of a block differ in their last digits only
 # Metadata of what is published.
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
@@ -213,7 +213,7 @@ def step_prefix(job: str, step: str) -> str:
 
 def block_prefix(job: str, step: str, index: int) -> str:
     """Where it puts that of the BLOCK segments around one: their numbers begin alike."""
-    return step_prefix(job, step) + f"{index // BLOCK:03d}"
+    return step_prefix(job, step) + _piece(index, "")[: -len(str(BLOCK - 1))]
 
 
 def split_mark(job: str, step: str, index: int, part: str) -> str:

@@ -69,6 +69,11 @@ def all_made(manifest: Manifest, step: str, index: int) -> tuple[ObjectRef, ...]
     return Pieces(store.list_all(bucket, layout.step_prefix(manifest.job, step))).all_of(segments)
 
 
+def up_to_the_whole(part: str) -> list[str]:
+    """The part, what that is a half of, and so on up to the whole segment."""
+    return [part[:length] for length in range(len(part), -1, -1)]
+
+
 def range_of(manifest: Manifest, index: int, part: str) -> TimeRange:
     """The time range of a part. Raises MalformedMessageError if there is none of that name."""
     found = manifest.segments[index]

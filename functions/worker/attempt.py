@@ -37,9 +37,9 @@ def do_once(
         claim = layout.segment_claim(task.job, task.step, task.index, task.part)
         try:
             with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
-                _stop_what_is_slow(task, manifest, held)
-                _stop_poison(task, manifest, held)
                 if not is_done(task):
+                    _stop_what_is_slow(task, manifest, held)
+                    _stop_poison(task, manifest, held)
                     do(Assignment(manifest, range_of(manifest, task.index, task.part), held.keep))
         except _TooSlowError:
             _split(task)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.contracts import SegmentTask
+from functions.pipeline.parts import up_to_the_whole
 from functions.pipeline.settings import settings
 from functions.worker.attempt import Assignment, do_once
 
@@ -36,9 +37,12 @@ def find(task: SegmentTask, message_id: str, look: Look) -> None:
 
 
 def _is_done(task: SegmentTask) -> bool:
-    """Whether the findings are there, or were: in this order, because they go after the job is linked."""
-    name = layout.findings(task.job, task.index, task.part)
-    return store.find(settings().work_bucket, name) is not None or jobs.is_past_finding(task.job)
+    """Whether the findings of this part are there, or of what it is a part of, or were.
+
+    In this order, because they go after the job is linked.
+    """
+    names = (layout.findings(task.job, task.index, part) for part in up_to_the_whole(task.part))
+    return any(store.find(settings().work_bucket, name) for name in names) or jobs.is_past_finding(task.job)
 
 
 def _do(task: SegmentTask, todo: Assignment, look: Look) -> None:

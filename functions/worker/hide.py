@@ -14,6 +14,7 @@ from typing import Protocol
 
 from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.contracts import ObjectRef, SegmentReport, SegmentTask
+from functions.pipeline.parts import up_to_the_whole
 from functions.pipeline.settings import settings
 from functions.worker.attempt import Assignment, do_once
 
@@ -48,8 +49,9 @@ def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
 
 
 def _is_done(task: SegmentTask) -> bool:
-    name = layout.segment_report(task.job, task.index, task.part)
-    return store.find(settings().work_bucket, name) is not None
+    """Whether this part is done, or what it is a part of."""
+    names = (layout.segment_report(task.job, task.index, part) for part in up_to_the_whole(task.part))
+    return any(store.find(settings().work_bucket, name) for name in names)
 
 
 def _do(task: SegmentTask, todo: Assignment, conceal: Conceal) -> None:

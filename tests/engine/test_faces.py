@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from functions.engine.cover import Cover
+from functions.engine.cover import LEAD_SECONDS, SPEED_SECONDS, TAIL_SECONDS, Cover
 from functions.engine.errors import EngineError
-from functions.engine.faces import Box, Faces, Looks, Track
+from functions.engine.faces import COVERED_SECONDS, Box, Faces, Looks, Track
 from functions.engine.track import LOST_SECONDS
 from functions.pipeline import contracts
 
@@ -45,6 +45,29 @@ def test_a_segment_s_tracks_cover_there_what_all_of_them_cover(faces: Faces) -> 
         there = boxes(part, range(start, start + SEGMENT))
         assert any(there.values())
         assert there == {pts: whole[pts] for pts in there}
+
+
+def test_what_is_read_for_a_segment_goes_beyond_all_that_may_cover_a_face_there() -> None:
+    assert max(LEAD_SECONDS, TAIL_SECONDS, LOST_SECONDS) + SPEED_SECONDS < COVERED_SECONDS
+    assert COVERED_SECONDS > 2 * LOST_SECONDS  # looks of a track are no farther apart
+
+
+def test_of_a_face_that_is_there_for_hours_a_segment_reads_its_own_looks() -> None:
+    looks = Looks((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in range(0, 720_000, 20))
+    track = Track(0, 0, looks[-1].pts, "hide", None, "", None, None, None, looks)
+    whole = Faces(1, "centerface", None, 0.7, 1000, 500, f"1/{RATE}", 720_000, 9, (), (track,))
+    stored = whole.to_bytes()
+    for start, end in (
+        (None, 1000),
+        (300_000, 301_000),
+        (300_003, 300_004),
+        (719_000, None),
+        (719_990, None),
+    ):
+        part = Faces.from_bytes(stored, start, end)
+        assert len(part.tracks[0].looks) < 80
+        times = range(start or 0, end or 720_050)
+        assert boxes(part, times) == boxes(whole, times)
 
 
 def test_what_is_stored_comes_back(faces: Faces) -> None:

@@ -69,7 +69,7 @@ def test_time_that_ran_out_is_counted_apart_from_other_attempts(
 def test_a_segment_that_fails_three_times_on_time_is_split_and_its_halves_make_the_video(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post, clip: Path
 ) -> None:
-    """With the real engine, in both steps; the second half of the second segment is split once more."""
+    """With the real engine, in both steps."""
     too_late(buckets, planned, 1, times=3)
     assert {worker(planned.task(index)) for index in (0, 1)} == {200}
     halves = tasks(topics, "find")

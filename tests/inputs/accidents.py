@@ -133,7 +133,7 @@ def promising(seconds: float) -> Maker:
                 struct.pack_into(">I", data, place + 4 + length_at, min(round(seconds * scale), 2**32 - 2))
                 place = data.find(kind, place + 4)
 
-    return lambda folder: patched(write(folder / "in.mp4", Video()), change)
+    return lambda folder: patched(write(folder / "in.mp4", Video(seconds=8)), change)
 
 
 def long_edit(folder: Path) -> Path:
