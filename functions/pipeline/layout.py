@@ -11,6 +11,7 @@ output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upl
 
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -23,6 +24,7 @@ BLOCK = 100
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
 OF_SOURCE_GENERATION = "defacer-source-generation"
+MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
 _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
@@ -57,6 +59,25 @@ class VideoName:
     def report(self) -> str:
         """`X.mp4` has `X.report.json`, and `X.MP4` has `X.MP4.report.json`: both may be there."""
         return self.result.removesuffix(".mp4") + ".report.json"
+
+    @property
+    def problem(self) -> str | None:
+        """Why no job can be made of a video of this name, as the end of a sentence; None if one can.
+
+        Programs that copy a bucket to a disk take `..` for the folder above, and a terminal obeys control characters.
+        """
+        name = self.object_name
+        if {".", ".."} & set(name.split("/")):
+            return 'its name has a part that is "." or ".."'
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            return "its name has a control character, such as a line break"
+        size = max(len(made.encode()) for made in (name, self.result, self.report))
+        if size > MAX_NAME_BYTES:
+            return (
+                f"its name is too long: those of the result and the report come to {size} bytes, and Cloud Storage "
+                f"takes {MAX_NAME_BYTES}"
+            )
+        return None
 
 
 def parse_video(object_name: str) -> VideoName | None:
