@@ -87,9 +87,9 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
     if len(pictures) > limits.max_target_pictures or size > limits.max_targets_bytes or listed == MOST_LISTED:
         raise PermanentError(
             "too-many-targets",
-            f"gs://{bucket}/{prefix} holds {listed} objects, {len(pictures)} of them pictures, of "
-            f"{_mebibytes(size)} together; at most {limits.max_target_pictures} pictures of "
-            f"{_mebibytes(limits.max_targets_bytes)} are allowed. Remove some.",
+            f"gs://{bucket}/{prefix} holds {len(pictures)} pictures of {_mebibytes(size)} together, among {listed} "
+            f"objects; at most {limits.max_target_pictures} and {_mebibytes(limits.max_targets_bytes)} are allowed, "
+            f"among fewer than {MOST_LISTED} objects. Remove some.",
         )
     return tuple(pictures)
 

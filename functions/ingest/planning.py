@@ -9,6 +9,7 @@ from functions.ingest.inputs import TargetPicture
 from functions.ingest.plan import VideoFacts, plan_segments
 from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.contracts import Manifest, ObjectRef, Policy, SegmentTask, Video
+from functions.pipeline.errors import PermanentError
 from functions.pipeline.layout import VideoName
 from functions.pipeline.settings import settings
 
