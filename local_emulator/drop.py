@@ -18,6 +18,7 @@ from local_emulator.terminal import Terminal, printable
 # Above this a file goes up in pieces of this size. The emulator copies all it has at each piece: fewer are faster.
 CHUNK_BYTES = 32 * 1024 * 1024
 UPLOAD_SECONDS = 600.0
+LONGEST_FILE_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,13 @@ def _upload_file(bucket: cloud_storage.Bucket, name: str, path: Path, terminal: 
 
 def _check_name(path: Path, name: VideoName) -> None:
     """Raise UsageError unless a video of that name can be done in that channel; pictures are held to the same."""
-    if name.problem:
-        raise UsageError(f"{str(path)!r} can't go into channel {name.channel!r}: {name.problem}. Rename it.")
+    problem = name.problem
+    if not problem and len(Path(name.report).name.encode()) > LONGEST_FILE_NAME:
+        problem = (
+            f"the report's name would have more than {LONGEST_FILE_NAME} bytes, and objects here are files"
+        )
+    if problem:
+        raise UsageError(f"{str(path)!r} can't go into channel {name.channel!r}: {problem}. Rename it.")
 
 
 def _check_file(path: Path, what: str) -> None:
