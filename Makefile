@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
+LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 .DEFAULT_GOAL := help
 
@@ -14,10 +16,15 @@ $(STAMP): requirements.lock requirements-bootstrap.lock
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
+$(TOOLS): $(STAMP) requirements-tools.lock
+	@echo "Installing what make fuzz and make sbom need besides ..."
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements-tools.lock
+	@touch $@
+
 .PHONY: lock
-lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
-	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+lock: $(STAMP)  ## write both lock files anew from pyproject.toml
+	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --group dev $(LOCKING) -o requirements.lock
+	$(VENV)/bin/uv pip compile --group tools --constraint requirements.lock $(LOCKING) -o requirements-tools.lock
 
 .PHONY: help
 help:  ## print this list
