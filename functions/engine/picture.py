@@ -53,8 +53,18 @@ def decode_picture(data: bytes, label: str, alpha: bool = False) -> "Image":
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    """From the chunk IHDR, which must be the first (https://www.w3.org/TR/png-3/#11IHDR)."""
+    """From the chunk IHDR, which must be the first and only one (https://www.w3.org/TR/png-3/#11IHDR).
+
+    No chunk may claim to be longer than the file: OpenCV makes room for what it claims.
+    """
     if not data.startswith(PNG) or data[12:16] != b"IHDR" or len(data) < 24:
+        return None
+    position = len(PNG)
+    while position + 8 <= len(data):
+        if data[position + 4 : position + 8] == b"IHDR" and position > len(PNG):
+            return None
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    if position > len(data):
         return None
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 

@@ -31,7 +31,7 @@ DAMAGE_BACK_SECONDS = 10
 LOOK_PAST_SECONDS = 2  # frames are decoded this much sooner than shown, at most
 # FFmpeg's decoders of these go on after an error without a word, unless they are told to give up.
 SILENT_DECODERS = ("hevc", "vp8", "vp9", "libdav1d", "av1", "mjpeg")
-MOST_SECONDS = 1_000_000  # longer headers lie
+MOST_SECONDS = 24 * 3600  # of which key frames are looked up: no job is longer
 MOST_PIXELS = 8192 * 8192  # of a frame: a decoder makes room for several of the size that is claimed
 LONGEST_FRAME_SECONDS = 60.0  # the last one may stand still
 DECODE = {"max_pixels": str(MOST_PIXELS)}
@@ -88,7 +88,7 @@ def open_video(
     try:
         # The second one is for the decoders that look into the first packets.
         options = {"format_whitelist": ",".join(DEMUXERS), **DECODE}
-        container = av.open(source, mode="r", options=options, hwaccel=decoder)
+        container = av.open(source, mode="r", options=options, hwaccel=decoder, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise VideoError(_not_a_video(error)) from error
     with container:

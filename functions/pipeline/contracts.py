@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+# Seconds for one unit of a presentation time, such as "1/90000"; never zero.
+TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 Part = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
 
@@ -72,7 +74,7 @@ class Video(Contract):
     height: int
     codec: str
     duration_seconds: float | None
-    time_base: Annotated[str, StringConstraints(pattern=r"^\d+/\d+$")]
+    time_base: TimeBase
     start_pts: int
 
 
@@ -169,7 +171,7 @@ class FacesHead(Contract):
     keep_distance: float
     width: int
     height: int
-    time_base: Annotated[str, StringConstraints(pattern=r"^\d+/\d+$")]
+    time_base: TimeBase
     frames: int
     looks: int
 

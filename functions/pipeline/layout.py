@@ -31,7 +31,7 @@ _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
-_PART = r"(?P<index>\d{5})(?:-(?P<part>[01]+))?"
+_PART = r"(?P<index>[0-9]{5})(?:-(?P<part>[01]+))?"
 _PIECE = {
     "find": re.compile(rf"findings/{_PART}\.(?P<kind>npz|split)"),
     "hide": re.compile(rf"segments/{_PART}\.(?P<kind>json|split)"),
@@ -94,10 +94,11 @@ def parse_target(object_name: str) -> str | None:
     match = _TARGET.fullmatch(object_name)
     if not match:
         return None
-    path = PurePosixPath(match["path"])
-    if path.suffix.lower() not in PICTURE_SUFFIXES or len(path.parts) > 2:
+    parts = match["path"].split("/")
+    picture = PurePosixPath(parts[-1])
+    if picture.suffix.lower() not in PICTURE_SUFFIXES or len(parts) > 2 or {"", ".", ".."} & set(parts):
         return None
-    return path.stem if len(path.parts) == 1 else path.parts[0]
+    return picture.stem if len(parts) == 1 else parts[0]
 
 
 def channel_prefix(channel: str) -> str:

@@ -70,6 +70,9 @@ def test_videos_that_differ_in_the_case_of_their_suffix_have_reports_of_their_ow
         ("Ada/", None),
         ("", None),
         (".jpg", None),
+        ("/1.jpg", None),
+        ("../1.jpg", None),
+        ("./1.jpg", None),
     ],
 )
 def test_a_target_picture_names_its_person(path: str, person: str | None) -> None:
