@@ -69,6 +69,10 @@ load: $(STAMP)  ## 1,000 segments in one job and 200 jobs at once, with a worker
 fuzz: $(TOOLS)  ## look for inputs that break a promise, with atheris: [MINUTES=5] [ONLY=policy]
 	@$(RUN) -m tests.fuzz --minutes "$(or $(MINUTES),5)" $(if $(ONLY),--only "$(ONLY)")
 
+.PHONY: sbom
+sbom: $(TOOLS)  ## write the bill of materials: packages by hash, model weights by hash
+	@$(RUN) -m infra.bill_of_materials
+
 .PHONY: picture
 picture: $(STAMP)  ## make the README's picture anew
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4
@@ -77,5 +81,5 @@ picture: $(STAMP)  ## make the README's picture anew
 .PHONY: clean
 clean:  ## stop the emulator and delete what it, the demo and the tools left; .venv stays
 	@if test -f .emulator/state.json; then $(RUN) -m local_emulator down; fi
-	@rm -rf .emulator demo .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf bill-of-materials.cdx.json .emulator demo .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
