@@ -129,8 +129,8 @@ def _take_of_track(track: _Track, box: Box, file: BinaryIO) -> None:
     elif box.path[-2:] == (b"mdia", b"hdlr"):
         track.kind = box.head[8:12]
     elif box.kind == b"stts" and box.end - box.start <= MOST_TABLE_BYTES:
-        table = np.frombuffer(box.body(file, MOST_TABLE_BYTES)[8:], ">u4")
-        pairs = table[: table.size // 2 * 2].reshape(-1, 2).astype(np.uint64)
+        table = box.body(file, MOST_TABLE_BYTES)[8:]
+        pairs = np.frombuffer(table[: len(table) // 8 * 8], ">u4").reshape(-1, 2).astype(np.uint64)
         track.held = int((pairs[:, 0] * pairs[:, 1]).sum()) or None
     elif box.kind == b"stsd":
         entry = box.body(file, 8 + 36)[8:]

@@ -46,7 +46,7 @@ class Settings(BaseModel):
     max_video_seconds: float = Field(default=12 * 3600, ge=1, le=24 * 3600)
     max_video_bytes: int = Field(default=500 * 10**9, ge=1)
     max_frame_pixels: int = Field(default=8192 * 4608, ge=1, le=8192 * 8192)  # the engine takes no more
-    max_face_looks: int = Field(default=1_000_000, ge=1)  # merge takes 1.3 KB for each
+    max_face_looks: int = Field(default=3_000_000, ge=1)  # merge takes 0.4 KB for each
     max_policy_bytes: int = Field(default=64 * 1024, ge=2)
     max_picture_bytes: int = Field(default=30 * MEBIBYTE, ge=1)
     max_picture_pixels: int = Field(default=50_000_000, ge=1, le=100_000_000)  # the engine takes no more

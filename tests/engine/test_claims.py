@@ -105,3 +105,13 @@ def test_the_sentence_about_a_frame_says_what_is_allowed(tmp_path: Path) -> None
     avi = avi_that_claims_size(uncompressed_avi(tmp_path / "small.avi"), 100_000, 100_000)
     with pytest.raises(VideoError, match=f"no picture size, or one above {MOST_PIXELS} pixels"):
         probe(io.BytesIO(avi))
+
+
+@pytest.mark.parametrize("size", range(4, 24))
+@pytest.mark.parametrize("kind", [b"stts", b"stsz", b"stsd", b"elst", b"mdhd", b"tkhd", b"hdlr", b"mvhd"])
+def test_a_box_that_ends_anywhere_is_read_or_refused(kind: bytes, size: int) -> None:
+    inner = box(kind, bytes(range(size)))
+    media = box(b"mdia", inner + box(b"minf", box(b"stbl", inner)))
+    header = box(b"moov", inner + box(b"trak", inner + box(b"edts", inner) + media))
+    with pytest.raises(VideoError):
+        probe(io.BytesIO(box(b"ftyp", b"isom") + header))
