@@ -147,12 +147,14 @@ def _name(text: str) -> None:
             _harmless(video)
     person = layout.parse_target(text)
     assert person is None or (person and "/" not in person and text.startswith("channels/"))
-    for parse, build in (
-        (layout.parse_findings, layout.findings),
-        (layout.parse_segment_report, layout.segment_report),
-    ):
-        found = parse(text)
-        assert found is None or build(*found) == text
+    piece = layout.parse_piece(text)
+    if piece is not None:
+        made = {
+            "find": layout.findings(piece.job, piece.index, piece.part),
+            "hide": layout.segment_report(piece.job, piece.index, piece.part),
+        }
+        mark = layout.split_mark(piece.job, piece.step, piece.index, piece.part)
+        assert text == (mark if piece.is_split else made[piece.step])
     shown = printable(text)
     assert all(character.isprintable() or character in JOINERS for character in shown)
 
