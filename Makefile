@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
+LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 .DEFAULT_GOAL := help
 
@@ -14,10 +16,15 @@ $(STAMP): requirements.lock requirements-bootstrap.lock
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
+$(TOOLS): $(STAMP) requirements-tools.lock
+	@echo "Installing what make fuzz and make sbom need besides ..."
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements-tools.lock
+	@touch $@
+
 .PHONY: lock
-lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
-	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+lock: $(STAMP)  ## write both lock files anew from pyproject.toml
+	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --group dev $(LOCKING) -o requirements.lock
+	$(VENV)/bin/uv pip compile --group tools --constraint requirements.lock $(LOCKING) -o requirements-tools.lock
 
 .PHONY: help
 help:  ## print this list
@@ -58,6 +65,14 @@ benchmark: $(STAMP)  ## speed and memory against other programs, ~30 min: [PAIRS
 load: $(STAMP)  ## 1,000 segments in one job and 200 jobs at once, with a worker that only copies: [SEGMENTS=1000] [JOBS=200]
 	@$(RUN) -m tests.load $(if $(SEGMENTS),--segments "$(SEGMENTS)") $(if $(JOBS),--jobs "$(JOBS)")
 
+.PHONY: fuzz
+fuzz: $(TOOLS)  ## look for inputs that break a promise, with atheris: [MINUTES=5] [ONLY=policy]
+	@$(RUN) -m tests.fuzz --minutes "$(or $(MINUTES),5)" $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: sbom
+sbom: $(TOOLS)  ## write the bill of materials: packages by hash, model weights by hash
+	@$(RUN) -m infra.bill_of_materials
+
 .PHONY: picture
 picture: $(STAMP)  ## make the README's picture anew
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4
@@ -66,5 +81,5 @@ picture: $(STAMP)  ## make the README's picture anew
 .PHONY: clean
 clean:  ## stop the emulator and delete what it, the demo and the tools left; .venv stays
 	@if test -f .emulator/state.json; then $(RUN) -m local_emulator down; fi
-	@rm -rf .emulator demo .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf bill-of-materials.cdx.json .emulator demo .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,7 @@ from functions.pipeline.contracts import Policy
 from functions.privacy import command_line as privacy
 from local_emulator.errors import EmulatorError
 from local_emulator.state import DEFAULT_STATE
+from local_emulator.terminal import printable_lines
 
 INTERRUPTED = 130
 MODES = get_args(Policy.model_fields["mode"].annotation)
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stopped_by_signals():
             code: int = options.run(options)
     except EmulatorError as error:
-        print(f"local_emulator: {error}", file=sys.stderr)
+        print(f"local_emulator: {printable_lines(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("local_emulator: interrupted", file=sys.stderr)

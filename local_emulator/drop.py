@@ -13,11 +13,12 @@ from local_emulator import storage
 from local_emulator.errors import UsageError
 from local_emulator.jobs import JobReader, storage_faults
 from local_emulator.state import EmulatorState
-from local_emulator.terminal import Terminal
+from local_emulator.terminal import Terminal, printable
 
 # Above this a file goes up in pieces of this size. The emulator copies all it has at each piece: fewer are faster.
 CHUNK_BYTES = 32 * 1024 * 1024
 UPLOAD_SECONDS = 600.0
+LONGEST_FILE_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class Dropped:
 
 def check(drop: Drop) -> None:
     """Raise UsageError for anything that can't be uploaded, before anything is."""
-    if not drop.channel or set(drop.channel) & set("/\r\n\0") or drop.channel in {".", ".."}:
+    if not drop.channel or "/" in drop.channel:
         raise UsageError(f"A channel's name is a word without slashes, not {drop.channel!r}.")
     _check_file(drop.video, "The video")
+    _check_name(drop.video, VideoName(drop.channel, drop.video.name))
     for target in drop.targets:
         _check_file(target, "The target picture")
+        _check_name(target, VideoName(drop.channel, target.name))
         if target.suffix.lower() not in layout.PICTURE_SUFFIXES:
             allowed = ", ".join(sorted(layout.PICTURE_SUFFIXES))
             raise UsageError(
@@ -106,9 +109,11 @@ def _say_who_is_kept(drop: Drop, earlier: set[str], reader: JobReader, terminal:
     if not people:
         terminal.say(f"Channel {drop.channel} keeps nobody: every face is hidden.")
         return
-    terminal.say(f"Channel {drop.channel} keeps: {', '.join(people)}.")
+    terminal.say(f"Channel {drop.channel} keeps: {printable(', '.join(people))}.")
     if old := sorted(earlier - now):
-        terminal.say(f"From earlier drops: {', '.join(old)}. Another --channel starts with nobody.")
+        terminal.say(
+            f"From earlier drops: {printable(', '.join(old))}. Another --channel starts with nobody."
+        )
 
 
 def _upload_file(bucket: cloud_storage.Bucket, name: str, path: Path, terminal: Terminal) -> int:
@@ -120,6 +125,17 @@ def _upload_file(bucket: cloud_storage.Bucket, name: str, path: Path, terminal: 
     with storage_faults(), terminal.reading(path, f"Uploading {path.name}") as file:
         blob.upload_from_file(file, size=size, timeout=UPLOAD_SECONDS, retry=None)
     return int(blob.generation)
+
+
+def _check_name(path: Path, name: VideoName) -> None:
+    """Raise UsageError unless a video of that name can be done in that channel; pictures are held to the same."""
+    problem = name.problem
+    if not problem and len(Path(name.report).name.encode()) > LONGEST_FILE_NAME:
+        problem = (
+            f"the report's name would have more than {LONGEST_FILE_NAME} bytes, and objects here are files"
+        )
+    if problem:
+        raise UsageError(f"{str(path)!r} can't go into channel {name.channel!r}: {problem}. Rename it.")
 
 
 def _check_file(path: Path, what: str) -> None:

@@ -10,7 +10,7 @@ from local_emulator.drop import Drop, Dropped
 from local_emulator.errors import EmulatorError
 from local_emulator.jobs import JobReader
 from local_emulator.state import COMMAND, EmulatorState, StateFolder
-from local_emulator.terminal import Terminal
+from local_emulator.terminal import Terminal, printable, printable_lines
 
 INTERRUPTED = 130
 
@@ -49,9 +49,9 @@ def finish(dropped: Dropped, watch: waiting.Watch, out: Path | None) -> None:
     report = watch.reader.report(view.manifest)
     if out is not None:
         waiting.save(view.published.result, report, out, watch.reader)
-        print(f"result: {out}\nreport: {waiting.report_beside(out)}")
+        print(printable_lines(f"result: {out}\nreport: {waiting.report_beside(out)}"))
     else:
-        print(f"result: {view.published.result}")
+        print(f"result: {printable(str(view.published.result))}")
     print(waiting.summary(report), flush=True)
 
 

@@ -61,7 +61,7 @@ def pane(picture: Picture, label: str) -> Picture:
 def length_seconds(path: Path) -> float:
     """Return how long a video's pictures last; raises ValueError if it cannot be read or does not say."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             if stream.duration is not None and stream.time_base is not None:
                 return float(stream.duration * stream.time_base)
@@ -79,7 +79,7 @@ def frame_at(path: Path, at_seconds: float) -> Picture:
     """
     shown: av.VideoFrame | None = None
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             base, rate = stream.time_base, stream.average_rate
             if base is None or rate is None:

@@ -11,6 +11,7 @@ from local_emulator import storage, waiting
 from local_emulator.errors import EmulatorError
 from local_emulator.jobs import JobReader, JobView
 from local_emulator.state import COMMAND, StateFolder
+from local_emulator.terminal import printable
 
 STATES = {
     "waiting": "waiting to be planned",
@@ -49,18 +50,20 @@ def _print_all(views: tuple[JobView, ...], started_at: datetime) -> None:
     for column in ("JOB", "STATE", "SEGMENTS", "SOURCE"):
         table.add_column(column, no_wrap=column == "JOB", overflow="fold")
     for view in views:
-        table.add_row(view.job, _state(view, started_at), _segments(view), view.source or "?")
+        table.add_row(view.job, _state(view, started_at), _segments(view), printable(view.source or "?"))
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(width=width, markup=False, highlight=False).print(table)
     for view in views:
         if view.failed is not None:
-            print(f"{view.job} failed in {view.failed.stage} ({view.failed.code}): {view.failed.message}")
+            print(
+                f"{view.job} failed in {view.failed.stage} ({view.failed.code}): {printable(view.failed.message)}"
+            )
 
 
 def _details(view: JobView, started_at: datetime, reader: JobReader) -> list[str]:
     lines = [
         f"job       {view.job}",
-        f"source    {view.source or '?'}",
+        f"source    {printable(view.source or '?')}",
         f"state     {_state(view, started_at)}",
         f"segments  {_segments(view)}",
     ]
@@ -68,13 +71,19 @@ def _details(view: JobView, started_at: datetime, reader: JobReader) -> list[str
         manifest = view.manifest
         lines += [
             f"video     {manifest.video.width}x{manifest.video.height} {manifest.video.codec}",
-            f"keeps     {', '.join(manifest.targets) or 'nobody'}",
+            f"keeps     {printable(', '.join(manifest.targets)) or 'nobody'}",
             f"mode      {manifest.policy.mode}",
         ]
     if view.failed is not None:
-        lines += [f"failed    in {view.failed.stage}: {view.failed.code}", f"          {view.failed.message}"]
+        lines += [
+            f"failed    in {view.failed.stage}: {view.failed.code}",
+            f"          {printable(view.failed.message)}",
+        ]
     if view.manifest is not None and view.published is not None and view.published.result is not None:
-        lines += [f"result    {view.published.result}", waiting.summary(reader.report(view.manifest))]
+        lines += [
+            f"result    {printable(str(view.published.result))}",
+            waiting.summary(reader.report(view.manifest)),
+        ]
     return lines
 
 

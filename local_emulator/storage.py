@@ -2,6 +2,8 @@
 
 What it does not do as Cloud Storage does (v1.54.0, measured): it honours `if_generation_match` for an upload in
 one request, with one winner of many, and ignores it for a resumable upload, a delete, a compose and a copy.
+It keeps an object as a file, takes `..` in its name for the folder above, and so writes outside of its own folder.
+`drop` and the functions make no such name, but whoever reaches its port on this machine can.
 """
 
 import platform

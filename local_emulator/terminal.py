@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -19,6 +20,29 @@ from rich.progress import (
 MEGABYTE = 1_000_000
 
 
+# Joins the parts of an emoji, and letters in Persian and in Indian scripts.
+JOINERS = "\u200c\u200d"
+
+
+def printable(text: str) -> str:
+    """The text with every character that a terminal obeys, or that turns the direction of writing, spelt out.
+
+    For names that others chose: a line break, an escape sequence or a right-to-left override could make a line look
+    like another one.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in JOINERS
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 class Terminal:
     """Standard error: what happens goes there, what came of it goes to standard output."""
 
@@ -26,12 +50,12 @@ class Terminal:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False)
+        self._console.print(printable_lines(line), markup=False)
 
     @contextmanager
     def reading(self, path: Path, what: str) -> Iterator[BinaryIO]:
         """A file to be read from its beginning to its end, with a bar of how far that is."""
-        size = path.stat().st_size
+        size, what = path.stat().st_size, printable(what)
         if not self._console.is_terminal:
             self.say(f"{what} ({size / MEGABYTE:.1f} MB)")
             with path.open("rb") as file:
@@ -40,7 +64,7 @@ class Terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with (
             Progress(*columns, console=self._console) as progress,
-            progress.open(path, "rb", total=size, description=what) as file,
+            progress.open(path, "rb", total=size, description=escape(what)) as file,
         ):
             yield file
 
@@ -81,4 +105,4 @@ class Counter:
         if self._progress.disable:
             self._terminal.say(line)
         else:
-            self._progress.console.print(line, markup=False)
+            self._progress.console.print(printable_lines(line), markup=False)

@@ -11,7 +11,7 @@ from functions.pipeline.contracts import ObjectRef, Report
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
 from local_emulator.jobs import JobReader, JobView, StorageError
-from local_emulator.terminal import Terminal
+from local_emulator.terminal import Terminal, printable
 
 LOOK_AGAIN_SECONDS = 0.25
 QUIET_SECONDS = 120.0
@@ -93,10 +93,10 @@ def _check_end(view: JobView, files: Mapping[str, Path]) -> None:
         message = view.failed.message
         for address in sorted(files, key=len, reverse=True):  # as this person knows them
             message = message.replace(address, str(files[address]))
-        raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {message}")
+        raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {printable(message)}")
     if view.state == "superseded":
         raise JobFailedError(
-            f"Job {view.job} was overtaken: a newer upload of {view.source} was published before it."
+            f"Job {view.job} was overtaken: a newer upload of {printable(view.source or 'it')} was published before it."
         )
 
 
@@ -144,7 +144,9 @@ def summary(report: Report) -> str:
             kept[track.person or "somebody"] += 1
         else:
             hidden += 1
-    people = ", ".join(f"{person} ({_count(number, 'track')})" for person, number in sorted(kept.items()))
+    people = ", ".join(
+        f"{printable(person)} ({_count(number, 'track')})" for person, number in sorted(kept.items())
+    )
     missing = sorted(set(report.targets) - set(kept))
     lines = [
         f"{_count(report.frames, 'frame')} in {_count(len(report.segments), 'segment')}, "
@@ -158,7 +160,7 @@ def summary(report: Report) -> str:
         lines.append(f"left out, for it can name or place somebody: {', '.join(report.dropped)}")
     if missing:
         lines.append(
-            f"not found anywhere: {', '.join(missing)}. The report says of each track why it was hidden."
+            f"not found anywhere: {printable(', '.join(missing))}. The report says of each track why it was hidden."
         )
     return "\n".join(lines)
 

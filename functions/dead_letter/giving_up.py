@@ -1,6 +1,6 @@
 """A message that was given up: find its job, and fail it, unless it has come to an end without it."""
 
-from functions.pipeline import jobs, layout, log, messages
+from functions.pipeline import belonging, jobs, layout, log, messages
 from functions.pipeline.claim import ClaimedElsewhereError, delivery_terms, hold
 from functions.pipeline.contracts import Contract, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
@@ -57,6 +57,7 @@ def _job_of(message: Message) -> _Job | None:
     if kind in STAGES:
         model = SegmentTask if kind == messages.SEGMENT_TASK else SegmentDone
         segment = messages.parse(message, model)
+        belonging.require_own(segment.job, segment.manifest, layout.manifest(segment.job))
         return _Job(id=segment.job, stage=STAGES[kind], source=None, step=segment.step)
     if kind is not None:
         raise MalformedMessageError(f"message {message.id} has the type {kind!r}: expected {list(STAGES)}")
@@ -68,8 +69,7 @@ def _job_of(message: Message) -> _Job | None:
 
 
 def _sentence(job: _Job, message: Message) -> PermanentError:
-    found = jobs.find_manifest(job.id)
-    source = found[0].source if found else job.source
+    source = jobs.source_of(job.id) or job.source
     name = f"gs://{source.bucket}/{source.name}" if source else "A video"
     tries = message.attributes.get(DELIVERIES, "many")
     return PermanentError(

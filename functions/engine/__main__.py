@@ -250,7 +250,7 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
         faces = Faces.from_json(report["faces"])
         fingerprint = str(report["fingerprint"])
         options = _recorded_options(report["policy"])
-    except (ValueError, KeyError, TypeError, EngineError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, EngineError) as error:
         raise ArgumentError(
             f"{arguments.report} can't be used as a report: it is not what --report wrote ({type(error).__name__})."
         ) from error

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from functions.engine.errors import PictureError
+from functions.engine.picture import decode_picture
 
 if TYPE_CHECKING:
     from functions.engine.detect import Array, Detection, Detector, Image
@@ -63,25 +64,6 @@ class Gallery:
             return cls(people, archive["embeddings"], str(archive["recognizer"]))
 
 
-def decode_picture(data: bytes, label: str, alpha: bool = False) -> "Image":
-    """A JPEG or PNG as RGB uint8 (H, W, 3), or RGBA (H, W, 4). Raises PictureError that names it."""
-    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:  # too large, or damaged in a way that OpenCV raises for
-        image = None
-    if image is None:
-        raise PictureError(f"{label} is not a picture that can be read. Use a JPEG or PNG file.")
-    if not alpha:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)
-    if image.dtype != np.uint8:
-        image = (image / 257).astype(np.uint8)
-    if image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    conversion = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGBA
-    return cv2.cvtColor(image, conversion).astype(np.uint8)
-
-
 def make_gallery(
     pictures: Sequence[Picture], detector_of: Callable[[str], "Detector"], recognizer: "FaceNet"
 ) -> Gallery:
@@ -104,7 +86,12 @@ def make_gallery(
 
 def _only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector"]) -> "Array":
     """The box of the one face."""
-    scale = min(1.0, MAX_SIDE / max(image.shape[:2]))
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_FACE_SIDE:
+        raise PictureError(
+            f"{label} has {width}x{height} pixels. Use a picture with a face of {MIN_FACE_SIDE} pixels at least."
+        )
+    scale = min(1.0, MAX_SIDE / max(height, width))
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     faces: list[Detection] = []
     for name in DETECTORS:

@@ -8,8 +8,8 @@ from functions.engine.cover import Cover
 from functions.engine.encoding import encoding_of
 from functions.engine.errors import CheckError
 from functions.engine.faces import Faces
-from functions.engine.gallery import decode_picture
 from functions.engine.options import Options
+from functions.engine.picture import decode_picture
 from functions.engine.video import Segment, read_frames
 from functions.engine.write import Written, write_segment
 

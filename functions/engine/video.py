@@ -18,6 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from functions.engine import damage
+from functions.engine.claims import require_likely_samples
 from functions.engine.cuda import hardware_decoder
 from functions.engine.errors import VideoError
 from functions.engine.mp4_header import read_header
@@ -30,8 +31,10 @@ DAMAGE_BACK_SECONDS = 10
 LOOK_PAST_SECONDS = 2  # frames are decoded this much sooner than shown, at most
 # FFmpeg's decoders of these go on after an error without a word, unless they are told to give up.
 SILENT_DECODERS = ("hevc", "vp8", "vp9", "libdav1d", "av1", "mjpeg")
-MOST_SECONDS = 1_000_000  # longer headers lie
+MOST_SECONDS = 24 * 3600  # of which key frames are looked up: no job is longer
+MOST_PIXELS = 8192 * 8192  # of a frame: a decoder makes room for several of the size that is claimed
 LONGEST_FRAME_SECONDS = 60.0  # the last one may stand still
+DECODE = {"max_pixels": str(MOST_PIXELS)}
 # Demuxers that read one file and no other: a playlist (concat, HLS, DASH, SDP) would make us open what it names.
 DEMUXERS = (
     "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "flv", "asf", "ogg", "nut", "mxf", "h264",
@@ -83,13 +86,9 @@ def open_video(
     if not isinstance(source, str):
         source.seek(0)
     try:
-        container = av.open(
-            source,
-            mode="r",
-            options={"format_whitelist": ",".join(DEMUXERS)},
-            hwaccel=decoder,
-            metadata_errors="replace",  # tags of old files are not UTF-8
-        )
+        # The second one is for the decoders that look into the first packets.
+        options = {"format_whitelist": ",".join(DEMUXERS), **DECODE}
+        container = av.open(source, mode="r", options=options, hwaccel=decoder, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise VideoError(_not_a_video(error)) from error
     with container:
@@ -103,8 +102,8 @@ def open_video(
         if stream.codec_context is None:
             raise VideoError("its picture is in a format that can't be decoded here. Convert it to H.264.")
         stream.thread_type = "AUTO"
-        if stream.codec_context.name in SILENT_DECODERS:
-            stream.codec_context.options = {"err_detect": "explode"}
+        silent = stream.codec_context.name in SILENT_DECODERS
+        stream.codec_context.options = DECODE | ({"err_detect": "explode"} if silent else {})
         try:
             yield container, stream
         except av.error.FFmpegError as error:
@@ -121,12 +120,15 @@ def _not_a_video(error: av.error.FFmpegError) -> str:
 
 def probe(source: Source) -> VideoInfo:
     """Read a video's header. Raises VideoError if there is none, or one that contradicts itself or the picture."""
+    require_likely_samples(source)
     header = read_header(source)
     if header is not None:
         header.require_true()
     with open_video(source) as (container, stream):
         if not stream.width or not stream.height:
-            raise VideoError("its header gives no picture size. Export the video again.")
+            raise VideoError(
+                f"its header gives no picture size, or one above {MOST_PIXELS} pixels. Export it smaller."
+            )
         duration = None
         if stream.duration is not None:
             duration = float(stream.duration * time_base(stream))

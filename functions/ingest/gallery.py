@@ -1,4 +1,4 @@
-"""From target pictures to embeddings: where ingest's inputs meet the engine. Imports torch at first use."""
+"""Pictures: where ingest's inputs meet the engine. Imports torch at first use."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from functions.engine.errors import PictureError, WeightsError
 from functions.engine.gallery import Picture
+from functions.engine.picture import decode_picture, require_size
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.planning import Embeddings
 from functions.pipeline import store
+from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
 
@@ -32,6 +34,8 @@ def embed(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
     """The gallery of these pictures. Raises PermanentError that names the picture that can't be used."""
     loaded = [Picture(picture.person, picture.label, store.read(picture.ref)) for picture in pictures]
     try:
+        for picture in loaded:
+            require_size(picture.data, picture.label, settings().max_picture_pixels)
         with ALONE:
             gallery = engine().gallery(loaded, recognizer)
     except PictureError as error:
@@ -40,3 +44,15 @@ def embed(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
         raise RetryableError(str(error)) from error
     # One row for each picture: a person of whom there are several is named by each.
     return Embeddings(tuple(dict.fromkeys(gallery.people)), gallery.to_bytes())
+
+
+def require_picture(ref: ObjectRef) -> None:
+    """Raise PermanentError if the replacement picture can't be used."""
+    data, label = store.read(ref), f"gs://{ref.bucket}/{ref.name}"
+    try:
+        require_size(data, label, settings().max_picture_pixels)
+        decode_picture(data, label, alpha=True)
+    except PictureError as error:
+        raise PermanentError(
+            "bad-replacement", f"{error} Upload the picture that shall cover faces."
+        ) from error

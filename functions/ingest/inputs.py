@@ -5,21 +5,21 @@ hiding everyone, or nobody, because of a typing error is not for this code to ch
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
-import cv2
-import numpy as np
 from google.cloud.storage import Blob
 from pydantic import ValidationError
 
 from functions.pipeline import layout, log, store
-from functions.pipeline.contracts import MAX_TARGET_PICTURES, ObjectRef, Policy
+from functions.pipeline.contracts import ObjectRef, Policy
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.faults import passing_faults
+from functions.pipeline.settings import settings
 
-MAX_POLICY_BYTES = 64 * 1024
-MAX_PICTURE_BYTES = 30 * 1024 * 1024
-# All of a job's pictures are in memory together.
-MAX_ALL_PICTURES_BYTES = 300 * 1024 * 1024
+# A broken policy's sentence goes to a person, and into a message: a few problems, each cut short.
+TOLD_PROBLEMS, TOLD_CHARACTERS = 5, 80
+# Objects in a channel's folder of targets that are looked at, whether they are pictures or not.
+MOST_LISTED = 20_000
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,21 @@ def read_policy(bucket: str, channel: str) -> Policy:
     blob = store.find(bucket, layout.policy(channel))
     if blob is None:
         return Policy()
-    _check_size(blob, MAX_POLICY_BYTES, "bad-policy")
+    _check_size(blob, settings().max_policy_bytes, "bad-policy")
     ref = store.reference(blob)
+    return parse_policy(ref, store.read(ref))
+
+
+def parse_policy(ref: ObjectRef, data: bytes) -> Policy:
+    """The policy that this object holds. Raises PermanentError for a broken one."""
     try:
-        return Policy.model_validate_json(store.read(ref))
+        return Policy.model_validate_json(data)
     except ValidationError as error:
         raise PermanentError("bad-policy", _policy_sentence(ref, error)) from error
 
 
-def read_replacement(bucket: str, channel: str) -> ObjectRef:
-    """The picture for mode "image". Raises PermanentError if it is missing or is no picture."""
+def find_replacement(bucket: str, channel: str) -> ObjectRef:
+    """The picture for mode "image". Raises PermanentError if it is missing or too big."""
     name = layout.replacement(channel)
     blob = store.find(bucket, name)
     if blob is None:
@@ -57,13 +62,8 @@ def read_replacement(bucket: str, channel: str) -> ObjectRef:
             f'gs://{bucket}/{layout.policy(channel)} has the mode "image", but there is no '
             f"gs://{bucket}/{name}. Upload the picture that shall cover faces, or choose another mode.",
         )
-    _check_size(blob, MAX_PICTURE_BYTES, "bad-replacement")
-    ref = store.reference(blob)
-    if not _is_picture(store.read(ref)):
-        raise PermanentError(
-            "bad-replacement", f"gs://{bucket}/{name} is not a picture that can be read. Upload a PNG there."
-        )
-    return ref
+    _check_size(blob, settings().max_picture_bytes, "bad-replacement")
+    return store.reference(blob)
 
 
 def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
@@ -71,36 +71,34 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
 
     Raises PermanentError if there are more, or bigger ones, than a job can take.
     """
+    limits = settings()
     prefix = layout.targets_prefix(channel)
-    with passing_faults("listing target pictures"):
-        blobs = sorted(
-            store.client().list_blobs(bucket, prefix=prefix, retry=store.retries()),
-            key=lambda blob: blob.name,
-        )
-    pictures, size = [], 0
-    for blob in blobs:
+    pictures, size, listed = [], 0, 0
+    for blob in _list(bucket, prefix):
+        listed += 1
         person = layout.parse_target(blob.name)
         if person is None:
             continue
-        _check_size(blob, MAX_PICTURE_BYTES, "bad-target")
+        _check_size(blob, limits.max_picture_bytes, "bad-target")
         size += blob.size
         pictures.append(TargetPicture(person, store.reference(blob)))
-    if len(pictures) < len(blobs):
-        log.info("ignored objects that are no target pictures", ignored=len(blobs) - len(pictures))
-    if len(pictures) > MAX_TARGET_PICTURES or size > MAX_ALL_PICTURES_BYTES:
+    if len(pictures) < listed:
+        log.info("ignored objects that are no target pictures", ignored=listed - len(pictures))
+    if len(pictures) > limits.max_target_pictures or size > limits.max_targets_bytes or listed == MOST_LISTED:
         raise PermanentError(
             "too-many-targets",
-            f"gs://{bucket}/{prefix} holds {len(pictures)} pictures of {_mebibytes(size)} together; at most "
-            f"{MAX_TARGET_PICTURES} and {_mebibytes(MAX_ALL_PICTURES_BYTES)} are allowed. Remove some.",
+            f"gs://{bucket}/{prefix} holds {len(pictures)} pictures of {_mebibytes(size)} together, among {listed} "
+            f"objects; at most {limits.max_target_pictures} and {_mebibytes(limits.max_targets_bytes)} are allowed, "
+            f"among fewer than {MOST_LISTED} objects. Remove some.",
         )
     return tuple(pictures)
 
 
-def _is_picture(data: bytes) -> bool:
-    try:
-        return bool(data) and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is not None
-    except cv2.error:  # too large, or damaged in a way that OpenCV raises for
-        return False
+def _list(bucket: str, prefix: str) -> list[Blob]:
+    """The objects under a prefix in the order of their names, up to MOST_LISTED."""
+    with passing_faults("listing target pictures"):
+        blobs = store.client().list_blobs(bucket, prefix=prefix, retry=store.retries())
+        return sorted(islice(blobs, MOST_LISTED), key=lambda blob: blob.name)
 
 
 def _check_size(blob: Blob, limit: int, code: str) -> None:
@@ -115,15 +113,22 @@ def _check_size(blob: Blob, limit: int, code: str) -> None:
 def _policy_sentence(ref: ObjectRef, error: ValidationError) -> str:
     """Every problem with its field, the value found and what is allowed."""
     problems = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"])
+    errors = error.errors(include_url=False)
+    for item in errors[:TOLD_PROBLEMS]:
+        field = _short(".".join(str(part) for part in item["loc"]))
         if item["type"] == "extra_forbidden":
             problems.append(f'there is no field "{field}" (there are: {", ".join(Policy.model_fields)})')
         elif field:
-            problems.append(f'"{field}" is {item["input"]!r}: {_lower_first(item["msg"])}')
+            problems.append(f'"{field}" is {_short(repr(item["input"]))}: {_lower_first(item["msg"])}')
         else:
             problems.append(_lower_first(item["msg"]))
+    if len(errors) > TOLD_PROBLEMS:
+        problems.append(f"and {len(errors) - TOLD_PROBLEMS} more")
     return f"gs://{ref.bucket}/{ref.name}: {'; '.join(problems)}. Correct it and upload the video again."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TOLD_CHARACTERS else f"{text[:TOLD_CHARACTERS]}..."
 
 
 def _lower_first(text: str) -> str:

@@ -22,7 +22,7 @@ def ingest(event: CloudEvent) -> None:
         if source is None:
             log.info("ignored a notification that is not about a new object")
             return
-        planning.plan(source, Eyes(probe, gallery.embed))
+        planning.plan(source, Eyes(probe, gallery.embed, gallery.require_picture))
 
 
 def probe(source: ObjectRef) -> video.VideoInfo:

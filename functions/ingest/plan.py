@@ -7,16 +7,9 @@ from typing import Protocol
 
 from functions.pipeline.contracts import TimeRange
 
-# A day and more at ten seconds each. A header can claim any length, and each segment costs a worker.
-MAX_SEGMENTS = 10_000
-
-
-class TooManySegmentsError(ValueError):
-    """The header claims a length that would take more segments than any real video does."""
-
 
 class Timeline(Protocol):
-    """What planning needs to know of a video: `functions.engine.video.VideoInfo` has it.
+    """What cutting needs to know of a video: `functions.engine.video.VideoInfo` has it.
 
     `keyframes` are the presentation times of the key frames that the index lists, sorted; it may be empty.
     """
@@ -31,20 +24,28 @@ class Timeline(Protocol):
     def keyframes(self) -> tuple[int, ...]: ...
 
 
+class VideoFacts(Timeline, Protocol):
+    """What the manifest needs to know of a video besides."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def frame_rate(self) -> float | None: ...
+
+
 def plan_segments(video: Timeline, seconds: float) -> tuple[TimeRange, ...]:
     """Cut the video about every `seconds`, at a key frame where one lies within half of that.
 
     A worker that starts at a key frame decodes nothing for nothing; without one near, the cut is exact. The
     first range has no start and the last no end, so whatever frames there are, each lies in one range. A
     last piece shorter than half of `seconds` joins the one before; a video of unknown length is one segment.
-    Raises TooManySegmentsError for more than MAX_SEGMENTS.
     """
     if video.duration_seconds is None:
         return (TimeRange(start=None, end=None),)
-    if video.duration_seconds / seconds > MAX_SEGMENTS:
-        raise TooManySegmentsError(
-            f"{video.duration_seconds:.0f} s are more than {MAX_SEGMENTS} segments of {seconds:g} s"
-        )
     step = max(1, round(Fraction(seconds) / video.time_base))
     end = video.start_pts + round(Fraction(video.duration_seconds) / video.time_base)
     boundaries: list[int] = []

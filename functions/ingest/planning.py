@@ -3,13 +3,12 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from functions.ingest import inputs
+from functions.ingest import inputs, limits
 from functions.ingest.inputs import TargetPicture
-from functions.ingest.plan import MAX_SEGMENTS, Timeline, TooManySegmentsError, plan_segments
+from functions.ingest.plan import VideoFacts, plan_segments
 from functions.pipeline import jobs, layout, log, messages, store
-from functions.pipeline.contracts import Manifest, ObjectRef, Policy, SegmentTask, TimeRange, Video
+from functions.pipeline.contracts import Manifest, ObjectRef, Policy, SegmentTask, Video
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.layout import VideoName
 from functions.pipeline.settings import settings
@@ -18,20 +17,8 @@ NUMPY_ARCHIVE = "application/octet-stream"
 SHARE_OF_DEADLINE = 1 / 3  # a step of a segment should be done in: a worker may be slower than was measured
 LEAST_SEGMENT_SECONDS = 1.0
 USUAL_RATE = 60.0  # frames a second, if the header does not say
+MOST_SEGMENTS = 10_000  # of segments shorter than the settings say
 MOST_RATE = 240.0  # some headers say 1,000 or more, of no frame in particular
-
-
-class VideoFacts(Timeline, Protocol):
-    """What the manifest needs to know of a video: `functions.engine.video.VideoInfo` has it."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def codec(self) -> str: ...
-    @property
-    def frame_rate(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -44,10 +31,11 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Eyes:
-    """What planning needs of the engine. Both raise PermanentError about what they can't use."""
+    """What planning needs of the engine. All raise PermanentError about what they can't use."""
 
     probe: Callable[[ObjectRef], VideoFacts]
     embed: Callable[[Sequence[TargetPicture], str], Embeddings]
+    require_picture: Callable[[ObjectRef], None]
 
 
 def plan(source: ObjectRef, eyes: Eyes) -> None:
@@ -90,11 +78,15 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
     blob = store.find(source.bucket, source.name, source.generation)
     if blob is None:
         raise store.gone_error(source, "source-gone")
+    limits.require_name(source, video)
+    limits.require_size(source, blob.size)
     policy = inputs.read_policy(source.bucket, video.channel)
-    image = inputs.read_replacement(source.bucket, video.channel) if policy.mode == "image" else None
+    image = inputs.find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
+    if image is not None:
+        eyes.require_picture(image)
     pictures = inputs.list_targets(source.bucket, video.channel)
     facts = eyes.probe(source)
-    segments = _segments(source, facts)
+    limits.require_facts(source, facts)
     people, gallery = _gallery(job, pictures, policy, eyes)
     return Manifest(
         job=job,
@@ -115,7 +107,7 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
             time_base=f"{facts.time_base.numerator}/{facts.time_base.denominator}",
             start_pts=facts.start_pts,
         ),
-        segments=segments,
+        segments=plan_segments(facts, seconds_of_a_segment(facts)),
     )
 
 
@@ -135,23 +127,13 @@ def _check_still_wanted(manifest: Manifest, ref: ObjectRef) -> None:
         )
 
 
-def _segments(source: ObjectRef, facts: VideoFacts) -> tuple[TimeRange, ...]:
-    try:
-        return plan_segments(facts, seconds_of_a_segment(facts))
-    except TooManySegmentsError as error:
-        raise PermanentError(
-            "too-long",
-            f"gs://{source.bucket}/{source.name} is too long, or its header is wrong: {error}. Cut it.",
-        ) from error
-
-
 def seconds_of_a_segment(facts: VideoFacts) -> float:
     """As the settings say; less for pictures so large that a worker would need long for it."""
     rate = min(facts.frame_rate or USUAL_RATE, MOST_RATE)
     pixels = facts.width * facts.height * rate
     in_time = settings().deadline_seconds * SHARE_OF_DEADLINE * settings().worker_megapixels * 1e6 / pixels
     # Of a long video they are not so short that there would be too many.
-    least = max(LEAST_SEGMENT_SECONDS, (facts.duration_seconds or 0) * 1.1 / MAX_SEGMENTS)
+    least = max(LEAST_SEGMENT_SECONDS, (facts.duration_seconds or 0) / MOST_SEGMENTS)
     return min(settings().segment_seconds, max(least, in_time))
 
 

@@ -16,6 +16,7 @@ from functions.merge.link import Found, Linked
 from functions.pipeline.contracts import Manifest, ObjectRef, SegmentReport
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
+from functions.pipeline.settings import settings
 
 
 def link_faces(found: Found) -> Linked:
@@ -24,11 +25,27 @@ def link_faces(found: Found) -> Linked:
     gallery = Gallery.from_bytes(found.gallery) if found.gallery else None
     options = Options(**manifest.policy.for_engine())
     try:
-        faces = engine_link.link(map(Findings.from_bytes, found.findings), gallery, options, found.keep_claim)
+        faces = engine_link.link(_counted(found), gallery, options, found.keep_claim)
     except EngineError as error:
         ref = manifest.source
         raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
     return Linked(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
+
+
+def _counted(found: Found) -> Iterator[Findings]:
+    """The findings, segment by segment. Raises PermanentError for more looks at faces than memory may have to hold."""
+    allowed, looks = settings().max_face_looks, 0
+    for index, data in enumerate(found.findings):
+        findings = Findings.from_bytes(data)
+        looks += sum(len(sighting.faces) for sighting in findings.sightings)
+        if looks > allowed:
+            ref = found.manifest.source
+            raise PermanentError(
+                "too-many-faces",
+                f"gs://{ref.bucket}/{ref.name} shows too many faces: {looks} looks at one in the first {index + 1} of "
+                f"{len(found.manifest.segments)} segments, at most {allowed} are allowed. Cut it into parts.",
+            )
+        yield findings
 
 
 def join(parts: Parts) -> engine_join.Joined:

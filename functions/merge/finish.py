@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from functions.merge.publish import Standing, publish, standing, unpublish
-from functions.pipeline import jobs, layout, log, store
+from functions.pipeline import belonging, jobs, layout, log, store
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
     Manifest,
@@ -167,6 +167,7 @@ def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[Segm
         if (
             ref.name != layout.segment_report(manifest.job, report.index, report.part)
             or report.job != manifest.job
+            or not belonging.is_segment_video(report)
         ):
             raise _mismatch(manifest, f"{ref.name} is the report of another segment")
         reports.append(report)

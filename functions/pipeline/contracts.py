@@ -7,26 +7,29 @@ older function that meets a newer message answers with an error, so Pub/Sub keep
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-MAX_TARGET_PICTURES = 200
-
+# Seconds for one unit of a presentation time, such as "1/90000"; never zero.
+TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 Part = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
 
 
 class Contract(BaseModel):
-    """Frozen, strict about unknown fields: a misspelt field is an error, not a silent default."""
+    """Frozen, strict about unknown fields: a misspelt field is an error, not a silent default.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    No number is NaN or infinite: JSON has neither, and what is written must be read again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ObjectRef(Contract):
     """One version of one object: reading it gives the same bytes for ever, or an error."""
 
-    bucket: str
-    name: str
-    generation: int
+    bucket: str = Field(min_length=1, max_length=222)
+    name: str = Field(min_length=1, max_length=1024)
+    generation: int = Field(ge=0, lt=2**63)
 
     def __str__(self) -> str:
         return f"gs://{self.bucket}/{self.name}#{self.generation}"
@@ -36,11 +39,11 @@ class Policy(Contract):
     """How a channel wants its videos done: `channels/NAME/policy.json`. Every field has a default."""
 
     mode: Literal["blur", "pixelate", "solid", "image"] = "blur"
-    strength: float = Field(default=1.0, ge=1.0, le=3.0, allow_inf_nan=False)
+    strength: float = Field(default=1.0, ge=1.0, le=3.0)
     color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
     detector: Literal["centerface", "mtcnn"] = "centerface"
     recognizer: Literal["casia-webface", "vggface2"] = "casia-webface"
-    keep_distance: float | None = Field(default=None, gt=0, le=2, allow_inf_nan=False)
+    keep_distance: float | None = Field(default=None, gt=0, le=2)
     quality: int = Field(default=18, ge=0, le=40)
     damaged: Literal["refuse", "hide"] = "refuse"
     source: Literal["keep", "delete"] = "keep"
@@ -71,7 +74,7 @@ class Video(Contract):
     height: int
     codec: str
     duration_seconds: float | None
-    time_base: Annotated[str, StringConstraints(pattern=r"^\d+/\d+$")]
+    time_base: TimeBase
     start_pts: int = 0
 
 
@@ -168,7 +171,7 @@ class FacesHead(Contract):
     keep_distance: float
     width: int
     height: int
-    time_base: Annotated[str, StringConstraints(pattern=r"^\d+/\d+$")]
+    time_base: TimeBase
     frames: int
     looks: int
 
@@ -270,7 +273,7 @@ class Claim(Contract):
     version: Literal[1, 2] = 2
     holder: str
     token: str
-    expires_at: datetime
+    expires_at: AwareDatetime
     attempts: int = Field(ge=0)
     late: int = Field(default=0, ge=0)
 

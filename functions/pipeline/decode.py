@@ -1,7 +1,8 @@
 """From bytes to a contract: the one place that tells a newer version from a broken document."""
 
-import json
 from typing import TypeVar
+
+from pydantic_core import from_json
 
 from functions.pipeline.contracts import Contract
 from functions.pipeline.errors import RetryableError
@@ -16,7 +17,8 @@ def decode(model: type[AnyContract], data: bytes) -> AnyContract:
     is there, will take it. Raises ValueError (pydantic's) if it is no such document at all.
     """
     try:
-        document = json.loads(data)
+        # Not Python's json: deep nesting there is a RecursionError.
+        document = from_json(data)
     except ValueError:
         document = None
     version = document.get("version") if isinstance(document, dict) else None

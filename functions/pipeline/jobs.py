@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from google.cloud.storage import Blob
 
-from functions.pipeline import claim, layout, log, messages, store
+from functions.pipeline import belonging, claim, layout, log, messages, store
 from functions.pipeline.contracts import (
     FacesHead,
     Failed,
@@ -59,21 +59,29 @@ def find_manifest(job: str) -> tuple[Manifest, ObjectRef] | None:
     return store.find_json(settings().work_bucket, layout.manifest(job), Manifest)
 
 
+def source_of(job: str) -> ObjectRef | None:
+    """The job's video as its manifest names it; None if there is no manifest that can be read."""
+    try:
+        found = find_manifest(job)
+    except PermanentError:
+        return None
+    return found[0].source if found else None
+
+
 def open_manifest(job: str, index: int, ref: ObjectRef) -> Manifest:
-    """The manifest that a message names. Raises PermanentError if it is not this job's and segment's."""
+    """The manifest that a message names. Raises MalformedMessageError if it is not this job's and segment's.
+
+    Raises PermanentError if it is gone, or is none that ingest writes.
+    """
+    belonging.require_own(job, ref, layout.manifest(job))
     manifest = store.read_json(ref, Manifest)
     if manifest.job != job or index >= len(manifest.segments):
         raise MalformedMessageError(
             f"a message for segment {index} of job {job} names the manifest {ref}, which has "
             f"{len(manifest.segments)} segments of job {manifest.job}"
         )
+    belonging.require_own_objects(manifest)
     return manifest
-
-
-def _faces_of(job: str, ref: ObjectRef | None) -> ObjectRef:
-    if ref is None or (ref.bucket, ref.name) != (settings().work_bucket, layout.faces(job)):
-        raise MalformedMessageError(f"a message of job {job} names {ref}: expected {layout.faces(job)}")
-    return ref
 
 
 def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, FacesHead]:
@@ -81,7 +89,7 @@ def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, FacesHead]:
 
     Raises MalformedMessageError if they are not this job's, PermanentError if they are gone or no such document.
     """
-    ref = _faces_of(job, ref)
+    ref = belonging.require_own(job, ref, layout.faces(job))
     data = store.read(ref)
     return data, store.parsed(data.partition(b',"shots":')[0] + b"}", ref, FacesHead)
 
@@ -113,12 +121,11 @@ def failing(
 def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None = None) -> None:
     """End the job: `failed.json` (the first reason counts), the event, the clean-up.
 
-    `source` is needed only where there may be no manifest yet that names it.
+    `source` is needed only where there may be no manifest that names it.
     """
-    found = find_manifest(job)
-    if found is not None:
-        source = found[0].source
-    failed = Failed(job=job, source=source, stage=stage, code=error.code, message=str(error))
+    failed = Failed(
+        job=job, source=source_of(job) or source, stage=stage, code=error.code, message=str(error)
+    )
     try:
         store.write_once(
             settings().work_bucket, layout.failed(job), failed.model_dump_json(indent=2).encode()

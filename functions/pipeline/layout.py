@@ -11,6 +11,7 @@ output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upl
 
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -23,13 +24,14 @@ BLOCK = 100  # a power of ten: the numbers of a block differ in their last digit
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
 OF_SOURCE_GENERATION = "defacer-source-generation"
+MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
 _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
-_PART = r"(?P<index>\d{5})(?:-(?P<part>[01]+))?"
+_PART = r"(?P<index>[0-9]{5})(?:-(?P<part>[01]+))?"
 _PIECE = {
     "find": re.compile(rf"findings/{_PART}\.(?P<kind>npz|split)"),
     "hide": re.compile(rf"segments/{_PART}\.(?P<kind>json|split)"),
@@ -58,6 +60,25 @@ class VideoName:
         """`X.mp4` has `X.report.json`, and `X.MP4` has `X.MP4.report.json`: both may be there."""
         return self.result.removesuffix(".mp4") + ".report.json"
 
+    @property
+    def problem(self) -> str | None:
+        """Why no job can be made of a video of this name, as the end of a sentence; None if one can.
+
+        Programs that copy a bucket to a disk take `..` for the folder above, and a terminal obeys control characters.
+        """
+        name = self.object_name
+        if {".", ".."} & set(name.split("/")):
+            return 'its name has a part that is "." or ".."'
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            return "its name has a control character, such as a line break"
+        size = max(len(made.encode()) for made in (name, self.result, self.report))
+        if size > MAX_NAME_BYTES:
+            return (
+                f"its name is too long: those of the result and the report come to {size} bytes, and Cloud Storage "
+                f"takes {MAX_NAME_BYTES}"
+            )
+        return None
+
 
 def parse_video(object_name: str) -> VideoName | None:
     """The video that an intake object's name stands for, or None if the name fits no video."""
@@ -73,10 +94,11 @@ def parse_target(object_name: str) -> str | None:
     match = _TARGET.fullmatch(object_name)
     if not match:
         return None
-    path = PurePosixPath(match["path"])
-    if path.suffix.lower() not in PICTURE_SUFFIXES or len(path.parts) > 2:
+    parts = match["path"].split("/")
+    picture = PurePosixPath(parts[-1])
+    if picture.suffix.lower() not in PICTURE_SUFFIXES or len(parts) > 2 or {"", ".", ".."} & set(parts):
         return None
-    return path.stem if len(path.parts) == 1 else path.parts[0]
+    return picture.stem if len(parts) == 1 else parts[0]
 
 
 def channel_prefix(channel: str) -> str:

@@ -54,7 +54,17 @@ def receive(event: CloudEvent) -> Message:
     if not isinstance(attributes, dict):
         kind = type(attributes).__name__
         raise MalformedMessageError(f"message.attributes is a {kind}: expected an object")
-    return Message(str(event["id"]), {str(key): str(value) for key, value in attributes.items()}, payload)
+    return Message(_id_of(event), {str(key): str(value) for key, value in attributes.items()}, payload)
+
+
+def _id_of(event: CloudEvent) -> str:
+    """The message's id. It becomes a part of documents, so it must be text that UTF-8 can hold."""
+    found = str(event["id"])
+    try:
+        found.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedMessageError("the message's id is no text") from error
+    return found
 
 
 def parse(message: Message, model: type[AnyContract]) -> AnyContract:
@@ -82,10 +92,11 @@ def parse_upload(message: Message) -> ObjectRef | None:
     try:
         if event_type is None:
             raise KeyError("eventType")
+        generation = attributes["objectGeneration"]
+        if not (generation.isascii() and generation.isdigit()):
+            raise ValueError(f"objectGeneration={generation!r}")
         return ObjectRef(
-            bucket=attributes["bucketId"],
-            name=attributes["objectId"],
-            generation=int(attributes["objectGeneration"]),
+            bucket=attributes["bucketId"], name=attributes["objectId"], generation=int(generation)
         )
     except (KeyError, ValueError) as error:
         raise MalformedMessageError(

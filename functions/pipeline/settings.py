@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "DEFACER_"
+MEBIBYTE = 1024 * 1024
 
 
 class SettingsError(Exception):
@@ -41,6 +42,17 @@ class Settings(BaseModel):
     # What a worker gets through in a second, in either step: a third of what two cores without a GPU were measured to
     # do (tests/benchmarks/README.md). Segments of large pictures are planned shorter by it.
     worker_megapixels: float = Field(default=20.0, gt=0, le=100_000)
+    # What one job may be. README.md has the table; passing one fails the job with a sentence.
+    max_video_seconds: float = Field(default=12 * 3600, ge=1, le=24 * 3600)
+    max_video_bytes: int = Field(default=500 * 10**9, ge=1)
+    max_frame_pixels: int = Field(default=8192 * 4608, ge=1, le=8192 * 8192)  # the engine takes no more
+    max_face_looks: int = Field(default=3_000_000, ge=1)  # merge takes 0.4 KB for each
+    max_policy_bytes: int = Field(default=64 * 1024, ge=2)
+    max_picture_bytes: int = Field(default=30 * MEBIBYTE, ge=1)
+    max_picture_pixels: int = Field(default=50_000_000, ge=1, le=100_000_000)  # the engine takes no more
+    max_target_pictures: int = Field(default=200, ge=1, le=10_000)
+    # All of a job's target pictures are in memory together.
+    max_targets_bytes: int = Field(default=300 * MEBIBYTE, ge=1)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @classmethod

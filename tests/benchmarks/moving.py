@@ -182,7 +182,7 @@ def _ingest(generation: str) -> dict[str, float]:
 
     started = time.perf_counter()
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=int(generation))
-    planning.plan(ref, planning.Eyes(probe, gallery.embed))
+    planning.plan(ref, planning.Eyes(probe, gallery.embed, gallery.require_picture))
     return {"seconds": time.perf_counter() - started, "megabytes": _megabytes()}
 
 

@@ -139,6 +139,22 @@ def test_a_channel_that_is_no_word_is_refused(
     assert repr(channel) in one_line(capsys)
 
 
+@pytest.mark.parametrize(
+    "name", ["a\nb.mp4", "a\x1b[2J.mp4", "bad-\udcff-byte.mp4", "u" * 240 + ".mp4", "v" * 248 + ".mp4"]
+)
+def test_a_file_whose_name_would_do_harm_in_a_bucket_is_refused(
+    name: str, video: Path, tmp_path: Path, capsys: Output
+) -> None:
+    channel = "long" * 200 if name[0] == "u" else "street"
+    odd = tmp_path / name
+    shutil.copy(video, odd)
+    assert main(["drop", str(odd), "--channel", channel, "--state", str(tmp_path)]) == 2
+
+    said = one_line(capsys)
+    assert "Rename it." in said
+    assert said.removesuffix("\n").isprintable()
+
+
 def test_a_result_in_place_of_the_video_is_refused(video: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["drop", str(video), "-o", str(video), "--state", str(tmp_path)]) == 2
 

@@ -37,6 +37,15 @@ def test_a_time_range_holds_exactly_its_frames(video: Path, first: int, last: in
     assert times(video, shown[first], end) == shown[first:last]
 
 
+def test_a_tag_that_is_not_utf_8_does_no_harm(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", CLIP)
+    data = clip.read_bytes()
+    assert data.count(b"Lavf") == 1  # the program that wrote it, a tag like any other
+    clip.write_bytes(data.replace(b"Lavf", b"L\xe4\xff\xfe"))
+    assert probe(str(clip)).codec == "h264"
+    assert len(times(clip, None, None)) == CLIP.frames
+
+
 def test_ranges_that_meet_between_frames_hold_every_frame_once(video: Path) -> None:
     shown = frame_times(video)
     cuts = [None, shown[20] + 1, shown[50] - 1, None]

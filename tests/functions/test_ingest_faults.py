@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from functions.ingest import planning
+from functions.ingest.gallery import require_picture
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.main import probe
 from functions.ingest.planning import Embeddings, Eyes
@@ -70,10 +71,10 @@ def test_of_two_plannings_that_saw_different_pictures_one_gallery_stays(
         return Embeddings(("Eileen",), b"quick")
 
     def overtaken(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
-        planning.plan(ref, Eyes(probe, quick))
+        planning.plan(ref, Eyes(probe, quick, require_picture))
         return Embeddings(("Eileen", "Grace"), b"overtaken")
 
-    planning.plan(ref, Eyes(probe, overtaken))
+    planning.plan(ref, Eyes(probe, overtaken, require_picture))
     manifest = manifest_of(buckets, ref)
     assert manifest.targets == ("Eileen",)
     assert manifest.gallery is not None
@@ -91,7 +92,7 @@ def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_
         jobs.fail(job_of(ref), "ingest", PermanentError("gave-up", "it took too long"), ref)
         return Embeddings(("Eileen",), b"embeddings")
 
-    planning.plan(ref, Eyes(probe, slow))
+    planning.plan(ref, Eyes(probe, slow, require_picture))
     assert buckets.names(buckets.work) == [layout.failed(job_of(ref)), layout.manifest(job_of(ref))]
     assert topics.all(topics.segments) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]

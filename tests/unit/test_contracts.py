@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from functions.pipeline.contracts import (
     Claim,
+    Look,
     Manifest,
     ObjectRef,
     Policy,
@@ -124,3 +125,23 @@ def test_a_claim_never_counts_below_zero() -> None:
         Claim.model_validate_json(
             '{"holder": "1", "token": "t", "expires_at": "2026-01-01T00:00:00Z", "attempts": -1}'
         )
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_no_document_holds_a_number_that_json_has_not(number: str) -> None:
+    written = f'{{"pts": 1, "box": [0, 1, 2, {number}]}}'.encode()
+    with pytest.raises(ValidationError, match="finite"):
+        decode(Look, written)
+
+
+def test_a_claim_s_end_is_in_a_time_zone() -> None:
+    with pytest.raises(ValidationError, match="timezone"):
+        Claim.model_validate_json(
+            '{"holder": "1", "token": "t", "expires_at": "2026-01-01T00:00:00", "attempts": 1}'
+        )
+
+
+@pytest.mark.parametrize("base", ["1/0", "0/1", "1", "-1/2", "\u0661/\u0662", "1/99999999999", "1/2\n"])
+def test_a_time_base_is_a_fraction_above_zero(base: str) -> None:
+    with pytest.raises(ValidationError, match="time_base"):
+        Video(width=2, height=2, codec="h264", duration_seconds=None, time_base=base)

@@ -8,6 +8,7 @@ from functions.pipeline.layout import (
     parse_target,
     parse_video,
 )
+from tests.hostile import BAD_NAMES, ODD_NAMES
 
 
 def test_a_video_name_is_built_and_parsed_alike() -> None:
@@ -69,6 +70,9 @@ def test_videos_that_differ_in_the_case_of_their_suffix_have_reports_of_their_ow
         ("Ada/", None),
         ("", None),
         (".jpg", None),
+        ("/1.jpg", None),
+        ("../1.jpg", None),
+        ("./1.jpg", None),
     ],
 )
 def test_a_target_picture_names_its_person(path: str, person: str | None) -> None:
@@ -123,3 +127,13 @@ def test_everything_of_a_job_lies_under_its_prefix() -> None:
     assert layout.findings(job, 0).startswith(layout.findings_prefix(job))
     assert layout.segment_claim(job, "hide", 0).startswith(layout.claims_prefix(job))
     assert layout.link_claim(job).startswith(layout.claims_prefix(job))
+
+
+@pytest.mark.parametrize("path", ODD_NAMES.values(), ids=ODD_NAMES)
+def test_a_name_that_does_no_harm_is_no_problem(path: str) -> None:
+    assert VideoName("street", path).problem is None
+
+
+@pytest.mark.parametrize("path", [*BAD_NAMES.values(), "\ud800.mp4"], ids=[*BAD_NAMES, "half a character"])
+def test_a_name_that_would_do_harm_is_a_problem(path: str) -> None:
+    assert VideoName("street", path).problem

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from functions.engine.video import VideoInfo
-from functions.ingest.plan import MAX_SEGMENTS, TooManySegmentsError, plan_segments
+from functions.ingest.plan import plan_segments
 from functions.ingest.planning import seconds_of_a_segment
 from tests.cloud import Environment
 
@@ -65,11 +65,6 @@ def test_times_count_from_the_first_frame_in_the_stream_s_time_base() -> None:
 
 def test_a_coarse_time_base_is_met_within_one_tick() -> None:
     assert boundaries(Header(4, time_base=Fraction(1, 3)), seconds=1.5) == [4, 8]
-
-
-def test_a_header_that_claims_years_is_refused() -> None:
-    with pytest.raises(TooManySegmentsError, match="more than"):
-        plan_segments(Header(10.0 * MAX_SEGMENTS + 1), 10)
 
 
 def test_whatever_the_key_frames_segments_are_neither_tiny_nor_long() -> None:

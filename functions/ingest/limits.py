@@ -1,0 +1,52 @@
+"""What a job may be at most: checked before anything is planned. The limits are settings (README.md)."""
+
+from functions.ingest.plan import VideoFacts
+from functions.pipeline.contracts import ObjectRef
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.layout import VideoName
+from functions.pipeline.settings import settings
+
+MOST_SIDE = 16_384  # the encoders take no more
+
+
+def require_name(source: ObjectRef, video: VideoName) -> None:
+    """Raise PermanentError if results can't be named after this video."""
+    if video.problem:
+        raise PermanentError(
+            "bad-name",
+            f"gs://{source.bucket}/{source.name} can't be processed: {video.problem}. "
+            "Upload it under another name.",
+        )
+
+
+def require_size(source: ObjectRef, size: int) -> None:
+    """Raise PermanentError for a file of more bytes than are allowed."""
+    allowed = settings().max_video_bytes
+    if size > allowed:
+        raise _beyond(
+            source, "too-large", f"has {size} bytes, at most {allowed} are allowed", "Cut it into parts"
+        )
+
+
+def require_facts(source: ObjectRef, facts: VideoFacts) -> None:
+    """Raise PermanentError for a video that is longer, or has larger frames, than is allowed."""
+    seconds, allowed = facts.duration_seconds, settings().max_video_seconds
+    if seconds is not None and seconds > allowed:
+        raise _beyond(
+            source,
+            "too-long",
+            f"lasts {seconds:.0f} s by its header, at most {allowed:.0f} s are allowed",
+            "Cut it into parts, or, if it is not that long, export it again",
+        )
+    pixels = settings().max_frame_pixels
+    if facts.width * facts.height > pixels or max(facts.width, facts.height) > MOST_SIDE:
+        raise _beyond(
+            source,
+            "too-large",
+            f"has frames of {facts.width}x{facts.height}, at most {pixels} pixels and {MOST_SIDE} a side are allowed",
+            "Export it smaller",
+        )
+
+
+def _beyond(source: ObjectRef, code: str, what: str, advice: str) -> PermanentError:
+    return PermanentError(code, f"gs://{source.bucket}/{source.name} {what}. {advice}.")

@@ -1,0 +1,49 @@
+"""What belongs to a job: a message or a document that names something else is not followed there.
+
+Whoever can send a message could otherwise have the functions read, replace or delete what they have a right to.
+"""
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Manifest, ObjectRef, SegmentReport
+from functions.pipeline.errors import MalformedMessageError, PermanentError
+from functions.pipeline.settings import settings
+
+
+def require_own(job: str, ref: ObjectRef | None, name: str) -> ObjectRef:
+    """Give the object that a message names. Raises MalformedMessageError unless it is `name` in the work bucket."""
+    if ref is None or (ref.bucket, ref.name) != (settings().work_bucket, name):
+        raise MalformedMessageError(f"a message of job {job} names {ref}: expected {name} in the work bucket")
+    return ref
+
+
+def require_own_objects(manifest: Manifest) -> None:
+    """Raise PermanentError if the manifest would have us read, write or delete what is not the job's."""
+    source, gallery, replacement = manifest.source, manifest.gallery, manifest.replacement
+    video = layout.parse_video(source.name)
+    own = (
+        video is not None
+        and layout.job_id(source.bucket, source.name, source.generation) == manifest.job
+        and source.bucket == settings().intake_bucket
+        and (manifest.channel, manifest.result, manifest.report)
+        == (video.channel, video.result, video.report)
+        and (gallery is None or _is_work(gallery, layout.gallery_prefix(manifest.job)))
+        and (
+            replacement is None
+            or (replacement.bucket, replacement.name) == (source.bucket, layout.replacement(video.channel))
+        )
+    )
+    if not own:
+        raise PermanentError(
+            "bad-object",
+            f"gs://{settings().work_bucket}/{layout.manifest(manifest.job)} names objects that are not this job's. "
+            "Upload the video again.",
+        )
+
+
+def is_segment_video(report: SegmentReport) -> bool:
+    """Whether the video that a segment's report names is one of its job's."""
+    return _is_work(report.video, layout.segments_prefix(report.job))
+
+
+def _is_work(ref: ObjectRef, prefix: str) -> bool:
+    return ref.bucket == settings().work_bucket and ref.name.startswith(prefix)

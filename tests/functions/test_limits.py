@@ -1,0 +1,98 @@
+"""Each limit is a setting; what passes it fails with what was found, what is allowed, and what to do."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from functions.engine.findings import Face, Findings, Sighting
+from functions.pipeline import layout
+from functions.pipeline.contracts import Failed
+from tests.clips import admiral, astronaut, encode_picture
+from tests.cloud import Buckets, Environment, Post, Topics, upload_push
+from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
+from tests.functions.linking import embeddings
+from tests.planned import Planned, find_segment
+
+LIMITS: dict[str, tuple[object, ...]] = {
+    # The setting, a value that the clip or its channel passes, the code, and what the sentence says.
+    "max_video_seconds": (1.9, "too-long", "lasts 2 s by its header, at most 2 s", "Cut it"),
+    "max_video_bytes": (1_000, "too-large", "bytes, at most 1000 are allowed", "Cut it"),
+    "max_frame_pixels": (
+        320 * 180 - 1,
+        "too-large",
+        "frames of 320x180, at most 57599 pixels",
+        "Export it smaller",
+    ),
+    "max_policy_bytes": (15, "bad-policy", "has 17 bytes, at most 15 are allowed", "Upload a smaller one"),
+    "max_target_pictures": (1, "too-many-targets", "2 pictures", "at most 1 and"),
+    "max_targets_bytes": (
+        400_000,
+        "too-many-targets",
+        "1 MiB together",
+        "at most 2 and 0 MiB",
+        "Remove some",
+    ),
+    "max_picture_bytes": (1_000, "bad-target", "bytes, at most 1000 are allowed", "Upload a smaller one"),
+    "max_picture_pixels": (
+        300 * 300 - 1,
+        "bad-picture",
+        "has 300x300 pixels, at most 89999",
+        "Use a smaller",
+    ),
+}
+
+
+def fill_channel(buckets: Buckets) -> None:
+    buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')
+    buckets.put(buckets.intake, "channels/street/targets/Eileen.png", encode_picture(astronaut()))
+    buckets.put(buckets.intake, "channels/street/targets/Grace.png", encode_picture(admiral()))
+
+
+@pytest.mark.parametrize("setting", LIMITS)
+def test_what_passes_a_limit_fails_the_job_with_the_limit(
+    setting: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path, environment: Environment
+) -> None:
+    value, code, *said = LIMITS[setting]
+    fill_channel(buckets)
+    environment(**{"max_target_pictures": 2, setting: value})
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    assert_failed(buckets, topics, ref, code, f"gs://{buckets.intake}/channels/street/", *said)
+
+
+def test_what_meets_every_limit_is_planned(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path, environment: Environment
+) -> None:
+    fill_channel(buckets)
+    environment(
+        max_video_seconds=2.1, max_video_bytes=clip.stat().st_size, max_frame_pixels=320 * 180, max_policy_bytes=17,
+        max_target_pictures=2, max_targets_bytes=2**21, max_picture_bytes=2**20, max_picture_pixels=512 * 512,
+    )  # fmt: skip
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    assert manifest_of(buckets, ref).targets == ("Eileen", "Grace")
+
+
+@pytest.mark.parametrize("allowed", [5, 6])
+def test_more_looks_at_faces_than_are_allowed_fail_the_job_before_any_is_hidden(
+    allowed: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post, environment: Environment
+) -> None:
+    environment(max_face_looks=allowed)
+    face = Face(np.array([1, 1, 50, 50], np.float32), 0.9, 0.5)
+    for index in range(2):
+        name = find_segment(buckets, planned, index).name
+        seen = Findings.from_bytes(buckets.get(buckets.work, name))
+        times = planned.frames(index)[:3]
+        sightings = tuple(Sighting(pts, False, (face,)) for pts in times)
+        buckets.put(buckets.work, name, replace(seen, sightings=sightings).to_bytes())
+    assert merge(planned.done(1)) == 200
+    if allowed == 6:
+        assert layout.faces(planned.job) in buckets.names(buckets.work)
+        return
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    assert (failed.stage, failed.code) == ("merge", "too-many-faces")
+    assert "6 looks at one in the first 2 of 2 segments, at most 5 are allowed. Cut it" in failed.message
+    assert embeddings(buckets, planned) == []
+    assert topics.all(topics.segments) == []

@@ -1,0 +1,92 @@
+"""Input that nobody sends by accident: pictures and videos that claim to be larger than they are, and odd names."""
+
+import struct
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+PNG = b"\x89PNG\r\n\x1a\n"
+MEBIBYTE = 1024 * 1024
+ODD_NAMES = {
+    "right to left": "שלום-مرحبا.mp4",
+    "override": "safe\u202e4pm.exe.mp4",
+    "emoji": "👩\u200d👩\u200d👧 🏳️\u200d🌈.mp4",
+    "combining": "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢.mp4",
+    "punctuation": "%2e%2e%2F?#[]*\"'<>|\\:;&=+$,@!~`^{}.mp4",
+    "longest": "ü" * 498 + ".mp4",  # its report has the longest name that Cloud Storage takes
+}
+BAD_NAMES = {
+    "up": "../../../../etc/passwd.mp4",
+    "up at the end": "a/..",
+    "here": "./a.mp4",
+    "line break": "a\nb.mp4",
+    "escape": "a\x1b[2Jb.mp4",
+    "null": "a\0b.mp4",
+    "too long": "ü" * 498 + "a.mp4",  # as long as an object's name may be: the report's would be longer
+}
+
+
+def png_bomb(side: int) -> bytes:
+    """A complete, black PNG of `side` x `side` pixels of one bit: 450 KB for 60,000, which is 450 MB of bits.
+
+    Blocks of zeros that end in a full flush can be repeated; the checksum of zeros (Adler-32) is known.
+    """
+    raw = side * (1 + (side + 7) // 8)
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = squeeze.compress(bytes(MEBIBYTE)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    end = zlib.compressobj(9, zlib.DEFLATED, -15)
+    rest = end.compress(bytes(raw % MEBIBYTE)) + end.flush()
+    checksum = (raw % 65521) << 16 | 1
+    stream = b"\x78\xda" + block * (raw // MEBIBYTE) + rest + struct.pack(">I", checksum)
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return PNG + _chunk(b"IHDR", head) + _chunk(b"IDAT", stream) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def jpeg_that_claims(picture: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose frame header gives another size."""
+    at = picture.index(b"\xff\xc0") + 5
+    return picture[:at] + struct.pack(">HH", height, width) + picture[at + 4 :]
+
+
+def mp4_that_claims_frames(clip: Path, count: int) -> bytes:
+    """A clip whose index says that its picture has `count` frames of one byte each, in one piece."""
+    data = bytearray(clip.read_bytes())
+    sizes, pieces, times = (data.index(kind) + 8 for kind in (b"stsz", b"stsc", b"stts"))
+    struct.pack_into(">II", data, sizes, 1, count)
+    struct.pack_into(">III", data, pieces + 4, 1, count, 1)
+    struct.pack_into(">II", data, times + 4, count, 512)
+    return bytes(data)
+
+
+def uncompressed_avi(path: Path, size: tuple[int, int] = (64, 48), frames: int = 5) -> bytes:
+    """A video whose size and number of frames stand in its header alone: there is no codec to know better."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("rawvideo", rate=25)
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((size[1], size[0], 3), index, np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(video.encode(frame))
+    return path.read_bytes()
+
+
+def avi_that_claims_size(avi: bytes, width: int, height: int) -> bytes:
+    """The same with another size in the format of its stream (BITMAPINFOHEADER)."""
+    at = avi.index(b"strf") + 12
+    return avi[:at] + struct.pack("<II", width, height) + avi[at + 8 :]
+
+
+def avi_that_claims_frames(avi: bytes, count: int) -> bytes:
+    """The same with another number of frames in the header of the file and of its stream."""
+    file, stream = avi.index(b"avih") + 8 + 16, avi.index(b"strh") + 8 + 32
+    number = struct.pack("<I", count)
+    return avi[:file] + number + avi[file + 4 : stream] + number + avi[stream + 4 :]

@@ -1,0 +1,154 @@
+"""What this product takes from others is pinned by hash, and nothing downloaded is run while it is read."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from functions.engine import weights
+from tests.servers import ROOT
+
+LOCKS = sorted(path for path in ROOT.rglob("*.lock") if ".venv" not in path.parts)
+SOURCES = sorted(
+    path for folder in ("functions", "local_emulator", "infra") for path in (ROOT / folder).rglob("*.py")
+)
+# Modules whose readers run what they read.
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
+UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
+# A call that is safe with this argument alone.
+SAFE_WITH = {
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "numpy.load": ("allow_pickle", False),
+}
+STAGE = re.compile(
+    r"FROM\s+(?:--platform=\S+\s+)?(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*$", re.IGNORECASE
+)
+
+
+def unhashed(lock: str) -> list[str]:
+    """The requirements of a lock file that are not pinned to one version and at least one SHA-256."""
+    entries = re.sub(r"\\\n", " ", lock).splitlines()
+    found = [entry for entry in entries if entry.strip() and not entry.lstrip().startswith("#")]
+    return [
+        entry.split()[0]
+        for entry in found
+        if not re.fullmatch(r"\S+==\S+(?: ;.*?)?(?:\s+--hash=sha256:[0-9a-f]{64})+\s*", entry)
+    ]
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+def test_every_package_of_every_lock_file_is_pinned_by_hash(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("==") > 0
+    assert unhashed(text) == []
+
+
+def test_there_is_a_lock_file_for_all_that_make_installs() -> None:
+    named = set(re.findall(r"[\w-]+\.lock", (ROOT / "Makefile").read_text()))
+    assert named == {"requirements.lock", "requirements-bootstrap.lock", "requirements-tools.lock"}
+    assert named <= {path.name for path in LOCKS}
+    installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    assert installs
+    assert [line for line in installs if "--require-hashes" not in line] == []
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "numpy==2.0.0\n",
+        "numpy>=2 \\\n    --hash=sha256:" + "0" * 64 + "\n",
+        "numpy==2.0.0 \\\n    --hash=md5:" + "0" * 32 + "\n",
+        "git+https://example.com/a.git\n",
+    ],
+)
+def test_a_package_without_a_hash_would_be_found(lock: str) -> None:
+    assert unhashed("a==1 \\\n    --hash=sha256:" + "0" * 64 + "\n" + lock) != []
+
+
+def unsafe(source: str) -> Iterator[str]:
+    """What in a program could run what it reads."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in UNSAFE_MODULES)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNSAFE_MODULES:
+            yield str(node.module)
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            arguments = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if name in UNSAFE_CALLS or arguments.get("shell") == "True":
+                yield name
+            if name in SAFE_WITH and arguments.get(SAFE_WITH[name][0]) != str(SAFE_WITH[name][1]):
+                yield name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_that_is_read_is_run(path: Path) -> None:
+    assert list(unsafe(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import joblib.numpy_pickle",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(file)",
+        "np.load(file, allow_pickle=True)",
+        "yaml.load(text)",
+        "eval(text)",
+        "exec(text)",
+        "subprocess.run(command, shell=True)",
+    ],
+)
+def test_what_would_run_it_would_be_found(source: str) -> None:
+    assert list(unsafe(source)) != []
+
+
+def test_every_model_s_weights_are_pinned_by_sha_256() -> None:
+    files = [value for value in vars(weights).values() if isinstance(value, weights.WheelFile)]
+    hashes = [digest for file in files for digest in (file.sha256, file.wheel_sha256)]
+    hashes += [*weights.MTCNN_SHA256.values(), weights.VGGFACE2_SHA256]
+    assert len(files) == 2
+    assert [digest for digest in hashes if not re.fullmatch(r"[0-9a-f]{64}", digest)] == []
+    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", file.requirement) for file in files)
+
+
+def undigested(dockerfile: str) -> list[str]:
+    """The base images that are not named by their digest; stages of the same file are none."""
+    stages: set[str] = {"scratch"}
+    found = []
+    for line in dockerfile.splitlines():
+        if match := STAGE.match(line.strip()):
+            if match["image"] not in stages and not re.search(r"@sha256:[0-9a-f]{64}$", match["image"]):
+                found.append(match["image"])
+            stages.add(match["name"] or "")
+        elif re.match(r"FROM\b", line.strip(), re.IGNORECASE):
+            found.append(line)
+    return found
+
+
+def test_every_base_image_of_every_dockerfile_there_is_is_named_by_its_digest_and_there_may_be_none() -> None:
+    files = [path for path in ROOT.rglob("*Dockerfile*") if not {".venv", ".git"} & set(path.parts)]
+    assert {str(path.relative_to(ROOT)): undigested(path.read_text()) for path in files} == {
+        str(path.relative_to(ROOT)): [] for path in files
+    }
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "found"),
+    [
+        ("FROM python:3.11-slim", ["python:3.11-slim"]),
+        ("FROM python@sha256:" + "0" * 64 + " AS base\nFROM base AS cpu\nFROM scratch", []),
+        ("from --platform=linux/amd64 python:3.11@sha256:" + "0" * 64 + " as base", []),
+        ("FROM ${IMAGE}", ["${IMAGE}"]),
+        ("FROM a@sha256:00", ["a@sha256:00"]),
+        ("FROM a b c d", ["FROM a b c d"]),
+    ],
+)
+def test_a_base_image_without_a_digest_would_be_found(dockerfile: str, found: list[str]) -> None:
+    assert undigested(dockerfile) == found
