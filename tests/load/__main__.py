@@ -3,7 +3,8 @@
     python -m tests.load [--segments 1000] [--jobs 200] [--minutes 30]
 
 The whole pipeline on the local emulator, but for the worker's engine: a stand-in that copies packets and hides nobody
-(tests/load/functions/worker). Prints a table; ends with 1 if a job was lost, failed or is not complete.
+(tests/load/functions/worker). Prints a table; ends with 1 if a job was lost, failed or is not complete, or if list
+calls or merge's time and memory for a segment grow with the job. Memory is the most that merge has held so far.
 """
 
 import argparse
@@ -31,20 +32,34 @@ def main() -> int:
         (1, arguments.segments),
         (arguments.jobs, 2),
     ]
-    good = True
+    good, first = True, None
     print("|" + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
     with tempfile.TemporaryDirectory(prefix="defacer-load-") as name, emulator(Path(name)) as running:
         for jobs, segments in rows:
             found = load(running, Path(name), jobs, segments, arguments.minutes * 60)
             print(line(found), flush=True)
-            good &= is_good(found)
-    print("nothing was lost, given up or incomplete" if good else "NOT HELD: see the table")
+            first = first or found
+            good &= is_good(found) and grows_no_faster(found, first)
+    print(
+        "nothing was lost, given up or incomplete, and nothing grew that must not"
+        if good
+        else "NOT HELD: see above"
+    )
     return 0 if good else 1
 
 
 def is_good(found: Load) -> bool:
     """Whether every job was published complete, and no message was given up."""
     return found.published == found.jobs and not found.failed and not found.dead_letters and not found.wrong
+
+
+def grows_no_faster(found: Load, first: Load) -> bool:
+    """Whether a job costs as many list calls a segment, and as much of merge's time and memory, as in a small run."""
+    return (
+        found.listings / found.segments < 1.5 * max(first.listings / first.segments, 2)
+        and (found.segments < first.segments or found.join_ms < 2 * first.join_ms)
+        and found.memory < 1.5 * first.memory
+    )
 
 
 def line(found: Load) -> str:
