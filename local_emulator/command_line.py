@@ -93,6 +93,12 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         metavar="DIR",
         help="serve NAME/main.py from another folder, to try a change (default: functions/)",
     )
+    command.add_argument(
+        "--chaos",
+        metavar="SEED|FILE",
+        help="do harm on purpose, as a number decides, a plan in a file, or the chaos.log of a run to replay: "
+        "local_emulator/chaos/README.md",
+    )
     command.set_defaults(run=_run_up)
 
 
@@ -220,10 +226,12 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _run_up(options: argparse.Namespace) -> int:
     from local_emulator import running
+    from local_emulator.chaos.plan import read_plan
     from local_emulator.emulator import FUNCTIONS_FOLDER, Options
 
     functions = (options.functions or FUNCTIONS_FOLDER).resolve()
-    return running.up(Options(options.state, options.pubsub, options.workers, functions))
+    plan = read_plan(options.chaos) if options.chaos is not None else None
+    return running.up(Options(options.state, options.pubsub, options.workers, functions, chaos=plan))
 
 
 def _run_down(options: argparse.Namespace) -> int:

@@ -15,6 +15,8 @@ from typing import Literal, Self
 from google.cloud import storage as cloud_storage
 
 from local_emulator import messaging, storage
+from local_emulator.chaos import setup as chaos
+from local_emulator.chaos.plan import Plan
 from local_emulator.errors import EmulatorError, UsageError
 from local_emulator.processes import (
     HOST,
@@ -42,13 +44,17 @@ PubSubKind = Literal["auto", "google", "builtin"]
 
 @dataclass(frozen=True)
 class Options:
-    """How to run it. `functions` is the folder with NAME/main.py of each; `variables` go to each of them."""
+    """How to run it. `functions` is the folder with NAME/main.py of each; `variables` go to each of them.
+
+    With `chaos`, what the functions send and get goes through proxies that do harm (chaos/README.md).
+    """
 
     state: Path = DEFAULT_STATE
     pubsub: PubSubKind = "auto"
     workers: int = 1
     functions: Path = FUNCTIONS_FOLDER
     variables: tuple[tuple[str, str], ...] = ()
+    chaos: Plan | None = None
 
 
 class Emulator:
@@ -110,7 +116,8 @@ class Emulator:
 
     def _start(self, stack: ExitStack) -> None:
         run = uuid.uuid4().hex
-        pubsub_port, storage_port, *function_ports = free_ports(2 + len(self.resources.functions))
+        ports = free_ports(2 + len(self.resources.functions) + chaos.PORTS)
+        pubsub_port, storage_port, *function_ports = ports[: -chaos.PORTS]
         pubsub_host = f"{HOST}:{pubsub_port}"
         kind, pubsub = self._pubsub(pubsub_port)
         self.state = EmulatorState(
@@ -127,6 +134,8 @@ class Emulator:
             },
             parent=ProcessRecord.of("emulator", os.getpid()),
         )
+        plan = self.options.chaos
+        self._chaos = chaos.Setup.of(plan, self.state, ports[-chaos.PORTS :]) if plan else None
         stack.callback(self.folder.forget)
         self._processes = stack.enter_context(Processes(self.folder, run))
         self._record(ready=False)
@@ -140,10 +149,13 @@ class Emulator:
             self._function(function, port)
             for function, port in zip(self.resources.functions, function_ports, strict=True)
         ]
+        if self._chaos:
+            functions.append(self._chaos.program(self.folder.path / "chaos.json", environment))
         self._run(server, *functions, seconds=FUNCTION_SECONDS)
         storage.create_buckets(self.storage_client(), self.resources.buckets)
         instances = {function.name: self._instances(function) for function in self.resources.functions}
-        messaging.create_subscriptions(pubsub_host, self.resources, self.state.function_urls, instances)
+        urls = self._chaos.push_urls if self._chaos else self.state.function_urls
+        messaging.create_subscriptions(pubsub_host, self.resources, urls, instances)
         self._record(ready=True)
 
     def _run(self, *programs: Program, seconds: float) -> None:
@@ -193,7 +205,10 @@ class Emulator:
         }
         if self._instances(function) > 1:  # each would take all cores: 28 s instead of 21 s for 2 on 2 cores
             own["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._instances(function)))
-        environment = {**inherited_environment(), **self.environment, **own, **dict(self.options.variables)}
+        led = self._chaos.for_functions if self._chaos else {}
+        environment = {
+            **inherited_environment(), **self.environment, **led, **own, **dict(self.options.variables)
+        }  # fmt: skip
         return Program(function.name, command, environment, lambda: answers_http(port))
 
     def _instances(self, function: Function) -> int:

@@ -1,0 +1,56 @@
+"""Many short jobs under faults of all kinds at once: python -m tests.soak [--jobs 200] [--seed N] [--minutes M]."""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from local_emulator.chaos.plan import Plan, read_plan
+from local_emulator.command_line import stopped_by_signals
+from tests.soak.soak import Soak, run
+from tests.soak.table import table
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    seed = options.seed if options.seed is not None else random.randrange(1_000_000)
+    plan = read_plan(str(options.chaos)) if options.chaos else Plan(seed=seed)
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="defacer-soak-"))
+    print(f"soak with seed {plan.seed}, in {folder}", file=sys.stderr, flush=True)
+    with stopped_by_signals():
+        outcome = run(Soak(plan, options.jobs, options.minutes, folder))
+    print(f"seed {plan.seed}\n{table(outcome)}", flush=True)
+    if not outcome.good or outcome.interrupted:
+        print(f"Logs and objects: {folder / 'state'}. To do it again: --chaos {folder}/state/logs/chaos.log")
+        return 0 if outcome.good else 1
+    if options.folder is None:
+        shutil.rmtree(folder)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=200, metavar="N", help="(default: 200)")
+    parser.add_argument(
+        "--minutes", type=float, default=20, metavar="M", help="drop no more jobs after this (default: 20)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--seed", type=int, metavar="N", help="decides which faults strike (default: by chance)"
+    )
+    which.add_argument(
+        "--chaos", type=Path, metavar="FILE", help="a plan of faults, or the chaos.log of a soak to replay"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="keep everything there (default: only what went wrong is kept)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

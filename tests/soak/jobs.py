@@ -1,0 +1,122 @@
+"""The jobs of a soak: dropped, watched until they end, and judged."""
+
+import time
+from dataclasses import dataclass
+
+from google.cloud import storage
+
+from functions.pipeline import layout
+from functions.pipeline.contracts import Failed
+from local_emulator.chaos.things import hashed
+from local_emulator.emulator import Emulator
+from local_emulator.jobs import JobReader, JobView
+from local_emulator.terminal import Terminal
+from tests.soak import judging
+from tests.soak.clips import Sort
+
+
+@dataclass
+class Job:
+    """`ended` is when it was seen to have ended, `None` before; times are seconds of the monotonic clock."""
+
+    sort: Sort
+    id: str
+    source: str
+    dropped: float
+    ended: float | None = None
+    segments: int = 0
+    leaked: int = 0
+    changed: str | None = None
+    failed: Failed | None = None
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.dropped
+
+
+class Silent(Terminal):
+    """A terminal that is told nothing."""
+
+    def say(self, line: str) -> None:
+        pass
+
+
+class Jobs:
+    """All jobs of one soak on one emulator."""
+
+    def __init__(self, emulator: Emulator):
+        self._emulator = emulator
+        self._client: storage.Client = emulator.storage_client()
+        self._reader = JobReader(self._client, emulator.resources)
+        self.all: list[Job] = []
+
+    def prepare(self, sort: Sort) -> None:
+        """Lay a sort's target and policy into its channel."""
+        intake = self._client.bucket(self._emulator.intake)
+        policy = f'{{"mode": "{sort.mode}"}}'
+        intake.blob(layout.policy(sort.channel)).upload_from_string(policy, "application/json")
+        if sort.target is not None:
+            name = layout.targets_prefix(sort.channel) + sort.target.name
+            intake.blob(name).upload_from_filename(str(sort.target))
+
+    def drop(self, sort: Sort, name: str) -> Job:
+        """Upload the sort's video under a name of its own."""
+        source = layout.VideoName(sort.channel, name).object_name
+        blob = self._client.bucket(self._emulator.intake).blob(source)
+        blob.upload_from_filename(str(sort.video))
+        job = layout.job_id(self._emulator.intake, source, int(blob.generation))
+        self.all.append(Job(sort, job, source, time.monotonic()))
+        return self.all[-1]
+
+    def under_way(self) -> list[Job]:
+        return [job for job in self.all if job.ended is None]
+
+    def look(self) -> list[Job]:
+        """Look at those that are under way; gives those that have just ended, judged."""
+        return [job for job in self.under_way() if self._has_ended(job)]
+
+    def _has_ended(self, job: Job) -> bool:
+        view = self._reader.follow(job.id, job.source)
+        job.segments = max(job.segments, view.segments)
+        if not view.over:
+            return False
+        job.ended = time.monotonic()
+        job.failed = view.failed
+        self._judge(job, view)
+        return True
+
+    def _judge(self, job: Job, view: JobView) -> None:
+        ref = view.published.result if view.published else None
+        if ref is None:
+            return
+        result = self._client.bucket(ref.bucket).blob(ref.name, generation=ref.generation).download_as_bytes()
+        job.leaked = judging.leaked(job.sort, result)
+        job.changed = judging.changed(job.sort.video, result)
+
+    def duplicated(self, writes: dict[str, set[str]]) -> list[Job]:
+        """The jobs that ended twice: published and failed, or with a result that was made more than once.
+
+        `writes` are the versions that came into being in the output bucket, by the hash of the object's name.
+        """
+        return [job for job in self.all if self._ended_twice(job, writes)]
+
+    def _ended_twice(self, job: Job, writes: dict[str, set[str]]) -> bool:
+        view = self._reader.follow(job.id, job.source)
+        video = layout.parse_video(job.source)
+        assert video is not None
+        there = self._client.bucket(self._emulator.output).get_blob(video.result)
+        versions = writes.get(hashed(video.result), set()) | ({str(there.generation)} if there else set())
+        if view.published is None:
+            return bool(versions) and view.failed is not None
+        assert view.published.result is not None
+        return view.failed is not None or versions != {str(view.published.result.generation)}
+
+    def embeddings_left(self) -> list[str]:
+        """Objects with embeddings of jobs that have ended: nobody needs them any more."""
+        over = {job.id for job in self.all if job.ended is not None}
+        names = (blob.name for blob in self._client.list_blobs(self._emulator.work, prefix="jobs/"))
+        return [
+            name
+            for name in names
+            if name.split("/")[1] in over and name.split("/")[2].startswith(("findings", "gallery-"))
+        ]

@@ -1,0 +1,141 @@
+"""Storage through the proxy that does harm: the functions' own client stands every fault of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import pytest
+from google.api_core.exceptions import PreconditionFailed
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from functions.pipeline import layout, store
+from functions.pipeline.contracts import Claim, ObjectRef
+from local_emulator.chaos.plan import FIRST_TIMES, Plan
+from local_emulator.chaos.setup import Run, Setup
+from local_emulator.chaos.storage_proxy import ANYWHERE, StorageProxy
+from local_emulator.processes import free_ports
+from tests.cloud import PROJECT, Buckets, Environment
+from tests.proxy import serving
+from tests.soak.journal import Told, read_journal
+
+JOB = "0123456789abcdef0123"
+BIG = bytes(range(256)) * 40_000  # 10 MB: goes up in two pieces
+
+
+@dataclass
+class Harmful:
+    """A proxy that is running, and what it says."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def told(self) -> Told:
+        return read_journal("\n".join(self.lines))
+
+
+class Start(Protocol):
+    """Starts a proxy under a plan, and leads the functions' client to it."""
+
+    def __call__(self, plan: Plan) -> Harmful: ...
+
+
+@pytest.fixture
+def harmful(
+    storage_address: str, buckets: Buckets, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Start]:
+    monkeypatch.setattr(store, "DEFAULT_RETRY", DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.2))
+    with ExitStack() as stack:
+
+        def start(plan: Plan) -> Harmful:
+            harmful = Harmful()
+            (port,) = free_ports(1)
+            setup = Setup(
+                plan=plan, project=PROJECT, mark="NOBODY=1", storage_url=storage_address, pubsub_host="",
+                function_urls={}, storage_port=port, pubsub_port=0, push_port=0,
+            )  # fmt: skip
+            proxy = StorageProxy(Run(setup, harmful.lines.append))
+            address = stack.enter_context(serving(proxy.handle, port))
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+            environment()
+            return harmful
+
+        yield start
+
+
+@pytest.mark.parametrize("fault", ANYWHERE)
+def test_the_client_stands_each_fault(fault: str, harmful: Start, buckets: Buckets) -> None:
+    proxy = harmful(Plan(seed=2, rates={fault: 0.7}))
+    name = f"jobs/{JOB}/note.json"
+
+    ref = store.write_once(buckets.work, name, b"first")
+    assert store.read(ref) == b"first"
+    ref = store.replace(buckets.work, name, b"second", generation=ref.generation)
+    assert [found.name for found in store.list_all(buckets.work, f"jobs/{JOB}/")] == [name]
+    assert store.read(ref) == b"second"
+    store.delete(ref)
+    assert store.find(buckets.work, name) is None
+
+    assert set(proxy.told().faults) == {fault}
+    assert proxy.told().faults[fault] >= FIRST_TIMES
+
+
+@pytest.mark.parametrize("fault", ["storage-503", "storage-lost", "storage-cut"])
+def test_an_upload_in_pieces_stands_it_too(fault: str, harmful: Start, buckets: Buckets) -> None:
+    proxy = harmful(Plan(seed=4, rates={fault: 0.6}))
+
+    ref = store.write_once(buckets.work, f"jobs/{JOB}/big.nut", BIG)
+
+    assert store.read(ref) == BIG
+    assert proxy.told().faults[fault] > 0
+
+
+def test_a_claim_looks_expired_to_its_reader_only(harmful: Start, buckets: Buckets) -> None:
+    harmful(Plan(seed=1, rates={"lease-jump": 1.0}))
+    until = datetime.now(UTC) + timedelta(hours=1)
+    claim = Claim(holder="1", token="t", expires_at=until, attempts=1)  # noqa: S106 - no password
+    name = layout.segment_claim(JOB, "find", 0)
+    store.write_once(buckets.work, name, claim.model_dump_json().encode())
+
+    seen = [store.find_json(buckets.work, name, Claim) for _ in range(FIRST_TIMES + 1)]
+
+    assert [found[0].expires_at == until for found in seen if found] == [False] * FIRST_TIMES + [True]
+    assert Claim.model_validate_json(buckets.get(buckets.work, name)) == claim
+
+
+def overwrite(buckets: Buckets, name: str) -> tuple[ObjectRef, ObjectRef]:
+    return buckets.put(buckets.work, name, b"old"), buckets.put(buckets.work, name, b"new")
+
+
+def test_the_preconditions_that_the_server_forgets_are_kept(harmful: Start, buckets: Buckets) -> None:
+    harmful(Plan(seed=1, rates={}))
+    old, new = overwrite(buckets, "a.txt")
+    there = store.client().bucket(buckets.work)
+
+    def refused(change: Callable[[], object]) -> None:
+        with pytest.raises(PreconditionFailed):
+            change()
+
+    refused(lambda: there.blob("a.txt").delete(if_generation_match=old.generation))
+    refused(lambda: there.blob("a.txt").rewrite(there.blob("a.txt"), if_generation_match=old.generation))
+    refused(lambda: there.blob("a.txt").compose([there.blob("a.txt")], if_generation_match=old.generation))
+    pieces = there.blob("a.txt", chunk_size=8 * 1024 * 1024)
+    refused(lambda: pieces.upload_from_string(BIG, if_generation_match=old.generation))
+
+    assert buckets.get(buckets.work, "a.txt") == b"new"
+    there.blob("a.txt").delete(if_generation_match=new.generation)
+    assert buckets.names(buckets.work) == []
+
+
+def test_each_version_in_the_output_bucket_is_told_by_its_hash(
+    harmful: Start, buckets: Buckets, environment: Environment
+) -> None:
+    buckets.client.create_bucket(f"{PROJECT}-output")
+    proxy = harmful(Plan(seed=1, rates={}))
+
+    first = store.write_once(f"{PROJECT}-output", "channels/a/secret.mp4", b"1")
+    second = store.replace(f"{PROJECT}-output", "channels/a/secret.mp4", b"2", generation=first.generation)
+
+    (versions,) = proxy.told().writes.values()
+    assert versions == {str(first.generation), str(second.generation)}
+    assert "secret" not in str(proxy.lines)
