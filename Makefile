@@ -36,8 +36,9 @@ demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg
 		$(if $(MODE),--mode "$(MODE)") $(if $(REPLACEMENT),--replacement "$(REPLACEMENT)") $(if $(OUT),--out "$(OUT)")
 
 .PHONY: emulator
-emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin]
-	@$(RUN) -m local_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)")
+emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed]
+	@$(RUN) -m local_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)") \
+		$(if $(CHAOS),--chaos "$(CHAOS)")
 
 .PHONY: test
 test: $(STAMP)  ## all tests: [TESTS="tests/engine -k blur"]
@@ -55,6 +56,10 @@ check: lint test  ## the gate: lint, format, types, tests; changes nothing
 .PHONY: quality
 quality: $(STAMP)  ## real clips through the emulator, judged by their pixels; DEFACER_EVAL=FOLDER names them
 	@$(RUN) -m tests.quality
+
+.PHONY: soak
+soak: $(STAMP)  ## many short jobs under faults of all kinds: [SEED=7] [JOBS=200] [MINUTES=20]
+	@$(RUN) -m tests.soak $(if $(SEED),--seed "$(SEED)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(MINUTES),--minutes "$(MINUTES)")
 
 .PHONY: benchmark
 benchmark: $(STAMP)  ## speed and memory against other programs, ~30 min: [PAIRS=5] [ONLY=transcode] [WORK=FOLDER]

@@ -20,11 +20,16 @@ def tail(path: Path) -> str:
 
 
 def shortened(line: str) -> str:
-    """A line of JSON (functions/pipeline/log.py) as severity, message, job and segment; others as they are."""
+    """A line of JSON (functions/pipeline/log.py) as severity, message, job and segment.
+
+    One of chaos.log as what was done to whom; others as they are.
+    """
     try:
         fields = json.loads(line)
     except ValueError:
         return line
+    if isinstance(fields, dict) and "event" in fields:
+        return " ".join(str(fields[name]) for name in ("event", "fault", "at", "how") if fields.get(name))
     if not isinstance(fields, dict) or "message" not in fields:
         return line
     parts = [str(fields.get("severity", "INFO")), str(fields["message"])]

@@ -6,6 +6,7 @@ What fake-gcs-server does not keep is kept here (keeping.py).
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from local_emulator.chaos import victims
 from local_emulator.chaos.http import Answer, HangUpError, Request, Sending, send, without
@@ -93,6 +94,8 @@ class StorageProxy:
         if answer.status != 200:
             return answer
         claim = json.loads(answer.body)
+        if datetime.fromisoformat(claim["expires_at"]) <= datetime.now(UTC):
+            return answer
         self._run.journal.fault("lease-jump", moment, about, f"it held until {claim['expires_at']}")
         body = json.dumps({**claim, "expires_at": LONG_AGO}).encode()
         return replace(without(answer, *CHECKSUMS), body=body)

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from functions.pipeline import layout
@@ -81,13 +80,14 @@ class Things:
         return About(f"{function}/{about.thing}", about.job)
 
     def of_message(self, data: bytes) -> About:
-        """What a message of the pipeline's own is about: a segment's step, or a job's event."""
-        document: Any = json.loads(data)
-        if "step" in document:
-            job = document["job"]
-            return About(f"{self.subject(job)}/{document['step']}-{document['index']:05d}", job)
-        job = document["subject"]
-        return About(f"{self.subject(job)}/{document['type']}", job)
+        """What a message is about: a segment's step, a job's event, or something of somebody else's."""
+        try:
+            document = json.loads(data)
+            job = document["job"] if "step" in document else document["subject"]
+            part = f"{document['step']}-{document['index']:05d}" if "step" in document else document["type"]
+        except (ValueError, LookupError, TypeError):
+            return About(f"other/{hashed(data.hex())}")
+        return About(f"{self.subject(job)}/{part}", job)
 
     def of_messages(self, topic: str, data: Sequence[bytes]) -> About:
         """What one request to publish is about: its first message, and how many there are."""

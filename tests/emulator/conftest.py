@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,22 @@ def stand_ins(tmp_path: Path) -> Path:
 @pytest.fixture
 def up(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
     """`up`, just started, with the stand-in functions and the built-in Pub/Sub."""
+    with _up(tmp_path, stand_ins) as started:
+        yield started
+
+
+@pytest.fixture
+def up_with_chaos(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
+    """The same, doing harm."""
+    with _up(tmp_path, stand_ins, "--chaos", "7") as started:
+        yield started
+
+
+@contextmanager
+def _up(tmp_path: Path, stand_ins: Path, *arguments: str) -> Iterator[Up]:
     folder = StateFolder(tmp_path / "state")
     command = [sys.executable, "-m", "local_emulator", "up", "--pubsub", "builtin"]
-    command += ["--state", str(folder.path), "--functions", str(stand_ins)]
+    command += ["--state", str(folder.path), "--functions", str(stand_ins), *arguments]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -298,3 +298,14 @@ def test_up_says_what_to_export_and_follows_the_functions(up: Up, video: Path) -
     assert f"  export PUBSUB_EMULATOR_HOST={state.pubsub_host}\n" in out
     assert "ingest      | called ingest with channels/demo/videos/walk.mp4\n" in out
     assert out.endswith("Stopped.\n")
+
+
+def test_a_plan_of_faults_that_is_none_is_named(tmp_path: Path, capsys: Output) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"seed": 1, "rates": {"earthquake": 1}}')
+
+    assert main(["up", "--state", str(tmp_path), "--chaos", str(plan)]) == 2
+
+    said = one_line(capsys)
+    assert str(plan) in said
+    assert "there is no fault 'earthquake'" in said

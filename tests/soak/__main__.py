@@ -8,13 +8,25 @@ import tempfile
 from pathlib import Path
 
 from local_emulator.chaos.plan import Plan, read_plan
-from local_emulator.command_line import stopped_by_signals
+from local_emulator.command_line import INTERRUPTED, stopped_by_signals
+from local_emulator.errors import EmulatorError
 from tests.soak.soak import Soak, run
 from tests.soak.table import table
 
 
 def main() -> int:
     options = _parser().parse_args()
+    try:
+        return _soak(options)
+    except EmulatorError as error:
+        print(f"soak: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("soak: interrupted before anything was known", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _soak(options: argparse.Namespace) -> int:
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     plan = read_plan(str(options.chaos)) if options.chaos else Plan(seed=seed)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="defacer-soak-"))

@@ -1,0 +1,70 @@
+"""The short form of the soak: a dozen jobs under faults of all kinds; and that its measure can tell a leak."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from local_emulator.chaos.plan import RATES, Plan
+from tests.soak import judging
+from tests.soak.clips import Sort, make_sorts
+from tests.soak.soak import Soak, run
+from tests.soak.table import table
+
+JOBS, SEED, MINUTES = 12, 11, 2.0
+# So that a dozen jobs meet most of them.
+MORE_OFTEN = 2.0
+
+
+@pytest.fixture(scope="module")
+def sorts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sort]:
+    return {sort.name: sort for sort in make_sorts(tmp_path_factory.mktemp("clips"))}
+
+
+def test_a_dozen_jobs_under_all_faults_end_once_each_and_none_leaks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(seed=SEED, rates={fault: rate * MORE_OFTEN for fault, rate in RATES.items()})
+
+    outcome = run(Soak(plan, JOBS, MINUTES, tmp_path))
+
+    with capsys.disabled():
+        print(f"\n{table(outcome)}")
+    assert len(outcome.jobs) == JOBS
+    assert (outcome.lost, outcome.duplicated, outcome.leaked) == ([], [], [])
+    assert outcome.good
+    assert outcome.failed_though_healthy == []
+    struck = set(outcome.told.faults)
+    assert {fault.partition("-")[0] for fault in struck} >= {"storage", "push", "publish", "kill"}
+
+
+def test_a_video_that_nothing_was_done_to_leaks_every_face(sorts: dict[str, Sort]) -> None:
+    for name, faces in (("everyone", 48), ("target", 24), ("walk", 36), ("one", 12)):
+        assert judging.leaked(sorts[name], sorts[name].video.read_bytes()) == faces
+
+
+def test_a_face_that_is_half_covered_or_coarse_leaks_and_one_that_is_flat_does_not(
+    sorts: dict[str, Sort],
+) -> None:
+    sort = sorts["one"]
+    face = sort.faces[0]
+    picture = next(iter(judging.pictures(sort.video)))
+    top, left, bottom, right = (round(length) for length in (face.y1, face.x1, face.y2, face.x2))
+
+    half, flat = picture.copy(), picture.copy()
+    half[(top + bottom) // 2 : bottom, left:right] = 0
+    flat[top:bottom, left:right] = cv2.GaussianBlur(flat[top:bottom, left:right], (0, 0), (right - left) / 4)
+    noisy = np.clip(picture.astype(int) + np.random.default_rng(1).integers(-6, 7, picture.shape), 0, 255)
+
+    assert judging.likeness(picture, picture, face) == pytest.approx(1)
+    assert judging.likeness(picture, noisy.astype(np.uint8), face) > judging.SEEN_CORRELATION
+    assert judging.likeness(picture, half, face) > judging.SEEN_CORRELATION
+    assert judging.likeness(picture, flat, face) < judging.SEEN_CORRELATION
+
+
+def test_a_frame_a_time_or_a_sound_that_is_missing_is_noticed(sorts: dict[str, Sort]) -> None:
+    two, walk = sorts["everyone"].video, sorts["walk"].video
+
+    assert judging.changed(two, two.read_bytes()) is None
+    assert "frames" in str(judging.changed(two, walk.read_bytes()))
