@@ -19,7 +19,7 @@ from tests.soak.journal import read_journal
 
 VARIABLES = (("DEFACER_SEGMENT_SECONDS", "1"), ("DEFACER_LEASE_SECONDS", "3"))
 SECONDS = 300
-HEALTHY = 6
+HEALTHY = 12
 SEGMENT, UPLOAD = "kills-workers.mp4", "kills-planners.mp4"
 KILLS = {
     f"storage/write/{subject_of('soak-everyone', SEGMENT)}/findings/00001.npz",

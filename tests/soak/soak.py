@@ -18,7 +18,7 @@ from tests.soak.journal import Told, read_journal
 # Each clip has several segments, and what a killed process held is free again soon.
 VARIABLES = (
     ("DEFACER_SEGMENT_SECONDS", "1"),
-    ("DEFACER_LEASE_SECONDS", "8"),
+    ("DEFACER_LEASE_SECONDS", "6"),
     ("DEFACER_RETRY_SECONDS", "10"),
     ("DEFACER_DEADLINE_SECONDS", "60"),
 )

@@ -6,15 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
+from functions.pipeline.contracts import Failed
 from local_emulator.chaos.plan import RATES, Plan
 from tests.soak import judging
 from tests.soak.clips import Sort, make_sorts
-from tests.soak.soak import Soak, run
+from tests.soak.jobs import Job
+from tests.soak.soak import Outcome, Soak, run
 from tests.soak.table import table
 
 JOBS, SEED, MINUTES = 12, 11, 2.0
 # So that a dozen jobs meet most of them.
-MORE_OFTEN = 2.0
+MORE_OFTEN = 1.2
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,27 @@ def test_a_frame_a_time_or_a_sound_that_is_missing_is_noticed(sorts: dict[str, S
 
     assert judging.changed(two, two.read_bytes()) is None
     assert "frames" in str(judging.changed(two, walk.read_bytes()))
+
+
+def test_what_went_wrong_is_in_the_table_and_makes_the_soak_no_good(sorts: dict[str, Sort]) -> None:
+    done, lost, leaks, fails = (
+        Job(sorts["one"], f"job-{number}", "", dropped=0.0, ended=ended, segments=1)
+        for number, ended in enumerate((2.0, None, 2.0, 2.0))
+    )
+    leaks.leaked = 3
+    fails.failed = Failed(job="0" * 20, source=None, stage="worker", code="gave-up", message="It gave up.")
+    outcome = Outcome([done, lost, leaks, fails], lost=[lost], duplicated=[done], wanted=4)
+
+    printed = dict(line.split("  ", 1) for line in table(outcome).splitlines() if not line.startswith(" "))
+
+    assert not outcome.good
+    assert {name: printed[name].strip() for name in ("published once", "failed with reason", "lost")} == {
+        "published once": "1",
+        "failed with reason": "1, 1 gave-up",
+        "lost": "1  job-1",
+    }
+    assert printed["duplicated"].strip() == "1  job-0"
+    assert printed["leaked"].strip() == "1  job-2"
+    assert Outcome([leaks]).good is False
+    assert Outcome([Job(sorts["text"], "x", "", dropped=0.0, ended=1.0)]).good is False, "it had to fail"
+    assert Outcome([Job(sorts["one"], "x", "", dropped=0.0, ended=1.0)]).good is True
