@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
 from functions.pipeline import layout
@@ -89,7 +90,12 @@ class Jobs:
         ref = view.published.result if view.published else None
         if ref is None:
             return
-        result = self._client.bucket(ref.bucket).blob(ref.name, generation=ref.generation).download_as_bytes()
+        # What is there now, whichever version that is: `duplicated` holds it against the one that was published.
+        try:
+            result = self._client.bucket(ref.bucket).blob(ref.name).download_as_bytes()
+        except NotFound:
+            job.changed = "the result is gone"
+            return
         job.leaked = judging.leaked(job.sort, result)
         job.changed = judging.changed(job.sort.video, result)
 
