@@ -36,7 +36,7 @@ def _soak(options: argparse.Namespace) -> int:
     print(f"seed {plan.seed}\n{table(outcome)}", flush=True)
     if not outcome.good or outcome.interrupted:
         print(f"Logs and objects: {folder / 'state'}. To do it again: --chaos {folder}/state/logs/chaos.log")
-        return 0 if outcome.good else 1
+        return INTERRUPTED if outcome.good else 1
     if options.folder is None:
         shutil.rmtree(folder)
     return 0

@@ -39,6 +39,7 @@ def test_a_dozen_jobs_under_all_faults_end_once_each_and_none_leaks(
     assert outcome.failed_though_healthy == []
     struck = set(outcome.told.faults)
     assert {fault.partition("-")[0] for fault in struck} >= {"storage", "push", "publish", "kill"}
+    assert len(struck) >= len(RATES) * 2 // 3
 
 
 def test_a_video_that_nothing_was_done_to_leaks_every_face(sorts: dict[str, Sort]) -> None:
