@@ -79,7 +79,7 @@ def test_poison_fails_its_job_and_slows_no_other(
     assert "ingest did not get done in 10 tries" in upload.failed.message
     assert told.faults["kill-at-write"] == 5 + 10
     assert jobs.duplicated(told.writes) == []
-    assert jobs.embeddings_left() == []
+    assert jobs.left() == []
 
 
 def line(seconds: list[float]) -> str:

@@ -117,12 +117,11 @@ class Jobs:
         assert view.published.result is not None
         return view.failed is not None or versions != {str(view.published.result.generation)}
 
-    def embeddings_left(self) -> list[str]:
-        """Objects with embeddings of jobs that have ended: nobody needs them any more."""
-        over = {job.id for job in self.all if job.ended is not None}
-        names = (blob.name for blob in self._client.list_blobs(self._emulator.work, prefix="jobs/"))
-        return [
-            name
-            for name in names
-            if name.split("/")[1] in over and name.split("/")[2].startswith(("findings", "gallery-"))
-        ]
+    def left(self) -> list[str]:
+        """What is there of jobs that have ended, but for how they were planned and how they ended."""
+        over = [job.id for job in self.all if job.ended is not None]
+        ends = (layout.manifest, layout.published, layout.failed)
+        stays = {end(job) for job in over for end in ends}
+        prefixes = tuple(layout.job_prefix(job) for job in over)
+        names = [blob.name for blob in self._client.list_blobs(self._emulator.work, prefix="jobs/")]
+        return [name for name in names if name.startswith(prefixes) and name not in stays]

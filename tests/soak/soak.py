@@ -50,7 +50,7 @@ class Outcome:
     told: Told = field(default_factory=Told)
     lost: list[Job] = field(default_factory=list)
     duplicated: list[Job] = field(default_factory=list)
-    embeddings_left: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     seconds: float = 0.0
     wanted: int = 0
     interrupted: bool = False
@@ -78,7 +78,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.duplicated or self.leaked or self.changed or self.embeddings_left)
+        return not (self.lost or self.duplicated or self.leaked or self.changed or self.left)
 
 
 def run(soak: Soak) -> Outcome:
@@ -105,7 +105,7 @@ def run(soak: Soak) -> Outcome:
         outcome.told = read_journal(log.read_text())
         outcome.duplicated = jobs.duplicated(outcome.told.writes)
         if not outcome.interrupted:
-            outcome.embeddings_left = jobs.embeddings_left()
+            outcome.left = jobs.left()
     return outcome
 
 

@@ -27,7 +27,7 @@ def table(outcome: Outcome) -> str:
         ("duplicated", _named(outcome.duplicated)),
         ("leaked", _named(outcome.leaked)),
         ("changed otherwise", _named(outcome.changed)),
-        ("embeddings left", str(len(outcome.embeddings_left))),
+        ("left behind", " ".join((str(len(outcome.left)), *outcome.left))),
     ]
     if outcome.interrupted:
         rows.insert(1, ("not seen to the end", str(len([job for job in outcome.jobs if not job.ended]))))
