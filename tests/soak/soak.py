@@ -10,6 +10,7 @@ from pathlib import Path
 from local_emulator.chaos.plan import Plan
 from local_emulator.emulator import Emulator, Options
 from local_emulator.jobs import StorageError
+from local_emulator.resources import LOCAL_RETRIES
 from local_emulator.weights import fetch_weights
 from tests.soak.clips import Sort, make_sorts, sorts_of
 from tests.soak.jobs import Job, Jobs
@@ -27,8 +28,8 @@ UNDER_WAY = 10
 LOOK_AGAIN_SECONDS = 0.3
 # A job that has not ended after this time is lost: with every message at its last delivery it takes less.
 LOST_SECONDS = 240.0
-# How long nothing may have happened before it counts that nothing more will.
-QUIET_SECONDS, LONGEST_SETTLING_SECONDS = 6.0, 60.0
+# How long nothing may have happened before it counts that nothing more will: longer than Pub/Sub's longest back-off.
+QUIET_SECONDS, LONGEST_SETTLING_SECONDS = LOCAL_RETRIES.maximum_seconds + 3.0, 60.0
 PROGRESS_EVERY = 10
 
 
