@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from functions.pipeline import layout
@@ -84,7 +85,7 @@ class Things:
         try:
             document = json.loads(data)
             job = document["job"] if "step" in document else document["subject"]
-            part = f"{document['step']}-{document['index']:05d}" if "step" in document else document["type"]
+            part = document["type"] if "type" in document else _segment(document)
         except (ValueError, LookupError, TypeError):
             return About(f"other/{hashed(data.hex())}")
         return About(f"{self.subject(job)}/{part}", job)
@@ -148,6 +149,12 @@ class Things:
             generations.append(generation)
             self._subjects[job] = f"{hashed(name)}.{len(generations)}"
         return job
+
+
+def _segment(document: dict[str, Any]) -> str:
+    """A step of a segment, or of a part of it where it was split."""
+    part = f"-{document['part']}" if document.get("part") else ""
+    return f"{document['step']}-{document['index']:05d}{part}"
 
 
 def subject_of(channel: str, video: str, upload: int = 1) -> str:
