@@ -56,7 +56,8 @@ def is_good(found: Load) -> bool:
 def grows_no_faster(found: Load, first: Load) -> bool:
     """Whether a job costs as many list calls a segment, and as much of merge's time and memory, as in a small run."""
     return (
-        found.listings / found.segments < 1.5 * max(first.listings / first.segments, 2)
+        found.listings
+        < 3 * found.segments + 10  # one a segment and step, some more for each job and each hundred
         and (found.segments < first.segments or found.join_ms < 2 * first.join_ms)
         and found.memory < 1.5 * first.memory
     )
