@@ -207,6 +207,7 @@ def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
     assert buckets.names(buckets.work, layout.job_prefix(keeping.job)) == [
         layout.failed(keeping.job),
         keeping.ref.name,
+        layout.verdict(keeping.job),
     ]
     assert merge(keeping.done(0)) == 200
     assert buckets.names(buckets.output) == []
@@ -228,7 +229,7 @@ def test_a_job_that_is_being_planned_when_the_pictures_go_fails(
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
     assert failed.code == "target-gone"
     assert topics.all(topics.segments) == []
-    assert buckets.names(buckets.work) == [layout.failed(job)]
+    assert buckets.names(buckets.work) == [layout.failed(job), layout.verdict(job)]
     assert "Eileen" not in everything(buckets)
 
 
