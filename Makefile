@@ -56,6 +56,10 @@ check: lint test  ## the gate: lint, format, types, tests; changes nothing
 quality: $(STAMP)  ## real clips through the emulator, judged by their pixels; DEFACER_EVAL=FOLDER names them
 	@$(RUN) -m tests.quality
 
+.PHONY: protocol
+protocol: $(STAMP)  ## 20,000 interleavings of the functions, with crashes and faults: [N=20000] [SEED=0]
+	@$(RUN) -m tests.protocol $(if $(N),--interleavings "$(N)") $(if $(SEED),--seed "$(SEED)")
+
 .PHONY: benchmark
 benchmark: $(STAMP)  ## speed and memory against other programs, ~30 min: [PAIRS=5] [ONLY=transcode] [WORK=FOLDER]
 	@$(RUN) -m tests.benchmarks $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(ONLY),--only "$(ONLY)") \
