@@ -220,7 +220,7 @@ def test_a_planning_that_is_under_way_leaves_nothing(buckets: Buckets, topics: T
         erase_job(job)
         return Embeddings(("Eileen",), b"embeddings")
 
-    plan(source, Eyes(probe, embed))
+    plan(source, Eyes(probe, embed, lambda ref: None))
     assert buckets.names(buckets.work) == [layout.failed(job)]
     assert buckets.names(buckets.intake) == [TARGET]
     assert topics.all(topics.segments) == []

@@ -224,7 +224,7 @@ def test_a_job_that_is_being_planned_when_the_pictures_go_fails(
         assert main([*FORGET]) == 0
         return Embeddings(tuple(picture.person for picture in pictures), b"embeddings")
 
-    plan(source, Eyes(probe, embed))
+    plan(source, Eyes(probe, embed, lambda ref: None))
     job = layout.job_id(source.bucket, source.name, source.generation)
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
     assert failed.code == "target-gone"
