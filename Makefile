@@ -61,6 +61,10 @@ quality: $(STAMP)  ## real clips through the emulator, judged by their pixels; D
 soak: $(STAMP)  ## many short jobs under faults of all kinds: [SEED=7] [JOBS=200] [MINUTES=20]
 	@$(RUN) -m tests.soak $(if $(SEED),--seed "$(SEED)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(MINUTES),--minutes "$(MINUTES)")
 
+.PHONY: protocol
+protocol: $(STAMP)  ## 20,000 interleavings of the functions, with crashes and faults: [N=20000] [SEED=0]
+	@$(RUN) -m tests.protocol $(if $(N),--interleavings "$(N)") $(if $(SEED),--seed "$(SEED)")
+
 .PHONY: benchmark
 benchmark: $(STAMP)  ## speed and memory against other programs, ~30 min: [PAIRS=5] [ONLY=transcode] [WORK=FOLDER]
 	@$(RUN) -m tests.benchmarks $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(ONLY),--only "$(ONLY)") \

@@ -1,9 +1,9 @@
 """A message that was given up: find its job, and fail it, unless it has come to an end without it."""
 
-from functions.pipeline import belonging, jobs, layout, log, messages
-from functions.pipeline.claim import ClaimedElsewhereError, delivery_terms, hold
+from functions.pipeline import belonging, ending, jobs, layout, log, messages, store
+from functions.pipeline.claim import delivery_terms, hold
 from functions.pipeline.contracts import Contract, ObjectRef, SegmentDone, SegmentTask
-from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
+from functions.pipeline.errors import MalformedMessageError, PermanentError
 from functions.pipeline.messages import Message
 from functions.pipeline.settings import settings
 
@@ -33,23 +33,20 @@ def give_up(message: Message) -> None:
         log.info("ignored a message about something that was never a job")
         return
     with log.bound(job=job.id):
-        if jobs.is_over(job.id):
+        claim = layout.merge_claim(job.id)
+        if jobs.has_failed(job.id) or (
+            jobs.is_published(job.id) and store.find(settings().work_bucket, claim) is None
+        ):
             log.info("the job came to an end without this message", stage=job.stage)
-            jobs.clean_up(job.id)  # whoever ended it may have died before it got to that
+            jobs.clean_up(job.id)  # this message's holder may have died when all others' was gone
             return
-        if job.step == "find" and jobs.is_handed_on(job.id):
+        if job.step == "find" and jobs.is_handed_on(job.id) and not jobs.is_published(job.id):
             log.info("the job went on without this message", stage=job.stage)
             jobs.forget_embeddings(job.id)  # this message's worker may have died when the others' were gone
             return
-        # Whoever publishes holds this claim. With it in hand, nobody publishes what is failed here.
-        try:
-            with hold(settings().work_bucket, layout.merge_claim(job.id), delivery_terms(message.id)):
-                if jobs.is_over(job.id):
-                    # Raised inside, so that the claim stays: a merge that has to wind up is known by it.
-                    raise RetryableError("the job came to an end in this very moment: look again")
-                jobs.fail(job.id, job.stage, _sentence(job, message), job.source)
-        except ClaimedElsewhereError as error:
-            raise RetryableError("the job is being published right now: wait for how that ends") from error
+        # Whoever publishes holds this claim: a healthy merge is not disturbed, the message waits for how it ends.
+        with hold(settings().work_bucket, claim, delivery_terms(message.id)) as held:
+            ending.call_off(job.id, job.stage, _sentence(job, message), held.keep, job.source)
 
 
 def _job_of(message: Message) -> _Job | None:

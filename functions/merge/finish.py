@@ -11,20 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from functions.merge.publish import Standing, publish, standing, unpublish
-from functions.pipeline import belonging, jobs, layout, log, store
+from functions.pipeline import belonging, ending, jobs, layout, log, store, verdict
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
     Manifest,
     ObjectRef,
-    Published,
     ReportedSegment,
     ReportHead,
     SegmentDone,
     SegmentReport,
+    Verdict,
 )
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.parts import all_made
+from functions.pipeline.publish import Standing, standing
 from functions.pipeline.settings import settings
 
 MP4 = "video/mp4"
@@ -69,56 +69,56 @@ class Hands:
 def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
     """Finish the job if this was its last segment, or if somebody died while finishing it.
 
-    Raises ClaimedElsewhereError if another message's holder is at it, RetryableError if it has to come back.
+    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
     with jobs.failing(done.job, "merge"):
-        if jobs.has_failed(done.job):
-            jobs.clean_up(done.job)
-            return
         claim = layout.merge_claim(done.job)
-        if jobs.is_published(done.job) and store.find(settings().work_bucket, claim) is None:
+        if jobs.has_failed(done.job) or (
+            jobs.is_published(done.job) and store.find(settings().work_bucket, claim) is None
+        ):
+            jobs.clean_up(done.job)  # of a merge that died when all others' was deleted
             return
         manifest = jobs.open_manifest(done.job, done.index, done.manifest)
         if not jobs.is_published(done.job) and all_made(manifest, "hide", done.index) is None:
             return
         with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
-            published = _published(manifest, done.faces, held, hands)
+            if not jobs.is_published(done.job) and verdict.find(done.job) is None:
+                _decide(manifest, done.faces, held, hands)
+            published = ending.carry_out(manifest, held.keep)
             if published is not None:
-                _wind_up(manifest, published)
+                log.info("published", superseded=published.superseded)
+                ending.wind_up(manifest, published)
 
 
-def _published(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Hands) -> Published | None:
-    """The job's marker: as it is there, or after publishing. None if the job has failed meanwhile."""
-    found = store.find_json(settings().work_bucket, layout.published(manifest.job), Published)
-    if found is not None:
-        return found[0]
+def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Hands) -> None:
+    """Make the result and write the verdict, with which it is published whatever happens to this merge."""
     # Before the work: a result that can't be published need not be made.
-    newer = Standing.NEWER in {standing(manifest, name)[0] for name in (manifest.result, manifest.report)}
-    if newer:
-        return _mark(Published(job=manifest.job, result=None, report=manifest.report, superseded=True))
+    if Standing.NEWER in {standing(manifest, name)[0] for name in (manifest.result, manifest.report)}:
+        verdict.decide(Verdict(job=manifest.job, end="publish"))
+        return
+    parts = layout.merge_part(manifest.job, held.token, "")
+    try:
+        ours = _made(manifest, faces_ref, held, hands)
+        held.keep()
+    except Exception:
+        with suppress(RetryableError):  # what went wrong first is what counts
+            store.delete_all(settings().work_bucket, parts)
+        raise
+    if verdict.decide(ours).result != ours.result:
+        store.delete_all(settings().work_bucket, parts)
+
+
+def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Hands) -> Verdict:
+    """The result and its report as objects of the work bucket, checked: what may be published."""
     faces, head = jobs.read_faces(manifest.job, faces_ref)
     reports = _reports(manifest, head.frames, held)
-    try:
-        made, joined = _joined(manifest, reports, held, hands.join)
-        hands.check(manifest, made, joined, held.keep)
-        if jobs.has_failed(manifest.job):
-            return None
-        held.keep()
-        result = publish(manifest, manifest.result, made, held.keep)
-    finally:
-        with suppress(RetryableError):  # what went wrong first is what counts
-            store.delete_all(settings().work_bucket, layout.merge_part(manifest.job, held.token, ""))
-    if result is not None:
-        data = _report(manifest, reports, joined).with_faces(faces)
-        publish(manifest, manifest.report, data, held.keep)
-    if jobs.has_failed(manifest.job):  # or it was erased, while this one was publishing
-        unpublish(manifest)
-        jobs.clean_up(manifest.job)
-        return None
-    log.info("published", frames=joined.frames, superseded=result is None)
-    return _mark(
-        Published(job=manifest.job, result=result, report=manifest.report, superseded=result is None)
-    )
+    result, joined = _joined(manifest, reports, held, hands.join)
+    hands.check(manifest, result, joined, held.keep)
+    name = layout.merge_part(manifest.job, held.token, "report.json")
+    data = _report(manifest, reports, joined).with_faces(faces)
+    report = store.write_once(settings().work_bucket, name, data, progress=held.keep)
+    log.info("joined", frames=joined.frames)
+    return Verdict(job=manifest.job, end="publish", result=result, report=report)
 
 
 def _joined(
@@ -136,23 +136,6 @@ def _joined(
         joined = join(Parts(manifest, reports, file, held.keep))
     store.write_once(bucket, head, joined.head, MP4, progress=held.keep)
     return store.compose([head, samples], bucket, whole, MP4), joined
-
-
-def _mark(published: Published) -> Published:
-    name = layout.published(published.job)
-    try:
-        store.write_once(settings().work_bucket, name, published.model_dump_json(indent=2).encode())
-    except store.AlreadyWrittenError as error:
-        return store.read_json(error.existing, Published)
-    return published
-
-
-def _wind_up(manifest: Manifest, published: Published) -> None:
-    """Tell, delete the source if the policy says so, and what was made on the way."""
-    jobs.announce_completed(manifest, published)
-    if manifest.policy.source == "delete":
-        store.delete(manifest.source)
-    jobs.clean_up(manifest.job)
 
 
 def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[SegmentReport, ...]:

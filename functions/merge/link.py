@@ -46,7 +46,7 @@ LinkFaces = Callable[[Found], Linked]
 def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
     """Link the job if this was its last segment to look through, or if somebody died while linking it.
 
-    Raises ClaimedElsewhereError if another message's holder is at it, RetryableError if it has to come back.
+    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
     with jobs.failing(done.job, "merge"):
         if jobs.is_over(done.job):

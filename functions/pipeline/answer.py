@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from werkzeug.exceptions import ServiceUnavailable
 
 from functions.pipeline import log
-from functions.pipeline.claim import ClaimedElsewhereError
 from functions.pipeline.errors import PermanentError, RetryableError
 
 TRY_AGAIN = "not done yet, deliver it again"
@@ -23,8 +22,6 @@ def answering(function: str) -> Iterator[None]:
         try:
             log.configure()
             yield
-        except ClaimedElsewhereError:
-            log.info("another message is at it: nothing to do for this one")
         except PermanentError as error:
             log.error("dropped a message that nobody can do anything with", error)
         except RetryableError as error:

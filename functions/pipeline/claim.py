@@ -2,12 +2,15 @@
 
 A claim is an object, and every change of it has its generation as the precondition:
 
-| it is | and | then |
-|---|---|---|
-| absent | | taken: attempt 1 |
-| expired | | taken over: one attempt more |
-| live | held for this very message | RetryableError: a predecessor may be at it still, so it must come back |
-| live | held for another message | ClaimedElsewhereError: that one will come back, so this one need not |
+| it is | then |
+|---|---|
+| absent | taken: attempt 1 |
+| expired | taken over: one attempt more |
+| live | ClaimedError: the message comes back, because the holder may die |
+
+A message that finds a live claim comes back even if the claim is another message's. Of messages that are
+delivered twice, one delivery may be acknowledged while the other goes on and takes the claim: then nobody comes
+back when that one dies.
 
 A thing that fails again and again is known by the claim's attempts, not by the message's deliveries: waiting
 for a free worker costs deliveries too (a busy answer is one), so a subscription has to allow many.
@@ -31,8 +34,8 @@ Clock = Callable[[], datetime]
 ROUNDS = 5
 
 
-class ClaimedElsewhereError(Exception):
-    """Another message's holder works on this thing now: this message has nothing left to do."""
+class ClaimedError(RetryableError):
+    """Somebody else is at this thing now."""
 
 
 class ClaimLostError(RetryableError):
@@ -131,7 +134,8 @@ class Hold:
             now = terms.clock()
             found = store.find_json(bucket, name, Claim)
             if found is not None and found[0].expires_at > now:
-                _refuse(found[0], terms.holder)
+                until = found[0].expires_at.isoformat()
+                raise ClaimedError(f"claimed until {until} for the message {found[0].holder}")
             claim = Claim(
                 holder=terms.holder,
                 # No two holders write the same bytes: so a lost answer is told from a lost race.
@@ -176,9 +180,3 @@ def hold(bucket: str, name: str, terms: Terms) -> Iterator[Hold]:
             held.expire(count=not passing, late=late)
         raise
     held.release()
-
-
-def _refuse(claim: Claim, holder: str) -> None:
-    if claim.holder == holder:
-        raise RetryableError(f"claimed until {claim.expires_at.isoformat()} for this very message")
-    raise ClaimedElsewhereError(f"claimed until {claim.expires_at.isoformat()} for another message")

@@ -264,6 +264,27 @@ class Failed(Contract):
     message: str
 
 
+class Verdict(Contract):
+    """`jobs/ID/verdict.json`: how the job ends (functions/pipeline/verdict.py).
+
+    `result` and `report` are what to publish, in the work bucket; both None: a newer upload was quicker. `failed` is
+    why not, unless `end` is "publish".
+    """
+
+    version: Literal[1] = 1
+    job: JobId
+    end: Literal["publish", "withdraw", "fail"]
+    result: ObjectRef | None = None
+    report: ObjectRef | None = None
+    failed: Failed | None = None
+
+    @model_validator(mode="after")
+    def _says_why_not(self) -> Self:
+        if (self.end == "publish") != (self.failed is None):
+            raise ValueError('`failed` says why a job is not published: not with "publish", always otherwise')
+        return self
+
+
 class Claim(Contract):
     """Who works on a thing, until when. `holder` is the id of the message that the holder works for.
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from google.cloud.storage import Blob
 
-from functions.pipeline import belonging, claim, layout, log, messages, store
+from functions.pipeline import belonging, claim, layout, log, messages, store, verdict
 from functions.pipeline.contracts import (
     FacesHead,
     Failed,
@@ -14,6 +14,7 @@ from functions.pipeline.contracts import (
     Manifest,
     ObjectRef,
     Published,
+    Verdict,
 )
 from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 from functions.pipeline.settings import settings
@@ -104,7 +105,8 @@ def failing(
     """Fail the job if the block raises a PermanentError, which then has been dealt with.
 
     `is_past` tells whether a quicker delivery has brought the job past this stage: then the error is only what
-    this one met by being late, such as an input that was deleted because nobody needed it any more.
+    this one met by being late, such as an input that was deleted because nobody needed it any more. The message
+    comes back, and finds out at its start that it is too late, and what of its own is to be deleted.
     """
     with log.bound(job=job):
         try:
@@ -113,27 +115,38 @@ def failing(
             raise
         except PermanentError as error:
             if is_past(job):
-                log.info("the job is past this stage: what this one met does not matter", code=error.code)
-                return
-            fail(job, stage, error, source)
+                raise RetryableError(
+                    "the job is past this stage: what this one met does not matter"
+                ) from error
+            if not fail(job, stage, error, source):
+                # Whoever publishes it may die, and this may be the only message that is left.
+                raise RetryableError("the job is being published: the message comes back") from error
 
 
-def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None = None) -> None:
-    """End the job: `failed.json` (the first reason counts), the event, the clean-up.
+def fail(job: str, stage: str, error: PermanentError, source: ObjectRef | None = None) -> bool:
+    """End the job, unless it is being published: then what went wrong does not matter, and this returns False.
 
-    `source` is needed only where there may be no manifest that names it.
+    The first reason counts. `source` is needed only where there may be no manifest yet that names it.
     """
-    failed = Failed(
-        job=job, source=source_of(job) or source, stage=stage, code=error.code, message=str(error)
-    )
+    source = source_of(job) or source
+    failed = Failed(job=job, source=source, stage=stage, code=error.code, message=str(error))
+    said = verdict.decide(Verdict(job=job, end="fail", failed=failed))
+    if said.end == "fail" and said.failed is not None:
+        log.error("the job failed", error, stage=stage)
+        record_failure(said.failed)
+        return True
+    log.info("the job is being published: what this one met does not matter", code=error.code)
+    return False
+
+
+def record_failure(failed: Failed) -> None:
+    """What the verdict "fail" asks for: `failed.json`, the event, the clean-up."""
+    name, data = layout.failed(failed.job), failed.model_dump_json(indent=2).encode()
     try:
-        store.write_once(
-            settings().work_bucket, layout.failed(job), failed.model_dump_json(indent=2).encode()
-        )
+        store.write_once(settings().work_bucket, name, data)
     except store.AlreadyWrittenError:
         log.info("the job had failed already")
-    log.error("the job failed", error, stage=stage)
-    _announce_failure(job)
+    _announce_failure(failed.job)
 
 
 def mark_erased(job: str) -> None:
@@ -173,21 +186,25 @@ def clean_up(job: str) -> None:
     """Delete what nobody needs of a job that is over, its embeddings first. Whoever comes late does it again.
 
     Its manifest and its end stay, and the work if the policy says so, but never embeddings. Of an erased job only
-    the mark stays. A merge claim that may be alive, or says that a published job is to be wound up, is not touched.
+    the mark stays. The claim on the merge stays where it says that a published job is to be wound up, and where
+    whoever erases the job may hold it.
     """
     bucket = settings().work_bucket
     there = {blob.name: blob for blob in store.list_blobs(bucket, layout.job_prefix(job))}
     stays = {layout.failed(job), layout.merge_claim(job)}
-    if layout.failed(job) not in there or not _is_erased(there[layout.failed(job)]):
-        stays |= {layout.manifest(job), layout.published(job)}
+    is_erased = layout.failed(job) in there and _is_erased(there[layout.failed(job)])
+    if not is_erased:
+        stays |= {layout.manifest(job), layout.verdict(job), layout.published(job)}
         found = find_manifest(job) if layout.manifest(job) in there else None
         if found is not None and found[0].policy.work == "keep":
             work = (layout.faces(job), layout.segments_prefix(job), layout.claims_prefix(job))
             stays |= {name for name in there if name.startswith(work)}
     for name in sorted(there.keys() - stays, key=lambda name: (not layout.holds_embeddings(name), name)):
         store.delete_any(bucket, name)
-    if layout.merge_claim(job) in there and layout.published(job) not in there:
+    if is_erased:
         claim.delete_expired(bucket, layout.merge_claim(job))
+    elif layout.merge_claim(job) in there and layout.published(job) not in there:
+        store.delete_any(bucket, layout.merge_claim(job))
 
 
 def forget_embeddings(job: str) -> None:

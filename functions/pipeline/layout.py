@@ -5,7 +5,7 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/policy.json                    how to hide
          channels/NAME/replacement.png                the picture for mode "image"
 work     jobs/ID/manifest.json, gallery-HASH.npz, findings/*, faces.json, segments/*, claims/*, merge/*,
-         published.json, failed.json
+         verdict.json, published.json, failed.json
 output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upload and which job it is of
 """
 
@@ -179,6 +179,11 @@ def findings(job: str, index: int, part: str = "") -> str:
 def faces(job: str) -> str:
     """Every face of the whole video and what becomes of it: writing it is the commit of linking."""
     return f"jobs/{job}/faces.json"
+
+
+def verdict(job: str) -> str:
+    """Which of the two ends: written before either, and before anything is published."""
+    return f"jobs/{job}/verdict.json"
 
 
 def published(job: str) -> str:

@@ -98,16 +98,19 @@ def replace(
                 retry=retries(),
             )
     except PreconditionFailed:
-        return _as_ours(bucket, name, checksum, size)
+        return _as_ours(bucket, name, checksum, size, metadata)
     return reference(blob)
 
 
-def _as_ours(bucket: str, name: str, checksum: str, size: int) -> ObjectRef:
-    """What is there, if it holds these bytes: then it was our own write, of which the answer was lost."""
+def _as_ours(
+    bucket: str, name: str, checksum: str, size: int, metadata: Mapping[str, str] | None
+) -> ObjectRef:
+    """What is there, if it is what was to be written: then it was our own write, of which the answer was lost."""
     existing = find(bucket, name)
     if existing is None:
         raise RetryableError("an object came and went while it was written: the message comes back")
-    if existing.crc32c == checksum and existing.size == size:
+    same = existing.crc32c == checksum and existing.size == size
+    if same and (metadata is None or existing.metadata == metadata):
         return reference(existing)
     raise AlreadyWrittenError(reference(existing))
 
@@ -225,7 +228,7 @@ def copy(
         raise gone_error(source)
     there = find(bucket, name)
     if (int(there.generation) if there else 0) != generation:
-        return _as_ours(bucket, name, original.crc32c, original.size)
+        return _as_ours(bucket, name, original.crc32c, original.size, metadata)
     blob = client().bucket(bucket).blob(name)
     blob.metadata = dict(metadata)
     blob.content_type = original.content_type
@@ -242,7 +245,7 @@ def copy(
     except NotFound as error:
         raise gone_error(source) from error
     except PreconditionFailed:
-        return _as_ours(bucket, name, original.crc32c, original.size)
+        return _as_ours(bucket, name, original.crc32c, original.size, metadata)
 
 
 def mark(ref: ObjectRef, metadata: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from google.cloud.storage import Blob
 
-from functions.pipeline import jobs, layout, store
+from functions.pipeline import ending, jobs, layout, store
 from functions.pipeline.contracts import Faces, Manifest, ObjectRef, Published, Report, ReportHead
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
@@ -69,9 +69,10 @@ def withdraw(channel: str, person: str, removed: Removed, say: Say) -> Traces:
         store.delete(ref)
         removed(ref)
     for job in _jobs_keeping(channel, person)[0]:
-        with alone(job, say):
+        with alone(job, say) as held:
             if not jobs.is_over(job):
-                jobs.fail(job, "forget", _withdrawn(job))
+                ending.call_off(job, "forget", _withdrawn(job), held.keep)
+            if jobs.has_failed(job):
                 say(f"Job {job} was under way and has failed: drop its video again.")
     traces = look(channel, person)
     for manifest, ref in traces.over:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from functions.pipeline import jobs, layout, store
-from functions.pipeline.claim import ClaimedElsewhereError, Hold, Terms, hold
+from functions.pipeline.claim import ClaimedError, Hold, Terms, hold
 from functions.pipeline.contracts import Failed
 from functions.pipeline.settings import settings
 
@@ -44,7 +44,7 @@ def alone(job: str, say: Say) -> Iterator[Hold]:
             try:
                 held = stack.enter_context(hold(settings().work_bucket, layout.merge_claim(job), terms))
                 break
-            except ClaimedElsewhereError:
+            except ClaimedError:
                 if not waiting:
                     say(f"Job {job} is being joined right now: waiting until that has stopped.")
                 waiting = True

@@ -29,8 +29,8 @@ def do_once(
     """Do this step of this segment unless it is done, holding the claim on it, and say that it is done.
 
     One for which workers ran out of time again and again is split: each half is a message of its own. Raises
-    ClaimedElsewhereError if another message's worker is at it, RetryableError if this message has to come back,
-    PermanentError for a segment that one worker after another has not finished.
+    RetryableError if the message has to come back, PermanentError for a segment that one worker after another has
+    not finished.
     """
     manifest = jobs.open_manifest(task.job, task.index, task.manifest)
     if not is_done(task):

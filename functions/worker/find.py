@@ -21,7 +21,7 @@ Look = Callable[[Assignment], bytes]
 def find(task: SegmentTask, message_id: str, look: Look) -> None:
     """Do this step unless it is done, and say that it is done; when it came too late, do nothing.
 
-    Raises ClaimedElsewhereError if another message's worker is at it, RetryableError if it has to come back.
+    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
     with (
         jobs.failing(task.job, "worker", is_past=jobs.is_past_finding),

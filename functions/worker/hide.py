@@ -39,7 +39,7 @@ Conceal = Callable[[Assignment, bytes, Path], Written]
 def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
     """Do this step unless it is done, and say that it is done.
 
-    Raises ClaimedElsewhereError if another message's worker is at it, RetryableError if it has to come back.
+    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
     with jobs.failing(task.job, "worker"), log.bound(segment=task.index, step=task.step):
         if jobs.is_over(task.job):

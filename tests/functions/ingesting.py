@@ -39,7 +39,7 @@ def assert_failed(buckets: Buckets, topics: Topics, ref: ObjectRef, code: str, *
     assert (failed.stage, failed.code, failed.source) == ("ingest", code, ref)
     for part in said:
         assert part in failed.message
-    assert buckets.names(buckets.work) == [layout.failed(job_of(ref))]
+    assert buckets.names(buckets.work) == [layout.failed(job_of(ref)), layout.verdict(job_of(ref))]
     assert topics.all(topics.segments) == []
     (event,) = topics.events()
     assert (event["type"], event["id"]) == ("job.failed", f"{failed.job}-failed")

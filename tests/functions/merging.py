@@ -41,7 +41,8 @@ def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None
     assert published.result == ObjectRef(bucket=buckets.output, name=RESULT, generation=result.generation)
     assert result.metageneration == 1
     assert buckets.names(buckets.output) == [RESULT, REPORT]
-    assert buckets.names(buckets.work) == [planned.ref.name, layout.published(planned.job)]
+    stays = [planned.ref.name, layout.published(planned.job), layout.verdict(planned.job)]
+    assert buckets.names(buckets.work) == stays
     completed = [event for event in topics.events() if event["type"] == "job.completed"]
     assert {event["id"] for event in completed} == {f"{planned.job}-completed"}
     assert completed[0]["data"]["result"] == published.result.model_dump()
@@ -58,7 +59,7 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
 
 
 # Of three segments, counted; the test fails if it becomes another number.
-REQUESTS_OF_A_MERGE = 59
+REQUESTS_OF_A_MERGE = 68
 
 
 def deliver_at_once(merge: Post, planned: Planned) -> list[int]:

@@ -50,4 +50,5 @@ def test_an_upload_comes_back_with_every_frame_and_the_target_s_face_alone(
     assert {event["type"] for event in topics.events()} == {"job.planned", "job.completed"}
     assert {event["id"] for event in topics.events()} == {f"{report.job}-planned", f"{report.job}-completed"}
     job = layout.job_id(ref.bucket, ref.name, ref.generation)
-    assert buckets.names(buckets.work) == [layout.manifest(job), layout.published(job)]
+    stays = [layout.manifest(job), layout.published(job), layout.verdict(job)]
+    assert buckets.names(buckets.work) == stays

@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from functions.merge.engine import check, join
-from functions.merge.finish import Hands, finish
 from functions.pipeline import jobs, layout
 from functions.pipeline.contracts import Claim, Policy
 from functions.pipeline.errors import PermanentError
 from tests.cloud import Buckets, Post, Topics
-from tests.functions.merging import expire_claim
 from tests.functions.working import put_claim, work
 from tests.planned import Planned, do_all_segments, do_segment, find_segment, link_job, plan_job
 
@@ -50,7 +47,7 @@ def test_a_failed_job_leaves_its_manifest_and_why_it_failed(
 ) -> None:
     linked = leave_everything(buckets, planned)
     fail(linked)
-    assert names(buckets, linked) == ["failed.json", "manifest.json"]
+    assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
 
 
 @pytest.mark.parametrize("end", ["failed", "published"])
@@ -75,16 +72,14 @@ def test_the_policy_keeps_the_work_but_never_an_embedding(
     assert "claims/merge.json" not in left
 
 
-def test_a_merge_that_is_alive_keeps_its_claim_when_the_job_fails(
+def test_a_merge_that_is_alive_loses_its_claim_when_the_job_fails(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
+    """It needs none any more: the verdict is what keeps it from publishing."""
     linked = leave_everything(buckets, planned)
     put_merge_claim(buckets, linked, seconds=600)
     fail(linked)
-    assert names(buckets, linked) == ["claims/merge.json", "failed.json", "manifest.json"]
-    expire_claim(buckets, layout.merge_claim(linked.job))
-    finish(linked.segment_done(0), "next", Hands(join, check))
-    assert names(buckets, linked) == ["failed.json", "manifest.json"]
+    assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
 
 
 def test_the_claim_of_a_merge_that_died_while_winding_up_stays_until_somebody_has(
@@ -94,9 +89,9 @@ def test_the_claim_of_a_merge_that_died_while_winding_up_stays_until_somebody_ha
     assert merge(linked.done(1)) == 200
     put_merge_claim(buckets, linked, seconds=-1)
     assert worker(linked.task(0)) == 200
-    assert names(buckets, linked) == ["claims/merge.json", "manifest.json", "published.json"]
+    assert names(buckets, linked) == ["claims/merge.json", "manifest.json", "published.json", "verdict.json"]
     assert merge(linked.done(0)) == 200
-    assert names(buckets, linked) == ["manifest.json", "published.json"]
+    assert names(buckets, linked) == ["manifest.json", "published.json", "verdict.json"]
 
 
 @pytest.mark.parametrize("end", ["failed", "published"])
@@ -105,7 +100,7 @@ def test_a_worker_that_comes_too_late_deletes_what_it_wrote(
 ) -> None:
     """Another worker did the segment and the job came to its end, while this one stood still."""
     work(job, 0, "slow", lambda _: bring_to(end, buckets, job, merge))
-    assert names(buckets, job) == sorted([f"{end}.json", "manifest.json"])
+    assert names(buckets, job) == sorted([f"{end}.json", "manifest.json", "verdict.json"])
 
 
 @pytest.mark.parametrize("end", ["failed", "published"])
@@ -118,7 +113,7 @@ def test_what_a_worker_left_that_died_too_late_is_deleted_with_its_next_delivery
     put_claim(buckets, job, 0, "dead", seconds=-1)
     segments = topics.all(topics.segments_done)
     assert worker(job.task(0)) == 200
-    assert names(buckets, job) == sorted([f"{end}.json", "manifest.json"])
+    assert names(buckets, job) == sorted([f"{end}.json", "manifest.json", "verdict.json"])
     assert topics.all(topics.segments_done) == segments
 
 
@@ -129,7 +124,7 @@ def test_a_given_up_message_cleans_up_after_its_worker(
     bring_to(end, buckets, job, merge)
     do_segment(buckets, job, 0)
     assert dead_letter(job.task(0)) == 200
-    assert names(buckets, job) == sorted([f"{end}.json", "manifest.json"])
+    assert names(buckets, job) == sorted([f"{end}.json", "manifest.json", "verdict.json"])
 
 
 def bring_to(end: str, buckets: Buckets, planned: Planned, merge: Post) -> None:

@@ -85,13 +85,15 @@ def test_a_job_is_erased_from_every_bucket_and_nothing_else_is(
     buckets.put(buckets.intake, POLICY, b"{}")
     events = topics.events()
     removed = erase_job(published.job)
-    assert sorted(removed) == sorted([RESULT, REPORT, VIDEO, planned.ref.name, layout.published(planned.job)])
+    work = [planned.ref.name, layout.published(planned.job), layout.verdict(planned.job)]
+    assert sorted(removed) == sorted([RESULT, REPORT, VIDEO, *work])
     assert_erased(buckets, published)
     assert buckets.names(buckets.output) == ["channels/street/run.mp4", "channels/street/run.report.json"]
     assert buckets.names(buckets.intake) == [POLICY, "channels/street/videos/run.mp4"]
     assert buckets.names(buckets.work, layout.job_prefix(other.job)) == [
         other.ref.name,
         layout.published(other.job),
+        layout.verdict(other.job),
     ]
     assert topics.events() == events
 
@@ -102,7 +104,7 @@ def test_a_newer_upload_s_source_and_result_stay(
     publish(buckets, planned, merge)
     newer = publish(buckets, plan_job(buckets, clip), merge)
     removed = erase_job(planned.job)
-    assert removed == [layout.published(planned.job), planned.ref.name]
+    assert removed == [layout.published(planned.job), layout.verdict(planned.job), planned.ref.name]
     assert buckets.names(buckets.output) == [RESULT, REPORT]
     assert buckets.blob(buckets.intake, VIDEO).generation == newer.manifest.source.generation
 
@@ -132,7 +134,7 @@ def test_a_channel_is_erased_with_all_its_jobs_and_no_other_channel_is(
     marks |= {
         layout.failed(layout.job_id(ref.bucket, ref.name, ref.generation)) for ref in (refused, waiting)
     }
-    others = {other.ref.name, layout.published(other.job)}
+    others = {other.ref.name, layout.published(other.job), layout.verdict(other.job)}
     assert set(buckets.names(buckets.work)) == marks | others
     assert buckets.names(buckets.intake) == [OTHER, "channels/streets/policy.json"]
     assert buckets.names(buckets.output) == ["channels/other/walk.mp4", "channels/other/walk.report.json"]
@@ -218,7 +220,7 @@ def test_a_planning_that_is_under_way_leaves_nothing(buckets: Buckets, topics: T
         erase_job(job)
         return Embeddings(("Eileen",), b"embeddings")
 
-    plan(source, Eyes(probe, embed))
+    plan(source, Eyes(probe, embed, lambda ref: None))
     assert buckets.names(buckets.work) == [layout.failed(job)]
     assert buckets.names(buckets.intake) == [TARGET]
     assert topics.all(topics.segments) == []
@@ -328,11 +330,11 @@ def at(moment: str, buckets: Buckets, do: Callable[[], None]) -> Callable[[str, 
 
     def look(method: str, path: str) -> bool:
         now = (
-            "copying the result"
-            if "/rewriteTo/" in path
+            None
+            if "/rewriteTo/" not in path
             else "writing the report"
-            if method == "POST" and path.startswith("/upload/") and f"/b/{buckets.output}/" in path
-            else None
+            if ".report.json/rewriteTo/" in path
+            else "copying the result"
         )
         if now == moment:
             do()

@@ -6,7 +6,7 @@ import pytest
 
 from functions.engine.findings import Findings
 from functions.pipeline import jobs, layout
-from functions.pipeline.errors import PermanentError
+from functions.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.working import frames_done, made, work
@@ -98,7 +98,8 @@ def test_what_a_late_worker_meets_does_not_fail_the_job(
         link_job(buckets, planned)
         raise PermanentError("object-gone", "the gallery was deleted when the job was linked")
 
-    work(planned, 0, "slow", gone)
+    with pytest.raises(RetryableError):
+        work(planned, 0, "slow", gone)
     assert layout.failed(planned.job) not in buckets.names(buckets.work)
     assert topics.events() == []
 

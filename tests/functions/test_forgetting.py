@@ -207,6 +207,7 @@ def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
     assert buckets.names(buckets.work, layout.job_prefix(keeping.job)) == [
         layout.failed(keeping.job),
         keeping.ref.name,
+        layout.verdict(keeping.job),
     ]
     assert merge(keeping.done(0)) == 200
     assert buckets.names(buckets.output) == []
@@ -223,12 +224,12 @@ def test_a_job_that_is_being_planned_when_the_pictures_go_fails(
         assert main([*FORGET]) == 0
         return Embeddings(tuple(picture.person for picture in pictures), b"embeddings")
 
-    plan(source, Eyes(probe, embed))
+    plan(source, Eyes(probe, embed, lambda ref: None))
     job = layout.job_id(source.bucket, source.name, source.generation)
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
     assert failed.code == "target-gone"
     assert topics.all(topics.segments) == []
-    assert buckets.names(buckets.work) == [layout.failed(job)]
+    assert buckets.names(buckets.work) == [layout.failed(job), layout.verdict(job)]
     assert "Eileen" not in everything(buckets)
 
 

@@ -93,7 +93,9 @@ def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_
         return Embeddings(("Eileen",), b"embeddings")
 
     planning.plan(ref, Eyes(probe, slow, require_picture))
-    assert buckets.names(buckets.work) == [layout.failed(job_of(ref)), layout.manifest(job_of(ref))]
+    job = job_of(ref)
+    stays = [layout.failed(job), layout.manifest(job), layout.verdict(job)]
+    assert buckets.names(buckets.work) == stays
     assert topics.all(topics.segments) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 

@@ -9,7 +9,6 @@ import pytest
 
 from functions.merge.link import Found, Linked, link
 from functions.pipeline import jobs, layout
-from functions.pipeline.claim import ClaimedElsewhereError
 from functions.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
@@ -37,7 +36,9 @@ def test_three_messages_at_once_link_once(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     ready_to_link(buckets, planned)
-    assert deliver_at_once(merge, planned) == [200, 200, 200]
+    answers = deliver_at_once(merge, planned)
+    assert 200 in answers
+    assert set(answers) <= {200, 503}
     assert_linked(buckets, topics, planned)
 
 
@@ -56,7 +57,7 @@ def test_the_second_of_two_linkers_leaves_it_to_the_first(
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(link, planned.segment_done(0), "first", slow)
         assert inside.wait(60)
-        with pytest.raises(ClaimedElsewhereError):
+        with pytest.raises(RetryableError):
             link(planned.segment_done(1), "second", never)
         with pytest.raises(RetryableError):
             link(planned.segment_done(0), "first", never)

@@ -9,14 +9,9 @@ import pytest
 
 from functions.merge.engine import check, join
 from functions.merge.finish import Hands, Joined, Parts, finish
-from functions.pipeline import layout
-from functions.pipeline.claim import ClaimedElsewhereError
-from functions.pipeline.contracts import (
-    Failed,
-    ObjectRef,
-    Policy,
-)
-from functions.pipeline.errors import RetryableError
+from functions.pipeline import jobs, layout
+from functions.pipeline.contracts import ObjectRef, Policy
+from functions.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import (
@@ -42,7 +37,9 @@ def test_three_messages_at_once_publish_one_result(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    assert deliver_at_once(merge, linked) == [200, 200, 200]
+    answers = deliver_at_once(merge, linked)
+    assert 200 in answers
+    assert set(answers) <= {200, 503}
     assert_published(buckets, topics, linked)
 
 
@@ -61,7 +58,7 @@ def test_the_second_of_two_mergers_leaves_it_to_the_first(
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(finish, linked.segment_done(0), "first", Hands(slow, check))
         assert inside.wait(60)
-        with pytest.raises(ClaimedElsewhereError):
+        with pytest.raises(RetryableError):
             finish(linked.segment_done(1), "second", Hands(slow, check))
         with pytest.raises(RetryableError):
             finish(linked.segment_done(0), "first", Hands(slow, check))
@@ -98,8 +95,7 @@ def test_a_job_that_fails_while_it_is_joined_is_not_published(
     do_all_segments(buckets, linked)
 
     def meanwhile(parts: Parts) -> Joined:
-        failed = Failed(job=linked.job, source=linked.manifest.source, stage="worker", code="c", message="m")
-        buckets.put(buckets.work, layout.failed(linked.job), failed.model_dump_json().encode())
+        jobs.fail(linked.job, "worker", PermanentError("code", "another segment's fault"))
         return join(parts)
 
     finish(linked.segment_done(0), "1", Hands(meanwhile, check))
@@ -154,7 +150,8 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
     (event,) = topics.events()
     assert (event["type"], event["data"]["result"], event["data"]["report"]) == ("job.completed", None, None)
     assert "newer" in event["data"]["message"]
-    assert buckets.names(buckets.work) == [linked.ref.name, layout.published(linked.job)]
+    stays = [linked.ref.name, layout.published(linked.job), layout.verdict(linked.job)]
+    assert buckets.names(buckets.work) == stays
 
 
 @pytest.mark.parametrize(

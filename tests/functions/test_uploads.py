@@ -82,7 +82,7 @@ def assert_failed_cleanly(buckets: Buckets, topics: Topics, source: ObjectRef, s
         "Upload the video again."
     )
     manifest = [layout.manifest(job)] if stage != "ingest" else []
-    assert buckets.names(buckets.work) == [layout.failed(job), *manifest]
+    assert buckets.names(buckets.work) == [layout.failed(job), *manifest, layout.verdict(job)]
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events() if event["type"] != "job.planned"] == ["job.failed"]
 

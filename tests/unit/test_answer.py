@@ -4,7 +4,6 @@ import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
 from functions.pipeline.answer import answering
-from functions.pipeline.claim import ClaimedElsewhereError
 from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 
 
@@ -13,9 +12,7 @@ def settings_are_there(environment: Callable[..., None]) -> None:
     pass
 
 
-@pytest.mark.parametrize(
-    "error", [PermanentError("c", "x"), MalformedMessageError("x"), ClaimedElsewhereError("x")]
-)
+@pytest.mark.parametrize("error", [PermanentError("c", "x"), MalformedMessageError("x")])
 def test_what_no_further_try_can_change_is_acknowledged(error: Exception) -> None:
     with answering("worker"):
         raise error

@@ -88,6 +88,22 @@ def test_other_bytes_do_not_replace_the_first_ones(buckets: Buckets) -> None:
     assert store.read(first) == b"first"
 
 
+def test_the_same_bytes_of_somebody_else_do_not_count_as_ours(buckets: Buckets) -> None:
+    made = store.write_once(buckets.work, "made", b"same")
+    store.copy(made, buckets.output, "a", generation=0, metadata={"job": "1"})
+    with pytest.raises(AlreadyWrittenError):
+        store.copy(made, buckets.output, "a", generation=0, metadata={"job": "2"})
+    with pytest.raises(AlreadyWrittenError):
+        store.write_once(buckets.output, "a", b"same", metadata={"job": "2"})
+
+
+def test_copying_what_is_deleted_in_this_very_moment_says_that_it_is_gone(buckets: Buckets) -> None:
+    made = store.write_once(buckets.work, "made", b"result")
+    with pytest.raises(PermanentError, match="was deleted"):
+        store.copy(made, buckets.output, "a", generation=0, metadata={}, progress=lambda: store.delete(made))
+    assert buckets.names(buckets.output) == []
+
+
 def test_of_sixteen_racers_one_wins_and_all_others_learn_who(buckets: Buckets) -> None:
     start = threading.Barrier(RACERS)
 

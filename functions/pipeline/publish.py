@@ -50,13 +50,11 @@ def standing(manifest: Manifest, name: str) -> tuple[Standing, Blob | None]:
     return (Standing.OLDER if older else Standing.NEWER), blob
 
 
-def publish(
-    manifest: Manifest, name: str, data: bytes | ObjectRef, progress: store.Progress
-) -> ObjectRef | None:
-    """Write an output object once, JSON or a copy of another object, in place of nothing or of an older upload's.
+def publish(manifest: Manifest, name: str, made: ObjectRef, progress: store.Progress) -> ObjectRef | None:
+    """Copy what was made to the output once, in place of nothing or of an older upload's.
 
     Returns what the job has published there, now or before; None if a newer upload's is there and stays.
-    Raises PermanentError as `standing` does.
+    Raises PermanentError as `standing` does, and if what was made is gone.
     """
     for _ in range(ROUNDS):
         now, blob = standing(manifest, name)
@@ -72,9 +70,7 @@ def publish(
             OF_SOURCE_GENERATION: str(manifest.source.generation),
         }
         try:
-            if isinstance(data, ObjectRef):
-                return store.copy(data, *where, generation=generation, metadata=metadata, progress=progress)
-            return store.replace(*where, data, generation=generation, metadata=metadata, progress=progress)
+            return store.copy(made, *where, generation=generation, metadata=metadata, progress=progress)
         except store.AlreadyWrittenError:
             continue  # somebody published meanwhile: see who
     raise RetryableError(f"lost the race for a result {ROUNDS} times: the message comes back")

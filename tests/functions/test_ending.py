@@ -1,0 +1,186 @@
+"""The end of a job: one verdict, whoever brings it and wherever somebody dies (found by tests/protocol)."""
+
+import pytest
+
+from functions.merge.engine import check, join
+from functions.merge.finish import Hands, Joined, Parts, finish
+from functions.pipeline import ending, jobs, layout, publish, verdict
+from functions.pipeline.contracts import Published, Verdict
+from functions.pipeline.errors import PermanentError, RetryableError
+from tests.cloud import Buckets, Post, Topics
+from tests.functions.merging import (
+    REPORT,
+    RESULT,
+    assert_published,
+    expire_claim,
+    failure_of,
+)
+from tests.functions.test_dead_letter import given_up
+from tests.planned import Planned, do_all_segments
+
+ERROR = PermanentError("code", "what a worker met")
+
+
+class Crash(BaseException):
+    """As if the process died."""
+
+
+def never(parts: Parts) -> Joined:
+    pytest.fail("joined again")
+
+
+def crash_when_decided(buckets: Buckets, planned: Planned) -> None:
+    """A merge that joins, checks, writes the verdict and dies; its lease has run out."""
+    do_all_segments(buckets, planned)
+
+    def die() -> None:
+        if verdict.find(planned.job) is not None:
+            raise Crash
+
+    with pytest.MonkeyPatch.context() as patch:
+        carry_out = ending.carry_out
+        patch.setattr(ending, "carry_out", lambda manifest, progress: carry_out(manifest, die))
+        with pytest.raises(Crash):
+            finish(planned.segment_done(0), "first", Hands(join, check))
+    expire_claim(buckets, layout.merge_claim(planned.job))
+    said = verdict.find(planned.job)
+    assert said is not None
+    assert said[0].end == "publish"
+    assert buckets.names(buckets.output) == []
+
+
+def copy_result(planned: Planned) -> None:
+    """As if the merge that died had come as far as the result."""
+    said = verdict.find(planned.job)
+    assert said is not None
+    assert said[0].result is not None
+    publish.publish(planned.manifest, RESULT, said[0].result, lambda: None)
+
+
+def test_who_comes_after_a_merge_that_died_with_the_verdict_publishes_what_that_one_made(
+    buckets: Buckets, topics: Topics, linked: Planned
+) -> None:
+    crash_when_decided(buckets, linked)
+    finish(linked.segment_done(1), "second", Hands(never, check))
+    assert_published(buckets, topics, linked)
+
+
+def test_what_a_worker_meets_while_the_job_is_published_does_not_fail_it(
+    buckets: Buckets, topics: Topics, linked: Planned
+) -> None:
+    crash_when_decided(buckets, linked)
+    assert not jobs.fail(linked.job, "worker", ERROR)
+    assert layout.failed(linked.job) not in buckets.names(buckets.work)
+    assert topics.events() == []
+
+
+def test_what_was_failed_before_the_verdict_is_not_published(
+    buckets: Buckets, topics: Topics, linked: Planned
+) -> None:
+    do_all_segments(buckets, linked)
+
+    def meanwhile(parts: Parts) -> Joined:
+        joined = join(parts)
+        assert verdict.decide(
+            Verdict(job=linked.job, end="fail", failed=ending.reason(linked.manifest, ERROR))
+        )
+        return joined
+
+    finish(linked.segment_done(0), "1", Hands(meanwhile, check))
+    assert failure_of(buckets, linked).message == "what a worker met"
+    assert buckets.names(buckets.output) == []
+    stays = [layout.failed(linked.job), linked.ref.name, layout.verdict(linked.job)]
+    assert [name for name in buckets.names(buckets.work) if "claims" not in name] == stays
+    assert [event["type"] for event in topics.events()] == ["job.failed"]
+
+
+def test_a_job_that_is_given_up_between_the_verdict_and_the_copy_fails(
+    buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
+) -> None:
+    crash_when_decided(buckets, linked)
+    assert dead_letter(given_up(linked.done(0))) == 200
+    assert failure_of(buckets, linked).code == "gave-up"
+    assert buckets.names(buckets.output) == []
+    assert [event["type"] for event in topics.events()] == ["job.failed"]
+
+
+def test_a_merger_that_stands_still_just_before_the_copy_can_t_publish_what_was_given_up(
+    buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
+) -> None:
+    crash_when_decided(buckets, linked)
+    given: list[int] = []
+
+    def give_up() -> None:
+        """Called by the copy, when it has looked at everything and is about to begin."""
+        given.append(dead_letter(given_up(linked.done(0))))
+
+    assert ending.carry_out(linked.manifest, give_up) is None
+    assert given == [200]
+    assert failure_of(buckets, linked).code == "gave-up"
+    assert buckets.names(buckets.output) == []
+
+
+def test_a_result_that_is_out_already_is_not_given_up_but_finished_with(
+    buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
+) -> None:
+    crash_when_decided(buckets, linked)
+    copy_result(linked)
+    assert dead_letter(given_up(linked.done(0))) == 200
+    assert_published(buckets, topics, linked)
+
+
+def test_a_published_job_whose_merges_all_died_is_wound_up_by_the_dead_letter(
+    buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
+) -> None:
+    crash_when_decided(buckets, linked)
+    assert ending.carry_out(linked.manifest, lambda: None) is not None
+    assert dead_letter(given_up(linked.done(0))) == 200
+    assert_published(buckets, topics, linked)
+
+
+def test_a_foreign_object_that_came_after_the_verdict_fails_the_job(
+    buckets: Buckets, topics: Topics, linked: Planned
+) -> None:
+    crash_when_decided(buckets, linked)
+    buckets.put(buckets.output, RESULT, b"somebody else's")
+    finish(linked.segment_done(1), "second", Hands(never, check))
+    assert failure_of(buckets, linked).code == "result-exists"
+    assert buckets.get(buckets.output, RESULT) == b"somebody else's"
+    assert buckets.names(buckets.output, REPORT) == []
+
+
+def test_a_withdrawal_that_was_left_half_done_is_done_by_the_next(
+    buckets: Buckets, topics: Topics, linked: Planned
+) -> None:
+    crash_when_decided(buckets, linked)
+    said = verdict.find(linked.job)
+    assert said is not None
+    verdict.withdraw(*said, ending.reason(linked.manifest, ERROR))
+    finish(linked.segment_done(1), "second", Hands(never, check))
+    assert failure_of(buckets, linked).message == "what a worker met"
+    assert buckets.names(buckets.output) == []
+
+
+@pytest.mark.parametrize("end", ["published", "failed"])
+def test_parts_that_a_merge_left_that_died_after_the_end_are_deleted_with_its_next_delivery(
+    end: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post
+) -> None:
+    end_job(buckets, linked, end)
+    buckets.put(buckets.work, layout.merge_part(linked.job, "token", "samples"), b"half")
+    assert merge(linked.done(1)) == 200
+    assert buckets.names(buckets.work, layout.merge_prefix(linked.job)) == []
+
+
+def test_a_verdict_that_is_gone_brings_the_message_back(
+    buckets: Buckets, topics: Topics, linked: Planned
+) -> None:
+    with pytest.raises(RetryableError):
+        ending.carry_out(linked.manifest, lambda: None)
+
+
+def end_job(buckets: Buckets, planned: Planned, end: str) -> None:
+    if end == "failed":
+        jobs.fail(planned.job, "worker", ERROR)
+    else:
+        published = Published(job=planned.job, result=None, report="r")
+        buckets.put(buckets.work, layout.published(planned.job), published.model_dump_json().encode())

@@ -1,0 +1,85 @@
+"""Run many interleavings and print what came of them: python -m tests.protocol [--interleavings N] [--seed N].
+
+Each has a seed of its own, counted up from --seed. With the seed of one that went wrong and --interleavings 1 it
+happens again, step by step.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.protocol.model import Outcome, check
+
+DEFAULT = 20_000
+MOST_SHOWN = 3
+PROGRESS_SECONDS = 30.0
+
+
+@dataclass
+class Summary:
+    """The sum of many interleavings."""
+
+    interleavings: int = 0
+    steps: int = 0
+    deliveries: int = 0
+    most_in_peace: int = 0
+    published: int = 0
+    violations: int = 0
+    trouble: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    digests: set[bytes] = field(default_factory=set)
+
+    def add(self, outcome: Outcome) -> None:
+        self.interleavings += 1
+        self.steps += outcome.steps
+        self.deliveries += outcome.deliveries
+        self.most_in_peace = max(self.most_in_peace, outcome.deliveries_in_peace)
+        self.published += outcome.published
+        self.violations += bool(outcome.violations)
+        self.trouble.update(outcome.counts)
+        self.failed.update(outcome.failed)
+        self.digests.add(outcome.digest)
+
+    def lines(self) -> Iterator[str]:
+        killed = self.trouble["killed before"] + self.trouble["killed after"]
+        faults = self.trouble["fault before"] + self.trouble["fault after"] + self.trouble["lost answer"]
+        reasons = ", ".join(f"{code} {count}" for code, count in self.failed.most_common())
+        yield f"interleavings   {self.interleavings}"
+        yield f"distinct        {len(self.digests)}"
+        yield f"steps           {self.steps}"
+        yield f"deliveries      {self.deliveries} (at most {self.most_in_peace} after the last trouble)"
+        yield f"killed          {killed}"
+        yield f"storage faults  {faults} (lost answers: {faults - self.trouble['fault before']})"
+        yield f"stalls          {self.trouble['stall']}"
+        yield f"duplicates      {self.trouble['duplicate'] + self.trouble['timeout']}"
+        yield f"published       {self.published}"
+        yield f"failed          {self.failed.total()} ({reasons})"
+        yield f"violations      {self.violations}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.protocol", description=__doc__.splitlines()[0])
+    parser.add_argument("--interleavings", type=int, default=DEFAULT, help=f"how many (default {DEFAULT})")
+    parser.add_argument("--seed", type=int, default=0, help="of the first one (default 0)")
+    arguments = parser.parse_args()
+    summary, started, told = Summary(), time.monotonic(), time.monotonic()
+    for seed in range(arguments.seed, arguments.seed + arguments.interleavings):
+        outcome = check(seed)
+        summary.add(outcome)
+        if outcome.violations and summary.violations <= MOST_SHOWN:
+            print(f"--- seed {seed}: python -m tests.protocol --interleavings 1 --seed {seed}")
+            print(*outcome.violations, outcome.trace, sep="\n", flush=True)
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            print(
+                f"... {summary.interleavings}, violations {summary.violations}", file=sys.stderr, flush=True
+            )
+    print(*summary.lines(), f"seconds         {time.monotonic() - started:.0f}", sep="\n")
+    return 1 if summary.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

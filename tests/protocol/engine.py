@@ -1,0 +1,179 @@
+"""An engine in a few lines: a video is a document that says how long it is and what is wrong with it.
+
+It has two frames a second, and what is made of it says of each frame by how many `conceal` it went. It reads and
+writes through the same functions of the pipeline as the real engine, so it stops where that one would.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from functions.ingest.inputs import TargetPicture
+from functions.ingest.planning import Embeddings, Eyes
+from functions.merge.finish import Hands, Joined, Parts
+from functions.merge.link import Found, Linked
+from functions.pipeline import store
+from functions.pipeline.contracts import Faces, Manifest, ObjectRef, TimeRange
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.ranged import open_ranged
+from functions.worker.attempt import Assignment
+
+SEGMENT_SECONDS = 2  # so that it can be split once
+FRAMES_PER_SEGMENT = 4
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video. `bad` is the step at which it turns out to be unusable, such as "probe" or "hide 1"."""
+
+    segments: int
+    bad: str | None = None
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"segments": self.segments, "bad": self.bad}).encode()
+
+    @property
+    def frames(self) -> list[int]:
+        return list(range(self.segments * FRAMES_PER_SEGMENT))
+
+    def frames_in(self, part: TimeRange) -> list[int]:
+        start = 0 if part.start is None else part.start
+        end = len(self.frames) if part.end is None else part.end
+        return self.frames[start:end]
+
+    def try_step(self, step: str) -> None:
+        if self.bad == step:
+            raise PermanentError("bad-clip", f"this clip can't be used: {step}")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a clip's header says."""
+
+    duration_seconds: float
+    time_base: Fraction = Fraction(1, 2)
+    start_pts: int = 0
+    keyframes: tuple[int, ...] = ()
+    width: int = 16
+    height: int = 16
+    codec: str = "h264"
+    frame_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    frames: tuple[int, ...]
+    reorder_depth: int = 0
+    black_frames: int = 0
+
+
+@dataclass(frozen=True)
+class Made:
+    """A joined video."""
+
+    head: bytes
+    shown: list[int]
+    frames: int
+    audio_packets: int = 0
+    fingerprint: str = "none"
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """`nonce` makes what two workers write of one segment differ, as two real ones may."""
+
+    nonce: Callable[[], str]
+
+    @property
+    def eyes(self) -> Eyes:
+        return Eyes(self._probe, self._embed, lambda ref: None)
+
+    @property
+    def hands(self) -> Hands:
+        return Hands(self._join, self._check)
+
+    def _probe(self, source: ObjectRef) -> Facts:
+        clip = _read(source)
+        clip.try_step("probe")
+        return Facts(float(clip.segments * SEGMENT_SECONDS))
+
+    def _embed(self, pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
+        seen = [store.read(picture.ref).decode() for picture in pictures]
+        return Embeddings(tuple({picture.person for picture in pictures}), json.dumps(seen).encode())
+
+    def look(self, todo: Assignment) -> bytes:
+        if todo.manifest.gallery:
+            store.read(todo.manifest.gallery)
+        clip = _read(todo.manifest.source)
+        clip.try_step(f"find {_index(todo)}")
+        todo.keep_claim()
+        return json.dumps({"frames": len(clip.frames_in(todo.segment)), "by": self.nonce()}).encode()
+
+    def link(self, found: Found) -> Linked:
+        frames = 0
+        for data in found.findings:
+            found.keep_claim()
+            frames += json.loads(data)["frames"]
+        faces = Faces(
+            detector="centerface",
+            recognizer=None,
+            keep_distance=0.5,
+            width=16,
+            height=16,
+            time_base=found.manifest.video.time_base,
+            frames=frames,
+            looks=int(self.nonce() or 0),
+            shots=(),
+            tracks=(),
+        )
+        return Linked(frames, faces.looks, 0, faces.model_dump_json().encode())
+
+    def conceal(self, todo: Assignment, faces: bytes, out: Path) -> Written:
+        clip = _read(todo.manifest.source)
+        clip.try_step(f"hide {_index(todo)}")
+        todo.keep_claim()
+        frames = clip.frames_in(todo.segment)
+        document = {"frames": [[frame, 1] for frame in frames], "by": self.nonce()}
+        out.write_bytes(json.dumps(document).encode() + b"\n")
+        return Written(tuple(frames))
+
+    def _join(self, parts: Parts) -> Joined:
+        clip = _read(parts.manifest.source)
+        clip.try_step("join")
+        shown: list[int] = []
+        for report in parts.reports:
+            parts.keep_claim()
+            with open_ranged(report.video, "object-gone") as file:
+                data = file.read()
+            parts.samples.write(data)
+            shown += [frame for frame, _ in json.loads(data)["frames"]]
+        if shown != clip.frames:
+            raise PermanentError("check-failed", f"found the frames {shown}, expected {clip.frames}")
+        return Made(f"{len(shown)} frames\n".encode(), shown, len(shown))
+
+    def _check(
+        self, manifest: Manifest, result: ObjectRef, joined: Joined, keep_claim: Callable[[], None]
+    ) -> None:
+        with open_ranged(result, "object-gone") as file:
+            data = file.read()
+        keep_claim()
+        if [frame for frame, _ in frames_of(data)] != joined.shown:
+            raise PermanentError("check-failed", "the result is not what was joined")
+
+
+def frames_of(result: bytes) -> list[tuple[int, int]]:
+    """Each frame of a joined video, and how often it went through `conceal`."""
+    lines = result.splitlines()[1:]
+    return [(frame, count) for line in lines for frame, count in json.loads(line)["frames"]]
+
+
+def _index(todo: Assignment) -> int:
+    return (todo.segment.start or 0) // FRAMES_PER_SEGMENT
+
+
+def _read(source: ObjectRef) -> Clip:
+    with open_ranged(source) as file:
+        return Clip(**json.loads(file.read()))

@@ -1,0 +1,134 @@
+"""What must be true when no message is left: the promises of functions/pipeline/README.md."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from functions.pipeline import layout
+from tests.protocol.engine import Clip, frames_of
+from tests.protocol.memory import Storage, Stored
+from tests.protocol.scenario import Scenario
+from tests.protocol.world import World
+
+INTAKE, WORK, OUTPUT = "intake", "work", "output"
+# What a job may leave behind, by its end (functions/pipeline/README.md, "What stays").
+STAYS = {"manifest.json", "verdict.json", "published.json", "failed.json"}
+EMBEDDINGS = ("gallery-", "findings/")
+# How many deliveries end everything once nothing goes wrong any more: measured, with room.
+DELIVERIES_IN_PEACE = 120
+
+
+@dataclass(frozen=True)
+class Upload:
+    name: str
+    generation: int
+    clip: Clip
+
+    @property
+    def job(self) -> str:
+        return layout.job_id(INTAKE, self.name, self.generation)
+
+
+def broken(scenario: Scenario, storage: Storage, uploads: list[Upload], world: World) -> list[str]:
+    """What is not as promised, as sentences; none if all is well."""
+    documents = [json.loads(event) for event in world.events]
+    found = [_of_job(scenario, storage, upload, documents, world) for upload in uploads]
+    return [*chain(*found, _of_result(storage, uploads), _of_deliveries(world))]
+
+
+def _of_job(
+    scenario: Scenario, storage: Storage, upload: Upload, documents: list[dict[str, str]], world: World
+) -> Iterator[str]:
+    job, number = upload.job, upload.generation
+    prefix = layout.job_prefix(job)
+    left = {
+        stored.name.removeprefix(prefix)
+        for stored in storage.with_prefix(WORK, prefix)
+        # Nobody comes back for what an orphan wrote last: the bucket's lifecycle rule deletes it.
+        if stored.writer not in world.orphans or stored.name.endswith("ed.json")
+    }
+    published, failed = "published.json" in left, "failed.json" in left
+    if published == failed:
+        yield f"job {number}: published {published}, failed {failed}"
+    told = [document["type"] for document in documents if document["subject"] == job]
+    ends = {"job.completed"} if published else {"job.failed"}
+    if set(told) - {"job.planned"} != ends:
+        yield f"job {number}: its events are {told}, expected {ends}"
+    if published and told[0] != "job.planned":
+        yield f"job {number}: its end was told before its beginning: {told}"
+    if leak := [name for name in left if name.startswith(EMBEDDINGS)]:
+        yield f"job {number}: embeddings are left: {leak}"
+    written = _written(storage, job)
+    if any(count > 1 for count in Counter(stored.name for stored in written).values()):
+        yield f"job {number}: published twice"
+    if litter := left - STAYS:
+        yield f"job {number}: published {published}, and left behind: {sorted(litter)}"
+    if failed:
+        yield from _of_failure(scenario, storage, upload, written)
+    elif published:
+        yield from _of_marker(storage, upload, written)
+        live = storage.objects.get((INTAKE, upload.name))
+        if scenario.delete_source and live and live.generation == number:
+            yield f"job {number}: its source is still there"
+
+
+def _of_failure(scenario: Scenario, storage: Storage, upload: Upload, written: list[Stored]) -> Iterator[str]:
+    number = upload.generation
+    failed = json.loads(storage.get(WORK, layout.failed(upload.job)).data)
+    if written:
+        yield f"job {number}: failed, and yet it wrote {[stored.name for stored in written]}"
+    actions = set(scenario.actions.values())
+    reasons = {
+        "bad-clip": upload.clip.bad is not None,
+        "source-gone": bool({"delete the source", "upload"} & actions),
+        "result-exists": "a foreign result" in actions,
+        "gave-up": not scenario.harmless,
+        "poison-segment": scenario.segment_attempts < 5 or len(scenario.trouble) >= 5,
+    }
+    if not reasons.get(failed["code"], False):
+        yield f"job {number}: failed without a reason: {failed['code']}: {failed['message']}"
+
+
+def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Iterator[str]:
+    """`published.json` says what was published, and that is the whole video, concealed once."""
+    published = json.loads(storage.get(WORK, layout.published(upload.job)).data)
+    result = published["result"]
+    names = [stored.name for stored in written]
+    if published["superseded"]:
+        if result is not None:
+            yield f"job {upload.generation}: superseded, and yet it has a result"
+        return
+    ours = [stored for stored in written if result and stored.generation == result["generation"]]
+    if len(ours) != 1:
+        yield f"job {upload.generation}: says {result} is its result, but has written {names}"
+        return
+    if frames_of(ours[0].data) != [(frame, 1) for frame in upload.clip.frames]:
+        yield f"job {upload.generation}: its result is {ours[0].data!r}"
+
+
+def _of_result(storage: Storage, uploads: list[Upload]) -> Iterator[str]:
+    """What lies under the video's name is the newest upload's that was published, with its report."""
+    video = layout.parse_video(uploads[0].name)
+    assert video is not None
+    published = [
+        upload for upload in uploads if (WORK, layout.published(upload.job)) in storage.objects
+    ]  # fmt: skip
+    there = [storage.objects.get((OUTPUT, name)) for name in (video.result, video.report)]
+    jobs = [(stored.metadata or {}).get("defacer-job") if stored else None for stored in there]
+    expected = max(published, key=lambda upload: upload.generation).job if published else None
+    if jobs != [expected, expected]:
+        yield f"result and report are of the jobs {jobs}, expected {expected}"
+
+
+def _of_deliveries(world: World) -> Iterator[str]:
+    if world.deliveries_in_peace > DELIVERIES_IN_PEACE:
+        yield f"{world.deliveries_in_peace} deliveries after the last trouble"
+
+
+def _written(storage: Storage, job: str) -> list[Stored]:
+    return [
+        stored for stored in storage.written
+        if stored.bucket == OUTPUT and (stored.metadata or {}).get("defacer-job") == job
+    ]  # fmt: skip

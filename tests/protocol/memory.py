@@ -1,0 +1,272 @@
+"""Cloud Storage and Pub/Sub in memory, as far as functions/pipeline/store.py and messages.py use their clients.
+
+Everywhere else in these tests a real server stands for Cloud Storage. Here it can't: twenty thousand
+interleavings of some hundred requests each are two million requests, every one of which has to stop, fail or
+get lost when the scheduler says so, and fake-gcs-server ignores preconditions on delete, compose, copy and
+resumable uploads, which are what is being checked. So this keeps them all, as Cloud Storage documents them
+(https://cloud.google.com/storage/docs/request-preconditions), strongly consistent
+(https://cloud.google.com/storage/docs/consistency). A generation that was replaced is gone, unless its bucket keeps
+versions.
+test_memory.py holds it to fake-gcs-server's answers. The functions' own store.py runs on top of it.
+
+Every request goes through a `Gate`, which decides what becomes of it.
+"""
+
+import base64
+import io
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import google_crc32c
+from google.api_core.exceptions import NotFound, PreconditionFailed
+
+Answer = TypeVar("Answer")
+
+
+class Gate(Protocol):
+    """What stands between a client and the server: it runs `effect`, or does not, or loses its answer."""
+
+    def __call__(self, label: str, effect: Callable[[], Answer]) -> Answer: ...
+
+
+def at_once(label: str, effect: Callable[[], Answer]) -> Answer:
+    return effect()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One version of one object."""
+
+    bucket: str
+    name: str
+    data: bytes
+    generation: int
+    content_type: str | None
+    metadata: Mapping[str, str] | None
+    writer: int | None = None
+
+    @property
+    def crc32c(self) -> str:
+        return base64.b64encode(google_crc32c.value(self.data).to_bytes(4, "big")).decode()
+
+
+@dataclass
+class Storage:
+    """The server. `written` is every version that ever was, in order; a `versioned` bucket goes on giving them.
+
+    `who` says who writes now.
+    """
+
+    versioned: frozenset[str] = frozenset()
+    objects: dict[tuple[str, str], Stored] = field(default_factory=dict)
+    who: Callable[[], int | None] = lambda: None
+    written: list[Stored] = field(default_factory=list)
+    erased: set[int] = field(default_factory=set)
+    generations: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def get(self, bucket: str, name: str, generation: int | None = None) -> Stored:
+        stored = self.objects.get((bucket, name))
+        if stored is not None and generation in (None, stored.generation):
+            return stored
+        if generation is not None and bucket in self.versioned:
+            for old in self.written:
+                key = (old.bucket, old.name, old.generation)
+                if key == (bucket, name, generation) and generation not in self.erased:
+                    return old
+        raise NotFound(name)
+
+    def put(
+        self,
+        bucket: str,
+        name: str,
+        data: bytes,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        if_generation_match: int | None = None,
+    ) -> Stored:
+        self._check(bucket, name, if_generation_match)
+        stored = Stored(bucket, name, data, next(self.generations), content_type, metadata, self.who())
+        self.objects[bucket, name] = stored
+        self.written.append(stored)
+        return stored
+
+    def patch(self, bucket: str, name: str, generation: int | None, metadata: Mapping[str, str]) -> Stored:
+        old = self.get(bucket, name, generation)
+        merged = {**(old.metadata or {}), **metadata}
+        stored = Stored(bucket, name, old.data, old.generation, old.content_type, merged)
+        self.objects[bucket, name] = stored
+        return stored
+
+    def delete(
+        self, bucket: str, name: str, generation: int | None = None, if_generation_match: int | None = None
+    ) -> None:
+        """With a generation that version is gone for good; without, a versioned bucket goes on giving it."""
+        self.get(bucket, name, generation)
+        self._check(bucket, name, if_generation_match)
+        if generation is not None:
+            self.erased.add(generation)
+            live = self.objects.get((bucket, name))
+            if live is None or live.generation != generation:
+                return
+        del self.objects[bucket, name]
+
+    def with_prefix(self, bucket: str, prefix: str) -> list[Stored]:
+        found = [
+            stored for (place, name), stored in self.objects.items()
+            if place == bucket and name.startswith(prefix)
+        ]  # fmt: skip
+        return sorted(found, key=lambda stored: stored.name)
+
+    def names(self, bucket: str, prefix: str = "") -> list[str]:
+        return [stored.name for stored in self.with_prefix(bucket, prefix)]
+
+    def _check(self, bucket: str, name: str, wanted: int | None) -> None:
+        there = self.objects.get((bucket, name))
+        if wanted is not None and wanted != (there.generation if there else 0):
+            raise PreconditionFailed(name)
+
+
+class Client:
+    """`google.cloud.storage.Client`, as far as it is used."""
+
+    def __init__(self, storage: Storage, gate: Gate = at_once):
+        self.storage = storage
+        self.gate = gate
+
+    def bucket(self, name: str) -> "Bucket":
+        return Bucket(self, name)
+
+    def list_blobs(self, bucket: str, prefix: str, retry: object) -> list["Blob"]:
+        found = self.gate(f"list {prefix}", lambda: self.storage.with_prefix(bucket, prefix))
+        return [Blob.loaded(self, stored) for stored in found]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    client: Client
+    name: str
+
+    def blob(self, name: str, generation: int | None = None) -> "Blob":
+        return Blob(self, name, generation)
+
+    def get_blob(self, name: str, generation: int | None, retry: object) -> "Blob | None":
+        def get() -> Stored | None:
+            try:
+                return self.client.storage.get(self.name, name, generation)
+            except NotFound:
+                return None
+
+        found = self.client.gate(f"look {name}", get)
+        return Blob.loaded(self.client, found) if found else None
+
+
+class Blob:
+    """`google.cloud.storage.Blob`, as far as it is used."""
+
+    def __init__(self, bucket: Bucket, name: str, generation: int | None = None):
+        self.bucket = bucket
+        self.name = name
+        self.generation = generation
+        self.metadata: Mapping[str, str] | None = None
+        self.content_type: str | None = None
+        self.chunk_size = 0
+        self.size = 0
+        self.crc32c = ""
+
+    @classmethod
+    def loaded(cls, client: Client, stored: Stored) -> "Blob":
+        blob = cls(Bucket(client, stored.bucket), stored.name)
+        blob._load(stored)
+        return blob
+
+    def _load(self, stored: Stored) -> None:
+        self.generation = stored.generation
+        self.metadata = stored.metadata
+        self.content_type = stored.content_type
+        self.size = len(stored.data)
+        self.crc32c = stored.crc32c
+
+    def _ask(self, label: str, effect: Callable[[Storage], Answer]) -> Answer:
+        client = self.bucket.client
+        return client.gate(f"{label} {self.name}", lambda: effect(client.storage))
+
+    def _put(self, label: str, data: bytes, if_generation_match: int | None = None) -> None:
+        place = (self.bucket.name, self.name, data, self.content_type, self.metadata, if_generation_match)
+        self._load(self._ask(label, lambda storage: storage.put(*place)))
+
+    def upload_from_file(
+        self,
+        file: Any,
+        size: int,
+        content_type: str,
+        if_generation_match: int,
+        checksum: str,
+        retry: object,
+    ) -> None:
+        self.content_type = content_type
+        self._put("write", file.read(size), if_generation_match)
+
+    @contextmanager
+    def open(self, mode: str, chunk_size: int, content_type: str, retry: object) -> Iterator[io.BytesIO]:
+        self.content_type = content_type
+        file = io.BytesIO()
+        yield file
+        self._put("write", file.getvalue())
+
+    def download_as_bytes(
+        self,
+        retry: object,
+        start: int = 0,
+        end: int | None = None,
+        raw_download: bool = False,
+        checksum: str | None = "auto",
+    ) -> bytes:
+        got = self._ask("read", lambda storage: storage.get(self.bucket.name, self.name, self.generation))
+        return got.data[start:] if end is None else got.data[start : end + 1]
+
+    def compose(self, parts: Sequence["Blob"], retry: object) -> None:
+        def compose(storage: Storage) -> Stored:
+            data = b"".join(storage.get(self.bucket.name, part.name).data for part in parts)
+            return storage.put(self.bucket.name, self.name, data, self.content_type, self.metadata)
+
+        self._load(self._ask("compose", compose))
+
+    def rewrite(
+        self, source: "Blob", token: str | None, if_generation_match: int, retry: object
+    ) -> tuple[None, int, int]:
+        def rewrite(storage: Storage) -> Stored:
+            data = storage.get(source.bucket.name, source.name, source.generation).data
+            place = (self.bucket.name, self.name, data, self.content_type, self.metadata)
+            return storage.put(*place, if_generation_match)
+
+        self._load(self._ask("copy to", rewrite))
+        return None, self.size, self.size
+
+    def patch(self, retry: object) -> None:
+        place = (self.bucket.name, self.name, self.generation, self.metadata or {})
+        self._load(self._ask("mark", lambda storage: storage.patch(*place)))
+
+    def delete(self, retry: object, if_generation_match: int | None = None) -> None:
+        place = (self.bucket.name, self.name, self.generation, if_generation_match)
+        self._ask("delete", lambda storage: storage.delete(*place))
+
+
+class Publisher:
+    """`google.pubsub_v1.PublisherClient`, as far as it is used: `send` takes topic, data and attributes."""
+
+    def __init__(self, send: Callable[[str, bytes, dict[str, str]], None], gate: Gate = at_once):
+        self._send = send
+        self._gate = gate
+
+    def topic_path(self, project: str, topic: str) -> str:
+        return topic
+
+    def publish(self, topic: str, messages: Sequence[Any], retry: object, timeout: float) -> None:
+        def send() -> None:
+            for message in messages:
+                self._send(topic, message.data, dict(message.attributes))
+
+        self._gate(f"publish on {topic}", send)

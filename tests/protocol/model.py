@@ -1,0 +1,202 @@
+"""One interleaving of the functions' real code over the storage and messaging of this folder."""
+
+import json
+import logging
+import random
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from werkzeug.exceptions import ServiceUnavailable
+
+from functions.dead_letter.giving_up import give_up
+from functions.ingest.planning import plan
+from functions.merge.finish import finish
+from functions.merge.link import link
+from functions.pipeline import claim, messages, store
+from functions.pipeline.answer import answering
+from functions.pipeline.contracts import SegmentDone, SegmentTask
+from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.messages import Message
+from functions.pipeline.settings import settings
+from functions.worker import hide as hiding
+from functions.worker.find import find
+from functions.worker.hide import hide
+from tests.protocol.engine import SEGMENT_SECONDS, StandIn
+from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken
+from tests.protocol.memory import Client, Publisher, Storage
+from tests.protocol.mutations import LeftToAnotherError
+from tests.protocol.scenario import Scenario, draw
+from tests.protocol.world import UPLOADS, EndlessError, World
+
+VIDEO = "channels/street/videos/walk.mp4"
+RESULT = "channels/street/walk.mp4"
+TARGET = "channels/street/targets/ada.jpg"
+POLICY = "channels/street/policy.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one interleaving; `violations` are sentences, `trace` says step by step how it came to that."""
+
+    seed: int
+    digest: bytes
+    steps: int
+    deliveries: int
+    deliveries_in_peace: int
+    counts: dict[str, int]
+    published: int
+    failed: dict[str, int]
+    violations: list[str]
+    trace: str = field(repr=False)
+
+
+def check(seed: int, aim: str | None = None) -> Outcome:
+    """Run the interleaving of this seed and say what is wrong with what came of it."""
+    rng = random.Random(seed)
+    return _Model(rng, draw(rng, aim)).check(seed)
+
+
+class _Model:
+    def __init__(self, rng: random.Random, scenario: Scenario):
+        self.scenario = scenario
+        self.rng = rng
+        self.storage = Storage(versioned=frozenset({INTAKE} if scenario.versioned else ()))
+        self.world = World(scenario, rng, self.handle, self.act)
+        self.storage.who = self.world.who
+        self.uploads: list[Upload] = []
+        self.surprises: list[str] = []
+        self.engine = StandIn(self.nonce)
+        self.nonces = 0
+
+    def check(self, seed: int) -> Outcome:
+        with self.in_place():
+            self.set_out()
+            violations = []
+            try:
+                self.world.run()
+            except EndlessError as error:
+                violations = [str(error)]
+        violations += self.surprises or broken(self.scenario, self.storage, self.uploads, self.world)
+        failed: dict[str, int] = {}
+        for name in self.storage.names(WORK):
+            if name.endswith("/failed.json"):
+                code = json.loads(self.storage.get(WORK, name).data)["code"]
+                failed[code] = failed.get(code, 0) + 1
+        return Outcome(
+            seed=seed,
+            digest=self.world.digest(),
+            steps=self.world.step,
+            deliveries=self.world.deliveries,
+            deliveries_in_peace=self.world.deliveries_in_peace,
+            counts=self.world.counts,
+            published=sum(name.endswith("/published.json") for name in self.storage.names(WORK)),
+            failed=failed,
+            violations=violations,
+            trace="" if not violations else self.describe(),
+        )
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model's storage, messaging, clocks and random numbers instead of the real ones."""
+        client = Client(self.storage, self.world.gate)
+        publisher = Publisher(self.world.send, self.world.gate)
+        environment = {
+            "project": "model", "intake_bucket": INTAKE, "work_bucket": WORK, "output_bucket": OUTPUT,
+            "segment_seconds": SEGMENT_SECONDS, "late_attempts": 1,
+            "max_segment_attempts": self.scenario.segment_attempts,
+        }  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(f"DEFACER_{name.upper()}", str(value))
+            patch.setattr(store, "client", lambda: client)
+            patch.setattr(store, "retries", lambda: None)
+            patch.setattr(messages, "publisher", lambda: publisher)
+            patch.setattr(messages, "PublisherApi", Publisher)
+            patch.setattr(claim, "datetime", self.world)
+            patch.setattr(claim.uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
+            patch.setattr(hiding.time, "monotonic", self.world.monotonic)
+            patch.setattr(logging.getLogger("defacer"), "disabled", True)
+            settings.cache_clear()
+            try:
+                yield
+            finally:
+                settings.cache_clear()
+
+    def set_out(self) -> None:
+        policy = {"source": "delete" if self.scenario.delete_source else "keep"}
+        self.storage.put(INTAKE, POLICY, json.dumps(policy).encode())
+        if self.scenario.targets:
+            self.storage.put(INTAKE, TARGET, b"a face")
+        self.act("upload")
+
+    def act(self, action: str) -> None:
+        """What users do."""
+        if action == "upload":
+            clip = self.scenario.clips[len(self.uploads)]
+            stored = self.storage.put(INTAKE, VIDEO, clip.to_bytes())
+            self.uploads.append(Upload(VIDEO, stored.generation, clip))
+            attributes = {
+                "bucketId": INTAKE, "objectId": VIDEO, "objectGeneration": str(stored.generation),
+                "eventType": "OBJECT_FINALIZE",
+            }  # fmt: skip
+            self.world.send(UPLOADS, b"{}", attributes)
+        elif action == "delete the source":
+            self.storage.objects.pop((INTAKE, VIDEO), None)
+        elif action == "another target":
+            self.storage.put(INTAKE, TARGET.replace("ada", "bob"), b"another face")
+        elif action == "a foreign result" and (OUTPUT, RESULT) not in self.storage.objects:
+            self.storage.put(OUTPUT, RESULT, b"somebody else's")
+
+    def nonce(self) -> str:
+        self.nonces += self.scenario.engine_differs
+        return str(self.nonces or "")
+
+    def handle(self, function: str, message: Message) -> bool:
+        """Whether the function acknowledges the message."""
+        try:
+            with answering(function):
+                try:
+                    self.call(function, message)
+                except RetryableError:
+                    raise
+                except LeftToAnotherError:
+                    return True
+                except PermanentError as error:
+                    self.surprises.append(f"{function} drops {message.id}: {error}")
+                    raise
+                except Exception as error:
+                    self.surprises.append(f"{function} does not expect {type(error).__name__}: {error}")
+                    raise
+        except ServiceUnavailable:
+            return False
+        return True
+
+    def call(self, function: str, message: Message) -> None:
+        """What the function's main.py does, with another engine."""
+        if function == "ingest":
+            source = messages.parse_upload(message)
+            assert source is not None
+            plan(source, self.engine.eyes)
+        elif function == "worker":
+            task = messages.parse(message, SegmentTask)
+            if task.step == "find":
+                find(task, message.id, self.engine.look)
+            else:
+                hide(task, message.id, self.engine.conceal)
+        elif function == "merge":
+            done = messages.parse(message, SegmentDone)
+            if done.step == "find":
+                link(done, message.id, self.engine.link)
+            else:
+                finish(done, message.id, self.engine.hands)
+        else:
+            give_up(message)
+
+    def describe(self) -> str:
+        lines = [f"{self.scenario}"]
+        lines += [f"{step:5} {who:24} {what}  {trouble}" for step, who, what, trouble in self.world.trace]
+        lines += [f"left: {bucket}/{name}" for bucket, name in sorted(self.storage.objects)]
+        return "\n".join(lines)

@@ -1,0 +1,224 @@
+"""Bugs to put into the functions, each of which the model check has to see: without that it proves nothing."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from functions.dead_letter import giving_up
+from functions.merge import finish, link
+from functions.pipeline import claim, ending, jobs, layout, messages, store
+from functions.pipeline.contracts import Failed, Verdict
+from functions.pipeline.errors import RetryableError
+from functions.pipeline.publish import Standing
+from functions.worker import attempt, hide
+
+
+class LeftToAnotherError(Exception):
+    """Only here: answered with 200."""
+
+
+Patch = pytest.MonkeyPatch
+Mutation = Callable[[Patch], None]
+
+
+def a_precondition_is_ignored(part_of_name: str) -> Mutation:
+    """Whoever writes an object of such a name writes it over whatever is there."""
+
+    def mutate(patch: Patch) -> None:
+        replace = store.replace
+
+        def careless(bucket: str, name: str, data: Any, *args: Any, generation: int, **more: Any) -> Any:
+            while True:
+                if part_of_name in name:
+                    there = store.find(bucket, name)
+                    generation = int(there.generation) if there else 0
+                with suppress(store.AlreadyWrittenError):
+                    return replace(bucket, name, data, *args, generation=generation, **more)
+                if part_of_name not in name:
+                    return replace(bucket, name, data, *args, generation=generation, **more)
+
+        patch.setattr(store, "replace", careless)
+
+    return mutate
+
+
+def the_copy_ignores_its_precondition(patch: Patch) -> None:
+    copy = store.copy
+
+    def careless(source: Any, bucket: str, name: str, *, generation: int, **more: Any) -> Any:
+        there = store.find(bucket, name)
+        return copy(source, bucket, name, generation=int(there.generation) if there else 0, **more)
+
+    patch.setattr(store, "copy", careless)
+
+
+def a_failure_asks_for_no_verdict(patch: Patch) -> None:
+    def fail(job: str, stage: str, error: Any, source: Any = None) -> bool:
+        found = jobs.find_manifest(job)
+        source = found[0].source if found else source
+        jobs.record_failure(Failed(job=job, source=source, stage=stage, code=error.code, message=str(error)))
+        return True
+
+    patch.setattr(jobs, "fail", fail)
+
+
+def the_made_result_is_not_deleted_before_a_withdrawal(patch: Patch) -> None:
+    def withdraw(manifest: Any, said: Verdict, ref: Any) -> None:
+        with patch.context() as inner:
+            inner.setattr(ending.store, "delete", lambda ref: None)
+            withdraw_as_before(manifest, said, ref)
+
+    withdraw_as_before = ending._withdraw
+    patch.setattr(ending, "_withdraw", withdraw)
+
+
+def a_withdrawal_does_not_look_whether_the_result_is_out(patch: Patch) -> None:
+    patch.setattr(ending, "standing", lambda manifest, name: (Standing.ABSENT, None))
+
+
+def an_older_upload_replaces_a_newer_one(patch: Patch) -> None:
+    standing = ending.publish.__globals__["standing"]
+
+    def careless(manifest: Any, name: str) -> Any:
+        now, blob = standing(manifest, name)
+        return (Standing.OLDER if now is Standing.NEWER else now), blob
+
+    patch.setitem(ending.publish.__globals__, "standing", careless)
+    patch.setattr(finish, "standing", careless)
+
+
+def what_was_written_with_the_same_bytes_counts_as_ours(patch: Patch) -> None:
+    as_ours = store._as_ours
+    patch.setattr(store, "_as_ours", lambda *args: as_ours(*args[:-1], None))
+
+
+def a_late_worker_leaves_its_segment(patch: Patch) -> None:
+    patch.setattr(hide, "jobs", _Without(jobs, "clean_up"))
+
+
+def findings_are_not_looked_at_again_after_writing(patch: Patch) -> None:
+    past = jobs.is_past_finding
+
+    def careless(job: str) -> bool:
+        return past(job) and not store.list_all("work", layout.findings_prefix(job))
+
+    patch.setattr(jobs, "is_past_finding", careless)
+
+
+class _Without:
+    """A module one function of which does nothing."""
+
+    def __init__(self, module: Any, name: str):
+        self._module = module
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return (lambda *args: None) if name == self._name else getattr(self._module, name)
+
+
+def the_link_is_released_before_it_is_handed_on(patch: Patch) -> None:
+    hand_on = link._hand_on
+
+    def careless(manifest: Any, ref: Any, faces: Any) -> None:
+        claim_ref = store.find("work", layout.link_claim(manifest.job))
+        if claim_ref is not None:
+            store.delete(store.reference(claim_ref))
+        hand_on(manifest, ref, faces)
+
+    patch.setattr(link, "_hand_on", careless)
+
+
+def a_task_that_was_not_published_is_forgotten(patch: Patch) -> None:
+    publish = messages.publish
+
+    def careless(*args: Any, **attributes: str) -> None:
+        with suppress(RetryableError):
+            publish(*args, **attributes)
+
+    patch.setattr(messages, "publish", careless)
+
+
+def a_message_is_acknowledged_while_another_one_s_holder_is_at_it(patch: Patch) -> None:
+    """As it was until this check found that the other message may have been acknowledged too."""
+    take = claim.Hold.take.__func__  # type: ignore[attr-defined]  # of a class method
+
+    def careless(cls: Any, bucket: str, name: str, terms: claim.Terms) -> Any:
+        try:
+            return take(cls, bucket, name, terms)
+        except RetryableError as error:
+            if "for the message" in str(error) and not str(error).endswith(f" {terms.holder}"):
+                raise LeftToAnotherError from error
+            raise
+
+    patch.setattr(claim.Hold, "take", classmethod(careless))
+
+
+def a_lease_is_for_ever(patch: Patch) -> None:
+    terms = attempt.delivery_terms
+
+    def endless(message_id: str) -> claim.Terms:
+        return claim.Terms(message_id, 1e8, terms(message_id).deadline_seconds)
+
+    for module in (attempt, finish, link, giving_up):
+        patch.setattr(module, "delivery_terms", endless)
+
+
+def a_given_up_job_is_left_alone(patch: Patch) -> None:
+    patch.setattr(giving_up, "ending", _Without(ending, "call_off"))
+
+
+def the_event_is_not_told_again(patch: Patch) -> None:
+    """Of a failure whose teller died before telling."""
+    patch.setattr(jobs, "has_failed", lambda job: store.find("work", layout.failed(job)) is not None)
+
+
+def embeddings_of_a_failed_job_stay(patch: Patch) -> None:
+    patch.setattr(jobs, "clean_up", lambda job: None)
+
+
+def the_winding_up_is_left_out(patch: Patch) -> None:
+    patch.setattr(finish.ending, "wind_up", lambda manifest, published: None)
+
+
+def a_job_is_taken_for_done_when_its_first_segment_is(patch: Patch) -> None:
+    made = finish.all_made
+
+    def careless(manifest: Any, step: str, index: int) -> Any:
+        listed = store.list_all("work", layout.step_prefix(manifest.job, step))
+        return (
+            made(manifest, step, index) or tuple(ref for ref in listed if ref.name.endswith(".json")) or None
+        )
+
+    patch.setattr(finish, "all_made", careless)
+
+
+# Each with where trouble has to come for it to show.
+MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
+    "the verdict is written over": (a_precondition_is_ignored("/verdict.json"), "verdict"),
+    "the manifest is written over": (a_precondition_is_ignored("/manifest.json"), "manifest"),
+    "the faces are written over": (a_precondition_is_ignored("/faces.json"), "faces.json"),
+    **{
+        mutation.__name__.replace("_", " "): (mutation, aim)
+        for mutation, aim in {
+            the_copy_ignores_its_precondition: "copy to",
+            a_failure_asks_for_no_verdict: "copy to",
+            the_made_result_is_not_deleted_before_a_withdrawal: "copy to",
+            a_withdrawal_does_not_look_whether_the_result_is_out: "published",
+            an_older_upload_replaces_a_newer_one: "copy to",
+            what_was_written_with_the_same_bytes_counts_as_ours: "copy to",
+            a_late_worker_leaves_its_segment: "claims/",
+            findings_are_not_looked_at_again_after_writing: "findings/",
+            the_link_is_released_before_it_is_handed_on: None,
+            a_task_that_was_not_published_is_forgotten: "publish on",
+            a_message_is_acknowledged_while_another_one_s_holder_is_at_it: None,
+            a_lease_is_for_ever: "claims/",
+            a_given_up_job_is_left_alone: "",
+            the_event_is_not_told_again: "publish on",
+            embeddings_of_a_failed_job_stay: "",
+            the_winding_up_is_left_out: "",
+            a_job_is_taken_for_done_when_its_first_segment_is: "",
+        }.items()
+    },
+}

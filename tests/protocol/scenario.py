@@ -1,0 +1,108 @@
+"""What happens in one interleaving, drawn from its seed: the uploads, what else users do, and what goes wrong."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tests.protocol.engine import Clip
+
+BAD_STEPS = ("probe", "find 0", "hide 0", "join")
+# What Pub/Sub and the platform do to a running function. Each hits whoever is at work in that step.
+TROUBLE = {
+    "killed before": 1, "killed after": 1,  # the process dies: before its request takes effect, or before the answer
+    "fault before": 1, "fault after": 1,  # the request fails for good: without effect, or with its answer lost
+    "lost answer": 1,  # the client does not hear of its first try, and tries again
+    "stall": 4,  # the process stands still, up to beyond its lease, its deadline and the message's
+    "timeout": 1,  # its message is delivered again while it is at it
+    "duplicate": 2,  # some message, done or not, is delivered once more
+}  # fmt: skip
+# How long a stall is, in time and in steps that others do meanwhile. The lease is 90 s, the deadline 540 s.
+STALL_SECONDS = (35, 35, 95, 200, 700)
+STALL_STEPS = (3, 10, 30, 100, 300, 300)
+# Where it hits: the first request from its step on that has this in its name. So it comes where it matters, and two
+# come to the same place more often than by chance.
+AIMS = (
+    "", "", "claims/", "manifest", "gallery-", "findings/", "faces.json", "segments/", "merge/", "verdict", "failed",
+    "published", "copy to", "publish on", "delete",
+)  # fmt: skip
+# What the subscriptions allow (local_emulator/resources.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
+# because it keeps to that number "on a best effort basis".
+DELIVERIES = (
+    {"ingest": 10, "worker": 100, "merge": 10},
+    {"ingest": 5, "worker": 5, "merge": 5},
+    {"ingest": 2, "worker": 2, "merge": 2},
+)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """`aim` is part of the name of the request that it waits for."""
+
+    kind: str
+    aim: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`trouble` and `actions` are by the number of the step from which on they happen."""
+
+    clips: tuple[Clip, ...]
+    actions: Mapping[int, str]
+    trouble: Mapping[int, Trouble]
+    targets: bool
+    delete_source: bool
+    versioned: bool
+    deliveries: Mapping[str, int]
+    segment_attempts: int
+    engine_differs: bool
+    keep_going: float
+
+    @property
+    def harmless(self) -> bool:
+        """Whether every healthy job has to be published: nothing runs out of deliveries."""
+        return self.deliveries == DELIVERIES[0]
+
+
+def draw(rng: random.Random, aim: str | None = None) -> Scenario:
+    """With `aim` all trouble comes to one kind of place, and no clip is bad: for a bug that shows only there."""
+    uploads = rng.choice((1, 1, 2) if aim is None else (1, 2))
+    same = Clip(rng.choice((1, 1, 2, 3)))
+    share_of_bad = 0.12 if aim is None else 0.0
+    clips = tuple(
+        Clip(same.segments, rng.choice(BAD_STEPS)) if rng.random() < share_of_bad else same
+        for _ in range(uploads)
+    )
+    length = uploads * (90 + 65 * same.segments)  # about as many steps as it takes when nothing goes wrong
+    targets = rng.random() < 0.5
+    return Scenario(
+        clips=clips,
+        actions=dict(_actions(rng, length, uploads, targets)),
+        trouble=dict(_trouble(rng, length, aim)),
+        targets=targets,
+        delete_source=rng.random() < 0.3,
+        versioned=rng.random() < 0.5,
+        deliveries=rng.choices(DELIVERIES, (5, 3, 2) if aim is None else (1, 1, 1))[0],
+        segment_attempts=rng.choice((5, 5, 2)),
+        engine_differs=rng.random() < 0.5,
+        keep_going=rng.choice((0.0, 0.6, 0.9)),
+    )
+
+
+def _actions(rng: random.Random, length: int, uploads: int, targets: bool) -> Iterator[tuple[int, str]]:
+    if uploads == 2:
+        yield rng.randrange(length), "upload"
+    if rng.random() < 0.15:
+        yield rng.randrange(length), "delete the source"
+    if targets and rng.random() < 0.3:
+        yield rng.randrange(30), "another target"
+    if rng.random() < 0.1:
+        yield rng.randrange(length), "a foreign result"
+
+
+def _trouble(rng: random.Random, length: int, aim: str | None) -> Iterator[tuple[int, Trouble]]:
+    aims = rng.choices(AIMS, k=2) if aim is None else (aim, aim, aim, "")
+    for _ in range(rng.choice((0, 2, 4, 8, 12) if aim is None else (2, 4))):
+        kind = rng.choices(tuple(TROUBLE), tuple(TROUBLE.values()))[0]
+        if aim is not None and rng.random() < 0.5:
+            kind = "stall"
+        yield rng.randrange(length if aim is None else 30), Trouble(kind, rng.choice(aims))

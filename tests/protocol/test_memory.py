@@ -1,0 +1,139 @@
+"""The storage of the model check against fake-gcs-server: the same operations, the same answers.
+
+Both are under functions/pipeline/store.py. Left out is what fake-gcs-server does otherwise than Cloud Storage: it
+ignores the preconditions of delete, compose and copy when somebody comes in between (store.py looks first), marks
+what is there whichever version is meant, and calls a part that is missing its own fault.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from functions.pipeline import store
+from functions.pipeline.contracts import ObjectRef, Policy
+from functions.pipeline.errors import PermanentError, RetryableError
+from tests.cloud import Buckets, Environment
+from tests.protocol.memory import Client, Storage
+
+NAMES = ("a", "a/1", "b")
+BYTES = (b"one", b"two", b"")
+METADATA = ({"job": "1"}, {"job": "2"}, None)
+
+
+@dataclass
+class Side:
+    """One of the two storages. `versions` are those of its generations that were seen, by order, so they compare."""
+
+    bucket: str
+    output: str
+    versions: list[int] = field(default_factory=list)
+
+    def known(self, ref: ObjectRef) -> tuple[str, int]:
+        if ref.generation not in self.versions:
+            self.versions.append(ref.generation)
+        return ref.name, self.versions.index(ref.generation)
+
+    def ref(self, name: str, version: int) -> ObjectRef:
+        return ObjectRef(bucket=self.bucket, name=name, generation=self.generation(version))
+
+    def generation(self, version: int) -> int:
+        """That of a version that was seen; if there is none, one that never was."""
+        return self.versions[version] if version < len(self.versions) else 10**17
+
+
+Operation = Callable[[Side], object]
+
+
+def drawn(rng: random.Random) -> tuple[str, Operation]:
+    """An operation, and what it is called in a failure."""
+    name, other = rng.choice(NAMES), rng.choice(NAMES)
+    data, metadata, version = rng.choice(BYTES), rng.choice(METADATA), rng.randrange(8)
+
+    def write(side: Side) -> object:
+        found = store.find(side.bucket, name) if version < 4 else None
+        generation = int(found.generation) if found else side.generation(version)
+        return side.known(store.replace(side.bucket, name, data, generation=generation, metadata=metadata))
+
+    def copy(side: Side) -> object:
+        source = side.ref(name, version)
+        copied = store.copy(source, side.output, other, generation=0, metadata=metadata or METADATA[0])
+        return side.known(copied)
+
+    def stream(side: Side) -> object:
+        with store.writing(side.bucket, name, "text/plain", lambda: None) as file:
+            file.write(data + b".")
+        found = store.find(side.bucket, name)
+        return found is not None and side.known(store.reference(found))
+
+    def mark(side: Side) -> object:
+        found = store.find(side.bucket, name)
+        return found and store.mark(store.reference(found), {"told": "yes"})
+
+    def compose(side: Side) -> object:
+        store.delete_all(side.bucket, "c")  # in place of another it keeps that one's generation there
+        return side.known(store.compose([name, other], side.bucket, "c", "text/plain"))
+
+    def find(side: Side) -> object:
+        found = store.find(side.bucket, name)
+        return found and (found.size, found.crc32c, found.metadata, side.known(store.reference(found)))
+
+    operations: dict[str, Operation] = {
+        "write": write,
+        "write once": lambda side: side.known(store.write_once(side.bucket, name, data, metadata=metadata)),
+        "stream": stream,
+        "copy": copy,
+        "compose": compose,
+        "find": find,
+        "find version": lambda side: store.find(side.bucket, name, side.generation(version)) is not None,
+        "read": lambda side: store.read(side.ref(name, version)),
+        "read document": lambda side: store.find_json(side.bucket, name, Policy),
+        "mark": mark,
+        "delete": lambda side: store.delete(side.ref(name, version)),
+        "delete all": lambda side: store.delete_all(side.bucket, name),
+        "list": lambda side: [side.known(ref) for ref in store.list_all(side.bucket, name)],
+    }
+    kind = rng.choice(tuple(operations))
+    return f"{kind} {name} {other} {version} {data!r} {metadata}", operations[kind]
+
+
+def answer(operation: Operation, side: Side) -> object:
+    """What an operation returns or raises, comparable between the two."""
+    try:
+        return operation(side)
+    except store.AlreadyWrittenError as error:
+        return "already written", side.known(error.existing)
+    except (PermanentError, RetryableError) as error:
+        return type(error).__name__
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_storage_in_memory_answers_like_fake_gcs_server(
+    seed: int, buckets: Buckets, environment: Environment
+) -> None:
+    environment(retry_seconds=0.1)  # fake-gcs-server calls a part that is missing its own fault
+    rng = random.Random(seed)
+    server, memory = Side(buckets.work, buckets.output), Side("work", "output")
+    client = Client(Storage())
+    done: list[str] = []
+    for _ in range(60):
+        called, operation = drawn(rng)
+        done.append(called)
+        from_server = answer(operation, server)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "client", lambda: client)
+            from_memory = answer(operation, memory)
+        assert from_memory == from_server, "\n".join(done)
+
+
+def test_a_version_that_was_replaced_is_there_only_where_versions_are_kept() -> None:
+    for versioned in (frozenset[str](), frozenset({"work"})):
+        storage = Storage(versioned=versioned)
+        old = storage.put("work", "a", b"old")
+        storage.put("work", "a", b"new")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "client", lambda storage=storage: Client(storage))
+            patch.setattr(store, "retries", lambda: None)
+            found = store.find("work", "a", old.generation)
+        assert (found is not None) == bool(versioned)

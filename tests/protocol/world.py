@@ -1,0 +1,316 @@
+"""The scheduler: who goes on next, and what goes wrong. And Pub/Sub, which only decides when a message comes.
+
+Each delivery of a message runs in a thread of its own, but only one runs at a time: at every request to storage or
+messaging it chooses who has the next turn, and waits for its own. So all that happens follows from the seed. After
+each step the clock goes on a little; when all stand still or wait, it jumps to where the next message is due.
+"""
+
+import hashlib
+import random
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TypeVar
+
+from google.api_core.exceptions import GoogleAPICallError, ServiceUnavailable
+
+from functions.dead_letter.giving_up import DELIVERIES
+from functions.pipeline.messages import Message
+from tests.protocol.scenario import STALL_SECONDS, STALL_STEPS, Scenario, Trouble
+
+Answer = TypeVar("Answer")
+
+UPLOADS, DEAD_LETTERS, JOB_EVENTS = "uploads", "dead-letters", "job-events"
+# Who takes the messages of a topic, and how many at a time.
+FUNCTIONS = {
+    UPLOADS: ("ingest", 2),
+    "segments": ("worker", 4),
+    "segments-done": ("merge", 2),
+    DEAD_LETTERS: ("dead_letter", 2),
+}
+STEP_SECONDS = 0.1
+BACKOFF_SECONDS = (1, 10, 40, 100)
+MOST_STEPS = 6000
+READS = ("start", "look", "read", "list")
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """Unwinds the thread of a process that was killed. Until it ends, none of its requests does anything."""
+
+
+def taken() -> threading.Lock:
+    """A lock to wait at until somebody else releases it: quicker than a semaphore, which is made of several."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+class EndlessError(Exception):
+    """The messages go on and on."""
+
+
+@dataclass
+class Queued:
+    """A message that waits, from when it may be delivered, and how often it was."""
+
+    topic: str
+    message: Message
+    due: float
+    deliveries: int = 0
+
+
+@dataclass
+class Delivery:
+    """One delivery of a message, at work. `late`: Pub/Sub has given up waiting for its answer."""
+
+    number: int
+    function: str
+    queued: Queued
+    label: str = "start"
+    decision: str = "go"
+    frozen_until_step: int = 0
+    late: bool = False
+    dead: bool = False
+    baton: threading.Lock = field(default_factory=taken)
+
+    def __str__(self) -> str:
+        return f"{self.function} #{self.number} ({self.queued.message.id})"
+
+
+@dataclass
+class World:
+    """One interleaving. `handle` calls a function with a message and says whether that was acknowledged.
+
+    `orphans` are the deliveries that did not end well and whose message did not come back for that: it was given up
+    on, or done by another delivery.
+    """
+
+    scenario: Scenario
+    rng: random.Random
+    handle: Callable[[str, Message], bool]
+    act: Callable[[str], None]
+    seconds: float = 0.0
+    step: int = 0
+    deliveries: int = 0
+    deliveries_in_peace: int = 0
+    waiting: list[Queued] = field(default_factory=list)
+    history: list[Queued] = field(default_factory=list)
+    events: list[bytes] = field(default_factory=list)
+    trace: list[tuple[int, str, str, str]] = field(default_factory=list)
+    orphans: set[int] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
+    _actions: dict[int, str] = field(default_factory=dict)
+    _held_back: list[Trouble] = field(default_factory=list)
+    _endless: bool = False
+    _at_work: list[Delivery] = field(default_factory=list)
+    _running: Delivery | None = None
+    _last: Delivery | None = None
+    _control: threading.Lock = field(default_factory=taken)
+
+    # What the model's clients, clocks and users call.
+
+    def now(self, zone: tzinfo) -> datetime:
+        return BEGINNING + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def who(self) -> int | None:
+        return self._running.number if self._running else None
+
+    def send(self, topic: str, data: bytes, attributes: dict[str, str]) -> None:
+        if topic == JOB_EVENTS:
+            self.events.append(data)
+            return
+        queued = Queued(topic, Message(f"m{len(self.history)}", attributes, data), self.seconds)
+        self.history.append(queued)
+        self.waiting.append(queued)
+
+    def gate(self, label: str, effect: Callable[[], Answer]) -> Answer:
+        """An await point: let whoever is next go on, and do what was decided when the turn comes back."""
+        delivery = self._running
+        if delivery is None:  # a user, or a look at the end
+            return effect()
+        if delivery.dead:
+            raise Killed
+        delivery.label = label
+        if self._pass_on() is not delivery:
+            delivery.baton.acquire()
+        return self._pass(delivery, effect)
+
+    def _pass(self, delivery: Delivery, effect: Callable[[], Answer]) -> Answer:
+        decision = delivery.decision
+        if decision == "killed before":
+            delivery.dead = True
+            raise Killed
+        if decision == "fault before":
+            raise ServiceUnavailable(decision)
+        error: GoogleAPICallError | None = None
+        answer: Answer | None = None
+        for _ in range(2 if decision == "lost answer" else 1):
+            try:
+                answer, error = effect(), None
+            except GoogleAPICallError as found:
+                error = found
+        if decision == "killed after":
+            delivery.dead = True
+            raise Killed
+        if decision == "fault after":
+            raise ServiceUnavailable(decision)
+        if error is not None:
+            raise error
+        return answer  # type: ignore[return-value]  # effect's, if it did not raise
+
+    # The scheduler: it runs in the thread of whoever has the turn.
+
+    def run(self) -> None:
+        """Until nothing waits and nobody is at work. Raises EndlessError if that takes too long."""
+        self._actions = dict(sorted(self.scenario.actions.items()))
+        if self._pass_on() is not None:
+            self._control.acquire()
+        self._running = None
+        if self._endless:
+            self._end()
+            raise EndlessError(f"not done after {self.step} steps")
+
+    def _pass_on(self) -> Delivery | None:
+        """Wake whoever has the next turn, if it is another one than now, or the caller of `run`."""
+        # Once another thread is awake, nothing of this world is for this one to read.
+        before = self._running
+        self._running = chosen = self._next()
+        if chosen is None:
+            self._control.release()
+        elif chosen is not before:
+            chosen.baton.release()
+        return chosen
+
+    def _next(self) -> Delivery | None:
+        while not self._endless:
+            for step in [step for step in self._actions if step <= self.step]:
+                self._user(self._actions.pop(step))
+            delivery = self._choose()
+            if delivery is not None:
+                if self._goes_on(delivery):
+                    return delivery
+            elif due := [queued.due for queued in self.waiting if self._has_room(queued)]:
+                self.seconds = min(due)
+            elif self._at_work:
+                min(self._at_work, key=lambda frozen: frozen.frozen_until_step).frozen_until_step = 0
+            elif self._actions:
+                self._user(self._actions.pop(next(iter(self._actions))))
+            else:
+                return None
+        return None
+
+    def digest(self) -> bytes:
+        """Of all choices: two interleavings with the same one were the same."""
+        return hashlib.blake2b(repr(self.trace).encode(), digest_size=8).digest()
+
+    def _end(self) -> None:
+        """End the threads of those who are still at work."""
+        for delivery in self._at_work:
+            delivery.dead = True
+            delivery.decision = "killed before"
+            self._running = delivery
+            delivery.baton.release()
+            self._control.acquire()
+
+    def _user(self, action: str) -> None:
+        self.trace.append((self.step, "user", action, ""))
+        self.deliveries_in_peace = 0
+        self.act(action)
+
+    def _has_room(self, queued: Queued) -> bool:
+        function, room = FUNCTIONS[queued.topic]
+        return sum(delivery.function == function for delivery in self._at_work) < room
+
+    def _choose(self) -> Delivery | None:
+        awake = [delivery for delivery in self._at_work if delivery.frozen_until_step <= self.step]
+        if self._last in awake and self.rng.random() < self.scenario.keep_going:
+            return self._last
+        due = [queued for queued in self.waiting if queued.due <= self.seconds and self._has_room(queued)]
+        if not awake and not due:
+            return None
+        chosen = self.rng.choice([*awake, *due])
+        return chosen if isinstance(chosen, Delivery) else self._deliver(chosen)
+
+    def _deliver(self, queued: Queued) -> Delivery:
+        self.waiting.remove(queued)
+        queued.deliveries += 1
+        self.deliveries += 1
+        self.deliveries_in_peace += 1
+        delivery = Delivery(self.deliveries, FUNCTIONS[queued.topic][0], queued)
+        self._at_work.append(delivery)
+        threading.Thread(target=self._work, args=(delivery,), daemon=True).start()
+        return delivery
+
+    def _work(self, delivery: Delivery) -> None:
+        delivery.baton.acquire()
+        answer = "killed"
+        with suppress(Killed):
+            if not delivery.dead:
+                answer = (
+                    "acknowledged"
+                    if self.handle(delivery.function, delivery.queued.message)
+                    else "comes back"
+                )
+        if self._endless:
+            self._control.release()
+            return
+        self.trace.append((self.step, str(delivery), answer, ""))
+        self._at_work.remove(delivery)
+        if answer != "acknowledged":
+            if delivery.late:
+                self.orphans.add(delivery.number)
+            else:
+                self._come_back(delivery.queued)
+        self._pass_on()
+
+    def _goes_on(self, delivery: Delivery) -> bool:
+        """Decide what becomes of the request that it waits with; False if it stands still instead."""
+        trouble = self._trouble_for(delivery)
+        self.trace.append((self.step, str(delivery), delivery.label, trouble))
+        self._endless = self.step > MOST_STEPS
+        self.step += 1
+        self.seconds += STEP_SECONDS
+        self._last = delivery
+        if trouble != "go":
+            self.counts[trouble] = self.counts.get(trouble, 0) + 1
+            self.deliveries_in_peace = 0
+        if trouble == "stall":
+            self.seconds += self.rng.choice(STALL_SECONDS)
+            delivery.frozen_until_step = self.step + self.rng.choice(STALL_STEPS)
+        elif trouble == "duplicate":
+            self.waiting.append(replace(self.rng.choice(self.history), due=self.seconds))
+        if not delivery.late and (trouble == "timeout" or (trouble == "stall" and self.rng.random() < 0.5)):
+            delivery.late = True
+            self._come_back(delivery.queued)
+        if trouble.startswith("killed") and delivery.label == "start":
+            delivery.dead = True
+        delivery.decision = trouble
+        return trouble != "stall" and not self._endless
+
+    def _trouble_for(self, delivery: Delivery) -> str:
+        """What goes wrong in this step. Most of it waits for a request that changes something: it is as good there."""
+        if self.step in self.scenario.trouble:
+            self._held_back.append(self.scenario.trouble[self.step])
+        if not self._held_back or (delivery.label.startswith(READS) and self.rng.random() < 0.9):
+            return "go"
+        for trouble in self._held_back:
+            if trouble.aim in delivery.label:
+                self._held_back.remove(trouble)
+                return trouble.kind
+        return "go"
+
+    def _come_back(self, queued: Queued) -> None:
+        """Deliver it again after a while, or give it up."""
+        most = self.scenario.deliveries.get(FUNCTIONS[queued.topic][0])
+        if most is not None and queued.deliveries >= most:
+            given_up = {**queued.message.attributes, DELIVERIES: str(queued.deliveries)}
+            self.send(DEAD_LETTERS, queued.message.data, given_up)
+            return
+        pause = BACKOFF_SECONDS[-1] if queued.deliveries > 4 else self.rng.choice(BACKOFF_SECONDS)
+        self.waiting.append(replace(queued, due=self.seconds + pause))
