@@ -13,7 +13,7 @@ from google.pubsub_v1.types import RetryPolicy as RetryPolicyMessage
 
 from local_emulator.errors import EmulatorError
 from local_emulator.pubsub.policy import MAX_OUTSTANDING_LABEL
-from local_emulator.resources import DEAD_LETTERS, Function, Resources
+from local_emulator.resources import KEEPER, LOST_LETTERS, Function, Resources
 
 
 def channel(host: str) -> grpc.Channel:
@@ -48,14 +48,21 @@ def create_topics(host: str, resources: Resources) -> None:
 def create_subscriptions(
     host: str, resources: Resources, urls: Mapping[str, str], instances: Mapping[str, int]
 ) -> None:
-    """One push subscription for each function; `urls` and `instances` by the function's name."""
+    """One push subscription for each function, and the one that keeps lost letters.
+
+    `urls` and `instances` by the function's name.
+    """
     create = [
         subscription(
             resources, function, urls[function.name], function.concurrency * instances[function.name]
         )
         for function in resources.functions
     ]
-    add_subscriptions(host, create)
+    keeper = Subscription(
+        name=f"projects/{resources.project}/subscriptions/{KEEPER}",
+        topic=topic_path(resources.project, LOST_LETTERS),
+    )
+    add_subscriptions(host, [*create, keeper])
 
 
 def add_subscriptions(host: str, subscriptions: Iterable[Subscription]) -> None:
@@ -75,16 +82,15 @@ def subscription(resources: Resources, function: Function, url: str, max_outstan
     The built-in emulator keeps at most `max_outstanding` of its messages in the function's hands, as Cloud
     Run's request queue does; Google's emulator has nothing of the kind and ignores the label.
     """
-    dead_letters = function.max_delivery_attempts and DeadLetterPolicy(
-        dead_letter_topic=topic_path(resources.project, DEAD_LETTERS),
-        max_delivery_attempts=function.max_delivery_attempts,
-    )
     return Subscription(
         name=f"projects/{resources.project}/subscriptions/{function.subscription}",
         topic=topic_path(resources.project, function.topic),
         push_config=PushConfig(push_endpoint=url),
         ack_deadline_seconds=function.acknowledge_seconds,
-        dead_letter_policy=dead_letters or None,
+        dead_letter_policy=DeadLetterPolicy(
+            dead_letter_topic=topic_path(resources.project, function.dead_letter_topic),
+            max_delivery_attempts=function.max_delivery_attempts,
+        ),
         retry_policy=RetryPolicyMessage(
             minimum_backoff=timedelta(seconds=resources.retries.minimum_seconds),
             maximum_backoff=timedelta(seconds=resources.retries.maximum_seconds),

@@ -12,8 +12,11 @@ UPLOADS = "uploads"
 SEGMENTS = "segments"
 SEGMENTS_DONE = "segments-done"
 DEAD_LETTERS = "dead-letters"
+LOST_LETTERS = "lost-letters"
 JOB_EVENTS = "job-events"
-TOPICS = (UPLOADS, SEGMENTS, SEGMENTS_DONE, DEAD_LETTERS, JOB_EVENTS)
+TOPICS = (UPLOADS, SEGMENTS, SEGMENTS_DONE, DEAD_LETTERS, LOST_LETTERS, JOB_EVENTS)
+# The subscription that nothing reads: it keeps what even dead_letter could not deal with, for a person to look at.
+KEEPER = "lost-letters"
 
 
 @dataclass(frozen=True)
@@ -32,19 +35,23 @@ LOCAL_RETRIES = RetryPolicy(1, 10)
 class Function:
     """A function and the push subscription that calls it.
 
-    `concurrency` is how many messages one instance takes at a time. `max_delivery_attempts` is None for the
-    function that takes the dead letters: its own have nowhere to go.
+    `concurrency` is how many messages one instance takes at a time.
     """
 
     name: str
     topic: str
     acknowledge_seconds: int
     concurrency: int
-    max_delivery_attempts: int | None
+    max_delivery_attempts: int
 
     @property
     def subscription(self) -> str:
         return self.name.replace("_", "-")
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where a message goes that gives up; for the function that takes those, one topic further."""
+        return LOST_LETTERS if self.topic == DEAD_LETTERS else DEAD_LETTERS
 
     @property
     def source(self) -> str:
@@ -58,7 +65,7 @@ FUNCTIONS = (
     # Real failures are counted by the worker itself, in the segment's claim.
     Function("worker", SEGMENTS, 600, concurrency=1, max_delivery_attempts=100),
     Function("merge", SEGMENTS_DONE, 600, concurrency=4, max_delivery_attempts=10),
-    Function("dead_letter", DEAD_LETTERS, 60, concurrency=4, max_delivery_attempts=None),
+    Function("dead_letter", DEAD_LETTERS, 60, concurrency=4, max_delivery_attempts=100),
 )
 
 

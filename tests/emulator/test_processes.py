@@ -12,6 +12,7 @@ import pytest
 from local_emulator import command_line, messaging
 from local_emulator.emulator import Emulator, Options
 from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.resources import KEEPER
 from local_emulator.state import ProcessRecord, StateFolder
 from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
 from tests.servers import wait_until
@@ -218,6 +219,9 @@ def test_every_subscription_is_what_the_description_says(stand_ins: Path, tmp_pa
                 )
                 for function in emulator.resources.functions
             }
+            keeper = client.get_subscription(
+                subscription=f"projects/{emulator.state.project}/subscriptions/{KEEPER}"
+            )
 
         worker, dead_letter = found["worker"], found["dead_letter"]
         assert worker.push_config.push_endpoint == emulator.state.function_urls["worker"]
@@ -226,7 +230,9 @@ def test_every_subscription_is_what_the_description_says(stand_ins: Path, tmp_pa
         assert worker.dead_letter_policy.dead_letter_topic.endswith("/topics/dead-letters")
         assert worker.retry_policy.minimum_backoff.total_seconds() == 1
         assert dict(worker.labels) == {"max-outstanding": "3"}
-        assert not dead_letter.dead_letter_policy.dead_letter_topic
+        assert dead_letter.dead_letter_policy.dead_letter_topic == keeper.topic
+        assert keeper.topic.endswith("/topics/lost-letters")
+        assert not keeper.push_config.push_endpoint
 
 
 @pytest.mark.parametrize("spoil", [lambda text: text[:20], lambda text: '{"run": 1}'], ids=["cut", "other"])

@@ -1,5 +1,5 @@
 from functions.pipeline.settings import Settings
-from local_emulator.resources import CLOUD_RETRIES, DEAD_LETTERS, FUNCTIONS, TOPICS, Resources
+from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, KEEPER, LOST_LETTERS, TOPICS, Resources
 from tests.servers import ROOT
 
 RESOURCES = Resources("some-project", CLOUD_RETRIES)
@@ -21,15 +21,20 @@ def test_every_function_is_there_and_has_a_topic() -> None:
 def test_everything_is_within_the_limits_of_pubsub() -> None:
     for function in FUNCTIONS:
         assert 10 <= function.acknowledge_seconds <= 600
-        assert function.max_delivery_attempts is None or 5 <= function.max_delivery_attempts <= 100
-    for name in (*TOPICS, *(function.subscription for function in FUNCTIONS)):
+        assert 5 <= function.max_delivery_attempts <= 100
+    for name in (*TOPICS, KEEPER, *(function.subscription for function in FUNCTIONS)):
         assert len(name) >= 3
 
 
-def test_every_message_that_gives_up_has_somewhere_to_go_but_the_dead_letters() -> None:
-    without = [function.topic for function in FUNCTIONS if function.max_delivery_attempts is None]
-
-    assert without == [DEAD_LETTERS]
+def test_every_message_that_gives_up_goes_on_until_it_is_kept_for_a_person() -> None:
+    goes_to = {function.topic: function.dead_letter_topic for function in FUNCTIONS}
+    for topic in goes_to:
+        seen = []
+        while topic in goes_to:
+            assert topic not in seen
+            seen.append(topic)
+            topic = goes_to[topic]
+        assert topic == LOST_LETTERS
 
 
 def test_a_function_has_stopped_before_its_deadline() -> None:
