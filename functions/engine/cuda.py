@@ -6,12 +6,16 @@ from functools import cache
 import av
 from av.codec.hwaccel import HWAccel
 
+from functions.engine.errors import GpuError
+
+DRIVER = "libcuda.so.1"
+
 
 @cache
 def has_driver() -> bool:
     """Whether there is an NVIDIA driver."""
     try:
-        ctypes.CDLL("libcuda.so.1")
+        ctypes.CDLL(DRIVER)
     except OSError:
         return False
     return True
@@ -25,6 +29,49 @@ def has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def require_gpu() -> None:
+    """Return where PyTorch can compute on a GPU. Raises GpuError that says why it can't."""
+    import torch
+
+    problem = problem_of(torch.version.cuda, driver_version())
+    if problem is None and not torch.cuda.is_available():
+        problem = "There is an NVIDIA driver, and PyTorch fits it, but finds no GPU: check that this machine has one."
+    if problem is not None:
+        raise GpuError(problem)
+
+
+def driver_version() -> int | None:
+    """The highest CUDA that the driver can run: 12020 is CUDA 12.2. None without a driver."""
+    if not has_driver():
+        return None
+    version = ctypes.c_int()
+    # It needs no GPU, and no initialisation that a process forked later could not repeat.
+    failed = ctypes.CDLL(DRIVER).cuDriverGetVersion(ctypes.byref(version))
+    return None if failed else version.value
+
+
+def problem_of(built_for: str | None, driver: int | None) -> str | None:
+    """Why a PyTorch built for that CUDA ("12.6"; None: for none) can't use that driver; None if it can.
+
+    Of one major version any will do:
+    https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+    """
+    if built_for is None:
+        return "This PyTorch is built for no GPU: take one that is built for CUDA, or do not ask for a GPU."
+    if driver is None:
+        return (
+            f"PyTorch is built for CUDA {built_for}, but there is no NVIDIA driver here: "
+            "take a machine with a GPU, or do not ask for one."
+        )
+    major, minor = driver // 1000, driver % 1000 // 10
+    if int(built_for.split(".")[0]) > major:
+        return (
+            f"PyTorch is built for CUDA {built_for}, but the NVIDIA driver here runs CUDA {major}.{minor} at most: "
+            f"take a PyTorch that is built for CUDA {major}."
+        )
+    return None
 
 
 def hardware_decoder() -> HWAccel | None:

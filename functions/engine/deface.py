@@ -7,9 +7,11 @@ find looks for faces, link follows them through the whole video and decides who 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from functions.engine import find as first_pass
 from functions.engine.detect import Detector, make_detector
-from functions.engine.embed import FaceNet
+from functions.engine.embed import CROP_SIZE, FaceNet
 from functions.engine.find import Targets
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery, Picture, make_gallery
@@ -17,6 +19,8 @@ from functions.engine.identity import keep_distance_of
 from functions.engine.memory import limit_arenas
 from functions.engine.options import Options
 from functions.engine.video import Segment
+
+WARM_UP_ROWS, WARM_UP_COLUMNS = 384, 640  # what the first pass makes of a picture of 16:9
 
 
 class Engine:
@@ -39,6 +43,11 @@ class Engine:
         if name not in self._recognizers:
             self._recognizers[name] = FaceNet(name, self._weights_dir)
         return self._recognizers[name]
+
+    def warm_up(self, options: Options) -> None:
+        """Load these options' models and run each once, so that the first segment need not wait for that."""
+        self.detector(options.detector).detect([np.zeros((WARM_UP_ROWS, WARM_UP_COLUMNS, 3), np.uint8)])
+        self.recognizer(options.recognizer).embed([np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)])
 
     def gallery(self, pictures: Sequence[Picture], recognizer: str) -> Gallery:
         """Embeddings of the targets' pictures. Raises PictureError that names a picture it can't use."""

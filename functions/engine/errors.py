@@ -35,3 +35,9 @@ class WeightsError(EngineError):
     """A model's weights could not be had, or are not the ones that were pinned."""
 
     code = "weights"
+
+
+class GpuError(EngineError):
+    """A GPU was asked for, and PyTorch can't use one here."""
+
+    code = "gpu"

@@ -86,7 +86,8 @@ def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
                 _decide(manifest, done.faces, held, hands)
             published = ending.carry_out(manifest, held.keep)
             if published is not None:
-                log.info("published", superseded=published.superseded)
+                video_seconds = manifest.video.duration_seconds
+                log.info("published", video_seconds=video_seconds, superseded=published.superseded)
                 ending.wind_up(manifest, published)
 
 

@@ -53,6 +53,9 @@ class Settings(BaseModel):
     max_target_pictures: int = Field(default=200, ge=1, le=10_000)
     # All of a job's target pictures are in memory together.
     max_targets_bytes: int = Field(default=300 * MEBIBYTE, ge=1)
+    # Whether a worker loads its models before its first request, and refuses to start where PyTorch finds no GPU.
+    warm_up: bool = False
+    require_gpu: bool = False
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @classmethod

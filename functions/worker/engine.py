@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from functions.engine import cuda
 from functions.engine import hide as engine_hide
 from functions.engine.deface import Engine
 from functions.engine.errors import EngineError, OutputError, WeightsError
@@ -25,6 +26,13 @@ from functions.worker.attempt import Assignment
 def engine() -> Engine:
     """This process's engine, models loaded: made by the first segment, kept for the next ones."""
     return Engine(settings().weights_dir)
+
+
+def warm_up() -> None:
+    """Load the models that most jobs need. Raises GpuError where the settings ask for a GPU and there is none."""
+    if settings().require_gpu:
+        cuda.require_gpu()
+    engine().warm_up(Options())
 
 
 def look(todo: Assignment) -> bytes:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from functions.engine import cuda, deface, detect, embed, video, write
+from functions.engine.errors import GpuError
 from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery, Picture
 from functions.engine.hide import hide
@@ -51,3 +52,44 @@ def test_the_gpu_decides_as_the_processor_does(
     for one, other in zip(on_gpu.tracks, on_processor.tracks, strict=True):
         assert one.distance == pytest.approx(other.distance, abs=0.05)
         assert np.abs(np.subtract(one.looks[0].box, other.looks[0].box)).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("built_for", "driver", "said"),
+    [
+        ("12.6", 12020, None),  # any 12 on any 12
+        ("12.6", 13000, None),
+        ("13.2", 13000, None),
+        (
+            "13.0",
+            12020,
+            "built for CUDA 13.0, but the NVIDIA driver here runs CUDA 12.2 at most: take a PyTorch",
+        ),
+        ("13.0", None, "no NVIDIA driver"),
+        (None, 12020, "built for no GPU"),
+    ],
+)
+def test_a_pytorch_that_the_driver_can_t_run_is_told_in_one_sentence(
+    built_for: str | None, driver: int | None, said: str | None
+) -> None:
+    found = cuda.problem_of(built_for, driver)
+    assert (found is None) == (said is None)
+    if found and said:
+        assert said in found
+        assert found.count(". ") == 0
+        assert found.endswith(".")
+
+
+def test_where_a_gpu_is_asked_for_and_there_is_none_it_is_said() -> None:
+    if cuda.has_cuda():
+        cuda.require_gpu()
+    else:
+        with pytest.raises(GpuError, match="PyTorch"):
+            cuda.require_gpu()
+
+
+def test_warmed_up_the_models_are_loaded() -> None:
+    engine = deface.Engine()
+    engine.warm_up(Options())
+    assert engine.detector("centerface") is engine.detector("centerface")
+    assert (list(engine._detectors), list(engine._recognizers)) == (["centerface"], ["casia-webface"])
