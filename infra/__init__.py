@@ -1,0 +1,1 @@
+"""The way to Google Cloud: Terraform, images, and what they cost."""

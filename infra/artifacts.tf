@@ -1,0 +1,31 @@
+resource "google_artifact_registry_repository" "images" {
+  repository_id = "defacer"
+  description   = "The images of De-facer: base, cpu, gpu"
+  location      = var.region
+  format        = "DOCKER"
+
+  # A tag is a commit, so it never means another image. The last five can be rolled back to.
+  docker_config {
+    immutable_tags = true
+  }
+  cleanup_policies {
+    id     = "keep-the-last-five"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = 5
+    }
+  }
+  cleanup_policies {
+    id     = "delete-older-ones"
+    action = "DELETE"
+    condition {
+      older_than = "2592000s"
+    }
+  }
+
+  depends_on = [google_project_service.used]
+}
+
+locals {
+  registry = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
+}

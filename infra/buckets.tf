@@ -1,0 +1,143 @@
+# Soft delete is off, because deleting has to mean deleting: sources show people who did not want to be seen, and the
+# work bucket holds embeddings until a job's faces are linked.
+
+resource "google_storage_bucket" "intake" {
+  name                        = local.buckets.intake
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  soft_delete_policy {
+    retention_duration_seconds = 0
+  }
+
+  # A job goes on with its own upload when the name is uploaded again. What deletes a source deletes the version.
+  versioning {
+    enabled = true
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      days_since_noncurrent_time = 1
+      with_state                 = "ARCHIVED"
+    }
+  }
+
+  lifecycle_rule {
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+    condition {
+      age = 1
+    }
+  }
+
+  # By suffix, because target pictures and policies lie here too, and stay.
+  dynamic "lifecycle_rule" {
+    for_each = var.keep_sources_days == null ? [] : [var.keep_sources_days]
+    content {
+      action {
+        type = "Delete"
+      }
+      condition {
+        age            = lifecycle_rule.value
+        matches_suffix = local.video_suffixes
+      }
+    }
+  }
+
+  dynamic "encryption" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.used, google_kms_crypto_key_iam_member.agents]
+}
+
+resource "google_storage_bucket" "work" {
+  name                        = local.buckets.work
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = true
+
+  soft_delete_policy {
+    retention_duration_seconds = 0
+  }
+
+  # Segments and embeddings go when a job ends; this takes what is left of it, and what a crash left.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age = var.keep_work_days
+    }
+  }
+
+  dynamic "encryption" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.used, google_kms_crypto_key_iam_member.agents]
+}
+
+resource "google_storage_bucket" "output" {
+  name                        = local.buckets.output
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  # One way of getting a replaced result back is enough: versions, if they are asked for.
+  soft_delete_policy {
+    retention_duration_seconds = 0
+  }
+
+  versioning {
+    enabled = var.keep_replaced_results_days > 0
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      days_since_noncurrent_time = max(1, var.keep_replaced_results_days)
+      with_state                 = "ARCHIVED"
+    }
+  }
+
+  dynamic "encryption" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.used, google_kms_crypto_key_iam_member.agents]
+}
+
+resource "google_storage_notification" "uploads" {
+  bucket             = google_storage_bucket.intake.name
+  topic              = google_pubsub_topic.topic["uploads"].id
+  payload_format     = "JSON_API_V1"
+  event_types        = ["OBJECT_FINALIZE"]
+  object_name_prefix = "channels/"
+
+  depends_on = [google_pubsub_topic_iam_member.storage_publishes]
+}
+
+locals {
+  video_suffixes = flatten([
+    for suffix in [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".3gp"] :
+    [suffix, upper(suffix)]
+  ])
+}

@@ -1,0 +1,79 @@
+locals {
+  urls = merge(
+    { for name, service in google_cloud_run_v2_service.function : name => service.uri },
+    { worker = google_cloud_run_v2_service.worker.uri },
+  )
+
+  # How each is run: the image's stage (infra/Dockerfile), what an instance has, and how many there may be.
+  sizes = {
+    ingest      = { stage = "cpu", cpu = "2", memory = "4Gi", max_instances = 10 }
+    merge       = { stage = "base", cpu = "2", memory = "4Gi", max_instances = 20 }
+    dead-letter = { stage = "base", cpu = "1", memory = "1Gi", max_instances = 2 }
+  }
+}
+
+resource "google_cloud_run_v2_service" "function" {
+  for_each            = local.sizes
+  name                = each.key
+  location            = var.region
+  ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  deletion_protection = false
+
+  template {
+    service_account                  = google_service_account.function[each.key].email
+    timeout                          = "${local.functions[each.key].acknowledge_seconds - 10}s"
+    max_instance_request_concurrency = local.functions[each.key].concurrency
+
+    scaling {
+      min_instance_count = 0
+      max_instance_count = each.value.max_instances
+    }
+
+    containers {
+      image = "${local.registry}/${each.value.stage}:${var.tag}"
+      args = [
+        "--threads=${local.functions[each.key].concurrency + 2}",
+        "functions.serve:application('${replace(each.key, "-", "_")}')",
+      ]
+
+      dynamic "env" {
+        for_each = local.environment
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      # Billed while a request runs, and not in between.
+      resources {
+        limits            = { cpu = each.value.cpu, memory = each.value.memory }
+        cpu_idle          = true
+        startup_cpu_boost = true
+      }
+
+      startup_probe {
+        period_seconds    = 5
+        timeout_seconds   = 5
+        failure_threshold = 24
+        http_get {
+          path = "/health"
+        }
+      }
+
+      liveness_probe {
+        period_seconds    = 60
+        timeout_seconds   = 30
+        failure_threshold = 5
+        http_get {
+          path = "/health"
+        }
+      }
+    }
+  }
+
+  depends_on = [
+    google_project_service.used,
+    google_storage_bucket_iam_member.function,
+    google_pubsub_topic_iam_member.function_publishes,
+  ]
+}

@@ -1,0 +1,141 @@
+# One account for each function, with what its code does and no more; one that pushes; one that builds the images.
+
+locals {
+  # objectUser reads, writes, lists and deletes. Overwriting a claim and deleting embeddings need the last one.
+  bucket_roles = {
+    ingest      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser" }
+    worker      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser" }
+    merge       = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser", output = "roles/storage.objectUser" }
+    dead-letter = { work = "roles/storage.objectUser" }
+  }
+
+  publishes = {
+    ingest      = ["segments", "job-events"]
+    worker      = ["segments", "segments-done", "job-events"]
+    merge       = ["segments", "job-events"]
+    dead-letter = ["job-events"]
+  }
+
+  bucket_grants = merge([
+    for name, roles in local.bucket_roles : {
+      for bucket, role in roles : "${name}/${bucket}" => { name = name, bucket = bucket, role = role }
+    }
+  ]...)
+
+  topic_grants = merge([
+    for name, topics in local.publishes : {
+      for topic in topics : "${name}/${topic}" => { name = name, topic = topic }
+    }
+  ]...)
+
+  bucket_names = {
+    intake = google_storage_bucket.intake.name
+    work   = google_storage_bucket.work.name
+    output = google_storage_bucket.output.name
+  }
+
+  pubsub_agent  = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+  storage_agent = "serviceAccount:${data.google_storage_project_service_account.agent.email_address}"
+}
+
+resource "google_service_account" "function" {
+  for_each     = local.functions
+  account_id   = "defacer-${each.key}"
+  display_name = "De-facer: ${each.key}"
+  depends_on   = [google_project_service.used]
+}
+
+resource "google_storage_bucket_iam_member" "function" {
+  for_each = local.bucket_grants
+  bucket   = local.bucket_names[each.value.bucket]
+  role     = each.value.role
+  member   = google_service_account.function[each.value.name].member
+}
+
+resource "google_pubsub_topic_iam_member" "function_publishes" {
+  for_each = local.topic_grants
+  topic    = google_pubsub_topic.topic[each.value.topic].id
+  role     = "roles/pubsub.publisher"
+  member   = google_service_account.function[each.value.name].member
+}
+
+# merge deletes a source when the channel's policy says so: to delete is all that it may do there beside reading.
+resource "google_project_iam_custom_role" "source_remover" {
+  role_id     = "defacerSourceRemover"
+  title       = "De-facer: deletes sources"
+  permissions = ["storage.objects.delete"]
+  depends_on  = [google_project_service.used]
+}
+
+resource "google_storage_bucket_iam_member" "merge_deletes_sources" {
+  bucket = google_storage_bucket.intake.name
+  role   = google_project_iam_custom_role.source_remover.id
+  member = google_service_account.function["merge"].member
+}
+
+# Who Pub/Sub says it is when it calls a function.
+resource "google_service_account" "pusher" {
+  account_id   = "defacer-pusher"
+  display_name = "De-facer: calls the functions for Pub/Sub"
+  depends_on   = [google_project_service.used]
+}
+
+resource "google_cloud_run_v2_service_iam_member" "function_invoker" {
+  for_each = google_cloud_run_v2_service.function
+  name     = each.value.name
+  location = each.value.location
+  role     = "roles/run.invoker"
+  member   = google_service_account.pusher.member
+}
+
+resource "google_cloud_run_v2_service_iam_member" "worker_invoker" {
+  name     = google_cloud_run_v2_service.worker.name
+  location = google_cloud_run_v2_service.worker.location
+  role     = "roles/run.invoker"
+  member   = google_service_account.pusher.member
+}
+
+# Google's own agents: Storage announces uploads, Pub/Sub moves messages that gave up.
+data "google_storage_project_service_account" "agent" {
+  depends_on = [google_project_service.used]
+}
+
+resource "google_pubsub_topic_iam_member" "storage_publishes" {
+  topic  = google_pubsub_topic.topic["uploads"].id
+  role   = "roles/pubsub.publisher"
+  member = local.storage_agent
+}
+
+resource "google_pubsub_topic_iam_member" "letters_go_on" {
+  for_each = toset([for name, function in local.functions : function.dead_letter_topic])
+  topic    = google_pubsub_topic.topic[each.key].id
+  role     = "roles/pubsub.publisher"
+  member   = local.pubsub_agent
+}
+
+resource "google_pubsub_subscription_iam_member" "letters_leave" {
+  for_each     = google_pubsub_subscription.push
+  subscription = each.value.name
+  role         = "roles/pubsub.subscriber"
+  member       = local.pubsub_agent
+}
+
+resource "google_kms_crypto_key_iam_member" "agents" {
+  for_each      = var.kms_key_name == null ? {} : { storage = local.storage_agent, pubsub = local.pubsub_agent }
+  crypto_key_id = var.kms_key_name
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = each.value
+}
+
+# Cloud Build runs as this: it reads the uploaded sources, writes logs and pushes images.
+resource "google_service_account" "builder" {
+  account_id   = "defacer-builder"
+  display_name = "De-facer: builds the images"
+  depends_on   = [google_project_service.used]
+}
+
+resource "google_project_iam_member" "builder" {
+  project = var.project
+  role    = "roles/cloudbuild.builds.builder"
+  member  = google_service_account.builder.member
+}

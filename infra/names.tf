@@ -1,0 +1,58 @@
+# What the local emulator creates too (local_emulator/resources.py): tests/infra/test_names.py compares the two.
+locals {
+  topics = ["uploads", "segments", "segments-done", "dead-letters", "lost-letters", "job-events"]
+
+  # By the name of the Cloud Run service and of its push subscription. The deadline is also the longest that Pub/Sub
+  # waits for an answer. "worker" allows the most deliveries there are: every "no instance is free" costs one.
+  functions = {
+    ingest = {
+      topic                 = "uploads"
+      acknowledge_seconds   = 600
+      concurrency           = 4
+      max_delivery_attempts = 10
+      dead_letter_topic     = "dead-letters"
+    }
+    worker = {
+      topic                 = "segments"
+      acknowledge_seconds   = 600
+      concurrency           = 1
+      max_delivery_attempts = 100
+      dead_letter_topic     = "dead-letters"
+    }
+    merge = {
+      topic                 = "segments-done"
+      acknowledge_seconds   = 600
+      concurrency           = 4
+      max_delivery_attempts = 10
+      dead_letter_topic     = "dead-letters"
+    }
+    dead-letter = {
+      topic                 = "dead-letters"
+      acknowledge_seconds   = 60
+      concurrency           = 4
+      max_delivery_attempts = 100
+      dead_letter_topic     = "lost-letters"
+    }
+  }
+
+  # What even dead-letter gives up on ends here, for a person to look at.
+  keeper = { name = "lost-letters", topic = "lost-letters" }
+
+  retries = { minimum_seconds = 10, maximum_seconds = 600 }
+
+  buckets = {
+    intake = "${var.project}-intake"
+    work   = "${var.project}-work"
+    output = "${var.project}-output"
+  }
+
+  environment = {
+    DEFACER_PROJECT             = var.project
+    DEFACER_INTAKE_BUCKET       = local.buckets.intake
+    DEFACER_WORK_BUCKET         = local.buckets.work
+    DEFACER_OUTPUT_BUCKET       = local.buckets.output
+    DEFACER_SEGMENTS_TOPIC      = "segments"
+    DEFACER_SEGMENTS_DONE_TOPIC = "segments-done"
+    DEFACER_JOB_EVENTS_TOPIC    = "job-events"
+  }
+}

@@ -1,0 +1,29 @@
+output "drop_into" {
+  description = "Where a channel's videos go: CHANNEL is any name."
+  value       = "gs://${google_storage_bucket.intake.name}/channels/CHANNEL/videos/"
+}
+
+output "results" {
+  description = "Where the results and reports come out."
+  value       = "gs://${google_storage_bucket.output.name}/channels/CHANNEL/"
+}
+
+output "work" {
+  description = "Where jobs/ID/failed.json says what went wrong."
+  value       = "gs://${google_storage_bucket.work.name}/jobs/"
+}
+
+output "registry" {
+  description = "Where the images are pushed."
+  value       = local.registry
+}
+
+output "builder" {
+  description = "The account that Cloud Build runs as."
+  value       = google_service_account.builder.id
+}
+
+output "dashboard" {
+  description = "The dashboard, in the console's monitoring pages."
+  value       = google_monitoring_dashboard.operations.id
+}

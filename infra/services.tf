@@ -1,0 +1,24 @@
+locals {
+  services = concat(
+    [
+      "artifactregistry.googleapis.com",
+      "cloudbuild.googleapis.com",
+      "iam.googleapis.com",
+      "logging.googleapis.com",
+      "monitoring.googleapis.com",
+      "pubsub.googleapis.com",
+      "run.googleapis.com",
+      "storage.googleapis.com",
+    ],
+    var.kms_key_name == null ? [] : ["cloudkms.googleapis.com"],
+    var.billing_account == null ? [] : ["billingbudgets.googleapis.com"],
+  )
+}
+
+resource "google_project_service" "used" {
+  for_each = toset(local.services)
+  service  = each.key
+
+  # Other things in the project may need it.
+  disable_on_destroy = false
+}

@@ -1,0 +1,63 @@
+resource "google_pubsub_topic" "topic" {
+  for_each     = toset(local.topics)
+  name         = each.key
+  kms_key_name = var.kms_key_name
+
+  message_storage_policy {
+    allowed_persistence_regions = [var.region]
+  }
+
+  depends_on = [google_project_service.used, google_kms_crypto_key_iam_member.agents]
+}
+
+resource "google_pubsub_subscription" "push" {
+  for_each = local.functions
+  name     = each.key
+  topic    = google_pubsub_topic.topic[each.value.topic].id
+
+  ack_deadline_seconds       = each.value.acknowledge_seconds
+  message_retention_duration = "604800s"
+
+  push_config {
+    push_endpoint = "${local.urls[each.key]}/"
+
+    oidc_token {
+      service_account_email = google_service_account.pusher.email
+      audience              = local.urls[each.key]
+    }
+  }
+
+  retry_policy {
+    minimum_backoff = "${local.retries.minimum_seconds}s"
+    maximum_backoff = "${local.retries.maximum_seconds}s"
+  }
+
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.topic[each.value.dead_letter_topic].id
+    max_delivery_attempts = each.value.max_delivery_attempts
+  }
+
+  # Without this an idle subscription is deleted after 31 days.
+  expiration_policy {
+    ttl = ""
+  }
+
+  # Without these attempts are not even counted, and the first pushes are refused.
+  depends_on = [
+    google_pubsub_topic_iam_member.letters_go_on,
+    google_cloud_run_v2_service_iam_member.function_invoker,
+    google_cloud_run_v2_service_iam_member.worker_invoker,
+  ]
+}
+
+# Nothing pulls it, so nothing is ever delivered and counted here: it needs no dead-letter topic, it is the last one.
+resource "google_pubsub_subscription" "keeper" {
+  name  = local.keeper.name
+  topic = google_pubsub_topic.topic[local.keeper.topic].id
+
+  message_retention_duration = "2678400s"
+
+  expiration_policy {
+    ttl = ""
+  }
+}

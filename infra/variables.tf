@@ -1,0 +1,96 @@
+variable "project" {
+  description = "The Google Cloud project that everything is made in. It should hold nothing else."
+  type        = string
+}
+
+variable "region" {
+  description = "Where everything runs and lies. With worker = \"gpu\" it must have L4 GPUs for Cloud Run: see infra/README.md."
+  type        = string
+}
+
+variable "tag" {
+  description = "The tag of the images to run. deploy.sh takes the commit that it built."
+  type        = string
+}
+
+variable "worker" {
+  description = "What the worker runs on: \"gpu\" (an NVIDIA L4) or \"cpu\", for a project without GPU quota."
+  type        = string
+  default     = "gpu"
+
+  validation {
+    condition     = contains(["gpu", "cpu"], var.worker)
+    error_message = "worker must be \"gpu\" or \"cpu\"."
+  }
+}
+
+variable "worker_max_instances" {
+  description = "Workers at a time. With a GPU not above the project's quota; a first deployment is granted 3."
+  type        = number
+  default     = 3
+}
+
+variable "gpu_zonal_redundancy" {
+  description = "Whether GPUs are reserved in a second zone too: dearer by half, and a quota of its own."
+  type        = bool
+  default     = false
+}
+
+variable "keep_work_days" {
+  description = "After how many days a job's manifest, faces and marks are deleted from the work bucket."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.keep_work_days > 7
+    error_message = "keep_work_days must be above 7: Pub/Sub keeps a message for 7 days, and the marks tell it which jobs are over."
+  }
+}
+
+variable "keep_sources_days" {
+  description = "After how many days an uploaded video is deleted; null: never (a channel's policy.json may delete it when it is done)."
+  type        = number
+  default     = null
+}
+
+variable "keep_replaced_results_days" {
+  description = "For how many days a result stays restorable after a newer upload's has replaced it or somebody deleted it; 0: not at all."
+  type        = number
+  default     = 0
+}
+
+variable "kms_key_name" {
+  description = "A Cloud KMS key (projects/P/locations/REGION/keyRings/R/cryptoKeys/K) for buckets and topics; null: Google's own keys."
+  type        = string
+  default     = null
+}
+
+variable "alerts" {
+  description = "Whether there are alerts. Google bills their conditions, of which there are four."
+  type        = bool
+  default     = true
+}
+
+variable "alert_email" {
+  description = "Who is told of alerts; null: alerts show in the console only."
+  type        = string
+  default     = null
+}
+
+variable "billing_account" {
+  description = "The billing account to put a budget on (needs roles/billing.costsManager there); null: no budget."
+  type        = string
+  default     = null
+}
+
+variable "monthly_budget" {
+  description = "The budget of a month, whole units of the billing account's currency."
+  type        = number
+  default     = 100
+}
+
+variable "worker_price_per_second" {
+  description = "USD for a second of a worker, for the dashboard. 4 CPU + 16 GiB + L4 without redundancy, us-central1, 2026-08: 0.0002907."
+  type        = number
+  default     = 0.0002907
+}

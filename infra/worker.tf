@@ -1,0 +1,80 @@
+locals {
+  gpu = var.worker == "gpu"
+}
+
+resource "google_cloud_run_v2_service" "worker" {
+  name                = "worker"
+  location            = var.region
+  ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  deletion_protection = false
+
+  template {
+    service_account = google_service_account.function["worker"].email
+
+    # The worker stops by itself after DEFACER_DEADLINE_SECONDS (540), then Cloud Run gives up, then Pub/Sub.
+    timeout                          = "${local.functions.worker.acknowledge_seconds - 10}s"
+    max_instance_request_concurrency = local.functions.worker.concurrency
+    gpu_zonal_redundancy_disabled    = local.gpu ? !var.gpu_zonal_redundancy : null
+
+    scaling {
+      min_instance_count = 0
+      max_instance_count = var.worker_max_instances
+    }
+
+    dynamic "node_selector" {
+      for_each = local.gpu ? ["nvidia-l4"] : []
+      content {
+        accelerator = node_selector.value
+      }
+    }
+
+    containers {
+      image = "${local.registry}/${var.worker}:${var.tag}"
+      # Threads beyond the one request: for probes, and for a request that was given up but has not ended yet.
+      args = ["--threads=4", "functions.serve:application('worker')"]
+
+      dynamic "env" {
+        for_each = merge(local.environment, {
+          DEFACER_WARM_UP     = "true"
+          DEFACER_REQUIRE_GPU = tostring(local.gpu)
+        })
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      # The least that an L4 may have. Files are memory here: a segment is some 10 MB.
+      resources {
+        limits            = merge({ cpu = "4", memory = "16Gi" }, local.gpu ? { "nvidia.com/gpu" = "1" } : {})
+        cpu_idle          = !local.gpu
+        startup_cpu_boost = true
+      }
+
+      # It answers when the models are loaded and have run once. Cloud Run allows 240 s in all.
+      startup_probe {
+        period_seconds    = 10
+        timeout_seconds   = 10
+        failure_threshold = 24
+        http_get {
+          path = "/health"
+        }
+      }
+
+      liveness_probe {
+        period_seconds    = 60
+        timeout_seconds   = 30
+        failure_threshold = 5
+        http_get {
+          path = "/health"
+        }
+      }
+    }
+  }
+
+  depends_on = [
+    google_project_service.used,
+    google_storage_bucket_iam_member.function,
+    google_pubsub_topic_iam_member.function_publishes,
+  ]
+}

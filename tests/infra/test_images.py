@@ -1,0 +1,145 @@
+"""The images as far as they can be seen without building one: their Dockerfile, and what they install."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from infra.image_sizes import IMAGES, asked_for, installed, table
+from tests.servers import ROOT
+from tests.terraform import INFRA, local
+
+DOCKERFILE = INFRA / "Dockerfile"
+# What a .pth file or an installer brings into every interpreter of a development environment.
+TOOLS_OF_HERE = {"setuptools", "pip"}
+
+
+def instructions() -> list[tuple[str, str]]:
+    text = re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
+
+
+def stages() -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """What each stage starts from, and its instructions, by name."""
+    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    current: list[tuple[str, str]] = []
+    for name, rest in instructions():
+        if name == "FROM":
+            source, _, stage = rest.partition(" AS ")
+            current = []
+            found[stage] = (source, current)
+        else:
+            current.append((name, rest))
+    return found
+
+
+def whole(stage: str) -> list[tuple[str, str]]:
+    """A stage's instructions after those of the stages it starts from."""
+    source, own = stages()[stage]
+    return (whole(source) if source in stages() else []) + own
+
+
+def pins(lock: str) -> dict[str, set[str]]:
+    """The versions that a lock file pins: several, where they depend on Python's."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9.-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+def test_hadolint_finds_nothing() -> None:
+    command = [str(Path(sys.executable).parent / "hadolint"), str(DOCKERFILE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_everything_starts_from_one_base_pinned_by_digest() -> None:
+    outside = {source for source, _ in stages().values() if source not in stages()}
+    assert outside == {"python:3.11-slim-bookworm@${PYTHON_DIGEST}"}
+    assert re.search(r"^ARG PYTHON_DIGEST=sha256:[0-9a-f]{64}$", DOCKERFILE.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("stage", ["base", "cpu", "gpu"])
+def test_an_image_runs_without_rights_and_holds_nothing_to_install_or_build_with(stage: str) -> None:
+    steps = whole(stage)
+    runs = " ".join(rest for name, rest in steps if name == "RUN")
+    assert "pip uninstall" in runs
+    assert not re.search(r"apt|gcc|build-essential|uv pip|pip install", runs)
+    assert [rest for name, rest in steps if name == "USER"] == ["10001"]
+    assert steps.index(("USER", "10001")) > max(
+        index for index, (name, _) in enumerate(steps) if name == "RUN"
+    )
+    assert ("COPY", f"--from=installed-{stage} /opt/venv /opt/venv") in steps
+    assert [rest.split('"')[1] for name, rest in steps if name == "ENTRYPOINT"] == ["gunicorn"]
+
+
+def test_every_package_is_installed_by_hash_and_none_is_built() -> None:
+    commands = [part for name, rest in instructions() if name == "RUN" for part in rest.split("&&")]
+    installing = [command for command in commands if re.search(r"pip install", command)]
+    assert len(installing) == 4
+    assert all("--require-hashes" in command for command in installing)
+    assert all("--only-binary :all:" in command for command in installing if "uv pip" in command)
+
+
+@pytest.mark.parametrize("stage", ["cpu", "gpu"])
+def test_the_weights_are_in_the_images_that_look_at_faces(stage: str) -> None:
+    assert any("--from=weights" in rest for name, rest in whole(stage) if name == "COPY")
+    assert any("DEFACER_WEIGHTS_DIR=/opt/weights" in rest for name, rest in whole(stage) if name == "ENV")
+
+
+def test_the_command_that_bakes_the_weights_in_is_python() -> None:
+    (run,) = (rest for name, rest in stages()["weights"][1] if name == "RUN")
+    code = run.split('"')[1]
+    called = {
+        node.func.attr
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert called == {"fetch_all", "facenet"}
+
+
+def test_every_stage_that_a_service_runs_is_built() -> None:
+    wanted = {size["stage"] for size in local("sizes").values()} | {"cpu", "gpu"}
+    assert wanted <= {image.stage for image in IMAGES} <= set(stages())
+
+
+def test_the_base_image_installs_tested_versions_and_all_that_it_needs() -> None:
+    base, tested = pins("infra/locks/base.lock"), pins("requirements.lock")
+    assert {
+        name: versions for name, versions in base.items() if not versions <= tested.get(name, set())
+    } == {}
+    assert set(base) == installed(asked_for("base.in"))
+
+
+def test_the_other_images_install_every_package_that_the_product_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {Requirement(text).name for text in project["dependencies"]}
+    assert needed - set(asked_for("models.in")) == {"rich"}  # the emulator's own
+
+
+@pytest.mark.parametrize(
+    ("functions", "file"), [(["merge", "dead_letter"], "base.in"), (["ingest", "worker"], "models.in")]
+)
+def test_an_image_has_every_package_that_its_functions_import(functions: list[str], file: str) -> None:
+    imports = ", ".join(f"functions.{name}.main" for name in functions)
+    code = (
+        f"import sys; from importlib.metadata import packages_distributions; import functions.serve, {imports}; "
+        "owners = packages_distributions(); "
+        "print(*{name for module in list(sys.modules) for name in owners.get(module.partition('.')[0], ())})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = {re.sub(r"[-_.]+", "-", name).lower() for name in done.stdout.split()}
+    assert {"av", "flask", "gunicorn"} <= imported
+    assert imported - TOOLS_OF_HERE <= installed(asked_for(file))
+
+
+def test_the_sizes_are_told_for_each_image_and_grow_with_what_it_does() -> None:
+    rows = [row.split("|")[1:-1] for row in table().splitlines()[2:]]
+    assert [row[0].strip(" `") for row in rows] == ["base", "cpu", "gpu"]
+    base, cpu, gpu = (float(row[1]) for row in rows)
+    assert 100 < base < cpu < gpu

@@ -1,0 +1,167 @@
+"""What Terraform creates is what the emulator creates: names, deadlines, policies, environments."""
+
+import re
+from typing import Any
+
+import pytest
+
+from functions.pipeline.settings import PREFIX, Settings
+from local_emulator.resources import (
+    CLOUD_RETRIES,
+    FUNCTIONS,
+    KEEPER,
+    LOST_LETTERS,
+    TOPICS,
+    UPLOADS,
+    Function,
+    Resources,
+)
+from tests.terraform import INFRA, blocks, documents, local, one, resources
+
+RESOURCES = Resources("some-project", CLOUD_RETRIES)
+KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}
+SERVICES = ("function", "worker")
+
+
+def evaluated(text: str) -> str:
+    """A name of names.tf as it is for the project `some-project`."""
+    bucket = re.fullmatch(r"\$\{local\.buckets\.(\w+)\}", text)
+    return (
+        evaluated(local("buckets")[bucket[1]]) if bucket else text.replace("${var.project}", "some-project")
+    )
+
+
+def service(name: str) -> Any:
+    return resources("google_cloud_run_v2_service")["worker" if name == "worker" else "function"]
+
+
+def template(name: str) -> Any:
+    return one(service(name)["template"])
+
+
+def container(name: str) -> Any:
+    return one(template(name)["containers"])
+
+
+def test_the_topics_are_the_same() -> None:
+    assert local("topics") == list(TOPICS)
+    assert resources("google_pubsub_topic")["topic"]["for_each"] == "${toset(local.topics)}"
+    assert set(resources("google_pubsub_topic")) == {"topic"}
+
+
+def test_the_functions_and_their_subscriptions_are_the_same() -> None:
+    assert {name.replace("-", "_"): body for name, body in local("functions").items()} == {
+        function.name: {
+            "topic": function.topic,
+            "acknowledge_seconds": function.acknowledge_seconds,
+            "concurrency": function.concurrency,
+            "max_delivery_attempts": function.max_delivery_attempts,
+            "dead_letter_topic": function.dead_letter_topic,
+        }
+        for function in FUNCTIONS
+    }
+    assert list(local("functions")) == [function.subscription for function in FUNCTIONS]
+
+
+def test_a_push_subscription_is_made_of_what_is_said_of_its_function() -> None:
+    push = resources("google_pubsub_subscription")["push"]
+
+    assert push["for_each"] == "${local.functions}"
+    assert push["name"] == "${each.key}"
+    assert push["topic"] == "${google_pubsub_topic.topic[each.value.topic].id}"
+    assert push["ack_deadline_seconds"] == "${each.value.acknowledge_seconds}"
+    assert one(push["dead_letter_policy"]) == {
+        "dead_letter_topic": "${google_pubsub_topic.topic[each.value.dead_letter_topic].id}",
+        "max_delivery_attempts": "${each.value.max_delivery_attempts}",
+    }
+    assert one(push["retry_policy"]) == {
+        "minimum_backoff": "${local.retries.minimum_seconds}s",
+        "maximum_backoff": "${local.retries.maximum_seconds}s",
+    }
+
+
+def test_the_retry_policy_is_the_same() -> None:
+    assert local("retries") == {
+        "minimum_seconds": CLOUD_RETRIES.minimum_seconds,
+        "maximum_seconds": CLOUD_RETRIES.maximum_seconds,
+    }
+
+
+def test_lost_letters_are_kept_on_the_same_subscription_which_nothing_pushes() -> None:
+    keeper = resources("google_pubsub_subscription")["keeper"]
+
+    assert local("keeper") == {"name": KEEPER, "topic": LOST_LETTERS}
+    assert keeper["name"] == "${local.keeper.name}"
+    assert keeper["topic"] == "${google_pubsub_topic.topic[local.keeper.topic].id}"
+    assert "push_config" not in keeper
+    assert set(resources("google_pubsub_subscription")) == {"push", "keeper"}
+
+
+def test_the_buckets_are_the_same() -> None:
+    assert tuple(map(evaluated, local("buckets").values())) == RESOURCES.buckets
+    assert {name: body["name"] for name, body in resources("google_storage_bucket").items()} == {
+        name: f"${{local.buckets.{name}}}" for name in ("intake", "work", "output")
+    }
+
+
+def test_uploads_are_announced_where_ingest_hears_of_them() -> None:
+    (notification,) = resources("google_storage_notification").values()
+
+    assert notification["topic"] == f'${{google_pubsub_topic.topic["{UPLOADS}"].id}}'
+    assert notification["bucket"] == "${google_storage_bucket.intake.name}"
+    assert "channels/street/videos/walk.mp4".startswith(notification["object_name_prefix"])
+
+
+def test_every_function_gets_the_environment_that_the_emulator_gives_it() -> None:
+    environment = {name: evaluated(value) for name, value in local("environment").items()}
+
+    assert environment == {
+        name: value.replace("${var.project}", "some-project")
+        for name, value in RESOURCES.environment().items()
+    }
+    for name in SERVICES:
+        (env,) = (dynamic["env"] for dynamic in container(name)["dynamic"] if "env" in dynamic)
+        assert env["for_each"].startswith(("${local.environment", "${merge(local.environment,"))
+        assert one(env["content"]) == {"name": "${env.key}", "value": "${env.value}"}
+
+
+def test_no_variable_is_set_that_no_setting_reads() -> None:
+    text = "".join((INFRA / name).read_text() for name in (*documents(), "Dockerfile"))
+    named = set(re.findall(r"^[^#\n]*?\b(DEFACER_[A-Z_]+) *=", text, re.MULTILINE))
+
+    assert {"DEFACER_PROJECT", "DEFACER_WARM_UP", "DEFACER_WEIGHTS_DIR"} <= named
+    assert named <= KNOWN
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+def test_an_instance_takes_as_many_messages_as_the_emulator_gives_it(function: Function) -> None:
+    key = "each.key" if function.name != "worker" else None
+    expected = f"${{local.functions[{key}].concurrency}}" if key else "${local.functions.worker.concurrency}"
+    assert template(function.name)["max_instance_request_concurrency"] == expected
+    if function.name != "worker":
+        assert function.subscription in local("sizes")
+
+
+def test_a_request_ends_before_pubsub_gives_it_up_and_after_the_worker_stops_by_itself() -> None:
+    deadline = Settings.from_environment(RESOURCES.environment()).deadline_seconds
+    for name in SERVICES:
+        expression = re.fullmatch(
+            r"\$\{local\.functions(?:\[each\.key\]|\.worker)\.acknowledge_seconds - (\d+)\}s",
+            template(name)["timeout"],
+        )
+        assert expression
+        assert int(expression[1]) >= 5
+    worker = next(function for function in FUNCTIONS if function.name == "worker")
+    assert worker.acknowledge_seconds - int(expression[1]) > deadline
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+def test_a_service_runs_the_function_that_it_is_named_after(function: Function) -> None:
+    args = container(function.name)["args"]
+    assert f"functions.serve:application('{function.name}')" in [
+        text.replace('${replace(each.key, "-", "_")}', function.name) for text in args
+    ]
+
+
+def test_every_variable_is_described() -> None:
+    assert all(body.get("description") for _, body in blocks("variable"))

@@ -1,0 +1,152 @@
+"""Rules that every resource in infra/*.tf keeps, whatever is added."""
+
+import re
+
+import pytest
+
+from functions.pipeline.settings import Settings
+from local_emulator.resources import FUNCTIONS
+from tests.terraform import blocks, local, one, resources, strings
+
+PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
+PUBLIC = {"allUsers", "allAuthenticatedUsers"}
+# Google says that Cloud Build needs these, and they come together in one role; it is given to one account only.
+ON_THE_PROJECT = {"roles/cloudbuild.builds.builder"}
+SECRET = re.compile(r"password|secret|private_key|token\b|api_?key", re.IGNORECASE)
+
+
+def grants() -> list[tuple[str, str, str]]:
+    """The address, role and member of each grant."""
+    found = [
+        (label, body["role"], body["member"])
+        for label, body in blocks("resource")
+        if "_iam_" in label and "role" in body
+    ]
+    assert len(found) > 5
+    return found
+
+
+def test_every_grant_adds_a_member_and_takes_nothing_from_others() -> None:
+    kinds = {label.split(".")[0] for label, _ in blocks("resource") if "_iam_" in label}
+    assert all(kind.endswith(("_iam_member", "_iam_custom_role")) for kind in kinds)
+
+
+def test_nobody_in_public_is_named_anywhere() -> None:
+    for kind in ("resource", "locals", "data"):
+        for label, body in blocks(kind):
+            assert not PUBLIC & set(strings(body)), label
+
+
+def test_no_role_is_a_primitive_one() -> None:
+    named = {text for kind in ("resource", "locals") for _, body in blocks(kind) for text in strings(body)}
+    assert not {text for text in named for role in PRIMITIVE if role in text}
+
+
+def test_a_role_on_the_whole_project_is_the_builder_s_alone() -> None:
+    given = {
+        (role, member) for label, role, member in grants() if label.startswith("google_project_iam_member")
+    }
+    assert given == {(role, "${google_service_account.builder.member}") for role in ON_THE_PROJECT}
+
+
+def test_every_bucket_is_closed_to_the_public() -> None:
+    for body in resources("google_storage_bucket").values():
+        assert body["public_access_prevention"] == "enforced"
+        assert body["uniform_bucket_level_access"] is True
+
+
+@pytest.mark.parametrize("bucket", ["intake", "work", "output"])
+def test_no_bucket_keeps_what_is_deleted_without_being_asked_to(bucket: str) -> None:
+    body = resources("google_storage_bucket")[bucket]
+    assert one(body["soft_delete_policy"]) == {"retention_duration_seconds": 0}
+
+
+def test_an_upload_outlives_its_successor_for_a_day_and_an_embedding_nothing() -> None:
+    buckets = resources("google_storage_bucket")
+    assert one(buckets["intake"]["versioning"]) == {"enabled": True}
+    conditions = [one(rule["condition"]) for rule in buckets["intake"]["lifecycle_rule"]]
+    assert {"days_since_noncurrent_time": 1, "with_state": "ARCHIVED"} in conditions
+    assert "versioning" not in buckets["work"]
+
+
+def test_every_subscription_has_a_dead_letter_topic_but_the_last_one_which_nothing_reads() -> None:
+    without = {
+        name: body
+        for name, body in resources("google_pubsub_subscription").items()
+        if "dead_letter_policy" not in body
+    }
+    assert set(without) == {"keeper"}
+    assert "push_config" not in without["keeper"]
+
+
+def test_no_subscription_expires() -> None:
+    for body in resources("google_pubsub_subscription").values():
+        assert one(body["expiration_policy"]) == {"ttl": ""}
+
+
+def test_a_message_is_kept_shorter_than_the_marks_that_say_its_job_is_done() -> None:
+    seconds = int(
+        resources("google_pubsub_subscription")["push"]["message_retention_duration"].removesuffix("s")
+    )
+    (least,) = re.findall(
+        r"var\.keep_work_days > (\d+)", " ".join(strings(dict(blocks("variable"))["keep_work_days"]))
+    )
+    assert int(least) * 24 * 3600 >= seconds
+
+
+def test_every_push_says_who_it_is() -> None:
+    push = one(resources("google_pubsub_subscription")["push"]["push_config"])
+    assert one(push["oidc_token"])["service_account_email"] == "${google_service_account.pusher.email}"
+
+
+def test_pubsub_may_do_what_dead_letters_need() -> None:
+    agent = "${local.pubsub_agent}"
+    given = {label.split(".")[1]: (role, member) for label, role, member in grants()}
+    assert given["letters_go_on"] == ("roles/pubsub.publisher", agent)
+    assert given["letters_leave"] == ("roles/pubsub.subscriber", agent)
+    assert given["storage_publishes"] == ("roles/pubsub.publisher", "${local.storage_agent}")
+
+
+def test_every_service_has_its_own_account_and_is_reached_from_inside_alone() -> None:
+    assert resources("google_service_account")["function"]["for_each"] == "${local.functions}"
+    accounts = {
+        name: one(body["template"])["service_account"]
+        for name, body in resources("google_cloud_run_v2_service").items()
+    }
+    assert accounts == {
+        "function": "${google_service_account.function[each.key].email}",
+        "worker": '${google_service_account.function["worker"].email}',
+    }
+    for body in resources("google_cloud_run_v2_service").values():
+        assert body["ingress"] == "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+
+def test_only_the_pusher_calls_a_function() -> None:
+    invokers = {member for _, role, member in grants() if role == "roles/run.invoker"}
+    assert invokers == {"${google_service_account.pusher.member}"}
+
+
+def test_nothing_idle_costs_a_machine() -> None:
+    for body in resources("google_cloud_run_v2_service").values():
+        assert one(one(body["template"])["scaling"])["min_instance_count"] == 0
+
+
+def test_every_function_may_publish_where_its_code_does_and_only_merge_writes_results() -> None:
+    names = {function.subscription for function in FUNCTIONS}
+    assert set(local("publishes")) == set(local("bucket_roles")) == names
+    fields = Settings.model_fields
+    topics = {
+        str(fields[name].default) for name in ("segments_topic", "segments_done_topic", "job_events_topic")
+    }
+    assert {topic for given in local("publishes").values() for topic in given} == topics
+    assert [name for name, given in local("bucket_roles").items() if "output" in given] == ["merge"]
+    assert all(given.get("intake") != "roles/storage.objectUser" for given in local("bucket_roles").values())
+
+
+def test_no_secret_is_written_down() -> None:
+    for kind in ("resource", "locals"):
+        for label, body in blocks(kind):
+            for text in strings(body):
+                assert not SECRET.search(text) or text in ("oidc_token",), f"{label}: {text}"
+    for label, body in blocks("variable"):
+        assert not SECRET.search(label) or body.get("sensitive") is True

@@ -1,0 +1,60 @@
+"""infra/*.tf before Terraform itself: its formatter, and the provider's schema. Skipped where these are missing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, TOPICS, Resources
+from tests.servers import ROOT
+from tests.terraform import INFRA
+
+TOOLS = Path(os.environ.get("DEFACER_TOOLS", ROOT.parent / "shared" / "tools"))
+SCHEMA_CHECK = TOOLS / "tf_schema_check.py"
+
+
+with_terraform = pytest.mark.skipif(not shutil.which("terraform"), reason="terraform is not installed here")
+
+
+@with_terraform
+def test_terraform_would_format_it_as_it_is() -> None:
+    command = ["terraform", "fmt", "-check", "-diff", "-recursive", str(INFRA)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(
+    not SCHEMA_CHECK.exists(), reason=f"no {SCHEMA_CHECK.name}: DEFACER_TOOLS names the folder that has it"
+)
+def test_the_provider_knows_every_argument_and_block() -> None:
+    done = subprocess.run([sys.executable, SCHEMA_CHECK, INFRA], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@with_terraform
+def test_terraform_itself_makes_these_names_of_a_project(tmp_path: Path) -> None:
+    for name in ("names.tf", "variables.tf"):
+        shutil.copy(INFRA / name, tmp_path)
+    subprocess.run(["terraform", "init", "-input=false"], cwd=tmp_path, capture_output=True, check=True)
+    variables = ["-var=project=some-project", "-var=region=somewhere", "-var=tag=some"]
+    done = subprocess.run(
+        ["terraform", "console", *variables],
+        cwd=tmp_path,
+        input="jsonencode([local.topics, values(local.buckets), local.environment, local.functions])",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    topics, buckets, environment, functions = json.loads(json.loads(done.stdout))
+
+    resources = Resources("some-project", CLOUD_RETRIES)
+    assert topics == list(TOPICS)
+    assert set(buckets) == set(resources.buckets)
+    assert environment == resources.environment()
+    assert {name: body["acknowledge_seconds"] for name, body in functions.items()} == {
+        function.subscription: function.acknowledge_seconds for function in FUNCTIONS
+    }
