@@ -1,0 +1,172 @@
+# Each has a paragraph in infra/RUNBOOK.md, which its message points to.
+
+resource "google_monitoring_notification_channel" "email" {
+  count        = var.alert_email == null ? 0 : 1
+  display_name = "De-facer"
+  type         = "email"
+  labels       = { email_address = var.alert_email }
+  depends_on   = [google_project_service.used]
+}
+
+resource "google_monitoring_alert_policy" "dead_letters" {
+  count                 = var.alerts ? 1 : 0
+  display_name          = "De-facer: a message gave up"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "a message went to the dead letters"
+    condition_threshold {
+      filter          = "resource.type=\"pubsub_subscription\" AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\" AND resource.labels.subscription_id=monitoring.regex.full_match(\"ingest|worker|merge\")"
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+        group_by_fields      = ["resource.labels.subscription_id"]
+      }
+    }
+  }
+
+  documentation {
+    subject = "De-facer: a message gave up"
+    content = "A job has failed because one of its messages was delivered too often. infra/RUNBOOK.md, \"A message gave up\"."
+  }
+
+  depends_on = [google_project_service.used]
+}
+
+resource "google_monitoring_alert_policy" "lost_letters" {
+  count                 = var.alerts ? 1 : 0
+  display_name          = "De-facer: a dead letter was lost"
+  combiner              = "OR"
+  severity              = "CRITICAL"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "a message is kept that even dead-letter gave up on"
+    condition_threshold {
+      filter          = "resource.type=\"pubsub_subscription\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.labels.subscription_id=\"${local.keeper.name}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_MAX"
+      }
+    }
+  }
+
+  documentation {
+    subject = "De-facer: a dead letter was lost"
+    content = "A job may hang without having failed. infra/RUNBOOK.md, \"A dead letter was lost\"."
+  }
+
+  depends_on = [google_project_service.used]
+}
+
+resource "google_monitoring_alert_policy" "oldest_message" {
+  count                 = var.alerts ? 1 : 0
+  display_name          = "De-facer: a message waits for more than 15 minutes"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "oldest unacknowledged message above 15 minutes"
+    condition_threshold {
+      filter          = "resource.type=\"pubsub_subscription\" AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", keys(local.functions))}\")"
+      comparison      = "COMPARISON_GT"
+      threshold_value = 900
+      duration        = "0s"
+      aggregations {
+        alignment_period     = "60s"
+        per_series_aligner   = "ALIGN_MAX"
+        cross_series_reducer = "REDUCE_MAX"
+        group_by_fields      = ["resource.labels.subscription_id"]
+      }
+    }
+  }
+
+  documentation {
+    subject = "De-facer: a message waits for more than 15 minutes"
+    content = "Work comes in faster than it is done, or is not done at all. infra/RUNBOOK.md, \"A message waits\"."
+  }
+
+  depends_on = [google_project_service.used]
+}
+
+resource "google_monitoring_alert_policy" "failed_jobs" {
+  count                 = var.alerts ? 1 : 0
+  display_name          = "De-facer: more than a tenth of the jobs fail"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "failed jobs above a tenth of those that ended, over an hour"
+    condition_threshold {
+      filter             = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.counted["jobs"].name}\" AND metric.labels.event=\"the job failed\""
+      denominator_filter = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.counted["jobs"].name}\" AND metric.labels.event=monitoring.regex.full_match(\"the job failed|published\")"
+      comparison         = "COMPARISON_GT"
+      threshold_value    = 0.1
+      duration           = "0s"
+      aggregations {
+        alignment_period     = "3600s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+      denominator_aggregations {
+        alignment_period     = "3600s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    subject = "De-facer: more than a tenth of the jobs fail"
+    content = "infra/RUNBOOK.md, \"Jobs fail\"."
+  }
+}
+
+# Tells at half, nine tenths and all of the month's budget, and when the month is going to end above it.
+resource "google_billing_budget" "month" {
+  count           = var.billing_account == null ? 0 : 1
+  billing_account = var.billing_account
+  display_name    = "De-facer: ${var.project}"
+
+  budget_filter {
+    projects = ["projects/${data.google_project.this.number}"]
+  }
+
+  amount {
+    specified_amount {
+      units = tostring(var.monthly_budget)
+    }
+  }
+
+  dynamic "threshold_rules" {
+    for_each = [0.5, 0.9, 1.0]
+    content {
+      threshold_percent = threshold_rules.value
+    }
+  }
+
+  threshold_rules {
+    threshold_percent = 1.0
+    spend_basis       = "FORECASTED_SPEND"
+  }
+
+  dynamic "all_updates_rule" {
+    for_each = length(local.channels) > 0 ? [1] : []
+    content {
+      monitoring_notification_channels = local.channels
+    }
+  }
+
+  depends_on = [google_project_service.used]
+}

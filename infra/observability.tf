@@ -1,0 +1,116 @@
+# Metrics are taken from the log lines of functions/pipeline/log.py, by their message: tests/infra/test_logs.py sees to
+# it that the code still writes each of them.
+
+locals {
+  channels = google_monitoring_notification_channel.email[*].id
+
+  ours = "resource.type=\"cloud_run_revision\" AND jsonPayload.function=~\"^(ingest|worker|merge|dead_letter)$\""
+
+  # Counted: one for each line. Labels are fields of the line.
+  counted = {
+    jobs = {
+      description = "Jobs planned, published and failed"
+      messages    = ["planned", "published", "the job failed"]
+      labels      = { event = "message", stage = "stage", code = "code" }
+    }
+    segments = {
+      description = "Steps of segments done, and segments split"
+      messages    = ["faces found", "segment done", "split, because it took too long"]
+      labels      = { event = "message" }
+    }
+    troubles = {
+      description = "Messages that came back or were dropped"
+      messages = [
+        "not done, the message will come back",
+        "an unexpected error, the message will come back",
+        "dropped a message that nobody can do anything with",
+      ]
+      labels = { event = "message", function = "function", error = "error" }
+    }
+  }
+
+  # Measured: a number of the line.
+  measured = {
+    video_seconds = {
+      description = "Length of each published video"
+      messages    = ["published"]
+      field       = "video_seconds"
+      labels      = {}
+    }
+    step_seconds = {
+      description = "How long a worker took for a step of a segment"
+      messages    = ["faces found", "segment done"]
+      field       = "seconds"
+      labels      = { step = "step" }
+    }
+    planned_segments = {
+      description = "Segments of each planned job"
+      messages    = ["planned"]
+      field       = "segments"
+      labels      = {}
+    }
+  }
+}
+
+resource "google_logging_metric" "counted" {
+  for_each    = local.counted
+  name        = "defacer/${each.key}"
+  description = each.value.description
+  filter      = "${local.ours} AND jsonPayload.message=(${join(" OR ", [for text in each.value.messages : jsonencode(text)])})"
+
+  label_extractors = { for label, field in each.value.labels : label => "EXTRACT(jsonPayload.${field})" }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+
+    dynamic "labels" {
+      for_each = each.value.labels
+      content {
+        key = labels.key
+      }
+    }
+  }
+
+  depends_on = [google_project_service.used]
+}
+
+resource "google_logging_metric" "measured" {
+  for_each    = local.measured
+  name        = "defacer/${each.key}"
+  description = each.value.description
+  filter      = "${local.ours} AND jsonPayload.message=(${join(" OR ", [for text in each.value.messages : jsonencode(text)])})"
+
+  value_extractor  = "EXTRACT(jsonPayload.${each.value.field})"
+  label_extractors = { for label, field in each.value.labels : label => "EXTRACT(jsonPayload.${field})" }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "DISTRIBUTION"
+
+    dynamic "labels" {
+      for_each = each.value.labels
+      content {
+        key = labels.key
+      }
+    }
+  }
+
+  bucket_options {
+    exponential_buckets {
+      num_finite_buckets = 40
+      growth_factor      = 1.5
+      scale              = 0.1
+    }
+  }
+
+  depends_on = [google_project_service.used]
+}
+
+resource "google_monitoring_dashboard" "operations" {
+  dashboard_json = templatefile("${path.module}/dashboard.json.tftpl", {
+    worker_price_per_second = var.worker_price_per_second
+  })
+
+  depends_on = [google_logging_metric.counted, google_logging_metric.measured]
+}

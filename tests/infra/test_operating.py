@@ -1,0 +1,90 @@
+"""Metrics, dashboard, alerts and runbook: each names what another one makes."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+
+from tests.servers import ROOT
+from tests.terraform import INFRA, local, resources, strings
+
+LEVELS = {"info", "warning", "error"}
+
+
+def logged() -> Iterator[tuple[str, set[str]]]:
+    """The message and the fields of every line that the functions log."""
+    for path in (ROOT / "functions").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in LEVELS
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "log"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                fields = {keyword.arg for keyword in node.keywords if keyword.arg}
+                # An error is described by two fields; these are bound around a step of a segment (log.bound).
+                more = {"error", "code"} if len(node.args) > 1 else set()
+                yield str(node.args[0].value), fields | more | {"message", "function", "step"}
+
+
+def rendered_dashboard() -> dict[str, object]:
+    text = (INFRA / "dashboard.json.tftpl").read_text()
+    placeholders = set(re.findall(r"\$\{(\w+)\}", text))
+    assert placeholders == {"worker_price_per_second"}
+    document: dict[str, object] = json.loads(text.replace("${worker_price_per_second}", "0.0002907"))
+    return document
+
+
+def test_the_code_writes_every_line_that_a_metric_counts_with_the_fields_that_it_takes() -> None:
+    lines = dict(logged())
+    metrics = {**local("counted"), **local("measured")}
+    assert metrics
+    for metric in metrics.values():
+        for message in metric["messages"]:
+            wanted = set(metric["labels"].values()) | {metric.get("field", "message")}
+            assert message in lines
+            # A label that a line has no field for is empty; a number has to be there.
+            assert metric.get("field", "message") in lines[message]
+            assert wanted <= {field for text in metric["messages"] for field in lines[text]}
+
+
+def test_the_dashboard_shows_metrics_that_there_are() -> None:
+    text = json.dumps(rendered_dashboard())
+    shown = set(re.findall(r"user_defacer_(\w+?)(?:_sum|_bucket|_count)?\{", text))
+    counted, measured = set(local("counted")), set(local("measured"))
+    assert shown == counted | measured
+    summed = set(re.findall(r"user_defacer_(\w+?)(?:_sum|_bucket|_count)\{", text))
+    assert summed == measured
+
+
+def test_the_tiles_of_the_dashboard_lie_side_by_side() -> None:
+    layout = rendered_dashboard()["mosaicLayout"]
+    assert isinstance(layout, dict)
+    taken: set[tuple[int, int]] = set()
+    for tile in layout["tiles"]:
+        cells = {
+            (tile["xPos"] + x, tile["yPos"] + y) for x in range(tile["width"]) for y in range(tile["height"])
+        }
+        assert not taken & cells
+        assert max(x for x, _ in cells) < layout["columns"]
+        taken |= cells
+
+
+def test_every_alert_points_to_a_paragraph_of_the_runbook() -> None:
+    headings = re.findall(r"^## (.+)$", (INFRA / "RUNBOOK.md").read_text(), re.MULTILINE)
+    pointed = [
+        re.search(r'infra/RUNBOOK\.md, "([^"]+)"', " ".join(strings(body["documentation"])))
+        for body in resources("google_monitoring_alert_policy").values()
+    ]
+    assert [found[1] in headings for found in pointed if found] == [True] * len(pointed)
+    assert "Spend" in headings
+    assert set(resources("google_billing_budget")) == {"month"}
+    assert len(headings) == len(pointed) + 1
+
+
+def test_everybody_who_is_to_be_told_is_told_of_every_alert() -> None:
+    for body in resources("google_monitoring_alert_policy").values():
+        assert body["notification_channels"] == "${local.channels}"
+        assert body["count"] == "${var.alerts ? 1 : 0}"
