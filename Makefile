@@ -2,17 +2,22 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+BOOTSTRAPPED := $(VENV)/.bootstrapped
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+TORCH_BACKEND ?= $(shell sed -n 's/^ARG TORCH_BACKEND=//p' infra/Dockerfile)
 
 .DEFAULT_GOAL := help
 
-$(STAMP): requirements.lock requirements-bootstrap.lock
+$(BOOTSTRAPPED): requirements-bootstrap.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "De-facer needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": say which with make PYTHON=python3.12")'
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): exact versions, by hash; 6 GB, some minutes on a slow line ..."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
+	@touch $@
+
+$(STAMP): requirements.lock $(BOOTSTRAPPED)
+	@echo "Installing into $(VENV): exact versions, by hash; 6 GB, some minutes on a slow line ..."
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
@@ -22,9 +27,10 @@ $(TOOLS): $(STAMP) requirements-tools.lock
 	@touch $@
 
 .PHONY: lock
-lock: $(STAMP)  ## write both lock files anew from pyproject.toml
+lock: $(STAMP)  ## write the lock files anew from pyproject.toml
 	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --group dev $(LOCKING) -o requirements.lock
 	$(VENV)/bin/uv pip compile --group tools --constraint requirements.lock $(LOCKING) -o requirements-tools.lock
+	@$(MAKE) --no-print-directory infra/locks/base.lock
 
 .PHONY: help
 help:  ## print this list
@@ -86,6 +92,39 @@ sbom: $(TOOLS)  ## write the bill of materials: packages by hash, model weights 
 picture: $(STAMP)  ## make the README's picture anew
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
+
+.PHONY: deploy
+deploy:  ## build and run it all on Google Cloud: PROJECT=... REGION=... [WORKER=gpu|cpu] [TAG=an earlier build's]
+	@PROJECT="$(PROJECT)" REGION="$(REGION)" WORKER="$(WORKER)" TAG="$(TAG)" TORCH_BACKEND="$(TORCH_BACKEND)" infra/deploy.sh deploy
+
+.PHONY: destroy
+destroy:  ## remove it all from Google Cloud; asks first: PROJECT=... REGION=...
+	@PROJECT="$(PROJECT)" REGION="$(REGION)" infra/deploy.sh destroy
+
+.PHONY: image-locks
+image-locks: infra/locks/base.lock infra/locks/cpu.lock infra/locks/gpu.lock  ## what the images install, by hash: [TORCH_BACKEND=cu126]
+
+# Versions are the tested ones, but for what each build of PyTorch brings along: that depends on the CUDA it is for.
+LOCK_IMAGE = grep -E '^[a-z0-9.-]+==' requirements.lock | grep -vE '^(cuda|nvidia|triton)' | sed 's/ \\$$//' > .image-pins.txt \
+	&& $(VENV)/bin/uv pip compile $< --constraints .image-pins.txt --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --output-file $@; \
+	status=$$?; rm -f .image-pins.txt; exit $$status
+infra/locks/base.lock: infra/locks/base.in requirements.lock | $(BOOTSTRAPPED)
+	@$(LOCK_IMAGE)
+infra/locks/cpu.lock: infra/locks/models.in infra/locks/base.in requirements.lock | $(BOOTSTRAPPED)
+	@export UV_TORCH_BACKEND=cpu; $(LOCK_IMAGE)
+infra/locks/gpu.lock: infra/locks/models.in infra/locks/base.in requirements.lock | $(BOOTSTRAPPED)
+	@export UV_TORCH_BACKEND=$(TORCH_BACKEND); $(LOCK_IMAGE)
+
+.PHONY: image-sizes
+image-sizes: $(STAMP)  ## what each image's packages and weights take
+	@$(RUN) -m infra.image_sizes
+
+.PHONY: pin-base
+pin-base:  ## write today's digest of the images' base into infra/Dockerfile; needs docker with buildx
+	@digest=$$(docker buildx imagetools inspect python:3.11-slim-bookworm --format '{{.Manifest.Digest}}') \
+		&& sed -i.old "s|^ARG PYTHON_DIGEST=.*|ARG PYTHON_DIGEST=$$digest|" infra/Dockerfile && rm infra/Dockerfile.old \
+		&& echo "infra/Dockerfile: $$digest"
 
 .PHONY: clean
 clean:  ## stop the emulator and delete what it, the demo and the tools left; .venv stays

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Deploys De-facer into a Google Cloud project, or removes it: make deploy, make destroy. infra/README.md tells it in full.
+# From the environment: PROJECT, REGION; WORKER (gpu), TAG (what is here), TORCH_BACKEND (infra/Dockerfile's).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+need() {
+    command -v "$1" > /dev/null || fail "$1 is not installed here: $2"
+}
+
+# The images' content decides their tag: the same files are not built twice.
+content_tag() {
+    find functions infra/Dockerfile infra/locks requirements-bootstrap.lock -type f ! -path '*/__pycache__/*' |
+        LC_ALL=C sort | while read -r file; do echo "$file $(git hash-object "$file")"; done | git hash-object --stdin | cut -c1-12
+}
+
+start_terraform() {
+    local state="$PROJECT-terraform"
+    if ! gcloud storage buckets describe "gs://$state" --project "$PROJECT" > /dev/null 2>&1; then
+        gcloud storage buckets create "gs://$state" --project "$PROJECT" --location "$REGION" \
+            --uniform-bucket-level-access --public-access-prevention
+        gcloud storage buckets update "gs://$state" --versioning
+    fi
+    terraform -chdir=infra init -input=false -reconfigure -backend-config="bucket=$state"
+}
+
+apply() {
+    terraform -chdir=infra apply "${variables[@]}" "$@"
+}
+
+is_built() {
+    gcloud artifacts docker images describe "$registry/$1:$TAG" --project "$PROJECT" > /dev/null 2>&1
+}
+
+build() {
+    local missing=()
+    for stage in "${stages[@]}"; do
+        is_built "$stage" || missing+=("$stage")
+    done
+    if [ "${#missing[@]}" -eq 0 ]; then
+        echo "The images $TAG are there already."
+        return
+    fi
+    [ -z "$given_tag" ] || fail "There is no image ${missing[0]}:$TAG in $registry: leave TAG out to build what is here."
+    gcloud builds submit . --project "$PROJECT" --region "$REGION" --config infra/cloudbuild.yaml \
+        --ignore-file infra/.gcloudignore --service-account "$(terraform -chdir=infra output -raw builder)" \
+        --substitutions "_REGISTRY=$registry,_TAG=$TAG,_STAGES=${missing[*]},_TORCH_BACKEND=$TORCH_BACKEND"
+}
+
+deploy() {
+    local stages=(base cpu) given_tag="${TAG:-}" registry
+    [ "$WORKER" = cpu ] || stages+=(gpu)
+    if [ -z "$given_tag" ]; then
+        # `make` itself decides what is out of date; elsewhere than here these need PyTorch's own package index.
+        make --no-print-directory image-locks
+        TAG="$(content_tag)"
+    fi
+    variables+=(-var "tag=$TAG" -var "worker=$WORKER")
+
+    # Terraform asks these two what else is switched on; the third makes Pub/Sub's agent, which gets roles later.
+    gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com pubsub.googleapis.com --project "$PROJECT"
+    gcloud beta services identity create --service pubsub.googleapis.com --project "$PROJECT"
+
+    start_terraform
+    echo "First what the images need: a registry, and an account that builds."
+    apply -target=google_artifact_registry_repository.images -target=google_project_iam_member.builder
+    registry="$(terraform -chdir=infra output -raw registry)"
+    build
+    echo "Now everything else. Terraform shows what it will do, and asks."
+    apply
+}
+
+destroy() {
+    variables+=(-var "tag=none")
+    start_terraform
+    terraform -chdir=infra destroy "${variables[@]}"
+}
+
+[ -n "${PROJECT:-}" ] && [ -n "${REGION:-}" ] || fail "Say where: make ${1:-deploy} PROJECT=my-project REGION=europe-west4"
+WORKER="${WORKER:-gpu}"
+TORCH_BACKEND="${TORCH_BACKEND:-$(sed -n 's/^ARG TORCH_BACKEND=//p' infra/Dockerfile)}"
+[ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."
+need gcloud "https://cloud.google.com/sdk/docs/install"
+need terraform "https://developer.hashicorp.com/terraform/install"
+variables=(-var "project=$PROJECT" -var "region=$REGION")
+
+case "${1:-}" in
+    deploy | destroy) "$1" ;;
+    *) fail "usage: infra/deploy.sh deploy|destroy" ;;
+esac

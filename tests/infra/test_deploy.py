@@ -1,0 +1,118 @@
+"""infra/deploy.sh against stand-ins for gcloud and terraform, which only write down what they are asked."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ROOT
+
+RECORD = """#!/bin/sh
+echo "{name} $*" >> "{calls}"
+case "$*" in
+    {refused}) exit 1 ;;
+    *"output -raw registry") echo some.registry/p/defacer ;;
+    *"output -raw builder") echo builder@example ;;
+esac
+"""
+
+
+@dataclass
+class Deploying:
+    """Runs the script; `calls` are the commands it gave."""
+
+    folder: Path
+    refused: str = "nothing"
+
+    def run(self, what: str = "deploy", **variables: str) -> subprocess.CompletedProcess[str]:
+        for name in ("gcloud", "terraform", "make"):
+            program = self.folder / name
+            program.write_text(RECORD.format(name=name, calls=self.folder / "calls", refused=self.refused))
+            program.chmod(0o755)
+        environment = {
+            **os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "PROJECT": "some-project",
+            "REGION": "europe-west4", "TORCH_BACKEND": "cu126", **variables,
+        }  # fmt: skip
+        command = ["bash", str(ROOT / "infra/deploy.sh"), what]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def index(self, *parts: str) -> int:
+        (found,) = [i for i, call in enumerate(self.calls) if all(part in call for part in parts)]
+        return found
+
+
+@pytest.fixture
+def deploying(tmp_path: Path) -> Deploying:
+    return Deploying(tmp_path)
+
+
+def test_images_are_there_before_anything_runs_them_and_terraform_asks(deploying: Deploying) -> None:
+    deploying.refused = '*"images describe"*'
+    done = deploying.run()
+    assert done.returncode == 0, done.stderr
+    registry = deploying.index("terraform", "apply", "-target=google_artifact_registry_repository.images")
+    build = deploying.index(
+        "gcloud builds submit", "_STAGES=base cpu gpu", "_REGISTRY=some.registry/p/defacer"
+    )
+    everything = max(
+        i for i, call in enumerate(deploying.calls) if call.startswith("terraform") and " apply " in call
+    )
+    assert registry < build < everything
+    assert "-target" not in deploying.calls[everything]
+    assert not [call for call in deploying.calls if "auto-approve" in call]
+    tag = deploying.calls[build].split("_TAG=")[1].split(",")[0]
+    assert f"-var tag={tag}" in deploying.calls[everything]
+    assert len(tag) == 12
+
+
+def test_what_is_built_already_is_not_built_again(deploying: Deploying) -> None:
+    assert deploying.run().returncode == 0
+    assert not [call for call in deploying.calls if "builds submit" in call]
+
+
+def test_without_a_gpu_no_image_for_one_is_built(deploying: Deploying) -> None:
+    deploying.refused = '*"images describe"*'
+    assert deploying.run(WORKER="cpu").returncode == 0
+    build = deploying.calls[deploying.index("builds submit")]
+    assert "_STAGES=base cpu," in build
+    assert "-var worker=cpu" in deploying.calls[-1]
+
+
+def test_rolling_back_to_what_is_no_longer_there_changes_nothing(deploying: Deploying) -> None:
+    deploying.refused = '*"images describe"*'
+    done = deploying.run(TAG="0123456789ab")
+    assert done.returncode == 1
+    assert "There is no image base:0123456789ab" in done.stderr
+    assert not [call for call in deploying.calls if "builds submit" in call]
+    assert [call for call in deploying.calls if " apply " in call and "-target" not in call] == []
+
+
+def test_the_state_has_a_bucket_that_is_made_once(deploying: Deploying) -> None:
+    deploying.refused = '*"buckets describe"*'
+    assert deploying.run("destroy").returncode == 0
+    made = deploying.index("buckets create gs://some-project-terraform", "--public-access-prevention")
+    assert made < deploying.index("terraform", "init", "bucket=some-project-terraform")
+    assert deploying.calls[-1].startswith("terraform -chdir=infra destroy")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"PROJECT": ""}, "make deploy PROJECT=my-project REGION=europe-west4"),
+        ({"WORKER": "tpu"}, "WORKER=tpu: expected gpu or cpu."),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_done(
+    variables: dict[str, str], sentence: str, deploying: Deploying
+) -> None:
+    done = deploying.run(**variables)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert deploying.calls == []
