@@ -123,7 +123,7 @@ image-sizes: $(STAMP)  ## what each image's packages and weights take
 .PHONY: pin-base
 pin-base:  ## write today's digest of the images' base into infra/Dockerfile; needs docker with buildx
 	@digest=$$(docker buildx imagetools inspect python:3.11-slim-bookworm --format '{{.Manifest.Digest}}') \
-		&& sed -i.old "s|^ARG PYTHON_DIGEST=.*|ARG PYTHON_DIGEST=$$digest|" infra/Dockerfile && rm infra/Dockerfile.old \
+		&& sed -i.old "s|^\(FROM python:3.11-slim-bookworm@\)[^ ]*|\1$$digest|" infra/Dockerfile && rm infra/Dockerfile.old \
 		&& echo "infra/Dockerfile: $$digest"
 
 .PHONY: clean

@@ -12,6 +12,7 @@ from functions_framework import create_app
 from gunicorn.errors import AppImportError
 
 from functions.pipeline import log
+from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import SettingsError, settings
 
 HEALTH = "/health"
@@ -25,19 +26,10 @@ def application(name: str) -> Flask:
         source = Path(__file__).parent / name / "main.py"
         app: Flask = create_app(name, str(source))  # type: ignore[no-untyped-call]
         if name == "worker" and settings().warm_up:
-            _warm_up()
-    except SettingsError as error:
+            from functions.worker.engine import warm_up
+
+            warm_up()
+    except (SettingsError, PermanentError) as error:
         raise AppImportError(str(error)) from error
     app.add_url_rule(HEALTH, "health", lambda: "ready", methods=["GET"])
     return app
-
-
-def _warm_up() -> None:
-    from functions.engine.errors import EngineError
-    from functions.worker.engine import warm_up
-
-    try:
-        warm_up()
-    except EngineError as error:
-        log.error("the worker can't start", error)
-        raise AppImportError(str(error)) from error

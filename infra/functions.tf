@@ -5,9 +5,10 @@ locals {
   )
 
   # How each is run: the image's stage (infra/Dockerfile), what an instance has, and how many there may be.
+  # merge may link four videos of DEFACER_MAX_FACE_LOOKS (3,000,000, 0.4 kB each) at a time.
   sizes = {
     ingest      = { stage = "cpu", cpu = "2", memory = "4Gi", max_instances = 10 }
-    merge       = { stage = "base", cpu = "2", memory = "4Gi", max_instances = 20 }
+    merge       = { stage = "base", cpu = "2", memory = "8Gi", max_instances = 20 }
     dead-letter = { stage = "base", cpu = "1", memory = "1Gi", max_instances = 2 }
   }
 }

@@ -29,10 +29,16 @@ def engine() -> Engine:
 
 
 def warm_up() -> None:
-    """Load the models that most jobs need. Raises GpuError where the settings ask for a GPU and there is none."""
-    if settings().require_gpu:
-        cuda.require_gpu()
-    engine().warm_up(Options())
+    """Load the models that most jobs need.
+
+    Raises PermanentError if they can't be had, or if the settings ask for a GPU and PyTorch can't use one.
+    """
+    try:
+        if settings().require_gpu:
+            cuda.require_gpu()
+        engine().warm_up(Options())
+    except EngineError as error:
+        raise PermanentError(error.code, str(error)) from error
 
 
 def look(todo: Assignment) -> bytes:

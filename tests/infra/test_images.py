@@ -60,8 +60,8 @@ def test_hadolint_finds_nothing() -> None:
 
 def test_everything_starts_from_one_base_pinned_by_digest() -> None:
     outside = {source for source, _ in stages().values() if source not in stages()}
-    assert outside == {"python:3.11-slim-bookworm@${PYTHON_DIGEST}"}
-    assert re.search(r"^ARG PYTHON_DIGEST=sha256:[0-9a-f]{64}$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert len(outside) == 1
+    assert re.fullmatch(r"python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", outside.pop())
 
 
 @pytest.mark.parametrize("stage", ["base", "cpu", "gpu"])
