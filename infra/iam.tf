@@ -2,12 +2,16 @@
 
 locals {
   # objectUser reads, writes, lists and deletes. Overwriting a claim and deleting embeddings need the last one.
+  # dead-letter ends a job that it finds half published, as merge would.
   bucket_roles = {
     ingest      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser" }
     worker      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser" }
     merge       = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser", output = "roles/storage.objectUser" }
-    dead-letter = { work = "roles/storage.objectUser" }
+    dead-letter = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser", output = "roles/storage.objectUser" }
   }
+
+  # When a job is published its source is deleted, if the channel's policy says so.
+  source_removers = ["merge", "dead-letter"]
 
   publishes = {
     ingest      = ["segments", "job-events"]
@@ -59,7 +63,7 @@ resource "google_pubsub_topic_iam_member" "function_publishes" {
   member   = google_service_account.function[each.value.name].member
 }
 
-# merge deletes a source when the channel's policy says so: to delete is all that it may do there beside reading.
+# Beside reading, deleting is all that they may do in the intake bucket.
 resource "google_project_iam_custom_role" "source_remover" {
   role_id     = "defacerSourceRemover"
   title       = "De-facer: deletes sources"
@@ -67,10 +71,11 @@ resource "google_project_iam_custom_role" "source_remover" {
   depends_on  = [google_project_service.used]
 }
 
-resource "google_storage_bucket_iam_member" "merge_deletes_sources" {
-  bucket = google_storage_bucket.intake.name
-  role   = google_project_iam_custom_role.source_remover.id
-  member = google_service_account.function["merge"].member
+resource "google_storage_bucket_iam_member" "source_remover" {
+  for_each = toset(local.source_removers)
+  bucket   = google_storage_bucket.intake.name
+  role     = google_project_iam_custom_role.source_remover.id
+  member   = google_service_account.function[each.key].member
 }
 
 # Who Pub/Sub says it is when it calls a function.

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from functions.pipeline.settings import Settings
-from local_emulator.resources import FUNCTIONS
+from local_emulator.resources import FUNCTIONS, Function
+from tests.modules import modules_after_importing
 from tests.terraform import blocks, local, one, resources, strings
 
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
@@ -131,16 +132,25 @@ def test_nothing_idle_costs_a_machine() -> None:
         assert one(one(body["template"])["scaling"])["min_instance_count"] == 0
 
 
-def test_every_function_may_publish_where_its_code_does_and_only_merge_writes_results() -> None:
-    names = {function.subscription for function in FUNCTIONS}
-    assert set(local("publishes")) == set(local("bucket_roles")) == names
+def test_every_function_may_publish_to_topics_that_the_settings_name() -> None:
+    assert set(local("publishes")) == set(local("bucket_roles")) == {f.subscription for f in FUNCTIONS}
     fields = Settings.model_fields
     topics = {
         str(fields[name].default) for name in ("segments_topic", "segments_done_topic", "job_events_topic")
     }
     assert {topic for given in local("publishes").values() for topic in given} == topics
-    assert [name for name, given in local("bucket_roles").items() if "output" in given] == ["merge"]
-    assert all(given.get("intake") != "roles/storage.objectUser" for given in local("bucket_roles").values())
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+def test_only_a_function_whose_code_ends_jobs_may_write_results_and_delete_sources(
+    function: Function,
+) -> None:
+    ends_jobs = "functions.pipeline.ending" in modules_after_importing(f"functions.{function.name}.main")
+    given = local("bucket_roles")[function.subscription]
+
+    assert ("output" in given) == ends_jobs
+    assert (function.subscription in local("source_removers")) == ends_jobs
+    assert given["intake"] == "roles/storage.objectViewer"
 
 
 def test_no_secret_is_written_down() -> None:

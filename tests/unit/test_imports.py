@@ -1,24 +1,14 @@
 """Who may import what: seen in a fresh interpreter, so that nothing is there from other tests."""
 
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.modules import modules_after_importing
 from tests.servers import ROOT
 
 FUNCTIONS = ("ingest", "worker", "merge", "dead_letter")
-
-
-def modules_after_importing(name: str) -> set[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DEFACER_")}
-    code = f"import sys, {name}; print(*sys.modules)"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize("function", ["ingest", "merge", "dead_letter"])
