@@ -23,7 +23,7 @@ locals {
       topic                 = "segments-done"
       acknowledge_seconds   = 600
       concurrency           = 4
-      max_delivery_attempts = 10
+      max_delivery_attempts = 20
       dead_letter_topic     = "dead-letters"
     }
     dead-letter = {

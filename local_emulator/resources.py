@@ -64,7 +64,8 @@ FUNCTIONS = (
     # Every "no instance is free" costs a segment one delivery, so the limit is the highest that Pub/Sub has.
     # Real failures are counted by the worker itself, in the segment's claim.
     Function("worker", SEGMENTS, 600, concurrency=1, max_delivery_attempts=100),
-    Function("merge", SEGMENTS_DONE, 600, concurrency=4, max_delivery_attempts=10),
+    # Waiting for a claim whose holder was killed costs deliveries too: until its lease is over.
+    Function("merge", SEGMENTS_DONE, 600, concurrency=4, max_delivery_attempts=20),
     Function("dead_letter", DEAD_LETTERS, 60, concurrency=4, max_delivery_attempts=100),
 )
 

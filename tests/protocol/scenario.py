@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from local_emulator.resources import FUNCTIONS
 from tests.protocol.engine import Clip
 
 BAD_STEPS = ("probe", "find 0", "hide 0", "join")
@@ -28,7 +29,7 @@ AIMS = (
 # What the subscriptions allow (local_emulator/resources.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
 # because it keeps to that number "on a best effort basis".
 DELIVERIES = (
-    {"ingest": 10, "worker": 100, "merge": 10},
+    {function.name: function.max_delivery_attempts for function in FUNCTIONS},
     {"ingest": 5, "worker": 5, "merge": 5},
     {"ingest": 2, "worker": 2, "merge": 2},
 )
