@@ -1,6 +1,7 @@
 """The commands and their arguments, and how an error becomes a line and an exit code."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from local_emulator.state import DEFAULT_STATE
 from local_emulator.terminal import printable_lines
 
 INTERRUPTED = 130
+SECRET_VARIABLE = "DEFACER_WEBHOOK_SECRET"  # noqa: S105 - its name
 MODES = get_args(Policy.model_fields["mode"].annotation)
 
 DESCRIPTION = """\
@@ -98,6 +100,12 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         metavar="SEED|FILE",
         help="do harm on purpose, as a number decides, a plan in a file, or the chaos.log of a run to replay: "
         "local_emulator/chaos/README.md",
+    )
+    command.add_argument(
+        "--webhook",
+        metavar="URL",
+        help="tell this receiver of each job's end; the calls are signed with the secret in the variable "
+        f"{SECRET_VARIABLE}, of 32 characters or more",
     )
     command.set_defaults(run=_run_up)
 
@@ -227,11 +235,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def _run_up(options: argparse.Namespace) -> int:
     from local_emulator import running
     from local_emulator.chaos.plan import read_plan
-    from local_emulator.emulator import FUNCTIONS_FOLDER, Options
+    from local_emulator.emulator import FUNCTIONS_FOLDER, Options, Receiver
 
     functions = (options.functions or FUNCTIONS_FOLDER).resolve()
     plan = read_plan(options.chaos) if options.chaos is not None else None
-    return running.up(Options(options.state, options.pubsub, options.workers, functions, chaos=plan))
+    receiver = Receiver(options.webhook, os.environ.get(SECRET_VARIABLE, "")) if options.webhook else None
+    return running.up(
+        Options(options.state, options.pubsub, options.workers, functions, chaos=plan, receiver=receiver)
+    )
 
 
 def _run_down(options: argparse.Namespace) -> int:

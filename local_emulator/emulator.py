@@ -6,7 +6,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from typing import Literal, Self
 
 from google.cloud import storage as cloud_storage
 
+from functions.pipeline.settings import Settings, SettingsError
 from local_emulator import messaging, storage
 from local_emulator.chaos import setup as chaos
 from local_emulator.chaos.plan import Plan
@@ -29,7 +30,7 @@ from local_emulator.processes import (
 )
 from local_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 from local_emulator.pubsub.policy import MOST_OUTSTANDING
-from local_emulator.resources import LOCAL_RETRIES, Function, Resources
+from local_emulator.resources import FUNCTIONS, LOCAL_RETRIES, WEBHOOK, Function, Resources
 from local_emulator.state import DEFAULT_STATE, ROOT, EmulatorState, ProcessRecord, StateFolder
 
 PROJECT = "defacer-local"
@@ -43,10 +44,22 @@ PubSubKind = Literal["auto", "google", "builtin"]
 
 
 @dataclass(frozen=True)
+class Receiver:
+    """Who is told of a job's end by the function `webhook`, and the secret that the call is signed with."""
+
+    url: str
+    secret: str = field(repr=False)
+
+    def environment(self) -> Mapping[str, str]:
+        return {"DEFACER_WEBHOOK_URL": self.url, "DEFACER_WEBHOOK_SECRET": self.secret}
+
+
+@dataclass(frozen=True)
 class Options:
     """How to run it. `functions` is the folder with NAME/main.py of each; `variables` go to each of them.
 
     With `chaos`, what the functions send and get goes through proxies that do harm (chaos/README.md).
+    The function `webhook` runs only with a `receiver`.
     """
 
     state: Path = DEFAULT_STATE
@@ -55,6 +68,7 @@ class Options:
     functions: Path = FUNCTIONS_FOLDER
     variables: tuple[tuple[str, str], ...] = ()
     chaos: Plan | None = None
+    receiver: Receiver | None = None
 
 
 class Emulator:
@@ -69,12 +83,20 @@ class Emulator:
     def __init__(self, options: Options = Options()):
         self.options = options
         self.folder = StateFolder(options.state.resolve())
-        self.resources = Resources(PROJECT, LOCAL_RETRIES)
+        functions = (*FUNCTIONS, WEBHOOK) if options.receiver else FUNCTIONS
+        self.resources = Resources(PROJECT, LOCAL_RETRIES, functions=functions)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         if not 1 <= self.options.workers <= MOST_OUTSTANDING:
             raise UsageError(f"{self.options.workers} workers: expected 1 to {MOST_OUTSTANDING}.")
+        if self.options.receiver:
+            try:
+                Settings.from_environment(
+                    {**self.resources.environment(), **self.options.receiver.environment()}
+                )
+            except SettingsError as error:
+                raise UsageError(f"The webhook can't be used: {error}.") from None
         with ExitStack() as stack:
             stack.enter_context(self.folder.taken())
             self._start(stack)
@@ -203,6 +225,8 @@ class Emulator:
             # What a killed worker leaves is gone with the next start.
             "TMPDIR": str(self._empty_folder("tmp", function.name)),
         }
+        if function == WEBHOOK and self.options.receiver:
+            own |= self.options.receiver.environment()
         if self._instances(function) > 1:  # each would take all cores: 28 s instead of 21 s for 2 on 2 cores
             own["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._instances(function)))
         led = self._chaos.for_functions if self._chaos else {}

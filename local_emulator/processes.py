@@ -158,6 +158,7 @@ def inherited_environment() -> dict[str, str]:
     environment = dict(os.environ)
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "WORKERS", "THREADS"):
         environment.pop(name, None)
+    environment.pop("DEFACER_WEBHOOK_SECRET", None)  # for the one function that signs with it
     nowhere = ",".join(
         filter(None, (environment.get("NO_PROXY") or environment.get("no_proxy"), HOST, "localhost"))
     )

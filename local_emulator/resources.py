@@ -68,6 +68,8 @@ FUNCTIONS = (
     Function("merge", SEGMENTS_DONE, 600, concurrency=4, max_delivery_attempts=20),
     Function("dead_letter", DEAD_LETTERS, 60, concurrency=4, max_delivery_attempts=100),
 )
+# Runs only where somebody is to be told of a job's end. A receiver may be away for a night: 16 hours on the cloud.
+WEBHOOK = Function("webhook", JOB_EVENTS, 60, concurrency=4, max_delivery_attempts=100)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from functions.pipeline import belonging, ending, jobs, layout, log, messages, store
 from functions.pipeline.claim import delivery_terms, hold
-from functions.pipeline.contracts import Contract, ObjectRef, SegmentDone, SegmentTask
+from functions.pipeline.contracts import Contract, JobEvent, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import MalformedMessageError, PermanentError
 from functions.pipeline.messages import Message
 from functions.pipeline.settings import settings
 
 DELIVERIES = "CloudPubSubDeadLetterSourceDeliveryCount"
 STAGES = {messages.SEGMENT_TASK: "worker", messages.SEGMENT_DONE: "merge"}
+EVENTS = "job."  # how the types of job events begin
 
 
 class _Job(Contract):
@@ -28,6 +29,12 @@ def give_up(message: Message) -> None:
 
     Raises MalformedMessageError for a message without a job, RetryableError while somebody is publishing it.
     """
+    if message.attributes.get(messages.TYPE, "").startswith(EVENTS):
+        event = messages.parse(message, JobEvent)
+        log.error(
+            "the webhook's receiver was never told of a job's end", job=event.data.job, event=event.type
+        )
+        return
     job = _job_of(message)
     if job is None:
         log.info("ignored a message about something that was never a job")

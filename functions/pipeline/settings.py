@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 PREFIX = "DEFACER_"
 MEBIBYTE = 1024 * 1024
+SECRETS = {"webhook_secret"}
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class SettingsError(Exception):
@@ -19,7 +22,7 @@ class SettingsError(Exception):
 class Settings(BaseModel):
     """One field for each variable: `DEFACER_` and the field's name in capitals."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     project: str = Field(min_length=3)
     intake_bucket: str = Field(min_length=3)
@@ -56,7 +59,23 @@ class Settings(BaseModel):
     # Whether a worker loads its models before its first request, and refuses to start where PyTorch finds no GPU.
     warm_up: bool = False
     require_gpu: bool = False
+    # Who is told of a job's end (functions/webhook), and what the call is signed with.
+    webhook_url: str | None = None
+    webhook_secret: SecretStr | None = Field(default=None, min_length=32)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_safe(cls, url: str | None) -> str | None:
+        """What goes there must be read by nobody on the way, and a URL is no place for a password: consoles show it."""
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise ValueError("expected https://HOST/PATH; http only to this machine")
+        if not parts.hostname or "@" in parts.netloc or parts.fragment:
+            raise ValueError("expected a host, and neither a password nor a fragment")
+        return url
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -68,8 +87,11 @@ class Settings(BaseModel):
         except ValidationError as error:
             problems = []
             for item in error.errors():
-                variable = PREFIX + str(item["loc"][0]).upper()
-                problems.append(f"{variable}={environment.get(variable)!r}: {item['msg']}")
+                name = str(item["loc"][0])
+                variable = PREFIX + name.upper()
+                # A secret must not reach a log.
+                value = repr(environment.get(variable)) if name not in SECRETS else "(not shown)"
+                problems.append(f"{variable}={value}: {item['msg']}")
             raise SettingsError("bad environment: " + "; ".join(problems)) from error
 
 

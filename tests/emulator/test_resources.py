@@ -1,7 +1,8 @@
 from functions.pipeline.settings import Settings
-from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, KEEPER, LOST_LETTERS, TOPICS, Resources
+from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, KEEPER, LOST_LETTERS, TOPICS, WEBHOOK, Resources
 from tests.servers import ROOT
 
+ALL = (*FUNCTIONS, WEBHOOK)
 RESOURCES = Resources("some-project", CLOUD_RETRIES)
 
 
@@ -13,21 +14,21 @@ def test_the_environment_is_what_the_functions_read() -> None:
 
 
 def test_every_function_is_there_and_has_a_topic() -> None:
-    for function in FUNCTIONS:
+    for function in ALL:
         assert (ROOT / "functions" / function.source).is_file()
         assert function.topic in TOPICS
 
 
 def test_everything_is_within_the_limits_of_pubsub() -> None:
-    for function in FUNCTIONS:
+    for function in ALL:
         assert 10 <= function.acknowledge_seconds <= 600
         assert 5 <= function.max_delivery_attempts <= 100
-    for name in (*TOPICS, KEEPER, *(function.subscription for function in FUNCTIONS)):
+    for name in (*TOPICS, KEEPER, *(function.subscription for function in ALL)):
         assert len(name) >= 3
 
 
 def test_every_message_that_gives_up_goes_on_until_it_is_kept_for_a_person() -> None:
-    goes_to = {function.topic: function.dead_letter_topic for function in FUNCTIONS}
+    goes_to = {function.topic: function.dead_letter_topic for function in ALL}
     for topic in goes_to:
         seen = []
         while topic in goes_to:

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from functions.pipeline import layout
-from functions.pipeline.contracts import Claim, Failed, ObjectRef, Published
+from functions.pipeline.contracts import Claim, Failed, JobEvent, JobEventData, ObjectRef, Published
 from tests.cloud import Buckets, Post, Push, Topics, push_body, upload_push
 from tests.planned import VIDEO, Planned, do_all_segments, find_segment, link_job
 from tests.proxy import Proxy
@@ -195,3 +195,20 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     assert failure_of(buckets, planned.job).code == "gave-up"
     assert {event["id"] for event in topics.events()} == {f"{planned.job}-failed"}
     assert buckets.names(buckets.work, layout.gallery_prefix(planned.job)) == []
+
+
+def test_an_event_that_no_receiver_took_is_reported_and_fails_no_job(
+    buckets: Buckets,
+    topics: Topics,
+    job: Planned,
+    dead_letter: Post,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = JobEventData(job=job.job, channel="street", source=job.manifest.source)
+    event = JobEvent(id="1", type="job.completed", subject=job.job, data=data)
+    before = buckets.names(buckets.work)
+    assert dead_letter(given_up(push_body(event.model_dump_json().encode(), {"type": event.type}))) == 200
+    assert buckets.names(buckets.work) == before
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["severity"], line["job"]) == ("ERROR", job.job)
+    assert "never told" in line["message"]

@@ -8,10 +8,10 @@ import pytest
 from tests.modules import modules_after_importing
 from tests.servers import ROOT
 
-FUNCTIONS = ("ingest", "worker", "merge", "dead_letter")
+FUNCTIONS = ("ingest", "worker", "merge", "dead_letter", "webhook")
 
 
-@pytest.mark.parametrize("function", ["ingest", "merge", "dead_letter"])
+@pytest.mark.parametrize("function", ["ingest", "merge", "dead_letter", "webhook"])
 def test_only_the_worker_imports_torch_before_it_is_called(function: str) -> None:
     loaded = modules_after_importing(f"functions.{function}.main")
     assert not loaded & {"torch", "facenet_pytorch", "functions.engine.deface"}

@@ -55,3 +55,31 @@ def test_all_bad_variables_are_named_at_once() -> None:
         Settings.from_environment({**NEEDED, "DEFACER_LOG_LEVEL": "LOUD", "DEFACER_LEASE_SECONDS": "-1"})
     assert "DEFACER_LOG_LEVEL" in str(caught.value)
     assert "DEFACER_LEASE_SECONDS" in str(caught.value)
+
+
+SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - no secret
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/hook?channel=a", "http://127.0.0.1:8000/", "http://[::1]/"]
+)
+def test_a_webhook_is_called_over_https_or_on_this_machine(url: str) -> None:
+    assert Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_URL": url}).webhook_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.com/", "ftp://example.com/", "https:///x", "https://me:word@example.com/", "https://a/#b", "",
+     "http://127.0.0.1.example.com/", "http://localhost@example.com/"],
+)  # fmt: skip
+def test_a_webhook_that_others_could_read_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="DEFACER_WEBHOOK_URL"):
+        Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_URL": url})
+
+
+def test_a_secret_is_never_shown() -> None:
+    settings = Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET})
+    assert SECRET not in f"{settings!r} {settings.model_dump_json()}"
+    with pytest.raises(SettingsError, match="DEFACER_WEBHOOK_SECRET") as caught:
+        Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET[1:]})
+    assert SECRET[1:] not in f"{caught.value} {caught.value.__cause__}"

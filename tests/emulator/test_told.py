@@ -1,0 +1,54 @@
+"""A job's end on the emulator reaches the receiver that `up --webhook` names."""
+
+from pathlib import Path
+
+import pytest
+
+from functions.pipeline.contracts import JobEvent, JobEventData, ObjectRef
+from functions.webhook.telling import signature
+from local_emulator import command_line, messaging
+from local_emulator.emulator import Emulator, Options, Receiver
+from local_emulator.errors import UsageError
+from local_emulator.resources import JOB_EVENTS
+from tests.receiver import open_receiver
+from tests.servers import ROOT
+
+
+def test_an_event_reaches_the_receiver_signed_and_again_after_a_503(stand_ins: Path, tmp_path: Path) -> None:
+    (stand_ins / "webhook").symlink_to(ROOT / "functions" / "webhook")
+    with open_receiver() as receiver:
+        receiver.answers = [503, 200]
+        told = Receiver(f"{receiver.address}/hook", secret := "only for the tests of this repository")
+        options = Options(tmp_path / "state", "builtin", functions=stand_ins, receiver=told)
+        with Emulator(options) as emulator, messaging.publisher(emulator.state.pubsub_host) as client:
+            topic = messaging.topic_path(emulator.state.project, JOB_EVENTS)
+            job, source = "0123456789abcdef0123", ObjectRef(bucket="a", name="b", generation=1)
+            data = JobEventData(job=job, channel="a", source=source)
+            event = JobEvent(id="an-event", type="job.completed", subject=job, data=data)
+            body = event.model_dump_json().encode()
+            client.publish(topic=topic, messages=[{"data": body, "attributes": {"type": "job.completed"}}])
+            first, second = receiver.wait_for(2)
+
+    assert (first.body, second.body) == (body, body)
+    assert {call.headers["idempotency-key"] for call in (first, second)} == {"an-event"}
+    for call in (first, second):
+        assert call.headers["defacer-signature"] == signature(secret, call.headers["defacer-timestamp"], body)
+
+
+def test_a_webhook_that_can_t_be_used_is_named_before_anything_starts(
+    stand_ins: Path, tmp_path: Path
+) -> None:
+    options = Options(
+        tmp_path / "state", "builtin", functions=stand_ins, receiver=Receiver("http://example.com/", "")
+    )
+    with pytest.raises(UsageError, match=r"(?s)DEFACER_WEBHOOK_URL.*https.*DEFACER_WEBHOOK_SECRET"):
+        Emulator(options).__enter__()
+
+
+def test_up_without_a_secret_says_where_it_belongs(
+    tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DEFACER_WEBHOOK_SECRET", raising=False)
+    folders = ["--state", str(tmp_path / "state"), "--functions", str(stand_ins)]
+    assert command_line.main(["up", *folders, "--webhook", "http://127.0.0.1:1/"]) == 2
+    assert "DEFACER_WEBHOOK_SECRET" in capsys.readouterr().err
