@@ -11,7 +11,7 @@ from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.contracts import Manifest, ObjectRef, Policy, SegmentTask, Video
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.layout import VideoName
-from functions.pipeline.settings import settings
+from functions.pipeline.settings import Settings, settings
 
 NUMPY_ARCHIVE = "application/octet-stream"
 SHARE_OF_DEADLINE = 1 / 3  # a step of a segment should be done in: a worker may be slower than was measured
@@ -107,7 +107,7 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
             time_base=f"{facts.time_base.numerator}/{facts.time_base.denominator}",
             start_pts=facts.start_pts,
         ),
-        segments=plan_segments(facts, seconds_of_a_segment(facts)),
+        segments=plan_segments(facts, seconds_of_a_segment(facts, settings())),
     )
 
 
@@ -127,14 +127,14 @@ def _check_still_wanted(manifest: Manifest, ref: ObjectRef) -> None:
         )
 
 
-def seconds_of_a_segment(facts: VideoFacts) -> float:
+def seconds_of_a_segment(facts: VideoFacts, given: Settings) -> float:
     """As the settings say; less for pictures so large that a worker would need long for it."""
     rate = min(facts.frame_rate or USUAL_RATE, MOST_RATE)
     pixels = facts.width * facts.height * rate
-    in_time = settings().deadline_seconds * SHARE_OF_DEADLINE * settings().worker_megapixels * 1e6 / pixels
+    in_time = given.deadline_seconds * SHARE_OF_DEADLINE * given.worker_megapixels * 1e6 / pixels
     # Of a long video they are not so short that there would be too many.
     least = max(LEAST_SEGMENT_SECONDS, (facts.duration_seconds or 0) / MOST_SEGMENTS)
-    return min(settings().segment_seconds, max(least, in_time))
+    return min(given.segment_seconds, max(least, in_time))
 
 
 def _gallery(

@@ -8,6 +8,7 @@ import pytest
 from functions.engine.video import VideoInfo
 from functions.ingest.plan import plan_segments
 from functions.ingest.planning import seconds_of_a_segment
+from functions.pipeline.settings import settings
 from tests.cloud import Environment
 
 
@@ -101,4 +102,4 @@ def test_segments_of_large_pictures_are_shorter(
     """So that a worker gets one done in a third of its time, at 20 megapixels a second."""
     environment(worker_megapixels=20, deadline_seconds=540, segment_seconds=10)
     facts = VideoInfo(width, height, "h264", Fraction(1, 1000), 0, 100.0, rate, ())
-    assert seconds_of_a_segment(facts) == pytest.approx(seconds, rel=0.01)
+    assert seconds_of_a_segment(facts, settings()) == pytest.approx(seconds, rel=0.01)
