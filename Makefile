@@ -88,6 +88,10 @@ fuzz: $(TOOLS)  ## look for inputs that break a promise, with atheris: [MINUTES=
 sbom: $(TOOLS)  ## write the bill of materials: packages by hash, model weights by hash
 	@$(RUN) -m infra.bill_of_materials
 
+.PHONY: capacity
+capacity: $(STAMP)  ## simulate cost and capacity anew: infra/CAPACITY.md and its plots; ten minutes
+	@$(RUN) -m infra.capacity --write
+
 .PHONY: picture
 picture: $(STAMP)  ## make the README's picture anew
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4

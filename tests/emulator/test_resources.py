@@ -1,5 +1,13 @@
 from functions.pipeline.settings import Settings
-from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, KEEPER, LOST_LETTERS, TOPICS, WEBHOOK, Resources
+from local_emulator.resources import (
+    CLOUD_RETRIES,
+    FUNCTIONS,
+    KEEPER,
+    LOST_LETTERS,
+    TOPICS,
+    WEBHOOK,
+    Resources,
+)
 from tests.servers import ROOT
 
 ALL = (*FUNCTIONS, WEBHOOK)

@@ -1,0 +1,39 @@
+"""`python -m infra.capacity`: print the page, or write it with its plots."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from infra.capacity.page import page
+from infra.capacity.plots import write
+from infra.capacity.runs import UPLOADS, long_runs
+
+INFRA = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.capacity", description="Cost and capacity, simulated."
+    )
+    parser.add_argument("--write", action="store_true", help="write infra/CAPACITY.md and its plots")
+    parser.add_argument(
+        "--uploads",
+        type=int,
+        default=UPLOADS,
+        metavar="N",
+        help=f"of the day (default: {UPLOADS}, ten minutes)",
+    )
+    options = parser.parse_args()
+    runs = long_runs(options.uploads, lambda line: print(line, file=sys.stderr, flush=True))
+    text = page(runs)
+    if not options.write:
+        print(text)
+        return 0
+    (INFRA / "CAPACITY.md").write_text(text, encoding="utf-8")
+    write(runs, INFRA / "capacity")
+    print(f"wrote {INFRA / 'CAPACITY.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

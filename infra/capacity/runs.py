@@ -1,0 +1,67 @@
+"""What is simulated for the page: an hour of video, a day of many uploads, and an archive that arrives at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from infra.capacity.pipeline import Outcome, Scenario, simulate
+from infra.capacity.speed import SIZES, Kind
+from infra.capacity.uploads import DAY, Upload, day
+
+SEED = 20_261_125
+UPLOADS, ARCHIVE, LARGE_ARCHIVE = 10_000, 300, 600
+ARCHIVE_SECONDS = 600
+WORKERS = (1, 10, 100)
+DAYS = (
+    Scenario("cpu", 100),
+    Scenario("cpu", 50),
+    Scenario("cpu", 30),
+    Scenario("gpu", 20),
+    Scenario("gpu", 20, "flood"),
+    Scenario("gpu", 20, "paced"),
+    Scenario("gpu", 10),
+    Scenario("gpu", 3),
+)
+ARCHIVES = tuple(
+    Scenario("gpu", maximum, window) for maximum in (10, 3, 1) for window in ("adaptive", "flood", "paced")
+)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What came of the long ones. The large archive has twice as many videos."""
+
+    day: tuple[Outcome, ...]
+    archive: tuple[Outcome, ...]
+    large_archive: tuple[Outcome, ...]
+
+
+def hour(kind: Kind, maximum: int) -> Outcome:
+    """One hour of 1080p, from nothing running to published."""
+    return simulate([Upload(0.0, 3600.0, SIZES[1])], Scenario(kind, maximum, seed=SEED))
+
+
+def archive(count: int) -> list[Upload]:
+    """A channel's earlier videos, uploaded within ten minutes."""
+    return [replace(upload, at=upload.at / DAY * ARCHIVE_SECONDS) for upload in day(count, Random(SEED))]
+
+
+def long_runs(uploads: int, progress: Progress) -> Runs:
+    """Minutes of work for 10,000 uploads."""
+
+    def run(videos: list[Upload], scenarios: tuple[Scenario, ...]) -> tuple[Outcome, ...]:
+        found = []
+        for scenario in scenarios:
+            progress(f"{len(videos)} uploads, {scenario.kind} x {scenario.maximum}, {scenario.window} ...")
+            found.append(simulate(videos, replace(scenario, seed=SEED)))
+        return tuple(found)
+
+    share = uploads / UPLOADS
+    archive_videos, large = (archive(max(3, round(share * count))) for count in (ARCHIVE, LARGE_ARCHIVE))
+    return Runs(
+        run(day(uploads, Random(SEED)), DAYS),
+        run(archive_videos, ARCHIVES),
+        run(large, tuple(scenario for scenario in ARCHIVES if scenario.maximum == 1)),
+    )

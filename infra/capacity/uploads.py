@@ -1,0 +1,95 @@
+"""What a channel, or many, upload in a day: when, how long, how large; and how the pipeline cuts it into segments."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from random import Random
+
+from functions.ingest.plan import plan_segments
+from functions.ingest.planning import seconds_of_a_segment
+from functions.pipeline.settings import Settings
+from infra.capacity.inputs import inputs
+from infra.capacity.speed import SIZES, Size
+from local_emulator.resources import CLOUD_RETRIES, Resources
+
+DAY = 86_400.0
+MILLISECONDS = Fraction(1, 1000)
+KEYFRAME_SECONDS = 2
+# share of uploads, seconds at least and at most (evenly between): shorts, clips, videos, streams
+LENGTHS = ((0.65, 15, 60), (0.27, 120, 480), (0.07, 600, 1800), (0.01, 2700, 7200))
+SIZE_SHARES = (0.3, 0.6, 0.1)
+# An evening peak at 18:00, and a fifth of all uploads in the two minutes after a full hour, as schedules do.
+PEAK_HOUR, SWING, ON_THE_HOUR, BURST_SECONDS = 18, 0.8, 0.2, 120
+
+
+@cache
+def settings() -> Settings:
+    """The pipeline's, as deployed: nothing of them is set, so their defaults hold."""
+    return Settings.from_environment(Resources("capacity", CLOUD_RETRIES).environment())
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What planning asks of a video's header."""
+
+    width: int
+    height: int
+    duration_seconds: float
+    frame_rate: float
+    codec: str = "h264"
+    time_base: Fraction = MILLISECONDS
+    start_pts: int = 0
+
+    @property
+    def keyframes(self) -> tuple[int, ...]:
+        step = KEYFRAME_SECONDS * 1000
+        return tuple(range(0, int(self.duration_seconds * 1000), step))
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A video and when it arrives, in seconds from midnight."""
+
+    at: float
+    seconds: float
+    size: Size
+
+    @property
+    def gigabytes(self) -> float:
+        per_second = inputs()["megabits"] / 8000 * self.size.megapixels / SIZES[1].megapixels
+        return self.seconds * per_second
+
+    def segments(self) -> tuple[float, ...]:
+        """The length of each segment, as ingest plans it."""
+        facts = Facts(self.size.width, self.size.height, self.seconds, inputs()["frame_rate"])
+        ranges = plan_segments(facts, seconds_of_a_segment(facts, settings()))
+        end = int(self.seconds * 1000)
+        return tuple(((r.end if r.end is not None else end) - (r.start or 0)) / 1000 for r in ranges)
+
+
+def day(count: int, random: Random) -> list[Upload]:
+    """So many uploads of one day, in the order they arrive."""
+    return sorted((_upload(random) for _ in range(count)), key=lambda upload: upload.at)
+
+
+def mean_seconds() -> float:
+    return sum(share * (least + most) / 2 for share, least, most in LENGTHS)
+
+
+def _upload(random: Random) -> Upload:
+    (_, least, most) = random.choices(LENGTHS, [share for share, _, _ in LENGTHS])[0]
+    (size,) = random.choices(SIZES, SIZE_SHARES)
+    return Upload(next(_times(random)), random.uniform(least, most), size)
+
+
+def _times(random: Random) -> Iterator[float]:
+    """Times of day as they occur: candidates, of which a busy hour keeps more."""
+    while True:
+        at = random.uniform(0, DAY)
+        busy = 1 + SWING * math.cos(2 * math.pi * (at / 3600 - PEAK_HOUR) / 24)
+        if random.uniform(0, 1 + SWING) < busy:
+            if random.random() < ON_THE_HOUR:
+                at = at - at % 3600 + random.uniform(0, BURST_SECONDS)
+            yield at

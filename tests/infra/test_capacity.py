@@ -1,0 +1,182 @@
+"""The simulation of cost and capacity: nothing gets lost in it, and its page says what it says."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+import simpy
+
+from infra.capacity import plots, tables
+from infra.capacity.cloud_run import Answer, CloudRun, Request, Service
+from infra.capacity.inputs import inputs
+from infra.capacity.limits import limits
+from infra.capacity.page import page
+from infra.capacity.patience import ATTEMPTS, least_hours
+from infra.capacity.pipeline import Outcome, Scenario, percentile, simulate
+from infra.capacity.pubsub import Window
+from infra.capacity.runs import archive, hour, long_runs
+from infra.capacity.speed import SIZES, minute_price, work
+from infra.capacity.uploads import DAY, Upload, day, settings
+from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
+from tests.servers import ROOT
+
+PAGE = ROOT / "infra" / "CAPACITY.md"
+LARGEST_PICTURE = 100_000
+# Names of inputs that the code puts together from their parts.
+PUT_TOGETHER = r"(cpu|gpu)_worker_(cpu|memory)|cold_start_(cpu|gpu)"
+SHORT = Upload(0.0, 30.0, SIZES[1])
+
+
+def assert_each_ended_once(out: Outcome) -> None:
+    assert out.done + out.dead == out.segment_messages == out.attempts.total()
+    assert out.completed + out.failed == out.jobs
+    assert len(out.job_seconds) == out.completed
+    assert len(out.waits) <= out.done
+    assert out.deliveries == sum(attempts * count for attempts, count in out.attempts.items())
+    assert out.backlog[-1][1] == 0
+    assert out.instances[-1][1] == 0
+    assert 0 < out.worked <= out.lived
+
+
+@pytest.mark.parametrize("window", ["adaptive", "flood", "paced"])
+def test_every_message_and_every_job_ends_once(window: Window) -> None:
+    out = simulate(archive(60), Scenario("cpu", 4, window))
+    assert_each_ended_once(out)
+    assert (out.completed, out.dead) == (60, 0)
+    refusals = [attempts for attempts in out.attempts if attempts > 3]
+    assert bool(refusals) == (window != "paced"), "only those who pull are never refused"
+
+
+def test_a_message_that_may_not_wait_long_is_given_up_and_its_job_fails_once() -> None:
+    out = simulate(archive(60), Scenario("cpu", 2, "flood", retries=RetryPolicy(1, 2), max_attempts=5))
+    assert_each_ended_once(out)
+    assert out.dead >= out.failed > 0
+    assert max(out.attempts) == 5
+
+
+def test_healthy_segments_wait_for_hours_without_being_given_up() -> None:
+    """A backlog of hours for one worker, with what is deployed, in the worst case for attempts."""
+    out = simulate(archive(60), Scenario("gpu", 1, "flood"))
+    assert_each_ended_once(out)
+    assert percentile(out.waits, 1) > 3600
+    assert out.dead == 0
+    assert 10 < max(out.attempts) <= ATTEMPTS
+
+
+def test_the_same_seed_gives_the_same_day() -> None:
+    first, again = (simulate(day(40, Random(3)), Scenario("gpu", 3)) for _ in range(2))
+    assert first == again
+    assert simulate(day(40, Random(4)), Scenario("gpu", 3)) != first
+
+
+def test_more_workers_are_sooner_done_and_more_pixels_take_longer() -> None:
+    times = [hour("cpu", maximum).ended_at for maximum in (1, 4, 16)]
+    assert times == sorted(times, reverse=True)
+    for kind in ("cpu", "gpu"):
+        prices = [minute_price(kind, size, 10) for size in SIZES]
+        assert prices == sorted(prices)
+    assert all(work("gpu", size, 10) < work("cpu", size, 10) for size in SIZES)
+
+
+def test_an_idle_gpu_lingers_and_is_billed_for_it() -> None:
+    out = simulate([SHORT], Scenario("gpu", 1))
+    least = inputs()["cold_start_gpu"] + out.worked + inputs()["linger_least"]
+    assert least <= out.lived
+    idle_for_hours = simulate([SHORT, replace(SHORT, at=7200.0)], Scenario("gpu", 1))
+    assert idle_for_hours.lived >= 2 * inputs()["linger_least"]
+    assert idle_for_hours.lived < 7200, "it is gone in between"
+
+
+def test_who_died_holds_its_segment_until_the_lease_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = inputs()
+    for name, value in (("deaths_per_hour", 100.0), ("passing_faults", 0.0)):
+        monkeypatch.setitem(table._rows, name, replace(dict(table)[name], value=value))  # type: ignore[index]
+    # So far apart that nobody waits for another: who waits long has lost its worker.
+    uploads = [Upload(2000.0 * number, 10.0, SIZES[1]) for number in range(40)]
+    out = simulate(uploads, Scenario("cpu", 5, "paced"))
+    assert_each_ended_once(out)
+    assert out.completed == 40
+    start, lease = table["cold_start_cpu"], settings().lease_seconds
+    late = [wait for wait in out.waits if wait > start]
+    assert late
+    assert min(late) > 2 / 3 * lease
+
+
+def test_who_waits_when_an_instance_dies_gets_a_new_one() -> None:
+    env, answers = simpy.Environment(), []
+    service = CloudRun(env, Random(1), Service(1, start_seconds=1.0, deaths_per_hour=1e9))
+    for _ in range(3):
+        service.submit(Request(lambda: 60.0, answers.append))
+    env.run()
+    assert answers == [Answer.DIED] * 3
+
+
+def test_an_hour_is_planned_as_ingest_plans_it() -> None:
+    segments = Upload(0.0, 3600.0, SIZES[1]).segments()
+    assert segments == (10.0,) * 360
+    assert sum(Upload(0.0, 100.5, SIZES[2]).segments()) == pytest.approx(100.5)
+
+
+def test_uploads_come_all_day_and_most_in_the_evening() -> None:
+    uploads = day(5000, Random(1))
+    assert [upload.at for upload in uploads] == sorted(upload.at for upload in uploads)
+    assert all(0 <= upload.at < DAY for upload in uploads)
+    by_hour = [sum(upload.at // 3600 == hour for upload in uploads) for hour in range(24)]
+    assert min(by_hour) > 0
+    assert sum(by_hour[15:21]) > 3 * sum(by_hour[3:9])
+
+
+def test_how_long_pubsub_lets_a_message_wait() -> None:
+    """100 attempts: 10, 20, 40 ... 320 s, then 93 pauses of 600 s."""
+    (worker,) = (function for function in FUNCTIONS if function.name == "worker")
+    assert worker.max_delivery_attempts == ATTEMPTS
+    assert least_hours(CLOUD_RETRIES, ATTEMPTS) * 3600 == sum(10 * 2**n for n in range(6)) + 93 * 600
+
+
+def test_the_first_limit_is_at_the_top() -> None:
+    hours = [limit.hours for limit in limits()]
+    assert hours == sorted(hours)
+    assert limits()[0].what == "L4 quota"
+
+
+def test_every_input_has_a_date_and_a_source_and_is_used() -> None:
+    code = "\n".join(path.read_text() for path in (ROOT / "infra" / "capacity").glob("*.py"))
+    for name, row in inputs():
+        assert re.fullmatch(r"20\d\d(-\d\d(-\d\d)?)?", row.date), name
+        assert row.unit, name
+        assert len(row.source) > 10, name
+        assert f'"{name}"' in code or re.fullmatch(PUT_TOGETHER, name), f"nothing reads {name}"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        tables.minutes,
+        tables.hours_of_video,
+        tables.patience,
+        tables.growth,
+        tables.bottlenecks,
+        tables.all_inputs,
+    ],
+)
+def test_the_page_has_the_tables_that_the_command_gives(table: object) -> None:
+    assert callable(table)
+    assert table() in PAGE.read_text("utf-8"), "run make capacity"
+
+
+def test_the_page_s_plots_are_there_and_small() -> None:
+    named = re.findall(r"\]\((capacity/\w+\.png)\)", PAGE.read_text("utf-8"))
+    assert len(named) == 3
+    for name in named:
+        assert 1_000 < (PAGE.parent / name).stat().st_size < LARGEST_PICTURE
+
+
+def test_the_command_s_page_and_plots_come_of_a_small_day_too(tmp_path: Path) -> None:
+    runs = long_runs(20, lambda _: None)
+    text = page(runs)
+    assert "A day of 20 uploads" in text
+    assert re.search(r"\bnan\b|\binf\b", text) is None
+    plots.write(runs, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"cost.png", "day.png", "waits.png"}
