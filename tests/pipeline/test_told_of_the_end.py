@@ -1,0 +1,45 @@
+"""From an upload to the call of the webhook, with the real functions."""
+
+from pathlib import Path
+
+import pytest
+
+from functions.pipeline.contracts import JobEvent
+from functions.webhook.telling import signature
+from local_emulator.command_line import main
+from local_emulator.emulator import Emulator, Options, Receiver
+from tests.clips import Clip, admiral, write_clip
+from tests.receiver import open_receiver
+
+SECRET = "only for the tests of this repository"  # noqa: S105 - no secret
+SECONDS = 300
+
+
+def test_a_job_that_is_published_and_one_that_fails_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = write_clip(tmp_path / "walk.mp4", Clip(seconds=2, portrait=admiral()))
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no video")
+    jobs = []
+    with open_receiver() as receiver:
+        told = Receiver(receiver.address, SECRET)
+        with Emulator(Options(tmp_path / "state", "builtin", receiver=told)) as emulator:
+            for count, path in enumerate((video, broken), start=1):
+                capsys.readouterr()
+                assert main(["drop", str(path), "--state", str(emulator.folder.path)]) == 0
+                jobs.append(capsys.readouterr().out.split()[0])
+                calls = receiver.wait_for(count, SECONDS)
+
+    events = [JobEvent.model_validate_json(call.body) for call in calls]
+    assert [(event.type, event.data.job) for event in events] == [
+        ("job.completed", jobs[0]),
+        ("job.failed", jobs[1]),
+    ]
+    assert events[0].data.result is not None
+    assert events[0].data.result.name == "channels/demo/walk.mp4"
+    assert events[1].data.code == "not-a-video"
+    for call in calls:
+        assert call.headers["defacer-signature"] == signature(
+            SECRET, call.headers["defacer-timestamp"], call.body
+        )
