@@ -2,30 +2,35 @@
 
 from functions.pipeline import belonging, ending, jobs, layout, log, messages, store
 from functions.pipeline.claim import delivery_terms, hold
-from functions.pipeline.contracts import Contract, JobEvent, ObjectRef, SegmentDone, SegmentTask
+from functions.pipeline.contracts import Claim, Contract, JobEvent, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import MalformedMessageError, PermanentError
 from functions.pipeline.messages import Message
 from functions.pipeline.settings import settings
 
 DELIVERIES = "CloudPubSubDeadLetterSourceDeliveryCount"
 STAGES = {messages.SEGMENT_TASK: "worker", messages.SEGMENT_DONE: "merge"}
+# How often a segment's message has been here because no worker was free; after so often its job fails after all.
+WAITED, MOST_WAITS = "waited", 3
 EVENTS = "job."  # how the types of job events begin
 
 
 class _Job(Contract):
     """What message was given up, in terms of its job. `source` is known here for an upload only.
 
-    `step` is that of a message about a segment.
+    `step` is that of a message about a segment, `task` the message if it asks for work on it.
     """
 
     id: str
     stage: str
     source: ObjectRef | None
     step: str | None
+    task: SegmentTask | None = None
 
 
 def give_up(message: Message) -> None:
     """Fail the job of this message, unless it is published, has failed, or has gone on without this message.
+
+    A segment that no worker has begun with is not given up: a backlog is no fault of it. Its message starts anew.
 
     Raises MalformedMessageError for a message without a job, RetryableError while somebody is publishing it.
     """
@@ -51,6 +56,9 @@ def give_up(message: Message) -> None:
             log.info("the job went on without this message", stage=job.stage)
             jobs.forget_embeddings(job.id)  # this message's worker may have died when the others' were gone
             return
+        if job.task is not None and _only_waited(job.task, message):
+            _start_anew(job.task, message)
+            return
         # Whoever publishes holds this claim: a healthy merge is not disturbed, the message waits for how it ends.
         with hold(settings().work_bucket, claim, delivery_terms(message.id)) as held:
             ending.call_off(job.id, job.stage, _sentence(job, message), held.keep, job.source)
@@ -62,7 +70,8 @@ def _job_of(message: Message) -> _Job | None:
         model = SegmentTask if kind == messages.SEGMENT_TASK else SegmentDone
         segment = messages.parse(message, model)
         belonging.require_own(segment.job, segment.manifest, layout.manifest(segment.job))
-        return _Job(id=segment.job, stage=STAGES[kind], source=None, step=segment.step)
+        task = segment if isinstance(segment, SegmentTask) else None
+        return _Job(id=segment.job, stage=STAGES[kind], source=None, step=segment.step, task=task)
     if kind is not None:
         raise MalformedMessageError(f"message {message.id} has the type {kind!r}: expected {list(STAGES)}")
     source = messages.parse_upload(message)
@@ -70,6 +79,26 @@ def _job_of(message: Message) -> _Job | None:
         return None
     job = layout.job_id(source.bucket, source.name, source.generation)
     return _Job(id=job, stage="ingest", source=source, step=None)
+
+
+def _only_waited(task: SegmentTask, message: Message) -> bool:
+    """Whether no worker has begun with the segment: all deliveries met busy ones, or none."""
+    name = layout.segment_claim(task.job, task.step, task.index, task.part)
+    found = store.find_json(settings().work_bucket, name, Claim)
+    return (found is None or not found[0].attempts) and _waits(message) < MOST_WAITS
+
+
+def _waits(message: Message) -> int:
+    waited = message.attributes.get(WAITED, "0")
+    return int(waited) if waited.isdecimal() and waited.isascii() else MOST_WAITS
+
+
+def _start_anew(task: SegmentTask, message: Message) -> None:
+    attributes = {WAITED: str(_waits(message) + 1)}
+    messages.publish(settings().segments_topic, messages.SEGMENT_TASK, [task], **attributes)
+    log.warning(
+        "no worker was free for a segment: its message starts anew", segment=task.index, step=task.step
+    )
 
 
 def _sentence(job: _Job, message: Message) -> PermanentError:

@@ -28,7 +28,7 @@ class Looks(Sequence[Look]):
         for pts, box in looks:
             x1, y1, x2, y2 = box
             self._pts.append(pts)
-            self._sides.extend((x1, y1, x2, y2))
+            self._sides.extend(round(float(side), 1) for side in (x1, y1, x2, y2))
 
     def __len__(self) -> int:
         return len(self._pts)

@@ -7,8 +7,17 @@ import pytest
 from flask.testing import FlaskClient
 
 from functions.pipeline import layout
-from functions.pipeline.contracts import Claim, Failed, JobEvent, JobEventData, ObjectRef, Published
+from functions.pipeline.contracts import (
+    Claim,
+    Failed,
+    JobEvent,
+    JobEventData,
+    ObjectRef,
+    Published,
+    SegmentTask,
+)
 from tests.cloud import Buckets, Post, Push, Topics, push_body, upload_push
+from tests.inbox import document
 from tests.planned import VIDEO, Planned, do_all_segments, find_segment, link_job
 from tests.proxy import Proxy
 
@@ -19,10 +28,11 @@ GAVE_UP = {
 }
 
 
-def given_up(push: Push) -> Push:
-    """The push with what Pub/Sub adds when it moves a message to the dead letters."""
+def given_up(push: Push, waited: str = "3") -> Push:
+    """The push with what Pub/Sub adds when it moves a message to the dead letters; by default once too often."""
     message = push["message"]
-    return push | {"message": message | {"attributes": message["attributes"] | GAVE_UP}}
+    attributes = message["attributes"] | GAVE_UP | {"waited": waited}
+    return push | {"message": message | {"attributes": attributes}}
 
 
 def failure_of(buckets: Buckets, job: str) -> Failed:
@@ -212,3 +222,37 @@ def test_an_event_that_no_receiver_took_is_reported_and_fails_no_job(
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (line["severity"], line["job"]) == ("ERROR", job.job)
     assert "never told" in line["message"]
+
+
+@pytest.mark.parametrize("attempts", [None, 0])
+def test_a_segment_that_only_waited_for_a_worker_is_not_given_up(
+    attempts: int | None, buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
+) -> None:
+    """However long the backlog: its message starts anew, some times."""
+    task = job.segment_task(1)
+    if attempts is not None:  # somebody took the claim, and met a passing fault
+        expired = datetime.now(UTC) - timedelta(seconds=1)
+        claim = Claim(holder="h", token="t", expires_at=expired, attempts=attempts)  # noqa: S106 - no secret
+        name = layout.segment_claim(job.job, task.step, 1)
+        buckets.put(buckets.work, name, claim.model_dump_json().encode())
+    for waited in ("0", "2"):
+        assert dead_letter(given_up(job.task(1), waited)) == 200
+    anew = topics.all(topics.segments)
+    assert [push["message"]["attributes"]["waited"] for push in anew] == ["1", "3"]
+    assert {SegmentTask.model_validate(document(push)) for push in anew} == {task}
+    assert layout.failed(job.job) not in buckets.names(buckets.work)
+    assert topics.events() == []
+    assert dead_letter(given_up(job.task(1), "3")) == 200
+    assert failure_of(buckets, job.job).code == "gave-up"
+
+
+def test_a_segment_that_a_worker_began_with_is_given_up(
+    buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
+) -> None:
+    expired = datetime.now(UTC) - timedelta(seconds=1)
+    claim = Claim(holder="h", token="t", expires_at=expired, attempts=1)  # noqa: S106 - no secret
+    name = layout.segment_claim(job.job, job.segment_task(1).step, 1)
+    buckets.put(buckets.work, name, claim.model_dump_json().encode())
+    assert dead_letter(given_up(job.task(1), "0")) == 200
+    assert failure_of(buckets, job.job).code == "gave-up"
+    assert topics.all(topics.segments) == []

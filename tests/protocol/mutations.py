@@ -208,7 +208,7 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             a_withdrawal_does_not_look_whether_the_result_is_out: "published",
             an_older_upload_replaces_a_newer_one: "copy to",
             what_was_written_with_the_same_bytes_counts_as_ours: "copy to",
-            a_late_worker_leaves_its_segment: "claims/",
+            a_late_worker_leaves_its_segment: "segments/",
             findings_are_not_looked_at_again_after_writing: "findings/",
             the_link_is_released_before_it_is_handed_on: None,
             a_task_that_was_not_published_is_forgotten: "publish on",

@@ -120,7 +120,7 @@ class Jobs:
     def left(self) -> list[str]:
         """What is there of jobs that have ended, but for how they were planned and how they ended."""
         over = [job.id for job in self.all if job.ended is not None]
-        ends = (layout.manifest, layout.published, layout.failed)
+        ends = (layout.manifest, layout.verdict, layout.published, layout.failed)
         stays = {end(job) for job in over for end in ends}
         prefixes = tuple(layout.job_prefix(job) for job in over)
         names = [blob.name for blob in self._client.list_blobs(self._emulator.work, prefix="jobs/")]
