@@ -11,6 +11,7 @@ locals {
       "storage.googleapis.com",
     ],
     var.kms_key_name == null ? [] : ["cloudkms.googleapis.com"],
+    var.webhook == null ? [] : ["secretmanager.googleapis.com"],
     var.billing_account == null ? [] : ["billingbudgets.googleapis.com"],
   )
 }

@@ -94,3 +94,9 @@ variable "worker_price_per_second" {
   type        = number
   default     = 0.0002907
 }
+
+variable "webhook" {
+  description = "Who is told of each job's end: an https address, and the name of the secret in Secret Manager that signs the calls (32 characters or more); null: nobody."
+  type        = object({ url = string, secret_name = string })
+  default     = null
+}

@@ -13,6 +13,7 @@ from local_emulator.resources import (
     LOST_LETTERS,
     TOPICS,
     UPLOADS,
+    WEBHOOK,
     Function,
     Resources,
 )
@@ -94,7 +95,24 @@ def test_lost_letters_are_kept_on_the_same_subscription_which_nothing_pushes() -
     assert keeper["name"] == "${local.keeper.name}"
     assert keeper["topic"] == "${google_pubsub_topic.topic[local.keeper.topic].id}"
     assert "push_config" not in keeper
-    assert set(resources("google_pubsub_subscription")) == {"push", "keeper"}
+    assert set(resources("google_pubsub_subscription")) == {"push", "keeper", "webhook"}
+
+
+def test_the_webhook_is_the_same_where_there_is_one() -> None:
+    text = (INFRA / "webhook.tf").read_text().partition("resource ")[0]
+    for name in ("topic", "acknowledge_seconds", "concurrency", "max_delivery_attempts", "dead_letter_topic"):
+        (told,) = re.findall(rf"^ +{name} += (.+)$", text, re.MULTILINE)
+        assert told.strip('"') == str(getattr(WEBHOOK, name))
+    push = resources("google_pubsub_subscription")["push"]
+    own = resources("google_pubsub_subscription")["webhook"]
+    for name in ("ack_deadline_seconds", "retry_policy", "dead_letter_policy", "expiration_policy"):
+        assert own[name] == push[name]
+    assert own["for_each"] == "${local.webhooks}"
+    env = one(one(resources("google_cloud_run_v2_service")["webhook"]["template"])["containers"])["env"]
+    assert [one(variable["value_source"])["secret_key_ref"] for variable in env] == [
+        [{"secret": "${var.webhook.secret_name}", "version": "latest"}]
+    ]
+    assert {"DEFACER_WEBHOOK_URL", "DEFACER_WEBHOOK_SECRET"} <= KNOWN
 
 
 def test_the_buckets_are_the_same() -> None:
