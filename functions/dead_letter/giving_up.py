@@ -2,14 +2,14 @@
 
 from functions.pipeline import belonging, ending, jobs, layout, log, messages, store
 from functions.pipeline.claim import delivery_terms, hold
-from functions.pipeline.contracts import Claim, Contract, JobEvent, ObjectRef, SegmentDone, SegmentTask
+from functions.pipeline.contracts import Contract, JobEvent, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import MalformedMessageError, PermanentError
 from functions.pipeline.messages import Message
 from functions.pipeline.settings import settings
 
 DELIVERIES = "CloudPubSubDeadLetterSourceDeliveryCount"
 STAGES = {messages.SEGMENT_TASK: "worker", messages.SEGMENT_DONE: "merge"}
-# How often a segment's message has been here because no worker was free; after so often its job fails after all.
+# How often a segment's message has been here, as when no worker was free; after so often its job fails after all.
 WAITED, MOST_WAITS = "waited", 3
 EVENTS = "job."  # how the types of job events begin
 
@@ -30,7 +30,8 @@ class _Job(Contract):
 def give_up(message: Message) -> None:
     """Fail the job of this message, unless it is published, has failed, or has gone on without this message.
 
-    A segment that no worker has begun with is not given up: a backlog is no fault of it. Its message starts anew.
+    A segment is not given up so soon: a backlog is no fault of it, and the worker itself ends what fails again and
+    again (its claim counts that). Its message starts anew.
 
     Raises MalformedMessageError for a message without a job, RetryableError while somebody is publishing it.
     """
@@ -56,7 +57,7 @@ def give_up(message: Message) -> None:
             log.info("the job went on without this message", stage=job.stage)
             jobs.forget_embeddings(job.id)  # this message's worker may have died when the others' were gone
             return
-        if job.task is not None and _only_waited(job.task, message):
+        if job.task is not None and _waits(message) < MOST_WAITS:
             _start_anew(job.task, message)
             return
         # Whoever publishes holds this claim: a healthy merge is not disturbed, the message waits for how it ends.
@@ -81,13 +82,6 @@ def _job_of(message: Message) -> _Job | None:
     return _Job(id=job, stage="ingest", source=source, step=None)
 
 
-def _only_waited(task: SegmentTask, message: Message) -> bool:
-    """Whether no worker has begun with the segment: all deliveries met busy ones, or none."""
-    name = layout.segment_claim(task.job, task.step, task.index, task.part)
-    found = store.find_json(settings().work_bucket, name, Claim)
-    return (found is None or not found[0].attempts) and _waits(message) < MOST_WAITS
-
-
 def _waits(message: Message) -> int:
     waited = message.attributes.get(WAITED, "0")
     return int(waited) if waited.isdecimal() and waited.isascii() else MOST_WAITS
@@ -96,9 +90,7 @@ def _waits(message: Message) -> int:
 def _start_anew(task: SegmentTask, message: Message) -> None:
     attributes = {WAITED: str(_waits(message) + 1)}
     messages.publish(settings().segments_topic, messages.SEGMENT_TASK, [task], **attributes)
-    log.warning(
-        "no worker was free for a segment: its message starts anew", segment=task.index, step=task.step
-    )
+    log.warning("a segment's message gave up and starts anew", segment=task.index, step=task.step)
 
 
 def _sentence(job: _Job, message: Message) -> PermanentError:

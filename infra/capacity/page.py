@@ -1,5 +1,6 @@
 """`infra/CAPACITY.md`: what the tables say, and how they came about."""
 
+from functions.dead_letter.giving_up import MOST_WAITS
 from infra.capacity import tables
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import mean_work
@@ -72,8 +73,7 @@ instances (the lease of the dead has to run out), passing faults. `infra/capacit
 are: `adaptive` follows Google's page, `flood` is the worst case for attempts, `paced` is what pulling would do.
 
 {tables.outcomes(runs.day)}
-Not simulated is a whole day of `flood` on 3 or 10 L4, which is hundreds of millions of deliveries. Where segments wait
-for 16 h and more, expect dead letters there, as with the archive below.
+Not simulated is a whole day of `flood` on 3 or 10 L4, which is hundreds of millions of deliveries.
 
 ![Workers and backlog over the day](capacity/day.png)
 ![From upload to published](capacity/waits.png)
@@ -90,14 +90,14 @@ Twice as many ({runs.large_archive[0].video_seconds / 3600:.0f} hours):
 ## How long a segment may wait
 
 "Every worker is busy" uses up one of a message's attempts, of which Pub/Sub allows 100 at most, with at most 600 s
-between two. So nothing can wait for ever:
+between two. So a message can't wait for ever:
 
 {tables.patience()}
 The present settings (the first row) are within an hour of the longest that Pub/Sub has; a longer first pause would only
-make short queues slower. They stay. What keeps healthy segments alive is a backlog that is shorter than this: enough
-workers, and an alert on the oldest message long before. For longer backlogs the segments would have to be pulled
-(`paced` above: one attempt each, and the quickest), or `dead_letter` would have to publish a segment anew that no
-worker has ever failed at.
+make short queues slower. They stay. For a longer backlog `dead_letter` publishes a segment's message
+anew, {MOST_WAITS} times (*begun anew* above), so that it is given up after {MOST_WAITS + 1} times as long only:
+by then an alert on the oldest message has rung for days. Pulling instead of pushing would need one attempt each, and
+is the quickest (`paced` above).
 
 ## Where it ends
 
@@ -122,7 +122,11 @@ def _verdict(runs: Runs, patience: float) -> str:
     done = (*runs.day, *runs.archive, *runs.large_archive)
     dead = [out for out in done if out.dead]
     if not dead:
-        return f"In none of {len(done)} simulated runs was a healthy segment given up."
+        anew = sum(out.anew for out in done)
+        return (
+            f"In none of {len(done)} simulated runs was a healthy segment given up; {anew:,} messages that had\n"
+            f"  waited for {patience:.1f} h and more began anew."
+        )
     in_a_day = sum(out.dead for out in runs.day)
     which = "; ".join(
         f"{out.video_seconds / 3600:.0f} h of video on {out.scenario.maximum} {tables.NAMES[out.scenario.kind]} "

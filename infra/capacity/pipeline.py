@@ -6,12 +6,13 @@ the last of each step. The others take a fifth of a second each and are only cou
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
 import simpy
 
+from functions.dead_letter.giving_up import MOST_WAITS
 from infra.capacity.cloud_run import Answer, CloudRun, Service
 from infra.capacity.inputs import inputs
 from infra.capacity.pubsub import Handler, Message, Policy, Subscription, Window
@@ -55,9 +56,13 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Task:
+    """One segment's step. `waited` is how often its message began anew, `since` when it was first published."""
+
     job: _Job
     step: Step
     seconds: float
+    waited: int = 0
+    since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,10 @@ class _Last:
 
 @dataclass
 class Outcome:
-    """What came of it. Times in seconds, money in USD; a segment message is one step of one segment."""
+    """What came of it. Times in seconds, money in USD; a segment message is one step of one segment.
+
+    `anew` are messages that met nobody with time until they gave up, and that dead_letter published again.
+    """
 
     scenario: Scenario
     jobs: int = 0
@@ -80,6 +88,7 @@ class Outcome:
     segment_messages: int = 0
     done: int = 0
     dead: int = 0
+    anew: int = 0
     poisoned: int = 0
     deliveries: int = 0
     refused: int = 0
@@ -222,7 +231,7 @@ class _Pipeline:
         started, message.started_at = message.started_at, None
         if self._random.random() < inputs()["passing_faults"]:
             return False
-        self._out.waits.append(started - message.published_at)
+        self._out.waits.append(started - (message.published_at if task.since is None else task.since))
         return True
 
     def _segment_done(self, message: Message) -> None:
@@ -243,10 +252,16 @@ class _Pipeline:
             self._merge.publish([_Last(job, message.of.step, seconds + table["segment_overhead_seconds"])])
 
     def _segment_dead(self, message: Message) -> None:
-        """The job fails: its other messages are acknowledged at once."""
-        self._out.dead += 1
+        """It begins anew, some times; else the job fails: its other messages are acknowledged at once."""
+        task: _Task = message.of
         self._out.attempts[message.attempts] += 1
-        self._fail(message.of.job)
+        if not task.job.failed and task.waited < MOST_WAITS:
+            self._out.anew += 1
+            since = message.published_at if task.since is None else task.since
+            self._segments.publish([replace(task, waited=task.waited + 1, since=since)])
+            return
+        self._out.dead += 1
+        self._fail(task.job)
 
     def _small_dead(self, message: Message) -> None:
         self._fail(message.of if isinstance(message.of, _Job) else message.of.job)

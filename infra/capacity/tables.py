@@ -73,6 +73,7 @@ def outcomes(found: Iterable[Outcome]) -> str:
         waits = " / ".join(duration(percentile(out.waits, share)) for share in (0.5, 0.95, 0.99))
         jobs = " / ".join(duration(percentile(out.job_seconds, share)) for share in (0.5, 0.95, 0.99))
         dead = f"**{out.dead}** ({out.failed} jobs)" if out.dead else "0"
+        dead += f", {out.anew:,} begun anew" if out.anew else ""
         rows.append(
             (
                 f"{out.scenario.maximum} {NAMES[out.scenario.kind]}",
@@ -92,7 +93,7 @@ def outcomes(found: Iterable[Outcome]) -> str:
         "a segment waits: median / 95 % / 99 %",
         "upload to published: median / 95 % / 99 %",
         "attempts: mean / most",
-        "healthy segments dead-lettered",
+        "healthy segments given up",
         "use",
         "all done after",
         "cost, of a minute",

@@ -30,7 +30,8 @@ SHORT = Upload(0.0, 30.0, SIZES[1])
 
 
 def assert_each_ended_once(out: Outcome) -> None:
-    assert out.done + out.dead == out.segment_messages == out.attempts.total()
+    assert out.done + out.dead == out.segment_messages
+    assert out.attempts.total() == out.segment_messages + out.anew
     assert out.completed + out.failed == out.jobs
     assert len(out.job_seconds) == out.completed
     assert len(out.waits) <= out.done
@@ -53,7 +54,15 @@ def test_a_message_that_may_not_wait_long_is_given_up_and_its_job_fails_once() -
     out = simulate(archive(60), Scenario("cpu", 2, "flood", retries=RetryPolicy(1, 2), max_attempts=5))
     assert_each_ended_once(out)
     assert out.dead >= out.failed > 0
+    assert out.anew > out.dead
     assert max(out.attempts) == 5
+
+
+def test_what_only_waited_begins_anew_and_is_done_in_the_end() -> None:
+    out = simulate(archive(20), Scenario("gpu", 1, "flood", max_attempts=10))
+    assert_each_ended_once(out)
+    assert out.anew > 0
+    assert (out.completed, out.dead) == (20, 0)
 
 
 def test_healthy_segments_wait_for_hours_without_being_given_up() -> None:

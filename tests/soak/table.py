@@ -27,7 +27,8 @@ def table(outcome: Outcome) -> str:
         ("duplicated", _named(outcome.duplicated)),
         ("leaked", _named(outcome.leaked)),
         ("changed otherwise", _named(outcome.changed)),
-        ("left behind", " ".join((str(len(outcome.left)), *outcome.left))),
+        ("left behind", " ".join((str(len(outcome.left_behind)), *outcome.left_behind))),
+        ("  dead claims", str(len(outcome.left) - len(outcome.left_behind))),
     ]
     if outcome.interrupted:
         rows.insert(1, ("not seen to the end", str(len([job for job in outcome.jobs if not job.ended]))))
