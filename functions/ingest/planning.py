@@ -58,6 +58,10 @@ def plan(source: ObjectRef, eyes: Eyes) -> None:
         if jobs.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
             jobs.clean_up(job)
             return
+        if found and jobs.is_linked(
+            job
+        ):  # it has gone on from here: an earlier delivery has announced it all
+            return
         _check_still_wanted(manifest, ref)
         _announce(manifest, ref)
 

@@ -115,6 +115,13 @@ def _forget(options: argparse.Namespace) -> int:
     from functions.privacy import forgetting
 
     traces = forgetting.look(options.channel, options.person)
+    if traces == forgetting.NOTHING:
+        others = ", ".join(forgetting.people(options.channel)) or "nobody"
+        print(
+            f"There is nothing of {options.person} in channel {options.channel}. Its target pictures name: {others}. "
+            "Was the name spelt as there?"
+        )
+        return 0
     question = (
         f"{options.person} in channel {options.channel}: {len(traces.pictures)} target pictures, "
         f"{len(traces.under_way)} jobs under way, {len(traces.shown)} results that show them. Forget them?"

@@ -57,6 +57,15 @@ class Traces:
     untold: tuple[str, ...]
 
 
+NOTHING = Traces((), (), (), (), (), (), ())
+
+
+def people(channel: str) -> tuple[str, ...]:
+    """Whom the channel's target pictures name."""
+    blobs = store.list_blobs(settings().intake_bucket, layout.targets_prefix(channel))
+    return tuple(sorted({person for blob in blobs if (person := layout.parse_target(blob.name))}))
+
+
 def look(channel: str, person: str) -> Traces:
     """All that there is of the person now."""
     under_way, over = _jobs_keeping(channel, person)
@@ -76,9 +85,11 @@ def withdraw(channel: str, person: str, removed: Removed, say: Say) -> Traces:
                 say(f"Job {job} was under way and has failed: drop its video again.")
     traces = look(channel, person)
     for manifest, ref in traces.over:
+        # Kept by the policy `work`: they name the person, or show them. By the manifest a next run finds them.
+        store.delete_any(ref.bucket, layout.faces(manifest.job))
+        store.delete_all(ref.bucket, layout.segments_prefix(manifest.job))
         people = tuple(target for target in manifest.targets if target != person)
         _replace(ref, manifest.model_copy(update={"targets": people}).model_dump_json(indent=2).encode())
-        store.delete_any(ref.bucket, layout.faces(manifest.job))
     for report, ref in traces.named:
         _replace(ref, _document(without(report, person)))
     return traces

@@ -238,3 +238,23 @@ def test_a_channel_has_to_be_named(capsys: Output) -> None:
         main(["forget", "Eileen", "--yes"])
     assert ended.value.code == 2
     assert "--channel" in capsys.readouterr().err
+
+
+def test_of_a_name_that_is_not_there_it_is_not_said_that_it_is_forgotten(
+    buckets: Buckets, capsys: pytest.CaptureFixture[str]
+) -> None:
+    buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
+    assert main(["forget", "eileen", "--channel", "street", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "There is nothing of eileen" in said
+    assert "name: Eileen" in said
+    assert buckets.names(buckets.intake) == ["channels/street/targets/Eileen.png"]
+
+
+def test_segments_that_the_policy_keeps_go_too(buckets: Buckets, shown: Planned) -> None:
+    """They were made with the person visible."""
+    buckets.put(buckets.work, layout.segment_video(shown.job, 0, "ab" * 32), b"with the person in it")
+    buckets.put(buckets.work, layout.faces(shown.job), b"with the person's name")
+    main(["forget", "Eileen", "--channel", "street", "--yes"])
+    assert buckets.names(buckets.work, layout.segments_prefix(shown.job)) == []
+    assert layout.faces(shown.job) not in buckets.names(buckets.work)

@@ -14,9 +14,10 @@ from functions.ingest.main import probe
 from functions.ingest.planning import Embeddings, Eyes
 from functions.pipeline import jobs, layout
 from functions.pipeline.errors import PermanentError
-from tests.clips import astronaut, encode_picture
+from tests.clips import astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, job_of, manifest_of, tasks
+from tests.planned import link_job, plan_job
 from tests.proxy import Proxy
 
 
@@ -170,3 +171,17 @@ def test_no_log_line_names_a_person_or_an_object(
     assert all(json.loads(line)["function"] == "ingest" for line in output.splitlines())
     assert "secret" not in output
     assert "Rumpel" not in output
+
+
+def test_a_late_double_of_the_upload_s_message_changes_nothing_in_a_job_that_has_gone_on(
+    buckets: Buckets, topics: Topics, ingest: Post, tmp_path: Path
+) -> None:
+    """Not even if a target's picture has gone since: whoever forgets the person finds the job by its manifest."""
+    planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
+    kept = planned.manifest.model_copy(update={"targets": ("Eileen",)})
+    buckets.put(buckets.work, layout.manifest(planned.job), kept.model_dump_json().encode())
+    link_job(buckets, planned)
+    assert ingest(upload_push(planned.manifest.source)) == 200
+    assert buckets.names(buckets.work) == [layout.faces(planned.job), layout.manifest(planned.job)]
+    assert topics.all(topics.segments) == []
+    assert topics.events() == []
