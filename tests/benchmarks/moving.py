@@ -32,6 +32,10 @@ RATE = 30
 AAC_RATE, AAC_SAMPLES = 48_000, 1024
 MILLION = 1_000_000
 CROWD = 10
+SETTINGS = {
+    "DEFACER_PROJECT": "bench", "DEFACER_INTAKE_BUCKET": "intake", "DEFACER_WORK_BUCKET": "work",
+    "DEFACER_OUTPUT_BUCKET": "output",
+}  # fmt: skip
 
 
 def main() -> int:
@@ -89,11 +93,10 @@ def _measure_ingest(folder: Path) -> None:
     from tests.servers import pubsub_server, storage_server
 
     with storage_server() as storage_address, pubsub_server() as pubsub_address:
-        os.environ |= {
-            "STORAGE_EMULATOR_HOST": storage_address, "PUBSUB_EMULATOR_HOST": pubsub_address,
-            "DEFACER_PROJECT": "bench", "DEFACER_INTAKE_BUCKET": "intake", "DEFACER_WORK_BUCKET": "work",
-            "DEFACER_OUTPUT_BUCKET": "output",
-        }  # fmt: skip
+        os.environ |= SETTINGS | {
+            "STORAGE_EMULATOR_HOST": storage_address,
+            "PUBSUB_EMULATOR_HOST": pubsub_address,
+        }
         client = storage.Client(project="bench")
         for name in ("intake", "work", "output"):
             client.create_bucket(name)
@@ -244,6 +247,7 @@ def _link(hours: float) -> dict[str, float]:
         gallery=None, replacement=None, segments=(TimeRange(start=None, end=None),),
         video=Video(width=1920, height=1080, codec="h264", duration_seconds=None, time_base="1/90000", start_pts=0),
     )  # fmt: skip
+    os.environ |= SETTINGS
     segments = (_crowd(number) for number in range(round(hours * 360)))
     started = time.perf_counter()
     linked = link_faces(Found(manifest, None, segments, lambda: None))
