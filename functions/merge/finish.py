@@ -86,8 +86,6 @@ def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
                 _decide(manifest, done.faces, held, hands)
             published = ending.carry_out(manifest, held.keep)
             if published is not None:
-                video_seconds = manifest.video.duration_seconds
-                log.info("published", video_seconds=video_seconds, superseded=published.superseded)
                 ending.wind_up(manifest, published)
 
 

@@ -90,6 +90,8 @@ def _mark(manifest: Manifest, result: ObjectRef | None) -> Published:
         store.write_once(settings().work_bucket, name, data)
     except store.AlreadyWrittenError as error:
         return store.read_json(error.existing, Published)
+    # Here, where one of them can write it: alerts and costs count this line.
+    log.info("published", video_seconds=manifest.video.duration_seconds, superseded=published.superseded)
     return published
 
 
