@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TextIO
 
 from functions.pipeline.settings import settings
 
 LOGGER = logging.getLogger("defacer")
+_configuring = Lock()
 _bound: ContextVar[Mapping[str, str | int]] = ContextVar("defacer_log_fields", default={})  # noqa: B039 - never changed
 
 
@@ -67,21 +68,23 @@ class _Output(logging.StreamHandler[TextIO]):
         """The base class sets it once; there is nothing to keep."""
 
 
-@cache
 def configure() -> None:
     """Send this product's log lines to standard output as JSON: at the first request, not at import.
 
     Other libraries' warnings too, without their messages; else Python prints those as they are.
     """
-    handler = _Output()
-    handler.setFormatter(JsonFormatter())
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(settings().log_level)
-    LOGGER.propagate = False
-    others = _Output()
-    others.setLevel(logging.WARNING)
-    others.setFormatter(_OthersFormatter())
-    logging.getLogger().addHandler(others)
+    with _configuring:  # the first requests may be two at once, and two handlers write each line twice
+        if LOGGER.handlers:
+            return
+        handler = _Output()
+        handler.setFormatter(JsonFormatter())
+        LOGGER.addHandler(handler)
+        LOGGER.setLevel(settings().log_level)
+        LOGGER.propagate = False
+        others = _Output()
+        others.setLevel(logging.WARNING)
+        others.setFormatter(_OthersFormatter())
+        logging.getLogger().addHandler(others)
 
 
 @contextmanager

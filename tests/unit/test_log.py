@@ -1,6 +1,10 @@
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,6 +55,30 @@ def test_setting_up_twice_writes_each_line_once(lines: Callable[[], list[Any]]) 
     log.configure()
     log.info("once")
     assert len(lines()) == 1
+
+
+def test_setting_up_in_many_threads_at_once_writes_each_line_once(
+    lines: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log.LOGGER, "handlers", [])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    together = Barrier(8)
+    level = log.settings().log_level
+
+    def settings() -> SimpleNamespace:
+        sleep(0.01)  # the others come while this one is setting up
+        return SimpleNamespace(log_level=level)
+
+    def configure(_: int) -> None:
+        together.wait()
+        log.configure()
+
+    monkeypatch.setattr(log, "settings", settings)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(configure, range(8)))
+    log.info("once")
+    assert len(lines()) == 1
+    assert len(log.LOGGER.handlers) == len(logging.getLogger().handlers) == 1
 
 
 def test_a_library_s_warning_is_told_without_what_it_says(lines: Callable[[], list[Any]]) -> None:
