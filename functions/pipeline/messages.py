@@ -11,7 +11,7 @@ from cloudevents.http import CloudEvent
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
 from google.pubsub_v1 import PublisherClient as PublisherApi
-from google.pubsub_v1 import PubsubMessage
+from google.pubsub_v1 import PublishRequest, PubsubMessage
 
 from functions.pipeline.contracts import Contract, ObjectRef
 from functions.pipeline.decode import AnyContract, decode
@@ -120,17 +120,16 @@ def publish(topic: str, kind: str, contracts: Sequence[Contract], **attributes: 
     client = publisher()
     path = client.topic_path(settings().project, topic)
     seconds = settings().retry_seconds
+    # The protocol's own classes: those that wrap them, and the client's own `publish`, take ten times as long for many.
     messages = [
-        PubsubMessage(data=contract.model_dump_json().encode(), attributes={TYPE: kind, **attributes})
+        PubsubMessage.pb()(data=contract.model_dump_json().encode(), attributes={TYPE: kind, **attributes})
         for contract in contracts
     ]
     with passing_faults("publishing"):
         for first in range(0, len(messages), MOST_AT_ONCE):
-            # The request itself: the client's own `publish` takes a thread, and five times as long for many.
             PublisherApi.publish(
                 client,
-                topic=path,
-                messages=messages[first : first + MOST_AT_ONCE],
+                request=PublishRequest.pb()(topic=path, messages=messages[first : first + MOST_AT_ONCE]),
                 retry=Retry(if_exception_type(*PASSING), timeout=seconds),
                 timeout=seconds,
             )

@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.moving [--gigabytes 10] [--work FOLDER]
 
-Ingest runs in a process of its own against fake-gcs-server, five times each, without and with a target's picture.
+Ingest runs in a process of its own against fake-gcs-server, five times each: without and with a target's picture, and
+behind a proxy that lets it wait for each answer as it waits for one from the cloud.
 The join writes its samples to a file in the work folder (that much disk is needed), from segments that are made when
 they are opened, and reads them once more to check; the source has AAC beside the picture. The crowd is ten faces
 that cross the picture, looked at six times a second. Memory is the largest resident set of the process.
@@ -17,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 import numpy as np
@@ -32,6 +34,7 @@ RATE = 30
 AAC_RATE, AAC_SAMPLES = 48_000, 1024
 MILLION = 1_000_000
 CROWD = 10
+FAR_SECONDS = 0.02  # less than Cloud Storage takes for most requests
 SETTINGS = {
     "DEFACER_PROJECT": "bench", "DEFACER_INTAKE_BUCKET": "intake", "DEFACER_WORK_BUCKET": "work",
     "DEFACER_OUTPUT_BUCKET": "output",
@@ -48,6 +51,7 @@ def main() -> int:
     parser.add_argument(
         "--work", type=Path, metavar="FOLDER", help="where it is written (default: temporary)"
     )
+    parser.add_argument("--only", choices=["ingest"], help="measure nothing else")
     parser.add_argument("--step", choices=["ingest", "join", "link"], help=argparse.SUPPRESS)
     parser.add_argument("--hours", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--rate", type=int, default=RATE, help=argparse.SUPPRESS)
@@ -65,6 +69,8 @@ def main() -> int:
             return 0
         print("| | time | peak memory |\n|---|---|---|")
         _measure_ingest(Path(folder))
+    if arguments.only:
+        return 0
     work = ["--work", str(arguments.work)] if arguments.work else []
     for size, rate in (
         (arguments.gigabytes / 10, RATE),
@@ -81,18 +87,26 @@ def main() -> int:
     return 0
 
 
-def _step(name: str, *arguments: str) -> dict[str, float]:
+def _step(
+    name: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, float]:
     command = [sys.executable, "-m", "tests.benchmarks.moving", "--step", name, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environ = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def _measure_ingest(folder: Path) -> None:
     from google.cloud import pubsub_v1, storage
 
+    from tests.proxy import open_proxy
     from tests.servers import pubsub_server, storage_server
 
-    with storage_server() as storage_address, pubsub_server() as pubsub_address:
+    with (
+        storage_server() as storage_address,
+        pubsub_server() as pubsub_address,
+        open_proxy(storage_address) as proxy,
+    ):
         os.environ |= SETTINGS | {
             "STORAGE_EMULATOR_HOST": storage_address,
             "PUBSUB_EMULATOR_HOST": pubsub_address,
@@ -103,8 +117,13 @@ def _measure_ingest(folder: Path) -> None:
         publisher = pubsub_v1.PublisherClient()
         for topic in ("segments", "segments-done", "job-events"):
             publisher.create_topic(request={"name": publisher.topic_path("bench", topic)})
-        for with_target in (False, True):
-            if with_target:
+        proxy.fails = lambda method, path: time.sleep(FAR_SECONDS) is not None
+        for what, address in (
+            ("", storage_address),
+            (f", each answer of storage {1000 * FAR_SECONDS:g} ms away", proxy.address),
+            (", with a target", storage_address),
+        ):
+            if "target" in what:
                 data = encode_picture(astronaut())
                 client.bucket("intake").blob("channels/a/targets/ann.png").upload_from_string(data)
             for seconds in (10, 7200):
@@ -113,13 +132,12 @@ def _measure_ingest(folder: Path) -> None:
                 for _ in range(5):
                     blob = client.bucket("intake").blob("channels/a/videos/in.mp4")
                     blob.upload_from_filename(str(path), timeout=300)
-                    runs.append(_step("ingest", "--source", str(blob.generation)))
+                    environment = {"STORAGE_EMULATOR_HOST": address}
+                    runs.append(_step("ingest", "--source", str(blob.generation), environment=environment))
                 wall = statistics.median(run["seconds"] for run in runs)
                 memory = statistics.median(run["megabytes"] for run in runs)
-                what = f"ingest of {seconds} s ({path.stat().st_size / MILLION:.0f} MB)"
-                print(
-                    f"| {what}{', with a target' if with_target else ''} | {wall:.2f} s | {memory:.0f} MB |"
-                )
+                size = f"ingest of {seconds} s ({path.stat().st_size / MILLION:.0f} MB)"
+                print(f"| {size}{what} | {wall:.2f} s | {memory:.0f} MB |", flush=True)
 
 
 def _long_video(path: Path, seconds: int, rate: int = RATE, *, sound: bool = False) -> Path:
