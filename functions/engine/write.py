@@ -3,6 +3,7 @@
 NUT keeps any time base and absolute times, so segments of one job join without arithmetic (see join.py).
 """
 
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Written:
     `black_frames` are those that could not be decoded (see `damage.py`).
     """
 
-    frames: tuple[int, ...]
+    frames: "array[int]"
     reorder_depth: int
     black_frames: int = 0
 
@@ -64,7 +65,7 @@ class SegmentWriter:
         """What was written; after the block of `write_segment`."""
         rank = {pts: index for index, pts in enumerate(self._shown)}
         depth = max((index - rank[pts] for index, pts in enumerate(self._decode_order)), default=0)
-        return Written(tuple(self._shown), depth, black_frames)
+        return Written(array("q", self._shown), depth, black_frames)
 
     def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
         self._decode_order += [packet.pts or 0 for packet in packets]

@@ -8,6 +8,7 @@ counts.
 import hashlib
 import tempfile
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +26,7 @@ class Written(Protocol):
     """What hide needs to know of a segment: `functions.engine.write.Written` has it."""
 
     @property
-    def frames(self) -> tuple[int, ...]: ...
+    def frames(self) -> "array[int]": ...
     @property
     def reorder_depth(self) -> int: ...
     @property

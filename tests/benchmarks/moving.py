@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -234,7 +235,8 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
 
     segments = [
         SegmentFile(
-            partial(opened, first), Written(tuple(range(first * unit, (first + in_segment) * unit, unit)), 0)
+            partial(opened, first),
+            Written(array("q", range(first * unit, (first + in_segment) * unit, unit)), 0),
         )
         for first in range(0, count, in_segment)
     ]

@@ -5,6 +5,7 @@ writes through the same functions of the pipeline as the real engine, so it stop
 """
 
 import json
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,7 +65,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Written:
-    frames: tuple[int, ...]
+    frames: "array[int]"
     reorder_depth: int = 0
     black_frames: int = 0
 
@@ -138,7 +139,7 @@ class StandIn:
         frames = clip.frames_in(todo.segment)
         document = {"frames": [[frame, 1] for frame in frames], "by": self.nonce()}
         out.write_bytes(json.dumps(document).encode() + b"\n")
-        return Written(tuple(frames))
+        return Written(array("q", frames))
 
     def _join(self, parts: Parts) -> Joined:
         clip = _read(parts.manifest.source)

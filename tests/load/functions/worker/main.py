@@ -3,6 +3,7 @@
 Its engine copies packets: it finds no face in any segment, and writes the source's own pictures.
 """
 
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -58,7 +59,7 @@ def _copy(todo: Assignment, faces: bytes, out: Path) -> Written:
             times.append(packet.pts)
             packet.stream = copied
             result.mux(packet)
-    return Written(tuple(times), 0)
+    return Written(array("q", times), 0)
 
 
 @contextmanager
