@@ -13,7 +13,7 @@ import math
 import shutil
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -112,7 +112,8 @@ def join(
     _require_equal(shown, np.unique(shown), "the segments' reports cover", "there are at most")
     matrix = _matrix(source)
     out = IndexFirst(body)
-    with open_video(source) as (container, picture):
+    with ExitStack() as reading:
+        container, picture = reading.enter_context(open_video(source))
         base = time_base(picture)  # not after the block: PyAV would read freed memory
         begin = round(begin_seconds(container) / base)
         seen = SourceWatch(container, picture)
@@ -126,8 +127,9 @@ def join(
                 progress()
                 with writing():
                     result.mux_one(packet)
-        seen.require_whole()
-        dropped = tracks.dropped(container, picture.index)
+            seen.require_whole()
+            dropped = tracks.dropped(container, picture.index)
+            reading.close()  # the index of hours takes room that writing the result's needs
     dropped += user_data(source)
     source_shows = np.sort(np.array(seen.times))
     early = int((source_shows < shown[0]).sum())

@@ -53,13 +53,18 @@ def main() -> int:
         "--work", type=Path, metavar="FOLDER", help="where it is written (default: temporary)"
     )
     parser.add_argument("--only", choices=["ingest"], help="measure nothing else")
-    parser.add_argument("--step", choices=["ingest", "join", "link"], help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=["ingest", "source", "join", "link"], help=argparse.SUPPRESS)
     parser.add_argument("--hours", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--rate", type=int, default=RATE, help=argparse.SUPPRESS)
     parser.add_argument("--source", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step == "ingest":
         print(json.dumps(_ingest(arguments.source)))
+        return 0
+    if arguments.step == "source":
+        _long_video(arguments.work, arguments.seconds, arguments.rate, sound=True)
+        print("{}")
         return 0
     if arguments.step == "link":
         print(json.dumps(_link(arguments.hours)))
@@ -215,7 +220,9 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
 
     frame_bytes, in_segment = 33_000 * RATE // rate, 10 * rate
     count = round(gigabytes * 1e9 / frame_bytes / in_segment) * in_segment
-    source = _long_video(folder / "source.mp4", count // rate, rate, sound=True)
+    source = folder / "source.mp4"
+    # In a process of its own: what making it takes is not what joining takes.
+    _step("source", "--work", str(source), "--rate", str(rate), "--seconds", str(count // rate))
     with av.open(str(source)) as container:
         base = container.streams.video[0].time_base or Fraction(1, rate)
     unit = round(1 / rate / base)
