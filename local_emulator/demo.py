@@ -53,6 +53,7 @@ def run(demo: Demo) -> int:
     drop = Drop(video, CHANNEL, targets, mode=demo.mode, replacement=demo.replacement)
     out = demo.out or FOLDER / "result.mp4"
     upload.check(drop)
+    upload.check_replacement(drop, there=False)
     waiting.check_out(out, video)
     fetch_weights()
     state = Path(tempfile.mkdtemp(prefix="emulator-", dir=FOLDER))

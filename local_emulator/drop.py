@@ -6,8 +6,12 @@ from pathlib import Path
 
 from google.cloud import storage as cloud_storage
 
+from functions.engine.errors import PictureError
+from functions.engine.picture import decode_picture
+from functions.ingest.inputs import parse_policy
 from functions.pipeline import layout
 from functions.pipeline.contracts import Policy
+from functions.pipeline.errors import PermanentError
 from functions.pipeline.layout import VideoName
 from local_emulator import storage
 from local_emulator.errors import UsageError
@@ -61,10 +65,24 @@ def check(drop: Drop) -> None:
         raise UsageError(
             f"Two target pictures are called {doubles[0]}: rename one, its name is the person's."
         )
-    if drop.policy:
-        _check_file(drop.policy, "The policy")
+    for target in drop.targets:
+        _check_picture(target, "The target picture", alpha=False)
     if drop.replacement:
         _check_file(drop.replacement, "The replacement picture")
+        _check_picture(drop.replacement, "The replacement picture", alpha=True)
+    if drop.policy:
+        _check_file(drop.policy, "The policy")
+        _policy(drop)
+
+
+def check_replacement(drop: Drop, there: bool) -> None:
+    """Raise UsageError if its policy needs a replacement picture, and it has none; `there`: its channel has one."""
+    policy = _policy(drop)
+    if policy is not None and policy.mode == "image" and not drop.replacement and not there:
+        raise UsageError(
+            f"Mode image needs a picture, and channel {drop.channel} has none from an earlier drop: add "
+            "--replacement PICTURE.png, or choose another mode."
+        )
 
 
 def upload(drop: Drop, emulator: EmulatorState, terminal: Terminal) -> Dropped:
@@ -73,6 +91,7 @@ def upload(drop: Drop, emulator: EmulatorState, terminal: Terminal) -> Dropped:
     reader = JobReader(client, emulator.resources)
     bucket = client.bucket(emulator.resources.intake)
     prefix = layout.targets_prefix(drop.channel)
+    check_replacement(drop, reader.has(layout.replacement(drop.channel)))
     earlier = set(reader.kept_people(drop.channel))
     _upload_policy(drop, bucket, reader, terminal)
     if drop.replacement:
@@ -95,11 +114,10 @@ def _upload_policy(drop: Drop, bucket: cloud_storage.Bucket, reader: JobReader, 
     name = layout.policy(drop.channel)
     if drop.policy:
         _upload_file(bucket, name, drop.policy, terminal)
-    elif drop.mode:
-        policy = Policy.model_validate({"mode": drop.mode})
+    elif policy := _policy(drop):
         with storage_faults():
             bucket.blob(name).upload_from_string(policy.model_dump_json(), "application/json")
-    elif reader.has_policy(drop.channel):
+    elif reader.has(name):
         terminal.say(f"The policy of channel {drop.channel} is the one of an earlier drop.")
 
 
@@ -136,6 +154,24 @@ def _check_name(path: Path, name: VideoName) -> None:
         )
     if problem:
         raise UsageError(f"{str(path)!r} can't go into channel {name.channel!r}: {problem}. Rename it.")
+
+
+def _policy(drop: Drop) -> Policy | None:
+    """The policy that goes up with it, as ingest will read it; None for none. Raises UsageError for a broken one."""
+    if drop.policy:
+        try:
+            return parse_policy(drop.policy.read_bytes(), f"The policy {drop.policy}")
+        except PermanentError as error:
+            raise UsageError(str(error)) from error
+    return Policy.model_validate({"mode": drop.mode}) if drop.mode else None
+
+
+def _check_picture(path: Path, what: str, alpha: bool) -> None:
+    """Raise UsageError unless the pipeline can read it as a picture; whether it shows one face it says itself."""
+    try:
+        decode_picture(path.read_bytes(), f"{what} {path}", alpha)
+    except PictureError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_file(path: Path, what: str) -> None:

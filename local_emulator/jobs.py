@@ -16,13 +16,16 @@ from pydantic import ValidationError
 
 from functions.pipeline import layout
 from functions.pipeline.contracts import Contract, Failed, Manifest, ObjectRef, Published, Report
+from functions.pipeline.jobs import ERASED
 from functions.pipeline.parts import Pieces
 from functions.pipeline.store import reference
 from local_emulator.errors import EmulatorError
 from local_emulator.resources import Resources
 
 SECONDS = 10.0  # for one request: the server is on this machine
-State = Literal["waiting", "finding", "linking", "hiding", "merging", "published", "superseded", "failed"]
+State = Literal[
+    "waiting", "finding", "linking", "hiding", "merging", "published", "superseded", "failed", "erased"
+]
 AnyDocument = TypeVar("AnyDocument", bound=Contract)
 
 
@@ -63,7 +66,7 @@ class JobView:
         if self.published is not None:
             return "superseded" if self.published.superseded else "published"
         if self.failed is not None:
-            return "failed"
+            return "erased" if self.failed.code == ERASED else "failed"
         if self.manifest is None:
             return "waiting"
         if not self.linked:
@@ -123,8 +126,8 @@ class JobReader:
         names = [blob.name for blob in self._list(self._resources.intake, layout.targets_prefix(channel))]
         return tuple(sorted({person for person in map(layout.parse_target, names) if person}))
 
-    def has_policy(self, channel: str) -> bool:
-        return bool(self._list(self._resources.intake, layout.policy(channel)))
+    def has(self, intake_object: str) -> bool:
+        return any(blob.name == intake_object for blob in self._list(self._resources.intake, intake_object))
 
     def download(self, ref: ObjectRef, path: Path) -> None:
         with storage_faults():

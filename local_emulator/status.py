@@ -22,6 +22,7 @@ STATES = {
     "published": "published",
     "superseded": "overtaken by a newer upload",
     "failed": "failed",
+    "erased": "erased on request",
 }
 PIPE_WIDTH = 1000  # a program that reads the table wants one line for each job
 STOPPED = "stopped with an earlier emulator: drop it again"
@@ -50,11 +51,11 @@ def _print_all(views: tuple[JobView, ...], started_at: datetime) -> None:
     for column in ("JOB", "STATE", "SEGMENTS", "SOURCE"):
         table.add_column(column, no_wrap=column == "JOB", overflow="fold")
     for view in views:
-        table.add_row(view.job, _state(view, started_at), _segments(view), printable(view.source or "?"))
+        table.add_row(view.job, _state(view, started_at), _segments(view), _source(view))
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(width=width, markup=False, highlight=False).print(table)
     for view in views:
-        if view.failed is not None:
+        if view.failed is not None and view.state == "failed":
             print(
                 f"{view.job} failed in {view.failed.stage} ({view.failed.code}): {printable(view.failed.message)}"
             )
@@ -63,7 +64,7 @@ def _print_all(views: tuple[JobView, ...], started_at: datetime) -> None:
 def _details(view: JobView, started_at: datetime, reader: JobReader) -> list[str]:
     lines = [
         f"job       {view.job}",
-        f"source    {printable(view.source or '?')}",
+        f"source    {_source(view)}",
         f"state     {_state(view, started_at)}",
         f"segments  {_segments(view)}",
     ]
@@ -74,7 +75,7 @@ def _details(view: JobView, started_at: datetime, reader: JobReader) -> list[str
             f"keeps     {printable(', '.join(manifest.targets)) or 'nobody'}",
             f"mode      {manifest.policy.mode}",
         ]
-    if view.failed is not None:
+    if view.failed is not None and view.state == "failed":
         lines += [
             f"failed    in {view.failed.stage}: {view.failed.code}",
             f"          {printable(view.failed.message)}",
@@ -91,6 +92,10 @@ def _state(view: JobView, started_at: datetime) -> str:
     if not view.over and view.since is not None and view.since < started_at:
         return STOPPED
     return STATES[view.state]
+
+
+def _source(view: JobView) -> str:
+    return printable(view.source or ("-" if view.state == "erased" else "?"))
 
 
 def _segments(view: JobView) -> str:

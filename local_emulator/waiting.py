@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from functions.pipeline.contracts import ObjectRef, Report
+from functions.words import counted
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
 from local_emulator.jobs import JobReader, JobView, StorageError
@@ -89,6 +90,8 @@ def _function(view: JobView) -> str:
 
 
 def _check_end(view: JobView, files: Mapping[str, Path]) -> None:
+    if view.state == "erased":
+        raise JobFailedError(f"Job {view.job} was erased.")
     if view.failed is not None and view.published is None:
         message = view.failed.message
         for address in sorted(files, key=len, reverse=True):  # as this person knows them
@@ -111,6 +114,8 @@ def check_out(out: Path, video: Path) -> None:
         raise UsageError(f"The folder {out.parent} for the result does not exist.")
     if out.is_dir():
         raise UsageError(f"The result {out} is a folder: name a file.")
+    if out.suffix.lower() != ".mp4":
+        raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
     if out.resolve() == video.resolve():
         raise UsageError(f"The result {out} would overwrite the video: name another file.")
 
@@ -145,17 +150,17 @@ def summary(report: Report) -> str:
         else:
             hidden += 1
     people = ", ".join(
-        f"{printable(person)} ({_count(number, 'track')})" for person, number in sorted(kept.items())
+        f"{printable(person)} ({counted(number, 'track')})" for person, number in sorted(kept.items())
     )
     missing = sorted(set(report.targets) - set(kept))
     lines = [
-        f"{_count(report.frames, 'frame')} in {_count(len(report.segments), 'segment')}, "
-        f"{_count(report.audio_packets, 'sound packet')} copied",
+        f"{counted(report.frames, 'frame')} in {counted(len(report.segments), 'segment')}, "
+        f"{counted(report.audio_packets, 'sound packet')} copied",
         f"kept:   {people or 'nobody'}",
-        f"hidden: {_count(hidden, 'track')} (a track is one face, without a break)",
+        f"hidden: {counted(hidden, 'track')} (a track is one face, without a break)",
     ]
     if report.black_frames:
-        lines.append(f"black:  {_count(report.black_frames, 'frame')} that could not be decoded")
+        lines.append(f"black:  {counted(report.black_frames, 'frame')} that could not be decoded")
     if report.dropped:
         lines.append(f"left out, for it can name or place somebody: {', '.join(report.dropped)}")
     if missing:
@@ -163,7 +168,3 @@ def summary(report: Report) -> str:
             f"not found anywhere: {printable(', '.join(missing))}. The report says of each track why it was hidden."
         )
     return "\n".join(lines)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

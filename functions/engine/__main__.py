@@ -27,6 +27,7 @@ from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.render import render
 from functions.engine.video import Segment, probe
+from functions.words import counted
 
 EXAMPLES = """examples:
   python -m functions.engine street.mp4 safe.mp4                         hide everyone
@@ -184,6 +185,9 @@ def _check_paths(arguments: argparse.Namespace) -> None:
             raise ArgumentError(f"{path} is read, too: write to another file.")
     if report and report.resolve() == arguments.out.resolve():
         raise ArgumentError(f"{arguments.out} can't be the video and its report at once.")
+    if arguments.out.suffix.lower() != ".mp4":
+        name = arguments.out.with_suffix(".mp4")
+        raise ArgumentError(f"what is written is an MP4: name it {name}, not {arguments.out.name}.")
     if arguments.color and arguments.color != BLACK and arguments.mode not in (None, "solid"):
         raise ArgumentError(f"--color {arguments.color} is for --mode solid, not {arguments.mode}.")
     if arguments.keep_distance is not None and not arguments.target:
@@ -295,11 +299,11 @@ def _write_video(
     kept = [track for track in faces.tracks if track.decision == "keep"]
     people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
     print(
-        f"{arguments.out}: {faces.frames} frames, {len(faces.tracks)} tracks: "
+        f"{arguments.out}: {counted(faces.frames, 'frame')}, {counted(len(faces.tracks), 'track')}: "
         f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
     if black_frames:
-        print(f"{black_frames} frames could not be decoded, or lean on such, and are black")
+        print(f"black: {counted(black_frames, 'frame')} that could not be decoded, or that lean on such")
     if joined.dropped:
         print(f"not in the result, for it can name or place somebody: {', '.join(joined.dropped)}")
     return joined, black_frames

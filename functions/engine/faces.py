@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from functions.engine.errors import EngineError
 from functions.engine.looks import Box, Look, Looks
+from functions.words import counted
 
 __all__ = ["Box", "Faces", "Look", "Looks", "Track"]
 
@@ -127,7 +128,9 @@ class Faces:
         unknown = wish.keys() - {track.id for track in self.tracks}
         if unknown:
             numbers = ", ".join(str(number) for number in sorted(unknown))
-            raise EngineError(f"the report has no track {numbers}; it has {len(self.tracks)} tracks.")
+            raise EngineError(
+                f"the report has no track {numbers}; it has {counted(len(self.tracks), 'track')}."
+            )
         tracks = (
             replace(track, decision=wish[track.id], reason="decided by hand") if track.id in wish else track
             for track in self.tracks

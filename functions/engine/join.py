@@ -36,6 +36,7 @@ from functions.engine.tracks import Sent
 from functions.engine.user_data import user_data
 from functions.engine.video import Source, first_frame, open_video, time_base
 from functions.engine.write import Written, writing
+from functions.words import counted
 
 MOST_TIMESCALE = 2**31 - 1
 Times = NDArray[np.int64]
@@ -135,7 +136,8 @@ def join(
     early = int((source_shows < shown[0]).sum())
     if early and early == len(source_shows) - len(shown):
         raise VideoError(
-            f"its first {early} frames can't be decoded: it was cut where no key frame is. Export it again."
+            f"{counted(early, 'frame')} at its start can't be decoded: it was cut where no key frame is. "
+            "Export it again."
         )
     _require_equal(shown, source_shows, "the segments' reports cover", "the source shows")
     return Joined(
@@ -287,6 +289,6 @@ def _require_equal(found: Times, expected: Times, found_in: str, expected_in: st
         return
     missing, extra = len(np.setdiff1d(expected, found)), len(found) - len(np.intersect1d(found, expected))
     raise CheckError(
-        f"{found_in} {len(found)} frames where {expected_in} {len(expected)}: {missing} missing, {extra} "
+        f"{found_in} {counted(len(found), 'frame')} where {expected_in} {len(expected)}: {missing} missing, {extra} "
         "too many or at another time. Nothing was published; drop the video again."
     )

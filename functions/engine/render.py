@@ -10,6 +10,7 @@ from functions.engine.hide import hide
 from functions.engine.join import Joined, SegmentFile, join_files
 from functions.engine.options import Options
 from functions.engine.video import Segment, Source
+from functions.words import counted
 
 
 def render(
@@ -30,7 +31,7 @@ def render(
         written = hide(Segment(source), faces, str(segment), options, replacement, progress)
         if len(written.frames) != faces.frames:
             raise CheckError(
-                f"the video gave {len(written.frames)} frames, but faces were looked for in {faces.frames}: "
+                f"the video gave {counted(len(written.frames), 'frame')}, but faces were looked for in {faces.frames}: "
                 "is it the video that the report is about?"
             )
         joined = join_files(source, [SegmentFile.at(str(segment), written)], result)

@@ -15,6 +15,7 @@ from functions.pipeline.contracts import ObjectRef, Policy
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.faults import passing_faults
 from functions.pipeline.settings import settings
+from functions.words import counted
 
 # A broken policy's sentence goes to a person, and into a message: a few problems, each cut short.
 TOLD_PROBLEMS, TOLD_CHARACTERS = 5, 80
@@ -41,15 +42,15 @@ def read_policy(bucket: str, channel: str) -> Policy:
         return Policy()
     _check_size(blob, settings().max_policy_bytes, "bad-policy")
     ref = store.reference(blob)
-    return parse_policy(ref, store.read(ref))
+    return parse_policy(store.read(ref), f"gs://{bucket}/{ref.name}")
 
 
-def parse_policy(ref: ObjectRef, data: bytes) -> Policy:
-    """The policy that this object holds. Raises PermanentError for a broken one."""
+def parse_policy(data: bytes, label: str) -> Policy:
+    """The policy that these bytes hold. Raises PermanentError that names it for a broken one."""
     try:
         return Policy.model_validate_json(data)
     except ValidationError as error:
-        raise PermanentError("bad-policy", _policy_sentence(ref, error)) from error
+        raise PermanentError("bad-policy", _policy_sentence(label, error)) from error
 
 
 def find_replacement(bucket: str, channel: str) -> ObjectRef:
@@ -87,9 +88,9 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
     if len(pictures) > limits.max_target_pictures or size > limits.max_targets_bytes or listed == MOST_LISTED:
         raise PermanentError(
             "too-many-targets",
-            f"gs://{bucket}/{prefix} holds {len(pictures)} pictures of {_mebibytes(size)} together, among {listed} "
-            f"objects; at most {limits.max_target_pictures} and {_mebibytes(limits.max_targets_bytes)} are allowed, "
-            f"among fewer than {MOST_LISTED} objects. Remove some.",
+            f"gs://{bucket}/{prefix} holds {counted(len(pictures), 'picture')} of {_mebibytes(size)} together, among "
+            f"{counted(listed, 'object')}; at most {limits.max_target_pictures} and "
+            f"{_mebibytes(limits.max_targets_bytes)} are allowed, among fewer than {MOST_LISTED} objects. Remove some.",
         )
     return tuple(pictures)
 
@@ -110,7 +111,7 @@ def _check_size(blob: Blob, limit: int, code: str) -> None:
         )
 
 
-def _policy_sentence(ref: ObjectRef, error: ValidationError) -> str:
+def _policy_sentence(label: str, error: ValidationError) -> str:
     """Every problem with its field, the value found and what is allowed."""
     problems = []
     errors = error.errors(include_url=False)
@@ -124,7 +125,7 @@ def _policy_sentence(ref: ObjectRef, error: ValidationError) -> str:
             problems.append(_lower_first(item["msg"]))
     if len(errors) > TOLD_PROBLEMS:
         problems.append(f"and {len(errors) - TOLD_PROBLEMS} more")
-    return f"gs://{ref.bucket}/{ref.name}: {'; '.join(problems)}. Correct it and upload the video again."
+    return f"{label}: {'; '.join(problems)}. Correct it and upload the video again."
 
 
 def _short(text: str) -> str:

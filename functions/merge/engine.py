@@ -17,6 +17,7 @@ from functions.pipeline.contracts import Manifest, ObjectRef, SegmentReport
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
 from functions.pipeline.settings import settings
+from functions.words import counted
 
 
 def link_faces(found: Found) -> Linked:
@@ -43,7 +44,8 @@ def _counted(found: Found) -> Iterator[Findings]:
             raise PermanentError(
                 "too-many-faces",
                 f"gs://{ref.bucket}/{ref.name} shows too many faces: {looks} looks at one in the first {index + 1} of "
-                f"{len(found.manifest.segments)} segments, at most {allowed} are allowed. Cut it into parts.",
+                f"{counted(len(found.manifest.segments), 'segment')}, at most {allowed} are allowed. "
+                "Cut it into parts.",
             )
         yield findings
 

@@ -26,6 +26,7 @@ from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.parts import all_made
 from functions.pipeline.publish import Standing, standing
 from functions.pipeline.settings import settings
+from functions.words import counted
 
 MP4 = "video/mp4"
 
@@ -156,7 +157,8 @@ def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[Segm
     frames = sum(len(report.frames) for report in reports)
     if frames != frames_searched:
         raise _mismatch(
-            manifest, f"faces were looked for in {frames_searched} frames, and hidden in {frames} frames"
+            manifest,
+            f"faces were looked for in {counted(frames_searched, 'frame')}, and hidden in {counted(frames, 'frame')}",
         )
     return tuple(reports)
 

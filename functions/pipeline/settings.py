@@ -35,7 +35,8 @@ class Settings(BaseModel):
     segment_seconds: float = Field(default=10.0, ge=1, le=120)
     # A lease outlives the longest pause between two renewals by far, and a dead holder is replaced soon.
     lease_seconds: float = Field(default=90.0, ge=1, le=600)
-    # Pub/Sub waits 600 s at most for an answer: work must have stopped by then (GCP_FACTS.md).
+    # Pub/Sub waits 600 s at most for an answer: work must have stopped by then
+    # (https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions, ackDeadlineSeconds).
     deadline_seconds: float = Field(default=540.0, ge=1, le=590)
     # How long one call to storage or messaging is repeated before the message goes back to the queue.
     retry_seconds: float = Field(default=30.0, gt=0, le=120)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from functions.words import counted
+
 if TYPE_CHECKING:
     from functions.pipeline.contracts import ObjectRef
     from functions.privacy.forgetting import Shown, Traces
@@ -123,8 +125,9 @@ def _forget(options: argparse.Namespace) -> int:
         )
         return 0
     question = (
-        f"{options.person} in channel {options.channel}: {len(traces.pictures)} target pictures, "
-        f"{len(traces.under_way)} jobs under way, {len(traces.shown)} results that show them. Forget them?"
+        f"{options.person} in channel {options.channel}: {counted(len(traces.pictures), 'target picture')}, "
+        f"{counted(len(traces.under_way), 'job')} under way, seen in {counted(len(traces.shown), 'result')}. "
+        "Forget them?"
     )
     if not _confirmed(question, options):
         return 1
@@ -174,8 +177,8 @@ def _verdict(left: "list[Shown]", traces: "Traces", options: argparse.Namespace)
         hint.append("--delete-unrenderable")
     more = f" Add {' and '.join(hint)} to change that." if hint else ""
     _say(
-        f"New videos hide {options.person}, but {len(left)} results still show them, {old} older versions do, and of "
-        f"{len(traces.untold)} nothing is known.{more}"
+        f"New videos hide {options.person}, who can still be seen in {counted(len(left), 'result')} and "
+        f"{counted(old, 'older version')}; of {counted(len(traces.untold), 'result')} nothing is known.{more}"
     )
     return 1
 
@@ -185,9 +188,12 @@ def _confirmed(question: str, options: argparse.Namespace) -> bool:
 
     if options.yes:
         return True
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody is there to answer: add --yes to do it.")
-    if input(f"{question} [y/N] ").strip().lower() in ("y", "yes"):
+    print(f"{question} [y/N] ", end="", flush=True)
+    answer = sys.stdin.readline() if sys.stdin else ""
+    if not answer:  # its end; an empty line has a line break
+        print(flush=True)
+        raise UsageError("Nobody is there to answer: add --yes to do it without asking.")
+    if answer.strip().lower() in ("y", "yes"):
         return True
     print("Nothing was done.")
     return False

@@ -16,6 +16,7 @@ from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
 from functions.privacy.jobs_of import Say, all_jobs, alone, channel_of
+from functions.words import counted
 
 ROUNDS = 5
 Removed = Callable[[ObjectRef], None]
@@ -52,7 +53,8 @@ class Found:
         """In words: how many objects in which bucket."""
         buckets = [ref.bucket for ref in self.objects]
         parts = [f"{buckets.count(bucket)} in gs://{bucket}" for bucket in dict.fromkeys(buckets)]
-        return f"{len(self.objects)} objects of {len(self.jobs)} jobs: {', '.join(parts)}"
+        what = f"{counted(len(self.objects), 'object')} of {counted(len(self.jobs), 'job')}"
+        return f"{what}: {', '.join(parts)}"
 
 
 def look(subject: Subject) -> Found:

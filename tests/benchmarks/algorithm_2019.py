@@ -62,7 +62,7 @@ class Algorithm2019:
         return np.asarray(boxes[probabilities >= LEAST_PROBABILITY], np.float64)
 
     def _embeddings(self, image: Image, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-        """One face after the other: so it was measured for the design (57 s for 10 s of video)."""
+        """One face after the other, as the 2019 project did."""
         return np.concatenate([self._embedding(_cut(image, box)) for box in boxes])
 
     def _embedding(self, face: Image) -> npt.NDArray[np.float32]:

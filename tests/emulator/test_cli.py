@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from functions.pipeline import layout
+from functions.pipeline.contracts import Failed
+from functions.pipeline.jobs import ERASED
+from local_emulator import storage
 from local_emulator.command_line import main
 from local_emulator.emulator import Emulator, Options
 from local_emulator.state import StateFolder
@@ -155,6 +159,82 @@ def test_a_file_whose_name_would_do_harm_in_a_bucket_is_refused(
     assert said.removesuffix("\n").isprintable()
 
 
+@pytest.mark.parametrize("name", ["safe.avi", "safe.mkv", "safe"])
+@pytest.mark.parametrize("command", ["drop", "demo"])
+def test_a_result_that_is_not_named_as_an_mp4_is_refused(
+    command: str, name: str, video: Path, tmp_path: Path, capsys: Output
+) -> None:
+    source = (
+        ["drop", str(video), "--state", str(tmp_path)]
+        if command == "drop"
+        else ["demo", "--video", str(video)]
+    )
+
+    assert main([*source, "-o", str(tmp_path / name)]) == 2
+
+    assert f"name it {tmp_path / 'safe.mp4'}, not {name}." in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ('{"mode": "bl', "EOF while parsing"),
+        ('{"mode": "vanish"}', "\"mode\" is 'vanish'"),
+        ('{"mood": "blur"}', 'there is no field "mood" (there are: mode, '),
+        ("\x00\xff", "invalid JSON"),
+    ],
+)
+def test_a_broken_policy_is_refused_as_the_pipeline_would(
+    policy: str, says: str, video: Path, tmp_path: Path, capsys: Output
+) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text(policy)
+
+    assert main(["drop", str(video), "--policy", str(path), "--state", str(tmp_path)]) == 2
+
+    said = one_line(capsys)
+    assert f"The policy {path}: " in said
+    assert says in said
+
+
+@pytest.mark.parametrize(
+    ("option", "what"), [("--target", "target picture"), ("--replacement", "replacement picture")]
+)
+def test_a_picture_that_is_none_is_refused(
+    option: str, what: str, video: Path, tmp_path: Path, capsys: Output
+) -> None:
+    path = tmp_path / "me.png"
+    path.write_bytes(b"no picture")
+
+    assert main(["drop", str(video), option, str(path), "--state", str(tmp_path)]) == 2
+
+    assert f"The {what} {path} is not a picture that can be read." in one_line(capsys)
+
+
+def test_the_demo_refuses_mode_image_without_a_picture(video: Path, tmp_path: Path, capsys: Output) -> None:
+    assert main(["demo", "--video", str(video), "--mode", "image", "-o", str(tmp_path / "out.mp4")]) == 2
+
+    assert "add --replacement PICTURE.png" in one_line(capsys)
+
+
+def test_what_can_t_be_done_is_refused_and_leaves_nothing_in_the_channel(
+    up: Up, video: Path, picture: Path, tmp_path: Path, capsys: Output
+) -> None:
+    state = up.wait_until_ready()
+    policy, typo = tmp_path / "image.json", tmp_path / "typo.json"
+    policy.write_text('{"mode": "image"}')
+    typo.write_text('{"mood": "blur"}')
+    drop = ["drop", str(video), "--channel", "street", "--state", str(up.folder.path)]
+    client = storage.client(state.project, state.storage_url)
+
+    for how in (["--mode", "image"], ["--policy", str(policy)], ["--policy", str(typo)]):
+        assert main([*drop, *how]) == 2
+        assert not list(client.list_blobs(state.resources.intake))
+    assert "add --replacement PICTURE.png" in capsys.readouterr().err.splitlines()[0]
+    assert main([*drop, "--mode", "image", "--replacement", str(picture)]) == 0
+    assert main([*drop, "--policy", str(policy)]) == 0  # the picture of the earlier drop is there
+
+
 def test_a_result_in_place_of_the_video_is_refused(video: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["drop", str(video), "-o", str(video), "--state", str(tmp_path)]) == 2
 
@@ -282,6 +362,22 @@ def test_a_job_of_an_earlier_emulator_is_shown_as_stopped(
 
     assert job in found
     assert "stopped with an earlier emulator" in found
+
+
+def test_an_erased_job_is_shown_as_erased_in_a_line(stand_ins: Path, tmp_path: Path, capsys: Output) -> None:
+    job = "0123456789abcdef0123"
+    with Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
+        failed = Failed(job=job, source=None, stage="erase", code=ERASED, message="A long sentence.")
+        blob = emulator.storage_client().bucket(emulator.work).blob(layout.failed(job))
+        blob.upload_from_string(failed.model_dump_json())
+        assert main(["status", "--state", str(tmp_path / "state")]) == 0
+        table = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert main(["status", job, "--state", str(tmp_path / "state")]) == 0
+        alone = capsys.readouterr().out
+
+    assert table == [["JOB", "STATE", "SEGMENTS", "SOURCE"], [job, "erased", "on", "request", "-", "-"]]
+    assert "state     erased on request\n" in alone
+    assert not {"failed", "?", "A long sentence."} & {*alone.split(), *alone.splitlines()}
 
 
 def test_up_says_what_to_export_and_follows_the_functions(up: Up, video: Path) -> None:

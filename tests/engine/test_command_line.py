@@ -38,8 +38,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     done = run(video, out, "--target", target, "--mode", "pixelate", "--report", report)
 
     assert done.returncode == 0, done.stderr
-    assert "25 frames" in done.stdout
-    assert "0 kept (nobody), 1 hidden" in done.stdout
+    assert "25 frames, 1 track: 0 kept (nobody), 1 hidden" in done.stdout
     assert "frames" in done.stderr
     assert frame_times(out) == frame_times(video)
     found = json.loads(report.read_text())
@@ -98,6 +97,9 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "no/folder/out.mp4"], 2, "there is no folder no/folder"),
         (["IN", "IN"], 2, "is the video itself"),
         (["IN", "out.mp4", "--report", "out.mp4"], 2, "the video and its report at once"),
+        (["IN", "o.avi"], 2, "o.mp4, not o.avi"),
+        (["IN", "o"], 2, "o.mp4, not o."),
+        (["rerender", "IN", "README.md", "o.mkv"], 2, "o.mp4, not o.mkv"),
         (["IN", "out.mp4", "--target", "nobody.jpg"], 2, "there is no file nobody.jpg"),
         (["IN", "out.mp4", "--mode", "image"], 2, "--replacement"),
         (["IN", "out.mp4", "--strength", "9"], 2, "between 1 and 3"),
@@ -111,7 +113,8 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
 def test_bad_arguments_are_told_in_one_sentence(
     video: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    given = [{"IN": str(video), "out.mp4": str(tmp_path / "out.mp4")}.get(name, name) for name in arguments]
+    places = {"IN": video} | {name: tmp_path / name for name in ("out.mp4", "o.avi", "o.mkv", "o")}
+    given = [places.get(name, name) for name in arguments]
     done = run(*given)
     assert done.returncode == code, done.stderr
     assert message in done.stderr

@@ -1,5 +1,7 @@
 """`erase`: nothing of a job or a channel is left, whoever is at it at that moment."""
 
+import io
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -386,16 +388,38 @@ def test_what_the_policy_keeps_is_erased_all_the_same(
     assert_erased(buckets, planned)
 
 
+@pytest.mark.parametrize("answer", ["", "\n", "no\n"])
 def test_without_a_yes_nothing_is_erased_and_the_count_is_said(
-    buckets: Buckets, topics: Topics, planned: Planned, capsys: pytest.CaptureFixture[str]
+    answer: str,
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["erase", planned.job]) == 2
-    said = capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    assert main(["erase", planned.job]) == (1 if answer else 2)
+    said = capsys.readouterr()
     assert (
-        f"2 objects of 1 jobs: 1 in gs://{buckets.intake}, 1 in gs://{buckets.work}. Erase all of it?" in said
+        f"2 objects of 1 job: 1 in gs://{buckets.intake}, 1 in gs://{buckets.work}. Erase all of it?"
+        in said.out
     )
+    assert ("Nobody is there to answer: add --yes" in said.err) == (not answer)
     assert buckets.names(buckets.intake) == [VIDEO]
     assert buckets.names(buckets.work) == [planned.ref.name]
+
+
+def test_a_yes_that_is_piped_in_is_an_answer(
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert main(["erase", planned.job]) == 0
+    assert f"Erased {planned.job}." in capsys.readouterr().out
+    assert_erased(buckets, planned)
 
 
 def test_each_removed_object_is_printed_and_a_second_time_there_is_nothing(

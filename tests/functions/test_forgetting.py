@@ -90,7 +90,7 @@ def test_the_pictures_go_and_the_results_that_show_the_person_are_listed(
     listed = f"shows Eileen gs://{buckets.output}/{RESULT} (job {shown.job}): it can be rendered again"
     assert found.out.splitlines()[-1] == listed
     assert len([line for line in found.out.splitlines() if line.startswith("removed ")]) == 3
-    assert "1 results still show them" in found.err
+    assert "can still be seen in 1 result and 0 older versions; of 0 results nothing is known" in found.err
     assert "--render-again" in found.err
     manifest = Manifest.model_validate_json(buckets.get(buckets.work, shown.ref.name))
     assert manifest.targets == ("Grace",)

@@ -16,7 +16,7 @@ from functions.engine.picture import decode_picture, require_size
 from functions.engine.video import probe
 from functions.ingest.inputs import parse_policy
 from functions.pipeline import contracts, layout, messages
-from functions.pipeline.contracts import Contract, ObjectRef
+from functions.pipeline.contracts import Contract
 from functions.pipeline.decode import decode
 from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 from functions.pipeline.layout import VideoName
@@ -39,7 +39,7 @@ DOCUMENTS: tuple[type[Contract], ...] = (
     contracts.Claim,
     contracts.JobEvent,
 )
-POLICY = ObjectRef(bucket="intake", name="channels/c/policy.json", generation=1)
+POLICY = "gs://intake/channels/c/policy.json"
 MOST_SENTENCE = 2_000  # bytes
 MOST_PIXELS = 1_000_000
 
@@ -113,7 +113,7 @@ def _survives(document: Contract) -> None:
 def policy(data: bytes) -> None:
     """A channel's policy: taken, or refused with a sentence that is not too long."""
     try:
-        found = parse_policy(POLICY, data)
+        found = parse_policy(data, POLICY)
     except PermanentError as error:
         _is_told(error)
         return

@@ -47,6 +47,10 @@ class Pipeline:
         found = self.capture.readouterr()
         return Ended(code, found.out, found.err)
 
+    def put(self, name: str, data: bytes) -> None:
+        """Into the intake bucket, past all that `drop` checks."""
+        self.emulator.storage_client().bucket(self.emulator.intake).blob(name).upload_from_string(data)
+
     def names(self, bucket: str, prefix: str) -> list[str]:
         return sorted(blob.name for blob in self.emulator.storage_client().list_blobs(bucket, prefix=prefix))
 

@@ -149,7 +149,7 @@ def check_failed(
     assert address in failed.message
     # To the person who dropped a file that file is named, and not where it went.
     assert all(part in ended.errors for part in failed.message.split(address))
-    assert (address in ended.errors) == (code == "no-replacement")
+    assert (address in ended.errors) == (code in ("no-replacement", "bad-policy"))
     assert failed.message.endswith(".")
     assert pipeline.names(pipeline.emulator.output, f"channels/{channel}/") == []
 
@@ -188,13 +188,13 @@ def test_a_target_without_one_face_fails(
 )
 def test_a_broken_policy_fails(pipeline: Pipeline, channel: str, policy: str, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
-    path = tmp_path / "policy.json"
-    path.write_text(policy)
+    pipeline.put(layout.policy(channel), policy.encode())
 
-    check_failed(pipeline, channel, video, "bad-policy", "policy.json", "--policy", path)
+    check_failed(pipeline, channel, video, "bad-policy", "policy.json")
 
 
 def test_mode_image_without_a_picture_fails(pipeline: Pipeline, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
+    pipeline.put(layout.policy("pictureless"), b'{"mode": "image"}')
 
-    check_failed(pipeline, "pictureless", video, "no-replacement", "replacement.png", "--mode", "image")
+    check_failed(pipeline, "pictureless", video, "no-replacement", "replacement.png")

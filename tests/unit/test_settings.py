@@ -1,6 +1,10 @@
-import pytest
+import re
 
-from functions.pipeline.settings import Settings, SettingsError
+import pytest
+from pydantic.fields import FieldInfo
+
+from functions.pipeline.settings import PREFIX, Settings, SettingsError
+from tests.servers import ROOT
 
 NEEDED = {
     "DEFACER_PROJECT": "my-project",
@@ -83,3 +87,57 @@ def test_a_secret_is_never_shown() -> None:
     with pytest.raises(SettingsError, match="DEFACER_WEBHOOK_SECRET") as caught:
         Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET[1:]})
     assert SECRET[1:] not in f"{caught.value} {caught.value.__cause__}"
+
+
+PAGE = ROOT / "functions" / "pipeline" / "README.md"
+ROW = re.compile(r"^\| `(DEFACER_\w+)` \| ([^|]*) \| ([^|]*)\| [^|]*\|$", re.MULTILINE)
+
+
+def default_of(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
+    if isinstance(field.default, int | float):
+        return f"{field.default:,.15g}"
+    return field.default or "none"
+
+
+def allowed_by(field: FieldInfo) -> str:
+    """In words, as the table has it; "" for what no bound is set to."""
+    bounds = {
+        name: getattr(bound, name)
+        for bound in field.metadata
+        for name in ("ge", "gt", "le", "min_length", "pattern")
+        if getattr(bound, name, None) is not None
+    }
+    most = f"{bounds['le']:,}" if "le" in bounds else ""
+    if "pattern" in bounds:
+        return ", ".join(bounds["pattern"].strip("^$()").split("|"))
+    if "min_length" in bounds:
+        return f"{bounds['min_length']} characters or more"
+    if "gt" in bounds:
+        return f"above {bounds['gt']}, up to {most}"
+    if "ge" in bounds:
+        return f"{bounds['ge']} to {most}" if most else f"{bounds['ge']} or more"
+    return "true, false" if field.annotation is bool else ""
+
+
+def test_every_setting_stands_in_the_page_with_its_default_and_what_is_allowed() -> None:
+    told = {
+        name: (default.strip("`"), allowed.strip())
+        for name, default, allowed in ROW.findall(PAGE.read_text())
+    }
+    assert told == {
+        PREFIX + name.upper(): (default_of(field), allowed_by(field))
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def test_every_limit_stands_in_the_readme() -> None:
+    section = (ROOT / "README.md").read_text().partition("### Limits\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(DEFACER_MAX_\w+)`", section)) == {
+        PREFIX + name.upper()
+        for name in Settings.model_fields
+        if name.startswith("max_") and name != "max_segment_attempts"
+    }
