@@ -39,11 +39,11 @@ variable "gpu_zonal_redundancy" {
 variable "keep_work_days" {
   description = "After how many days a job's manifest, faces and marks are deleted from the work bucket."
   type        = number
-  default     = 30
+  default     = 60
 
   validation {
-    condition     = var.keep_work_days > 7
-    error_message = "keep_work_days must be above 7: Pub/Sub keeps a message for 7 days, and the marks tell it which jobs are over."
+    condition     = var.keep_work_days >= 56
+    error_message = "keep_work_days must be 56 or more: a segment's message starts anew up to 3 times, each of its 4 lives is 7 days in Pub/Sub and 7 days as a dead letter at most, and the marks tell it that its job is over."
   }
 }
 

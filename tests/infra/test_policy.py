@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from functions.dead_letter.giving_up import MOST_WAITS
 from functions.pipeline.settings import Settings
 from local_emulator.resources import FUNCTIONS, Function
 from tests.modules import modules_after_importing
@@ -90,14 +91,18 @@ def test_no_subscription_expires() -> None:
         assert one(body["expiration_policy"]) == {"ttl": ""}
 
 
-def test_a_message_is_kept_shorter_than_the_marks_that_say_its_job_is_done() -> None:
-    seconds = int(
-        resources("google_pubsub_subscription")["push"]["message_retention_duration"].removesuffix("s")
-    )
-    (least,) = re.findall(
-        r"var\.keep_work_days > (\d+)", " ".join(strings(dict(blocks("variable"))["keep_work_days"]))
-    )
-    assert int(least) * 24 * 3600 >= seconds
+def test_a_message_is_kept_no_longer_than_the_marks_that_say_its_job_is_done() -> None:
+    """However often it starts anew: each time it is kept by its subscription, and then by that of dead letters."""
+    push = resources("google_pubsub_subscription")["push"]
+    retention = int(push["message_retention_duration"].removesuffix("s")) / (24 * 3600)
+    assert "for_each" in push
+    longest = (MOST_WAITS + 1) * 2 * retention
+    variable = dict(blocks("variable"))["keep_work_days"]
+    validation = one(variable["validation"])
+    (least,) = re.findall(r"var\.keep_work_days >= (\d+)", validation["condition"])
+    assert int(least) == longest
+    assert validation["error_message"].startswith(f"keep_work_days must be {least} or more: ")
+    assert variable["default"] >= int(least)
 
 
 def test_every_push_says_who_it_is() -> None:
