@@ -123,8 +123,8 @@ class JobReader:
 
     def kept_people(self, channel: str) -> tuple[str, ...]:
         """Whom a channel's target pictures name."""
-        names = [blob.name for blob in self._list(self._resources.intake, layout.targets_prefix(channel))]
-        return tuple(sorted({person for person in map(layout.parse_target, names) if person}))
+        blobs = self._list(self._resources.intake, layout.targets_prefix(channel))
+        return layout.people(blob.name for blob in blobs)
 
     def has(self, intake_object: str) -> bool:
         return any(blob.name == intake_object for blob in self._list(self._resources.intake, intake_object))

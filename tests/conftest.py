@@ -85,7 +85,7 @@ def buckets(
 @pytest.fixture
 def proxy(buckets: Buckets, storage_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """Storage as the functions see it in this test goes through here, and may be made to fail."""
-    with open_proxy(storage_address) as opened:
+    with open_proxy(storage_address, Proxy) as opened:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", opened.address)
         _forget_clients()
         yield opened

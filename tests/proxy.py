@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from local_emulator.chaos.http import Answer, Handler, Request, send, serve
 
 # The client looks a bucket's location up by itself, in the background: no step of anything.
 BUCKET_LOOKUP = re.compile(r"/storage/v1/b/[^/]+")
+AnyProxy = TypeVar("AnyProxy", bound="Proxy")
 
 
 class Proxy:
@@ -37,17 +39,20 @@ class Proxy:
         # In a thread, because what a test does there may come through here again.
         if counts and await asyncio.to_thread(self.fails, *step):
             return Answer(503, body=b"out of order")
-        answer = await send(self._upstream, request)
+        answer = await self.pass_on(request)
         if request.method == "GET" and "alt=media" in request.target:
             self.downloaded_bytes += len(answer.body)
         if await asyncio.to_thread(self.loses, *step):
             return Answer(503, body=b"the answer was lost")
         return answer
 
+    async def pass_on(self, request: Request) -> Answer:
+        return await send(self._upstream, request)
+
 
 @contextmanager
-def open_proxy(upstream: str) -> Iterator[Proxy]:
-    proxy = Proxy(upstream)
+def open_proxy(upstream: str, kind: type[AnyProxy]) -> Iterator[AnyProxy]:
+    proxy = kind(upstream)
     with serving(proxy.handle) as proxy.address:
         yield proxy
 

@@ -12,6 +12,7 @@ output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upl
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -114,7 +115,24 @@ def is_of_person(object_name: str, person: str) -> bool:
     """Whether this is `targets/PERSON.anything` or lies below `targets/PERSON/`, picture or not."""
     match = _TARGET.fullmatch(object_name)
     path = PurePosixPath(match["path"]) if match else None
-    return path is not None and (path.stem if len(path.parts) == 1 else path.parts[0]) == person
+    return path is not None and same_name(path.stem if len(path.parts) == 1 else path.parts[0], person)
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names of people read the same: a Mac writes an accent as a character of its own (NFD)."""
+    return _composed(one) == _composed(other)
+
+
+def people(object_names: Iterable[str]) -> tuple[str, ...]:
+    """Whom the target pictures among these name."""
+    return tuple(sorted({person for person in map(parse_target, object_names) if person}))
+
+
+def names_picture(text: str, channel: str, person: str) -> bool:
+    """Whether a text, such as why a job failed, says the name of a target picture of this person."""
+    folder_or_file = re.escape(_composed(targets_prefix(channel) + person))
+    ends = "|".join(map(re.escape, ("/", *PICTURE_SUFFIXES)))
+    return re.search(f"{folder_or_file}({ends})", _composed(text), re.IGNORECASE) is not None
 
 
 def targets_prefix(channel: str) -> str:
@@ -268,6 +286,10 @@ def parse_piece(object_name: str) -> Piece | None:
             part = found["part"] or ""
             return Piece(match["job"], step, int(found["index"]), part, found["kind"] == "split")
     return None
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _piece(index: int, part: str) -> str:

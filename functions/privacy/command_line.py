@@ -10,7 +10,7 @@ from functions.words import counted
 
 if TYPE_CHECKING:
     from functions.pipeline.contracts import ObjectRef
-    from functions.privacy.forgetting import Shown, Traces
+    from functions.privacy.traces import Shown, Traces
 
 DESCRIPTION = """\
 What the owner of a channel may ask for. The buckets are those that DEFACER_PROJECT, DEFACER_INTAKE_BUCKET,
@@ -115,10 +115,11 @@ def _erase(options: argparse.Namespace) -> int:
 
 def _forget(options: argparse.Namespace) -> int:
     from functions.privacy import forgetting
+    from functions.privacy.traces import Traces, look, people
 
-    traces = forgetting.look(options.channel, options.person)
-    if traces == forgetting.NOTHING:
-        others = ", ".join(forgetting.people(options.channel)) or "nobody"
+    traces = look(options.channel, options.person)
+    if traces == Traces():
+        others = ", ".join(people(options.channel)) or "nobody"
         print(
             f"There is nothing of {options.person} in channel {options.channel}. Its target pictures name: {others}. "
             "Was the name spelt as there?"
@@ -126,20 +127,21 @@ def _forget(options: argparse.Namespace) -> int:
         return 0
     question = (
         f"{options.person} in channel {options.channel}: {counted(len(traces.pictures), 'target picture')}, "
-        f"{counted(len(traces.under_way), 'job')} under way, seen in {counted(len(traces.shown), 'result')}. "
-        "Forget them?"
+        f"{counted(len(traces.under_way), 'job')} under way, named in {counted(len(traces.named), 'document')}, "
+        f"seen in {counted(len(traces.shown), 'result')}. Forget them?"
     )
     if not _confirmed(question, options):
         return 1
     traces = forgetting.withdraw(options.channel, options.person, _removed, _say)
-    left = [shown for shown in traces.shown if not _dealt_with(shown, options)]
+    for shown in traces.shown:
+        _deal_with(shown, options)
     if options.render_again or options.delete_unrenderable:
-        forgetting.delete_versions(traces.old, _removed)
-    return _verdict(left, traces, options)
+        forgetting.delete(traces.old, _removed)
+    return _verdict(traces, look(options.channel, options.person), options)
 
 
-def _dealt_with(shown: "Shown", options: argparse.Namespace) -> bool:
-    """Render it again or delete it, as the options say; whether the person is seen there no more."""
+def _deal_with(shown: "Shown", options: argparse.Namespace) -> None:
+    """Render it again or delete it, as the options say, or tell why not."""
     from functions.pipeline.errors import PermanentError
     from functions.privacy import forgetting
     from functions.privacy.engine import render_again
@@ -153,32 +155,49 @@ def _dealt_with(shown: "Shown", options: argparse.Namespace) -> bool:
             obstacle = str(error)
         else:
             print(f"rendered again {shown.result} (job {shown.report.job})", flush=True)
-            return True
+            return
     if obstacle is not None and options.delete_unrenderable:
         forgetting.delete_result(shown, _removed)
-        return True
+        return
     how = f"it can't be rendered again: {obstacle}" if obstacle else "it can be rendered again"
     print(f"shows {options.person} {shown.result} (job {shown.report.job}): {how}", flush=True)
-    return False
 
 
-def _verdict(left: "list[Shown]", traces: "Traces", options: argparse.Namespace) -> int:
+def _came(before: "Traces", now: "Traces", options: argparse.Namespace) -> list[str]:
+    """What there is of the person that came while the command ran, or it would be gone."""
+    known = {shown.report.job for shown in before.shown}
+    came = [shown.result for shown in now.shown if shown.report.job not in known]
+    came += [f"job {job}" for job in now.under_way]
+    came += map(str, (*now.pictures, *now.remains, *(ref for ref, _ in now.named)))
+    return [*came, *map(str, now.old)] if options.render_again or options.delete_unrenderable else came
+
+
+def _verdict(before: "Traces", now: "Traces", options: argparse.Namespace) -> int:
     """Say what is left to do, if anything is."""
-    for name in traces.untold:
+    _say("Copies that were downloaded, or that lie outside these buckets, are yours to remove.")
+    for name in now.untold:
         print(f"has no report that can be read {name}: look at it yourself")
-    old = 0 if options.render_again or options.delete_unrenderable else len(traces.old)
-    if not left and not old and not traces.untold:
+    came = _came(before, now, options)
+    for what in came:
+        print(f"came meanwhile {what}")
+    if came:
+        _say(
+            f"Of {options.person} {counted(len(came), 'trace')} came while this ran. Run the same command again."
+        )
+        return 1
+    if not now.shown and not now.old and not now.untold:
         print(f"{options.person} is forgotten in channel {options.channel}: no picture, no name, no result.")
         return 0
     hint = []
-    if old or any(shown.obstacle is None for shown in left):
+    if (now.shown or now.old) and not options.render_again:
         hint.append("--render-again")
-    if any(shown.obstacle is not None for shown in left) and not options.delete_unrenderable:
+    unrenderable = options.render_again or any(shown.obstacle for shown in now.shown)
+    if now.shown and unrenderable and not options.delete_unrenderable:
         hint.append("--delete-unrenderable")
     more = f" Add {' and '.join(hint)} to change that." if hint else ""
     _say(
-        f"New videos hide {options.person}, who can still be seen in {counted(len(left), 'result')} and "
-        f"{counted(old, 'older version')}; of {counted(len(traces.untold), 'result')} nothing is known.{more}"
+        f"New videos hide {options.person}, who can still be seen in {counted(len(now.shown), 'result')} and "
+        f"{counted(len(now.old), 'older version')}; of {counted(len(now.untold), 'result')} nothing is known.{more}"
     )
     return 1
 

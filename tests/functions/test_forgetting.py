@@ -16,10 +16,11 @@ from functions.privacy.command_line import main
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
-from tests.planned import VIDEO, Planned, do_all_segments, faces_of, link_job, plan_job
+from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of, link_job, plan_job
 
 WHITE = Policy(mode="solid", color="#ffffff")
 BOX = (100.0, 50.0, 160.0, 120.0)
+PICTURE = "channels/street/targets/Eileen.png"
 FORGET = ("forget", "Eileen", "--channel", "street", "--yes")
 Output = pytest.CaptureFixture[str]
 
@@ -92,6 +93,7 @@ def test_the_pictures_go_and_the_results_that_show_the_person_are_listed(
     assert len([line for line in found.out.splitlines() if line.startswith("removed ")]) == 3
     assert "can still be seen in 1 result and 0 older versions; of 0 results nothing is known" in found.err
     assert "--render-again" in found.err
+    assert "Copies that were downloaded" in found.err
     manifest = Manifest.model_validate_json(buckets.get(buckets.work, shown.ref.name))
     assert manifest.targets == ("Grace",)
 
@@ -102,7 +104,9 @@ def test_a_result_is_rendered_again_with_the_person_hidden_and_the_name_is_nowhe
     buckets.client.bucket(buckets.intake).blob("channels/street/targets/Eileen Grace.png").delete()
     before = buckets.blob(buckets.output, RESULT)
     assert main([*FORGET, "--render-again"]) == 0
-    assert "Eileen is forgotten" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "Eileen is forgotten" in said.out
+    assert "Copies that were downloaded" in said.err
     assert is_hidden(buckets, tmp_path)
     assert frame_seconds(tmp_path / "result.mp4") == frame_seconds(shown.clip)
     result = buckets.blob(buckets.output, RESULT)
@@ -258,3 +262,15 @@ def test_segments_that_the_policy_keeps_go_too(buckets: Buckets, shown: Planned)
     main(["forget", "Eileen", "--channel", "street", "--yes"])
     assert buckets.names(buckets.work, layout.segments_prefix(shown.job)) == []
     assert layout.faces(shown.job) not in buckets.names(buckets.work)
+
+
+def test_what_a_late_worker_writes_is_not_kept_whatever_the_policy_says(
+    buckets: Buckets, topics: Topics, clip: Path, worker: Post
+) -> None:
+    """It was made with the person visible, and by then the manifest does not name them any more."""
+    keep = Policy(work="keep")
+    linked = link_job(buckets, plan_job(buckets, clip, policy=keep, targets=("Eileen",)))
+    assert main([*FORGET]) == 0
+    do_segment(buckets, linked, 0)
+    assert worker(linked.task(0)) == 200
+    assert buckets.names(buckets.work, layout.segments_prefix(linked.job)) == []

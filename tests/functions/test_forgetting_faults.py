@@ -1,0 +1,197 @@
+"""`forget`, interrupted at any point, and what comes while it runs: in the end nothing is left of the person."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from functions.pipeline import jobs, layout, store
+from functions.pipeline.contracts import Faces, ObjectRef, Policy, Published, Report
+from functions.pipeline.errors import PermanentError
+from functions.privacy import engine
+from functions.privacy.command_line import main
+from tests.cloud import Buckets, Environment, Post, Topics
+from tests.functions.merging import REPORT, RESULT, expire_claim
+from tests.functions.test_forgetting import FORGET, PICTURE, publish, track_of
+from tests.planned import VIDEO, Planned, faces_of, link_job, plan_job
+from tests.proxy import open_proxy
+from tests.versions import Versions
+
+KEEP = Policy(work="keep")
+RUN, LATER = "channels/street/videos/run.mp4", "channels/street/videos/later.mp4"
+RUN_RESULT, RUN_REPORT = "channels/street/run.mp4", "channels/street/run.report.json"
+SEEN, HIDDEN = b"Eileen is seen here", b"hidden"
+
+
+@pytest.fixture
+def storage(
+    buckets: Buckets, storage_address: str, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Versions]:
+    """Storage as the functions see it in this test: versions can be deleted there."""
+    with open_proxy(storage_address, Versions) as opened:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", opened.address)
+        environment()
+        yield opened
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is rendered again is a word: these tests are about what becomes of it."""
+
+    def render_again(report: Report, replacement: bytes | None, out: Path) -> None:
+        assert all(track.decision == "hide" for track in report.faces.tracks)
+        out.write_bytes(HIDDEN)
+
+    monkeypatch.setattr(engine, "render_again", render_again)
+
+
+def with_versions(buckets: Buckets, number: int, environment: Environment) -> Buckets:
+    """Three new buckets; the output keeps versions."""
+    names = [f"{number}-{name}" for name in (buckets.intake, buckets.work, buckets.output)]
+    for name in names:
+        bucket = buckets.client.bucket(name)
+        bucket.versioning_enabled = name == names[2]
+        buckets.client.create_bucket(bucket)
+    environment(**dict(zip(("intake_bucket", "work_bucket", "output_bucket"), names, strict=True)))
+    return Buckets(buckets.client, *names)
+
+
+def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
+    """The job's result and report, as merge publishes them, with a face that is kept if it is somebody's."""
+    manifest = planned.manifest
+    faces = faces_of(planned, track_of(planned, person)).to_bytes()
+    report = Report(
+        **manifest.model_dump(include={"job", "source", "result", "policy", "targets"}),
+        frames=1,
+        audio_packets=0,
+        fingerprint="0" * 16,
+        dropped=(),
+        segments=(),
+        faces=Faces.model_validate_json(faces),
+    )
+    metadata = {
+        layout.OF_JOB: planned.job,
+        layout.OF_SOURCE: manifest.source.name,
+        layout.OF_SOURCE_GENERATION: str(manifest.source.generation),
+    }
+    contents = {
+        manifest.result: SEEN if person else HIDDEN,
+        manifest.report: report.model_dump_json().encode(),
+    }
+    for name, data in contents.items():
+        there = store.find(buckets.output, name)
+        generation = int(there.generation) if there else 0
+        ref = store.replace(buckets.output, name, data, generation=generation, metadata=metadata)
+        if name == manifest.result:
+            published = Published(job=planned.job, result=ref, report=manifest.report)
+            buckets.put(buckets.work, layout.published(planned.job), published.model_dump_json().encode())
+
+
+def stage(buckets: Buckets, clip: Path, *, renderable: bool) -> Planned:
+    """A channel with everything that `forget` may find; gives the job that is under way."""
+    buckets.put(buckets.intake, PICTURE, SEEN)
+    put_out(buckets, plan_job(buckets, clip, targets=("Eileen",)), "Eileen")  # a newer upload replaces it
+    kept = plan_job(buckets, clip, policy=KEEP, targets=("Eileen", "Grace"))
+    put_out(buckets, kept, "Eileen")
+    if not renderable:
+        buckets.client.bucket(buckets.intake).blob(VIDEO).delete()
+    buckets.put(buckets.work, layout.segment_video(kept.job, 0, "ab" * 32), SEEN)
+    buckets.put(buckets.work, layout.faces(kept.job), SEEN)
+    put_out(buckets, plan_job(buckets, clip, name=RUN, targets=("Eileen", "Grace")), None)
+    refused = layout.job_id(buckets.intake, LATER, 1)
+    jobs.fail(
+        refused, "ingest", PermanentError("bad-target", f"gs://{buckets.intake}/{PICTURE} is no picture")
+    )
+    return link_job(buckets, plan_job(buckets, clip, name=LATER, targets=("Eileen",)))
+
+
+def everything(buckets: Buckets) -> Iterator[bytes]:
+    """Names and contents of all versions of all objects."""
+    for bucket in (buckets.intake, buckets.work, buckets.output):
+        for blob in store.list_versions(bucket, ""):
+            yield blob.name.encode()
+            if not layout.parse_video(blob.name):
+                yield store.read(store.reference(blob))
+
+
+@pytest.mark.usefixtures("rendered", "topics")
+@pytest.mark.parametrize("how", ["--render-again", "--delete-unrenderable"])
+def test_after_a_crash_before_any_write_the_same_command_goes_on(
+    how: str,
+    buckets: Buckets,
+    clip: Path,
+    storage: Versions,
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of them is tried. Between two nothing changes, so a crash at a request that reads leaves the same."""
+    renderable = how == "--render-again"
+    for crash_after in itertools.count():
+        new = with_versions(buckets, crash_after, environment)
+        under_way = stage(new, clip, renderable=renderable)
+        before = len(storage.requests)
+
+        def crashes(method: str, path: str) -> bool:
+            written = [method for method, _ in storage.requests[before:] if method != "GET"]  # noqa: B023
+            return len(written) > crash_after  # noqa: B023
+
+        storage.fails = crashes
+        with monkeypatch.context() as crashing:
+            crashing.setattr(store, "retries", lambda: None)
+            code = main([*FORGET, how])
+        has_crashed = crashes("", "")
+        storage.fails = lambda method, path: False
+        if has_crashed:
+            assert code == 1
+            expire_claim(new, layout.merge_claim(under_way.job))
+            code = main([*FORGET, how])
+        assert code == 0
+        assert not [found for found in everything(new) if b"Eileen" in found]
+        left = {blob.name: store.read(store.reference(blob)) for blob in store.list_versions(new.output, "")}
+        assert left.get(RESULT) == (HIDDEN if renderable else None)
+        assert set(left) == {RUN_RESULT, RUN_REPORT, *((RESULT, REPORT) if renderable else ())}
+        if renderable:
+            result = new.blob(new.output, RESULT)
+            published = new.json(new.work, layout.published(result.metadata[layout.OF_JOB]))
+            assert published["result"]["generation"] == result.generation
+        if not has_crashed:
+            break
+    assert crash_after > 20
+
+
+@pytest.mark.parametrize("what", ["a picture", "a job", "a result"])
+def test_what_comes_while_it_runs_is_told_and_goes_with_the_next_run(
+    what: str,
+    buckets: Buckets,
+    topics: Topics,
+    clip: Path,
+    merge: Post,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    publish(buckets, plan_job(buckets, clip, targets=("Eileen",)), merge, "Eileen")
+    came: list[Planned | ObjectRef] = []
+
+    def render_again(report: Report, replacement: bytes | None, out: Path) -> None:
+        out.write_bytes(HIDDEN)
+        if not came:
+            if what == "a picture":
+                came.append(buckets.put(buckets.intake, PICTURE, b"a picture"))
+                return
+            later = plan_job(buckets, clip, name=LATER, targets=("Eileen",))
+            came.append(publish(buckets, later, merge, "Eileen") if what == "a result" else later)
+
+    monkeypatch.setattr(engine, "render_again", render_again)
+    assert main([*FORGET, "--render-again"]) == 1
+    said = capsys.readouterr()
+    told = {
+        "a picture": str(came[0]),
+        "a job": f"job {getattr(came[0], 'job', '')}",
+        "a result": f"gs://{buckets.output}/channels/street/later.mp4",
+    }[what]
+    assert f"came meanwhile {told}\n" in said.out
+    assert "Run the same command again" in said.err
+    assert "is forgotten" not in said.out
+    assert main([*FORGET, "--render-again"]) == 0
+    assert "is forgotten" in capsys.readouterr().out

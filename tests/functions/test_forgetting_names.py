@@ -1,0 +1,95 @@
+"""`forget` takes the person's name out of why jobs failed too, and knows a name in both ways of storing an accent."""
+
+import unicodedata
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from functions.ingest import gallery
+from functions.ingest.main import probe
+from functions.ingest.planning import Eyes, plan
+from functions.pipeline import jobs, layout
+from functions.pipeline.contracts import Failed, ObjectRef, Verdict
+from functions.pipeline.errors import PermanentError
+from functions.privacy.command_line import main
+from tests.cloud import Buckets, Post, Topics, upload_push
+from tests.functions.test_forgetting import FORGET, PICTURE, WHITE, everything, publish
+from tests.planned import VIDEO, plan_job
+
+
+def refuse_picture(buckets: Buckets, clip: Path) -> ObjectRef:
+    """An upload whose job fails because Eileen's picture can't be read; gives the video."""
+    buckets.put(buckets.intake, PICTURE, b"no picture")
+    source = buckets.put(buckets.intake, VIDEO, clip)
+    plan(source, Eyes(probe, gallery.embed, lambda ref: None))
+    return source
+
+
+def test_a_job_that_failed_because_of_the_person_s_picture_names_it_no_more(
+    buckets: Buckets, topics: Topics, clip: Path
+) -> None:
+    """It has no manifest: how it failed is all that there is of it."""
+    source = refuse_picture(buckets, clip)
+    failed = layout.failed(layout.job_id(source.bucket, source.name, source.generation))
+    before = buckets.blob(buckets.work, failed)
+    assert PICTURE in Failed.model_validate_json(before.download_as_bytes()).message
+    assert main(["forget", "Eil", "--channel", "street", "--yes"]) == 0
+    assert main(["forget", "Eileen", "--channel", "other", "--yes"]) == 0
+    assert buckets.blob(buckets.work, failed).generation == before.generation
+    assert main([*FORGET]) == 0
+    assert "Eileen" not in everything(buckets)
+    after = Failed.model_validate_json(buckets.get(buckets.work, failed))
+    assert (after.code, after.source) == ("bad-picture", source)
+    assert f"gs://{source.bucket}/{source.name} was not published" in after.message
+    assert buckets.blob(buckets.work, failed).metadata == before.metadata
+    assert len(topics.events()) == 1
+
+
+def test_a_failure_that_was_not_told_yet_is_told_without_the_name(
+    buckets: Buckets, topics: Topics, clip: Path, ingest: Post
+) -> None:
+    """Who condemned the job died, and so its verdict is all that there is; or its event and the mark got lost."""
+    buckets.put(buckets.intake, PICTURE, b"a picture")
+    message = f"gs://{buckets.intake}/{PICTURE} shows no face"
+    condemned = plan_job(buckets, clip, targets=("Eileen",))
+    untold = buckets.put(buckets.intake, "channels/street/videos/run.mp4", clip)
+    for job, name in (
+        (condemned.job, layout.verdict),
+        (layout.job_id(untold.bucket, untold.name, untold.generation), layout.failed),
+    ):
+        source = condemned.manifest.source if job == condemned.job else untold
+        failed = Failed(job=job, source=source, stage="ingest", code="bad-target", message=message)
+        said = Verdict(job=job, end="fail", failed=failed) if name is layout.verdict else failed
+        buckets.put(buckets.work, name(job), said.model_dump_json().encode())
+    assert main([*FORGET]) == 0
+    assert ingest(upload_push(untold)) == 200
+    assert "Eileen" not in everything(buckets)
+    told = {event["data"]["source"]["name"]: event["data"]["message"] for event in topics.events()}
+    assert set(told) == {VIDEO, untold.name}
+    assert not [said for said in told.values() if "Eileen" in said]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_is_found_however_its_accents_are_stored(
+    form: Literal["NFC", "NFD"], buckets: Buckets, topics: Topics, clip: Path, merge: Post
+) -> None:
+    """A Mac stores an accent as a character of its own; a keyboard types the two as one."""
+    stored = unicodedata.normalize(form, "Zoë")
+    typed = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "Zoë")
+    assert stored != typed
+    buckets.put(buckets.intake, f"channels/street/targets/{stored}.png", b"a picture")
+    buckets.put(buckets.intake, f"channels/street/targets/{stored}/1.png", b"a picture")
+    publish(buckets, plan_job(buckets, clip, policy=WHITE, targets=(stored, "Grace")), merge, stored, None)
+    refused = buckets.put(buckets.intake, "channels/street/videos/run.mp4", clip)
+    message = f"gs://{buckets.intake}/channels/street/targets/{stored}/1.png shows no face"
+    jobs.fail(
+        layout.job_id(refused.bucket, refused.name, refused.generation),
+        "ingest",
+        PermanentError("bad-target", message),
+        refused,
+    )
+    assert main(["forget", typed, "--channel", "street", "--yes", "--render-again"]) == 0
+    assert stored not in everything(buckets)
+    assert typed not in everything(buckets)
+    assert "Grace" in everything(buckets)

@@ -1,0 +1,42 @@
+"""A proxy that deletes one version of an object, as Cloud Storage does it.
+
+fake-gcs-server v1.54 deletes the live version whatever generation it is asked to, and keeps what it deletes of a
+bucket with object versioning.
+"""
+
+import json
+import re
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+from local_emulator.chaos.http import Answer, Request
+from tests.proxy import Proxy
+
+LISTING = re.compile(r"/storage/v1/b/[^/]+/o")
+GONE = Answer(404, body=b"no such version")
+
+
+class Versions(Proxy):
+    """`deleted` are the generations that are there no more; no two objects here have the same."""
+
+    def __init__(self, upstream: str):
+        super().__init__(upstream)
+        self.deleted: set[str] = set()
+
+    async def pass_on(self, request: Request) -> Answer:
+        """Let the server see only what it does right."""
+        url = urlsplit(request.target)
+        generation = parse_qs(url.query).get("generation", [""])[0]
+        if generation in self.deleted:
+            return GONE
+        if request.method == "DELETE" and generation:
+            self.deleted.add(generation)
+            live = await super().pass_on(replace(request, method="GET", target=url.path, body=b""))
+            is_live = live.status == 200 and json.loads(live.body)["generation"] == generation
+            return await super().pass_on(request) if is_live else Answer(204)
+        answer = await super().pass_on(request)
+        if request.method == "GET" and LISTING.fullmatch(url.path) and answer.status == 200:
+            listed = json.loads(answer.body)
+            there = [item for item in listed.get("items", ()) if item["generation"] not in self.deleted]
+            return replace(answer, body=json.dumps({**listed, "items": there}).encode())
+        return answer
