@@ -18,7 +18,7 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   conditions {
     display_name = "a message went to the dead letters"
     condition_threshold {
-      filter          = "resource.type=\"pubsub_subscription\" AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\" AND resource.labels.subscription_id=monitoring.regex.full_match(\"ingest|worker|merge\")"
+      filter          = "resource.type=\"pubsub_subscription\" AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\" AND resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", [for name, function in local.functions : name if function.dead_letter_topic == "dead-letters"])}\")"
       comparison      = "COMPARISON_GT"
       threshold_value = 0
       duration        = "0s"
@@ -33,7 +33,7 @@ resource "google_monitoring_alert_policy" "dead_letters" {
 
   documentation {
     subject = "De-facer: a message gave up"
-    content = "A job has failed because one of its messages was delivered too often. infra/RUNBOOK.md, \"A message gave up\"."
+    content = "A message was delivered too often: its job has failed, or nobody was told of its end (webhook). infra/RUNBOOK.md, \"A message gave up\"."
   }
 
   depends_on = [google_project_service.used]

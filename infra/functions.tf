@@ -4,13 +4,19 @@ locals {
     { worker = google_cloud_run_v2_service.worker.uri },
   )
 
-  # How each is run: the image's stage (infra/Dockerfile), what an instance has, and how many there may be.
+  # How each but the worker is run: the image's stage (infra/Dockerfile), what an instance has, and how many there may be.
   # merge may link four videos of DEFACER_MAX_FACE_LOOKS (3,000,000, 0.4 kB each) at a time.
-  sizes = {
+  every_size = {
     ingest      = { stage = "cpu", cpu = "2", memory = "4Gi", max_instances = 10 }
     merge       = { stage = "base", cpu = "2", memory = "8Gi", max_instances = 20 }
     dead-letter = { stage = "base", cpu = "1", memory = "1Gi", max_instances = 2 }
+    webhook     = { stage = "base", cpu = "1", memory = "512Mi", max_instances = 2 }
   }
+  sizes = { for name, size in local.every_size : name => size if lookup(local.optional, name, true) }
+
+  # What one function is given beside local.environment: values, and names of secrets in Secret Manager.
+  values  = { webhook = { DEFACER_WEBHOOK_URL = try(var.webhook.url, null) } }
+  secrets = { webhook = { DEFACER_WEBHOOK_SECRET = try(var.webhook.secret_name, null) } }
 }
 
 resource "google_cloud_run_v2_service" "function" {
@@ -38,10 +44,23 @@ resource "google_cloud_run_v2_service" "function" {
       ]
 
       dynamic "env" {
-        for_each = local.environment
+        for_each = merge(local.environment, lookup(local.values, each.key, {}))
         content {
           name  = env.key
           value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = lookup(local.secrets, each.key, {})
+        content {
+          name = env.key
+          value_source {
+            secret_key_ref {
+              secret  = env.value
+              version = "latest"
+            }
+          }
         }
       }
 
@@ -76,5 +95,6 @@ resource "google_cloud_run_v2_service" "function" {
     google_project_service.used,
     google_storage_bucket_iam_member.function,
     google_pubsub_topic_iam_member.function_publishes,
+    google_secret_manager_secret_iam_member.function,
   ]
 }

@@ -23,12 +23,21 @@ locals {
   bucket_grants = merge([
     for name, roles in local.bucket_roles : {
       for bucket, role in roles : "${name}/${bucket}" => { name = name, bucket = bucket, role = role }
+      if contains(local.accounts, name)
     }
   ]...)
 
   topic_grants = merge([
     for name, topics in local.publishes : {
       for topic in topics : "${name}/${topic}" => { name = name, topic = topic }
+      if contains(local.accounts, name)
+    }
+  ]...)
+
+  secret_grants = merge([
+    for name, secrets in local.secrets : {
+      for variable, secret in secrets : "${name}/${variable}" => { name = name, secret = secret }
+      if contains(local.accounts, name)
     }
   ]...)
 
@@ -43,7 +52,7 @@ locals {
 }
 
 resource "google_service_account" "function" {
-  for_each     = local.functions
+  for_each     = toset(local.accounts)
   account_id   = "defacer-${each.key}"
   display_name = "De-facer: ${each.key}"
   depends_on   = [google_project_service.used]
@@ -61,6 +70,16 @@ resource "google_pubsub_topic_iam_member" "function_publishes" {
   topic    = google_pubsub_topic.topic[each.value.topic].id
   role     = "roles/pubsub.publisher"
   member   = google_service_account.function[each.value.name].member
+}
+
+# A secret is made and filled by a person (README.md): its value is in no file and in no state.
+resource "google_secret_manager_secret_iam_member" "function" {
+  for_each  = local.secret_grants
+  secret_id = each.value.secret
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.function[each.value.name].member
+
+  depends_on = [google_project_service.used]
 }
 
 # Beside reading, deleting is all that they may do in the intake bucket.

@@ -2,9 +2,12 @@
 locals {
   topics = ["uploads", "segments", "segments-done", "dead-letters", "lost-letters", "job-events"]
 
+  # What is there only if a variable asks for it, by the service's name. All else in these tables always is.
+  optional = { webhook = var.webhook != null }
+
   # By the name of the Cloud Run service and of its push subscription. The deadline is also the longest that Pub/Sub
   # waits for an answer. "worker" allows the most deliveries there are: every "no instance is free" costs one.
-  functions = {
+  every_function = {
     ingest = {
       topic                 = "uploads"
       acknowledge_seconds   = 600
@@ -33,7 +36,22 @@ locals {
       max_delivery_attempts = 100
       dead_letter_topic     = "lost-letters"
     }
+    webhook = {
+      topic                 = "job-events"
+      acknowledge_seconds   = 60
+      concurrency           = 4
+      max_delivery_attempts = 100
+      dead_letter_topic     = "dead-letters"
+    }
   }
+  functions = { for name, function in local.every_function : name => function if lookup(local.optional, name, true) }
+
+  # Services that people reach, and Pub/Sub doesn't: the same for these.
+  every_page = []
+  accounts   = concat(keys(local.functions), [for name in local.every_page : name if lookup(local.optional, name, true)])
+
+  # Of a topic's messages, a function is called for these only. The webhook tells nobody that a job was planned.
+  filters = { webhook = "attributes.type = \"job.completed\" OR attributes.type = \"job.failed\"" }
 
   # What even dead-letter gives up on ends here, for a person to look at.
   keeper = { name = "lost-letters", topic = "lost-letters" }

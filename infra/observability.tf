@@ -1,10 +1,10 @@
-# Metrics are taken from the log lines of functions/pipeline/log.py, by their message: tests/infra/test_logs.py sees to
+# Metrics are taken from the log lines of functions/pipeline/log.py, by their message: tests/infra/test_operating.py sees to
 # it that the code still writes each of them.
 
 locals {
   channels = google_monitoring_notification_channel.email[*].id
 
-  ours = "resource.type=\"cloud_run_revision\" AND jsonPayload.function=~\"^(ingest|worker|merge|dead_letter)$\""
+  ours = "resource.type=\"cloud_run_revision\" AND jsonPayload.function=~\"^(${join("|", [for name in keys(local.every_function) : replace(name, "-", "_")])})$\""
 
   # Counted: one for each line. Labels are fields of the line.
   counted = {

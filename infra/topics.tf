@@ -14,6 +14,7 @@ resource "google_pubsub_subscription" "push" {
   for_each = local.functions
   name     = each.key
   topic    = google_pubsub_topic.topic[each.value.topic].id
+  filter   = lookup(local.filters, each.key, null)
 
   ack_deadline_seconds       = each.value.acknowledge_seconds
   message_retention_duration = "604800s"

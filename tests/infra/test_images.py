@@ -106,7 +106,7 @@ def test_the_command_that_bakes_the_weights_in_calls_what_there_is() -> None:
 
 
 def test_every_stage_that_a_service_runs_is_built() -> None:
-    wanted = {size["stage"] for size in local("sizes").values()} | {"cpu", "gpu"}
+    wanted = {size["stage"] for size in local("every_size").values()} | {"cpu", "gpu"}
     assert wanted <= {image.stage for image in IMAGES} <= set(stages())
 
 

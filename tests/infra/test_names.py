@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from functions.pipeline.messages import TYPE
 from functions.pipeline.settings import PREFIX, Settings
+from functions.webhook.telling import TOLD
 from local_emulator.resources import (
     CLOUD_RETRIES,
     FUNCTIONS,
@@ -22,6 +24,7 @@ from tests.terraform import INFRA, blocks, documents, local, one, resources
 RESOURCES = Resources("some-project", CLOUD_RETRIES)
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}
 SERVICES = ("function", "worker")
+EVERY = (*FUNCTIONS, WEBHOOK)
 
 
 def evaluated(text: str) -> str:
@@ -51,7 +54,7 @@ def test_the_topics_are_the_same() -> None:
 
 
 def test_the_functions_and_their_subscriptions_are_the_same() -> None:
-    assert {name.replace("-", "_"): body for name, body in local("functions").items()} == {
+    assert {name.replace("-", "_"): body for name, body in local("every_function").items()} == {
         function.name: {
             "topic": function.topic,
             "acknowledge_seconds": function.acknowledge_seconds,
@@ -59,9 +62,9 @@ def test_the_functions_and_their_subscriptions_are_the_same() -> None:
             "max_delivery_attempts": function.max_delivery_attempts,
             "dead_letter_topic": function.dead_letter_topic,
         }
-        for function in FUNCTIONS
+        for function in EVERY
     }
-    assert list(local("functions")) == [function.subscription for function in FUNCTIONS]
+    assert list(local("every_function")) == [function.subscription for function in EVERY]
 
 
 def test_a_push_subscription_is_made_of_what_is_said_of_its_function() -> None:
@@ -70,6 +73,7 @@ def test_a_push_subscription_is_made_of_what_is_said_of_its_function() -> None:
     assert push["for_each"] == "${local.functions}"
     assert push["name"] == "${each.key}"
     assert push["topic"] == "${google_pubsub_topic.topic[each.value.topic].id}"
+    assert push["filter"] == "${lookup(local.filters, each.key, null)}"
     assert push["ack_deadline_seconds"] == "${each.value.acknowledge_seconds}"
     assert one(push["dead_letter_policy"]) == {
         "dead_letter_topic": "${google_pubsub_topic.topic[each.value.dead_letter_topic].id}",
@@ -95,24 +99,17 @@ def test_lost_letters_are_kept_on_the_same_subscription_which_nothing_pushes() -
     assert keeper["name"] == "${local.keeper.name}"
     assert keeper["topic"] == "${google_pubsub_topic.topic[local.keeper.topic].id}"
     assert "push_config" not in keeper
-    assert set(resources("google_pubsub_subscription")) == {"push", "keeper", "webhook"}
+    assert set(resources("google_pubsub_subscription")) == {"push", "keeper"}
 
 
-def test_the_webhook_is_the_same_where_there_is_one() -> None:
-    text = (INFRA / "webhook.tf").read_text().partition("resource ")[0]
-    for name in ("topic", "acknowledge_seconds", "concurrency", "max_delivery_attempts", "dead_letter_topic"):
-        (told,) = re.findall(rf"^ +{name} += (.+)$", text, re.MULTILINE)
-        assert told.strip('"') == str(getattr(WEBHOOK, name))
-    push = resources("google_pubsub_subscription")["push"]
-    own = resources("google_pubsub_subscription")["webhook"]
-    for name in ("ack_deadline_seconds", "retry_policy", "dead_letter_policy", "expiration_policy"):
-        assert own[name] == push[name]
-    assert own["for_each"] == "${local.webhooks}"
-    env = one(one(resources("google_cloud_run_v2_service")["webhook"]["template"])["containers"])["env"]
-    assert [one(variable["value_source"])["secret_key_ref"] for variable in env] == [
-        [{"secret": "${var.webhook.secret_name}", "version": "latest"}]
-    ]
-    assert {"DEFACER_WEBHOOK_URL", "DEFACER_WEBHOOK_SECRET"} <= KNOWN
+def test_the_webhook_is_there_only_where_somebody_is_to_be_told_and_signs_with_a_secret() -> None:
+    assert local("optional")["webhook"] == "${var.webhook != null}"
+    assert local("functions").startswith("${{for name, function in local.every_function")
+    assert set(local("values")["webhook"]) == {"DEFACER_WEBHOOK_URL"} <= KNOWN
+    assert set(local("secrets")["webhook"]) == {"DEFACER_WEBHOOK_SECRET"} <= KNOWN
+    assert local("filters") == {
+        "webhook": " OR ".join(f'attributes.{TYPE} = "{kind}"' for kind in sorted(TOLD))
+    }
 
 
 def test_the_buckets_are_the_same() -> None:
@@ -138,7 +135,7 @@ def test_every_function_gets_the_environment_that_the_emulator_gives_it() -> Non
         for name, value in RESOURCES.environment().items()
     }
     for name in SERVICES:
-        (env,) = (dynamic["env"] for dynamic in container(name)["dynamic"] if "env" in dynamic)
+        env = next(dynamic["env"] for dynamic in container(name)["dynamic"] if "env" in dynamic)
         assert env["for_each"].startswith(("${local.environment", "${merge(local.environment,"))
         assert one(env["content"]) == {"name": "${env.key}", "value": "${env.value}"}
 
@@ -151,13 +148,13 @@ def test_no_variable_is_set_that_no_setting_reads() -> None:
     assert named <= KNOWN
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.name)
 def test_an_instance_takes_as_many_messages_as_the_emulator_gives_it(function: Function) -> None:
     key = "each.key" if function.name != "worker" else None
     expected = f"${{local.functions[{key}].concurrency}}" if key else "${local.functions.worker.concurrency}"
     assert template(function.name)["max_instance_request_concurrency"] == expected
     if function.name != "worker":
-        assert function.subscription in local("sizes")
+        assert function.subscription in local("every_size")
 
 
 def test_a_request_ends_before_pubsub_gives_it_up_and_after_the_worker_stops_by_itself() -> None:
@@ -173,7 +170,7 @@ def test_a_request_ends_before_pubsub_gives_it_up_and_after_the_worker_stops_by_
     assert worker.acknowledge_seconds - int(expression[1]) > deadline
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.name)
 def test_a_service_runs_the_function_that_it_is_named_after(function: Function) -> None:
     args = container(function.name)["args"]
     assert f"functions.serve:application('{function.name}')" in [
