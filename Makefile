@@ -6,7 +6,7 @@ BOOTSTRAPPED := $(VENV)/.bootstrapped
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
-TORCH_BACKEND ?= $(shell sed -n 's/^ARG TORCH_BACKEND=//p' infra/Dockerfile)
+IMAGE_LOCKS := infra/locks/base.lock infra/locks/cuda12.lock infra/locks/cuda13.lock
 
 .DEFAULT_GOAL := help
 
@@ -30,7 +30,7 @@ $(TOOLS): $(STAMP) requirements-tools.lock
 lock: $(STAMP)  ## write the lock files anew from pyproject.toml
 	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --group dev $(LOCKING) -o requirements.lock
 	$(VENV)/bin/uv pip compile --group tools --constraint requirements.lock $(LOCKING) -o requirements-tools.lock
-	@$(MAKE) --no-print-directory infra/locks/base.lock
+	@$(MAKE) --no-print-directory $(IMAGE_LOCKS)
 
 .PHONY: help
 help:  ## print this list
@@ -98,27 +98,22 @@ picture: $(STAMP)  ## make the README's picture anew
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
 
 .PHONY: deploy
-deploy:  ## build and run it all on Google Cloud: PROJECT=... REGION=... [WORKER=gpu|cpu] [TAG=an earlier build's]
-	@PROJECT="$(PROJECT)" REGION="$(REGION)" WORKER="$(WORKER)" TAG="$(TAG)" TORCH_BACKEND="$(TORCH_BACKEND)" infra/deploy.sh deploy
+deploy:  ## build and run it all on Google Cloud: PROJECT=... REGION=... [WORKER=gpu|cpu] [CUDA=12|13] [TAG=an earlier build's]
+	@PROJECT="$(PROJECT)" REGION="$(REGION)" WORKER="$(WORKER)" TAG="$(TAG)" CUDA="$(CUDA)" infra/deploy.sh deploy
 
 .PHONY: destroy
 destroy:  ## remove it all from Google Cloud; asks first: PROJECT=... REGION=...
 	@PROJECT="$(PROJECT)" REGION="$(REGION)" infra/deploy.sh destroy
 
-.PHONY: image-locks
-image-locks: infra/locks/base.lock infra/locks/cpu.lock infra/locks/gpu.lock  ## what the images install, by hash: [TORCH_BACKEND=cu126]
-
-# Versions are the tested ones, but for what each build of PyTorch brings along: that depends on the CUDA it is for.
-LOCK_IMAGE = grep -E '^[a-z0-9.-]+==' requirements.lock | grep -vE '^(cuda|nvidia|triton)' | sed 's/ \\$$//' > .image-pins.txt \
-	&& $(VENV)/bin/uv pip compile $< --constraints .image-pins.txt --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --output-file $@; \
-	status=$$?; rm -f .image-pins.txt; exit $$status
-infra/locks/base.lock: infra/locks/base.in requirements.lock | $(BOOTSTRAPPED)
-	@$(LOCK_IMAGE)
-infra/locks/cpu.lock: infra/locks/models.in infra/locks/base.in requirements.lock | $(BOOTSTRAPPED)
-	@export UV_TORCH_BACKEND=cpu; $(LOCK_IMAGE)
-infra/locks/gpu.lock: infra/locks/models.in infra/locks/base.in requirements.lock | $(BOOTSTRAPPED)
-	@export UV_TORCH_BACKEND=$(TORCH_BACKEND); $(LOCK_IMAGE)
+# What the images install. Versions are the tested ones, but for a PyTorch of another CUDA and what it brings along.
+OTHERWISE := cuda|nvidia|triton
+infra/locks/cuda12.lock: OTHERWISE := cuda|nvidia|triton|torch
+infra/locks/cuda12.lock infra/locks/cuda13.lock: infra/locks/models.in infra/locks/base.in
+$(IMAGE_LOCKS): infra/locks/%.lock: infra/locks/%.in requirements.lock | $(BOOTSTRAPPED)
+	@grep -E '^[a-z0-9.-]+==' requirements.lock | grep -vE '^($(OTHERWISE))' | sed 's/ \\$$//' > .image-pins.txt \
+		&& $(VENV)/bin/uv pip compile $< --constraints .image-pins.txt --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+			--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --output-file $@; \
+		status=$$?; rm -f .image-pins.txt; exit $$status
 
 .PHONY: image-sizes
 image-sizes: $(STAMP)  ## what each image's packages and weights take

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Deploys De-facer into a Google Cloud project, or removes it: make deploy, make destroy. infra/README.md tells it in full.
-# From the environment: PROJECT, REGION; WORKER (gpu), TAG (what is here), TORCH_BACKEND (infra/Dockerfile's).
+# From the environment: PROJECT, REGION; WORKER (gpu), TAG (what is here), CUDA (infra/Dockerfile's).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,8 @@ need() {
 # The images' content decides their tag: the same files are not built twice.
 content_tag() {
     find functions infra/Dockerfile infra/locks requirements-bootstrap.lock -type f ! -path '*/__pycache__/*' |
-        LC_ALL=C sort | while read -r file; do echo "$file $(git hash-object "$file")"; done | git hash-object --stdin | cut -c1-12
+        LC_ALL=C sort | { echo "CUDA $CUDA"; while read -r file; do echo "$file $(git hash-object "$file")"; done; } |
+        git hash-object --stdin | cut -c1-12
 }
 
 start_terraform() {
@@ -49,17 +50,13 @@ build() {
     [ -z "$given_tag" ] || fail "There is no image ${missing[0]}:$TAG in $registry: leave TAG out to build what is here."
     gcloud builds submit . --project "$PROJECT" --region "$REGION" --config infra/cloudbuild.yaml \
         --ignore-file infra/.gcloudignore --service-account "$(terraform -chdir=infra output -raw builder)" \
-        --substitutions "_REGISTRY=$registry,_TAG=$TAG,_STAGES=${missing[*]},_TORCH_BACKEND=$TORCH_BACKEND"
+        --substitutions "_REGISTRY=$registry,_TAG=$TAG,_STAGES=${missing[*]},_CUDA=$CUDA"
 }
 
 deploy() {
     local stages=(base cpu) given_tag="${TAG:-}" registry
     [ "$WORKER" = cpu ] || stages+=(gpu)
-    if [ -z "$given_tag" ]; then
-        # `make` itself decides what is out of date; elsewhere than here these need PyTorch's own package index.
-        make --no-print-directory image-locks
-        TAG="$(content_tag)"
-    fi
+    [ -n "$given_tag" ] || TAG="$(content_tag)"
     variables+=(-var "tag=$TAG" -var "worker=$WORKER")
 
     # Terraform asks these two what else is switched on; the third makes Pub/Sub's agent, which gets roles later.
@@ -83,8 +80,9 @@ destroy() {
 
 [ -n "${PROJECT:-}" ] && [ -n "${REGION:-}" ] || fail "Say where: make ${1:-deploy} PROJECT=my-project REGION=europe-west4"
 WORKER="${WORKER:-gpu}"
-TORCH_BACKEND="${TORCH_BACKEND:-$(sed -n 's/^ARG TORCH_BACKEND=//p' infra/Dockerfile)}"
+CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
 [ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."
+[ -f "infra/locks/cuda$CUDA.lock" ] || fail "CUDA=$CUDA: there is no infra/locks/cuda$CUDA.lock; expected 12 or 13."
 need gcloud "https://cloud.google.com/sdk/docs/install"
 need terraform "https://developer.hashicorp.com/terraform/install"
 variables=(-var "project=$PROJECT" -var "region=$REGION")

@@ -2,11 +2,10 @@
 
     python -m infra.image_sizes
 
-It counts the packages of this environment, where PyTorch is the build for CUDA 13. The gpu image's for CUDA 12 is of
-the same kind; of the cpu image's, what is for CUDA alone is left out. The base image (Debian, Python) is not counted.
+It counts the packages of this environment, where PyTorch is the build for CUDA 13; the one for CUDA 12 is of the same
+kind. The base image (Debian, Python) is not counted.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import distribution
@@ -18,11 +17,6 @@ from packaging.utils import canonicalize_name
 from functions.engine import weights
 
 LOCKS = Path(__file__).parent / "locks"
-CUDA_ALONE = re.compile(r"(cuda|nvidia|triton)(-.*)?")
-# Within torch and torchvision; a build for processors has none of these.
-CUDA_FILES = re.compile(
-    r"lib/libtorch_cuda|lib/libc10_cuda|lib/libcaffe2_nvrtc|libtorchvision_cuda|bin/ptxas"
-)
 # uv compiles at installing: on these packages bytecode takes 1.2 times the room of its source.
 BYTECODE = 1.2
 MEGABYTE = 1e6
@@ -34,14 +28,13 @@ class Image:
 
     stage: str
     asked: str
-    cuda: bool
     weights: bool
 
 
 IMAGES = (
-    Image("base", "base.in", cuda=False, weights=False),
-    Image("cpu", "models.in", cuda=False, weights=True),
-    Image("gpu", "models.in", cuda=True, weights=True),
+    Image("base", "base.in", weights=False),
+    Image("cpu", "models.in", weights=True),
+    Image("gpu", "models.in", weights=True),
 )
 
 
@@ -72,15 +65,12 @@ def installed(names: Iterable[str]) -> set[str]:
     return found
 
 
-def size(name: str, cuda: bool) -> float:
-    """Bytes that a package takes, with its bytecode; `cuda`: with what only a GPU needs."""
-    if not cuda and CUDA_ALONE.fullmatch(name):
-        return 0.0
-    total = 0.0
-    for file in distribution(name).files or ():
-        if cuda or not CUDA_FILES.search(str(file)):
-            total += (file.size or 0) * (1 + BYTECODE if file.suffix == ".py" else 1)
-    return total
+def size(name: str) -> float:
+    """Bytes that a package takes, with its bytecode."""
+    return sum(
+        (file.size or 0) * (1 + BYTECODE if file.suffix == ".py" else 1)
+        for file in distribution(name).files or ()
+    )
 
 
 def weights_size() -> int:
@@ -88,14 +78,15 @@ def weights_size() -> int:
     weights.fetch_all()
     weights.facenet("casia-webface")
     opted_in = Path(weights.VGGFACE2_URL).name
-    return sum(file.stat().st_size for file in weights.DEFAULT_DIR.iterdir() if file.name != opted_in)
+    files = (file for file in weights.DEFAULT_DIR.iterdir() if file.suffix != ".pb" and file.name != opted_in)
+    return sum(file.stat().st_size for file in files)
 
 
 def table() -> str:
     """The sizes as a table in Markdown."""
     lines = ["| image | packages, MB | the largest | weights, MB | together, GB |", "|---|---|---|---|---|"]
     for image in IMAGES:
-        sizes = {name: size(name, image.cuda) for name in installed(asked_for(image.asked))}
+        sizes = {name: size(name) for name in installed(asked_for(image.asked))}
         largest = sorted(sizes, key=lambda name: -sizes[name])[:4]
         named = ", ".join(f"{name} {sizes[name] / MEGABYTE:.0f}" for name in largest)
         packages = sum(sizes.values())

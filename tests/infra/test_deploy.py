@@ -27,13 +27,13 @@ class Deploying:
     refused: str = "nothing"
 
     def run(self, what: str = "deploy", **variables: str) -> subprocess.CompletedProcess[str]:
-        for name in ("gcloud", "terraform", "make"):
+        for name in ("gcloud", "terraform"):
             program = self.folder / name
             program.write_text(RECORD.format(name=name, calls=self.folder / "calls", refused=self.refused))
             program.chmod(0o755)
         environment = {
             **os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "PROJECT": "some-project",
-            "REGION": "europe-west4", "TORCH_BACKEND": "cu126", **variables,
+            "REGION": "europe-west4", **variables,
         }  # fmt: skip
         command = ["bash", str(ROOT / "infra/deploy.sh"), what]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -59,7 +59,7 @@ def test_images_are_there_before_anything_runs_them_and_terraform_asks(deploying
     assert done.returncode == 0, done.stderr
     registry = deploying.index("terraform", "apply", "-target=google_artifact_registry_repository.images")
     build = deploying.index(
-        "gcloud builds submit", "_STAGES=base cpu gpu", "_REGISTRY=some.registry/p/defacer"
+        "gcloud builds submit", "_STAGES=base cpu gpu", "_REGISTRY=some.registry/p/defacer", "_CUDA=12"
     )
     everything = max(
         i for i, call in enumerate(deploying.calls) if call.startswith("terraform") and " apply " in call
@@ -107,6 +107,7 @@ def test_the_state_has_a_bucket_that_is_made_once(deploying: Deploying) -> None:
     [
         ({"PROJECT": ""}, "make deploy PROJECT=my-project REGION=europe-west4"),
         ({"WORKER": "tpu"}, "WORKER=tpu: expected gpu or cpu."),
+        ({"CUDA": "11"}, "CUDA=11: there is no infra/locks/cuda11.lock; expected 12 or 13."),
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_done(

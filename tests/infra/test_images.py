@@ -75,14 +75,15 @@ def test_an_image_runs_without_rights_and_holds_nothing_to_install_or_build_with
     assert steps.index(("USER", "10001")) > max(
         index for index, (name, _) in enumerate(steps) if name == "RUN"
     )
-    assert ("COPY", f"--from=installed-{stage} /opt/venv /opt/venv") in steps
+    packages = "base" if stage == "base" else "models"
+    assert ("COPY", f"--from=installed-{packages} /opt/venv /opt/venv") in steps
     assert [rest.split('"')[1] for name, rest in steps if name == "ENTRYPOINT"] == ["gunicorn"]
 
 
 def test_every_package_is_installed_by_hash_and_none_is_built() -> None:
     commands = [part for name, rest in instructions() if name == "RUN" for part in rest.split("&&")]
     installing = [command for command in commands if re.search(r"pip install", command)]
-    assert len(installing) == 4
+    assert len(installing) == 3
     assert all("--require-hashes" in command for command in installing)
     assert all("--only-binary :all:" in command for command in installing if "uv pip" in command)
 
@@ -118,6 +119,26 @@ def test_the_base_image_installs_tested_versions_and_all_that_it_needs() -> None
     assert set(base) == installed(asked_for("base.in"))
 
 
+@pytest.mark.parametrize(("cuda", "brought"), [("12", ("12.", "torch", "torchvision")), ("13", ("13.",))])
+def test_the_images_with_models_install_tested_versions_but_for_a_pytorch_of_an_older_cuda(
+    cuda: str, brought: tuple[str, ...]
+) -> None:
+    models, tested = pins(f"infra/locks/cuda{cuda}.lock"), pins("requirements.lock")
+    (runtime,) = (versions for name, versions in models.items() if name.startswith("nvidia-cuda-runtime"))
+    assert all(version.startswith(brought[0]) for version in runtime)
+    others = {name for name, versions in models.items() if not versions <= tested.get(name, set())}
+    assert {name for name in others if not re.match("nvidia-|cuda-|triton", name)} == set(brought[1:])
+    assert {re.sub("[-_.]+", "-", name).lower() for name in asked_for("models.in")} <= set(models)
+
+
+def test_a_deployment_takes_the_pytorch_that_the_hosts_driver_can_run() -> None:
+    (default,) = (rest for name, rest in instructions() if name == "ARG")
+    assert default == "CUDA=12"
+    built = (INFRA / "cloudbuild.yaml").read_text()
+    assert '_CUDA: "12"' in built
+    assert "--build-arg CUDA=$_CUDA" in built
+
+
 def test_the_other_images_install_every_package_that_the_product_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {Requirement(text).name for text in project["dependencies"]}
@@ -144,4 +165,4 @@ def test_the_sizes_are_told_for_each_image_and_grow_with_what_it_does() -> None:
     rows = [row.split("|")[1:-1] for row in table().splitlines()[2:]]
     assert [row[0].strip(" `") for row in rows] == ["base", "cpu", "gpu"]
     base, cpu, gpu = (float(row[1]) for row in rows)
-    assert 100 < base < cpu < gpu
+    assert 100 < base < cpu == gpu

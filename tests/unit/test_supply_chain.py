@@ -50,10 +50,9 @@ def test_there_is_a_lock_file_for_all_that_make_installs() -> None:
     named = set(re.findall(r"[\w-]+\.lock", (ROOT / "Makefile").read_text()))
     assert named == {
         *("requirements.lock", "requirements-bootstrap.lock", "requirements-tools.lock"),
-        *("base.lock", "cpu.lock", "gpu.lock"),
+        *("base.lock", "cuda12.lock", "cuda13.lock"),
     }
-    # These two name what PyTorch's own index has: the first `make deploy` writes them (infra/README.md).
-    assert named - {"cpu.lock", "gpu.lock"} <= {path.name for path in LOCKS}
+    assert named <= {path.name for path in LOCKS}
     installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
     assert installs
     assert [line for line in installs if "--require-hashes" not in line] == []
