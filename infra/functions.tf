@@ -15,7 +15,10 @@ locals {
   sizes = { for name, size in local.every_size : name => size if lookup(local.optional, name, true) }
 
   # What one function is given beside local.environment: values, and names of secrets in Secret Manager.
-  values  = { webhook = { DEFACER_WEBHOOK_URL = try(var.webhook.url, null) } }
+  values = {
+    ingest  = { DEFACER_MAX_FRAME_PIXELS = tostring(local.worker.most_pixels) }
+    webhook = { DEFACER_WEBHOOK_URL = try(var.webhook.url, null) }
+  }
   secrets = { webhook = { DEFACER_WEBHOOK_SECRET = try(var.webhook.secret_name, null) } }
 }
 

@@ -109,7 +109,7 @@ resource "google_logging_metric" "measured" {
 
 resource "google_monitoring_dashboard" "operations" {
   dashboard_json = templatefile("${path.module}/dashboard.json.tftpl", {
-    worker_price_per_second = var.worker_price_per_second
+    worker_price_per_second = local.worker_price
   })
 
   depends_on = [google_logging_metric.counted, google_logging_metric.measured]

@@ -25,9 +25,9 @@ variable "worker" {
 }
 
 variable "worker_max_instances" {
-  description = "Workers at a time. With a GPU not above the project's quota; a first deployment is granted 3."
+  description = "Workers at a time. With a GPU not above the project's quota; a first deployment is granted 3. null: 3 with a GPU, 10 without."
   type        = number
-  default     = 3
+  default     = null
 }
 
 variable "gpu_zonal_redundancy" {
@@ -87,12 +87,6 @@ variable "monthly_budget" {
   description = "The budget of a month, whole units of the billing account's currency."
   type        = number
   default     = 100
-}
-
-variable "worker_price_per_second" {
-  description = "USD for a second of a worker, for the dashboard. 4 CPU + 16 GiB + L4 without redundancy, us-central1, 2026-08: 0.0002907."
-  type        = number
-  default     = 0.0002907
 }
 
 variable "webhook" {

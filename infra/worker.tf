@@ -1,5 +1,18 @@
 locals {
   gpu = var.worker == "gpu"
+
+  # With a GPU, the least that an L4 may have. Without, what was measured: two cores, and 1.3 GB at 4K (CAPACITY.md).
+  # Twice as many cores cost twice as much a second and are not twice as quick. Files are memory here: a segment is some
+  # 10 MB. What a GPU's worker may do, 8192x4608, takes 4.2 GB: ingest refuses it where workers have less.
+  workers = {
+    gpu = { cpu = "4", memory = "16Gi", instances = 3, most_pixels = 8192 * 4608 }
+    cpu = { cpu = "2", memory = "4Gi", instances = 10, most_pixels = 6144 * 3456 }
+  }
+  worker = local.workers[var.worker]
+
+  # USD a second while it is billed, us-central1 (CAPACITY.md has the prices), for the dashboard.
+  worker_prices = { cpu = 0.000058, gpu = 0.0002907, gpu_with_redundancy = 0.0003949 }
+  worker_price  = local.worker_prices[!local.gpu ? "cpu" : var.gpu_zonal_redundancy ? "gpu_with_redundancy" : "gpu"]
 }
 
 resource "google_cloud_run_v2_service" "worker" {
@@ -18,7 +31,7 @@ resource "google_cloud_run_v2_service" "worker" {
 
     scaling {
       min_instance_count = 0
-      max_instance_count = var.worker_max_instances
+      max_instance_count = coalesce(var.worker_max_instances, local.worker.instances)
     }
 
     dynamic "node_selector" {
@@ -44,9 +57,9 @@ resource "google_cloud_run_v2_service" "worker" {
         }
       }
 
-      # The least that an L4 may have. Files are memory here: a segment is some 10 MB.
+      # An L4 is billed for the instance's whole life; without one, while a request runs.
       resources {
-        limits            = merge({ cpu = "4", memory = "16Gi" }, local.gpu ? { "nvidia.com/gpu" = "1" } : {})
+        limits            = merge({ cpu = local.worker.cpu, memory = local.worker.memory }, local.gpu ? { "nvidia.com/gpu" = "1" } : {})
         cpu_idle          = !local.gpu
         startup_cpu_boost = true
       }

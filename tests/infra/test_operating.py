@@ -2,9 +2,15 @@
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator
 
+import pytest
+
+from functions.pipeline.settings import Settings
+from infra.capacity.inputs import inputs
+from infra.capacity.speed import Kind, second_price
 from tests.servers import ROOT
 from tests.terraform import INFRA, local, resources, strings
 
@@ -88,3 +94,22 @@ def test_everybody_who_is_to_be_told_is_told_of_every_alert() -> None:
     for body in resources("google_monitoring_alert_policy").values():
         assert body["notification_channels"] == "${local.channels}"
         assert body["count"] == "${var.alerts ? 1 : 0}"
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_worker_is_as_large_and_costs_as_much_as_capacity_reckons_with(kind: Kind) -> None:
+    worker = local("workers")[kind]
+    assert float(worker["cpu"]) == inputs()[f"{kind}_worker_cpu"]
+    assert worker["memory"] == f"{inputs()[f'{kind}_worker_memory']:.0f}Gi"
+    assert local("worker_prices")[kind] == pytest.approx(second_price(kind), rel=0.01)
+
+
+def test_ingest_takes_no_picture_that_a_worker_has_no_memory_for() -> None:
+    most = {
+        kind: math.prod(map(int, re.findall(r"\d+", worker["most_pixels"])))
+        for kind, worker in local("workers").items()
+    }
+    assert most["gpu"] == Settings.model_fields["max_frame_pixels"].default
+    # 4.2 GB at 8192x4608, measured; and room for the server and a segment's file.
+    assert 4.2 * most["cpu"] / most["gpu"] < 0.75 * inputs()["cpu_worker_memory"]
+    assert local("values")["ingest"] == {"DEFACER_MAX_FRAME_PIXELS": "${tostring(local.worker.most_pixels)}"}
