@@ -4,10 +4,8 @@ resource "google_artifact_registry_repository" "images" {
   location      = var.region
   format        = "DOCKER"
 
-  # A tag is a commit, so it never means another image. The last five can be rolled back to.
-  docker_config {
-    immutable_tags = true
-  }
+  # The last five of each image can be rolled back to. Tags are not made immutable, because then nothing tagged is ever
+  # deleted: https://cloud.google.com/artifact-registry/docs/repositories/update-repo-settings
   cleanup_policies {
     id     = "keep-the-last-five"
     action = "KEEP"

@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# infra/README.md, "A GPU: region and quota".
+L4_REGIONS="us-central1 us-east4 europe-west1 europe-west4 asia-southeast1"
+
 fail() {
     echo "$*" >&2
     exit 1
@@ -20,13 +23,11 @@ content_tag() {
         git hash-object --stdin | cut -c1-12
 }
 
+has_state() {
+    gcloud storage buckets describe "gs://$state" --project "$PROJECT" > /dev/null 2>&1
+}
+
 start_terraform() {
-    local state="$PROJECT-terraform"
-    if ! gcloud storage buckets describe "gs://$state" --project "$PROJECT" > /dev/null 2>&1; then
-        gcloud storage buckets create "gs://$state" --project "$PROJECT" --location "$REGION" \
-            --uniform-bucket-level-access --public-access-prevention
-        gcloud storage buckets update "gs://$state" --versioning
-    fi
     terraform -chdir=infra init -input=false -reconfigure -backend-config="bucket=$state"
 }
 
@@ -55,14 +56,23 @@ build() {
 
 deploy() {
     local stages=(base cpu) given_tag="${TAG:-}" registry
-    [ "$WORKER" = cpu ] || stages+=(gpu)
+    if [ "$WORKER" = gpu ]; then
+        stages+=(gpu)
+        [[ " $L4_REGIONS " == *" $REGION "* ]] || echo "Not known to have L4 GPUs for Cloud Run: $REGION. Known: $L4_REGIONS. WORKER=cpu needs none." >&2
+    fi
     [ -n "$given_tag" ] || TAG="$(content_tag)"
     variables+=(-var "tag=$TAG" -var "worker=$WORKER")
 
-    # Terraform asks these two what else is switched on; the third makes Pub/Sub's agent, which gets roles later.
-    gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com pubsub.googleapis.com --project "$PROJECT"
+    # Terraform asks the first two what else is switched on; the last line makes Pub/Sub's agent, which gets roles later.
+    gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com pubsub.googleapis.com \
+        storage.googleapis.com --project "$PROJECT"
     gcloud beta services identity create --service pubsub.googleapis.com --project "$PROJECT"
 
+    if ! has_state; then
+        gcloud storage buckets create "gs://$state" --project "$PROJECT" --location "$REGION" \
+            --uniform-bucket-level-access --public-access-prevention
+        gcloud storage buckets update "gs://$state" --versioning
+    fi
     start_terraform
     echo "First what the images need: a registry, and an account that builds."
     apply -target=google_artifact_registry_repository.images -target=google_project_iam_member.builder
@@ -73,11 +83,16 @@ deploy() {
 }
 
 destroy() {
-    variables+=(-var "tag=none")
+    variables+=(-var "tag=none" -var "worker=$WORKER")
+    has_state || fail "There is nothing to remove: gs://$state, where a deployment's state lies, is not there or not yours to see."
     start_terraform
     terraform -chdir=infra destroy "${variables[@]}"
 }
 
+case "${1:-}" in
+    deploy | destroy) ;;
+    *) fail "usage: PROJECT=my-project REGION=europe-west4 infra/deploy.sh deploy|destroy" ;;
+esac
 [ -n "${PROJECT:-}" ] && [ -n "${REGION:-}" ] || fail "Say where: make ${1:-deploy} PROJECT=my-project REGION=europe-west4"
 WORKER="${WORKER:-gpu}"
 CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
@@ -85,9 +100,7 @@ CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
 [ -f "infra/locks/cuda$CUDA.lock" ] || fail "CUDA=$CUDA: there is no infra/locks/cuda$CUDA.lock; expected 12 or 13."
 need gcloud "https://cloud.google.com/sdk/docs/install"
 need terraform "https://developer.hashicorp.com/terraform/install"
+state="$PROJECT-terraform"
 variables=(-var "project=$PROJECT" -var "region=$REGION")
 
-case "${1:-}" in
-    deploy | destroy) "$1" ;;
-    *) fail "usage: infra/deploy.sh deploy|destroy" ;;
-esac
+"$1"

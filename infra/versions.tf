@@ -17,6 +17,10 @@ terraform {
 provider "google" {
   project = var.project
   region  = var.region
+
+  # A person's own login may make a budget only in the name of a project that pays for the call.
+  user_project_override = var.billing_account != null
+  billing_project       = var.project
 }
 
 data "google_project" "this" {

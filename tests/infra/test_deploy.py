@@ -96,10 +96,45 @@ def test_rolling_back_to_what_is_no_longer_there_changes_nothing(deploying: Depl
 
 def test_the_state_has_a_bucket_that_is_made_once(deploying: Deploying) -> None:
     deploying.refused = '*"buckets describe"*'
-    assert deploying.run("destroy").returncode == 0
+    assert deploying.run().returncode == 0
     made = deploying.index("buckets create gs://some-project-terraform", "--public-access-prevention")
     assert made < deploying.index("terraform", "init", "bucket=some-project-terraform")
+
+
+def test_what_was_deployed_is_removed_by_its_state_and_terraform_asks(deploying: Deploying) -> None:
+    assert deploying.run("destroy").returncode == 0
+    assert not [call for call in deploying.calls if "buckets create" in call or "auto-approve" in call]
+    assert "bucket=some-project-terraform" in deploying.calls[-2]
     assert deploying.calls[-1].startswith("terraform -chdir=infra destroy")
+
+
+def test_where_nothing_was_deployed_removing_says_so_and_makes_nothing(deploying: Deploying) -> None:
+    deploying.refused = '*"buckets describe"*'
+    done = deploying.run("destroy")
+    assert done.returncode == 1
+    assert "There is nothing to remove: gs://some-project-terraform" in done.stderr
+    assert not [call for call in deploying.calls if "describe" not in call]
+
+
+@pytest.mark.parametrize(
+    ("worker", "region", "warned"),
+    [("gpu", "mars-1", True), ("gpu", "us-east4", False), ("cpu", "mars-1", False)],
+)
+def test_a_region_that_is_not_known_to_have_gpus_is_told_before_anything_is_built(
+    deploying: Deploying, worker: str, region: str, warned: bool
+) -> None:
+    done = deploying.run(WORKER=worker, REGION=region)
+    assert done.returncode == 0
+    assert ("Not known to have L4 GPUs" in done.stderr) == warned
+
+
+def test_another_cuda_is_another_image(deploying: Deploying) -> None:
+    deploying.refused = '*"images describe"*'
+    tags = set()
+    for cuda in ("12", "13"):
+        assert deploying.run(CUDA=cuda).returncode == 0
+        tags |= {call.split("_TAG=")[1].split(",")[0] for call in deploying.calls if f"_CUDA={cuda}" in call}
+    assert len(tags) == 2
 
 
 @pytest.mark.parametrize(

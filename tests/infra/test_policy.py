@@ -180,3 +180,15 @@ def arguments(body: Any) -> Iterator[tuple[str, str]]:
                 yield name, value
             else:
                 yield from arguments(value)
+
+
+def test_old_images_are_deleted_which_immutable_tags_would_forbid() -> None:
+    body = resources("google_artifact_registry_repository")["images"]
+    assert {policy["action"] for policy in body["cleanup_policies"]} == {"KEEP", "DELETE"}
+    assert "docker_config" not in body
+
+
+def test_a_budget_may_be_made_with_a_person_s_own_login() -> None:
+    ((_, provider),) = blocks("provider")
+    assert provider["user_project_override"] == "${var.billing_account != null}"
+    assert provider["billing_project"] == "${var.project}"
