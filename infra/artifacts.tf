@@ -24,6 +24,30 @@ resource "google_artifact_registry_repository" "images" {
   depends_on = [google_project_service.used]
 }
 
+# The code of a build on its way to Cloud Build (infra/deploy.sh).
+resource "google_storage_bucket" "builds" {
+  name                        = "${var.project}-builds"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = true
+
+  soft_delete_policy {
+    retention_duration_seconds = 0
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age = 1
+    }
+  }
+
+  depends_on = [google_project_service.used]
+}
+
 locals {
   registry = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
 }

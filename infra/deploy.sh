@@ -50,12 +50,13 @@ build() {
     fi
     [ -z "$given_tag" ] || fail "There is no image ${missing[0]}:$TAG in $registry: leave TAG out to build what is here."
     gcloud builds submit . --project "$PROJECT" --region "$REGION" --config infra/cloudbuild.yaml \
-        --ignore-file infra/.gcloudignore --service-account "$(terraform -chdir=infra output -raw builder)" \
+        --ignore-file infra/.gcloudignore --gcs-source-staging-dir "$(terraform -chdir=infra output -raw builds)" \
+        --service-account "$(terraform -chdir=infra output -raw builder)" \
         --substitutions "_REGISTRY=$registry,_TAG=$TAG,_STAGES=${missing[*]},_CUDA=$CUDA"
 }
 
 deploy() {
-    local stages=(base cpu) given_tag="${TAG:-}" registry
+    local stages=(base cpu) given_tag="${TAG:-}" first=no registry
     if [ "$WORKER" = gpu ]; then
         stages+=(gpu)
         [[ " $L4_REGIONS " == *" $REGION "* ]] || echo "Not known to have L4 GPUs for Cloud Run: $REGION. Known: $L4_REGIONS. WORKER=cpu needs none." >&2
@@ -69,13 +70,19 @@ deploy() {
     gcloud beta services identity create --service pubsub.googleapis.com --project "$PROJECT"
 
     if ! has_state; then
+        first=yes
         gcloud storage buckets create "gs://$state" --project "$PROJECT" --location "$REGION" \
             --uniform-bucket-level-access --public-access-prevention
         gcloud storage buckets update "gs://$state" --versioning
     fi
     start_terraform
     echo "First what the images need: a registry, and an account that builds."
-    apply -target=google_artifact_registry_repository.images -target=google_project_iam_member.builder
+    apply -target=google_artifact_registry_repository_iam_member.builder -target=google_storage_bucket_iam_member.builder \
+        -target=google_project_iam_member.builder
+    if [ "$first" = yes ]; then
+        echo "New permissions take a minute to be known everywhere."
+        sleep "${PATIENCE_SECONDS:-60}"
+    fi
     registry="$(terraform -chdir=infra output -raw registry)"
     build
     echo "Now everything else. Terraform shows what it will do, and asks."

@@ -151,15 +151,29 @@ resource "google_kms_crypto_key_iam_member" "agents" {
   member        = each.value
 }
 
-# Cloud Build runs as this: it reads the uploaded sources, writes logs and pushes images.
+# Cloud Build runs as this: it reads the code that is sent to it, pushes images and writes logs. Google's role for it
+# (cloudbuild.builds.builder) may read every bucket of the project, the videos too.
 resource "google_service_account" "builder" {
   account_id   = "defacer-builder"
   display_name = "De-facer: builds the images"
   depends_on   = [google_project_service.used]
 }
 
+resource "google_storage_bucket_iam_member" "builder" {
+  bucket = google_storage_bucket.builds.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.builder.member
+}
+
+resource "google_artifact_registry_repository_iam_member" "builder" {
+  repository = google_artifact_registry_repository.images.name
+  location   = google_artifact_registry_repository.images.location
+  role       = "roles/artifactregistry.writer"
+  member     = google_service_account.builder.member
+}
+
 resource "google_project_iam_member" "builder" {
   project = var.project
-  role    = "roles/cloudbuild.builds.builder"
+  role    = "roles/logging.logWriter"
   member  = google_service_account.builder.member
 }

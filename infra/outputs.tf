@@ -18,6 +18,11 @@ output "registry" {
   value       = local.registry
 }
 
+output "builds" {
+  description = "Where the code of a build is put for Cloud Build."
+  value       = google_storage_bucket.builds.url
+}
+
 output "builder" {
   description = "The account that Cloud Build runs as."
   value       = google_service_account.builder.id

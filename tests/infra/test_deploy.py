@@ -15,6 +15,7 @@ case "$*" in
     {refused}) exit 1 ;;
     *"output -raw registry") echo some.registry/p/defacer ;;
     *"output -raw builder") echo builder@example ;;
+    *"output -raw builds") echo gs://some-project-builds ;;
 esac
 """
 
@@ -33,7 +34,7 @@ class Deploying:
             program.chmod(0o755)
         environment = {
             **os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "PROJECT": "some-project",
-            "REGION": "europe-west4", **variables,
+            "REGION": "europe-west4", "PATIENCE_SECONDS": "0", **variables,
         }  # fmt: skip
         command = ["bash", str(ROOT / "infra/deploy.sh"), what]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -57,9 +58,15 @@ def test_images_are_there_before_anything_runs_them_and_terraform_asks(deploying
     deploying.refused = '*"images describe"*'
     done = deploying.run()
     assert done.returncode == 0, done.stderr
-    registry = deploying.index("terraform", "apply", "-target=google_artifact_registry_repository.images")
+    registry = deploying.index(
+        "terraform", "apply", "-target=google_artifact_registry_repository_iam_member.builder"
+    )
     build = deploying.index(
-        "gcloud builds submit", "_STAGES=base cpu gpu", "_REGISTRY=some.registry/p/defacer", "_CUDA=12"
+        "gcloud builds submit",
+        "_STAGES=base cpu gpu",
+        "_REGISTRY=some.registry/p/defacer",
+        "_CUDA=12",
+        "--gcs-source-staging-dir gs://some-project-builds --service-account builder@example",
     )
     everything = max(
         i for i, call in enumerate(deploying.calls) if call.startswith("terraform") and " apply " in call

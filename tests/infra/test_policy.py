@@ -14,8 +14,8 @@ from tests.terraform import blocks, local, one, resources, strings
 
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
-# Google says that Cloud Build needs these, and they come together in one role; it is given to one account only.
-ON_THE_PROJECT = {"roles/cloudbuild.builds.builder"}
+# There is no smaller thing to give it on.
+ON_THE_PROJECT = {"roles/logging.logWriter"}
 SECRET = re.compile(r"password|secret|private_key|token|api_?key", re.IGNORECASE)
 # Long and without a word's shape: as keys look that somebody pasted.
 KEY = re.compile(r"\b(?=\w*\d)[A-Za-z0-9+/=_-]{32,}\b|BEGIN [A-Z ]*PRIVATE KEY")
@@ -61,7 +61,7 @@ def test_every_bucket_is_closed_to_the_public() -> None:
         assert body["uniform_bucket_level_access"] is True
 
 
-@pytest.mark.parametrize("bucket", ["intake", "work", "output"])
+@pytest.mark.parametrize("bucket", ["intake", "work", "output", "builds"])
 def test_no_bucket_keeps_what_is_deleted_without_being_asked_to(bucket: str) -> None:
     body = resources("google_storage_bucket")[bucket]
     assert one(body["soft_delete_policy"]) == {"retention_duration_seconds": 0}
