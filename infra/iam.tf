@@ -23,21 +23,21 @@ locals {
   bucket_grants = merge([
     for name, roles in local.bucket_roles : {
       for bucket, role in roles : "${name}/${bucket}" => { name = name, bucket = bucket, role = role }
-      if contains(local.accounts, name)
+      if contains(keys(local.functions), name)
     }
   ]...)
 
   topic_grants = merge([
     for name, topics in local.publishes : {
       for topic in topics : "${name}/${topic}" => { name = name, topic = topic }
-      if contains(local.accounts, name)
+      if contains(keys(local.functions), name)
     }
   ]...)
 
   secret_grants = merge([
     for name, secrets in local.secrets : {
       for variable, secret in secrets : "${name}/${variable}" => { name = name, secret = secret }
-      if contains(local.accounts, name)
+      if contains(keys(local.functions), name)
     }
   ]...)
 
@@ -52,7 +52,7 @@ locals {
 }
 
 resource "google_service_account" "function" {
-  for_each     = toset(local.accounts)
+  for_each     = local.functions
   account_id   = "defacer-${each.key}"
   display_name = "De-facer: ${each.key}"
   depends_on   = [google_project_service.used]

@@ -46,10 +46,6 @@ locals {
   }
   functions = { for name, function in local.every_function : name => function if lookup(local.optional, name, true) }
 
-  # Services that people reach, and Pub/Sub doesn't: the same for these.
-  every_page = []
-  accounts   = concat(keys(local.functions), [for name in local.every_page : name if lookup(local.optional, name, true)])
-
   # Of a topic's messages, a function is called for these only. The webhook tells nobody that a job was planned.
   filters = { webhook = "attributes.type = \"job.completed\" OR attributes.type = \"job.failed\"" }
 

@@ -118,7 +118,7 @@ def test_pubsub_may_do_what_dead_letters_need() -> None:
 
 
 def test_every_service_has_its_own_account_and_is_reached_from_inside_alone() -> None:
-    assert resources("google_service_account")["function"]["for_each"] == "${toset(local.accounts)}"
+    assert resources("google_service_account")["function"]["for_each"] == "${local.functions}"
     accounts = {
         name: one(body["template"])["service_account"]
         for name, body in resources("google_cloud_run_v2_service").items()
