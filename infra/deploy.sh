@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Deploys De-facer into a Google Cloud project, or removes it: make deploy, make destroy. infra/README.md tells it in full.
-# From the environment: PROJECT, REGION; WORKER (gpu), TAG (what is here), CUDA (infra/Dockerfile's).
+# From the environment: PROJECT, REGION; WORKER (what it was, else gpu), TAG (what is here), CUDA (infra/Dockerfile's).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,12 +57,7 @@ build() {
 
 deploy() {
     local stages=(base cpu) given_tag="${TAG:-}" first=no registry
-    if [ "$WORKER" = gpu ]; then
-        stages+=(gpu)
-        [[ " $L4_REGIONS " == *" $REGION "* ]] || echo "Not known to have L4 GPUs for Cloud Run: $REGION. Known: $L4_REGIONS. WORKER=cpu needs none." >&2
-    fi
     [ -n "$given_tag" ] || TAG="$(content_tag)"
-    variables+=(-var "tag=$TAG" -var "worker=$WORKER")
 
     # Terraform asks the first two what else is switched on; the last line makes Pub/Sub's agent, which gets roles later.
     gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com pubsub.googleapis.com \
@@ -76,6 +71,16 @@ deploy() {
         gcloud storage buckets update "gs://$state" --versioning
     fi
     start_terraform
+
+    # What it was the last time, and the first time a GPU.
+    [ -n "$WORKER" ] || WORKER="$(terraform -chdir=infra output -raw worker 2> /dev/null || true)"
+    WORKER="${WORKER:-gpu}"
+    if [ "$WORKER" = gpu ]; then
+        stages+=(gpu)
+        [[ " $L4_REGIONS " == *" $REGION "* ]] || echo "Not known to have L4 GPUs for Cloud Run: $REGION. Known: $L4_REGIONS. WORKER=cpu needs none." >&2
+    fi
+    variables+=(-var "tag=$TAG" -var "worker=$WORKER")
+
     echo "First what the images need: a registry, and an account that builds."
     apply -target=google_artifact_registry_repository_iam_member.builder -target=google_storage_bucket_iam_member.builder \
         -target=google_project_iam_member.builder
@@ -90,7 +95,7 @@ deploy() {
 }
 
 destroy() {
-    variables+=(-var "tag=none" -var "worker=$WORKER")
+    variables+=(-var "tag=none")
     has_state || fail "There is nothing to remove: gs://$state, where a deployment's state lies, is not there or not yours to see."
     start_terraform
     terraform -chdir=infra destroy "${variables[@]}"
@@ -101,9 +106,9 @@ case "${1:-}" in
     *) fail "usage: PROJECT=my-project REGION=europe-west4 infra/deploy.sh deploy|destroy" ;;
 esac
 [ -n "${PROJECT:-}" ] && [ -n "${REGION:-}" ] || fail "Say where: make ${1:-deploy} PROJECT=my-project REGION=europe-west4"
-WORKER="${WORKER:-gpu}"
+WORKER="${WORKER:-}"
 CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
-[ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."
+[ -z "$WORKER" ] || [ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."
 [ -f "infra/locks/cuda$CUDA.lock" ] || fail "CUDA=$CUDA: there is no infra/locks/cuda$CUDA.lock; expected 12 or 13."
 need gcloud "https://cloud.google.com/sdk/docs/install"
 need terraform "https://developer.hashicorp.com/terraform/install"

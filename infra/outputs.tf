@@ -18,6 +18,11 @@ output "registry" {
   value       = local.registry
 }
 
+output "worker" {
+  description = "What the worker runs on: the next deployment takes the same, if it is not told another."
+  value       = var.worker
+}
+
 output "builds" {
   description = "Where the code of a build is put for Cloud Build."
   value       = google_storage_bucket.builds.url

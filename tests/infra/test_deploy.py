@@ -15,6 +15,7 @@ case "$*" in
     {refused}) exit 1 ;;
     *"output -raw registry") echo some.registry/p/defacer ;;
     *"output -raw builder") echo builder@example ;;
+    *"output -raw worker") echo {worker} ;;
     *"output -raw builds") echo gs://some-project-builds ;;
 esac
 """
@@ -26,11 +27,16 @@ class Deploying:
 
     folder: Path
     refused: str = "nothing"
+    worker: str = ""
 
     def run(self, what: str = "deploy", **variables: str) -> subprocess.CompletedProcess[str]:
         for name in ("gcloud", "terraform"):
             program = self.folder / name
-            program.write_text(RECORD.format(name=name, calls=self.folder / "calls", refused=self.refused))
+            program.write_text(
+                RECORD.format(
+                    name=name, calls=self.folder / "calls", refused=self.refused, worker=self.worker
+                )
+            )
             program.chmod(0o755)
         environment = {
             **os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "PROJECT": "some-project",
@@ -90,6 +96,14 @@ def test_without_a_gpu_no_image_for_one_is_built(deploying: Deploying) -> None:
     build = deploying.calls[deploying.index("builds submit")]
     assert "_STAGES=base cpu," in build
     assert "-var worker=cpu" in deploying.calls[-1]
+
+
+def test_a_worker_stays_what_it_was_unless_another_is_said(deploying: Deploying) -> None:
+    deploying.worker = "cpu"
+    assert deploying.run(WORKER="").returncode == 0
+    assert "-var worker=cpu" in deploying.calls[-1]
+    assert deploying.run(WORKER="gpu").returncode == 0
+    assert "-var worker=gpu" in deploying.calls[-1]
 
 
 def test_rolling_back_to_what_is_no_longer_there_changes_nothing(deploying: Deploying) -> None:
