@@ -1,7 +1,7 @@
 locals {
   gpu = var.worker == "gpu"
 
-  # With a GPU, the least that an L4 may have. Without, what was measured: two cores, and 1.3 GB at 4K (CAPACITY.md).
+  # With a GPU, the least that an L4 may have. Without, what was measured: two cores, and 2.5 GB at 6144x3456.
   # Twice as many cores cost twice as much a second and are not twice as quick. Files are memory here: a segment is some
   # 10 MB. What a GPU's worker may do, 8192x4608, takes 4.2 GB: ingest refuses it where workers have less.
   workers = {
