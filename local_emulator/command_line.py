@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, get_args
 
+from functions.again import command_line as asking
 from functions.pipeline.contracts import Policy
 from functions.privacy import command_line as privacy
 from local_emulator.errors import EmulatorError
@@ -33,6 +34,9 @@ examples:
   python -m local_emulator drop in.mp4 --channel street --mode pixelate
                                                         hide everyone; prints the job, does not wait
   python -m local_emulator status                       all jobs
+  python -m local_emulator again JOB                    the tracks of a published video, by number
+  python -m local_emulator again JOB --hide 4 -o out.mp4
+                                                        render it again with that face hidden
   python -m local_emulator erase JOB                    remove a job from every bucket; so does channels/NAME
   python -m local_emulator forget Ada --channel street --render-again
                                                         keep Ada no longer, nor in what was published
@@ -72,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
     _add_drop(commands)
+    _add_again(commands)
     _add_status(commands)
     _add_down(commands)
     _add_demo(commands)
@@ -129,14 +134,26 @@ def _add_drop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command.add_argument(
         "--replacement", type=Path, metavar="PNG", help="the picture that covers faces in mode image"
     )
+    _add_waiting(command)
+    _add_state(command)
+    command.set_defaults(run=_run_drop)
+
+
+def _add_again(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "again", "render a published video again, with other decisions")
+    asking.add_arguments(command)
+    _add_waiting(command)
+    _add_state(command)
+    command.set_defaults(run=_run_again)
+
+
+def _add_waiting(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--wait", action="store_true", help="wait for the end, and say what was kept and hidden"
     )
     command.add_argument(
         "-o", "--out", type=Path, metavar="OUT", help="wait, then save the result here, its report beside it"
     )
-    _add_state(command)
-    command.set_defaults(run=_run_drop)
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -270,6 +287,13 @@ def _run_drop(options: argparse.Namespace) -> int:
         replacement=options.replacement,
     )
     return dropping.run(drop, options.state, wait=options.wait or options.out is not None, out=options.out)
+
+
+def _run_again(options: argparse.Namespace) -> int:
+    from local_emulator import rendering_again
+
+    wish = rendering_again.Wish(options.job, tuple(options.keep), tuple(options.hide))
+    return rendering_again.run(wish, options.state, wait=options.wait, out=options.out)
 
 
 def _run_privacy(options: argparse.Namespace) -> int:

@@ -22,10 +22,17 @@ def run(drop: Drop, path: Path, *, wait: bool, out: Path | None) -> int:
         waiting.check_out(out, drop.video)
     folder = StateFolder(path.resolve())
     emulator = folder.running()
+    dropped = upload.upload(drop, emulator, Terminal())
+    return see_through(dropped, folder, emulator, wait=wait, out=out)
+
+
+def see_through(
+    dropped: Dropped, folder: StateFolder, emulator: EmulatorState, *, wait: bool, out: Path | None
+) -> int:
+    """Print the job; if asked, wait for its end and save the result."""
     terminal = Terminal()
-    dropped = upload.upload(drop, emulator, terminal)
     status = f"{COMMAND} status {dropped.job}{folder.option()}"
-    if not wait:
+    if not wait and out is None:
         print(dropped.job, flush=True)
         terminal.say(f"How it goes: {status}")
         return 0

@@ -88,8 +88,7 @@ class JobView:
 
     @property
     def channel(self) -> str | None:
-        video = layout.parse_video(self.source) if self.source else None
-        return video.channel if video else None
+        return layout.channel_of_input(self.source) if self.source else None
 
 
 class JobReader:
@@ -139,7 +138,7 @@ class JobReader:
         return {
             layout.job_id(intake, blob.name, int(blob.generation)): blob.name
             for blob in self._list(intake, "channels/")
-            if layout.parse_video(blob.name)
+            if layout.channel_of_input(blob.name)
         }
 
     def _view(self, job: str, blobs: Iterable[Blob], source: str | None) -> JobView:

@@ -99,7 +99,8 @@ def _check_end(view: JobView, files: Mapping[str, Path]) -> None:
         raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {printable(message)}")
     if view.state == "superseded":
         raise JobFailedError(
-            f"Job {view.job} was overtaken: a newer upload of {printable(view.source or 'it')} was published before it."
+            f"Job {view.job} was overtaken: a newer upload or rendering of "
+            f"{printable(view.source or 'it')} was published before it."
         )
 
 
@@ -108,7 +109,7 @@ def report_beside(out: Path) -> Path:
     return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
 
 
-def check_out(out: Path, video: Path) -> None:
+def check_out(out: Path, video: Path | None = None) -> None:
     """Raise UsageError if the result can't be written there, before the work is done."""
     if not out.parent.is_dir():
         raise UsageError(f"The folder {out.parent} for the result does not exist.")
@@ -116,7 +117,7 @@ def check_out(out: Path, video: Path) -> None:
         raise UsageError(f"The result {out} is a folder: name a file.")
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
-    if out.resolve() == video.resolve():
+    if video is not None and out.resolve() == video.resolve():
         raise UsageError(f"The result {out} would overwrite the video: name another file.")
 
 
@@ -152,13 +153,17 @@ def summary(report: Report) -> str:
     people = ", ".join(
         f"{printable(person)} ({counted(number, 'track')})" for person, number in sorted(kept.items())
     )
-    missing = sorted(set(report.targets) - set(kept))
+    missing = sorted(set(report.targets) - set(kept)) if report.again is None else []
     lines = [
         f"{counted(report.frames, 'frame')} in {counted(len(report.segments), 'segment')}, "
         f"{counted(report.audio_packets, 'sound packet')} copied",
         f"kept:   {people or 'nobody'}",
         f"hidden: {counted(hidden, 'track')} (a track is one face, without a break)",
     ]
+    if report.again is not None:
+        changed = report.again.decisions.items()
+        told = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
+        lines.append(f"decided by hand, for what job {report.again.of} had published: {told}")
     if report.black_frames:
         lines.append(f"black:  {counted(report.black_frames, 'frame')} that could not be decoded")
     if report.dropped:

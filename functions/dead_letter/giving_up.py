@@ -76,7 +76,11 @@ def _job_of(message: Message) -> _Job | None:
     if kind is not None:
         raise MalformedMessageError(f"message {message.id} has the type {kind!r}: expected {list(STAGES)}")
     source = messages.parse_upload(message)
-    if source is None or source.bucket != settings().intake_bucket or not layout.parse_video(source.name):
+    if (
+        source is None
+        or source.bucket != settings().intake_bucket
+        or not layout.channel_of_input(source.name)
+    ):
         return None
     job = layout.job_id(source.bucket, source.name, source.generation)
     return _Job(id=job, stage="ingest", source=source, step=None)

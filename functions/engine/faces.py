@@ -18,6 +18,7 @@ from functions.words import counted
 __all__ = ["Box", "Faces", "Look", "Looks", "Track"]
 
 VERSION = 1
+BY_HAND = "decided by hand"
 COMPACT = (",", ":")
 # Before a face is seen and after, between two tracks, it may be covered: for less than this (see cover.py, track.py).
 COVERED_SECONDS = 2
@@ -132,7 +133,7 @@ class Faces:
                 f"the report has no track {numbers}; it has {counted(len(self.tracks), 'track')}."
             )
         tracks = (
-            replace(track, decision=wish[track.id], reason="decided by hand") if track.id in wish else track
+            replace(track, decision=wish[track.id], reason=BY_HAND) if track.id in wish else track
             for track in self.tracks
         )
         return replace(self, tracks=tuple(tracks))

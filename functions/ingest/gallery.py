@@ -1,17 +1,19 @@
-"""Pictures: where ingest's inputs meet the engine. Imports torch at first use."""
+"""Pictures, and a report's faces: where ingest's inputs meet the engine. Imports torch at first use."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from functions.engine.errors import PictureError, WeightsError
+from functions.engine import anew
+from functions.engine.errors import EngineError, PictureError, WeightsError
 from functions.engine.gallery import Picture
 from functions.engine.picture import decode_picture, require_size
+from functions.ingest.again import Decided
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.planning import Embeddings
 from functions.pipeline import store
-from functions.pipeline.contracts import ObjectRef
+from functions.pipeline.contracts import Decision, ObjectRef
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
 
@@ -56,3 +58,12 @@ def require_picture(ref: ObjectRef) -> None:
         raise PermanentError(
             "bad-replacement", f"{error} Upload the picture that shall cover faces."
         ) from error
+
+
+def decide_anew(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+    """A report's faces with these tracks decided anew. Raises PermanentError for a track that is not there."""
+    try:
+        made = anew.decide_anew(faces, decisions, known)
+    except EngineError as error:
+        raise PermanentError("bad-decisions", str(error)) from error
+    return Decided(made.document, made.people, made.strangers)

@@ -1,13 +1,17 @@
-"""A video arrived: plan its job. Reached by Pub/Sub push from a Cloud Storage notification."""
+"""A video arrived, or a request to render one again: plan its job.
+
+Reached by Pub/Sub push from a Cloud Storage notification.
+"""
 
 import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions.engine import video
 from functions.engine.errors import VideoError
-from functions.ingest import gallery, planning
+from functions.ingest import again, gallery, planning
+from functions.ingest.again import Means
 from functions.ingest.planning import Eyes
-from functions.pipeline import log, messages
+from functions.pipeline import layout, log, messages
 from functions.pipeline.answer import answering
 from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.errors import PermanentError
@@ -16,13 +20,16 @@ from functions.pipeline.ranged import open_ranged
 
 @functions_framework.cloud_event
 def ingest(event: CloudEvent) -> None:
-    """Plan the job of the upload that the message tells of."""
+    """Plan the job of the upload, or of the request, that the message tells of."""
     with answering("ingest"):
         source = messages.parse_upload(messages.receive(event))
         if source is None:
             log.info("ignored a notification that is not about a new object")
             return
-        planning.plan(source, Eyes(probe, gallery.embed, gallery.require_picture))
+        if layout.parse_again(source.name):
+            again.plan(source, Means(probe, gallery.require_picture, gallery.decide_anew))
+        else:
+            planning.plan(source, Eyes(probe, gallery.embed, gallery.require_picture))
 
 
 def probe(source: ObjectRef) -> video.VideoInfo:

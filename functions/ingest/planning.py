@@ -8,7 +8,7 @@ from functions.ingest import inputs, limits
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.plan import VideoFacts, plan_segments
 from functions.pipeline import jobs, layout, log, messages, store
-from functions.pipeline.contracts import Manifest, ObjectRef, Policy, SegmentTask, Video
+from functions.pipeline.contracts import Manifest, ObjectRef, Policy, SegmentTask, TimeRange, Video
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.layout import VideoName
 from functions.pipeline.settings import Settings, settings
@@ -54,7 +54,7 @@ def plan(source: ObjectRef, eyes: Eyes) -> None:
             jobs.clean_up(job)  # of a planning that died and came too late
             return
         found = jobs.find_manifest(job)
-        manifest, ref = found or _write(_draft(job, source, video, eyes))
+        manifest, ref = found or write(_draft(job, source, video, eyes))
         if jobs.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
             jobs.clean_up(job)
             return
@@ -62,15 +62,20 @@ def plan(source: ObjectRef, eyes: Eyes) -> None:
             job
         ):  # it has gone on from here: an earlier delivery has announced it all
             return
-        _check_still_wanted(manifest, ref)
-        _announce(manifest, ref)
+        check_still_wanted(manifest, ref)
+        announce(manifest, ref)
 
 
-def _announce(manifest: Manifest, ref: ObjectRef) -> None:
-    """First the event, then the tasks: so nobody hears of a job's end before its beginning."""
+def announce(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None) -> None:
+    """First the event, then the tasks: so nobody hears of a job's end before its beginning.
+
+    With `faces` there is nobody to find: they are to be hidden.
+    """
     jobs.announce_planned(manifest)
     tasks = [
-        SegmentTask(job=manifest.job, index=index, step="find", manifest=ref)
+        SegmentTask(
+            job=manifest.job, index=index, step="hide" if faces else "find", manifest=ref, faces=faces
+        )
         for index in range(len(manifest.segments))
     ]
     messages.publish(settings().segments_topic, messages.SEGMENT_TASK, tasks)
@@ -103,19 +108,29 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
         targets=people,
         gallery=gallery,
         replacement=image,
-        video=Video(
-            width=facts.width,
-            height=facts.height,
-            codec=facts.codec,
-            duration_seconds=facts.duration_seconds,
-            time_base=f"{facts.time_base.numerator}/{facts.time_base.denominator}",
-            start_pts=facts.start_pts,
-        ),
-        segments=plan_segments(facts, seconds_of_a_segment(facts, settings())),
+        video=described(facts),
+        segments=segments_of(facts),
     )
 
 
-def _check_still_wanted(manifest: Manifest, ref: ObjectRef) -> None:
+def described(facts: VideoFacts) -> Video:
+    """What a manifest says of the video."""
+    return Video(
+        width=facts.width,
+        height=facts.height,
+        codec=facts.codec,
+        duration_seconds=facts.duration_seconds,
+        time_base=f"{facts.time_base.numerator}/{facts.time_base.denominator}",
+        start_pts=facts.start_pts,
+    )
+
+
+def segments_of(facts: VideoFacts) -> tuple[TimeRange, ...]:
+    """Where the video is cut, by the settings."""
+    return plan_segments(facts, seconds_of_a_segment(facts, settings()))
+
+
+def check_still_wanted(manifest: Manifest, ref: ObjectRef) -> None:
     """Raise PermanentError if somebody is to be kept of whom no picture is there any more; the manifest goes then.
 
     Whoever withdraws a picture looks for the jobs that keep the person, and does not find one without a manifest.
@@ -124,10 +139,11 @@ def _check_still_wanted(manifest: Manifest, ref: ObjectRef) -> None:
     people = {picture.person for picture in inputs.list_targets(source.bucket, manifest.channel)}
     if not people.issuperset(manifest.targets):
         store.delete(ref)  # it names them
+        advice = "Ask for it again" if manifest.again else "Upload the video again"
         raise PermanentError(
             "target-gone",
             f"gs://{source.bucket}/{source.name} was not processed: target pictures were removed while it was "
-            "being planned. Upload the video again.",
+            f"being planned. {advice}.",
         )
 
 
@@ -152,7 +168,7 @@ def _gallery(
     return embeddings.people, ref
 
 
-def _write(draft: Manifest) -> tuple[Manifest, ObjectRef]:
+def write(draft: Manifest) -> tuple[Manifest, ObjectRef]:
     """Write the manifest; if somebody else planned the job meanwhile, theirs counts and our gallery goes."""
     data = draft.model_dump_json(indent=2).encode()
     try:

@@ -16,6 +16,7 @@ from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
     Manifest,
     ObjectRef,
+    RenderedAgain,
     ReportedSegment,
     ReportHead,
     SegmentDone,
@@ -113,6 +114,8 @@ def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Ha
     faces, head = jobs.read_faces(manifest.job, faces_ref)
     reports = _reports(manifest, head.frames, held)
     result, joined = _joined(manifest, reports, held, hands.join)
+    if manifest.again and joined.fingerprint != manifest.again.fingerprint:
+        raise _mismatch(manifest, "it is not the video that the report it was rendered again from is about")
     hands.check(manifest, result, joined, held.keep)
     name = layout.merge_part(manifest.job, held.token, "report.json")
     data = _report(manifest, reports, joined).with_faces(faces)
@@ -187,4 +190,10 @@ def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined
         fingerprint=joined.fingerprint,
         dropped=joined.dropped,
         segments=tuple(ReportedSegment(index=index, frames=frames[index]) for index in sorted(frames)),
+        again=_rendered_again(manifest),
     )
+
+
+def _rendered_again(manifest: Manifest) -> RenderedAgain | None:
+    again = manifest.again
+    return None if again is None else RenderedAgain(of=again.of, decisions=again.decisions)

@@ -22,7 +22,7 @@ def require_own_objects(manifest: Manifest) -> None:
     video = layout.parse_video(source.name)
     own = (
         video is not None
-        and layout.job_id(source.bucket, source.name, source.generation) == manifest.job
+        and _begins(manifest, video.channel)
         and source.bucket == settings().intake_bucket
         and (manifest.channel, manifest.result, manifest.report)
         == (video.channel, video.result, video.report)
@@ -38,6 +38,20 @@ def require_own_objects(manifest: Manifest) -> None:
             f"gs://{settings().work_bucket}/{layout.manifest(manifest.job)} names objects that are not this job's. "
             "Upload the video again.",
         )
+
+
+def _begins(manifest: Manifest, channel: str) -> bool:
+    """Whether the job is that of its source, or of its request to render that again."""
+    source, again = manifest.source, manifest.again
+    upload = layout.job_id(source.bucket, source.name, source.generation)
+    if again is None:
+        return manifest.job == upload
+    name, request = layout.AgainName(channel, upload).object_name, again.request
+    return (
+        (request.bucket, request.name) == (source.bucket, name)
+        and layout.job_id(request.bucket, request.name, request.generation) == manifest.job
+        and (again.report.bucket, again.report.name) == (settings().output_bucket, manifest.report)
+    )
 
 
 def is_segment_video(report: SegmentReport) -> bool:

@@ -23,6 +23,9 @@ from pydantic import (
 TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 Part = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
+Decision = Literal["keep", "hide"]
+# What a person decided, by the numbers of the tracks.
+Decisions = Annotated[dict[Annotated[int, Field(ge=0, lt=2**31)], Decision], Field(min_length=1)]
 
 
 def _as_times(value: object) -> "array[int]":
@@ -104,10 +107,36 @@ class Video(Contract):
     start_pts: int = 0
 
 
-class Manifest(Contract):
-    """A job as planned: written once by ingest, read by all others."""
+class AgainRequest(Contract):
+    """`channels/NAME/again/UPLOAD.json`: render this video again with these decisions, without looking for faces."""
 
-    version: Literal[1, 2] = 2
+    version: Literal[1] = 1
+    source: ObjectRef
+    decisions: Decisions
+
+
+class RenderedAgain(Contract):
+    """From which job's report a job began, and what was asked for. Earlier decisions are in that report."""
+
+    of: JobId
+    decisions: Decisions
+
+
+class Again(RenderedAgain):
+    """The same for a manifest: `report` is that report, `fingerprint` the source's as it says."""
+
+    request: ObjectRef
+    report: ObjectRef
+    fingerprint: str
+
+
+class Manifest(Contract):
+    """A job as planned: written once by ingest, read by all others.
+
+    `source` is the video; with `again` it was rendered before, and the job is that of the request.
+    """
+
+    version: Literal[1, 2, 3] = 3
     job: JobId
     channel: str
     source: ObjectRef
@@ -120,6 +149,7 @@ class Manifest(Contract):
     replacement: ObjectRef | None
     video: Video
     segments: Annotated[tuple[TimeRange, ...], Field(min_length=1)]
+    again: Again | None = None
 
     @model_validator(mode="after")
     def _segments_leave_no_gap(self) -> Self:
@@ -230,6 +260,10 @@ class SegmentReport(Contract):
     seconds: float
 
 
+# No string of JSON holds a line break, so this is nowhere else.
+BEFORE_FACES = b',\n  "faces": '
+
+
 class ReportedSegment(Contract):
     """One segment's part of a job's report: how many frames it has."""
 
@@ -241,10 +275,10 @@ class ReportHead(Contract):
     """`X.report.json`, published beside the result, but for the faces.
 
     `fingerprint` tells the source from other videos (rerender). `dropped` is what of the source is not in the result,
-    by kind: cover pictures, data tracks, tags.
+    by kind: cover pictures, data tracks, tags. `again` says from which job's report it was rendered, if from any.
     """
 
-    version: Literal[3] = 3
+    version: Literal[3, 4] = 4
     job: JobId
     source: ObjectRef
     result: str
@@ -256,11 +290,20 @@ class ReportHead(Contract):
     fingerprint: str
     dropped: tuple[str, ...]
     segments: tuple[ReportedSegment, ...]
+    again: RenderedAgain | None = None
 
     def with_faces(self, faces: bytes) -> bytes:
         """The whole report, of `faces.json` as it is: a long video's faces, parsed, would fill the memory."""
         head = self.model_dump_json(indent=2).removesuffix("\n}")
-        return f'{head},\n  "faces": '.encode() + faces + b"\n}"
+        return head.encode() + BEFORE_FACES + faces + b"\n}"
+
+    @staticmethod
+    def apart(report: bytes) -> tuple[bytes, bytes]:
+        """The opposite of `with_faces`: the head as a document, and the faces. Raises ValueError if it is not that."""
+        head, found, faces = report.partition(BEFORE_FACES)
+        if not found or not faces.endswith(b"\n}"):
+            raise ValueError("it is not written as reports are")
+        return head + b"\n}", faces.removesuffix(b"\n}")
 
 
 class Report(ReportHead):

@@ -230,10 +230,15 @@ def announce_completed(manifest: Manifest, published: Published) -> None:
         source=manifest.source,
         result=published.result,
         report=None if published.superseded else published.report,
-        message="A newer upload of this video was published before." if published.superseded else None,
+        message=_overtaken(manifest) if published.superseded else None,
         segments=len(manifest.segments),
     )
     _publish(JobEvent(id=f"{manifest.job}-completed", type="job.completed", subject=manifest.job, data=data))
+
+
+def _overtaken(manifest: Manifest) -> str:
+    what = "upload of this video" if manifest.again is None else "upload or rendering of this video"
+    return f"A newer {what} was published before."
 
 
 def _announce_failure(job: str) -> None:
@@ -246,12 +251,12 @@ def _announce_failure(job: str) -> None:
     if failed.code == ERASED:
         clean_up(job)
         return
-    video = layout.parse_video(failed.source.name) if failed.source else None
-    if failed.source is None or video is None:
+    channel = layout.channel_of_input(failed.source.name) if failed.source else None
+    if failed.source is None or channel is None:
         log.error("a job failed of which no manifest is left: there is no channel to tell")
     else:
         data = JobEventData(
-            job=job, channel=video.channel, source=failed.source, code=failed.code, message=failed.message
+            job=job, channel=channel, source=failed.source, code=failed.code, message=failed.message
         )
         _publish(JobEvent(id=f"{job}-failed", type="job.failed", subject=job, data=data))
     clean_up(job)

@@ -4,6 +4,7 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/targets/PERSON/*.jpg|png       who stays visible (or targets/PERSON.jpg|png)
          channels/NAME/policy.json                    how to hide
          channels/NAME/replacement.png                the picture for mode "image"
+         channels/NAME/again/JOB.json                 render that upload's video again, with other decisions
 work     jobs/ID/manifest.json, gallery-HASH.npz, findings/*, faces.json, segments/*, claims/*, merge/*,
          verdict.json, published.json, failed.json
 output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upload and which job it is of
@@ -25,11 +26,13 @@ BLOCK = 100  # a power of ten: the numbers of a block differ in their last digit
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
 OF_SOURCE_GENERATION = "defacer-source-generation"
+OF_AGAIN = "defacer-again"  # the request's generation; not there on an upload's result
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
 _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
+_AGAIN = re.compile(_CHANNEL + rf"/again/(?P<upload>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
 _PART = r"(?P<index>[0-9]{5})(?:-(?P<part>[01]+))?"
@@ -100,6 +103,33 @@ def parse_target(object_name: str) -> str | None:
     if picture.suffix.lower() not in PICTURE_SUFFIXES or len(parts) > 2 or {"", ".", ".."} & set(parts):
         return None
     return picture.stem if len(parts) == 1 else parts[0]
+
+
+@dataclass(frozen=True)
+class AgainName:
+    """An intake object that asks to render a video again; `upload` is the job of that video's upload.
+
+    There is one for each upload: whoever asks again writes over it, so the newest has the highest generation.
+    """
+
+    channel: str
+    upload: str
+
+    @property
+    def object_name(self) -> str:
+        return f"channels/{self.channel}/again/{self.upload}.json"
+
+
+def parse_again(object_name: str) -> AgainName | None:
+    """The opposite of `AgainName.object_name`; None for any other name."""
+    match = _AGAIN.fullmatch(object_name)
+    return AgainName(match["channel"], match["upload"]) if match else None
+
+
+def channel_of_input(object_name: str) -> str | None:
+    """The channel of an intake object that begins a job; None for any other."""
+    found = parse_video(object_name) or parse_again(object_name)
+    return found.channel if found else None
 
 
 def channel_prefix(channel: str) -> str:

@@ -1,7 +1,8 @@
 """Publishing under a name that others may have published under before: who may replace whom.
 
-Every published object says in its metadata which upload it was made from. Only an older upload of the same
-video gives way; a newer one stays, and anything else there is not ours to touch.
+Every published object says in its metadata which upload it was made from, and by which request, if it was rendered
+again. Only what is older gives way: an older upload of the same video, or an older rendering of the same upload. What
+is newer stays, and anything else there is not ours to touch.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from google.cloud.storage import Blob
 from functions.pipeline import store
 from functions.pipeline.contracts import Manifest, ObjectRef
 from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.layout import OF_JOB, OF_SOURCE, OF_SOURCE_GENERATION
+from functions.pipeline.layout import OF_AGAIN, OF_JOB, OF_SOURCE, OF_SOURCE_GENERATION
 from functions.pipeline.settings import settings
 
 ROUNDS = 5
@@ -36,8 +37,8 @@ def standing(manifest: Manifest, name: str) -> tuple[Standing, Blob | None]:
     if blob is None:
         return Standing.ABSENT, None
     metadata: Mapping[str, str] = blob.metadata or {}
-    generation = metadata.get(OF_SOURCE_GENERATION, "")
-    if metadata.get(OF_SOURCE) != manifest.source.name or not generation.isdecimal():
+    generation, again = metadata.get(OF_SOURCE_GENERATION, ""), metadata.get(OF_AGAIN, "0")
+    if metadata.get(OF_SOURCE) != manifest.source.name or not generation.isdecimal() or not again.isdecimal():
         raise PermanentError(
             "result-exists",
             f"gs://{manifest.source.bucket}/{manifest.source.name} was not published: "
@@ -46,8 +47,12 @@ def standing(manifest: Manifest, name: str) -> tuple[Standing, Blob | None]:
         )
     if metadata.get(OF_JOB) == manifest.job:
         return Standing.OURS, blob
-    older = int(generation) < manifest.source.generation
+    older = (int(generation), int(again)) < (manifest.source.generation, _again_of(manifest))
     return (Standing.OLDER if older else Standing.NEWER), blob
+
+
+def _again_of(manifest: Manifest) -> int:
+    return manifest.again.request.generation if manifest.again else 0
 
 
 def publish(manifest: Manifest, name: str, made: ObjectRef, progress: store.Progress) -> ObjectRef | None:
@@ -68,6 +73,7 @@ def publish(manifest: Manifest, name: str, made: ObjectRef, progress: store.Prog
             OF_JOB: manifest.job,
             OF_SOURCE: manifest.source.name,
             OF_SOURCE_GENERATION: str(manifest.source.generation),
+            **({OF_AGAIN: str(_again_of(manifest))} if manifest.again else {}),
         }
         try:
             return store.copy(made, *where, generation=generation, metadata=metadata, progress=progress)

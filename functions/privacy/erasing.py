@@ -44,10 +44,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Found:
-    """What there is to erase; the order is that of deleting."""
+    """What there is to erase; the order is that of deleting. `requests` are those of the objects that go last."""
 
     jobs: tuple[str, ...]
     objects: tuple[ObjectRef, ...]
+    requests: tuple[ObjectRef, ...] = ()
 
     def count(self) -> str:
         """In words: how many objects in which bucket."""
@@ -60,8 +61,9 @@ class Found:
 def look(subject: Subject) -> Found:
     """What there is to erase now. A job that was erased before and left nothing is not there."""
     if subject.job is not None:
-        objects = (*_published_by(subject.job), *_source_of(subject.job), *_work_of(subject.job))
-        return Found((subject.job,) if objects else (), objects)
+        ids, requests = _renderings(subject.job)
+        objects = [ref for job in ids for ref in (*_published_by(job), *_source_of(job), *_work_of(job))]
+        return Found(ids if objects or requests else (), (*objects, *requests), requests)
     intake, output = _channel_objects(subject.channel or "")
     ids = _jobs_of(subject.channel or "", intake, output)
     work = [ref for job in ids for ref in _work_of(job)]
@@ -87,6 +89,7 @@ def erase(subject: Subject, removed: Removed, say: Say) -> None:
             _delete(
                 _work_of(job, but_claim=True), lambda _: None
             )  # versions that a bucket keeps of the claim
+        _delete(found.requests, removed)  # by these the other jobs are found again
         if subject.channel is not None:
             intake, output = _channel_objects(subject.channel)
             known = [blob for blob in intake if _job_of_upload(blob) in (None, *found.jobs)]
@@ -113,8 +116,27 @@ def _jobs_of(channel: str, intake: Iterable[Blob], output: Iterable[Blob]) -> tu
     return tuple(sorted(ids))
 
 
+def _renderings(job: str) -> tuple[tuple[str, ...], tuple[ObjectRef, ...]]:
+    """The jobs of the same upload, this one and all that rendered it again, and the requests to do so.
+
+    What shows the people of a video is the one upload's, whichever job made it.
+    """
+    source = jobs.source_of(job)
+    upload = layout.job_id(source.bucket, source.name, source.generation) if source else job
+    requests = [
+        blob
+        for blob in store.list_versions(settings().intake_bucket, _folder_of(job))
+        if (name := layout.parse_again(blob.name)) and (name.upload == upload or _job_of_upload(blob) == job)
+    ]
+    ids = {job, *(found for blob in requests if (found := _job_of_upload(blob)))}
+    if requests or upload != job:
+        ids |= {other for other in all_jobs() if source is not None and jobs.source_of(other) == source}
+    return tuple(sorted(ids)), tuple(map(store.reference, requests))
+
+
 def _job_of_upload(blob: Blob) -> str | None:
-    if layout.parse_video(blob.name) is None:
+    """The job that an intake object begins: a video, or a request to render one again."""
+    if layout.channel_of_input(blob.name) is None:
         return None
     return layout.job_id(blob.bucket.name, blob.name, int(blob.generation))
 
@@ -132,7 +154,8 @@ def _published_by(job: str) -> tuple[ObjectRef, ...]:
 
 def _source_of(job: str) -> tuple[ObjectRef, ...]:
     blobs = store.list_versions(settings().intake_bucket, _folder_of(job))
-    return tuple(store.reference(blob) for blob in blobs if _job_of_upload(blob) == job)
+    videos = (blob for blob in blobs if layout.parse_video(blob.name))
+    return tuple(store.reference(blob) for blob in videos if _job_of_upload(blob) == job)
 
 
 def _folder_of(job: str) -> str:

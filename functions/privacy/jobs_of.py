@@ -30,8 +30,7 @@ def channel_of(job: str) -> str | None:
         return found[0].channel
     failed = store.find_json(settings().work_bucket, layout.failed(job), Failed)
     source = failed[0].source if failed else None
-    video = layout.parse_video(source.name) if source else None
-    return video.channel if video else None
+    return layout.channel_of_input(source.name) if source else None
 
 
 @contextmanager

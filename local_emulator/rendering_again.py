@@ -1,0 +1,84 @@
+"""`again`: list a published video's tracks, or have it rendered again with other decisions about them."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from functions.pipeline.contracts import Report
+from local_emulator import dropping, storage, waiting
+from local_emulator.drop import Dropped
+from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.jobs import JobReader, JobView
+from local_emulator.processes import inherited_environment
+from local_emulator.state import COMMAND, ROOT, EmulatorState, StateFolder
+from local_emulator.terminal import Terminal, printable
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which tracks of which job to decide anew. With neither the tracks are listed."""
+
+    job: str
+    keep: tuple[int, ...] = ()
+    hide: tuple[int, ...] = ()
+
+
+def run(wish: Wish, path: Path, *, wait: bool, out: Path | None) -> int:
+    """List the tracks, or ask for the video again, print its new job and, if asked, wait for its end."""
+    if both := set(wish.keep) & set(wish.hide):
+        raise UsageError(f"Track {min(both)} can't be kept and hidden at once.")
+    if out is not None:
+        waiting.check_out(out)
+    folder = StateFolder(path.resolve())
+    emulator = folder.running()
+    reader = JobReader(storage.client(emulator.project, emulator.storage_url), emulator.resources)
+    view = reader.view(wish.job)
+    if view is None or view.source is None:
+        raise EmulatorError(f"There is no job {wish.job} in {folder.path}. `status` without a job lists all.")
+    if not wish.keep and not wish.hide:
+        print("\n".join(_tracks(_report(view, reader))))
+        Terminal().say(
+            f"To change that: {COMMAND} again {wish.job} --keep TRACK --hide TRACK{folder.option()}"
+        )
+        return 0
+    job = _ask(wish, emulator)
+    dropped = Dropped(job, view.manifest.source.name if view.manifest else view.source)
+    return dropping.see_through(dropped, folder, emulator, wait=wait, out=out)
+
+
+def _ask(wish: Wish, emulator: EmulatorState) -> str:
+    """The new job. What is wrong is said by the command that asks, as on Google Cloud."""
+    words: list[str] = []
+    for name, tracks in (("--keep", wish.keep), ("--hide", wish.hide)):
+        words += [word for track in tracks for word in (name, str(track))]
+    asked = subprocess.run(
+        [sys.executable, "-m", "functions.again", *words, "--", wish.job],
+        cwd=ROOT,
+        env={**inherited_environment(), **emulator.environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode:
+        raise EmulatorError(
+            asked.stderr.strip() or f"It could not be asked for: exit code {asked.returncode}."
+        )
+    return asked.stdout.strip()
+
+
+def _report(view: JobView, reader: JobReader) -> Report:
+    if view.manifest is None or view.published is None or view.published.result is None:
+        raise EmulatorError(f"Job {view.job} has no report that lists tracks: it was not published.")
+    return reader.report(view.manifest)
+
+
+def _tracks(report: Report) -> Iterator[str]:
+    yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  DECISION"
+    base = Fraction(report.faces.time_base)
+    for track in report.faces.tracks:
+        start, end = (float(pts * base) for pts in (track.start, track.end))
+        who = f" as {printable(track.person)}" if track.person and track.decision == "keep" else ""
+        yield f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {track.decision}{who}: {printable(track.reason)}"
