@@ -1,0 +1,143 @@
+"""A published video that is rendered again: three faces, whose pixels tell who is hidden."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+
+from functions.engine.faces import Faces as EngineFaces
+from functions.engine.faces import Looks, Track
+from functions.pipeline import again, layout
+from functions.pipeline.contracts import (
+    Decision,
+    Failed,
+    Manifest,
+    ObjectRef,
+    Policy,
+    Published,
+    Report,
+    ReportHead,
+)
+from tests.clips import frame_times
+from tests.cloud import Buckets, Post, Push, Topics, upload_push
+from tests.functions.merging import REPORT, RESULT
+from tests.inbox import document
+from tests.planned import Planned, faces_of, link_job, plan_job
+
+WHITE = Policy(mode="solid", color="#ffffff")
+EILEEN = "channels/street/targets/Eileen.png"
+# One face beside the other; the engine covers a little more than the box.
+BOXES = ((20.0, 50.0, 60.0, 100.0), (130.0, 50.0, 170.0, 100.0), (240.0, 50.0, 280.0, 100.0))
+MIDDLES = tuple((round(x1 + x2) // 2, round(y1 + y2) // 2) for x1, y1, x2, y2 in BOXES)
+
+
+def tracks_of(planned: Planned, *people: str | None) -> list[Track]:
+    """Faces from the first frame to the last; those with a name are kept."""
+    times = frame_times(planned.clip)
+    return [
+        Track(
+            id=number,
+            start=times[0],
+            end=times[-1],
+            decision="keep" if person else "hide",
+            person=person,
+            reason="staged",
+            distance=0.3,
+            margin=0.4,
+            continues=None,
+            looks=Looks((pts, BOXES[number]) for pts in times[::5]),
+        )
+        for number, person in enumerate(people)
+    ]
+
+
+@dataclass
+class Cloud:
+    """One test's buckets and topics with the functions on them, which only get what `lead` gives them."""
+
+    buckets: Buckets
+    topics: Topics
+    ingest: Post
+    worker: Post
+    merge: Post
+    led: dict[str, int] = field(default_factory=dict)
+
+    def publish_first(self, clip: Path, policy: Policy = WHITE) -> Planned:
+        """As if three faces had been found and Eileen kept: hidden by a real worker, published by a real merge."""
+        self.buckets.put(self.buckets.intake, EILEEN, b"a picture")
+        planned = plan_job(self.buckets, clip, policy=policy, targets=("Eileen",))
+        linked = link_job(self.buckets, planned, faces_of(planned, *tracks_of(planned, "Eileen", None, None)))
+        for index in range(len(linked.manifest.segments)):
+            assert self.worker(linked.task(index)) == 200
+        self.lead(self.topics.segments_done, self.merge)
+        assert self.hidden() == [False, True, True]
+        return linked
+
+    def new(self, topic: str) -> list[Push]:
+        """What came on a topic since the last time."""
+        pushes = self.topics.all(topic)
+        before, self.led[topic] = self.led.get(topic, 0), len(pushes)
+        return pushes[before:]
+
+    def lead(self, topic: str, function: Post, times: int = 1) -> None:
+        """Bring what is new on a topic to a function."""
+        for push in self.new(topic):
+            for _ in range(times):
+                assert function(push) == 200
+
+    def ask(self, job: str, decisions: Mapping[int, Decision]) -> ObjectRef:
+        """The request that the console would write."""
+        asked = again.ask(job, decisions)
+        (name,) = self.buckets.names(self.buckets.intake, "channels/street/again/")
+        blob = self.buckets.blob(self.buckets.intake, name)
+        ref = ObjectRef(bucket=self.buckets.intake, name=name, generation=int(blob.generation))
+        assert asked == layout.job_id(ref.bucket, ref.name, ref.generation)
+        return ref
+
+    def run(self, request: ObjectRef, times: int = 1) -> str:
+        """Everything that follows from a request, each message so many times; gives the job."""
+        for number in range(times):
+            assert self.ingest(upload_push(request, f"upload {number}")) == 200
+        self.lead(self.topics.segments, self.worker, times)
+        self.lead(self.topics.segments_done, self.merge, times)
+        return layout.job_id(request.bucket, request.name, request.generation)
+
+    def run_to_the_end_but_one(self, request: ObjectRef) -> None:
+        """As `run`, but what merge would be told is left."""
+        assert self.ingest(upload_push(request)) == 200
+        self.lead(self.topics.segments, self.worker)
+
+    def rewrite_report(self, report: Report) -> None:
+        """Put another report in the place of the published one."""
+        head = ReportHead.model_validate(report.model_dump(exclude={"faces"}))
+        faces = EngineFaces.from_json(report.faces.model_dump()).to_bytes()
+        blob = self.buckets.blob(self.buckets.output, REPORT)
+        blob.metadata = dict(blob.metadata)
+        blob.upload_from_string(head.with_faces(faces))
+
+    def hidden(self) -> list[bool]:
+        """Of each of the three faces, whether it is covered in every frame of the result, or in none."""
+        with av.open(io.BytesIO(self.buckets.get(self.buckets.output, RESULT))) as container:
+            pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        seen = [[bool(picture[y, x].min() > 250) for x, y in MIDDLES] for picture in pictures]
+        assert seen
+        assert all(frame == seen[0] for frame in seen)
+        return seen[0]
+
+    def report(self) -> Report:
+        return Report.model_validate_json(self.buckets.get(self.buckets.output, REPORT))
+
+    def published(self, job: str) -> Published:
+        return Published.model_validate_json(self.buckets.get(self.buckets.work, layout.published(job)))
+
+    def failed(self, job: str) -> Failed:
+        return Failed.model_validate_json(self.buckets.get(self.buckets.work, layout.failed(job)))
+
+    def manifest(self, job: str) -> Manifest:
+        return Manifest.model_validate_json(self.buckets.get(self.buckets.work, layout.manifest(job)))
+
+    def steps(self) -> set[str]:
+        """The steps that messages about segments were of, so far."""
+        return {str(document(push)["step"]) for push in self.topics.all(self.topics.segments)}
