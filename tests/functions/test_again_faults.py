@@ -1,0 +1,282 @@
+"""Rendering again when things go wrong: the source or the report is gone, requests that are none, deaths on the way."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import pytest
+
+from functions.ingest import again as planning
+from functions.ingest.again import Decided, Means
+from functions.ingest.gallery import decide_anew, require_picture
+from functions.ingest.main import probe
+from functions.pipeline import again, jobs, layout
+from functions.pipeline.contracts import AgainRequest, Decision, ObjectRef
+from functions.pipeline.errors import PermanentError
+from functions.privacy.command_line import main as privacy
+from tests.cloud import Buckets, Environment, Post, Topics, upload_push
+from tests.functions.rendering import EILEEN, Cloud
+from tests.planned import VIDEO, Planned
+from tests.proxy import Proxy
+
+
+@pytest.fixture
+def cloud(buckets: Buckets, topics: Topics, ingest: Post, worker: Post, merge: Post) -> Cloud:
+    return Cloud(buckets, topics, ingest, worker, merge)
+
+
+@pytest.fixture
+def first(cloud: Cloud, clip: Path) -> Planned:
+    """Published: Eileen kept, two others hidden."""
+    return cloud.publish_first(clip)
+
+
+def job_of(request: ObjectRef) -> str:
+    return layout.job_id(request.bucket, request.name, request.generation)
+
+
+def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said: str) -> None:
+    """It has failed with a sentence and left nothing, and what was published before is as it was."""
+    job = job_of(request)
+    failed = cloud.failed(job)
+    assert (failed.stage, failed.code) == (stage, code)
+    for part in said:
+        assert part in failed.message
+    assert "Eileen" not in failed.message
+    left = {name.rpartition("/")[2] for name in cloud.buckets.names(cloud.buckets.work, f"jobs/{job}/")}
+    assert left <= {"failed.json", "manifest.json", "verdict.json"}
+    assert cloud.hidden() == [False, True, True]
+    ended = [event for event in cloud.topics.events() if event["subject"] == job]
+    assert ended[-1]["type"] == "job.failed"
+    assert ended[-1]["data"]["channel"] == "street"
+    assert cloud.report().again is None
+
+
+@pytest.mark.parametrize("gone", ["deleted", "replaced"])
+@pytest.mark.parametrize("when", ["before planning", "before hiding", "before joining"])
+def test_a_source_that_is_gone_fails_the_job_with_a_sentence(
+    gone: str, when: str, cloud: Cloud, first: Planned
+) -> None:
+    request = cloud.ask(first.job, {0: "hide"})
+    if when != "before planning":
+        assert cloud.ingest(upload_push(request)) == 200
+    if when == "before joining":
+        cloud.lead(cloud.topics.segments, cloud.worker)
+    cloud.buckets.client.bucket(cloud.buckets.intake).blob(VIDEO).delete()
+    if gone == "replaced":
+        cloud.buckets.put(cloud.buckets.intake, VIDEO, b"another video")
+    cloud.run(request)
+    stage = {"before planning": "ingest", "before hiding": "worker", "before joining": "merge"}[when]
+    assert_failed(
+        cloud, request, stage, "source-gone", f"/{VIDEO} ", "deleted or replaced", "Upload the video"
+    )
+    with pytest.raises(PermanentError, match="was deleted or replaced") as raised:
+        again.ask(first.job, {0: "hide"})
+    assert raised.value.code == "source-gone"
+
+
+def test_a_source_with_other_bytes_than_the_report_is_about_fails_the_job(
+    cloud: Cloud, first: Planned
+) -> None:
+    cloud.rewrite_report(cloud.report().model_copy(update={"fingerprint": "0" * 64}))
+    request = cloud.ask(first.job, {0: "hide"})
+    cloud.run(request)
+    assert_failed(cloud, request, "merge", "check-failed", "it is not the video that the report")
+
+
+def test_a_report_of_another_video_fails_the_job(cloud: Cloud, first: Planned) -> None:
+    other = first.manifest.source.model_copy(update={"generation": 1})
+    cloud.rewrite_report(cloud.report().model_copy(update={"source": other}))
+    request = cloud.ask(first.job, {0: "hide"})
+    cloud.run(request)
+    assert_failed(cloud, request, "ingest", "bad-object", "is not the report that was published there")
+
+
+def test_a_track_that_is_not_there_fails_the_job(cloud: Cloud, first: Planned) -> None:
+    request = cloud.ask(first.job, {1: "keep", 7: "hide"})
+    cloud.run(request)
+    assert_failed(cloud, request, "ingest", "bad-decisions", "has no track 7; it has 3 tracks", f"/{VIDEO} ")
+
+
+def test_who_has_no_picture_any_more_is_not_kept_once_more(cloud: Cloud, first: Planned) -> None:
+    cloud.buckets.client.bucket(cloud.buckets.intake).blob(EILEEN).delete()
+    request = cloud.ask(first.job, {1: "keep"})
+    cloud.run(request)
+    assert_failed(cloud, request, "ingest", "target-gone", "(tracks 0)", "Hide these tracks, too")
+    cloud.run(cloud.ask(first.job, {0: "hide", 1: "keep"}))
+    assert cloud.hidden() == [True, False, True]
+    assert [track.person for track in cloud.report().faces.tracks] == [None] * 3
+
+
+def test_who_is_forgotten_while_a_rendering_is_planned_is_not_shown_by_it(
+    cloud: Cloud, first: Planned
+) -> None:
+    """The pictures were there when it read them, and there was no manifest by which `forget` could find it."""
+    request = cloud.ask(first.job, {1: "keep"})
+
+    def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+        assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+        return decide_anew(faces, decisions, known)
+
+    planning.plan(request, Means(probe, require_picture, slow))
+    assert cloud.failed(job_of(request)).code == "target-gone"
+    assert layout.manifest(job_of(request)) not in cloud.buckets.names(cloud.buckets.work)
+    assert cloud.steps() == set()
+    assert cloud.hidden() == [True, True, True]
+
+
+def test_who_is_forgotten_while_a_rendering_is_under_way_is_not_shown_by_it(
+    cloud: Cloud, first: Planned
+) -> None:
+    request = cloud.ask(first.job, {1: "keep"})
+    cloud.run_to_the_end_but_one(request)
+    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    assert cloud.failed(job_of(request)).code == "person-forgotten"
+    assert cloud.hidden() == [True, True, True]
+
+
+def test_of_two_plannings_from_different_reports_the_first_manifest_counts(
+    cloud: Cloud, first: Planned
+) -> None:
+    """Another rendering was published in between: the slower one would have begun from it."""
+    between = cloud.ask(first.job, {0: "hide"})
+    cloud.run_to_the_end_but_one(between)
+    request = cloud.ask(first.job, {1: "keep"})
+    means = Means(probe, require_picture, decide_anew)
+
+    def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+        cloud.lead(cloud.topics.segments_done, cloud.merge)
+        planning.plan(request, means)
+        return decide_anew(faces, decisions, known)
+
+    planning.plan(request, Means(probe, require_picture, overtaken))
+    cloud.lead(cloud.topics.segments, cloud.worker)
+    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    assert cloud.report().job == job_of(request)
+    assert cloud.hidden() == [True, False, True]
+    manifest = cloud.manifest(job_of(request))
+    assert manifest.again is not None
+    assert manifest.again.of == job_of(between)
+
+
+def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
+    return cloud.buckets.put(cloud.buckets.intake, name, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"\xff", b'{"version": 1, "decisions": {"1": "keep"}}', b" " * (again.MOST_BYTES + 1)],
+    ids=["empty", "no fields", "no text", "no source", "too long"],
+)
+def test_what_is_no_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned) -> None:
+    request = put(cloud, data, again.request_name(first.manifest.source))
+    cloud.run(request)
+    code = "bad-request" if len(data) > 100 else "bad-object"
+    assert_failed(cloud, request, "ingest", code, "channels/street/again/")
+
+
+@pytest.mark.parametrize("other", ["upload", "channel", "bucket", "report"])
+def test_a_request_is_about_the_upload_of_its_name_alone(other: str, cloud: Cloud, first: Planned) -> None:
+    """Whoever may write into one channel's folder reaches no other video by it."""
+    source = first.manifest.source
+    name = again.request_name(source)
+    if other == "upload":
+        name = layout.AgainName("street", "ab" * 10).object_name
+    elif other == "channel":
+        name = name.replace("street", "elsewhere")
+    elif other == "bucket":
+        source = source.model_copy(update={"bucket": cloud.buckets.output})
+    else:
+        source = source.model_copy(update={"name": "channels/street/walk.report.json"})
+    request = put(cloud, AgainRequest(source=source, decisions={1: "keep"}).model_dump_json().encode(), name)
+    cloud.run(request)
+    assert cloud.failed(job_of(request)).code == "bad-request"
+    assert cloud.hidden() == [False, True, True]
+
+
+def test_a_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) -> None:
+    name = again.request_name(first.manifest.source)
+    request = AgainRequest(source=first.manifest.source, decisions={1: "keep"}).model_dump_json().encode()
+    before = cloud.buckets.names(cloud.buckets.work)
+    assert cloud.ingest(upload_push(cloud.buckets.put(cloud.buckets.output, name, request))) == 200
+    assert cloud.buckets.names(cloud.buckets.work) == before
+
+
+def test_a_planning_that_dies_at_any_point_is_gone_on_with(
+    cloud: Cloud, first: Planned, proxy: Proxy, environment: Environment
+) -> None:
+    """Each delivery gets one request further than the one before, and the last one through."""
+    environment(retry_seconds=0.1)
+    request = cloud.ask(first.job, {0: "hide"})
+    push = upload_push(request)
+    left = 0
+
+    def fails(method: str, target: str) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    proxy.fails = fails
+    for allowed in range(100):
+        left = allowed
+        if cloud.ingest(push) == 200:
+            break
+    assert 8 < allowed < 40
+    proxy.fails = lambda method, target: False
+    environment(retry_seconds=20)
+    cloud.lead(cloud.topics.segments, cloud.worker)
+    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    assert cloud.report().job == job_of(request)
+    assert cloud.hidden() == [True, True, True]
+
+
+def test_a_planning_that_finds_its_report_gone_says_so(cloud: Cloud, first: Planned) -> None:
+    """Its manifest names a version that somebody has replaced before its faces were written."""
+    request = cloud.ask(first.job, {0: "hide"})
+    assert cloud.ingest(upload_push(request)) == 200
+    work = cloud.buckets.client.bucket(cloud.buckets.work)
+    work.blob(layout.faces(job_of(request))).delete()
+    cloud.rewrite_report(cloud.report())
+    assert cloud.ingest(upload_push(request)) == 200
+    assert_failed(cloud, request, "ingest", "report-gone", "Ask for it again")
+
+
+def test_a_rendering_that_is_given_up_while_it_is_planned_leaves_no_faces_and_no_tasks(
+    cloud: Cloud, first: Planned
+) -> None:
+    request = cloud.ask(first.job, {0: "hide"})
+
+    def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+        jobs.fail(job_of(request), "ingest", PermanentError("gave-up", "it took too long"), request)
+        return decide_anew(faces, decisions, known)
+
+    planning.plan(request, Means(probe, require_picture, slow))
+    assert cloud.steps() == set()
+    assert_failed(cloud, request, "ingest", "gave-up")
+
+
+def test_the_job_of_a_request_whose_message_gave_up_fails(
+    cloud: Cloud, first: Planned, dead_letter: Post
+) -> None:
+    request = cloud.ask(first.job, {0: "hide"})
+    assert dead_letter(upload_push(request)) == 200
+    assert_failed(cloud, request, "ingest", "gave-up")
+    assert cloud.ingest(upload_push(request)) == 200
+    assert cloud.steps() == set()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"), [("request", {"generation": 1}), ("report", {"bucket": "other"})]
+)
+def test_a_manifest_that_names_what_is_not_its_job_s_is_not_followed(
+    part: str, changes: dict[str, object], cloud: Cloud, first: Planned
+) -> None:
+    request = cloud.ask(first.job, {0: "hide"})
+    assert cloud.ingest(upload_push(request)) == 200
+    name = layout.manifest(job_of(request))
+    document = json.loads(cloud.buckets.get(cloud.buckets.work, name))
+    document["again"][part] |= changes
+    ref = cloud.buckets.put(cloud.buckets.work, name, json.dumps(document).encode())
+    with pytest.raises(PermanentError, match="names objects that are not this job's"):
+        jobs.open_manifest(job_of(request), 0, ref)
