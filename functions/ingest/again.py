@@ -120,18 +120,26 @@ def _draft(job: str, ref: ObjectRef, means: Means) -> tuple[Manifest, Decided]:
 def _read(ref: ObjectRef) -> AgainRequest:
     blob = store.find(ref.bucket, ref.name, ref.generation)
     if blob is None:
-        raise PermanentError(
-            "request-gone",
-            f"gs://{ref.bucket}/{ref.name} was deleted, or a later request took its place, before it was read. A later "
-            "one does both.",
-        )
+        raise _request_gone(ref)
     if blob.size > again.MOST_BYTES:
         raise PermanentError(
             "bad-request",
             f"gs://{ref.bucket}/{ref.name} has {blob.size} bytes, at most {again.MOST_BYTES} are allowed. Ask for "
             "fewer decisions at once.",
         )
-    return again.parse(store.read(ref), ref)
+    try:
+        data = store.read(ref)
+    except PermanentError as error:
+        raise _request_gone(ref) from error
+    return again.parse(data, ref)
+
+
+def _request_gone(ref: ObjectRef) -> PermanentError:
+    return PermanentError(
+        "request-gone",
+        f"gs://{ref.bucket}/{ref.name} was deleted, or a later request took its place, before it was read. A later "
+        "one does both.",
+    )
 
 
 def _parts_of(report: ObjectRef, data: bytes) -> tuple[ReportHead, bytes]:

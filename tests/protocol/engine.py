@@ -6,17 +6,18 @@ writes through the same functions of the pipeline as the real engine, so it stop
 
 import json
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from functions.ingest.again import Decided, Means
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.planning import Embeddings, Eyes
 from functions.merge.finish import Hands, Joined, Parts
 from functions.merge.link import Found, Linked
 from functions.pipeline import store
-from functions.pipeline.contracts import Faces, Manifest, ObjectRef, TimeRange
+from functions.pipeline.contracts import Decision, Faces, Manifest, ObjectRef, TimeRange
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.ranged import open_ranged
 from functions.worker.attempt import Assignment
@@ -93,6 +94,10 @@ class StandIn:
         return Eyes(self._probe, self._embed, lambda ref: None)
 
     @property
+    def means(self) -> Means:
+        return Means(self._probe, lambda ref: None, self._decide_anew)
+
+    @property
     def hands(self) -> Hands:
         return Hands(self._join, self._check)
 
@@ -104,6 +109,11 @@ class StandIn:
     def _embed(self, pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
         seen = [store.read(picture.ref).decode() for picture in pictures]
         return Embeddings(tuple({picture.person for picture in pictures}), json.dumps(seen).encode())
+
+    def _decide_anew(
+        self, faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]
+    ) -> Decided:
+        return Decided(faces, (), ())
 
     def look(self, todo: Assignment) -> bytes:
         if todo.manifest.gallery:

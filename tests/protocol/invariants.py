@@ -22,13 +22,21 @@ DELIVERIES_IN_PEACE = 120
 
 @dataclass(frozen=True)
 class Upload:
+    """A video, or a request to render one again: then `of` is that video's upload."""
+
     name: str
     generation: int
     clip: Clip
+    of: "Upload | None" = None
 
     @property
     def job(self) -> str:
         return layout.job_id(INTAKE, self.name, self.generation)
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """What is published of the newest stays: of the newest upload, its newest rendering."""
+        return (self.of.generation, self.generation) if self.of else (self.generation, 0)
 
 
 def broken(scenario: Scenario, storage: Storage, uploads: list[Upload], world: World) -> list[str]:
@@ -70,7 +78,7 @@ def _of_job(
     elif published:
         yield from _of_marker(storage, upload, written)
         live = storage.objects.get((INTAKE, upload.name))
-        if scenario.delete_source and live and live.generation == number:
+        if scenario.delete_source and upload.of is None and live and live.generation == number:
             yield f"job {number}: its source is still there"
 
 
@@ -80,9 +88,15 @@ def _of_failure(scenario: Scenario, storage: Storage, upload: Upload, written: l
     if written:
         yield f"job {number}: failed, and yet it wrote {[stored.name for stored in written]}"
     actions = set(scenario.actions.values())
+    again = list(scenario.actions.values()).count("again")
     reasons = {
         "bad-clip": upload.clip.bad is not None,
-        "source-gone": bool({"delete the source", "upload"} & actions),
+        "source-gone": bool({"delete the source", "upload"} & actions)
+        or (upload.of is not None and scenario.delete_source),
+        # A later request, or an upload, was quicker.
+        "request-gone": upload.of is not None and again > 1,
+        "report-gone": upload.of is not None and (again > 1 or "upload" in actions),
+        "result-changed": upload.of is not None and "upload" in actions,
         "result-exists": "a foreign result" in actions,
         "gave-up": not scenario.harmless,
         "poison-segment": scenario.segment_attempts < 5 or len(scenario.trouble) >= 5,
@@ -117,7 +131,7 @@ def _of_result(storage: Storage, uploads: list[Upload]) -> Iterator[str]:
     ]  # fmt: skip
     there = [storage.objects.get((OUTPUT, name)) for name in (video.result, video.report)]
     jobs = [(stored.metadata or {}).get("defacer-job") if stored else None for stored in there]
-    expected = max(published, key=lambda upload: upload.generation).job if published else None
+    expected = max(published, key=lambda upload: upload.age).job if published else None
     if jobs != [expected, expected]:
         yield f"result and report are of the jobs {jobs}, expected {expected}"
 

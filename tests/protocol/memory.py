@@ -18,6 +18,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import google_crc32c
@@ -34,6 +35,9 @@ class Gate(Protocol):
 
 def at_once(label: str, effect: Callable[[], Answer]) -> Answer:
     return effect()
+
+
+NEVER_LONG_AGO = datetime(9999, 1, 1, tzinfo=UTC)  # an interleaving takes hours
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,7 @@ class Blob:
         self.chunk_size = 0
         self.size = 0
         self.crc32c = ""
+        self.updated = NEVER_LONG_AGO
 
     @classmethod
     def loaded(cls, client: Client, stored: Stored) -> "Blob":

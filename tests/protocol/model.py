@@ -5,17 +5,18 @@ import logging
 import random
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
 from functions.dead_letter.giving_up import give_up
+from functions.ingest import again as rendering
 from functions.ingest.planning import plan
 from functions.merge.finish import finish
 from functions.merge.link import link
-from functions.pipeline import claim, messages, store
+from functions.pipeline import again, claim, layout, messages, store
 from functions.pipeline.answer import answering
 from functions.pipeline.contracts import SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError, RetryableError
@@ -135,20 +136,33 @@ class _Model:
     def act(self, action: str) -> None:
         """What users do."""
         if action == "upload":
-            clip = self.scenario.clips[len(self.uploads)]
+            clip = self.scenario.clips[sum(upload.of is None for upload in self.uploads)]
             stored = self.storage.put(INTAKE, VIDEO, clip.to_bytes())
-            self.uploads.append(Upload(VIDEO, stored.generation, clip))
-            attributes = {
-                "bucketId": INTAKE, "objectId": VIDEO, "objectGeneration": str(stored.generation),
-                "eventType": "OBJECT_FINALIZE",
-            }  # fmt: skip
-            self.world.send(UPLOADS, b"{}", attributes)
+            self.arrived(Upload(VIDEO, stored.generation, clip))
+        elif action == "again":
+            self.ask_again()
         elif action == "delete the source":
             self.storage.objects.pop((INTAKE, VIDEO), None)
         elif action == "another target":
             self.storage.put(INTAKE, TARGET.replace("ada", "bob"), b"another face")
         elif action == "a foreign result" and (OUTPUT, RESULT) not in self.storage.objects:
             self.storage.put(OUTPUT, RESULT, b"somebody else's")
+
+    def arrived(self, upload: Upload) -> None:
+        self.uploads.append(upload)
+        attributes = {
+            "bucketId": INTAKE, "objectId": upload.name, "objectGeneration": str(upload.generation),
+            "eventType": "OBJECT_FINALIZE",
+        }  # fmt: skip
+        self.world.send(UPLOADS, b"{}", attributes)
+
+    def ask_again(self) -> None:
+        """For the newest upload; nothing comes of it where that is not published."""
+        video = max((upload for upload in self.uploads if upload.of is None), key=lambda upload: upload.age)
+        with self.world.as_a_user(), suppress(PermanentError):
+            again.ask(video.job, {len(self.uploads): "keep"})
+            name = layout.AgainName("street", video.job).object_name
+            self.arrived(Upload(name, self.storage.get(INTAKE, name).generation, video.clip, video))
 
     def nonce(self) -> str:
         self.nonces += self.scenario.engine_differs
@@ -179,7 +193,10 @@ class _Model:
         if function == "ingest":
             source = messages.parse_upload(message)
             assert source is not None
-            plan(source, self.engine.eyes)
+            if layout.parse_again(source.name):
+                rendering.plan(source, self.engine.means)
+            else:
+                plan(source, self.engine.eyes)
         elif function == "worker":
             task = messages.parse(message, SegmentTask)
             if task.step == "find":

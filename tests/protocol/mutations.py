@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from functions.dead_letter import giving_up
+from functions.ingest import again
 from functions.merge import finish, link
 from functions.pipeline import claim, ending, jobs, layout, messages, store
 from functions.pipeline.contracts import Failed, Verdict
@@ -194,6 +195,14 @@ def a_job_is_taken_for_done_when_its_first_segment_is(patch: Patch) -> None:
     patch.setattr(finish, "all_made", careless)
 
 
+def a_rendering_counts_as_old_as_its_upload(patch: Patch) -> None:
+    patch.setitem(ending.publish.__globals__, "_again_of", lambda manifest: 0)
+
+
+def a_late_rendering_leaves_its_faces(patch: Patch) -> None:
+    patch.setattr(again, "jobs", _Without(jobs, "clean_up"))
+
+
 # Each with where trouble has to come for it to show.
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     "the verdict is written over": (a_precondition_is_ignored("/verdict.json"), "verdict"),
@@ -219,6 +228,8 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             embeddings_of_a_failed_job_stay: "",
             the_winding_up_is_left_out: "",
             a_job_is_taken_for_done_when_its_first_segment_is: "",
+            a_rendering_counts_as_old_as_its_upload: "",
+            a_late_rendering_leaves_its_faces: "faces.json",
         }.items()
     },
 }

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local_emulator.resources import FUNCTIONS
 from tests.protocol.engine import Clip
@@ -75,7 +75,7 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
     )
     length = uploads * (90 + 65 * same.segments)  # about as many steps as it takes when nothing goes wrong
     targets = rng.random() < 0.5
-    return Scenario(
+    scenario = Scenario(
         clips=clips,
         actions=dict(_actions(rng, length, uploads, targets)),
         trouble=dict(_trouble(rng, length, aim)),
@@ -86,6 +86,22 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
         segment_attempts=rng.choice((5, 5, 2)),
         engine_differs=rng.random() < 0.5,
         keep_going=rng.choice((0.0, 0.6, 0.9)),
+    )
+    return _with_renderings(scenario, length, aim)
+
+
+def _with_renderings(scenario: Scenario, length: int, aim: str | None) -> Scenario:
+    """In half of them the video is rendered again, when something may be published, and again soon after."""
+    rng = random.Random(repr(scenario))  # of its own, so that what came before stays as it was
+    if rng.random() < 0.5:
+        return scenario
+    first = length + rng.randrange(length // 2)
+    steps = [first, first + 1 + rng.randrange(rng.choice((3, 50, 150)))][: rng.choice((1, 2))]
+    trouble = {first + step: what for step, what in _trouble(rng, length, aim)}
+    return replace(
+        scenario,
+        actions={**scenario.actions, **dict.fromkeys(steps, "again")},
+        trouble={**scenario.trouble, **trouble},
     )
 
 

@@ -6,7 +6,7 @@ from tests.protocol.model import check
 from tests.protocol.mutations import MUTATIONS
 
 INTERLEAVINGS = 300
-MOST = 600  # for a bug to show; most do within fifty
+MOST = 1000  # for a bug to show; most do within fifty
 
 
 def test_no_interleaving_breaks_a_promise() -> None:
