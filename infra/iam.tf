@@ -2,9 +2,9 @@
 
 locals {
   # objectUser reads, writes, lists and deletes. Overwriting a claim and deleting embeddings need the last one.
-  # dead-letter ends a job that it finds half published, as merge would.
+  # dead-letter ends a job that it finds half published, as merge would. ingest reads the report of what is rendered again.
   bucket_roles = {
-    ingest      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser" }
+    ingest      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser", output = "roles/storage.objectViewer" }
     worker      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser" }
     merge       = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser", output = "roles/storage.objectUser" }
     dead-letter = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser", output = "roles/storage.objectUser" }

@@ -38,6 +38,7 @@ DOCUMENTS: tuple[type[Contract], ...] = (
     contracts.Failed,
     contracts.Claim,
     contracts.JobEvent,
+    contracts.AgainRequest,
 )
 POLICY = "gs://intake/channels/c/policy.json"
 MOST_SENTENCE = 2_000  # bytes

@@ -11,10 +11,11 @@ import pytest
 
 from functions.pipeline import layout
 from functions.pipeline.contracts import Report
+from local_emulator.command_line import main
 from local_emulator.demo_clip import demo_truth
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
-from tests.pipeline.conftest import CLIP_RATE, CLIP_SECONDS, CLIP_SIZE, Pipeline
+from tests.pipeline.conftest import CLIP_RATE, CLIP_SECONDS, CLIP_SIZE, Ended, Pipeline
 from tests.pipeline.doubling import everything_twice
 from tests.servers import wait_until
 
@@ -198,3 +199,71 @@ def test_mode_image_without_a_picture_fails(pipeline: Pipeline, tmp_path: Path) 
     pipeline.put(layout.policy("pictureless"), b'{"mode": "image"}')
 
     check_failed(pipeline, "pictureless", video, "no-replacement", "replacement.png")
+
+
+def again(pipeline: Pipeline, job: str, *arguments: str | Path) -> Ended:
+    pipeline.capture.readouterr()
+    state = ("--state", str(pipeline.emulator.folder.path))
+    code = main(["again", job, *map(str, arguments), *state])
+    found = pipeline.capture.readouterr()
+    return Ended(code, found.out, found.err)
+
+
+def test_a_decision_is_changed_and_nobody_is_looked_for_again(
+    pipeline: Pipeline, clip: Path, astronaut: Path, tmp_path: Path
+) -> None:
+    """First the one is kept; then, with every message twice, the other, and the first one is hidden."""
+    dropped = pipeline.drop(clip, "--channel", "changed", "--target", astronaut, "--wait")
+    assert dropped.code == 0, dropped.errors
+    listed = again(pipeline, dropped.job)
+    assert listed.code == 0, listed.errors
+    tracks = {line.split()[0]: line for line in listed.out.splitlines()[1:]}
+    kept = [number for number, line in tracks.items() if "keep as astronaut" in line]
+    hidden = [number for number in tracks if number not in kept]
+    assert kept
+    assert hidden
+    out = tmp_path / "out.mp4"
+
+    wish = [*(word for number in kept for word in ("--hide", number))]
+    wish += [word for number in hidden for word in ("--keep", number)]
+    with everything_twice(pipeline.emulator) as relay:
+        ended = again(pipeline, dropped.job, *wish, "-o", out)
+        relay.wait_until_idle()
+
+    assert ended.code == 0, ended.errors
+    assert f"decided by hand, for what job {dropped.job} had published: " in ended.out
+    assert min(differences(clip, out, "astronaut")) > HIDDEN_AT_LEAST
+    seen = sorted(differences(clip, out, "admiral"))
+    assert seen[len(seen) * 8 // 10] < KEPT_AT_MOST
+    assert sound(out) == sound(clip)
+    report = Report.model_validate_json((tmp_path / "out.report.json").read_bytes())
+    assert report.again is not None
+    assert (report.job, report.again.of) == (ended.job, dropped.job)
+    said = {
+        name: [
+            line["message"]
+            for text in pipeline.emulator.folder.log(name).read_text().splitlines()
+            if text.startswith("{") and (line := json.loads(text)).get("job") == ended.job
+        ]
+        for name in ("ingest", "worker", "merge")
+    }
+    assert "planned" in said["ingest"]
+    assert "faces found" not in said["worker"]
+    assert said["worker"].count("segment done") == 2
+    assert "linked" not in said["merge"]
+    assert said["merge"].count("published") == 1
+    assert pipeline.names(pipeline.emulator.output, "channels/changed/") == [
+        "channels/changed/clip.mp4",
+        "channels/changed/clip.report.json",
+    ]
+
+    for wrong, told in ((("--keep", "99"), "has no track 99"), (("--keep", "1", "--hide", "1"), "at once")):
+        refused = again(pipeline, ended.job, *wrong, "--wait")
+        assert refused.code in (1, 2)
+        assert told in refused.errors
+    pipeline.emulator.storage_client().bucket(pipeline.emulator.intake).blob(
+        "channels/changed/videos/clip.mp4"
+    ).delete()
+    gone = again(pipeline, ended.job, "--keep", kept[0])
+    assert gone.code == 1
+    assert "was deleted or replaced after its upload. Upload the video again." in gone.errors

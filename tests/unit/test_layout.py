@@ -2,8 +2,10 @@ import pytest
 
 from functions.pipeline import layout
 from functions.pipeline.layout import (
+    AgainName,
     Piece,
     VideoName,
+    parse_again,
     parse_piece,
     parse_target,
     parse_video,
@@ -137,3 +139,27 @@ def test_a_name_that_does_no_harm_is_no_problem(path: str) -> None:
 @pytest.mark.parametrize("path", [*BAD_NAMES.values(), "\ud800.mp4"], ids=[*BAD_NAMES, "half a character"])
 def test_a_name_that_would_do_harm_is_a_problem(path: str) -> None:
     assert VideoName("street", path).problem
+
+
+def test_a_request_to_render_again_is_named_after_its_upload() -> None:
+    name = AgainName("street", layout.job_id("b", "n", 1))
+    assert parse_again(name.object_name) == name
+    assert layout.channel_of_input(name.object_name) == "street"
+    assert layout.channel_of_input("channels/x/videos/a.mp4") == "x"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "channels/street/again/walk.mp4.json",
+        f"channels/street/again/{'a' * 21}.json",
+        f"channels/street/again/{'A' * 20}.json",
+        f"channels/street/again/x/{'a' * 20}.json",
+        f"channels/street/again/{'a' * 20}.json\n",
+        f"channels//again/{'a' * 20}.json",
+        f"channels/street/targets/{'a' * 20}.json",
+    ],
+)
+def test_any_other_name_begins_no_job(name: str) -> None:
+    assert parse_again(name) is None
+    assert layout.channel_of_input(name) is None

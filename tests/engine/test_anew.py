@@ -1,0 +1,109 @@
+"""Deciding anew in a document of faces, line by line, is what deciding anew in the faces is."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from functions.engine.anew import decide_anew
+from functions.engine.errors import EngineError
+from functions.engine.faces import Faces, Looks, Track
+
+PEOPLE = ("Ada", 'Eve "looks":[', "Zoë\n]}")
+
+
+def track(number: int, person: str | None) -> Track:
+    return Track(
+        id=number,
+        start=number,
+        end=number + 10,
+        decision="keep" if person else "hide",
+        person=person,
+        reason="near enough",
+        distance=0.25,
+        margin=None,
+        continues=number - 1 if number else None,
+        looks=Looks((pts, (1.5, 2.0, 30.1, 40.0)) for pts in (number, number + 10)),
+    )
+
+
+@pytest.fixture
+def faces() -> Faces:
+    return Faces(
+        version=1,
+        detector="centerface",
+        recognizer="casia",
+        keep_distance=0.7,
+        width=64,
+        height=48,
+        time_base="1/25",
+        frames=50,
+        looks=10,
+        shots=(3, 20),
+        tracks=tuple(track(number, person) for number, person in enumerate((*PEOPLE, None, None))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("hide", "keep"), [((), ()), ((0,), ()), ((1, 2), (4,)), ((), (3, 4)), ((0, 1, 2, 3, 4), ())]
+)
+def test_it_is_what_deciding_anew_in_the_faces_is(
+    hide: tuple[int, ...], keep: tuple[int, ...], faces: Faces
+) -> None:
+    wish = {**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")}
+    made = decide_anew(faces.to_bytes(), wish, PEOPLE)
+    assert made.document == faces.decided_anew(hide, keep).to_bytes()
+    assert made.people == tuple(sorted(PEOPLE))
+    assert made.strangers == ()
+
+
+def test_a_document_without_line_breaks_is_taken_too(faces: Faces) -> None:
+    document = json.dumps(faces.to_json(), separators=(",", ":")).encode()
+    assert b"\n" not in document
+    made = decide_anew(document, {4: "keep"}, PEOPLE)
+    assert made.document == faces.decided_anew((), (4,)).to_bytes()
+
+
+def test_who_may_not_be_kept_is_told_and_a_hidden_track_loses_the_name(faces: Faces) -> None:
+    made = decide_anew(faces.to_bytes(), {1: "hide", 3: "keep"}, ())
+    assert made.strangers == (0, 2)
+    assert made.people == ("Ada", PEOPLE[2])
+    assert [track.person for track in Faces.from_bytes(made.document, None, None).tracks] == [
+        "Ada",
+        None,
+        PEOPLE[2],
+        None,
+        None,
+    ]
+
+
+def test_a_video_without_faces_has_nothing_to_decide(faces: Faces) -> None:
+    empty = replace(faces, tracks=()).to_bytes()
+    assert decide_anew(empty, {}, ()).document == empty
+    with pytest.raises(EngineError, match="no track 0; it has 0 tracks"):
+        decide_anew(empty, {0: "keep"}, ())
+
+
+def test_a_track_that_is_not_there_is_named(faces: Faces) -> None:
+    with pytest.raises(EngineError, match="no track 7, 9; it has 5 tracks"):
+        decide_anew(faces.to_bytes(), {9: "hide", 0: "hide", 7: "keep"}, PEOPLE)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"{}",
+        b"\n",
+        b"[]\n]}",
+        b'{"version":2,"tracks":[\n]}',
+        b'{"version":1,"tracks":[\n',
+        b'{"version":1,"tracks":[\n{"id":0}\n]}',
+        b'{"version":1,"tracks":[\n{"id":0,"decision":"blur","person":null,"reason":"","looks":[]}\n]}',
+        b'{"version":1,"tracks":[\n{"id":0,"decision":"hide","looks":[]}\n]}',
+        b'{"version":1,"tracks":[\n[' + b"[" * 10_000 + b'"looks":[]}\n]}',
+    ],
+)
+def test_what_is_no_document_of_faces_is_refused(broken: bytes) -> None:
+    with pytest.raises(EngineError, match="report"):
+        decide_anew(broken, {}, ())
