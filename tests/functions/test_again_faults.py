@@ -160,6 +160,26 @@ def test_of_two_plannings_from_different_reports_the_first_manifest_counts(
     assert manifest.again.of == job_of(between)
 
 
+def test_a_slower_planning_goes_by_the_report_that_the_manifest_names(cloud: Cloud, first: Planned) -> None:
+    """The quicker one began when Eileen was forgotten, and died before it wrote the faces."""
+    request = cloud.ask(first.job, {1: "keep"})
+
+    def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+        if "Eileen" in known:
+            assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+            planning.plan(request, Means(probe, require_picture, decide_anew))
+            work = cloud.buckets.client.bucket(cloud.buckets.work)
+            work.blob(layout.faces(job_of(request))).delete()
+            cloud.new(cloud.topics.segments)  # it has not come as far as its tasks
+        return decide_anew(faces, decisions, known)
+
+    planning.plan(request, Means(probe, require_picture, overtaken))
+    cloud.lead(cloud.topics.segments, cloud.worker)
+    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    assert cloud.hidden() == [True, False, True]
+    assert cloud.manifest(job_of(request)).targets == ()
+
+
 def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
     return cloud.buckets.put(cloud.buckets.intake, name, data)
 
@@ -187,6 +207,7 @@ def test_a_request_is_about_the_upload_of_its_name_alone(other: str, cloud: Clou
         name = name.replace("street", "elsewhere")
     elif other == "bucket":
         source = source.model_copy(update={"bucket": cloud.buckets.output})
+        name = again.request_name(source)
     else:
         source = source.model_copy(update={"name": "channels/street/walk.report.json"})
     request = put(cloud, AgainRequest(source=source, decisions={1: "keep"}).model_dump_json().encode(), name)
