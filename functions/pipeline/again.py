@@ -17,8 +17,8 @@ from functions.pipeline.layout import AgainName
 from functions.pipeline.settings import settings
 
 MOST_BYTES = 1024 * 1024  # of a request: decisions for some 50,000 tracks
-# A request's job has ended by then: Pub/Sub keeps messages for so long. And its marks may be gone (infra/variables.tf).
-PENDING = timedelta(days=7)
+# Marks that a job is over are kept for so long, and no message of it lives longer (infra/variables.tf).
+PENDING = timedelta(days=56)
 
 
 def ask(job: str, decisions: Mapping[int, Decision]) -> str:
