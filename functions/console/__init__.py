@@ -1,0 +1,1 @@
+"""A channel's owner's own pages: drop videos, say who stays visible and how the others are hidden, look at results."""
