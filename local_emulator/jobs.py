@@ -1,12 +1,10 @@
-"""Where jobs are, read from the buckets: nothing else knows, and nothing else needs to."""
+"""Where jobs are, read from the emulator's buckets."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import requests
 from google.api_core.exceptions import GoogleAPIError
@@ -15,17 +13,12 @@ from google.cloud.storage import Blob, Client
 from pydantic import ValidationError
 
 from functions.pipeline import layout
-from functions.pipeline.contracts import Contract, Failed, Manifest, ObjectRef, Published, Report
-from functions.pipeline.jobs import ERASED
-from functions.pipeline.parts import Pieces
-from functions.pipeline.store import reference
+from functions.pipeline.contracts import Contract, Manifest, ObjectRef, Report
+from functions.pipeline.views import JobView, view_of
 from local_emulator.errors import EmulatorError
 from local_emulator.resources import Resources
 
 SECONDS = 10.0  # for one request: the server is on this machine
-State = Literal[
-    "waiting", "finding", "linking", "hiding", "merging", "published", "superseded", "failed", "erased"
-]
 AnyDocument = TypeVar("AnyDocument", bound=Contract)
 
 
@@ -42,53 +35,6 @@ def storage_faults() -> Iterator[None]:
         raise StorageError("The storage emulator does not answer.") from error
     except (GoogleAPIError, requests.RequestException) as error:
         raise StorageError(f"The storage emulator failed: {type(error).__name__}: {error}") from error
-
-
-@dataclass(frozen=True)
-class JobView:
-    """A job as its objects show it. `since` is when the newest of them was written.
-
-    `found` and `hidden` are how many segments each of the two steps is done with.
-    """
-
-    job: str
-    source: str | None
-    manifest: Manifest | None
-    found: int
-    hidden: int
-    linked: bool
-    published: Published | None
-    failed: Failed | None
-    since: datetime | None
-
-    @property
-    def state(self) -> State:
-        if self.published is not None:
-            return "superseded" if self.published.superseded else "published"
-        if self.failed is not None:
-            return "erased" if self.failed.code == ERASED else "failed"
-        if self.manifest is None:
-            return "waiting"
-        if not self.linked:
-            return "finding" if self.found < self.segments else "linking"
-        return "hiding" if self.hidden < self.segments else "merging"
-
-    @property
-    def over(self) -> bool:
-        return self.published is not None or self.failed is not None
-
-    @property
-    def segments(self) -> int:
-        return len(self.manifest.segments) if self.manifest else 0
-
-    @property
-    def done(self) -> int:
-        """How many segments the step that the job is in is done with."""
-        return self.hidden if self.linked else self.found
-
-    @property
-    def channel(self) -> str | None:
-        return layout.channel_of_input(self.source) if self.source else None
 
 
 class JobReader:
@@ -142,36 +88,7 @@ class JobReader:
         }
 
     def _view(self, job: str, blobs: Iterable[Blob], source: str | None) -> JobView:
-        there = {blob.name: blob for blob in blobs}
-        work = self._resources.work
-        manifest = self._read(work, layout.manifest(job), Manifest) if layout.manifest(job) in there else None
-        failed = self._read(work, layout.failed(job), Failed) if layout.failed(job) in there else None
-        published = (
-            self._read(work, layout.published(job), Published) if layout.published(job) in there else None
-        )
-        if manifest is not None:
-            source = manifest.source.name
-        elif failed is not None and failed.source is not None:
-            source = failed.source.name
-        segments = len(manifest.segments) if manifest else 0
-        prefixes = layout.findings_prefix(job), layout.segments_prefix(job)
-        found, hidden = (
-            _complete([reference(blob) for name, blob in there.items() if name.startswith(prefix)], segments)
-            for prefix in prefixes
-        )
-        linked = layout.faces(job) in there
-        return JobView(
-            job=job,
-            source=source,
-            manifest=manifest,
-            # What a step needs no more is deleted: then it is the next one that shows how far the job is.
-            found=segments if linked or published else found,
-            hidden=segments if published else hidden,
-            linked=linked,
-            published=published,
-            failed=failed,
-            since=max((blob.updated for blob in there.values()), default=None),
-        )
+        return view_of(job, blobs, source, lambda name, model: self._read(self._resources.work, name, model))
 
     def _list(self, bucket: str, prefix: str) -> list[Blob]:
         with storage_faults():
@@ -187,9 +104,3 @@ class JobReader:
                 f"gs://{bucket}/{name} is no {model.__name__} of this version: the job is another version's. "
                 "Delete the state folder, or run the version that made it."
             ) from error
-
-
-def _complete(listed: list[ObjectRef], segments: int) -> int:
-    """How many segments a step is done with."""
-    pieces = Pieces(listed)
-    return len([index for index in range(segments) if pieces.of(index) is not None])

@@ -8,10 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from functions.pipeline.contracts import Report
+from functions.pipeline.views import JobView
 from local_emulator import dropping, storage, waiting
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
-from local_emulator.jobs import JobReader, JobView
+from local_emulator.jobs import JobReader
 from local_emulator.processes import inherited_environment
 from local_emulator.state import COMMAND, ROOT, EmulatorState, StateFolder
 from local_emulator.terminal import Terminal, printable

@@ -7,23 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from functions.pipeline.views import STATES, JobView
 from local_emulator import storage, waiting
 from local_emulator.errors import EmulatorError
-from local_emulator.jobs import JobReader, JobView
+from local_emulator.jobs import JobReader
 from local_emulator.state import COMMAND, StateFolder
 from local_emulator.terminal import printable
 
-STATES = {
-    "waiting": "waiting to be planned",
-    "finding": "faces are being looked for",
-    "linking": "faces are being followed from segment to segment",
-    "hiding": "faces are being hidden",
-    "merging": "segments are being joined",
-    "published": "published",
-    "superseded": "overtaken by a newer upload",
-    "failed": "failed",
-    "erased": "erased on request",
-}
 PIPE_WIDTH = 1000  # a program that reads the table wants one line for each job
 STOPPED = "stopped with an earlier emulator: drop it again"
 

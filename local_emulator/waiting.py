@@ -11,7 +11,8 @@ from functions.pipeline.contracts import ObjectRef, Report
 from functions.words import counted
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
-from local_emulator.jobs import JobReader, JobView, StorageError
+from functions.pipeline.views import JobView
+from local_emulator.jobs import JobReader, StorageError
 from local_emulator.terminal import Terminal, printable
 
 LOOK_AGAIN_SECONDS = 0.25

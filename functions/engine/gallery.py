@@ -76,7 +76,7 @@ def make_gallery(
     crops = []
     for picture in pictures:
         image = decode_picture(picture.data, picture.label)
-        crops.append(crop_face(image, _only_face(image, picture.label, detector_of)))
+        crops.append(crop_face(image, only_face(image, picture.label, detector_of)))
     people = tuple(picture.person for picture in pictures)
     # A face and its mirror image are one person: their mean hangs less on how this picture happens to be lit.
     both = recognizer.embed(crops) + recognizer.embed([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
@@ -84,8 +84,8 @@ def make_gallery(
     return Gallery(people, embeddings, recognizer.version)
 
 
-def _only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector"]) -> "Array":
-    """The box of the one face."""
+def only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector"]) -> "Array":
+    """The box of the one face. Raises PictureError, naming the picture, unless it shows one clear face."""
     height, width = image.shape[:2]
     if min(height, width) < MIN_FACE_SIDE:
         raise PictureError(

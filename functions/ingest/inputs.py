@@ -50,7 +50,10 @@ def parse_policy(data: bytes, label: str) -> Policy:
     try:
         return Policy.model_validate_json(data)
     except ValidationError as error:
-        raise PermanentError("bad-policy", _policy_sentence(label, error)) from error
+        problems = policy_problems(error)
+        raise PermanentError(
+            "bad-policy", f"{label}: {problems}. Correct it and upload the video again."
+        ) from error
 
 
 def find_replacement(bucket: str, channel: str) -> ObjectRef:
@@ -111,8 +114,8 @@ def _check_size(blob: Blob, limit: int, code: str) -> None:
         )
 
 
-def _policy_sentence(label: str, error: ValidationError) -> str:
-    """Every problem with its field, the value found and what is allowed."""
+def policy_problems(error: ValidationError) -> str:
+    """Every problem of a policy with its field, the value found and what is allowed."""
     problems = []
     errors = error.errors(include_url=False)
     for item in errors[:TOLD_PROBLEMS]:
@@ -125,7 +128,7 @@ def _policy_sentence(label: str, error: ValidationError) -> str:
             problems.append(_lower_first(item["msg"]))
     if len(errors) > TOLD_PROBLEMS:
         problems.append(f"and {len(errors) - TOLD_PROBLEMS} more")
-    return f"{label}: {'; '.join(problems)}. Correct it and upload the video again."
+    return "; ".join(problems)
 
 
 def _short(text: str) -> str:

@@ -63,6 +63,11 @@ class Settings(BaseModel):
     # Who is told of a job's end (functions/webhook), and what the call is signed with.
     webhook_url: str | None = None
     webhook_secret: SecretStr | None = Field(default=None, min_length=32)
+    # The console (functions/console): the address that it is opened at, if it is one only; the account that signs its
+    # addresses of media; the audience of Identity-Aware Proxy's tokens, where that stands before it.
+    console_origin: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+    console_signer: str | None = None
+    console_iap_audience: str | None = None
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("webhook_url")

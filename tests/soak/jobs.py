@@ -10,7 +10,8 @@ from functions.pipeline import layout
 from functions.pipeline.contracts import Failed
 from local_emulator.chaos.things import hashed
 from local_emulator.emulator import Emulator
-from local_emulator.jobs import JobReader, JobView
+from functions.pipeline.views import JobView
+from local_emulator.jobs import JobReader
 from local_emulator.terminal import Terminal
 from tests.soak import judging
 from tests.soak.clips import Sort

@@ -7,7 +7,8 @@ import pytest
 
 from functions.pipeline import layout
 from functions.pipeline.contracts import Published
-from local_emulator.jobs import JobReader, JobView
+from functions.pipeline.views import JobView
+from local_emulator.jobs import JobReader
 from local_emulator.resources import LOCAL_RETRIES, Resources
 from local_emulator.waiting import stage
 from tests.clips import write_clip

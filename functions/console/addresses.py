@@ -1,0 +1,88 @@
+"""Addresses in Cloud Storage that a browser uses by itself: to read a picture or video for a while, to send a video."""
+
+from datetime import timedelta
+from functools import cache
+from urllib.parse import urlsplit
+
+import google.auth
+import google.auth.transport.requests
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.credentials import Credentials
+from google.auth.crypt._cryptography_rsa import RSASigner
+from google.oauth2 import service_account
+
+from functions.pipeline import store
+from functions.pipeline.contracts import ObjectRef
+from functions.pipeline.faults import passing_faults
+from functions.pipeline.settings import settings
+
+READ_FOR = timedelta(minutes=15)
+
+
+def endpoint() -> str:
+    """Where Cloud Storage is, without a slash at the end."""
+    return str(store.client().api_endpoint).rstrip("/")
+
+
+def places() -> tuple[str, ...]:
+    """What pages may reach in Cloud Storage: the two buckets' objects, and uploads to the intake."""
+    known = settings()
+    parts = urlsplit(endpoint())
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return (
+        f"{origin}/{known.intake_bucket}/",
+        f"{origin}/{known.output_bucket}/",
+        f"{origin}/upload/storage/v1/b/{known.intake_bucket}/o",
+        f"{origin}/resumable/upload/storage/v1/b/{known.intake_bucket}/o",
+    )
+
+
+def readable(ref: ObjectRef, save_as: str | None = None) -> str:
+    """An address at which anybody can read this version of an object, for a quarter of an hour."""
+    blob = store.client().bucket(ref.bucket).blob(ref.name)
+    disposition = None
+    if save_as is not None:
+        name = "".join(c if c.isalnum() or c in " ._-()" else "_" for c in save_as)
+        disposition = f'attachment; filename="{name.encode("ascii", "replace").decode().replace("?", "_")}"'
+    with passing_faults("signing an address"):
+        return str(
+            blob.generate_signed_url(
+                version="v4",
+                expiration=READ_FOR,
+                generation=ref.generation,
+                response_disposition=disposition,
+                api_access_endpoint=endpoint(),
+                **_signing(),
+            )
+        )
+
+
+def upload_session(bucket: str, name: str, content_type: str, size: int, origin: str) -> str:
+    """An address that takes the bytes of this new object, from pages of `origin` only. It holds for a week."""
+    blob = store.client().bucket(bucket).blob(name)
+    with passing_faults("starting an upload"):
+        return str(blob.create_resumable_upload_session(content_type=content_type, size=size, origin=origin))
+
+
+def _signing() -> dict[str, object]:
+    account = settings().console_signer
+    if account is None:
+        return {"credentials": _nobody()}
+    credentials = _own()
+    if not credentials.valid:
+        credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
+    return {"service_account_email": account, "access_token": credentials.token}
+
+
+@cache
+def _own() -> Credentials:
+    """Who this service is on Google Cloud. It may sign as itself: no key lies around."""
+    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    return credentials  # type: ignore[no-any-return]
+
+
+@cache
+def _nobody() -> service_account.Credentials:
+    """An account that does not exist, with a key made up now: good for the emulator, worth nothing elsewhere."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return service_account.Credentials(RSASigner(key), "console@emulator.invalid", "")  # type: ignore[no-untyped-call]

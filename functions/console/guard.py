@@ -1,0 +1,152 @@
+"""What stands before every page: who may ask, from where, and what a browser may do with the answer.
+
+Who may open the console at all is decided before it: by Cloud Run's IAM, or by Identity-Aware Proxy, whose token is
+checked here too where the settings name its audience.
+"""
+
+import hmac
+import secrets
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from functions.console import identity
+from functions.pipeline.settings import settings
+
+SAFE_METHODS = {"GET", "HEAD"}
+TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"  # noqa: S105 - where it is
+FORM = "application/x-www-form-urlencoded"
+MOST_FORM_BYTES = 256 * 1024
+OPEN = {"/health"}  # asked by Cloud Run itself
+
+
+class Guard:
+    """ASGI middleware: refuses what comes from elsewhere, and says with each answer what its page may do.
+
+    `storage` are the places in Cloud Storage that pages read pictures and videos from and send videos to.
+    """
+
+    def __init__(self, app: ASGIApp, storage: tuple[str, ...]):
+        self._app = app
+        self._policy = content_policy(storage)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._add(MutableHeaders(scope=message), scope["path"])
+            await send(message)
+
+        refusal = await self._refusal(scope, headers)
+        if refusal:
+            answer = PlainTextResponse(refusal, status_code=403)
+            await answer(scope, receive, sending)
+            return
+        await self._app(scope, receive, sending)
+
+    async def _refusal(self, scope: Scope, headers: Headers) -> str | None:
+        if scope["path"] in OPEN:
+            return None
+        origin = settings().console_origin
+        # Else a page of anybody's whose name is made to lead to this machine could read what is here.
+        if origin is not None and headers.get("host") != urlsplit(origin).netloc:
+            return f"The console is at {origin}."
+        if scope["method"] not in SAFE_METHODS and not is_from_own_page(headers):
+            return "This was not sent by a page of the console. Open the page again and try once more."
+        audience = settings().console_iap_audience
+        if audience is not None:
+            return await run_in_threadpool(identity.problem, headers.get(identity.HEADER), audience)
+        return None
+
+    def _add(self, headers: MutableHeaders, path: str) -> None:
+        headers["Content-Security-Policy"] = self._policy
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "same-origin"
+        headers["X-Frame-Options"] = "DENY"
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+        headers["Cache-Control"] = "no-cache" if path.startswith("/static/") else "no-store"
+
+
+def content_policy(storage: tuple[str, ...]) -> str:
+    """Scripts and styles of this address only, none of them inside a page; no frame, no plugin, no form elsewhere."""
+    places = " ".join(storage)
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            f"img-src 'self' blob: {places}",
+            f"media-src 'self' {places}",
+            f"connect-src 'self' {places}",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def is_from_own_page(headers: Headers) -> bool:
+    """Whether a browser says that a page of this very address sends this. Whoever says nothing is no browser."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == headers.get("host")
+
+
+def token_of(request: Request) -> str:
+    """This browser's token: the one in its cookie, or a new one, which `keep_token` puts there."""
+    if not hasattr(request.state, "token"):
+        request.state.token = request.cookies.get(_cookie(request)) or secrets.token_urlsafe(32)
+    return str(request.state.token)
+
+
+def keep_token(request: Request, headers: MutableHeaders) -> None:
+    """Send the token as a cookie, if the browser has none yet."""
+    if _cookie(request) not in request.cookies:
+        secure = "; Secure" if request.url.scheme == "https" else ""
+        cookie = f"{_cookie(request)}={token_of(request)}; Path=/; HttpOnly; SameSite=Strict{secure}"
+        headers.append("Set-Cookie", cookie)
+
+
+def _cookie(request: Request) -> str:
+    # With this prefix browsers take it from this host alone, over HTTPS.
+    return "__Host-defacer" if request.url.scheme == "https" else "defacer"
+
+
+async def require_token(request: Request) -> dict[str, str]:
+    """The fields of the form that was sent, or none for any other body, if the token came with it. Raises 403.
+
+    A page of somebody else can send a form here with the browser's cookie, but it can't read the token.
+    """
+    fields: dict[str, str] = {}
+    if request.headers.get("content-type", "").partition(";")[0].strip() == FORM:
+        body = (await limited_body(request, MOST_FORM_BYTES)).decode(errors="replace")
+        fields = dict(parse_qsl(body, keep_blank_values=True, max_num_fields=10_000))
+    sent = request.headers.get(TOKEN_HEADER) or fields.pop(TOKEN_FIELD, "")
+    fields.pop(TOKEN_FIELD, None)
+    kept = request.cookies.get(_cookie(request), "")
+    if not kept or not hmac.compare_digest(sent.encode(), kept.encode()):
+        raise HTTPException(403, "This page was open for too long. Open it again and try once more.")
+    return fields
+
+
+async def limited_body(request: Request, most: int) -> bytes:
+    """The whole body, if it has no more bytes than that. Raises 413."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise HTTPException(413, f"That is more than the {most / 1024 / 1024:.0f} MiB that are allowed.")
+    return bytes(body)

@@ -1,0 +1,200 @@
+"""Jobs: what a channel's videos have come to, live; and starting a failed one again."""
+
+import asyncio
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from functions.console.channels import channel_of
+from functions.console.limits import Rate
+from functions.console.rendering import at, fragment, page
+from functions.pipeline import jobs as pipeline_jobs
+from functions.pipeline import layout, store
+from functions.pipeline.contracts import ObjectRef
+from functions.pipeline.errors import RetryableError
+from functions.pipeline.settings import settings
+from functions.pipeline.views import STATES, JobView, view_of
+
+MOST_SHOWN = 40
+FRESH_SECONDS = 1.5  # however many look on, storage is asked once in this time
+STREAM_SECONDS = 600.0  # then the browser comes again by itself
+MOST_STREAMS = 64
+MOST_ENDED = 2000
+AGAIN_A_MINUTE = Rate(20)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A job as the list shows it. `upload` is the version of the source that is there now, if one is."""
+
+    job: str
+    name: str
+    at: datetime
+    view: JobView
+    upload: ObjectRef | None
+
+
+class _Boards:
+    """Each channel's cards, as they were a moment ago; jobs that are over are read once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cards: OrderedDict[str, tuple[float, list[Card]]] = OrderedDict()
+        self._ended: OrderedDict[str, JobView] = OrderedDict()
+
+    def cards(self, channel: str) -> list[Card]:
+        with self._lock:
+            made, cards = self._cards.get(channel, (0.0, []))
+            if not made or time.monotonic() - made > FRESH_SECONDS:
+                cards = self._look(channel)
+                self._cards[channel] = (time.monotonic(), cards)
+                while len(self._cards) > MOST_STREAMS:
+                    self._cards.popitem(last=False)
+            return cards
+
+    def _look(self, channel: str) -> list[Card]:
+        found = traces(channel)
+        newest = sorted(found.values(), key=lambda card: (card[1], card[0]), reverse=True)[:MOST_SHOWN]
+        return [Card(job, name, when, self._view(job, name), upload) for job, when, name, upload in newest]
+
+    def _view(self, job: str, name: str) -> JobView:
+        if job in self._ended:
+            return self._ended[job]
+        view = job_view(job, name)
+        if view.over:
+            self._ended[job] = replace(view)
+            while len(self._ended) > MOST_ENDED:
+                self._ended.popitem(last=False)
+        return view
+
+
+_boards = _Boards()
+_streams = 0
+
+
+def traces(channel: str) -> dict[str, tuple[str, datetime, str, ObjectRef | None]]:
+    """The channel's jobs: of the uploads that are there, and of the results that are. Job, time, name, upload."""
+    known = settings()
+    found: dict[str, tuple[str, datetime, str, ObjectRef | None]] = {}
+    for blob in store.list_blobs(known.output_bucket, layout.channel_prefix(channel)):
+        job, source = ((blob.metadata or {}).get(key) for key in (layout.OF_JOB, layout.OF_SOURCE))
+        if job and source and layout.is_job_id(job):
+            found[job] = (job, blob.updated, source, None)
+    for blob in store.list_blobs(known.intake_bucket, layout.videos_prefix(channel)):
+        if layout.parse_video(blob.name) is not None:
+            job = layout.job_id(known.intake_bucket, blob.name, int(blob.generation))
+            found[job] = (job, blob.updated, blob.name, store.reference(blob))
+    return found
+
+
+def job_view(job: str, name: str | None) -> JobView:
+    """How far a job is."""
+    bucket = settings().work_bucket
+
+    def read(name: str, model: type) -> object:
+        found = store.find_json(bucket, name, model)
+        if found is None:  # between listing and reading: the next look will see it as it is
+            raise RetryableError("a job's objects changed while they were read")
+        return found[0]
+
+    return view_of(job, store.list_blobs(bucket, layout.job_prefix(job)), name, read)
+
+
+def require_job(request: Request) -> tuple[str, str]:
+    """The channel and the job that are asked for. Raises 404 if there is no such job in the channel."""
+    channel, job = channel_of(request), str(request.path_params["job"])
+    if layout.is_job_id(job):
+        manifest = pipeline_jobs.find_manifest(job)
+        if (manifest is not None and manifest[0].channel == channel) or job in traces(channel):
+            return channel, job
+    raise HTTPException(404, "There is no such job in this channel.")
+
+
+async def show(request: Request) -> Response:
+    """The list as it is; static/jobs.js keeps it so."""
+    channel = channel_of(request)
+    cards = await run_in_threadpool(_boards.cards, channel)
+    return page(
+        request, "jobs.html", channel=channel, tab="jobs", cards=[_html(channel, card) for card in cards],
+        most=MOST_SHOWN,
+    )  # fmt: skip
+
+
+async def live(request: Request) -> Response:
+    """What changes, as server-sent events: the order of the jobs, and the cards that are not as they were."""
+    channel = channel_of(request)
+    if _streams >= MOST_STREAMS:
+        raise HTTPException(
+            503, "Too many look on already. Load the page again in a minute.", {"Retry-After": "60"}
+        )
+    return StreamingResponse(_events(request, channel), media_type="text/event-stream")
+
+
+async def again(request: Request, _: dict[str, str]) -> Response:
+    """A failed job once more: the same bytes become a new upload, and so a new job."""
+    AGAIN_A_MINUTE.require(request)
+    channel, job = await run_in_threadpool(require_job, request)
+    await run_in_threadpool(_again, channel, job)
+    return RedirectResponse(at(channel, "jobs"), 303)
+
+
+async def _events(request: Request, channel: str) -> AsyncIterator[str]:
+    global _streams  # noqa: PLW0603 - how many there are in this process
+    _streams += 1
+    sent: dict[str, str] = {}
+    order: list[str] = []
+    until = time.monotonic() + STREAM_SECONDS
+    try:
+        while time.monotonic() < until and not await request.is_disconnected():
+            try:
+                cards = await run_in_threadpool(_boards.cards, channel)
+            except RetryableError:
+                yield ": storage does not answer now\n\n"
+                await asyncio.sleep(FRESH_SECONDS)
+                continue
+            now = {card.job: _html(channel, card) for card in cards}
+            changed = {job: html for job, html in now.items() if sent.get(job) != html}
+            if changed or list(now) != order:
+                sent, order = now, list(now)
+                yield f"data: {json.dumps({'order': order, 'changed': changed})}\n\n"
+            else:
+                yield ": still here\n\n"
+            await asyncio.sleep(FRESH_SECONDS)
+    finally:
+        _streams -= 1
+
+
+def _html(channel: str, card: Card) -> str:
+    view = card.view
+    return fragment(
+        "_job.html",
+        channel=channel,
+        job=card.job,
+        name=card.name.removeprefix(layout.videos_prefix(channel)),
+        when=card.at,
+        view=view,
+        words=STATES[view.state],
+        left=view.seconds_left(datetime.now(UTC)),
+        can_retry=view.failed is not None and card.upload is not None,
+    )
+
+
+def _again(channel: str, job: str) -> None:
+    view = job_view(job, None)
+    upload = traces(channel).get(job, (None, None, None, None))[3]
+    if view.failed is None:
+        raise HTTPException(409, "This job has not failed. Load the page again.")
+    if upload is None:
+        raise HTTPException(409, "The video is not there any more. Drop it again.")
+    there = store.find(upload.bucket, upload.name, upload.generation)
+    metadata = dict(there.metadata or {}) if there else {}
+    store.copy(upload, upload.bucket, upload.name, generation=upload.generation, metadata=metadata)

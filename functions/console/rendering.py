@@ -1,0 +1,83 @@
+"""Pages of templates, in which everything is escaped, and the words that they say things with."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from functions.console.guard import keep_token, token_of
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+SECONDS_TOLD = 90
+
+
+def at(channel: str, *parts: str) -> str:
+    """The address of a channel's page; each part becomes one piece of the path, whatever it holds."""
+    return "/".join(("/channels", *(quote(part, safe="") for part in (channel, *parts))))
+
+
+def clock(seconds: float | None) -> str:
+    """A place in a video: `1:05`, `1:02:03`."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def about(seconds: float | None) -> str:
+    """How long something will take, as people say it."""
+    if seconds is None:
+        return ""
+    if seconds < SECONDS_TOLD:
+        return f"about {max(5, 5 * round(seconds / 5))} seconds"
+    minutes = round(seconds / 60)
+    return f"about {minutes} minutes" if minutes < SECONDS_TOLD else f"about {round(minutes / 60)} hours"
+
+
+def size(count: float) -> str:
+    """A number of bytes, as people say it."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:  # noqa: PLR2004
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"  # noqa: PLR2004
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(at=at, clock=clock, about=about, size=size)
+    return made
+
+
+environment = _environment()
+
+
+def fragment(template: str, **values: Any) -> str:
+    """A piece of a page."""
+    return environment.get_template(template).render(**values)
+
+
+def page(
+    request: Request,
+    template: str,
+    status: int = 200,
+    channel: str | None = None,
+    tab: str = "",
+    **values: Any,
+) -> HTMLResponse:
+    """A whole page of a channel, or of none."""
+    text = fragment(template, csrf=token_of(request), channel=channel, tab=tab, **values)
+    answer = HTMLResponse(text, status_code=status)
+    keep_token(request, answer.headers)
+    return answer

@@ -1,0 +1,51 @@
+// The page Jobs: cards change as the server says, one by one; whoever has the focus in one keeps it.
+import { token } from "./ask.js";
+
+const list = document.getElementById("jobs");
+const line = document.getElementById("line");
+let source = null;
+
+function made(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html.trim(); // the server's own page piece, escaped there
+  return template.content.firstElementChild;
+}
+
+function arm(root) {
+  for (const field of root.querySelectorAll('input[name="csrf"]')) field.value = token;
+}
+
+function take({ order, changed }) {
+  for (const [job, html] of Object.entries(changed)) {
+    const old = document.getElementById(`job-${job}`);
+    const card = made(html);
+    arm(card);
+    if (!old) list.append(card);
+    else {
+      const focused = old.contains(document.activeElement);
+      old.replaceWith(card);
+      if (focused) (card.querySelector("a, button") ?? list).focus();
+    }
+  }
+  const wanted = new Set(order.map((job) => `job-${job}`));
+  for (const card of [...list.children]) if (!wanted.has(card.id)) card.remove();
+  order.forEach((job, place) => {
+    const card = document.getElementById(`job-${job}`);
+    if (list.children[place] !== card) list.insertBefore(card, list.children[place] ?? null);
+  });
+  document.getElementById("none").hidden = order.length > 0;
+}
+
+function listen() {
+  source?.close();
+  source = null;
+  if (document.hidden) return;
+  source = new EventSource(list.dataset.live);
+  source.onopen = () => { line.textContent = ""; };
+  source.onmessage = (event) => take(JSON.parse(event.data));
+  source.onerror = () => { line.textContent = "The list is not live at the moment. Trying again."; };
+}
+
+arm(list);
+document.addEventListener("visibilitychange", listen);
+listen();
