@@ -258,7 +258,15 @@ def _run_up(options: argparse.Namespace) -> int:
     plan = read_plan(options.chaos) if options.chaos is not None else None
     receiver = Receiver(options.webhook, os.environ.get(SECRET_VARIABLE, "")) if options.webhook else None
     return running.up(
-        Options(options.state, options.pubsub, options.workers, functions, chaos=plan, receiver=receiver)
+        Options(
+            options.state,
+            options.pubsub,
+            options.workers,
+            functions,
+            chaos=plan,
+            receiver=receiver,
+            console=True,
+        )
     )
 
 

@@ -36,6 +36,7 @@ from local_emulator.state import DEFAULT_STATE, ROOT, EmulatorState, ProcessReco
 PROJECT = "defacer-local"
 FUNCTIONS_FOLDER = ROOT / "functions"
 PUBSUB = "pubsub"
+CONSOLE, BROWSING = "console", "browsing"
 SERVER_SECONDS = 60.0
 # The worker imports torch when it starts: seconds on an idle machine, more on a busy one.
 FUNCTION_SECONDS = 180.0
@@ -59,7 +60,7 @@ class Options:
     """How to run it. `functions` is the folder with NAME/main.py of each; `variables` go to each of them.
 
     With `chaos`, what the functions send and get goes through proxies that do harm (chaos/README.md).
-    The function `webhook` runs only with a `receiver`.
+    The function `webhook` runs only with a `receiver`, the console only if it is asked for.
     """
 
     state: Path = DEFAULT_STATE
@@ -69,6 +70,7 @@ class Options:
     variables: tuple[tuple[str, str], ...] = ()
     chaos: Plan | None = None
     receiver: Receiver | None = None
+    console: bool = False
 
 
 class Emulator:
@@ -134,12 +136,16 @@ class Emulator:
 
     def log_files(self) -> tuple[tuple[str, Path], ...]:
         """The name and the log of each process worth following: Pub/Sub emulators tell of their insides only."""
-        return tuple((name, self.folder.log(name)) for name in self._processes.names() if name != PUBSUB)
+        return tuple(
+            (name, self.folder.log(name))
+            for name in self._processes.names()
+            if name not in {PUBSUB, BROWSING}
+        )
 
     def _start(self, stack: ExitStack) -> None:
         run = uuid.uuid4().hex
-        ports = free_ports(2 + len(self.resources.functions) + chaos.PORTS)
-        pubsub_port, storage_port, *function_ports = ports[: -chaos.PORTS]
+        ports = free_ports(4 + len(self.resources.functions) + chaos.PORTS)
+        pubsub_port, storage_port, console_port, browsing_port, *function_ports = ports[: -chaos.PORTS]
         pubsub_host = f"{HOST}:{pubsub_port}"
         kind, pubsub = self._pubsub(pubsub_port)
         self.state = EmulatorState(
@@ -154,6 +160,7 @@ class Emulator:
                 function.name: f"http://{HOST}:{port}"
                 for function, port in zip(self.resources.functions, function_ports, strict=True)
             },
+            console_url=f"http://{HOST}:{console_port}" if self.options.console else None,
             parent=ProcessRecord.of("emulator", os.getpid()),
         )
         plan = self.options.chaos
@@ -173,6 +180,8 @@ class Emulator:
         ]
         if self._chaos:
             functions.append(self._chaos.program(self.folder.path / "chaos.json", environment))
+        if self.options.console:
+            functions += self._console(console_port, browsing_port)
         self._run(server, *functions, seconds=FUNCTION_SECONDS)
         storage.create_buckets(self.storage_client(), self.resources.buckets)
         instances = {function.name: self._instances(function) for function in self.resources.functions}
@@ -234,6 +243,28 @@ class Emulator:
             **inherited_environment(), **self.environment, **led, **own, **dict(self.options.variables)
         }  # fmt: skip
         return Program(function.name, command, environment, lambda: answers_http(port))
+
+    def _console(self, port: int, browsing_port: int) -> list[Program]:
+        """The console, and what stands before storage for it and for browsers. It meets no chaos: people look at it."""
+        environment = {**inherited_environment(), **dict(self.options.variables)}
+        browsing = (sys.executable, "-m", "local_emulator.browsing", self.state.storage_url)
+        own = {
+            **self.environment,
+            "STORAGE_EMULATOR_HOST": f"http://{HOST}:{browsing_port}",
+            "DEFACER_CONSOLE_ORIGIN": f"http://{HOST}:{port}",
+            "TMPDIR": str(self._empty_folder("tmp", CONSOLE)),
+        }
+        return [
+            Program(
+                BROWSING, (*browsing, f"--port={browsing_port}"), environment, lambda: listens(browsing_port)
+            ),
+            Program(
+                CONSOLE,
+                (sys.executable, "-m", "functions.console", f"--host={HOST}", f"--port={port}"),
+                {**environment, **own},
+                lambda: answers_http(port, "/health"),
+            ),
+        ]
 
     def _instances(self, function: Function) -> int:
         return self.options.workers if function.name == "worker" else 1

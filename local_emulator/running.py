@@ -64,6 +64,8 @@ For a program of yours that is to use it:
 {exports}
 Drop a video from another terminal:
   {COMMAND} drop VIDEO --target ME.jpg -o OUT.mp4{emulator.folder.option()}
+Or open the console in a browser:
+  {state.console_url}
 Ready. Ctrl-C stops everything."""
 
 

@@ -57,6 +57,7 @@ class EmulatorState(BaseModel):
     storage_url: str
     pubsub_host: str
     function_urls: Mapping[str, str]
+    console_url: str | None = None
     parent: ProcessRecord
     processes: tuple[ProcessRecord, ...] = ()
     ready: bool = False

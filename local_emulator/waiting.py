@@ -9,9 +9,9 @@ from pathlib import Path
 
 from functions.pipeline.contracts import ObjectRef, Report
 from functions.words import counted
+from functions.pipeline.views import JobView
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
-from functions.pipeline.views import JobView
 from local_emulator.jobs import JobReader, StorageError
 from local_emulator.terminal import Terminal, printable
 

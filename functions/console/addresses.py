@@ -8,7 +8,7 @@ import google.auth
 import google.auth.transport.requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import Credentials
-from google.auth.crypt._cryptography_rsa import RSASigner
+from google.auth.crypt import RSASigner
 from google.oauth2 import service_account
 
 from functions.pipeline import store
@@ -78,11 +78,12 @@ def _signing() -> dict[str, object]:
 def _own() -> Credentials:
     """Who this service is on Google Cloud. It may sign as itself: no key lies around."""
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    return credentials  # type: ignore[no-any-return]
+    return credentials
 
 
 @cache
 def _nobody() -> service_account.Credentials:
     """An account that does not exist, with a key made up now: good for the emulator, worth nothing elsewhere."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return service_account.Credentials(RSASigner(key), "console@emulator.invalid", "")  # type: ignore[no-untyped-call]
+    signer = RSASigner(key)  # type: ignore[no-untyped-call]
+    return service_account.Credentials(signer, "console@emulator.invalid", "")  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ from functions.console import identity
 from functions.pipeline.settings import settings
 
 SAFE_METHODS = {"GET", "HEAD"}
-TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"  # noqa: S105 - where it is
+TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"
 FORM = "application/x-www-form-urlencoded"
 MOST_FORM_BYTES = 256 * 1024
 OPEN = {"/health"}  # asked by Cloud Run itself

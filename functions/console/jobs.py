@@ -6,8 +6,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from functions.console.channels import channel_of
+from functions.console.guard import token_of
 from functions.console.limits import Rate
 from functions.console.rendering import at, fragment, page
 from functions.pipeline import jobs as pipeline_jobs
@@ -33,14 +35,34 @@ AGAIN_A_MINUTE = Rate(20)
 
 
 @dataclass(frozen=True)
-class Card:
-    """A job as the list shows it. `upload` is the version of the source that is there now, if one is."""
+class Trace:
+    """A job that a channel's buckets tell of. `upload` is the video it is of, where that is there and not done otherwise."""
 
     job: str
-    name: str
     at: datetime
-    view: JobView
+    name: str
     upload: ObjectRef | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A job as the list shows it."""
+
+    trace: Trace
+    view: JobView
+
+    @property
+    def job(self) -> str:
+        return self.trace.job
+
+    @property
+    def name(self) -> str:
+        """What the video is called in its channel."""
+        for name in (self.view.source, self.trace.name):
+            video = layout.parse_video(name) if name else None
+            if video is not None:
+                return video.path
+        return "a video"
 
 
 class _Boards:
@@ -62,16 +84,16 @@ class _Boards:
             return cards
 
     def _look(self, channel: str) -> list[Card]:
-        found = traces(channel)
-        newest = sorted(found.values(), key=lambda card: (card[1], card[0]), reverse=True)[:MOST_SHOWN]
-        return [Card(job, name, when, self._view(job, name), upload) for job, when, name, upload in newest]
+        newest = sorted(traces(channel).values(), key=lambda trace: (trace.at, trace.job), reverse=True)
+        cards = [Card(trace, self._view(trace.job, trace.name)) for trace in newest[:MOST_SHOWN]]
+        return without_replaced(cards)
 
     def _view(self, job: str, name: str) -> JobView:
         if job in self._ended:
             return self._ended[job]
         view = job_view(job, name)
         if view.over:
-            self._ended[job] = replace(view)
+            self._ended[job] = view
             while len(self._ended) > MOST_ENDED:
                 self._ended.popitem(last=False)
         return view
@@ -81,26 +103,47 @@ _boards = _Boards()
 _streams = 0
 
 
-def traces(channel: str) -> dict[str, tuple[str, datetime, str, ObjectRef | None]]:
-    """The channel's jobs: of the uploads that are there, and of the results that are. Job, time, name, upload."""
+def traces(channel: str) -> dict[str, Trace]:
+    """The channel's jobs: of the uploads that are there, of what was asked for again, and of the results."""
     known = settings()
-    found: dict[str, tuple[str, datetime, str, ObjectRef | None]] = {}
+    found: dict[str, Trace] = {}
     for blob in store.list_blobs(known.output_bucket, layout.channel_prefix(channel)):
         job, source = ((blob.metadata or {}).get(key) for key in (layout.OF_JOB, layout.OF_SOURCE))
         if job and source and layout.is_job_id(job):
-            found[job] = (job, blob.updated, source, None)
+            found[job] = Trace(job, blob.updated, source, None)
+    names = {}
     for blob in store.list_blobs(known.intake_bucket, layout.videos_prefix(channel)):
         if layout.parse_video(blob.name) is not None:
+            ref = store.reference(blob)
+            job = layout.job_id(ref.bucket, ref.name, ref.generation)
+            found[job] = Trace(job, blob.updated, blob.name, ref)
+            names[job] = blob.name
+    for blob in store.list_blobs(known.intake_bucket, layout.again_prefix(channel)):
+        asked = layout.parse_again(blob.name)
+        if asked is not None:
             job = layout.job_id(known.intake_bucket, blob.name, int(blob.generation))
-            found[job] = (job, blob.updated, blob.name, store.reference(blob))
+            found[job] = Trace(job, blob.updated, names.get(asked.upload, blob.name), None)
     return found
+
+
+def without_replaced(cards: list[Card]) -> list[Card]:
+    """Newest first, of each video one that is published: rendered again, it has taken the earlier one's place."""
+    published: set[str] = set()
+    left = []
+    for card in cards:
+        if card.view.state == "published":
+            if card.name in published:
+                continue
+            published.add(card.name)
+        left.append(card)
+    return left
 
 
 def job_view(job: str, name: str | None) -> JobView:
     """How far a job is."""
     bucket = settings().work_bucket
 
-    def read(name: str, model: type) -> object:
+    def read(name: str, model: Any) -> Any:
         found = store.find_json(bucket, name, model)
         if found is None:  # between listing and reading: the next look will see it as it is
             raise RetryableError("a job's objects changed while they were read")
@@ -124,7 +167,7 @@ async def show(request: Request) -> Response:
     channel = channel_of(request)
     cards = await run_in_threadpool(_boards.cards, channel)
     return page(
-        request, "jobs.html", channel=channel, tab="jobs", cards=[_html(channel, card) for card in cards],
+        request, "jobs.html", channel=channel, tab="jobs", cards=[_html(channel, card, token_of(request)) for card in cards],
         most=MOST_SHOWN,
     )  # fmt: skip
 
@@ -148,7 +191,7 @@ async def again(request: Request, _: dict[str, str]) -> Response:
 
 
 async def _events(request: Request, channel: str) -> AsyncIterator[str]:
-    global _streams  # noqa: PLW0603 - how many there are in this process
+    global _streams
     _streams += 1
     sent: dict[str, str] = {}
     order: list[str] = []
@@ -161,7 +204,7 @@ async def _events(request: Request, channel: str) -> AsyncIterator[str]:
                 yield ": storage does not answer now\n\n"
                 await asyncio.sleep(FRESH_SECONDS)
                 continue
-            now = {card.job: _html(channel, card) for card in cards}
+            now = {card.job: _html(channel, card, token_of(request)) for card in cards}
             changed = {job: html for job, html in now.items() if sent.get(job) != html}
             if changed or list(now) != order:
                 sent, order = now, list(now)
@@ -173,28 +216,30 @@ async def _events(request: Request, channel: str) -> AsyncIterator[str]:
         _streams -= 1
 
 
-def _html(channel: str, card: Card) -> str:
+def _html(channel: str, card: Card, token: str) -> str:
     view = card.view
     return fragment(
         "_job.html",
         channel=channel,
+        csrf=token,
         job=card.job,
-        name=card.name.removeprefix(layout.videos_prefix(channel)),
-        when=card.at,
+        name=card.name,
+        when=card.trace.at,
         view=view,
         words=STATES[view.state],
         left=view.seconds_left(datetime.now(UTC)),
-        can_retry=view.failed is not None and card.upload is not None,
+        can_retry=view.failed is not None and card.trace.upload is not None,
     )
 
 
 def _again(channel: str, job: str) -> None:
     view = job_view(job, None)
-    upload = traces(channel).get(job, (None, None, None, None))[3]
+    trace = traces(channel).get(job)
     if view.failed is None:
         raise HTTPException(409, "This job has not failed. Load the page again.")
-    if upload is None:
+    if trace is None or trace.upload is None:
         raise HTTPException(409, "The video is not there any more. Drop it again.")
+    upload = trace.upload
     there = store.find(upload.bucket, upload.name, upload.generation)
     metadata = dict(there.metadata or {}) if there else {}
     store.copy(upload, upload.bucket, upload.name, generation=upload.generation, metadata=metadata)

@@ -42,8 +42,8 @@ def about(seconds: float | None) -> str:
 def size(count: float) -> str:
     """A number of bytes, as people say it."""
     for unit in ("bytes", "kB", "MB"):
-        if count < 1000:  # noqa: PLR2004
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"  # noqa: PLR2004
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
 

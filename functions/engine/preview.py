@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from functions.engine.conceal import Style, conceal
-from functions.engine.cover import Box
 from functions.engine.detect import Detector, Image
 from functions.engine.encoding import encoding_of
 from functions.engine.errors import VideoError
+from functions.engine.faces import Box
 from functions.engine.hdr import to_sdr
 from functions.engine.options import Options
 from functions.engine.picture import decode_picture

@@ -117,7 +117,11 @@ class AgainName:
 
     @property
     def object_name(self) -> str:
-        return f"channels/{self.channel}/again/{self.upload}.json"
+        return f"{again_prefix(self.channel)}{self.upload}.json"
+
+
+def again_prefix(channel: str) -> str:
+    return f"channels/{channel}/again/"
 
 
 def parse_again(object_name: str) -> AgainName | None:

@@ -8,9 +8,9 @@ from google.cloud import storage
 
 from functions.pipeline import layout
 from functions.pipeline.contracts import Failed
+from functions.pipeline.views import JobView
 from local_emulator.chaos.things import hashed
 from local_emulator.emulator import Emulator
-from functions.pipeline.views import JobView
 from local_emulator.jobs import JobReader
 from local_emulator.terminal import Terminal
 from tests.soak import judging

@@ -1,6 +1,4 @@
 // The page Jobs: cards change as the server says, one by one; whoever has the focus in one keeps it.
-import { token } from "./ask.js";
-
 const list = document.getElementById("jobs");
 const line = document.getElementById("line");
 let source = null;
@@ -11,15 +9,10 @@ function made(html) {
   return template.content.firstElementChild;
 }
 
-function arm(root) {
-  for (const field of root.querySelectorAll('input[name="csrf"]')) field.value = token;
-}
-
 function take({ order, changed }) {
   for (const [job, html] of Object.entries(changed)) {
     const old = document.getElementById(`job-${job}`);
     const card = made(html);
-    arm(card);
     if (!old) list.append(card);
     else {
       const focused = old.contains(document.activeElement);
@@ -46,6 +39,5 @@ function listen() {
   source.onerror = () => { line.textContent = "The list is not live at the moment. Trying again."; };
 }
 
-arm(list);
 document.addEventListener("visibilitychange", listen);
 listen();

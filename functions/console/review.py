@@ -1,0 +1,221 @@
+"""Review: source and result side by side, each face through time, and deciding about one anew.
+
+Whoever may open the console may see sources: there is nobody in between. Where a source is gone, only the result is
+shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from functions.console import addresses
+from functions.console.jobs import job_view, require_job
+from functions.console.limits import Rate
+from functions.console.rendering import at, page
+from functions.pipeline import again, layout, store
+from functions.pipeline.contracts import Decision, Manifest, ObjectRef, Report, Track
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.settings import settings
+from functions.pipeline.views import JobView
+
+A_MINUTE = Rate(10)
+UNSURE = 0.1  # of the keep distance: a track so near to it might have been decided the other way
+MOST_ROWS = 300
+FIELD = "track-"
+WIDTH = 1000  # units of a timeline
+
+
+@dataclass(frozen=True)
+class Row:
+    """A face through time. `x` and `width` are its place on the timeline, in thousandths of the video."""
+
+    id: int
+    decision: str
+    who: str
+    reason: str
+    unsure: bool
+    start: float
+    end: float
+    x: int
+    width: int
+
+    @property
+    def kind(self) -> str:
+        if self.unsure:
+            return "unsure"
+        return "kept" if self.decision == "keep" else "hidden"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a review is about: the job, what is published under its name now, and whether the source is there."""
+
+    channel: str
+    job: str
+    manifest: Manifest
+    report: Report
+    has_source: bool
+
+    def seconds(self, pts: int) -> float:
+        """A time as players count it, from the first frame on."""
+        return float((pts - self.manifest.video.start_pts) * Fraction(self.report.faces.time_base))
+
+
+async def show(request: Request) -> Response:
+    """The page of a job that is published; of any other how far it is."""
+    channel, job = await run_in_threadpool(require_job, request)
+    view = await run_in_threadpool(job_view, job, None)
+    if view.state != "published" or view.manifest is None:
+        return page(request, "unready.html", channel=channel, tab="jobs", view=view)
+    return await run_in_threadpool(_page, request, channel, view, view.manifest)
+
+
+async def source(request: Request) -> Response:
+    """To where the source can be read, for a while."""
+    return await run_in_threadpool(_lead_to, request, "source")
+
+
+async def result(request: Request) -> Response:
+    """The same for the result, or, with `save`, to where it is saved to a file."""
+    return await run_in_threadpool(_lead_to, request, "result")
+
+
+async def track(request: Request) -> Response:
+    """Where a face is seen: `[second, x1, y1, x2, y2]` of each look, in pixels of the frame."""
+    shown = await run_in_threadpool(_shown, request)
+    found = next(
+        (item for item in shown.report.faces.tracks if item.id == request.path_params["track"]), None
+    )
+    if found is None:
+        raise HTTPException(404, "There is no such face in the report.")
+    faces = shown.report.faces
+    looks = [[round(shown.seconds(look.pts), 3), *look.box] for look in found.looks]
+    return JSONResponse({"width": faces.width, "height": faces.height, "looks": looks})
+
+
+async def decide(request: Request, fields: dict[str, str]) -> Response:
+    """Ask for the video once more, with what the form says differently from the report."""
+    A_MINUTE.require(request)
+    shown = await run_in_threadpool(_shown, request)
+    if fields.get("of") != shown.report.job:
+        raise HTTPException(409, "This video was rendered again meanwhile. Load the page again.")
+    decisions = changes(fields, shown.report.faces.tracks)
+    if not decisions:
+        raise HTTPException(422, "No decision was changed, so there is nothing to render again.")
+    await run_in_threadpool(again.ask, shown.job, decisions)
+    return RedirectResponse(at(shown.channel, "jobs"), 303)
+
+
+def changes(fields: dict[str, str], tracks: Sequence[Track]) -> dict[int, Decision]:
+    """The decisions of a form that are not the report's."""
+    wished = {item.id: fields.get(f"{FIELD}{item.id}") for item in tracks}
+    return {
+        item.id: cast(Decision, wished[item.id])
+        for item in tracks
+        if wished[item.id] in ("keep", "hide") and wished[item.id] != item.decision
+    }
+
+
+def rows_of(shown: Shown) -> list[Row]:
+    """All faces: those that were hard to decide about first, then the kept, then the hidden."""
+    faces = shown.report.faces
+    last = max((shown.seconds(item.end) for item in faces.tracks), default=0.0)
+    length = max(shown.manifest.video.duration_seconds or 0.0, last, 0.001)
+    rows = []
+    for item in faces.tracks:
+        start, end = max(0.0, shown.seconds(item.start)), shown.seconds(item.end)
+        x = min(WIDTH - 4, round(WIDTH * start / length))
+        width = max(4, min(WIDTH - x, round(WIDTH * (end - start) / length)))
+        who = item.person if item.decision == "keep" and item.person else "Somebody"
+        rows.append(
+            Row(
+                item.id,
+                item.decision,
+                who,
+                item.reason,
+                is_unsure(item, faces.keep_distance),
+                start,
+                end,
+                x,
+                width,
+            )
+        )
+    return sorted(rows, key=lambda row: (("unsure", "kept", "hidden").index(row.kind), row.start, row.id))
+
+
+def is_unsure(item: Track, keep_distance: float) -> bool:
+    """Whether little was missing for the other decision, and no person has decided it."""
+    if item.reason == "decided by hand":
+        return False
+    return item.margin is not None and abs(item.margin) < UNSURE * keep_distance
+
+
+def _page(request: Request, channel: str, view: JobView, manifest: Manifest) -> Response:
+    shown = _of(channel, view.job, manifest)
+    rows = rows_of(shown)
+    return page(
+        request,
+        "review.html",
+        channel=channel,
+        tab="jobs",
+        job=view.job,
+        name=manifest.source.name.removeprefix(layout.videos_prefix(channel)),
+        report=shown.report,
+        has_source=shown.has_source,
+        rows=rows[:MOST_ROWS],
+        left_out=max(0, len(rows) - MOST_ROWS),
+        counts={kind: sum(row.kind == kind for row in rows) for kind in ("unsure", "kept", "hidden")},
+        width=WIDTH,
+    )
+
+
+def _shown(request: Request) -> Shown:
+    channel, job = require_job(request)
+    view = job_view(job, None)
+    if view.state != "published" or view.manifest is None:
+        raise HTTPException(409, "This job is not published.")
+    return _of(channel, job, view.manifest)
+
+
+def _of(channel: str, job: str, manifest: Manifest) -> Shown:
+    """Raises PermanentError if what is published under that name is not of this upload any more."""
+    blob = store.find(settings().output_bucket, manifest.report)
+    if blob is None:
+        raise PermanentError("result-gone", "The result was deleted. Drop the video again.")
+    report = store.read_json(store.reference(blob), Report)
+    if report.source != manifest.source:
+        raise PermanentError("result-changed", "A newer upload of this name took this result's place.")
+    has_source = _exists(manifest.source)
+    return Shown(channel, job, manifest, report, has_source)
+
+
+def _exists(ref: ObjectRef) -> bool:
+    return store.find(ref.bucket, ref.name, ref.generation) is not None
+
+
+def _lead_to(request: Request, which: str) -> Response:
+    _, job = require_job(request)
+    view = job_view(job, None)
+    if view.manifest is None or view.state != "published":
+        raise HTTPException(404, "There is nothing to show yet.")
+    ref: ObjectRef | None = view.manifest.source if which == "source" else _result_of(view.manifest)
+    if ref is None or not _exists(ref):
+        raise HTTPException(404, f"The {which} is not there any more.")
+    save_as = ref.name.rpartition("/")[2] if "save" in request.query_params else None
+    return RedirectResponse(addresses.readable(ref, save_as), 303)
+
+
+def _result_of(manifest: Manifest) -> ObjectRef | None:
+    blob = store.find(settings().output_bucket, manifest.result)
+    # Another upload's must not be taken for this one's, beside the wrong source.
+    if blob is None or (blob.metadata or {}).get(layout.OF_SOURCE_GENERATION) != str(
+        manifest.source.generation
+    ):
+        return None
+    return store.reference(blob)
