@@ -80,7 +80,7 @@ async def save(request: Request, fields: dict[str, str]) -> Response:
             )
         )
     except store.AlreadyWrittenError:
-        sentence = "Somebody else changed the policy since you opened this page. Below is yours; saving replaces theirs."
+        sentence = "Somebody else changed the policy meanwhile. Below is yours: saving replaces theirs."
         return await run_in_threadpool(_page, request, channel, fields, sentence)
     return RedirectResponse(at(channel, "policy") + "?saved=yes", 303)
 
