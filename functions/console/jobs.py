@@ -36,7 +36,7 @@ AGAIN_A_MINUTE = Rate(20)
 
 @dataclass(frozen=True)
 class Trace:
-    """A job that a channel's buckets tell of. `upload` is the video it is of, where that is there and not done otherwise."""
+    """A job that a channel's buckets tell of. `upload` is the video whose arrival began it, if it is there."""
 
     job: str
     at: datetime
@@ -166,10 +166,8 @@ async def show(request: Request) -> Response:
     """The list as it is; static/jobs.js keeps it so."""
     channel = channel_of(request)
     cards = await run_in_threadpool(_boards.cards, channel)
-    return page(
-        request, "jobs.html", channel=channel, tab="jobs", cards=[_html(channel, card, token_of(request)) for card in cards],
-        most=MOST_SHOWN,
-    )  # fmt: skip
+    shown = [_html(channel, card, token_of(request)) for card in cards]
+    return page(request, "jobs.html", channel=channel, tab="jobs", cards=shown, most=MOST_SHOWN)
 
 
 async def live(request: Request) -> Response:

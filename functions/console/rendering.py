@@ -13,6 +13,7 @@ from functions.console.guard import keep_token, token_of
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 SECONDS_TOLD = 90
+THOUSAND, EXACT_BELOW = 1000, 10
 
 
 def at(channel: str, *parts: str) -> str:
@@ -41,11 +42,11 @@ def about(seconds: float | None) -> str:
 
 def size(count: float) -> str:
     """A number of bytes, as people say it."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+    units = ("bytes", "kB", "MB", "GB")
+    step = 0
+    while count >= THOUSAND and step < len(units) - 1:
+        count, step = count / THOUSAND, step + 1
+    return f"{count:.1f} {units[step]}" if step and count < EXACT_BELOW else f"{count:.0f} {units[step]}"
 
 
 def _environment() -> Environment:

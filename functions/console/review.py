@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from functions.console import addresses
 from functions.console.jobs import job_view, require_job
 from functions.console.limits import Rate
-from functions.console.rendering import at, page
+from functions.console.rendering import at, clock, page
 from functions.pipeline import again, layout, store
 from functions.pipeline.contracts import Decision, Manifest, ObjectRef, Report, Track
 from functions.pipeline.errors import PermanentError
@@ -29,6 +29,12 @@ UNSURE = 0.1  # of the keep distance: a track so near to it might have been deci
 MOST_ROWS = 300
 FIELD = "track-"
 WIDTH = 1000  # units of a timeline
+# What the engine says in a word or two.
+WORDS = {
+    "near a target": "Near enough to a picture of this person",
+    "near no target": "Like none of the people you named",
+    "no targets: everyone is hidden": "Nobody was named, so everybody is hidden",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,17 @@ class Row:
         if self.unsure:
             return "unsure"
         return "kept" if self.decision == "keep" else "hidden"
+
+    @property
+    def span(self) -> str:
+        """When it is seen, in words."""
+        start, end = clock(self.start), clock(self.end)
+        return start if start == end else f"{start}–{end}"  # noqa: RUF001
+
+    @property
+    def why(self) -> str:
+        """The reason as a sentence without its full stop."""
+        return WORDS.get(self.reason, self.reason[:1].upper() + self.reason[1:])
 
 
 @dataclass(frozen=True)

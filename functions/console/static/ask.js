@@ -17,11 +17,10 @@ export async function ask(address, body, headers = {}) {
 export const form = (values) => new URLSearchParams(values);
 
 export function bytes(count) {
-  for (const unit of ["bytes", "kB", "MB"]) {
-    if (count < 1000) return `${unit === "bytes" || count >= 10 ? count.toFixed(0) : count.toFixed(1)} ${unit}`;
-    count /= 1000;
-  }
-  return `${count.toFixed(1)} GB`;
+  const units = ["bytes", "kB", "MB", "GB"];
+  let step = 0;
+  for (; count >= 1000 && step < units.length - 1; step += 1) count /= 1000;
+  return `${count.toFixed(step && count < 10 ? 1 : 0)} ${units[step]}`;
 }
 
 export function lasting(seconds) {

@@ -75,6 +75,7 @@ function count() {
   const changed = tracks.filter((track) => track.querySelector("input:checked:not([checked])"));
   for (const track of tracks) track.classList.toggle("altered", changed.includes(track));
   at("render").disabled = changed.length === 0;
+  at("changed").parentElement.classList.toggle("changed", changed.length > 0);
   at("changed").textContent = changed.length === 0 ? "Change a decision, and the video can be rendered again. No face is looked for anew."
     : `${changed.length === 1 ? "One decision is" : `${changed.length} decisions are`} changed. The result is replaced when the new one is ready.`;
 }
