@@ -35,6 +35,17 @@ resource "google_storage_bucket" "intake" {
     }
   }
 
+  # The console's pages send videos here by themselves.
+  dynamic "cors" {
+    for_each = local.consoles
+    content {
+      origin          = local.console_origins
+      method          = ["GET", "PUT"]
+      response_header = ["Content-Range", "Content-Type", "Range"]
+      max_age_seconds = 3600
+    }
+  }
+
   # By suffix, because target pictures and policies lie here too, and stay.
   dynamic "lifecycle_rule" {
     for_each = var.keep_sources_days == null ? [] : [var.keep_sources_days]

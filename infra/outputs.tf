@@ -37,3 +37,8 @@ output "dashboard" {
   description = "The dashboard, in the console's monitoring pages."
   value       = google_monitoring_dashboard.operations.id
 }
+
+output "console" {
+  description = "Where the console is, for those whom var.console names."
+  value       = one(values(google_cloud_run_v2_service.console)[*].uri)
+}

@@ -94,3 +94,14 @@ variable "webhook" {
   type        = object({ url = string, secret_name = string })
   default     = null
 }
+
+variable "console" {
+  description = "The console and who may open it (\"user:ada@example.com\", \"group:...\"), and the audience of Identity-Aware Proxy's tokens where that stands before it; null: there is none."
+  type        = object({ members = optional(list(string), []), iap_audience = optional(string) })
+  default     = null
+
+  validation {
+    condition     = var.console == null || alltrue([for member in try(var.console.members, []) : can(regex("^(user|group|domain|serviceAccount):", member))])
+    error_message = "console.members must each be user:, group:, domain: or serviceAccount: and an address. It shows sources, so it is never open to everybody."
+  }
+}

@@ -126,14 +126,50 @@ def test_every_service_has_its_own_account_and_is_reached_from_inside_alone() ->
     assert accounts == {
         "function": "${google_service_account.function[each.key].email}",
         "worker": '${google_service_account.function["worker"].email}',
+        "console": "${google_service_account.console[each.key].email}",
     }
-    for body in resources("google_cloud_run_v2_service").values():
-        assert body["ingress"] == "INGRESS_TRAFFIC_INTERNAL_ONLY"
+    for name, body in resources("google_cloud_run_v2_service").items():
+        reached = "INGRESS_TRAFFIC_ALL" if name == "console" else "INGRESS_TRAFFIC_INTERNAL_ONLY"
+        assert body["ingress"] == reached
 
 
 def test_only_the_pusher_calls_a_function() -> None:
-    invokers = {member for _, role, member in grants() if role == "roles/run.invoker"}
+    invokers = {
+        member
+        for label, role, member in grants()
+        if role == "roles/run.invoker" and not label.endswith(".console_opened_by")
+    }
     assert invokers == {"${google_service_account.pusher.member}"}
+
+
+def test_nobody_opens_the_console_but_those_that_are_named_and_by_default_there_is_none() -> None:
+    variable = dict(blocks("variable"))["console"]
+    assert variable["default"] in (None, "null", "${null}")
+    given = {
+        label.split(".")[1]: body for label, body in blocks("resource") if label.endswith("console_opened_by")
+    }
+    (opened,) = given.values()
+    assert opened["for_each"] == "${var.console == null ? [] : toset(var.console.members)}"
+    assert opened["member"] == "${each.key}"
+    for kind in ("google_cloud_run_v2_service", "google_service_account"):
+        assert resources(kind)["console"]["for_each"] == "${local.consoles}"
+    assert resources("google_storage_bucket_iam_member")["console"]["for_each"].startswith(
+        "${var.console == null ? {} "
+    )
+
+
+def test_the_console_reads_results_and_work_and_signs_as_nobody_but_itself() -> None:
+    assert local("console_roles") == {
+        "intake": "roles/storage.objectUser",
+        "work": "roles/storage.objectViewer",
+        "output": "roles/storage.objectViewer",
+    }
+    signs = resources("google_service_account_iam_member")["console_signs"]
+    assert signs["service_account_id"] == "${google_service_account.console[each.key].name}"
+    assert signs["member"] == "${google_service_account.console[each.key].member}"
+    assert resources("google_project_iam_custom_role")["signer"]["permissions"] == [
+        "iam.serviceAccounts.signBlob"
+    ]
 
 
 def test_nothing_idle_costs_a_machine() -> None:
