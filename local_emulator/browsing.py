@@ -108,9 +108,10 @@ class Browsing:
         if start:
             headers += (("Range", f"bytes={start[1]}-{int(start[1]) + PIECE_BYTES - 1}"),)
         answer = await send(self._upstream, replace(request, target=target, headers=headers))
-        for word in words.get("response-content-disposition", []):
-            answer = without(answer, "content-disposition")
-            answer = replace(answer, headers=(*answer.headers, ("Content-Disposition", word)))
+        for name in ("content-disposition", "content-type"):
+            for word in words.get(f"response-{name}", []):
+                answer = without(answer, name)
+                answer = replace(answer, headers=(*answer.headers, (name, word)))
         return answer
 
 

@@ -37,8 +37,11 @@ def places() -> tuple[str, ...]:
     )
 
 
-def readable(ref: ObjectRef, save_as: str | None = None) -> str:
-    """An address at which anybody can read this version of an object, for a quarter of an hour."""
+def readable(ref: ObjectRef, save_as: str | None = None, kind: str | None = None) -> str:
+    """An address at which anybody can read this version of an object, for a quarter of an hour.
+
+    `kind` is the content type that a browser is told, whatever the object was uploaded as.
+    """
     blob = store.client().bucket(ref.bucket).blob(ref.name)
     disposition = None
     if save_as is not None:
@@ -51,6 +54,7 @@ def readable(ref: ObjectRef, save_as: str | None = None) -> str:
                 expiration=READ_FOR,
                 generation=ref.generation,
                 response_disposition=disposition,
+                response_type=kind,
                 api_access_endpoint=endpoint(),
                 **_signing(),
             )

@@ -157,9 +157,11 @@ def _rename(channel: str, person: str, name: str) -> int:
     prefix = f"{layout.targets_prefix(channel)}{name}/"
     pictures = _of(channel, person)
     for ref in pictures:
-        where = (ref.bucket, prefix + ref.name.rpartition("/")[2])
-        there = store.find(*where)
-        store.copy(ref, *where, generation=int(there.generation) if there else 0, metadata={})
+        name = ref.name.rpartition("/")[2]
+        try:
+            store.copy(ref, ref.bucket, prefix + name, generation=0, metadata={})
+        except store.AlreadyWrittenError:  # another picture has that name: both stay
+            store.copy(ref, ref.bucket, f"{prefix}{ref.generation}-{name}", generation=0, metadata={})
     for ref in pictures:
         store.delete(ref)
     return len(pictures)

@@ -4,6 +4,7 @@ Whoever may open the console may see sources: there is nobody in between. Where 
 shown.
 """
 
+import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -225,7 +226,10 @@ def _lead_to(request: Request, which: str) -> Response:
     if ref is None or not _exists(ref):
         raise HTTPException(404, f"The {which} is not there any more.")
     save_as = ref.name.rpartition("/")[2] if "save" in request.query_params else None
-    return RedirectResponse(addresses.readable(ref, save_as), 303)
+    # A browser plays nothing that is not said to be a video; whoever uploaded it may have said something else.
+    guessed = mimetypes.guess_type(ref.name)[0] or ""
+    kind = guessed if guessed.startswith("video/") else "video/mp4"
+    return RedirectResponse(addresses.readable(ref, save_as, kind), 303)
 
 
 def _result_of(manifest: Manifest) -> ObjectRef | None:

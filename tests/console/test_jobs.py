@@ -1,0 +1,137 @@
+"""The list of jobs, as their objects show them; a failed one is begun again."""
+
+import json
+import re
+from datetime import UTC, timedelta
+from pathlib import Path
+
+import pytest
+
+from functions.console import jobs as board
+from functions.pipeline import jobs, layout
+from functions.pipeline.contracts import Published
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.views import view_of
+from tests.clips import write_clip
+from tests.cloud import Buckets, Topics
+from tests.console.visitor import PAGE, Visitor
+from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
+
+
+@pytest.fixture
+def planned(buckets: Buckets, tmp_path: Path) -> Planned:
+    return plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
+
+
+def cards(visitor: Visitor) -> dict[str, str]:
+    """The jobs of the page, in its order, as they are after a moment."""
+    board._boards.__init__()  # type: ignore[misc]
+    page = visitor.open(visitor.at("street", "jobs"))
+    return dict(re.findall(r'<li class="card job \w+" id="job-(\w+)">(.*?)</li>', page, re.DOTALL))
+
+
+def failed(planned: Planned) -> None:
+    assert jobs.fail(
+        planned.job, "ingest", PermanentError("not-a-video", "gs://x/<b>: it is no video. Drop one.")
+    )
+
+
+def test_an_empty_channel_says_what_to_do(visitor: Visitor) -> None:
+    page = visitor.open(visitor.at("street", "jobs"))
+    assert "No video was dropped yet" in page
+    assert "hidden" not in page.partition('id="none"')[2].partition(">")[0]
+
+
+def test_a_job_fills_its_bar_segment_by_segment_until_it_is_ready(
+    visitor: Visitor, buckets: Buckets, planned: Planned
+) -> None:
+    count = len(planned.manifest.segments)
+
+    def bar() -> tuple[int, int]:
+        (card,) = cards(visitor).values()
+        looked, hid = re.search(r'looked" width="(\d+)".*hid" width="(\d+)"', card).groups()  # type: ignore[union-attr]
+        return int(looked), int(hid)
+
+    assert count > 1
+    assert bar() == (0, 0)
+    find_segment(buckets, planned, 0)
+    assert bar() == (1000 // count, 0)
+    for index in range(1, count):
+        find_segment(buckets, planned, index)
+    linked = link_job(buckets, planned)
+    do_segment(buckets, linked, 0)
+    assert bar() == (1000, 1000 // count)
+    done = Published(job=planned.job, result=planned.ref, report=planned.manifest.report)
+    buckets.put(buckets.work, layout.published(planned.job), done.model_dump_json().encode())
+    (card,) = cards(visitor).values()
+    assert f"/channels/street/jobs/{planned.job}" in card
+
+
+def test_time_left_is_what_the_rest_takes_at_the_pace_so_far(buckets: Buckets, planned: Planned) -> None:
+    def left() -> float | None:
+        blobs = list(buckets.client.list_blobs(buckets.work, prefix=layout.job_prefix(planned.job)))
+        read = lambda name, model: model.model_validate_json(buckets.get(buckets.work, name))  # noqa: E731
+        view = view_of(planned.job, blobs, None, read)
+        assert view.planned_at is not None
+        return view.seconds_left(view.planned_at.astimezone(UTC) + timedelta(seconds=60))
+
+    count = len(planned.manifest.segments)
+    assert left() is None
+    for index in range(count):
+        find_segment(buckets, planned, index)
+    assert left() == pytest.approx(60)
+
+
+def test_a_failure_is_told_with_its_sentence_and_begun_again_as_a_new_job(
+    visitor: Visitor, buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    failed(planned)
+    (card,) = cards(visitor).values()
+    assert "gs://x/&lt;b&gt;: it is no video. Drop one." in card
+    assert "Try again" in card
+
+    answer = visitor.post(f"{visitor.at('street', 'jobs', planned.job)}/again", {}, PAGE)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/channels/street/jobs")
+    blob = buckets.blob(buckets.intake, planned.manifest.source.name)
+    assert blob.generation != planned.manifest.source.generation
+    assert buckets.get(buckets.intake, blob.name) == planned.clip.read_bytes()
+    assert list(cards(visitor)) == [layout.job_id(buckets.intake, blob.name, blob.generation)]
+
+
+def test_only_a_failed_job_whose_video_is_there_is_begun_again(
+    visitor: Visitor, buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    address = f"{visitor.at('street', 'jobs', planned.job)}/again"
+    assert visitor.post(address).status_code == 409
+    failed(planned)
+    buckets.client.bucket(buckets.intake).delete_blob(planned.manifest.source.name)
+    assert visitor.post(address).status_code == 409
+    assert buckets.names(buckets.intake) == []
+
+
+def test_a_job_is_not_shown_or_begun_again_through_another_channel(
+    visitor: Visitor, planned: Planned
+) -> None:
+    for path in ("", "/source", "/result", "/tracks/0"):
+        visitor.open(visitor.at("other", "jobs", planned.job) + path, 404)
+    for path in ("/again", "/decisions"):
+        assert visitor.post(visitor.at("other", "jobs", planned.job) + path).status_code == 404
+    visitor.open(visitor.at("street", "jobs", "..%2fx"), 404)
+    assert cards(visitor)
+
+
+def test_whoever_looks_on_is_told_what_changes_and_no_more(
+    visitor: Visitor, buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    visitor.open(visitor.address)
+    with visitor.session.get(
+        f"{visitor.at('street', 'jobs')}/live", headers=PAGE, stream=True, timeout=60
+    ) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        lines = (line for line in answer.iter_lines(decode_unicode=True) if line.startswith("data: "))
+        first = json.loads(next(lines)[6:])
+        assert first["order"] == [planned.job]
+        assert "Faces are being looked for" in first["changed"][planned.job]
+        failed(planned)
+        then = json.loads(next(lines)[6:])
+        assert "it is no video" in then["changed"][planned.job]
