@@ -128,5 +128,5 @@ pin-base:  ## write today's digest of the images' base into infra/Dockerfile; ne
 .PHONY: clean
 clean:  ## stop the emulator and delete what it, the demo and the tools left; .venv stays
 	@if test -f .emulator/state.json; then $(RUN) -m local_emulator down; fi
-	@rm -rf bill-of-materials.cdx.json .emulator demo .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf bill-of-materials.cdx.json .emulator demo .screenshots .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,10 +20,7 @@ NAME = "channels/street/policy.json"
 def form(page: str) -> dict[str, str]:
     """What a browser would send of the page's form, unchanged."""
     found = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
-    found |= {
-        name: value
-        for name, value in re.findall(r'type="radio" name="(\w+)" id="[^"]*" value="([^"]*)" checked', page)
-    }
+    found |= dict(re.findall(r'type="radio" name="(\w+)" id="[^"]*" value="([^"]*)" checked', page))
     found |= dict(re.findall(r'type="(?:color|range|number)" id="\w+" name="(\w+)".*? value="([^"]*)"', page))
     (found["quality"],) = re.findall(r'<option value="(\d+)" selected', page)
     return found

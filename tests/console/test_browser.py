@@ -1,0 +1,298 @@
+"""The console in a real browser, on the whole pipeline: as somebody uses it who has never seen it before."""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
+
+from functions.pipeline import layout
+from local_emulator.demo_clip import demo_truth, make_demo_clip, target_picture
+from local_emulator.emulator import Emulator, Options
+from tests.console.browser import PATIENCE_MS, Window
+from tests.console.browser import browser as open_browser
+
+CHANNEL = "vlog & <b>co</b>".replace("/", "")
+PERSON = "Eileen <img src=x onerror=alert(1)>"
+CLIP = "street <img src=x onerror=alert(2)>.mp4"
+SECONDS, SIZE, RATE = 4.0, (640, 360), 15
+VARIABLES = (("DEFACER_SEGMENT_SECONDS", "2"), ("DEFACER_LEASE_SECONDS", "20"))
+PIECE = 16 * 1024 * 1024
+LARGE = 2 * PIECE + 5_000_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def emulator(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    folder = tmp_path_factory.mktemp("emulator")
+    with Emulator(Options(folder, "builtin", variables=VARIABLES, console=True)) as running:
+        yield running
+        for name, log in running.log_files():  # shown when a test of this module has failed
+            sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")
+
+
+@pytest.fixture
+def window(browser: Browser, emulator: Emulator) -> Iterator[Window]:
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    opened = Window(context.new_page())
+    opened.page.on("dialog", _answer)
+    yield opened
+    context.close()
+
+
+def _answer(dialog: Dialog) -> None:
+    assert dialog.type == "beforeunload", f"a page could be made to say {dialog.message!r}"
+    dialog.accept()
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A video that is published, and where its review is."""
+
+    clip: Path
+    review: str
+
+
+@pytest.fixture(scope="module")
+def dropped(browser: Browser, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Dropped:
+    """From the start page to a published video, with a look at each page on the way."""
+    folder = tmp_path_factory.mktemp("files")
+    clip, picture = folder / CLIP, folder / "me.png"
+    make_demo_clip(clip, SECONDS, SIZE, RATE)
+    target_picture(picture)
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    window = Window(context.new_page())
+    window.page.on("dialog", _answer)
+    page = window.page
+
+    page.goto(f"{emulator.state.console_url}")
+    expect(page.get_by_text("There is no channel yet")).to_be_visible()
+    window.look("channels-empty")
+    page.get_by_label("Name").fill(CHANNEL)
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("heading", name="Drop a video")).to_be_visible()
+    window.look("drop-empty")
+
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_text("No video was dropped yet")).to_be_visible()
+    window.look("jobs-empty")
+    page.get_by_role("link", name="People").click()
+    expect(page.get_by_text("Nobody yet")).to_be_visible()
+    window.look("people-empty")
+    page.get_by_label("Name", exact=True).fill(PERSON)
+    page.get_by_label("Pictures (JPEG").set_input_files(picture)
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_role("heading", name=PERSON)).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("One clear face")).to_be_visible()
+    window.look("people")
+
+    page.get_by_role("link", name="Drop").click()
+    page.get_by_label("Choose videos").set_input_files(clip)
+    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
+    window.look("drop-done")
+    page.get_by_role("link", name="See the job").click()
+    expect(page.get_by_role("heading", name=CLIP)).to_be_visible()
+    window.look("jobs-going-on")
+    expect(page.get_by_text("Ready.")).to_be_visible(timeout=PATIENCE_MS)
+    window.look("jobs-ready")
+    page.get_by_role("link", name="Review").click()
+    expect(page.locator(".track").first).to_be_visible()
+    found = Dropped(clip, page.url)
+    context.close()
+    return found
+
+
+def both_ready(page: Page) -> None:
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('video')].every((video) => video.readyState >= 2)",
+        timeout=60_000,
+    )
+
+
+def time_of(page: Page, video: str) -> float:
+    return float(page.locator(f"#{video}").evaluate("(video) => video.currentTime"))
+
+
+def face_changed(emulator: Emulator, clip: Path) -> float:
+    """How much the target's face differs between source and result, where both faces are large."""
+    name = layout.VideoName(CHANNEL, CLIP).result
+    made = clip.with_name("result.mp4")
+    emulator.storage_client().bucket(emulator.output).blob(name).download_to_filename(str(made))
+    number = int(SECONDS * RATE / 4)
+    one, other = (_frame(path, number) for path in (clip, made))
+    (face,) = [
+        box for box in demo_truth(SECONDS, SIZE, RATE) if box.frame == number and box.name == "astronaut"
+    ]
+    part = np.s_[int(face.y1) : int(face.y2), int(face.x1) : int(face.x2)]
+    return float(np.abs(one[part].astype(int) - other[part]).mean())
+
+
+def _frame(path: Path, number: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    with av.open(str(path)) as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            if index == number:
+                return frame.to_ndarray(format="rgb24").astype(np.uint8)
+    raise AssertionError(f"{path} has no frame {number}")
+
+
+def test_from_dropping_a_video_to_its_result_and_one_decision_changed(
+    window: Window, emulator: Emulator, dropped: Dropped
+) -> None:
+    page = window.page
+    page.goto(dropped.review)
+    both_ready(page)
+    kept, hidden = page.locator(".track.kept"), page.locator(".track.hidden")
+    assert kept.count() >= 1
+    assert hidden.count() >= 1
+    assert face_changed(emulator, dropped.clip) < 10
+
+    late = page.locator(".track").last
+    late.locator(".go").click()
+    expect(page.locator(".mark.shown").first).to_be_visible()
+    start = float(late.get_attribute("data-start") or 0)
+    page.wait_for_function("(start) => document.getElementById('result').currentTime >= start", arg=start)
+    assert time_of(page, "source") == pytest.approx(time_of(page, "result"), abs=0.2)
+    window.look("review")
+
+    page.locator("#place").fill("0")
+    page.locator("#play").click()
+    page.wait_for_function("() => document.getElementById('result').currentTime > 0.5")
+    assert time_of(page, "source") == pytest.approx(time_of(page, "result"), abs=1)
+    page.locator("#play").click()
+    expect(page.locator("#play")).to_have_text("Play")
+
+    for row in kept.all():
+        row.get_by_label("Hide").check()
+    expect(page.locator("#changed")).to_contain_text("changed")
+    window.look("review-changed")
+    page.get_by_role("button", name="Render again").click()
+    page.wait_for_url("**/jobs")
+    expect(page.get_by_text("Ready.")).to_have_count(1, timeout=PATIENCE_MS)
+    expect(page.get_by_role("link", name="Review")).not_to_have_attribute(
+        "href", re.compile(dropped.review.rpartition("/")[2]), timeout=PATIENCE_MS
+    )
+    page.get_by_role("link", name="Review").click()
+    expect(page.get_by_text("Decided by hand.").first).to_be_visible()
+    assert page.locator(".track.kept").count() == 0
+    assert face_changed(emulator, dropped.clip) > 20
+    window.look("review-again")
+
+
+def test_an_upload_that_is_cut_off_goes_on_also_after_the_page_was_left(
+    window: Window, emulator: Emulator, tmp_path: Path
+) -> None:
+    page, name = window.page, "cut <b>off.mp4"
+    (tmp_path / name).write_bytes(bytes(range(256)) * (LARGE // 256))
+    cut, asked, sent = True, 0, []
+
+    def pass_on(route: Route, request: Request) -> None:
+        nonlocal asked
+        place = request.headers.get("content-range", "")
+        asked += place.startswith("bytes */")
+        start = re.match(r"bytes (\d+)-", place)
+        if cut and (start is None or int(start[1]) >= PIECE):
+            route.abort("connectionreset")
+            return
+        if start:
+            sent.append(int(start[1]))
+        route.continue_()
+
+    page.route("**/upload/**", pass_on)
+    page.goto(f"{emulator.state.console_url}/channels/large/drop")
+    page.get_by_label("Choose videos").set_input_files(tmp_path / name)
+    expect(page.get_by_text("The connection was lost").first).to_be_visible()
+    window.look("drop-cut-off")
+    page.reload()
+    expect(page.get_by_role("heading", name="Not finished")).to_be_visible()
+    window.look("drop-not-finished")
+    cut = False
+    page.get_by_label("Choose videos").set_input_files(tmp_path / name)
+    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
+
+    assert sent == [0, PIECE, 2 * PIECE]
+    assert asked >= 2
+    blob = emulator.storage_client().bucket(emulator.intake).get_blob(f"channels/large/videos/{name}")
+    assert blob.download_as_bytes() == (tmp_path / name).read_bytes()
+    expect(page.get_by_role("heading", name="Not finished")).to_be_hidden()
+
+    page.get_by_role("link", name="See the job").click()
+    expect(page.get_by_text("Failed.")).to_be_visible(timeout=PATIENCE_MS)
+    window.look("jobs-failed")
+    before = page.locator(".job").get_attribute("id")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".job").first).not_to_have_attribute("id", str(before), timeout=PATIENCE_MS)
+    expect(page.get_by_text("Failed.")).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_a_policy_is_tried_on_a_frame_of_one_s_own_and_saved(window: Window, dropped: Dropped) -> None:
+    page = window.page
+    page.goto(dropped.review.partition("/jobs/")[0] + "/policy")
+    expect(page.locator("#color")).to_be_hidden()
+    page.get_by_label("One colour").check()
+    expect(page.locator("#color")).to_be_visible()
+    page.get_by_role("button", name="Show it").click()
+    expect(page.get_by_text("2 faces are hidden.")).to_be_visible(timeout=PATIENCE_MS)
+    page.wait_for_function("() => document.getElementById('preview').naturalWidth > 0")
+    window.look("policy")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_label("One colour")).to_be_checked()
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_every_page_fits_a_phone_in_light_and_dark(browser: Browser, dropped: Dropped, colours: str) -> None:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740},
+        has_touch=True,
+        is_mobile=True,
+        color_scheme=colours,  # type: ignore[arg-type]
+    )
+    window = Window(context.new_page())
+    page = window.page
+    base = dropped.review.partition("/jobs/")[0]
+    for name, address in (
+        ("channels", base.partition("/channels/")[0]),
+        *((tab, f"{base}/{tab}") for tab in ("drop", "people", "policy", "jobs")),
+        ("review", dropped.review),
+        ("nothing", f"{base}/jobs/none"),
+    ):
+        page.goto(address)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        window.faults.clear() if name == "nothing" else None  # a page that is not there is an error to the browser
+        window.look(f"phone-{colours}-{name}")
+    context.close()
+
+
+def test_everything_is_done_with_the_keyboard_alone(window: Window, dropped: Dropped) -> None:
+    page = window.page
+    page.goto(dropped.review.partition("/jobs/")[0] + "/drop")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.locator("#files")).to_be_focused()
+
+    page.goto(dropped.review)
+    both_ready(page)
+    page.locator("#play").focus()
+    page.keyboard.press("Space")
+    page.wait_for_function("() => document.getElementById('result').currentTime > 0.2")
+    page.keyboard.press("Space")
+    row = page.locator(".track").last
+    row.locator(".go").focus()
+    page.keyboard.press("Enter")
+    expect(row).to_have_class(re.compile("chosen"))
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#changed")).to_contain_text("One decision is changed")
