@@ -1,6 +1,7 @@
 // Two videos as one: the result leads, because it has the sound; the source follows it.
 
 const APART = 0.06; // seconds; less is a frame or two
+const STILL = 0.005; // seconds; while nothing moves they show the same frame
 const FAR = 0.6; // seconds; more is not caught up with but jumped
 
 export class Player extends EventTarget {
@@ -39,7 +40,7 @@ export class Player extends EventTarget {
     const apart = lead.currentTime - follower.currentTime;
     if (!this.playing) {
       if (!follower.paused) follower.pause();
-      if (Math.abs(apart) > APART) follower.currentTime = lead.currentTime;
+      if (Math.abs(apart) > STILL) follower.currentTime = lead.currentTime;
       return;
     }
     if (follower.paused && !follower.ended) follower.play().catch(() => {});
