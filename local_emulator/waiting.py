@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from functions.pipeline.contracts import ObjectRef, Report
-from functions.words import counted
 from functions.pipeline.views import JobView
+from functions.words import counted
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
 from local_emulator.jobs import JobReader, StorageError
