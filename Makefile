@@ -93,9 +93,10 @@ capacity: $(STAMP)  ## simulate cost and capacity anew: infra/CAPACITY.md and it
 	@$(RUN) -m infra.capacity --write
 
 .PHONY: picture
-picture: $(STAMP)  ## make the README's picture anew
+picture: $(STAMP)  ## make the README's pictures anew
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
+	@$(RUN) -m tests.console.picture
 
 .PHONY: deploy
 deploy:  ## build and run it all on Google Cloud: PROJECT=... REGION=... [WORKER=gpu|cpu] [CUDA=12|13] [TAG=an earlier build's]

@@ -29,8 +29,8 @@ from functions.pipeline.views import STATES, JobView, view_of
 MOST_SHOWN = 40
 FRESH_SECONDS = 1.5  # however many look on, storage is asked once in this time
 STREAM_SECONDS = 600.0  # then the browser comes again by itself
-MOST_STREAMS = 64
-MOST_ENDED = 2000
+MOST_STREAMS = 24  # each takes a thread now and then, of forty
+MOST_ENDED, MOST_BOARDS = 2000, 100
 AGAIN_A_MINUTE = Rate(20)
 
 
@@ -79,7 +79,7 @@ class _Boards:
             if not made or time.monotonic() - made > FRESH_SECONDS:
                 cards = self._look(channel)
                 self._cards[channel] = (time.monotonic(), cards)
-                while len(self._cards) > MOST_STREAMS:
+                while len(self._cards) > MOST_BOARDS:
                     self._cards.popitem(last=False)
             return cards
 

@@ -36,6 +36,7 @@ def application() -> Starlette:
             Route(CHANNEL + "/drop", drop.show),
             _changing(CHANNEL + "/uploads", drop.start),
             Route(CHANNEL + "/people", people.show),
+            Route(CHANNEL + "/people/picture", people.picture),
             _changing(CHANNEL + "/people/pictures", people.add),
             _changing(CHANNEL + "/people/check", people.check),
             _changing(CHANNEL + "/people/rename", people.rename),

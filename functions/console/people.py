@@ -8,7 +8,7 @@ from threading import Lock
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from functions.console import addresses, eyes
 from functions.console.channels import channel_of
@@ -33,7 +33,6 @@ class Shown:
     """A picture on the page. `said` is what it was told when it was checked before."""
 
     ref: ObjectRef
-    address: str
     said: Answer | None
 
 
@@ -78,6 +77,12 @@ async def add(request: Request, _: dict[str, str]) -> Response:
     return _told(answer)
 
 
+async def picture(request: Request) -> Response:
+    """To where a picture can be read, for a while."""
+    channel, name = channel_of(request), request.query_params.get("name", "")
+    return RedirectResponse(await run_in_threadpool(_address, channel, name), 303)
+
+
 async def check(request: Request, fields: dict[str, str]) -> Response:
     """Check a picture that is there already: it may have come another way."""
     A_MINUTE.require(request)
@@ -109,7 +114,7 @@ async def remove(request: Request, fields: dict[str, str]) -> Response:
 def _people(channel: str) -> dict[str, list[Shown]]:
     found: dict[str, list[Shown]] = {}
     for picture in inputs.list_targets(settings().intake_bucket, channel):
-        shown = Shown(picture.ref, addresses.readable(picture.ref), _answers.get(picture.ref))
+        shown = Shown(picture.ref, _answers.get(picture.ref))
         found.setdefault(picture.person, []).append(shown)
     return dict(sorted(found.items()))
 
@@ -140,6 +145,15 @@ def _require_picture(channel: str, name: str) -> ObjectRef:
         if picture.ref.name == name:
             return picture.ref
     raise HTTPException(404, "This picture is not there any more. Load the page again.")
+
+
+def _address(channel: str, name: str) -> str:
+    """Without listing: a page asks for each of its pictures."""
+    is_of_channel = name.startswith(layout.targets_prefix(channel)) and layout.parse_target(name) is not None
+    blob = store.find(settings().intake_bucket, name) if is_of_channel else None
+    if blob is None:
+        raise HTTPException(404, "This picture is not there any more.")
+    return addresses.readable(store.reference(blob))
 
 
 def _of(channel: str, person: str) -> list[ObjectRef]:

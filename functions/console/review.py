@@ -28,6 +28,7 @@ from functions.pipeline.views import JobView
 A_MINUTE = Rate(10)
 UNSURE = 0.1  # of the keep distance: a track so near to it might have been decided the other way
 MOST_ROWS = 300
+MOST_REPORT_BYTES = 32 * 1024 * 1024  # a page holds all of it for a moment
 FIELD = "track-"
 WIDTH = 1000  # units of a timeline
 # What the engine says in a word or two.
@@ -206,6 +207,12 @@ def _of(channel: str, job: str, manifest: Manifest) -> Shown:
     blob = store.find(settings().output_bucket, manifest.report)
     if blob is None:
         raise PermanentError("result-gone", "The result was deleted. Drop the video again.")
+    if blob.size > MOST_REPORT_BYTES:
+        raise PermanentError(
+            "report-too-large",
+            "This video has more faces than a page can show. Read the report beside the result, and decide with the "
+            "command: python -m functions.again.",
+        )
     report = store.read_json(store.reference(blob), Report)
     if report.source != manifest.source:
         raise PermanentError("result-changed", "A newer upload of this name took this result's place.")

@@ -65,7 +65,7 @@ class Settings(BaseModel):
     webhook_secret: SecretStr | None = Field(default=None, min_length=32)
     # The console (functions/console): the address that it is opened at, if it is one only; the account that signs its
     # addresses of media; the audience of Identity-Aware Proxy's tokens, where that stands before it.
-    console_origin: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+    console_origin: str | None = None
     console_signer: str | None = None
     console_iap_audience: str | None = None
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
@@ -82,6 +82,16 @@ class Settings(BaseModel):
         if not parts.hostname or "@" in parts.netloc or parts.fragment:
             raise ValueError("expected a host, and neither a password nor a fragment")
         return url
+
+    @field_validator("console_origin")
+    @classmethod
+    def _is_origin(cls, origin: str | None) -> str | None:
+        parts = urlsplit(origin or "")
+        if origin is not None and (
+            parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != origin
+        ):
+            raise ValueError("expected https://HOST, or http://HOST:PORT, and no path")
+        return origin
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -296,3 +296,9 @@ def test_everything_is_done_with_the_keyboard_alone(window: Window, dropped: Dro
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#changed")).to_contain_text("One decision is changed")
+
+
+def test_no_log_names_a_channel_a_person_or_a_video(emulator: Emulator, dropped: Dropped) -> None:
+    for process in ("console", "browsing"):
+        log = emulator.folder.log(process).read_text()
+        assert not [name for name in ("vlog", "Eileen", "street", "%3Cimg") if name in log]

@@ -68,7 +68,10 @@ def test_a_person_of_any_name_is_shown_renamed_and_removed(visitor: Visitor, nam
     buckets.put(buckets.intake, f"channels/street/targets/{name}/one.png", b"no picture")
     people = visitor.at("street", "people")
 
-    assert shows(visitor.open(people), name)
+    page = visitor.open(people)
+    assert shows(page, name)
+    (address,) = [value for value in _Read(page).values if "/people/picture?" in value]
+    assert visitor.session.get(visitor.address + address, timeout=60).content == b"no picture"
     assert visitor.post(f"{people}/rename", {"person": name, "name": "Ada"}).json() == {"moved": 1}
     assert buckets.names(buckets.intake, "channels/street/targets") == ["channels/street/targets/Ada/one.png"]
     assert visitor.post(f"{people}/rename", {"person": "Ada", "name": name}).json() == {"moved": 1}
@@ -130,6 +133,9 @@ def test_pictures_and_pages_of_another_channel_are_not_reached_through_one(visit
     for picture in ("channels/other/targets/Ada/one.png", "channels/street/videos/walk.mp4"):
         assert visitor.post(f"{people}/remove", {"picture": picture}).status_code == 404
         assert visitor.post(f"{people}/check", {"picture": picture}).status_code == 404
+        assert (
+            visitor.session.get(f"{people}/picture", params={"name": picture}, timeout=60).status_code == 404
+        )
     answer = visitor.post(f"{visitor.at('street', 'policy')}/preview", {"video": "../../other/videos/x.mp4"})
     assert answer.status_code == 404
     assert len(buckets.names(buckets.intake)) == 2

@@ -52,6 +52,7 @@ def leftovers(state: EmulatorState) -> list[str]:
     left = [process.name for process in state.processes if process.alive()]
     left += [f"group {group}" for group in marked_groups(mark(state.run))]
     addresses = [state.storage_url, state.pubsub_host, *state.function_urls.values()]
+    addresses += [state.console_url] if state.console_url else []
     ports = [int(address.rsplit(":", 1)[1]) for address in addresses]
     return left + [f"port {port}" for port in ports if listens(port)]
 

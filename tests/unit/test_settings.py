@@ -81,6 +81,17 @@ def test_a_webhook_that_others_could_read_is_refused(url: str) -> None:
         Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_URL": url})
 
 
+@pytest.mark.parametrize(
+    "origin", ["127.0.0.1:8080", "https://example.com/", "https://example.com/x", "ftp://a", ""]
+)
+def test_the_console_is_at_an_address_without_a_path(origin: str) -> None:
+    assert Settings.from_environment(
+        {**NEEDED, "DEFACER_CONSOLE_ORIGIN": "http://127.0.0.1:80"}
+    ).console_origin
+    with pytest.raises(SettingsError, match="DEFACER_CONSOLE_ORIGIN"):
+        Settings.from_environment({**NEEDED, "DEFACER_CONSOLE_ORIGIN": origin})
+
+
 def test_a_secret_is_never_shown() -> None:
     settings = Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET})
     assert SECRET not in f"{settings!r} {settings.model_dump_json()}"

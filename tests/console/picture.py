@@ -1,0 +1,52 @@
+"""`python -m tests.console.picture`: the console's picture in the README, made anew."""
+
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from functions.pipeline import layout
+from local_emulator.demo_clip import make_demo_clip, target_picture
+from local_emulator.emulator import Emulator, Options
+from tests.console.browser import PATIENCE_MS, browser
+from tests.servers import ROOT
+
+PICTURE = ROOT / "local_emulator" / "console.png"
+CHANNEL = "vlog"
+VIDEOS = "[...document.querySelectorAll('video')]"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary, browser() as launched:
+        folder = Path(temporary)
+        make_demo_clip(folder / "street.mp4")
+        target_picture(folder / "eileen.png")
+        with Emulator(Options(folder / "state", "builtin", console=True)) as emulator:
+            intake = emulator.storage_client().bucket(emulator.intake)
+            for name, file in (
+                (f"{layout.targets_prefix(CHANNEL)}Eileen/1.png", "eileen.png"),
+                (f"{layout.videos_prefix(CHANNEL)}street.mp4", "street.mp4"),
+            ):
+                intake.blob(name).upload_from_filename(str(folder / file))
+            page = launched.new_page(viewport={"width": 1000, "height": 900})
+            page.goto(f"{emulator.state.console_url}/channels/{CHANNEL}/jobs")
+            page.get_by_role("link", name="Review").click(timeout=PATIENCE_MS)
+            page.wait_for_function(f"() => {VIDEOS}.every((video) => video.readyState >= 2)")
+            page.locator("#place").fill("250")
+            page.locator(".track.hidden").first.locator(".go").click()
+            expect(page.locator(".mark.shown")).to_have_count(2)
+            page.locator("#place").fill("270")
+            page.mouse.move(0, 0)
+            page.evaluate("() => scrollTo(0, 0)")
+            page.wait_for_function(
+                f"() => {VIDEOS}.every((video) => !video.seeking && video.readyState >= 2)"
+            )
+            page.evaluate(
+                "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+            )
+            page.screenshot(path=PICTURE)
+    print(PICTURE.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Source and result of a published job, its faces with the doubtful ones first, and new decisions."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import requests
+
+from functions.console import review
+from functions.console.review import Shown
+from functions.pipeline import layout
+from functions.pipeline.contracts import Faces, Look, Published, Report, ReportedSegment, Track
+from tests.clips import frame_times, write_clip
+from tests.cloud import Buckets
+from tests.console.visitor import PAGE, Visitor
+from tests.planned import Planned, plan_job
+
+KEEP_DISTANCE = 0.72
+
+
+def a_track(
+    number: int, decision: str, margin: float | None, start: int = 0, end: int = 10, **more: object
+) -> Track:
+    told: dict[str, object] = {
+        "id": number,
+        "start": start,
+        "end": end,
+        "decision": decision,
+        "person": "Ada <i>" if decision == "keep" else None,
+        "reason": "near a target" if decision == "keep" else "near no target",
+        "distance": 0.5,
+        "margin": margin,
+        "continues": None,
+        "looks": (Look(pts=start, box=(1, 2, 3, 4)), Look(pts=end, box=(5, 6, 7, 8))),
+        **more,
+    }
+    return Track.model_validate(told)
+
+
+TRACKS = (
+    a_track(0, "hide", -0.5),
+    a_track(1, "keep", 0.3),
+    a_track(2, "hide", -0.02),
+    a_track(3, "keep", 0.01, start=5),
+    a_track(4, "hide", None),
+    a_track(5, "hide", 0.03, reason="decided by hand"),
+)
+
+
+@pytest.fixture
+def published(buckets: Buckets, tmp_path: Path) -> Planned:
+    """A job whose result is the source itself."""
+    planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
+    manifest, times = planned.manifest, frame_times(planned.clip)
+    metadata = {
+        layout.OF_JOB: manifest.job,
+        layout.OF_SOURCE: manifest.source.name,
+        layout.OF_SOURCE_GENERATION: str(manifest.source.generation),
+    }
+    report = Report(
+        job=manifest.job,
+        source=manifest.source,
+        result=manifest.result,
+        policy=manifest.policy,
+        targets=("Ada <i>",),
+        frames=len(times),
+        audio_packets=0,
+        fingerprint="ab" * 32,
+        dropped=(),
+        segments=(ReportedSegment(index=0, frames=len(times)),),
+        faces=Faces(
+            detector="centerface",
+            recognizer="casia-webface",
+            keep_distance=KEEP_DISTANCE,
+            width=manifest.video.width,
+            height=manifest.video.height,
+            time_base=manifest.video.time_base,
+            frames=len(times),
+            looks=len(times),
+            shots=(),
+            tracks=tuple(
+                track.model_copy(update={"start": times[track.start], "end": times[track.end]})
+                for track in TRACKS
+            ),
+        ),
+    )
+    for name, data in (
+        (manifest.result, planned.clip.read_bytes()),
+        (manifest.report, report.model_dump_json().encode()),
+    ):
+        blob = buckets.client.bucket(buckets.output).blob(name)
+        blob.metadata = metadata
+        blob.upload_from_string(data)
+    done = Published(job=manifest.job, result=manifest.source, report=manifest.report)
+    buckets.put(buckets.work, layout.published(manifest.job), done.model_dump_json().encode())
+    return planned
+
+
+def page_of(visitor: Visitor, planned: Planned) -> str:
+    return visitor.open(visitor.at("street", "jobs", planned.job))
+
+
+def decide(visitor: Visitor, planned: Planned, **fields: str) -> requests.Response:
+    address = visitor.at("street", "jobs", planned.job) + "/decisions"
+    return visitor.post(
+        address,
+        {"of": planned.job, **{name.replace("_", "-"): value for name, value in fields.items()}},
+        PAGE,
+    )
+
+
+def test_faces_that_might_have_been_decided_otherwise_come_first_then_the_kept_then_the_hidden(
+    visitor: Visitor, published: Planned
+) -> None:
+    rows = re.findall(r'<li class="track (\w+)" data-track="(\d)"', page_of(visitor, published))
+    assert rows == [
+        ("unsure", "2"),
+        ("unsure", "3"),
+        ("kept", "1"),
+        ("hidden", "0"),
+        ("hidden", "4"),
+        ("hidden", "5"),
+    ]
+
+
+def test_a_face_lies_on_the_timeline_where_it_is_seen(published: Planned, buckets: Buckets) -> None:
+    report = Report.model_validate_json(buckets.get(buckets.output, published.manifest.report))
+    shown = Shown("street", published.job, published.manifest, report, has_source=True)
+    rows = {row.id: row for row in review.rows_of(shown)}
+    length = published.manifest.video.duration_seconds
+    assert length is not None
+    for track in report.faces.tracks:
+        row = rows[track.id]
+        assert row.x == pytest.approx(1000 * shown.seconds(track.start) / length, abs=1)
+        assert row.x + row.width == pytest.approx(1000 * shown.seconds(track.end) / length, abs=4)
+
+
+def test_where_a_face_is_is_told_in_seconds_and_pixels(visitor: Visitor, published: Planned) -> None:
+    found = json.loads(visitor.open(visitor.at("street", "jobs", published.job) + "/tracks/3"))
+    assert (found["width"], found["height"]) == (
+        published.manifest.video.width,
+        published.manifest.video.height,
+    )
+    assert [look[1:] for look in found["looks"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    visitor.open(visitor.at("street", "jobs", published.job) + "/tracks/99", 404)
+
+
+@pytest.mark.parametrize("which", ["source", "result"])
+def test_media_are_read_from_storage_at_an_address_that_was_signed(
+    visitor: Visitor, published: Planned, browsing: str, which: str
+) -> None:
+    address = visitor.at("street", "jobs", published.job) + f"/{which}"
+    led = visitor.session.get(address, headers=PAGE, allow_redirects=False, timeout=60)
+    assert led.status_code == 303
+    assert led.headers["Location"].startswith(browsing)
+    assert "X-Goog-Signature=" in led.headers["Location"]
+    read = requests.get(led.headers["Location"], timeout=60)
+    assert read.content == published.clip.read_bytes()
+    assert read.headers["Content-Type"] == "video/mp4"
+
+
+def test_what_is_said_differently_is_asked_for_and_nothing_else(
+    visitor: Visitor, buckets: Buckets, published: Planned
+) -> None:
+    answer = decide(
+        visitor, published, track_0="hide", track_1="hide", track_2="keep", track_99="keep", track_4="<b>"
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/channels/street/jobs")
+    (name,) = buckets.names(buckets.intake, "channels/street/again/")
+    assert json.loads(buckets.get(buckets.intake, name))["decisions"] == {"1": "hide", "2": "keep"}
+    assert "walk.mp4" in visitor.open(visitor.at("street", "jobs"))
+
+
+def test_a_form_that_changes_nothing_or_is_of_an_older_report_asks_for_nothing(
+    visitor: Visitor, buckets: Buckets, published: Planned
+) -> None:
+    assert decide(visitor, published, track_0="hide").status_code == 422
+    assert decide(visitor, published, of="0" * 20, track_0="keep").status_code == 409
+    assert buckets.names(buckets.intake, "channels/street/again/") == []
+
+
+def test_without_its_source_a_result_is_shown_and_can_t_be_changed(
+    visitor: Visitor, buckets: Buckets, published: Planned
+) -> None:
+    buckets.client.bucket(buckets.intake).delete_blob(published.manifest.source.name)
+    page = page_of(visitor, published)
+    assert "The source is not there any more" in page
+    assert 'id="source"' not in page
+    assert 'type="radio"' not in page
+    visitor.open(visitor.at("street", "jobs", published.job) + "/source", 404)
+    assert decide(visitor, published, track_0="keep").status_code == 422
+
+
+def test_a_newer_upload_s_result_is_not_shown_beside_this_source(
+    visitor: Visitor, buckets: Buckets, published: Planned
+) -> None:
+    blob = buckets.client.bucket(buckets.output).blob(published.manifest.result)
+    blob.metadata = {layout.OF_SOURCE_GENERATION: "7"}
+    blob.upload_from_string(b"another one")
+    visitor.open(visitor.at("street", "jobs", published.job) + "/result", 404)
+
+
+def test_a_job_that_is_not_published_has_nothing_to_review(
+    visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
+    assert "Nothing to review yet" in page_of(visitor, planned)
+    for path in ("/source", "/result"):
+        visitor.open(visitor.at("street", "jobs", planned.job) + path, 404)
+    assert decide(visitor, planned, track_0="keep").status_code == 409
