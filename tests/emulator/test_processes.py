@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from local_emulator import command_line, messaging
 from local_emulator.emulator import Emulator, Options
@@ -244,3 +245,16 @@ def test_a_state_file_that_is_none_is_named(
     assert command_line.main(["down", "--state", str(tmp_path)]) == 1
 
     assert str(tmp_path / "state.json") in capsys.readouterr().err
+
+
+def test_up_says_where_the_console_is_and_it_is_there(up: Up) -> None:
+    state = up.wait_until_ready()
+    assert state.console_url is not None
+    page = requests.get(state.console_url, headers={"Accept": "text/html"}, timeout=60)
+    assert (page.status_code, "There is no channel yet" in page.text) == (200, True)
+
+    up.signal_terminal(signal.SIGINT)
+
+    code, out, _ = up.end()
+    assert (code, state.console_url in out) == (0, True)
+    assert leftovers(state) == []
