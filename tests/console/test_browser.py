@@ -228,7 +228,7 @@ def test_an_upload_that_is_cut_off_goes_on_also_after_the_page_was_left(
     expect(page.get_by_text("All of it has arrived").first).to_be_visible()
 
     assert sent == [0, PIECE, 2 * PIECE]
-    assert asked >= 2
+    assert asked >= 1
     blob = emulator.storage_client().bucket(emulator.intake).get_blob(f"channels/large/videos/{name}")
     assert blob.download_as_bytes() == (tmp_path / name).read_bytes()
     expect(page.get_by_role("heading", name="Not finished")).to_be_hidden()
