@@ -71,7 +71,7 @@ class Item {
     this.replace.onclick = () => this.again("replace");
     this.beside.onclick = () => this.again("beside");
     this.resume.onclick = () => this.again("");
-    this.stop.onclick = () => { this.stopped = true; this.upload?.stop(); if (!this.upload) this.end("Stopped."); };
+    this.stop.onclick = () => { this.stopped = true; this.upload?.stop(); if (!this.upload) this.end("Stopped.", "resume"); };
     document.getElementById("sending").hidden = false;
     list.append(piece);
   }

@@ -9,10 +9,18 @@ function made(html) {
   return template.content.firstElementChild;
 }
 
+// As people here write it; without this script it is said in UTC.
+function tellTimes(root) {
+  for (const time of root.querySelectorAll("time")) {
+    time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  }
+}
+
 function take({ order, changed }) {
   for (const [job, html] of Object.entries(changed)) {
     const old = document.getElementById(`job-${job}`);
     const card = made(html);
+    tellTimes(card);
     if (!old) list.append(card);
     else {
       const focused = old.contains(document.activeElement);
@@ -39,5 +47,6 @@ function listen() {
   source.onerror = () => { line.textContent = "The list is not live at the moment. Trying again."; };
 }
 
+tellTimes(list);
 document.addEventListener("visibilitychange", listen);
 listen();
