@@ -94,7 +94,7 @@ def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: 
     """Make the result and write the verdict, with which it is published whatever happens to this merge."""
     # Before the work: a result that can't be published need not be made.
     if Standing.NEWER in {standing(manifest, name)[0] for name in (manifest.result, manifest.report)}:
-        verdict.decide(Verdict(job=manifest.job, end="publish"))
+        verdict.decide(Verdict(job=manifest.job, end="publish", source=manifest.source))
         return
     parts = layout.merge_part(manifest.job, held.token, "")
     try:
@@ -118,7 +118,7 @@ def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Ha
     data = _report(manifest, reports, joined).with_faces(faces)
     report = store.write_once(settings().work_bucket, name, data, progress=held.keep)
     log.info("joined", frames=joined.frames)
-    return Verdict(job=manifest.job, end="publish", result=result, report=report)
+    return Verdict(job=manifest.job, end="publish", source=manifest.source, result=result, report=report)
 
 
 def _joined(

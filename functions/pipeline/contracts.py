@@ -293,21 +293,25 @@ class Failed(Contract):
 class Verdict(Contract):
     """`jobs/ID/verdict.json`: how the job ends (functions/pipeline/verdict.py).
 
-    `result` and `report` are what to publish, in the work bucket; both None: a newer upload was quicker. `failed` is
-    why not, unless `end` is "publish".
+    `result` and `report` are what to publish, in the work bucket; both None: a newer upload was quicker. At the end
+    "out" `result` is what was published instead. `failed` is why not, at all ends but "publish" and "out". `source` is
+    the video: a job can be ended by it whose manifest is gone.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     job: JobId
-    end: Literal["publish", "withdraw", "fail"]
+    end: Literal["publish", "out", "withdraw", "unpublish", "fail"]
+    source: ObjectRef | None = None
     result: ObjectRef | None = None
     report: ObjectRef | None = None
     failed: Failed | None = None
 
     @model_validator(mode="after")
     def _says_why_not(self) -> Self:
-        if (self.end == "publish") != (self.failed is None):
-            raise ValueError('`failed` says why a job is not published: not with "publish", always otherwise')
+        if (self.end in ("publish", "out")) != (self.failed is None):
+            raise ValueError(
+                '`failed` says why a job is not published: not with "publish" or "out", always otherwise'
+            )
         return self
 
 
