@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from functions.merge.in_time import stop_what_is_slow
 from functions.pipeline import belonging, ending, jobs, layout, log, store, verdict
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
@@ -84,6 +85,7 @@ def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
             return
         with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
             if not jobs.is_published(done.job) and verdict.find(done.job) is None:
+                stop_what_is_slow(manifest, held, "joining it")
                 _decide(manifest, done.faces, held, hands)
             published = ending.carry_out(manifest, held.keep)
             if published is not None:

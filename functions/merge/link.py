@@ -9,6 +9,7 @@ yet handed on: the next delivery goes on from there, and no step minds being don
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from functions.merge.in_time import stop_what_is_slow
 from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.claim import ClaimLostError, Hold, delivery_terms, hold
 from functions.pipeline.contracts import Manifest, ObjectRef, SegmentDone, SegmentTask
@@ -69,6 +70,7 @@ def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef |
     found = store.find(settings().work_bucket, name)
     if found is not None:
         return store.reference(found)
+    stop_what_is_slow(manifest, held, "linking its faces")
     try:
         faces = _linked(manifest, held, link_faces)
     except PermanentError as error:

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 import simpy
 
+from functions.pipeline.settings import Settings
 from infra.capacity import plots, tables
 from infra.capacity.cloud_run import Answer, CloudRun, Request, Service
 from infra.capacity.inputs import inputs
@@ -120,6 +121,10 @@ def test_who_waits_when_an_instance_dies_gets_a_new_one() -> None:
         service.submit(Request(lambda: 60.0, answers.append))
     env.run()
     assert answers == [Answer.DIED] * 3
+
+
+def test_ingest_refuses_by_the_speed_of_joining_that_is_reckoned_with_here() -> None:
+    assert round(1000 / Settings.model_fields["merge_megabytes"].default) == inputs()["join_seconds_per_gb"]
 
 
 def test_an_hour_is_planned_as_ingest_plans_it() -> None:
