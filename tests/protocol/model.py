@@ -21,6 +21,8 @@ from functions.pipeline.contracts import SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.messages import Message
 from functions.pipeline.settings import settings
+from functions.privacy import jobs_of
+from functions.privacy.erasing import Subject, erase
 from functions.worker import hide as hiding
 from functions.worker.find import find
 from functions.worker.hide import hide
@@ -28,13 +30,16 @@ from tests.protocol.engine import SEGMENT_SECONDS, StandIn
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken
 from tests.protocol.memory import Client, Publisher, Storage
 from tests.protocol.mutations import LeftToAnotherError
-from tests.protocol.scenario import Scenario, draw
-from tests.protocol.world import UPLOADS, EndlessError, World
+from tests.protocol.scenario import REPORT, RESULT, VIDEO, Scenario, draw
+from tests.protocol.world import ERASING, UPLOADS, EndlessError, World
 
-VIDEO = "channels/street/videos/walk.mp4"
-RESULT = "channels/street/walk.mp4"
 TARGET = "channels/street/targets/ada.jpg"
 POLICY = "channels/street/policy.json"
+
+
+def run_again_later(seconds: float) -> None:
+    """A command that waits gives up: a person runs it again."""
+    raise RetryableError("somebody is at it")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class _Model:
         self.world = World(scenario, rng, self.handle, self.act)
         self.storage.who = self.world.who
         self.uploads: list[Upload] = []
+        self.erased: set[str] = set()
         self.surprises: list[str] = []
         self.engine = StandIn(self.nonce)
         self.nonces = 0
@@ -79,7 +85,9 @@ class _Model:
                 self.world.run()
             except EndlessError as error:
                 violations = [str(error)]
-        violations += self.surprises or broken(self.scenario, self.storage, self.uploads, self.world)
+        violations += self.surprises or broken(
+            self.scenario, self.storage, self.uploads, self.world, self.erased
+        )
         failed: dict[str, int] = {}
         for name in self.storage.names(WORK):
             if name.endswith("/failed.json"):
@@ -105,7 +113,8 @@ class _Model:
         publisher = Publisher(self.world.send, self.world.gate)
         environment = {
             "project": "model", "intake_bucket": INTAKE, "work_bucket": WORK, "output_bucket": OUTPUT,
-            "segment_seconds": SEGMENT_SECONDS, "late_attempts": 1,
+            "segment_seconds": SEGMENT_SECONDS,
+            "late_attempts": self.scenario.late_attempts,
             "max_segment_attempts": self.scenario.segment_attempts,
         }  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
@@ -118,6 +127,7 @@ class _Model:
             patch.setattr(claim, "datetime", self.world)
             patch.setattr(claim.uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
             patch.setattr(hiding.time, "monotonic", self.world.monotonic)
+            patch.setattr(jobs_of.time, "sleep", run_again_later)
             patch.setattr(logging.getLogger("defacer"), "disabled", True)
             settings.cache_clear()
             try:
@@ -147,8 +157,16 @@ class _Model:
             self.storage.objects.pop((INTAKE, VIDEO), None)
         elif action == "another target":
             self.storage.put(INTAKE, TARGET.replace("ada", "bob"), b"another face")
+        elif action == "remove the target":
+            self.storage.objects.pop((INTAKE, TARGET), None)
         elif action == "a foreign result" and (OUTPUT, RESULT) not in self.storage.objects:
             self.storage.put(OUTPUT, RESULT, b"somebody else's")
+        elif action == "a foreign report":  # over the job's own, too
+            self.storage.put(OUTPUT, REPORT, b"somebody else's")
+        elif action.startswith("erase"):
+            upload = self.uploads[min(int(action.split(" ")[1]), len(self.uploads) - 1)]
+            self.erased.add(upload.job)
+            self.world.send(ERASING, upload.job.encode(), {})
 
     def nonce(self) -> str:
         self.nonces += self.scenario.engine_differs
@@ -192,6 +210,11 @@ class _Model:
                 link(done, message.id, self.engine.link)
             else:
                 finish(done, message.id, self.engine.hands)
+        elif function == "erase":
+            try:
+                erase(Subject(job=message.data.decode()), lambda ref: None, lambda text: None)
+            except PermanentError as error:  # there was always something new
+                raise RetryableError(str(error)) from error
         else:
             give_up(message)
 
