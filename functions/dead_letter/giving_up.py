@@ -29,7 +29,7 @@ class _Job(Contract):
     source: ObjectRef | None
     step: str | None
     topic: str
-    most_waits: int = MOST_OUTAGES
+    most_waits: int
 
 
 def give_up(message: Message) -> None:
@@ -88,7 +88,14 @@ def _job_of(message: Message) -> _Job | None:
     if source is None or source.bucket != settings().intake_bucket or not layout.parse_video(source.name):
         return None
     job = layout.job_id(source.bucket, source.name, source.generation)
-    return _Job(id=job, stage="ingest", source=source, step=None, topic=settings().uploads_topic)
+    return _Job(
+        id=job,
+        stage="ingest",
+        source=source,
+        step=None,
+        topic=settings().uploads_topic,
+        most_waits=MOST_OUTAGES,
+    )
 
 
 def _waits(message: Message) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
-from functions.dead_letter.giving_up import give_up
+from functions.dead_letter import giving_up
 from functions.ingest.planning import plan
 from functions.merge.finish import finish
 from functions.merge.link import link
@@ -128,6 +128,9 @@ class _Model:
             patch.setattr(claim.uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
             patch.setattr(hiding.time, "monotonic", self.world.monotonic)
             patch.setattr(jobs_of.time, "sleep", run_again_later)
+            if not self.scenario.anew:
+                patch.setattr(giving_up, "MOST_WAITS", 0)
+                patch.setattr(giving_up, "MOST_OUTAGES", 0)
             patch.setattr(logging.getLogger("defacer"), "disabled", True)
             settings.cache_clear()
             try:
@@ -216,7 +219,7 @@ class _Model:
             except PermanentError as error:  # there was always something new
                 raise RetryableError(str(error)) from error
         else:
-            give_up(message)
+            giving_up.give_up(message)
 
     def describe(self) -> str:
         lines = [f"{self.scenario}"]

@@ -69,7 +69,8 @@ class Before:
 class Scenario:
     """`trouble` and `actions` are by the number of the step from which on they happen.
 
-    `actions_before` happen before some request.
+    `actions_before` happen before some request. Without `anew` no message that gave up starts anew, so that more
+    jobs are given up.
     """
 
     clips: tuple[Clip, ...]
@@ -82,6 +83,7 @@ class Scenario:
     deliveries: Mapping[str, int]
     segment_attempts: int
     late_attempts: int
+    anew: bool
     engine_differs: bool
     keep_going: float
 
@@ -117,6 +119,7 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
         deliveries=rng.choices(DELIVERIES, (5, 3, 2) if aim is None else (1, 1, 1))[0],
         segment_attempts=rng.choice((5, 5, 2)),
         late_attempts=rng.choice((1, 1, 3)),
+        anew=rng.random() < 0.5,
         engine_differs=rng.random() < 0.5,
         keep_going=rng.choice((0.0, 0.6, 0.9)),
     )
