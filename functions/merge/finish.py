@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import BinaryIO, Protocol
 
 from functions.merge.in_time import stop_what_is_slow
 from functions.pipeline import belonging, ending, jobs, layout, log, store, verdict
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
+    FacesHead,
     Manifest,
     ObjectRef,
     ReportedSegment,
@@ -113,7 +115,7 @@ def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: 
 def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Hands) -> Verdict:
     """The result and its report as objects of the work bucket, checked: what may be published."""
     faces, head = jobs.read_faces(manifest.job, faces_ref)
-    reports = _reports(manifest, head.frames, held)
+    reports = _reports(manifest, head, held)
     result, joined = _joined(manifest, reports, held, hands.join)
     hands.check(manifest, result, joined, held.keep)
     name = layout.merge_part(manifest.job, held.token, "report.json")
@@ -140,7 +142,7 @@ def _joined(
     return store.compose([head, samples], bucket, whole, MP4), joined
 
 
-def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[SegmentReport, ...]:
+def _reports(manifest: Manifest, faces: FacesHead, held: Hold) -> tuple[SegmentReport, ...]:
     """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
     refs = all_made(manifest, "hide", 0)
     if refs is None:
@@ -156,13 +158,34 @@ def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[Segm
         ):
             raise _mismatch(manifest, f"{ref.name} is the report of another segment")
         reports.append(report)
-    frames = sum(len(report.frames) for report in reports)
-    if frames != frames_searched:
-        raise _mismatch(
-            manifest,
-            f"faces were looked for in {counted(frames_searched, 'frame')}, and hidden in {counted(frames, 'frame')}",
-        )
+    _require_same_frames(manifest, faces, _frames_of(reports))
     return tuple(reports)
+
+
+def _frames_of(reports: Sequence[SegmentReport]) -> list[int]:
+    """The frames of each segment; of one that was split there are several reports."""
+    frames: Counter[int] = Counter()
+    for report in reports:
+        frames[report.index] += len(report.frames)
+    return [frames[index] for index in sorted(frames)]
+
+
+def _require_same_frames(manifest: Manifest, faces: FacesHead, hidden: list[int]) -> None:
+    """Raise PermanentError unless faces were looked for in every frame in which they were hidden.
+
+    Segment by segment: one too many in one of them does not make up for one too few in another.
+    """
+    if faces.version == 1:
+        searched, hidden = [faces.frames], [sum(hidden)]
+    else:
+        searched = list(faces.segments)
+    for number, (looked, concealed) in enumerate(zip_longest(searched, hidden, fillvalue=0), start=1):
+        if looked != concealed:
+            raise _mismatch(
+                manifest,
+                f"faces were looked for in {counted(looked, 'frame')}, and hidden in {counted(concealed, 'frame')} of "
+                f"segment {number}",
+            )
 
 
 def _mismatch(manifest: Manifest, what: str) -> PermanentError:
@@ -174,9 +197,6 @@ def _mismatch(manifest: Manifest, what: str) -> PermanentError:
 
 
 def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined) -> ReportHead:
-    frames: Counter[int] = Counter()
-    for report in reports:  # of a segment that was split there are several
-        frames[report.index] += len(report.frames)
     return ReportHead(
         job=manifest.job,
         source=manifest.source,
@@ -188,5 +208,7 @@ def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined
         audio_packets=joined.audio_packets,
         fingerprint=joined.fingerprint,
         dropped=joined.dropped,
-        segments=tuple(ReportedSegment(index=index, frames=frames[index]) for index in sorted(frames)),
+        segments=tuple(
+            ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_frames_of(reports))
+        ),
     )

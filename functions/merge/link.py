@@ -20,14 +20,15 @@ from functions.pipeline.settings import settings
 
 @dataclass(frozen=True)
 class Found:
-    """What to link: the findings of all segments in order, each read when it is asked for, and the gallery.
+    """What to link: the findings of all segments in order, each with its segment's index and read when it is asked
+    for (of a segment that was split there are several), and the gallery.
 
     `keep_claim` must be called often; it may raise to stop.
     """
 
     manifest: Manifest
     gallery: bytes | None = field(repr=False)
-    findings: Iterator[bytes] = field(repr=False)
+    findings: Iterator[tuple[int, bytes]] = field(repr=False)
     keep_claim: Callable[[], None]
 
 
@@ -99,10 +100,12 @@ def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Linked:
     return link_faces(Found(manifest, gallery, _read(findings, held), held.keep))
 
 
-def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[bytes]:
+def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[tuple[int, bytes]]:
     for ref in findings:
+        piece = layout.parse_piece(ref.name)
         held.keep()
-        yield store.read(ref)
+        if piece is not None:
+            yield piece.index, store.read(ref)
 
 
 def _hand_on(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:

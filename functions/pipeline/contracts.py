@@ -189,9 +189,9 @@ class Track(Contract):
 
 
 class FacesHead(Contract):
-    """What `Faces` says before the cuts and tracks; `frames` and `looks` are how many."""
+    """What `Faces` says before the cuts and tracks; `frames` and `looks` are how many, `segments` each one's frames."""
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     detector: str
     recognizer: str | None
     keep_distance: float
@@ -200,6 +200,7 @@ class FacesHead(Contract):
     time_base: TimeBase
     frames: int
     looks: int
+    segments: tuple[int, ...] = ()
 
 
 class Faces(FacesHead):
