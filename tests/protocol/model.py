@@ -15,7 +15,7 @@ from functions.dead_letter import giving_up
 from functions.ingest.planning import plan
 from functions.merge.finish import finish
 from functions.merge.link import link
-from functions.pipeline import claim, messages, store
+from functions.pipeline import claim, layout, messages, store
 from functions.pipeline.answer import answering
 from functions.pipeline.contracts import SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError, RetryableError
@@ -205,6 +205,7 @@ class _Model:
             task = messages.parse(message, SegmentTask)
             if task.step == "find":
                 find(task, message.id, self.engine.look)
+                self.require_none_left(task)
             else:
                 hide(task, message.id, self.engine.conceal)
         elif function == "merge":
@@ -220,6 +221,14 @@ class _Model:
                 raise RetryableError(str(error)) from error
         else:
             giving_up.give_up(message)
+
+    def require_none_left(self, task: SegmentTask) -> None:
+        """Who has looked through a segment and finds the job handed on leaves no embedding of its own."""
+        objects = self.storage.objects
+        if (WORK, layout.faces(task.job)) in objects and (WORK, layout.link_claim(task.job)) not in objects:
+            findings = self.storage.with_prefix(WORK, layout.findings_prefix(task.job))
+            if any(stored.writer == self.world.who() for stored in findings):
+                self.surprises.append(f"a worker leaves its findings of {task.job}, which is handed on")
 
     def describe(self) -> str:
         lines = [f"{self.scenario}"]

@@ -247,7 +247,7 @@ def a_job_is_taken_for_done_when_its_first_segment_is(patch: Patch) -> None:
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     "the verdict is written over": (a_precondition_is_ignored("/verdict.json"), "verdict"),
     "the manifest is written over": (a_precondition_is_ignored("/manifest.json"), "manifest"),
-    "the faces are written over": (a_precondition_is_ignored("/faces.json"), "faces.json"),
+    "the faces are written over": (a_precondition_is_ignored("/faces.json"), "write faces.json"),
     **{
         mutation.__name__.replace("_", " "): (mutation, aim)
         for mutation, aim in {

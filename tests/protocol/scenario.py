@@ -138,7 +138,7 @@ def _actions(rng: random.Random, length: int, uploads: int, targets: bool) -> It
         yield rng.randrange(length), "a foreign result"
     if rng.random() < 0.05:
         yield rng.randrange(length), "a foreign report"
-    if rng.random() < 0.1:
+    if rng.random() < 0.12:
         yield rng.randrange(length), f"erase {rng.randrange(uploads)}"
 
 
@@ -146,7 +146,7 @@ def _actions_before(rng: random.Random, uploads: int, aim: str | None) -> Iterat
     if rng.random() < (0.08 if aim is None else 0.3):
         words = rng.choice((f"copy to {REPORT}", "write verdict.json"))
         yield Before(words, rng.choice((1, 2, 2, 3)), "a foreign report")
-    if rng.random() < 0.05:
+    if rng.random() < 0.08:
         yield Before(rng.choice(AIMS[2:]), rng.choice((1, 1, 2, 5)), f"erase {rng.randrange(uploads)}")
 
 
