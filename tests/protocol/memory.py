@@ -281,9 +281,9 @@ class Publisher:
     def topic_path(self, project: str, topic: str) -> str:
         return topic
 
-    def publish(self, topic: str, messages: Sequence[Any], retry: object, timeout: float) -> None:
+    def publish(self, request: Any, retry: object, timeout: float) -> None:
         def send() -> None:
-            for message in messages:
-                self._send(topic, message.data, dict(message.attributes))
+            for message in request.messages:
+                self._send(request.topic, message.data, dict(message.attributes))
 
-        self._gate(f"publish on {topic}", send)
+        self._gate(f"publish on {request.topic}", send)
