@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.engine.findings import Findings
 from functions.merge.engine import check, join
 from functions.merge.finish import Hands, Joined, Parts, finish
 from functions.merge.link import Found, Linked, link
@@ -53,8 +52,6 @@ def test_a_linking_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
     environment(deadline_seconds=1)
 
     def endless_link(found: Found) -> Linked:
-        for data in found.findings:
-            Findings.from_bytes(data)
         while True:
             found.keep_claim()
 
