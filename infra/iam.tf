@@ -17,7 +17,7 @@ locals {
     ingest      = ["segments", "job-events"]
     worker      = ["segments", "segments-done", "job-events"]
     merge       = ["segments", "job-events"]
-    dead-letter = ["segments", "job-events"]
+    dead-letter = ["uploads", "segments", "segments-done", "job-events"]
   }
 
   bucket_grants = merge([

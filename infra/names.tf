@@ -65,6 +65,7 @@ locals {
     DEFACER_INTAKE_BUCKET       = local.buckets.intake
     DEFACER_WORK_BUCKET         = local.buckets.work
     DEFACER_OUTPUT_BUCKET       = local.buckets.output
+    DEFACER_UPLOADS_TOPIC       = "uploads"
     DEFACER_SEGMENTS_TOPIC      = "segments"
     DEFACER_SEGMENTS_DONE_TOPIC = "segments-done"
     DEFACER_JOB_EVENTS_TOPIC    = "job-events"

@@ -104,6 +104,7 @@ class Resources:
             "DEFACER_INTAKE_BUCKET": self.intake,
             "DEFACER_WORK_BUCKET": self.work,
             "DEFACER_OUTPUT_BUCKET": self.output,
+            "DEFACER_UPLOADS_TOPIC": UPLOADS,
             "DEFACER_SEGMENTS_TOPIC": SEGMENTS,
             "DEFACER_SEGMENTS_DONE_TOPIC": SEGMENTS_DONE,
             "DEFACER_JOB_EVENTS_TOPIC": JOB_EVENTS,

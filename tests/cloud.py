@@ -49,10 +49,11 @@ class Buckets:
 
 @dataclass(frozen=True)
 class Topics:
-    """The three topics that functions publish on, and who listens to them."""
+    """The topics that functions publish on, and who listens to them."""
 
     inbox: Inbox
     publisher: pubsub_v1.PublisherClient
+    uploads: str
     segments: str
     segments_done: str
     job_events: str

@@ -99,9 +99,10 @@ def topics(
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     unique = f"{next(NUMBERS)}-{uuid.uuid4().hex[:8]}"
     publisher = pubsub_v1.PublisherClient()
-    made = Topics(inbox, publisher, f"segments-{unique}", f"segments-done-{unique}", f"job-events-{unique}")
+    names = (f"{kind}-{unique}" for kind in ("uploads", "segments", "segments-done", "job-events"))
+    made = Topics(inbox, publisher, *names)
     with pubsub_v1.SubscriberClient() as subscriber:
-        for topic in (made.segments, made.segments_done, made.job_events):
+        for topic in (made.uploads, made.segments, made.segments_done, made.job_events):
             path = publisher.topic_path(PROJECT, topic)
             publisher.create_topic(request={"name": path}, timeout=30)
             subscription = {
@@ -112,7 +113,10 @@ def topics(
             }
             subscriber.create_subscription(request=subscription, timeout=30)
     environment(
-        segments_topic=made.segments, segments_done_topic=made.segments_done, job_events_topic=made.job_events
+        uploads_topic=made.uploads,
+        segments_topic=made.segments,
+        segments_done_topic=made.segments_done,
+        job_events_topic=made.job_events,
     )
     yield made
     publisher.stop()

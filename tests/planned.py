@@ -116,7 +116,7 @@ def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
     """The clip's faces as the engine links them; without `tracks` nobody is in the picture."""
     video = planned.manifest.video
     return Faces(
-        version=1,
+        version=2,
         detector="centerface",
         recognizer=None,
         keep_distance=0.61,
@@ -125,6 +125,7 @@ def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
         time_base=video.time_base,
         frames=len(frame_times(planned.clip)),
         looks=looks,
+        segments=tuple(len(planned.frames(index)) for index in range(len(planned.manifest.segments))),
         shots=(),
         tracks=tracks,
     )

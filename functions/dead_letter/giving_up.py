@@ -7,31 +7,36 @@ from functions.pipeline.errors import MalformedMessageError, PermanentError
 from functions.pipeline.messages import Message
 from functions.pipeline.settings import settings
 
-DELIVERIES = "CloudPubSubDeadLetterSourceDeliveryCount"
+DEAD_LETTER = "CloudPubSubDeadLetter"  # how what Pub/Sub adds to such a message begins
+DELIVERIES = f"{DEAD_LETTER}SourceDeliveryCount"
 STAGES = {messages.SEGMENT_TASK: "worker", messages.SEGMENT_DONE: "merge"}
-# How often a segment's message has been here, as when no worker was free; after so often its job fails after all.
-WAITED, MOST_WAITS = "waited", 3
+# How often a message has been here before, and how often it was tried until then.
+WAITED, TRIED = "waited", "tried"
+# A segment's starts anew so often, as when no worker was free for days; any other once, as when storage was away for
+# hours: dead_letter itself can't do anything then, so by the time it starts a message anew there is storage again.
+MOST_WAITS, MOST_OUTAGES = 3, 1
 EVENTS = "job."  # how the types of job events begin
 
 
 class _Job(Contract):
     """What message was given up, in terms of its job. `source` is known here for an upload only.
 
-    `step` is that of a message about a segment, `task` the message if it asks for work on it.
+    `step` is that of a message about a segment. The message came on `topic` and starts anew there `most_waits` times.
     """
 
     id: str
     stage: str
     source: ObjectRef | None
     step: str | None
-    task: SegmentTask | None = None
+    topic: str
+    most_waits: int
 
 
 def give_up(message: Message) -> None:
     """Fail the job of this message, unless it is published, has failed, or has gone on without this message.
 
-    A segment is not given up so soon: a backlog is no fault of it, and the worker itself ends what fails again and
-    again (its claim counts that). Its message starts anew.
+    None is given up so soon: neither a backlog nor an outage is a fault of it, and the worker itself ends what fails
+    again and again (its claim counts that). The message starts anew.
 
     Raises MalformedMessageError for a message without a job, RetryableError while somebody is publishing it.
     """
@@ -57,8 +62,8 @@ def give_up(message: Message) -> None:
             log.info("the job went on without this message", stage=job.stage)
             jobs.forget_embeddings(job.id)  # this message's worker may have died when the others' were gone
             return
-        if job.task is not None and _waits(message) < MOST_WAITS:
-            _start_anew(job.task, message)
+        if _waits(message) < job.most_waits:
+            _start_anew(job, message)
             return
         # Whoever publishes holds this claim: a healthy merge is not disturbed, the message waits for how it ends.
         with hold(settings().work_bucket, claim, delivery_terms(message.id)) as held:
@@ -71,8 +76,12 @@ def _job_of(message: Message) -> _Job | None:
         model = SegmentTask if kind == messages.SEGMENT_TASK else SegmentDone
         segment = messages.parse(message, model)
         belonging.require_own(segment.job, segment.manifest, layout.manifest(segment.job))
-        task = segment if isinstance(segment, SegmentTask) else None
-        return _Job(id=segment.job, stage=STAGES[kind], source=None, step=segment.step, task=task)
+        stage, topic, most_waits = STAGES[kind], settings().segments_done_topic, MOST_OUTAGES
+        if isinstance(segment, SegmentTask):
+            topic, most_waits = settings().segments_topic, MOST_WAITS
+        return _Job(
+            id=segment.job, stage=stage, source=None, step=segment.step, topic=topic, most_waits=most_waits
+        )
     if kind is not None:
         raise MalformedMessageError(f"message {message.id} has the type {kind!r}: expected {list(STAGES)}")
     source = messages.parse_upload(message)
@@ -83,24 +92,44 @@ def _job_of(message: Message) -> _Job | None:
     ):
         return None
     job = layout.job_id(source.bucket, source.name, source.generation)
-    return _Job(id=job, stage="ingest", source=source, step=None)
+    return _Job(
+        id=job,
+        stage="ingest",
+        source=source,
+        step=None,
+        topic=settings().uploads_topic,
+        most_waits=MOST_OUTAGES,
+    )
 
 
 def _waits(message: Message) -> int:
-    waited = message.attributes.get(WAITED, "0")
-    return int(waited) if waited.isdecimal() and waited.isascii() else MOST_WAITS
+    waited = _number(message, WAITED, "0")
+    return MOST_WAITS if waited is None else waited
 
 
-def _start_anew(task: SegmentTask, message: Message) -> None:
-    attributes = {WAITED: str(_waits(message) + 1)}
-    messages.publish(settings().segments_topic, messages.SEGMENT_TASK, [task], **attributes)
-    log.warning("a segment's message gave up and starts anew", segment=task.index, step=task.step)
+def _tries(message: Message) -> int | None:
+    """How often the message was tried in all its rounds; None if it does not say."""
+    before, now = _number(message, TRIED, "0"), _number(message, DELIVERIES, "")
+    return None if before is None or now is None else before + now
+
+
+def _number(message: Message, attribute: str, default: str) -> int | None:
+    text = message.attributes.get(attribute, default)
+    return int(text) if text.isdecimal() and text.isascii() else None
+
+
+def _start_anew(job: _Job, message: Message) -> None:
+    own = {name: value for name, value in message.attributes.items() if not name.startswith(DEAD_LETTER)}
+    tries = _tries(message)
+    anew = own | {WAITED: str(_waits(message) + 1)} | ({} if tries is None else {TRIED: str(tries)})
+    messages.publish_again(job.topic, message.data, anew)
+    log.warning("a message gave up and starts anew", stage=job.stage, step=job.step)
 
 
 def _sentence(job: _Job, message: Message) -> PermanentError:
     source = jobs.source_of(job.id) or job.source
     name = f"gs://{source.bucket}/{source.name}" if source else "A video"
-    tries = message.attributes.get(DELIVERIES, "many")
+    tries = _tries(message) or "many"
     return PermanentError(
         "gave-up",
         f"{name} was not published: {job.stage} did not get done in {tries} tries. Upload it again; if that "

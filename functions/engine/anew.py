@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from functions.engine.errors import EngineError
-from functions.engine.faces import BY_HAND, COMPACT, VERSION, Faces
+from functions.engine.faces import BY_HAND, COMPACT, VERSION, VERSIONS, Faces
 
 LOOKS = b'"looks":['
 
@@ -76,8 +76,8 @@ def _require_version(first: bytes) -> None:
         version = json.loads(first + b"]}")["version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EngineError("it is not a report of faces.") from error
-    if version != VERSION:
-        raise EngineError(f"the report is of version {version}, this program reads version {VERSION}.")
+    if version not in VERSIONS:
+        raise EngineError(f"the report is of version {version}, this program reads up to version {VERSION}.")
 
 
 def _head_of(head: bytes) -> dict[str, Any]:

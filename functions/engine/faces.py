@@ -7,7 +7,7 @@ rendered again with another decision without looking for faces again.
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -17,7 +17,8 @@ from functions.words import counted
 
 __all__ = ["Box", "Faces", "Look", "Looks", "Track"]
 
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, VERSION)  # that can be read; 1 had no `segments`
 BY_HAND = "decided by hand"
 COMPACT = (",", ":")
 # Before a face is seen and after, between two tracks, it may be covered: for less than this (see cover.py, track.py).
@@ -52,7 +53,8 @@ class Track:
 class Faces:
     """All tracks of a video. Times are in `time_base`; `shots` are the times of the frames after a cut.
 
-    `frames` and `looks` count the frames that were read, and those among them that the detector looked at.
+    `frames` and `looks` count the frames that were read, and those among them that the detector looked at, `segments`
+    the frames of each segment that was searched, if that was done one by one.
     """
 
     version: int
@@ -64,6 +66,7 @@ class Faces:
     time_base: str
     frames: int
     looks: int
+    segments: tuple[int, ...] = field(default=(), kw_only=True)
     shots: tuple[int, ...]
     tracks: tuple[Track, ...]
 
@@ -102,14 +105,15 @@ class Faces:
     @classmethod
     def _checked(cls, data: Any, tracks: Callable[[], Iterable[Any]]) -> Self:
         try:
-            if data["version"] != VERSION:
+            if data["version"] not in VERSIONS:
                 raise EngineError(
-                    f"the report is of version {data['version']}, this program reads version {VERSION}."
+                    f"the report is of version {data['version']}, this program reads up to version {VERSION}."
                 )
             found = tuple(_track(track) for track in tracks())
             if {track.continues for track in found} - {None, *(track.id for track in found)}:
                 raise ValueError("a track goes on from one that is not there")
-            return cls(**{**data, "shots": tuple(data["shots"]), "tracks": found})
+            times = {name: tuple(data[name]) for name in ("segments", "shots") if name in data}
+            return cls(**{**data, **times, "tracks": found})
         except (KeyError, TypeError, ValueError) as error:
             raise EngineError(f"it is not a report of faces ({error!r}).") from error
 

@@ -61,7 +61,7 @@ def plan(request: ObjectRef, means: Means) -> None:
         manifest, ref = found
         faces = store.find(settings().work_bucket, layout.faces(job))
         if faces is None:
-            planning.check_still_wanted(manifest, ref)
+            planning.check_still_wanted(manifest)
             faces_ref = _write_faces(job, decided or _decided_as_planned(manifest, means))
         else:
             faces_ref = store.reference(faces)
@@ -173,7 +173,7 @@ def _decide(source: ObjectRef, faces: bytes, decisions: Mapping[int, Decision], 
     if decided.strangers:
         tracks = ", ".join(map(str, decided.strangers))
         raise PermanentError(
-            "target-gone",
+            jobs.TARGET_GONE,
             f"{name} was not rendered again: it keeps people of whom there is no target picture any more (tracks "
             f"{tracks}). Hide these tracks, too, or upload the pictures again.",
         )

@@ -20,11 +20,20 @@ def require_name(source: ObjectRef, video: VideoName) -> None:
 
 
 def require_size(source: ObjectRef, size: int) -> None:
-    """Raise PermanentError for a file of more bytes than are allowed."""
+    """Raise PermanentError for a file of more bytes than are allowed, or than merge can join in its time."""
     allowed = settings().max_video_bytes
     if size > allowed:
         raise _beyond(
             source, "too-large", f"has {size} bytes, at most {allowed} are allowed", "Cut it into parts"
+        )
+    deadline = settings().deadline_seconds
+    seconds = size / (settings().merge_megabytes * 1e6)
+    if seconds > deadline:
+        raise _beyond(
+            source,
+            "too-large",
+            f"has {size} bytes: to join so much takes some {seconds:.0f} s, and {deadline:g} s are allowed",
+            "Cut it into parts",
         )
 
 

@@ -62,7 +62,7 @@ def plan(source: ObjectRef, eyes: Eyes) -> None:
             job
         ):  # it has gone on from here: an earlier delivery has announced it all
             return
-        check_still_wanted(manifest, ref)
+        check_still_wanted(manifest)
         announce(manifest, ref)
 
 
@@ -130,18 +130,18 @@ def segments_of(facts: VideoFacts) -> tuple[TimeRange, ...]:
     return plan_segments(facts, seconds_of_a_segment(facts, settings()))
 
 
-def check_still_wanted(manifest: Manifest, ref: ObjectRef) -> None:
-    """Raise PermanentError if somebody is to be kept of whom no picture is there any more; the manifest goes then.
+def check_still_wanted(manifest: Manifest) -> None:
+    """Raise PermanentError if somebody is to be kept of whom no picture is there any more.
 
-    Whoever withdraws a picture looks for the jobs that keep the person, and does not find one without a manifest.
+    Whoever withdraws a picture looks for the jobs that keep the person, and does not find one without a manifest. It
+    goes when the job has failed (`jobs.clean_up`), not sooner: others may be past this, and need it.
     """
     source = manifest.source
     people = {picture.person for picture in inputs.list_targets(source.bucket, manifest.channel)}
     if not people.issuperset(manifest.targets):
-        store.delete(ref)  # it names them
         advice = "Ask for it again" if manifest.again else "Upload the video again"
         raise PermanentError(
-            "target-gone",
+            jobs.TARGET_GONE,
             f"gs://{source.bucket}/{source.name} was not processed: target pictures were removed while it was "
             f"being planned. {advice}.",
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
 from functions.engine import join as engine_join
@@ -25,19 +26,25 @@ def link_faces(found: Found) -> Linked:
     manifest = found.manifest
     gallery = Gallery.from_bytes(found.gallery) if found.gallery else None
     options = Options(**manifest.policy.for_engine())
+    frames = [0] * len(manifest.segments)
     try:
-        faces = engine_link.link(_counted(found), gallery, options, found.keep_claim)
+        faces = engine_link.link(_counted(found, frames), gallery, options, found.keep_claim)
     except EngineError as error:
         ref = manifest.source
         raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
+    faces = replace(faces, segments=tuple(frames))
     return Linked(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
 
 
-def _counted(found: Found) -> Iterator[Findings]:
-    """The findings, segment by segment. Raises PermanentError for more looks at faces than memory may have to hold."""
+def _counted(found: Found, frames: list[int]) -> Iterator[Findings]:
+    """The findings, segment by segment; the frames of each are added to `frames`.
+
+    Raises PermanentError for more looks at faces than memory may have to hold.
+    """
     allowed, looks = settings().max_face_looks, 0
-    for index, data in enumerate(found.findings):
+    for index, data in found.findings:
         findings = Findings.from_bytes(data)
+        frames[index] += findings.frames
         looks += sum(len(sighting.faces) for sighting in findings.sightings)
         if looks > allowed:
             ref = found.manifest.source

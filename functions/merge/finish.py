@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import BinaryIO, Protocol
 
+from functions.merge.in_time import stop_what_is_slow
 from functions.pipeline import belonging, ending, jobs, layout, log, store, verdict
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
+    FacesHead,
     Manifest,
     ObjectRef,
     RenderedAgain,
@@ -85,6 +88,7 @@ def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
             return
         with hold(settings().work_bucket, claim, delivery_terms(message_id)) as held:
             if not jobs.is_published(done.job) and verdict.find(done.job) is None:
+                stop_what_is_slow(manifest, held, "joining it")
                 _decide(manifest, done.faces, held, hands)
             published = ending.carry_out(manifest, held.keep)
             if published is not None:
@@ -95,7 +99,7 @@ def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: 
     """Make the result and write the verdict, with which it is published whatever happens to this merge."""
     # Before the work: a result that can't be published need not be made.
     if Standing.NEWER in {standing(manifest, name)[0] for name in (manifest.result, manifest.report)}:
-        verdict.decide(Verdict(job=manifest.job, end="publish"))
+        verdict.decide(_to_publish(manifest))
         return
     parts = layout.merge_part(manifest.job, held.token, "")
     try:
@@ -112,7 +116,7 @@ def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: 
 def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Hands) -> Verdict:
     """The result and its report as objects of the work bucket, checked: what may be published."""
     faces, head = jobs.read_faces(manifest.job, faces_ref)
-    reports = _reports(manifest, head.frames, held)
+    reports = _reports(manifest, head, held)
     result, joined = _joined(manifest, reports, held, hands.join)
     if manifest.again and joined.fingerprint != manifest.again.fingerprint:
         raise _mismatch(manifest, "it is not the video that the report it was rendered again from is about")
@@ -121,7 +125,20 @@ def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Ha
     data = _report(manifest, reports, joined).with_faces(faces)
     report = store.write_once(settings().work_bucket, name, data, progress=held.keep)
     log.info("joined", frames=joined.frames)
-    return Verdict(job=manifest.job, end="publish", result=result, report=report)
+    return _to_publish(manifest, result, report)
+
+
+def _to_publish(
+    manifest: Manifest, result: ObjectRef | None = None, report: ObjectRef | None = None
+) -> Verdict:
+    return Verdict(
+        job=manifest.job,
+        end="publish",
+        source=manifest.source,
+        request=manifest.request,
+        result=result,
+        report=report,
+    )
 
 
 def _joined(
@@ -141,7 +158,7 @@ def _joined(
     return store.compose([head, samples], bucket, whole, MP4), joined
 
 
-def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[SegmentReport, ...]:
+def _reports(manifest: Manifest, faces: FacesHead, held: Hold) -> tuple[SegmentReport, ...]:
     """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
     refs = all_made(manifest, "hide", 0)
     if refs is None:
@@ -157,13 +174,36 @@ def _reports(manifest: Manifest, frames_searched: int, held: Hold) -> tuple[Segm
         ):
             raise _mismatch(manifest, f"{ref.name} is the report of another segment")
         reports.append(report)
-    frames = sum(len(report.frames) for report in reports)
-    if frames != frames_searched:
-        raise _mismatch(
-            manifest,
-            f"faces were looked for in {counted(frames_searched, 'frame')}, and hidden in {counted(frames, 'frame')}",
-        )
+    _require_same_frames(manifest, faces, _frames_of(reports))
     return tuple(reports)
+
+
+def _frames_of(reports: Sequence[SegmentReport]) -> list[int]:
+    """The frames of each segment; of one that was split there are several reports."""
+    frames: Counter[int] = Counter()
+    for report in reports:
+        frames[report.index] += len(report.frames)
+    return [frames[index] for index in sorted(frames)]
+
+
+def _require_same_frames(manifest: Manifest, faces: FacesHead, hidden: list[int]) -> None:
+    """Raise PermanentError unless faces were looked for in every frame in which they were hidden.
+
+    Segment by segment: one too many in one of them does not make up for one too few in another. Only of all together
+    where the faces do not say it, or say it of another job's segments: what is rendered again may be cut elsewhere.
+    """
+    if faces.version == 1 or manifest.again is not None:
+        pairs = [("", faces.frames, sum(hidden))]
+    else:
+        both = zip_longest(faces.segments, hidden, fillvalue=0)
+        pairs = [(f" of segment {number}", *pair) for number, pair in enumerate(both, start=1)]
+    for where, looked, concealed in pairs:
+        if looked != concealed:
+            raise _mismatch(
+                manifest,
+                f"faces were looked for in {counted(looked, 'frame')}, and hidden in "
+                f"{counted(concealed, 'frame')}{where}",
+            )
 
 
 def _mismatch(manifest: Manifest, what: str) -> PermanentError:
@@ -175,9 +215,6 @@ def _mismatch(manifest: Manifest, what: str) -> PermanentError:
 
 
 def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined) -> ReportHead:
-    frames: Counter[int] = Counter()
-    for report in reports:  # of a segment that was split there are several
-        frames[report.index] += len(report.frames)
     return ReportHead(
         job=manifest.job,
         source=manifest.source,
@@ -189,7 +226,9 @@ def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined
         audio_packets=joined.audio_packets,
         fingerprint=joined.fingerprint,
         dropped=joined.dropped,
-        segments=tuple(ReportedSegment(index=index, frames=frames[index]) for index in sorted(frames)),
+        segments=tuple(
+            ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_frames_of(reports))
+        ),
         again=_rendered_again(manifest),
     )
 

@@ -9,6 +9,7 @@ yet handed on: the next delivery goes on from there, and no step minds being don
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from functions.merge.in_time import stop_what_is_slow
 from functions.pipeline import jobs, layout, log, messages, store
 from functions.pipeline.claim import ClaimLostError, Hold, delivery_terms, hold
 from functions.pipeline.contracts import Manifest, ObjectRef, SegmentDone, SegmentTask
@@ -19,14 +20,15 @@ from functions.pipeline.settings import settings
 
 @dataclass(frozen=True)
 class Found:
-    """What to link: the findings of all segments in order, each read when it is asked for, and the gallery.
+    """What to link: the findings of all segments in order, each with its segment's index and read when it is asked
+    for (of a segment that was split there are several), and the gallery.
 
     `keep_claim` must be called often; it may raise to stop.
     """
 
     manifest: Manifest
     gallery: bytes | None = field(repr=False)
-    findings: Iterator[bytes] = field(repr=False)
+    findings: Iterator[tuple[int, bytes]] = field(repr=False)
     keep_claim: Callable[[], None]
 
 
@@ -69,6 +71,7 @@ def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef |
     found = store.find(settings().work_bucket, name)
     if found is not None:
         return store.reference(found)
+    stop_what_is_slow(manifest, held, "linking its faces")
     try:
         faces = _linked(manifest, held, link_faces)
     except PermanentError as error:
@@ -97,10 +100,12 @@ def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Linked:
     return link_faces(Found(manifest, gallery, _read(findings, held), held.keep))
 
 
-def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[bytes]:
+def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[tuple[int, bytes]]:
     for ref in findings:
+        piece = layout.parse_piece(ref.name)
         held.keep()
-        yield store.read(ref)
+        if piece is not None:
+            yield piece.index, store.read(ref)
 
 
 def _hand_on(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:

@@ -19,10 +19,12 @@ def require_own(job: str, ref: ObjectRef | None, name: str) -> ObjectRef:
 def require_own_objects(manifest: Manifest) -> None:
     """Raise PermanentError if the manifest would have us read, write or delete what is not the job's."""
     source, gallery, replacement = manifest.source, manifest.gallery, manifest.replacement
+    again = manifest.again
     video = layout.parse_video(source.name)
     own = (
         video is not None
-        and _begins(manifest, video.channel)
+        and begins(manifest.job, source, manifest.request)
+        and (again is None or _is_own_report(again.report, manifest))
         and source.bucket == settings().intake_bucket
         and (manifest.channel, manifest.result, manifest.report)
         == (video.channel, video.result, video.report)
@@ -40,18 +42,19 @@ def require_own_objects(manifest: Manifest) -> None:
         )
 
 
-def _begins(manifest: Manifest, channel: str) -> bool:
-    """Whether the job is that of its source, or of its request to render that again."""
-    source, again = manifest.source, manifest.again
+def begins(job: str, source: ObjectRef, request: ObjectRef | None) -> bool:
+    """Whether the job is that of this video's upload or, with a request, of that one to render the video again."""
     upload = layout.job_id(source.bucket, source.name, source.generation)
-    if again is None:
-        return manifest.job == upload
-    name, request = layout.AgainName(channel, upload).object_name, again.request
-    return (
-        (request.bucket, request.name) == (source.bucket, name)
-        and layout.job_id(request.bucket, request.name, request.generation) == manifest.job
-        and (again.report.bucket, again.report.name) == (settings().output_bucket, manifest.report)
+    if request is None:
+        return job == upload
+    name = layout.AgainName(layout.channel_of_input(source.name) or "", upload).object_name
+    return (request.bucket, request.name) == (source.bucket, name) and job == layout.job_id(
+        request.bucket, request.name, request.generation
     )
+
+
+def _is_own_report(report: ObjectRef, manifest: Manifest) -> bool:
+    return (report.bucket, report.name) == (settings().output_bucket, manifest.report)
 
 
 def is_segment_video(report: SegmentReport) -> bool:

@@ -151,6 +151,10 @@ class Manifest(Contract):
     segments: Annotated[tuple[TimeRange, ...], Field(min_length=1)]
     again: Again | None = None
 
+    @property
+    def request(self) -> ObjectRef | None:
+        return self.again.request if self.again else None
+
     @model_validator(mode="after")
     def _segments_leave_no_gap(self) -> Self:
         if self.segments[0].start is not None or self.segments[-1].end is not None:
@@ -219,9 +223,9 @@ class Track(Contract):
 
 
 class FacesHead(Contract):
-    """What `Faces` says before the cuts and tracks; `frames` and `looks` are how many."""
+    """What `Faces` says before the cuts and tracks; `frames` and `looks` are how many, `segments` each one's frames."""
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     detector: str
     recognizer: str | None
     keep_distance: float
@@ -230,6 +234,7 @@ class FacesHead(Contract):
     time_base: TimeBase
     frames: int
     looks: int
+    segments: tuple[int, ...] = ()
 
 
 class Faces(FacesHead):
@@ -336,21 +341,27 @@ class Failed(Contract):
 class Verdict(Contract):
     """`jobs/ID/verdict.json`: how the job ends (functions/pipeline/verdict.py).
 
-    `result` and `report` are what to publish, in the work bucket; both None: a newer upload was quicker. `failed` is
-    why not, unless `end` is "publish".
+    `result` and `report` are what to publish, in the work bucket; both None: something newer was quicker. At the end
+    "out" `result` is what was published instead. `failed` is why not, at all ends but "publish" and "out". `source` is
+    the video, `request` what asked to render it again, if anything did: a job can be ended by these whose manifest is
+    gone.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     job: JobId
-    end: Literal["publish", "withdraw", "fail"]
+    end: Literal["publish", "out", "withdraw", "unpublish", "fail"]
+    source: ObjectRef | None = None
+    request: ObjectRef | None = None
     result: ObjectRef | None = None
     report: ObjectRef | None = None
     failed: Failed | None = None
 
     @model_validator(mode="after")
     def _says_why_not(self) -> Self:
-        if (self.end == "publish") != (self.failed is None):
-            raise ValueError('`failed` says why a job is not published: not with "publish", always otherwise')
+        if (self.end in ("publish", "out")) != (self.failed is None):
+            raise ValueError(
+                '`failed` says why a job is not published: not with "publish" or "out", always otherwise'
+            )
         return self
 
 

@@ -7,36 +7,32 @@ output bucket, not even a holder that has stood still for hours; and then it can
 from functions.pipeline import jobs, layout, log, store, verdict
 from functions.pipeline.contracts import Failed, Manifest, ObjectRef, Published, Verdict
 from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.publish import Standing, publish, standing, unpublish
+from functions.pipeline.publish import Names, NamesBySource, Standing, publish, standing, unpublish
 from functions.pipeline.settings import settings
 
-ROUNDS = 5
+ROUNDS = 8
 
 
-def carry_out(manifest: Manifest, progress: store.Progress) -> Published | None:
+def carry_out(names: Names, progress: store.Progress) -> Published | None:
     """Publish or fail the job as its verdict says; None if it failed. The verdict must be there."""
-    result = None
     for _ in range(ROUNDS):
-        published = store.find_json(settings().work_bucket, layout.published(manifest.job), Published)
+        published = store.find_json(settings().work_bucket, layout.published(names.job), Published)
         if published is not None:
             return published[0]
-        found = verdict.find(manifest.job)
+        found = verdict.find(names.job)
         if found is None:
             raise RetryableError("the verdict is gone: the message comes back")
         said, ref = found
+        if said.end in ("publish", "out") and _was_erased(names):
+            return None
         if said.end == "publish":
-            try:
-                if not jobs.has_failed(manifest.job):
-                    result = _put_out(manifest, said, progress)
-                if jobs.has_failed(manifest.job):  # it was erased
-                    unpublish(manifest)
-                    jobs.clean_up(manifest.job)
-                    return None
-                return _mark(manifest, result)
-            except PermanentError as error:
-                verdict.withdraw(said, ref, reason(manifest, error))
+            _publish(names, said, ref, progress)
+        elif said.end == "out":
+            return _mark(names, said.result)
         elif said.end == "withdraw":
-            _withdraw(manifest, said, ref)
+            _withdraw(names, said, ref)
+        elif said.end == "unpublish":
+            _unpublish(names, said, ref)
         elif said.failed is not None:
             jobs.record_failure(said.failed)
             return None
@@ -52,60 +48,96 @@ def call_off(
     """
     if not jobs.is_published(job) and jobs.fail(job, stage, error, source):
         return
-    found = jobs.find_manifest(job)
-    if found is None:
-        raise RetryableError("a job is published that has no manifest: the message comes back")
-    manifest, said = found[0], verdict.find(job)
+    said = verdict.find(job)
+    names = _names_of(job, said[0] if said else None)
     if said is not None and said[0].end == "publish" and not jobs.is_published(job):
-        verdict.withdraw(*said, reason(manifest, error, stage))
-    published = carry_out(manifest, progress)
+        verdict.change(*said, end="withdraw", failed=reason(names, error, stage))
+    published = carry_out(names, progress)
     if published is not None:
         log.info("the job was out already", stage=stage)
-        wind_up(manifest, published)
+        wind_up(names, published)
 
 
-def wind_up(manifest: Manifest, published: Published) -> None:
+def wind_up(names: Names, published: Published) -> None:
     """Tell, delete the source if the policy says so, and what was made on the way, but for the caller's claim."""
-    jobs.announce_completed(manifest, published)
-    if manifest.policy.source == "delete":
-        store.delete(manifest.source)
-    jobs.clean_up(manifest.job)
+    manifest = names if isinstance(names, Manifest) else None
+    jobs.announce_completed(names, published, len(manifest.segments) if manifest else None)
+    if manifest is not None and manifest.policy.source == "delete":
+        store.delete(names.source)
+    jobs.clean_up(names.job)
 
 
-def _put_out(manifest: Manifest, said: Verdict, progress: store.Progress) -> ObjectRef | None:
-    """Publish the result with its report; None if a newer upload's are there."""
-    if said.result is None or said.report is None:
-        return None
-    standing(manifest, manifest.report)  # what is in the way of the report is in the way of both
-    result = publish(manifest, manifest.result, said.result, progress)
-    if result is not None:
-        publish(manifest, manifest.report, said.report, progress)
-    return result
+def reason(names: Names, error: PermanentError, stage: str = "merge") -> Failed:
+    """What `failed.json` will say of an error that a job is withdrawn for."""
+    return Failed(job=names.job, source=names.source, stage=stage, code=error.code, message=str(error))
 
 
-def _mark(manifest: Manifest, result: ObjectRef | None) -> Published:
-    published = Published(job=manifest.job, result=result, report=manifest.report, superseded=result is None)
-    name, data = layout.published(manifest.job), published.model_dump_json(indent=2).encode()
+def _names_of(job: str, said: Verdict | None) -> Names:
+    """By the manifest, or by the verdict if that is gone."""
+    found = jobs.find_manifest(job)
+    if found is not None:
+        return found[0]
+    names = NamesBySource.of(job, said.source, said.request) if said and said.source else None
+    if names is None:
+        raise RetryableError("a job is published that has no manifest: the message comes back")
+    return names
+
+
+def _was_erased(names: Names) -> bool:
+    """Whether it was erased while it was being published; then what it put out is taken back."""
+    if not jobs.has_failed(names.job):
+        return False
+    unpublish(names)
+    jobs.clean_up(names.job)
+    return True
+
+
+def _publish(names: Names, said: Verdict, ref: ObjectRef, progress: store.Progress) -> None:
+    """From "publish" to "out": put the result out with its report. It may turn out that something is in the way."""
+    result = None  # something newer is there
+    try:
+        if said.result is not None and said.report is not None:
+            standing(names, names.report)  # what is in the way of the report is in the way of both
+            result = publish(names, names.result, said.result, progress)
+            if result is not None:
+                publish(names, names.report, said.report, progress)
+    except PermanentError as error:
+        verdict.change(said, ref, end="unpublish", failed=reason(names, error))
+        return
+    verdict.change(said, ref, end="out", result=result)
+
+
+def _mark(names: Names, result: ObjectRef | None) -> Published:
+    published = Published(job=names.job, result=result, report=names.report, superseded=result is None)
+    name, data = layout.published(names.job), published.model_dump_json(indent=2).encode()
     try:
         store.write_once(settings().work_bucket, name, data)
     except store.AlreadyWrittenError as error:
         return store.read_json(error.existing, Published)
     # Here, where one of them can write it: alerts and costs count this line.
-    log.info("published", video_seconds=manifest.video.duration_seconds, superseded=published.superseded)
+    seconds = names.video.duration_seconds if isinstance(names, Manifest) else None
+    log.info("published", video_seconds=seconds, superseded=published.superseded)
     return published
 
 
-def _withdraw(manifest: Manifest, said: Verdict, ref: ObjectRef) -> None:
+def _withdraw(names: Names, said: Verdict, ref: ObjectRef) -> None:
+    """Back to "publish" if the result is out, else to "unpublish"."""
     if said.result is not None:
         store.delete(said.result)
     try:
-        out = standing(manifest, manifest.result)[0] in {Standing.OURS, Standing.NEWER}
+        out = standing(names, names.result)[0] in {Standing.OURS, Standing.NEWER}
     except PermanentError:  # a foreign object is in its place
         out = False
-    end = {"end": "publish", "failed": None} if out else {"end": "fail"}
-    verdict.replace(ref, said.model_copy(update=end))
+    if out:
+        verdict.change(said, ref, end="publish", failed=None)
+    else:
+        verdict.change(said, ref, end="unpublish")
 
 
-def reason(manifest: Manifest, error: PermanentError, stage: str = "merge") -> Failed:
-    """What `failed.json` will say of an error that a job is withdrawn for."""
-    return Failed(job=manifest.job, source=manifest.source, stage=stage, code=error.code, message=str(error))
+def _unpublish(names: Names, said: Verdict, ref: ObjectRef) -> None:
+    """To "fail", when nothing can be put out any more and nothing is."""
+    for made in (said.result, said.report):
+        if made is not None:
+            store.delete(made)
+    unpublish(names)
+    verdict.change(said, ref, end="fail")

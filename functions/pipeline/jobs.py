@@ -17,11 +17,13 @@ from functions.pipeline.contracts import (
     Verdict,
 )
 from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
+from functions.pipeline.publish import Names
 from functions.pipeline.settings import settings
 
 CLOUDEVENTS = "application/cloudevents+json"
 ANNOUNCED = {"announced": "yes"}
 ERASED = "erased"
+TARGET_GONE = "target-gone"
 ROUNDS = 5
 
 
@@ -186,15 +188,17 @@ def clean_up(job: str) -> None:
     """Delete what nobody needs of a job that is over, its embeddings first. Whoever comes late does it again.
 
     Its manifest and its end stay, and the work if the policy says so, but never embeddings. Of an erased job only
-    the mark stays. The claim on the merge stays where it says that a published job is to be wound up, and where
-    whoever erases the job may hold it.
+    the mark stays, and no manifest that keeps somebody whose pictures were gone before it was there. The claim on the
+    merge stays where it says that a published job is to be wound up, and where whoever erases the job may hold it.
     """
     bucket = settings().work_bucket
     there = {blob.name: blob for blob in store.list_blobs(bucket, layout.job_prefix(job))}
     stays = {layout.failed(job), layout.merge_claim(job)}
     is_erased = layout.failed(job) in there and _is_erased(there[layout.failed(job)])
     if not is_erased:
-        stays |= {layout.manifest(job), layout.verdict(job), layout.published(job)}
+        stays |= {layout.verdict(job), layout.published(job)}
+        if layout.failed(job) not in there or not _names_who_is_gone(job):
+            stays.add(layout.manifest(job))
         found = find_manifest(job) if layout.manifest(job) in there else None
         if found is not None and found[0].policy.work == "keep":
             work = (layout.faces(job), layout.segments_prefix(job), layout.claims_prefix(job))
@@ -205,6 +209,11 @@ def clean_up(job: str) -> None:
         claim.delete_expired(bucket, layout.merge_claim(job))
     elif layout.merge_claim(job) in there and layout.published(job) not in there:
         store.delete_any(bucket, layout.merge_claim(job))
+
+
+def _names_who_is_gone(job: str) -> bool:
+    failed = store.find_json(settings().work_bucket, layout.failed(job), Failed)
+    return failed is not None and failed[0].code == TARGET_GONE
 
 
 def forget_embeddings(job: str) -> None:
@@ -223,21 +232,21 @@ def announce_planned(manifest: Manifest) -> None:
     _publish(JobEvent(id=f"{manifest.job}-planned", type="job.planned", subject=manifest.job, data=data))
 
 
-def announce_completed(manifest: Manifest, published: Published) -> None:
+def announce_completed(names: Names, published: Published, segments: int | None) -> None:
     data = JobEventData(
-        job=manifest.job,
-        channel=manifest.channel,
-        source=manifest.source,
+        job=names.job,
+        channel=names.channel,
+        source=names.source,
         result=published.result,
         report=None if published.superseded else published.report,
-        message=_overtaken(manifest) if published.superseded else None,
-        segments=len(manifest.segments),
+        message=_overtaken(names) if published.superseded else None,
+        segments=segments,
     )
-    _publish(JobEvent(id=f"{manifest.job}-completed", type="job.completed", subject=manifest.job, data=data))
+    _publish(JobEvent(id=f"{names.job}-completed", type="job.completed", subject=names.job, data=data))
 
 
-def _overtaken(manifest: Manifest) -> str:
-    what = "upload of this video" if manifest.again is None else "upload or rendering of this video"
+def _overtaken(names: Names) -> str:
+    what = "upload of this video" if names.request is None else "upload or rendering of this video"
     return f"A newer {what} was published before."
 
 

@@ -117,14 +117,22 @@ def publish(topic: str, kind: str, contracts: Sequence[Contract], **attributes: 
     Raises RetryableError for a passing fault; then some may have been published, so a reader must stand
     doubles. There is always data: functions-framework refuses a push without any.
     """
+    attributes = {TYPE: kind, **attributes}
+    _publish(topic, [(contract.model_dump_json().encode(), attributes) for contract in contracts])
+
+
+def publish_again(topic: str, data: bytes, attributes: Mapping[str, str]) -> None:
+    """Publish what was in a message before, and wait for it. Raises as `publish` does."""
+    _publish(topic, [(data, attributes)])
+
+
+def _publish(topic: str, contents: Sequence[tuple[bytes, Mapping[str, str]]]) -> None:
+    """Publish messages of these data and attributes."""
     client = publisher()
     path = client.topic_path(settings().project, topic)
     seconds = settings().retry_seconds
     # The protocol's own classes: those that wrap them, and the client's own `publish`, take ten times as long for many.
-    messages = [
-        PubsubMessage.pb()(data=contract.model_dump_json().encode(), attributes={TYPE: kind, **attributes})
-        for contract in contracts
-    ]
+    messages = [PubsubMessage.pb()(data=data, attributes=attributes) for data, attributes in contents]
     with passing_faults("publishing"):
         for first in range(0, len(messages), MOST_AT_ONCE):
             PublisherApi.publish(

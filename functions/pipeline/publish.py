@@ -6,17 +6,59 @@ is newer stays, and anything else there is not ours to touch.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol, Self
 
 from google.cloud.storage import Blob
 
-from functions.pipeline import store
-from functions.pipeline.contracts import Manifest, ObjectRef
+from functions.pipeline import belonging, layout, store
+from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.layout import OF_AGAIN, OF_JOB, OF_SOURCE, OF_SOURCE_GENERATION
 from functions.pipeline.settings import settings
 
 ROUNDS = 5
+
+
+class Names(Protocol):
+    """What a job is called, what it is made of, and what it makes. A manifest has it.
+
+    `request` is what it was asked for by, if it renders the video again.
+    """
+
+    @property
+    def job(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def source(self) -> ObjectRef: ...
+    @property
+    def request(self) -> ObjectRef | None: ...
+    @property
+    def result(self) -> str: ...
+    @property
+    def report(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class NamesBySource:
+    """The same for a job whose manifest is gone: all of it follows from video and request."""
+
+    job: str
+    channel: str
+    source: ObjectRef
+    request: ObjectRef | None
+    result: str
+    report: str
+
+    @classmethod
+    def of(cls, job: str, source: ObjectRef, request: ObjectRef | None) -> Self | None:
+        """None if the job is not that of this video, or of this request to render it again."""
+        video = layout.parse_video(source.name)
+        if video is None or not belonging.begins(job, source, request):
+            return None
+        return cls(job, video.channel, source, request, video.result, video.report)
 
 
 class Standing(Enum):
@@ -28,7 +70,7 @@ class Standing(Enum):
     NEWER = auto()
 
 
-def standing(manifest: Manifest, name: str) -> tuple[Standing, Blob | None]:
+def standing(names: Names, name: str) -> tuple[Standing, Blob | None]:
     """How the output object of this name stands to the job, and what is there.
 
     Raises PermanentError "result-exists" if something is there that does not come from this video.
@@ -38,31 +80,31 @@ def standing(manifest: Manifest, name: str) -> tuple[Standing, Blob | None]:
         return Standing.ABSENT, None
     metadata: Mapping[str, str] = blob.metadata or {}
     generation, again = metadata.get(OF_SOURCE_GENERATION, ""), metadata.get(OF_AGAIN, "0")
-    if metadata.get(OF_SOURCE) != manifest.source.name or not generation.isdecimal() or not again.isdecimal():
+    if metadata.get(OF_SOURCE) != names.source.name or not generation.isdecimal() or not again.isdecimal():
         raise PermanentError(
             "result-exists",
-            f"gs://{manifest.source.bucket}/{manifest.source.name} was not published: "
+            f"gs://{names.source.bucket}/{names.source.name} was not published: "
             f"gs://{settings().output_bucket}/{name} is there already and was not made from it. Remove that "
             "object, or upload the video under another name.",
         )
-    if metadata.get(OF_JOB) == manifest.job:
+    if metadata.get(OF_JOB) == names.job:
         return Standing.OURS, blob
-    older = (int(generation), int(again)) < (manifest.source.generation, _again_of(manifest))
+    older = (int(generation), int(again)) < (names.source.generation, _again_of(names))
     return (Standing.OLDER if older else Standing.NEWER), blob
 
 
-def _again_of(manifest: Manifest) -> int:
-    return manifest.again.request.generation if manifest.again else 0
+def _again_of(names: Names) -> int:
+    return names.request.generation if names.request else 0
 
 
-def publish(manifest: Manifest, name: str, made: ObjectRef, progress: store.Progress) -> ObjectRef | None:
-    """Copy what was made to the output once, in place of nothing or of an older upload's.
+def publish(names: Names, name: str, made: ObjectRef, progress: store.Progress) -> ObjectRef | None:
+    """Copy what was made to the output once, in place of nothing or of what is older.
 
-    Returns what the job has published there, now or before; None if a newer upload's is there and stays.
+    Returns what the job has published there, now or before; None if something newer is there and stays.
     Raises PermanentError as `standing` does, and if what was made is gone.
     """
     for _ in range(ROUNDS):
-        now, blob = standing(manifest, name)
+        now, blob = standing(names, name)
         if now is Standing.NEWER:
             return None
         if now is Standing.OURS:
@@ -70,10 +112,10 @@ def publish(manifest: Manifest, name: str, made: ObjectRef, progress: store.Prog
         where = (settings().output_bucket, name)
         generation = int(blob.generation) if blob else 0
         metadata = {
-            OF_JOB: manifest.job,
-            OF_SOURCE: manifest.source.name,
-            OF_SOURCE_GENERATION: str(manifest.source.generation),
-            **({OF_AGAIN: str(_again_of(manifest))} if manifest.again else {}),
+            OF_JOB: names.job,
+            OF_SOURCE: names.source.name,
+            OF_SOURCE_GENERATION: str(names.source.generation),
+            **({OF_AGAIN: str(_again_of(names))} if names.request else {}),
         }
         try:
             return store.copy(made, *where, generation=generation, metadata=metadata, progress=progress)
@@ -82,9 +124,9 @@ def publish(manifest: Manifest, name: str, made: ObjectRef, progress: store.Prog
     raise RetryableError(f"lost the race for a result {ROUNDS} times: the message comes back")
 
 
-def unpublish(manifest: Manifest) -> None:
+def unpublish(names: Names) -> None:
     """Delete what the job has published, of a job that failed, or was erased, in that moment."""
-    for name in (manifest.report, manifest.result):
+    for name in (names.report, names.result):
         blob = store.find(settings().output_bucket, name)
-        if blob is not None and (blob.metadata or {}).get(OF_JOB) == manifest.job:
+        if blob is not None and (blob.metadata or {}).get(OF_JOB) == names.job:
             store.delete(store.reference(blob))

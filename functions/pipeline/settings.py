@@ -28,6 +28,7 @@ class Settings(BaseModel):
     intake_bucket: str = Field(min_length=3)
     work_bucket: str = Field(min_length=3)
     output_bucket: str = Field(min_length=3)
+    uploads_topic: str = "uploads"
     segments_topic: str = "segments"
     segments_done_topic: str = "segments-done"
     job_events_topic: str = "job-events"
@@ -41,11 +42,14 @@ class Settings(BaseModel):
     # How long one call to storage or messaging is repeated before the message goes back to the queue.
     retry_seconds: float = Field(default=30.0, gt=0, le=120)
     max_segment_attempts: int = Field(default=5, ge=1, le=100)
-    # A segment whose workers ran out of time so often is split in two.
+    # A segment whose workers ran out of time so often is split in two; a job whose merges did fails.
     late_attempts: int = Field(default=3, ge=1, le=100)
     # What a worker gets through in a second, in either step: a third of what two cores without a GPU were measured to
     # do (tests/benchmarks/README.md). Segments of large pictures are planned shorter by it.
     worker_megapixels: float = Field(default=20.0, gt=0, le=100_000)
+    # What merge joins and checks in a second, of the source's bytes: 7 s for 1 GB were measured
+    # (tests/benchmarks/README.md), 30 s are for three passes over a network of 100 MB/s (infra/CAPACITY.md).
+    merge_megabytes: float = Field(default=27.0, gt=0, le=100_000)
     # What one job may be. README.md has the table; passing one fails the job with a sentence.
     max_video_seconds: float = Field(default=12 * 3600, ge=1, le=24 * 3600)
     max_video_bytes: int = Field(default=500 * 10**9, ge=1)

@@ -7,15 +7,18 @@ before anything is put into the output bucket, `verdict.json` is: once, or with 
 |---|---|---|
 | absent | publish | merge, with the result made and checked |
 | absent | fail | whoever met a permanent error, or a message that gave up |
-| publish | withdraw | who finds that it can't be published: a message that gave up, a foreign object in its place |
+| publish | out | who has put result and report out, or found something newer: it stays so |
+| publish | withdraw | a message that gave up |
+| publish | unpublish | who finds that it can't be published: a foreign object in the place of result or report |
 | withdraw | publish | whoever carries it out and finds that the result is out already |
-| withdraw | fail | whoever carries it out and finds that it is not, and never will be |
+| withdraw | unpublish | whoever carries it out and finds that it is not, and never will be |
+| unpublish | fail | whoever has deleted what was made, and then what of it was out |
 """
 
 from contextlib import suppress
 
 from functions.pipeline import layout, store
-from functions.pipeline.contracts import Failed, ObjectRef, Verdict
+from functions.pipeline.contracts import ObjectRef, Verdict
 from functions.pipeline.errors import RetryableError
 from functions.pipeline.settings import settings
 
@@ -42,9 +45,9 @@ def replace(ref: ObjectRef, verdict: Verdict) -> None:
         store.replace(ref.bucket, ref.name, _bytes(verdict), generation=ref.generation)
 
 
-def withdraw(verdict: Verdict, ref: ObjectRef, failed: Failed) -> None:
-    """From "publish" to "withdraw", as `replace` does it."""
-    replace(ref, verdict.model_copy(update={"end": "withdraw", "failed": failed}))
+def change(verdict: Verdict, ref: ObjectRef, **changes: object) -> None:
+    """To another end, as `replace` does it."""
+    replace(ref, Verdict.model_validate({**dict(verdict), "version": 2, **changes}))
 
 
 def _bytes(verdict: Verdict) -> bytes:

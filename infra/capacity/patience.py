@@ -1,8 +1,10 @@
-"""How long a healthy segment may wait before Pub/Sub gives it up, if every delivery meets no free worker."""
+"""How long a healthy segment may wait before Pub/Sub gives it up, and how long a job takes at most."""
 
+from functions.dead_letter.giving_up import MOST_OUTAGES, MOST_WAITS
+from functions.pipeline.parts import MOST_SPLITS
 from infra.capacity.pipeline import BY_NAME
 from local_emulator.pubsub.policy import Backoff
-from local_emulator.resources import CLOUD_RETRIES, RetryPolicy
+from local_emulator.resources import CLOUD_RETRIES, Function, RetryPolicy
 
 ATTEMPTS = BY_NAME["worker"].max_delivery_attempts
 CHOICES = (
@@ -17,3 +19,25 @@ def least_hours(retries: RetryPolicy, attempts: int) -> float:
     """The pauses alone, without what a delivery itself waits: nothing is given up sooner."""
     backoff = Backoff(retries.minimum_seconds, retries.maximum_seconds)
     return sum(backoff.seconds(attempt) for attempt in range(1, attempts)) / 3600
+
+
+def round_seconds(function: Function) -> float:
+    """From a message's first delivery to its last answer, if each takes all the time that it has."""
+    pauses = least_hours(CLOUD_RETRIES, function.max_delivery_attempts) * 3600
+    return function.max_delivery_attempts * function.acknowledge_seconds + pauses
+
+
+def longest_days(*, splits: int = MOST_SPLITS, dead_letter_rounds: int = 1) -> float:
+    """From an upload to its job's end, at most: published or failed (functions/pipeline/README.md, "How long").
+
+    One after the other come the upload's message, then for each step a segment's task, those of its halves `splits`
+    times over, and the news of the last one. Each is given up as often as it starts anew and once more, and each time
+    dead_letter gets to it with its last delivery only; with no `dead_letter_rounds`, at once.
+    """
+
+    def message_seconds(function: str, waits: int) -> float:
+        given_up = dead_letter_rounds * round_seconds(BY_NAME["dead_letter"])
+        return (waits + 1) * (round_seconds(BY_NAME[function]) + given_up)
+
+    step = (splits + 1) * message_seconds("worker", MOST_WAITS) + message_seconds("merge", MOST_OUTAGES)
+    return (message_seconds("ingest", MOST_OUTAGES) + 2 * step) / 86_400

@@ -18,7 +18,13 @@ def test_the_environment_is_what_the_functions_read() -> None:
     settings = Settings.from_environment(RESOURCES.environment())
 
     assert (settings.intake_bucket, settings.work_bucket, settings.output_bucket) == RESOURCES.buckets
-    assert {settings.segments_topic, settings.segments_done_topic, settings.job_events_topic} < set(TOPICS)
+    used = {
+        settings.uploads_topic,
+        settings.segments_topic,
+        settings.segments_done_topic,
+        settings.job_events_topic,
+    }
+    assert used < set(TOPICS)
 
 
 def test_every_function_is_there_and_has_a_topic() -> None:

@@ -96,7 +96,7 @@ def test_a_track_that_is_not_there_is_named(faces: Faces) -> None:
         b"{}",
         b"\n",
         b"[]\n]}",
-        b'{"version":2,"tracks":[\n]}',
+        b'{"version":3,"tracks":[\n]}',
         b'{"version":1,"tracks":[\n',
         b'{"version":1,"tracks":[\n{"id":0}\n]}',
         b'{"version":1,"tracks":[\n{"id":0,"decision":"blur","person":null,"reason":"","looks":[]}\n]}',

@@ -1,6 +1,7 @@
 """The engine as a whole, judged by pixels: one person kept, the other hidden, whole or in segments."""
 
 import dataclasses
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -101,6 +102,11 @@ def test_a_report_of_another_version_or_none_is_refused(faces: Faces) -> None:
     for wrong in ({}, [], {"version": 1}, {**faces.to_json(), "tracks": [{"id": 1}]}):
         with pytest.raises(EngineError, match="not a report"):
             Faces.from_json(wrong)
+
+
+def test_a_report_of_the_version_before_is_read(faces: Faces) -> None:
+    before = {name: value for name, value in faces.to_json().items() if name != "segments"}
+    assert Faces.from_json({**before, "version": 1}) == replace(faces, version=1, segments=())
 
 
 @pytest.mark.parametrize("mode", ["blur", "pixelate", "solid", "image"])

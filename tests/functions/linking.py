@@ -19,7 +19,7 @@ class StandIn:
         self._linked = linked_of(planned)
 
     def __call__(self, found: Found) -> Linked:
-        self.read = list(found.findings)
+        self.read = [data for _, data in found.findings]
         return self._linked
 
 
@@ -44,7 +44,8 @@ def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
     blob = buckets.blob(buckets.work, layout.faces(planned.job))
     faces = ObjectRef(bucket=buckets.work, name=blob.name, generation=blob.generation)
     stored = Faces.model_validate_json(buckets.get(buckets.work, blob.name))
-    assert stored.frames == len([pts for index in range(3) for pts in planned.frames(index)])
+    assert stored.segments == tuple(len(planned.frames(index)) for index in range(3))
+    assert stored.frames == sum(stored.segments)
     tasks = hide_tasks(topics)
     assert {task.index for task in tasks} == set(range(len(planned.manifest.segments)))
     assert {(task.job, task.step, task.faces) for task in tasks} == {(planned.job, "hide", faces)}

@@ -10,12 +10,15 @@ from functions.ingest import again as planning
 from functions.ingest.again import Decided, Means
 from functions.ingest.gallery import decide_anew, require_picture
 from functions.ingest.main import probe
-from functions.pipeline import again, jobs, layout
+from functions.pipeline import again, ending, jobs, layout, publish, store, verdict
 from functions.pipeline.contracts import AgainRequest, Decision, ObjectRef
-from functions.pipeline.errors import PermanentError
+from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.publish import Names
 from functions.privacy.command_line import main as privacy
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
+from tests.functions.merging import REPORT, RESULT, expire_claim
 from tests.functions.rendering import EILEEN, Cloud
+from tests.functions.test_dead_letter import given_up
 from tests.planned import VIDEO, Planned
 from tests.proxy import Proxy
 
@@ -281,10 +284,90 @@ def test_the_job_of_a_request_whose_message_gave_up_fails(
     cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
     request = cloud.ask(first.job, {0: "hide"})
-    assert dead_letter(upload_push(request)) == 200
+    assert dead_letter(given_up(upload_push(request), waited="1")) == 200
     assert_failed(cloud, request, "ingest", "gave-up")
     assert cloud.ingest(upload_push(request)) == 200
     assert cloud.steps() == set()
+
+
+def test_the_message_of_a_request_that_gave_up_starts_anew_once(
+    cloud: Cloud, first: Planned, dead_letter: Post
+) -> None:
+    request = cloud.ask(first.job, {0: "hide"})
+    assert dead_letter(given_up(upload_push(request), waited="0")) == 200
+    (anew,) = cloud.topics.all(cloud.topics.uploads)
+    assert anew["message"]["attributes"]["waited"] == "1"
+    assert cloud.ingest(anew) == 200
+    cloud.lead(cloud.topics.segments, cloud.worker)
+    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    assert cloud.report().job == job_of(request)
+
+
+@pytest.mark.parametrize("out", [False, True])
+def test_a_decided_rendering_that_lost_its_manifest_still_ends(
+    out: bool, cloud: Cloud, first: Planned, dead_letter: Post
+) -> None:
+    """Its job is not that of the video: the verdict names the request, too."""
+    request = cloud.ask(first.job, {1: "keep"})
+    cloud.run_to_the_end_but_one(request)
+    job = job_of(request)
+    *_, last = cloud.new(cloud.topics.segments_done)
+
+    def die(names: Names, progress: store.Progress) -> None:
+        if out:
+            said = verdict.find(job)
+            assert said is not None
+            assert said[0].result is not None
+            publish.publish(names, RESULT, said[0].result, progress)
+        raise RetryableError("it dies")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ending, "carry_out", die)
+        assert cloud.merge(last) == 503
+    expire_claim(cloud.buckets, layout.merge_claim(job))
+    cloud.buckets.client.bucket(cloud.buckets.work).blob(layout.manifest(job)).delete()
+    assert dead_letter(given_up(last)) == 200
+    if out:
+        assert cloud.report().job == job
+        assert cloud.hidden() == [False, False, True]
+        assert cloud.buckets.blob(cloud.buckets.output, REPORT).metadata[layout.OF_AGAIN] == str(
+            request.generation
+        )
+        assert not cloud.published(job).superseded
+    else:
+        assert_failed(cloud, request, "merge", "gave-up")
+
+
+def test_what_is_rendered_again_may_be_cut_elsewhere_than_what_was_searched(
+    cloud: Cloud, first: Planned, environment: Environment
+) -> None:
+    """As when the settings were changed since: the faces' frames are those of other segments."""
+    environment(segment_seconds=100)
+    request = cloud.ask(first.job, {0: "hide"})
+    cloud.run(request)
+    assert len(cloud.manifest(job_of(request)).segments) == 1 < len(first.manifest.segments)
+    assert cloud.report().job == job_of(request)
+    assert len(cloud.report().faces.segments) == len(first.manifest.segments)
+    assert cloud.hidden() == [True, True, True]
+
+
+def test_frames_that_were_not_searched_are_not_rendered_again(cloud: Cloud, first: Planned) -> None:
+    report = cloud.report()
+    fewer = report.faces.model_copy(update={"frames": report.faces.frames - 1})
+    cloud.rewrite_report(report.model_copy(update={"faces": fewer}))
+    request = cloud.ask(first.job, {0: "hide"})
+    cloud.run(request)
+    assert_failed(cloud, request, "merge", "check-failed", "faces were looked for in")
+
+
+def test_a_report_from_before_frames_were_counted_by_segment_is_begun_from_too(
+    cloud: Cloud, first: Planned
+) -> None:
+    report = cloud.report()
+    old = report.faces.model_copy(update={"version": 1, "segments": ()})
+    cloud.rewrite_report(report.model_copy(update={"faces": old}))
+    cloud.run(cloud.ask(first.job, {0: "hide"}))
+    assert cloud.hidden() == [True, True, True]
 
 
 @pytest.mark.parametrize(

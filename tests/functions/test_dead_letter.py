@@ -31,7 +31,7 @@ GAVE_UP = {
 def given_up(push: Push, waited: str = "3") -> Push:
     """The push with what Pub/Sub adds when it moves a message to the dead letters; by default once too often."""
     message = push["message"]
-    attributes = message["attributes"] | GAVE_UP | {"waited": waited}
+    attributes = message["attributes"] | GAVE_UP | {"waited": waited, "tried": "100"}
     return push | {"message": message | {"attributes": attributes}}
 
 
@@ -55,7 +55,7 @@ def test_the_job_of_a_message_that_gave_up_fails_loudly(
     assert dead_letter(given_up(push)) == 200
     failed = failure_of(buckets, job.job)
     assert (failed.stage, failed.code, failed.source) == (stage, "gave-up", job.manifest.source)
-    for part in (f"gs://{buckets.intake}/{VIDEO}", stage, "7 tries", job.job, "Upload it again"):
+    for part in (f"gs://{buckets.intake}/{VIDEO}", stage, "107 tries", job.job, "Upload it again"):
         assert part in failed.message
     (event,) = topics.events()
     assert (event["type"], event["id"], event["data"]["code"]) == (
@@ -239,3 +239,43 @@ def test_a_segment_that_waited_for_a_worker_is_not_given_up(
         assert dead_letter(given_up(job.task(1), waited)) == 200
     assert failure_of(buckets, job.job).code == "gave-up"
     assert len(topics.all(topics.segments)) == 2
+
+
+@pytest.mark.parametrize("kind", ["uploads", "segments_done"])
+def test_what_gave_up_while_storage_was_away_starts_anew_once(
+    kind: str, buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
+) -> None:
+    """By the time that dead_letter gets to do that, storage is there again. Then its job fails after all."""
+    push = upload_push(planned.manifest.source) if kind == "uploads" else planned.done(1)
+    assert dead_letter(given_up(push, "0")) == 200
+    (anew,) = topics.all(getattr(topics, kind))
+    assert document(anew) == document(push)
+    attributes = push["message"]["attributes"]
+    assert anew["message"]["attributes"] == attributes | {"waited": "1", "tried": "107"}
+    assert layout.failed(planned.job) not in buckets.names(buckets.work)
+    assert dead_letter(given_up(anew, "1")) == 200
+    assert failure_of(buckets, planned.job).code == "gave-up"
+    assert len(topics.all(getattr(topics, kind))) == 1
+
+
+def test_the_sentence_counts_the_tries_of_all_rounds(
+    buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
+) -> None:
+    push = job.task(0)
+    for _ in range(3):
+        message = push["message"]
+        dead_letter(push | {"message": message | {"attributes": message["attributes"] | GAVE_UP}})
+        push = topics.all(topics.segments)[-1]
+    assert push["message"]["attributes"]["tried"] == "21"
+    message = push["message"]
+    dead_letter(push | {"message": message | {"attributes": message["attributes"] | GAVE_UP}})
+    assert "did not get done in 28 tries" in failure_of(buckets, job.job).message
+
+
+def test_a_message_that_does_not_say_how_often_it_was_tried_was_tried_many_times(
+    buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
+) -> None:
+    push = given_up(job.task(0))
+    attributes = push["message"]["attributes"] | {"tried": "often"}
+    assert dead_letter(push | {"message": push["message"] | {"attributes": attributes}}) == 200
+    assert "did not get done in many tries" in failure_of(buckets, job.job).message

@@ -155,7 +155,7 @@ def test_a_withdrawal_that_was_left_half_done_is_done_by_the_next(
     crash_when_decided(buckets, linked)
     said = verdict.find(linked.job)
     assert said is not None
-    verdict.withdraw(*said, ending.reason(linked.manifest, ERROR))
+    verdict.change(*said, end="withdraw", failed=ending.reason(linked.manifest, ERROR))
     finish(linked.segment_done(1), "second", Hands(never, check))
     assert failure_of(buckets, linked).message == "what a worker met"
     assert buckets.names(buckets.output) == []

@@ -111,7 +111,8 @@ def test_a_frame_that_was_not_concealed_fails_the_job(
     }[fault]
     faces = faces_of(planned)
     frames = faces.frames - len(times) + len(changed)  # else it is found out before the join
-    linked = link_job(buckets, planned, replace(faces, frames=frames))
+    segments = (faces.segments[0], len(changed), faces.segments[2])
+    linked = link_job(buckets, planned, replace(faces, frames=frames, segments=segments))
     do_all_segments(buckets, linked)
     change_report(buckets, linked, 1, frames=tuple(changed))
     assert merge(linked.done(2)) == 200
@@ -119,16 +120,32 @@ def test_a_frame_that_was_not_concealed_fails_the_job(
     assert failed.message.startswith(f"gs://{buckets.intake}/{VIDEO}: ")
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("more", [1, -1])
 def test_frames_that_nobody_looked_at_fail_the_job(
-    more: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    more: int, version: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
+    """Found by the segment, and in faces of the version before, which did not count by segments, by the sum."""
     faces = faces_of(planned)
-    linked = link_job(buckets, planned, replace(faces, frames=faces.frames + more))
+    if version == 1:
+        changed, expected = replace(faces, version=1, segments=(), frames=faces.frames + more), 75
+    else:
+        first, second, third = faces.segments
+        changed, expected = replace(faces, segments=(first, second + more, third - more)), second
+    linked = link_job(buckets, planned, changed)
     do_all_segments(buckets, linked)
     assert merge(linked.done(2)) == 200
     failed = assert_failed(buckets, topics, linked, "check-failed")
-    assert f"looked for in {75 + more} frames, and hidden in 75" in failed.message
+    assert f"looked for in {expected + more} frames, and hidden in {expected}" in failed.message
+
+
+def test_faces_of_the_version_before_are_published(
+    buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+) -> None:
+    linked = link_job(buckets, planned, replace(faces_of(planned), version=1, segments=()))
+    do_all_segments(buckets, linked)
+    assert merge(linked.done(2)) == 200
+    assert_published(buckets, topics, linked)
 
 
 @pytest.mark.parametrize("change", [{"job": "0" * 20}, {"index": 0}])

@@ -3,14 +3,16 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Claim, Report, SegmentDone, SegmentTask
+from functions.pipeline import layout, messages
+from functions.pipeline.contracts import Claim, Faces, Report, SegmentDone, SegmentTask
 from functions.pipeline.errors import RetryableError
 from functions.pipeline.parts import range_of
-from tests.clips import Clip, frame_seconds, write_clip
+from tests.clips import Clip, admiral, frame_seconds, frame_times, write_clip
 from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
+from tests.engine.test_deface import GONE, grey, likeness
 from tests.functions.merging import REPORT, RESULT, assert_published
 from tests.functions.working import claim_name, do_step, failure_of, work
 from tests.inbox import document
@@ -45,6 +47,33 @@ def tasks(topics: Topics, step: str) -> list[SegmentTask]:
 def push_of(message: SegmentTask | SegmentDone) -> Push:
     kind = "segment-task" if isinstance(message, SegmentTask) else "segment-done"
     return push_body(message.model_dump_json().encode(), {"type": kind}, f"{message.index}{message.part}")
+
+
+def done_of(task: SegmentTask) -> SegmentDone:
+    return SegmentDone.model_validate(task.model_dump())
+
+
+def news(topics: Topics) -> list[SegmentDone]:
+    return [SegmentDone.model_validate(document(push)) for push in topics.all(topics.segments_done)]
+
+
+def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[SegmentTask]:
+    """Have segment 1 of the job's step split; gives the halves."""
+    too_late(buckets, job, 1, times=3)
+    assert worker(job.task(1)) == 200
+    halves = [task for task in tasks(topics, job.segment_task(1).step) if task.part]
+    assert [(task.index, task.part) for task in halves] == [(1, "0"), (1, "1")]
+    return halves
+
+
+def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
+    """What comes after the job's step was done once."""
+    if job.faces is None:
+        assert sorted(task.index for task in tasks(topics, "hide")) == [0, 1]
+        faces = Faces.model_validate_json(buckets.get(buckets.work, layout.faces(job.job)))
+        assert faces.segments == tuple(len(job.frames(index)) for index in range(2))
+    else:
+        assert_published(buckets, topics, job)
 
 
 def test_time_that_ran_out_is_counted_apart_from_other_attempts(
@@ -152,3 +181,90 @@ def test_halves_meet_and_leave_nothing_out(planned: Planned) -> None:
         first, second = (range_of(planned.manifest, index, half) for half in "01")
         assert (first.start, second.end) == (whole.start, whole.end)
         assert first.end == second.start
+
+
+def test_the_news_of_a_half_that_was_never_told_comes_with_its_message_s_next_delivery(
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post, merge: Post
+) -> None:
+    """Its worker died after it had written what it made; the other half's news had found it missing."""
+    halves = split(buckets, topics, job, worker)
+    assert worker(job.task(0)) == 200
+    assert worker(push_of(halves[0])) == 200
+    assert merge(push_of(done_of(halves[0]))) == 200
+    with pytest.MonkeyPatch.context() as patch:
+
+        def away(*_: object, **__: object) -> None:
+            raise RetryableError("messaging is away")
+
+        patch.setattr(messages, "publish", away)
+        assert worker(push_of(halves[1])) == 503
+    step = layout.step_prefix(job.job, job.segment_task(1).step)
+    made = [piece for name in buckets.names(buckets.work, step) if (piece := layout.parse_piece(name))]
+    assert [(piece.index, piece.part, piece.is_split) for piece in made] == [
+        (0, "", False), (1, "0", False), (1, "1", False), (1, "", True),
+    ]  # fmt: skip
+    assert [done.part for done in news(topics)] == ["", "0"]
+    assert worker(push_of(halves[1])) == 200
+    assert [done.part for done in news(topics)] == ["", "0", "1"]
+    assert merge(push_of(news(topics)[-1])) == 200
+    assert_went_on(buckets, topics, job)
+
+
+def test_messages_of_halves_that_come_twice_and_late_change_nothing(
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post, merge: Post
+) -> None:
+    halves = split(buckets, topics, job, worker)
+    assert worker(job.task(0)) == 200
+    for half in reversed(halves):
+        assert worker(push_of(half)) == 200
+    step = layout.step_prefix(job.job, job.segment_task(1).step)
+    before = {name: buckets.blob(buckets.work, name).generation for name in buckets.names(buckets.work, step)}
+    for half in reversed(halves):
+        assert worker(push_of(half)) == 200
+    assert worker(job.task(1)) == 200  # says once more that it is split
+    after = {name: buckets.blob(buckets.work, name).generation for name in buckets.names(buckets.work, step)}
+    assert after == before
+    told = news(topics)
+    assert sorted(done.part for done in told) == ["", "0", "0", "1", "1"]
+    for done in told:
+        assert merge(push_of(done)) == 200
+    assert_went_on(buckets, topics, job)
+    for half in halves:
+        assert worker(push_of(half)) == 200
+        assert merge(push_of(done_of(half))) == 200
+    assert_went_on(buckets, topics, job)
+
+
+def test_a_face_that_crosses_the_seam_of_a_split_segment_stays_hidden_in_both_halves(
+    buckets: Buckets, topics: Topics, worker: Post, merge: Post, tmp_path: Path
+) -> None:
+    """With the real engine; both steps are split, so the seam lies in what is looked through and in what is hidden."""
+    clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=6, size=(480, 360), portrait=admiral()))
+    planned = plan_job(buckets, clip, seconds=6)
+    too_late(buckets, planned, 0, times=3)
+    assert worker(planned.task(0)) == 200
+    halves = tasks(topics, "find")
+    assert [worker(push_of(half)) for half in halves] == [200, 200]
+    assert merge(push_of(done_of(halves[1]))) == 200
+    (whole,) = tasks(topics, "hide")
+    too_late(buckets, Planned(clip, planned.manifest, planned.ref, whole.faces), 0, times=3)
+    assert worker(push_of(whole)) == 200
+    halves = [task for task in tasks(topics, "hide") if task.part]
+    assert [worker(push_of(half)) for half in halves] == [200, 200]
+    assert merge(push_of(done_of(halves[0]))) == 200
+    result = tmp_path / "result.mp4"
+    result.write_bytes(buckets.get(buckets.output, RESULT))
+    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    seam = range_of(planned.manifest, 0, "0").end
+    assert seam is not None
+    (track,) = report.faces.tracks  # one, through the seam
+    assert track.decision == "hide"
+    assert track.start < seam < track.end
+    before, after, times = grey(clip), grey(result), frame_times(clip)
+    around = [number for number, time in enumerate(times) if abs(time - seam) <= (times[1] - times[0]) * 8]
+    assert {times[number] < seam for number in around} == {True, False}
+    for number in around:
+        look = min(track.looks, key=lambda look: abs(look.pts - times[number]))
+        x1, y1, x2, y2 = (max(0, round(edge)) for edge in look.box)
+        box = np.s_[y1:y2, x1:x2]
+        assert likeness(before[number][box], after[number][box]) < GONE, times[number]

@@ -8,12 +8,13 @@ from random import Random
 import pytest
 import simpy
 
+from functions.pipeline.settings import Settings
 from infra.capacity import plots, tables
 from infra.capacity.cloud_run import Answer, CloudRun, Request, Service
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import limits
 from infra.capacity.page import page
-from infra.capacity.patience import ATTEMPTS, least_hours
+from infra.capacity.patience import ATTEMPTS, least_hours, longest_days, round_seconds
 from infra.capacity.pipeline import Outcome, Scenario, percentile, simulate
 from infra.capacity.pubsub import Window
 from infra.capacity.runs import archive, hour, long_runs
@@ -122,6 +123,10 @@ def test_who_waits_when_an_instance_dies_gets_a_new_one() -> None:
     assert answers == [Answer.DIED] * 3
 
 
+def test_ingest_refuses_by_the_speed_of_joining_that_is_reckoned_with_here() -> None:
+    assert round(1000 / Settings.model_fields["merge_megabytes"].default) == inputs()["join_seconds_per_gb"]
+
+
 def test_an_hour_is_planned_as_ingest_plans_it() -> None:
     segments = Upload(0.0, 3600.0, SIZES[1]).segments()
     assert segments == (10.0,) * 360
@@ -142,6 +147,23 @@ def test_how_long_pubsub_lets_a_message_wait() -> None:
     (worker,) = (function for function in FUNCTIONS if function.name == "worker")
     assert worker.max_delivery_attempts == ATTEMPTS
     assert least_hours(CLOUD_RETRIES, ATTEMPTS) * 3600 == sum(10 * 2**n for n in range(6)) + 93 * 600
+
+
+def test_the_protocol_says_how_long_a_job_takes_at_most() -> None:
+    """By what the settings allow: deliveries, their pauses, how often a message starts anew or a segment is split."""
+    page = " ".join((ROOT / "functions" / "pipeline" / "README.md").read_text().split())
+    said = re.search(r"at most \*\*([\d.]+) days\*\*.* dead_letter answers: ([\d.]+) days", page)
+    assert said is not None
+    assert [float(days) for days in said.groups()] == [
+        round(longest_days(), 1),
+        round(longest_days(splits=0, dead_letter_rounds=0), 1),
+    ]
+
+
+def test_no_message_is_dropped_by_pubsub_before_it_has_been_given_up() -> None:
+    """It keeps one for 7 days."""
+    for function in FUNCTIONS:
+        assert round_seconds(function) < 7 * DAY, function.name
 
 
 def test_the_first_limit_is_at_the_top() -> None:

@@ -181,7 +181,8 @@ def test_every_function_may_publish_to_topics_that_the_settings_name() -> None:
     assert set(local("publishes")) == set(local("bucket_roles")) == {f.subscription for f in FUNCTIONS}
     fields = Settings.model_fields
     topics = {
-        str(fields[name].default) for name in ("segments_topic", "segments_done_topic", "job_events_topic")
+        str(fields[name].default)
+        for name in ("uploads_topic", "segments_topic", "segments_done_topic", "job_events_topic")
     }
     assert {topic for given in local("publishes").values() for topic in given} == topics
 

@@ -15,6 +15,10 @@ from tests.protocol.model import Outcome, check
 
 DEFAULT = 20_000
 MOST_SHOWN = 3
+USERS = (
+    "upload", "again", "erase", "delete the source", "another target", "remove the target", "a foreign result",
+    "a foreign report",
+)  # fmt: skip
 PROGRESS_SECONDS = 30.0
 
 
@@ -55,6 +59,8 @@ class Summary:
         yield f"storage faults  {faults} (lost answers: {faults - self.trouble['fault before']})"
         yield f"stalls          {self.trouble['stall']}"
         yield f"duplicates      {self.trouble['duplicate'] + self.trouble['timeout']}"
+        users = ", ".join(f"{kind} {self.trouble[kind]}" for kind in USERS)
+        yield f"users           {users}"
         yield f"published       {self.published}"
         yield f"failed          {self.failed.total()} ({reasons})"
         yield f"violations      {self.violations}"

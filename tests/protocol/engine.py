@@ -124,10 +124,11 @@ class StandIn:
         return json.dumps({"frames": len(clip.frames_in(todo.segment)), "by": self.nonce()}).encode()
 
     def link(self, found: Found) -> Linked:
-        frames = 0
-        for data in found.findings:
+        segments = [0] * len(found.manifest.segments)
+        for index, data in found.findings:
             found.keep_claim()
-            frames += json.loads(data)["frames"]
+            segments[index] += json.loads(data)["frames"]
+        frames = sum(segments)
         faces = Faces(
             detector="centerface",
             recognizer=None,
@@ -137,6 +138,7 @@ class StandIn:
             time_base=found.manifest.video.time_base,
             frames=frames,
             looks=int(self.nonce() or 0),
+            segments=tuple(segments),
             shots=(),
             tracks=(),
         )

@@ -124,6 +124,17 @@ class Storage:
         ]  # fmt: skip
         return sorted(found, key=lambda stored: stored.name)
 
+    def versions_with_prefix(self, bucket: str, prefix: str) -> list[Stored]:
+        """As `with_prefix`, with what a versioned bucket goes on giving."""
+        live = self.with_prefix(bucket, prefix)
+        known = {stored.generation for stored in live} | self.erased
+        old = [
+            stored for stored in self.written
+            if bucket in self.versioned and stored.bucket == bucket and stored.name.startswith(prefix)
+            and stored.generation not in known
+        ]  # fmt: skip
+        return [*live, *old]
+
     def names(self, bucket: str, prefix: str = "") -> list[str]:
         return [stored.name for stored in self.with_prefix(bucket, prefix)]
 
@@ -143,9 +154,23 @@ class Client:
     def bucket(self, name: str) -> "Bucket":
         return Bucket(self, name)
 
-    def list_blobs(self, bucket: str, prefix: str, retry: object) -> list["Blob"]:
-        found = self.gate(f"list {prefix}", lambda: self.storage.with_prefix(bucket, prefix))
-        return [Blob.loaded(self, stored) for stored in found]
+    def list_blobs(
+        self, bucket: str, prefix: str, retry: object, versions: str | None = None, delimiter: str = ""
+    ) -> "Listed":
+        lists = self.storage.versions_with_prefix if versions else self.storage.with_prefix
+        found = self.gate(f"list {prefix}", lambda: lists(bucket, prefix))
+        if not delimiter:
+            return Listed(Blob.loaded(self, stored) for stored in found)
+        listed, rests = Listed(), [stored.name.removeprefix(prefix) for stored in found]
+        folders = {rest.partition(delimiter)[0] for rest in rests if delimiter in rest}
+        listed.prefixes = {f"{prefix}{folder}{delimiter}" for folder in folders}
+        return listed
+
+
+class Listed(list["Blob"]):
+    """What a listing gives; with a delimiter only the folders, which is all that is looked at then."""
+
+    prefixes: set[str]
 
 
 @dataclass(frozen=True)
@@ -175,6 +200,7 @@ class Blob:
         self.name = name
         self.generation = generation
         self.metadata: Mapping[str, str] | None = None
+        self.time_deleted: str | None = None
         self.content_type: str | None = None
         self.chunk_size = 0
         self.size = 0
@@ -188,6 +214,8 @@ class Blob:
         return blob
 
     def _load(self, stored: Stored) -> None:
+        live = self.bucket.client.storage.objects.get((stored.bucket, stored.name))
+        self.time_deleted = None if live and live.generation == stored.generation else "some time ago"
         self.generation = stored.generation
         self.metadata = stored.metadata
         self.content_type = stored.content_type
@@ -270,10 +298,8 @@ class Publisher:
         return topic
 
     def publish(self, request: Any, retry: object, timeout: float) -> None:
-        topic = request.topic
-
         def send() -> None:
             for message in request.messages:
-                self._send(topic, message.data, dict(message.attributes))
+                self._send(request.topic, message.data, dict(message.attributes))
 
-        self._gate(f"publish on {topic}", send)
+        self._gate(f"publish on {request.topic}", send)

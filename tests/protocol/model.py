@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
-from functions.dead_letter.giving_up import give_up
+from functions.dead_letter import giving_up
 from functions.ingest import again as rendering
 from functions.ingest.planning import plan
 from functions.merge.finish import finish
@@ -22,6 +22,8 @@ from functions.pipeline.contracts import SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.messages import Message
 from functions.pipeline.settings import settings
+from functions.privacy import jobs_of
+from functions.privacy.erasing import Subject, erase
 from functions.worker import hide as hiding
 from functions.worker.find import find
 from functions.worker.hide import hide
@@ -29,13 +31,16 @@ from tests.protocol.engine import SEGMENT_SECONDS, StandIn
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken
 from tests.protocol.memory import Client, Publisher, Storage
 from tests.protocol.mutations import LeftToAnotherError
-from tests.protocol.scenario import Scenario, draw
-from tests.protocol.world import UPLOADS, EndlessError, World
+from tests.protocol.scenario import REPORT, RESULT, VIDEO, Scenario, draw
+from tests.protocol.world import ERASING, UPLOADS, EndlessError, World
 
-VIDEO = "channels/street/videos/walk.mp4"
-RESULT = "channels/street/walk.mp4"
 TARGET = "channels/street/targets/ada.jpg"
 POLICY = "channels/street/policy.json"
+
+
+def run_again_later(seconds: float) -> None:
+    """A command that waits gives up: a person runs it again."""
+    raise RetryableError("somebody is at it")
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class _Model:
         self.world = World(scenario, rng, self.handle, self.act)
         self.storage.who = self.world.who
         self.uploads: list[Upload] = []
+        self.erased: set[str] = set()
         self.surprises: list[str] = []
         self.engine = StandIn(self.nonce)
         self.nonces = 0
@@ -80,7 +86,9 @@ class _Model:
                 self.world.run()
             except EndlessError as error:
                 violations = [str(error)]
-        violations += self.surprises or broken(self.scenario, self.storage, self.uploads, self.world)
+        violations += self.surprises or broken(
+            self.scenario, self.storage, self.uploads, self.world, self.erased
+        )
         failed: dict[str, int] = {}
         for name in self.storage.names(WORK):
             if name.endswith("/failed.json"):
@@ -106,7 +114,8 @@ class _Model:
         publisher = Publisher(self.world.send, self.world.gate)
         environment = {
             "project": "model", "intake_bucket": INTAKE, "work_bucket": WORK, "output_bucket": OUTPUT,
-            "segment_seconds": SEGMENT_SECONDS, "late_attempts": 1,
+            "segment_seconds": SEGMENT_SECONDS,
+            "late_attempts": self.scenario.late_attempts,
             "max_segment_attempts": self.scenario.segment_attempts,
         }  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
@@ -119,6 +128,10 @@ class _Model:
             patch.setattr(claim, "datetime", self.world)
             patch.setattr(claim.uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
             patch.setattr(hiding.time, "monotonic", self.world.monotonic)
+            patch.setattr(jobs_of.time, "sleep", run_again_later)
+            if not self.scenario.anew:
+                patch.setattr(giving_up, "MOST_WAITS", 0)
+                patch.setattr(giving_up, "MOST_OUTAGES", 0)
             patch.setattr(logging.getLogger("defacer"), "disabled", True)
             settings.cache_clear()
             try:
@@ -145,8 +158,17 @@ class _Model:
             self.storage.objects.pop((INTAKE, VIDEO), None)
         elif action == "another target":
             self.storage.put(INTAKE, TARGET.replace("ada", "bob"), b"another face")
+        elif action == "remove the target":
+            self.storage.objects.pop((INTAKE, TARGET), None)
         elif action == "a foreign result" and (OUTPUT, RESULT) not in self.storage.objects:
             self.storage.put(OUTPUT, RESULT, b"somebody else's")
+        elif action == "a foreign report":  # over the job's own, too
+            self.storage.put(OUTPUT, REPORT, b"somebody else's")
+        elif action.startswith("erase"):
+            videos = [upload for upload in self.uploads if upload.of is None]
+            upload = videos[min(int(action.split(" ")[1]), len(videos) - 1)]
+            self.erased.add(upload.job)
+            self.world.send(ERASING, upload.job.encode(), {})
 
     def arrived(self, upload: Upload) -> None:
         self.uploads.append(upload)
@@ -201,6 +223,7 @@ class _Model:
             task = messages.parse(message, SegmentTask)
             if task.step == "find":
                 find(task, message.id, self.engine.look)
+                self.require_none_left(task)
             else:
                 hide(task, message.id, self.engine.conceal)
         elif function == "merge":
@@ -209,8 +232,24 @@ class _Model:
                 link(done, message.id, self.engine.link)
             else:
                 finish(done, message.id, self.engine.hands)
+        elif function == "erase":
+            try:
+                erase(Subject(job=message.data.decode()), lambda ref: None, lambda text: None)
+            except PermanentError as error:  # there was always something new
+                raise RetryableError(str(error)) from error
         else:
-            give_up(message)
+            giving_up.give_up(message)
+
+    def require_none_left(self, task: SegmentTask) -> None:
+        """Who has looked through a segment and finds the job handed on leaves no embedding of its own."""
+        objects = self.storage.objects
+        if (WORK, layout.faces(task.job)) in objects and (WORK, layout.link_claim(task.job)) not in objects:
+            findings = self.storage.with_prefix(WORK, layout.findings_prefix(task.job))
+            if any(
+                stored.writer == self.world.who() and not stored.name.endswith(".split")
+                for stored in findings
+            ):
+                self.surprises.append(f"a worker leaves its findings of {task.job}, which is handed on")
 
     def describe(self) -> str:
         lines = [f"{self.scenario}"]

@@ -9,11 +9,13 @@ import pytest
 from functions.dead_letter import giving_up
 from functions.ingest import again
 from functions.merge import finish, link
-from functions.pipeline import claim, ending, jobs, layout, messages, store
-from functions.pipeline.contracts import Failed, Verdict
+from functions.pipeline import claim, ending, jobs, layout, messages, store, verdict
+from functions.pipeline.contracts import Failed, ObjectRef, Published, Verdict
 from functions.pipeline.errors import RetryableError
 from functions.pipeline.publish import Standing
+from functions.privacy import erasing
 from functions.worker import attempt, hide
+from tests.protocol.scenario import REPORT
 
 
 class LeftToAnotherError(Exception):
@@ -66,17 +68,63 @@ def a_failure_asks_for_no_verdict(patch: Patch) -> None:
 
 
 def the_made_result_is_not_deleted_before_a_withdrawal(patch: Patch) -> None:
-    def withdraw(manifest: Any, said: Verdict, ref: Any) -> None:
-        with patch.context() as inner:
-            inner.setattr(ending.store, "delete", lambda ref: None)
-            withdraw_as_before(manifest, said, ref)
+    def delete(ref: ObjectRef) -> None:
+        if not ref.name.startswith("jobs/"):
+            store.delete(ref)
 
-    withdraw_as_before = ending._withdraw
-    patch.setattr(ending, "_withdraw", withdraw)
+    patch.setattr(ending, "store", _With(store, "delete", delete))
 
 
 def a_withdrawal_does_not_look_whether_the_result_is_out(patch: Patch) -> None:
     patch.setattr(ending, "standing", lambda manifest, name: (Standing.ABSENT, None))
+
+
+def published_is_written_whatever_the_verdict_says_by_then(patch: Patch) -> None:
+    change = verdict.change
+
+    def careless(said: Verdict, ref: Any, **changes: Any) -> None:
+        change(said, ref, **changes)
+        if changes["end"] == "out":
+            done = Published(
+                job=said.job, result=changes["result"], report=REPORT, superseded=not changes["result"]
+            )
+            with suppress(store.AlreadyWrittenError):
+                store.write_once("work", layout.published(said.job), done.model_dump_json().encode())
+
+    patch.setattr(verdict, "change", careless)
+
+
+def a_foreign_report_only_withdraws(patch: Patch) -> None:
+    """As it was: from there it went to and fro for ever if the result was out."""
+    change = verdict.change
+
+    def careless(said: Verdict, ref: Any, **changes: Any) -> None:
+        if (said.end, changes["end"]) == ("publish", "unpublish"):
+            changes["end"] = "withdraw"
+        change(said, ref, **changes)
+
+    patch.setattr(verdict, "change", careless)
+
+
+def an_erased_job_is_cleaned_up_like_a_failed_one(patch: Patch) -> None:
+    patch.setattr(jobs, "_is_erased", lambda failed: False)
+
+
+def a_result_is_not_looked_for_again_when_nobody_can_publish_it_any_more(patch: Patch) -> None:
+    """By who erases: it looks once, while a merge may still be at the copy."""
+    published_by, seen = erasing._published_by, set[str]()
+
+    def careless(job: str) -> Any:
+        if job in seen:
+            return ()
+        seen.add(job)
+        return published_by(job)
+
+    patch.setattr(erasing, "_published_by", careless)
+
+
+def a_manifest_that_names_whose_pictures_are_gone_stays(patch: Patch) -> None:
+    patch.setattr(jobs, "_names_who_is_gone", lambda job: False)
 
 
 def an_older_upload_replaces_a_newer_one(patch: Patch) -> None:
@@ -96,7 +144,7 @@ def what_was_written_with_the_same_bytes_counts_as_ours(patch: Patch) -> None:
 
 
 def a_late_worker_leaves_its_segment(patch: Patch) -> None:
-    patch.setattr(hide, "jobs", _Without(jobs, "clean_up"))
+    patch.setattr(hide, "jobs", _With(jobs, "clean_up"))
 
 
 def findings_are_not_looked_at_again_after_writing(patch: Patch) -> None:
@@ -108,15 +156,16 @@ def findings_are_not_looked_at_again_after_writing(patch: Patch) -> None:
     patch.setattr(jobs, "is_past_finding", careless)
 
 
-class _Without:
-    """A module one function of which does nothing."""
+class _With:
+    """A module with another function in the place of one; by default it does nothing."""
 
-    def __init__(self, module: Any, name: str):
+    def __init__(self, module: Any, name: str, function: Callable[..., Any] = lambda *args: None):
         self._module = module
         self._name = name
+        self._function = function
 
     def __getattr__(self, name: str) -> Any:
-        return (lambda *args: None) if name == self._name else getattr(self._module, name)
+        return self._function if name == self._name else getattr(self._module, name)
 
 
 def the_link_is_released_before_it_is_handed_on(patch: Patch) -> None:
@@ -167,7 +216,7 @@ def a_lease_is_for_ever(patch: Patch) -> None:
 
 
 def a_given_up_job_is_left_alone(patch: Patch) -> None:
-    patch.setattr(giving_up, "ending", _Without(ending, "call_off"))
+    patch.setattr(giving_up, "ending", _With(ending, "call_off"))
 
 
 def the_event_is_not_told_again(patch: Patch) -> None:
@@ -200,25 +249,30 @@ def a_rendering_counts_as_old_as_its_upload(patch: Patch) -> None:
 
 
 def a_late_rendering_leaves_its_faces(patch: Patch) -> None:
-    patch.setattr(again, "jobs", _Without(jobs, "clean_up"))
+    patch.setattr(again, "jobs", _With(jobs, "clean_up"))
 
 
 # Each with where trouble has to come for it to show.
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     "the verdict is written over": (a_precondition_is_ignored("/verdict.json"), "verdict"),
     "the manifest is written over": (a_precondition_is_ignored("/manifest.json"), "manifest"),
-    "the faces are written over": (a_precondition_is_ignored("/faces.json"), "faces.json"),
+    "the faces are written over": (a_precondition_is_ignored("/faces.json"), "write faces.json"),
     **{
         mutation.__name__.replace("_", " "): (mutation, aim)
         for mutation, aim in {
             the_copy_ignores_its_precondition: "copy to",
             a_failure_asks_for_no_verdict: "copy to",
             the_made_result_is_not_deleted_before_a_withdrawal: "copy to",
-            a_withdrawal_does_not_look_whether_the_result_is_out: "published",
+            a_withdrawal_does_not_look_whether_the_result_is_out: "copy to",
+            published_is_written_whatever_the_verdict_says_by_then: "verdict",
+            a_foreign_report_only_withdraws: "copy to",
+            an_erased_job_is_cleaned_up_like_a_failed_one: None,
+            a_result_is_not_looked_for_again_when_nobody_can_publish_it_any_more: None,
+            a_manifest_that_names_whose_pictures_are_gone_stays: None,
             an_older_upload_replaces_a_newer_one: "copy to",
             what_was_written_with_the_same_bytes_counts_as_ours: "copy to",
             a_late_worker_leaves_its_segment: "segments/",
-            findings_are_not_looked_at_again_after_writing: "findings/",
+            findings_are_not_looked_at_again_after_writing: "write findings/",
             the_link_is_released_before_it_is_handed_on: None,
             a_task_that_was_not_published_is_forgotten: "publish on",
             a_message_is_acknowledged_while_another_one_s_holder_is_at_it: None,

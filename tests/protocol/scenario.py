@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from local_emulator.resources import FUNCTIONS
 from tests.protocol.engine import Clip
 
+VIDEO = "channels/street/videos/walk.mp4"
+RESULT = "channels/street/walk.mp4"
+REPORT = "channels/street/walk.report.json"
 BAD_STEPS = ("probe", "find 0", "hide 0", "join")
 # What Pub/Sub and the platform do to a running function. Each hits whoever is at work in that step.
 TROUBLE = {
@@ -35,28 +38,58 @@ DELIVERIES = (
 )
 
 
+def _has_words(label: str, words: str) -> bool:
+    return all(word in label for word in words.split())
+
+
 @dataclass(frozen=True)
 class Trouble:
-    """`aim` is part of the name of the request that it waits for."""
+    """`aim` is words in the name of the request that it waits for."""
 
     kind: str
     aim: str
 
+    def hits(self, label: str) -> bool:
+        return _has_words(label, self.aim)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a user does before the n-th request that has all these words in its name."""
+
+    words: str
+    times: int
+    action: str
+
+    def hits(self, label: str) -> bool:
+        return _has_words(label, self.words)
+
 
 @dataclass(frozen=True)
 class Scenario:
-    """`trouble` and `actions` are by the number of the step from which on they happen."""
+    """`trouble` and `actions` are by the number of the step from which on they happen.
+
+    `actions_before` happen before some request. Without `anew` no message that gave up starts anew, so that more
+    jobs are given up.
+    """
 
     clips: tuple[Clip, ...]
     actions: Mapping[int, str]
+    actions_before: tuple["Before", ...]
     trouble: Mapping[int, Trouble]
     targets: bool
     delete_source: bool
     versioned: bool
     deliveries: Mapping[str, int]
     segment_attempts: int
+    late_attempts: int
+    anew: bool
     engine_differs: bool
     keep_going: float
+
+    @property
+    def all_actions(self) -> set[str]:
+        return {*self.actions.values(), *(before.action for before in self.actions_before)}
 
     @property
     def harmless(self) -> bool:
@@ -78,12 +111,15 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
     scenario = Scenario(
         clips=clips,
         actions=dict(_actions(rng, length, uploads, targets)),
+        actions_before=tuple(_actions_before(rng, uploads, aim)),
         trouble=dict(_trouble(rng, length, aim)),
         targets=targets,
         delete_source=rng.random() < 0.3,
         versioned=rng.random() < 0.5,
         deliveries=rng.choices(DELIVERIES, (5, 3, 2) if aim is None else (1, 1, 1))[0],
         segment_attempts=rng.choice((5, 5, 2)),
+        late_attempts=rng.choice((1, 1, 3)),
+        anew=rng.random() < 0.5,
         engine_differs=rng.random() < 0.5,
         keep_going=rng.choice((0.0, 0.6, 0.9)),
     )
@@ -112,8 +148,22 @@ def _actions(rng: random.Random, length: int, uploads: int, targets: bool) -> It
         yield rng.randrange(length), "delete the source"
     if targets and rng.random() < 0.3:
         yield rng.randrange(30), "another target"
+    if targets and rng.random() < 0.2:
+        yield rng.randrange(30), "remove the target"
     if rng.random() < 0.1:
         yield rng.randrange(length), "a foreign result"
+    if rng.random() < 0.05:
+        yield rng.randrange(length), "a foreign report"
+    if rng.random() < 0.12:
+        yield rng.randrange(length), f"erase {rng.randrange(uploads)}"
+
+
+def _actions_before(rng: random.Random, uploads: int, aim: str | None) -> Iterator[Before]:
+    if rng.random() < (0.08 if aim is None else 0.3):
+        words = rng.choice((f"copy to {REPORT}", "write verdict.json"))
+        yield Before(words, rng.choice((1, 2, 2, 3)), "a foreign report")
+    if rng.random() < 0.08:
+        yield Before(rng.choice(AIMS[2:]), rng.choice((1, 1, 2, 5)), f"erase {rng.randrange(uploads)}")
 
 
 def _trouble(rng: random.Random, length: int, aim: str | None) -> Iterator[tuple[int, Trouble]]:

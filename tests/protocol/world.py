@@ -18,17 +18,19 @@ from google.api_core.exceptions import GoogleAPICallError, ServiceUnavailable
 
 from functions.dead_letter.giving_up import DELIVERIES
 from functions.pipeline.messages import Message
-from tests.protocol.scenario import STALL_SECONDS, STALL_STEPS, Scenario, Trouble
+from tests.protocol.scenario import STALL_SECONDS, STALL_STEPS, Before, Scenario, Trouble
 
 Answer = TypeVar("Answer")
 
 UPLOADS, DEAD_LETTERS, JOB_EVENTS = "uploads", "dead-letters", "job-events"
+ERASING = "erasing"  # no topic, but the command that a person runs until it has done all
 # Who takes the messages of a topic, and how many at a time.
 FUNCTIONS = {
     UPLOADS: ("ingest", 2),
     "segments": ("worker", 4),
     "segments-done": ("merge", 2),
     DEAD_LETTERS: ("dead_letter", 2),
+    ERASING: ("erase", 1),
 }
 STEP_SECONDS = 0.1
 BACKOFF_SECONDS = (1, 10, 40, 100)
@@ -103,6 +105,7 @@ class World:
     orphans: set[int] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
     _actions: dict[int, str] = field(default_factory=dict)
+    _actions_before: list[Before] = field(default_factory=list)
     _held_back: list[Trouble] = field(default_factory=list)
     _endless: bool = False
     _at_work: list[Delivery] = field(default_factory=list)
@@ -178,6 +181,7 @@ class World:
     def run(self) -> None:
         """Until nothing waits and nobody is at work. Raises EndlessError if that takes too long."""
         self._actions = dict(sorted(self.scenario.actions.items()))
+        self._actions_before = list(self.scenario.actions_before)
         if self._pass_on() is not None:
             self._control.acquire()
         self._running = None
@@ -229,6 +233,8 @@ class World:
 
     def _user(self, action: str) -> None:
         self.trace.append((self.step, "user", action, ""))
+        kind = action.split(" ")[0] if action.startswith("erase") else action
+        self.counts[kind] = self.counts.get(kind, 0) + 1
         self.deliveries_in_peace = 0
         self.act(action)
 
@@ -280,6 +286,14 @@ class World:
 
     def _goes_on(self, delivery: Delivery) -> bool:
         """Decide what becomes of the request that it waits with; False if it stands still instead."""
+        for before in [before for before in self._actions_before if before.hits(delivery.label)]:
+            self._actions_before.remove(before)
+            if before.times > 1:
+                self._actions_before.append(replace(before, times=before.times - 1))
+            else:
+                self._user(before.action)
+                if self.rng.random() < 0.5:  # and whoever was about to do that goes on much later
+                    self._held_back.insert(0, Trouble("stall", ""))
         trouble = self._trouble_for(delivery)
         self.trace.append((self.step, str(delivery), delivery.label, trouble))
         self._endless = self.step > MOST_STEPS
@@ -309,7 +323,7 @@ class World:
         if not self._held_back or (delivery.label.startswith(READS) and self.rng.random() < 0.9):
             return "go"
         for trouble in self._held_back:
-            if trouble.aim in delivery.label:
+            if trouble.hits(delivery.label):
                 self._held_back.remove(trouble)
                 return trouble.kind
         return "go"

@@ -1,0 +1,17 @@
+"""An end to what merge never gets done in the time that one delivery has."""
+
+from functions.pipeline.claim import Hold
+from functions.pipeline.contracts import Manifest
+from functions.pipeline.errors import PermanentError
+from functions.pipeline.settings import settings
+
+
+def stop_what_is_slow(manifest: Manifest, held: Hold, doing: str) -> None:
+    """End a job for which one merge after another ran out of time, as their claim says. `doing`: "joining it"."""
+    allowed, source = settings().late_attempts, manifest.source
+    if held.late >= allowed:
+        raise PermanentError(
+            "too-slow",
+            f"gs://{source.bucket}/{source.name} was not published: {doing} was not done in "
+            f"{settings().deadline_seconds:g} s, all the time that there is, in {allowed} tries. Cut it into parts.",
+        )

@@ -1,0 +1,79 @@
+"""What merge can't get done in the time of one delivery is not tried for ever: its job fails, with the reason."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from functions.merge.engine import check, join
+from functions.merge.finish import Hands, Joined, Parts, finish
+from functions.merge.link import Found, Linked, link
+from functions.pipeline import layout
+from functions.pipeline.contracts import Claim
+from functions.pipeline.errors import RetryableError
+from tests.cloud import Buckets, Environment, Post, Topics
+from tests.functions.linking import assert_failed as assert_link_failed
+from tests.functions.linking import ready_to_link
+from tests.functions.merging import assert_failed, assert_published
+from tests.functions.test_ending import crash_when_decided
+from tests.planned import Planned, do_all_segments
+
+
+def too_late(buckets: Buckets, name: str, times: int) -> None:
+    """As if so many merges had run out of time."""
+    expired = datetime.now(UTC) - timedelta(seconds=1)
+    claim = Claim(holder="h", token="t", expires_at=expired, attempts=times, late=times)  # noqa: S106 - no secret
+    buckets.put(buckets.work, name, claim.model_dump_json().encode())
+
+
+def endless(parts: Parts) -> Joined:
+    while True:
+        parts.keep_claim()
+
+
+def test_a_merge_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
+    buckets: Buckets, topics: Topics, linked: Planned, environment: Environment
+) -> None:
+    do_all_segments(buckets, linked)
+    environment(deadline_seconds=1)
+    for _ in range(3):
+        with pytest.raises(RetryableError, match="not done after 1 s"):
+            finish(linked.segment_done(0), "1", Hands(endless, check))
+        assert topics.events() == []
+    finish(linked.segment_done(0), "1", Hands(endless, check))
+    failed = assert_failed(buckets, topics, linked, "too-slow")
+    assert "joining it was not done in 1 s" in failed.message
+    assert "in 3 tries. Cut it into parts." in failed.message
+
+
+def test_a_linking_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
+    buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
+) -> None:
+    ready_to_link(buckets, planned)
+    environment(deadline_seconds=1)
+
+    def endless_link(found: Found) -> Linked:
+        while True:
+            found.keep_claim()
+
+    for _ in range(3):
+        with pytest.raises(RetryableError, match="not done after 1 s"):
+            link(planned.segment_done(0), "1", endless_link)
+    link(planned.segment_done(0), "1", endless_link)
+    failed = assert_link_failed(buckets, topics, planned, "too-slow")
+    assert "linking its faces was not done" in failed.message
+
+
+def test_two_merges_out_of_time_are_no_reason_to_give_up(
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
+) -> None:
+    do_all_segments(buckets, linked)
+    too_late(buckets, layout.merge_claim(linked.job), 2)
+    assert merge(linked.done(0)) == 200
+    assert_published(buckets, topics, linked)
+
+
+def test_what_is_joined_is_published_however_late(buckets: Buckets, topics: Topics, linked: Planned) -> None:
+    crash_when_decided(buckets, linked)
+    too_late(buckets, layout.merge_claim(linked.job), 3)
+    finish(linked.segment_done(0), "1", Hands(join, check))
+    assert_published(buckets, topics, linked)
