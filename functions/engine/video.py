@@ -163,15 +163,23 @@ def time_base(stream: VideoStream) -> Fraction:
 
 
 def _some_keyframes(stream: VideoStream, start: int, duration: float | None) -> tuple[int, ...]:
-    """Searched, not listed: an index of hours has hundreds of thousands of frames."""
+    """Those next to each second. Searched, not listed: an index of hours has hundreds of thousands of frames."""
     entries = stream.index_entries
-    second = 1 / time_base(stream)
-    found = {
-        entries.search_timestamp(start + number * second.numerator // second.denominator, backward=backward)
-        for number in range(math.ceil(min(duration or 0, MOST_SECONDS)))
-        for backward in (True, False)
-    }
-    return tuple(sorted({pts for n in found if n >= 0 and (pts := entries[n].timestamp) >= start}))
+    numerator, denominator = (1 / time_base(stream)).as_integer_ratio()
+    found = set[int]()
+    after = start - 1
+    for number in range(math.ceil(min(duration or 0, MOST_SECONDS))):
+        at = start + number * numerator // denominator
+        if at <= after:
+            continue  # between two that are found already
+        for backward in (False, True):
+            index = entries.search_timestamp(at, backward=backward)
+            if index >= 0:
+                found.add(pts := entries[index].timestamp)
+                after = max(after, pts)
+                if pts == at:
+                    break
+    return tuple(sorted(pts for pts in found if pts >= start))
 
 
 def _require_true_length(stream: VideoStream, duration: float | None) -> None:

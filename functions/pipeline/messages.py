@@ -23,7 +23,7 @@ TYPE = "type"
 SEGMENT_TASK = "segment-task"
 SEGMENT_DONE = "segment-done"
 FINALIZED = "OBJECT_FINALIZE"
-MOST_AT_ONCE = 500  # messages of one request; Pub/Sub takes 1,000
+MOST_AT_ONCE = 1000  # messages of one request, as many as Pub/Sub takes
 
 
 @dataclass(frozen=True)

@@ -105,13 +105,13 @@ def _step(
 def _measure_ingest(folder: Path) -> None:
     from google.cloud import pubsub_v1, storage
 
-    from tests.proxy import open_proxy
+    from tests.proxy import Proxy, open_proxy
     from tests.servers import pubsub_server, storage_server
 
     with (
         storage_server() as storage_address,
         pubsub_server() as pubsub_address,
-        open_proxy(storage_address) as proxy,
+        open_proxy(storage_address, Proxy) as proxy,
     ):
         os.environ |= SETTINGS | {
             "STORAGE_EMULATOR_HOST": storage_address,

@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from functions.pipeline import layout
-from local_emulator.demo_clip import make_demo_clip, target_picture
+from local_emulator.drawn_clip import drawn_target_picture, make_drawn_clip
 from local_emulator.emulator import Emulator, Options
 from tests.console.browser import PATIENCE_MS, browser
 from tests.servers import ROOT
@@ -17,14 +17,15 @@ VIDEOS = "[...document.querySelectorAll('video')]"
 
 
 def main() -> None:
+    """Two invented people: no real person's picture is in the repository."""
     with tempfile.TemporaryDirectory() as temporary, browser() as launched:
         folder = Path(temporary)
-        make_demo_clip(folder / "street.mp4")
-        target_picture(folder / "eileen.png")
+        make_drawn_clip(folder / "street.mp4", seconds=8)
+        drawn_target_picture(folder / "robin.png")
         with Emulator(Options(folder / "state", "builtin", console=True)) as emulator:
             intake = emulator.storage_client().bucket(emulator.intake)
             for name, file in (
-                (f"{layout.targets_prefix(CHANNEL)}Eileen/1.png", "eileen.png"),
+                (f"{layout.targets_prefix(CHANNEL)}Robin/1.png", "robin.png"),
                 (f"{layout.videos_prefix(CHANNEL)}street.mp4", "street.mp4"),
             ):
                 intake.blob(name).upload_from_filename(str(folder / file))
