@@ -20,13 +20,13 @@ from functions.engine.faces import Faces
 from functions.engine.find import Targets, sightings_of
 from functions.engine.identity import BEST_VIEWS, Decision, decide
 from functions.engine.link import distance_to, reported
-from functions.engine.orientation import Orientation
-from functions.engine.sample import CROP_SIDE, Sampler, Window, windows
+from functions.engine.sample import Sampler, Window, windows
 from functions.engine.track import LOST_SECONDS, Track, Tracker
 
 # Shorter than a video's: nothing is known of a frame before its window is over, and what LEAD_SECONDS follow it.
 WINDOW_SECONDS = Fraction(1, 10)
 WINDOWS_AHEAD = 1  # looked at while the last one's faces are embedded
+VIEWS_AHEAD = 1
 HISTORY_SECONDS = 10  # of boxes, and of tracks that ended
 # A face that turns up again within this time was there all along: how it got there will be known too late.
 TAIL_SECONDS = LOST_SECONDS
@@ -98,7 +98,7 @@ def follow(
 
 def _looked_at(frames: Iterable[av.VideoFrame], detector: Detector) -> Generator[Window]:
     sampler = Sampler(detector)
-    for window in windows(frames, side=CROP_SIDE, orientation=Orientation(), seconds=WINDOW_SECONDS):
+    for window in windows(frames, seconds=WINDOW_SECONDS, views_ahead=VIEWS_AHEAD):
         sampler.look(window)
         yield window
 

@@ -124,6 +124,7 @@ def windows(
     side: int = CROP_SIDE,
     orientation: Orientation = Orientation(),  # noqa: B008 - it is frozen
     seconds: Fraction = WINDOW_SECONDS,
+    views_ahead: int = VIEWS_AHEAD,
 ) -> Iterator[Window]:
     """Part a video into windows, in order; frames are held with a long side of `side` pixels at most.
 
@@ -131,7 +132,7 @@ def windows(
     """
     views: list[View] = []
     window = 0
-    for view in _marking_cuts(ahead(_views(frames, side, orientation), VIEWS_AHEAD)):
+    for view in _marking_cuts(ahead(_views(frames, side, orientation), views_ahead)):
         number = int(view.seconds // seconds)
         if first is not None and number < first:
             continue

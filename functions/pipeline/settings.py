@@ -68,6 +68,18 @@ class Settings(BaseModel):
     console_origin: str | None = None
     console_signer: str | None = None
     console_iap_audience: str | None = None
+    # The live page (functions/live): the address that it is opened at, if it is one only; how many streams an
+    # instance does and how many watch each; how late a frame is shown at least; how many frames a second are taken.
+    live_origin: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+    live_streams: int = Field(default=2, ge=1, le=100)
+    live_viewers: int = Field(default=8, ge=1, le=1000)
+    live_delay_seconds: float = Field(default=0.5, ge=0.3, le=1)
+    live_frames_per_second: float = Field(default=20.0, ge=5, le=60)
+    # Which addresses of cameras it reads: schemes, and hosts with what is below them (none: any public one), both with
+    # commas between. Only for trying it out: this machine, too.
+    live_schemes: str = Field(default="https,http,rtsp", pattern="^(https|http|rtsp)(,(https|http|rtsp))*$")
+    live_hosts: str = Field(default="", pattern=r"^[a-z0-9.,-]*$")
+    live_loopback: bool = False
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("webhook_url")
