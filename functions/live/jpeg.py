@@ -9,6 +9,7 @@ from functions.engine.errors import VideoError
 from functions.engine.picture import require_size
 
 MOST_PIXELS = 3840 * 2160  # of a frame that comes in
+MOST_FRAME_BYTES = 4 * 1024 * 1024
 MOST_SIDE = 1280  # pixels: larger frames are made smaller
 PIXEL_FORMAT = "yuvj420p"
 QUALITY = 4  # of FFmpeg's 2 (best) to 31

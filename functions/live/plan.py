@@ -13,7 +13,7 @@ from functions.ingest import gallery
 from functions.ingest.inputs import find_replacement, list_targets, read_policy
 from functions.live.addresses import MOST_CHARACTERS
 from functions.live.stream import Plan
-from functions.pipeline import layout, store
+from functions.pipeline import store
 from functions.pipeline.contracts import Contract, Policy
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
@@ -36,7 +36,7 @@ class Wish(Contract):
     """What the page asks for. Without an address frames come from its camera; what is null is as the channel has it."""
 
     address: str | None = Field(default=None, max_length=MOST_CHARACTERS, repr=False)
-    channel: str | None = Field(default=None, max_length=222)
+    channel: str | None = Field(default=None, max_length=222, pattern=r"^[^/\x00-\x1f\x7f]+$")
     targets: list[Target] = Field(default=[], max_length=MOST_PICTURES, repr=False)
     mode: Literal["blur", "pixelate", "solid", "image"] | None = None
     replacement: Base64Bytes | None = Field(default=None, repr=False)
@@ -48,8 +48,6 @@ def plan_of(wish: Wish) -> Plan:
     limits, intake = settings(), settings().intake_bucket
     policy, pictures = Policy(), []
     if wish.channel is not None:
-        if not layout.is_channel(wish.channel):
-            raise PermanentError("bad-channel", "That is no channel's name.")
         policy = read_policy(intake, wish.channel)
         pictures = gallery.load(list_targets(intake, wish.channel))
     pictures += [

@@ -164,12 +164,17 @@ def source_opened(source: "_Http | Relay", address: Address) -> Iterator[InputCo
             if address.credentials
             else ""
         )
-        container = av.open(
-            f"rtsp://{who}127.0.0.1:{source.port}{address.target}", options=options, timeout=3 * READ_SECONDS
+        container: InputContainer = av.open(
+            f"rtsp://{who}127.0.0.1:{source.port}{address.target}",
+            mode="r",
+            options=options,
+            timeout=3 * READ_SECONDS,
         )
     else:
         formats = ",".join((*DEMUXERS, "mpjpeg"))
         options = {**OPTIONS, "protocol_whitelist": "none", "format_whitelist": formats}
-        container = av.open(source, options=options, format="mpjpeg" if source.is_pictures else None)
+        container = av.open(
+            source, mode="r", options=options, format="mpjpeg" if source.is_pictures else None
+        )
     with container:
         yield container
