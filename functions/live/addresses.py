@@ -10,11 +10,13 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 PORTS = {"http": 80, "https": 443, "rtsp": 554}
 MOST_CHARACTERS = 2000
+MOST_ANSWERS = 3  # that are tried
 CONNECT_SECONDS, READ_SECONDS = 4.0, 4.0
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 PRINTABLE = re.compile(r"[!-~]+")
@@ -41,25 +43,31 @@ class Rules:
 
 @dataclass(frozen=True)
 class Address:
-    """An address that may be read. `ip` is what its name was found to be, and what is connected to."""
+    """An address that may be read. `ips` are what its name was found to be, and what is connected to."""
 
     scheme: str
     host: str
     port: int
     target: str = field(repr=False)  # path and query
     credentials: tuple[str, str] | None = field(repr=False)
-    ip: str
+    ips: tuple[str, ...]
 
     def connect(self) -> socket.socket:
         """A connection to the address that was checked, with TLS for the name where it is https."""
         try:
-            plain = socket.create_connection((self.ip, self.port), CONNECT_SECONDS)
+            plain = self._connect()
             plain.settimeout(READ_SECONDS)
             if self.scheme != "https":
                 return plain
             return ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
         except OSError as error:
             raise AddressError("Nothing answers at that address.") from error
+
+    def _connect(self) -> socket.socket:
+        for ip in self.ips[:-1]:
+            with suppress(OSError):
+                return socket.create_connection((ip, self.port), CONNECT_SECONDS)
+        return socket.create_connection((self.ips[-1], self.port), CONNECT_SECONDS)
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -97,7 +105,7 @@ def check(text: str, rules: Rules, resolve: Resolve = resolve) -> Address:
         if any(not text.isprintable() for text in credentials):
             raise AddressError("The name or password in that address can't be sent.")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Address(scheme, host, port, target, credentials, answers[0])
+    return Address(scheme, host, port, target, credentials, tuple(answers[:MOST_ANSWERS]))
 
 
 def _may_be_read(address: IpAddress, rules: Rules) -> bool:

@@ -74,9 +74,10 @@ class _Held:
 
 
 class Stream:
-    """Its threads run from `start` until `end`. `take` may be called by any thread."""
+    """Its threads run from `start` until `end`. `take` may be called by any thread. `clock` gives seconds."""
 
-    def __init__(self, engine: Engine, plan: Plan):
+    def __init__(self, engine: Engine, plan: Plan, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
         self._engine = engine
         self._plan = plan
         self._changed = threading.Condition()
@@ -84,7 +85,7 @@ class Stream:
         self._to_look: deque[_Held] = deque()
         self._known: Known | None = None
         self._watchers: list[Callable[[Shown], None]] = []
-        self._begun = time.monotonic()
+        self._begun = clock()
         self._last: tuple[float, int] | None = None  # when the last frame came that was taken, and its pts
         self._size: tuple[int, int] | None = None
         self._numbers = 0
@@ -148,7 +149,7 @@ class Stream:
 
         The frame is the stream's from now on.
         """
-        now = time.monotonic()
+        now = self._clock()
         with self._changed:
             self.last_came = now
             if self.ended is not None or self._is_too_soon(now):
@@ -199,7 +200,7 @@ class Stream:
                 if self.ended is not None:
                     return
                 held = self._to_look.popleft()
-                while self._to_look and time.monotonic() - held.came > BEHIND_SECONDS:
+                while self._to_look and self._clock() - held.came > BEHIND_SECONDS:
                     if held in self._waiting:
                         self._waiting.remove(held)  # neither looked at nor shown
                     held = self._to_look.popleft()
@@ -220,7 +221,7 @@ class Stream:
             self._publish(held, encoder.encode(frame), known)
         if held is not None and encoder is not None:
             frame = black(held.frame, (held.frame.pts or 0) + 1)
-            self._publish(_Held(frame, time.monotonic(), 0.0), encoder.encode(frame), None)
+            self._publish(_Held(frame, self._clock(), 0.0), encoder.encode(frame), None)
 
     def _next(self) -> tuple[_Held, Known | None] | None:
         """The next frame that is due, and what is known of it; nothing: it has to be black. None at the end."""
@@ -229,7 +230,7 @@ class Stream:
                 left = WAIT_SECONDS
                 if self._waiting:
                     first, known = self._waiting[0], self._known
-                    late = time.monotonic() - first.came - self._plan.delay_seconds
+                    late = self._clock() - first.came - self._plan.delay_seconds
                     if late >= 0 and known is not None and known.decides(first.frame.pts or 0):
                         return self._waiting.popleft(), known
                     if late > HOLD_SECONDS:
@@ -239,7 +240,7 @@ class Stream:
             return None
 
     def _publish(self, held: _Held, jpeg: bytes, known: Known | None) -> None:
-        now = time.monotonic()
+        now = self._clock()
         with self._changed:
             watchers = list(self._watchers)
             self._numbers += 1
