@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import FileSystemLoader
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-import functions.console
+from functions.console import rendering
 from functions.console.guard import keep_token, limited_body, require_token, token_of
 from functions.ingest import gallery
 from functions.live import addresses, going
@@ -28,11 +28,9 @@ from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
 
 HERE = Path(__file__).parent
-CONSOLE = Path(functions.console.__file__).parent
-PAGES = Environment(
-    loader=FileSystemLoader([HERE / "templates", CONSOLE / "templates"]),
-    autoescape=True,
-    undefined=StrictUndefined,
+# The console's look: its pages, with these among them.
+PAGES = rendering.environment.overlay(
+    loader=FileSystemLoader([HERE / "templates", rendering.HERE / "templates"])
 )
 
 
@@ -51,7 +49,7 @@ def application() -> Starlette:
             WebSocketRoute("/streams/{stream}/camera", going.camera),
             WebSocketRoute("/streams/{stream}/watch", going.watch),
             Mount("/static/live", StaticFiles(directory=HERE / "static")),
-            Mount("/static", StaticFiles(directory=CONSOLE / "static")),
+            Mount("/static", StaticFiles(directory=rendering.STATIC)),
         ],
         middleware=[Middleware(Guard)],
         exception_handlers={

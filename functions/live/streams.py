@@ -22,6 +22,7 @@ UNWATCHED_SECONDS = 1.5  # without anybody who watches an address
 FIRST_SECONDS = 10.0  # until the first frame of a camera or an address has come, and the first one watches
 LOST_SECONDS = 3.0  # to send a frame; also what pings are given (see __main__.py)
 LOOK_AGAIN_SECONDS = 0.25
+TOLD_SECONDS = 20.0  # for so long after its end, why it ended can be asked
 CLIENT_GONE = "The camera's page is gone."
 NOBODY_WATCHES = "Nobody watches any more."
 SILENT = "No picture comes any more."
@@ -39,6 +40,7 @@ class Session:
     watched: float = field(default_factory=time.monotonic)  # when somebody watched last
     has_camera: bool = False
     was_watched: bool = False
+    freed: float | None = None  # when its threads had ended
 
     def is_owner(self, key: str) -> bool:
         return hmac.compare_digest(key.encode(), self.key.encode())
@@ -79,12 +81,13 @@ class Streams:
         self._engine = engine
         self._sessions: dict[str, Session] = {}
 
-    def __len__(self) -> int:
-        return len(self._sessions)
+    @property
+    def running(self) -> int:
+        return sum(session.freed is None for session in self._sessions.values())
 
     def require_room(self) -> None:
         """Raise PermanentError if there are as many as may be."""
-        if len(self._sessions) >= settings().live_streams:
+        if self.running >= settings().live_streams:
             raise PermanentError(
                 "too-many-streams", "As many streams run as this service can do. Try again later."
             )
@@ -98,7 +101,7 @@ class Streams:
         stream.start()
         if session.reader is not None:
             session.reader.start()
-        log.info("a stream began", streams=len(self._sessions))
+        log.info("a stream began", streams=self.running)
         return session
 
     def find(self, name: str) -> Session | None:
@@ -120,9 +123,11 @@ class Streams:
             now = time.monotonic()
             for session in list(self._sessions.values()):
                 session.tend(now)
-                if session.is_over():
+                if session.freed is None and session.is_over():
+                    session.freed = now
+                    log.info("a stream ended", streams=self.running)
+                if session.freed is not None and now - session.freed > TOLD_SECONDS:
                     del self._sessions[session.id]
-                    log.info("a stream ended", streams=len(self._sessions))
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 

@@ -24,7 +24,7 @@ class WebCamera(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.asked.append(self.path)
         with suppress(OSError):
-            self.answers[self.path](self)
+            self.answers[self.path.partition("?")[0]](self)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - so it is called
         pass
