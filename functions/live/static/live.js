@@ -67,7 +67,7 @@ function sendCamera(stream, key, name) {
   canvas.width = WIDTH;
   canvas.height = Math.min(MOST_HEIGHT, 2 * Math.round((WIDTH * video.videoHeight) / video.videoWidth / 2));
   const pen = canvas.getContext("2d", { alpha: false }), out = socket(`/streams/${name}/camera`);
-  let busy = false;
+  let busy = false, timer = 0;
   const frame = () => {
     if (busy || out.bufferedAmount > MOST_BUFFERED) return;
     busy = true;
@@ -83,9 +83,9 @@ function sendCamera(stream, key, name) {
   };
   out.onopen = () => {
     out.send(key);
-    running.timer = setInterval(frame, 1000 / FRAMES_PER_SECOND);
+    timer = setInterval(frame, 1000 / FRAMES_PER_SECOND);
   };
-  out.onclose = () => clearInterval(running.timer);
+  out.onclose = () => clearInterval(timer);
   running.camera = { stream, out };
 }
 
@@ -125,9 +125,8 @@ function tell(status) {
 
 function stop(sentence) {
   if (!running) return;
-  const { camera, incoming, timer } = running;
+  const { camera, incoming } = running;
   running = null;
-  clearInterval(timer);
   incoming?.close();
   camera?.out.close();
   camera?.stream.getTracks().forEach((track) => track.stop());
