@@ -119,8 +119,9 @@ def test_the_page_shows_its_camera_de_faced(
 def test_the_browsers_camera_shows_both_faces_where_nothing_hides_them(video: Path, clip: Clip) -> None:
     """What the other test takes for a leak is one."""
     with page_with_camera(video) as page:
-        page.goto("about:blank")
-        page.set_content("<video id=v autoplay muted></video><canvas id=picture></canvas>")
+        html = "<video id=v autoplay muted></video><canvas id=picture></canvas>"
+        page.route("http://localhost/", lambda route: route.fulfill(body=html, content_type="text/html"))
+        page.goto("http://localhost/")  # only such a page may use a camera
         page.evaluate(
             """async ([width, height]) => {
               const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 } });
