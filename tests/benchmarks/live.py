@@ -81,23 +81,22 @@ def ours(frames: list[bytes], target: bytes, rate: int, seconds: float) -> Measu
             Path(folder), "http://127.0.0.1:9", names, live_frames_per_second=rate * 1.2
         ) as service:
             begun = service.begin(targets=[{"person": "target", "data": base64.b64encode(target).decode()}])
-            sending = service.socket(f"/streams/{begun['id']}/camera")
-            receiving = service.socket(f"/streams/{begun['id']}/watch")
 
             def receive() -> None:
-                for message in receiving:
-                    if isinstance(message, bytes):
-                        now = time.monotonic()
-                        ages.append((now, now - struct.unpack_from(">d", message)[0]))
+                with service.socket(f"/streams/{begun['id']}/watch") as connection:
+                    for message in connection:
+                        if isinstance(message, bytes):
+                            now = time.monotonic()
+                            ages.append((now, now - struct.unpack_from(">d", message)[0]))
 
             listener = threading.Thread(target=receive, daemon=True)
             listener.start()
-            sending.send(begun["key"])
-            started = time.monotonic()
-            for came, jpeg in in_time(frames, rate, WARM_UP_SECONDS + seconds):
-                sending.send(struct.pack(">d", came) + jpeg)
-            stopped = time.monotonic()
-            sending.close()
+            with service.socket(f"/streams/{begun['id']}/camera") as connection:
+                connection.send(begun["key"])
+                started = time.monotonic()
+                for came, jpeg in in_time(frames, rate, WARM_UP_SECONDS + seconds):
+                    connection.send(struct.pack(">d", came) + jpeg)
+                stopped = time.monotonic()
             listener.join(10)
     since = started + WARM_UP_SECONDS
     return Measured(
