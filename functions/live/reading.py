@@ -58,12 +58,15 @@ class Reader:
             self._source = source = (
                 _Http(self._address) if self._address.scheme != "rtsp" else Relay(self._address)
             )
+            if self._stopped:  # while it connected
+                source.close()
+                return
             with source, source_opened(source, self._address) as container:
                 self._read(container, paced=isinstance(source, _Http) and not source.is_pictures)
         except (AddressError, EngineError) as error:
             why = str(error)
         except av.error.FFmpegError:
-            why = NOT_A_VIDEO if self._stream.status.frames_per_second == 0 else OVER
+            why = OVER if self._stream.has_taken else NOT_A_VIDEO
         except Exception as error:  # noqa: BLE001 - a thread's end must end the stream, whatever it is
             log.error("reading an address failed", error)
         finally:
