@@ -79,7 +79,7 @@ resource "google_cloud_run_v2_service" "live" {
 # Who may open it: those that are named, and nobody as long as nobody is. `gcloud run services proxy live` opens it in a
 # browser, and gives OBS on the same machine an address that it can open.
 resource "google_cloud_run_v2_service_iam_member" "live_opened_by" {
-  for_each = var.live == null ? [] : toset(var.live.members)
+  for_each = toset(var.live == null ? [] : var.live.members)
   name     = google_cloud_run_v2_service.live["live"].name
   location = google_cloud_run_v2_service.live["live"].location
   role     = "roles/run.invoker"

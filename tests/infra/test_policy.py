@@ -150,7 +150,7 @@ def test_nobody_opens_the_console_but_those_that_are_named_and_by_default_there_
         label.split(".")[1]: body for label, body in blocks("resource") if label.endswith("console_opened_by")
     }
     (opened,) = given.values()
-    assert opened["for_each"] == "${var.console == null ? [] : toset(var.console.members)}"
+    assert opened["for_each"] == "${toset(var.console == null ? [] : var.console.members)}"
     assert opened["member"] == "${each.key}"
     for kind in ("google_cloud_run_v2_service", "google_service_account"):
         assert resources(kind)["console"]["for_each"] == "${local.consoles}"
@@ -163,7 +163,7 @@ def test_nobody_opens_the_live_page_but_those_that_are_named_and_by_default_ther
     variable = dict(blocks("variable"))["live"]
     assert variable["default"] in (None, "null", "${null}")
     opened = resources("google_cloud_run_v2_service_iam_member")["live_opened_by"]
-    assert opened["for_each"] == "${var.live == null ? [] : toset(var.live.members)}"
+    assert opened["for_each"] == "${toset(var.live == null ? [] : var.live.members)}"
     assert opened["member"] == "${each.key}"
     for kind in (
         "google_cloud_run_v2_service",
