@@ -107,7 +107,7 @@ resource "google_cloud_run_v2_service" "console" {
 # Who may open it: those that are named, and nobody as long as nobody is. `gcloud run services proxy console` opens it
 # in a browser. Where Identity-Aware Proxy stands before it (infra/README.md), its agent is who is named.
 resource "google_cloud_run_v2_service_iam_member" "console_opened_by" {
-  for_each = var.console == null ? [] : toset(var.console.members)
+  for_each = toset(var.console == null ? [] : var.console.members)
   name     = google_cloud_run_v2_service.console["console"].name
   location = google_cloud_run_v2_service.console["console"].location
   role     = "roles/run.invoker"

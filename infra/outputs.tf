@@ -38,6 +38,11 @@ output "dashboard" {
   value       = google_monitoring_dashboard.operations.id
 }
 
+output "live" {
+  description = "Where the live page is, for those whom var.live names."
+  value       = one(values(google_cloud_run_v2_service.live)[*].uri)
+}
+
 output "console" {
   description = "Where the console is, for those whom var.console names."
   value       = one(values(google_cloud_run_v2_service.console)[*].uri)

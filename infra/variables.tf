@@ -105,3 +105,14 @@ variable "console" {
     error_message = "console.members must each be user:, group:, domain: or serviceAccount: and an address. It shows sources, so it is never open to everybody."
   }
 }
+
+variable "live" {
+  description = "The live page and who may open it (\"user:ada@example.com\", \"group:...\"), the hosts of cameras that it reads (none: any public one), and how many instances there are at most; null: there is none."
+  type        = object({ members = optional(list(string), []), hosts = optional(list(string), []), max_instances = optional(number, 1) })
+  default     = null
+
+  validation {
+    condition     = var.live == null || alltrue([for member in try(var.live.members, []) : can(regex("^(user|group|domain|serviceAccount):", member))])
+    error_message = "live.members must each be user:, group:, domain: or serviceAccount: and an address. It reads cameras, so it is never open to everybody."
+  }
+}

@@ -266,6 +266,7 @@ def _run_up(options: argparse.Namespace) -> int:
             chaos=plan,
             receiver=receiver,
             console=True,
+            live=True,
         )
     )
 

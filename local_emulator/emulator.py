@@ -36,7 +36,7 @@ from local_emulator.state import DEFAULT_STATE, ROOT, EmulatorState, ProcessReco
 PROJECT = "defacer-local"
 FUNCTIONS_FOLDER = ROOT / "functions"
 PUBSUB = "pubsub"
-CONSOLE, BROWSING = "console", "browsing"
+CONSOLE, BROWSING, LIVE = "console", "browsing", "live"
 SERVER_SECONDS = 60.0
 # The worker imports torch when it starts: seconds on an idle machine, more on a busy one.
 FUNCTION_SECONDS = 180.0
@@ -60,7 +60,7 @@ class Options:
     """How to run it. `functions` is the folder with NAME/main.py of each; `variables` go to each of them.
 
     With `chaos`, what the functions send and get goes through proxies that do harm (chaos/README.md).
-    The function `webhook` runs only with a `receiver`, the console only if it is asked for.
+    The function `webhook` runs only with a `receiver`, the console and the live page only if asked for.
     """
 
     state: Path = DEFAULT_STATE
@@ -71,6 +71,7 @@ class Options:
     chaos: Plan | None = None
     receiver: Receiver | None = None
     console: bool = False
+    live: bool = False
 
 
 class Emulator:
@@ -144,8 +145,10 @@ class Emulator:
 
     def _start(self, stack: ExitStack) -> None:
         run = uuid.uuid4().hex
-        ports = free_ports(4 + len(self.resources.functions) + chaos.PORTS)
-        pubsub_port, storage_port, console_port, browsing_port, *function_ports = ports[: -chaos.PORTS]
+        ports = free_ports(5 + len(self.resources.functions) + chaos.PORTS)
+        pubsub_port, storage_port, console_port, browsing_port, live_port, *function_ports = ports[
+            : -chaos.PORTS
+        ]
         pubsub_host = f"{HOST}:{pubsub_port}"
         kind, pubsub = self._pubsub(pubsub_port)
         self.state = EmulatorState(
@@ -161,6 +164,7 @@ class Emulator:
                 for function, port in zip(self.resources.functions, function_ports, strict=True)
             },
             console_url=f"http://{HOST}:{console_port}" if self.options.console else None,
+            live_url=f"http://{HOST}:{live_port}" if self.options.live else None,
             parent=ProcessRecord.of("emulator", os.getpid()),
         )
         plan = self.options.chaos
@@ -182,6 +186,8 @@ class Emulator:
             functions.append(self._chaos.program(self.folder.path / "chaos.json", environment))
         if self.options.console:
             functions += self._console(console_port, browsing_port)
+        if self.options.live:
+            functions.append(self._live(live_port))
         self._run(server, *functions, seconds=FUNCTION_SECONDS)
         storage.create_buckets(self.storage_client(), self.resources.buckets)
         instances = {function.name: self._instances(function) for function in self.resources.functions}
@@ -265,6 +271,21 @@ class Emulator:
                 lambda: answers_http(port, "/health"),
             ),
         ]
+
+    def _live(self, port: int) -> Program:
+        """The live page. Unlike in a cloud it also reads cameras at addresses of this machine."""
+        own = {
+            **self.environment,
+            "DEFACER_LIVE_ORIGIN": f"http://{HOST}:{port}",
+            "DEFACER_LIVE_LOOPBACK": "true",
+            "TMPDIR": str(self._empty_folder("tmp", LIVE)),
+        }
+        return Program(
+            LIVE,
+            (sys.executable, "-m", "functions.live", f"--host={HOST}", f"--port={port}"),
+            {**inherited_environment(), **own, **dict(self.options.variables)},
+            lambda: answers_http(port, "/health"),
+        )
 
     def _instances(self, function: Function) -> int:
         return self.options.workers if function.name == "worker" else 1

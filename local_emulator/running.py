@@ -66,6 +66,8 @@ Drop a video from another terminal:
   {COMMAND} drop VIDEO --target ME.jpg -o OUT.mp4{emulator.folder.option()}
 Or open the console in a browser:
   {state.console_url}
+Or the live page, with a camera:
+  {state.live_url}
 Ready. Ctrl-C stops everything."""
 
 

@@ -58,6 +58,7 @@ class EmulatorState(BaseModel):
     pubsub_host: str
     function_urls: Mapping[str, str]
     console_url: str | None = None
+    live_url: str | None = None
     parent: ProcessRecord
     processes: tuple[ProcessRecord, ...] = ()
     ready: bool = False

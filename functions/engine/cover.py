@@ -62,9 +62,9 @@ class _Span:
 class Cover:
     """Gives the boxes to hide, frame by frame, in order of time."""
 
-    def __init__(self, faces: Faces):
+    def __init__(self, faces: Faces, tail_seconds: float = TAIL_SECONDS):
         self._size = (faces.width, faces.height)
-        self._waiting = sorted(_spans(faces), key=lambda span: span.start, reverse=True)
+        self._waiting = sorted(_spans(faces, tail_seconds), key=lambda span: span.start, reverse=True)
         self._active: list[_Span] = []
 
     def boxes(self, pts: int) -> list[Box]:
@@ -75,11 +75,11 @@ class Cover:
         return [_whole_face(span.box(pts), *self._size) for span in self._active]
 
 
-def _spans(faces: Faces) -> Iterator[_Span]:
+def _spans(faces: Faces, tail_seconds: float) -> Iterator[_Span]:
     """What has to be covered: each hidden track, and the gap between two tracks unless both are kept."""
     lead, tail, speed_time, flashes = (
         round(seconds / Fraction(faces.time_base))
-        for seconds in (LEAD_SECONDS, TAIL_SECONDS, SPEED_SECONDS, FLASHES_SECONDS)
+        for seconds in (LEAD_SECONDS, tail_seconds, SPEED_SECONDS, FLASHES_SECONDS)
     )
     tracks = {track.id: track for track in faces.tracks}
     cuts = _single(faces.shots, flashes)

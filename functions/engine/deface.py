@@ -2,11 +2,14 @@
 
 A video is done in three steps, `find` and `hide` for each segment of it and `link` between them, once:
 find looks for faces, link follows them through the whole video and decides who is kept, hide conceals the others.
+Of a video that has no end, `follow` does the first two as far as it has come.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 from functions.engine import find as first_pass
@@ -14,6 +17,7 @@ from functions.engine.detect import Detector, make_detector
 from functions.engine.embed import CROP_SIZE, FaceNet
 from functions.engine.find import Targets
 from functions.engine.findings import Findings
+from functions.engine.follow import Known, follow
 from functions.engine.gallery import Gallery, Picture, make_gallery
 from functions.engine.identity import keep_distance_of
 from functions.engine.memory import limit_arenas
@@ -73,6 +77,12 @@ class Engine:
         """Look for faces, a piece at a time; see `find.find_pieces`."""
         means = self._means(gallery, options)
         return first_pass.find_pieces(segment, *means, progress, options.damaged == "hide")
+
+    def follow(
+        self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options
+    ) -> Iterator[Known]:
+        """Look, link and decide while the frames still come; see `follow.follow`."""
+        return follow(frames, time_base, *self._means(gallery, options))
 
     def _means(self, gallery: Gallery | None, options: Options) -> tuple[Detector, Targets | None]:
         detector = self.detector(options.detector)

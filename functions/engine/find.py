@@ -80,9 +80,7 @@ def find_pieces(
 
     def look(window: Window) -> _Seen:
         sampler.look(window)
-        sightings = _sightings(window.views)
-        if targets:
-            sightings = _with_embeddings(sightings, window.views, segment, detector.sure, targets)
+        sightings = sightings_of(window, detector.sure, targets, segment.holds)
         own = [sighting for sighting in sightings if segment.holds(sighting.pts)]
         frames = sum(segment.holds(view.pts) for view in window.views)
         return _Seen(own, frames, (window.views[0].width, window.views[0].height))
@@ -120,6 +118,14 @@ def find_pieces(
         if number % GIVE_BACK_WINDOWS == 0:
             give_back()
     yield piece(waiting)
+
+
+def sightings_of(
+    window: Window, sure: float, targets: Targets | None, holds: Callable[[int], bool] = lambda _: True
+) -> list[Sighting]:
+    """What was seen in a window that was looked at, with embeddings; of such times as `holds` says, all that help."""
+    sightings = _sightings(window.views)
+    return _with_embeddings(sightings, window.views, holds, sure, targets) if targets else sightings
 
 
 def crop_quality(face: Detection) -> float:
@@ -160,12 +166,15 @@ def _sightings(window: Sequence[View]) -> list[Sighting]:
 
 
 def _with_embeddings(
-    seen: Sequence[Sighting], window: Sequence[View], segment: Segment, sure: float, targets: Targets
+    seen: Sequence[Sighting],
+    window: Sequence[View],
+    holds: Callable[[int], bool],
+    sure: float,
+    targets: Targets,
 ) -> list[Sighting]:
     """Embed the best view of each face in the window, and the others where that one leaves open who it is.
 
-    The window's tracks are its own: which views are taken does not hang on what lies outside it. Of these, the
-    segment gets those that it holds.
+    The window's tracks are its own: which views are taken does not hang on what lies outside it.
     """
     tracker = Tracker(lambda _: 0.0, sure)  # a window is too short for a face to be lost in it
     for sighting in seen:
@@ -180,7 +189,7 @@ def _with_embeddings(
         if clearest and clearest in first
         if is_open(embedded[id(clearest.face)], targets.gallery, targets.keep_distance)
         for observation in track.observations
-        if observation is not clearest and not observation.contended and segment.holds(observation.pts)
+        if observation is not clearest and not observation.contended and holds(observation.pts)
         if _is_large(observation)
     ]
     embedded |= _embeddings(others, views, targets.recognizer)

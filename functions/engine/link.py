@@ -35,7 +35,7 @@ def link(
     for part in findings:
         progress()
         if first is None or tracker is None:
-            first, tracker = part, Tracker(_seconds_of(part), part.sure, _distance_to(gallery, limit))
+            first, tracker = part, Tracker(_seconds_of(part), part.sure, distance_to(gallery, limit))
         _require_same_means(first, part)
         if not first.width:  # a segment without a frame of its own knows no size
             first = part
@@ -64,7 +64,7 @@ def link(
         looks=looks,
         shots=tuple(shots),
         tracks=tuple(
-            _reported(track, decision, limit)
+            reported(track, decision, limit)
             for track, decision in zip(tracker.tracks, decisions, strict=True)
         ),
     )
@@ -74,7 +74,8 @@ def _seconds_of(part: Findings) -> Callable[[int], float]:
     return lambda units: float(units * part.time_base)
 
 
-def _distance_to(gallery: Gallery | None, keep_distance: float) -> Callable[[Array], float] | None:
+def distance_to(gallery: Gallery | None, keep_distance: float) -> Callable[[Array], float] | None:
+    """What tells a `Tracker` how far an embedding is from the targets; None where there are none."""
     if gallery is None or not gallery.people:
         return None
     return lambda embedding: nearest_target(embedding, gallery) / keep_distance
@@ -89,7 +90,8 @@ def _require_same_means(one: Findings, other: Findings) -> None:
             )
 
 
-def _reported(track: Track, decision: Decision, limit: float) -> faces.Track:
+def reported(track: Track, decision: Decision, limit: float) -> faces.Track:
+    """A track and its decision as the report has them."""
     distance = decision.distance
     return faces.Track(
         id=track.id,

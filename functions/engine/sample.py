@@ -58,7 +58,6 @@ class View:
         self.pts = frame.pts or 0
         self.seconds = self.pts * Fraction(frame.time_base or 1)
         self.slot = int(self.seconds // SLOT_SECONDS)
-        self.window = int(self.seconds // WINDOW_SECONDS)
         self.starts_shot = False
         self.detections: list[Detection] | None = None
         self._claim, self._seen = Lock(), Event()
@@ -124,21 +123,26 @@ def windows(
     last: int | None = None,
     side: int = CROP_SIDE,
     orientation: Orientation = Orientation(),  # noqa: B008 - it is frozen
+    seconds: Fraction = WINDOW_SECONDS,
+    views_ahead: int = VIEWS_AHEAD,
 ) -> Iterator[Window]:
     """Part a video into windows, in order; frames are held with a long side of `side` pixels at most.
 
     Those before the one with the number `first` are only read, for the cuts; reading ends after `last`.
     """
     views: list[View] = []
-    for view in _marking_cuts(ahead(_views(frames, side, orientation), VIEWS_AHEAD)):
-        if first is not None and view.window < first:
+    window = 0
+    for view in _marking_cuts(ahead(_views(frames, side, orientation), views_ahead)):
+        number = int(view.seconds // seconds)
+        if first is not None and number < first:
             continue
-        if views and view.window != views[0].window:
+        if views and number != window:
             yield Window(views, view)
             views = []
-        if last is not None and view.window > last:
+        if last is not None and number > last:
             return
         views.append(view)
+        window = number
     if views:
         yield Window(views)
 

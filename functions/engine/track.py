@@ -8,6 +8,7 @@ does where a face that was like a target's is like nobody's for a while, or the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import numpy as np
 
@@ -123,6 +124,15 @@ class Track:
             return None
         return self.last_on_side + 1 if side == "far" else self.turning[0]
 
+    def forget(self, before: int) -> None:
+        """Let go of the observations before that time, but for two: its speed is told from them."""
+        more = sum(seen.pts < before for seen in self.observations[:-2])
+        self.observations = self.observations[more:]
+        self.views = [replace(view, place=view.place - more) for view in self.views]
+        self.last_view = self.last_view and replace(self.last_view, place=self.last_view.place - more)
+        self.last_on_side -= more
+        self.turning = [max(0, place - more) for place in self.turning]
+
     def predicted(self, pts: int) -> Array:
         """Where the face is expected at `pts`: straight on, at its last speed."""
         last = self.observations[-1]
@@ -149,6 +159,7 @@ class Tracker:
         self._sure = sure
         self._distance = distance
         self._active: list[Track] = []
+        self._numbers = count()
         self.tracks: list[Track] = []
 
     def cut(self) -> None:
@@ -160,6 +171,15 @@ class Tracker:
         for track in self.tracks:
             if track.observations and track not in self._active:
                 track.packed, track.observations = track.looks, []
+
+    def forget(self, before: int) -> None:
+        """Let go of what was seen before that time, where a video has no end; not of the views that tell who it is."""
+        self.tracks = [track for track in self.tracks if track.last >= before or track in self._active]
+        for track in self.tracks:
+            track.forget(before)
+        left = {track.id for track in self.tracks}
+        for track in self.tracks:
+            track.continues = track.continues if track.continues in left else None
 
     def take(self, sighting: Sighting) -> None:
         """Take a sighting, and the cut before it if there was one."""
@@ -233,8 +253,9 @@ class Tracker:
             )
 
     def _split(self, track: Track, place: int) -> Track:
-        """End a track before its observation at `place`. Gives the track that goes on."""
-        rest = Track(len(self.tracks), track.observations[place:], continues=track.id)
+        """End a track before its observation at `place`, or after its first one. Gives the track that goes on."""
+        place = max(1, place)  # what came before it may be forgotten
+        rest = Track(next(self._numbers), track.observations[place:], continues=track.id)
         rest.views = [replace(view, place=view.place - place) for view in track.views if view.place >= place]
         track.observations = track.observations[:place]
         track.views = [view for view in track.views if view.place < place]
@@ -245,7 +266,7 @@ class Tracker:
         return rest
 
     def _begin(self, observation: Observation, continues: int | None = None) -> None:
-        track = Track(len(self.tracks), continues=continues)
+        track = Track(next(self._numbers), continues=continues)
         self.tracks.append(track)
         self._active.append(track)
         self._observe(track, observation)

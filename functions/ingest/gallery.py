@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from functions.engine import anew
 from functions.engine.errors import EngineError, PictureError, WeightsError
-from functions.engine.gallery import Picture
+from functions.engine.gallery import Gallery, Picture
 from functions.engine.picture import decode_picture, require_size
 from functions.ingest.again import Decided
 from functions.ingest.inputs import TargetPicture
@@ -32,18 +32,27 @@ def engine() -> "Engine":
     return Engine(settings().weights_dir)
 
 
-def embed(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
+def load(pictures: Sequence[TargetPicture]) -> list[Picture]:
+    """These pictures, read from where they lie."""
+    return [Picture(picture.person, picture.label, store.read(picture.ref)) for picture in pictures]
+
+
+def gallery_of(pictures: Sequence[Picture], recognizer: str) -> Gallery:
     """The gallery of these pictures. Raises PermanentError that names the picture that can't be used."""
-    loaded = [Picture(picture.person, picture.label, store.read(picture.ref)) for picture in pictures]
     try:
-        for picture in loaded:
+        for picture in pictures:
             require_size(picture.data, picture.label, settings().max_picture_pixels)
         with ALONE:
-            gallery = engine().gallery(loaded, recognizer)
+            return engine().gallery(pictures, recognizer)
     except PictureError as error:
         raise PermanentError(error.code, str(error)) from error
     except WeightsError as error:
         raise RetryableError(str(error)) from error
+
+
+def embed(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
+    """The gallery of these pictures, as a job takes it. Raises as `gallery_of` does."""
+    gallery = gallery_of(load(pictures), recognizer)
     # One row for each picture: a person of whom there are several is named by each.
     return Embeddings(tuple(dict.fromkeys(gallery.people)), gallery.to_bytes())
 

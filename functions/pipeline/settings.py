@@ -1,6 +1,7 @@
 """The environment, read once, typed, checked at start. Nothing else in `functions` reads `os.environ`."""
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 PREFIX = "DEFACER_"
 MEBIBYTE = 1024 * 1024
 SECRETS = {"webhook_secret"}
+HOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -72,6 +74,18 @@ class Settings(BaseModel):
     console_origin: str | None = None
     console_signer: str | None = None
     console_iap_audience: str | None = None
+    # The live page (functions/live): the address that it is opened at, if it is one only; how many streams an
+    # instance does and how many watch each; how late a frame is shown at least; how many frames a second are taken.
+    live_origin: str | None = None
+    live_streams: int = Field(default=2, ge=1, le=100)
+    live_viewers: int = Field(default=8, ge=1, le=1000)
+    live_delay_seconds: float = Field(default=0.5, ge=0.3, le=1)
+    live_frames_per_second: float = Field(default=20.0, ge=5, le=60)
+    # Which addresses of cameras it reads: schemes, and hosts with what is below them (none: any public one), both with
+    # commas between. Only for trying it out: this machine, too.
+    live_schemes: str = "https,http,rtsp"
+    live_hosts: str = ""
+    live_loopback: bool = False
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("webhook_url")
@@ -87,7 +101,7 @@ class Settings(BaseModel):
             raise ValueError("expected a host, and neither a password nor a fragment")
         return url
 
-    @field_validator("console_origin")
+    @field_validator("console_origin", "live_origin")
     @classmethod
     def _is_origin(cls, origin: str | None) -> str | None:
         parts = urlsplit(origin or "")
@@ -96,6 +110,21 @@ class Settings(BaseModel):
         ):
             raise ValueError("expected https://HOST, or http://HOST:PORT, and no path")
         return origin
+
+    @field_validator("live_schemes")
+    @classmethod
+    def _are_schemes(cls, schemes: str) -> str:
+        if not set(schemes.split(",")) <= {"https", "http", "rtsp"}:
+            raise ValueError("expected some of https,http,rtsp")
+        return schemes
+
+    @field_validator("live_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: str) -> str:
+        """A misspelt list must not be one that allows any host."""
+        if hosts and not all(HOST_NAME.fullmatch(host) for host in hosts.split(",")):
+            raise ValueError("expected names of hosts, small letters, with commas between")
+        return hosts
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from functions.engine.detect import Detection, Image
-from functions.engine.sample import Sampler, View, Window, crop_side, windows
+from functions.engine.sample import WINDOW_SECONDS, Sampler, View, Window, crop_side, windows
 
 RATE = 30
 
@@ -118,7 +118,7 @@ def test_wherever_reading_begins_and_ends_the_same_frames_are_looked_at(seed: in
     ground = np.clip(60 + np.cumsum(random.choice([0, 0, 2, -2, 12, -12, 60, -60], 120)), 0, 200)
     given = frames([40 + pts * pts // 80 for pts in range(120)], [int(level) for level in ground])
     for window in (2, 3, 4, 5):
-        whole = [view for view in looks(given) if view.window == window]
+        whole = [view for view in looks(given) if int(view.seconds // WINDOW_SECONDS) == window]
         part = looks(given[18 * window - RATE : 18 * (window + 1) + 2], window, window)
         assert times(part) == times(whole)
         assert [view.starts_shot for view in part] == [view.starts_shot for view in whole]

@@ -147,7 +147,7 @@ def test_the_other_images_install_every_package_that_the_product_asks_for() -> N
 
 @pytest.mark.parametrize(
     ("functions", "file"),
-    [(["merge", "dead_letter"], "base.in"), (["ingest", "worker", "console"], "models.in")],
+    [(["merge", "dead_letter"], "base.in"), (["ingest", "worker", "console", "live"], "models.in")],
 )
 def test_an_image_has_every_package_that_its_functions_import(functions: list[str], file: str) -> None:
     imports = ", ".join(f"functions.{name}.main" for name in functions)

@@ -20,6 +20,7 @@ SCHEMA = TOOLS / "google_schema.json"
 RESOURCES = Resources(PROJECT, CLOUD_RETRIES)
 EVERYTHING = (
     'webhook={url="https://example.com/defacer",secret_name="some-name"}',
+    'live={members=["user:ada@example.com"],hosts=["cameras.example.com"]}',
     "worker=cpu",
     "alert_email=me@example.com",
     "billing_account=000000-000000-000000",
@@ -125,6 +126,12 @@ def test_each_function_runs_with_the_emulator_s_environment_and_with_settings_th
 ) -> None:
     told = FUNCTIONS if not project.variables else (*FUNCTIONS, WEBHOOK)
     services = {body["name"]: body for body in project.made("cloud_run_v2_service")}
+    live = services.pop("live", None)
+    assert (live is not None) == bool(project.variables)
+    if live is not None:
+        ((container,),) = (template["containers"] for template in live["template"])
+        values = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert Settings.from_environment(values).live_hosts == "cameras.example.com"
     assert set(services) == {function.subscription for function in told}
     for function in told:
         (template,) = services[function.subscription]["template"]

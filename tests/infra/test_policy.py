@@ -127,9 +127,10 @@ def test_every_service_has_its_own_account_and_is_reached_from_inside_alone() ->
         "function": "${google_service_account.function[each.key].email}",
         "worker": '${google_service_account.function["worker"].email}',
         "console": "${google_service_account.console[each.key].email}",
+        "live": "${google_service_account.live[each.key].email}",
     }
     for name, body in resources("google_cloud_run_v2_service").items():
-        reached = "INGRESS_TRAFFIC_ALL" if name == "console" else "INGRESS_TRAFFIC_INTERNAL_ONLY"
+        reached = "INGRESS_TRAFFIC_ALL" if name in {"console", "live"} else "INGRESS_TRAFFIC_INTERNAL_ONLY"
         assert body["ingress"] == reached
 
 
@@ -137,7 +138,7 @@ def test_only_the_pusher_calls_a_function() -> None:
     invokers = {
         member
         for label, role, member in grants()
-        if role == "roles/run.invoker" and not label.endswith(".console_opened_by")
+        if role == "roles/run.invoker" and not label.endswith(("console_opened_by", "live_opened_by"))
     }
     assert invokers == {"${google_service_account.pusher.member}"}
 
@@ -149,13 +150,38 @@ def test_nobody_opens_the_console_but_those_that_are_named_and_by_default_there_
         label.split(".")[1]: body for label, body in blocks("resource") if label.endswith("console_opened_by")
     }
     (opened,) = given.values()
-    assert opened["for_each"] == "${var.console == null ? [] : toset(var.console.members)}"
+    assert opened["for_each"] == "${toset(var.console == null ? [] : var.console.members)}"
     assert opened["member"] == "${each.key}"
     for kind in ("google_cloud_run_v2_service", "google_service_account"):
         assert resources(kind)["console"]["for_each"] == "${local.consoles}"
     assert resources("google_storage_bucket_iam_member")["console"]["for_each"].startswith(
         "${var.console == null ? {} "
     )
+
+
+def test_nobody_opens_the_live_page_but_those_that_are_named_and_by_default_there_is_none() -> None:
+    variable = dict(blocks("variable"))["live"]
+    assert variable["default"] in (None, "null", "${null}")
+    opened = resources("google_cloud_run_v2_service_iam_member")["live_opened_by"]
+    assert opened["for_each"] == "${toset(var.live == null ? [] : var.live.members)}"
+    assert opened["member"] == "${each.key}"
+    for kind in (
+        "google_cloud_run_v2_service",
+        "google_service_account",
+        "google_storage_bucket_iam_member",
+    ):
+        assert resources(kind)["live"]["for_each"] == "${local.lives}"
+    granted = resources("google_storage_bucket_iam_member")["live"]
+    assert (granted["bucket"], granted["role"]) == (
+        "${google_storage_bucket.intake.name}",
+        "roles/storage.objectViewer",
+    )
+
+
+def test_who_watches_a_stream_comes_to_the_instance_that_has_it() -> None:
+    live = one(resources("google_cloud_run_v2_service")["live"]["template"])
+    assert live["session_affinity"] is True
+    assert live["timeout"] == "3600s"
 
 
 def test_the_console_reads_results_and_work_and_signs_as_nobody_but_itself() -> None:

@@ -92,6 +92,16 @@ def test_the_console_is_at_an_address_without_a_path(origin: str) -> None:
         Settings.from_environment({**NEEDED, "DEFACER_CONSOLE_ORIGIN": origin})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LIVE_SCHEMES", "http,ftp"), ("LIVE_SCHEMES", ""), ("LIVE_HOSTS", "a.example, b.example"),
+     ("LIVE_HOSTS", ","), ("LIVE_HOSTS", "https://a.example"), ("LIVE_ORIGIN", "localhost:1")],
+)  # fmt: skip
+def test_what_live_may_read_is_never_guessed(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environment({**NEEDED, f"DEFACER_{name}": value})
+
+
 def test_a_secret_is_never_shown() -> None:
     settings = Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET})
     assert SECRET not in f"{settings!r} {settings.model_dump_json()}"

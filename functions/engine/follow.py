@@ -1,0 +1,110 @@
+"""Find and link where a video has no end: what is known so far, told anew after each window of a live picture.
+
+The same looks, embeddings, tracks and decisions as in `find.py` and `link.py`, but of what has been seen until now. So
+more is in doubt, and hidden: a track is kept when as many views as a decision takes say that it is a target's, and
+not while one of them says otherwise.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+import av
+
+from functions.engine import faces
+from functions.engine.ahead import ahead
+from functions.engine.cover import LEAD_SECONDS, Cover
+from functions.engine.detect import Detector
+from functions.engine.faces import Faces
+from functions.engine.find import Targets, sightings_of
+from functions.engine.identity import BEST_VIEWS, Decision, decide
+from functions.engine.link import distance_to, reported
+from functions.engine.sample import Sampler, Window, windows
+from functions.engine.track import LOST_SECONDS, Track, Tracker
+
+# Shorter than a video's: nothing is known of a frame before its window is over, and what LEAD_SECONDS follow it.
+WINDOW_SECONDS = Fraction(1, 10)
+WINDOWS_AHEAD = 1  # looked at while the last one's faces are embedded
+VIEWS_AHEAD = 1
+HISTORY_SECONDS = 10  # of boxes, and of tracks that ended
+# A face that turns up again within this time was there all along: how it got there will be known too late.
+TAIL_SECONDS = LOST_SECONDS
+IN_DOUBT = "not enough was seen yet"
+
+
+@dataclass(frozen=True)
+class Known:
+    """The faces of the last seconds. All that was to be seen up to the time `until` was looked at."""
+
+    until: int
+    faces: Faces
+
+    @cached_property
+    def cover(self) -> Cover:
+        """Where to hide; asked for times that do not go back."""
+        return Cover(self.faces, TAIL_SECONDS)
+
+    def decides(self, pts: int) -> bool:
+        """Whether a frame of that time can be shown: a face that comes next is covered before it is first seen."""
+        return (self.until - pts) * Fraction(self.faces.time_base) >= LEAD_SECONDS
+
+    def counts(self, pts: int) -> tuple[int, int]:
+        """How many faces are kept and how many hidden at that time."""
+        there = [track.decision for track in self.faces.tracks if track.start <= pts <= track.end]
+        return there.count("keep"), there.count("hide")
+
+
+def follow(
+    frames: Iterable[av.VideoFrame], time_base: Fraction, detector: Detector, targets: Targets | None
+) -> Iterator[Known]:
+    """What is known after each window of `frames`, which may come as slowly as they like.
+
+    They are upright and of one size. Raises what they and the models raise.
+    """
+    gallery, limit = (targets.gallery, targets.keep_distance) if targets else (None, 0.0)
+    tracker = Tracker(lambda units: float(units * time_base), detector.sure, distance_to(gallery, limit))
+    shots: list[int] = []
+    for window in ahead(_looked_at(frames, detector), WINDOWS_AHEAD):
+        last = window.views[-1]
+        for sighting in sightings_of(window, detector.sure, targets):
+            tracker.take(sighting)
+            shots += [sighting.pts] if sighting.starts_shot else []
+        before = last.pts - int(HISTORY_SECONDS / time_base)
+        tracker.forget(before)
+        shots = [shot for shot in shots if shot >= before]
+        decisions = decide(tracker.tracks, gallery, limit)
+        tracks = [
+            reported(track, _in_doubt(track, decision), limit)
+            for track, decision in zip(tracker.tracks, decisions, strict=True)
+        ]
+        yield Known(
+            until=window.following.pts if window.following else last.pts,
+            faces=Faces(
+                version=faces.VERSION,
+                detector=detector.name,
+                recognizer=targets.recognizer.version if targets else None,
+                keep_distance=limit,
+                width=last.width,
+                height=last.height,
+                time_base=f"{time_base.numerator}/{time_base.denominator}",
+                frames=0,
+                looks=0,
+                shots=tuple(shots),
+                tracks=tuple(tracks),
+            ),
+        )
+
+
+def _looked_at(frames: Iterable[av.VideoFrame], detector: Detector) -> Generator[Window]:
+    sampler = Sampler(detector)
+    for window in windows(frames, seconds=WINDOW_SECONDS, views_ahead=VIEWS_AHEAD):
+        sampler.look(window)
+        yield window
+
+
+def _in_doubt(track: Track, decision: Decision) -> Decision:
+    """Hidden instead of kept where little was seen, or something else."""
+    if decision.keep and (len(track.views) < BEST_VIEWS or track.turning):
+        return replace(decision, keep=False, reason=IN_DOUBT)
+    return decision

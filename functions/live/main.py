@@ -1,0 +1,133 @@
+"""The live page: an ASGI application. `python -m functions.live` serves it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from jinja2 import FileSystemLoader
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+
+from functions.console import rendering
+from functions.console.guard import keep_token, limited_body, require_token, token_of
+from functions.ingest import gallery
+from functions.live import addresses, going
+from functions.live.addresses import AddressError, Rules
+from functions.live.guard import Guard
+from functions.live.plan import MOST_BODY_BYTES, Wish, plan_of
+from functions.live.streams import Streams
+from functions.pipeline import log
+from functions.pipeline.errors import PermanentError, RetryableError
+from functions.pipeline.settings import settings
+
+HERE = Path(__file__).parent
+# The console's look: its pages, with these among them.
+PAGES = rendering.environment.overlay(
+    loader=FileSystemLoader([HERE / "templates", rendering.HERE / "templates"])
+)
+
+
+def application() -> Starlette:
+    """The whole service. Raises SettingsError if the environment is not fit for it."""
+    settings()
+    log.configure()
+    return Starlette(
+        routes=[
+            Route("/health", lambda _: PlainTextResponse("ready")),
+            Route("/", _page),
+            Route("/streams", _begin, methods=["POST"]),
+            Route("/streams/{stream}", _page),
+            Route("/streams/{stream}/end", _end, methods=["POST"]),
+            Route("/streams/{stream}/mjpeg", going.mjpeg),
+            WebSocketRoute("/streams/{stream}/camera", going.camera),
+            WebSocketRoute("/streams/{stream}/watch", going.watch),
+            Mount("/static/live", StaticFiles(directory=HERE / "static")),
+            Mount("/static", StaticFiles(directory=rendering.STATIC)),
+        ],
+        middleware=[Middleware(Guard)],
+        exception_handlers={
+            HTTPException: _told,
+            AddressError: _told,
+            PermanentError: _told,
+            RetryableError: _told,
+            Exception: _unexpected,
+        },
+        lifespan=_lifespan,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    app.state.streams = Streams(gallery.engine())
+    async with app.state.streams.tended():
+        yield
+
+
+async def _page(request: Request) -> Response:
+    """The page; with a stream's id to watch that one."""
+    name = request.path_params.get("stream", "")
+    if name and request.app.state.streams.find(name) is None:
+        raise HTTPException(404, "There is no such stream, or it has ended.")
+    text = PAGES.get_template("live.html").render(
+        csrf=token_of(request), channel=None, tab="", stream=name, delay=settings().live_delay_seconds
+    )
+    answer = HTMLResponse(text)
+    keep_token(request, answer.headers)
+    return answer
+
+
+async def _begin(request: Request) -> Response:
+    streams: Streams = request.app.state.streams
+    await require_token(request)
+    streams.require_room()
+    try:
+        wish = Wish.model_validate_json(await limited_body(request, MOST_BODY_BYTES))
+    except ValidationError as error:
+        where = sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
+        raise HTTPException(422, f"Not understood: {', '.join(where) or 'no JSON'}.") from error
+    address = None
+    if wish.address is not None:
+        address = await run_in_threadpool(addresses.check, wish.address, _rules())
+    plan = await run_in_threadpool(plan_of, wish)
+    session = streams.begin(plan, address)
+    return JSONResponse({"id": session.id, "key": session.key}, 201)
+
+
+def _rules() -> Rules:
+    chosen = settings()
+    hosts = tuple(filter(None, chosen.live_hosts.split(",")))
+    return Rules(tuple(chosen.live_schemes.split(",")), hosts, chosen.live_loopback)
+
+
+async def _end(request: Request) -> Response:
+    await require_token(request)
+    session = going.session_of(request)
+    if not session.is_owner((await limited_body(request, 100)).decode(errors="replace")):
+        raise HTTPException(403, "Only who began a stream may end it.")
+    session.end("It was ended.")
+    return Response(status_code=204)
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    """What went wrong, for the page to show."""
+    status, sentence = 422, str(error)
+    if isinstance(error, HTTPException):
+        status, sentence = error.status_code, error.detail
+    elif isinstance(error, RetryableError):
+        log.warning("storage or weights could not be read", error)
+        status, sentence = 503, "What this needs can't be read at the moment. Try again."
+    elif getattr(error, "code", "") == "too-many-streams":
+        status = 429
+    return JSONResponse({"error": sentence}, status)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("an unexpected error in the live page", error)
+    return await _told(request, HTTPException(500, "A fault of this service itself; it is noted in its log."))

@@ -1,0 +1,113 @@
+"""What is known while the frames still come: the decisions of a whole video, and in doubt hidden until then."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from functions.engine.cover import LEAD_SECONDS, Cover
+from functions.engine.deface import Engine
+from functions.engine.findings import Face, Sighting
+from functions.engine.follow import HISTORY_SECONDS, TAIL_SECONDS, Known
+from functions.engine.gallery import Gallery
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.track import Tracker
+from functions.engine.video import Segment
+
+TIME_BASE = Fraction(1, 1000)
+
+
+def frames(clip: Path) -> Iterator[av.VideoFrame]:
+    """Every other frame, with times in milliseconds."""
+    with av.open(str(clip)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number % 2 == 0:
+                frame.pts = round(Fraction(frame.pts or 0) * Fraction(frame.time_base or 1) / TIME_BASE)
+                frame.time_base = TIME_BASE
+                yield frame
+
+
+def middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def test_what_is_hidden_in_a_whole_video_is_hidden_while_it_comes(
+    engine: Engine, gallery: Gallery, demo_clip: Path
+) -> None:
+    whole = Cover(link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options()))
+    known: list[Known] = list(engine.follow(frames(demo_clip), TIME_BASE, gallery, Options()))
+    compared, covered = 0, 0
+    with av.open(str(demo_clip)) as container:
+        base = Fraction(container.streams.video[0].time_base or 1)
+    for frame in frames(demo_clip):
+        pts = frame.pts or 0
+        first = next((item for item in known if item.decides(pts)), None)
+        if first is None:
+            continue
+        hidden = Cover(first.faces, TAIL_SECONDS).boxes(pts)
+        for x, y in map(middle, whole.boxes(round(pts * TIME_BASE / base))):
+            compared += 1
+            covered += any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in hidden)
+    assert compared > 50
+    assert covered == compared
+
+
+def test_a_target_is_kept_as_soon_as_enough_was_seen(
+    engine: Engine, gallery: Gallery, demo_clip: Path
+) -> None:
+    known = list(engine.follow(frames(demo_clip), TIME_BASE, gallery, Options()))
+    assert {track.decision for track in known[0].faces.tracks} == {"hide"}
+    assert any(track.decision == "keep" for item in known for track in item.faces.tracks)
+    assert {track.person for item in known for track in item.faces.tracks if track.decision == "keep"} == {
+        "astronaut"
+    }
+
+
+def test_a_frame_is_decided_when_all_was_looked_at_that_follows_it_for_so_long(
+    engine: Engine, demo_clip: Path
+) -> None:
+    known = next(iter(engine.follow(frames(demo_clip), TIME_BASE, None, Options())))
+    lead = round(LEAD_SECONDS / TIME_BASE)
+    assert known.decides(known.until - lead)
+    assert not known.decides(known.until - lead + 1)
+
+
+def sighting(pts: int, box: tuple[float, float, float, float], view: int = 0) -> Sighting:
+    embedding = np.eye(512, dtype=np.float32)[view]
+    return Sighting(pts, pts == 0, (Face(np.array(box, np.float32), 0.9, 0.5, embedding),))
+
+
+def test_hours_of_one_face_take_no_more_memory_than_a_moment() -> None:
+    tracker = Tracker(lambda units: units / 1000, 0.3, lambda _: 0.5)
+    for pts in range(0, 3_600_000, 200):
+        tracker.take(sighting(pts, (100, 100, 160, 160)))
+        tracker.forget(pts - HISTORY_SECONDS * 1000)
+        assert len(tracker.tracks) == 1
+        assert len(tracker.tracks[0].observations) <= HISTORY_SECONDS * 5 + 2
+    assert tracker.tracks[0].last == 3_599_800
+    assert len(tracker.tracks[0].embeddings) > 0
+
+
+def test_somebody_else_in_place_of_a_face_is_told_from_it_whatever_was_forgotten() -> None:
+    views = {True: 0, False: 1}
+    tracker = Tracker(lambda units: units / 1000, 0.3, lambda embedding: 0.5 if embedding[0] else 1.5)
+    for pts in range(0, 60_000, 200):
+        tracker.take(sighting(pts, (100, 100, 160, 160), views[pts < 40_000]))
+        tracker.forget(pts - 1000)
+    last = tracker.tracks[-1]
+    assert last.id > 0
+    assert (last.embeddings[:, 1] == 1).all()
+
+
+def test_tracks_that_ended_are_forgotten_and_their_numbers_are_not_given_again() -> None:
+    tracker = Tracker(lambda units: units / 1000, 0.3)
+    seen = set()
+    for pts in range(0, 120_000, 2000):  # too far apart to be one face
+        tracker.take(sighting(pts, (100, 100, 160, 160)))
+        tracker.forget(pts - 5000)
+        seen |= {track.id for track in tracker.tracks}
+        assert len(tracker.tracks) <= 4
+    assert len(seen) == 60

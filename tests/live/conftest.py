@@ -1,0 +1,33 @@
+"""What the live tests share: the clip, the models, a target's picture."""
+
+import pytest
+
+from functions.engine.deface import Engine
+from functions.engine.gallery import Gallery, Picture
+from functions.engine.options import Options
+from local_emulator.demo_clip import target_picture
+from tests.live.pictures import Clip
+
+
+@pytest.fixture(scope="session")
+def clip() -> Clip:
+    return Clip()
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("target") / "astronaut.png"
+    target_picture(path)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    made = Engine()
+    made.warm_up(Options())
+    return made
+
+
+@pytest.fixture(scope="session")
+def gallery(engine: Engine, target: bytes) -> Gallery:
+    return engine.gallery([Picture("astronaut", "the target", target)], "casia-webface")

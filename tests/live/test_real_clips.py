@@ -1,0 +1,92 @@
+"""Real clips as a camera would send them: who is to be hidden is not seen in what is shown of them."""
+
+import importlib.util
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+
+import av
+import cv2
+import pytest
+
+from functions.engine.conceal import Style, conceal
+from functions.engine.deface import Engine
+from functions.engine.gallery import Picture
+from functions.engine.options import Options
+from functions.engine.orientation import Orientation
+from functions.live.jpeg import fitted
+from functions.live.stream import TIME_BASE
+
+FRAMES_PER_SECOND, WIDTH = 15, 640
+CLIPS = Path(os.environ.get("DEFACER_EVAL", "")) / "clips"
+HEAVY_BLUR = 6
+
+pytestmark = pytest.mark.skipif(
+    "DEFACER_EVAL" not in os.environ, reason="DEFACER_EVAL names no folder of real clips: CONTRIBUTING.md"
+)
+
+
+@pytest.fixture(scope="module")
+def score() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("score", CLIPS.parent / "score.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def coming(clip: Path) -> tuple[float, list[tuple[int, av.VideoFrame]]]:
+    """How much smaller than the clip a camera's frames are, and those, each with its number in the clip."""
+    found, due, scale = [], Fraction(0), 1.0
+    with av.open(str(clip)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            seconds = Fraction(frame.pts or 0) * Fraction(frame.time_base or 1)
+            if seconds < due:
+                continue
+            due = max(due, seconds) + Fraction(9, 10) / FRAMES_PER_SECOND
+            scale = WIDTH / frame.width
+            small = fitted(frame.reformat(WIDTH, round(frame.height * WIDTH / frame.width / 2) * 2))
+            small.pts, small.time_base = round(seconds / TIME_BASE), TIME_BASE
+            found.append((number, small))
+    return scale, found
+
+
+@pytest.mark.parametrize("name", ["c02", "c06", "c10"])
+def test_nobody_leaks_and_the_target_is_mostly_kept(name: str, engine: Engine, score: ModuleType) -> None:
+    truth = json.loads((CLIPS / f"{name}.json").read_text())
+    picture = CLIPS / truth["target_image"]
+    gallery = engine.gallery([Picture("target", "the target", picture.read_bytes())], "casia-webface")
+    scale, given = coming(CLIPS / f"{name}.mp4")
+    known = list(engine.follow((frame for _, frame in given), TIME_BASE, gallery, Options()))
+    leaked, hidden, kept, lost = [], 0, 0, 0
+    at = 0
+    for number, frame in given:
+        pts = frame.pts or 0
+        while at < len(known) and not known[at].decides(pts):
+            at += 1
+        if at == len(known):
+            break
+        before = frame.to_ndarray(format="gray")
+        conceal(frame, known[at].cover.boxes(pts), Style(), Orientation())
+        after = frame.to_ndarray(format="gray")
+        for role, box in ((face[2], face[3:]) for face in truth["faces"] if face[0] == number):
+            a, b = (score.crop(image, [side * scale for side in box]) for image in (before, after))
+            if (
+                a is None
+                or role == "ignore"
+                or score.ssim(a, cv2.GaussianBlur(a, (0, 0), HEAVY_BLUR)) >= score.SEEN_SSIM
+            ):
+                continue
+            seen = score.ssim(a, b) >= score.SEEN_SSIM
+            if role == "other":
+                hidden += not seen
+                leaked += [number] * seen
+            else:
+                kept += seen
+                lost += not seen
+    assert leaked == []
+    assert hidden > 20
+    assert kept > lost

@@ -1,0 +1,175 @@
+"""A stream with the real models: who is hidden is never seen, however slow looking is and whatever fails."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from queue import Empty, Queue
+
+import av
+import pytest
+
+from functions.engine.conceal import Style
+from functions.engine.deface import Engine
+from functions.engine.detect import Detection, Detector, Image
+from functions.engine.errors import VideoError
+from functions.engine.find import Targets
+from functions.engine.follow import Known, follow
+from functions.engine.gallery import Gallery
+from functions.engine.identity import keep_distance_of
+from functions.engine.options import Options
+from functions.live.jpeg import Decoder
+from functions.live.stream import FAILED, HOLD_SECONDS, Plan, Shown, Stream
+from tests.live.pictures import FRAMES_PER_SECOND, Clip, Seen, endlessly
+from tests.servers import wait_until
+
+PATIENCE_SECONDS = 300.0  # until a busy machine has shown enough
+SLOWER = 6  # than real time: a busy machine is quick enough then
+
+
+def clock() -> float:
+    return time.monotonic() / SLOWER
+
+
+class Hampered:
+    """An engine whose detector does something before each look."""
+
+    def __init__(self, engine: Engine, before: Callable[[], None]):
+        self._engine = engine
+        self._before = before
+
+    def follow(
+        self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options
+    ) -> Iterator[Known]:
+        inner, before = self._engine.detector("centerface"), self._before
+
+        class Slow:
+            name, sure = inner.name, inner.sure
+
+            def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+                for _ in images:
+                    before()
+                return inner.detect(images)
+
+        detector: Detector = Slow()
+        assert gallery is not None
+        targets = Targets(gallery, self._engine.recognizer(options.recognizer), keep_distance_of(options))
+        return follow(frames, time_base, detector, targets)
+
+
+def plan(gallery: Gallery | None) -> Plan:
+    return Plan(gallery, Options(), Style(), delay_seconds=0.5, most_frames_per_second=20)
+
+
+def play(stream: Stream, clip: Clip, enough: Callable[[Seen], bool]) -> Seen:
+    """Send the clip as a camera does, over and over, until enough was seen or the stream has ended."""
+    shown: Queue[Shown] = Queue()
+    seen, stop = Seen(clip), threading.Event()
+
+    def send() -> None:
+        decoder, due = Decoder(), clock()
+        for jpeg in endlessly(clip):
+            if stop.is_set() or stream.ended is not None:
+                return
+            stream.take(decoder.decode(jpeg))
+            due = max(due + 1 / FRAMES_PER_SECOND, clock())
+            stop.wait((due - clock()) * SLOWER)
+
+    leave = stream.watch(shown.put)
+    stream.start()
+    sender = threading.Thread(target=send)
+    sender.start()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    try:
+        while not enough(seen) and time.monotonic() < deadline:
+            try:
+                seen.look(shown.get(timeout=0.2).jpeg)
+            except Empty:
+                if not any(thread.is_alive() for thread in stream._threads):
+                    break
+    finally:
+        stop.set()
+        sender.join()
+        stream.end("the test is over")
+        assert stream.join(60)
+        leave()
+    while not shown.empty():
+        seen.look(shown.get().jpeg)
+    return seen
+
+
+def test_the_target_is_seen_and_the_other_one_never(engine: Engine, gallery: Gallery, clip: Clip) -> None:
+    seen = play(Stream(engine, plan(gallery), clock), clip, lambda seen: seen.kept > 30 and seen.hidden > 60)
+
+    assert seen.leaked == []
+    assert seen.kept > 30
+    assert seen.hidden > 60
+
+
+def test_without_targets_nobody_is_seen(engine: Engine, clip: Clip) -> None:
+    seen = play(Stream(engine, plan(None), clock), clip, lambda seen: seen.hidden > 60)
+
+    assert (seen.leaked, seen.kept) == ([], 0)
+    assert seen.hidden > 60
+    assert seen.lost > 0
+
+
+def test_the_picture_is_black_where_looking_takes_too_long(
+    engine: Engine, gallery: Gallery, clip: Clip
+) -> None:
+    slow = Hampered(engine, lambda: time.sleep(SLOWER * (plan(gallery).delay_seconds + HOLD_SECONDS)))
+
+    seen = play(Stream(slow, plan(gallery), clock), clip, lambda seen: seen.black > 20)  # type: ignore[arg-type]
+
+    assert seen.black > 20
+    assert seen.frames == seen.black
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_nobody_is_seen_who_is_hidden_while_looking_comes_and_goes(
+    seed: int, engine: Engine, gallery: Gallery, clip: Clip
+) -> None:
+    dice = random.Random(seed)
+    moody = Hampered(engine, lambda: time.sleep(SLOWER * dice.choice([0, 0, 0, 0, 0.1, 0.3, 1.0])))
+
+    seen = play(Stream(moody, plan(gallery), clock), clip, lambda seen: seen.hidden > 20 and seen.frames > 40)  # type: ignore[arg-type]
+
+    assert seen.leaked == []
+    assert seen.frames > 40
+
+
+def test_a_look_that_raises_ends_the_stream_with_a_black_picture(
+    engine: Engine, gallery: Gallery, clip: Clip
+) -> None:
+    looks = iter(range(30))
+
+    def break_down() -> None:
+        if next(looks, None) is None:
+            raise RuntimeError("the detector broke down")
+
+    last: list[Shown] = []
+    stream = Stream(Hampered(engine, break_down), plan(gallery), clock)  # type: ignore[arg-type]
+    stream.watch(last.append)
+    seen = play(stream, clip, lambda _: False)
+
+    assert stream.ended == FAILED
+    assert seen.leaked == []
+    final = Seen(clip)
+    final.look(last[-1].jpeg)
+    assert final.black == 1
+
+
+def test_a_picture_that_changes_its_size_is_refused(engine: Engine, gallery: Gallery) -> None:
+    stream = Stream(engine, plan(gallery))
+    assert stream.take(av.VideoFrame(640, 360, "yuv420p"))
+    wait_until(lambda: stream.take(av.VideoFrame(640, 360, "yuv420p")), "it was time for another frame")
+
+    def refused() -> bool:
+        try:
+            stream.take(av.VideoFrame(360, 640, "yuv420p"))
+        except VideoError as error:
+            return "changed its size" in str(error)
+        return False
+
+    wait_until(refused, "the frame of another size was refused")
