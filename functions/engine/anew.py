@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from functions.engine.errors import EngineError
-from functions.engine.faces import BY_HAND, COMPACT, VERSION, VERSIONS, Faces
+from functions.engine.faces import BY_HAND, COMPACT, FORGOTTEN, VERSION, VERSIONS, Faces
 
 LOOKS = b'"looks":['
 
@@ -45,7 +45,9 @@ def decide_anew(document: bytes, decisions: Mapping[int, str], known: Collection
                 raise EngineError("it is not a report of faces: a track has no looks.")
             left.discard(track["id"])
             before = dict(track)
-            if track["id"] in decisions:
+            if track["reason"] == FORGOTTEN and decisions.get(track["id"]) == "keep":
+                strangers.append(track["id"])  # asked for before they were forgotten, or in spite of it
+            elif track["id"] in decisions:
                 track |= {"decision": decisions[track["id"]], "reason": BY_HAND}
             if track["person"] is not None and track["person"] not in known:
                 if track["decision"] == "keep":

@@ -20,6 +20,7 @@ __all__ = ["Box", "Faces", "Look", "Looks", "Track"]
 VERSION = 2
 VERSIONS = (1, VERSION)  # that can be read; 1 had no `segments`
 BY_HAND = "decided by hand"
+FORGOTTEN = "no longer to be kept"  # never kept again: whoever it was has withdrawn their consent
 COMPACT = (",", ":")
 # Before a face is seen and after, between two tracks, it may be covered: for less than this (see cover.py, track.py).
 COVERED_SECONDS = 2

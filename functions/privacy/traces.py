@@ -12,7 +12,7 @@ from functions.pipeline.layout import same_name
 from functions.pipeline.settings import settings
 from functions.privacy.jobs_of import all_jobs
 
-REASON = "no longer to be kept"
+REASON = "no longer to be kept"  # as `functions.engine.faces.FORGOTTEN`, by which it is never kept again
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,15 @@ def test_a_slower_planning_goes_by_the_report_that_the_manifest_names(cloud: Clo
     assert cloud.manifest(job_of(request)).targets == ()
 
 
+def test_whoever_was_forgotten_meanwhile_is_not_kept_by_a_request(cloud: Cloud, first: Planned) -> None:
+    request = cloud.ask(first.job, {0: "keep"})
+    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+    cloud.run(request)
+    failed = cloud.failed(job_of(request))
+    assert (failed.stage, failed.code) == ("ingest", "target-gone")
+    assert cloud.hidden() == [True, True, True]
+
+
 def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
     return cloud.buckets.put(cloud.buckets.intake, name, data)
 

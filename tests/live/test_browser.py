@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -95,11 +94,16 @@ def test_the_page_shows_its_camera_de_faced(
         seen = Seen(clip)
         watch_until(page, seen)
         assert seen.leaked == []
-        figures: dict[str, Any] = {
-            name: page.locator(f"#{name}").inner_text() for name in ("fps", "late", "kept", "hidden")
-        }
-        assert float(figures["fps"]) > 0
-        assert float(figures["late"].removesuffix(" s")) > 0
+        for figure in (
+            "fps",
+            "late",
+        ):  # of the last second: on a slow machine there may have been nothing in it
+            place = page.locator(f"#{figure}")
+            wait_until(
+                lambda place=place: float(place.inner_text().removesuffix(" s") or 0) > 0,
+                "figures are shown",
+                120,
+            )
         page.screenshot(path=SCREENSHOTS / "live.png", full_page=True)
         require_accessible(page)
 
