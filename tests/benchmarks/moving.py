@@ -35,6 +35,7 @@ RATE = 30
 AAC_RATE, AAC_SAMPLES = 48_000, 1024
 MILLION = 1_000_000
 CROWD = 10
+SEGMENT = 900_000  # of 1/90000 s
 FAR_SECONDS = 0.02  # less than Cloud Storage takes for most requests
 SETTINGS = {
     "DEFACER_PROJECT": "bench", "DEFACER_INTAKE_BUCKET": "intake", "DEFACER_WORK_BUCKET": "work",
@@ -269,15 +270,17 @@ def _link(hours: float) -> dict[str, float]:
     from functions.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
 
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=1)
+    ends = [None, *(number * SEGMENT for number in range(1, round(hours * 360))), None]
+    segments = tuple(TimeRange(start=start, end=end) for start, end in itertools.pairwise(ends))
     manifest = Manifest(
         job="0" * 20, channel="a", source=ref, source_size=1, result="r", report="r", policy=Policy(), targets=(),
-        gallery=None, replacement=None, segments=(TimeRange(start=None, end=None),),
+        gallery=None, replacement=None, segments=segments,
         video=Video(width=1920, height=1080, codec="h264", duration_seconds=None, time_base="1/90000", start_pts=0),
     )  # fmt: skip
     os.environ |= SETTINGS
-    segments = (_crowd(number) for number in range(round(hours * 360)))
+    findings = ((number, _crowd(number)) for number in range(len(segments)))
     started = time.perf_counter()
-    linked = link_faces(Found(manifest, None, segments, lambda: None))
+    linked = link_faces(Found(manifest, None, findings, lambda: None))
     seconds = time.perf_counter() - started
     faces = float(linked.looks * CROWD)
     return {
@@ -293,7 +296,7 @@ def _crowd(segment: int) -> bytes:
     for look in range(60):
         boxes = [(30.0 * look + 5, 105.0 * row, 30.0 * look + 75, 105.0 * row + 90) for row in range(CROWD)]
         seen = tuple(Face(np.array(box, np.float32), 0.9, 0.5) for box in boxes)
-        sightings.append(Sighting(segment * 900_000 + look * 15_000, look == 0, seen))
+        sightings.append(Sighting(segment * SEGMENT + look * 15_000, look == 0, seen))
     findings = Findings("centerface", 0.5, None, 1920, 1080, Fraction(1, 90_000), 300, tuple(sightings))
     return findings.to_bytes()
 
