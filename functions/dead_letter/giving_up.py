@@ -1,6 +1,6 @@
 """A message that was given up: find its job, and fail it, unless it has come to an end without it."""
 
-from functions.pipeline import belonging, ending, jobs, layout, log, messages, store
+from functions.pipeline import again, belonging, ending, jobs, layout, log, messages, store
 from functions.pipeline.claim import delivery_terms, hold
 from functions.pipeline.contracts import Contract, JobEvent, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import MalformedMessageError, PermanentError
@@ -56,7 +56,7 @@ def give_up(message: Message) -> None:
             jobs.is_published(job.id) and store.find(settings().work_bucket, claim) is None
         ):
             log.info("the job came to an end without this message", stage=job.stage)
-            jobs.clean_up(job.id)  # this message's holder may have died when all others' was gone
+            ending.clean_up(job.id)  # this message's holder may have died when all others' was gone
             return
         if job.step == "find" and jobs.is_handed_on(job.id) and not jobs.is_published(job.id):
             log.info("the job went on without this message", stage=job.stage)
@@ -67,7 +67,8 @@ def give_up(message: Message) -> None:
             return
         # Whoever publishes holds this claim: a healthy merge is not disturbed, the message waits for how it ends.
         with hold(settings().work_bucket, claim, delivery_terms(message.id)) as held:
-            ending.call_off(job.id, job.stage, _sentence(job, message), held.keep, job.source)
+            source = (again.video_of(job.source) or job.source) if job.source else None
+            ending.call_off(job.id, job.stage, _sentence(job, source, message), held.keep, source)
 
 
 def _job_of(message: Message) -> _Job | None:
@@ -126,12 +127,15 @@ def _start_anew(job: _Job, message: Message) -> None:
     log.warning("a message gave up and starts anew", stage=job.stage, step=job.step)
 
 
-def _sentence(job: _Job, message: Message) -> PermanentError:
-    source = jobs.source_of(job.id) or job.source
+def _sentence(job: _Job, source: ObjectRef | None, message: Message) -> PermanentError:
+    manifest = jobs.readable_manifest(job.id)
+    renders = manifest[0].again is not None if manifest else source != job.source
+    advice = "Ask for it again" if renders else "Upload it again"
+    source = manifest[0].source if manifest else source
     name = f"gs://{source.bucket}/{source.name}" if source else "A video"
     tries = _tries(message) or "many"
     return PermanentError(
         "gave-up",
-        f"{name} was not published: {job.stage} did not get done in {tries} tries. Upload it again; if that "
+        f"{name} was not published: {job.stage} did not get done in {tries} tries. {advice}; if that "
         f"ends the same way, ask whoever runs De-facer to look for job {job.id} in the logs.",
     )

@@ -48,7 +48,8 @@ def plan(request: ObjectRef, means: Means) -> None:
         log.info("ignored an object that is no request of the intake bucket")
         return
     job = layout.job_id(request.bucket, request.name, request.generation)
-    with jobs.failing(job, "ingest", request, is_past=jobs.is_past_finding):
+    named = again.video_of(request) or request  # in what is told if it fails
+    with jobs.failing(job, "ingest", named, is_past=jobs.is_past_finding):
         if jobs.is_over(job):
             jobs.clean_up(job)  # of a planning that died and came too late
             return

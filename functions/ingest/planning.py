@@ -139,11 +139,10 @@ def check_still_wanted(manifest: Manifest) -> None:
     source = manifest.source
     people = {picture.person for picture in inputs.list_targets(source.bucket, manifest.channel)}
     if not people.issuperset(manifest.targets):
-        advice = "Ask for it again" if manifest.again else "Upload the video again"
         raise PermanentError(
             jobs.TARGET_GONE,
             f"gs://{source.bucket}/{source.name} was not processed: target pictures were removed while it was "
-            f"being planned. {advice}.",
+            f"being planned. {manifest.advice}.",
         )
 
 

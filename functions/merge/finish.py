@@ -81,7 +81,7 @@ def finish(done: SegmentDone, message_id: str, hands: Hands) -> None:
         if jobs.has_failed(done.job) or (
             jobs.is_published(done.job) and store.find(settings().work_bucket, claim) is None
         ):
-            jobs.clean_up(done.job)  # of a merge that died when all others' was deleted
+            ending.clean_up(done.job)  # of a merge that died when all others' was deleted
             return
         manifest = jobs.open_manifest(done.job, done.index, done.manifest)
         if not jobs.is_published(done.job) and all_made(manifest, "hide", done.index) is None:

@@ -17,7 +17,7 @@ from functions.pipeline.layout import AgainName
 from functions.pipeline.settings import settings
 
 MOST_BYTES = 1024 * 1024  # of a request: decisions for some 50,000 tracks
-# Marks that a job is over are kept for so long, and no message of it lives longer (infra/variables.tf).
+# Marks that a job is over are kept for so long at least (infra/variables.tf). Of an older request nobody can tell.
 PENDING = timedelta(days=56)
 
 
@@ -56,7 +56,13 @@ def request_name(source: ObjectRef) -> str:
 
 def parse(data: bytes, ref: ObjectRef) -> AgainRequest:
     """The request that this object holds. Raises PermanentError for what is none, or none for this upload's video."""
-    request = store.parsed(data, ref, AgainRequest)
+    try:
+        request = store.parsed(data, ref, AgainRequest)
+    except PermanentError as error:
+        raise PermanentError(
+            "bad-request",
+            f"gs://{ref.bucket}/{ref.name} is no request to render a video again. Ask for it again.",
+        ) from error
     source = request.source
     is_video = source.bucket == ref.bucket and layout.parse_video(source.name) is not None
     if not is_video or ref.name != request_name(source):
@@ -65,6 +71,18 @@ def parse(data: bytes, ref: ObjectRef) -> AgainRequest:
             f"gs://{ref.bucket}/{ref.name} asks for another video than that of its name. Ask for it again.",
         )
     return request
+
+
+def video_of(request: ObjectRef) -> ObjectRef | None:
+    """The video that a request asks for; None for another object, or a request that is gone or can't be read."""
+    is_one = layout.parse_again(request.name) is not None
+    blob = store.find(request.bucket, request.name, request.generation) if is_one else None
+    if blob is None or blob.size > MOST_BYTES:
+        return None
+    try:
+        return parse(store.read(request), request).source
+    except PermanentError:
+        return None
 
 
 def published_report(source: ObjectRef) -> ObjectRef:
@@ -123,16 +141,22 @@ def _source_in(blob: Blob) -> ObjectRef | None:
 
 
 def _pending(before: Blob | None) -> dict[int, Decision]:
-    """What was asked for before, if that job is not over: its decisions are in no report yet."""
-    if before is None or before.updated < utc_now() - PENDING:
+    """What was asked for before, if that job is not over: its decisions are in no report yet.
+
+    Of a request of which nobody can tell any more whether it is over, only whom it hides.
+    """
+    if before is None:
         return {}
     ref = store.reference(before)
     if jobs.is_over(layout.job_id(ref.bucket, ref.name, ref.generation)):
         return {}
     try:
-        return parse(store.read(ref), ref).decisions
+        decisions = parse(store.read(ref), ref).decisions
     except PermanentError:  # it is none, or was replaced in this moment: then writing fails, too
         return {}
+    if before.updated < utc_now() - PENDING:
+        return {track: decision for track, decision in decisions.items() if decision == "hide"}
+    return decisions
 
 
 def _request(source: ObjectRef, decisions: Mapping[int, Decision]) -> AgainRequest:

@@ -155,6 +155,11 @@ class Manifest(Contract):
     def request(self) -> ObjectRef | None:
         return self.again.request if self.again else None
 
+    @property
+    def advice(self) -> str:
+        """What its owner can do to have it done once more."""
+        return "Ask for it again" if self.again else "Upload the video again"
+
     @model_validator(mode="after")
     def _segments_leave_no_gap(self) -> Self:
         if self.segments[0].start is not None or self.segments[-1].end is not None:

@@ -1,7 +1,9 @@
 """The end of a job: do what its verdict says, wherever somebody else has left off, and wind up.
 
-Whoever fails a job that is being published deletes the made result first. From then on nobody can copy it into the
-output bucket, not even a holder that has stood still for hours; and then it can be seen whether somebody had before.
+Whoever fails a job that is being published deletes the made result first. From then on nobody can begin to copy it
+into the output bucket, not even a holder that has stood still for hours; and then it can be seen whether somebody had
+before. A copy that was under way in that moment may still land. Whoever made it sees the verdict then and takes it
+back, as does every later message to merge: it may be out for a moment, complete and checked, and does not stay.
 """
 
 from functions.pipeline import jobs, layout, log, store, verdict
@@ -20,13 +22,17 @@ def carry_out(names: Names, progress: store.Progress) -> Published | None:
         if published is not None:
             return published[0]
         found = verdict.find(names.job)
+        if (found is None or found[0].end in ("publish", "out")) and _was_erased(names):
+            return None
         if found is None:
             raise RetryableError("the verdict is gone: the message comes back")
         said, ref = found
-        if said.end in ("publish", "out") and _was_erased(names):
-            return None
         if said.end == "publish":
-            _publish(names, said, ref, progress)
+            try:
+                _publish(names, said, ref, progress)
+            except RetryableError:
+                _was_erased(names)  # no later message could tell where its copy went
+                raise
         elif said.end == "out":
             return _mark(names, said.result)
         elif said.end == "withdraw":
@@ -34,6 +40,7 @@ def carry_out(names: Names, progress: store.Progress) -> Published | None:
         elif said.end == "unpublish":
             _unpublish(names, said, ref)
         elif said.failed is not None:
+            unpublish(names)
             jobs.record_failure(said.failed)
             return None
     raise RetryableError(f"the verdict changed {ROUNDS} times meanwhile: the message comes back")
@@ -58,6 +65,21 @@ def call_off(
         wind_up(names, published)
 
 
+def clean_up(job: str) -> None:
+    """Of a job that is over: as `jobs.clean_up`, and what a copy put out that was under way when it was taken back."""
+    said = verdict.find(job)
+    if (
+        said is not None
+        and said[0].end == "fail"
+        and said[0].result is not None
+        and said[0].source is not None
+    ):
+        names = NamesBySource.of(job, said[0].source, said[0].request)
+        if names is not None:
+            unpublish(names)
+    jobs.clean_up(job)
+
+
 def wind_up(names: Names, published: Published) -> None:
     """Tell, delete the source if the policy says so, and what was made on the way, but for the caller's claim."""
     manifest = names if isinstance(names, Manifest) else None
@@ -73,8 +95,8 @@ def reason(names: Names, error: PermanentError, stage: str = "merge") -> Failed:
 
 
 def _names_of(job: str, said: Verdict | None) -> Names:
-    """By the manifest, or by the verdict if that is gone."""
-    found = jobs.find_manifest(job)
+    """By the manifest, or by the verdict if that is gone or can't be read."""
+    found = jobs.readable_manifest(job)
     if found is not None:
         return found[0]
     names = NamesBySource.of(job, said.source, said.request) if said and said.source else None

@@ -62,12 +62,17 @@ def find_manifest(job: str) -> tuple[Manifest, ObjectRef] | None:
     return store.find_json(settings().work_bucket, layout.manifest(job), Manifest)
 
 
-def source_of(job: str) -> ObjectRef | None:
-    """The job's video as its manifest names it; None if there is no manifest that can be read."""
+def readable_manifest(job: str) -> tuple[Manifest, ObjectRef] | None:
+    """As `find_manifest`, and None for one that can't be read: for what has to end a job, or to erase it."""
     try:
-        found = find_manifest(job)
+        return find_manifest(job)
     except PermanentError:
         return None
+
+
+def source_of(job: str) -> ObjectRef | None:
+    """The job's video as its manifest names it; None if there is no manifest that can be read."""
+    found = readable_manifest(job)
     return found[0].source if found else None
 
 
@@ -199,7 +204,7 @@ def clean_up(job: str) -> None:
         stays |= {layout.verdict(job), layout.published(job)}
         if layout.failed(job) not in there or not _names_who_is_gone(job):
             stays.add(layout.manifest(job))
-        found = find_manifest(job) if layout.manifest(job) in there else None
+        found = readable_manifest(job) if layout.manifest(job) in there else None
         if found is not None and found[0].policy.work == "keep":
             work = (layout.faces(job), layout.segments_prefix(job), layout.claims_prefix(job))
             stays |= {name for name in there if name.startswith(work)}

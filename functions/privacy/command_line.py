@@ -177,6 +177,10 @@ def _verdict(before: "Traces", now: "Traces", options: argparse.Namespace) -> in
     _say("Copies that were downloaded, or that lie outside these buckets, are yours to remove.")
     for name in now.untold:
         print(f"has no report that can be read {name}: look at it yourself")
+    for job in now.unreadable:
+        print(
+            f"can't be read job {job}, of this channel or another: erase it, or mend what it has in the work bucket"
+        )
     came = _came(before, now, options)
     for what in came:
         print(f"came meanwhile {what}")
@@ -185,7 +189,7 @@ def _verdict(before: "Traces", now: "Traces", options: argparse.Namespace) -> in
             f"Of {options.person} {counted(len(came), 'trace')} came while this ran. Run the same command again."
         )
         return 1
-    if not now.shown and not now.old and not now.untold:
+    if not (now.shown or now.old or now.untold or now.unreadable):
         print(f"{options.person} is forgotten in channel {options.channel}: no picture, no name, no result.")
         return 0
     hint = []
@@ -197,7 +201,8 @@ def _verdict(before: "Traces", now: "Traces", options: argparse.Namespace) -> in
     more = f" Add {' and '.join(hint)} to change that." if hint else ""
     _say(
         f"New videos hide {options.person}, who can still be seen in {counted(len(now.shown), 'result')} and "
-        f"{counted(len(now.old), 'older version')}; of {counted(len(now.untold), 'result')} nothing is known.{more}"
+        f"{counted(len(now.old), 'older version')}; of {counted(len(now.untold), 'result')} and "
+        f"{counted(len(now.unreadable), 'job')} nothing is known.{more}"
     )
     return 1
 

@@ -118,7 +118,7 @@ def _replacement(report: Report) -> bytes | None:
 
 
 def _withdrawn(job: str) -> PermanentError:
-    found = jobs.find_manifest(job)
+    found = jobs.readable_manifest(job)
     name = f"gs://{found[0].source.bucket}/{found[0].source.name}" if found else "A video"
     return PermanentError(
         "person-forgotten",

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functions.pipeline import jobs, layout, store
 from functions.pipeline.claim import ClaimedError, Hold, Terms, hold
 from functions.pipeline.contracts import Failed
+from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
 
 Say = Callable[[str], None]
@@ -25,10 +26,13 @@ def all_jobs() -> list[str]:
 
 def channel_of(job: str) -> str | None:
     """The channel that a job is of, by its manifest or, where it got none, by how it failed."""
-    found = jobs.find_manifest(job)
+    found = jobs.readable_manifest(job)
     if found is not None:
         return found[0].channel
-    failed = store.find_json(settings().work_bucket, layout.failed(job), Failed)
+    try:
+        failed = store.find_json(settings().work_bucket, layout.failed(job), Failed)
+    except PermanentError:
+        return None
     source = failed[0].source if failed else None
     return layout.channel_of_input(source.name) if source else None
 

@@ -38,7 +38,8 @@ class Traces:
     `under_way` are jobs that are to keep the person. `remains` are objects that nobody needs: what was made by jobs
     that have ended, older versions of reports that name the person. `named` are documents that stay, and what they
     say without the name. `old` are versions that a bucket with object versioning keeps of results that showed the
-    person, each job's report last. `untold` are results without a readable report.
+    person, each job's report last. `untold` are results without a readable report, `unreadable` jobs of any channel
+    of which the work bucket holds something that can't be read, such as the manifest.
     """
 
     pictures: tuple[ObjectRef, ...] = ()
@@ -48,6 +49,7 @@ class Traces:
     shown: tuple[Shown, ...] = ()
     old: tuple[ObjectRef, ...] = ()
     untold: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def people(channel: str) -> tuple[str, ...]:
@@ -65,6 +67,7 @@ def look(channel: str, person: str) -> Traces:
         under_way=work.under_way,
         remains=(*work.remains, *published.remains),
         named=(*work.named, *published.named),
+        unreadable=work.unreadable,
     )
 
 
@@ -75,29 +78,49 @@ def pictures(channel: str, person: str) -> tuple[ObjectRef, ...]:
 
 
 def _of_jobs(channel: str, person: str) -> Traces:
-    """What the work bucket holds. A job without a manifest may be any channel's; its end says what it is about."""
+    """What the work bucket holds. What can't be read of one job keeps nobody from finding the others'."""
     under_way: list[str] = []
     remains: list[ObjectRef] = []
-    named: list[tuple[ObjectRef, Contract]] = []
+    named: list[tuple[ObjectRef, bytes]] = []
+    unreadable: list[str] = []
     for job in all_jobs():
-        found = jobs.find_manifest(job)
-        if found is not None and found[0].channel != channel:
+        try:
+            found = _of_job(job, channel, person)
+        except PermanentError:
+            unreadable.append(job)
             continue
-        there = {ref.name: ref for ref in store.list_all(settings().work_bucket, layout.job_prefix(job))}
-        is_published, has_failed = layout.published(job) in there, layout.failed(job) in there
-        if not is_published:
-            named += _ends_naming(job, channel, person)
-        if found is None or not _any_is(found[0].targets, person):
-            continue
+        under_way += found.under_way
+        remains += found.remains
+        named += found.named
+    return Traces(
+        under_way=tuple(under_way), remains=tuple(remains), named=tuple(named), unreadable=tuple(unreadable)
+    )
+
+
+def _of_job(job: str, channel: str, person: str) -> Traces:
+    """A job without a manifest may be any channel's; its end says what it is about.
+
+    Raises PermanentError if its manifest or its end can't be read.
+    """
+    found = jobs.find_manifest(job)
+    if found is not None and found[0].channel != channel:
+        return Traces()
+    there = {ref.name: ref for ref in store.list_all(settings().work_bucket, layout.job_prefix(job))}
+    is_published, has_failed = layout.published(job) in there, layout.failed(job) in there
+    named = [] if is_published else list(_ends_naming(job, channel, person))
+    remains: list[ObjectRef] = []
+    if found is not None and _any_is(found[0].targets, person):
         if not is_published and not has_failed:
-            under_way.append(job)
-            continue
+            return Traces(under_way=(job,), named=_written(named))
         # Kept by the policy `work`: they name the person, or show them. By the manifest they are found.
         made = (layout.faces(job), layout.segments_prefix(job))
         remains += [ref for name, ref in there.items() if name.startswith(made)]
         named.append((found[1], _manifest_without(found[0], person)))
-    written = ((ref, document.model_dump_json(indent=2).encode()) for ref, document in named)
-    return Traces(under_way=tuple(under_way), remains=tuple(remains), named=tuple(written))
+    return Traces(remains=tuple(remains), named=_written(named))
+
+
+def _written(documents: Iterable[tuple[ObjectRef, Contract]]) -> tuple[tuple[ObjectRef, bytes], ...]:
+    return tuple((ref, document.model_dump_json(indent=2).encode()) for ref, document in documents)
 
 
 def _ends_naming(job: str, channel: str, person: str) -> Iterator[tuple[ObjectRef, Contract]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -204,8 +205,7 @@ def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
 def test_what_is_no_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned) -> None:
     request = put(cloud, data, again.request_name(first.manifest.source))
     cloud.run(request)
-    code = "bad-request" if len(data) > 100 else "bad-object"
-    assert_failed(cloud, request, "ingest", code, "channels/street/again/")
+    assert_failed(cloud, request, "ingest", "bad-request", "channels/street/again/")
 
 
 @pytest.mark.parametrize("other", ["upload", "channel", "bucket", "report"])
@@ -393,3 +393,33 @@ def test_a_manifest_that_names_what_is_not_its_job_s_is_not_followed(
     ref = cloud.buckets.put(cloud.buckets.work, name, json.dumps(document).encode())
     with pytest.raises(PermanentError, match="names objects that are not this job's"):
         jobs.open_manifest(job_of(request), 0, ref)
+
+
+def test_a_rendering_that_is_given_up_speaks_of_the_video_and_of_asking_again(
+    cloud: Cloud, first: Planned, dead_letter: Post
+) -> None:
+    request = cloud.ask(first.job, {0: "hide"})
+    assert dead_letter(given_up(upload_push(request))) == 200
+    said = (f"gs://{cloud.buckets.intake}/{VIDEO} was not published", "Ask for it again")
+    assert_failed(cloud, request, "ingest", "gave-up", *said)
+    assert cloud.failed(job_of(request)).source == first.manifest.source
+
+
+def test_a_rendering_that_fails_before_it_is_planned_tells_of_which_video(
+    cloud: Cloud, first: Planned
+) -> None:
+    request = cloud.ask(first.job, {99: "hide"})
+    cloud.run(request)
+    assert cloud.failed(job_of(request)).source == first.manifest.source
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["younger", "older than any mark"])
+def test_of_a_request_of_which_nothing_tells_whether_it_is_over_only_whom_it_hides_is_taken_over(
+    kept: bool, cloud: Cloud, first: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.ask(first.job, {0: "hide", 1: "keep"})
+    if not kept:
+        later = again.utc_now() + again.PENDING + timedelta(days=1)
+        monkeypatch.setattr(again, "utc_now", lambda: later)
+    cloud.run(cloud.ask(first.job, {2: "keep"}))
+    assert cloud.hidden() == [True, not kept, False]

@@ -134,3 +134,17 @@ def bring_to(end: str, buckets: Buckets, planned: Planned, merge: Post) -> None:
     linked = planned if planned.faces else link_job(buckets, planned)
     do_all_segments(buckets, linked)
     assert merge(linked.done(1)) == 200
+
+
+def test_a_manifest_that_can_t_be_read_keeps_no_embedding_and_the_failure_is_told_once(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post
+) -> None:
+    linked = leave_everything(buckets, planned)
+    task = linked.task(1)
+    buckets.put(buckets.work, layout.manifest(linked.job), b"{no manifest")
+    fail(linked)
+    assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
+    assert [worker(task), worker(task)] == [200, 200]
+    assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
+    # No manifest says of which channel it is: there is nobody to tell, and the log has told it.
+    assert topics.events() == []

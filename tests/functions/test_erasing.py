@@ -465,3 +465,12 @@ def test_without_the_buckets_names_the_command_says_which_variables_are_missing(
     environment()
     assert main(["erase", "0" * 20, "--yes"]) == 2
     assert "DEFACER_WORK_BUCKET" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [layout.manifest, layout.failed])
+def test_another_job_that_can_t_be_read_keeps_no_channel_from_being_erased(
+    name: Callable[[str], str], buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    buckets.put(buckets.work, name("0" * 20), b"{nothing that can be read")
+    assert main(["erase", "channels/street", "--yes"]) == 0
+    assert_erased(buckets, planned)

@@ -1,17 +1,20 @@
 """`forget` takes the person's name out of why jobs failed too, and knows a name in both ways of storing an accent."""
 
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from functions.engine import faces
 from functions.ingest import gallery
 from functions.ingest.main import probe
 from functions.ingest.planning import Eyes, plan
 from functions.pipeline import jobs, layout
 from functions.pipeline.contracts import Failed, ObjectRef, Verdict
 from functions.pipeline.errors import PermanentError
+from functions.privacy import traces
 from functions.privacy.command_line import main
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.test_forgetting import FORGET, PICTURE, WHITE, everything, publish
@@ -93,3 +96,26 @@ def test_a_name_is_found_however_its_accents_are_stored(
     assert stored not in everything(buckets)
     assert typed not in everything(buckets)
     assert "Grace" in everything(buckets)
+
+
+@pytest.mark.parametrize("name", [layout.manifest, layout.failed, layout.verdict])
+def test_a_job_that_can_t_be_read_is_told_of_and_hides_no_other(
+    name: Callable[[str], str],
+    buckets: Buckets,
+    topics: Topics,
+    clip: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    buckets.put(buckets.intake, PICTURE, b"a picture")
+    broken, healthy = "0" * 20, plan_job(buckets, clip, targets=("Eileen",))
+    buckets.put(buckets.work, name(broken), b"{nothing that can be read")
+    assert main([*FORGET]) == 1
+    assert f"can't be read job {broken}" in capsys.readouterr().out
+    assert jobs.has_failed(healthy.job)
+    assert PICTURE not in buckets.names(buckets.intake)
+    assert main(["erase", broken, "--yes"]) == 0
+    assert main([*FORGET]) == 0
+
+
+def test_who_was_forgotten_is_hidden_for_the_reason_that_the_engine_looks_for() -> None:
+    assert traces.REASON == faces.FORGOTTEN

@@ -9,7 +9,7 @@ from functions.ingest.planning import Embeddings, Eyes, plan
 from functions.merge.engine import check
 from functions.merge.finish import Hands, finish
 from functions.pipeline import ending, layout, store, verdict
-from functions.pipeline.contracts import Verdict
+from functions.pipeline.contracts import ObjectRef, Verdict
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, assert_published, failure_of, published_of
 from tests.functions.test_dead_letter import given_up
@@ -176,3 +176,46 @@ def test_a_manifest_that_keeps_somebody_whose_pictures_are_gone_goes_with_the_jo
         assert_failed_once(buckets, topics, planned, "target-gone")
         assert set(buckets.names(buckets.work)) == {layout.verdict(planned.job), layout.failed(planned.job)}
         buckets.put(buckets.work, planned.ref.name, planned.manifest.model_dump_json().encode())
+
+
+def test_a_copy_that_lands_after_the_job_failed_is_taken_back_by_who_made_it(
+    buckets: Buckets, topics: Topics, linked: Planned, monkeypatch: pytest.MonkeyPatch, dead_letter: Post
+) -> None:
+    crash_when_decided(buckets, linked)
+    said = verdict.find(linked.job)
+    assert said is not None
+    made = [ref for ref in (said[0].result, said[0].report) if ref is not None]
+    copied = {ref.name: buckets.get(ref.bucket, ref.name) for ref in made}
+
+    def late(ref: ObjectRef, bucket: str, name: str, metadata: dict[str, str], **_: object) -> ObjectRef:
+        """The copy was begun; before it is there, the job is given up."""
+        if layout.failed(linked.job) not in buckets.names(buckets.work):
+            assert dead_letter(given_up(linked.done(0))) == 200
+            assert_failed_once(buckets, topics, linked, "gave-up")
+        blob = buckets.client.bucket(bucket).blob(name)
+        blob.metadata = dict(metadata)
+        blob.upload_from_string(copied[ref.name])
+        return store.reference(blob)
+
+    monkeypatch.setattr(store, "copy", late)
+    assert ending.carry_out(linked.manifest, lambda: None) is None
+    assert buckets.names(buckets.output) == []
+    assert_failed_once(buckets, topics, linked, "gave-up")
+
+
+@pytest.mark.parametrize("who", ["merge", "dead_letter"])
+def test_a_copy_that_landed_late_is_taken_back_by_the_next_message_if_its_maker_died(
+    who: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post, dead_letter: Post
+) -> None:
+    crash_when_decided(buckets, linked)
+    copy_result(linked)
+    landed = buckets.blob(buckets.output, RESULT)
+    data, metadata = landed.download_as_bytes(), landed.metadata
+    landed.delete()
+    assert dead_letter(given_up(linked.done(0))) == 200
+    late = buckets.client.bucket(buckets.output).blob(RESULT)
+    late.metadata = metadata
+    late.upload_from_string(data)
+    push = linked.done(1) if who == "merge" else given_up(linked.done(1))
+    assert (merge if who == "merge" else dead_letter)(push) == 200
+    assert buckets.names(buckets.output) == []

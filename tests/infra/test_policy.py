@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from functions.dead_letter.giving_up import MOST_WAITS
+from functions.pipeline import again
 from functions.pipeline.settings import Settings
 from local_emulator.resources import FUNCTIONS, Function
 from tests.modules import modules_after_importing
@@ -102,6 +103,7 @@ def test_a_message_is_kept_no_longer_than_the_marks_that_say_its_job_is_done() -
     assert int(least) == longest
     assert validation["error_message"].startswith(f"keep_work_days must be {least} or more: ")
     assert variable["default"] >= int(least)
+    assert again.PENDING.days == int(least)  # so long it can be told whether a rendering is over
 
 
 def test_every_push_says_who_it_is() -> None:

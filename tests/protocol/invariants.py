@@ -112,7 +112,8 @@ def _of_failure(
     failed = json.loads(storage.get(WORK, layout.failed(upload.job)).data)
     actions = scenario.all_actions
     foreign = "a foreign report" in actions and failed["code"] == "result-exists"
-    if out := _live(storage, written) if foreign else [stored.name for stored in written]:
+    taken_back = foreign or scenario.slow_copies  # then it may have been out for a moment
+    if out := _live(storage, written) if taken_back else [stored.name for stored in written]:
         yield f"job {number}: failed, and yet it wrote {out}"
     if failed["code"] == "target-gone" and (WORK, layout.manifest(upload.job)) in storage.objects:
         yield f"job {number}: its manifest names somebody whose pictures were gone"

@@ -61,10 +61,11 @@ class Stored:
 class Storage:
     """The server. `written` is every version that ever was, in order; a `versioned` bucket goes on giving them.
 
-    `who` says who writes now.
+    `who` says who writes now. Copies are one step, or where they are slow two.
     """
 
     versioned: frozenset[str] = frozenset()
+    copies_slowly: bool = False
     objects: dict[tuple[str, str], Stored] = field(default_factory=dict)
     who: Callable[[], int | None] = lambda: None
     written: list[Stored] = field(default_factory=list)
@@ -270,12 +271,15 @@ class Blob:
     def rewrite(
         self, source: "Blob", token: str | None, if_generation_match: int, retry: object
     ) -> tuple[None, int, int]:
-        def rewrite(storage: Storage) -> Stored:
-            data = storage.get(source.bucket.name, source.name, source.generation).data
-            place = (self.bucket.name, self.name, data, self.content_type, self.metadata)
+        def read(storage: Storage) -> bytes:
+            return storage.get(source.bucket.name, source.name, source.generation).data
+
+        def write(storage: Storage) -> Stored:
+            place = (self.bucket.name, self.name, data or read(storage), self.content_type, self.metadata)
             return storage.put(*place, if_generation_match)
 
-        self._load(self._ask("copy to", rewrite))
+        data = self._ask("copy from", read) if self.bucket.client.storage.copies_slowly else None
+        self._load(self._ask("copy to", write))
         return None, self.size, self.size
 
     def patch(self, retry: object) -> None:

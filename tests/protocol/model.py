@@ -69,7 +69,8 @@ class _Model:
     def __init__(self, rng: random.Random, scenario: Scenario):
         self.scenario = scenario
         self.rng = rng
-        self.storage = Storage(versioned=frozenset({INTAKE} if scenario.versioned else ()))
+        versioned = frozenset({INTAKE} if scenario.versioned else ())
+        self.storage = Storage(versioned=versioned, copies_slowly=scenario.slow_copies)
         self.world = World(scenario, rng, self.handle, self.act)
         self.storage.who = self.world.who
         self.uploads: list[Upload] = []

@@ -67,6 +67,18 @@ def a_failure_asks_for_no_verdict(patch: Patch) -> None:
     patch.setattr(jobs, "fail", fail)
 
 
+def a_late_copy_stays(patch: Patch) -> None:
+    """Of what was taken back while it was being copied."""
+    carry_out, unpublish = ending.carry_out.__globals__, ending.unpublish
+
+    def careless(names: Any) -> None:
+        said = verdict.find(names.job)
+        if said is None or said[0].end != "fail":
+            unpublish(names)
+
+    patch.setitem(carry_out, "unpublish", careless)
+
+
 def the_made_result_is_not_deleted_before_a_withdrawal(patch: Patch) -> None:
     def delete(ref: ObjectRef) -> None:
         if not ref.name.startswith("jobs/"):
@@ -263,6 +275,7 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             the_copy_ignores_its_precondition: "copy to",
             a_failure_asks_for_no_verdict: "copy to",
             the_made_result_is_not_deleted_before_a_withdrawal: "copy to",
+            a_late_copy_stays: "copy to",
             a_withdrawal_does_not_look_whether_the_result_is_out: "copy to",
             published_is_written_whatever_the_verdict_says_by_then: "verdict",
             a_foreign_report_only_withdraws: "copy to",

@@ -70,7 +70,7 @@ class Scenario:
     """`trouble` and `actions` are by the number of the step from which on they happen.
 
     `actions_before` happen before some request. Without `anew` no message that gave up starts anew, so that more
-    jobs are given up.
+    jobs are given up. A slow copy is read and written at two moments: in between what it copies may be deleted.
     """
 
     clips: tuple[Clip, ...]
@@ -86,6 +86,7 @@ class Scenario:
     anew: bool
     engine_differs: bool
     keep_going: float
+    slow_copies: bool = False
 
     @property
     def all_actions(self) -> set[str]:
@@ -123,7 +124,12 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
         engine_differs=rng.random() < 0.5,
         keep_going=rng.choice((0.0, 0.6, 0.9)),
     )
-    return _with_renderings(scenario, length, aim)
+    # Each drawn by itself, so that what came before stays as it was.
+    scenario = _with_renderings(scenario, length, aim)
+    # Not with what is erased: of a copy that lands after that, and whose merge dies then, nothing tells.
+    is_erased = any(action.startswith("erase") for action in scenario.all_actions)
+    slow = not is_erased and random.Random(f"slow copies {scenario!r}").random() < 0.3
+    return replace(scenario, slow_copies=slow)
 
 
 def _with_renderings(scenario: Scenario, length: int, aim: str | None) -> Scenario:
