@@ -10,7 +10,7 @@ from functions.dead_letter.giving_up import MOST_WAITS
 from functions.pipeline.settings import Settings
 from local_emulator.resources import FUNCTIONS, Function
 from tests.modules import modules_after_importing
-from tests.terraform import blocks, local, one, resources, strings
+from tests.terraform import INFRA, blocks, local, one, resources, strings
 
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
@@ -102,6 +102,7 @@ def test_a_message_is_kept_no_longer_than_the_marks_that_say_its_job_is_done() -
     assert int(least) == longest
     assert validation["error_message"].startswith(f"keep_work_days must be {least} or more: ")
     assert variable["default"] >= int(least)
+    assert f"`keep_work_days` is {least} at least" in (INFRA / "README.md").read_text()
 
 
 def test_every_push_says_who_it_is() -> None:
