@@ -117,7 +117,7 @@ $(IMAGE_LOCKS): infra/locks/%.lock: infra/locks/%.in requirements.lock | $(BOOTS
 		status=$$?; rm -f .image-pins.txt; exit $$status
 
 .PHONY: image-sizes
-image-sizes: $(STAMP)  ## what each image's packages and weights take
+image-sizes: $(STAMP)  ## install what each image installs, measure, and write it down; 9 GB of disk for a while
 	@$(RUN) -m infra.image_sizes
 
 .PHONY: pin-base

@@ -3,6 +3,7 @@ resource "google_artifact_registry_repository" "images" {
   description   = "The images of De-facer: base, cpu, gpu"
   location      = var.region
   format        = "DOCKER"
+  kms_key_name  = var.kms_key_name
 
   # The last five of each image can be rolled back to. Tags are not made immutable, because then nothing tagged is ever
   # deleted: https://cloud.google.com/artifact-registry/docs/repositories/update-repo-settings
@@ -21,7 +22,7 @@ resource "google_artifact_registry_repository" "images" {
     }
   }
 
-  depends_on = [google_project_service.used]
+  depends_on = [google_project_service.used, google_kms_crypto_key_iam_member.agents]
 }
 
 # The code of a build on its way to Cloud Build (infra/deploy.sh).
@@ -45,7 +46,14 @@ resource "google_storage_bucket" "builds" {
     }
   }
 
-  depends_on = [google_project_service.used]
+  dynamic "encryption" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.used, google_kms_crypto_key_iam_member.agents]
 }
 
 locals {

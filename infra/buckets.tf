@@ -37,9 +37,9 @@ resource "google_storage_bucket" "intake" {
 
   # The console's pages send videos here by themselves.
   dynamic "cors" {
-    for_each = local.consoles
+    for_each = var.console == null ? [] : [local.console_origins]
     content {
-      origin          = local.console_origins
+      origin          = cors.value
       method          = ["GET", "PUT"]
       response_header = ["Content-Range", "Content-Type", "Range"]
       max_age_seconds = 3600

@@ -59,10 +59,12 @@ deploy() {
     local stages=(base cpu) given_tag="${TAG:-}" first=no registry
     [ -n "$given_tag" ] || TAG="$(content_tag)"
 
-    # Terraform asks the first two what else is switched on; the last line makes Pub/Sub's agent, which gets roles later.
+    # Terraform asks the first two what else is switched on; the others' agents are made here, and get roles later.
     gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com pubsub.googleapis.com \
-        storage.googleapis.com --project "$PROJECT"
-    gcloud beta services identity create --service pubsub.googleapis.com --project "$PROJECT"
+        artifactregistry.googleapis.com storage.googleapis.com --project "$PROJECT"
+    for agent in pubsub artifactregistry; do
+        gcloud beta services identity create --service "$agent.googleapis.com" --project "$PROJECT"
+    done
 
     if ! has_state; then
         first=yes

@@ -49,6 +49,7 @@ locals {
 
   pubsub_agent  = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
   storage_agent = "serviceAccount:${data.google_storage_project_service_account.agent.email_address}"
+  images_agent  = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
 }
 
 resource "google_service_account" "function" {
@@ -144,11 +145,17 @@ resource "google_pubsub_subscription_iam_member" "letters_leave" {
   member       = local.pubsub_agent
 }
 
+# Whatever is encrypted with a key of one's own is made after these. deploy.sh sees to it that the agents exist.
 resource "google_kms_crypto_key_iam_member" "agents" {
-  for_each      = var.kms_key_name == null ? {} : { storage = local.storage_agent, pubsub = local.pubsub_agent }
+  for_each = var.kms_key_name == null ? {} : {
+    storage = local.storage_agent
+    pubsub  = local.pubsub_agent
+    images  = local.images_agent
+  }
   crypto_key_id = var.kms_key_name
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
   member        = each.value
+  depends_on    = [google_project_service.used]
 }
 
 # Cloud Build runs as this: it reads the code that is sent to it, pushes images and writes logs. Google's role for it

@@ -1,76 +1,81 @@
-"""What the images install, in megabytes: the sizes that the installed packages' RECORD files state, and the weights.
+"""What the images install, in megabytes, packages with their bytecode and weights.
 
-    python -m infra.image_sizes
+    python -m infra.image_sizes      # install each lock file into an empty folder, as the Dockerfile does, and measure
 
-It counts the packages of this environment, where PyTorch is the build for CUDA 13; the one for CUDA 12 is of the same
-kind. The base image (Debian, Python) is not counted.
+It takes 9 GB of disk and some minutes, and writes infra/image_sizes.json and the table of infra/README.md. What is
+counted are the images of a deployment that says nothing else. The base image (Debian, Python) is not counted.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, distributions
+from importlib.util import cache_from_source
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from functions.engine import weights
 
-LOCKS = Path(__file__).parent / "locks"
-# uv compiles at installing: on these packages bytecode takes 1.2 times the room of its source.
-BYTECODE = 1.2
+INFRA = Path(__file__).parent
+LOCKS = INFRA / "locks"
+SIZES = INFRA / "image_sizes.json"
+README = INFRA / "README.md"
+HEAD = "| image | packages | MB | the largest | weights, MB | together, GB |\n|---|---|---|---|---|---|\n"
 MEGABYTE = 1e6
+WEIGHTS = "weights"
+
+
+def default_cuda() -> str:
+    (found,) = re.findall(r"^ARG CUDA=(\d+)$", (INFRA / "Dockerfile").read_text(), re.MULTILINE)
+    return str(found)
 
 
 @dataclass(frozen=True)
 class Image:
-    """A stage of infra/Dockerfile: what it installs is what this file in infra/locks names, and what that needs."""
+    """A stage of infra/Dockerfile: the lock file in infra/locks that it installs, and whether weights are baked in."""
 
     stage: str
-    asked: str
+    lock: str
     weights: bool
 
 
 IMAGES = (
-    Image("base", "base.in", weights=False),
-    Image("cpu", "models.in", weights=True),
-    Image("gpu", "models.in", weights=True),
+    Image("base", "base", weights=False),
+    Image("cpu", f"cuda{default_cuda()}", weights=True),
+    Image("gpu", f"cuda{default_cuda()}", weights=True),
 )
 
 
-def asked_for(name: str) -> Iterator[str]:
-    """The packages that a file in infra/locks names."""
-    for line in (LOCKS / name).read_text().splitlines():
-        if line.startswith("-r "):
-            yield from asked_for(line.removeprefix("-r "))
-        elif line and not line.startswith("#"):
-            yield line
+def measured(lock: str) -> dict[str, int]:
+    """Bytes on disk of each package of a lock file, by `name==version`, after installing it into an empty folder."""
+    uv = str(Path(sys.executable).parent / "uv")
+    with tempfile.TemporaryDirectory(prefix="defacer-image-") as folder:
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+        subprocess.run(
+            [
+                uv, "pip", "install", "--quiet", "--python", folder, "--compile-bytecode", "--only-binary", ":all:",
+                "--require-hashes", "--requirement", LOCKS / f"{lock}.lock",
+            ],
+            check=True,
+        )  # fmt: skip
+        (site,) = Path(folder).glob("lib/python*/site-packages")
+        found = {
+            f"{canonicalize_name(package.name)}=={package.version}": size(package)
+            for package in distributions(path=[str(site)])
+        }
+    return dict(sorted(found.items()))
 
 
-def installed(names: Iterable[str]) -> set[str]:
-    """These packages and all that they need on this machine, by canonical name."""
-    found: set[str] = set()
-    todo = [Requirement(name) for name in names]
-    while todo:
-        wanted = todo.pop()
-        name = canonicalize_name(wanted.name)
-        extras = wanted.extras or {""}
-        if name in found and extras == {""}:
-            continue
-        found.add(name)
-        for line in distribution(name).requires or ():
-            needed = Requirement(line)
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
-                todo.append(needed)
-    return found
-
-
-def size(name: str) -> float:
-    """Bytes that a package takes, with its bytecode."""
-    return sum(
-        (file.size or 0) * (1 + BYTECODE if file.suffix == ".py" else 1)
-        for file in distribution(name).files or ()
-    )
+def size(package: Distribution) -> int:
+    """Bytes that a package takes where it is installed: its files, and their bytecode where they are compiled."""
+    files = {Path(str(file.locate())) for file in package.files or ()}
+    files |= {Path(cache_from_source(str(file))) for file in files if file.suffix == ".py"}
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def weights_size() -> int:
@@ -82,21 +87,31 @@ def weights_size() -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def table() -> str:
+def table(sizes: Mapping[str, Mapping[str, int]]) -> str:
     """The sizes as a table in Markdown."""
-    lines = ["| image | packages, MB | the largest | weights, MB | together, GB |", "|---|---|---|---|---|"]
+    rows = []
     for image in IMAGES:
-        sizes = {name: size(name) for name in installed(asked_for(image.asked))}
-        largest = sorted(sizes, key=lambda name: -sizes[name])[:4]
-        named = ", ".join(f"{name} {sizes[name] / MEGABYTE:.0f}" for name in largest)
-        packages = sum(sizes.values())
-        models = weights_size() if image.weights else 0
-        lines.append(
-            f"| `{image.stage}` | {packages / MEGABYTE:.0f} | {named} | {models / MEGABYTE:.0f} "
-            f"| {(packages + models) / MEGABYTE / 1000:.1f} |"
+        packages = sizes[image.lock]
+        together = sum(packages.values())
+        largest = sorted(packages, key=lambda name: -packages[name])[:4]
+        named = ", ".join(f"{name.replace('==', ' ')} {packages[name] / MEGABYTE:.0f}" for name in largest)
+        models = sum(sizes[WEIGHTS].values()) if image.weights else 0
+        rows.append(
+            f"| `{image.stage}` | `{image.lock}.lock`: {len(packages)} | {together / MEGABYTE:.0f} | {named} "
+            f"| {models / MEGABYTE:.0f} | {(together + models) / MEGABYTE / 1000:.1f} |\n"
         )
-    return "\n".join(lines)
+    return HEAD + "".join(rows)
+
+
+def main() -> None:
+    sizes = {lock: measured(lock) for lock in sorted({image.lock for image in IMAGES})}
+    sizes[WEIGHTS] = {"all": weights_size()}
+    SIZES.write_text(json.dumps(sizes, indent=1) + "\n")
+    made = table(sizes)
+    old = re.compile(re.escape(HEAD) + r"(?:\|.*\n)+")
+    README.write_text(old.sub(lambda _: made, README.read_text()))
+    print(made, end="")
 
 
 if __name__ == "__main__":
-    print(table())
+    main()

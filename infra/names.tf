@@ -3,7 +3,7 @@ locals {
   topics = ["uploads", "segments", "segments-done", "dead-letters", "lost-letters", "job-events"]
 
   # What is there only if a variable asks for it, by the service's name. All else in these tables always is.
-  optional = { webhook = var.webhook != null }
+  optional = { webhook = var.webhook != null, console = var.console != null, live = var.live != null }
 
   # By the name of the Cloud Run service and of its push subscription. The deadline is also the longest that Pub/Sub
   # waits for an answer. "worker" allows the most deliveries there are: every "no instance is free" costs one.

@@ -49,6 +49,18 @@ locals {
       field       = "segments"
       labels      = {}
     }
+    linked_segments = {
+      description = "Findings of each linked job: of segments, and of parts of those that were split"
+      messages    = ["linked"]
+      field       = "segments"
+      labels      = {}
+    }
+    joined_segments = {
+      description = "Hidden segments of each joined job, and parts of those that were split"
+      messages    = ["joined"]
+      field       = "segments"
+      labels      = {}
+    }
   }
 }
 

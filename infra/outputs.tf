@@ -40,10 +40,10 @@ output "dashboard" {
 
 output "live" {
   description = "Where the live page is, for those whom var.live names."
-  value       = one(values(google_cloud_run_v2_service.live)[*].uri)
+  value       = try(google_cloud_run_v2_service.page["live"].uri, null)
 }
 
 output "console" {
-  description = "Where the console is, for those whom var.console names."
-  value       = one(values(google_cloud_run_v2_service.console)[*].uri)
+  description = "Where the console is, for those whom var.console names: one of the addresses that uploads are taken from."
+  value       = var.console == null ? null : local.console_origins[0]
 }

@@ -60,9 +60,14 @@ variable "keep_replaced_results_days" {
 }
 
 variable "kms_key_name" {
-  description = "A Cloud KMS key (projects/P/locations/REGION/keyRings/R/cryptoKeys/K) for buckets and topics; null: Google's own keys."
+  description = "A Cloud KMS key (projects/P/locations/REGION/keyRings/R/cryptoKeys/K) for buckets, topics and images, before anything is there; null: Google's own keys."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.kms_key_name == null || can(regex("^projects/[^/]+/locations/${var.region}/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key_name))
+    error_message = "kms_key_name must be projects/P/locations/REGION/keyRings/R/cryptoKeys/K with the region that everything else is in: buckets take no key from elsewhere."
+  }
 }
 
 variable "alerts" {
@@ -96,13 +101,18 @@ variable "webhook" {
 }
 
 variable "console" {
-  description = "The console and who may open it (\"user:ada@example.com\", \"group:...\"), and the audience of Identity-Aware Proxy's tokens where that stands before it; null: there is none."
-  type        = object({ members = optional(list(string), []), iap_audience = optional(string) })
+  description = "The console and who may open it (\"user:ada@example.com\", \"group:...\"), the audience of Identity-Aware Proxy's tokens where that stands before it, and addresses of one's own that lead to it (\"https://console.example.com\"); null: there is none."
+  type        = object({ members = optional(list(string), []), iap_audience = optional(string), origins = optional(list(string), []) })
   default     = null
 
   validation {
     condition     = var.console == null || alltrue([for member in try(var.console.members, []) : can(regex("^(user|group|domain|serviceAccount):", member))])
     error_message = "console.members must each be user:, group:, domain: or serviceAccount: and an address. It shows sources, so it is never open to everybody."
+  }
+
+  validation {
+    condition     = var.console == null || alltrue([for origin in try(var.console.origins, []) : can(regex("^https://[a-z0-9.-]+(:[0-9]+)?$", origin))])
+    error_message = "console.origins must each be https:// and a host, without a path or a slash at the end, as browsers write an origin."
   }
 }
 

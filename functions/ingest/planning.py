@@ -79,7 +79,6 @@ def announce(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None)
         for index in range(len(manifest.segments))
     ]
     messages.publish(settings().segments_topic, messages.SEGMENT_TASK, tasks)
-    log.info("planned", segments=len(tasks), people=len(manifest.targets))
 
 
 def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifest:
@@ -171,9 +170,12 @@ def write(draft: Manifest) -> tuple[Manifest, ObjectRef]:
     """Write the manifest; if somebody else planned the job meanwhile, theirs counts and our gallery goes."""
     data = draft.model_dump_json(indent=2).encode()
     try:
-        return draft, store.write_once(settings().work_bucket, layout.manifest(draft.job), data)
+        ref = store.write_once(settings().work_bucket, layout.manifest(draft.job), data)
     except store.AlreadyWrittenError as error:
         manifest = store.read_json(error.existing, Manifest)
         if draft.gallery is not None and draft.gallery != manifest.gallery:
             store.delete(draft.gallery)
         return manifest, error.existing
+    # Here, where one of them can write it: the dashboard counts this line.
+    log.info("planned", segments=len(draft.segments), people=len(draft.targets))
+    return draft, ref

@@ -73,7 +73,7 @@ def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef |
         return store.reference(found)
     stop_what_is_slow(manifest, held, "linking its faces")
     try:
-        faces = _linked(manifest, held, link_faces)
+        faces, count = _linked(manifest, held, link_faces)
     except PermanentError as error:
         if jobs.is_linked(manifest.job):
             raise ClaimLostError("another has linked, and deleted what this one was reading") from error
@@ -81,9 +81,10 @@ def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef |
     if jobs.has_failed(manifest.job):
         return None
     held.keep()
-    log.info("linked", frames=faces.frames, looks=faces.looks, tracks=faces.tracks)
     try:
         ref = store.write_once(settings().work_bucket, name, faces.document, progress=held.keep)
+        # Each line "faces found" is counted off by this one (infra/observability.tf).
+        log.info("linked", segments=count, frames=faces.frames, looks=faces.looks, tracks=faces.tracks)
     except store.AlreadyWrittenError as error:
         ref = error.existing
     if jobs.has_failed(manifest.job):  # its clean-up may have come before these were there
@@ -92,12 +93,13 @@ def _faces(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> ObjectRef |
     return ref
 
 
-def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> Linked:
+def _linked(manifest: Manifest, held: Hold, link_faces: LinkFaces) -> tuple[Linked, int]:
+    """What came of it, and of how many findings."""
     findings = all_made(manifest, "find", 0)
     if findings is None:
         raise _gone(manifest)
     gallery = store.read(manifest.gallery) if manifest.gallery else None
-    return link_faces(Found(manifest, gallery, _read(findings, held), held.keep))
+    return link_faces(Found(manifest, gallery, _read(findings, held), held.keep)), len(findings)
 
 
 def _read(findings: tuple[ObjectRef, ...], held: Hold) -> Iterator[tuple[int, bytes]]:

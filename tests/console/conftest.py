@@ -17,20 +17,30 @@ from functions.console.main import application
 from local_emulator.browsing import Browsing
 from local_emulator.chaos.http import Answer, Request
 from tests.cloud import Buckets
+from tests.console.rights import refused
 from tests.console.visitor import Visitor
 from tests.proxy import serving
 
 
 class _Stage:
-    """Whatever application is on it answers. One loop serves all tests: what waits belongs to a loop."""
+    """Whatever application is on it answers. One loop serves all tests: what waits belongs to a loop.
+
+    `busy` is how many requests it is answering, `limited` whether its account's rights count meanwhile.
+    """
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
         self.address = ""
+        self.busy = 0
+        self.limited = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.app is not None
-        await self.app(scope, receive, send)
+        self.busy += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.busy -= 1
 
 
 @pytest.fixture(scope="session")
@@ -57,19 +67,27 @@ def stage() -> Iterator[_Stage]:
 
 @pytest.fixture
 def browsing(
-    buckets: Buckets, storage_address: str, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    stage: _Stage,
+    buckets: Buckets,
+    storage_address: str,
+    environment: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
     """Storage as a browser needs it; the functions reach it there too."""
     made: list[Browsing] = []
+    missed: list[str] = []
 
     async def handle(request: Request) -> Answer:
-        return await made[0].handle(request)
+        missing = refused(request, buckets) if stage.limited and stage.busy else []
+        missed.extend(missing)
+        return Answer(403, body=b"no right to do this") if missing else await made[0].handle(request)
 
     with serving(handle) as address:
         made.append(Browsing(storage_address, address))
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
         environment()
         yield address
+    assert missed == [], "the console's account may not do this: infra/pages.tf"
 
 
 @pytest.fixture
@@ -83,6 +101,14 @@ def visitor(stage: _Stage, browsing: str, buckets: Buckets, environment: Callabl
     jobs._boards.__init__()  # type: ignore[misc]
     stage.app = application()
     return Visitor(stage.address, buckets)
+
+
+@pytest.fixture
+def limited(stage: _Stage) -> Iterator[None]:
+    """While the console answers, only what its account may do on Google Cloud is done. For tests without a stream."""
+    stage.limited = True
+    yield
+    stage.limited = False
 
 
 @pytest.fixture

@@ -36,12 +36,14 @@ def failed(planned: Planned) -> None:
     )
 
 
+@pytest.mark.usefixtures("limited")
 def test_an_empty_channel_says_what_to_do(visitor: Visitor) -> None:
     page = visitor.open(visitor.at("street", "jobs"))
     assert "No video was dropped yet" in page
     assert "hidden" not in page.partition('id="none"')[2].partition(">")[0]
 
 
+@pytest.mark.usefixtures("limited")
 def test_a_job_fills_its_bar_segment_by_segment_until_it_is_ready(
     visitor: Visitor, buckets: Buckets, planned: Planned
 ) -> None:
@@ -82,6 +84,7 @@ def test_time_left_is_what_the_rest_takes_at_the_pace_so_far(buckets: Buckets, p
     assert left() == pytest.approx(60)
 
 
+@pytest.mark.usefixtures("limited")
 def test_a_failure_is_told_with_its_sentence_and_begun_again_as_a_new_job(
     visitor: Visitor, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
@@ -98,6 +101,7 @@ def test_a_failure_is_told_with_its_sentence_and_begun_again_as_a_new_job(
     assert list(cards(visitor)) == [layout.job_id(buckets.intake, blob.name, blob.generation)]
 
 
+@pytest.mark.usefixtures("limited")
 def test_only_a_failed_job_whose_video_is_there_is_begun_again(
     visitor: Visitor, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:

@@ -12,6 +12,8 @@ from tests.clips import admiral, astronaut, encode_picture
 from tests.console.visitor import Visitor
 from tests.hostile import png_bomb
 
+pytestmark = pytest.mark.usefixtures("limited")
+
 
 def two_faces() -> bytes:
     one, other = (cv2.resize(picture, (512, 600)) for picture in (astronaut(), admiral()))

@@ -14,6 +14,8 @@ from local_emulator.demo_clip import make_demo_clip
 from tests.clips import encode_picture
 from tests.console.visitor import PAGE, Visitor
 
+pytestmark = pytest.mark.usefixtures("limited")
+
 NAME = "channels/street/policy.json"
 
 

@@ -16,6 +16,8 @@ from tests.cloud import Buckets
 from tests.console.visitor import PAGE, Visitor
 from tests.planned import Planned, plan_job
 
+pytestmark = pytest.mark.usefixtures("limited")
+
 KEEP_DISTANCE = 0.72
 
 

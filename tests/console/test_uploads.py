@@ -10,6 +10,8 @@ from functions.console import addresses
 from tests.console.visitor import Visitor
 from tests.servers import wait_until
 
+pytestmark = pytest.mark.usefixtures("limited")
+
 PAGE = "http://console.example"
 SIZE = 700_000
 PIECE = 256 * 1024

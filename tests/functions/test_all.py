@@ -1,7 +1,10 @@
 """One upload through all functions, each reached by the pushes that the ones before it caused."""
 
+import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -31,7 +34,12 @@ def run(app: App, topics: Topics, ref: ObjectRef) -> None:
 
 @pytest.mark.parametrize("portrait", [astronaut, admiral])
 def test_an_upload_comes_back_with_every_frame_and_the_target_s_face_alone(
-    portrait: Callable[[], Picture], buckets: Buckets, topics: Topics, app: App, tmp_path: Path
+    portrait: Callable[[], Picture],
+    buckets: Buckets,
+    topics: Topics,
+    app: App,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=2, size=(480, 360), portrait=portrait()))
     buckets.put(buckets.intake, "channels/street/targets/Eileen.jpg", encode_picture(astronaut(), ".jpg"))
@@ -52,3 +60,13 @@ def test_an_upload_comes_back_with_every_frame_and_the_target_s_face_alone(
     job = layout.job_id(ref.bucket, ref.name, ref.generation)
     stays = [layout.manifest(job), layout.published(job), layout.verdict(job)]
     assert buckets.names(buckets.work) == stays
+    assert_counted_off([json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"])
+
+
+def assert_counted_off(lines: list[dict[str, Any]]) -> None:
+    """The dashboard's states: who goes into one comes out of it, once, though every message came twice."""
+    said = Counter(line["message"] for line in lines)
+    assert [said[once] for once in ("planned", "linked", "joined", "published")] == [1, 1, 1, 1]
+    segments = {line["message"]: line["segments"] for line in lines if "segments" in line}
+    assert segments["planned"] == said["faces found"] == segments["linked"] == 2
+    assert said["segment done"] == segments["joined"] == 2

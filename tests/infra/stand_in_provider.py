@@ -83,10 +83,14 @@ def _messages() -> dict[str, Any]:
 
 
 class StandIn:
-    """One provider. `made` are the resources that were applied, by type: what Terraform and the cloud know of each."""
+    """One provider. `made` are the resources that were applied, by type: what Terraform and the cloud know of each.
+
+    `order` are their types, one for each, as they came.
+    """
 
     def __init__(self, schema: Path):
         self.made: dict[str, list[dict[str, Any]]] = {}
+        self.order: list[str] = []
         self._schema = json.loads(schema.read_text())
         self._new = _messages()
 
@@ -183,6 +187,7 @@ class StandIn:
                 if made.get(name) in (None, messagepack.UNKNOWN):
                     made[name] = _filled(asked.type_name, name, made)
             self.made.setdefault(asked.type_name, []).append(made)
+            self.order.append(asked.type_name)
         return self._new["Applied"](value=self._value(made), legacy=True)
 
     def _clouds(self, kind: str) -> list[str]:

@@ -18,14 +18,18 @@ from tests.terraform import INFRA
 
 SCHEMA = TOOLS / "google_schema.json"
 RESOURCES = Resources(PROJECT, CLOUD_RETRIES)
+PAGES = {"console", "live"}
+REGION = "europe-west4"
+KEY = f"projects/p/locations/{REGION}/keyRings/r/cryptoKeys/k"
 EVERYTHING = (
     'webhook={url="https://example.com/defacer",secret_name="some-name"}',
     'live={members=["user:ada@example.com"],hosts=["cameras.example.com"]}',
     "worker=cpu",
     "alert_email=me@example.com",
     "billing_account=000000-000000-000000",
+    'console={members=["user:ada@example.com"],origins=["https://console.example.com"]}',
     "keep_sources_days=30",
-    "kms_key_name=projects/p/locations/l/keyRings/r/cryptoKeys/k",
+    f"kms_key_name={KEY}",
 )
 pytestmark = pytest.mark.skipif(
     not shutil.which("terraform") or not SCHEMA.exists(),
@@ -49,17 +53,17 @@ class Project:
         )
 
     def apply(self, *options: str) -> None:
-        done = self.terraform("apply", "-auto-approve", "-input=false", "-no-color", *self._given, *options)
+        done = self.terraform("apply", "-auto-approve", "-input=false", "-no-color", *self.given, *options)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def changes(self) -> str:
         """What would still change."""
-        done = self.terraform("plan", "-detailed-exitcode", "-input=false", "-no-color", *self._given)
+        done = self.terraform("plan", "-detailed-exitcode", "-input=false", "-no-color", *self.given)
         return "" if done.returncode == 0 else done.stdout + done.stderr
 
     @property
-    def _given(self) -> list[str]:
-        known = (f"project={PROJECT}", "region=europe-west4", "tag=0123456789ab")
+    def given(self) -> list[str]:
+        known = (f"project={PROJECT}", f"region={REGION}", "tag=0123456789ab")
         return [f"-var={variable}" for variable in (*known, *self.variables)]
 
     def made(self, kind: str) -> list[dict[str, Any]]:
@@ -126,12 +130,19 @@ def test_each_function_runs_with_the_emulator_s_environment_and_with_settings_th
 ) -> None:
     told = FUNCTIONS if not project.variables else (*FUNCTIONS, WEBHOOK)
     services = {body["name"]: body for body in project.made("cloud_run_v2_service")}
-    live = services.pop("live", None)
-    assert (live is not None) == bool(project.variables)
-    if live is not None:
-        ((container,),) = (template["containers"] for template in live["template"])
+    pages = {name: services.pop(name) for name in PAGES if name in services}
+    assert set(pages) == (PAGES if project.variables else set())
+    for name, body in pages.items():
+        ((container,),) = (template["containers"] for template in body["template"])
         values = {variable["name"]: variable["value"] for variable in container["env"]}
-        assert Settings.from_environment(values).live_hosts == "cameras.example.com"
+        assert RESOURCES.environment().items() <= values.items()
+        found = Settings.from_environment(values)
+        assert container["command"] == ["python", "-m", f"functions.{name}"]
+        if name == "live":
+            assert found.live_hosts == "cameras.example.com"
+        else:
+            assert found.console_signer == f"defacer-console@{PROJECT}.iam.gserviceaccount.com"
+            assert found.console_iap_audience is None
     assert set(services) == {function.subscription for function in told}
     for function in told:
         (template,) = services[function.subscription]["template"]
@@ -167,3 +178,89 @@ def test_pubsub_may_take_what_gives_up_off_every_subscription_and_put_it_on_ever
     put = {body["topic"] for body in project.made("pubsub_topic_iam_member") if body["member"] == agent}
     assert taken == {body["name"] for body in pushed}
     assert put == {body["dead_letter_policy"][0]["dead_letter_topic"] for body in pushed}
+
+
+def test_a_page_is_opened_by_those_that_are_named_and_uploads_come_from_its_own_addresses(
+    project: Project,
+) -> None:
+    opened = {
+        (body["name"], body["member"])
+        for body in project.made("cloud_run_v2_service_iam_member")
+        if body["name"] in PAGES
+    }
+    (intake,) = (body for body in project.made("storage_bucket") if body["name"] == RESOURCES.intake)
+    if not project.variables:
+        assert (opened, intake["cors"]) == (set(), [])
+        return
+    assert opened == {(name, "user:ada@example.com") for name in PAGES}
+    (cors,) = intake["cors"]
+    assert cors["origin"] == [
+        "https://console.example.com",
+        f"https://console-{NUMBER}.{REGION}.run.app",
+        "http://localhost:8080",
+    ]
+
+
+def test_the_console_has_what_its_pages_need_in_three_buckets_and_of_work_the_documents(
+    project: Project,
+) -> None:
+    if not project.variables:
+        return
+    ours = {f"projects/{PROJECT}/roles/{body['role_id']}" for body in project.made("project_iam_custom_role")}
+    member = f"serviceAccount:defacer-console@{PROJECT}.iam.gserviceaccount.com"
+    grants = [body for body in project.made("storage_bucket_iam_member") if body["member"] == member]
+    assert sorted(body["bucket"] for body in grants) == sorted([*RESOURCES.buckets, RESOURCES.work])
+    for body in grants:
+        assert body["role"] in {*ours, "roles/storage.objectViewer"}
+        if body["bucket"] == RESOURCES.work and body["role"] not in ours:
+            (condition,) = body["condition"]
+            assert condition["expression"] == 'resource.name.endsWith(".json")'
+
+
+def test_with_a_key_of_one_s_own_all_that_is_kept_is_encrypted_with_it_by_agents_that_may_use_it(
+    project: Project,
+) -> None:
+    key = KEY if project.variables else None
+    for body in project.made("storage_bucket"):
+        assert [item["default_kms_key_name"] for item in body["encryption"]] == ([key] if key else [])
+    for body in (*project.made("pubsub_topic"), *project.made("artifact_registry_repository")):
+        assert body["kms_key_name"] == key
+
+    granted = project.made("kms_crypto_key_iam_member")
+    assert {(body["crypto_key_id"], body["role"]) for body in granted} == (
+        {(key, "roles/cloudkms.cryptoKeyEncrypterDecrypter")} if key else set()
+    )
+    agents = ("gs-project-accounts", "gcp-sa-pubsub", "gcp-sa-artifactregistry")
+    assert {body["member"] for body in granted} == (
+        {f"serviceAccount:service-{NUMBER}@{agent}.iam.gserviceaccount.com" for agent in agents}
+        if key
+        else set()
+    )
+    made = project.provider.order
+    first = min(
+        made.index(f"google_{kind}")
+        for kind in ("storage_bucket", "pubsub_topic", "artifact_registry_repository")
+    )
+    assert made[:first].count("google_kms_crypto_key_iam_member") == len(granted)
+
+
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        ("kms_key_name=projects/p/locations/us-east4/keyRings/r/cryptoKeys/k", "with the region that"),
+        ("kms_key_name=k", "kms_key_name must be projects/P/locations/REGION/keyRings/R/cryptoKeys/K"),
+        ('console={members=["allUsers"]}', "console.members must each be user:"),
+        ('console={origins=["https://console.example.com/"]}', "console.origins must each be https://"),
+        ('live={members=["allAuthenticatedUsers"]}', "live.members must each be user:"),
+        ("keep_work_days=30", "keep_work_days must be 56 or more"),
+        ("worker=tpu", 'worker must be "gpu" or "cpu"'),
+    ],
+)
+def test_a_setting_that_can_t_be_used_is_refused_with_a_sentence(
+    project: Project, variable: str, sentence: str
+) -> None:
+    done = project.terraform(
+        "plan", "-input=false", "-no-color", "-refresh=false", *project.given, f"-var={variable}"
+    )
+    assert done.returncode == 1
+    assert sentence in " ".join(done.stderr.replace("│", " ").split())

@@ -22,6 +22,7 @@ from infra.capacity.speed import SIZES, minute_price, work
 from infra.capacity.uploads import DAY, Upload, day, settings
 from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from tests.servers import ROOT
+from tests.terraform import INFRA, blocks
 
 PAGE = ROOT / "infra" / "CAPACITY.md"
 LARGEST_PICTURE = 100_000
@@ -158,6 +159,22 @@ def test_the_protocol_says_how_long_a_job_takes_at_most() -> None:
         round(longest_days(), 1),
         round(longest_days(splits=0, dead_letter_rounds=0), 1),
     ]
+
+
+def test_infra_s_page_tells_the_same_and_what_ends_a_job_before() -> None:
+    page = " ".join((INFRA / "README.md").read_text().split())
+    said = re.search(
+        r"may take ([\d.]+) days at most .* with dead_letter at work, ([\d.]+)\)\. .* after (\d+) days", page
+    )
+    assert said is not None
+    assert [float(days) for days in said.groups()] == [
+        round(longest_days(), 1),
+        round(longest_days(splits=0, dead_letter_rounds=0), 1),
+        dict(blocks("variable"))["keep_work_days"]["default"],
+    ]
+    longer = re.search(r"wants to wait longer sets (\d+)", page)
+    assert longer is not None
+    assert longest_days() < int(longer[1])
 
 
 def test_no_message_is_dropped_by_pubsub_before_it_has_been_given_up() -> None:

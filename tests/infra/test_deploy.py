@@ -85,6 +85,15 @@ def test_images_are_there_before_anything_runs_them_and_terraform_asks(deploying
     assert len(tag) == 12
 
 
+def test_google_s_agents_that_get_roles_are_made_before(deploying: Deploying) -> None:
+    assert deploying.run().returncode == 0
+    first = next(i for i, call in enumerate(deploying.calls) if " apply " in call)
+    for agent in ("pubsub", "artifactregistry"):
+        service = f"{agent}.googleapis.com"
+        made = deploying.index("gcloud beta services identity create", f"--service {service} ")
+        assert deploying.index("gcloud services enable", service) < made < first
+
+
 def test_what_is_built_already_is_not_built_again(deploying: Deploying) -> None:
     assert deploying.run().returncode == 0
     assert not [call for call in deploying.calls if "builds submit" in call]

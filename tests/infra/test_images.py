@@ -1,17 +1,21 @@
 """The images as far as they can be seen without building one: their Dockerfile, and what they install."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from functions.engine import weights
-from infra.image_sizes import IMAGES, asked_for, installed, table
+from infra.image_sizes import IMAGES, LOCKS, README, SIZES, size, table, weights_size
 from tests.servers import ROOT
 from tests.terraform import INFRA, local
 
@@ -43,6 +47,33 @@ def whole(stage: str) -> list[tuple[str, str]]:
     """A stage's instructions after those of the stages it starts from."""
     source, own = stages()[stage]
     return (whole(source) if source in stages() else []) + own
+
+
+def asked_for(name: str) -> Iterator[str]:
+    """The packages that a file in infra/locks names."""
+    for line in (LOCKS / name).read_text().splitlines():
+        if line.startswith("-r "):
+            yield from asked_for(line.removeprefix("-r "))
+        elif line and not line.startswith("#"):
+            yield line
+
+
+def installed(names: Iterable[str]) -> set[str]:
+    """These packages and all that they need on this machine, by canonical name."""
+    found: set[str] = set()
+    todo = [Requirement(name) for name in names]
+    while todo:
+        wanted = todo.pop()
+        name = canonicalize_name(wanted.name)
+        extras = wanted.extras or {""}
+        if name in found and extras == {""}:
+            continue
+        found.add(name)
+        for line in distribution(name).requires or ():
+            needed = Requirement(line)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                todo.append(needed)
+    return found
 
 
 def pins(lock: str) -> dict[str, set[str]]:
@@ -140,9 +171,35 @@ def test_a_deployment_takes_the_pytorch_that_the_hosts_driver_can_run() -> None:
 
 
 def test_the_other_images_install_every_package_that_the_product_asks_for() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {Requirement(text).name for text in project["dependencies"]}
+    needed = {requirement.name for requirement in product()}
     assert needed - set(asked_for("models.in")) == {"rich"}  # the emulator's own
+
+
+def product() -> list[Requirement]:
+    """What pyproject.toml says that the product needs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(text) for text in project["dependencies"]]
+
+
+@pytest.mark.parametrize("lock", sorted(path.stem for path in LOCKS.glob("*.lock")))
+def test_a_lock_file_has_what_its_stage_asks_for_in_versions_that_the_product_takes(lock: str) -> None:
+    locked = pins(f"infra/locks/{lock}.lock")
+    asked = {canonicalize_name(Requirement(name).name) for name in asked_for(f"{lock}.in")}
+    assert asked <= set(locked)
+    takes = {canonicalize_name(requirement.name): requirement.specifier for requirement in product()}
+    if lock == "cuda12":  # an older PyTorch, which its .in file names
+        assert pins("infra/locks/cuda12.in") == {name: locked[name] for name in ("torch", "torchvision")}
+        asked -= {"torch", "torchvision"}
+    for name in asked:
+        (version,) = locked[name]
+        assert version in takes[name], f"{name} {version}"
+
+
+def test_every_line_of_a_lock_file_has_a_hash() -> None:
+    for path in LOCKS.glob("*.lock"):
+        entries = re.split(r"\n(?=\S)", path.read_text().strip())
+        assert len(entries) > 40
+        assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
 
 
 @pytest.mark.parametrize(
@@ -162,8 +219,38 @@ def test_an_image_has_every_package_that_its_functions_import(functions: list[st
     assert imported - TOOLS_OF_HERE <= installed(asked_for(file))
 
 
-def test_the_sizes_are_told_for_each_image_and_grow_with_what_it_does() -> None:
-    rows = [row.split("|")[1:-1] for row in table().splitlines()[2:]]
-    assert [row[0].strip(" `") for row in rows] == ["base", "cpu", "gpu"]
-    base, cpu, gpu = (float(row[1]) for row in rows)
-    assert 100 < base < cpu == gpu
+def test_the_sizes_are_those_of_what_the_lock_files_pin() -> None:
+    sizes = json.loads(SIZES.read_text())
+    for lock in {image.lock for image in IMAGES}:
+        locked = {
+            f"{name}=={version}"
+            for name, versions in pins(f"infra/locks/{lock}.lock").items()
+            for version in versions
+        }
+        assert set(sizes[lock]) == locked, "run make image-sizes"
+    assert table(sizes) in README.read_text(), "run make image-sizes"
+
+
+def test_a_package_is_as_large_here_as_is_told_of_it() -> None:
+    """But for bytecode, which is not there everywhere, and another Python's wheels."""
+    sizes = json.loads(SIZES.read_text())
+    assert weights_size() == pytest.approx(sizes["weights"]["all"], rel=0.02)
+    compared = 0
+    for told, there in {**sizes["base"], **sizes[IMAGES[-1].lock]}.items():
+        name, _, version = told.partition("==")
+        try:
+            package = distribution(name)
+        except PackageNotFoundError:
+            continue
+        if package.version != version:
+            continue
+        compared += 1
+        assert 0.25 * there - 100_000 < size(package) < 1.25 * there + 100_000, told
+    assert compared > 40
+
+
+def test_the_default_is_what_the_sizes_are_told_of_and_grows_with_what_an_image_does() -> None:
+    assert [image.stage for image in IMAGES] == ["base", "cpu", "gpu"]
+    assert {image.lock for image in IMAGES[1:]} == {"cuda12"}
+    sizes = json.loads(SIZES.read_text())
+    assert 100e6 < sum(sizes["base"].values()) < sum(sizes["cuda12"].values())

@@ -65,6 +65,31 @@ def test_the_dashboard_shows_metrics_that_there_are() -> None:
     assert summed == measured
 
 
+def test_the_dashboard_shows_states_ages_dead_letters_speed_and_cost() -> None:
+    layout = rendered_dashboard()["mosaicLayout"]
+    assert isinstance(layout, dict)
+    shown = {tile["widget"]["title"]: json.dumps(tile["widget"]) for tile in layout["tiles"]}
+    for title, metrics in {
+        "Jobs now": ("num_undelivered_messages", "defacer_jobs"),
+        "Segments now": ("num_outstanding_messages", "linked_segments_sum", "joined_segments_sum"),
+        "Age of the oldest message": ("oldest_unacked_message_age",),
+        "Dead letters": ("dead_letter_message_count",),
+        "Seconds of video per GPU second": ("video_seconds_sum", "billable_instance_time"),
+        "Workers' cost of a minute of video": ("0.0002907", "video_seconds_sum"),
+    }.items():
+        (found,) = (text for name, text in shown.items() if name.startswith(title))
+        assert all(metric in found for metric in metrics), title
+
+
+def test_a_query_asks_for_subscriptions_functions_and_lines_that_there_are() -> None:
+    text = json.dumps(rendered_dashboard()).replace('\\"', '"')
+    subscriptions = {*local("every_function"), local("keeper")["name"]}
+    assert set(re.findall(r'subscription_id="([^"]+)"', text)) <= subscriptions
+    messages = {message for metric in local("counted").values() for message in metric["messages"]}
+    assert set(re.findall(r'event="([^"]+)"', text)) <= messages
+    assert set(re.findall(r'service_name="([^"]+)"', text)) == {"worker"}
+
+
 def test_the_tiles_of_the_dashboard_lie_side_by_side() -> None:
     layout = rendered_dashboard()["mosaicLayout"]
     assert isinstance(layout, dict)

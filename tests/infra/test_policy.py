@@ -11,7 +11,7 @@ from functions.pipeline import again
 from functions.pipeline.settings import Settings
 from local_emulator.resources import FUNCTIONS, Function
 from tests.modules import modules_after_importing
-from tests.terraform import blocks, local, one, resources, strings
+from tests.terraform import INFRA, blocks, local, one, resources, strings
 
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
@@ -104,6 +104,7 @@ def test_a_message_is_kept_no_longer_than_the_marks_that_say_its_job_is_done() -
     assert validation["error_message"].startswith(f"keep_work_days must be {least} or more: ")
     assert variable["default"] >= int(least)
     assert again.PENDING.days == int(least)  # so long it can be told whether a rendering is over
+    assert f"`keep_work_days` is {least} at least" in (INFRA / "README.md").read_text()
 
 
 def test_every_push_says_who_it_is() -> None:
@@ -128,11 +129,10 @@ def test_every_service_has_its_own_account_and_is_reached_from_inside_alone() ->
     assert accounts == {
         "function": "${google_service_account.function[each.key].email}",
         "worker": '${google_service_account.function["worker"].email}',
-        "console": "${google_service_account.console[each.key].email}",
-        "live": "${google_service_account.live[each.key].email}",
+        "page": "${google_service_account.page[each.key].email}",
     }
     for name, body in resources("google_cloud_run_v2_service").items():
-        reached = "INGRESS_TRAFFIC_ALL" if name in {"console", "live"} else "INGRESS_TRAFFIC_INTERNAL_ONLY"
+        reached = "INGRESS_TRAFFIC_ALL" if name == "page" else "INGRESS_TRAFFIC_INTERNAL_ONLY"
         assert body["ingress"] == reached
 
 
@@ -140,61 +140,56 @@ def test_only_the_pusher_calls_a_function() -> None:
     invokers = {
         member
         for label, role, member in grants()
-        if role == "roles/run.invoker" and not label.endswith(("console_opened_by", "live_opened_by"))
+        if role == "roles/run.invoker" and not label.endswith("page_opened_by")
     }
     assert invokers == {"${google_service_account.pusher.member}"}
 
 
-def test_nobody_opens_the_console_but_those_that_are_named_and_by_default_there_is_none() -> None:
-    variable = dict(blocks("variable"))["console"]
+@pytest.mark.parametrize("page", ["console", "live"])
+def test_nobody_opens_a_page_but_those_that_are_named_and_by_default_there_is_none(page: str) -> None:
+    variable = dict(blocks("variable"))[page]
     assert variable["default"] in (None, "null", "${null}")
-    given = {
-        label.split(".")[1]: body for label, body in blocks("resource") if label.endswith("console_opened_by")
-    }
-    (opened,) = given.values()
-    assert opened["for_each"] == "${toset(var.console == null ? [] : var.console.members)}"
-    assert opened["member"] == "${each.key}"
+    assert local("optional")[page] == f"${{var.{page} != null}}"
+    assert local("every_page")[page]["members"] == f"${{try(var.{page}.members, [])}}"
+    opened = resources("google_cloud_run_v2_service_iam_member")["page_opened_by"]
+    assert opened["for_each"] == "${local.page_members}"
+    assert opened["member"] == "${each.value.member}"
     for kind in ("google_cloud_run_v2_service", "google_service_account"):
-        assert resources(kind)["console"]["for_each"] == "${local.consoles}"
-    assert resources("google_storage_bucket_iam_member")["console"]["for_each"].startswith(
-        "${var.console == null ? {} "
-    )
-
-
-def test_nobody_opens_the_live_page_but_those_that_are_named_and_by_default_there_is_none() -> None:
-    variable = dict(blocks("variable"))["live"]
-    assert variable["default"] in (None, "null", "${null}")
-    opened = resources("google_cloud_run_v2_service_iam_member")["live_opened_by"]
-    assert opened["for_each"] == "${toset(var.live == null ? [] : var.live.members)}"
-    assert opened["member"] == "${each.key}"
-    for kind in (
-        "google_cloud_run_v2_service",
-        "google_service_account",
-        "google_storage_bucket_iam_member",
-    ):
-        assert resources(kind)["live"]["for_each"] == "${local.lives}"
-    granted = resources("google_storage_bucket_iam_member")["live"]
-    assert (granted["bucket"], granted["role"]) == (
-        "${google_storage_bucket.intake.name}",
-        "roles/storage.objectViewer",
-    )
+        assert resources(kind)["page"]["for_each"] == "${local.pages}"
 
 
 def test_who_watches_a_stream_comes_to_the_instance_that_has_it() -> None:
-    live = one(resources("google_cloud_run_v2_service")["live"]["template"])
-    assert live["session_affinity"] is True
-    assert live["timeout"] == "3600s"
+    page = one(resources("google_cloud_run_v2_service")["page"]["template"])
+    assert page["session_affinity"] == "${each.value.affinity}"
+    assert page["timeout"] == "${each.value.timeout}"
+    assert local("every_page")["live"]["affinity"] is True
+    assert local("every_page")["live"]["timeout"] == "3600s"
 
 
-def test_the_console_reads_results_and_work_and_signs_as_nobody_but_itself() -> None:
-    assert local("console_roles") == {
-        "intake": "roles/storage.objectUser",
-        "work": "roles/storage.objectViewer",
-        "output": "roles/storage.objectViewer",
-    }
+def test_every_service_says_when_it_is_ready_and_whether_it_still_lives() -> None:
+    for body in resources("google_cloud_run_v2_service").values():
+        container = one(one(body["template"])["containers"])
+        for probe in ("startup_probe", "liveness_probe"):
+            assert one(one(container[probe])["http_get"]) == {"path": "/health"}
+
+
+def test_the_live_page_reads_the_intake_and_nothing_else() -> None:
+    assert [(grant["bucket"], grant["role"]) for grant in local("page_roles")["live"].values()] == [
+        ("intake", "roles/storage.objectViewer")
+    ]
+
+
+def test_the_console_reads_no_embedding_changes_no_result_and_signs_as_nobody_but_itself() -> None:
+    """What it needs of this is found out by tests/console, which are refused all else."""
+    ours = local("page_permissions")
+    for grant in local("page_roles")["console"].values():
+        if grant["bucket"] == "work":
+            assert ours.get(grant["ours"]) == ["storage.objects.list"] or grant["suffix"] == ".json"
+        if grant["bucket"] != "intake":
+            assert grant["role"] in (None, "roles/storage.objectViewer")
     signs = resources("google_service_account_iam_member")["console_signs"]
-    assert signs["service_account_id"] == "${google_service_account.console[each.key].name}"
-    assert signs["member"] == "${google_service_account.console[each.key].member}"
+    assert signs["service_account_id"] == "${google_service_account.page[each.key].name}"
+    assert signs["member"] == "${google_service_account.page[each.key].member}"
     assert resources("google_project_iam_custom_role")["signer"]["permissions"] == [
         "iam.serviceAccounts.signBlob"
     ]

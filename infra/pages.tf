@@ -1,0 +1,195 @@
+# What people open in a browser: the console (functions/console) and the live page (functions/live). Each is there where
+# its variable names somebody, and for them alone.
+locals {
+  # Beside what all pages have below. A page that is not wanted is in none of the tables that are made of this one.
+  every_page = {
+    console = {
+      members       = try(var.console.members, [])
+      timeout       = "900s" # lists of jobs stay open
+      requests      = 60
+      affinity      = false
+      cpu           = "2"
+      memory        = "4Gi"
+      max_instances = 2
+    }
+    live = {
+      members  = try(var.live.members, [])
+      timeout  = "3600s" # the longest there is: a stream is one request
+      requests = 40      # two streams, what they show to eight each, and pages
+      affinity = true    # a stream is in one instance: who watches must come to the same
+      # Two cores for each stream. An address is read by threads of no request, but only as long as somebody watches it.
+      cpu           = "4"
+      memory        = "4Gi"
+      max_instances = try(var.live.max_instances, 1)
+    }
+  }
+  pages = { for name, page in local.every_page : name => page if local.optional[name] }
+
+  # What one is given beside local.environment; null: nothing of that name.
+  page_values = {
+    console = {
+      DEFACER_CONSOLE_SIGNER       = try(google_service_account.page["console"].email, null)
+      DEFACER_CONSOLE_IAP_AUDIENCE = try(var.console.iap_audience, null)
+    }
+    live = {
+      DEFACER_LIVE_STREAMS = "2"
+      DEFACER_LIVE_VIEWERS = "8"
+      DEFACER_LIVE_HOSTS   = join(",", try(var.live.hosts, []))
+    }
+  }
+
+  # Roles of our own, because Google's have more: "roles/storage.objectUser" also changes metadata and restores.
+  # Writing over an object is deleting it: the console replaces policies, pictures and, if asked, a video.
+  page_permissions = {
+    console_keeps = ["storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list"]
+    console_lists = ["storage.objects.list"]
+  }
+
+  # What each may do in a bucket: a role of Google's, or one of ours by its name above; and of which objects.
+  # In the work bucket embeddings and segments lie beside the documents (functions/pipeline/layout.py).
+  page_roles = {
+    console = {
+      keeps      = { bucket = "intake", ours = "console_keeps", role = null, suffix = null }
+      lists_jobs = { bucket = "work", ours = "console_lists", role = null, suffix = null }
+      reads_jobs = { bucket = "work", ours = null, role = "roles/storage.objectViewer", suffix = ".json" }
+      results    = { bucket = "output", ours = null, role = "roles/storage.objectViewer", suffix = null }
+    }
+    live = {
+      reads = { bucket = "intake", ours = null, role = "roles/storage.objectViewer", suffix = null }
+    }
+  }
+  page_grants = merge({}, [
+    for name, grants in local.page_roles : {
+      for label, grant in grants : "${name}/${label}" => merge(grant, { page = name }) if contains(keys(local.pages), name)
+    }
+  ]...)
+
+  page_members = merge({}, [
+    for name, page in local.pages : { for member in page.members : "${name}/${member}" => { page = name, member = member } }
+  ]...)
+
+  # From where browsers reach the console: the address that Cloud Run makes, one's own, and `gcloud run services proxy`.
+  console_address = "https://console-${data.google_project.this.number}.${var.region}.run.app"
+  console_origins = concat(try(var.console.origins, []), [local.console_address, "http://localhost:8080"])
+}
+
+resource "google_service_account" "page" {
+  for_each     = local.pages
+  account_id   = "defacer-${each.key}"
+  display_name = "De-facer: ${each.key}"
+  depends_on   = [google_project_service.used]
+}
+
+resource "google_project_iam_custom_role" "page" {
+  for_each    = { for name, permissions in local.page_permissions : name => permissions if local.optional[split("_", name)[0]] }
+  role_id     = "defacer_${each.key}"
+  title       = "De-facer: ${replace(each.key, "_", " ")}"
+  permissions = each.value
+  depends_on  = [google_project_service.used]
+}
+
+resource "google_storage_bucket_iam_member" "page" {
+  for_each = local.page_grants
+  bucket   = local.bucket_names[each.value.bucket]
+  role     = each.value.ours == null ? each.value.role : google_project_iam_custom_role.page[each.value.ours].id
+  member   = google_service_account.page[each.value.page].member
+
+  dynamic "condition" {
+    for_each = each.value.suffix == null ? [] : [each.value.suffix]
+    content {
+      title      = "documents only"
+      expression = "resource.name.endsWith(\"${condition.value}\")"
+    }
+  }
+}
+
+# Addresses of media that end are signed by the console's account itself: there is no key.
+resource "google_project_iam_custom_role" "signer" {
+  for_each    = setintersection(keys(local.pages), ["console"])
+  role_id     = "defacerSigner"
+  title       = "De-facer: signs addresses of media"
+  permissions = ["iam.serviceAccounts.signBlob"]
+  depends_on  = [google_project_service.used]
+}
+
+resource "google_service_account_iam_member" "console_signs" {
+  for_each           = google_project_iam_custom_role.signer
+  service_account_id = google_service_account.page[each.key].name
+  role               = each.value.id
+  member             = google_service_account.page[each.key].member
+}
+
+resource "google_cloud_run_v2_service" "page" {
+  for_each            = local.pages
+  name                = each.key
+  location            = var.region
+  ingress             = "INGRESS_TRAFFIC_ALL" # of those that may call it: see below
+  deletion_protection = false
+
+  template {
+    service_account                  = google_service_account.page[each.key].email
+    timeout                          = each.value.timeout
+    max_instance_request_concurrency = each.value.requests
+    session_affinity                 = each.value.affinity
+
+    scaling {
+      min_instance_count = 0
+      max_instance_count = each.value.max_instances
+    }
+
+    containers {
+      image   = "${local.registry}/cpu:${var.tag}"
+      command = ["python", "-m", "functions.${each.key}"]
+      args    = ["--host=0.0.0.0", "--port=8080", "--behind-proxy"]
+
+      dynamic "env" {
+        for_each = merge(local.environment, { for name, value in local.page_values[each.key] : name => value if value != null })
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      resources {
+        limits            = { cpu = each.value.cpu, memory = each.value.memory }
+        cpu_idle          = true
+        startup_cpu_boost = true
+      }
+
+      startup_probe {
+        period_seconds    = 5
+        timeout_seconds   = 5
+        failure_threshold = 24
+        http_get {
+          path = "/health"
+        }
+      }
+
+      liveness_probe {
+        period_seconds    = 60
+        timeout_seconds   = 30
+        failure_threshold = 5
+        http_get {
+          path = "/health"
+        }
+      }
+    }
+  }
+
+  depends_on = [
+    google_project_service.used,
+    google_storage_bucket_iam_member.page,
+    google_service_account_iam_member.console_signs,
+  ]
+}
+
+# Who may open one: those that are named, and nobody as long as nobody is. `gcloud run services proxy console` opens it in
+# a browser; `... live` also gives OBS on the same machine an address that it can open. Where Identity-Aware Proxy stands
+# before the console (infra/README.md), its agent is who is named.
+resource "google_cloud_run_v2_service_iam_member" "page_opened_by" {
+  for_each = local.page_members
+  name     = google_cloud_run_v2_service.page[each.value.page].name
+  location = google_cloud_run_v2_service.page[each.value.page].location
+  role     = "roles/run.invoker"
+  member   = each.value.member
+}

@@ -1,0 +1,53 @@
+"""What the console's account may do in its buckets (infra/pages.tf): of what it asks, what is refused.
+
+fake-gcs-server lets everybody do everything, so a right that is missing would be missed on Google Cloud alone.
+"""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+from local_emulator.chaos.http import Request
+from tests.cloud import Buckets
+from tests.terraform import local
+
+VIEWER = "roles/storage.objectViewer"
+READS = frozenset({"storage.objects.get", "storage.objects.list"})
+COPY = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/rewriteTo/b/([^/]+)/o/([^/]+)")
+API = re.compile(
+    r"/(?P<kind>(?:(?:resumable/)?upload/|download/)?)storage/v1/b/(?P<bucket>[^/]+)/o(?:/(?P<name>[^/]+))?"
+)
+METHODS = {"GET": "get", "PUT": "create", "POST": "create", "DELETE": "delete", "PATCH": "update"}
+
+
+def refused(request: Request, buckets: Buckets) -> list[str]:
+    """The permissions that a request needs and that no grant gives."""
+    known = {buckets.intake: "intake", buckets.work: "work", buckets.output: "output"}
+    return [
+        f"{permission} on {known[bucket]}: {name}"
+        for permission, bucket, name in needed(request.method, urlsplit(request.target).path)
+        if bucket in known and not is_granted(permission, known[bucket], name)
+    ]
+
+
+def needed(method: str, path: str) -> Iterator[tuple[str, str, str]]:
+    """Permission, bucket and object ("" for the bucket itself); nothing for what browsers ask before they ask."""
+    copied, api = COPY.fullmatch(path), API.fullmatch(path)
+    if copied:
+        yield "storage.objects.get", copied[1], unquote(copied[2])
+        yield "storage.objects.create", copied[3], unquote(copied[4])
+    elif api and method in METHODS:
+        is_list = method == "GET" and api["name"] is None
+        permission = "list" if is_list else METHODS[method]
+        yield f"storage.objects.{permission}", api["bucket"], unquote(api["name"] or "")
+    elif method in METHODS and not path.startswith("/storage/v1/"):  # a signed address
+        bucket, _, name = path.removeprefix("/").partition("/")
+        yield f"storage.objects.{METHODS[method]}", bucket, unquote(name)
+
+
+def is_granted(permission: str, bucket: str, name: str) -> bool:
+    for grant in local("page_roles")["console"].values():
+        given = READS if grant["role"] == VIEWER else frozenset(local("page_permissions")[grant["ours"]])
+        if grant["bucket"] == bucket and permission in given and name.endswith(grant["suffix"] or ""):
+            return True
+    return False
