@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Deploys De-facer into a Google Cloud project, or removes it: make deploy, make destroy. infra/README.md tells it in full.
 # From the environment: PROJECT, REGION; WORKER (what it was, else gpu), TAG (what is here), CUDA (infra/Dockerfile's).
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
 # infra/README.md, "A GPU: region and quota".
@@ -10,6 +10,12 @@ L4_REGIONS="us-central1 us-east4 europe-west1 europe-west4 asia-southeast1"
 fail() {
     echo "$*" >&2
     exit 1
+}
+
+# Terraform and gcloud have said why; here is what is left of it, and what to do.
+stopped() {
+    echo "It stopped there (status $1). What was made until then stays, and does no harm: mend what it said and run the same" >&2
+    echo "command again, it goes on from there. infra/README.md has what it may say, under \"Deploying\" and \"removing\"." >&2
 }
 
 need() {
@@ -108,13 +114,22 @@ case "${1:-}" in
     *) fail "usage: PROJECT=my-project REGION=europe-west4 infra/deploy.sh deploy|destroy" ;;
 esac
 [ -n "${PROJECT:-}" ] && [ -n "${REGION:-}" ] || fail "Say where: make ${1:-deploy} PROJECT=my-project REGION=europe-west4"
+[[ "$PROJECT" =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] || fail "PROJECT=$PROJECT: expected a project's id (not its name or number), such as my-project-123."
+[[ ! "$REGION" =~ ^[a-z]+-[a-z]+[0-9]-[a-z]$ ]] || fail "REGION=$REGION is a zone: expected a region, such as ${REGION%-*}."
 WORKER="${WORKER:-}"
 CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
 [ -z "$WORKER" ] || [ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."
 [ -f "infra/locks/cuda$CUDA.lock" ] || fail "CUDA=$CUDA: there is no infra/locks/cuda$CUDA.lock; expected 12 or 13."
 need gcloud "https://cloud.google.com/sdk/docs/install"
+need git "it names the images by what is in them"
 need terraform "https://developer.hashicorp.com/terraform/install"
 state="$PROJECT-terraform"
 variables=(-var "project=$PROJECT" -var "region=$REGION")
 
+gcloud projects describe "$PROJECT" > /dev/null 2>&1 ||
+    fail "There is no project $PROJECT that your login may see: gcloud auth login, and look at gcloud projects list."
+gcloud auth application-default print-access-token > /dev/null 2>&1 ||
+    fail "Terraform has no login of its own here: gcloud auth application-default login."
+
+trap 'stopped $?' ERR
 "$1"

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from infra.capacity.excerpt import with_excerpt
 from infra.capacity.page import page
 from infra.capacity.plots import write
 from infra.capacity.runs import UPLOADS, long_runs
@@ -15,7 +16,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m infra.capacity", description="Cost and capacity, simulated."
     )
-    parser.add_argument("--write", action="store_true", help="write infra/CAPACITY.md and its plots")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write infra/CAPACITY.md with its plots, and infra/README.md's excerpt",
+    )
     parser.add_argument(
         "--uploads",
         type=int,
@@ -30,6 +35,8 @@ def main() -> int:
         print(text)
         return 0
     (INFRA / "CAPACITY.md").write_text(text, encoding="utf-8")
+    readme = INFRA / "README.md"
+    readme.write_text(with_excerpt(readme.read_text("utf-8"), text), encoding="utf-8")
     write(runs, INFRA / "capacity")
     print(f"wrote {INFRA / 'CAPACITY.md'}")
     return 0

@@ -11,6 +11,7 @@ import simpy
 from functions.pipeline.settings import Settings
 from infra.capacity import plots, tables
 from infra.capacity.cloud_run import Answer, CloudRun, Request, Service
+from infra.capacity.excerpt import excerpt
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import limits
 from infra.capacity.page import page
@@ -212,6 +213,14 @@ def test_every_input_has_a_date_and_a_source_and_is_used() -> None:
 def test_the_page_has_the_tables_that_the_command_gives(table: object) -> None:
     assert callable(table)
     assert table() in PAGE.read_text("utf-8"), "run make capacity"
+
+
+def test_infra_s_page_shows_what_a_deployment_is_decided_by() -> None:
+    told = excerpt(PAGE.read_text("utf-8"))
+    for part in ("| 1080p | CPU (measured) |", "| CPU | 100 |", "| 100 CPU | adaptive |", "| L4 quota |"):
+        assert part in told
+    assert told in (INFRA / "README.md").read_text("utf-8"), "run make capacity"
+    assert len(re.findall(r"\]\((capacity/\w+\.png)\)", told)) == 3
 
 
 def test_the_page_s_plots_are_there_and_small() -> None:

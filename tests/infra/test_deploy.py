@@ -138,12 +138,47 @@ def test_what_was_deployed_is_removed_by_its_state_and_terraform_asks(deploying:
     assert deploying.calls[-1].startswith("terraform -chdir=infra destroy")
 
 
+@pytest.mark.parametrize(
+    ("refused", "sentence"),
+    [
+        (
+            '*"projects describe"*',
+            "There is no project some-project that your login may see: gcloud auth login",
+        ),
+        ('*"print-access-token"*', "Terraform has no login of its own here: gcloud auth application-default"),
+    ],
+)
+@pytest.mark.parametrize("what", ["deploy", "destroy"])
+def test_without_a_login_nothing_is_begun(
+    deploying: Deploying, what: str, refused: str, sentence: str
+) -> None:
+    deploying.refused = refused
+    done = deploying.run(what)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert not [call for call in deploying.calls if "describe" not in call and "print-access" not in call]
+
+
+@pytest.mark.parametrize(
+    ("what", "refused"),
+    [("deploy", '*"services enable"*'), ("deploy", '*" apply "*'), ("destroy", '*" destroy "*')],
+)
+def test_what_stops_half_way_says_that_it_goes_on_from_there(
+    deploying: Deploying, what: str, refused: str
+) -> None:
+    deploying.refused = refused
+    done = deploying.run(what)
+    assert done.returncode == 1
+    assert done.stderr.count("It stopped there (status 1). What was made until then stays") == 1
+    assert "run the same\ncommand again" in done.stderr
+
+
 def test_where_nothing_was_deployed_removing_says_so_and_makes_nothing(deploying: Deploying) -> None:
     deploying.refused = '*"buckets describe"*'
     done = deploying.run("destroy")
     assert done.returncode == 1
     assert "There is nothing to remove: gs://some-project-terraform" in done.stderr
-    assert not [call for call in deploying.calls if "describe" not in call]
+    assert not [call for call in deploying.calls if "describe" not in call and "print-access" not in call]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +206,11 @@ def test_another_cuda_is_another_image(deploying: Deploying) -> None:
     ("variables", "sentence"),
     [
         ({"PROJECT": ""}, "make deploy PROJECT=my-project REGION=europe-west4"),
+        ({"PROJECT": "My Project"}, "PROJECT=My Project: expected a project's id"),
+        (
+            {"REGION": "europe-west4-a"},
+            "REGION=europe-west4-a is a zone: expected a region, such as europe-west4.",
+        ),
         ({"WORKER": "tpu"}, "WORKER=tpu: expected gpu or cpu."),
         ({"CUDA": "11"}, "CUDA=11: there is no infra/locks/cuda11.lock; expected 12 or 13."),
     ],
