@@ -61,11 +61,20 @@ def readable(ref: ObjectRef, save_as: str | None = None, kind: str | None = None
         )
 
 
-def upload_session(bucket: str, name: str, content_type: str, size: int, origin: str) -> str:
-    """An address that takes the bytes of this new object, from pages of `origin` only. It holds for a week."""
+def upload_session(
+    bucket: str, name: str, content_type: str, size: int, origin: str, generation: int | None
+) -> str:
+    """An address that takes the bytes of this new object, from pages of `origin` only. It holds for a week.
+
+    The last byte is answered with 412 if another version than `generation` is there by then (0: any; None: whatever).
+    """
     blob = store.client().bucket(bucket).blob(name)
     with passing_faults("starting an upload"):
-        return str(blob.create_resumable_upload_session(content_type=content_type, size=size, origin=origin))
+        return str(
+            blob.create_resumable_upload_session(
+                content_type=content_type, size=size, origin=origin, if_generation_match=generation
+            )
+        )
 
 
 def _signing() -> dict[str, object]:

@@ -63,7 +63,10 @@ def _session(video: VideoName, kind: str, count: int, origin: str, there: str) -
         if there != "beside":
             return JSONResponse({"error": "A video of this name is in the channel already."}, 409)
         video = _beside(bucket, video)
-    address = addresses.upload_session(bucket, video.object_name, kind, count, origin)
+    generation = (
+        None if there == "replace" else 0
+    )  # else whoever comes first would be replaced without a word
+    address = addresses.upload_session(bucket, video.object_name, kind, count, origin, generation)
     return JSONResponse({"address": address, "name": video.path})
 
 

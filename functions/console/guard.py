@@ -1,11 +1,13 @@
-"""What stands before every page: who may ask, from where, and what a browser may do with the answer.
+"""What stands before every page, the live one's too: who may ask, and what a browser may do with the answer.
 
-Who may open the console at all is decided before it: by Cloud Run's IAM, or by Identity-Aware Proxy, whose token is
-checked here too where the settings name its audience.
+Who may open them at all is decided before that: by Cloud Run's IAM, or by Identity-Aware Proxy, whose token is checked
+here too where the settings name its audience.
 """
 
 import hmac
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -14,9 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from functions.console import identity
-from functions.pipeline.settings import settings
 
 SAFE_METHODS = {"GET", "HEAD"}
 TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"
@@ -25,75 +27,87 @@ MOST_FORM_BYTES = 256 * 1024
 OPEN = {"/health"}  # asked by Cloud Run itself
 
 
-class Guard:
-    """ASGI middleware: refuses what comes from elsewhere, and says with each answer what its page may do.
+@dataclass(frozen=True)
+class Site:
+    """What is guarded: what it is called, the one address that it is opened at (None: any), and what its pages may do.
 
-    `storage` are the places in Cloud Storage that pages read pictures and videos from and send videos to.
+    `storage` are the places in Cloud Storage that pages read pictures and videos from and send videos to. `audience`
+    is that of Identity-Aware Proxy's tokens, where it stands before the site.
     """
 
-    def __init__(self, app: ASGIApp, storage: tuple[str, ...]):
-        self._app = app
-        self._policy = content_policy(storage)
+    name: str
+    origin: Callable[[], str | None]
+    storage: tuple[str, ...] = ()
+    camera: bool = False
+    audience: Callable[[], str | None] = lambda: None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._add(MutableHeaders(scope=message), scope["path"])
-            await send(message)
-
-        refusal = await self._refusal(scope, headers)
-        if refusal:
-            answer = PlainTextResponse(refusal, status_code=403)
-            await answer(scope, receive, sending)
-            return
-        await self._app(scope, receive, sending)
-
-    async def _refusal(self, scope: Scope, headers: Headers) -> str | None:
-        if scope["path"] in OPEN:
-            return None
-        origin = settings().console_origin
-        # Else a page of anybody's whose name is made to lead to this machine could read what is here.
-        if origin is not None and headers.get("host") != urlsplit(origin).netloc:
-            return f"The console is at {origin}."
-        if scope["method"] not in SAFE_METHODS and not is_from_own_page(headers):
-            return "This was not sent by a page of the console. Open the page again and try once more."
-        audience = settings().console_iap_audience
-        if audience is not None:
-            return await run_in_threadpool(identity.problem, headers.get(identity.HEADER), audience)
-        return None
-
-    def _add(self, headers: MutableHeaders, path: str) -> None:
-        headers["Content-Security-Policy"] = self._policy
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "same-origin"
-        headers["X-Frame-Options"] = "DENY"
-        headers["Cross-Origin-Opener-Policy"] = "same-origin"
-        headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
-        headers["Cache-Control"] = "no-cache" if path.startswith("/static/") else "no-store"
-
-
-def content_policy(storage: tuple[str, ...]) -> str:
-    """Scripts and styles of this address only, none of them inside a page; no frame, no plugin, no form elsewhere."""
-    places = " ".join(storage)
-    return "; ".join(
-        (
+    @property
+    def headers(self) -> dict[str, str]:
+        """Scripts and styles of this address only, none inside a page; no frame, no plugin, no form elsewhere."""
+        places = " ".join(("'self'", *self.storage))
+        policy = (
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
-            f"img-src 'self' blob: {places}",
-            f"media-src 'self' {places}",
-            f"connect-src 'self' {places}",
+            f"img-src blob: {places}",
+            f"media-src blob: {places}",
+            f"connect-src {places}",
             "form-action 'self'",
             "base-uri 'none'",
             "frame-ancestors 'none'",
         )
-    )
+        return {
+            "Content-Security-Policy": "; ".join(policy),
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "same-origin",
+            "X-Frame-Options": "DENY",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Permissions-Policy": f"camera=({'self' if self.camera else ''}), microphone=(), geolocation=()",
+        }
+
+
+class Guard:
+    """ASGI middleware: refuses what comes from elsewhere, and says with each answer what its page may do."""
+
+    def __init__(self, app: ASGIApp, site: Site):
+        self._app = app
+        self._site = site
+        self._headers = site.headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        refusal = await self._refusal(scope, Headers(scope=scope))
+        if scope["type"] == "websocket":
+            await (WebSocketClose(1008, refusal) if refusal else self._app)(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(self._headers)
+                headers["Cache-Control"] = "no-cache" if scope["path"].startswith("/static/") else "no-store"
+            await send(message)
+
+        app = PlainTextResponse(refusal, status_code=403) if refusal else self._app
+        await app(scope, receive, sending)
+
+    async def _refusal(self, scope: Scope, headers: Headers) -> str | None:
+        if scope["path"] in OPEN:
+            return None
+        origin, audience = self._site.origin(), self._site.audience()
+        # Else a page of anybody's whose name is made to lead to this machine could read what is here.
+        if origin is not None and headers.get("host") != urlsplit(origin).netloc:
+            return f"The {self._site.name} is at {origin}."
+        # A browser says where a WebSocket comes from, but opens it to anywhere.
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
+        if changes and not is_from_own_page(headers):
+            return f"This was not sent by a page of the {self._site.name}. Open the page again and try once more."
+        if audience is not None:
+            return await run_in_threadpool(identity.problem, headers.get(identity.HEADER), audience)
+        return None
 
 
 def is_from_own_page(headers: Headers) -> bool:

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,23 +66,34 @@ class Card:
         return "a video"
 
 
+@dataclass
+class _Board:
+    """A channel's cards, and when they were looked for. Its lock is held meanwhile: many look on, one asks storage."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    made: float = -math.inf
+    cards: list[Card] = field(default_factory=list)
+
+
 class _Boards:
     """Each channel's cards, as they were a moment ago; jobs that are over are read once."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cards: OrderedDict[str, tuple[float, list[Card]]] = OrderedDict()
+        self._lock = threading.Lock()  # never held while storage is asked
+        self._boards: OrderedDict[str, _Board] = OrderedDict()
         self._ended: OrderedDict[str, JobView] = OrderedDict()
 
     def cards(self, channel: str) -> list[Card]:
         with self._lock:
-            made, cards = self._cards.get(channel, (0.0, []))
-            if not made or time.monotonic() - made > FRESH_SECONDS:
-                cards = self._look(channel)
-                self._cards[channel] = (time.monotonic(), cards)
-                while len(self._cards) > MOST_BOARDS:
-                    self._cards.popitem(last=False)
-            return cards
+            board = self._boards.setdefault(channel, _Board())
+            self._boards.move_to_end(channel)
+            while len(self._boards) > MOST_BOARDS:
+                self._boards.popitem(last=False)
+        with board.lock:
+            if time.monotonic() - board.made > FRESH_SECONDS:
+                board.cards = self._look(channel)
+                board.made = time.monotonic()
+            return board.cards
 
     def _look(self, channel: str) -> list[Card]:
         newest = sorted(traces(channel).values(), key=lambda trace: (trace.at, trace.job), reverse=True)
@@ -89,13 +101,16 @@ class _Boards:
         return without_replaced(cards)
 
     def _view(self, job: str, name: str) -> JobView:
-        if job in self._ended:
-            return self._ended[job]
+        with self._lock:
+            ended = self._ended.get(job)
+        if ended is not None:
+            return ended
         view = job_view(job, name)
         if view.over:
-            self._ended[job] = view
-            while len(self._ended) > MOST_ENDED:
-                self._ended.popitem(last=False)
+            with self._lock:
+                self._ended[job] = view
+                while len(self._ended) > MOST_ENDED:
+                    self._ended.popitem(last=False)
         return view
 
 

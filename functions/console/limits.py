@@ -48,11 +48,17 @@ class Rate:
 
 
 def caller_of(request: Request) -> str:
-    """Who asks, as far as anybody knows: whom Identity-Aware Proxy let in, or the address."""
+    """Who asks, as far as anybody knows: whom Identity-Aware Proxy let in, or the address.
+
+    Each proxy adds to X-Forwarded-For whom it was called by; what stands before those is the caller's own invention.
+    """
     # Only behind that proxy: elsewhere anybody may send such a header.
     is_known = settings().console_iap_audience is not None
     person = request.headers.get("x-goog-authenticated-user-email") if is_known else None
-    return person or (request.client.host if request.client else "?")
+    proxies = getattr(request.app.state, "proxies", 0)
+    forwarded = [part.strip() for part in ",".join(request.headers.getlist("x-forwarded-for")).split(",")]
+    address = forwarded[-proxies] if 0 < proxies <= len(forwarded) else ""
+    return person or address or (request.client.host if request.client else "?")
 
 
 class EngineRoom:

@@ -11,11 +11,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from functions.console import addresses, channels, drop, jobs, people, policy, review
-from functions.console.guard import Guard, require_token
+from functions.console.guard import Guard, Site, require_token
 from functions.console.rendering import STATIC, page
 from functions.pipeline import log
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
+from functions.pipeline.store import AlreadyWrittenError
 
 Page = Callable[[Request], Awaitable[Response]]
 Change = Callable[[Request, dict[str, str]], Awaitable[Response]]
@@ -28,6 +29,12 @@ def application() -> Starlette:
     """The whole console. Raises SettingsError if the environment is not fit for it."""
     settings()
     log.configure()
+    site = Site(
+        "console",
+        origin=lambda: settings().console_origin,
+        storage=addresses.places(),
+        audience=lambda: settings().console_iap_audience,
+    )
     return Starlette(
         routes=[
             Route("/health", lambda _: PlainTextResponse("ready")),
@@ -55,11 +62,12 @@ def application() -> Starlette:
             _changing(JOB + "/decisions", review.decide),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(Guard, storage=addresses.places())],
+        middleware=[Middleware(Guard, site=site)],
         exception_handlers={
             HTTPException: _told,
             PermanentError: _told,
             RetryableError: _told,
+            AlreadyWrittenError: _told,
             Exception: _unexpected,
         },
     )
@@ -81,6 +89,8 @@ async def _told(request: Request, error: Exception) -> Response:
         status, sentence, headers = error.status_code, error.detail, error.headers
     elif isinstance(error, PermanentError):
         status, sentence = 422, str(error)
+    elif isinstance(error, AlreadyWrittenError):
+        status, sentence = 409, "Somebody else changed the same thing in this moment. Load the page again."
     elif isinstance(error, RetryableError):
         log.warning("storage did not do what a page asked of it", error)
         status, sentence = 503, "Cloud Storage does not answer as it should. Try again in a moment."

@@ -4,9 +4,10 @@ Whoever may open the console may see sources: there is nobody in between. Where 
 shown.
 """
 
+import hashlib
 import mimetypes
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import cast
 
@@ -41,10 +42,14 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A face through time. `x` and `width` are its place on the timeline, in thousandths of the video."""
+    """A face through time. `x` and `width` are its place on the timeline, in thousandths of the video.
+
+    `decision` is the report's; `asked` what is asked for already, or else the same.
+    """
 
     id: int
-    decision: str
+    decision: Decision
+    asked: Decision
     who: str
     reason: str
     unsure: bool
@@ -73,13 +78,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a review is about: the job, what is published under its name now, and whether the source is there."""
+    """What a review is about: the job, what is published under its name now, and whether the source is there.
+
+    `pending` is what is asked for already and not published yet.
+    """
 
     channel: str
     job: str
     manifest: Manifest
     report: Report
     has_source: bool
+    pending: Mapping[int, Decision] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """What a form was made of: it decides on nothing that its page did not show."""
+        asked = hashlib.sha256(repr(sorted(self.pending.items())).encode()).hexdigest()[:16]
+        return f"{self.report.job}-{asked}" if self.pending else self.report.job
 
     def seconds(self, pts: int) -> float:
         """A time as players count it, from the first frame on."""
@@ -122,22 +137,26 @@ async def decide(request: Request, fields: dict[str, str]) -> Response:
     """Ask for the video once more, with what the form says differently from the report."""
     A_MINUTE.require(request)
     shown = await run_in_threadpool(_shown, request)
-    if fields.get("of") != shown.report.job:
-        raise HTTPException(409, "This video was rendered again meanwhile. Load the page again.")
-    decisions = changes(fields, shown.report.faces.tracks)
+    if fields.get("of") != shown.version:
+        raise HTTPException(
+            409, "This video was rendered again meanwhile, or that was asked for. Load the page again."
+        )
+    decisions = changes(fields, shown.report.faces.tracks, shown.pending)
     if not decisions:
         raise HTTPException(422, "No decision was changed, so there is nothing to render again.")
     await run_in_threadpool(again.ask, shown.job, decisions)
     return RedirectResponse(at(shown.channel, "jobs"), 303)
 
 
-def changes(fields: dict[str, str], tracks: Sequence[Track]) -> dict[int, Decision]:
-    """The decisions of a form that are not the report's."""
+def changes(
+    fields: Mapping[str, str], tracks: Sequence[Track], pending: Mapping[int, Decision]
+) -> dict[int, Decision]:
+    """The decisions of a form that are neither the report's nor asked for already."""
     wished = {item.id: fields.get(f"{FIELD}{item.id}") for item in tracks}
     return {
         item.id: cast(Decision, wished[item.id])
         for item in tracks
-        if wished[item.id] in ("keep", "hide") and wished[item.id] != item.decision
+        if wished[item.id] in ("keep", "hide") and wished[item.id] != pending.get(item.id, item.decision)
     }
 
 
@@ -156,6 +175,7 @@ def rows_of(shown: Shown) -> list[Row]:
             Row(
                 item.id,
                 item.decision,
+                shown.pending.get(item.id, item.decision),
                 who,
                 item.reason,
                 is_unsure(item, faces.keep_distance),
@@ -169,10 +189,17 @@ def rows_of(shown: Shown) -> list[Row]:
 
 
 def is_unsure(item: Track, keep_distance: float) -> bool:
-    """Whether little was missing for the other decision, and no person has decided it."""
+    """Whether little was missing for the other decision, and no person has decided it.
+
+    Or whether the distance alone would have decided otherwise: kept as the same person as another track, hidden
+    because another face in the same frame was as near.
+    """
     if item.reason == "decided by hand":
         return False
-    return item.margin is not None and abs(item.margin) < UNSURE * keep_distance
+    if item.margin is None:
+        return False
+    inside = item.margin if item.decision == "keep" else -item.margin
+    return inside < UNSURE * keep_distance
 
 
 def _page(request: Request, channel: str, view: JobView, manifest: Manifest) -> Response:
@@ -186,6 +213,8 @@ def _page(request: Request, channel: str, view: JobView, manifest: Manifest) -> 
         job=view.job,
         name=manifest.source.name.removeprefix(layout.videos_prefix(channel)),
         report=shown.report,
+        version=shown.version,
+        asked=len(shown.pending),
         has_source=shown.has_source,
         rows=rows[:MOST_ROWS],
         left_out=max(0, len(rows) - MOST_ROWS),
@@ -217,7 +246,7 @@ def _of(channel: str, job: str, manifest: Manifest) -> Shown:
     if report.source != manifest.source:
         raise PermanentError("result-changed", "A newer upload of this name took this result's place.")
     has_source = _exists(manifest.source)
-    return Shown(channel, job, manifest, report, has_source)
+    return Shown(channel, job, manifest, report, has_source, again.pending(manifest.source))
 
 
 def _exists(ref: ObjectRef) -> bool:

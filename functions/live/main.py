@@ -16,11 +16,10 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from functions.console import rendering
-from functions.console.guard import keep_token, limited_body, require_token, token_of
+from functions.console.guard import Guard, Site, keep_token, limited_body, require_token, token_of
 from functions.ingest import gallery
 from functions.live import addresses, going
 from functions.live.addresses import AddressError, Rules
-from functions.live.guard import Guard
 from functions.live.plan import MOST_BODY_BYTES, Wish, plan_of
 from functions.live.streams import Streams
 from functions.pipeline import log
@@ -32,6 +31,8 @@ HERE = Path(__file__).parent
 PAGES = rendering.environment.overlay(
     loader=FileSystemLoader([HERE / "templates", rendering.HERE / "templates"])
 )
+
+SITE = Site("live page", origin=lambda: settings().live_origin, camera=True)
 
 
 def application() -> Starlette:
@@ -51,7 +52,7 @@ def application() -> Starlette:
             Mount("/static/live", StaticFiles(directory=HERE / "static")),
             Mount("/static", StaticFiles(directory=rendering.STATIC)),
         ],
-        middleware=[Middleware(Guard)],
+        middleware=[Middleware(Guard, site=SITE)],
         exception_handlers={
             HTTPException: _told,
             AddressError: _told,

@@ -35,7 +35,7 @@ def ask(job: str, decisions: Mapping[int, Decision]) -> str:
         raise source_gone(source)
     name = request_name(source)
     before = store.find(settings().intake_bucket, name)
-    request = _request(source, {**_pending(before), **decisions})
+    request = _request(source, {**_decisions(before), **decisions})
     try:
         ref = store.replace(
             settings().intake_bucket,
@@ -140,7 +140,12 @@ def _source_in(blob: Blob) -> ObjectRef | None:
     return ObjectRef(bucket=settings().intake_bucket, name=name, generation=int(generation))
 
 
-def _pending(before: Blob | None) -> dict[int, Decision]:
+def pending(source: ObjectRef) -> dict[int, Decision]:
+    """What is asked for already of this upload and is in no report yet: whoever asks now, asks for it too."""
+    return _decisions(store.find(settings().intake_bucket, request_name(source)))
+
+
+def _decisions(before: Blob | None) -> dict[int, Decision]:
     """What was asked for before, if that job is not over: its decisions are in no report yet.
 
     Of a request of which nobody can tell any more whether it is over, only whom it hides.

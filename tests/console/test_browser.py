@@ -242,6 +242,41 @@ def test_an_upload_that_is_cut_off_goes_on_also_after_the_page_was_left(
     expect(page.get_by_text("Failed.")).to_be_visible(timeout=PATIENCE_MS)
 
 
+def test_a_file_that_is_dragged_onto_the_page_is_dropped(
+    window: Window, emulator: Emulator, tmp_path: Path
+) -> None:
+    page, file = window.page, tmp_path / "dragged.mp4"
+    file.write_bytes(b"no video, but the bytes count" * 1000)
+    page.goto(f"{emulator.state.console_url}/channels/large/drop")
+    zone = page.locator("#zone").bounding_box()
+    assert zone is not None
+    dragging = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        what = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        place = {"x": zone["x"] + zone["width"] / 2, "y": zone["y"] + zone["height"] / 2}
+        dragging.send("Input.dispatchDragEvent", {"type": kind, **place, "data": what})
+        if kind == "dragOver":
+            expect(page.locator("#zone")).to_have_class(re.compile("over"))
+    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
+    blob = emulator.storage_client().bucket(emulator.intake).get_blob("channels/large/videos/dragged.mp4")
+    assert blob.download_as_bytes() == file.read_bytes()
+
+
+def test_a_name_that_somebody_took_meanwhile_is_asked_about(
+    window: Window, emulator: Emulator, tmp_path: Path
+) -> None:
+    """Storage's answer to the last byte is Google's: the emulator's storage does not look at the precondition."""
+    page, file = window.page, tmp_path / "taken.mp4"
+    file.write_bytes(b"no video" * 1000)
+    page.route("**/upload/**", lambda route: route.fulfill(status=412), times=1)
+    page.goto(f"{emulator.state.console_url}/channels/large/drop")
+    page.get_by_label("Choose videos").set_input_files(file)
+    expect(page.get_by_text("Somebody else dropped a video of this name meanwhile").first).to_be_visible()
+    window.faults.clear()  # what the browser says of the 412
+    page.get_by_role("button", name="Replace").click()
+    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
+
+
 def test_a_policy_is_tried_on_a_frame_of_one_s_own_and_saved(window: Window, dropped: Dropped) -> None:
     page = window.page
     page.goto(dropped.review.partition("/jobs/")[0] + "/policy")

@@ -2,13 +2,15 @@
 
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
 
 from functions.console import jobs as board
-from functions.pipeline import jobs, layout
+from functions.pipeline import jobs, layout, store
 from functions.pipeline.contracts import Published
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.views import view_of
@@ -139,3 +141,36 @@ def test_whoever_looks_on_is_told_what_changes_and_no_more(
         failed(planned)
         then = json.loads(next(lines)[6:])
         assert "it is no video" in then["changed"][planned.job]
+
+
+def test_what_two_do_in_one_moment_is_told_as_that(
+    visitor: Visitor, topics: Topics, planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed(planned)
+
+    def taken(*_: object, **__: object) -> None:
+        raise store.AlreadyWrittenError(planned.ref)
+
+    monkeypatch.setattr(store, "copy", taken)
+    answer = visitor.post(f"{visitor.at('street', 'jobs', planned.job)}/again")
+    assert answer.status_code == 409
+    assert "Somebody else changed the same thing in this moment" in answer.json()["error"]
+
+
+def test_a_channel_that_storage_is_slow_about_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(channel: str) -> dict[str, board.Trace]:
+        if channel == "slow":
+            asked.set()
+            assert answered.wait(60)
+        return {}
+
+    monkeypatch.setattr(board, "traces", slow)
+    boards = board._Boards()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(boards.cards, "slow")
+        assert asked.wait(60)
+        assert pool.submit(boards.cards, "other").result(60) == []
+        answered.set()
+        assert waiting.result(60) == []

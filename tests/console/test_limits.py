@@ -4,10 +4,12 @@ import asyncio
 import threading
 
 import pytest
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from functions.console import policy
-from functions.console.limits import EngineRoom, Rate
+from functions.console.limits import EngineRoom, Rate, caller_of
 from tests.console.visitor import Visitor
 
 
@@ -63,3 +65,28 @@ def test_the_engine_looks_at_one_picture_at_a_time_and_few_wait() -> None:
     assert [error.status_code for error in refused] == [429, 429]
     assert most == 1
     assert inside == 0
+
+
+def asking(proxies: int, *forwarded: str) -> Request:
+    app = Starlette()
+    app.state.proxies = proxies
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    return Request({"type": "http", "app": app, "headers": headers, "client": ("192.0.2.9", 1)})
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "caller"),
+    [
+        (0, ("198.51.100.1",), "192.0.2.9"),
+        (1, ("198.51.100.1, 203.0.113.5",), "203.0.113.5"),
+        (1, ("198.51.100.1", "203.0.113.5"), "203.0.113.5"),
+        (2, ("198.51.100.1, 203.0.113.5, 203.0.113.99",), "203.0.113.5"),
+        (2, ("203.0.113.5",), "192.0.2.9"),
+        (1, (), "192.0.2.9"),
+    ],
+)
+def test_a_caller_is_known_by_what_the_nearest_proxies_say_and_not_by_what_it_says_itself(
+    proxies: int, forwarded: tuple[str, ...], caller: str
+) -> None:
+    assert caller_of(asking(proxies, *forwarded)) == caller

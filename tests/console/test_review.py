@@ -211,3 +211,48 @@ def test_a_job_that_is_not_published_has_nothing_to_review(
     for path in ("/source", "/result"):
         visitor.open(visitor.at("street", "jobs", planned.job) + path, 404)
     assert decide(visitor, planned, track_0="keep").status_code == 409
+
+
+def test_what_is_asked_for_already_is_shown_and_can_be_taken_back(
+    visitor: Visitor, buckets: Buckets, published: Planned
+) -> None:
+    """Else a face that somebody chose to keep, and then to hide, would be kept: asking again does both."""
+    assert decide(visitor, published, track_0="keep", track_4="keep").status_code == 303
+    page = page_of(visitor, published)
+    assert "2 decisions are asked for already" in page
+    assert re.findall(r'id="keep-(\d)" value="keep" checked', page) == ["3", "1", "0", "4"]
+    assert page.count("Asked to be kept: not rendered yet") == 2
+    (version,) = re.findall(r'name="of" value="([^"]+)"', page)
+    assert decide(visitor, published, of=version, track_0="keep", track_4="keep").status_code == 422
+    assert decide(visitor, published, of=version, track_0="hide", track_4="keep").status_code == 303
+    (name,) = buckets.names(buckets.intake, "channels/street/again/")
+    assert json.loads(buckets.get(buckets.intake, name))["decisions"] == {"0": "hide", "4": "keep"}
+
+
+def test_a_form_made_before_somebody_else_asked_decides_nothing(
+    visitor: Visitor, buckets: Buckets, published: Planned
+) -> None:
+    assert decide(visitor, published, track_0="keep").status_code == 303
+    late = decide(visitor, published, track_1="hide")
+    assert late.status_code == 409
+    assert "or that was asked for" in late.text
+
+
+@pytest.mark.parametrize(
+    ("decision", "margin", "unsure"),
+    [("keep", -0.15, True), ("hide", 0.2, True), ("keep", 0.2, False), ("hide", -0.2, False)],
+    ids=["kept as another track's person", "hidden as another is as near", "kept clearly", "hidden clearly"],
+)
+def test_what_the_distance_alone_would_decide_otherwise_is_unsure(
+    decision: str, margin: float, unsure: bool
+) -> None:
+    assert review.is_unsure(a_track(0, decision, margin), KEEP_DISTANCE) is unsure
+
+
+def test_faces_that_are_too_many_for_a_page_are_counted_and_it_says_how_to_see_them(
+    visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MOST_ROWS", 2)
+    page = page_of(visitor, published)
+    assert "4 more faces are in the report and not shown here" in page
+    assert f"python -m functions.again {published.job}" in page

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
 from functions.console import addresses
+from local_emulator.browsing import Browsing
+from local_emulator.chaos.http import Answer, Request
 from tests.console.visitor import Visitor
 from tests.servers import wait_until
 
@@ -110,3 +113,23 @@ def test_an_address_of_media_ends(visitor: Visitor, browsing: str, monkeypatch: 
     short = addresses.readable(ref)
     wait_until(lambda: requests.get(short, timeout=60).status_code == 400, "the address has ended")
     assert requests.get(address, timeout=60).status_code == 200
+
+
+def test_a_name_that_somebody_takes_meanwhile_is_not_replaced_without_a_word(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What storage is asked for; the emulator's does not look at it, Google's answers the last byte with 412."""
+    asked: list[str] = []
+    handle = Browsing.handle
+
+    async def noting(self: Browsing, request: Request) -> Answer:
+        if request.method == "POST" and "uploadType=resumable" in request.target:
+            asked.append(parse_qs(urlsplit(request.target).query).get("ifGenerationMatch", ["any"])[0])
+        return await handle(self, request)
+
+    monkeypatch.setattr(Browsing, "handle", noting)
+    assert begin(visitor).status_code == 200
+    visitor.buckets.put(visitor.buckets.intake, "channels/street/videos/walk.mp4", b"the first one")
+    assert begin(visitor, there="beside").status_code == 200
+    assert begin(visitor, there="replace").status_code == 200
+    assert asked == ["0", "0", "any"]

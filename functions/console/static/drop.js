@@ -1,6 +1,6 @@
 // The page Drop: what is chosen goes up, one file after the other; what was cut off is remembered in this browser.
 import { ask, bytes, form, lasting } from "./ask.js";
-import { Gone, Upload } from "./upload.js";
+import { Gone, Taken, Upload } from "./upload.js";
 
 const input = document.getElementById("files");
 const zone = document.getElementById("zone");
@@ -114,6 +114,9 @@ class Item {
         forget(this.file);
         if (before) return this.go(there); // it was too old: from the start
         this.end("Cloud Storage has given this upload up. Try again from the start.", "resume");
+      } else if (error instanceof Taken) {
+        forget(this.file);
+        this.end("Somebody else dropped a video of this name meanwhile. Replace it, and its result with it, or keep both?", "replace", "beside");
       } else if (error.name === "AbortError") this.end("Stopped. It can go on where it was.", "resume");
       else if (error.status === 409) this.end(`${error.message} Replace it, and its result with it, or keep both?`, "replace", "beside");
       else this.end(error.message, "resume");

@@ -6,6 +6,7 @@ const PIECE = 16 * 1024 * 1024; // a multiple of 256 KiB, as the protocol wants 
 const WAITS = [1, 2, 4, 8, 15, 30]; // seconds, the last one again and again
 
 export class Gone extends Error {}
+export class Taken extends Error {}
 
 export class Upload {
   // `onProgress(sent, waiting)`: bytes that have arrived or are on the way; whether a lost line is waited for.
@@ -22,7 +23,8 @@ export class Upload {
     this.wake?.();
   }
 
-  // Resolves when all is there; rejects with Gone if the session is no more, with AbortError when stopped.
+  // Resolves when all is there; rejects with Gone if the session is no more, with Taken if the
+  // name is in use by now, with AbortError when stopped.
   async run(asking = false) {
     let sent = asking ? null : 0;
     for (let failures = 0; sent !== this.file.size; ) {
@@ -32,7 +34,7 @@ export class Upload {
         this.onProgress(sent, false);
         failures = 0;
       } catch (error) {
-        if (error instanceof Gone || this.stopped) throw this.stopped ? new DOMException("stopped", "AbortError") : error;
+        if (error instanceof Gone || error instanceof Taken || this.stopped) throw this.stopped ? new DOMException("stopped", "AbortError") : error;
         sent = null;
         this.onProgress(null, true);
         await this.#pause(WAITS[Math.min(failures, WAITS.length - 1)]);
@@ -58,6 +60,7 @@ export class Upload {
       const range = /bytes=0-(\d+)/.exec(request.getResponseHeader("Range") || "");
       return range ? Number(range[1]) + 1 : 0;
     }
+    if (request.status === 412) throw new Taken();
     if (request.status >= 400 && request.status < 500 && ![408, 429].includes(request.status)) throw new Gone();
     throw new Error(`answered ${request.status}`);
   }
