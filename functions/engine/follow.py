@@ -35,7 +35,7 @@ IN_DOUBT = "not enough was seen yet"
 
 @dataclass(frozen=True)
 class Known:
-    """The faces of the last seconds. All that was to be seen up to the time `until` was looked at."""
+    """The faces of the last seconds. All that was to be seen before the time `until` was looked at."""
 
     until: int
     faces: Faces
@@ -46,8 +46,11 @@ class Known:
         return Cover(self.faces, TAIL_SECONDS)
 
     def decides(self, pts: int) -> bool:
-        """Whether a frame of that time can be shown: a face that comes next is covered before it is first seen."""
-        return (self.until - pts) * Fraction(self.faces.time_base) >= LEAD_SECONDS
+        """Whether a frame of that time can be shown: a face that comes next is covered before it is first seen.
+
+        Also one that is first seen at `until` itself, which was not looked at yet.
+        """
+        return (self.until - pts) * Fraction(self.faces.time_base) > LEAD_SECONDS
 
     def counts(self, pts: int) -> tuple[int, int]:
         """How many faces are kept and how many hidden at that time."""

@@ -19,6 +19,10 @@ MOST_CHARACTERS = 2000
 MOST_ANSWERS = 3  # that are tried
 CONNECT_SECONDS, READ_SECONDS = 4.0, 4.0
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# All that is given out (RFC 4291, 2.4). Outside are old forms that Python calls global: ::7f00:1, 64:ff9b:1::, fec0::.
+GIVEN_OUT = ipaddress.ip_network("2000::/3")
+# Not every Python knows of the first two; the last one is a cloud's metadata at an address that everybody could have.
+NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("3fff::/20", "192.88.99.0/24", "168.63.129.16/32")))
 PRINTABLE = re.compile(r"[!-~]+")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -52,14 +56,22 @@ class Address:
     credentials: tuple[str, str] | None = field(repr=False)
     ips: tuple[str, ...]
 
-    def connect(self) -> socket.socket:
-        """A connection to the address that was checked, with TLS for the name where it is https."""
+    def connect(self, hold: Callable[[socket.socket], None] = lambda _: None) -> socket.socket:
+        """A connection to the address that was checked, with TLS for the name where it is https.
+
+        `hold` is given it as soon as there is one: whoever shuts it down from another thread ends what this waits for.
+        """
         try:
-            plain = self._connect()
-            plain.settimeout(READ_SECONDS)
+            made = self._connect()
+            made.settimeout(READ_SECONDS)
             if self.scheme != "https":
-                return plain
-            return ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+                hold(made)
+                return made
+            context = ssl.create_default_context()
+            secure = context.wrap_socket(made, server_hostname=self.host, do_handshake_on_connect=False)
+            hold(secure)
+            secure.do_handshake()
+            return secure
         except OSError as error:
             raise AddressError("Nothing answers at that address.") from error
 
@@ -116,6 +128,10 @@ def _may_be_read(address: IpAddress, rules: Rules) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner:
             return _may_be_read(inner, rules)
+        if not address.is_loopback and address not in GIVEN_OUT:
+            return False
+    if any(address in network for network in NOT_PUBLIC):
+        return False
     if address.is_loopback:
         return rules.loopback
     return address.is_global and not address.is_multicast

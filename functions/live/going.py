@@ -13,20 +13,21 @@ from dataclasses import asdict
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from functions.engine.errors import EngineError
 from functions.live.jpeg import Decoder
+from functions.live.stream import FullError
 from functions.live.streams import CLIENT_GONE, LOST_SECONDS, SILENT, SILENT_SECONDS, Session, Streams, Viewer
-from functions.pipeline.settings import settings
 
 MARK = struct.Struct(">d")
 MARK_AND_AGE = struct.Struct(">dd")
 STATUS_SECONDS = 0.5
 KEY_SECONDS = 5.0
 BOUNDARY = "defacer"
+FULL = "As many watch this stream as may."
 NO_STREAM = "There is no such stream, or it has ended."
 REFUSED, OVER = 1008, 1000
 
@@ -87,9 +88,6 @@ async def watch(socket: WebSocket) -> None:
     session = await _welcomed(socket)
     if session is None:
         return
-    if session.stream.watchers >= settings().live_viewers:
-        await socket.close(REFUSED, "As many watch this stream as may.")
-        return
     leaving = asyncio.create_task(_gone(socket))
     told = 0.0
     try:
@@ -106,6 +104,8 @@ async def watch(socket: WebSocket) -> None:
                     await socket.send_text(_status(session))
                     await socket.close(OVER)
                     return
+    except FullError:
+        await socket.close(REFUSED, FULL)
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
         pass  # whoever watched is gone
     finally:
@@ -125,10 +125,7 @@ async def _gone(socket: WebSocket) -> None:
 
 async def mjpeg(request: Request) -> Response:
     """An address that OBS or a player can open."""
-    session = session_of(request)
-    if session.stream.watchers >= settings().live_viewers:
-        raise HTTPException(429, "As many watch this stream as may.")
-    return _Mjpeg(session)
+    return _Mjpeg(session_of(request))
 
 
 class _Mjpeg(Response):
@@ -138,22 +135,28 @@ class _Mjpeg(Response):
         super().__init__(headers={"Content-Type": f"multipart/x-mixed-replace; boundary={BOUNDARY}"})
         self._session = session
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with Viewer(self._session.stream) as viewer:
+                await self._show(viewer, receive, send)
+        except FullError:
+            await JSONResponse({"error": FULL}, 429)(scope, receive, send)
+
+    async def _show(self, viewer: Viewer, receive: Receive, send: Send) -> None:
         raw = [header for header in self.raw_headers if header[0] != b"content-length"]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         leaving = asyncio.create_task(_hung_up(receive))
         try:
-            with Viewer(self._session.stream) as viewer:
-                while not leaving.done():
-                    shown = await viewer.next(STATUS_SECONDS)
-                    if shown is not None:
-                        head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(shown.jpeg)}\r\n\r\n"
-                        body = head.encode() + shown.jpeg + b"\r\n"
-                        message = {"type": "http.response.body", "body": body, "more_body": True}
-                        await asyncio.wait_for(send(message), LOST_SECONDS)
-                    elif self._session.stream.ended is not None:
-                        await send({"type": "http.response.body", "body": f"--{BOUNDARY}--\r\n".encode()})
-                        return
+            while not leaving.done():
+                shown = await viewer.next(STATUS_SECONDS)
+                if shown is not None:
+                    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(shown.jpeg)}\r\n\r\n"
+                    body = head.encode() + shown.jpeg + b"\r\n"
+                    message = {"type": "http.response.body", "body": body, "more_body": True}
+                    await asyncio.wait_for(send(message), LOST_SECONDS)
+                elif self._session.stream.ended is not None:
+                    await send({"type": "http.response.body", "body": f"--{BOUNDARY}--\r\n".encode()})
+                    return
         except (TimeoutError, OSError):
             pass
         finally:

@@ -17,6 +17,8 @@ from starlette.staticfiles import StaticFiles
 
 from functions.console import rendering
 from functions.console.guard import Guard, Site, keep_token, limited_body, require_token, token_of
+from functions.console.limits import Rate
+from functions.engine.options import Options
 from functions.ingest import gallery
 from functions.live import addresses, going
 from functions.live.addresses import AddressError, Rules
@@ -32,6 +34,7 @@ PAGES = rendering.environment.overlay(
     loader=FileSystemLoader([HERE / "templates", rendering.HERE / "templates"])
 )
 
+STARTS_A_MINUTE = Rate(30)  # each may look an address up and connect to it
 SITE = Site("live page", origin=lambda: settings().live_origin, camera=True)
 
 
@@ -66,6 +69,8 @@ def application() -> Starlette:
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    if settings().warm_up:
+        await run_in_threadpool(gallery.engine().warm_up, Options())
     app.state.streams = Streams(gallery.engine())
     async with app.state.streams.tended():
         yield
@@ -93,6 +98,7 @@ async def _begin(request: Request) -> Response:
     except ValidationError as error:
         where = sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
         raise HTTPException(422, f"Not understood: {', '.join(where) or 'no JSON'}.") from error
+    STARTS_A_MINUTE.require(request)
     address = None
     if wish.address is not None:
         address = await run_in_threadpool(addresses.check, wish.address, _rules())
@@ -118,15 +124,15 @@ async def _end(request: Request) -> Response:
 
 async def _told(_: Request, error: Exception) -> Response:
     """What went wrong, for the page to show."""
-    status, sentence = 422, str(error)
+    status, sentence, headers = 422, str(error), None
     if isinstance(error, HTTPException):
-        status, sentence = error.status_code, error.detail
+        status, sentence, headers = error.status_code, error.detail, error.headers
     elif isinstance(error, RetryableError):
         log.warning("storage or weights could not be read", error)
         status, sentence = 503, "What this needs can't be read at the moment. Try again."
     elif getattr(error, "code", "") == "too-many-streams":
         status = 429
-    return JSONResponse({"error": sentence}, status)
+    return JSONResponse({"error": sentence}, status, headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

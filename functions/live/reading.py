@@ -58,8 +58,7 @@ class Reader:
             self._source = source = (
                 _Http(self._address) if self._address.scheme != "rtsp" else Relay(self._address)
             )
-            if self._stopped:  # while it connected
-                source.close()
+            if self._stopped:  # before there was a source to close
                 return
             with source, source_opened(source, self._address) as container:
                 self._read(container, paced=isinstance(source, _Http) and not source.is_pictures)
@@ -104,35 +103,55 @@ class Reader:
 
 
 class _Http:
-    """A body that comes by HTTP, for FFmpeg to read. Redirects are not followed: they lead to what was not checked."""
+    """A body that comes by HTTP, for FFmpeg to read. Redirects are not followed: they lead to what was not checked.
+
+    Connects as a context manager. What it waits for then ends when another thread closes it.
+    """
 
     def __init__(self, address: Address):
+        self._address = address
+        self._connection = http.client.HTTPConnection(address.host, address.port)
+        self._socket: socket.socket | None = None
+        self._closed = False
+        self.is_pictures = False
+
+    def __enter__(self) -> "_Http":
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _open(self) -> None:
+        address = self._address
         headers = {"Host": _host(address), "User-Agent": "defacer-live", "Accept": "*/*"}
         if address.credentials is not None:
             pair = ":".join(address.credentials).encode()
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        self._socket = address.connect()
-        self._connection = http.client.HTTPConnection(address.host, address.port)
-        self._connection.sock = self._socket
+        self._connection.sock = address.connect(self._hold)
         try:
             self._connection.request("GET", address.target, headers=headers)
             self._answer = self._connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise AddressError("What answers at that address is no web server.") from error
         status = self._answer.status
         kind = (self._answer.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         if status != http.client.OK:
-            self.close()
             led = " It leads elsewhere; give that address instead." if 300 <= status < 400 else ""
             raise AddressError(f"The server answers {status}.{led}")
         self.is_pictures = kind == MULTIPART
 
-    def __enter__(self) -> "_Http":
-        return self
+    def _hold(self, made: socket.socket) -> None:
+        self._socket = made
+        if self._closed:  # while it connected
+            self.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self._connection.close()
+        if self._socket is not None:
+            self._socket.close()
 
     def read(self, most: int) -> bytes:
         """What has come, `most` bytes at most; nothing at the end."""
@@ -142,9 +161,11 @@ class _Http:
             return b""
 
     def close(self) -> None:
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
+        """End what is read or waited for. May be called by any thread, and more than once."""
+        self._closed = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _host(address: Address) -> str:

@@ -26,6 +26,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1)
         self._listener.settimeout(READ_SECONDS)
         self._sockets = [self._listener]
+        self._closed = False
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> "Relay":
@@ -37,6 +38,7 @@ class Relay:
 
     def close(self) -> None:
         """End both connections. May be called by any thread, and more than once."""
+        self._closed = True
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -47,14 +49,18 @@ class Relay:
             with suppress(Exception):
                 inner, _ = self._listener.accept()
                 self._sockets.append(inner)
-                outer = self._address.connect()
-                self._sockets.append(outer)
+                outer = self._address.connect(self._hold)
                 back = threading.Thread(target=self._requests, args=(inner, outer), daemon=True)
                 back.start()
                 answers = outer.makefile("rb")
                 while piece := checked(answers):
                     inner.sendall(piece)
         finally:
+            self.close()
+
+    def _hold(self, made: socket.socket) -> None:
+        self._sockets.append(made)
+        if self._closed:  # while it connected
             self.close()
 
     def _requests(self, inner: socket.socket, outer: socket.socket) -> None:

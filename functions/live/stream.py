@@ -34,6 +34,10 @@ WAIT_SECONDS = 0.25  # for nothing longer, without a look at the clock
 FAILED = "Looking for faces failed, so nothing is shown any more. Start again."
 
 
+class FullError(Exception):
+    """As many watch a stream as may."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a stream is done. `delay_seconds`: how long after it came a frame is shown, at least."""
@@ -118,9 +122,14 @@ class Stream:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def watch(self, watcher: Callable[[Shown], None]) -> Callable[[], None]:
-        """Call `watcher` with each frame from now on, from another thread. Gives what ends that."""
+    def watch(self, watcher: Callable[[Shown], None], most: int) -> Callable[[], None]:
+        """Call `watcher` with each frame from now on, from another thread. Gives what ends that.
+
+        Raises FullError if `most` watch already.
+        """
         with self._changed:
+            if len(self._watchers) >= most:
+                raise FullError
             self._watchers.append(watcher)
 
         def leave() -> None:
@@ -209,19 +218,21 @@ class Stream:
     def _show(self) -> None:
         encoder: Encoder | None = None
         held: _Held | None = None
-        while (found := self._next()) is not None:
-            held, known = found
-            frame = held.frame
-            if encoder is None:
-                encoder = Encoder(frame.width, frame.height)
-            if known is None:
-                frame = black(frame, frame.pts or 0)
-            else:
-                conceal(frame, known.cover.boxes(frame.pts or 0), self._plan.style, Orientation())
-            self._publish(held, encoder.encode(frame), known)
-        if held is not None and encoder is not None:
-            frame = black(held.frame, (held.frame.pts or 0) + 1)
-            self._publish(_Held(frame, self._clock(), 0.0), encoder.encode(frame), None)
+        try:
+            while (found := self._next()) is not None:
+                held, known = found
+                frame = held.frame
+                if encoder is None:
+                    encoder = Encoder(frame.width, frame.height)
+                if known is None:
+                    frame = black(frame, frame.pts or 0)
+                else:
+                    conceal(frame, known.cover.boxes(frame.pts or 0), self._plan.style, Orientation())
+                self._publish(held, encoder.encode(frame), known)
+        finally:  # whatever it ends by
+            if held is not None and encoder is not None:
+                frame = black(held.frame, (held.frame.pts or 0) + 1)
+                self._publish(_Held(frame, self._clock(), 0.0), encoder.encode(frame), None)
 
     def _next(self) -> tuple[_Held, Known | None] | None:
         """The next frame that is due, and what is known of it; nothing: it has to be black. None at the end."""

@@ -132,7 +132,10 @@ class Streams:
 
 
 class Viewer:
-    """One who watches: gets the latest frame each time, and misses those for which it is too slow."""
+    """One who watches: gets the latest frame each time, and misses those for which it is too slow.
+
+    A context manager; entering raises FullError if as many watch as may.
+    """
 
     def __init__(self, stream: Stream):
         self._stream = stream
@@ -141,7 +144,7 @@ class Viewer:
         self._came = asyncio.Event()
 
     def __enter__(self) -> "Viewer":
-        self._leave = self._stream.watch(self._take)
+        self._leave = self._stream.watch(self._take, settings().live_viewers)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from functions.live.addresses import Address, AddressError, Rules, check
+from functions.live.reading import Reader
 from functions.live.relay import checked
+from tests.servers import wait_until
 
 PUBLIC = "93.184.215.14"
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - that is the point
@@ -19,7 +21,8 @@ NOT_PUBLIC = [
     "198.18.0.1", "192.0.2.1", "224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255",
     "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1",
     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
-    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2", "::7f00:1", "64:ff9b:1::a9fe:a9fe", "fec0::1", "5f00::1", "3fff::1",
+    "192.88.99.1", "168.63.129.16", "::ffff:168.63.129.16", "64:ff9b::a83f:8110",
 ]  # fmt: skip
 
 
@@ -169,3 +172,43 @@ def test_a_connection_goes_to_the_ip_whatever_the_name() -> None:
         assert connection.getresponse().status == 204
         connection.close()
     assert b"no-such-host.invalid" in got[0]
+
+
+class NoStream:
+    """What a reader whose address never sends a frame asks of its stream."""
+
+    ended: str | None = None
+    has_taken = False
+
+    def end(self, why: str) -> None:
+        self.ended = why
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "rtsp"])
+def test_who_drips_an_answer_byte_by_byte_holds_nothing_that_was_stopped(scheme: str) -> None:
+    """Each byte comes within the time that a read is given: only who stops the reader ends it."""
+    came, gone = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(4096)
+                came.set()
+                while not gone.wait(0.1):
+                    try:
+                        connection.sendall({"http": b"H", "https": b"\x16", "rtsp": b"R"}[scheme])
+                    except OSError:
+                        return
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        port = server.getsockname()[1]
+        reader = Reader(Address(scheme, "camera.invalid", port, "/", None, ("127.0.0.1",)), NoStream())  # type: ignore[arg-type]
+        reader.start()
+        assert came.wait(30)
+        if scheme != "https":  # of which the first bytes are no handshake already
+            assert not reader.join(0.5)
+        reader.stop()
+        wait_until(lambda: reader.join(0.1), "the reader's thread had ended", 30)
+        gone.set()
+        dripping.join(30)

@@ -290,3 +290,17 @@ def test_nothing_of_a_stream_is_logged_but_that_there_is_one(service: Service) -
     log = service.log.read_text()
     for word in ("127.0.0.1:", "/streams/", "hunter2", "street"):
         assert word not in log
+
+
+def test_whoever_begins_streams_too_often_is_told_to_wait(service: Service) -> None:
+    """The last test here: after it, nobody of this machine may begin one for a while."""
+    browser = service.session()
+    for _ in range(100):
+        wish = {"address": "http://10.0.0.1/"}
+        answer = browser.post(f"{service.url}/streams", json=wish, timeout=60)
+        if answer.status_code == 429:
+            assert "Try again in" in answer.json()["error"]
+            assert int(answer.headers["Retry-After"]) >= 1
+            return
+        assert answer.status_code == 422
+    raise AssertionError("a hundred were looked at")

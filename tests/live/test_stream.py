@@ -10,17 +10,19 @@ from queue import Empty, Queue
 import av
 import pytest
 
-from functions.engine.conceal import Style
+from functions.engine.conceal import Style, conceal
+from functions.engine.cover import LEAD_SECONDS
 from functions.engine.deface import Engine
 from functions.engine.detect import Detection, Detector, Image
 from functions.engine.errors import VideoError
+from functions.engine.faces import VERSION, Faces
 from functions.engine.find import Targets
 from functions.engine.follow import Known, follow
 from functions.engine.gallery import Gallery
 from functions.engine.identity import keep_distance_of
 from functions.engine.options import Options
 from functions.live.jpeg import Decoder
-from functions.live.stream import FAILED, HOLD_SECONDS, Plan, Shown, Stream
+from functions.live.stream import FAILED, HOLD_SECONDS, FullError, Plan, Shown, Stream
 from tests.live.pictures import FRAMES_PER_SECOND, Clip, Seen, endlessly
 from tests.servers import wait_until
 
@@ -76,7 +78,7 @@ def play(stream: Stream, clip: Clip, enough: Callable[[Seen], bool]) -> Seen:
             due = max(due + 1 / FRAMES_PER_SECOND, clock())
             stop.wait((due - clock()) * SLOWER)
 
-    leave = stream.watch(shown.put)
+    leave = stream.watch(shown.put, 9)
     stream.start()
     sender = threading.Thread(target=send)
     sender.start()
@@ -150,7 +152,7 @@ def test_a_look_that_raises_ends_the_stream_with_a_black_picture(
 
     last: list[Shown] = []
     stream = Stream(Hampered(engine, break_down), plan(gallery), clock)  # type: ignore[arg-type]
-    stream.watch(last.append)
+    stream.watch(last.append, 9)
     seen = play(stream, clip, lambda _: False)
 
     assert stream.ended == FAILED
@@ -173,3 +175,46 @@ def test_a_picture_that_changes_its_size_is_refused(engine: Engine, gallery: Gal
         return False
 
     wait_until(refused, "the frame of another size was refused")
+
+
+def test_hiding_that_raises_ends_the_stream_with_a_black_picture(
+    engine: Engine, gallery: Gallery, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(range(20))
+
+    def break_down(*arguments: object) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("no memory")
+        conceal(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("functions.live.stream.conceal", break_down)
+    last: list[Shown] = []
+    stream = Stream(engine, plan(gallery), clock)
+    stream.watch(last.append, 9)
+    seen = play(stream, clip, lambda _: False)
+
+    assert stream.ended == FAILED
+    assert seen.leaked == []
+    final = Seen(clip)
+    final.look(last[-1].jpeg)
+    assert final.black == 1
+
+
+def test_a_frame_waits_for_the_look_that_may_yet_cover_it() -> None:
+    """A face that is first seen at the very end of what was looked at is covered so much earlier, and no later."""
+    found = Faces(
+        version=VERSION, detector="centerface", recognizer=None, keep_distance=0.0, width=1, height=1,
+        time_base="1/1000", frames=0, looks=0, shots=(), tracks=(),
+    )  # fmt: skip
+    lead = round(LEAD_SECONDS * 1000)
+    assert not Known(until=lead, faces=found).decides(0)
+    assert Known(until=lead + 1, faces=found).decides(0)
+
+
+def test_no_more_watch_a_stream_than_may(engine: Engine) -> None:
+    stream = Stream(engine, plan(None))
+    leave = stream.watch(print, 1)
+    with pytest.raises(FullError):
+        stream.watch(print, 1)
+    leave()
+    stream.watch(print, 1)

@@ -74,11 +74,14 @@ function sendCamera(stream, key, name) {
     const mark = performance.now();
     pen.drawImage(video, 0, 0, canvas.width, canvas.height);
     canvas.toBlob(async (blob) => {
-      const bytes = new Uint8Array(8 + blob.size);
-      new DataView(bytes.buffer).setFloat64(0, mark);
-      bytes.set(new Uint8Array(await blob.arrayBuffer()), 8);
-      if (out.readyState === WebSocket.OPEN) out.send(bytes);
-      busy = false;
+      try {
+        const bytes = new Uint8Array(8 + blob.size);
+        new DataView(bytes.buffer).setFloat64(0, mark);
+        bytes.set(new Uint8Array(await blob.arrayBuffer()), 8);
+        if (out.readyState === WebSocket.OPEN) out.send(bytes);
+      } finally {
+        busy = false; // a frame that could not be made is left out
+      }
     }, "image/jpeg", QUALITY);
   };
   out.onopen = () => {
@@ -97,14 +100,15 @@ function watch(name, own) {
     if (decoding) return;
     decoding = true;
     const head = new DataView(data), mark = head.getFloat64(0);
-    const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 16)], { type: "image/jpeg" }));
+    const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 16)], { type: "image/jpeg" })).catch(() => null);
+    decoding = false;
+    if (!bitmap) return; // the next one may be read
     if (picture.width !== bitmap.width || picture.height !== bitmap.height) {
       picture.width = bitmap.width;
       picture.height = bitmap.height;
     }
     pen.drawImage(bitmap, 0, 0);
     bitmap.close();
-    decoding = false;
     picture.dataset.frames = Number(picture.dataset.frames || 0) + 1;
     // The camera's own page knows when a frame was taken: the whole way there and back.
     const age = own && mark > 0 ? (performance.now() - mark) / 1000 : head.getFloat64(8);
