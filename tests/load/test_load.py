@@ -44,7 +44,7 @@ def test_what_was_measured_once_is_as_it_must_be() -> None:
         ({"wrong": 1}, "1 results are not complete"),
         ({"lost": 1}, "1 messages reached no worker"),
         (
-            {"listings": 300},
+            {"listings": 320},
             "grow faster than in proportion",
         ),  # a listing of all for every second segment more
         ({"listings": 1200}, "1200 list calls a job"),
