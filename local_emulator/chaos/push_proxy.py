@@ -14,9 +14,9 @@ from local_emulator.chaos.setup import Run
 from local_emulator.chaos.things import About
 
 REFUSED = ("push-429", "push-500", "push-503")
-ANYWHERE = (
+FAULTS = (
     *("kill", *REFUSED, "push-lost", "push-cut", "push-slow"),
-    *("push-twice", "push-delay", "push-reorder"),
+    *("push-twice", "push-delay", "push-reorder", "full-disk"),
 )
 LONGEST_DELAY_SECONDS = 3.0
 LONGEST_BODY_SECONDS = 2.0
@@ -42,7 +42,7 @@ class PushProxy:
         about = self._run.things.of_push(function, request.body)
         moment = self._run.comings.next(about.thing)
         request = replace(request, target="/")
-        fault = self._run.plan.first(_possible(about), moment)
+        fault = self._run.plan.first(FAULTS, moment)
         try:
             answer = await self._deliver(fault, function, request, about, moment)
         except HangUpError:
@@ -168,8 +168,3 @@ class PushProxy:
 def _kind(about: About) -> str:
     """The requests that take about as long: a function's, of one step."""
     return f"{about.thing.partition('/')[0]}/{about.thing.rpartition('/')[2].partition('-')[0]}"
-
-
-def _possible(about: About) -> tuple[str, ...]:
-    """The faults that a delivery can meet: only a worker that hides writes to its disk."""
-    return ("full-disk", *ANYWHERE) if _kind(about) == "worker/hide" else ANYWHERE

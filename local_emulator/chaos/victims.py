@@ -47,14 +47,17 @@ def kill(pid: int) -> bool:
 
 @contextmanager
 def full_disk(pid: int) -> Iterator[None]:
-    """In this block the process can't make a file bigger than a page: OSError EFBIG, as ENOSPC elsewhere."""
-    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_DISK_BYTES, before[1]))
+    """In this block the process can't make a file bigger than a page: OSError EFBIG, as ENOSPC elsewhere.
+
+    What it logs beyond that is lost: its log is such a file. Of several blocks at once the first that ends lifts it.
+    """
+    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_DISK_BYTES, most))
     try:
         yield
     finally:
         with suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
 
 def _inode(port: int, peer: int) -> str | None:
