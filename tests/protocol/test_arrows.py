@@ -29,6 +29,7 @@ def never(parts: Parts) -> Joined:
 def test_each_arrow_names_a_test_that_exists() -> None:
     for row in page():
         assert row.who, f"nobody goes {row.arrow}"
+        assert row.test, f"no test goes {row.arrow}"
         assert f"def {row.test}(" in row.file.read_text(), f"{row.file.name}::{row.test}"
 
 
