@@ -17,6 +17,8 @@ from functions.pipeline import messages, store
 from functions.pipeline.settings import settings
 from tests.cloud import PROJECT, Buckets, Topics
 from tests.inbox import Inbox, open_inbox
+from tests.protocol.arrows import page
+from tests.protocol.going import watched
 from tests.proxy import Proxy, open_proxy
 from tests.servers import ROOT, pubsub_server, storage_server
 
@@ -120,6 +122,18 @@ def topics(
     )
     yield made
     publisher.stop()
+
+
+@pytest.fixture(autouse=True)
+def arrows(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that functions/pipeline/README.md names for an arrow goes it."""
+    named = {row.arrow for row in page() if row.is_of(request.path, request.node.name)}
+    if not named:
+        yield
+        return
+    with watched(request.getfixturevalue("buckets")) as gone:
+        yield
+    assert named <= gone, f"it is named for {sorted(named - gone)}, and went {sorted(gone)}"
 
 
 @pytest.fixture(scope="session")

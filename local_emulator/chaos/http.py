@@ -50,12 +50,16 @@ class Answer:
 
 @dataclass
 class Sending:
-    """A request under way to a server. `port` is this end of the connection, 0 before there is one."""
+    """A request under way to a server. `port` is this end of the connection, 0 before there is one.
+
+    With `may_go` nothing is sent before it is set; the connection stands by then.
+    """
 
     port: int = 0
     sent: float = 1.0
     seconds: float = 0.0
     connected: asyncio.Event = field(default_factory=asyncio.Event)
+    may_go: asyncio.Event | None = None
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -84,6 +88,8 @@ async def send(address: str, request: Request, sending: Sending | None = None) -
     try:
         sending.port = writer.get_extra_info("sockname")[1]
         sending.connected.set()
+        if sending.may_go:
+            await sending.may_go.wait()
         head = f"{request.method} {request.target} HTTP/1.1"
         await _write(writer, head, request.headers, request.body, sending.sent, sending.seconds, "close")
         if sending.sent < 1:

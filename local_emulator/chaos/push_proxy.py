@@ -2,7 +2,8 @@
 that die, or find the disk full, while they are at it."""
 
 import asyncio
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,9 @@ from local_emulator.chaos.setup import Run
 from local_emulator.chaos.things import About
 
 REFUSED = ("push-429", "push-500", "push-503")
-ANYWHERE = (
+FAULTS = (
     *("kill", *REFUSED, "push-lost", "push-cut", "push-slow"),
-    *("push-twice", "push-delay", "push-reorder"),
+    *("push-twice", "push-delay", "push-reorder", "full-disk"),
 )
 LONGEST_DELAY_SECONDS = 3.0
 LONGEST_BODY_SECONDS = 2.0
@@ -36,13 +37,14 @@ class PushProxy:
         self._passed: dict[str, int] = defaultdict(int)
         self._seconds: dict[str, float] = defaultdict(lambda: FIRST_GUESS_SECONDS)
         self._later: set[asyncio.Task[None]] = set()
+        self._full_disks = Counter[int]()
 
     async def handle(self, request: Request) -> Answer:
         function = request.target.strip("/")
         about = self._run.things.of_push(function, request.body)
         moment = self._run.comings.next(about.thing)
         request = replace(request, target="/")
-        fault = self._run.plan.first(_possible(about), moment)
+        fault = self._run.plan.first(FAULTS, moment)
         try:
             answer = await self._deliver(fault, function, request, about, moment)
         except HangUpError:
@@ -62,8 +64,10 @@ class PushProxy:
         def tell(how: str = "") -> None:
             self._run.journal.fault(str(fault), moment, about, how)
 
-        if fault in {"kill", "full-disk"}:
-            return await self._hurt(fault, function, request, about, moment)
+        if fault == "kill":
+            return await self._kill(function, request, about, moment)
+        if fault == "full-disk":
+            return await self._fill_disk(function, request, about, moment)
         if fault in REFUSED:
             tell()
             return Answer(int(fault.rpartition("-")[2]))
@@ -130,30 +134,46 @@ class PushProxy:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
         return self._passed[function] - before
 
-    async def _hurt(
-        self, fault: str, function: str, request: Request, about: About, moment: Moment
-    ) -> Answer:
-        """End the process that the request is in, somewhere in its time; or let it find the disk full."""
+    async def _kill(self, function: str, request: Request, about: About, moment: Moment) -> Answer:
+        """End the process that the request is in, somewhere in its time."""
         sending = Sending()
         # Before the request is sent: it counts as one of those that take their time.
-        seconds = self._seconds[_kind(about)] * self._run.plan.share(fault, moment, "how")
+        seconds = self._seconds[_kind(about)] * self._run.plan.share("kill", moment, "how")
         delivery = asyncio.create_task(self._send(function, request, about, sending))
         pid = await self._process(function, sending, delivery)
         if pid is None:
             return await delivery
-        if fault == "full-disk":
-            self._run.journal.fault(fault, moment, about)
-            with victims.full_disk(pid):
-                return await delivery
         await asyncio.wait({delivery}, timeout=seconds)
         if not delivery.done() and victims.kill(pid):
-            self._run.journal.fault(fault, moment, about, f"after {seconds:.2f} s")
+            self._run.journal.fault("kill", moment, about, f"after {seconds:.2f} s")
         return await delivery
 
-    async def _process(self, function: str, sending: Sending, delivery: "asyncio.Task[Answer]") -> int | None:
-        """Who has taken the request; None if it ended before anybody was seen to have it."""
+    async def _fill_disk(self, function: str, request: Request, about: About, moment: Moment) -> Answer:
+        """Let the process that has taken the connection find the disk full from the request's beginning to its end."""
+        may_go = asyncio.Event()
+        sending = Sending(may_go=may_go)
+        delivery = asyncio.create_task(self._send(function, request, about, sending))
+        pid = await self._process(function, sending, delivery, LONGEST_HELD_SECONDS)
+        if pid is not None:
+            self._run.journal.fault("full-disk", moment, about)
+            self._full_disks[pid] += 1
+            victims.fill_disk(pid)
+        try:
+            may_go.set()
+            return await delivery
+        finally:
+            if pid is not None:
+                self._full_disks[pid] -= 1
+                if not self._full_disks[pid]:  # it may have several requests
+                    victims.free_disk(pid)
+
+    async def _process(
+        self, function: str, sending: Sending, delivery: "asyncio.Task[Answer]", seconds: float = math.inf
+    ) -> int | None:
+        """Who has taken the connection; None if the delivery ended, or the time, before anybody was seen to have it."""
         port = int(self._run.setup.function_urls[function].rpartition(":")[2])
-        while not delivery.done():
+        give_up = asyncio.get_running_loop().time() + seconds
+        while not delivery.done() and asyncio.get_running_loop().time() < give_up:
             if sending.port and (pid := victims.owner(self._run.setup.mark, port, sending.port)):
                 return pid
             await asyncio.wait({delivery}, timeout=LOOK_AGAIN_SECONDS)
@@ -168,8 +188,3 @@ class PushProxy:
 def _kind(about: About) -> str:
     """The requests that take about as long: a function's, of one step."""
     return f"{about.thing.partition('/')[0]}/{about.thing.rpartition('/')[2].partition('-')[0]}"
-
-
-def _possible(about: About) -> tuple[str, ...]:
-    """The faults that a delivery can meet: only a worker that hides writes to its disk."""
-    return ("full-disk", *ANYWHERE) if _kind(about) == "worker/hide" else ANYWHERE

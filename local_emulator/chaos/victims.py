@@ -7,8 +7,7 @@ import os
 import re
 import resource
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -45,16 +44,23 @@ def kill(pid: int) -> bool:
     return True
 
 
-@contextmanager
-def full_disk(pid: int) -> Iterator[None]:
-    """In this block the process can't make a file bigger than a page: OSError EFBIG, as ENOSPC elsewhere."""
-    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_DISK_BYTES, before[1]))
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+def fill_disk(pid: int) -> None:
+    """From now on the process can't make a file bigger than a page: OSError EFBIG, as ENOSPC elsewhere.
+
+    What it logs beyond that is lost: its log is such a file. Nothing happens if it has ended.
+    """
+    _limit_files(pid, FULL_DISK_BYTES)
+
+
+def free_disk(pid: int) -> None:
+    """It can write again."""
+    _limit_files(pid, None)
+
+
+def _limit_files(pid: int, size: int | None) -> None:
+    with suppress(ProcessLookupError):
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most if size is None else size, most))
 
 
 def _inode(port: int, peer: int) -> str | None:

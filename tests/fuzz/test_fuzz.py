@@ -1,6 +1,7 @@
 """The fuzz harnesses on what is kept of earlier runs, and on what hypothesis makes up: the same each time."""
 
 import copy
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from local_emulator.drop import Drop, check
 from local_emulator.errors import UsageError
+from tests.fuzz import __main__ as command
 from tests.fuzz import harnesses
 from tests.fuzz.harnesses import DOCUMENTS, HARNESSES
 
@@ -45,6 +47,19 @@ def test_what_is_kept_breaks_no_promise(path: Path) -> None:
 
 def test_each_harness_has_seeds_and_each_seed_a_harness() -> None:
     assert {path.parent.name for path in FILES} == set(HARNESSES)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None, reason="atheris is missing: make fuzz brings it"
+)
+@pytest.mark.parametrize("name", ["name", "video"])
+def test_atheris_tries_inputs_and_counts_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "KEPT", tmp_path)
+    run = command.fuzz(name, 1)
+    assert run.crashes == ()
+    assert run.inputs > len(seeds(name))
 
 
 @pytest.mark.parametrize("name", HARNESSES)

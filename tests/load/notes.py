@@ -2,15 +2,22 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 
 def note(kind: str, **facts: Any) -> None:
-    """Write a line; whole even when several processes do."""
-    line = json.dumps({"kind": kind, **facts}) + "\n"
+    """Write a line, with the time and the most memory that this process ever held; whole even when several do."""
+    line = json.dumps({"kind": kind, "at": time.time(), "memory": megabytes(), **facts}) + "\n"
     with open(os.environ["LOAD_NOTES"], "ab", buffering=0) as file:
         file.write(line.encode())
+
+
+def megabytes() -> float:
+    """The most that this process ever held."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
 def read_notes(path: Path) -> list[dict[str, Any]]:

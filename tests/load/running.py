@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ from tests.load.notes import read_notes
 
 FUNCTIONS = Path(__file__).parent / "functions"
 RATE = 2
+STEPS = ("find", "hide")
 PAGE = 1000  # objects of one answer of Cloud Storage to a listing
 
 
@@ -25,8 +26,10 @@ PAGE = 1000  # objects of one answer of Cloud Storage to a listing
 class Load:
     """What came of some jobs of `segments` segments each.
 
-    `listings` are answers to list calls per job, `join_ms` milliseconds of joining per segment, `memory` the most that
-    merge ever held, in MB. `again` are deliveries of segments beyond the first.
+    `lost` are messages about a segment that reached no worker, `listings` answers to list calls per job, `merge_ms`
+    milliseconds of the processor for linking and joining, per segment. `memory` is the most that merge ever held, in
+    MB, and `worker_memory` that a worker did. `waited` are the seconds until the last segment reached a worker, `again`
+    deliveries of segments beyond the first.
     """
 
     jobs: int
@@ -36,9 +39,12 @@ class Load:
     failed: int
     dead_letters: int
     wrong: int
+    lost: int
     listings: float
-    join_ms: float
+    merge_ms: float
     memory: float
+    worker_memory: float
+    waited: float
     deliveries: int
     again: int
 
@@ -74,7 +80,7 @@ def load(running: Emulator, folder: Path, jobs: int, segments: int, most_seconds
     """Drop so many videos at once and wait for the end of all of them."""
     clip = write_clip(folder / f"{segments}.mp4", segments).read_bytes()
     before = len(read_notes(folder / "notes"))
-    client, started = running.storage_client(), time.monotonic()
+    client, started, dropped = running.storage_client(), time.monotonic(), time.time()
     names = [f"channels/load/videos/{jobs}-{segments}-{number}.mp4" for number in range(jobs)]
     ids = {}
     for name in names:
@@ -84,7 +90,7 @@ def load(running: Emulator, folder: Path, jobs: int, segments: int, most_seconds
     ends = _wait(running, ids, started + most_seconds)
     seconds = time.monotonic() - started
     notes = read_notes(folder / "notes")[before:]
-    return _counted(running, ids, ends, notes, segments, seconds)
+    return _counted(running, ids, ends, notes, segments, (seconds, dropped))
 
 
 def _wait(running: Emulator, ids: dict[str, str], until: float) -> dict[str, str]:
@@ -103,13 +109,14 @@ def _wait(running: Emulator, ids: dict[str, str], until: float) -> dict[str, str
 
 def _counted(
     running: Emulator, ids: dict[str, str], ends: dict[str, str], notes: list[dict[str, Any]], segments: int,
-    seconds: float,
+    times: tuple[float, float],
 ) -> Load:  # fmt: skip
-    deliveries = Counter(
-        (n["job"], n["index"], n["step"]) for n in notes if n["kind"] == "delivery" and n["job"] in ids
-    )
+    seconds, dropped = times
+    delivered = [n for n in notes if n["kind"] == "delivery" and n["job"] in ids]
+    first: dict[tuple[str, int, str], float] = {}
+    for n in delivered:
+        first.setdefault((n["job"], n["index"], n["step"]), n["at"])
     listings = sum(-(-max(n["objects"], 1) // PAGE) for n in notes if n["kind"] == "list" and n["job"] in ids)
-    joins = [n["seconds"] / n["segments"] for n in notes if n["kind"] == "join" and n["segments"] == segments]
     logs = dict(running.log_files())
     return Load(
         jobs=len(ids),
@@ -119,12 +126,25 @@ def _counted(
         failed=list(ends.values()).count("failed"),
         dead_letters=logs["dead_letter"].read_text().count('"message"'),
         wrong=sum(not _is_right(running, name, segments) for job, name in ids.items() if ends.get(job)),
+        lost=len(ids) * segments * len(STEPS) - len(first),
         listings=listings / len(ids),
-        join_ms=1000 * statistics.median(joins) if joins else float("nan"),
-        memory=max((n["memory"] for n in notes if "memory" in n), default=float("nan")),
-        deliveries=deliveries.total(),
-        again=deliveries.total() - len(deliveries),
+        merge_ms=sum(_milliseconds(notes, work, segments) for work in ("link", "join")),
+        memory=_most(n["memory"] for n in notes if n["kind"] != "delivery"),
+        worker_memory=_most(n["memory"] for n in delivered),
+        waited=_most(at - dropped for at in first.values()),
+        deliveries=len(delivered),
+        again=len(delivered) - len(first),
     )
+
+
+def _milliseconds(notes: list[dict[str, Any]], work: str, segments: int) -> float:
+    """Of one segment, in the middle one of these jobs."""
+    done = [n["seconds"] / n["segments"] for n in notes if (n["kind"], n.get("segments")) == (work, segments)]
+    return 1000 * statistics.median(done) if done else float("nan")
+
+
+def _most(values: Iterable[float]) -> float:
+    return max(values, default=float("nan"))
 
 
 def _is_right(running: Emulator, name: str, segments: int) -> bool:

@@ -1,6 +1,7 @@
 """Erasing and forgetting on the emulator, and what its logs say of all that was done: nothing of anybody."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,36 +14,45 @@ import pytest
 from functions.pipeline import layout
 from functions.pipeline.contracts import Report
 from local_emulator import messaging
-from local_emulator.emulator import Emulator, Options
-from local_emulator.resources import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS
+from local_emulator.emulator import Emulator, Options, Receiver
+from local_emulator.resources import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
 from local_emulator.state import ROOT
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.inputs import making
 from tests.pipeline.conftest import VARIABLES, Pipeline
+from tests.receiver import open_receiver
 from tests.servers import wait_until
 
 # In no word of this code, so that it comes from an object's name, a person's, or something inside a video.
 MARK = "zq7"
 LOUD = (*VARIABLES, ("DEFACER_LOG_LEVEL", "DEBUG"), ("GUNICORN_LOG_LEVEL", "debug"))
+SECRET = "only for the tests of this repository"  # noqa: S105 - no secret
 NUMBERS = re.compile(r"(-?\d+\.\d+[\s,]+){8}")
 ENCODED = re.compile(r"[A-Za-z0-9+/]{120}")
 
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with Emulator(Options(tmp_path_factory.mktemp("emulator"), "builtin", variables=LOUD)) as running:
+    folder = tmp_path_factory.mktemp("emulator")
+    with (
+        open_receiver() as receiver,
+        Emulator(
+            Options(folder, "builtin", variables=LOUD, receiver=Receiver(receiver.address, SECRET))
+        ) as running,
+    ):
         yield running
         for name, log in running.log_files():  # shown when a test of this module has failed
             sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")
 
 
 def command(pipeline: Pipeline, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of the emulator, as in a terminal."""
+    """A command of the emulator, as in a terminal, which would log all that it can."""
     state = ("--state", str(pipeline.emulator.folder.path))
     return subprocess.run(
         [sys.executable, "-m", "local_emulator", *words, *state],
         cwd=ROOT,
+        env={**os.environ, **dict(LOUD)},
         capture_output=True,
         text=True,
         check=False,
@@ -132,8 +142,24 @@ def send(pipeline: Pipeline, topic: str, data: bytes, **attributes: str) -> None
         publisher.publish(topic=path, messages=[{"data": data, "attributes": attributes}])
 
 
+def first_track(listed: str) -> str:
+    """The number of the first track that `again` lists."""
+    return listed.splitlines()[1].split()[0]
+
+
+def log_levels(emulator: Emulator) -> dict[str, str]:
+    """What each function was started with, as the system knows it."""
+    levels = {}
+    for process in emulator.state.processes:
+        words = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        level = next((word for word in words if word.startswith(b"DEFACER_LOG_LEVEL=")), b"")
+        if process.name in emulator.state.function_urls:
+            levels[process.name] = level.partition(b"=")[2].decode()
+    return levels
+
+
 def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_path: Path) -> None:
-    """Each name is marked. What is published, fails in each way, is erased, forgotten, malformed: all is logged."""
+    """Each name is marked. What is published, fails, is rendered again, erased, forgotten, malformed: all is logged."""
     channel, person = f"{MARK}channel", f"{MARK}person"
     target, faceless = (tmp_path / f"{MARK}{name}" for name in ("person.png", "faceless.png"))
     target.write_bytes(encode_picture(portrait()))
@@ -160,21 +186,33 @@ def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_
     ]
     for topic in (UPLOADS, SEGMENTS, SEGMENTS_DONE):
         send(pipeline, topic, f'{{"job": "{MARK}"}}'.encode(), type=f"{MARK}type", bucketId=f"{MARK}bucket")
+    tracks = command(pipeline, "again", kept.job)
+    again = command(pipeline, "again", kept.job, "--keep", first_track(tracks.stdout), "--wait")
+    refused = command(pipeline, "again", kept.job, "--keep", "999", "--wait")
     forgotten = command(pipeline, "forget", person, "--channel", channel, "--yes", "--render-again")
     gone = command(pipeline, "erase", f"channels/{channel}", "--yes")
     wait_until_quiet(pipeline, tmp_path)
 
     assert (kept.code, [ended.code for ended in failed]) == (0, [1, 1, 1]), kept.errors
     assert f"kept:   {person}" in kept.out
-    assert (forgotten.returncode, gone.returncode) == (0, 0), forgotten.stderr + gone.stderr
+    commands = (tracks, again, refused, forgotten, gone)
+    assert [done.returncode for done in commands] == [0, 0, 1, 0, 0], [done.stderr for done in commands]
+    assert "\nrendered again gs://" in forgotten.stdout
+    # What they say to the person at the terminal names names; a log line would be JSON, and they log nothing.
+    said = [line for done in commands for line in (done.stdout + done.stderr).splitlines()]
+    assert not [line for line in said if line.startswith("{") or NUMBERS.search(line)]
     logs = {
         path.stem: path.read_text(errors="replace") for path in pipeline.emulator.folder.logs.glob("*.log")
     }
-    assert {function.name for function in FUNCTIONS} < logs.keys()
+    functions = {function.name for function in (*FUNCTIONS, WEBHOOK)}
+    assert functions < logs.keys()
+    assert {name for name, level in log_levels(pipeline.emulator).items() if level == "DEBUG"} == functions
     lines = [json.loads(line) for log in logs.values() for line in log.splitlines() if line.startswith("{")]
-    said = {line.get("message") for line in lines}
-    assert {"planned", "faces found", "linked", "segment done", "published", "the job failed"} <= said
-    assert "dropped a message that nobody can do anything with" in said
+    messages = {line.get("message") for line in lines}
+    assert {"planned", "faces found", "linked", "segment done", "published", "the job failed"} <= messages
+    assert {"dropped a message that nobody can do anything with", "the receiver answered"} <= messages
+    for job in (again.stdout.split()[0], refused.stdout.split()[0]):
+        assert [line for line in lines if line.get("job") == job], "a request to render again is in no log"
     for name, log in logs.items():
         found = [
             line for line in log.splitlines() if MARK in line or NUMBERS.search(line) or ENCODED.search(line)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.protocol.arrows import Arrow, told
 from tests.protocol.model import Outcome, check
 
 DEFAULT = 20_000
@@ -34,6 +35,7 @@ class Summary:
     violations: int = 0
     trouble: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    arrows: set[tuple[Arrow, str]] = field(default_factory=set)
     digests: set[bytes] = field(default_factory=set)
 
     def add(self, outcome: Outcome) -> None:
@@ -46,6 +48,7 @@ class Summary:
         self.trouble.update(outcome.counts)
         self.failed.update(outcome.failed)
         self.digests.add(outcome.digest)
+        self.arrows |= outcome.arrows
 
     def lines(self) -> Iterator[str]:
         killed = self.trouble["killed before"] + self.trouble["killed after"]
@@ -63,7 +66,17 @@ class Summary:
         yield f"users           {users}"
         yield f"published       {self.published}"
         yield f"failed          {self.failed.total()} ({reasons})"
+        yield f"arrows          {len(self.arrows & told())} of {len(told())} of the page, by function"
+        yield from (
+            f"  {who} never went from {before} to {after}"
+            for (before, after), who in sorted(told() - self.arrows)
+        )
+        yield from (f"  not on the page: {arrow}" for arrow in self.strange())
         yield f"violations      {self.violations}"
+
+    def strange(self) -> list[str]:
+        """Arrows that the page does not have."""
+        return sorted(f"{who}: {before} to {after}" for (before, after), who in self.arrows - told())
 
 
 def main() -> int:
@@ -84,7 +97,7 @@ def main() -> int:
                 f"... {summary.interleavings}, violations {summary.violations}", file=sys.stderr, flush=True
             )
     print(*summary.lines(), f"seconds         {time.monotonic() - started:.0f}", sep="\n")
-    return 1 if summary.violations else 0
+    return 1 if summary.violations or summary.strange() else 0
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ from functions.privacy.erasing import Subject, erase
 from functions.worker import hide as hiding
 from functions.worker.find import find
 from functions.worker.hide import hide
+from tests.protocol.arrows import Arrow, WatchedStorage
 from tests.protocol.engine import SEGMENT_SECONDS, StandIn
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken
-from tests.protocol.memory import Client, Publisher, Storage
+from tests.protocol.memory import Client, Publisher
 from tests.protocol.mutations import LeftToAnotherError
 from tests.protocol.scenario import REPORT, RESULT, VIDEO, Scenario, draw
 from tests.protocol.world import ERASING, UPLOADS, EndlessError, World
@@ -45,7 +46,10 @@ def run_again_later(seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one interleaving; `violations` are sentences, `trace` says step by step how it came to that."""
+    """What came of one interleaving; `violations` are sentences, `trace` says step by step how it came to that.
+
+    `arrows` are those of the protocol page that were gone, each with the function that went it.
+    """
 
     seed: int
     digest: bytes
@@ -55,6 +59,7 @@ class Outcome:
     counts: dict[str, int]
     published: int
     failed: dict[str, int]
+    arrows: frozenset[tuple[Arrow, str]]
     violations: list[str]
     trace: str = field(repr=False)
 
@@ -70,9 +75,9 @@ class _Model:
         self.scenario = scenario
         self.rng = rng
         versioned = frozenset({INTAKE} if scenario.versioned else ())
-        self.storage = Storage(versioned=versioned, copies_slowly=scenario.slow_copies)
+        self.storage = WatchedStorage(versioned=versioned, copies_slowly=scenario.slow_copies)
         self.world = World(scenario, rng, self.handle, self.act)
-        self.storage.who = self.world.who
+        self.storage.who, self.storage.function = self.world.who, self.world.function
         self.uploads: list[Upload] = []
         self.erased: set[str] = set()
         self.surprises: list[str] = []
@@ -104,6 +109,7 @@ class _Model:
             counts=self.world.counts,
             published=sum(name.endswith("/published.json") for name in self.storage.names(WORK)),
             failed=failed,
+            arrows=frozenset(self.storage.passed),
             violations=violations,
             trace="" if not violations else self.describe(),
         )

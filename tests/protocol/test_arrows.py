@@ -1,4 +1,8 @@
-"""functions/pipeline/README.md names a test for each arrow: here are those of no other file. And all of them exist."""
+"""The arrows of functions/pipeline/README.md are those that the functions go, and the named tests go them.
+
+That a named test goes its arrow is looked at wherever it runs (`arrows` in tests/conftest.py). Here are the tests of
+no other file.
+"""
 
 import re
 
@@ -9,9 +13,13 @@ from functions.pipeline.contracts import Failed, Published, Verdict
 from functions.pipeline.errors import PermanentError
 from tests.cloud import Buckets, Topics
 from tests.planned import Planned, do_all_segments
-from tests.servers import ROOT
+from tests.protocol.arrows import ENDS, page, told
+from tests.protocol.model import check as interleave
 
-PAGE = ROOT / "functions" / "pipeline" / "README.md"
+# Interleavings until each arrow was gone: fewer than a hundred, with room. And as many to look for strange ones.
+MOST, LEAST = 3000, 300
+# Where trouble comes in them (scenario.py): most arrows are gone anyway, the rare ones where something is published.
+AIMS = ("copy to", None, "verdict", "", "copy to")
 
 
 def never(parts: Parts) -> Joined:
@@ -19,13 +27,34 @@ def never(parts: Parts) -> Joined:
 
 
 def test_each_arrow_names_a_test_that_exists() -> None:
-    section = PAGE.read_text().split("## Who moves a job")[1].split("\n## ")[0]
-    arrows = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    assert len(arrows) >= 18
-    for arrow in arrows:
-        named = re.search(r"`(\S+\.py)::(\w+)`", arrow)
-        assert named, f"no test: {arrow}"
-        assert f"def {named[2]}(" in (ROOT / "tests" / named[1]).read_text(), named[0]
+    for row in page():
+        assert row.who, f"nobody goes {row.arrow}"
+        assert row.test, f"no test goes {row.arrow}"
+        assert f"def {row.test}(" in row.file.read_text(), f"{row.file.name}::{row.test}"
+
+
+def test_the_functions_go_each_arrow_of_the_page_and_no_other() -> None:
+    """Whoever adds a write of a job's state to a function, or takes one away, finds this failing."""
+    expected = told()
+    left = {row.arrow for row in page()}
+    for seed in range(MOST):
+        gone = interleave(seed, AIMS[seed % len(AIMS)]).arrows
+        assert gone <= expected, f"seed {seed}: no row of the page says so: {sorted(gone - expected)}"
+        left -= {arrow for arrow, _ in gone}
+        if not left and seed >= LEAST:
+            return
+    raise AssertionError(f"in {MOST} interleavings nobody went {sorted(left)}")
+
+
+def test_the_table_of_verdicts_has_the_arrows_of_the_page() -> None:
+    rows = re.findall(r"^\| (\w+) \| (\w+) \|", verdict.__doc__ or "", re.MULTILINE)
+    table = {(ENDS.get(before, before), ENDS[after]) for before, after in rows if after in ENDS}
+    ends = set(ENDS.values())
+    assert table == {
+        (before if before in ends else "absent", after)
+        for before, after in (row.arrow for row in page())
+        if after in ends
+    }
 
 
 def test_a_verdict_without_a_result_publishes_nothing_and_says_so(

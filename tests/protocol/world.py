@@ -124,6 +124,9 @@ class World:
     def who(self) -> int | None:
         return self._running.number if self._running else None
 
+    def function(self) -> str | None:
+        return self._running.function if self._running else None
+
     @contextmanager
     def as_a_user(self) -> Iterator[None]:
         """What is done in the block is no delivery's: nobody else has a turn, and nothing goes wrong."""

@@ -1,9 +1,12 @@
-"""The real merge, with its listings and its joins written down for the load test."""
+"""The real merge, with its listings and its work written down for the load test."""
 
 import time
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from functions.engine import join as engine_join
+from functions.engine import link as engine_link
 from functions.merge import engine
 from functions.merge.main import merge
 from functions.pipeline import store
@@ -11,27 +14,42 @@ from tests.load.notes import note
 
 __all__ = ["merge"]
 
-_list_all, _join = store.list_all, engine_join.join
+_list_all, _join, _link = store.list_all, engine_join.join, engine_link.link
 
 
 def _noted_listing(bucket: str, prefix: str) -> tuple[store.ObjectRef, ...]:
     found = _list_all(bucket, prefix)
     job, step = prefix.split("/")[1:3]
-    note("list", job=job, step=step, objects=len(found), memory=_megabytes())
+    note("list", job=job, step=step, objects=len(found))
     return found
 
 
-def _noted_join(source, segments, body, progress):  # type: ignore[no-untyped-def]
-    started = time.perf_counter()
-    joined = _join(source, segments, body, progress)
-    note("join", segments=len(segments), seconds=time.perf_counter() - started, memory=_megabytes())
-    return joined
+def _noted_join(source: Any, segments: Any, *more: Any) -> engine_join.Joined:
+    with _noted("join") as count:
+        count.append(len(segments))
+        return _join(source, segments, *more)
 
 
-def _megabytes() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
+def _noted_link(findings: Any, *more: Any) -> Any:
+    with _noted("link") as count:
+        return _link(_counted(findings, count), *more)
+
+
+def _counted(findings: Iterable[Any], count: list[int]) -> Iterator[Any]:
+    for part in findings:
+        count.append(1)
+        yield part
+
+
+@contextmanager
+def _noted(what: str) -> Iterator[list[int]]:
+    """The processor's time, not the clock's: others work on this machine, too. Gives where to put what is counted."""
+    count: list[int] = []
+    started = time.thread_time()
+    yield count
+    note(what, segments=sum(count), seconds=time.thread_time() - started)
 
 
 store.list_all = _noted_listing
 engine.engine_join.join = _noted_join
+engine.engine_link.link = _noted_link
