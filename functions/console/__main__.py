@@ -5,7 +5,7 @@ import sys
 import uvicorn
 
 from functions.console.main import application
-from functions.console.serving import built, common, options_of
+from functions.pages.serving import built, common, options_of
 
 
 def main() -> int:

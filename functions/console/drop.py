@@ -7,9 +7,9 @@ from starlette.responses import JSONResponse, Response
 
 from functions.console import addresses
 from functions.console.channels import channel_of
-from functions.console.limits import Rate
 from functions.console.rendering import page, size
 from functions.ingest import inputs
+from functions.pages.limits import Rate
 from functions.pipeline import store
 from functions.pipeline.layout import VideoName
 from functions.pipeline.settings import settings

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from functions.console.limits import EngineRoom
 from functions.engine.errors import PictureError, VideoError
 from functions.engine.gallery import only_face
 from functions.engine.options import Options
 from functions.engine.picture import decode_picture, require_size
 from functions.engine.preview import Preview, preview
 from functions.ingest import gallery
+from functions.pages.limits import EngineRoom
 from functions.pipeline.contracts import ObjectRef, Policy
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.ranged import open_ranged

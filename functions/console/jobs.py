@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from functions.console.channels import channel_of
-from functions.console.guard import token_of
-from functions.console.limits import Rate
 from functions.console.rendering import at, fragment, page
+from functions.pages.guard import token_of
+from functions.pages.limits import Rate
 from functions.pipeline import jobs as pipeline_jobs
 from functions.pipeline import layout, store
 from functions.pipeline.contracts import ObjectRef

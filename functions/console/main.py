@@ -7,12 +7,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from functions.console import addresses, channels, drop, jobs, people, policy, review
-from functions.console.guard import Guard, Site, require_token
-from functions.console.rendering import STATIC, page
+from functions.console.rendering import HERE, page
+from functions.pages.guard import Guard, Site, require_token
+from functions.pages.rendering import static_of
 from functions.pipeline import log
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
@@ -60,7 +60,7 @@ def application() -> Starlette:
             Route(JOB + "/result", review.result),
             Route(JOB + "/tracks/{track:int}", review.track),
             _changing(JOB + "/decisions", review.decide),
-            Mount("/static", StaticFiles(directory=STATIC)),
+            static_of(HERE),
         ],
         middleware=[Middleware(Guard, site=site)],
         exception_handlers={

@@ -13,11 +13,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from functions.console import addresses, eyes
 from functions.console.channels import channel_of
 from functions.console.eyes import Answer
-from functions.console.guard import limited_body
-from functions.console.limits import Rate
 from functions.console.rendering import page
 from functions.engine.picture import PNG
 from functions.ingest import inputs
+from functions.pages.guard import limited_body
+from functions.pages.limits import Rate
 from functions.pipeline import layout, store
 from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.layout import VideoName

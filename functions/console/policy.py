@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from functions.console import addresses, eyes
 from functions.console.channels import channel_of
-from functions.console.guard import limited_body
-from functions.console.limits import Rate
 from functions.console.rendering import at, page
 from functions.engine.errors import PictureError
 from functions.engine.picture import PNG, decode_picture, require_size
 from functions.ingest import inputs
+from functions.pages.guard import limited_body
+from functions.pages.limits import Rate
 from functions.pipeline import layout, store
 from functions.pipeline.contracts import ObjectRef, Policy
 from functions.pipeline.errors import PermanentError

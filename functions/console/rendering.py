@@ -1,17 +1,15 @@
-"""Pages of templates, in which everything is escaped, and the words that they say things with."""
+"""The console's pages, and the words that they say things with."""
 
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from functions.console.guard import keep_token, token_of
+from functions.pages.rendering import environment_of, page_of
 
 HERE = Path(__file__).parent
-STATIC = HERE / "static"
 SECONDS_TOLD = 90
 THOUSAND, EXACT_BELOW = 1000, 10
 
@@ -49,19 +47,8 @@ def size(count: float) -> str:
     return f"{count:.1f} {units[step]}" if step and count < EXACT_BELOW else f"{count:.0f} {units[step]}"
 
 
-def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters.update(at=at, clock=clock, about=about, size=size)
-    return made
-
-
-environment = _environment()
+environment = environment_of(HERE)
+environment.filters.update(at=at, clock=clock, about=about, size=size)
 
 
 def fragment(template: str, **values: Any) -> str:
@@ -78,7 +65,4 @@ def page(
     **values: Any,
 ) -> HTMLResponse:
     """A whole page of a channel, or of none."""
-    text = fragment(template, csrf=token_of(request), channel=channel, tab=tab, **values)
-    answer = HTMLResponse(text, status_code=status)
-    keep_token(request, answer.headers)
-    return answer
+    return page_of(environment, request, template, status, channel=channel, tab=tab, **values)

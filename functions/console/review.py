@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from functions.console import addresses
 from functions.console.jobs import job_view, require_job
-from functions.console.limits import Rate
 from functions.console.rendering import at, clock, page
+from functions.pages.limits import Rate
 from functions.pipeline import again, layout, store
 from functions.pipeline.contracts import Decision, Manifest, ObjectRef, Report, Track
 from functions.pipeline.errors import PermanentError

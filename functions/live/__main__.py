@@ -5,10 +5,10 @@ import sys
 
 import uvicorn
 
-from functions.console.serving import built, common, options_of
 from functions.live.jpeg import MOST_FRAME_BYTES
 from functions.live.main import application
 from functions.live.streams import LOST_SECONDS
+from functions.pages.serving import built, common, options_of
 
 SEND_BUFFER_BYTES = 256 * 1024
 

@@ -4,36 +4,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from jinja2 import FileSystemLoader
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
 
-from functions.console import rendering
-from functions.console.guard import Guard, Site, keep_token, limited_body, require_token, token_of
-from functions.console.limits import Rate
 from functions.engine.options import Options
 from functions.ingest import gallery
 from functions.live import addresses, going
 from functions.live.addresses import AddressError, Rules
 from functions.live.plan import MOST_BODY_BYTES, Wish, plan_of
 from functions.live.streams import Streams
+from functions.pages.guard import Guard, Site, limited_body, require_token
+from functions.pages.limits import Rate
+from functions.pages.rendering import environment_of, page_of, static_of
 from functions.pipeline import log
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
 
 HERE = Path(__file__).parent
-# The console's look: its pages, with these among them.
-PAGES = rendering.environment.overlay(
-    loader=FileSystemLoader([HERE / "templates", rendering.HERE / "templates"])
-)
-
+PAGES = environment_of(HERE)
 STARTS_A_MINUTE = Rate(30)  # each may look an address up and connect to it
 SITE = Site("live page", origin=lambda: settings().live_origin, camera=True)
 
@@ -52,8 +46,7 @@ def application() -> Starlette:
             Route("/streams/{stream}/mjpeg", going.mjpeg),
             WebSocketRoute("/streams/{stream}/camera", going.camera),
             WebSocketRoute("/streams/{stream}/watch", going.watch),
-            Mount("/static/live", StaticFiles(directory=HERE / "static")),
-            Mount("/static", StaticFiles(directory=rendering.STATIC)),
+            static_of(HERE),
         ],
         middleware=[Middleware(Guard, site=SITE)],
         exception_handlers={
@@ -81,12 +74,7 @@ async def _page(request: Request) -> Response:
     name = request.path_params.get("stream", "")
     if name and request.app.state.streams.find(name) is None:
         raise HTTPException(404, "There is no such stream, or it has ended.")
-    text = PAGES.get_template("live.html").render(
-        csrf=token_of(request), channel=None, tab="", stream=name, delay=settings().live_delay_seconds
-    )
-    answer = HTMLResponse(text)
-    keep_token(request, answer.headers)
-    return answer
+    return page_of(PAGES, request, "live.html", stream=name, delay=settings().live_delay_seconds)
 
 
 async def _begin(request: Request) -> Response:

@@ -12,8 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.console import drop, jobs, people, policy, review
-from functions.console.limits import Rate
 from functions.console.main import application
+from functions.pages.limits import Rate
 from local_emulator.browsing import Browsing
 from local_emulator.chaos.http import Answer, Request
 from tests.cloud import Buckets

@@ -13,8 +13,8 @@ from google.auth import jwt
 from google.auth.crypt import EsSigner
 from starlette.routing import Route
 
-from functions.console import identity
 from functions.console.main import application
+from functions.pages import identity
 from local_emulator.chaos.http import Answer, Request
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from functions.console import policy
-from functions.console.limits import EngineRoom, Rate, caller_of
+from functions.pages.limits import EngineRoom, Rate, caller_of
 from tests.console.visitor import Visitor
 
 

@@ -263,7 +263,7 @@ def test_an_id_cannot_be_guessed_and_an_unknown_one_leads_nowhere(service: Servi
         service.socket("/streams/unknown/watch")
 
 
-@pytest.mark.parametrize("path", ["/", "/static/live/live.js", "/static/style.css", "/streams/unknown"])
+@pytest.mark.parametrize("path", ["/", "/static/live.js", "/static/style.css", "/streams/unknown"])
 def test_a_browser_is_told_what_the_page_may_do(service: Service, path: str) -> None:
     headers = requests.get(service.url + path, timeout=60).headers
     policy = headers["Content-Security-Policy"]
@@ -278,7 +278,7 @@ def test_a_browser_is_told_what_the_page_may_do(service: Service, path: str) -> 
 
 def test_the_page_has_no_script_of_its_own_inside(service: Service) -> None:
     text = requests.get(service.url, timeout=60).text
-    assert '<script type="module" src="/static/live/live.js"></script>' in text
+    assert '<script type="module" src="/static/live.js"></script>' in text
     assert text.count("<script") == 1
     assert " style=" not in text
     assert re.search(r"\son\w+=", text) is None

@@ -52,6 +52,18 @@ def test_in_each_function_one_place_sees_both_engine_and_pipeline() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("folder", "unknown"),
+    [("pages", {"console", "live", "engine"}), ("console", {"live"}), ("live", {"console"})],
+)
+def test_the_console_and_the_live_page_meet_in_what_both_are_made_of_alone(
+    folder: str, unknown: set[str]
+) -> None:
+    files = list((ROOT / "functions" / folder).rglob("*.py"))
+    assert files
+    assert not [path.name for path in files if imported(path) & unknown]
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_entry_point_stays_under_sixty_lines(function: str) -> None:
     assert len((ROOT / "functions" / function / "main.py").read_text().splitlines()) < 60

@@ -1,4 +1,4 @@
-"""What the console and the live page have in common when they are served: the command line, and who is believed."""
+"""How a service of pages is served: its command line, and who is believed about who calls."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""How much anybody may ask of the console: so often a minute, and one look of the engine at a time."""
+"""How much anybody may ask: so often a minute, and one look of the engine at a time."""
 
 import asyncio
 import time

@@ -18,7 +18,7 @@ HEADER = "x-goog-iap-jwt-assertion"
 ISSUER = "https://cloud.google.com/iap"
 KEYS = "https://www.gstatic.com/iap/verify/public_key"
 KEYS_SECONDS = 3600.0
-REFUSED = "Identity-Aware Proxy did not send you. Open the console at its own address."
+REFUSED = "Identity-Aware Proxy did not send you. Open this page at its own address."
 
 
 class _Keys:

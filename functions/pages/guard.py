@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from functions.console import identity
+from functions.pages import identity
 
 SAFE_METHODS = {"GET", "HEAD"}
 TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"
