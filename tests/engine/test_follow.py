@@ -1,6 +1,7 @@
 """What is known while the frames still come: the decisions of a whole video, and in doubt hidden until then."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,8 +72,24 @@ def test_a_frame_is_decided_when_all_was_looked_at_that_follows_it_for_so_long(
 ) -> None:
     known = next(iter(engine.follow(frames(demo_clip), TIME_BASE, None, Options())))
     lead = round(LEAD_SECONDS / TIME_BASE)
-    assert known.decides(known.until - lead)
-    assert not known.decides(known.until - lead + 1)
+    assert known.decides(known.until - lead - 1)
+    assert not known.decides(known.until - lead)
+
+
+def test_a_frame_that_is_decided_is_not_covered_later_for_a_face_that_comes_next(
+    engine: Engine, gallery: Gallery, demo_clip: Path
+) -> None:
+    """A face may be first seen in the very frame that the time `until` is that of; it is known one window later."""
+    known = list(engine.follow(frames(demo_clip), TIME_BASE, None, Options()))
+    first = known[0]
+    track = replace(known[-1].faces.tracks[0], id=0, start=first.until, end=first.until, continues=None)
+    look = replace(track.looks[0], pts=first.until)
+    later = replace(first.faces, tracks=(replace(track, decision="hide", looks=(look,)),), shots=())
+    decided = [pts for pts in range(first.until - 400, first.until) if first.decides(pts)]
+    cover = Cover(later, TAIL_SECONDS)
+    assert len(decided) > 100
+    assert [pts for pts in decided if cover.boxes(pts)] == []
+    assert cover.boxes(decided[-1] + 1) != []
 
 
 def sighting(pts: int, box: tuple[float, float, float, float], view: int = 0) -> Sighting:

@@ -120,6 +120,24 @@ def test_the_page_shows_its_camera_de_faced(
         assert problems == []
 
 
+def test_a_frame_that_cannot_be_shown_or_made_does_not_stop_the_page(
+    storage_address: str, video: Path, tmp_path: Path
+) -> None:
+    fails_at_first = """
+        let pictures = 0, blobs = 0;
+        const make = window.createImageBitmap, encode = HTMLCanvasElement.prototype.toBlob;
+        window.createImageBitmap = (...all) => pictures++ ? make(...all) : Promise.reject(new Error("no picture"));
+        HTMLCanvasElement.prototype.toBlob = function (done, ...all) {
+            return blobs++ ? encode.call(this, done, ...all) : done(null);
+        };
+    """
+    with live_service(tmp_path, storage_address, BUCKETS) as service, page_with_camera(video) as page:
+        page.add_init_script(fails_at_first)
+        page.goto(service.url)
+        page.locator("#start").click()
+        wait_until(lambda: frames(page) > 1, "later frames were shown", PATIENCE_SECONDS)
+
+
 def test_the_browsers_camera_shows_both_faces_where_nothing_hides_them(video: Path, clip: Clip) -> None:
     """What the other test takes for a leak is one."""
     with page_with_camera(video) as page:
