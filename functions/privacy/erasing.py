@@ -121,17 +121,24 @@ def _renderings(job: str) -> tuple[tuple[str, ...], tuple[ObjectRef, ...]]:
 
     What shows the people of a video is the one upload's, whichever job made it.
     """
-    source = jobs.source_of(job)
-    upload = layout.job_id(source.bucket, source.name, source.generation) if source else job
-    requests = [
-        blob
+    listed = [
+        (name.upload, blob)
         for blob in store.list_versions(settings().intake_bucket, _folder_of(job))
-        if (name := layout.parse_again(blob.name)) and (name.upload == upload or _job_of_upload(blob) == job)
+        if (name := layout.parse_again(blob.name))
     ]
+    # Its manifest may be gone already: whoever found the mark has cleaned up.
+    upload = _upload_of(job) or next((of for of, blob in listed if _job_of_upload(blob) == job), job)
+    requests = [blob for of, blob in listed if of == upload]
     ids = {job, *(found for blob in requests if (found := _job_of_upload(blob)))}
-    if requests or upload != job:
-        ids |= {other for other in all_jobs() if source is not None and jobs.source_of(other) == source}
+    if requests or upload != job:  # a request that a later one replaced is not listed, but its job is there
+        ids |= {other for other in all_jobs() if upload in (other, _upload_of(other))}
     return tuple(sorted(ids)), tuple(map(store.reference, requests))
+
+
+def _upload_of(job: str) -> str | None:
+    """The job that the upload began which this one is of, by its manifest."""
+    source = jobs.source_of(job)
+    return layout.job_id(source.bucket, source.name, source.generation) if source else None
 
 
 def _job_of_upload(blob: Blob) -> str | None:

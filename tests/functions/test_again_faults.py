@@ -20,6 +20,7 @@ from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT, expire_claim
 from tests.functions.rendering import EILEEN, Cloud
 from tests.functions.test_dead_letter import given_up
+from tests.inbox import document
 from tests.planned import VIDEO, Planned
 from tests.proxy import Proxy
 
@@ -423,3 +424,22 @@ def test_of_a_request_of_which_nothing_tells_whether_it_is_over_only_whom_it_hid
         monkeypatch.setattr(again, "utc_now", lambda: later)
     cloud.run(cloud.ask(first.job, {2: "keep"}))
     assert cloud.hidden() == [True, not kept, False]
+
+
+def test_erasing_finds_a_rendering_whose_request_was_replaced_though_the_upload_s_manifest_is_gone(
+    cloud: Cloud, first: Planned
+) -> None:
+    """As it is when whoever met the mark has cleaned up before the command went on."""
+    replaced = job_of(cloud.ask(first.job, {0: "hide"}))
+    assert cloud.ingest(upload_push(cloud.ask(first.job, {1: "keep"}))) == 200
+    (later,) = {str(document(push)["job"]) for push in cloud.topics.all(cloud.topics.segments)} - {first.job}
+    # The manifest of the one that was replaced, as if it had been planned before.
+    manifest = cloud.buckets.get(cloud.buckets.work, layout.manifest(later)).replace(
+        later.encode(), replaced.encode()
+    )
+    cloud.buckets.put(cloud.buckets.work, layout.manifest(replaced), manifest)
+    cloud.buckets.client.bucket(cloud.buckets.work).delete_blob(layout.manifest(first.job))
+    assert privacy(["erase", first.job, "--yes"]) == 0
+    left = cloud.buckets.names(cloud.buckets.work)
+    assert left == sorted(layout.failed(job) for job in (first.job, replaced, later))
+    assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
