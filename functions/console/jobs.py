@@ -38,12 +38,12 @@ AGAIN_A_MINUTE = Rate(20)
 
 @dataclass(frozen=True)
 class Trace:
-    """A job that a channel's buckets tell of. `upload` is the video whose arrival began it, if it is there."""
+    """A job that a channel's buckets tell of. `begun_by`: whose arrival began it, a video or a wish, if it is there."""
 
     job: str
     at: datetime
     name: str
-    upload: ObjectRef | None
+    begun_by: ObjectRef | None
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,9 @@ def traces(channel: str) -> dict[str, Trace]:
     for blob in store.list_blobs(known.intake_bucket, layout.again_prefix(channel)):
         asked = layout.parse_again(blob.name)
         if asked is not None:
-            job = layout.job_id(known.intake_bucket, blob.name, int(blob.generation))
-            found[job] = Trace(job, blob.updated, names.get(asked.upload, blob.name), None)
+            ref = store.reference(blob)
+            job = layout.job_id(ref.bucket, ref.name, ref.generation)
+            found[job] = Trace(job, blob.updated, names.get(asked.upload, blob.name), ref)
     return found
 
 
@@ -224,7 +225,7 @@ async def live(request: Request) -> Response:
 
 
 async def again(request: Request, _: dict[str, str]) -> Response:
-    """A failed job once more: the same bytes become a new upload, and so a new job."""
+    """A failed job once more: the same bytes become a new object, video or wish, and so a new job."""
     AGAIN_A_MINUTE.require(request)
     channel, job = await run_in_threadpool(require_job, request)
     await run_in_threadpool(_again, channel, job)
@@ -264,7 +265,7 @@ def _html(channel: str, card: Card, token: str) -> str:
         view=view,
         words=STATES[view.state],
         left=view.seconds_left(datetime.now(UTC)),
-        can_retry=view.failed is not None and card.trace.upload is not None,
+        can_retry=view.failed is not None and card.trace.begun_by is not None,
     )
 
 
@@ -273,9 +274,9 @@ def _again(channel: str, job: str) -> None:
     trace = traces(channel).get(job)
     if view.failed is None:
         raise HTTPException(409, "This job has not failed. Load the page again.")
-    if trace is None or trace.upload is None:
+    if trace is None or trace.begun_by is None:
         raise HTTPException(409, "The video is not there any more. Drop it again.")
-    upload = trace.upload
-    there = store.find(upload.bucket, upload.name, upload.generation)
+    ref = trace.begun_by
+    there = store.find(ref.bucket, ref.name, ref.generation)
     metadata = dict(there.metadata or {}) if there else {}
-    store.copy(upload, upload.bucket, upload.name, generation=upload.generation, metadata=metadata)
+    store.copy(ref, ref.bucket, ref.name, generation=ref.generation, metadata=metadata)
