@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from functions.console.channels import channel_of
 from functions.console.rendering import at, fragment, page
@@ -30,19 +31,19 @@ from functions.pipeline.views import STATES, JobView, view_of
 MOST_SHOWN = 40
 FRESH_SECONDS = 1.5  # however many look on, storage is asked once in this time
 STREAM_SECONDS = 600.0  # then the browser comes again by itself
-MOST_STREAMS = 24  # each takes a thread now and then, of forty
+MOST_STREAMS = 24
 MOST_ENDED, MOST_BOARDS = 2000, 100
 AGAIN_A_MINUTE = Rate(20)
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A job that a channel's buckets tell of. `upload` is the video whose arrival began it, if it is there."""
+    """A job that a channel's buckets tell of. `begun_by`: whose arrival began it, a video or a wish, if it is there."""
 
     job: str
     at: datetime
     name: str
-    upload: ObjectRef | None
+    begun_by: ObjectRef | None
 
 
 @dataclass(frozen=True)
@@ -68,32 +69,43 @@ class Card:
 
 @dataclass
 class _Board:
-    """A channel's cards, and when they were looked for. Its lock is held meanwhile: many look on, one asks storage."""
+    """A channel's cards, when they were looked for, and who is looking for them now."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
     made: float = -math.inf
     cards: list[Card] = field(default_factory=list)
+    looking: asyncio.Task[None] | None = None
 
 
 class _Boards:
-    """Each channel's cards, as they were a moment ago; jobs that are over are read once."""
+    """Each channel's cards, as they were a moment ago; jobs that are over are read once.
+
+    However many look on at a channel, one thread asks storage for it, and the others wait without one.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # never held while storage is asked
         self._boards: OrderedDict[str, _Board] = OrderedDict()
+        self._lock = threading.Lock()  # never held while storage is asked
         self._ended: OrderedDict[str, JobView] = OrderedDict()
 
-    def cards(self, channel: str) -> list[Card]:
-        with self._lock:
-            board = self._boards.setdefault(channel, _Board())
-            self._boards.move_to_end(channel)
-            while len(self._boards) > MOST_BOARDS:
-                self._boards.popitem(last=False)
-        with board.lock:
-            if time.monotonic() - board.made > FRESH_SECONDS:
-                board.cards = self._look(channel)
-                board.made = time.monotonic()
-            return board.cards
+    async def cards(self, channel: str) -> list[Card]:
+        """Raises RetryableError if storage does not answer."""
+        board = self._boards.setdefault(channel, _Board())
+        self._boards.move_to_end(channel)
+        while len(self._boards) > MOST_BOARDS:
+            self._boards.popitem(last=False)
+        if board.looking is None and time.monotonic() - board.made > FRESH_SECONDS:
+            board.looking = asyncio.create_task(self._renew(board, channel))
+            board.looking.add_done_callback(_seen)
+        if board.looking is not None:
+            await asyncio.shield(board.looking)  # whoever leaves takes it from no other
+        return board.cards
+
+    async def _renew(self, board: _Board, channel: str) -> None:
+        try:
+            board.cards = await run_in_threadpool(self._look, channel)
+            board.made = time.monotonic()
+        finally:
+            board.looking = None
 
     def _look(self, channel: str) -> list[Card]:
         newest = sorted(traces(channel).values(), key=lambda trace: (trace.at, trace.job), reverse=True)
@@ -114,8 +126,29 @@ class _Boards:
         return view
 
 
+def _seen(task: asyncio.Task[None]) -> None:
+    """Whoever waited has heard of its fault; if nobody did, it is none."""
+    if not task.cancelled():
+        task.exception()
+
+
+class _Live(StreamingResponse):
+    """Events for one who looks on. Its place is free again however that ends. Raises 503 if there is none."""
+
+    taken = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _Live.taken >= MOST_STREAMS:
+            sentence = "Too many look on already. Load the page again in a minute."
+            raise HTTPException(503, sentence, {"Retry-After": "60"})
+        _Live.taken += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _Live.taken -= 1
+
+
 _boards = _Boards()
-_streams = 0
 
 
 def traces(channel: str) -> dict[str, Trace]:
@@ -136,8 +169,9 @@ def traces(channel: str) -> dict[str, Trace]:
     for blob in store.list_blobs(known.intake_bucket, layout.again_prefix(channel)):
         asked = layout.parse_again(blob.name)
         if asked is not None:
-            job = layout.job_id(known.intake_bucket, blob.name, int(blob.generation))
-            found[job] = Trace(job, blob.updated, names.get(asked.upload, blob.name), None)
+            ref = store.reference(blob)
+            job = layout.job_id(ref.bucket, ref.name, ref.generation)
+            found[job] = Trace(job, blob.updated, names.get(asked.upload, blob.name), ref)
     return found
 
 
@@ -180,23 +214,18 @@ def require_job(request: Request) -> tuple[str, str]:
 async def show(request: Request) -> Response:
     """The list as it is; static/jobs.js keeps it so."""
     channel = channel_of(request)
-    cards = await run_in_threadpool(_boards.cards, channel)
+    cards = await _boards.cards(channel)
     shown = [_html(channel, card, token_of(request)) for card in cards]
     return page(request, "jobs.html", channel=channel, tab="jobs", cards=shown, most=MOST_SHOWN)
 
 
 async def live(request: Request) -> Response:
     """What changes, as server-sent events: the order of the jobs, and the cards that are not as they were."""
-    channel = channel_of(request)
-    if _streams >= MOST_STREAMS:
-        raise HTTPException(
-            503, "Too many look on already. Load the page again in a minute.", {"Retry-After": "60"}
-        )
-    return StreamingResponse(_events(request, channel), media_type="text/event-stream")
+    return _Live(_events(request, channel_of(request)), media_type="text/event-stream")
 
 
 async def again(request: Request, _: dict[str, str]) -> Response:
-    """A failed job once more: the same bytes become a new upload, and so a new job."""
+    """A failed job once more: the same bytes become a new object, video or wish, and so a new job."""
     AGAIN_A_MINUTE.require(request)
     channel, job = await run_in_threadpool(require_job, request)
     await run_in_threadpool(_again, channel, job)
@@ -204,29 +233,24 @@ async def again(request: Request, _: dict[str, str]) -> Response:
 
 
 async def _events(request: Request, channel: str) -> AsyncIterator[str]:
-    global _streams
-    _streams += 1
     sent: dict[str, str] = {}
     order: list[str] = []
     until = time.monotonic() + STREAM_SECONDS
-    try:
-        while time.monotonic() < until and not await request.is_disconnected():
-            try:
-                cards = await run_in_threadpool(_boards.cards, channel)
-            except RetryableError:
-                yield ": storage does not answer now\n\n"
-                await asyncio.sleep(FRESH_SECONDS)
-                continue
-            now = {card.job: _html(channel, card, token_of(request)) for card in cards}
-            changed = {job: html for job, html in now.items() if sent.get(job) != html}
-            if changed or list(now) != order:
-                sent, order = now, list(now)
-                yield f"data: {json.dumps({'order': order, 'changed': changed})}\n\n"
-            else:
-                yield ": still here\n\n"
+    while time.monotonic() < until and not await request.is_disconnected():
+        try:
+            cards = await _boards.cards(channel)
+        except RetryableError:
+            yield ": storage does not answer now\n\n"
             await asyncio.sleep(FRESH_SECONDS)
-    finally:
-        _streams -= 1
+            continue
+        now = {card.job: _html(channel, card, token_of(request)) for card in cards}
+        changed = {job: html for job, html in now.items() if sent.get(job) != html}
+        if changed or list(now) != order:
+            sent, order = now, list(now)
+            yield f"data: {json.dumps({'order': order, 'changed': changed})}\n\n"
+        else:
+            yield ": still here\n\n"
+        await asyncio.sleep(FRESH_SECONDS)
 
 
 def _html(channel: str, card: Card, token: str) -> str:
@@ -241,7 +265,7 @@ def _html(channel: str, card: Card, token: str) -> str:
         view=view,
         words=STATES[view.state],
         left=view.seconds_left(datetime.now(UTC)),
-        can_retry=view.failed is not None and card.trace.upload is not None,
+        can_retry=view.failed is not None and card.trace.begun_by is not None,
     )
 
 
@@ -250,9 +274,9 @@ def _again(channel: str, job: str) -> None:
     trace = traces(channel).get(job)
     if view.failed is None:
         raise HTTPException(409, "This job has not failed. Load the page again.")
-    if trace is None or trace.upload is None:
+    if trace is None or trace.begun_by is None:
         raise HTTPException(409, "The video is not there any more. Drop it again.")
-    upload = trace.upload
-    there = store.find(upload.bucket, upload.name, upload.generation)
+    ref = trace.begun_by
+    there = store.find(ref.bucket, ref.name, ref.generation)
     metadata = dict(there.metadata or {}) if there else {}
-    store.copy(upload, upload.bucket, upload.name, generation=upload.generation, metadata=metadata)
+    store.copy(ref, ref.bucket, ref.name, generation=ref.generation, metadata=metadata)

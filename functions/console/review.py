@@ -161,7 +161,7 @@ def changes(
 
 
 def rows_of(shown: Shown) -> list[Row]:
-    """All faces: those that were hard to decide about first, then the kept, then the hidden."""
+    """All faces: what is asked for already first, then those that were hard to decide about, the kept, the hidden."""
     faces = shown.report.faces
     last = max((shown.seconds(item.end) for item in faces.tracks), default=0.0)
     length = max(shown.manifest.video.duration_seconds or 0.0, last, 0.001)
@@ -185,7 +185,8 @@ def rows_of(shown: Shown) -> list[Row]:
                 width,
             )
         )
-    return sorted(rows, key=lambda row: (("unsure", "kept", "hidden").index(row.kind), row.start, row.id))
+    order = ("unsure", "kept", "hidden")
+    return sorted(rows, key=lambda row: (row.asked == row.decision, order.index(row.kind), row.start, row.id))
 
 
 def is_unsure(item: Track, keep_distance: float) -> bool:
@@ -218,6 +219,7 @@ def _page(request: Request, channel: str, view: JobView, manifest: Manifest) -> 
         has_source=shown.has_source,
         rows=rows[:MOST_ROWS],
         left_out=max(0, len(rows) - MOST_ROWS),
+        left_out_kept=sum(row.decision == "keep" for row in rows[MOST_ROWS:]),
         counts={kind: sum(row.kind == kind for row in rows) for kind in ("unsure", "kept", "hidden")},
         width=WIDTH,
     )
@@ -239,8 +241,8 @@ def _of(channel: str, job: str, manifest: Manifest) -> Shown:
     if blob.size > MOST_REPORT_BYTES:
         raise PermanentError(
             "report-too-large",
-            "This video has more faces than a page can show. Read the report beside the result, and decide with the "
-            "command: python -m functions.again.",
+            f"This video has more faces than a page can show. Its result and its report lie in the bucket; the "
+            f"command python -m functions.again {job} lists the faces and decides about them.",
         )
     report = store.read_json(store.reference(blob), Report)
     if report.source != manifest.source:

@@ -277,9 +277,17 @@ def test_a_name_that_somebody_took_meanwhile_is_asked_about(
     expect(page.get_by_text("All of it has arrived").first).to_be_visible()
 
 
-def test_a_policy_is_tried_on_a_frame_of_one_s_own_and_saved(window: Window, dropped: Dropped) -> None:
+def test_a_policy_is_tried_on_a_frame_of_one_s_own_and_saved(
+    window: Window, dropped: Dropped, tmp_path: Path
+) -> None:
     page = window.page
     page.goto(dropped.review.partition("/jobs/")[0] + "/policy")
+    page.get_by_label("A picture").check()
+    expect(page.get_by_text("Videos fail until there is one")).to_be_visible()
+    target_picture(tmp_path / "cover.png")
+    page.get_by_label("The picture (PNG").set_input_files(tmp_path / "cover.png")
+    expect(page.get_by_alt_text("The picture that covers faces")).to_be_visible()
+    expect(page.get_by_text("Videos fail until there is one")).to_have_count(0)
     expect(page.locator("#color")).to_be_hidden()
     page.get_by_label("One colour").check()
     expect(page.locator("#color")).to_be_visible()

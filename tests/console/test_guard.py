@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
@@ -12,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth import jwt
 from google.auth.crypt import EsSigner
 from starlette.routing import Route
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from functions.console.main import application
 from functions.pages import identity
+from functions.pipeline import log
 from local_emulator.chaos.http import Answer, Request
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving
@@ -115,6 +118,25 @@ def test_the_cookie_is_sent_to_no_other_site_and_seen_by_no_script(visitor: Visi
     assert "SameSite=Strict" in cookie
 
 
+@pytest.mark.parametrize(("scheme", "name"), [("http", "defacer="), ("https", "__Host-defacer=")])
+def test_the_cookie_goes_over_https_alone_where_there_is_https_and_works_on_this_machine_without(
+    visitor: Visitor, stage: Any, scheme: str, name: str
+) -> None:
+    """Behind a proxy, as on Cloud Run, it is the proxy that knows."""
+    stage.app = ProxyHeadersMiddleware(stage.app, trusted_hosts="*")
+    told = {"X-Forwarded-Proto": scheme}
+    opened = requests.get(visitor.address, headers={**PAGE, **told}, timeout=60)
+    cookie = opened.headers["Set-Cookie"]
+    assert cookie.startswith(name)
+    assert ("; Secure" in cookie) is (scheme == "https")
+
+    (token,) = re.findall(r'name="csrf" content="([^"]+)"', opened.text)
+    sent = {**SCRIPT, **told, "X-CSRF-Token": token, "Cookie": cookie.partition(";")[0]}
+    address = f"{visitor.address}/channels"
+    answer = requests.post(address, {"name": "x"}, headers=sent, timeout=60, allow_redirects=False)
+    assert answer.status_code == 303
+
+
 def test_a_name_that_was_made_to_lead_here_reads_nothing(visitor: Visitor) -> None:
     answer = requests.get(visitor.address, headers={**PAGE, "Host": "evil.example"}, timeout=60)
     assert answer.status_code == 403
@@ -131,7 +153,10 @@ def token(key: ec.EllipticCurvePrivateKey, **claims: object) -> str:
 
 
 def test_behind_identity_aware_proxy_only_its_word_opens_the_console(
-    visitor: Visitor, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    visitor: Visitor,
+    environment: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     key, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     public = key.public_key().public_bytes(
@@ -154,7 +179,13 @@ def test_behind_identity_aware_proxy_only_its_word_opens_the_console(
 
         assert status(token(key)) == 200
         assert status(None) == 403
-        assert status("no token") == 403
+        log.configure()
+        capsys.readouterr()
+        for word in ("secret", "secret.se.cret", "W10.W10.secret", "bnVsbA.e30.secret"):
+            assert status(word) == 403
+        logged = capsys.readouterr().out
+        assert logged.count("a token of Identity-Aware Proxy was refused") == 4
+        assert "secret" not in logged
         assert status(token(other)) == 403
         assert status(token(key, aud="/projects/2")) == 403
         assert status(token(key, iss="https://elsewhere.example")) == 403

@@ -1,18 +1,22 @@
 """The list of jobs, as their objects show them; a failed one is begun again."""
 
+import asyncio
 import json
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.types import Message
 
 from functions.console import jobs as board
 from functions.pipeline import jobs, layout, store
 from functions.pipeline.contracts import Published
-from functions.pipeline.errors import PermanentError
+from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.views import view_of
 from tests.clips import write_clip
 from tests.cloud import Buckets, Topics
@@ -158,19 +162,85 @@ def test_what_two_do_in_one_moment_is_told_as_that(
 
 
 def test_a_channel_that_storage_is_slow_about_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many look on there: more than there are threads."""
     asked, answered = threading.Event(), threading.Event()
+    looks: list[str] = []
 
     def slow(channel: str) -> dict[str, board.Trace]:
+        looks.append(channel)
         if channel == "slow":
             asked.set()
             assert answered.wait(60)
         return {}
 
-    monkeypatch.setattr(board, "traces", slow)
-    boards = board._Boards()
-    with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(boards.cards, "slow")
-        assert asked.wait(60)
-        assert pool.submit(boards.cards, "other").result(60) == []
+    async def main() -> None:
+        boards = board._Boards()
+        many = [asyncio.create_task(boards.cards("slow")) for _ in range(100)]
+        assert await asyncio.to_thread(asked.wait, 60)
+        many.pop().cancel()
+        assert await asyncio.wait_for(boards.cards("other"), 30) == []
         answered.set()
-        assert waiting.result(60) == []
+        assert await asyncio.gather(*many) == [[]] * 99
+
+    monkeypatch.setattr(board, "traces", slow)
+    asyncio.run(main())
+    assert looks == ["slow", "other"]
+
+
+def test_what_storage_did_not_answer_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: str) -> dict[str, board.Trace]:
+        raise RetryableError("storage is away")
+
+    async def main() -> None:
+        boards = board._Boards()
+        monkeypatch.setattr(board, "traces", failing)
+        with pytest.raises(RetryableError):
+            await boards.cards("street")
+        monkeypatch.setattr(board, "traces", lambda _: {})
+        assert await boards.cards("street") == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("visitor")
+def test_whoever_looks_on_no_longer_leaves_a_place_however_that_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(board, "MOST_STREAMS", 1)
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET", "path": "/", "headers": []}
+    scope |= {"path_params": {"channel": "street"}, "query_string": b"", "server": ("x", 80)}
+    bodies: list[bytes] = []
+    staying = True
+
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            bodies.append(message["body"])
+            if staying:
+                await asyncio.Future()
+            raise OSError("the line was cut")
+
+    async def look_on() -> None:
+        await (await board.live(HttpRequest(scope, receive)))(scope, receive, send)
+
+    async def main() -> None:
+        nonlocal staying
+        first = asyncio.create_task(look_on())
+        while not bodies and not first.done():
+            await asyncio.sleep(0.01)
+        with pytest.raises(HTTPException) as full:
+            await look_on()
+        assert full.value.status_code == 503
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError) as left:
+            await first
+        staying = False
+        for _ in range(2):
+            with pytest.raises(ClientDisconnect):
+                await look_on()
+        assert left.value  # holds on to all that was under way there
+
+    asyncio.run(main())
+    assert len(bodies) == 3

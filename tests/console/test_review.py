@@ -10,7 +10,7 @@ import requests
 from functions.console import review
 from functions.console.review import Shown
 from functions.pipeline import layout
-from functions.pipeline.contracts import Faces, Look, Published, Report, ReportedSegment, Track
+from functions.pipeline.contracts import Faces, Failed, Look, Published, Report, ReportedSegment, Track
 from tests.clips import frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.visitor import PAGE, Visitor
@@ -220,7 +220,7 @@ def test_what_is_asked_for_already_is_shown_and_can_be_taken_back(
     assert decide(visitor, published, track_0="keep", track_4="keep").status_code == 303
     page = page_of(visitor, published)
     assert "2 decisions are asked for already" in page
-    assert re.findall(r'id="keep-(\d)" value="keep" checked', page) == ["3", "1", "0", "4"]
+    assert re.findall(r'id="keep-(\d)" value="keep" checked', page) == ["0", "4", "3", "1"]
     assert page.count("Asked to be kept: not rendered yet") == 2
     (version,) = re.findall(r'name="of" value="([^"]+)"', page)
     assert decide(visitor, published, of=version, track_0="keep", track_4="keep").status_code == 422
@@ -254,5 +254,45 @@ def test_faces_that_are_too_many_for_a_page_are_counted_and_it_says_how_to_see_t
 ) -> None:
     monkeypatch.setattr(review, "MOST_ROWS", 2)
     page = page_of(visitor, published)
-    assert "4 more faces are in the report and not shown here" in page
+    assert "4 more faces, 1 of them kept, are in the report and not shown here" in page
     assert f"python -m functions.again {published.job}" in page
+
+
+def test_what_is_asked_for_already_is_shown_however_many_faces_there_are(
+    visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a wish to keep somebody could not be taken back."""
+    monkeypatch.setattr(review, "MOST_ROWS", 1)
+    assert decide(visitor, published, track_4="keep").status_code == 303
+    assert re.findall(r'data-track="(\d)"', page_of(visitor, published)) == ["4"]
+
+
+def test_a_report_that_is_too_large_for_a_page_gets_a_sentence_that_says_what_to_do(
+    visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MOST_REPORT_BYTES", 1000)
+    said = visitor.open(visitor.at("street", "jobs", published.job), 422)
+    assert "This video has more faces than a page can show" in said
+    assert f"python -m functions.again {published.job}" in said
+
+
+def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(
+    visitor: Visitor, buckets: Buckets, published: Planned
+) -> None:
+    assert decide(visitor, published, track_0="keep").status_code == 303
+    (name,) = buckets.names(buckets.intake, "channels/street/again/")
+    wish, generation = buckets.get(buckets.intake, name), buckets.blob(buckets.intake, name).generation
+    failed = Failed(
+        job=layout.job_id(buckets.intake, name, generation),
+        source=published.manifest.source,
+        stage="worker",
+        code="worker-crashed",
+        message="It crashed. Try again.",
+    )
+    buckets.put(buckets.work, layout.failed(failed.job), failed.model_dump_json().encode())
+    assert "Try again" in visitor.open(visitor.at("street", "jobs"))
+
+    address = visitor.at("street", "jobs", failed.job) + "/again"
+    assert visitor.post(address, {}, PAGE).status_code == 303
+    assert buckets.get(buckets.intake, name) == wish
+    assert buckets.blob(buckets.intake, name).generation != generation

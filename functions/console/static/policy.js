@@ -40,6 +40,9 @@ at("replacement").onchange = async (event) => {
     await ask(policy.dataset.replacement, file, { "content-type": file.type || "application/octet-stream" });
     said.textContent = "It is the channel's picture now.";
     said.className = "small good";
+    at("replacement-now").src = URL.createObjectURL(file);
+    at("replacement-now").hidden = false;
+    at("replacement-none")?.remove();
   } catch (error) {
     said.textContent = error.message;
     said.className = "small bad";
