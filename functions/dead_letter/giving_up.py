@@ -129,8 +129,9 @@ def _start_anew(job: _Job, message: Message) -> None:
 
 def _sentence(job: _Job, source: ObjectRef | None, message: Message) -> PermanentError:
     manifest = jobs.readable_manifest(job.id)
-    renders = manifest[0].again is not None if manifest else source != job.source
-    advice = "Ask for it again" if renders else "Upload it again"
+    begun = manifest[0].request if manifest else job.source
+    is_rendering = begun is not None and layout.parse_again(begun.name) is not None
+    advice = "Ask for it again" if is_rendering else "Upload it again"
     source = manifest[0].source if manifest else source
     name = f"gs://{source.bucket}/{source.name}" if source else "A video"
     tries = _tries(message) or "many"

@@ -4,6 +4,7 @@ The request is one small object in the intake bucket; that it is there brings a 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from google.cloud.storage import Blob
@@ -74,15 +75,20 @@ def parse(data: bytes, ref: ObjectRef) -> AgainRequest:
 
 
 def video_of(request: ObjectRef) -> ObjectRef | None:
-    """The video that a request asks for; None for another object, or a request that is gone or can't be read."""
-    is_one = layout.parse_again(request.name) is not None
-    blob = store.find(request.bucket, request.name, request.generation) if is_one else None
-    if blob is None or blob.size > MOST_BYTES:
+    """The video that a request asks for, also if it is gone or can't be read, as long as its upload's job is known.
+
+    None if nothing tells, or for another object.
+    """
+    asked = layout.parse_again(request.name)
+    if asked is None:
         return None
-    try:
-        return parse(store.read(request), request).source
-    except PermanentError:
-        return None
+    blob = store.find(request.bucket, request.name, request.generation)
+    if blob is not None and blob.size <= MOST_BYTES:
+        with suppress(PermanentError):
+            return parse(store.read(request), request).source
+    source = jobs.source_of(asked.upload)
+    # Not a video of another channel, whose folder this one's owner may not see.
+    return source if source is not None and request_name(source) == request.name else None
 
 
 def published_report(source: ObjectRef) -> ObjectRef:

@@ -67,7 +67,10 @@ def call_off(
 
 def clean_up(job: str) -> None:
     """Of a job that is over: as `jobs.clean_up`, and what a copy put out that was under way when it was taken back."""
-    said = verdict.find(job)
+    try:
+        said = verdict.find(job)
+    except PermanentError:  # nobody can tell any more what it put out, but embeddings go
+        said = None
     if (
         said is not None
         and said[0].end == "fail"

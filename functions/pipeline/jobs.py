@@ -217,7 +217,10 @@ def clean_up(job: str) -> None:
 
 
 def _names_who_is_gone(job: str) -> bool:
-    failed = store.find_json(settings().work_bucket, layout.failed(job), Failed)
+    try:
+        failed = store.find_json(settings().work_bucket, layout.failed(job), Failed)
+    except PermanentError:
+        return False
     return failed is not None and failed[0].code == TARGET_GONE
 
 
@@ -257,8 +260,12 @@ def _overtaken(names: Names) -> str:
 
 def _announce_failure(job: str) -> None:
     """Tell why the job failed, then note on `failed.json` that it was told and cleaned up after."""
-    bucket = settings().work_bucket
-    recorded = store.find_json(bucket, layout.failed(job), Failed)
+    try:
+        recorded = store.find_json(settings().work_bucket, layout.failed(job), Failed)
+    except PermanentError as error:
+        log.error("a job failed, and why can't be read: there is nothing to tell", error)
+        clean_up(job)
+        return
     if recorded is None:
         raise RetryableError("failed.json is gone between writing and reading it: the message comes back")
     failed, ref = recorded

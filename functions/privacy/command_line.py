@@ -105,12 +105,13 @@ def _erase(options: argparse.Namespace) -> int:
     found = erasing.look(subject)
     if not found.objects:
         print(f"There is nothing of {options.subject}.")
-        return 0
-    if not _confirmed(f"{found.count()}. Erase all of it?", options):
+    elif not _confirmed(f"{found.count()}. Erase all of it?", options):
         return 1
-    erasing.erase(subject, _removed, _say)
-    print(f"Erased {options.subject}.")
-    return 0
+    else:
+        erasing.erase(subject, _removed, _say)
+        print(f"Erased {options.subject}.")
+    _tell_unreadable(found.unreadable)
+    return 1 if found.unreadable else 0
 
 
 def _forget(options: argparse.Namespace) -> int:
@@ -177,10 +178,7 @@ def _verdict(before: "Traces", now: "Traces", options: argparse.Namespace) -> in
     _say("Copies that were downloaded, or that lie outside these buckets, are yours to remove.")
     for name in now.untold:
         print(f"has no report that can be read {name}: look at it yourself")
-    for job in now.unreadable:
-        print(
-            f"can't be read job {job}, of this channel or another: erase it, or mend what it has in the work bucket"
-        )
+    _tell_unreadable(now.unreadable)
     came = _came(before, now, options)
     for what in came:
         print(f"came meanwhile {what}")
@@ -205,6 +203,13 @@ def _verdict(before: "Traces", now: "Traces", options: argparse.Namespace) -> in
         f"{counted(len(now.unreadable), 'job')} nothing is known.{more}"
     )
     return 1
+
+
+def _tell_unreadable(jobs: Sequence[str]) -> None:
+    for job in jobs:
+        print(
+            f"can't be read job {job}, of this channel or another: erase it, or mend what it has in the work bucket"
+        )
 
 
 def _confirmed(question: str, options: argparse.Namespace) -> bool:

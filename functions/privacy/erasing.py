@@ -2,7 +2,8 @@
 
 First each job is marked (`jobs.mark_erased`): whoever is at it, or comes late, finds the mark and deletes what it
 wrote. Then its claim on publishing is taken, so that what is deleted is not published a moment later. A job's
-manifest goes last: as long as there is something left, the job is found again, and the command goes on from there.
+manifest goes last, and that of the job that is asked for after all that was made of the same upload: as long as there
+is something left, it is found again, and the command goes on from there.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from functions.pipeline import jobs, layout, store
 from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
-from functions.privacy.jobs_of import Say, all_jobs, alone, channel_of
+from functions.privacy.jobs_of import Say, all_jobs, alone, channel_of, is_unreadable
 from functions.words import counted
 
 ROUNDS = 5
@@ -44,11 +45,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Found:
-    """What there is to erase; the order is that of deleting. `requests` are those of the objects that go last."""
+    """What there is to erase; the order is that of deleting. `requests` are those of the objects.
+
+    `unreadable` are jobs of which nothing tells whether they are the channel's: they are left.
+    """
 
     jobs: tuple[str, ...]
     objects: tuple[ObjectRef, ...]
     requests: tuple[ObjectRef, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     def count(self) -> str:
         """In words: how many objects in which bucket."""
@@ -67,7 +72,9 @@ def look(subject: Subject) -> Found:
     intake, output = _channel_objects(subject.channel or "")
     ids = _jobs_of(subject.channel or "", intake, output)
     work = [ref for job in ids for ref in _work_of(job)]
-    return Found(ids, (*map(store.reference, output), *map(store.reference, intake), *work))
+    unreadable = tuple(job for job in all_jobs() if job not in ids and is_unreadable(job))
+    found = (*map(store.reference, output), *map(store.reference, intake), *work)
+    return Found(ids, found, unreadable=unreadable)
 
 
 def erase(subject: Subject, removed: Removed, say: Say) -> None:
@@ -82,6 +89,8 @@ def erase(subject: Subject, removed: Removed, say: Say) -> None:
         for job in found.jobs:
             jobs.mark_erased(job)
         for job in found.jobs:
+            if job == subject.job:
+                _delete(found.requests, removed)  # by these the other jobs are found again
             with alone(job, say) as held:
                 if subject.job is not None:
                     _delete((*_published_by(job), *_source_of(job)), removed, held.keep)
@@ -89,7 +98,6 @@ def erase(subject: Subject, removed: Removed, say: Say) -> None:
             _delete(
                 _work_of(job, but_claim=True), lambda _: None
             )  # versions that a bucket keeps of the claim
-        _delete(found.requests, removed)  # by these the other jobs are found again
         if subject.channel is not None:
             intake, output = _channel_objects(subject.channel)
             known = [blob for blob in intake if _job_of_upload(blob) in (None, *found.jobs)]
@@ -119,20 +127,21 @@ def _jobs_of(channel: str, intake: Iterable[Blob], output: Iterable[Blob]) -> tu
 def _renderings(job: str) -> tuple[tuple[str, ...], tuple[ObjectRef, ...]]:
     """The jobs of the same upload, this one and all that rendered it again, and the requests to do so.
 
-    What shows the people of a video is the one upload's, whichever job made it.
+    What shows the people of a video is the one upload's, whichever job made it. The job itself comes last: by its
+    manifest the others are found, or where it has none, by a request.
     """
     listed = [
-        (name.upload, blob)
+        (name.upload, begun, store.reference(blob))
         for blob in store.list_versions(settings().intake_bucket, _folder_of(job))
-        if (name := layout.parse_again(blob.name))
+        if (name := layout.parse_again(blob.name)) and (begun := _job_of_upload(blob))
     ]
     # Its manifest may be gone already: whoever found the mark has cleaned up.
-    upload = _upload_of(job) or next((of for of, blob in listed if _job_of_upload(blob) == job), job)
-    requests = [blob for of, blob in listed if of == upload]
-    ids = {job, *(found for blob in requests if (found := _job_of_upload(blob)))}
+    upload = _upload_of(job) or next((of for of, begun, _ in listed if begun == job), job)
+    requests = {begun: ref for of, begun, ref in listed if of == upload}
+    ids = {job, upload, *requests} if requests else {job}
     if requests or upload != job:  # a request that a later one replaced is not listed, but its job is there
         ids |= {other for other in all_jobs() if upload in (other, _upload_of(other))}
-    return tuple(sorted(ids)), tuple(map(store.reference, requests))
+    return tuple(sorted(ids, key=lambda other: (other == job, other))), tuple(requests.values())
 
 
 def _upload_of(job: str) -> str | None:

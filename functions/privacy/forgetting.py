@@ -120,7 +120,8 @@ def _replacement(report: Report) -> bytes | None:
 def _withdrawn(job: str) -> PermanentError:
     found = jobs.readable_manifest(job)
     name = f"gs://{found[0].source.bucket}/{found[0].source.name}" if found else "A video"
+    advice = found[0].advice if found else "Upload the video again"
     return PermanentError(
         "person-forgotten",
-        f"{name} was not published: somebody whom it was to keep visible is no longer to be kept. Upload it again.",
+        f"{name} was not published: somebody whom it was to keep visible is no longer to be kept. {advice}.",
     )

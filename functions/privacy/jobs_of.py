@@ -37,6 +37,16 @@ def channel_of(job: str) -> str | None:
     return layout.channel_of_input(source.name) if source else None
 
 
+def is_unreadable(job: str) -> bool:
+    """Whether nothing says of which channel the job is, because what would can't be read."""
+    try:
+        if jobs.find_manifest(job) is None:
+            store.find_json(settings().work_bucket, layout.failed(job), Failed)
+    except PermanentError:
+        return channel_of(job) is None
+    return False
+
+
 @contextmanager
 def alone(job: str, say: Say) -> Iterator[Hold]:
     """Hold the claim on publishing the job; wait for whoever holds it now."""

@@ -7,9 +7,10 @@ import pytest
 
 from functions.ingest import gallery
 from functions.pipeline import again, layout
-from functions.pipeline.contracts import Faces, Policy
-from functions.pipeline.errors import PermanentError
+from functions.pipeline.contracts import Faces, ObjectRef, Policy
+from functions.pipeline.errors import PermanentError, RetryableError
 from functions.privacy.command_line import main as privacy
+from functions.privacy.erasing import Subject, erase
 from functions.worker import engine as workers_engine
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Post, Topics
@@ -210,6 +211,47 @@ def test_erasing_one_job_of_an_upload_erases_all_that_was_made_of_it(
     marks = [layout.failed(job) for job in sorted((first.job, older, newer))]
     assert cloud.buckets.names(cloud.buckets.work) == marks
     assert privacy(["erase", erased, "--yes"]) == 0
+
+
+@pytest.mark.parametrize("when", ["its own manifest", "any manifest"])
+@pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])
+def test_an_erasing_that_dies_when_a_manifest_is_gone_goes_on_with_all_that_was_made_of_the_upload(
+    which: str, when: str, cloud: Cloud, first: Planned
+) -> None:
+    older = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
+    erased = {"upload": first.job, "rendering": newer, "older rendering": older}[which]
+    manifests = [layout.manifest(job) for job in (first.job, older, newer)]
+    last = [layout.manifest(erased)] if when == "its own manifest" else manifests
+
+    def die(ref: ObjectRef) -> None:
+        if ref.name in last:
+            raise RetryableError("it dies")
+
+    with pytest.raises(RetryableError):
+        erase(Subject(job=erased), die, lambda _: None)
+    assert privacy(["erase", erased, "--yes"]) == 0
+    assert cloud.buckets.names(cloud.buckets.output) == []
+    assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
+    left = set(cloud.buckets.names(cloud.buckets.work))
+    left -= {layout.merge_claim(job) for job in (first.job, older, newer)}  # which name nothing
+    assert left == {layout.failed(job) for job in (first.job, older, newer)}
+
+
+@pytest.mark.parametrize("which", ["upload", "rendering"])
+def test_an_upload_without_a_manifest_is_erased_with_what_its_requests_made(
+    which: str, cloud: Cloud, first: Planned
+) -> None:
+    older = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
+    erased = {"upload": first.job, "rendering": newer}[which]
+    cloud.buckets.client.bucket(cloud.buckets.work).blob(layout.manifest(erased)).delete()
+    assert privacy(["erase", erased, "--yes"]) == 0
+    assert cloud.buckets.names(cloud.buckets.output) == []
+    assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
+    assert cloud.buckets.names(cloud.buckets.work) == [
+        layout.failed(job) for job in sorted((first.job, older, newer))
+    ]
 
 
 def test_a_rendering_that_is_erased_while_it_is_under_way_never_comes_back(

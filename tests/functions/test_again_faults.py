@@ -443,3 +443,30 @@ def test_erasing_finds_a_rendering_whose_request_was_replaced_though_the_upload_
     left = cloud.buckets.names(cloud.buckets.work)
     assert left == sorted(layout.failed(job) for job in (first.job, replaced, later))
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
+
+
+@pytest.mark.parametrize("how", ["replaced", "deleted"])
+def test_a_rendering_whose_request_is_gone_speaks_of_the_video_all_the_same(
+    how: str, cloud: Cloud, first: Planned, dead_letter: Post
+) -> None:
+    request = cloud.ask(first.job, {0: "hide"})
+    if how == "replaced":
+        cloud.ask(first.job, {1: "keep"})
+    else:
+        cloud.buckets.client.bucket(request.bucket).blob(request.name).delete()
+    assert dead_letter(given_up(upload_push(request))) == 200
+    said = (f"gs://{cloud.buckets.intake}/{VIDEO} was not published", "Ask for it again")
+    assert_failed(cloud, request, "ingest", "gave-up", *said)
+    assert cloud.failed(job_of(request)).source == first.manifest.source
+
+
+def test_a_request_in_another_channel_s_folder_is_told_to_nobody_else(
+    cloud: Cloud, first: Planned, dead_letter: Post
+) -> None:
+    name = again.request_name(first.manifest.source).replace("street", "elsewhere")
+    request = put(cloud, b"{}", name)
+    assert dead_letter(given_up(upload_push(request))) == 200
+    failed = cloud.failed(job_of(request))
+    assert failed.source == request
+    assert VIDEO not in failed.message
+    assert "Ask for it again" in failed.message

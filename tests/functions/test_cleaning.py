@@ -148,3 +148,16 @@ def test_a_manifest_that_can_t_be_read_keeps_no_embedding_and_the_failure_is_tol
     assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
     # No manifest says of which channel it is: there is nobody to tell, and the log has told it.
     assert topics.events() == []
+
+
+@pytest.mark.parametrize("name", ["failed.json", "verdict.json"])
+@pytest.mark.parametrize("who", ["worker", "merge", "dead_letter"])
+def test_an_end_that_can_t_be_read_keeps_no_embedding(
+    who: str, name: str, buckets: Buckets, topics: Topics, planned: Planned, request: pytest.FixtureRequest
+) -> None:
+    fail(planned)
+    linked = leave_everything(buckets, planned)
+    buckets.put(buckets.work, layout.job_prefix(planned.job) + name, b"{nothing that can be read")
+    push = linked.task(1) if who == "worker" else linked.done(1)
+    assert request.getfixturevalue(who)(push) == 200
+    assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]

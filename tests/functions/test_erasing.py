@@ -469,8 +469,18 @@ def test_without_the_buckets_names_the_command_says_which_variables_are_missing(
 
 @pytest.mark.parametrize("name", [layout.manifest, layout.failed])
 def test_another_job_that_can_t_be_read_keeps_no_channel_from_being_erased(
-    name: Callable[[str], str], buckets: Buckets, topics: Topics, planned: Planned
+    name: Callable[[str], str],
+    buckets: Buckets,
+    topics: Topics,
+    planned: Planned,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    buckets.put(buckets.work, name("0" * 20), b"{nothing that can be read")
+    """It is named, because it may be one of this channel."""
+    broken = "0" * 20
+    buckets.put(buckets.work, name(broken), b"{nothing that can be read")
+    for _ in range(2):
+        assert main(["erase", "channels/street", "--yes"]) == 1
+        assert f"can't be read job {broken}" in capsys.readouterr().out
+        assert_erased(buckets, planned)
+    assert main(["erase", broken, "--yes"]) == 0
     assert main(["erase", "channels/street", "--yes"]) == 0
-    assert_erased(buckets, planned)
