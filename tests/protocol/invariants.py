@@ -92,7 +92,9 @@ def _of_job(
     if leak := [name for name in left if name.startswith(EMBEDDINGS)]:
         yield f"job {number}: embeddings are left: {leak}"
     written = _written(storage, job)
-    if any(count > 1 for count in Counter(stored.name for stored in written).values()):
+    # Where copies are slow, one may land when the job is failed and its first one taken back.
+    landed_late = scenario.slow_copies and failed
+    if not landed_late and any(count > 1 for count in Counter(stored.name for stored in written).values()):
         yield f"job {number}: published twice"
     if litter := left - STAYS:
         yield f"job {number}: published {published}, and left behind: {sorted(litter)}"

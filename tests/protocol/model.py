@@ -18,7 +18,7 @@ from functions.merge.finish import finish
 from functions.merge.link import link
 from functions.pipeline import again, claim, layout, messages, store
 from functions.pipeline.answer import answering
-from functions.pipeline.contracts import SegmentDone, SegmentTask
+from functions.pipeline.contracts import ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.messages import Message
 from functions.pipeline.settings import settings
@@ -197,6 +197,14 @@ class _Model:
         self.nonces += self.scenario.engine_differs
         return str(self.nonces or "")
 
+    def _erase(self, job: str) -> None:
+        """A command that finds nothing says so, and has erased nothing: not what a planning is yet to write."""
+        removed: list[ObjectRef] = []
+        erase(Subject(job=job), removed.append, lambda text: None)
+        mark = self.storage.objects.get((WORK, layout.failed(job)))
+        if not removed and (mark is None or "erased" not in (mark.metadata or {})):
+            self.erased.discard(job)
+
     def handle(self, function: str, message: Message) -> bool:
         """Whether the function acknowledges the message."""
         try:
@@ -241,7 +249,7 @@ class _Model:
                 finish(done, message.id, self.engine.hands)
         elif function == "erase":
             try:
-                erase(Subject(job=message.data.decode()), lambda ref: None, lambda text: None)
+                self._erase(message.data.decode())
             except PermanentError as error:  # there was always something new
                 raise RetryableError(str(error)) from error
         else:

@@ -126,9 +126,10 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
     )
     # Each drawn by itself, so that what came before stays as it was.
     scenario = _with_renderings(scenario, length, aim)
-    # Not with what is erased: of a copy that lands after that, and whose merge dies then, nothing tells.
-    is_erased = any(action.startswith("erase") for action in scenario.all_actions)
-    slow = not is_erased and random.Random(f"slow copies {scenario!r}").random() < 0.3
+    # Not where its merge may die when a copy has landed late: if no message is left then, nothing tells of it.
+    dies = any(trouble.kind.startswith("killed") for trouble in scenario.trouble.values())
+    alone = not any(action.startswith(("erase", "a foreign")) for action in scenario.all_actions)
+    slow = alone and not dies and random.Random(f"slow copies {scenario!r}").random() < 0.5
     return replace(scenario, slow_copies=slow)
 
 
