@@ -74,7 +74,7 @@ def configure() -> None:
     Other libraries' warnings too, without their messages; else Python prints those as they are.
     """
     with _configuring:  # the first requests may be two at once, and two handlers write each line twice
-        if LOGGER.handlers:
+        if any(isinstance(handler, _Output) for handler in LOGGER.handlers):  # a command's is no output
             return
         handler = _Output()
         handler.setFormatter(JsonFormatter())

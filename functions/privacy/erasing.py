@@ -12,7 +12,7 @@ from typing import Self
 
 from google.cloud.storage import Blob
 
-from functions.pipeline import jobs, layout, store
+from functions.pipeline import again, jobs, layout, store
 from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
@@ -128,26 +128,32 @@ def _renderings(job: str) -> tuple[tuple[str, ...], tuple[ObjectRef, ...]]:
     """The jobs of the same upload, this one and all that rendered it again, and the requests to do so.
 
     What shows the people of a video is the one upload's, whichever job made it. The job itself comes last: by its
-    manifest the others are found, or where it has none, by a request.
+    manifest the others are found.
     """
     listed = [
-        (name.upload, begun, store.reference(blob))
+        (name.upload, blob)
         for blob in store.list_versions(settings().intake_bucket, _folder_of(job))
-        if (name := layout.parse_again(blob.name)) and (begun := _job_of_upload(blob))
+        if (name := layout.parse_again(blob.name))
     ]
-    # Its manifest may be gone already: whoever found the mark has cleaned up.
-    upload = _upload_of(job) or next((of for of, begun, _ in listed if begun == job), job)
-    requests = {begun: ref for of, begun, ref in listed if of == upload}
-    ids = {job, upload, *requests} if requests else {job}
+    own = next((blob for _, blob in listed if _job_of_upload(blob) == job), None)
+    # Its manifest may be gone already: whoever found the mark has cleaned up. A request may name another channel's.
+    asked = again.video_of(store.reference(own)) if own is not None else None
+    upload = _upload_of(job) or (_begun_by(asked) if asked else job)
+    requests = [blob for of, blob in listed if of == upload or blob is own]
+    ids = {job, upload, *(found for blob in requests if (found := _job_of_upload(blob)))}
     if requests or upload != job:  # a request that a later one replaced is not listed, but its job is there
         ids |= {other for other in all_jobs() if upload in (other, _upload_of(other))}
-    return tuple(sorted(ids, key=lambda other: (other == job, other))), tuple(requests.values())
+    return tuple(sorted(ids, key=lambda other: (other == job, other))), tuple(map(store.reference, requests))
 
 
 def _upload_of(job: str) -> str | None:
     """The job that the upload began which this one is of, by its manifest."""
     source = jobs.source_of(job)
-    return layout.job_id(source.bucket, source.name, source.generation) if source else None
+    return _begun_by(source) if source else None
+
+
+def _begun_by(source: ObjectRef) -> str:
+    return layout.job_id(source.bucket, source.name, source.generation)
 
 
 def _job_of_upload(blob: Blob) -> str | None:

@@ -470,3 +470,14 @@ def test_a_request_in_another_channel_s_folder_is_told_to_nobody_else(
     assert failed.source == request
     assert VIDEO not in failed.message
     assert "Ask for it again" in failed.message
+
+
+def test_erasing_a_request_that_names_another_channel_s_upload_erases_nothing_of_that(
+    cloud: Cloud, first: Planned
+) -> None:
+    request = put(cloud, b"{}", again.request_name(first.manifest.source).replace("street", "elsewhere"))
+    cloud.run(request)
+    assert privacy(["erase", job_of(request), "--yes"]) == 0
+    assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN, VIDEO]
+    assert cloud.hidden() == [False, True, True]
+    assert layout.manifest(first.job) in cloud.buckets.names(cloud.buckets.work)

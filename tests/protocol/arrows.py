@@ -93,7 +93,7 @@ def between(before: Seen, after: Seen) -> Iterator[Arrow]:
         yield ENDS.get(after.end or "", "before decided"), "failed"
     elif "announced" in after.marks - before.marks:
         yield "failed, not told", "told"
-    if "published.json" in came and "failed.json" not in before.names:
+    if "published.json" in came and not before.over:  # else it was erased meanwhile, and is deleted again
         yield ENDS.get(after.end or "", "before decided"), "published"
     if "claims/merge.json" in gone and "published.json" in before.names and not before.marks:
         yield "published", "wound up"

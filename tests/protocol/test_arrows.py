@@ -5,6 +5,7 @@ no other file.
 """
 
 import re
+from dataclasses import replace
 
 from functions.merge.engine import check
 from functions.merge.finish import Hands, Joined, Parts, finish
@@ -13,7 +14,7 @@ from functions.pipeline.contracts import Failed, Published, Verdict
 from functions.pipeline.errors import PermanentError
 from tests.cloud import Buckets, Topics
 from tests.planned import Planned, do_all_segments
-from tests.protocol.arrows import ENDS, page, told
+from tests.protocol.arrows import ENDS, Seen, between, page, told
 from tests.protocol.model import check as interleave
 
 # Interleavings until each arrow was gone: fewer than a hundred, with room. And as many to look for strange ones.
@@ -82,3 +83,10 @@ def test_a_condemned_job_whose_judge_died_is_failed_by_the_next_merge(
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
     assert buckets.names(buckets.work, layout.segments_prefix(linked.job)) == []
+
+
+def test_a_merge_that_marks_its_job_published_after_it_was_erased_goes_no_arrow() -> None:
+    """The verdict is gone by then, and the mark of the publication goes, too."""
+    erased = Seen(frozenset({"failed.json"}), marks=frozenset({"announced", "erased"}))
+    late = replace(erased, names=erased.names | {"published.json"})
+    assert list(between(erased, late)) == []

@@ -95,3 +95,13 @@ def test_a_library_s_warning_is_told_without_what_it_says(lines: Callable[[], li
     assert line["error"] == "ValueError"
     assert line["place"].startswith("test_log.py:")
     assert "ada" not in json.dumps(line)
+
+
+def test_a_command_that_ran_before_takes_no_line_of_a_function(
+    lines: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log.LOGGER, "handlers", [logging.NullHandler()])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    log.configure()
+    log.info("once")
+    assert len(lines()) == 1
