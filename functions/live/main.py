@@ -98,7 +98,8 @@ async def _begin(request: Request) -> Response:
 def _rules() -> Rules:
     chosen = settings()
     hosts = tuple(filter(None, chosen.live_hosts.split(",")))
-    return Rules(tuple(chosen.live_schemes.split(",")), hosts, chosen.live_loopback)
+    ports = tuple(map(int, filter(None, chosen.live_ports.split(","))))
+    return Rules(tuple(chosen.live_schemes.split(",")), hosts, ports, chosen.live_loopback)
 
 
 async def _end(request: Request) -> Response:
