@@ -278,6 +278,7 @@ class Emulator:
             **self.environment,
             "DEFACER_LIVE_ORIGIN": f"http://{HOST}:{port}",
             "DEFACER_LIVE_LOOPBACK": "true",
+            "DEFACER_LIVE_PORTS": "",
             "TMPDIR": str(self._empty_folder("tmp", LIVE)),
         }
         return Program(

@@ -1,28 +1,38 @@
-"""Addresses that a user gives: which may be read, and the one connection to each.
+"""Addresses that a user gives: which may be read.
 
 A service that reads what it is told to read can be told to read what only it can reach. So an address is taken apart
-and checked here, its name is looked up once, every answer is checked, and the connection goes to the answer that was
-checked. Nothing else connects: FFmpeg is given a stream of bytes, or for RTSP a relay (relay.py).
+and checked here, its name is looked up once, every answer is checked, and the connection (line.py) goes to the answer
+that was checked. Nothing else connects: FFmpeg is given a stream of bytes, or for RTSP a relay (relay.py).
 """
 
 import ipaddress
 import re
 import socket
-import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 PORTS = {"http": 80, "https": 443, "rtsp": 554}
 MOST_CHARACTERS = 2000
 MOST_ANSWERS = 3  # that are tried
-CONNECT_SECONDS, READ_SECONDS = 4.0, 4.0
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# All that is given out (RFC 4291, 2.4). Outside are old forms that Python calls global: ::7f00:1, 64:ff9b:1::, fec0::.
-GIVEN_OUT = ipaddress.ip_network("2000::/3")
-# Not every Python knows of the first two; the last one is a cloud's metadata at an address that everybody could have.
-NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("3fff::/20", "192.88.99.0/24", "168.63.129.16/32")))
+# What is given out to all (https://www.iana.org/assignments/ipv6-address-space). Outside of it are forms with an IPv4
+# address inside, some of which Python calls global: ::7f00:1, ::ffff:7f00:1, 64:ff9b::7f00:1, 64:ff9b:1::7f00:1.
+EVERYBODYS = ipaddress.ip_network("2000::/3")
+# Within what Python calls global, or some of its versions do.
+NOT_EVERYBODYS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # for protocols (RFC 6890)
+        "192.88.99.0/24",  # to whoever relays IPv6 nearby (RFC 7526)
+        "168.63.129.16/32",  # what Azure tells its machines
+        "199.36.153.0/24",  # what Google tells machines of a private network
+        "2001::/23",  # for protocols (RFC 2928); with an IPv4 address inside (Teredo, RFC 4380)
+        "2002::/16",  # with an IPv4 address inside (RFC 3056)
+        "3fff::/20",  # for examples (RFC 9637)
+    )
+)
+# Which of both is not told: names of a private network are nobody's business outside.
+NOT_FOUND = "That host is not known, or leads into a private network, which is not read from here."
 PRINTABLE = re.compile(r"[!-~]+")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -35,13 +45,14 @@ class AddressError(Exception):
 
 @dataclass(frozen=True)
 class Rules:
-    """Which addresses may be read. `hosts`: these and what ends in ".HOST"; none: any public one.
+    """Which addresses may be read. `hosts`: these and what ends in ".HOST"; none: any public one. `ports`: none: any.
 
     `loopback`: also this machine itself, for trying it out.
     """
 
     schemes: tuple[str, ...] = ("https", "http", "rtsp")
     hosts: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
     loopback: bool = False
 
 
@@ -56,38 +67,13 @@ class Address:
     credentials: tuple[str, str] | None = field(repr=False)
     ips: tuple[str, ...]
 
-    def connect(self, hold: Callable[[socket.socket], None] = lambda _: None) -> socket.socket:
-        """A connection to the address that was checked, with TLS for the name where it is https.
-
-        `hold` is given it as soon as there is one: whoever shuts it down from another thread ends what this waits for.
-        """
-        try:
-            made = self._connect()
-            made.settimeout(READ_SECONDS)
-            if self.scheme != "https":
-                hold(made)
-                return made
-            context = ssl.create_default_context()
-            secure = context.wrap_socket(made, server_hostname=self.host, do_handshake_on_connect=False)
-            hold(secure)
-            secure.do_handshake()
-            return secure
-        except OSError as error:
-            raise AddressError("Nothing answers at that address.") from error
-
-    def _connect(self) -> socket.socket:
-        for ip in self.ips[:-1]:
-            with suppress(OSError):
-                return socket.create_connection((ip, self.port), CONNECT_SECONDS)
-        return socket.create_connection((self.ips[-1], self.port), CONNECT_SECONDS)
-
 
 def resolve(host: str, port: int) -> list[str]:
     """All that the name stands for."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise AddressError("That host is not known.") from error
+        raise AddressError(NOT_FOUND) from error
     return [str(answer[4][0]) for answer in found]
 
 
@@ -108,9 +94,13 @@ def check(text: str, rules: Rules, resolve: Resolve = resolve) -> Address:
     if rules.hosts and not any(host == name or host.endswith("." + name) for name in rules.hosts):
         raise AddressError("That host is not among those that may be read here.")
     port = port or PORTS[scheme]
+    if rules.ports and port not in rules.ports:
+        raise AddressError(
+            f"Port {port} is not among those that are read here: {', '.join(map(str, rules.ports))}."
+        )
     answers = resolve(host, port)
     if not answers or not all(_may_be_read(ipaddress.ip_address(answer), rules) for answer in answers):
-        raise AddressError("That address leads into a private network, which is not read from here.")
+        raise AddressError(NOT_FOUND)
     credentials = None
     if parts.username is not None:
         credentials = unquote(parts.username), unquote(parts.password or "")
@@ -122,16 +112,12 @@ def check(text: str, rules: Rules, resolve: Resolve = resolve) -> Address:
 
 def _may_be_read(address: IpAddress, rules: Rules) -> bool:
     """Only what everybody can reach: no address of a private network, of this machine or of a cloud's metadata."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if address in NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner:
-            return _may_be_read(inner, rules)
-        if not address.is_loopback and address not in GIVEN_OUT:
-            return False
-    if any(address in network for network in NOT_PUBLIC):
-        return False
     if address.is_loopback:
         return rules.loopback
-    return address.is_global and not address.is_multicast
+    if address.version == 6 and address not in EVERYBODYS:
+        return False
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not any(address in network for network in NOT_EVERYBODYS)
+    )

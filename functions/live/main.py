@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from functions.engine.options import Options
 from functions.ingest import gallery
 from functions.live import addresses, going
 from functions.live.addresses import AddressError, Rules
+from functions.live.models import Models
 from functions.live.plan import MOST_BODY_BYTES, Wish, plan_of
 from functions.live.streams import Streams
 from functions.pages.guard import Guard, Site, limited_body, require_token
@@ -40,6 +40,7 @@ def application() -> Starlette:
         routes=[
             Route("/health", lambda _: PlainTextResponse("ready")),
             Route("/", _page),
+            Route("/loaded", _loaded),
             Route("/streams", _begin, methods=["POST"]),
             Route("/streams/{stream}", _page),
             Route("/streams/{stream}/end", _end, methods=["POST"]),
@@ -62,8 +63,10 @@ def application() -> Starlette:
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    if settings().warm_up:
-        await run_in_threadpool(gallery.engine().warm_up, Options())
+    app.state.models = models = Models()
+    models.load()
+    if settings().warm_up:  # nobody is answered before
+        await models.wait()
     app.state.streams = Streams(gallery.engine())
     async with app.state.streams.tended():
         yield
@@ -74,7 +77,21 @@ async def _page(request: Request) -> Response:
     name = request.path_params.get("stream", "")
     if name and request.app.state.streams.find(name) is None:
         raise HTTPException(404, "There is no such stream, or it has ended.")
-    return page_of(PAGES, request, "live.html", stream=name, delay=settings().live_delay_seconds)
+    models: Models = request.app.state.models
+    return page_of(
+        PAGES,
+        request,
+        "live.html",
+        stream=name,
+        delay=settings().live_delay_seconds,
+        loading=not models.are_loaded,
+    )
+
+
+async def _loaded(request: Request) -> Response:
+    """Answers when streams can begin."""
+    await request.app.state.models.wait()
+    return Response(status_code=204)
 
 
 async def _begin(request: Request) -> Response:
@@ -90,6 +107,7 @@ async def _begin(request: Request) -> Response:
     address = None
     if wish.address is not None:
         address = await run_in_threadpool(addresses.check, wish.address, _rules())
+    await request.app.state.models.wait()
     plan = await run_in_threadpool(plan_of, wish)
     session = streams.begin(plan, address)
     return JSONResponse({"id": session.id, "key": session.key}, 201)
@@ -98,7 +116,8 @@ async def _begin(request: Request) -> Response:
 def _rules() -> Rules:
     chosen = settings()
     hosts = tuple(filter(None, chosen.live_hosts.split(",")))
-    return Rules(tuple(chosen.live_schemes.split(",")), hosts, chosen.live_loopback)
+    ports = tuple(map(int, filter(None, chosen.live_ports.split(","))))
+    return Rules(tuple(chosen.live_schemes.split(",")), hosts, ports, chosen.live_loopback)
 
 
 async def _end(request: Request) -> Response:

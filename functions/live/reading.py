@@ -2,11 +2,10 @@
 
 import base64
 import http.client
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import av
@@ -14,7 +13,8 @@ from av.container import InputContainer
 
 from functions.engine.errors import EngineError, VideoError
 from functions.engine.video import DECODE, DEMUXERS
-from functions.live.addresses import READ_SECONDS, Address, AddressError
+from functions.live.addresses import Address, AddressError
+from functions.live.line import NO_VIDEO, READ_SECONDS, Line
 from functions.live.relay import Relay
 from functions.live.stream import Stream
 from functions.pipeline import log
@@ -23,7 +23,6 @@ MULTIPART = "multipart/x-mixed-replace"
 # Of a file that comes faster than it is shown, so many seconds are read ahead.
 AHEAD_SECONDS = 1.0
 MOST_DAMAGED = 250  # frames in a row: ten seconds
-NOT_A_VIDEO = "What comes from that address is no video that can be read."
 OVER = "The address sends nothing any more."
 OPTIONS = {**DECODE, "fflags": "nobuffer", "analyzeduration": "1000000", "probesize": "1000000"}
 
@@ -34,18 +33,17 @@ class Reader:
     def __init__(self, address: Address, stream: Stream):
         self._address = address
         self._stream = stream
-        self._source: _Http | Relay | None = None
-        self._stopped = False
+        self._source = Relay(address) if address.scheme == "rtsp" else _Http(address)
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-read", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the connection; the thread ends with it."""
-        self._stopped = True
-        if self._source is not None:
-            self._source.close()
+        """End the connection, however far it has come; the thread ends with it."""
+        self._stopped.set()
+        self._source.close()
 
     def join(self, seconds: float) -> bool:
         """Wait for the thread, so long at most. Whether it has ended."""
@@ -55,17 +53,14 @@ class Reader:
     def _run(self) -> None:
         why = OVER
         try:
-            self._source = source = (
-                _Http(self._address) if self._address.scheme != "rtsp" else Relay(self._address)
-            )
-            if self._stopped:  # before there was a source to close
-                return
-            with source, source_opened(source, self._address) as container:
-                self._read(container, paced=isinstance(source, _Http) and not source.is_pictures)
+            with self._source as source:
+                source.open()
+                with source_opened(source, self._address) as container:
+                    self._read(container, paced=isinstance(source, _Http) and not source.is_pictures)
         except (AddressError, EngineError) as error:
             why = str(error)
         except av.error.FFmpegError:
-            why = OVER if self._stream.has_taken else NOT_A_VIDEO
+            why = OVER if self._stream.has_taken else NO_VIDEO
         except Exception as error:  # noqa: BLE001 - a thread's end must end the stream, whatever it is
             log.error("reading an address failed", error)
         finally:
@@ -73,7 +68,7 @@ class Reader:
 
     def _read(self, container: InputContainer, paced: bool) -> None:
         if not container.streams.video:
-            raise VideoError(NOT_A_VIDEO)
+            raise VideoError(NO_VIDEO)
         video = container.streams.video[0]
         video.thread_type = "SLICE"  # frames in several threads come later
         begun: tuple[float, float] | None = None
@@ -85,7 +80,7 @@ class Reader:
                 frames = []
                 damaged += 1
             for frame in frames:
-                if self._stopped or self._stream.ended is not None:
+                if self._stopped.is_set() or self._stream.ended is not None:
                     return
                 if frame.is_corrupt:
                     damaged += 1
@@ -96,76 +91,58 @@ class Reader:
                     begun = begun or (now, frame.time)
                     early = (frame.time - begun[1]) - (now - begun[0])
                     if early > AHEAD_SECONDS:
-                        time.sleep(min(early - AHEAD_SECONDS, READ_SECONDS))
+                        self._stopped.wait(min(early - AHEAD_SECONDS, READ_SECONDS))
                 self._stream.take(frame)
             if damaged > MOST_DAMAGED:
                 raise VideoError("what comes from that address is damaged.")
 
 
 class _Http:
-    """A body that comes by HTTP, for FFmpeg to read. Redirects are not followed: they lead to what was not checked.
-
-    Connects as a context manager. What it waits for then ends when another thread closes it.
-    """
+    """A body that comes by HTTP, for FFmpeg to read. Redirects are not followed: they lead to what was not checked."""
 
     def __init__(self, address: Address):
         self._address = address
-        self._connection = http.client.HTTPConnection(address.host, address.port)
-        self._socket: socket.socket | None = None
-        self._closed = False
+        self._line = Line(address)
+        self._answer: http.client.HTTPResponse | None = None
         self.is_pictures = False
 
     def __enter__(self) -> "_Http":
-        try:
-            self._open()
-        except BaseException:
-            self.__exit__()
-            raise
         return self
 
-    def _open(self) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._line.close()
+
+    def close(self) -> None:
+        """Nothing comes any more. May be called by any thread, and more than once."""
+        self._line.end()
+
+    def open(self) -> None:
+        """Ask for it. Raises AddressError."""
         address = self._address
         headers = {"Host": _host(address), "User-Agent": "defacer-live", "Accept": "*/*"}
         if address.credentials is not None:
             pair = ":".join(address.credentials).encode()
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        self._connection.sock = address.connect(self._hold)
+        connection = http.client.HTTPConnection(address.host, address.port)
+        connection.sock = self._line.open()
         try:
-            self._connection.request("GET", address.target, headers=headers)
-            self._answer = self._connection.getresponse()
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise AddressError("What answers at that address is no web server.") from error
+            connection.request("GET", address.target, headers=headers)
+            self._answer = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise AddressError(NO_VIDEO) from error
         status = self._answer.status
-        kind = (self._answer.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         if status != http.client.OK:
             led = " It leads elsewhere; give that address instead." if 300 <= status < 400 else ""
             raise AddressError(f"The server answers {status}.{led}")
+        kind = (self._answer.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         self.is_pictures = kind == MULTIPART
-
-    def _hold(self, made: socket.socket) -> None:
-        self._socket = made
-        if self._closed:  # while it connected
-            self.close()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-        self._connection.close()
-        if self._socket is not None:
-            self._socket.close()
 
     def read(self, most: int) -> bytes:
         """What has come, `most` bytes at most; nothing at the end."""
         try:
-            return self._answer.read1(most)
+            return self._answer.read1(most) if self._answer is not None else b""
         except (OSError, ValueError, http.client.HTTPException):
             return b""
-
-    def close(self) -> None:
-        """End what is read or waited for. May be called by any thread, and more than once."""
-        self._closed = True
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _host(address: Address) -> str:

@@ -10,7 +10,8 @@ import threading
 from contextlib import suppress
 from typing import BinaryIO
 
-from functions.live.addresses import READ_SECONDS, Address
+from functions.live.addresses import Address
+from functions.live.line import READ_SECONDS, Line
 
 INTERLEAVED = b"$"
 MOST_HEADER_BYTES, MOST_BODY_BYTES = 64 * 1024, 256 * 1024
@@ -22,15 +23,13 @@ class Relay:
     """Listens on this machine for one connection, and passes it on to the address. A context manager."""
 
     def __init__(self, address: Address):
-        self._address = address
+        self._line = Line(address)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1)
         self._listener.settimeout(READ_SECONDS)
         self._sockets = [self._listener]
-        self._closed = False
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> "Relay":
-        threading.Thread(target=self._run, name="live-relay", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,29 +37,28 @@ class Relay:
 
     def close(self) -> None:
         """End both connections. May be called by any thread, and more than once."""
-        self._closed = True
+        self._line.close()
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+
+    def open(self) -> None:
+        """Wait for the connection, in a thread."""
+        threading.Thread(target=self._run, name="live-relay", daemon=True).start()
 
     def _run(self) -> None:
         try:
             with suppress(Exception):
                 inner, _ = self._listener.accept()
                 self._sockets.append(inner)
-                outer = self._address.connect(self._hold)
+                outer = self._line.open()
                 back = threading.Thread(target=self._requests, args=(inner, outer), daemon=True)
                 back.start()
                 answers = outer.makefile("rb")
                 while piece := checked(answers):
                     inner.sendall(piece)
         finally:
-            self.close()
-
-    def _hold(self, made: socket.socket) -> None:
-        self._sockets.append(made)
-        if self._closed:  # while it connected
             self.close()
 
     def _requests(self, inner: socket.socket, outer: socket.socket) -> None:

@@ -19,7 +19,9 @@ from functions.pipeline.settings import settings
 # With what it takes to notice that a connection is lost (LOST_SECONDS), all is free 5 s after a client is gone.
 SILENT_SECONDS = 4.0  # without a frame from a camera
 UNWATCHED_SECONDS = 1.5  # without anybody who watches an address
-FIRST_SECONDS = 10.0  # until the first frame of a camera or an address has come, and the first one watches
+# Until the first frame of a camera or an address has come, whatever that waits for; until the first one watches; and
+# between an address's frames.
+FIRST_SECONDS = 10.0
 LOST_SECONDS = 3.0  # to send a frame; also what pings are given (see __main__.py)
 LOOK_AGAIN_SECONDS = 0.25
 TOLD_SECONDS = 20.0  # for so long after its end, why it ended can be asked
@@ -64,7 +66,7 @@ class Session:
         elif not self.stream.has_taken:
             if now - self.begun > FIRST_SECONDS:
                 self.end(SILENT)
-        elif self.reader is None and now - self.stream.last_came > SILENT_SECONDS:
+        elif now - self.stream.last_came > (SILENT_SECONDS if self.reader is None else FIRST_SECONDS):
             self.end(SILENT)
         elif self.reader is not None and now - self.watched > self._patience:
             self.end(NOBODY_WATCHES)

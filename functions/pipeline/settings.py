@@ -81,10 +81,11 @@ class Settings(BaseModel):
     live_viewers: int = Field(default=8, ge=1, le=1000)
     live_delay_seconds: float = Field(default=0.5, ge=0.3, le=1)
     live_frames_per_second: float = Field(default=20.0, ge=5, le=60)
-    # Which addresses of cameras it reads: schemes, and hosts with what is below them (none: any public one), both with
-    # commas between. Only for trying it out: this machine, too.
+    # Which addresses of cameras it reads: schemes, hosts with what is below them (none: any public one), ports (none:
+    # any), each with commas between. Only for trying it out: this machine, too.
     live_schemes: str = "https,http,rtsp"
     live_hosts: str = ""
+    live_ports: str = "80,443,554,8000,8080,8081,8443,8554,8888"
     live_loopback: bool = False
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
@@ -125,6 +126,13 @@ class Settings(BaseModel):
         if hosts and not all(HOST_NAME.fullmatch(host) for host in hosts.split(",")):
             raise ValueError("expected names of hosts, small letters, with commas between")
         return hosts
+
+    @field_validator("live_ports")
+    @classmethod
+    def _are_ports(cls, ports: str) -> str:
+        if ports and not all(port.isdecimal() and 0 < int(port) < 65536 for port in ports.split(",")):
+            raise ValueError("expected numbers from 1 to 65535 with commas between")
+        return ports
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

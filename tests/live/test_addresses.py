@@ -5,11 +5,12 @@ import io
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from functions.live.addresses import Address, AddressError, Rules, check
+from functions.live.addresses import Address, AddressError, Rules, check, resolve
+from functions.live.line import NO_VIDEO, Line
 from functions.live.reading import Reader
 from functions.live.relay import checked
 from tests.servers import wait_until
@@ -21,8 +22,18 @@ NOT_PUBLIC = [
     "198.18.0.1", "192.0.2.1", "224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255",
     "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1",
     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
-    "2001:0:4136:e378:8000:63bf:3fff:fdd2", "::7f00:1", "64:ff9b:1::a9fe:a9fe", "fec0::1", "5f00::1", "3fff::1",
-    "192.88.99.1", "168.63.129.16", "::ffff:168.63.129.16", "64:ff9b::a83f:8110",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    # What Python calls global although it leads inwards, or to nobody: with an IPv4 address inside, and others.
+    "::7f00:1", "::a9fe:a9fe", "::5db8:d70e", "::ffff:0:7f00:1", "::ffff:169.254.169.254", "::ffff:93.184.215.14",
+    "::ffff:168.63.129.16", "64:ff9b::7f00:1", "64:ff9b::5db8:d70e", "64:ff9b::a83f:8110", "64:ff9b:1::a9fe:a9fe",
+    "64:ff9b:1::1", "2002:5db8:d70e::1", "2002:a9fe:a9fe::", "2001:0:5db8:d70e::1",
+    "fec0::1", "feff::1", "5f00::1", "3fff::1", "3fff:fff::1", "4000::1", "100::1", "2001:1::1", "2001:20::1",
+    "fd20:ce::254", "fe80::1%1",
+    "192.88.99.1", "168.63.129.16", "192.0.0.9", "192.0.0.170", "199.36.153.4", "100.100.100.200",
+]  # fmt: skip
+PUBLIC_TOO = [
+    "1.1.1.1", "168.63.129.15", "192.88.98.1", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "2a00:1450:4001::1",
+    "2001:4860:4860::8888", "3ffe::1",
 ]  # fmt: skip
 
 
@@ -34,6 +45,11 @@ def leads_to(*answers: str):  # type: ignore[no-untyped-def]
 def test_a_name_that_leads_to_an_inner_address_is_refused(answer: str) -> None:
     with pytest.raises(AddressError, match="private network"):
         check("http://camera.example/", Rules(), leads_to(answer))
+
+
+@pytest.mark.parametrize("answer", PUBLIC_TOO)
+def test_a_public_address_beside_those_may_be_read(answer: str) -> None:
+    assert check("http://camera.example/", Rules(), leads_to(answer)).ips == (answer,)
 
 
 @pytest.mark.parametrize("answer", NOT_PUBLIC)
@@ -86,6 +102,27 @@ def test_hosts_that_are_not_listed_are_refused_where_there_is_a_list() -> None:
     for text in ("http://example/", "http://evilcameras.example/", "http://cameras.example.evil.test/"):
         with pytest.raises(AddressError, match="not among"):
             check(text, rules, leads_to(PUBLIC))
+
+
+def test_ports_that_are_not_listed_are_refused_where_there_is_a_list_before_any_name_is_looked_up() -> None:
+    def unasked(host: str, port: int) -> list[str]:
+        raise AssertionError("a name was looked up")
+
+    rules = Rules(ports=(80, 554))
+    for text in ("http://a.example/", "http://a.example:554/", "rtsp://a.example:80/"):
+        assert check(text, rules, leads_to(PUBLIC)).ips == (PUBLIC,)
+    for text in ("https://a.example/", "http://a.example:22/", "rtsp://a.example:8554/"):
+        with pytest.raises(AddressError, match="not among"):
+            check(text, rules, unasked)
+
+
+def test_an_unknown_name_and_one_of_a_private_network_are_told_apart_by_nobody() -> None:
+    told = []
+    for resolver in (leads_to("10.0.0.1"), lambda host, port: resolve("no-such-host.invalid", port)):
+        with pytest.raises(AddressError) as caught:
+            check("http://a.example/", Rules(), resolver)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
 
 
 def test_the_connection_goes_to_the_answer_that_was_checked() -> None:
@@ -167,11 +204,47 @@ def test_a_connection_goes_to_the_ip_whatever_the_name() -> None:
     with listening() as (port, got):
         address = Address("http", "no-such-host.invalid", port, "/", None, ("127.0.0.1",))
         connection = http.client.HTTPConnection(address.host, port)
-        connection.sock = address.connect()
+        connection.sock = Line(address).open()
         connection.request("GET", "/")
         assert connection.getresponse().status == 204
         connection.close()
     assert b"no-such-host.invalid" in got[0]
+
+
+def test_a_port_that_is_closed_and_one_that_speaks_something_else_are_told_apart_by_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    told = {said_of("http", port), said_of("https", port), said_of("rtsp", port)}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as connection:
+                        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n" * 3)
+
+        threading.Thread(target=greet, daemon=True).start()
+        port = server.getsockname()[1]
+        told |= {said_of("http", port), said_of("https", port), said_of("rtsp", port)}
+        server.shutdown(socket.SHUT_RDWR)
+    assert told == {NO_VIDEO}
+
+
+def said_of(scheme: str, port: int) -> str | None:
+    """Why a stream of this address ended."""
+    stream = NoStream()
+    reader = Reader(Address(scheme, "camera.invalid", port, "/", None, ("127.0.0.1",)), stream)  # type: ignore[arg-type]
+    reader.start()
+    assert reader.join(60)
+    return stream.ended
+
+
+def test_a_reader_that_is_stopped_before_it_began_ends() -> None:
+    for scheme in ("http", "https", "rtsp"):
+        reader = Reader(Address(scheme, "camera.invalid", 9, "/", None, ("127.0.0.1",)), NoStream())  # type: ignore[arg-type]
+        reader.stop()
+        reader.start()
+        assert reader.join(60)
 
 
 class NoStream:

@@ -3,6 +3,7 @@
 import base64
 import re
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,10 +14,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from functions.live.streams import LOOK_AGAIN_SECONDS, LOST_SECONDS, SILENT_SECONDS, UNWATCHED_SECONDS
+from functions.live.streams import LOOK_AGAIN_SECONDS, LOST_SECONDS, SILENT, SILENT_SECONDS, UNWATCHED_SECONDS
 from tests.cloud import PROJECT
-from tests.live.cameras import body, mjpeg, redirect, rtsp_camera, web_camera
-from tests.live.pictures import Clip, Seen
+from tests.live.cameras import Answer, WebCamera, body, mjpeg, redirect, rtsp_camera, web_camera
+from tests.live.pictures import FRAMES_PER_SECOND, Clip, Seen
 from tests.live.service import Service, camera, live_service, parts, until_it_works, watched
 from tests.servers import wait_until
 
@@ -135,6 +136,37 @@ def test_an_address_that_leads_elsewhere_is_not_followed(service: Service, clip:
         with rtsp_camera(clip, redirect_to=inner.replace("http", "rtsp") + "/secret") as url:
             ended(service, address=url)
         assert asked == []
+
+
+def stops(clip: Clip) -> Answer:
+    """MJPEG that ends in the middle of a frame, of which a byte comes now and then."""
+
+    def answer(camera: WebCamera) -> None:
+        camera.send_response(200)
+        camera.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        camera.end_headers()
+        for jpeg in clip.jpegs[:30]:
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            camera.wfile.write(head.encode() + jpeg + b"\r\n")
+            time.sleep(1 / FRAMES_PER_SECOND)
+        camera.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            camera.wfile.write(b"\0")
+            time.sleep(0.5)
+
+    return answer
+
+
+def test_an_address_whose_frames_stop_gives_its_place_back_though_somebody_watches(
+    service: Service, clip: Clip
+) -> None:
+    with web_camera(stream=stops(clip)) as (url, _):
+        begun = service.begin(address=f"{url}/stream")
+        for number, message in enumerate(watched(service, begun["id"])):
+            if isinstance(message, dict) and message["ended"] is not None:
+                assert message["ended"] == SILENT
+                return
+            assert number < 300, "it went on"
 
 
 @pytest.mark.parametrize(

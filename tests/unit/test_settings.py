@@ -95,6 +95,7 @@ def test_the_console_is_at_an_address_without_a_path(origin: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("LIVE_SCHEMES", "http,ftp"), ("LIVE_SCHEMES", ""), ("LIVE_HOSTS", "a.example, b.example"),
+     ("LIVE_PORTS", "80,x"), ("LIVE_PORTS", "0"), ("LIVE_PORTS", "80;443"), ("LIVE_PORTS", "65536"),
      ("LIVE_HOSTS", ","), ("LIVE_HOSTS", "https://a.example"), ("LIVE_ORIGIN", "localhost:1")],
 )  # fmt: skip
 def test_what_live_may_read_is_never_guessed(name: str, value: str) -> None:

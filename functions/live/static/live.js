@@ -161,6 +161,13 @@ async function begin() {
   by("start").disabled = false;
 }
 
+async function untilLoaded(note) {
+  const answer = await fetch("/loaded");
+  note.hidden = true;
+  if (!answer.ok) problem((await answer.json()).error);
+}
+
+if (by("loading")) untilLoaded(by("loading")).catch(() => {});
 if (watched) {
   running = {};
   running.incoming = watch(watched, false);
