@@ -5,6 +5,7 @@ https://cloud.google.com/iap/docs/signed-headers-howto
 
 import threading
 import time
+from http import HTTPStatus
 from typing import Any
 
 import urllib3
@@ -17,12 +18,12 @@ from functions.pipeline import log
 HEADER = "x-goog-iap-jwt-assertion"
 ISSUER = "https://cloud.google.com/iap"
 KEYS = "https://www.gstatic.com/iap/verify/public_key"
-KEYS_SECONDS = 3600.0
+KEYS_SECONDS, AGAIN_SECONDS = 3600.0, 60.0
 REFUSED = "Identity-Aware Proxy did not send you. Open this page at its own address."
 
 
 class _Keys:
-    """Google's public keys, fetched once an hour."""
+    """Google's public keys, fetched once an hour, and kept for as long as newer ones can't be."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,10 +33,27 @@ class _Keys:
     def get(self, address: str) -> dict[str, Any]:
         with self._lock:
             if time.monotonic() > self._until:
-                with urllib3.PoolManager(timeout=10.0) as pool:
-                    self._keys = pool.request("GET", address).json()
-                self._until = time.monotonic() + KEYS_SECONDS
+                try:
+                    self._keys = _fetched(address)
+                    self._until = time.monotonic() + KEYS_SECONDS
+                except HTTPError:
+                    if not self._keys:
+                        raise
+                    self._until = time.monotonic() + AGAIN_SECONDS  # the old ones are good for long after
             return self._keys
+
+
+def _fetched(address: str) -> dict[str, Any]:
+    """The keys by their ids. Raises HTTPError for any other answer than keys."""
+    with urllib3.PoolManager(timeout=5.0, retries=1) as pool:
+        answer = pool.request("GET", address)
+    try:
+        keys = answer.json() if answer.status == HTTPStatus.OK else None
+    except ValueError:
+        keys = None
+    if not isinstance(keys, dict) or not keys:
+        raise HTTPError(f"answered {answer.status}, and no keys")
+    return keys
 
 
 _keys = _Keys()

@@ -9,6 +9,7 @@ from google.cloud.storage import Blob
 
 from functions.pipeline import layout
 from functions.pipeline.contracts import Failed, Manifest, ObjectRef, Published
+from functions.pipeline.errors import PermanentError
 from functions.pipeline.jobs import ERASED
 from functions.pipeline.parts import Pieces
 from functions.pipeline.store import reference
@@ -27,6 +28,7 @@ STATES: dict[State, str] = {
     "failed": "failed",
     "erased": "erased on request",
 }
+UNREADABLE = "What is kept of this job can't be read. Erase it (python -m functions.privacy erase) and upload it again."
 LEAST_SHARE = 0.04  # of the work: before that nobody can tell how long the rest will take
 # Reads an object of the work bucket as a contract: its name and the contract's class.
 Read = Callable[[str, Any], Any]
@@ -104,11 +106,20 @@ class JobView:
 
 
 def view_of(job: str, blobs: Iterable[Blob], source: str | None, read: Read) -> JobView:
-    """The job whose objects in the work bucket these are. `source` is its upload's name, where that is known."""
+    """The job whose objects in the work bucket these are. `source` is its upload's name, where that is known.
+
+    One of which something can't be read counts as failed, and keeps nobody from seeing the others.
+    """
     there = {blob.name: blob for blob in blobs}
+    unreadable = False
 
     def document(name: str, model: Any) -> Any:
-        return read(name, model) if name in there else None
+        nonlocal unreadable
+        try:
+            return read(name, model) if name in there else None
+        except PermanentError:
+            unreadable = True
+            return None
 
     manifest: Manifest | None = document(layout.manifest(job), Manifest)
     failed: Failed | None = document(layout.failed(job), Failed)
@@ -117,6 +128,8 @@ def view_of(job: str, blobs: Iterable[Blob], source: str | None, read: Read) -> 
         source = manifest.source.name
     elif failed is not None and failed.source is not None:
         source = failed.source.name
+    if unreadable and failed is None:
+        failed = Failed(job=job, source=None, stage="view", code="unreadable", message=UNREADABLE)
     segments = len(manifest.segments) if manifest else 0
     found, hidden = (
         _complete([reference(blob) for name, blob in there.items() if name.startswith(prefix)], segments)

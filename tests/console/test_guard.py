@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth import jwt
 from google.auth.crypt import EsSigner
 from starlette.routing import Route
+from urllib3.exceptions import HTTPError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from functions.console.main import application
@@ -190,3 +191,23 @@ def test_behind_identity_aware_proxy_only_its_word_opens_the_console(
         assert status(token(key, aud="/projects/2")) == 403
         assert status(token(key, iss="https://elsewhere.example")) == 403
         assert status(token(key, iat=int(time.time()) - 9000, exp=int(time.time()) - 8000)) == 403
+
+
+def test_what_is_no_keys_is_not_taken_for_them_and_old_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [(404, b'{"error": "x"}'), (200, b"<html>"), (200, b'{"1": "a key"}'), (503, b"")]
+
+    async def answer(_: Request) -> Answer:
+        status, body = answers.pop(0)
+        return Answer(status, body=body)
+
+    keys, now = identity._Keys(), 0.0
+    monkeypatch.setattr("functions.pages.identity.time.monotonic", lambda: now)
+    with serving(answer) as address:
+        for _ in range(2):
+            now += 1.0
+            with pytest.raises(HTTPError):
+                keys.get(address)
+        for _ in range(2):
+            now += 2 * identity.KEYS_SECONDS
+            assert keys.get(address) == {"1": "a key"}
+    assert answers == []

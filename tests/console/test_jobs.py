@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+from collections.abc import Callable
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -244,3 +245,16 @@ def test_whoever_looks_on_no_longer_leaves_a_place_however_that_ended(
 
     asyncio.run(main())
     assert len(bodies) == 3
+
+
+@pytest.mark.parametrize("name", [layout.manifest, layout.failed, layout.published])
+def test_a_job_that_can_t_be_read_hides_no_other(
+    name: Callable[[str], str], visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    healthy = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
+    broken = plan_job(buckets, tmp_path / "walk.mp4", name="channels/street/videos/broken.mp4")
+    buckets.put(buckets.work, name(broken.job), b"{nothing that can be read")
+    shown = cards(visitor)
+    assert set(shown) == {healthy.job, broken.job}
+    assert "be read. Erase it" in shown[broken.job]
+    assert "Faces are being looked for" in shown[healthy.job]
