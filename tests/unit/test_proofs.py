@@ -1,0 +1,52 @@
+"""tests/README.md says what shows each promise: those tests and commands are there, and each figure has its commit."""
+
+import re
+
+import pytest
+
+from tests.servers import ROOT
+
+PAGE = (ROOT / "tests" / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+ITEMS = PAGE.split("## Unbreakable, item by item")[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a table's rows, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_each_item_of_the_task_has_a_row() -> None:
+    assert [row[0].partition(".")[0].strip() for row in rows(ITEMS)] == [
+        str(number) for number in range(1, 11)
+    ]
+
+
+@pytest.mark.parametrize("row", rows(ITEMS), ids=lambda row: row[0])
+def test_the_tests_of_an_item_are_there(row: list[str]) -> None:
+    named = re.findall(r"`(tests/\S+)`", row[1])
+    assert named
+    for file in named:
+        assert "\ndef test_" in (ROOT / file).read_text(), file
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`((?:make|python -m) [^`]+)`", PAGE))))
+def test_a_command_is_there(command: str) -> None:
+    words = command.split()
+    if words[0] == "make":
+        assert f"\n{words[1]}:" in MAKEFILE
+    else:
+        module = ROOT.joinpath(*words[2].split("."))
+        assert "__main__" in module.with_suffix(".py").read_text()
+
+
+@pytest.mark.parametrize("row", rows(PAGE.split("## Unbreakable")[0]), ids=lambda row: row[0])
+def test_a_figure_has_the_commit_that_it_is_of(row: list[str]) -> None:
+    found, at = row[2:]
+    elsewhere = re.fullmatch(r"`(\S+\.md)`", found)
+    if elsewhere:
+        assert (ROOT / elsewhere[1]).is_file()
+    else:
+        assert re.search(r"\d", found)
+        assert re.fullmatch(r"`[0-9a-f]{7}`(; `[0-9a-f]{7}`)*", at)
