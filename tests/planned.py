@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from functions.engine.encoding import encoding_of
-from functions.engine.faces import Faces, Track
+from functions.engine.faces import Faces, Looks, Track
 from functions.engine.findings import Findings
 from functions.engine.video import probe, read_frames
 from functions.engine.write import write_segment
@@ -128,6 +128,25 @@ def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
         segments=tuple(len(planned.frames(index)) for index in range(len(planned.manifest.segments))),
         shots=(),
         tracks=tracks,
+    )
+
+
+def track_of(
+    planned: Planned, person: str | None, number: int, box: tuple[float, float, float, float]
+) -> Track:
+    """A face that stays in one place, from the first frame to the last; kept if it is somebody's."""
+    times = frame_times(planned.clip)
+    return Track(
+        id=number,
+        start=times[0],
+        end=times[-1],
+        decision="keep" if person else "hide",
+        person=person,
+        reason="staged",
+        distance=0.3,
+        margin=0.4,
+        continues=None,
+        looks=Looks((pts, box) for pts in times[::5]),
     )
 
 

@@ -199,8 +199,7 @@ def _verdict(before: "Traces", now: "Traces", options: argparse.Namespace) -> in
     more = f" Add {' and '.join(hint)} to change that." if hint else ""
     _say(
         f"New videos hide {options.person}, who can still be seen in {counted(len(now.shown), 'result')} and "
-        f"{counted(len(now.old), 'older version')}; of {counted(len(now.untold), 'result')} and "
-        f"{counted(len(now.unreadable), 'job')} nothing is known.{more}"
+        f"{counted(len(now.old), 'older version')}; of {counted(len(now.untold), 'result')} nothing is known.{more}"
     )
     return 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 
 from functions.engine.faces import Faces as EngineFaces
-from functions.engine.faces import Looks, Track
+from functions.engine.faces import Track
 from functions.pipeline import again, layout
 from functions.pipeline.contracts import (
     Decision,
@@ -20,11 +20,10 @@ from functions.pipeline.contracts import (
     Report,
     ReportHead,
 )
-from tests.clips import frame_times
 from tests.cloud import Buckets, Post, Push, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
 from tests.inbox import document
-from tests.planned import Planned, faces_of, link_job, plan_job
+from tests.planned import Planned, faces_of, link_job, plan_job, track_of
 
 WHITE = Policy(mode="solid", color="#ffffff")
 EILEEN = "channels/street/targets/Eileen.png"
@@ -34,23 +33,8 @@ MIDDLES = tuple((round(x1 + x2) // 2, round(y1 + y2) // 2) for x1, y1, x2, y2 in
 
 
 def tracks_of(planned: Planned, *people: str | None) -> list[Track]:
-    """Faces from the first frame to the last; those with a name are kept."""
-    times = frame_times(planned.clip)
-    return [
-        Track(
-            id=number,
-            start=times[0],
-            end=times[-1],
-            decision="keep" if person else "hide",
-            person=person,
-            reason="staged",
-            distance=0.3,
-            margin=0.4,
-            continues=None,
-            looks=Looks((pts, BOXES[number]) for pts in times[::5]),
-        )
-        for number, person in enumerate(people)
-    ]
+    """One face in each box; those with a name are kept."""
+    return [track_of(planned, person, number, BOXES[number]) for number, person in enumerate(people)]
 
 
 @dataclass

@@ -6,17 +6,17 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.faces import Faces, Looks, Track
+from functions.engine.faces import Faces, Track
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.main import probe
 from functions.ingest.planning import Embeddings, Eyes, plan
 from functions.pipeline import layout
 from functions.pipeline.contracts import Failed, Manifest, Policy, Published, Report
 from functions.privacy.command_line import main
-from tests.clips import frame_seconds, frame_times
+from tests.clips import frame_seconds
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
-from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of, link_job, plan_job
+from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of, link_job, plan_job, track_of
 
 WHITE = Policy(mode="solid", color="#ffffff")
 BOX = (100.0, 50.0, 160.0, 120.0)
@@ -25,26 +25,14 @@ FORGET = ("forget", "Eileen", "--channel", "street", "--yes")
 Output = pytest.CaptureFixture[str]
 
 
-def track_of(planned: Planned, person: str | None, number: int = 0) -> Track:
-    """A face in the middle of the picture, from the first frame to the last; kept if it is somebody's."""
-    times = frame_times(planned.clip)
-    return Track(
-        id=number,
-        start=times[0],
-        end=times[-1],
-        decision="keep" if person else "hide",
-        person=person,
-        reason="staged",
-        distance=0.3,
-        margin=0.4,
-        continues=None,
-        looks=Looks((pts, BOX) for pts in times[::5]),
-    )
+def face_of(planned: Planned, person: str | None, number: int = 0) -> Track:
+    """A face in the middle of the picture."""
+    return track_of(planned, person, number, BOX)
 
 
 def publish(buckets: Buckets, planned: Planned, merge: Post, *people: str | None) -> Planned:
     """As if these people had been seen, and those with a name kept."""
-    tracks = [track_of(planned, person, number) for number, person in enumerate(people)]
+    tracks = [face_of(planned, person, number) for number, person in enumerate(people)]
     linked = link_job(buckets, planned, faces_of(planned, *tracks))
     do_all_segments(buckets, linked)
     assert merge(linked.done(1)) == 200
@@ -120,7 +108,7 @@ def test_a_result_is_rendered_again_with_the_person_hidden_and_the_name_is_nowhe
     assert [track.decision for track in report.faces.tracks] == ["hide", "hide"]
     assert report.faces.tracks[0].distance is None
     faces = Faces.from_json(report.faces.model_dump())
-    assert faces.tracks[1] == track_of(shown, None, 1)
+    assert faces.tracks[1] == face_of(shown, None, 1)
     assert "Eileen" not in everything(buckets)
     assert main([*FORGET]) == 0
 

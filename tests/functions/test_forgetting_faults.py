@@ -13,7 +13,7 @@ from functions.privacy import engine
 from functions.privacy.command_line import main
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT, expire_claim
-from tests.functions.test_forgetting import FORGET, PICTURE, publish, track_of
+from tests.functions.test_forgetting import FORGET, PICTURE, face_of, publish
 from tests.planned import VIDEO, Planned, faces_of, link_job, plan_job
 from tests.proxy import open_proxy
 from tests.versions import Versions
@@ -60,7 +60,7 @@ def with_versions(buckets: Buckets, number: int, environment: Environment) -> Bu
 def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
     """The job's result and report, as merge publishes them, with a face that is kept if it is somebody's."""
     manifest = planned.manifest
-    faces = faces_of(planned, track_of(planned, person)).to_bytes()
+    faces = faces_of(planned, face_of(planned, person)).to_bytes()
     report = Report(
         **manifest.model_dump(include={"job", "source", "result", "policy", "targets"}),
         frames=1,
