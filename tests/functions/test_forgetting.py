@@ -191,7 +191,7 @@ def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
     assert main([*FORGET]) == 0
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(keeping.job)))
     assert (failed.stage, failed.code) == ("forget", "person-forgotten")
-    assert "Upload it again" in failed.message
+    assert "Upload the video again" in failed.message
     assert "Eileen" not in failed.message
     assert [event["subject"] for event in topics.events()] == [keeping.job]
     for each in (other, elsewhere):
