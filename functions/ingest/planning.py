@@ -62,6 +62,8 @@ def plan(source: ObjectRef, eyes: Eyes) -> None:
             job
         ):  # it has gone on from here: an earlier delivery has announced it all
             return
+        if found:
+            log.info("planned before: its tasks are published again")
         check_still_wanted(manifest)
         announce(manifest, ref)
 

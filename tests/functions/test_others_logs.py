@@ -18,6 +18,7 @@ VIDEO = f"channels/{MARK}/videos/{MARK}.mp4"
 def marked(buckets: Buckets, topics: Topics, clip: Path, environment: Environment) -> Iterator[Planned]:
     """A job whose names are marked, and every line that this product can log."""
     environment(log_level="DEBUG")
+    log.configure()
     before = log.LOGGER.level
     log.LOGGER.setLevel("DEBUG")
     buckets.put(buckets.intake, f"channels/{MARK}/targets/{MARK}.png", b"no picture")

@@ -80,6 +80,7 @@ class _Model:
         self.storage.who, self.storage.function = self.world.who, self.world.function
         self.uploads: list[Upload] = []
         self.erased: set[str] = set()
+        self.did_erase: set[str] = set()
         self.surprises: list[str] = []
         self.engine = StandIn(self.nonce)
         self.nonces = 0
@@ -202,8 +203,10 @@ class _Model:
         removed: list[ObjectRef] = []
         erase(Subject(job=job), removed.append, lambda text: None)
         mark = self.storage.objects.get((WORK, layout.failed(job)))
-        if not removed and (mark is None or "erased" not in (mark.metadata or {})):
-            self.erased.discard(job)
+        if removed or (mark is not None and "erased" in (mark.metadata or {})):
+            self.did_erase.add(job)
+        # Several at once, if one stood still: what another one finds counts.
+        (self.erased.add if job in self.did_erase else self.erased.discard)(job)
 
     def handle(self, function: str, message: Message) -> bool:
         """Whether the function acknowledges the message."""
