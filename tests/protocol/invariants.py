@@ -117,7 +117,8 @@ def _of_failure(
     taken_back = foreign or scenario.slow_copies  # then it may have been out for a moment
     if out := _live(storage, written) if taken_back else [stored.name for stored in written]:
         yield f"job {number}: failed, and yet it wrote {out}"
-    if failed["code"] == "target-gone" and (WORK, layout.manifest(upload.job)) in storage.objects:
+    manifest = storage.objects.get((WORK, layout.manifest(upload.job)))
+    if failed["code"] == "target-gone" and manifest is not None and json.loads(manifest.data)["targets"]:
         yield f"job {number}: its manifest names somebody whose pictures were gone"
     renders = upload.of is not None
     again = list(scenario.actions.values()).count("again")
