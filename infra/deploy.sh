@@ -115,7 +115,7 @@ case "${1:-}" in
 esac
 [ -n "${PROJECT:-}" ] && [ -n "${REGION:-}" ] || fail "Say where: make ${1:-deploy} PROJECT=my-project REGION=europe-west4"
 [[ "$PROJECT" =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] || fail "PROJECT=$PROJECT: expected a project's id (not its name or number), such as my-project-123."
-[[ ! "$REGION" =~ ^[a-z]+-[a-z]+[0-9]-[a-z]$ ]] || fail "REGION=$REGION is a zone: expected a region, such as ${REGION%-*}."
+[[ ! "$REGION" =~ ^[a-z]+-[a-z]+[0-9]+-[a-z]$ ]] || fail "REGION=$REGION is a zone: expected a region, such as ${REGION%-*}."
 WORKER="${WORKER:-}"
 CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
 [ -z "$WORKER" ] || [ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."

@@ -1,5 +1,6 @@
 """Drop: a video goes from the browser straight into the intake bucket. Here is only its beginning, no byte of it."""
 
+from google.api_core.exceptions import PreconditionFailed
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from functions.pipeline.settings import settings
 A_MINUTE = Rate(60)
 OTHER = "application/octet-stream"
 MOST_NUMBERED = 100
+TAKEN = "A video of this name is in the channel already."
 
 
 async def show(request: Request) -> Response:
@@ -58,12 +60,15 @@ def _session(video: VideoName, kind: str, count: int, origin: str, there: str) -
     bucket = settings().intake_bucket
     if there != "replace" and store.find(bucket, video.object_name) is not None:
         if there != "beside":
-            return JSONResponse({"error": "A video of this name is in the channel already."}, 409)
+            return JSONResponse({"error": TAKEN}, 409)
         video = _beside(bucket, video)
     generation = (
         None if there == "replace" else 0
     )  # else whoever comes first would be replaced without a word
-    address = addresses.upload_session(bucket, video.object_name, kind, count, origin, generation)
+    try:
+        address = addresses.upload_session(bucket, video.object_name, kind, count, origin, generation)
+    except PreconditionFailed:  # somebody was quicker
+        return JSONResponse({"error": TAKEN}, 409)
     return JSONResponse({"address": address, "name": video.path})
 
 

@@ -118,7 +118,7 @@ class _Boards:
         if ended is not None:
             return ended
         view = job_view(job, name)
-        if view.over:
+        if view.over and view.is_readable:  # else somebody may mend or erase it
             with self._lock:
                 self._ended[job] = view
                 while len(self._ended) > MOST_ENDED:
@@ -205,7 +205,7 @@ def require_job(request: Request) -> tuple[str, str]:
     """The channel and the job that are asked for. Raises 404 if there is no such job in the channel."""
     channel, job = channel_of(request), str(request.path_params["job"])
     if layout.is_job_id(job):
-        manifest = pipeline_jobs.find_manifest(job)
+        manifest = pipeline_jobs.readable_manifest(job)
         if (manifest is not None and manifest[0].channel == channel) or job in traces(channel):
             return channel, job
     raise HTTPException(404, "There is no such job in this channel.")
@@ -265,14 +265,14 @@ def _html(channel: str, card: Card, token: str) -> str:
         view=view,
         words=STATES[view.state],
         left=view.seconds_left(datetime.now(UTC)),
-        can_retry=view.failed is not None and card.trace.begun_by is not None,
+        can_retry=view.state == "failed" and card.trace.begun_by is not None,
     )
 
 
 def _again(channel: str, job: str) -> None:
     view = job_view(job, None)
     trace = traces(channel).get(job)
-    if view.failed is None:
+    if view.state != "failed":
         raise HTTPException(409, "This job has not failed. Load the page again.")
     if trace is None or trace.begun_by is None:
         raise HTTPException(409, "The video is not there any more. Drop it again.")

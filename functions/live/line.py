@@ -53,16 +53,20 @@ class Line:
     def _connect(self) -> socket.socket:
         failure = OSError("no IP")
         for ip in self._address.ips:
-            made = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
-            self._keep(made)
+            made = None
             try:
+                made = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+                self._keep(made)
                 made.settimeout(CONNECT_SECONDS)
                 made.connect((ip, self._address.port))
                 made.settimeout(READ_SECONDS)
                 return self._keep(made)
             except OSError as error:
-                made.close()
+                if made is not None:
+                    made.close()
                 failure = error
+                if self._ended:
+                    break
         raise failure
 
     def _keep(self, made: socket.socket) -> socket.socket:

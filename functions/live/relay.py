@@ -37,7 +37,7 @@ class Relay:
 
     def close(self) -> None:
         """End both connections. May be called by any thread, and more than once."""
-        self._line.close()
+        self._line.end()
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -60,6 +60,7 @@ class Relay:
                     inner.sendall(piece)
         finally:
             self.close()
+            self._line.close()
 
     def _requests(self, inner: socket.socket, outer: socket.socket) -> None:
         with suppress(OSError):

@@ -22,6 +22,7 @@ from functions.pages import identity
 
 SAFE_METHODS = {"GET", "HEAD"}
 TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"
+PERSON = "person"  # in a request's state: whom Identity-Aware Proxy let in
 FORM = "application/x-www-form-urlencoded"
 MOST_FORM_BYTES = 256 * 1024
 OPEN = {"/health"}  # asked by Cloud Run itself
@@ -105,9 +106,12 @@ class Guard:
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if changes and not is_from_own_page(headers):
             return f"This was not sent by a page of the {self._site.name}. Open the page again and try once more."
-        if audience is not None:
-            return await run_in_threadpool(identity.problem, headers.get(identity.HEADER), audience)
-        return None
+        if audience is None:
+            return None
+        problem = await run_in_threadpool(identity.problem, headers.get(identity.HEADER), audience)
+        if problem is None:  # only then does its other header say who that is
+            scope.setdefault("state", {})[PERSON] = headers.get("x-goog-authenticated-user-email")
+        return problem
 
 
 def is_from_own_page(headers: Headers) -> bool:

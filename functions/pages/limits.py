@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from functions.pipeline.settings import settings
+from functions.pages.guard import PERSON
 
 MOST_CALLERS = 10_000
 Result = TypeVar("Result")
@@ -52,9 +52,7 @@ def caller_of(request: Request) -> str:
 
     Each proxy adds to X-Forwarded-For whom it was called by; what stands before those is the caller's own invention.
     """
-    # Only behind that proxy: elsewhere anybody may send such a header.
-    is_known = settings().console_iap_audience is not None
-    person = request.headers.get("x-goog-authenticated-user-email") if is_known else None
+    person = request.scope.get("state", {}).get(PERSON)
     proxies = getattr(request.app.state, "proxies", 0)
     forwarded = [part.strip() for part in ",".join(request.headers.getlist("x-forwarded-for")).split(",")]
     address = forwarded[-proxies] if 0 < proxies <= len(forwarded) else ""

@@ -159,7 +159,9 @@ def _decisions(before: Blob | None) -> dict[int, Decision]:
     if before is None:
         return {}
     ref = store.reference(before)
-    if jobs.is_over(layout.job_id(ref.bucket, ref.name, ref.generation)):
+    job = layout.job_id(ref.bucket, ref.name, ref.generation)
+    # Only looked at: whoever asks this may not do what is left of a failure (`jobs.is_over`).
+    if any(store.find(settings().work_bucket, end) for end in (layout.published(job), layout.failed(job))):
         return {}
     try:
         decisions = parse(store.read(ref), ref).decisions

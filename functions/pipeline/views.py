@@ -51,6 +51,7 @@ class JobView:
     failed: Failed | None
     since: datetime | None
     planned_at: datetime | None = None
+    is_readable: bool = True
 
     @property
     def state(self) -> State:
@@ -128,7 +129,7 @@ def view_of(job: str, blobs: Iterable[Blob], source: str | None, read: Read) -> 
         source = manifest.source.name
     elif failed is not None and failed.source is not None:
         source = failed.source.name
-    if unreadable and failed is None:
+    if unreadable and failed is None and published is None:
         failed = Failed(job=job, source=None, stage="view", code="unreadable", message=UNREADABLE)
     segments = len(manifest.segments) if manifest else 0
     found, hidden = (
@@ -149,6 +150,7 @@ def view_of(job: str, blobs: Iterable[Blob], source: str | None, read: Read) -> 
         failed=failed,
         since=max((blob.updated for blob in there.values()), default=None),
         planned_at=planned.updated if planned else None,
+        is_readable=not unreadable,
     )
 
 

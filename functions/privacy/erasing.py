@@ -141,8 +141,8 @@ def _renderings(job: str) -> tuple[tuple[str, ...], tuple[ObjectRef, ...]]:
     upload = _upload_of(job) or (_begun_by(asked) if asked else job)
     requests = [blob for of, blob in listed if of == upload or blob is own]
     ids = {job, upload, *(found for blob in requests if (found := _job_of_upload(blob)))}
-    if requests or upload != job:  # a request that a later one replaced is not listed, but its job is there
-        ids |= {other for other in all_jobs() if upload in (other, _upload_of(other))}
+    # A request that a later one replaced, or that somebody deleted, is not listed, but its job is there.
+    ids |= {other for other in all_jobs() if upload in (other, _upload_of(other))}
     return tuple(sorted(ids, key=lambda other: (other == job, other))), tuple(map(store.reference, requests))
 
 

@@ -12,7 +12,7 @@ from functions.ingest.again import Decided, Means
 from functions.ingest.gallery import decide_anew, require_picture
 from functions.ingest.main import probe
 from functions.pipeline import again, ending, jobs, layout, publish, store, verdict
-from functions.pipeline.contracts import AgainRequest, Decision, ObjectRef
+from functions.pipeline.contracts import AgainRequest, Decision, Failed, ObjectRef
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.publish import Names
 from functions.privacy.command_line import main as privacy
@@ -481,3 +481,25 @@ def test_erasing_a_request_that_names_another_channel_s_upload_erases_nothing_of
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN, VIDEO]
     assert cloud.hidden() == [False, True, True]
     assert layout.manifest(first.job) in cloud.buckets.names(cloud.buckets.work)
+
+
+def test_erasing_finds_a_rendering_whose_request_somebody_has_deleted(cloud: Cloud, first: Planned) -> None:
+    """Its result is out, and says that it is the rendering's, not the upload's."""
+    request = cloud.ask(first.job, {1: "keep"})
+    second = cloud.run(request)
+    assert cloud.report().job == second
+    cloud.buckets.client.bucket(request.bucket).delete_blob(request.name)
+    assert privacy(["erase", first.job, "--yes"]) == 0
+    assert cloud.buckets.names(cloud.buckets.output) == []
+    assert cloud.buckets.names(cloud.buckets.work) == sorted(map(layout.failed, (first.job, second)))
+
+
+def test_who_asks_what_is_pending_ends_no_job(cloud: Cloud, first: Planned) -> None:
+    """The console does, by opening a page; it may neither publish events nor delete work."""
+    job = job_of(cloud.ask(first.job, {0: "hide"}))
+    failed = Failed(job=job, source=first.manifest.source, stage="ingest", code="x", message="Not told yet.")
+    cloud.buckets.put(cloud.buckets.work, layout.failed(job), failed.model_dump_json().encode())
+    before = len(cloud.topics.events())
+    assert again.pending(first.manifest.source) == {}
+    assert len(cloud.topics.events()) == before
+    assert cloud.buckets.blob(cloud.buckets.work, layout.failed(job)).metadata is None

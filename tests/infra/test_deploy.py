@@ -211,6 +211,7 @@ def test_another_cuda_is_another_image(deploying: Deploying) -> None:
             {"REGION": "europe-west4-a"},
             "REGION=europe-west4-a is a zone: expected a region, such as europe-west4.",
         ),
+        ({"REGION": "europe-west12-b"}, "expected a region, such as europe-west12."),
         ({"WORKER": "tpu"}, "WORKER=tpu: expected gpu or cpu."),
         ({"CUDA": "11"}, "CUDA=11: there is no infra/locks/cuda11.lock; expected 12 or 13."),
     ],

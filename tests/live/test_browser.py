@@ -116,6 +116,7 @@ def test_the_page_shows_its_camera_de_faced(
 
         page.locator("#stop").click()
         page.locator("#start").wait_for(state="visible")
+        page.locator("#live").wait_for(state="hidden")
         other.locator("#problem").wait_for(state="visible")
         assert problems == []
 

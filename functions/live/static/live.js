@@ -134,7 +134,11 @@ function stop(sentence) {
   incoming?.close();
   camera?.out.close();
   camera?.stream.getTracks().forEach((track) => track.stop());
-  if (form) form.hidden = false;
+  if (form) {
+    form.hidden = false;
+    by("live").hidden = true;
+  }
+  picture.getContext("2d").clearRect(0, 0, picture.width, picture.height); // nobody stands there as if it went on
   if (sentence) problem(sentence);
 }
 
@@ -180,6 +184,7 @@ if (watched) {
   by("delay").addEventListener("input", () => { by("delay-told").textContent = by("delay").value; });
   by("address").addEventListener("input", () => { by("from-address").checked = true; });
   by("stop").addEventListener("click", async () => {
+    if (!running) return;
     const { id, key } = running;
     stop("");
     await send(`/streams/${id}/end`, key).catch(() => {});
