@@ -242,7 +242,7 @@ def _of(channel: str, job: str, manifest: Manifest) -> Shown:
         raise PermanentError(
             "report-too-large",
             f"This video has more faces than a page can show. Its result and its report lie in the bucket; the "
-            f"command python -m functions.again {job} lists the faces and decides about them.",
+            f"report lists the faces by number, and python -m functions.again {job} --hide NUMBER decides about one.",
         )
     report = store.read_json(store.reference(blob), Report)
     if report.source != manifest.source:
