@@ -62,9 +62,8 @@ def _session(video: VideoName, kind: str, count: int, origin: str, there: str) -
         if there != "beside":
             return JSONResponse({"error": TAKEN}, 409)
         video = _beside(bucket, video)
-    generation = (
-        None if there == "replace" else 0
-    )  # else whoever comes first would be replaced without a word
+    # Else whoever comes first would be replaced without a word.
+    generation = None if there == "replace" else 0
     try:
         address = addresses.upload_session(bucket, video.object_name, kind, count, origin, generation)
     except PreconditionFailed:  # somebody was quicker

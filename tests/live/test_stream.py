@@ -101,6 +101,19 @@ def play(stream: Stream, clip: Clip, enough: Callable[[Seen], bool]) -> Seen:
     return seen
 
 
+def ends_in_black(stream: Stream, clip: Clip) -> None:
+    """Whatever fails, nobody was seen, and what is seen last is black."""
+    last: list[Shown] = []
+    stream.watch(last.append, 9)
+    seen = play(stream, clip, lambda _: False)
+
+    assert stream.ended == FAILED
+    assert seen.leaked == []
+    final = Seen(clip)
+    final.look(last[-1].jpeg)
+    assert final.black == 1
+
+
 def test_the_target_is_seen_and_the_other_one_never(engine: Engine, gallery: Gallery, clip: Clip) -> None:
     seen = play(Stream(engine, plan(gallery), clock), clip, lambda seen: seen.kept > 30 and seen.hidden > 60)
 
@@ -150,16 +163,7 @@ def test_a_look_that_raises_ends_the_stream_with_a_black_picture(
         if next(looks, None) is None:
             raise RuntimeError("the detector broke down")
 
-    last: list[Shown] = []
-    stream = Stream(Hampered(engine, break_down), plan(gallery), clock)  # type: ignore[arg-type]
-    stream.watch(last.append, 9)
-    seen = play(stream, clip, lambda _: False)
-
-    assert stream.ended == FAILED
-    assert seen.leaked == []
-    final = Seen(clip)
-    final.look(last[-1].jpeg)
-    assert final.black == 1
+    ends_in_black(Stream(Hampered(engine, break_down), plan(gallery), clock), clip)  # type: ignore[arg-type]
 
 
 def test_a_picture_that_changes_its_size_is_refused(engine: Engine, gallery: Gallery) -> None:
@@ -188,16 +192,7 @@ def test_hiding_that_raises_ends_the_stream_with_a_black_picture(
         conceal(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr("functions.live.stream.conceal", break_down)
-    last: list[Shown] = []
-    stream = Stream(engine, plan(gallery), clock)
-    stream.watch(last.append, 9)
-    seen = play(stream, clip, lambda _: False)
-
-    assert stream.ended == FAILED
-    assert seen.leaked == []
-    final = Seen(clip)
-    final.look(last[-1].jpeg)
-    assert final.black == 1
+    ends_in_black(Stream(engine, plan(gallery), clock), clip)
 
 
 def test_a_frame_waits_for_the_look_that_may_yet_cover_it() -> None:
