@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 BOOTSTRAPPED := $(VENV)/.bootstrapped
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
-LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+LOCKING := --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 IMAGE_LOCKS := infra/locks/base.lock infra/locks/cuda12.lock infra/locks/cuda13.lock
 
 .DEFAULT_GOAL := help
