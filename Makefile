@@ -46,9 +46,19 @@ emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: 
 	@$(RUN) -m local_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)") \
 		$(if $(CHAOS),--chaos "$(CHAOS)")
 
+# A file's tests stay in one worker, because they share emulators and models.
+PYTEST := -m pytest -n 2 --dist loadfile --durations=10
+
 .PHONY: test
-test: $(STAMP)  ## all tests: [TESTS="tests/engine -k blur"]
-	@$(RUN) -m pytest $(or $(TESTS),tests)
+test: $(STAMP)  ## the tests, except the slow ones: [TESTS="tests/engine -k blur"]
+	@$(RUN) $(PYTEST) -m "not slow" $(or $(TESTS),tests)
+
+.PHONY: test-slow
+test-slow: $(STAMP)  ## the slow tests; with BUDGET, only those that start within so many seconds: [BUDGET=600]
+	@$(RUN) $(PYTEST) -m slow $(if $(BUDGET),--budget "$(BUDGET)") $(or $(TESTS),tests)
+
+.PHONY: test-all
+test-all: test test-slow  ## all tests
 
 .PHONY: lint
 lint: $(STAMP)  ## lint, format and types; changes nothing

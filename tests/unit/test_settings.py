@@ -157,7 +157,12 @@ def test_settings_page_lists_every_setting_with_default_and_range() -> None:
 
 
 def test_readme_of_ingest_lists_every_limit() -> None:
-    section = (ROOT / "functions" / "ingest" / "README.md").read_text().partition("## Limits\n")[2].partition("\n## ")[0]
+    section = (
+        (ROOT / "functions" / "ingest" / "README.md")
+        .read_text()
+        .partition("## Limits\n")[2]
+        .partition("\n## ")[0]
+    )
     assert set(re.findall(r"`(DEFACER_MAX_\w+)`", section)) == {
         PREFIX + name.upper()
         for name in Settings.model_fields
