@@ -1,7 +1,9 @@
 """Videos with stated contents, as phones, cameras, editors and accidents make them, written with PyAV."""
 
+import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -68,7 +70,7 @@ class Video:
 
 def write(path: Path, video: Video) -> Path:
     """Write the video; the suffix names the container."""
-    with av.open(str(path), "w", options=dict(video.muxer)) as out:
+    with _same_scheduling(), av.open(str(path), "w", options=dict(video.muxer)) as out:
         out.metadata.update(video.tags)
         picture = _add_picture(out, video)
         sound = [_Tone(out, track) for track in video.sound]
@@ -97,6 +99,23 @@ def write(path: Path, video: Video) -> Path:
             packet.stream, packet.pts, packet.dts, packet.time_base = data, 0, 0, Fraction(1, 1000)
             out.mux(packet)
     return path
+
+
+@contextmanager
+def _same_scheduling() -> Iterator[None]:
+    """Restore the scheduling policy that this thread has now.
+
+    libsvtav1, run as root on Linux, sets the thread that opens it to SCHED_FIFO at priority 99. Every process that is
+    started afterwards inherits that, and one that spins takes a core away from all other processes.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _add_picture(out: Any, video: Video) -> Any:
