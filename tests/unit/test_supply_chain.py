@@ -16,7 +16,8 @@ from tests.servers import ROOT
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
 DIFFER_BY_PYTHON = {"atheris"}  # for `make fuzz` only: each version has wheels for some Pythons
-LOCKS = sorted(path for path in ROOT.rglob("*.lock") if ".venv" not in path.parts)
+OTHERS = re.compile(r"\.venv.*|\.git")  # folders of ROOT whose files are not this project's
+LOCKS = sorted(path for path in ROOT.rglob("*.lock") if not any(map(OTHERS.fullmatch, path.parts)))
 SOURCES = sorted(
     path for folder in ("functions", "local_emulator", "infra") for path in (ROOT / folder).rglob("*.py")
 )
@@ -181,7 +182,7 @@ def undigested(dockerfile: str) -> list[str]:
 
 
 def test_every_base_image_of_every_dockerfile_there_is_is_named_by_its_digest_and_there_may_be_none() -> None:
-    files = [path for path in ROOT.rglob("*Dockerfile*") if not {".venv", ".git"} & set(path.parts)]
+    files = [path for path in ROOT.rglob("*Dockerfile*") if not any(map(OTHERS.fullmatch, path.parts))]
     assert {str(path.relative_to(ROOT)): undigested(path.read_text()) for path in files} == {
         str(path.relative_to(ROOT)): [] for path in files
     }
