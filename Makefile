@@ -60,6 +60,14 @@ test-slow: $(STAMP)  ## the slow tests; with BUDGET, only those that start withi
 .PHONY: test-all
 test-all: test test-slow  ## all tests
 
+.PHONY: test-newest-python
+test-newest-python: $(BOOTSTRAPPED)  ## the demo and the engine's tests on the newest supported Python of this machine, in its own environment
+	@found=$$($(RUN) -m tests.newest_python) || exit 1; \
+	series=$${found%% *}; python=$${found#* }; \
+	if test -z "$$found"; then echo "Nothing to do: no supported Python on this machine is newer than that of $(VENV)."; exit 0; fi; \
+	echo "Using Python $$series ($$python) in .venv-$$series"; \
+	$(MAKE) --no-print-directory VENV=".venv-$$series" PYTHON="$$python" demo test TESTS=tests/engine
+
 .PHONY: lint
 lint: $(STAMP)  ## lint, format and types; changes nothing
 	@$(VENV)/bin/ruff check .
@@ -137,7 +145,7 @@ pin-base:  ## write today's digest of the images' base into infra/Dockerfile; ne
 		&& echo "infra/Dockerfile: $$digest"
 
 .PHONY: clean
-clean:  ## stop the emulator and delete what it, the demo and the tools left; .venv stays
+clean:  ## stop the emulator; delete all files of the emulator, the demo and the tools, but not the environments
 	@if test -f .emulator/state.json; then $(RUN) -m local_emulator down; fi
 	@rm -rf bill-of-materials.cdx.json .emulator demo .screenshots .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
-	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,15 +2,22 @@
 
 import ast
 import re
+import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
 from functions.engine import weights
 from tests.servers import ROOT
 
-LOCKS = sorted(path for path in ROOT.rglob("*.lock") if ".venv" not in path.parts)
+PYTHONS = ("3.11", "3.12", "3.13")
+PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
+DIFFER_BY_PYTHON = {"atheris"}  # for `make fuzz` only: each version has wheels for some Pythons
+OTHERS = re.compile(r"\.venv.*|\.git")  # folders of ROOT whose files are not this project's
+LOCKS = sorted(path for path in ROOT.rglob("*.lock") if not any(map(OTHERS.fullmatch, path.parts)))
 SOURCES = sorted(
     path for folder in ("functions", "local_emulator", "infra") for path in (ROOT / folder).rglob("*.py")
 )
@@ -69,6 +76,45 @@ def test_there_is_a_lock_file_for_all_that_make_installs() -> None:
 )
 def test_a_package_without_a_hash_would_be_found(lock: str) -> None:
     assert unhashed("a==1 \\\n    --hash=sha256:" + "0" * 64 + "\n" + lock) != []
+
+
+def installed(lock: str, environment: dict[str, str]) -> set[tuple[str, str]]:
+    """Return name and version of each package that a lock file installs in this environment, by PEP 508 markers."""
+    lines = re.findall(r"^([\w.-]+)==([^\s;]+)(?: ; (.+?))? \\$", lock, re.MULTILINE)
+    return {
+        (name, version)
+        for name, version, marker in lines
+        if not marker or Marker(marker).evaluate(environment)
+    }
+
+
+@pytest.mark.parametrize("platform", PLATFORMS, ids="-".join)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
+def test_every_supported_python_gets_the_same_versions(path: Path, platform: tuple[str, str]) -> None:
+    """A package that a newer Python does not need is not a second version."""
+    system, machine = platform
+    versions = defaultdict(set)
+    for python in PYTHONS:
+        environment = {"sys_platform": system, "platform_machine": machine, "python_version": python}
+        environment["python_full_version"] = f"{python}.0"
+        for name, version in installed(path.read_text(), environment):
+            versions[name].add(version)
+    assert len(versions) > 0
+    assert {name for name, found in versions.items() if len(found) > 1} <= DIFFER_BY_PYTHON
+
+
+def test_version_that_depends_on_python_would_be_found() -> None:
+    markers = {"1": "<", "2": ">="}
+    lock = "".join(f'a=={version} ; python_version {sign} "3.12" \\\n' for version, sign in markers.items())
+    old, new = (installed(lock, {"python_version": python}) for python in PYTHONS[:2])
+    assert (old, new) == ({("a", "1")}, {("a", "2")})
+
+
+def test_package_metadata_names_the_supported_pythons() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == f">={PYTHONS[0]}"
+    versions = [text.rpartition(" :: ")[2] for text in project["classifiers"] if "Python :: 3." in text]
+    assert versions == list(PYTHONS)
 
 
 def unsafe(source: str) -> Iterator[str]:
@@ -136,7 +182,7 @@ def undigested(dockerfile: str) -> list[str]:
 
 
 def test_every_base_image_of_every_dockerfile_there_is_is_named_by_its_digest_and_there_may_be_none() -> None:
-    files = [path for path in ROOT.rglob("*Dockerfile*") if not {".venv", ".git"} & set(path.parts)]
+    files = [path for path in ROOT.rglob("*Dockerfile*") if not any(map(OTHERS.fullmatch, path.parts))]
     assert {str(path.relative_to(ROOT)): undigested(path.read_text()) for path in files} == {
         str(path.relative_to(ROOT)): [] for path in files
     }
