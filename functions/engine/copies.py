@@ -23,8 +23,8 @@ Timed = tuple[float, "Packet[Any]"]
 class Copies:
     """The sound, subtitles and chapters of a source on their way into the result.
 
-    `sound` and `texts` tell track by track what was sent, `chapters` when each begins, in seconds. The tracks whose
-    index is in `telemetry` are left out.
+    `sound` and `texts` list the packets sent for each track, `chapters` the start of each in seconds. Text tracks
+    whose index is in `telemetry` are left out.
     """
 
     def __init__(

@@ -14,8 +14,8 @@ from functions.engine.video import Source, open_video
 
 TELEMETRY_TRACK = "telemetry in a text track"
 POSITION_TEXT = "subtitles that show a position"
-FIRST_SECONDS = 60  # the beginning of a video, in which its first texts are read
-MIN_POSITIONS = 3  # positions that make a track telemetry if half of its texts so far have one
+FIRST_SECONDS = 60  # the part of a video that is searched for the first texts
+MIN_POSITIONS = 3  # positions that make a track telemetry if they are half of its texts
 
 _NAMES = re.compile(
     r"dji|gopro|garmin|autel|skydio|insta360|blackvue|\bgps|nmea|telemetry|geotag", re.IGNORECASE

@@ -341,7 +341,7 @@ def _starts_before(container: InputContainer, stream: VideoStream, start: int | 
 
 
 def _from_key_frame(packets: Packets) -> Packets:
-    """Skip packets until a key frame: where there is no index, a seek ends between two of them.
+    """Skip packets until a key frame: without an index, a seek ends between two of them.
 
     A decoder that has not seen the parameter sets of the key frame rejects every packet as damaged.
     """

@@ -134,7 +134,7 @@ def test_pixelated_blocks_are_square_as_displayed() -> None:
 
 
 def _pixelated(size: tuple[int, int], shape: Fraction) -> np.ndarray:
-    """Return a ramp from left to right of which the middle is pixelated."""
+    """Return a ramp from left to right with a pixelated middle."""
     ramp = np.tile(np.linspace(0, 255, size[0], dtype=np.uint8), (size[1], 1))
     frame = av.VideoFrame.from_ndarray(ramp, format="gray")
     conceal(frame, [(170.0, 30.0, 470.0, 330.0)], Style("pixelate"), orientation_of(frame, shape))
