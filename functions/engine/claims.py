@@ -34,7 +34,7 @@ def require_likely_samples(source: str | BinaryIO) -> None:
             if box.kind in (b"trak", b"moof"):
                 _require_likely(samples, compressed or not sound)
                 samples, compressed, sound = 0, False, False
-            elif box.kind == b"hdlr":
+            elif box.path[-2:] == (b"mdia", b"hdlr"):  # a MOV has another one inside "minf"
                 sound = box.head[8:12] == SOUND
             elif box.kind == b"stts":
                 compressed |= (_number(box, 4), _number(box, 12)) != EACH_LASTS_ONE

@@ -48,7 +48,8 @@ def conceal(
 ) -> None:
     """Hide each box (x1, y1, x2, y2 in displayed pixels) in `frame`, in place.
 
-    `orientation`: the frame's, if it is known. A frame that was made writable can't be asked for it.
+    `orientation`: the frame's, if it is known; else its pixels are square. A frame that was made writable can't be
+    asked for it.
 
     Raises VideoError for a pixel format whose samples can't be reached (convert such frames first).
     """
@@ -147,7 +148,10 @@ def _conceal_plane(view: _PlaneView, box: Box, style: Style) -> None:
         hidden = np.broadcast_to(color.astype(region.dtype), (*region.shape[:2], len(color)))
         hidden = np.ascontiguousarray(hidden).reshape(region.shape)
     else:
-        hidden = _pixelated(region, where, style) if style.mode == "pixelate" else _blurred(region, style)
+        if style.mode == "pixelate":
+            hidden = _pixelated(region, where, style, view.form.orientation)
+        else:
+            hidden = _blurred(region, style)
         if style.mode == "image":
             hidden = _with_picture(hidden, where, style, view.form)
     _blend(region, hidden, mask, rest)
@@ -223,10 +227,12 @@ def _blurred(region: Plane, style: Style) -> Plane:
     return _enlarged(smooth, region, cv2.INTER_LINEAR)
 
 
-def _pixelated(region: Plane, where: _Region, style: Style) -> Plane:
+def _pixelated(region: Plane, where: _Region, style: Style, orientation: Orientation) -> Plane:
+    """Blocks that are square as displayed."""
     rows, columns = region.shape[:2]
-    block = max(where.width, where.height) / PIXELATE_BLOCKS * style.strength
-    cells = _cells(region, max(1, round(columns / block)), max(1, round(rows / block)))
+    wide, high = orientation.pixel_width, orientation.pixel_height
+    block = max(where.width * wide, where.height * high) / PIXELATE_BLOCKS * style.strength
+    cells = _cells(region, max(1, round(columns * wide / block)), max(1, round(rows * high / block)))
     return _enlarged(cells, region, cv2.INTER_NEAREST)
 
 

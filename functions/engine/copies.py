@@ -11,6 +11,7 @@ from functions.engine import tracks
 from functions.engine.errors import CheckError
 from functions.engine.source_watch import SourceWatch
 from functions.engine.subtitles import Subtitles, is_nothing, subtitles_of
+from functions.engine.telemetry import TELEMETRY_TRACK, TelemetryFilter
 from functions.engine.tracks import Heard, Sent, seconds_of
 
 BROADCASTS = ("mpegts", "mpeg")
@@ -22,15 +23,25 @@ Timed = tuple[float, "Packet[Any]"]
 class Copies:
     """The sound, subtitles and chapters of a source on their way into the result.
 
-    `sound` and `texts` tell track by track what was sent, `chapters` when each begins, in seconds.
+    `sound` and `texts` list the packets sent for each track, `chapters` the start of each in seconds. Text tracks
+    whose index is in `telemetry` are left out.
     """
 
-    def __init__(self, source: InputContainer, result: OutputContainer, begin_seconds: Fraction):
+    def __init__(
+        self,
+        source: InputContainer,
+        result: OutputContainer,
+        begin_seconds: Fraction,
+        telemetry: frozenset[int],
+    ):
         self._source = source
         self._begin_seconds = begin_seconds
         self._sound = {stream.index: tracks.add_sound(result, stream) for stream in tracks.sound_of(source)}
         self._heard = {stream.index: Heard(_is_pcm(stream)) for stream in source.streams.audio}
-        self._subtitles = {stream.index: Subtitles(result, stream) for stream in subtitles_of(source)}
+        texts = [stream for stream in subtitles_of(source) if stream.index not in telemetry]
+        self._subtitles = {stream.index: Subtitles(result, stream) for stream in texts}
+        self._filters = {stream.index: TelemetryFilter(stream) for stream in texts}
+        self._telemetry = telemetry
         self._sent = {stream.index: Sent(_is_pcm(stream)) for stream in source.streams.audio}
         self._texts = {index: Sent(is_pcm=False) for index in self._subtitles}
         result.set_chapters(source.chapters())
@@ -43,6 +54,12 @@ class Copies:
     @property
     def texts(self) -> list[Sent]:
         return list(self._texts.values())
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Kinds of the texts that were left out, after the last packet."""
+        later = (kind for texts in self._filters.values() for kind in texts.dropped)
+        return tuple(dict.fromkeys([*(TELEMETRY_TRACK for _ in self._telemetry), *later]))
 
     def packets(self, seen: SourceWatch) -> Iterator[Timed]:
         """The packets to write, each with its time in seconds; all of the source's packets are shown to `seen`."""
@@ -59,6 +76,8 @@ class Copies:
                     heard.stream = self._sound[index]
                     yield seconds, heard
             elif index in self._subtitles and not packet.is_discard:
+                if not self._filters[index].lets_through(bytes(packet)):
+                    continue
                 self._move(packet)
                 yield from map(self._as_sent(index), self._subtitles[index].take(packet))
         for index, subtitles in self._subtitles.items():

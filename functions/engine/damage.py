@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from functions.engine.errors import VideoError
 
-Packets = Iterator[tuple["av.Packet[VideoStream]", list[av.VideoFrame] | None]]
+Decoded = Iterator[tuple["av.Packet[VideoStream]", list[av.VideoFrame] | None]]
 
 
 @dataclass
@@ -27,12 +26,14 @@ class Survey:
 
 
 def decode_all(
-    container: InputContainer, stream: VideoStream, progress: Callable[[], None] = lambda: None
-) -> Packets:
+    packets: Iterator["av.Packet[VideoStream]"],
+    stream: VideoStream,
+    progress: Callable[[], None] = lambda: None,
+) -> Decoded:
     """Each packet with the frames that came of it; None where it could not be decoded. In one thread: so each error
     is told with the packet that has it. `progress` is called for each, and may raise to stop."""
     stream.thread_type = "NONE"
-    for packet in container.demux(stream):
+    for packet in packets:
         progress()
         try:
             frames: list[av.VideoFrame] | None = list(packet.decode())
@@ -41,7 +42,7 @@ def decode_all(
         yield packet, frames
 
 
-def survey(packets: Packets, end: int | None) -> Survey:
+def survey(packets: Decoded, end: int | None) -> Survey:
     """Decode up to `end` and tell what is damaged. Raises VideoError if nothing could be decoded."""
     order: list[tuple[int, bool]] = []  # time and whether it is a key frame, in the order of decoding
     shown: set[int] = set()

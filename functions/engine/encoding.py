@@ -99,7 +99,7 @@ def encoding_of(source: Source) -> Encoding:
             color_primaries=int(frame.color_primaries),
             color_transfer=int(frame.color_trc),
             color_matrix=BT601 if rgb else int(frame.colorspace),
-            orientation=orientation_of(frame),
+            orientation=orientation_of(frame, stream.sample_aspect_ratio),
             fields=fields,
             hdr=tuple(x265_parameters(frame)) if codec == "libx265" else (),
         )

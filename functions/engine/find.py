@@ -72,7 +72,7 @@ def find_pieces(
     with open_video(segment.source) as (container, stream):  # one reader at a time may use a file object
         base, side = time_base(stream), crop_side(stream)
         frame = first_frame(container, stream)
-        orientation = Orientation() if frame is None else orientation_of(frame)
+        orientation = Orientation() if frame is None else orientation_of(frame, stream.sample_aspect_ratio)
         del frame
     first, last = _window_of(segment.start, base), _window_of(segment.end, base, before=True)
     start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)

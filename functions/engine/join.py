@@ -32,6 +32,7 @@ from functions.engine.errors import CheckError, VideoError
 from functions.engine.index_first import IndexFirst
 from functions.engine.orientation import UPRIGHT, Matrix, matrix_of
 from functions.engine.source_watch import SourceWatch
+from functions.engine.telemetry import telemetry_tracks
 from functions.engine.tracks import Sent
 from functions.engine.user_data import user_data
 from functions.engine.video import Source, first_frame, open_video, time_base
@@ -111,7 +112,7 @@ def join(
         raise VideoError("it shows no frame. Export it again.")
     shown = np.sort(np.concatenate([np.array(segment.written.frames, np.int64) for segment in segments]))
     _require_equal(shown, np.unique(shown), "the segments' reports cover", "there are at most")
-    matrix = _matrix(source)
+    matrix, telemetry = _matrix(source), telemetry_tracks(source)
     out = IndexFirst(body)
     with ExitStack() as reading:
         container, picture = reading.enter_context(open_video(source))
@@ -119,7 +120,7 @@ def join(
         begin = round(begin_seconds(container) / base)
         seen = SourceWatch(container, picture)
         with _writing(out, container, picture) as result:
-            copies = Copies(container, result, begin * base)
+            copies = Copies(container, result, begin * base, telemetry)
             with segments[0].open() as first, open_video(first) as (_, template):
                 video = _add_picture(result, template, base, matrix)
                 header = _header(template)
@@ -129,7 +130,7 @@ def join(
                 with writing():
                     result.mux_one(packet)
             seen.require_whole()
-            dropped = tracks.dropped(container, picture.index)
+            dropped = tracks.dropped(container, picture.index) + copies.dropped
             reading.close()  # the index of hours takes room that writing the result's needs
     dropped += user_data(source)
     source_shows = np.sort(np.array(seen.times))

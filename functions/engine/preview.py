@@ -14,6 +14,7 @@ from functions.engine.errors import VideoError
 from functions.engine.faces import Box
 from functions.engine.hdr import to_sdr
 from functions.engine.options import Options
+from functions.engine.orientation import Orientation
 from functions.engine.picture import decode_picture
 from functions.engine.video import Source, open_video, time_base
 
@@ -43,10 +44,9 @@ def preview(
     """
     encoding = encoding_of(source)
     frame = encoding.prepared(_frame_at(source, share))
-    shown = encoding.orientation.displayed(_rgb(frame))
-    height, width = shown.shape[:2]
-    scale = min(1.0, SEARCH_SIDE / max(height, width))
-    small = cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    small = _displayed(frame, encoding.orientation, SEARCH_SIDE)
+    width, _ = encoding.orientation.displayed_size(frame.width, frame.height)
+    scale = small.shape[1] / width
     detector = detector_of(options.detector)
     faces = [face for face in detector.detect([small])[0] if face.score >= detector.sure]
     boxes = [_box(face.box / scale) for face in faces]
@@ -54,7 +54,7 @@ def preview(
     if options.mode == "image":
         picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
     conceal(frame, boxes, Style(options.mode, options.strength, options.color, picture), encoding.orientation)
-    return Preview(_jpeg(encoding.orientation.displayed(_rgb(frame))), len(boxes))
+    return Preview(_jpeg(_displayed(frame, encoding.orientation, SHOWN_SIDE)), len(boxes))
 
 
 def _frame_at(source: Source, share: float) -> av.VideoFrame:
@@ -70,11 +70,13 @@ def _frame_at(source: Source, share: float) -> av.VideoFrame:
     raise VideoError("it shows no frame there. Choose another moment.")
 
 
-def _rgb(frame: av.VideoFrame) -> Image:
-    """As an ordinary screen shows it."""
+def _displayed(frame: av.VideoFrame, orientation: Orientation, side: int) -> Image:
+    """Return the frame as an ordinary screen shows it, its longer side at most `side` pixels."""
     image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    scale = min(1.0, side / max(orientation.displayed_size(frame.width, frame.height)))
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     curve = to_sdr(frame)
-    return image if curve is None else curve[image]
+    return orientation.displayed(image if curve is None else curve[image])
 
 
 def _box(box: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Box:
@@ -83,10 +85,8 @@ def _box(box: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Box:
 
 
 def _jpeg(image: Image) -> bytes:
-    scale = min(1.0, SHOWN_SIDE / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     )
     if not done:
         raise VideoError("this frame can't be shown. Choose another moment.")

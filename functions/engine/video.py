@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain, dropwhile
 from typing import BinaryIO
 
 import av
@@ -25,6 +26,7 @@ from functions.engine.mp4_header import read_header
 from functions.engine.orientation import orientation_of
 
 Source = str | BinaryIO
+Packets = Iterator["av.Packet[VideoStream]"]
 # How far before a time to look for the key frame that decoding must start from; then the file's start.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
 DAMAGE_BACK_SECONDS = 10
@@ -57,7 +59,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video's header says. Width and height are the displayed frame's.
+    """What a video's header says. Width and height are the upright frame's, in stored pixels of whatever shape.
 
     `keyframes` are sorted decode times of key frames, those around each second, as far as the index tells: a
     few frames before the times they are shown at.
@@ -251,11 +253,13 @@ def _read_past_damage(
 ) -> Iterator[av.VideoFrame]:
     """Reads twice: what is damaged is known only after what follows it."""
     with open_video(source) as (container, stream):
-        _seek_before(container, stream, start)
-        far_enough = None if end is None else end + round(LOOK_PAST_SECONDS / time_base(stream))
-        found = damage.survey(damage.decode_all(container, stream, waiting), far_enough)
+        base = time_base(stream)
+        before = None if start is None else start - round(DAMAGE_BACK_SECONDS / base)
+        far_enough = None if end is None else end + round(LOOK_PAST_SECONDS / base)
+        packets = next(_starts_before(container, stream, before))
+        found = damage.survey(damage.decode_all(packets, stream, waiting), far_enough)
     with open_video(source) as (container, stream):
-        _seek_before(container, stream, start)
+        packets = next(_starts_before(container, stream, before))
         wanted = Segment(source, start, end)
         due = iter(found.shown)
 
@@ -264,7 +268,7 @@ def _read_past_damage(
                 black.append(pts)
             return damage.black(found.sample, pts)
 
-        for _, frames in damage.decode_all(container, stream):
+        for _, frames in damage.decode_all(packets, stream):
             for frame in frames or ():
                 if frame.pts is None or frame.pts in found.damaged:
                     continue
@@ -274,13 +278,6 @@ def _read_past_damage(
                     yield in_place_of(pts)
                 yield frame
         yield from map(in_place_of, due)
-
-
-def _seek_before(container: InputContainer, stream: VideoStream, start: int | None) -> None:
-    """To a key frame well before `start`: far enough for what leans on damage to be known."""
-    if start is not None:
-        goal = start - round(DAMAGE_BACK_SECONDS / time_base(stream))
-        container.seek(max(goal, stream.start_time or 0), stream=stream, backward=True)
 
 
 @dataclass(frozen=True)
@@ -312,29 +309,48 @@ def _require_usable(frame: av.VideoFrame, before: _Form | None) -> _Form:
 def _decode_from(
     container: InputContainer, stream: VideoStream, start: int | None
 ) -> Iterator[av.VideoFrame]:
-    """Frames from a key frame at or before `start` on."""
-    if start is None:
-        yield from _decoded(container, stream)
-        return
-    first_of_all = stream.start_time or 0
-    for back in SEEK_BACK_SECONDS:
-        goal = start - round(back / time_base(stream))
-        if goal <= first_of_all:
-            break
-        container.seek(goal, stream=stream, backward=True)
-        frames = _decoded(container, stream)
+    """Decode from a key frame at or before `start` on."""
+    for packets in _starts_before(container, stream, start):
+        frames = _decoded(packets)
         first = next(frames, None)
-        if first is not None and first.pts is not None and first.pts <= start and not first.is_corrupt:
-            yield first
-            yield from frames
-            return
-    container.seek(min(first_of_all, 0), stream=stream, backward=True)
-    yield from _decoded(container, stream)
+        if first and first.pts is not None and first.pts <= (start or 0) and not first.is_corrupt:
+            break
+    if first is not None:
+        yield first
+        yield from frames
 
 
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """The frames of all packets from here on. Raises VideoError for one that the container knows to be damaged."""
-    for packet in container.demux(stream):
+def _starts_before(container: InputContainer, stream: VideoStream, start: int | None) -> Iterator[Packets]:
+    """Yield the packets from a key frame at or before `start` on; then, in turn, from key frames further back.
+
+    The last ones begin where the file begins.
+    """
+    begin = stream.start_time or 0
+    if start is not None:
+        for back in SEEK_BACK_SECONDS:
+            goal = start - round(back / time_base(stream))
+            if goal <= begin:
+                break
+            container.seek(goal, stream=stream, backward=True)
+            packets = _from_key_frame(container.demux(stream))
+            first = next(packets, None)
+            if first is not None and (first.pts is None or first.pts <= start):
+                yield chain((first,), packets)
+        container.seek(min(begin, 0), stream=stream, backward=True)
+    yield container.demux(stream)
+
+
+def _from_key_frame(packets: Packets) -> Packets:
+    """Skip packets until a key frame: without an index, a seek ends between two of them.
+
+    A decoder that has not seen the parameter sets of the key frame rejects every packet as damaged.
+    """
+    return dropwhile(lambda packet: not packet.is_keyframe, packets)
+
+
+def _decoded(packets: Packets) -> Iterator[av.VideoFrame]:
+    """Decode packets. Raises VideoError for a packet that the container knows to be damaged."""
+    for packet in packets:
         if packet.is_corrupt:
             raise VideoError(f"a part of it is damaged or missing. {_DAMAGED}")
         yield from packet.decode()

@@ -4,8 +4,11 @@ import io
 import struct
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from functions.engine.claims import MOST_SAMPLES, require_likely_samples
@@ -34,11 +37,11 @@ def nested(kind: bytes, depth: int) -> bytes:
     return data
 
 
-def track(handler: bytes, delta: int, samples: int, entries: int = 1) -> bytes:
+def track(handler: bytes, delta: int, samples: int, entries: int = 1, data: bytes = b"") -> bytes:
     times = box(b"stts", struct.pack(">IIII", 0, entries, samples, delta))
     sizes = box(b"stsz", struct.pack(">III", 0, 4, samples))
     handling = box(b"hdlr", bytes(8) + handler + bytes(12))
-    return box(b"trak", box(b"mdia", handling + box(b"minf", box(b"stbl", times + sizes))))
+    return box(b"trak", box(b"mdia", handling + box(b"minf", data + box(b"stbl", times + sizes))))
 
 
 @pytest.mark.parametrize("count", [2**31, 2**32 - 1, 178_000_000, MOST_SAMPLES + 1])
@@ -71,9 +74,16 @@ def test_a_fragment_that_claims_billions_of_frames_is_refused() -> None:
         require_likely_samples(io.BytesIO(data))
 
 
+# A QuickTime file names the handler of its data beside the handler of its media.
+DATA_HANDLER = box(b"hdlr", bytes(4) + b"dhlralis" + bytes(12))
+
+
 @pytest.mark.parametrize(
     ("moov", "refused"),
     [
+        (track(b"soun", 1, 11_040_000, data=DATA_HANDLER), False),
+        (track(b"soun", 1024, MOST_SAMPLES + 1, data=DATA_HANDLER), True),
+        (track(b"vide", 1, MOST_SAMPLES + 1, data=box(b"hdlr", bytes(8) + b"soun" + bytes(12))), True),
         (track(b"soun", 1, 4 * 10**9), False),  # uncompressed sound: a day of it
         (track(b"soun", 1024, 4 * 10**9), True),
         (track(b"soun", 1, 4 * 10**9, entries=2), True),
@@ -92,6 +102,25 @@ def test_what_counts_as_too_many(moov: bytes, refused: bool) -> None:
             require_likely_samples(file)
     else:
         require_likely_samples(file)
+
+
+def test_mov_with_long_pcm_sound_is_accepted(tmp_path: Path) -> None:
+    """Sound at 8 bits and 192 kHz: ten million samples are 10 MB, and 53 s."""
+    path = tmp_path / "in.mov"
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = out.add_stream("pcm_u8", rate=192_000, layout="mono")
+        for second in range(MOST_SAMPLES // 192_000 + 2):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = second, Fraction(1)
+            out.mux(picture.encode(frame))
+            heard = av.AudioFrame.from_ndarray(np.zeros((1, 192_000), np.uint8), "u8", "mono")
+            heard.sample_rate, heard.pts, heard.time_base = 192_000, second * 192_000, Fraction(1, 192_000)
+            out.mux(sound.encode(heard))
+        out.mux(picture.encode(None))
+    assert path.read_bytes().count(b"hdlr") == 4
+    assert probe(str(path)).duration_seconds == MOST_SAMPLES // 192_000 + 2
 
 
 @pytest.mark.parametrize("size", [(100_000, 100_000), (2**31 - 1, 2**31 - 1), (8_193, 8_192), (0, 0)])

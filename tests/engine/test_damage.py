@@ -10,6 +10,7 @@ import pytest
 from functions.engine.errors import VideoError
 from functions.engine.video import read_frames
 from tests.clips import Clip, frame_times, write_clip
+from tests.inputs.making import Video, write
 
 CLIP = Clip(seconds=4, size=(640, 360), keyframe_seconds=0.8, b_frames=2, audio=False)
 
@@ -84,3 +85,23 @@ def test_where_nothing_can_be_decoded_it_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(VideoError):
         pictures(path, past_damage=True)
+
+
+def test_sound_hevc_transport_stream_has_no_black_frame(tmp_path: Path) -> None:
+    """A seek in it ends between two key frames, which are further apart than the search for damage goes back."""
+    parameters = "log-level=error:keyint=40:min-keyint=40:scenecut=0"
+    video = Video(
+        codec="libx265",
+        size=(128, 96),
+        rate=2,
+        seconds=30,
+        options=(("preset", "ultrafast"), ("x265-params", parameters)),
+        sound=(),
+    )
+    path = write(tmp_path / "in.ts", video)
+    times = frame_times(path)
+    for first in range(20, 60, 5):
+        black: list[int] = []
+        shown = [frame.pts for frame in read_frames(str(path), times[first], None, black)]
+        assert (shown, black) == (times[first:], [])
+        assert [frame.pts for frame in read_frames(str(path), times[first])] == times[first:]

@@ -17,7 +17,7 @@ import numpy as np
 from functions.engine.conceal import OPAQUE, SOFT
 from functions.engine.cover import Cover
 from functions.engine.faces import Faces
-from functions.engine.orientation import matrix_of, orientation_of
+from functions.engine.orientation import Orientation, matrix_of, orientation_of
 from tests.inputs.making import boxes
 from tests.inputs.rows import Row
 
@@ -49,6 +49,8 @@ def judge(row: Row, source: Path, result: Path, faces: Faces, dropped: tuple[str
 def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
     cover = Cover(faces)
     count, hidden, clock = 0, 0, _clock(source)
+    with av.open(str(source)) as container:
+        shape = container.streams.video[0].sample_aspect_ratio
     worst, judged = 0.0, 0
     for number, (before, after) in enumerate(zip_longest(_shown(source), _shown(result))):
         assert before is not None, f"frame {number} is too many"
@@ -63,7 +65,7 @@ def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
             continue
         masks = cover.boxes(before.pts)
         hidden += bool(masks)
-        noise = _noise(_like(before, after), after, masks)
+        noise = _noise(_like(before, after), after, masks, orientation_of(before, shape))
         worst, judged = max(worst, *noise, 0.0), judged + bool(noise)
     assert judged or row.black
     least = 10 * np.log10(1 / max(worst, 1e-12))
@@ -101,12 +103,11 @@ def _shown(path: Path) -> Iterator[av.VideoFrame]:
                 continue
 
 
-def _noise(before: av.VideoFrame, after: av.VideoFrame, masks: Any) -> list[float]:
+def _noise(before: av.VideoFrame, after: av.VideoFrame, masks: Any, orientation: Orientation) -> list[float]:
     """The mean squared error of each plane where nothing was hidden; 1 is the largest value squared."""
     depth = after.format.components[0].bits
     largest = float((1 << depth) - 1)
     found = []
-    orientation = orientation_of(before)
     for one, other in zip(_planes(before), _planes(after), strict=True):
         open_ = np.ones(one.shape, bool)
         for mask in masks:

@@ -38,6 +38,7 @@ class Text:
     codec: str
     lines: tuple[tuple[float, float, str], ...] = ((0.2, 1.0, "one"), (1.4, 2.2, "two & three"))
     language: str | None = None
+    name: str | None = None  # the track's, as the container stores it
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,8 @@ def _add_texts(out: Any, text: Text) -> Any:
     )
     if text.language:
         stream.metadata["language"] = text.language
+    if text.name:
+        stream.metadata["handler_name"] = text.name
     stream.time_base = Fraction(1, 1000)
     return stream
 

@@ -200,6 +200,13 @@ CODECS = [
     Row("MOV", "codecs and containers", video("in.mov")),
     Row("MKV", "codecs and containers", video("in.mkv"), emulated=True),
     Row("transport stream", "codecs and containers", video("in.ts")),
+    Row("HEVC in open groups of pictures, transport stream", "codecs and containers",
+        video("in.ts", codec="libx265", options=(("preset", "ultrafast"),
+              ("x265-params", "log-level=error:keyint=20:min-keyint=20:open-gop=1:scenecut=0:bframes=3"))),
+        emulated=True),
+    Row("HEVC in open groups of pictures, MP4", "codecs and containers",
+        video("in.mp4", codec="libx265", options=(("preset", "ultrafast"),
+              ("x265-params", "log-level=error:keyint=20:min-keyint=20:open-gop=1:scenecut=0:bframes=3")))),
 ]  # fmt: skip
 
 TAGS = (("title", "Ann at home"), ("location", "+37.7749-122.4194/"), ("make", "Phone Inc."),

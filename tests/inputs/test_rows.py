@@ -20,6 +20,7 @@ from local_emulator.emulator import Options as EmulatorOptions
 from tests.inputs.doing import deface
 from tests.inputs.judging import judge
 from tests.inputs.rows import ROWS, Row
+from tests.inputs.segments import require_same_at_key_frames
 from tests.inputs.table import README, line
 
 EMULATED = [row for row in ROWS if row.emulated]
@@ -50,6 +51,7 @@ def test_it_comes_back_or_is_refused_as_the_table_says(
     # One frame can't be cut; all else is joined from several parts.
     parts = plan_segments(probe(str(source)), row.segment_seconds)
     assert len(parts) > 1 or row.name == "one frame in all"
+    require_same_at_key_frames(source, row.damaged)
     faces, joined = deface(engine, source, out, Options(damaged=row.damaged), row.segment_seconds)
     found = judge(row, source, out, faces, joined.dropped)
     assert line(row, found) in table
