@@ -125,6 +125,7 @@ def quota(limit: int, region: str) -> list[dict[str, object]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SCHEMA.exists(), reason="DEFACER_TOOLS names no folder with google_schema.json")
 def test_first_and_second_deployment_get_through(machine: Machine) -> None:
     assert machine.provider is not None
