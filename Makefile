@@ -142,8 +142,9 @@ picture: $(DEV)  ## make the README's pictures anew
 	@$(RUN) -m tests.console.picture
 
 .PHONY: deploy
-deploy:  ## build and run it all on Google Cloud: PROJECT=... REGION=... [WORKER=gpu|cpu] [CUDA=12|13] [TAG=an earlier build's]
-	@PROJECT="$(PROJECT)" REGION="$(REGION)" WORKER="$(WORKER)" TAG="$(TAG)" CUDA="$(CUDA)" infra/deploy.sh deploy
+deploy:  ## build and run it all on Google Cloud: PROJECT=... REGION=... [WORKER=gpu|cpu] [CUDA=12|13] [TAG=an earlier build's] [BUILD_REGION=...]
+	@PROJECT="$(PROJECT)" REGION="$(REGION)" WORKER="$(WORKER)" TAG="$(TAG)" CUDA="$(CUDA)" BUILD_REGION="$(BUILD_REGION)" \
+		infra/deploy.sh deploy
 
 .PHONY: destroy
 destroy:  ## remove it all from Google Cloud; asks first: PROJECT=... REGION=...

@@ -1,36 +1,55 @@
 #!/usr/bin/env bash
-# Deploys De-facer into a Google Cloud project, or removes it: make deploy, make destroy. infra/README.md tells it in full.
-# From the environment: PROJECT, REGION; WORKER (what it was, else gpu), TAG (what is here), CUDA (infra/Dockerfile's).
+# Deploy De-facer into a Google Cloud project (make deploy) or remove it (make destroy). See infra/README.md.
+# Environment: PROJECT and REGION; optional WORKER (default: the deployed one, at first gpu), TAG (default: a hash of
+# the files), CUDA (default: the one in infra/Dockerfile), BUILD_REGION (default: Cloud Build's global pool).
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
+. infra/gpu_check.sh
 
-# infra/README.md, "A GPU: region and quota".
-L4_REGIONS="us-central1 us-east4 europe-west1 europe-west4 asia-southeast1"
+# The alert on a metric that this deployment creates (infra/alerts.tf).
+METRIC_ALERT=google_monitoring_alert_policy.failed_jobs
+METRIC_WAIT_SECONDS=600
 
 fail() {
     echo "$*" >&2
     exit 1
 }
 
-# Terraform and gcloud have said why; here is what is left of it, and what to do.
-stopped() {
-    echo "It stopped there (status $1). What was made until then stays, and does no harm: mend what it said and run the same" >&2
-    echo "command again, it goes on from there. infra/README.md has what it may say, under \"Deploying\" and \"removing\"." >&2
+# gcloud or Terraform has reported the cause.
+report_stop() {
+    echo "The command stopped with status $1. Everything that it created stays and does no harm. Fix the error above and run the same" >&2
+    echo "command again; it continues from there. infra/README.md lists common errors under \"Deploying\"." >&2
 }
 
 need() {
-    command -v "$1" > /dev/null || fail "$1 is not installed here: $2"
+    command -v "$1" > /dev/null || fail "$1 is not installed. $2"
 }
 
-# The images' content decides their tag: the same files are not built twice.
+pause() {
+    sleep "${PATIENCE_SECONDS:-$1}"
+}
+
+# The tag of the images is a hash of the files in them, so unchanged files are not built twice.
 content_tag() {
     find functions infra/Dockerfile infra/locks requirements-bootstrap.lock -type f ! -path '*/__pycache__/*' |
         LC_ALL=C sort | { echo "CUDA $CUDA"; while read -r file; do echo "$file $(git hash-object "$file")"; done; } |
         git hash-object --stdin | cut -c1-12
 }
 
+# Bucket names are global. A state in someone else's bucket can name providers, and `terraform init` would run them with
+# your login.
 has_state() {
-    gcloud storage buckets describe "gs://$state" --project "$PROJECT" > /dev/null 2>&1
+    local owner
+    owner="$(gcloud storage buckets describe "gs://$state" --raw --format 'value(projectNumber)' 2> /dev/null)" || return 1
+    [ "$owner" = "$number" ] || fail "gs://$state belongs to project number $owner, but $PROJECT has number $number." \
+        "Terraform would run code from that bucket with your login. Use a project with another id."
+}
+
+create_state() {
+    gcloud storage buckets create "gs://$state" --project "$PROJECT" --location "$REGION" \
+        --uniform-bucket-level-access --public-access-prevention ||
+        fail "gs://$state could not be created. If the name is taken, another project owns it: use a project with another id."
+    gcloud storage buckets update "gs://$state" --versioning
 }
 
 start_terraform() {
@@ -41,95 +60,114 @@ apply() {
     terraform -chdir=infra apply "${variables[@]}" "$@"
 }
 
+# `terraform output -raw` prints a warning instead of a value, with status 0, if the state has no outputs.
+deployed_worker() {
+    terraform -chdir=infra output -json | sed -n '/^  "worker": {/,/^  }/s/^    "value": "\(gpu\|cpu\)"$/\1/p'
+}
+
 is_built() {
     gcloud artifacts docker images describe "$registry/$1:$TAG" --project "$PROJECT" > /dev/null 2>&1
 }
 
+# Only `gcloud beta` shows a log that is in Cloud Logging.
 build() {
     local missing=()
     for stage in "${stages[@]}"; do
         is_built "$stage" || missing+=("$stage")
     done
     if [ "${#missing[@]}" -eq 0 ]; then
-        echo "The images $TAG are there already."
+        echo "The images with tag $TAG exist already."
         return
     fi
-    [ -z "$given_tag" ] || fail "There is no image ${missing[0]}:$TAG in $registry: leave TAG out to build what is here."
-    gcloud builds submit . --project "$PROJECT" --region "$REGION" --config infra/cloudbuild.yaml \
-        --ignore-file infra/.gcloudignore --gcs-source-staging-dir "$(terraform -chdir=infra output -raw builds)" \
+    [ -z "$given_tag" ] || fail "$registry has no image ${missing[0]}:$TAG. Leave TAG out to build the files in this folder."
+    gcloud beta builds submit . --project "$PROJECT" --region "${BUILD_REGION:-global}" --config infra/cloudbuild.yaml \
+        --ignore-file infra/.gcloudignore --gcs-source-staging-dir "$(terraform -chdir=infra output -raw builds)/source" \
         --service-account "$(terraform -chdir=infra output -raw builder)" \
         --substitutions "_REGISTRY=$registry,_TAG=$TAG,_STAGES=${missing[*]},_CUDA=$CUDA"
 }
 
+# Google refuses an alert with 404 until its new metric is known, which takes up to ten minutes. The person has approved
+# the alert then, so only the last run asks again, if anything is left to do.
+apply_everything() {
+    local errors deadline=$((SECONDS + METRIC_WAIT_SECONDS)) retry=()
+    errors="$(mktemp)"
+    until { apply ${retry[@]+"${retry[@]}"} 2>&1 >&3 | tee "$errors" >&2; } 3>&1; do
+        grep -q 'AlertPolicy.*Error 404' "$errors" && [ "$SECONDS" -lt "$deadline" ] || return 1
+        echo "Google does not know the alert's new metric yet, which takes up to ten minutes. Trying again in 30 s." >&2
+        pause 30
+        retry=(-auto-approve "-target=$METRIC_ALERT")
+    done
+    [ "${#retry[@]}" -eq 0 ] || apply
+}
+
 deploy() {
-    local stages=(base cpu) given_tag="${TAG:-}" first=no registry
+    local stages=(base cpu) given_tag="${TAG:-}" asked_worker="$WORKER" is_first=no registry
     [ -n "$given_tag" ] || TAG="$(content_tag)"
 
-    # Terraform asks the first two what else is switched on; the others' agents are made here, and get roles later.
-    gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com pubsub.googleapis.com \
-        artifactregistry.googleapis.com storage.googleapis.com --project "$PROJECT"
+    # Terraform needs the first two to see which services are on, and check_gpu the third. Terraform grants roles to the
+    # agents of Pub/Sub and Artifact Registry, so they must exist before.
+    gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com cloudquotas.googleapis.com \
+        pubsub.googleapis.com artifactregistry.googleapis.com storage.googleapis.com --project "$PROJECT"
     for agent in pubsub artifactregistry; do
         gcloud beta services identity create --service "$agent.googleapis.com" --project "$PROJECT"
     done
 
     if ! has_state; then
-        first=yes
-        gcloud storage buckets create "gs://$state" --project "$PROJECT" --location "$REGION" \
-            --uniform-bucket-level-access --public-access-prevention
-        gcloud storage buckets update "gs://$state" --versioning
+        is_first=yes
+        create_state
     fi
     start_terraform
 
-    # What it was the last time, and the first time a GPU.
-    [ -n "$WORKER" ] || WORKER="$(terraform -chdir=infra output -raw worker 2> /dev/null || true)"
+    [ -n "$WORKER" ] || WORKER="$(deployed_worker)"
     WORKER="${WORKER:-gpu}"
-    if [ "$WORKER" = gpu ]; then
-        stages+=(gpu)
-        [[ " $L4_REGIONS " == *" $REGION "* ]] || echo "Not known to have L4 GPUs for Cloud Run: $REGION. Known: $L4_REGIONS. WORKER=cpu needs none." >&2
-    fi
+    [ "$WORKER" = cpu ] || check_gpu
+    [ "$WORKER" = cpu ] || stages+=(gpu)
     variables+=(-var "tag=$TAG" -var "worker=$WORKER")
 
-    echo "First what the images need: a registry, and an account that builds."
+    echo "First the registry for the images and the account that builds them."
     apply -target=google_artifact_registry_repository_iam_member.builder -target=google_storage_bucket_iam_member.builder \
         -target=google_project_iam_member.builder
-    if [ "$first" = yes ]; then
-        echo "New permissions take a minute to be known everywhere."
-        sleep "${PATIENCE_SECONDS:-60}"
+    if [ "$is_first" = yes ]; then
+        echo "New permissions take a minute to apply everywhere."
+        pause 60
     fi
     registry="$(terraform -chdir=infra output -raw registry)"
     build
-    echo "Now everything else. Terraform shows what it will do, and asks."
-    apply
+    echo "Now everything else. Terraform shows its plan and asks."
+    apply_everything
 }
 
 destroy() {
     variables+=(-var "tag=none")
-    has_state || fail "There is nothing to remove: gs://$state, where a deployment's state lies, is not there or not yours to see."
+    has_state || fail "Found nothing to remove: the bucket of the deployment's state, gs://$state, does not exist, or you cannot read it."
     start_terraform
     terraform -chdir=infra destroy "${variables[@]}"
 }
 
 case "${1:-}" in
     deploy | destroy) ;;
-    *) fail "usage: PROJECT=my-project REGION=europe-west4 infra/deploy.sh deploy|destroy" ;;
+    *) fail "usage: PROJECT=my-project REGION=europe-west1 infra/deploy.sh deploy|destroy" ;;
 esac
-[ -n "${PROJECT:-}" ] && [ -n "${REGION:-}" ] || fail "Say where: make ${1:-deploy} PROJECT=my-project REGION=europe-west4"
+[ -n "${PROJECT:-}" ] && [ -n "${REGION:-}" ] || fail "PROJECT or REGION is missing. Example: make ${1:-deploy} PROJECT=my-project REGION=europe-west1"
 [[ "$PROJECT" =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] || fail "PROJECT=$PROJECT: expected a project's id (not its name or number), such as my-project-123."
-[[ ! "$REGION" =~ ^[a-z]+-[a-z]+[0-9]+-[a-z]$ ]] || fail "REGION=$REGION is a zone: expected a region, such as ${REGION%-*}."
+for name in REGION BUILD_REGION; do
+    value="${!name:-}"
+    [[ ! "$value" =~ ^[a-z]+-[a-z]+[0-9]+-[a-z]$ ]] || fail "$name=$value is a zone: expected a region, such as ${value%-*}."
+done
 WORKER="${WORKER:-}"
 CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
 [ -z "$WORKER" ] || [ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."
 [ -f "infra/locks/cuda$CUDA.lock" ] || fail "CUDA=$CUDA: there is no infra/locks/cuda$CUDA.lock; expected 12 or 13."
 need gcloud "https://cloud.google.com/sdk/docs/install"
-need git "it names the images by what is in them"
+need git "The names of the images are made with it."
 need terraform "https://developer.hashicorp.com/terraform/install"
 state="$PROJECT-terraform"
 variables=(-var "project=$PROJECT" -var "region=$REGION")
 
-gcloud projects describe "$PROJECT" > /dev/null 2>&1 ||
-    fail "There is no project $PROJECT that your login may see: gcloud auth login, and look at gcloud projects list."
+number="$(gcloud projects describe "$PROJECT" --format 'value(projectNumber)' 2> /dev/null)" ||
+    fail "Your login cannot see a project $PROJECT. Run gcloud auth login, and check the id with gcloud projects list."
 gcloud auth application-default print-access-token > /dev/null 2>&1 ||
-    fail "Terraform has no login of its own here: gcloud auth application-default login."
+    fail "Terraform has no login of its own. Run gcloud auth application-default login."
 
-trap 'stopped $?' ERR
+trap 'report_stop $?' ERR
 "$1"

@@ -10,6 +10,10 @@ locals {
   }
   worker = local.workers[var.worker]
 
+  # deploy.sh compares both before it builds the images.
+  worker_instances = coalesce(var.worker_max_instances, local.worker.instances)
+  gpu_quota        = var.gpu_zonal_redundancy ? "NvidiaL4GpuAllocPerProjectRegion" : "NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion"
+
   # USD a second while it is billed, us-central1 (CAPACITY.md has the prices), for the dashboard.
   worker_prices = { cpu = 0.000058, gpu = 0.0002907, gpu_with_redundancy = 0.0003949 }
   worker_price  = local.worker_prices[!local.gpu ? "cpu" : var.gpu_zonal_redundancy ? "gpu_with_redundancy" : "gpu"]
@@ -34,7 +38,7 @@ resource "google_cloud_run_v2_service" "worker" {
 
     scaling {
       min_instance_count = 0
-      max_instance_count = coalesce(var.worker_max_instances, local.worker.instances)
+      max_instance_count = local.worker_instances
     }
 
     dynamic "node_selector" {

@@ -87,6 +87,12 @@ class Settings(BaseModel):
     live_loopback: bool = False
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
+    @field_validator(*SECRETS, mode="before")
+    @classmethod
+    def _strip_secret(cls, secret: object) -> object:
+        """Drop trailing white space: Secret Manager keeps the line break of a command that filled the secret."""
+        return secret.rstrip() if isinstance(secret, str) else secret
+
     @field_validator("webhook_url")
     @classmethod
     def _is_safe(cls, url: str | None) -> str | None:

@@ -59,6 +59,16 @@ def test_the_end_of_a_job_is_told_with_a_signature(kind: str, receiver: Receiver
     assert is_genuine(call, SECRET, time.time())
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n\n"])
+def test_white_space_after_the_secret_is_not_part_of_the_key(
+    end: str, environment: Environment, receiver: Receiver, tell: Tell
+) -> None:
+    environment(webhook_url=receiver.address, webhook_secret=SECRET + end)
+    assert tell(event_push()) == 200
+    (call,) = receiver.calls
+    assert is_genuine(call, SECRET, time.time())
+
+
 def test_a_changed_call_is_not_genuine(receiver: Receiver, tell: Tell) -> None:
     tell(event_push())
     (call,) = receiver.calls

@@ -35,7 +35,8 @@ MESSAGES = {
     "Typed": "1 type_name string, 2 value Value, 3 raw Raw",
     "Change": "1 type_name string, 2 prior Value, 3 planned Value",
     "Planned": "1 value Value, 5 legacy bool",
-    "Applied": "1 value Value, 4 legacy bool",
+    "Diagnostic": "1 severity int64, 2 summary string",
+    "Applied": "1 value Value, 3 diagnostics *Diagnostic, 4 legacy bool",
     "Nothing": "",
 }
 REQUESTS = {
@@ -52,6 +53,7 @@ REQUESTS = {
     "Stop": "Nothing",
 }
 SINGLE, LIST = 1, 2  # how blocks are nested
+ERROR = 1  # a diagnostic's severity
 
 
 def _messages() -> dict[str, Any]:
@@ -85,12 +87,14 @@ def _messages() -> dict[str, Any]:
 class StandIn:
     """One provider. `made` are the resources that were applied, by type: what Terraform and the cloud know of each.
 
-    `order` are their types, one for each, as they came.
+    `order` are their types, one for each, as they came. `refusals` are errors by a resource's display name:
+    each of them refuses one attempt to create it.
     """
 
     def __init__(self, schema: Path):
         self.made: dict[str, list[dict[str, Any]]] = {}
         self.order: list[str] = []
+        self.refusals: dict[str, list[str]] = {}
         self._schema = json.loads(schema.read_text())
         self._new = _messages()
 
@@ -183,6 +187,10 @@ class StandIn:
     def _apply_resource_change(self, asked: Any) -> Any:
         made = messagepack.unpacked(asked.planned.msgpack)
         if made is not None:
+            refusals = self.refusals.get(made.get("display_name"), [])
+            if refusals:
+                refusal = self._new["Diagnostic"](severity=ERROR, summary=refusals.pop(0))
+                return self._new["Applied"](value=self._value(None), diagnostics=[refusal], legacy=True)
             for name in self._clouds(asked.type_name):
                 if made.get(name) in (None, messagepack.UNKNOWN):
                     made[name] = _filled(asked.type_name, name, made)

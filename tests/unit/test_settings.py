@@ -111,6 +111,11 @@ def test_a_secret_is_never_shown() -> None:
     assert SECRET[1:] not in f"{caught.value} {caught.value.__cause__}"
 
 
+def test_white_space_does_not_make_a_short_secret_long_enough() -> None:
+    with pytest.raises(SettingsError, match="DEFACER_WEBHOOK_SECRET"):
+        Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET[1:] + "\n"})
+
+
 PAGE = ROOT / "functions" / "pipeline" / "README.md"
 ROW = re.compile(r"^\| `(DEFACER_\w+)` \| ([^|]*) \| ([^|]*)\| [^|]*\|$", re.MULTILINE)
 
