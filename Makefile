@@ -37,9 +37,10 @@ help:  ## print this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4]
+demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4] [FORCE=1]
 	@$(RUN) -m local_emulator demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(TARGET),--target "$(TARGET)") \
-		$(if $(MODE),--mode "$(MODE)") $(if $(REPLACEMENT),--replacement "$(REPLACEMENT)") $(if $(OUT),--out "$(OUT)")
+		$(if $(MODE),--mode "$(MODE)") $(if $(REPLACEMENT),--replacement "$(REPLACEMENT)") $(if $(OUT),--out "$(OUT)") \
+		$(if $(FORCE),--force)
 
 .PHONY: emulator
 emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed]
@@ -94,7 +95,7 @@ capacity: $(STAMP)  ## simulate cost and capacity anew: infra/CAPACITY.md and it
 
 .PHONY: picture
 picture: $(STAMP)  ## make the README's pictures anew
-	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4
+	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4 --force
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
 	@$(RUN) -m tests.console.picture
 

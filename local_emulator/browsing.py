@@ -135,7 +135,7 @@ async def _main(upstream: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("upstream")
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()

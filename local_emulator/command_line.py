@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
@@ -154,6 +155,11 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o", "--out", type=Path, metavar="OUT", help="wait, then save the result here, its report beside it"
     )
+    _add_force(command)
+
+
+def _add_force(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--force", action="store_true", help="replace OUT and its report if they exist")
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -192,6 +198,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command.add_argument(
         "-o", "--out", type=Path, metavar="OUT", help="the result (default: demo/result.mp4)"
     )
+    _add_force(command)
     _add_pubsub(command)
     command.set_defaults(run=_run_demo)
 
@@ -200,7 +207,7 @@ def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, purpose: str
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
-        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}."
+        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
     )
     return command
 
@@ -295,14 +302,15 @@ def _run_drop(options: argparse.Namespace) -> int:
         mode=options.mode,
         replacement=options.replacement,
     )
-    return dropping.run(drop, options.state, wait=options.wait or options.out is not None, out=options.out)
+    wait = options.wait or options.out is not None
+    return dropping.run(drop, options.state, wait=wait, out=options.out, force=options.force)
 
 
 def _run_again(options: argparse.Namespace) -> int:
     from local_emulator import rendering_again
 
     wish = rendering_again.Wish(options.job, tuple(options.keep), tuple(options.hide))
-    return rendering_again.run(wish, options.state, wait=options.wait, out=options.out)
+    return rendering_again.run(wish, options.state, wait=options.wait, out=options.out, force=options.force)
 
 
 def _run_privacy(options: argparse.Namespace) -> int:
@@ -322,6 +330,7 @@ def _run_demo(options: argparse.Namespace) -> int:
             mode=options.mode,
             replacement=options.replacement,
             out=options.out,
+            force=options.force,
             pubsub=options.pubsub,
         )
     )

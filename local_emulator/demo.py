@@ -36,6 +36,7 @@ class Demo:
     mode: str | None = None
     replacement: Path | None = None
     out: Path | None = None
+    force: bool = False
     pubsub: PubSubKind = "auto"
 
 
@@ -54,7 +55,8 @@ def run(demo: Demo) -> int:
     out = demo.out or FOLDER / "result.mp4"
     upload.check(drop)
     upload.check_replacement(drop, there=False)
-    waiting.check_out(out, video)
+    # The demo replaces its own earlier result.
+    waiting.check_out(out, drop.files, force=demo.force or demo.out is None)
     fetch_weights()
     state = Path(tempfile.mkdtemp(prefix="emulator-", dir=FOLDER))
     try:

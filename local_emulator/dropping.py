@@ -15,11 +15,11 @@ from local_emulator.terminal import Terminal, printable, printable_lines
 INTERRUPTED = 130
 
 
-def run(drop: Drop, path: Path, *, wait: bool, out: Path | None) -> int:
+def run(drop: Drop, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
     """Upload the video and print its job; if asked, wait for its end and save the result."""
     upload.check(drop)
     if out is not None:
-        waiting.check_out(out, drop.video)
+        waiting.check_out(out, drop.files, force=force)
     folder = StateFolder(path.resolve())
     emulator = folder.running()
     dropped = upload.upload(drop, emulator, Terminal())

@@ -2,11 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from functions.engine.outputs import OutputPathError, check_outputs
 from functions.pipeline.contracts import ObjectRef, Report
 from functions.pipeline.views import JobView
 from functions.words import counted
@@ -110,16 +111,14 @@ def report_beside(out: Path) -> Path:
     return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
 
 
-def check_out(out: Path, video: Path | None = None) -> None:
-    """Raise UsageError if the result can't be written there, before the work is done."""
-    if not out.parent.is_dir():
-        raise UsageError(f"The folder {out.parent} for the result does not exist.")
-    if out.is_dir():
-        raise UsageError(f"The result {out} is a folder: name a file.")
+def check_out(out: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> None:
+    """Raise UsageError if the result or its report can't be written there, before the work is done."""
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
-    if video is not None and out.resolve() == video.resolve():
-        raise UsageError(f"The result {out} would overwrite the video: name another file.")
+    try:
+        check_outputs([out, report_beside(out)], inputs, force=force)
+    except OutputPathError as error:
+        raise UsageError(str(error)) from error
 
 
 def save(result: ObjectRef, report: Report, out: Path, reader: JobReader) -> None:
