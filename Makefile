@@ -43,9 +43,12 @@ demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg
 		$(if $(FORCE),--force)
 
 .PHONY: emulator
-emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed]
+emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed] [CONSOLE_PORT=8080] [LIVE_PORT=8081] [STORAGE_PORT=4443] [PUBSUB_PORT=8085]
 	@$(RUN) -m local_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)") \
-		$(if $(CHAOS),--chaos "$(CHAOS)")
+		$(if $(CHAOS),--chaos "$(CHAOS)") \
+		$(if $(CONSOLE_PORT),--console-port "$(CONSOLE_PORT)") $(if $(LIVE_PORT),--live-port "$(LIVE_PORT)") \
+		$(if $(STORAGE_PORT),--storage-port "$(STORAGE_PORT)") $(if $(PUBSUB_PORT),--pubsub-port "$(PUBSUB_PORT)") \
+		$(if $(BROWSER_STORAGE_PORT),--browser-storage-port "$(BROWSER_STORAGE_PORT)")
 
 .PHONY: test
 test: $(STAMP)  ## all tests: [TESTS="tests/engine -k blur"]

@@ -14,6 +14,7 @@ from functions.again import command_line as asking
 from functions.pipeline.contracts import Policy
 from functions.privacy import command_line as privacy
 from local_emulator.errors import EmulatorError
+from local_emulator.ports import SERVICES
 from local_emulator.state import DEFAULT_STATE
 from local_emulator.terminal import printable_lines
 
@@ -113,6 +114,14 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="tell this receiver of each job's end; the calls are signed with the secret in the variable "
         f"{SECRET_VARIABLE}, of 32 characters or more",
     )
+    for name, service in SERVICES.items():
+        command.add_argument(
+            f"--{name}-port",
+            type=_port,
+            metavar="PORT",
+            help=f"the port of {service.title}; 0 for any free one (default: {service.default}, or a free one if "
+            "that is in use)",
+        )
     command.set_defaults(run=_run_up)
 
 
@@ -238,6 +247,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _port(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return number
+
+
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that everything is put away."""
@@ -264,6 +280,7 @@ def _run_up(options: argparse.Namespace) -> int:
     functions = (options.functions or FUNCTIONS_FOLDER).resolve()
     plan = read_plan(options.chaos) if options.chaos is not None else None
     receiver = Receiver(options.webhook, os.environ.get(SECRET_VARIABLE, "")) if options.webhook else None
+    given = {name: getattr(options, f"{name.replace('-', '_')}_port") for name in SERVICES}
     return running.up(
         Options(
             options.state,
@@ -274,6 +291,8 @@ def _run_up(options: argparse.Namespace) -> int:
             receiver=receiver,
             console=True,
             live=True,
+            ports={name: port for name, port in given.items() if port is not None},
+            default_ports=True,
         )
     )
 

@@ -51,6 +51,8 @@ def one_line(output: Output) -> str:
         (["up", "--workers", "0"], "'0' is no number above zero"),
         (["up", "--workers", "some"], "'some' is no number above zero"),
         (["up", "--pubsub", "kafka"], "invalid choice: 'kafka'"),
+        (["up", "--console-port", "http"], "'http' is not a port from 0 to 65535"),
+        (["up", "--pubsub-port", "65536"], "'65536' is not a port from 0 to 65535"),
         (["drop"], "VIDEO"),
         (["drop", "in.mp4", "--mode", "vanish"], "blur, pixelate, solid, image"),
         (["drop", "in.mp4", "--mode", "blur", "--policy", "p.json"], "not allowed with"),

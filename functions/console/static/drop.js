@@ -112,7 +112,10 @@ class Item {
     } catch (error) {
       if (error instanceof Gone) {
         forget(this.file);
-        if (before) return this.go(there); // it was too old: from the start
+        if (before || !this.renewed) {
+          this.renewed = true; // once: a session that ends again and again needs a person
+          return this.go(there); // the session has ended, as after a restart of the emulator: from the start
+        }
         this.end("Cloud Storage has given this upload up. Try again from the start.", "resume");
       } else if (error instanceof Taken) {
         forget(this.file);
