@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from functions.engine.faces import ADVICE
 from functions.engine.outputs import OutputPathError, check_outputs
 from functions.pipeline.contracts import ObjectRef, Report
 from functions.pipeline.views import JobView
@@ -14,6 +15,7 @@ from functions.words import counted
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
 from local_emulator.jobs import JobReader, StorageError
+from local_emulator.state import COMMAND
 from local_emulator.terminal import Terminal, printable
 
 LOOK_AGAIN_SECONDS = 0.25
@@ -153,7 +155,6 @@ def summary(report: Report) -> str:
     people = ", ".join(
         f"{printable(person)} ({counted(number, 'track')})" for person, number in sorted(kept.items())
     )
-    missing = sorted(set(report.targets) - set(kept)) if report.again is None else []
     lines = [
         f"{counted(report.frames, 'frame')} in {counted(len(report.segments), 'segment')}, "
         f"{counted(report.audio_packets, 'sound packet')} copied",
@@ -168,8 +169,10 @@ def summary(report: Report) -> str:
         lines.append(f"black:  {counted(report.black_frames, 'frame')} that could not be decoded")
     if report.dropped:
         lines.append(f"left out, for it can name or place somebody: {', '.join(report.dropped)}")
-    if missing:
-        lines.append(
-            f"not found anywhere: {printable(', '.join(missing))}. The report says of each track why it was hidden."
-        )
+    for warning in report.faces.warnings:
+        lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
+        if warning.track is not None:
+            lines.append(
+                f"         Or keep a track by hand: {COMMAND} again {report.job} --keep {warning.track}"
+            )
     return "\n".join(lines)

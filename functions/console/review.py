@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from functions.console import addresses
 from functions.console.jobs import job_view, require_job
 from functions.console.rendering import at, clock, page
+from functions.engine.faces import ADVICE
 from functions.pages.limits import Rate
 from functions.pipeline import again, layout, store
 from functions.pipeline.contracts import Decision, Manifest, ObjectRef, Report, Track
@@ -219,6 +220,7 @@ def _page(request: Request, channel: str, view: JobView, manifest: Manifest) -> 
         job=view.job,
         name=manifest.source.name.removeprefix(layout.videos_prefix(channel)),
         report=shown.report,
+        warnings=[f"{item.message} {ADVICE.get(item.code, '')}" for item in shown.report.faces.warnings],
         version=shown.version,
         asked=len(shown.pending),
         has_source=shown.has_source,

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from functions.engine import weights
 from functions.engine.errors import CheckError, EngineError, VideoError
-from functions.engine.faces import Faces
+from functions.engine.faces import ADVICE, Faces
 from functions.engine.gallery import Gallery, Picture
 from functions.engine.join import Joined, fingerprint_of
 from functions.engine.link import link
@@ -245,9 +245,24 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
     if arguments.target:
         pictures = [Picture(path.stem, str(path), path.read_bytes()) for path in arguments.target]
         gallery = engine.gallery(pictures, arguments.recognizer)
+        for warning in gallery.warnings:
+            _warn(f"{warning.message} {ADVICE[warning.code]}", console)
     with _frame_bar(console, "looking for faces", frames) as bar:
         findings = engine.find_pieces(Segment(str(arguments.video)), gallery, options, bar)
-        return link(findings, gallery, options)
+        faces = link(findings, gallery, options)
+    for warning in faces.warnings:
+        if gallery is None or warning not in gallery.warnings:
+            by_hand = ""
+            if warning.track is not None:
+                report = arguments.report or "REPORT"
+                by_hand = f" Or keep a track by hand: rerender {arguments.video} {report} OUT --keep {warning.track}"
+                by_hand += "." if arguments.report else " (add --report REPORT to this command first)."
+            _warn(f"{warning.message} {ADVICE[warning.code]}{by_hand}", console)
+    return faces
+
+
+def _warn(text: str, console: Console) -> None:
+    console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _rerender(arguments: argparse.Namespace, console: Console) -> None:

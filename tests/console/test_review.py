@@ -14,7 +14,16 @@ from playwright.sync_api import Browser
 from functions.console import addresses, review
 from functions.console.review import Shown
 from functions.pipeline import layout
-from functions.pipeline.contracts import Faces, Failed, Look, Published, Report, ReportedSegment, Track
+from functions.pipeline.contracts import (
+    Faces,
+    Failed,
+    Look,
+    Published,
+    Report,
+    ReportedSegment,
+    TargetWarning,
+    Track,
+)
 from tests.clips import frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.browser import browser as open_browser
@@ -92,6 +101,9 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
             frames=len(times),
             looks=len(times),
             shots=(),
+            warnings=(
+                TargetWarning(code="no-track-kept", person="Bo <i>", message="No track of Bo <i>.", track=4),
+            ),
             tracks=tuple(
                 track.model_copy(update={"start": times[track.start], "end": times[track.end]})
                 for track in TRACKS
@@ -137,6 +149,12 @@ def test_faces_that_might_have_been_decided_otherwise_come_first_then_the_kept_t
     ]
 
 
+def test_a_target_without_a_kept_track_is_warned_about(visitor: Visitor, published: Planned) -> None:
+    page = page_of(visitor, published)
+    assert "</strong> No track of Bo &lt;i&gt;. Use a sharper and larger picture of this person." in page
+    assert "Or choose Keep for a face below." in page
+
+
 def test_a_face_lies_on_the_timeline_where_it_is_seen(published: Planned, buckets: Buckets) -> None:
     report = Report.model_validate_json(buckets.get(buckets.output, published.manifest.report))
     shown = Shown("street", published.job, published.manifest, report, has_source=True)
@@ -180,7 +198,7 @@ def test_a_download_does_not_have_the_name_of_the_source(
     visitor: Visitor, published: Planned, which: str, name: str
 ) -> None:
     address = visitor.at("street", "jobs", published.job) + f"/{which}"
-    assert f'href="{address}?save=yes"' in page_of(visitor, published)
+    assert f'href="{address.removeprefix(visitor.address)}?save=yes"' in page_of(visitor, published)
     for query, kind in (("?save=yes", "attachment"), ("", "inline")):
         led = visitor.session.get(address + query, headers=PAGE, timeout=60)
         assert led.headers["Content-Disposition"].startswith(f'{kind}; filename="{name}";')

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -42,9 +43,15 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "25 frames, 1 track: 0 kept (nobody), 1 hidden" in done.stdout
     assert "frames" in done.stderr
+    assert re.search(
+        r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
+        rf"0\.72. Use a sharper .*: rerender {video} {report} OUT --keep 0\.",
+        done.stderr,
+    )
     assert frame_times(out) == frame_times(video)
     found = json.loads(report.read_text())
     assert [track["decision"] for track in found["faces"]["tracks"]] == ["hide"]
+    assert [(item["code"], item["track"]) for item in found["faces"]["warnings"]] == [("no-track-kept", 0)]
     assert found["policy"]["mode"] == "pixelate"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.png", "out.json", "out.mp4"]
 
@@ -72,7 +79,10 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
         ((video, report, tmp_path / "more.mp4", "--keep", "0", "--hide", "0"), "hidden and kept at once"),
         ((video, video, tmp_path / "more.mp4"), "can't be used as a report"),
         ((video, report, report), "is also an input"),
-        ((video, report, again, "--write-report", again), "is named for two outputs"),
+        (
+            (video, report, tmp_path / "more.mp4", "--write-report", tmp_path / "more.mp4"),
+            "is named for two outputs",
+        ),
         ((video, report, tmp_path / "more.mp4", "--mode", "image"), "--replacement"),
         ((video, report, out, "--keep", "0"), "already exists"),
     ):
