@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from local_emulator.errors import EmulatorError, UsageError
 from local_emulator.processes import HOST, listens
 
-# Below the range that systems give to outgoing connections (32768 and up on Linux, 49152 and up on macOS):
+# Below the range that systems use for outgoing connections (32768 and up on Linux, 49152 and up on macOS):
 # a port found free here is not taken by chance before its server listens on it.
 FREE_PORTS = range(20000, 32000)
 ANY_FREE = 0

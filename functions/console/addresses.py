@@ -44,7 +44,7 @@ def readable(
 ) -> str:
     """An address at which anybody can read this version of an object, for a quarter of an hour.
 
-    `kind` is the content type that a browser is told, whatever the object was uploaded as. `file_name` is the name
+    `kind` overrides the content type that the object was uploaded with. `file_name` is the name
     under which a browser saves it: at once if `save` is set, else when its user asks for that.
     """
     blob = store.client().bucket(ref.bucket).blob(ref.name)

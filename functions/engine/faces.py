@@ -60,7 +60,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class TargetWarning:
-    """What is likely to be wrong about a target. `message` is one or two sentences for a user, without advice.
+    """A likely problem with a target. `message` is one or two sentences for a user, without advice.
 
     `code` is "no-track-kept", "blurred-picture" or "small-picture". `track` is the track nearest to the target, for
     "no-track-kept".

@@ -29,7 +29,7 @@ MIN_FACE_SIDE = 40  # pixels: below, an embedding says little
 # their embedding moves by 0.4 to 0.7, where the match threshold is 0.72.
 SMALL_FACE_SIDE = 64
 MAX_BLUR = 0.64
-BLUR_SIDE = 112  # pixels: the size at which blur is measured
+BLUR_SIDE = 112  # pixels: faces are resized to this before their blur is measured
 BLUR_LENGTH = 9  # pixels
 BYSTANDER = 0.5  # a face smaller than this share of the largest one is somebody in the background
 

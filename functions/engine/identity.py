@@ -94,15 +94,23 @@ def distances_of(track: Track, gallery: Gallery) -> dict[str, float]:
 
 
 def warnings_about(
-    tracks: Sequence[Track], decisions: Sequence[Decision], gallery: Gallery | None, keep_distance: float
+    tracks: Sequence[Track],
+    decisions: Sequence[Decision],
+    gallery: Gallery | None,
+    keep_distance: float,
+    progress: Callable[[], None] = lambda: None,
 ) -> tuple[TargetWarning, ...]:
-    """Return the gallery's warnings, and one for each person of whom no track was kept."""
+    """Return the gallery's warnings, and one for each person without a kept track.
+
+    `progress` is called often, and might raise to stop.
+    """
     if gallery is None:
         return ()
     kept = {decision.person for decision in decisions if decision.keep}
     missing = sorted(set(gallery.people) - kept)
     nearest: dict[str, tuple[float, int]] = {}  # distance and index of the track
     for number, track in enumerate(tracks if missing else ()):
+        progress()
         for person, distance in distances_of(track, gallery).items():
             nearest[person] = min(nearest.get(person, (distance, number)), (distance, number))
     warnings = list(gallery.warnings)

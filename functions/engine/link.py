@@ -69,7 +69,7 @@ def link(
         frames=frames,
         looks=looks,
         shots=tuple(shots),
-        warnings=warnings_about(tracker.tracks, decisions, gallery, limit),
+        warnings=warnings_about(tracker.tracks, decisions, gallery, limit, progress),
         tracks=tuple(
             reported(track, decision, limit)
             for track, decision in zip(tracker.tracks, decisions, strict=True)

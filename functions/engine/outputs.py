@@ -20,7 +20,9 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, force: boo
         if path.is_dir():
             raise OutputPathError(f"{path} is a folder. Name a file to write.")
         if not path.parent.is_dir():
-            raise OutputPathError(f"There is no folder {path.parent} for {path.name}. Create it first.")
+            raise OutputPathError(
+                f"The folder {path.parent} for {path.name} does not exist. Create it first."
+            )
         if any(_is_same_file(path, source) for source in sources):
             raise OutputPathError(f"{path} is also an input and would be overwritten. Name another file.")
         if any(_is_same_file(path, other) for other in outputs[:number]):

@@ -228,7 +228,7 @@ class Track(Contract):
 
 
 class TargetWarning(Contract):
-    """What is likely to be wrong about a target: `functions.engine.faces.TargetWarning`."""
+    """A likely problem with a target: `functions.engine.faces.TargetWarning`."""
 
     code: str
     person: str

@@ -248,7 +248,7 @@ def test_a_result_in_a_folder_that_is_not_there_is_refused(
 ) -> None:
     assert main(["drop", str(video), "-o", str(tmp_path / "no" / "out.mp4"), "--state", str(tmp_path)]) == 2
 
-    assert f"There is no folder {tmp_path / 'no'} for out.mp4." in one_line(capsys)
+    assert f"The folder {tmp_path / 'no'} for out.mp4 does not exist." in one_line(capsys)
 
 
 @pytest.mark.parametrize("command", ["drop", "again", "demo"])

@@ -29,7 +29,7 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which another program listens, on all addresses."""
+    """A port that another program uses, on all addresses."""
     with socket.create_server(("", 0)) as other:
         yield other.getsockname()[1]
 

@@ -107,7 +107,7 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
     ("arguments", "code", "message"),
     [
         (["nothing.mp4", "out.mp4"], 2, "there is no file nothing.mp4"),
-        (["IN", "no/folder/out.mp4"], 2, "There is no folder no/folder"),
+        (["IN", "no/folder/out.mp4"], 2, "The folder no/folder for out.mp4 does not exist"),
         (["IN", "IN", "--force"], 2, "is also an input"),
         (["IN", "out.mp4", "--report", "out.mp4"], 2, "is named for two outputs"),
         (["IN", "out.mp4", "--keep", "me.jpg"], 2, "unrecognized arguments: --keep me.jpg"),
