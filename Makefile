@@ -1,35 +1,52 @@
-# Every target works in .venv, which is made on first use and renewed when a lock file changes.
+# Every target works in .venv, which is made on first use and renewed when a lock file changes: what runs on a CPU for
+# `make demo` and `make emulator`, and PyTorch and the tools as well for the other targets.
 PYTHON ?= python3
 VENV := .venv
+STEP :=
 RUN := $(VENV)/bin/python
 BOOTSTRAPPED := $(VENV)/.bootstrapped
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
 TOOLS := $(VENV)/.tools
+INSTALL := VIRTUAL_ENV=$(VENV) $(RUN) -m local_emulator.install $(VENV)/bin/uv
 LOCKING := --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 IMAGE_LOCKS := infra/locks/base.lock infra/locks/cuda12.lock infra/locks/cuda13.lock
+CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "De-facer needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Choose one: make PYTHON=python3.12")'
 
 .DEFAULT_GOAL := help
+# Prerequisites run in their order, also with -j: `demo` checks its arguments before anything is installed.
+.NOTPARALLEL:
 
 $(BOOTSTRAPPED): requirements-bootstrap.lock
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "De-facer needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": say which with make PYTHON=python3.12")'
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(CHECK_PYTHON)
+	@echo $(STEP) "Creating $(VENV) with the installer uv (25 MB) ..."
+	@$(RUN) -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 	@touch $@
 
 $(STAMP): requirements.lock $(BOOTSTRAPPED)
-	@echo "Installing into $(VENV): exact versions, by hash; 6 GB, some minutes on a slow line ..."
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements.lock
+	@echo $(STEP) "Installing packages into $(VENV): 270 MB to download, 1 GB on disk ..."
+	@$(INSTALL) pip install --require-hashes -r requirements.lock
 	@touch $@
 
-$(TOOLS): $(STAMP) requirements-tools.lock
-	@echo "Installing what make fuzz and make sbom need besides ..."
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements-tools.lock
+$(DEV): requirements-dev.lock $(STAMP)
+	@echo "Installing PyTorch and the tools into $(VENV): 3 GB to download, 6.5 GB on disk ..."
+	@$(INSTALL) pip install --require-hashes -r requirements-dev.lock
 	@touch $@
+
+$(TOOLS): $(DEV) requirements-tools.lock
+	@echo "Installing the packages of make fuzz and make sbom ..."
+	@$(INSTALL) pip install --require-hashes -r requirements-tools.lock
+	@touch $@
+
+.PHONY: torch
+torch: $(DEV)  ## install PyTorch too (6.5 GB): for a GPU, --detector mtcnn, --recognizer vggface2, and for make test
 
 .PHONY: lock
-lock: $(STAMP)  ## write the lock files anew from pyproject.toml
-	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --group dev $(LOCKING) -o requirements.lock
-	$(VENV)/bin/uv pip compile --group tools --constraint requirements.lock $(LOCKING) -o requirements-tools.lock
+lock: $(BOOTSTRAPPED)  ## write the lock files again from pyproject.toml
+	$(VENV)/bin/uv pip compile pyproject.toml --extra torch --group emulator --group dev $(LOCKING) -o requirements-dev.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --constraint requirements-dev.lock $(LOCKING) -o requirements.lock
+	$(VENV)/bin/uv pip compile --group tools --constraint requirements-dev.lock $(LOCKING) -o requirements-tools.lock
 	@$(MAKE) --no-print-directory $(IMAGE_LOCKS)
 
 .PHONY: help
@@ -37,10 +54,18 @@ help:  ## print this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4] [FORCE=1]
+demo: STEP := 1/5
+demo: check-demo $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4] [FORCE=1]
+	@echo $(STEP) "Packages are installed."
 	@$(RUN) -m local_emulator demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(TARGET),--target "$(TARGET)") \
 		$(if $(MODE),--mode "$(MODE)") $(if $(REPLACEMENT),--replacement "$(REPLACEMENT)") $(if $(OUT),--out "$(OUT)") \
 		$(if $(FORCE),--force)
+
+.PHONY: check-demo
+check-demo:
+	@test -x $(RUN) || $(CHECK_PYTHON)
+	@$(or $(wildcard $(RUN)),$(PYTHON)) -m local_emulator.preflight --video="$(VIDEO)" --target="$(TARGET)" \
+		--mode="$(MODE)" --replacement="$(REPLACEMENT)" --out="$(OUT)" $(if $(FORCE),--force)
 
 .PHONY: emulator
 emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed] [CONSOLE_PORT=8080] [LIVE_PORT=8081] [STORAGE_PORT=4443] [PUBSUB_PORT=8085]
@@ -50,12 +75,30 @@ emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: 
 		$(if $(STORAGE_PORT),--storage-port "$(STORAGE_PORT)") $(if $(PUBSUB_PORT),--pubsub-port "$(PUBSUB_PORT)") \
 		$(if $(BROWSER_STORAGE_PORT),--browser-storage-port "$(BROWSER_STORAGE_PORT)")
 
+# A file's tests stay in one worker, because they share emulators and models.
+PYTEST := -m pytest -n 2 --dist loadfile --durations=10
+
 .PHONY: test
-test: $(STAMP)  ## all tests: [TESTS="tests/engine -k blur"]
-	@$(RUN) -m pytest $(or $(TESTS),tests)
+test: $(DEV)  ## the tests, except the slow ones: [TESTS="tests/engine -k blur"]
+	@$(RUN) $(PYTEST) -m "not slow" $(or $(TESTS),tests)
+
+.PHONY: test-slow
+test-slow: $(DEV)  ## the slow tests; with BUDGET, only those that start within so many seconds: [BUDGET=600]
+	@$(RUN) $(PYTEST) -m slow $(if $(BUDGET),--budget "$(BUDGET)") $(or $(TESTS),tests)
+
+.PHONY: test-all
+test-all: test test-slow  ## all tests
+
+.PHONY: test-newest-python
+test-newest-python: $(BOOTSTRAPPED)  ## the demo and the engine's tests on the newest supported Python of this machine, in its own environment
+	@found=$$($(RUN) -m tests.newest_python) || exit 1; \
+	series=$${found%% *}; python=$${found#* }; \
+	if test -z "$$found"; then echo "Nothing to do: no supported Python on this machine is newer than that of $(VENV)."; exit 0; fi; \
+	echo "Using Python $$series ($$python) in .venv-$$series"; \
+	$(MAKE) --no-print-directory VENV=".venv-$$series" PYTHON="$$python" demo test TESTS=tests/engine
 
 .PHONY: lint
-lint: $(STAMP)  ## lint, format and types; changes nothing
+lint: $(DEV)  ## lint, format and types; changes nothing
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "Not formatted as ruff does: run $(VENV)/bin/ruff format ."; exit 1; }
 	@$(VENV)/bin/mypy
@@ -64,24 +107,24 @@ lint: $(STAMP)  ## lint, format and types; changes nothing
 check: lint test  ## the gate: lint, format, types, tests; changes nothing
 
 .PHONY: quality
-quality: $(STAMP)  ## real clips through the emulator, judged by their pixels; DEFACER_EVAL=FOLDER names them
+quality: $(DEV)  ## real clips through the emulator, judged by their pixels; DEFACER_EVAL=FOLDER names them
 	@$(RUN) -m tests.quality
 
 .PHONY: soak
-soak: $(STAMP)  ## many short jobs under faults of all kinds: [SEED=7] [JOBS=200] [MINUTES=20]
+soak: $(DEV)  ## many short jobs under faults of all kinds: [SEED=7] [JOBS=200] [MINUTES=20]
 	@$(RUN) -m tests.soak $(if $(SEED),--seed "$(SEED)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(MINUTES),--minutes "$(MINUTES)")
 
 .PHONY: protocol
-protocol: $(STAMP)  ## 20,000 interleavings of the functions, with crashes and faults: [N=20000] [SEED=0]
+protocol: $(DEV)  ## 20,000 interleavings of the functions, with crashes and faults: [N=20000] [SEED=0]
 	@$(RUN) -m tests.protocol $(if $(N),--interleavings "$(N)") $(if $(SEED),--seed "$(SEED)")
 
 .PHONY: benchmark
-benchmark: $(STAMP)  ## speed and memory against other programs, ~30 min: [PAIRS=5] [ONLY=transcode] [WORK=FOLDER]
+benchmark: $(DEV)  ## speed and memory against other programs, ~30 min: [PAIRS=5] [ONLY=transcode] [WORK=FOLDER]
 	@$(RUN) -m tests.benchmarks $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(ONLY),--only "$(ONLY)") \
 		$(if $(WORK),--work "$(WORK)")
 
 .PHONY: load
-load: $(STAMP)  ## 1,000 segments in one job and 200 jobs at once, with a worker that only copies: [SEGMENTS=1000] [JOBS=200]
+load: $(DEV)  ## 1,000 segments in one job and 200 jobs at once, with a worker that only copies: [SEGMENTS=1000] [JOBS=200]
 	@$(RUN) -m tests.load $(if $(SEGMENTS),--segments "$(SEGMENTS)") $(if $(JOBS),--jobs "$(JOBS)")
 
 .PHONY: fuzz
@@ -93,11 +136,11 @@ sbom: $(TOOLS)  ## write the bill of materials: packages by hash, model weights 
 	@$(RUN) -m infra.bill_of_materials
 
 .PHONY: capacity
-capacity: $(STAMP)  ## simulate cost and capacity anew: infra/CAPACITY.md and its plots; ten minutes
+capacity: $(DEV)  ## simulate cost and capacity anew: infra/CAPACITY.md and its plots; ten minutes
 	@$(RUN) -m infra.capacity --write
 
 .PHONY: picture
-picture: $(STAMP)  ## make the README's pictures anew
+picture: $(DEV)  ## make the README's pictures anew
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4 --force
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
 	@$(RUN) -m tests.console.picture
@@ -114,14 +157,14 @@ destroy:  ## remove it all from Google Cloud; asks first: PROJECT=... REGION=...
 OTHERWISE := cuda|nvidia|triton
 infra/locks/cuda12.lock: OTHERWISE := cuda|nvidia|triton|torch
 infra/locks/cuda12.lock infra/locks/cuda13.lock: infra/locks/models.in infra/locks/base.in
-$(IMAGE_LOCKS): infra/locks/%.lock: infra/locks/%.in requirements.lock | $(BOOTSTRAPPED)
-	@grep -E '^[a-z0-9.-]+==' requirements.lock | grep -vE '^($(OTHERWISE))' | sed 's/ \\$$//' > .image-pins.txt \
+$(IMAGE_LOCKS): infra/locks/%.lock: infra/locks/%.in requirements-dev.lock | $(BOOTSTRAPPED)
+	@grep -E '^[a-z0-9.-]+==' requirements-dev.lock | grep -vE '^($(OTHERWISE))' | sed 's/ \\$$//' > .image-pins.txt \
 		&& $(VENV)/bin/uv pip compile $< --constraints .image-pins.txt --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 			--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --output-file $@; \
 		status=$$?; rm -f .image-pins.txt; exit $$status
 
 .PHONY: image-sizes
-image-sizes: $(STAMP)  ## install what each image installs, measure, and write it down; 9 GB of disk for a while
+image-sizes: $(DEV)  ## install what each image installs, measure, and write it down; 9 GB of disk for a while
 	@$(RUN) -m infra.image_sizes
 
 .PHONY: pin-base
@@ -131,7 +174,7 @@ pin-base:  ## write today's digest of the images' base into infra/Dockerfile; ne
 		&& echo "infra/Dockerfile: $$digest"
 
 .PHONY: clean
-clean:  ## stop the emulator and delete what it, the demo and the tools left; .venv stays
+clean:  ## stop the emulator; delete all files of the emulator, the demo and the tools, but not the environments
 	@if test -f .emulator/state.json; then $(RUN) -m local_emulator down; fi
 	@rm -rf bill-of-materials.cdx.json .emulator demo .screenshots .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
-	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from functions.engine import weights
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCK = ROOT / "requirements.lock"
+LOCK = ROOT / "requirements-dev.lock"
 PROJECT = ROOT / "pyproject.toml"
 OUT = ROOT / "bill-of-materials.cdx.json"
 SCHEMA = SchemaVersion.V1_6
@@ -43,7 +43,7 @@ def main() -> int:
             {
                 "type": "distribution",
                 "url": part["purl"],
-                "comment": "the files that requirements.lock allows, by their hashes",
+                "comment": f"the files that {LOCK.name} allows, by their hashes",
                 "hashes": [{"alg": "SHA-256", "content": digest} for digest in allowed[name]],
             }
         )
@@ -95,8 +95,9 @@ def locked_hashes() -> dict[str, list[str]]:
 
 
 def direct() -> set[Need]:
-    """What the functions themselves need."""
-    return _parsed(tomllib.loads(PROJECT.read_text())["project"]["dependencies"], "")
+    """Return the direct dependencies of the functions; the images install the extra `torch` too."""
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    return _parsed([*project["dependencies"], *project["optional-dependencies"]["torch"]], "")
 
 
 def needs_of(need: Need) -> set[Need]:

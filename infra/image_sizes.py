@@ -83,7 +83,9 @@ def weights_size() -> int:
     weights.fetch_all()
     weights.facenet("casia-webface")
     opted_in = Path(weights.VGGFACE2_URL).name
-    files = (file for file in weights.DEFAULT_DIR.iterdir() if file.suffix != ".pb" and file.name != opted_in)
+    files = (
+        file for file in weights.default_dir().iterdir() if file.suffix != ".pb" and file.name != opted_in
+    )
     return sum(file.stat().st_size for file in files)
 
 

@@ -23,6 +23,7 @@ locals {
       messages = [
         "not done, the message will come back",
         "an unexpected error, the message will come back",
+        "internal error: this is a bug",
         "dropped a message that nobody can do anything with",
       ]
       labels = { event = "message", function = "function", error = "error" }

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, get_args
+from typing import NoReturn
 
 from functions.again import command_line as asking
-from functions.pipeline.contracts import Policy
+from functions.engine.options import MODES
 from functions.privacy import command_line as privacy
 from local_emulator.errors import EmulatorError
 from local_emulator.ports import SERVICES
@@ -20,7 +20,6 @@ from local_emulator.terminal import printable_lines
 
 INTERRUPTED = 130
 SECRET_VARIABLE = "DEFACER_WEBHOOK_SECRET"  # noqa: S105 - its name
-MODES = get_args(Policy.model_fields["mode"].annotation)
 
 DESCRIPTION = """\
 The whole pipeline on this machine: Cloud Storage and Pub/Sub as emulators, and the same

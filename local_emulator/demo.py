@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from functions.engine.errors import VideoError
+from functions.engine.video import probe
 from local_emulator import drop as upload
 from local_emulator import dropping, waiting
 from local_emulator.demo_clip import make_demo_clip, target_picture
@@ -13,6 +15,7 @@ from local_emulator.drawn_clip import drawn_target_picture, make_drawn_clip
 from local_emulator.drop import Drop
 from local_emulator.emulator import Emulator, Options, PubSubKind
 from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.files import check_inputs, check_mode, check_out
 from local_emulator.jobs import JobReader
 from local_emulator.picture import before_and_after
 from local_emulator.state import ROOT
@@ -21,6 +24,7 @@ from local_emulator.weights import fetch_weights
 
 FOLDER = ROOT / "demo"
 CHANNEL = "demo"
+STEPS = 5  # the first is the installation, which make prints
 
 
 @dataclass(frozen=True)
@@ -43,21 +47,26 @@ class Demo:
 def run(demo: Demo) -> int:
     """Start an emulator, drop the video, wait, save the result and a picture of it, and stop everything."""
     terminal = Terminal()
+    out = demo.out or FOLDER / "result.mp4"
     FOLDER.mkdir(exist_ok=True)
+    check_mode(demo.mode, demo.replacement)
+    inputs = [*filter(None, (demo.video, demo.replacement)), *demo.targets]
+    # The demo replaces its own earlier result.
+    check_out(out, inputs, force=demo.force or demo.out is None)
+    check_inputs(CHANNEL, demo.video, demo.targets, demo.replacement)
+    terminal.say(f"2/{STEPS} Getting the models' weights (94 MB) ...")
+    fetch_weights(lambda line: terminal.say(f"    {line} ..."))
+    terminal.say(f"3/{STEPS} {'Checking the video' if demo.video else 'Making a clip of two people'} ...")
     video, targets = demo.video, demo.targets
     if video is None and demo.drawn:
-        video = _made(FOLDER / "drawn.mp4", make_drawn_clip, terminal)
-        targets = targets or (_made(FOLDER / "woman.png", drawn_target_picture, terminal),)
+        video = _made(FOLDER / "drawn.mp4", make_drawn_clip)
+        targets = targets or (_made(FOLDER / "woman.png", drawn_target_picture),)
     elif video is None:
-        video = _made(FOLDER / "clip.mp4", make_demo_clip, terminal)
-        targets = targets or (_made(FOLDER / "astronaut.png", target_picture, terminal),)
+        video = _made(FOLDER / "clip.mp4", make_demo_clip)
+        targets = targets or (_made(FOLDER / "astronaut.png", target_picture),)
     drop = Drop(video, CHANNEL, targets, mode=demo.mode, replacement=demo.replacement)
-    out = demo.out or FOLDER / "result.mp4"
     upload.check(drop)
-    upload.check_replacement(drop, there=False)
-    # The demo replaces its own earlier result.
-    waiting.check_out(out, drop.files, force=demo.force or demo.out is None)
-    fetch_weights()
+    _check_readable(video)
     state = Path(tempfile.mkdtemp(prefix="emulator-", dir=FOLDER))
     try:
         _show(drop, out, Options(state, demo.pubsub), terminal)
@@ -74,10 +83,17 @@ def run(demo: Demo) -> int:
     return 0
 
 
-def _made(path: Path, make: Callable[[Path], None], terminal: Terminal) -> Path:
-    """A file of the demo, made on first use. `make clean` forgets it."""
+def _check_readable(video: Path) -> None:
+    """Raise UsageError unless FFmpeg reads it as a video: found out here, before the emulator starts."""
+    try:
+        probe(str(video))
+    except VideoError as error:
+        raise UsageError(f"{video}: {error}") from error
+
+
+def _made(path: Path, make: Callable[[Path], None]) -> Path:
+    """A file of the demo, made on first use. `make clean` deletes it."""
     if not path.exists():
-        terminal.say(f"Making {path.relative_to(ROOT)} ...")
         complete = path.with_name(f"part-{path.name}")
         make(complete)
         complete.replace(path)
@@ -86,8 +102,9 @@ def _made(path: Path, make: Callable[[Path], None], terminal: Terminal) -> Path:
 
 def _show(drop: Drop, out: Path, options: Options, terminal: Terminal) -> None:
     picture = FOLDER / "before_and_after.png"
-    terminal.say("Starting the emulator ...")
+    terminal.say(f"4/{STEPS} Starting the emulator ...")
     with Emulator(options) as emulator:
+        terminal.say(f"5/{STEPS} Redacting {drop.video.name} ...")
         dropped = upload.upload(drop, emulator.state, terminal)
         reader = JobReader(emulator.storage_client(), emulator.resources)
         watch = waiting.Watch(reader, terminal, emulator.check, emulator.folder.logs)

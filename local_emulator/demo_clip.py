@@ -1,6 +1,6 @@
 """The demo clip: two public-domain portraits that move, grow, turn away and cross, and where each face is.
 
-The portraits come with installed packages: `skimage.data.astronaut` (NASA) and matplotlib's
+The portraits come with installed packages: scikit-image's `astronaut.png` (NASA) and matplotlib's
 `grace_hopper.jpg` (US Navy). Each is cut out along its outline and carried through the picture as a flat card
 in space: a scale, a turn about the vertical axis and a perspective projection, which together are one
 homography (Hartley and Zisserman, "Multiple View Geometry", 2nd edition, section 8.1.1). The true place of a
@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-import skimage.data
 from numpy.typing import NDArray
 
 from local_emulator.picture import Picture, save_picture, write_clip
@@ -142,14 +141,19 @@ def demo_cast() -> tuple[Role, ...]:
 
 
 def astronaut_photo() -> Picture:
-    return np.asarray(skimage.data.astronaut(), np.uint8)  # type: ignore[no-untyped-call]
+    return packaged_photo("scikit-image", "skimage/data/astronaut.png")
 
 
 def admiral_photo() -> Picture:
-    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    return packaged_photo("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg")
+
+
+def packaged_photo(package: str, name: str) -> Picture:
+    """Read a picture that comes with an installed package, without importing the package."""
+    path = distribution(package).locate_file(name)
     photo = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if photo is None:
-        raise FileNotFoundError(f"{path} cannot be read as a picture; reinstall matplotlib, which brings it")
+        raise FileNotFoundError(f"{path} is missing or damaged. Install {package} again, which brings it.")
     return np.asarray(photo, np.uint8)
 
 

@@ -15,6 +15,7 @@ from functions.pipeline.errors import PermanentError
 from functions.pipeline.layout import VideoName
 from local_emulator import storage
 from local_emulator.errors import UsageError
+from local_emulator.files import check_file, check_inputs
 from local_emulator.jobs import JobReader, storage_faults
 from local_emulator.state import EmulatorState
 from local_emulator.terminal import Terminal, printable
@@ -22,7 +23,6 @@ from local_emulator.terminal import Terminal, printable
 # Above this a file goes up in pieces of this size. The emulator copies all it has at each piece: fewer are faster.
 CHUNK_BYTES = 32 * 1024 * 1024
 UPLOAD_SECONDS = 600.0
-LONGEST_FILE_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -53,30 +53,13 @@ class Dropped:
 
 def check(drop: Drop) -> None:
     """Raise UsageError for anything that can't be uploaded, before anything is."""
-    if not drop.channel or "/" in drop.channel:
-        raise UsageError(f"A channel's name is a word without slashes, not {drop.channel!r}.")
-    _check_file(drop.video, "The video")
-    _check_name(drop.video, VideoName(drop.channel, drop.video.name))
-    for target in drop.targets:
-        _check_file(target, "The target picture")
-        _check_name(target, VideoName(drop.channel, target.name))
-        if target.suffix.lower() not in layout.PICTURE_SUFFIXES:
-            allowed = ", ".join(sorted(layout.PICTURE_SUFFIXES))
-            raise UsageError(
-                f"The target picture {target} must end in one of {allowed}: save it as one of these."
-            )
-    names = [target.name for target in drop.targets]
-    if doubles := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(
-            f"Two target pictures are called {doubles[0]}: rename one, its name is the person's."
-        )
+    check_inputs(drop.channel, drop.video, drop.targets, drop.replacement)
     for target in drop.targets:
         _check_picture(target, "The target picture", alpha=False)
     if drop.replacement:
-        _check_file(drop.replacement, "The replacement picture")
         _check_picture(drop.replacement, "The replacement picture", alpha=True)
     if drop.policy:
-        _check_file(drop.policy, "The policy")
+        check_file(drop.policy, "The policy")
         _policy(drop)
 
 
@@ -150,17 +133,6 @@ def _upload_file(bucket: cloud_storage.Bucket, name: str, path: Path, terminal: 
     return int(blob.generation)
 
 
-def _check_name(path: Path, name: VideoName) -> None:
-    """Raise UsageError unless a video of that name can be done in that channel; pictures are held to the same."""
-    problem = name.problem
-    if not problem and len(Path(name.report).name.encode()) > LONGEST_FILE_NAME:
-        problem = (
-            f"the report's name would have more than {LONGEST_FILE_NAME} bytes, and objects here are files"
-        )
-    if problem:
-        raise UsageError(f"{str(path)!r} can't go into channel {name.channel!r}: {problem}. Rename it.")
-
-
 def _policy(drop: Drop) -> Policy | None:
     """The policy that goes up with it, as ingest will read it; None for none. Raises UsageError for a broken one."""
     if drop.policy:
@@ -177,16 +149,3 @@ def _check_picture(path: Path, what: str, alpha: bool) -> None:
         decode_picture(path.read_bytes(), f"{what} {path}", alpha)
     except PictureError as error:
         raise UsageError(str(error)) from error
-
-
-def _check_file(path: Path, what: str) -> None:
-    """Raise UsageError unless this is a file that can be read."""
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except FileNotFoundError:
-        raise UsageError(f"{what} {path} does not exist.") from None
-    except IsADirectoryError:
-        raise UsageError(f"{what} {path} is a folder, not a file.") from None
-    except OSError as error:
-        raise UsageError(f"{what} {path} can't be read: {error.strerror}.") from error

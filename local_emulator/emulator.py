@@ -38,7 +38,7 @@ FUNCTIONS_FOLDER = ROOT / "functions"
 PUBSUB = "pubsub"
 CONSOLE, BROWSING, LIVE = "console", "browsing", "live"
 SERVER_SECONDS = 60.0
-# The worker imports torch when it starts: seconds on an idle machine, more on a busy one.
+# The worker loads the engine when it starts: seconds on an idle machine, more on a busy one.
 FUNCTION_SECONDS = 180.0
 
 PubSubKind = Literal["auto", "google", "builtin"]

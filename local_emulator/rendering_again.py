@@ -9,9 +9,10 @@ from pathlib import Path
 
 from functions.pipeline.contracts import Report
 from functions.pipeline.views import JobView
-from local_emulator import dropping, storage, waiting
+from local_emulator import dropping, storage
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.files import check_out
 from local_emulator.jobs import JobReader
 from local_emulator.processes import inherited_environment
 from local_emulator.state import COMMAND, ROOT, EmulatorState, StateFolder
@@ -32,7 +33,7 @@ def run(wish: Wish, path: Path, *, wait: bool, out: Path | None, force: bool = F
     if both := set(wish.keep) & set(wish.hide):
         raise UsageError(f"Track {min(both)} can't be kept and hidden at once.")
     if out is not None:
-        waiting.check_out(out, force=force)
+        check_out(out, force=force)
     folder = StateFolder(path.resolve())
     emulator = folder.running()
     reader = JobReader(storage.client(emulator.project, emulator.storage_url), emulator.resources)

@@ -23,7 +23,7 @@ STOP_SECONDS = REAPER_SECONDS + 5.0
 def up(options: Options) -> int:
     """Run until interrupted. Raises EmulatorError, with everything stopped, if a part ends by itself."""
     if options.functions == FUNCTIONS_FOLDER:
-        fetch_weights()
+        fetch_weights(print)
     print(f"Starting in {options.state} ...", flush=True)
     try:
         with Emulator(options) as emulator:

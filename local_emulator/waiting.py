@@ -2,18 +2,18 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from functions.engine.faces import ADVICE
-from functions.engine.outputs import OutputPathError, check_outputs
 from functions.pipeline.contracts import ObjectRef, Report
 from functions.pipeline.views import JobView
 from functions.words import counted
 from local_emulator.drop import Dropped
-from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.errors import EmulatorError
+from local_emulator.files import report_beside
 from local_emulator.jobs import JobReader, StorageError
 from local_emulator.state import COMMAND
 from local_emulator.terminal import Terminal, printable
@@ -106,21 +106,6 @@ def _check_end(view: JobView, files: Mapping[str, Path]) -> None:
             f"Job {view.job} was overtaken: a newer upload or rendering of "
             f"{printable(view.source or 'it')} was published before it."
         )
-
-
-def report_beside(out: Path) -> Path:
-    """Where the report of a result goes: `X.mp4` has `X.report.json`, as in the output bucket."""
-    return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
-
-
-def check_out(out: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> None:
-    """Raise UsageError if the result or its report can't be written there, before the work is done."""
-    if out.suffix.lower() != ".mp4":
-        raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
-    try:
-        check_outputs([out, report_beside(out)], inputs, force=force)
-    except OutputPathError as error:
-        raise UsageError(str(error)) from error
 
 
 def save(result: ObjectRef, report: Report, out: Path, reader: JobReader) -> None:

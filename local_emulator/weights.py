@@ -1,19 +1,15 @@
-"""The models' weights, made sure of before anything starts."""
+"""Download the models' weights before anything starts."""
 
-import os
-from pathlib import Path
+from collections.abc import Callable
 
 from functions.engine import weights
 from functions.engine.errors import WeightsError
 from local_emulator.errors import EmulatorError
 
-VARIABLE = "DEFACER_WEIGHTS_DIR"
 
-
-def fetch_weights() -> None:
-    """Return when the weights are on disk; says so if that takes a download. Raises EmulatorError if it fails."""
-    folder = os.environ.get(VARIABLE)
+def fetch_weights(say: Callable[[str], None]) -> None:
+    """Return when the weights are on disk; `say` gets a line before each download. Raises EmulatorError."""
     try:
-        weights.fetch_all(Path(folder) if folder else None, lambda line: print(f"{line} ...", flush=True))
+        weights.fetch_all(progress=say)
     except WeightsError as error:
         raise EmulatorError(str(error)) from error

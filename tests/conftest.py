@@ -2,9 +2,12 @@
 
 import itertools
 import signal
+import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import functions_framework
 import pytest
@@ -26,6 +29,32 @@ NUMBERS = itertools.count()
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 App = Callable[[str], FlaskClient]
+STARTED = time.monotonic()
+LEFT_OUT = "left out: the time budget is used up"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--budget", type=float, metavar="SECONDS", help="start no test after so many seconds; list the rest"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    budget = item.config.getoption("--budget")
+    if budget is not None and time.monotonic() - STARTED > budget:
+        pytest.skip(LEFT_OUT)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the budget, and how many cases of each test it left out."""
+    budget = config.getoption("--budget")
+    if budget is None:
+        return
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = Counter(r.nodeid.partition("[")[0] for r in skipped if LEFT_OUT in str(r.longrepr))
+    terminalreporter.section(f"time budget: {budget:.0f} s, left out: {left_out.total()} tests")
+    for test, count in sorted(left_out.items()):
+        terminalreporter.write_line(f"{count:4} {test}")
 
 
 @pytest.fixture(scope="session")

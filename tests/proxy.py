@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import pytest
+
+from functions.pipeline import store
 from local_emulator.chaos.http import Answer, Handler, Request, send, serve
 
 # The client looks a bucket's location up by itself, in the background: no step of anything.
@@ -30,6 +33,14 @@ class Proxy:
         self.downloaded_bytes = 0
         self.address = ""
         self._upstream = upstream
+
+    @contextmanager
+    def failing(self, fails: Callable[[str, str], bool]) -> Iterator[None]:
+        """Answer 503 to the requests that `fails` picks. Storage calls do not retry meanwhile; publishing does."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "retries", lambda: None)
+            patch.setattr(self, "fails", fails)
+            yield
 
     async def handle(self, request: Request) -> Answer:
         step = (request.method, request.target)

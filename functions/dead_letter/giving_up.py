@@ -1,6 +1,6 @@
 """A message that was given up: find its job, and fail it, unless it has come to an end without it."""
 
-from functions.pipeline import again, belonging, ending, jobs, layout, log, messages, store
+from functions.pipeline import again, belonging, bugs, ending, jobs, layout, log, messages, store
 from functions.pipeline.claim import delivery_terms, hold
 from functions.pipeline.contracts import Contract, JobEvent, ObjectRef, SegmentDone, SegmentTask
 from functions.pipeline.errors import MalformedMessageError, PermanentError
@@ -50,7 +50,7 @@ def give_up(message: Message) -> None:
     if job is None:
         log.info("ignored a message about something that was never a job")
         return
-    with log.bound(job=job.id):
+    with jobs.failing(job.id, "dead_letter", job.source, is_past=lambda _: _is_past(job)):
         claim = layout.merge_claim(job.id)
         if jobs.has_failed(job.id) or (
             jobs.is_published(job.id) and store.find(settings().work_bucket, claim) is None
@@ -58,7 +58,7 @@ def give_up(message: Message) -> None:
             log.info("the job came to an end without this message", stage=job.stage)
             ending.clean_up(job.id)  # this message's holder may have died when all others' was gone
             return
-        if job.step == "find" and jobs.is_handed_on(job.id) and not jobs.is_published(job.id):
+        if _is_handed_on(job) and not jobs.is_published(job.id):
             log.info("the job went on without this message", stage=job.stage)
             jobs.forget_embeddings(job.id)  # this message's worker may have died when the others' were gone
             return
@@ -69,6 +69,16 @@ def give_up(message: Message) -> None:
         with hold(settings().work_bucket, claim, delivery_terms(message.id)) as held:
             source = (again.video_of(job.source) or job.source) if job.source else None
             ending.call_off(job.id, job.stage, _sentence(job, source, message), held.keep, source)
+
+
+def _is_handed_on(job: _Job) -> bool:
+    """Return whether the message is about finding faces in a job whose faces are hidden now."""
+    return job.step == "find" and jobs.is_handed_on(job.id)
+
+
+def _is_past(job: _Job) -> bool:
+    """Return whether the job does not need the message any more."""
+    return jobs.is_published(job.id) or _is_handed_on(job)
 
 
 def _job_of(message: Message) -> _Job | None:
@@ -128,6 +138,8 @@ def _start_anew(job: _Job, message: Message) -> None:
 
 
 def _sentence(job: _Job, source: ObjectRef | None, message: Message) -> PermanentError:
+    if bugs.has_bugs(job.id, job.stage):
+        return bugs.internal_error(job.id, job.stage)
     manifest = jobs.readable_manifest(job.id)
     begun = manifest[0].request if manifest else job.source
     is_rendering = begun is not None and layout.parse_again(begun.name) is not None

@@ -18,13 +18,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from functions.engine import weights
+from functions.engine import pytorch, weights
 from functions.engine.errors import CheckError, EngineError, VideoError
 from functions.engine.faces import ADVICE, Faces
 from functions.engine.gallery import Gallery, Picture
 from functions.engine.join import Joined, fingerprint_of
 from functions.engine.link import link
-from functions.engine.options import Options
+from functions.engine.options import MODES, Options
 from functions.engine.outputs import OutputPathError, check_outputs
 from functions.engine.render import render
 from functions.engine.video import Segment, probe
@@ -43,7 +43,6 @@ RERENDER_EXAMPLES = """examples:
   python -m functions.engine rerender vlog.mp4 vlog.json safe.mp4 --mode pixelate
 """
 BLACK = "#000000"
-MODES = ["blur", "pixelate", "solid", "image"]
 
 
 def main() -> int:
@@ -214,6 +213,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
+    if arguments.detector == "mtcnn":
+        pytorch.require("--detector mtcnn", instead="centerface")
+    if arguments.recognizer == "vggface2":
+        pytorch.require("--recognizer vggface2", instead="casia-webface")
     options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
     faces = _find(arguments, options, console)  # lets the models go before the video is written
     joined, black_frames = _write_video(arguments, faces, options, console)
@@ -236,8 +239,8 @@ def _write_report(path: Path, faces: Faces, options: Options, joined: Joined, bl
 
 def _find(arguments: argparse.Namespace, options: Options, console: Console) -> Faces:
     frames = _frame_count(arguments.video)
-    weights.fetch_all(None, lambda line: console.print(f"{line} ..."))
-    # Loads torch and the models: only once the arguments have proved good.
+    weights.fetch_all(progress=lambda line: console.print(f"{line} ..."))
+    # Loads the models: only once the arguments have proved good.
     from functions.engine.deface import Engine
 
     engine = Engine()

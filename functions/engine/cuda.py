@@ -1,11 +1,13 @@
 """What an NVIDIA GPU is there for: the networks, decoding (NVDEC) and encoding (NVENC). Without one all is quiet."""
 
 import ctypes
+import logging
 from functools import cache
 
 import av
 from av.codec.hwaccel import HWAccel
 
+from functions.engine import pytorch
 from functions.engine.errors import GpuError
 
 DRIVER = "libcuda.so.1"
@@ -23,8 +25,18 @@ def has_driver() -> bool:
 
 @cache
 def has_cuda() -> bool:
-    """PyTorch is asked, and so loaded (0.3 GB, some seconds), only where there is a driver."""
+    """Return whether PyTorch can compute on a GPU; log a warning where only PyTorch is missing.
+
+    PyTorch is loaded (0.3 GB, some seconds) only on a machine with a driver.
+    """
     if not has_driver():
+        return False
+    if not pytorch.is_installed():
+        logging.getLogger(__name__).warning(
+            "An NVIDIA driver is installed, but PyTorch is not installed: the models run on the CPU. "
+            "%s to use the GPU.",
+            pytorch.HOW_TO_INSTALL,
+        )
         return False
     import torch
 
@@ -33,6 +45,8 @@ def has_cuda() -> bool:
 
 def require_gpu() -> None:
     """Return where PyTorch can compute on a GPU. Raises GpuError that says why it can't."""
+    if not pytorch.is_installed():
+        raise GpuError(f"A GPU is required, but PyTorch is not installed. {pytorch.HOW_TO_INSTALL}.")
     import torch
 
     problem = problem_of(torch.version.cuda, driver_version())

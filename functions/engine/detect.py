@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from functions.engine import weights
+from functions.engine import pytorch, weights
 from functions.engine.cuda import has_cuda
 from functions.engine.errors import EngineError
 
@@ -116,6 +116,7 @@ class Mtcnn:
     sure = 0.9
 
     def __init__(self, threshold: float = 0.8):
+        pytorch.require("Detector mtcnn", instead="centerface")
         from facenet_pytorch import MTCNN
 
         weights.mtcnn_dir()

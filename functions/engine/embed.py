@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from functions.engine import weights
+from functions.engine import pytorch, weights
 from functions.engine.cuda import has_cuda
 from functions.engine.detect import Array, Image
 
@@ -42,6 +42,7 @@ def facenet_network(name: str, weights_dir: Path | None) -> Callable[[Image], Ar
 
         graph = weights.casia_graph(weights_dir)
         return openvino_networks.FaceNetNetwork(graph, openvino_networks.precision())
+    pytorch.require(f"Recognizer {name}", instead="casia-webface")
     from functions.engine import torch_networks
 
     return torch_networks.FaceNetNetwork(weights.facenet(name, weights_dir), "cuda" if has_cuda() else "cpu")

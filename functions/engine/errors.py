@@ -37,6 +37,12 @@ class WeightsError(EngineError):
     code = "weights"
 
 
+class MissingPackageError(EngineError):
+    """A setting needs a package that is not installed. Without a change of either, no retry helps."""
+
+    code = "missing-package"
+
+
 class GpuError(EngineError):
     """A GPU was asked for, and PyTorch can't use one here."""
 

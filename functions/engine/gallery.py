@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Self
 import cv2
 import numpy as np
 
+from functions.engine import pytorch
 from functions.engine.errors import PictureError
 from functions.engine.faces import TargetWarning
 from functions.engine.picture import decode_picture
 
 if TYPE_CHECKING:
-    from functions.engine.detect import Array, Detection, Detector, Image
+    from functions.engine.detect import Array, Detector, Image
     from functions.engine.embed import FaceNet
 
-DETECTORS = (
-    "centerface",
-    "mtcnn",
-)  # the first reads the videos too; the second sees faces that fill the picture
 MAX_SIDE = 640  # pixels; a picture is searched at the size that frames of a video are
+CLOSE_UP_WIDTH = 224  # pixels; at this size CenterFace also finds a face that fills the picture
 LIKELY_FACE = 0.5
+INSIDE = 0.8  # a box with this share of its area in a larger one is a part of the same face
 MIN_FACE_SIDE = 40  # pixels: below, an embedding says little
 # A picture beyond these limits is used, with a warning. Chosen on 13 good pictures, whose faces are 123 to 814 pixels
 # high and have a blur of 0.30 to 0.61. Blurred with a sigma of 1/60 of the face's height they have 0.65 to 0.77, and
@@ -84,7 +83,7 @@ def make_gallery(
 ) -> Gallery:
     """One embedding for each picture. Raises PictureError, naming it, unless it shows one clear face.
 
-    `detector_of` gives a detector by its name; the second one is asked where the first one sees nobody.
+    `detector_of` returns a detector by its name; `find_faces` says which are asked.
     """
     from functions.engine.embed import crop_face
 
@@ -138,26 +137,53 @@ def only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector
         raise PictureError(
             f"{label} has {width}x{height} pixels. Use a picture with a face of {MIN_FACE_SIDE} pixels at least."
         )
-    scale = min(1.0, MAX_SIDE / max(height, width))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    faces: list[Detection] = []
-    for name in DETECTORS:
-        if not faces:
-            faces = [face for face in detector_of(name).detect([small])[0] if face.score >= LIKELY_FACE]
-    if not faces:
+    boxes = find_faces(image, detector_of)
+    if not boxes:
         raise PictureError(
             f"{label} shows no face. Use a picture that shows the person's face, clear and large."
         )
-    sides = [float(face.box[3] - face.box[1]) for face in faces]
-    prominent = [face for face, side in zip(faces, sides, strict=True) if side >= BYSTANDER * max(sides)]
+    sides = [float(box[3] - box[1]) for box in boxes]
+    prominent = [box for box, side in zip(boxes, sides, strict=True) if side >= BYSTANDER * max(sides)]
     if len(prominent) > 1:
         raise PictureError(
             f"{label} shows {len(prominent)} faces. Use a picture that shows this person alone."
         )
-    if max(sides) / scale < MIN_FACE_SIDE:
+    if max(sides) < MIN_FACE_SIDE:
         raise PictureError(
-            f"{label} shows a face only {max(sides) / scale:.0f} pixels high. "
+            f"{label} shows a face only {max(sides):.0f} pixels high. "
             f"Use a picture in which it is at least {MIN_FACE_SIDE} pixels."
         )
-    box: Array = (prominent[0].box / scale).astype(np.float32)
-    return box
+    return prominent[0]
+
+
+def find_faces(image: "Image", detector_of: Callable[[str], "Detector"]) -> "list[Array]":
+    """Return the boxes of the likely faces in a picture, in its pixels.
+
+    Of a face that fills the picture CenterFace sees nothing at MAX_SIDE, or its parts as several faces; a smaller copy
+    shows the face as one. MTCNN comes last, so that a picture that CenterFace reads has the same box with and without
+    PyTorch.
+    """
+    height, width = image.shape[:2]
+    boxes = _search(image, MAX_SIDE / max(height, width), detector_of("centerface"))
+    if len(boxes) == 1:
+        return boxes
+    close_up = _search(image, CLOSE_UP_WIDTH / width, detector_of("centerface"))
+    if not boxes or (len(close_up) == 1 and all(_is_inside(box, close_up[0]) for box in boxes)):
+        boxes = close_up
+    if not boxes and pytorch.is_installed():
+        boxes = _search(image, MAX_SIDE / max(height, width), detector_of("mtcnn"))
+    return boxes
+
+
+def _search(image: "Image", scale: float, detector: "Detector") -> "list[Array]":
+    """Return the boxes of the likely faces in a copy of that scale, in pixels of the image."""
+    scale = min(1.0, scale)
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    faces = detector.detect([small])[0]
+    return [(face.box / scale).astype(np.float32) for face in faces if face.score >= LIKELY_FACE]
+
+
+def _is_inside(box: "Array", outer: "Array") -> bool:
+    """Return whether at least the share INSIDE of the area of `box` is within `outer`."""
+    sides = np.minimum(box[2:], outer[2:]) - np.maximum(box[:2], outer[:2])
+    return bool(np.prod(np.clip(sides, 0, None)) >= INSIDE * np.prod(box[2:] - box[:2]))

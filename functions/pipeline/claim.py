@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Self
 
-from functions.pipeline import store
+from functions.pipeline import bugs, store
 from functions.pipeline.contracts import Claim, ObjectRef
 from functions.pipeline.errors import RetryableError
 from functions.pipeline.settings import settings
@@ -168,7 +168,7 @@ def delete_expired(bucket: str, name: str, clock: Clock = utc_now) -> None:
 def hold(bucket: str, name: str, terms: Terms) -> Iterator[Hold]:
     """Hold a claim for the block: deleted when the block ends well, expired at once when it raises.
 
-    A passing fault is no attempt: it says nothing about the thing. A crash, a bug and the deadline are.
+    A crash and the deadline count as attempts. Passing faults do not, and programming errors are counted in `bugs`.
     """
     held = Hold.take(bucket, name, terms)
     try:
@@ -177,6 +177,6 @@ def hold(bucket: str, name: str, terms: Terms) -> Iterator[Hold]:
         late = isinstance(error, DeadlineError)
         passing = isinstance(error, RetryableError) and not late
         with suppress(RetryableError):  # best effort: if storage is away, the lease runs out by itself
-            held.expire(count=not passing, late=late)
+            held.expire(count=not passing and not bugs.is_bug(error), late=late)
         raise
     held.release()

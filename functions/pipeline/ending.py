@@ -6,7 +6,7 @@ before. A copy that was under way in that moment may still land. Whoever made it
 back, as does every later message to merge: it may be out for a moment, complete and checked, and does not stay.
 """
 
-from functions.pipeline import jobs, layout, log, store, verdict
+from functions.pipeline import bugs, jobs, layout, log, store, verdict
 from functions.pipeline.contracts import Failed, Manifest, ObjectRef, Published, Verdict
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.publish import Names, NamesBySource, Standing, publish, standing, unpublish
@@ -121,11 +121,12 @@ def _publish(names: Names, said: Verdict, ref: ObjectRef, progress: store.Progre
     """From "publish" to "out": put the result out with its report. It may turn out that something is in the way."""
     result = None  # something newer is there
     try:
-        if said.result is not None and said.report is not None:
-            standing(names, names.report)  # what is in the way of the report is in the way of both
-            result = publish(names, names.result, said.result, progress)
-            if result is not None:
-                publish(names, names.report, said.report, progress)
+        with bugs.counted(names.job, "merge"):
+            if said.result is not None and said.report is not None:
+                standing(names, names.report)  # what is in the way of the report is in the way of both
+                result = publish(names, names.result, said.result, progress)
+                if result is not None:
+                    publish(names, names.report, said.report, progress)
     except PermanentError as error:
         verdict.change(said, ref, end="unpublish", failed=reason(names, error))
         return

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from google.cloud.storage import Blob
 
-from functions.pipeline import belonging, claim, layout, log, messages, store, verdict
+from functions.pipeline import belonging, bugs, claim, layout, log, messages, store, verdict
 from functions.pipeline.contracts import (
     FacesHead,
     Failed,
@@ -108,8 +108,11 @@ def failing(
     stage: str,
     source: ObjectRef | None = None,
     is_past: Callable[[str], bool] = is_published,
+    piece: str = "",
 ) -> Iterator[None]:
     """Fail the job if the block raises a PermanentError, which then has been dealt with.
+
+    A programming error in the block fails it too, after a few attempts at the same `piece` (see `bugs.counted`).
 
     `is_past` tells whether a quicker delivery has brought the job past this stage: then the error is only what
     this one met by being late, such as an input that was deleted because nobody needed it any more. The message
@@ -117,7 +120,8 @@ def failing(
     """
     with log.bound(job=job):
         try:
-            yield
+            with bugs.counted(job, stage, piece):
+                yield
         except MalformedMessageError:
             raise
         except PermanentError as error:

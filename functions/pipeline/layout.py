@@ -6,7 +6,7 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/replacement.png                the picture for mode "image"
          channels/NAME/again/JOB.json                 render that upload's video again, with other decisions
 work     jobs/ID/manifest.json, gallery-HASH.npz, findings/*, faces.json, segments/*, claims/*, merge/*,
-         verdict.json, published.json, failed.json
+         bugs/*, verdict.json, published.json, failed.json
 output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upload and which job it is of
 """
 
@@ -265,11 +265,21 @@ def merge_claim(job: str) -> str:
 
 
 def segment_claim(job: str, step: str, index: int, part: str = "") -> str:
-    return f"jobs/{job}/claims/{step}-{_piece(index, part)}.json"
+    return f"jobs/{job}/claims/{segment_step(step, index, part)}.json"
+
+
+def segment_step(step: str, index: int, part: str = "") -> str:
+    """Return the name of a step of a segment within its job, such as `find-00003`."""
+    return f"{step}-{_piece(index, part)}"
 
 
 def claims_prefix(job: str) -> str:
     return f"jobs/{job}/claims/"
+
+
+def bugs_prefix(job: str, stage: str, piece: str = "") -> str:
+    """Return the prefix of a stage's records of programming errors, or of those about one piece of its work."""
+    return f"jobs/{job}/bugs/{stage}/" + (f"{piece}/" if piece else "")
 
 
 def segments_prefix(job: str) -> str:

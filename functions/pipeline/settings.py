@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -34,7 +33,6 @@ class Settings(BaseModel):
     segments_topic: str = "segments"
     segments_done_topic: str = "segments-done"
     job_events_topic: str = "job-events"
-    weights_dir: Path | None = None
     segment_seconds: float = Field(default=10.0, ge=1, le=120)
     # A lease outlives the longest pause between two renewals by far, and a dead holder is replaced soon.
     lease_seconds: float = Field(default=90.0, ge=1, le=600)

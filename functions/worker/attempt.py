@@ -1,6 +1,7 @@
 """What both steps of a segment share: one worker at a time, an end to what no worker finishes, the news of the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from functions.pipeline import jobs, layout, log, messages, store
@@ -18,6 +19,17 @@ class Assignment:
     manifest: Manifest
     segment: TimeRange
     keep_claim: Callable[[], None]
+
+
+@contextmanager
+def attempting(task: SegmentTask, is_past: Callable[[str], bool] = jobs.is_published) -> Iterator[None]:
+    """Fail the job as `jobs.failing` does, with the segment and the step on each log line."""
+    piece = layout.segment_step(task.step, task.index, task.part)
+    with (
+        log.bound(segment=task.index, step=task.step),
+        jobs.failing(task.job, "worker", is_past=is_past, piece=piece),
+    ):
+        yield
 
 
 def do_once(

@@ -25,7 +25,7 @@ from functions.worker.attempt import Assignment
 @cache
 def engine() -> Engine:
     """This process's engine, models loaded: made by the first segment, kept for the next ones."""
-    return Engine(settings().weights_dir)
+    return Engine()
 
 
 def warm_up() -> None:

@@ -11,7 +11,7 @@ from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.contracts import SegmentTask
 from functions.pipeline.parts import up_to_the_whole
 from functions.pipeline.settings import settings
-from functions.worker.attempt import Assignment, do_once
+from functions.worker.attempt import Assignment, attempting, do_once
 
 NUMPY_ARCHIVE = "application/octet-stream"
 
@@ -23,10 +23,7 @@ def find(task: SegmentTask, message_id: str, look: Look) -> None:
 
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
-    with (
-        jobs.failing(task.job, "worker", is_past=jobs.is_past_finding),
-        log.bound(segment=task.index, step=task.step),
-    ):
+    with attempting(task, is_past=jobs.is_past_finding):
         if jobs.is_past_finding(task.job):
             # A worker that died may have written them after all others were deleted.
             store.delete_any(settings().work_bucket, layout.findings(task.job, task.index, task.part))

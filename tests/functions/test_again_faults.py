@@ -238,10 +238,11 @@ def test_a_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) ->
 
 
 def test_a_planning_that_dies_at_any_point_is_gone_on_with(
-    cloud: Cloud, first: Planned, proxy: Proxy, environment: Environment
+    cloud: Cloud,
+    first: Planned,
+    proxy: Proxy,
 ) -> None:
     """Each delivery gets one request further than the one before, and the last one through."""
-    environment(retry_seconds=0.1)
     request = cloud.ask(first.job, {0: "hide"})
     push = upload_push(request)
     left = 0
@@ -251,14 +252,12 @@ def test_a_planning_that_dies_at_any_point_is_gone_on_with(
         left -= 1
         return left < 0
 
-    proxy.fails = fails
-    for allowed in range(100):
-        left = allowed
-        if cloud.ingest(push) == 200:
-            break
+    with proxy.failing(fails):
+        for allowed in range(100):
+            left = allowed
+            if cloud.ingest(push) == 200:
+                break
     assert 8 < allowed < 40
-    proxy.fails = lambda method, target: False
-    environment(retry_seconds=20)
     cloud.lead(cloud.topics.segments, cloud.worker)
     cloud.lead(cloud.topics.segments_done, cloud.merge)
     assert cloud.report().job == job_of(request)

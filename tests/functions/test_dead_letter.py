@@ -191,14 +191,10 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     planned: Planned,
     dead_letter: Post,
     proxy: Proxy,
-    environment: Callable[..., None],
 ) -> None:
     buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
-    environment(retry_seconds=0.1)
-    proxy.fails = lambda method, path: len(proxy.requests) > failing
-    assert dead_letter(given_up(planned.task(0))) == 503
-    proxy.fails = lambda method, path: False
-    environment(retry_seconds=20)
+    with proxy.failing(lambda method, path: len(proxy.requests) > failing):
+        assert dead_letter(given_up(planned.task(0))) == 503
     if layout.merge_claim(planned.job) in buckets.names(buckets.work):
         put_merge_claim(buckets, planned, seconds=-1)  # as if the lease had run out
     assert dead_letter(given_up(planned.task(0))) == 200

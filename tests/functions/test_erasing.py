@@ -157,13 +157,13 @@ def test_after_a_crash_at_any_point_the_same_command_goes_on(
 ) -> None:
     publish(buckets, planned, merge)
     what = Subject(job=planned.job) if subject == "job" else CHANNEL
-    environment(retry_seconds=0.05, lease_seconds=1)
+    environment(lease_seconds=1)
     before = len(proxy.requests)
-    proxy.fails = lambda method, path: len(proxy.requests) - before > crash_after
-    with pytest.raises(RetryableError):
+    with (
+        proxy.failing(lambda method, path: len(proxy.requests) - before > crash_after),
+        pytest.raises(RetryableError),
+    ):
         erase(what, lambda _: None, lambda _: None)
-    proxy.fails = lambda method, path: False
-    environment(retry_seconds=20)
     erase(what, lambda _: None, lambda _: None)
     assert_erased(buckets, planned)
     assert buckets.names(buckets.intake) + buckets.names(buckets.output) == []
@@ -448,12 +448,10 @@ def test_storage_out_of_order_is_said_and_the_command_may_be_run_again(
     buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy, environment: Environment,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    environment(retry_seconds=0.05)
-    proxy.fails = lambda method, path: method == "DELETE"
-    assert main(["erase", planned.job, "--yes"]) == 1
+    with proxy.failing(lambda method, path: method == "DELETE"):
+        assert main(["erase", planned.job, "--yes"]) == 1
     assert "Run the same command again" in capsys.readouterr().err
-    proxy.fails = lambda method, path: False
-    environment(retry_seconds=20, lease_seconds=1)
+    environment(lease_seconds=1)
     assert main(["erase", planned.job, "--yes"]) == 0
     assert_erased(buckets, planned)
 

@@ -1,14 +1,18 @@
 """Ingest through its HTTP surface, with the real engine."""
 
 import io
+import sys
 import wave
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from functions.engine import pytorch
+from functions.ingest import gallery
 from functions.pipeline import layout
 from functions.pipeline.contracts import ObjectRef, SegmentTask
+from functions.pipeline.errors import PermanentError
 from tests.clips import admiral, astronaut, encode_picture
 from tests.cloud import Buckets, Post, Topics, push_body, upload_push
 from tests.functions.ingesting import (
@@ -254,3 +258,13 @@ def test_only_the_header_of_a_long_video_is_read(
     assert manifest_of(buckets, ref).source_size > padding
     reads = [path for method, path in proxy.requests if "alt=media" in path and "walk.mp4" in path]
     assert 1 <= len(reads) <= 5
+
+
+def test_a_recognizer_that_is_not_installed_fails_the_job_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in pytorch.MODULES:
+        monkeypatch.setitem(sys.modules, name, None)
+
+    with pytest.raises(PermanentError, match=r"Recognizer vggface2 needs PyTorch.*make torch") as refused:
+        gallery.gallery_of([], "vggface2")
+
+    assert refused.value.code == "missing-package"

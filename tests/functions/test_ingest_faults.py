@@ -119,16 +119,12 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     topics: Topics,
     ingest: Post,
     proxy: Proxy,
-    environment: Environment,
     clip: Path,
 ) -> None:
     buckets.put(buckets.intake, POLICY, b"{}")
     ref = buckets.put(buckets.intake, VIDEO, clip)
-    environment(retry_seconds=0.1)
-    proxy.fails = lambda method, path: len(proxy.requests) > failing
-    assert ingest(upload_push(ref)) == 503
-    proxy.fails = lambda method, path: False
-    environment(retry_seconds=20)
+    with proxy.failing(lambda method, path: len(proxy.requests) > failing):
+        assert ingest(upload_push(ref)) == 503
     assert ingest(upload_push(ref)) == 200
     assert len(manifest_of(buckets, ref).segments) == 2
     assert {task.index for task in tasks(topics)} == {0, 1}

@@ -152,16 +152,12 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     planned: Planned,
     merge: Post,
     proxy: Proxy,
-    environment: Environment,
 ) -> None:
     """Storage refuses everything from some request on, the claim's release included: as if the process died."""
     ready_to_link(buckets, planned)
-    environment(retry_seconds=0.05)
-    proxy.fails = lambda method, path: len(proxy.requests) > crash_after
-    first = merge(planned.done(2, "mine"))
+    with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):
+        first = merge(planned.done(2, "mine"))
     assert first == (200 if crash_after == REQUESTS_OF_A_LINK else 503)
-    proxy.fails = lambda method, path: False
-    environment(retry_seconds=20)
     expire_claim(buckets, layout.link_claim(planned.job))
     assert merge(planned.done(2, "mine")) == 200
     assert_linked(buckets, topics, planned)

@@ -164,18 +164,14 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     clip: Path,
     merge: Post,
     proxy: Proxy,
-    environment: Environment,
 ) -> None:
     """Storage refuses everything from some request on, the claim's release included: as if the process died."""
     linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
     buckets.put(buckets.work, layout.gallery(linked.job, "ab" * 32), b"embeddings")
     do_all_segments(buckets, linked)
-    environment(retry_seconds=0.05)
-    proxy.fails = lambda method, path: len(proxy.requests) > crash_after
-    first = merge(linked.done(2, "mine"))
+    with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):
+        first = merge(linked.done(2, "mine"))
     assert first == (200 if crash_after == REQUESTS_OF_A_MERGE else 503)
-    proxy.fails = lambda method, path: False
-    environment(retry_seconds=20)
     expire_claim(buckets, layout.merge_claim(linked.job))
     assert merge(linked.done(2, "mine")) == 200
     assert_published(buckets, topics, linked)

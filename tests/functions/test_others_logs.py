@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import log
+from functions.pipeline import log, store
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.planned import Planned, do_all_segments, find_all_segments, link_job, plan_job
 from tests.proxy import Proxy
@@ -27,7 +27,7 @@ def marked(buckets: Buckets, topics: Topics, clip: Path, environment: Environmen
 
 
 @pytest.mark.parametrize("function", ["ingest", "worker", "merge", "dead_letter"])
-@pytest.mark.parametrize("fault", ["at once", "later", "another version", "gone"])
+@pytest.mark.parametrize("fault", ["at once", "later", "another version", "gone", "a bug"])
 def test_a_fault_is_logged_without_a_name(
     fault: str,
     function: str,
@@ -36,6 +36,7 @@ def test_a_fault_is_logged_without_a_name(
     proxy: Proxy,
     environment: Environment,
     request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     post: Post = request.getfixturevalue(function)
@@ -52,6 +53,12 @@ def test_a_fault_is_logged_without_a_name(
     elif fault == "gone":
         buckets.client.bucket(buckets.intake).blob(VIDEO).delete()
         find_all_segments(buckets, marked)
+    elif fault == "a bug":
+
+        def bug(bucket: str, name: str, generation: int = 0) -> None:
+            raise TypeError(f"{MARK}: {bucket}, {name}")
+
+        monkeypatch.setattr(store, "find", bug)
     else:
         most = 0 if fault == "at once" else 5
         proxy.fails = lambda method, path: len(proxy.requests) > most

@@ -93,13 +93,9 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     job: Planned,
     worker: Post,
     proxy: Proxy,
-    environment: Environment,
 ) -> None:
-    environment(retry_seconds=0.1)
-    proxy.fails = lambda method, path: len(proxy.requests) > failing
-    assert worker(job.task(0, "mine")) == 503
-    proxy.fails = lambda method, path: False
-    environment(retry_seconds=20)
+    with proxy.failing(lambda method, path: len(proxy.requests) > failing):
+        assert worker(job.task(0, "mine")) == 503
     buckets.client.bucket(buckets.work).delete_blobs(  # as if its lease had run out
         list(buckets.client.list_blobs(buckets.work, prefix=layout.claims_prefix(job.job)))
     )

@@ -143,7 +143,7 @@ def test_every_stage_that_a_service_runs_is_built() -> None:
 
 
 def test_the_base_image_installs_tested_versions_and_all_that_it_needs() -> None:
-    base, tested = pins("infra/locks/base.lock"), pins("requirements.lock")
+    base, tested = pins("infra/locks/base.lock"), pins("requirements-dev.lock")
     assert {
         name: versions for name, versions in base.items() if not versions <= tested.get(name, set())
     } == {}
@@ -154,7 +154,7 @@ def test_the_base_image_installs_tested_versions_and_all_that_it_needs() -> None
 def test_the_images_with_models_install_tested_versions_but_for_a_pytorch_of_an_older_cuda(
     cuda: str, brought: tuple[str, ...]
 ) -> None:
-    models, tested = pins(f"infra/locks/cuda{cuda}.lock"), pins("requirements.lock")
+    models, tested = pins(f"infra/locks/cuda{cuda}.lock"), pins("requirements-dev.lock")
     (runtime,) = (versions for name, versions in models.items() if name.startswith("nvidia-cuda-runtime"))
     assert all(version.startswith(brought[0]) for version in runtime)
     others = {name for name, versions in models.items() if not versions <= tested.get(name, set())}
@@ -176,9 +176,10 @@ def test_the_other_images_install_every_package_that_the_product_asks_for() -> N
 
 
 def product() -> list[Requirement]:
-    """What pyproject.toml says that the product needs."""
+    """What pyproject.toml says that the product needs, with the extra `torch`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(text) for text in project["dependencies"]]
+    texts = [*project["dependencies"], *project["optional-dependencies"]["torch"]]
+    return [Requirement(text) for text in texts]
 
 
 @pytest.mark.parametrize("lock", sorted(path.stem for path in LOCKS.glob("*.lock")))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from functions.engine.weights import DIRECTORY_VARIABLE
 from functions.pipeline.messages import TYPE
 from functions.pipeline.settings import PREFIX, Settings
 from functions.webhook.telling import TOLD
@@ -22,7 +23,7 @@ from local_emulator.resources import (
 from tests.terraform import INFRA, blocks, documents, local, one, resources
 
 RESOURCES = Resources("some-project", CLOUD_RETRIES)
-KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}
+KNOWN = {PREFIX + name.upper() for name in Settings.model_fields} | {DIRECTORY_VARIABLE}
 SERVICES = ("function", "worker")
 EVERY = (*FUNCTIONS, WEBHOOK)
 

@@ -1,7 +1,9 @@
 """Videos with stated contents, as phones, cameras, editors and accidents make them, written with PyAV."""
 
+import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -68,7 +70,7 @@ class Video:
 
 def write(path: Path, video: Video) -> Path:
     """Write the video; the suffix names the container."""
-    with av.open(str(path), "w", options=dict(video.muxer)) as out:
+    with _own_scheduling(), av.open(str(path), "w", options=dict(video.muxer)) as out:
         out.metadata.update(video.tags)
         picture = _add_picture(out, video)
         sound = [_Tone(out, track) for track in video.sound]
@@ -97,6 +99,23 @@ def write(path: Path, video: Video) -> Path:
             packet.stream, packet.pts, packet.dts, packet.time_base = data, 0, 0, Fraction(1, 1000)
             out.mux(packet)
     return path
+
+
+@contextmanager
+def _own_scheduling() -> Iterator[None]:
+    """Restore this thread's scheduling policy at the end of the block.
+
+    SVT-AV1, run as root, gives the thread that opens it real-time priority and never takes it back. Servers that
+    the tests start later inherit it, and a server that spins then starves the whole machine.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
 
 
 def _add_picture(out: Any, video: Video) -> Any:

@@ -61,6 +61,7 @@ class Summary:
         yield f"killed          {killed}"
         yield f"storage faults  {faults} (lost answers: {faults - self.trouble['fault before']})"
         yield f"stalls          {self.trouble['stall']}"
+        yield f"bugs            {self.trouble['bug']}"
         yield f"duplicates      {self.trouble['duplicate'] + self.trouble['timeout']}"
         users = ", ".join(f"{kind} {self.trouble[kind]}" for kind in USERS)
         yield f"users           {users}"

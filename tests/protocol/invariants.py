@@ -9,7 +9,7 @@ from itertools import chain
 from functions.pipeline import layout
 from tests.protocol.engine import Clip, frames_of
 from tests.protocol.memory import Storage, Stored
-from tests.protocol.scenario import REPORT, RESULT, Scenario
+from tests.protocol.scenario import BUG, REPORT, RESULT, Scenario
 from tests.protocol.world import World
 
 INTAKE, WORK, OUTPUT = "intake", "work", "output"
@@ -135,6 +135,7 @@ def _of_failure(
         "target-gone": "remove the target" in actions,
         "object-gone": "remove the target" in actions,
         "gave-up": not scenario.harmless,
+        "internal-error": scenario.has_bugs or (not scenario.harmless and BUG in world.counts),
         # Stalls make a merge late, and that of a small clip nothing else does.
         "too-slow": world.counts.get("stall", 0) >= scenario.late_attempts,
         "poison-segment": scenario.segment_attempts < 5 or len(scenario.trouble) >= 5,

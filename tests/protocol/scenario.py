@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from functions.pipeline.bugs import MAX_ATTEMPTS
 from local_emulator.resources import FUNCTIONS
 from tests.protocol.engine import Clip
 
@@ -23,6 +24,7 @@ TROUBLE = {
 # How long a stall is, in time and in steps that others do meanwhile. The lease is 90 s, the deadline 540 s.
 STALL_SECONDS = (35, 35, 95, 200, 700)
 STALL_STEPS = (3, 10, 30, 100, 300, 300)
+BUG = "bug"  # the code of a function raises a TypeError instead of sending its request
 # Where it hits: the first request from its step on that has this in its name. So it comes where it matters, and two
 # come to the same place more often than by chance.
 AIMS = (
@@ -89,6 +91,11 @@ class Scenario:
     slow_copies: bool = False
 
     @property
+    def has_bugs(self) -> bool:
+        """Return whether a job can fail because of its bugs alone."""
+        return sum(trouble.kind == BUG for trouble in self.trouble.values()) >= MAX_ATTEMPTS
+
+    @property
     def all_actions(self) -> set[str]:
         return {*self.actions.values(), *(before.action for before in self.actions_before)}
 
@@ -130,7 +137,17 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
     dies = any(trouble.kind.startswith("killed") for trouble in scenario.trouble.values())
     alone = not any(action.startswith(("erase", "a foreign")) for action in scenario.all_actions)
     slow = alone and not dies and random.Random(f"slow copies {scenario!r}").random() < 0.5
-    return replace(scenario, slow_copies=slow)
+    return _with_bugs(replace(scenario, slow_copies=slow), length)
+
+
+def _with_bugs(scenario: Scenario, length: int) -> Scenario:
+    """Let a request of some kind raise a TypeError in a tenth of the interleavings, often enough to fail a job."""
+    rng = random.Random(f"bugs {scenario!r}")
+    if rng.random() < 0.9:
+        return scenario
+    bug = Trouble(BUG, rng.choice(AIMS))
+    steps = rng.sample(range(length), rng.choice((1, 2, 4, 6)))
+    return replace(scenario, trouble={**scenario.trouble, **dict.fromkeys(steps, bug)})
 
 
 def _with_renderings(scenario: Scenario, length: int, aim: str | None) -> Scenario:

@@ -18,7 +18,7 @@ from google.api_core.exceptions import GoogleAPICallError, ServiceUnavailable
 
 from functions.dead_letter.giving_up import DELIVERIES
 from functions.pipeline.messages import Message
-from tests.protocol.scenario import STALL_SECONDS, STALL_STEPS, Before, Scenario, Trouble
+from tests.protocol.scenario import BUG, STALL_SECONDS, STALL_STEPS, Before, Scenario, Trouble
 
 Answer = TypeVar("Answer")
 
@@ -161,6 +161,8 @@ class World:
         if decision == "killed before":
             delivery.dead = True
             raise Killed
+        if decision == BUG:
+            raise TypeError(decision)
         if decision == "fault before":
             raise ServiceUnavailable(decision)
         error: GoogleAPICallError | None = None

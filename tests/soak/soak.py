@@ -93,7 +93,7 @@ class Outcome:
 
 def run(soak: Soak) -> Outcome:
     """Do the soak. Ctrl-C ends it with what is known by then."""
-    fetch_weights()
+    fetch_weights(print)
     clips = soak.folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)
     sorts = make_sorts(clips)

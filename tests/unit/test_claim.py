@@ -92,7 +92,7 @@ def test_a_late_release_does_not_delete_the_new_holder_s_claim(buckets: Buckets,
 
 
 @pytest.mark.parametrize(
-    "error", [DeadlineError("x"), PermanentError("c", "x"), ValueError("x"), SystemExit()]
+    "error", [DeadlineError("x"), PermanentError("c", "x"), MemoryError("x"), SystemExit()]
 )
 def test_a_holder_that_fails_lets_the_next_one_start_at_once(
     error: BaseException, buckets: Buckets, clock: Clock
@@ -103,12 +103,15 @@ def test_a_holder_that_fails_lets_the_next_one_start_at_once(
             raise error
 
 
-def test_a_passing_fault_is_no_attempt(buckets: Buckets, clock: Clock) -> None:
-    """Storage that is away for a while says nothing about the segment: it must not end as poison."""
+@pytest.mark.parametrize("error", [RetryableError("storage is away"), TypeError("a bug")])
+def test_passing_fault_and_bug_do_not_count_as_attempts(
+    error: Exception, buckets: Buckets, clock: Clock
+) -> None:
+    """Neither an outage of storage nor a bug is a reason to fail the job as poisoned by its segment."""
     for _ in range(3):
-        with pytest.raises(RetryableError), hold(buckets.work, NAME, terms("m1", clock)) as held:
+        with pytest.raises(type(error)), hold(buckets.work, NAME, terms("m1", clock)) as held:
             assert held.attempts == 1
-            raise RetryableError("storage is away")
+            raise error
 
 
 def test_keeping_writes_at_most_once_in_a_third_of_the_lease(

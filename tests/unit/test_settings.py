@@ -145,7 +145,7 @@ def allowed_by(field: FieldInfo) -> str:
     return "true, false" if field.annotation is bool else ""
 
 
-def test_every_setting_stands_in_the_page_with_its_default_and_what_is_allowed() -> None:
+def test_settings_page_lists_every_setting_with_default_and_range() -> None:
     told = {
         name: (default.strip("`"), allowed.strip())
         for name, default, allowed in ROW.findall(PAGE.read_text())
@@ -156,8 +156,13 @@ def test_every_setting_stands_in_the_page_with_its_default_and_what_is_allowed()
     }
 
 
-def test_every_limit_stands_in_the_readme() -> None:
-    section = (ROOT / "README.md").read_text().partition("### Limits\n")[2].partition("\n## ")[0]
+def test_readme_of_ingest_lists_every_limit() -> None:
+    section = (
+        (ROOT / "functions" / "ingest" / "README.md")
+        .read_text()
+        .partition("## Limits\n")[2]
+        .partition("\n## ")[0]
+    )
     assert set(re.findall(r"`(DEFACER_MAX_\w+)`", section)) == {
         PREFIX + name.upper()
         for name in Settings.model_fields

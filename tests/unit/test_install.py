@@ -1,0 +1,57 @@
+"""`local_emulator.install`: progress without the list of packages, and repair after an interruption."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local_emulator.install import main
+from tests.servers import ROOT
+
+SAYS = "import sys; print('Downloading av (34.1MiB)\\n + av==18.1.0', file=sys.stderr); print(sys.argv[1:])"
+
+
+@pytest.fixture(autouse=True)
+def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))
+    return tmp_path
+
+
+def test_progress_is_shown_without_the_list_of_packages(
+    venv: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([sys.executable, "-c", SAYS]) == 0
+
+    out = capfd.readouterr().out
+    assert "    Downloading av (34.1MiB)\n" in out
+    assert "av==" not in out
+    assert "    Done in " in out
+    assert list(venv.iterdir()) == []
+
+
+def test_a_failed_installation_is_done_again_from_the_start(
+    venv: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+    assert [path.name for path in venv.iterdir()] == [".incomplete"]
+
+    assert main([sys.executable, "-c", SAYS]) == 0
+    assert "['--reinstall']" in capfd.readouterr().out
+    assert main([sys.executable, "-c", SAYS]) == 0
+    assert "['--reinstall']" not in capfd.readouterr().out
+
+
+def test_ctrl_c_says_what_the_next_run_does(venv: Path) -> None:
+    """The child interrupts its whole process group, as a terminal does."""
+    child = "import os, signal; os.killpg(0, signal.SIGINT); signal.pause()"
+    command = f"{sys.executable} -m local_emulator.install {sys.executable} -c {shlex.quote(child)}"
+    done = subprocess.run(
+        shlex.split(command), cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True
+    )
+
+    assert done.returncode == 130
+    assert "Interrupted. The next run of make installs these packages again." in done.stderr
+    assert "Traceback" not in done.stderr.partition("Interrupted")[2]
+    assert (venv / ".incomplete").exists()
