@@ -55,21 +55,25 @@ help:  ## print this list
 
 .PHONY: demo
 demo: STEP := 1/5
-demo: check-demo $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4]
+demo: check-demo $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4] [FORCE=1]
 	@echo $(STEP) "Packages are installed."
 	@$(RUN) -m local_emulator demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(TARGET),--target "$(TARGET)") \
-		$(if $(MODE),--mode "$(MODE)") $(if $(REPLACEMENT),--replacement "$(REPLACEMENT)") $(if $(OUT),--out "$(OUT)")
+		$(if $(MODE),--mode "$(MODE)") $(if $(REPLACEMENT),--replacement "$(REPLACEMENT)") $(if $(OUT),--out "$(OUT)") \
+		$(if $(FORCE),--force)
 
 .PHONY: check-demo
 check-demo:
 	@test -x $(RUN) || $(CHECK_PYTHON)
 	@$(or $(wildcard $(RUN)),$(PYTHON)) -m local_emulator.preflight --video="$(VIDEO)" --target="$(TARGET)" \
-		--mode="$(MODE)" --replacement="$(REPLACEMENT)" --out="$(OUT)"
+		--mode="$(MODE)" --replacement="$(REPLACEMENT)" --out="$(OUT)" $(if $(FORCE),--force)
 
 .PHONY: emulator
-emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed]
+emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed] [CONSOLE_PORT=8080] [LIVE_PORT=8081] [STORAGE_PORT=4443] [PUBSUB_PORT=8085]
 	@$(RUN) -m local_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)") \
-		$(if $(CHAOS),--chaos "$(CHAOS)")
+		$(if $(CHAOS),--chaos "$(CHAOS)") \
+		$(if $(CONSOLE_PORT),--console-port "$(CONSOLE_PORT)") $(if $(LIVE_PORT),--live-port "$(LIVE_PORT)") \
+		$(if $(STORAGE_PORT),--storage-port "$(STORAGE_PORT)") $(if $(PUBSUB_PORT),--pubsub-port "$(PUBSUB_PORT)") \
+		$(if $(BROWSER_STORAGE_PORT),--browser-storage-port "$(BROWSER_STORAGE_PORT)")
 
 # A file's tests stay in one worker, because they share emulators and models.
 PYTEST := -m pytest -n 2 --dist loadfile --durations=10
@@ -137,7 +141,7 @@ capacity: $(DEV)  ## simulate cost and capacity anew: infra/CAPACITY.md and its 
 
 .PHONY: picture
 picture: $(DEV)  ## make the README's pictures anew
-	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4
+	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4 --force
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
 	@$(RUN) -m tests.console.picture
 

@@ -4,6 +4,7 @@
 |---|---|---|
 | to ask an upload how far it is (`bytes */N`) | ends the upload | answers 308 and how far, from what went through |
 | to read that answer's `Range` | does not let a page of elsewhere | does |
+| a 404 for an upload that has ended | hangs up in the middle of a piece | reads the piece, then answers 404 |
 | `/BUCKET/OBJECT` at an address that was signed | 404 | reads the object, until the address's time is over |
 | an open range of a long video | sends all of it | sends a piece: browsers ask for the next one |
 
@@ -70,8 +71,10 @@ class Browsing:
         session_id = parse_qs(urlsplit(request.target).query).get("upload_id", [""])[0]
         asked, sent = (form.fullmatch(request.header("content-range")) for form in (ASKED, SENT))
         if request.method != "PUT" or not session_id:
-            return self._led_here(await send(self._upstream, request))
-        session = self._sessions.setdefault(session_id, Session())
+            return self._begun(await send(self._upstream, request))
+        session = self._sessions.get(session_id)
+        if session is None:  # it ended with an earlier emulator
+            return Answer(404, (("Content-Type", "text/plain"),), b"There is no such upload.")
         if session.done is not None:
             return session.done
         if asked:
@@ -87,13 +90,16 @@ class Browsing:
                 return _so_far(session)
         return answer
 
-    def _led_here(self, answer: Answer) -> Answer:
-        """A new session's address names the server behind: it has to name this one."""
-        headers = tuple(
-            (key, value.replace(self._upstream, self._own)) if key.lower() == "location" else (key, value)
-            for key, value in answer.headers
-        )
-        return replace(answer, headers=headers)
+    def _begun(self, answer: Answer) -> Answer:
+        """Remember a new session. Its address names the server behind, and has to name this one."""
+        location = next((value for key, value in answer.headers if key.lower() == "location"), "")
+        for session_id in parse_qs(urlsplit(location).query).get("upload_id", []):
+            self._sessions[session_id] = Session()
+        if not location:
+            return answer
+        answer = without(answer, "location")
+        own = location.replace(self._upstream, self._own)
+        return replace(answer, headers=(*answer.headers, ("Location", own)))
 
     async def _read(self, request: Request) -> Answer:
         parts = urlsplit(request.target)
@@ -135,7 +141,7 @@ async def _main(upstream: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("upstream")
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()

@@ -14,6 +14,7 @@ from functions.again import command_line as asking
 from functions.engine.options import MODES
 from functions.privacy import command_line as privacy
 from local_emulator.errors import EmulatorError
+from local_emulator.ports import SERVICES
 from local_emulator.state import DEFAULT_STATE
 from local_emulator.terminal import printable_lines
 
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
@@ -111,6 +113,14 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="tell this receiver of each job's end; the calls are signed with the secret in the variable "
         f"{SECRET_VARIABLE}, of 32 characters or more",
     )
+    for name, service in SERVICES.items():
+        command.add_argument(
+            f"--{name}-port",
+            type=_port,
+            metavar="PORT",
+            help=f"the port of {service.title}; 0 for any free one (default: {service.default}, or a free one if "
+            "that is in use)",
+        )
     command.set_defaults(run=_run_up)
 
 
@@ -153,6 +163,11 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o", "--out", type=Path, metavar="OUT", help="wait, then save the result here, its report beside it"
     )
+    _add_force(command)
+
+
+def _add_force(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--force", action="store_true", help="replace OUT and its report if they exist")
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -191,6 +206,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command.add_argument(
         "-o", "--out", type=Path, metavar="OUT", help="the result (default: demo/result.mp4)"
     )
+    _add_force(command)
     _add_pubsub(command)
     command.set_defaults(run=_run_demo)
 
@@ -199,7 +215,7 @@ def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, purpose: str
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
-        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}."
+        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
     )
     return command
 
@@ -230,6 +246,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _port(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return number
+
+
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that everything is put away."""
@@ -256,6 +279,7 @@ def _run_up(options: argparse.Namespace) -> int:
     functions = (options.functions or FUNCTIONS_FOLDER).resolve()
     plan = read_plan(options.chaos) if options.chaos is not None else None
     receiver = Receiver(options.webhook, os.environ.get(SECRET_VARIABLE, "")) if options.webhook else None
+    given = {name: getattr(options, f"{name.replace('-', '_')}_port") for name in SERVICES}
     return running.up(
         Options(
             options.state,
@@ -266,6 +290,8 @@ def _run_up(options: argparse.Namespace) -> int:
             receiver=receiver,
             console=True,
             live=True,
+            ports={name: port for name, port in given.items() if port is not None},
+            default_ports=True,
         )
     )
 
@@ -294,14 +320,15 @@ def _run_drop(options: argparse.Namespace) -> int:
         mode=options.mode,
         replacement=options.replacement,
     )
-    return dropping.run(drop, options.state, wait=options.wait or options.out is not None, out=options.out)
+    wait = options.wait or options.out is not None
+    return dropping.run(drop, options.state, wait=wait, out=options.out, force=options.force)
 
 
 def _run_again(options: argparse.Namespace) -> int:
     from local_emulator import rendering_again
 
     wish = rendering_again.Wish(options.job, tuple(options.keep), tuple(options.hide))
-    return rendering_again.run(wish, options.state, wait=options.wait, out=options.out)
+    return rendering_again.run(wish, options.state, wait=options.wait, out=options.out, force=options.force)
 
 
 def _run_privacy(options: argparse.Namespace) -> int:
@@ -321,6 +348,7 @@ def _run_demo(options: argparse.Namespace) -> int:
             mode=options.mode,
             replacement=options.replacement,
             out=options.out,
+            force=options.force,
             pubsub=options.pubsub,
         )
     )

@@ -40,6 +40,7 @@ class Demo:
     mode: str | None = None
     replacement: Path | None = None
     out: Path | None = None
+    force: bool = False
     pubsub: PubSubKind = "auto"
 
 
@@ -49,7 +50,9 @@ def run(demo: Demo) -> int:
     out = demo.out or FOLDER / "result.mp4"
     FOLDER.mkdir(exist_ok=True)
     check_mode(demo.mode, demo.replacement)
-    check_out(out, demo.video)
+    inputs = [*filter(None, (demo.video, demo.replacement)), *demo.targets]
+    # The demo replaces its own earlier result.
+    check_out(out, inputs, force=demo.force or demo.out is None)
     check_inputs(CHANNEL, demo.video, demo.targets, demo.replacement)
     terminal.say(f"2/{STEPS} Getting the models' weights (94 MB) ...")
     fetch_weights(lambda line: terminal.say(f"    {line} ..."))

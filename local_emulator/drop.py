@@ -36,6 +36,11 @@ class Drop:
     mode: str | None = None
     replacement: Path | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is read."""
+        return (self.video, *self.targets, *filter(None, (self.policy, self.replacement)))
+
 
 @dataclass(frozen=True)
 class Dropped:

@@ -8,7 +8,7 @@ from local_emulator import drop as upload
 from local_emulator import storage, waiting
 from local_emulator.drop import Drop, Dropped
 from local_emulator.errors import EmulatorError
-from local_emulator.files import check_out
+from local_emulator.files import check_out, report_beside
 from local_emulator.jobs import JobReader
 from local_emulator.state import COMMAND, EmulatorState, StateFolder
 from local_emulator.terminal import Terminal, printable, printable_lines
@@ -16,11 +16,11 @@ from local_emulator.terminal import Terminal, printable, printable_lines
 INTERRUPTED = 130
 
 
-def run(drop: Drop, path: Path, *, wait: bool, out: Path | None) -> int:
+def run(drop: Drop, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
     """Upload the video and print its job; if asked, wait for its end and save the result."""
     upload.check(drop)
     if out is not None:
-        check_out(out, drop.video)
+        check_out(out, drop.files, force=force)
     folder = StateFolder(path.resolve())
     emulator = folder.running()
     dropped = upload.upload(drop, emulator, Terminal())
@@ -57,7 +57,7 @@ def finish(dropped: Dropped, watch: waiting.Watch, out: Path | None) -> None:
     report = watch.reader.report(view.manifest)
     if out is not None:
         waiting.save(view.published.result, report, out, watch.reader)
-        print(printable_lines(f"result: {out}\nreport: {waiting.report_beside(out)}"))
+        print(printable_lines(f"result: {out}\nreport: {report_beside(out)}"))
     else:
         print(f"result: {printable(str(view.published.result))}")
     print(waiting.summary(report), flush=True)

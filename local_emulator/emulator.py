@@ -19,12 +19,12 @@ from local_emulator import messaging, storage
 from local_emulator.chaos import setup as chaos
 from local_emulator.chaos.plan import Plan
 from local_emulator.errors import EmulatorError, UsageError
+from local_emulator.ports import choose_ports, free_ports
 from local_emulator.processes import (
     HOST,
     Processes,
     Program,
     answers_http,
-    free_ports,
     inherited_environment,
     listens,
 )
@@ -61,6 +61,8 @@ class Options:
 
     With `chaos`, what the functions send and get goes through proxies that do harm (chaos/README.md).
     The function `webhook` runs only with a `receiver`, the console and the live page only if asked for.
+    `ports` are those of services that were chosen by name (see ports.py). The others listen on free ports, or with
+    `default_ports` on the default ports that are free.
     """
 
     state: Path = DEFAULT_STATE
@@ -72,16 +74,19 @@ class Options:
     receiver: Receiver | None = None
     console: bool = False
     live: bool = False
+    ports: Mapping[str, int] = field(default_factory=dict)
+    default_ports: bool = False
 
 
 class Emulator:
     """Runs while the block runs. All its processes have ended when the block has, even if this one is killed.
 
     Raises UsageError if one runs in the same folder already, EmulatorError if a part does not start.
-    `state` is there inside the block: ports, addresses and processes.
+    `state` is there inside the block: ports, addresses and processes. `notices` name default ports that are in use.
     """
 
     state: EmulatorState
+    notices: tuple[str, ...] = ()
 
     def __init__(self, options: Options = Options()):
         self.options = options
@@ -145,30 +150,30 @@ class Emulator:
 
     def _start(self, stack: ExitStack) -> None:
         run = uuid.uuid4().hex
-        ports = free_ports(5 + len(self.resources.functions) + chaos.PORTS)
-        pubsub_port, storage_port, console_port, browsing_port, live_port, *function_ports = ports[
-            : -chaos.PORTS
-        ]
-        pubsub_host = f"{HOST}:{pubsub_port}"
-        kind, pubsub = self._pubsub(pubsub_port)
+        ports, notices = choose_ports(self.options.ports, use_defaults=self.options.default_ports)
+        self.notices = tuple(notices)
+        inner_ports = free_ports(len(self.resources.functions) + chaos.PORTS, ports.values())
+        function_ports, chaos_ports = inner_ports[: -chaos.PORTS], inner_ports[-chaos.PORTS :]
+        pubsub_host = f"{HOST}:{ports['pubsub']}"
+        kind, pubsub = self._pubsub(ports["pubsub"])
         self.state = EmulatorState(
             run=run,
             started_at=datetime.now(UTC),
             project=PROJECT,
             buckets=self.resources.buckets,
             pubsub=kind,
-            storage_url=storage.url(storage_port),
+            storage_url=storage.url(ports["storage"]),
             pubsub_host=pubsub_host,
             function_urls={
                 function.name: f"http://{HOST}:{port}"
                 for function, port in zip(self.resources.functions, function_ports, strict=True)
             },
-            console_url=f"http://{HOST}:{console_port}" if self.options.console else None,
-            live_url=f"http://{HOST}:{live_port}" if self.options.live else None,
+            console_url=f"http://{HOST}:{ports['console']}" if self.options.console else None,
+            live_url=f"http://{HOST}:{ports['live']}" if self.options.live else None,
             parent=ProcessRecord.of("emulator", os.getpid()),
         )
         plan = self.options.chaos
-        self._chaos = chaos.Setup.of(plan, self.state, ports[-chaos.PORTS :]) if plan else None
+        self._chaos = chaos.Setup.of(plan, self.state, chaos_ports) if plan else None
         stack.callback(self.folder.forget)
         self._processes = stack.enter_context(Processes(self.folder, run))
         self._record(ready=False)
@@ -177,7 +182,7 @@ class Emulator:
         messaging.create_topics(pubsub_host, self.resources)
         files = self.folder.path / "storage"
         environment = inherited_environment()
-        server = storage.program(self.resources, storage_port, files, pubsub_host, environment)
+        server = storage.program(self.resources, ports["storage"], files, pubsub_host, environment)
         functions = [
             self._function(function, port)
             for function, port in zip(self.resources.functions, function_ports, strict=True)
@@ -185,9 +190,9 @@ class Emulator:
         if self._chaos:
             functions.append(self._chaos.program(self.folder.path / "chaos.json", environment))
         if self.options.console:
-            functions += self._console(console_port, browsing_port)
+            functions += self._console(ports["console"], ports["browser-storage"])
         if self.options.live:
-            functions.append(self._live(live_port))
+            functions.append(self._live(ports["live"]))
         self._run(server, *functions, seconds=FUNCTION_SECONDS)
         storage.create_buckets(self.storage_client(), self.resources.buckets)
         instances = {function.name: self._instances(function) for function in self.resources.functions}

@@ -1,9 +1,10 @@
 """Checks of a user's files. Standard library only: `make demo` runs them before it installs anything."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from functions.engine.options import MODES
+from functions.engine.outputs import OutputPathError, check_outputs
 from functions.pipeline.layout import PICTURE_SUFFIXES, VideoName
 from local_emulator.errors import UsageError
 
@@ -61,16 +62,19 @@ def check_file(path: Path, what: str) -> bytes:
         raise UsageError(f"{what} {path} can't be read: {error.strerror}.") from error
 
 
-def check_out(out: Path, video: Path | None = None) -> None:
-    """Raise UsageError if the result can't be written there, before the work is done."""
-    if not out.parent.is_dir():
-        raise UsageError(f"The folder {out.parent} for the result does not exist.")
-    if out.is_dir():
-        raise UsageError(f"The result {out} is a folder: name a file.")
+def report_beside(out: Path) -> Path:
+    """Where the report of a result goes: `X.mp4` has `X.report.json`, as in the output bucket."""
+    return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
+
+
+def check_out(out: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> None:
+    """Raise UsageError if the result or its report can't be written there, before the work is done."""
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
-    if video is not None and out.resolve() == video.resolve():
-        raise UsageError(f"The result {out} would overwrite the video: name another file.")
+    try:
+        check_outputs([out, report_beside(out)], inputs, force=force)
+    except OutputPathError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_video(path: Path) -> None:

@@ -19,14 +19,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m local_emulator.preflight", allow_abbrev=False)
     for name in ("video", "target", "mode", "replacement", "out"):
         parser.add_argument(f"--{name}", default="")
+    parser.add_argument("--force", action="store_true")
     given = parser.parse_args(arguments)
     video, out = Path(given.video) if given.video else None, Path(given.out) if given.out else None
     replacement = Path(given.replacement) if given.replacement else None
+    target = Path(given.target) if given.target else None
     try:
         check_mode(given.mode or None, replacement)
         if out:
-            check_out(out, video)
-        check_inputs("demo", video, [Path(given.target)] if given.target else [], replacement)
+            check_out(out, filter(None, (video, target, replacement)), force=given.force)
+        check_inputs("demo", video, [target] if target else [], replacement)
     except UsageError as error:
         print(f"make demo: {error}", file=sys.stderr)
         return error.exit_code

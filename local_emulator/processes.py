@@ -6,7 +6,6 @@ The reaper (reaper.py) does the ending: it also works when the emulator is kille
 
 import http.client
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -23,9 +22,6 @@ from local_emulator.logs import tail
 from local_emulator.state import ROOT, ProcessRecord, StateFolder, mark
 
 HOST = "127.0.0.1"
-# Below the range that systems give to outgoing connections (32768 and up on Linux, 49152 and up on macOS):
-# a port found free here is not taken by chance before its server listens on it.
-PORTS = range(20000, 32000)
 PROBE_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.05
 REAPER_GONE = "The process that ends the emulator's others was ended itself: the emulator stops."
@@ -163,21 +159,6 @@ def inherited_environment() -> dict[str, str]:
         filter(None, (environment.get("NO_PROXY") or environment.get("no_proxy"), HOST, "localhost"))
     )
     return {**environment, "NO_PROXY": nowhere, "no_proxy": nowhere, "PYTHONUNBUFFERED": "1"}
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    """Different ports of this machine that nobody listens on."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
-            try:
-                candidate.bind((HOST, port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return tuple(found)
-    raise EmulatorError(f"No {count} free ports between {PORTS.start} and {PORTS.stop} on {HOST}.")
 
 
 def listens(port: int) -> bool:

@@ -28,12 +28,12 @@ class Wish:
     hide: tuple[int, ...] = ()
 
 
-def run(wish: Wish, path: Path, *, wait: bool, out: Path | None) -> int:
+def run(wish: Wish, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
     """List the tracks, or ask for the video again, print its new job and, if asked, wait for its end."""
     if both := set(wish.keep) & set(wish.hide):
         raise UsageError(f"Track {min(both)} can't be kept and hidden at once.")
     if out is not None:
-        check_out(out)
+        check_out(out, force=force)
     folder = StateFolder(path.resolve())
     emulator = folder.running()
     reader = JobReader(storage.client(emulator.project, emulator.storage_url), emulator.resources)

@@ -27,6 +27,8 @@ def up(options: Options) -> int:
     print(f"Starting in {options.state} ...", flush=True)
     try:
         with Emulator(options) as emulator:
+            for notice in emulator.notices:
+                print(notice)
             print(_banner(emulator), flush=True)
             _follow(emulator)
     except KeyboardInterrupt:

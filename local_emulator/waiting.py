@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from functions.engine.faces import ADVICE
 from functions.pipeline.contracts import ObjectRef, Report
 from functions.pipeline.views import JobView
 from functions.words import counted
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError
+from local_emulator.files import report_beside
 from local_emulator.jobs import JobReader, StorageError
+from local_emulator.state import COMMAND
 from local_emulator.terminal import Terminal, printable
 
 LOOK_AGAIN_SECONDS = 0.25
@@ -105,11 +108,6 @@ def _check_end(view: JobView, files: Mapping[str, Path]) -> None:
         )
 
 
-def report_beside(out: Path) -> Path:
-    """Where the report of a result goes: `X.mp4` has `X.report.json`, as in the output bucket."""
-    return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
-
-
 def save(result: ObjectRef, report: Report, out: Path, reader: JobReader) -> None:
     """Write the result and its report: each appears under its name when it is complete."""
     with _complete(out) as path:
@@ -142,7 +140,6 @@ def summary(report: Report) -> str:
     people = ", ".join(
         f"{printable(person)} ({counted(number, 'track')})" for person, number in sorted(kept.items())
     )
-    missing = sorted(set(report.targets) - set(kept)) if report.again is None else []
     lines = [
         f"{counted(report.frames, 'frame')} in {counted(len(report.segments), 'segment')}, "
         f"{counted(report.audio_packets, 'sound packet')} copied",
@@ -157,8 +154,10 @@ def summary(report: Report) -> str:
         lines.append(f"black:  {counted(report.black_frames, 'frame')} that could not be decoded")
     if report.dropped:
         lines.append(f"left out, for it can name or place somebody: {', '.join(report.dropped)}")
-    if missing:
-        lines.append(
-            f"not found anywhere: {printable(', '.join(missing))}. The report says of each track why it was hidden."
-        )
+    for warning in report.faces.warnings:
+        lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
+        if warning.track is not None:
+            lines.append(
+                f"         Or keep a track by hand: {COMMAND} again {report.job} --keep {warning.track}"
+            )
     return "\n".join(lines)

@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m functions.again",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add_arguments(parser)
     options = parser.parse_args(arguments)

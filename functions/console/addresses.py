@@ -1,8 +1,9 @@
 """Addresses in Cloud Storage that a browser uses by itself: to read a picture or video for a while, to send a video."""
 
+import unicodedata
 from datetime import timedelta
 from functools import cache
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import google.auth
 import google.auth.transport.requests
@@ -17,6 +18,7 @@ from functions.pipeline.faults import passing_faults
 from functions.pipeline.settings import settings
 
 READ_FOR = timedelta(minutes=15)
+UNSAFE = frozenset('\\/:*?"<>|')  # in file names on Windows
 
 
 def endpoint() -> str:
@@ -37,28 +39,42 @@ def places() -> tuple[str, ...]:
     )
 
 
-def readable(ref: ObjectRef, save_as: str | None = None, kind: str | None = None) -> str:
+def readable(
+    ref: ObjectRef, file_name: str | None = None, kind: str | None = None, *, save: bool = False
+) -> str:
     """An address at which anybody can read this version of an object, for a quarter of an hour.
 
-    `kind` is the content type that a browser is told, whatever the object was uploaded as.
+    `kind` overrides the content type that the object was uploaded with. `file_name` is the name
+    under which a browser saves it: at once if `save` is set, else when its user asks for that.
     """
     blob = store.client().bucket(ref.bucket).blob(ref.name)
-    disposition = None
-    if save_as is not None:
-        name = "".join(c if c.isalnum() or c in " ._-()" else "_" for c in save_as)
-        disposition = f'attachment; filename="{name.encode("ascii", "replace").decode().replace("?", "_")}"'
     with passing_faults("signing an address"):
         return str(
             blob.generate_signed_url(
                 version="v4",
                 expiration=READ_FOR,
                 generation=ref.generation,
-                response_disposition=disposition,
+                response_disposition=file_name and content_disposition(file_name, save=save),
                 response_type=kind,
                 api_access_endpoint=endpoint(),
                 **_signing(),
             )
         )
+
+
+def content_disposition(file_name: str, *, save: bool) -> str:
+    """Return a Content-Disposition header (RFC 6266) that names a file in any script.
+
+    `filename*` carries the name in UTF-8, and `filename` an ASCII form for programs that ignore the former.
+    Characters that a file system refuses, or that hide part of a name, become underscores.
+    """
+    name = "".join(
+        "_" if c in UNSAFE or unicodedata.category(c).startswith("C") else c
+        for c in unicodedata.normalize("NFC", file_name)
+    )
+    ascii_name = "".join(c if c.isascii() else "_" for c in name)
+    kind = "attachment" if save else "inline"
+    return f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def upload_session(

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
 from functions.engine.errors import PictureError, VideoError
-from functions.engine.gallery import only_face
+from functions.engine.faces import ADVICE
+from functions.engine.gallery import only_face, picture_warnings
 from functions.engine.options import Options
 from functions.engine.picture import decode_picture, require_size
 from functions.engine.preview import Preview, preview
@@ -19,10 +17,6 @@ from functions.pipeline.settings import settings
 
 ROOM = EngineRoom()
 THIS = "This picture"
-FACE_SIDE = 112  # pixels: the size at which sharpness is measured
-# Variance of the Laplacian. Of ten good pictures of targets the least has 12; blurred over a fortieth of the face's
-# height they have 2 to 13.
-BLURRED = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,23 +37,11 @@ def look_at(data: bytes) -> Answer:
             box = only_face(image, THIS, gallery.engine().detector)
     except PictureError as error:
         return Answer(False, str(error))
-    height, width = image.shape[:2]
-    x1, y1 = max(0, int(box[0])), max(0, int(box[1]))
-    face = image[y1 : min(height, int(box[3])), x1 : min(width, int(box[2]))]
     side = int(box[3] - box[1])
-    if _sharpness(face) < BLURRED:
-        return Answer(
-            True,
-            f"One face, {side} pixels high, but not sharp. A sharper picture is recognised more surely.",
-            True,
-        )
+    for warning in picture_warnings(image, box, THIS):
+        what = "but not sharp" if warning.code == "blurred-picture" else "which is small"
+        return Answer(True, f"One face, {side} pixels high, {what}. {ADVICE[warning.code]}", doubtful=True)
     return Answer(True, f"One clear face, {side} pixels high.")
-
-
-def _sharpness(face: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> float:
-    gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    how = cv2.INTER_AREA if gray.shape[0] > FACE_SIDE else cv2.INTER_LINEAR
-    return float(cv2.Laplacian(cv2.resize(gray, (FACE_SIDE, FACE_SIDE), interpolation=how), cv2.CV_64F).var())
 
 
 def preview_of(source: ObjectRef, share: float, policy: Policy, replacement: bytes | None) -> Preview:

@@ -58,6 +58,7 @@ def application() -> Starlette:
             Route(JOB, review.show),
             Route(JOB + "/source", review.source),
             Route(JOB + "/result", review.result),
+            Route(JOB + "/report", review.report),
             Route(JOB + "/tracks/{track:int}", review.track),
             _changing(JOB + "/decisions", review.decide),
             static_of(HERE),

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from functions.console import addresses
 from functions.console.jobs import job_view, require_job
 from functions.console.rendering import at, clock, page
+from functions.engine.faces import ADVICE
 from functions.pages.limits import Rate
 from functions.pipeline import again, layout, store
 from functions.pipeline.contracts import Decision, Manifest, ObjectRef, Report, Track
@@ -116,8 +117,13 @@ async def source(request: Request) -> Response:
 
 
 async def result(request: Request) -> Response:
-    """The same for the result, or, with `save`, to where it is saved to a file."""
+    """Redirect to the result. With the query parameter `save`, the browser saves it to a file."""
     return await run_in_threadpool(_lead_to, request, "result")
+
+
+async def report(request: Request) -> Response:
+    """Redirect to the report, as `result` does."""
+    return await run_in_threadpool(_lead_to, request, "report")
 
 
 async def track(request: Request) -> Response:
@@ -214,6 +220,7 @@ def _page(request: Request, channel: str, view: JobView, manifest: Manifest) -> 
         job=view.job,
         name=manifest.source.name.removeprefix(layout.videos_prefix(channel)),
         report=shown.report,
+        warnings=[f"{item.message} {ADVICE.get(item.code, '')}" for item in shown.report.faces.warnings],
         version=shown.version,
         asked=len(shown.pending),
         has_source=shown.has_source,
@@ -260,18 +267,28 @@ def _lead_to(request: Request, which: str) -> Response:
     view = job_view(job, None)
     if view.manifest is None or view.state != "published":
         raise HTTPException(404, "There is nothing to show yet.")
-    ref: ObjectRef | None = view.manifest.source if which == "source" else _result_of(view.manifest)
+    manifest = view.manifest
+    save = "save" in request.query_params
+    if which == "source":
+        ref: ObjectRef | None = manifest.source
+        file_name = manifest.source.name.rpartition("/")[2]
+    elif which == "result":
+        ref, file_name = _published(manifest, manifest.result), layout.download_name(manifest.result)
+    else:
+        ref = _published(manifest, manifest.report)
+        file_name = layout.download_name(manifest.result, ".report.json")
     if ref is None or not _exists(ref):
         raise HTTPException(404, f"The {which} is not there any more.")
-    save_as = ref.name.rpartition("/")[2] if "save" in request.query_params else None
     # A browser plays nothing that is not said to be a video; whoever uploaded it may have said something else.
     guessed = mimetypes.guess_type(ref.name)[0] or ""
-    kind = guessed if guessed.startswith("video/") else "video/mp4"
-    return RedirectResponse(addresses.readable(ref, save_as, kind), 303)
+    video = guessed if guessed.startswith("video/") else "video/mp4"
+    kind = store.JSON if which == "report" else video
+    return RedirectResponse(addresses.readable(ref, file_name, kind, save=save), 303)
 
 
-def _result_of(manifest: Manifest) -> ObjectRef | None:
-    blob = store.find(settings().output_bucket, manifest.result)
+def _published(manifest: Manifest, name: str) -> ObjectRef | None:
+    """The object of this name in the output bucket, if it belongs to the manifest's upload."""
+    blob = store.find(settings().output_bucket, name)
     # Another upload's must not be taken for this one's, beside the wrong source.
     if blob is None or (blob.metadata or {}).get(layout.OF_SOURCE_GENERATION) != str(
         manifest.source.generation

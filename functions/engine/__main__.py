@@ -20,11 +20,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from functions.engine import pytorch, weights
 from functions.engine.errors import CheckError, EngineError, VideoError
-from functions.engine.faces import Faces
+from functions.engine.faces import ADVICE, Faces
 from functions.engine.gallery import Gallery, Picture
 from functions.engine.join import Joined, fingerprint_of
 from functions.engine.link import link
 from functions.engine.options import MODES, Options
+from functions.engine.outputs import OutputPathError, check_outputs
 from functions.engine.render import render
 from functions.engine.video import Segment, probe
 from functions.words import counted
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Hide every face in a video except those of the people in the target pictures.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("video", type=Path, metavar="IN", help="the video to read")
     parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
@@ -129,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         help="frames that can't be decoded: refuse the video, or make them black (default refuse)",
     )
     parser.add_argument("--report", type=Path, metavar="JSON", help="also write what was decided, and why")
+    _add_force(parser)
     return parser
 
 
@@ -138,6 +141,7 @@ def _rerender_parser() -> argparse.ArgumentParser:
         description="Render a video again from its report, with other decisions, without looking for faces again.",
         epilog=RERENDER_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("video", type=Path, metavar="IN", help="the video that the report is about")
     parser.add_argument("report", type=Path, metavar="REPORT", help="what --report wrote, or a job's report")
@@ -161,29 +165,27 @@ def _rerender_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write-report", type=Path, metavar="JSON", help="also write the report of what is new"
     )
+    _add_force(parser)
     parser.set_defaults(target=[], keep_distance=None)
     return parser
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="replace OUT and the report if they exist")
 
 
 def _check_paths(arguments: argparse.Namespace) -> None:
     again = "keep" in arguments
     reads = [arguments.video, *arguments.target, arguments.replacement, arguments.report if again else None]
     report = arguments.write_report if again else arguments.report
-    writes = [arguments.out, report]
+    writes = [arguments.out, *filter(None, [report])]
     for path in filter(None, reads):
         if not path.is_file():
             raise ArgumentError(f"there is no file {path}.")
-    for path in filter(None, writes):
-        if path.is_dir():
-            raise ArgumentError(f"{path} is a folder: name a file to write.")
-        if not path.parent.is_dir():
-            raise ArgumentError(f"there is no folder {path.parent} to write {path.name} into.")
-        if path.exists() and path.samefile(arguments.video):
-            raise ArgumentError(f"{path} is the video itself: write to another file.")
-        if any(path.exists() and path.samefile(read) for read in filter(None, reads)):
-            raise ArgumentError(f"{path} is read, too: write to another file.")
-    if report and report.resolve() == arguments.out.resolve():
-        raise ArgumentError(f"{arguments.out} can't be the video and its report at once.")
+    try:
+        check_outputs(writes, filter(None, reads), force=arguments.force)
+    except OutputPathError as error:
+        raise ArgumentError(str(error)) from error
     if arguments.out.suffix.lower() != ".mp4":
         name = arguments.out.with_suffix(".mp4")
         raise ArgumentError(f"what is written is an MP4: name it {name}, not {arguments.out.name}.")
@@ -246,9 +248,24 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
     if arguments.target:
         pictures = [Picture(path.stem, str(path), path.read_bytes()) for path in arguments.target]
         gallery = engine.gallery(pictures, arguments.recognizer)
+        for warning in gallery.warnings:
+            _warn(f"{warning.message} {ADVICE[warning.code]}", console)
     with _frame_bar(console, "looking for faces", frames) as bar:
         findings = engine.find_pieces(Segment(str(arguments.video)), gallery, options, bar)
-        return link(findings, gallery, options)
+        faces = link(findings, gallery, options)
+    for warning in faces.warnings:
+        if gallery is None or warning not in gallery.warnings:
+            by_hand = ""
+            if warning.track is not None:
+                report = arguments.report or "REPORT"
+                by_hand = f" Or keep a track by hand: rerender {arguments.video} {report} OUT --keep {warning.track}"
+                by_hand += "." if arguments.report else " (add --report REPORT to this command first)."
+            _warn(f"{warning.message} {ADVICE[warning.code]}{by_hand}", console)
+    return faces
+
+
+def _warn(text: str, console: Console) -> None:
+    console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _rerender(arguments: argparse.Namespace, console: Console) -> None:

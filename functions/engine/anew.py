@@ -32,7 +32,9 @@ def decide_anew(document: bytes, decisions: Mapping[int, str], known: Collection
     if b"\n" not in document:
         document = _in_lines(document)
     first, *lines = document.split(b"\n")
-    _require_version(first)
+    head = _parsed_head(first)
+    if decisions and head.get("warnings"):  # they end when a person decides
+        first = json.dumps({**head, "warnings": []}, separators=COMPACT).encode()[: -len("]}")]
     if not lines or lines.pop() != b"]}":
         raise EngineError("it is not a report of faces: its end is missing.")
     left, people, strangers = set(decisions), set[str](), []
@@ -73,13 +75,16 @@ def _in_lines(document: bytes) -> bytes:
         raise EngineError("it is not a report of faces.") from error
 
 
-def _require_version(first: bytes) -> None:
+def _parsed_head(first: bytes) -> dict[str, Any]:
+    """Raises EngineError unless it is that of a version that can be read."""
     try:
-        version = json.loads(first + b"]}")["version"]
+        head = json.loads(first + b"]}")
+        version = head["version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EngineError("it is not a report of faces.") from error
-    if version not in VERSIONS:
+    if version not in VERSIONS or not isinstance(head, dict):
         raise EngineError(f"the report is of version {version}, this program reads up to version {VERSION}.")
+    return head
 
 
 def _head_of(head: bytes) -> dict[str, Any]:

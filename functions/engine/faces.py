@@ -7,7 +7,7 @@ rendered again with another decision without looking for faces again.
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -15,10 +15,10 @@ from functions.engine.errors import EngineError
 from functions.engine.looks import Box, Look, Looks
 from functions.words import counted
 
-__all__ = ["Box", "Faces", "Look", "Looks", "Track"]
+__all__ = ["Box", "Faces", "Look", "Looks", "TargetWarning", "Track"]
 
-VERSION = 2
-VERSIONS = (1, VERSION)  # that can be read; 1 had no `segments`
+VERSION = 3
+VERSIONS = (1, 2, VERSION)  # that can be read; 1 had no `segments`, 2 no `warnings`
 BY_HAND = "decided by hand"
 FORGOTTEN = "no longer to be kept"  # never kept again: whoever it was has withdrawn their consent
 COMPACT = (",", ":")
@@ -50,12 +50,34 @@ class Track:
     looks: Looks
 
 
+# What a user can do about a warning, wherever it is shown.
+ADVICE = {
+    "no-track-kept": "Use a sharper and larger picture of this person.",
+    "blurred-picture": "A sharper one is recognised more reliably.",
+    "small-picture": "A larger one is recognised more reliably.",
+}
+
+
+@dataclass(frozen=True)
+class TargetWarning:
+    """A likely problem with a target. `message` is one or two sentences for a user, without advice.
+
+    `code` is "no-track-kept", "blurred-picture" or "small-picture". `track` is the track nearest to the target, for
+    "no-track-kept".
+    """
+
+    code: str
+    person: str
+    message: str
+    track: int | None = None
+
+
 @dataclass(frozen=True)
 class Faces:
     """All tracks of a video. Times are in `time_base`; `shots` are the times of the frames after a cut.
 
     `frames` and `looks` count the frames that were read, and those among them that the detector looked at, `segments`
-    the frames of each segment that was searched, if that was done one by one.
+    the frames of each segment that was searched, if that was done one by one. `warnings` are about the targets.
     """
 
     version: int
@@ -68,6 +90,7 @@ class Faces:
     frames: int
     looks: int
     segments: tuple[int, ...] = field(default=(), kw_only=True)
+    warnings: tuple[TargetWarning, ...] = field(default=(), kw_only=True)
     shots: tuple[int, ...]
     tracks: tuple[Track, ...]
 
@@ -114,12 +137,14 @@ class Faces:
             if {track.continues for track in found} - {None, *(track.id for track in found)}:
                 raise ValueError("a track goes on from one that is not there")
             times = {name: tuple(data[name]) for name in ("segments", "shots") if name in data}
-            return cls(**{**data, **times, "tracks": found})
+            warnings = tuple(TargetWarning(**warning) for warning in data.get("warnings", ()))
+            return cls(**{**data, **times, "warnings": warnings, "tracks": found})
         except (KeyError, TypeError, ValueError) as error:
             raise EngineError(f"it is not a report of faces ({error!r}).") from error
 
     def _head(self) -> dict[str, Any]:
-        return {part.name: getattr(self, part.name) for part in fields(self) if part.name != "tracks"}
+        head = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "tracks"}
+        return {**head, "warnings": [asdict(warning) for warning in self.warnings]}
 
     def _lines(self) -> Iterator[bytes]:
         yield json.dumps(self._head(), separators=COMPACT).encode()[:-1] + b',"tracks":['
@@ -129,7 +154,10 @@ class Faces:
         yield b"\n]}"
 
     def decided_anew(self, hide: Iterable[int], keep: Iterable[int]) -> Self:
-        """The same faces with other decisions for the tracks of these ids. Raises EngineError for an unknown id."""
+        """The same faces with other decisions for the tracks of these ids. Raises EngineError for an unknown id.
+
+        Warnings end with the first decision by a person.
+        """
         wish = {**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")}
         unknown = wish.keys() - {track.id for track in self.tracks}
         if unknown:
@@ -141,7 +169,7 @@ class Faces:
             replace(track, decision=wish[track.id], reason=BY_HAND) if track.id in wish else track
             for track in self.tracks
         )
-        return replace(self, tracks=tuple(tracks))
+        return replace(self, tracks=tuple(tracks), warnings=() if wish else self.warnings)
 
 
 def _as_dict(track: Track) -> dict[str, Any]:

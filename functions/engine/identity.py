@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from functions.engine.detect import Array
+from functions.engine.faces import TargetWarning
 from functions.engine.gallery import Gallery
 from functions.engine.options import Options
 from functions.engine.track import Track
@@ -72,17 +73,63 @@ def nearest_target(embedding: Array, gallery: Gallery) -> float:
 
 
 def _by_distance(track: Track, gallery: Gallery, keep_distance: float) -> Decision:
-    embeddings = track.embeddings
-    if not len(embeddings):
+    by_person = distances_of(track, gallery)
+    if not by_person:
         return Decision(False, "never seen clearly enough to be compared")
-    distances = np.linalg.norm(embeddings[:, None] - gallery.embeddings[None], axis=2)
-    by_person = {
-        person: _nearest(distances[:, [name == person for name in gallery.people]].min(axis=1))
-        for person in sorted(set(gallery.people))
-    }
     person = min(by_person, key=lambda name: by_person[name])
     keep = by_person[person] <= keep_distance
     return Decision(keep, "near a target" if keep else "near no target", person, by_person[person])
+
+
+def distances_of(track: Track, gallery: Gallery) -> dict[str, float]:
+    """Return a track's distance to each person in the gallery; empty if it was never seen clearly."""
+    embeddings = track.embeddings
+    if not len(embeddings):
+        return {}
+    distances = np.linalg.norm(embeddings[:, None] - gallery.embeddings[None], axis=2)
+    return {
+        person: _nearest(distances[:, [name == person for name in gallery.people]].min(axis=1))
+        for person in sorted(set(gallery.people))
+    }
+
+
+def warnings_about(
+    tracks: Sequence[Track],
+    decisions: Sequence[Decision],
+    gallery: Gallery | None,
+    keep_distance: float,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[TargetWarning, ...]:
+    """Return the gallery's warnings, and one for each person without a kept track.
+
+    `progress` is called often, and might raise to stop.
+    """
+    if gallery is None:
+        return ()
+    kept = {decision.person for decision in decisions if decision.keep}
+    missing = sorted(set(gallery.people) - kept)
+    nearest: dict[str, tuple[float, int]] = {}  # distance and index of the track
+    for number, track in enumerate(tracks if missing else ()):
+        progress()
+        for person, distance in distances_of(track, gallery).items():
+            nearest[person] = min(nearest.get(person, (distance, number)), (distance, number))
+    warnings = list(gallery.warnings)
+    for person in missing:
+        if person not in nearest:
+            what = "no face was seen clearly enough to compare it" if tracks else "the video shows no face"
+            warnings.append(TargetWarning("no-track-kept", person, f"No track of {person} was kept: {what}."))
+            continue
+        distance, number = nearest[person]
+        nearest_id, decision = tracks[number].id, decisions[number]
+        message = (
+            f"No track of {person} was kept. The nearest is track {nearest_id} at distance {distance:.2f}, "
+            f"and the match threshold is {keep_distance:.2f}."
+        )
+        if distance <= keep_distance:
+            outcome = "kept as another person" if decision.keep else f"hidden because {decision.reason}"
+            message += f" That track is {outcome}."
+        warnings.append(TargetWarning("no-track-kept", person, message, nearest_id))
+    return tuple(warnings)
 
 
 def _one_person_is_one_face(tracks: Sequence[Track], decisions: list[Decision], keep_distance: float) -> None:

@@ -11,7 +11,13 @@ from functions.engine.errors import EngineError
 from functions.engine.faces import Faces
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
-from functions.engine.identity import Decision, decide, keep_distance_of, nearest_target
+from functions.engine.identity import (
+    Decision,
+    decide,
+    keep_distance_of,
+    nearest_target,
+    warnings_about,
+)
 from functions.engine.options import Options
 from functions.engine.track import Track, Tracker
 
@@ -63,6 +69,7 @@ def link(
         frames=frames,
         looks=looks,
         shots=tuple(shots),
+        warnings=warnings_about(tracker.tracks, decisions, gallery, limit, progress),
         tracks=tuple(
             reported(track, decision, limit)
             for track, decision in zip(tracker.tracks, decisions, strict=True)

@@ -12,7 +12,9 @@ from functions.pipeline.settings import SettingsError
 
 def options_of(name: str, purpose: str | None, port: int) -> argparse.Namespace:
     """The options of `python -m functions.NAME`: `host`, `port`, `behind_proxy`."""
-    parser = argparse.ArgumentParser(prog=f"python -m functions.{name}", description=purpose)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m functions.{name}", description=purpose, allow_abbrev=False
+    )
     parser.add_argument("--host", default="127.0.0.1", help="where it listens (default: this machine alone)")
     parser.add_argument("--port", type=int, default=port, help=f"default: {port}")
     parser.add_argument(

@@ -227,10 +227,19 @@ class Track(Contract):
     looks: tuple[Look, ...]
 
 
+class TargetWarning(Contract):
+    """A likely problem with a target: `functions.engine.faces.TargetWarning`."""
+
+    code: str
+    person: str
+    message: str
+    track: int | None = None
+
+
 class FacesHead(Contract):
     """What `Faces` says before the cuts and tracks; `frames` and `looks` are how many, `segments` each one's frames."""
 
-    version: Literal[1, 2] = 2
+    version: Literal[1, 2, 3] = 3
     detector: str
     recognizer: str | None
     keep_distance: float
@@ -240,6 +249,7 @@ class FacesHead(Contract):
     frames: int
     looks: int
     segments: tuple[int, ...] = ()
+    warnings: tuple[TargetWarning, ...] = ()
 
 
 class Faces(FacesHead):

@@ -84,6 +84,16 @@ class VideoName:
         return None
 
 
+def download_name(result: str, suffix: str = ".mp4") -> str:
+    """Return the file name for a download of a result, or with `.report.json` of its report.
+
+    `channels/NAME/walk.mp4` becomes `walk.defaced.mp4`: a file called `walk.mp4` might be the unredacted source.
+    """
+    name = PurePosixPath(result).name
+    stem = name[: -len(".mp4")] if name.lower().endswith(".mp4") else name
+    return f"{stem}.defaced{suffix}"
+
+
 def parse_video(object_name: str) -> VideoName | None:
     """The video that an intake object's name stands for, or None if the name fits no video."""
     match = _VIDEO.fullmatch(object_name)

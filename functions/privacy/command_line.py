@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_erase(commands)
@@ -50,7 +51,10 @@ def add_erase(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     """Add the command `erase`."""
     purpose = "remove a job, or a channel with all its jobs, from every bucket"
     command: argparse.ArgumentParser = commands.add_parser(
-        "erase", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}, and print what was removed."
+        "erase",
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}, and print what was removed.",
+        allow_abbrev=False,
     )
     command.add_argument("subject", metavar="JOB|channels/NAME", help="what to erase")
     _add_yes(command)
@@ -62,7 +66,7 @@ def add_forget(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command `forget`."""
     purpose = "keep a person no longer: remove their pictures and name, find the videos that show them"
     command: argparse.ArgumentParser = commands.add_parser(
-        "forget", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}."
+        "forget", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
     )
     command.add_argument("person", metavar="PERSON", help="as the target picture or its folder is called")
     command.add_argument("--channel", required=True, metavar="NAME", help="the channel")

@@ -196,7 +196,8 @@ def without(report: Report, person: str) -> Report:
         for track in report.faces.tracks
     )
     targets = tuple(target for target in report.targets if not same_name(target, person))
-    faces = report.faces.model_copy(update={"tracks": tracks})
+    warnings = tuple(item for item in report.faces.warnings if not same_name(item.person, person))
+    faces = report.faces.model_copy(update={"tracks": tracks, "warnings": warnings})
     return report.model_copy(update={"faces": faces, "targets": targets})
 
 

@@ -14,7 +14,7 @@ INFRA = Path(__file__).resolve().parent.parent
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m infra.capacity", description="Cost and capacity, simulated."
+        prog="python -m infra.capacity", description="Cost and capacity, simulated.", allow_abbrev=False
     )
     parser.add_argument(
         "--write",

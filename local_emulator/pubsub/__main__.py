@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m local_emulator.pubsub", description="A Pub/Sub emulator, in memory."
+        prog="python -m local_emulator.pubsub",
+        description="A Pub/Sub emulator, in memory.",
+        allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8085, help="0 = a free one (default: %(default)s)")

@@ -45,7 +45,9 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     parser.add_argument(
         "--pairs", type=_positive, default=5, metavar="N", help="runs of each program (default: 5)"
     )

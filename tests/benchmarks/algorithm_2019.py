@@ -18,6 +18,7 @@ import torch
 from facenet_pytorch import MTCNN, InceptionResnetV1
 
 from functions.engine import weights
+from functions.engine.outputs import check_outputs
 
 Image = npt.NDArray[np.uint8]
 
@@ -89,12 +90,15 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[Image]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.algorithm_2019", description=__doc__.splitlines()[0]
+        prog="python -m tests.benchmarks.algorithm_2019",
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
     )
     parser.add_argument("video", type=Path, metavar="IN", help="the video to read")
     parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
     parser.add_argument("--target", type=Path, required=True, metavar="PICTURE", help="who stays visible")
     arguments = parser.parse_args()
+    check_outputs([arguments.out], [arguments.video, arguments.target], force=False)
     algorithm = Algorithm2019(arguments.target)
     capture = cv2.VideoCapture(str(arguments.video))
     size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))

@@ -121,7 +121,9 @@ def loop_2019(frames: list[bytes], target: Path, rate: int, seconds: float) -> M
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.live", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.live", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--clip", default="c02", help="a clip of DEFACER_EVAL with one or two faces (c02)")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rates", default="15,20", help="frames a second that the camera sends (15,20)")

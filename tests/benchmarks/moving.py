@@ -45,7 +45,7 @@ SETTINGS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.moving", description=__doc__.splitlines()[0]
+        prog="python -m tests.benchmarks.moving", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument(
         "--gigabytes", type=float, default=10.0, help="size of the joined result (default: 10)"

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from functions.engine.__main__ import main as engine_command
+from functions.engine.outputs import check_outputs
 
 ENGINE = "functions.engine"
 PLACES = (
@@ -138,7 +139,7 @@ def table(timers: Timers, wall: float, missing: list[str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.profile", description=__doc__.splitlines()[0]
+        prog="python -m tests.benchmarks.profile", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("video", metavar="IN", help="the video to read")
     parser.add_argument("out", metavar="OUT", help="the MP4 to write")
@@ -147,6 +148,8 @@ def main() -> int:
         "--table", type=Path, metavar="FILE", help="write the table there (default: print it)"
     )
     arguments = parser.parse_args()
+    if arguments.table:
+        check_outputs([arguments.table], [Path(arguments.video)], force=False)
     timers = Timers()
     missing = wrap_all(timers)
     target = ["--target", arguments.target] if arguments.target else []

@@ -10,16 +10,19 @@ from pathlib import Path
 import av
 from av.video.frame import PictureType
 
+from functions.engine.outputs import check_outputs
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.transcode", description=__doc__.splitlines()[0]
+        prog="python -m tests.benchmarks.transcode", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("video", type=Path, metavar="IN", help="the video to read")
     parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
     parser.add_argument("--preset", default="veryfast", help="x264's preset (default: veryfast)")
     parser.add_argument("--crf", default="18", help="x264's rate factor (default: 18)")
     arguments = parser.parse_args()
+    check_outputs([arguments.out], [arguments.video], force=False)
     transcode(arguments.video, arguments.out, {"preset": arguments.preset, "crf": arguments.crf})
     return 0
 

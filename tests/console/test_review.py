@@ -2,23 +2,43 @@
 
 import json
 import re
+import unicodedata
+from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import pytest
 import requests
+from playwright.sync_api import Browser
 
-from functions.console import review
+from functions.console import addresses, review
 from functions.console.review import Shown
 from functions.pipeline import layout
-from functions.pipeline.contracts import Faces, Failed, Look, Published, Report, ReportedSegment, Track
+from functions.pipeline.contracts import (
+    Faces,
+    Failed,
+    Look,
+    Published,
+    Report,
+    ReportedSegment,
+    TargetWarning,
+    Track,
+)
 from tests.clips import frame_times, write_clip
 from tests.cloud import Buckets
+from tests.console.browser import browser as open_browser
 from tests.console.visitor import PAGE, Visitor
 from tests.planned import Planned, plan_job
 
 pytestmark = pytest.mark.usefixtures("limited")
 
 KEEP_DISTANCE = 0.72
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as launched:
+        yield launched
 
 
 def a_track(
@@ -81,6 +101,9 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
             frames=len(times),
             looks=len(times),
             shots=(),
+            warnings=(
+                TargetWarning(code="no-track-kept", person="Bo <i>", message="No track of Bo <i>.", track=4),
+            ),
             tracks=tuple(
                 track.model_copy(update={"start": times[track.start], "end": times[track.end]})
                 for track in TRACKS
@@ -126,6 +149,12 @@ def test_faces_that_might_have_been_decided_otherwise_come_first_then_the_kept_t
     ]
 
 
+def test_a_target_without_a_kept_track_is_warned_about(visitor: Visitor, published: Planned) -> None:
+    page = page_of(visitor, published)
+    assert "</strong> No track of Bo &lt;i&gt;. Use a sharper and larger picture of this person." in page
+    assert "Or choose Keep for a face below." in page
+
+
 def test_a_face_lies_on_the_timeline_where_it_is_seen(published: Planned, buckets: Buckets) -> None:
     report = Report.model_validate_json(buckets.get(buckets.output, published.manifest.report))
     shown = Shown("street", published.job, published.manifest, report, has_source=True)
@@ -160,6 +189,55 @@ def test_media_are_read_from_storage_at_an_address_that_was_signed(
     read = requests.get(led.headers["Location"], timeout=60)
     assert read.content == published.clip.read_bytes()
     assert read.headers["Content-Type"] == "video/mp4"
+
+
+@pytest.mark.parametrize(
+    ("which", "name"), [("result", "walk.defaced.mp4"), ("report", "walk.defaced.report.json")]
+)
+def test_a_download_does_not_have_the_name_of_the_source(
+    visitor: Visitor, published: Planned, which: str, name: str
+) -> None:
+    address = visitor.at("street", "jobs", published.job) + f"/{which}"
+    assert f'href="{address.removeprefix(visitor.address)}?save=yes"' in page_of(visitor, published)
+    for query, kind in (("?save=yes", "attachment"), ("", "inline")):
+        led = visitor.session.get(address + query, headers=PAGE, timeout=60)
+        assert led.headers["Content-Disposition"].startswith(f'{kind}; filename="{name}";')
+
+
+@pytest.mark.parametrize(
+    "name", ["Straße.mp4", "прогулка.mp4", "散歩.mp4", "वीडियो.mp4", "c\u0327a va.mp4", "a;b%20'c'.mp4"]
+)
+def test_a_browser_saves_a_result_under_its_name_in_any_script(
+    visitor: Visitor, browser: Browser, name: str
+) -> None:
+    result = f"channels/street/{name}"
+    ref = visitor.buckets.put(visitor.buckets.output, result, b"a video")
+    page = browser.new_page()
+    page.set_content(
+        f'<a href="{escape(addresses.readable(ref, layout.download_name(result), save=True))}">x</a>'
+    )
+    with page.expect_download() as downloading:
+        page.get_by_role("link").click()
+    expected = unicodedata.normalize("NFC", name).replace(".mp4", ".defaced.mp4")
+    assert downloading.value.suggested_filename == expected
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("result", "name"),
+    [
+        ("channels/a/c05.mp4", "c05.defaced.mp4"),
+        ("channels/a/b/C05.MP4", "C05.defaced.mp4"),
+        ("channels/a/c05.mov.mp4", "c05.mov.defaced.mp4"),
+    ],
+)
+def test_the_name_of_a_download_says_that_it_is_defaced(result: str, name: str) -> None:
+    assert layout.download_name(result) == name
+
+
+def test_a_download_s_name_holds_nothing_that_a_file_system_refuses() -> None:
+    header = addresses.content_disposition('a"b\\c\u202egpj.exe', save=True)
+    assert header == "attachment; filename=\"a_b_c_gpj.exe\"; filename*=UTF-8''a_b_c_gpj.exe"
 
 
 def test_what_is_said_differently_is_asked_for_and_nothing_else(

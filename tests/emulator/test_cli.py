@@ -51,6 +51,8 @@ def one_line(output: Output) -> str:
         (["up", "--workers", "0"], "'0' is no number above zero"),
         (["up", "--workers", "some"], "'some' is no number above zero"),
         (["up", "--pubsub", "kafka"], "invalid choice: 'kafka'"),
+        (["up", "--console-port", "http"], "'http' is not a port from 0 to 65535"),
+        (["up", "--pubsub-port", "65536"], "'65536' is not a port from 0 to 65535"),
         (["drop"], "VIDEO"),
         (["drop", "in.mp4", "--mode", "vanish"], "blur, pixelate, solid, image"),
         (["drop", "in.mp4", "--mode", "blur", "--policy", "p.json"], "not allowed with"),
@@ -238,7 +240,7 @@ def test_what_can_t_be_done_is_refused_and_leaves_nothing_in_the_channel(
 def test_a_result_in_place_of_the_video_is_refused(video: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["drop", str(video), "-o", str(video), "--state", str(tmp_path)]) == 2
 
-    assert "would overwrite the video" in one_line(capsys)
+    assert "is also an input and would be overwritten" in one_line(capsys)
 
 
 def test_a_result_in_a_folder_that_is_not_there_is_refused(
@@ -246,7 +248,37 @@ def test_a_result_in_a_folder_that_is_not_there_is_refused(
 ) -> None:
     assert main(["drop", str(video), "-o", str(tmp_path / "no" / "out.mp4"), "--state", str(tmp_path)]) == 2
 
-    assert f"The folder {tmp_path / 'no'} for the result does not exist." in one_line(capsys)
+    assert f"The folder {tmp_path / 'no'} for out.mp4 does not exist." in one_line(capsys)
+
+
+@pytest.mark.parametrize("command", ["drop", "again", "demo"])
+@pytest.mark.parametrize("there", ["out.mp4", "out.report.json"])
+def test_an_existing_result_is_refused_without_force(
+    command: str, there: str, video: Path, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / there).write_text("mine")
+    arguments = {
+        "drop": ["drop", str(video), "--state", str(tmp_path)],
+        "again": ["again", "0" * 20, "--keep", "1", "--state", str(tmp_path)],
+        "demo": ["demo", "--video", str(video)],
+    }
+
+    assert main([*arguments[command], "-o", str(tmp_path / "out.mp4")]) == 2
+
+    assert f"{tmp_path / there} already exists. Name another file, or add --force" in one_line(capsys)
+    assert (tmp_path / there).read_text() == "mine"
+
+
+def test_force_does_not_let_a_result_replace_an_input(
+    video: Path, picture: Path, tmp_path: Path, capsys: Output
+) -> None:
+    out = tmp_path / "out.mp4"
+    for read in (video, picture):
+        out.symlink_to(read)
+        arguments = ["drop", str(video), "--target", str(picture), "--state", str(tmp_path)]
+        assert main([*arguments, "-o", str(out), "--force"]) == 2
+        assert f"{out} is also an input" in one_line(capsys)
+        out.unlink()
 
 
 def test_drop_and_status_without_an_emulator_say_how_to_start_one(

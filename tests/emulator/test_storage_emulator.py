@@ -9,7 +9,8 @@ from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Bucket
 
 from local_emulator import storage
-from local_emulator.processes import Processes, free_ports, inherited_environment
+from local_emulator.ports import free_ports
+from local_emulator.processes import Processes, inherited_environment
 from local_emulator.resources import LOCAL_RETRIES, Resources
 from local_emulator.state import StateFolder
 

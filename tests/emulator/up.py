@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_emulator.ports import SERVICES
 from local_emulator.processes import listens
 from local_emulator.reaper import marked_groups
 from local_emulator.state import EmulatorState, StateFolder, mark
@@ -14,6 +15,8 @@ from tests.servers import wait_until
 
 START_SECONDS = 60
 STOP_SECONDS = 15
+# Options of `up`: emulators of tests that run at the same time listen on free ports.
+ANY_PORTS = tuple(f"--{name}-port=0" for name in SERVICES)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 from functions.engine.anew import decide_anew
 from functions.engine.errors import EngineError
-from functions.engine.faces import Faces, Looks, Track
+from functions.engine.faces import Faces, Looks, TargetWarning, Track
 
 PEOPLE = ("Ada", 'Eve "looks":[', "Zoë\n]}")
 
@@ -57,6 +57,15 @@ def test_it_is_what_deciding_anew_in_the_faces_is(
     assert made.strangers == ()
 
 
+def test_warnings_end_when_a_person_decides(faces: Faces) -> None:
+    warned = replace(faces, warnings=(TargetWarning("no-track-kept", PEOPLE[0], "No track.", 3),))
+    assert Faces.from_json(json.loads(warned.to_bytes())) == warned
+    assert decide_anew(warned.to_bytes(), {}, PEOPLE).document == warned.to_bytes()
+    made = decide_anew(warned.to_bytes(), {3: "keep"}, PEOPLE).document
+    assert made == warned.decided_anew((), (3,)).to_bytes()
+    assert Faces.from_json(json.loads(made)).warnings == ()
+
+
 def test_a_document_without_line_breaks_is_taken_too(faces: Faces) -> None:
     document = json.dumps(faces.to_json(), separators=(",", ":")).encode()
     assert b"\n" not in document
@@ -96,7 +105,7 @@ def test_a_track_that_is_not_there_is_named(faces: Faces) -> None:
         b"{}",
         b"\n",
         b"[]\n]}",
-        b'{"version":3,"tracks":[\n]}',
+        b'{"version":4,"tracks":[\n]}',
         b'{"version":1,"tracks":[\n',
         b'{"version":1,"tracks":[\n{"id":0}\n]}',
         b'{"version":1,"tracks":[\n{"id":0,"decision":"blur","person":null,"reason":"","looks":[]}\n]}',

@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -40,9 +43,15 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "25 frames, 1 track: 0 kept (nobody), 1 hidden" in done.stdout
     assert "frames" in done.stderr
+    assert re.search(
+        r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
+        rf"0\.72. Use a sharper .*: rerender {video} {report} OUT --keep 0\.",
+        done.stderr,
+    )
     assert frame_times(out) == frame_times(video)
     found = json.loads(report.read_text())
     assert [track["decision"] for track in found["faces"]["tracks"]] == ["hide"]
+    assert [(item["code"], item["track"]) for item in found["faces"]["warnings"]] == [("no-track-kept", 0)]
     assert found["policy"]["mode"] == "pixelate"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.png", "out.json", "out.mp4"]
 
@@ -66,12 +75,16 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
     assert max(cv2.PSNR(a, b) for a, b in zip(shown, hidden, strict=True)) < 25
 
     for arguments, message in (
-        ((video, report, again, "--keep", "5"), "no track 5"),
-        ((video, report, again, "--keep", "0", "--hide", "0"), "hidden and kept at once"),
-        ((video, video, again), "can't be used as a report"),
-        ((video, report, report), "is read, too"),
-        ((video, report, again, "--write-report", again), "at once"),
-        ((video, report, again, "--mode", "image"), "--replacement"),
+        ((video, report, tmp_path / "more.mp4", "--keep", "5"), "no track 5"),
+        ((video, report, tmp_path / "more.mp4", "--keep", "0", "--hide", "0"), "hidden and kept at once"),
+        ((video, video, tmp_path / "more.mp4"), "can't be used as a report"),
+        ((video, report, report), "is also an input"),
+        (
+            (video, report, tmp_path / "more.mp4", "--write-report", tmp_path / "more.mp4"),
+            "is named for two outputs",
+        ),
+        ((video, report, tmp_path / "more.mp4", "--mode", "image"), "--replacement"),
+        ((video, report, out, "--keep", "0"), "already exists"),
     ):
         refused = run("rerender", *arguments)
         assert refused.returncode in (1, 2)
@@ -94,9 +107,10 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
     ("arguments", "code", "message"),
     [
         (["nothing.mp4", "out.mp4"], 2, "there is no file nothing.mp4"),
-        (["IN", "no/folder/out.mp4"], 2, "there is no folder no/folder"),
-        (["IN", "IN"], 2, "is the video itself"),
-        (["IN", "out.mp4", "--report", "out.mp4"], 2, "the video and its report at once"),
+        (["IN", "no/folder/out.mp4"], 2, "The folder no/folder for out.mp4 does not exist"),
+        (["IN", "IN", "--force"], 2, "is also an input"),
+        (["IN", "out.mp4", "--report", "out.mp4"], 2, "is named for two outputs"),
+        (["IN", "out.mp4", "--keep", "me.jpg"], 2, "unrecognized arguments: --keep me.jpg"),
         (["IN", "o.avi"], 2, "o.mp4, not o.avi"),
         (["IN", "o"], 2, "o.mp4, not o."),
         (["rerender", "IN", "README.md", "o.mkv"], 2, "o.mp4, not o.mkv"),
@@ -120,6 +134,40 @@ def test_bad_arguments_are_told_in_one_sentence(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_output_is_replaced_only_with_force(video: Path, tmp_path: Path) -> None:
+    other = shutil.copy(video, tmp_path / "b.mp4")  # what a shell makes of `*.mp4`
+    report = tmp_path / "b.json"
+    report.write_text("mine")
+    before = other.read_bytes()
+
+    refused = run(video, other)
+    assert (refused.returncode, other.read_bytes()) == (2, before)
+    assert f"{other} already exists. Name another file, or add --force to replace it." in refused.stderr
+    refused = run(video, tmp_path / "new.mp4", "--report", report)
+    assert (refused.returncode, report.read_text()) == (2, "mine")
+
+    done = run(video, other, "--report", report, "--force")
+    assert done.returncode == 0, done.stderr
+    assert other.read_bytes() != before
+    assert json.loads(report.read_text())["faces"]
+    assert not (tmp_path / "new.mp4").exists()
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_to_the_input_is_never_overwritten(
+    link: Callable[[Path, Path], None], video: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mp4"
+    link(out, video)
+    before = video.read_bytes()
+
+    refused = run(video, out, "--force")
+
+    assert refused.returncode == 2
+    assert "is also an input" in refused.stderr
+    assert video.read_bytes() == before
 
 
 def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from functions.engine.faces import TargetWarning
 from functions.engine.findings import Face
 from functions.engine.gallery import Gallery
-from functions.engine.identity import decide
+from functions.engine.identity import decide, warnings_about
 from functions.engine.track import Observation, Track, ViewOfFace
 
 KEEP = 0.6
@@ -84,3 +85,36 @@ def test_nobody_inherits_from_a_face_in_the_same_frame() -> None:
 def test_nobody_inherits_what_the_target_contradicts() -> None:
     _, other = decide([track(0, 0, seen=at(30, 30, 30)), track(1, 60, seen=at(50))], gallery(ann=0), KEEP)
     assert not other.keep
+
+
+def warnings_of(tracks: list[Track], targets: Gallery | None) -> tuple[TargetWarning, ...]:
+    return warnings_about(tracks, decide(tracks, targets, KEEP), targets, KEEP)
+
+
+def test_a_target_without_a_kept_track_is_warned_about_with_the_nearest() -> None:
+    tracks = [track(0, 0, seen=at(10)), track(7, 0, seen=at(100)), track(8, 0, seen=at(50))]
+
+    (warning,) = warnings_of(tracks, gallery(ann=0, ben=180))
+
+    assert (warning.code, warning.person, warning.track) == ("no-track-kept", "ben", 7)
+    assert warning.message == (
+        "No track of ben was kept. The nearest is track 7 at distance 1.29, and the match threshold is 0.60."
+    )
+
+
+def test_a_match_that_was_hidden_is_warned_about_with_the_reason() -> None:
+    (warning,) = warnings_of([track(0, 0, seen=at(20)), track(1, 0, seen=at(20))], gallery(ann=0))
+
+    assert "threshold is 0.60. That track is hidden because another face in the same frame" in warning.message
+
+
+def test_without_a_clear_face_the_warning_names_no_track() -> None:
+    for tracks, why in (([], "the video shows no face"), ([track(0, 0, seen=at())], "clearly enough")):
+        (warning,) = warnings_of(tracks, gallery(ann=0))
+        assert why in warning.message
+        assert warning.track is None
+
+
+def test_a_kept_target_or_no_target_is_not_warned_about() -> None:
+    tracks = [track(0, 0, seen=at(10))]
+    assert warnings_of(tracks, gallery(ann=0)) == warnings_of(tracks, None) == ()

@@ -36,7 +36,7 @@ class Run:
 
 def main() -> int:
     """Fuzz all harnesses, or one. Gives 1 if any input broke a promise."""
-    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__, allow_abbrev=False)
     parser.add_argument("--minutes", type=float, default=5, help="for all harnesses together (default: 5)")
     parser.add_argument("--only", choices=HARNESSES, help="one harness")
     options = parser.parse_args()

@@ -23,7 +23,9 @@ COLUMNS = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.load", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     parser.add_argument("--segments", type=int, default=1000, help="of the largest job (default: 1000)")
     parser.add_argument("--jobs", type=int, default=200, help="dropped at once (default: 200)")
     parser.add_argument("--minutes", type=float, default=30, help="for each row, at most (default: 30)")

@@ -110,7 +110,7 @@ class Measuring:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.pipeline.beside", description=__doc__.splitlines()[0]
+        prog="python -m tests.pipeline.beside", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     rounds = parser.parse_args().rounds

@@ -81,7 +81,9 @@ class Summary:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.protocol", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.protocol", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     parser.add_argument("--interleavings", type=int, default=DEFAULT, help=f"how many (default {DEFAULT})")
     parser.add_argument("--seed", type=int, default=0, help="of the first one (default 0)")
     arguments = parser.parse_args()

@@ -48,7 +48,9 @@ class Row:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.quality", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.quality", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     parser.add_argument("--clips", metavar="c02,c05", help="only these (default: all)")
     parser.add_argument(
         "--segment-seconds", type=float, default=10.0, help="length of a segment (default: 10)"

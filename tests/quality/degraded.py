@@ -70,7 +70,7 @@ KINDS: dict[str, Callable[[Image, int, Boxes], Image]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.quality.degraded", description=__doc__.splitlines()[0]
+        prog="python -m tests.quality.degraded", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("--clips", metavar="c04,c11", help="only these (default: all)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {','.join(KINDS)} (default: all)")

@@ -75,7 +75,7 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.quality.irreversible")
+    parser = argparse.ArgumentParser(prog="python -m tests.quality.irreversible", allow_abbrev=False)
     parser.add_argument("--clips", metavar="c02,c05", help="only these (default: all)")
     parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="only every N-th frame (default: 1)"

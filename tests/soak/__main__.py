@@ -43,7 +43,7 @@ def _soak(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__, allow_abbrev=False)
     parser.add_argument("--jobs", type=int, default=200, metavar="N", help="(default: 200)")
     parser.add_argument(
         "--minutes", type=float, default=20, metavar="M", help="drop no more jobs after this (default: 20)"

@@ -51,8 +51,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--mode=image"], "Mode image needs a picture: add --replacement PICTURE.png"),
         (["--mode=image", "--replacement=in.mp4"], "The replacement picture in.mp4 is not a picture"),
         (["--out=out.avi"], "The result is an MP4: name it out.mp4, not out.avi."),
-        (["--out=none/out.mp4"], "The folder none for the result does not exist."),
-        (["--video=in.mp4", "--out=in.mp4"], "The result in.mp4 would overwrite the video"),
+        (["--out=none/out.mp4"], "The folder none for out.mp4 does not exist."),
+        (["--video=in.mp4", "--out=in.mp4"], "in.mp4 is also an input and would be overwritten"),
     ],
 )
 def test_a_bad_argument_is_refused_with_one_line(

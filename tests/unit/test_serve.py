@@ -12,7 +12,8 @@ import pytest
 
 from functions import serve
 from functions.pipeline.settings import Settings
-from local_emulator.processes import HOST, free_ports
+from local_emulator.ports import free_ports
+from local_emulator.processes import HOST
 from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, Resources
 from tests.servers import ROOT
 

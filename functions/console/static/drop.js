@@ -112,7 +112,11 @@ class Item {
     } catch (error) {
       if (error instanceof Gone) {
         forget(this.file);
-        if (before) return this.go(there); // it was too old: from the start
+        if (before || !this.renewed) {
+          this.upload = null;
+          this.renewed = true; // once: a session that ends again and again needs a person
+          return this.go(there); // the session has ended, as after a restart of the emulator: from the start
+        }
         this.end("Cloud Storage has given this upload up. Try again from the start.", "resume");
       } else if (error instanceof Taken) {
         forget(this.file);
@@ -127,10 +131,24 @@ class Item {
   async begin(there) {
     this.say("Asking for a place.");
     const { name, size, type } = this.file;
-    const answer = await ask(input.dataset.uploads, form({ name, size, type, there }));
+    const answer = await this.reach(() => ask(input.dataset.uploads, form({ name, size, type, there })));
     const { address } = await answer.json();
     remember(this.file, address);
     return address;
+  }
+
+  // An upload that starts over waits for the console, which might be starting over too.
+  async reach(call) {
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        if (error.status !== 0 || !this.renewed) throw error;
+        if (this.stopped) throw new DOMException("stopped", "AbortError");
+        this.say("The connection was lost. Trying again.");
+        await new Promise((resolve) => setTimeout(resolve, 2000));
+      }
+    }
   }
 
   send(address, asking) {

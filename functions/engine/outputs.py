@@ -1,0 +1,37 @@
+"""Check the paths of a command's outputs before any work begins, so that no file is lost."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+class OutputPathError(Exception):
+    """An output can't be written to the path that the caller named; the message says what to do."""
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, force: bool) -> None:
+    """Raise OutputPathError if writing an output would fail or destroy a file.
+
+    An existing file is refused unless `force` is set. A file that is also an input is always refused, under any
+    name: `samefile` follows symbolic links and detects hard links.
+    """
+    sources = list(inputs)
+    for number, path in enumerate(outputs):
+        if path.is_dir():
+            raise OutputPathError(f"{path} is a folder. Name a file to write.")
+        if not path.parent.is_dir():
+            raise OutputPathError(
+                f"The folder {path.parent} for {path.name} does not exist. Create it first."
+            )
+        if any(_is_same_file(path, source) for source in sources):
+            raise OutputPathError(f"{path} is also an input and would be overwritten. Name another file.")
+        if any(_is_same_file(path, other) for other in outputs[:number]):
+            raise OutputPathError(f"{path} is named for two outputs. Name a file for each.")
+        if not force and os.path.lexists(path):
+            raise OutputPathError(f"{path} already exists. Name another file, or add --force to replace it.")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()

@@ -1,0 +1,62 @@
+"""Warnings about target pictures that are recognised badly, on real faces."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from functions.engine.deface import Engine
+from functions.engine.detect import Image
+from functions.engine.gallery import Gallery, Picture
+from tests.clips import admiral, astronaut, encode_picture
+
+PORTRAITS = pytest.mark.parametrize("portrait", [admiral, astronaut])
+EVAL = os.environ.get("DEFACER_EVAL")
+
+
+def gallery_of(engine: Engine, picture: bytes) -> Gallery:
+    return engine.gallery([Picture("ann", "ann.png", picture)], "casia-webface")
+
+
+def codes(gallery: Gallery) -> list[str]:
+    return [warning.code for warning in gallery.warnings]
+
+
+def face_side(portrait: Callable[[], Image]) -> float:
+    """The height of a portrait's face in pixels, as the detector sees it."""
+    return {admiral: 205.0, astronaut: 123.0}[portrait]
+
+
+@PORTRAITS
+def test_a_clear_portrait_is_not_warned_about(engine: Engine, portrait: Callable[[], Image]) -> None:
+    assert codes(gallery_of(engine, encode_picture(portrait()))) == []
+
+
+@PORTRAITS
+def test_a_blurred_portrait_is_warned_about(engine: Engine, portrait: Callable[[], Image]) -> None:
+    blurred = cv2.GaussianBlur(portrait(), (0, 0), face_side(portrait) / 40).astype(np.uint8)
+
+    found = gallery_of(engine, encode_picture(blurred))
+
+    assert codes(found) == ["blurred-picture"]
+    assert found.warnings[0].message == "A target picture of ann is blurred."
+    assert Gallery.from_bytes(found.to_bytes()).warnings == found.warnings
+
+
+@PORTRAITS
+def test_a_small_portrait_is_warned_about(engine: Engine, portrait: Callable[[], Image]) -> None:
+    scale = 52 / face_side(portrait)
+    small = cv2.resize(portrait(), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+    assert codes(gallery_of(engine, encode_picture(small))) == ["small-picture"]
+
+
+@pytest.mark.skipif(not EVAL, reason="DEFACER_EVAL does not name the folder with real clips")
+def test_the_target_pictures_of_real_clips_are_not_warned_about(engine: Engine) -> None:
+    found = sorted(Path(str(EVAL), "clips").glob("*.target.*"))
+    pictures = [Picture(path.name, path.name, path.read_bytes()) for path in found]
+    assert found
+    assert engine.gallery(pictures, "casia-webface").warnings == ()

@@ -1,0 +1,67 @@
+"""Warnings about targets, from the report to those who read it."""
+
+import pytest
+
+from functions.engine.faces import ADVICE
+from functions.pipeline.contracts import Faces, ObjectRef, Policy, Report, TargetWarning
+from functions.privacy.traces import without
+from local_emulator.waiting import summary
+
+JOB = "0123456789abcdef0123"
+
+
+@pytest.fixture
+def report() -> Report:
+    """A report of a video that shows neither target."""
+    return Report(
+        job=JOB,
+        source=ObjectRef(bucket="intake", name="channels/a/videos/b.mp4", generation=1),
+        result="channels/a/b.mp4",
+        policy=Policy(),
+        targets=("Ada", "Bob"),
+        frames=1,
+        audio_packets=0,
+        fingerprint="ab",
+        dropped=(),
+        segments=(),
+        faces=Faces(
+            detector="centerface",
+            recognizer="casia-webface",
+            keep_distance=0.72,
+            width=64,
+            height=64,
+            time_base="1/25",
+            frames=1,
+            looks=1,
+            shots=(),
+            warnings=(
+                TargetWarning(
+                    code="blurred-picture", person="Ada", message="A target picture of Ada is blurred."
+                ),
+                TargetWarning(
+                    code="no-track-kept", person="Ada", message="No track of Ada was kept.", track=4
+                ),
+                TargetWarning(code="no-track-kept", person="Bob", message="No track of \x1bBob was kept."),
+            ),
+            tracks=(),
+        ),
+    )
+
+
+def test_the_summary_of_a_job_warns_and_says_what_to_do(report: Report) -> None:
+    blurred, nearest, by_hand, none_at_all = summary(report).splitlines()[-4:]
+    assert blurred == f"warning: A target picture of Ada is blurred. {ADVICE['blurred-picture']}"
+    assert nearest == f"warning: No track of Ada was kept. {ADVICE['no-track-kept']}"
+    assert by_hand.endswith(f"python -m local_emulator again {JOB} --keep 4")
+    assert none_at_all.startswith("warning: No track of \\x1bBob was kept.")
+
+
+def test_a_forgotten_person_leaves_the_warnings(report: Report) -> None:
+    assert [warning.person for warning in without(report, "Ada").faces.warnings] == ["Bob"]
+
+
+def test_a_report_without_warnings_can_still_be_read(report: Report) -> None:
+    document = report.model_dump(mode="json")
+    document["faces"]["version"] = 2
+    del document["faces"]["warnings"]
+    assert Report.model_validate(document).faces.warnings == ()
