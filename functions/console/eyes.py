@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from functions.engine.detect import Detector
 from functions.engine.errors import PictureError, VideoError
 from functions.engine.gallery import only_face
 from functions.engine.options import Options
-from functions.engine.picture import decode_picture, require_size
+from functions.engine.picture import decode_picture
+from functions.engine.picture_decoder import MAX_PROCESSES
 from functions.engine.preview import Preview, preview
 from functions.ingest import gallery
 from functions.pages.limits import EngineRoom
@@ -17,7 +19,7 @@ from functions.pipeline.errors import PermanentError
 from functions.pipeline.ranged import open_ranged
 from functions.pipeline.settings import settings
 
-ROOM = EngineRoom()
+ROOM = EngineRoom(at_once=MAX_PROCESSES)
 THIS = "This picture"
 FACE_SIDE = 112  # pixels: the size at which sharpness is measured
 # Variance of the Laplacian. Of ten good pictures of targets the least has 12; blurred over a fortieth of the face's
@@ -37,10 +39,9 @@ class Answer:
 def look_at(data: bytes) -> Answer:
     """What ingest will say of this picture of a target, and whether it is sharp."""
     try:
-        require_size(data, THIS, settings().max_picture_pixels)
-        image = decode_picture(data, THIS)
+        image = decode_picture(data, THIS, max_pixels=settings().max_picture_pixels)
         with gallery.ALONE:
-            box = only_face(image, THIS, gallery.engine().detector)
+            box = only_face(image, THIS, _detector)
     except PictureError as error:
         return Answer(False, str(error))
     height, width = image.shape[:2]
@@ -56,6 +57,10 @@ def look_at(data: bytes) -> Answer:
     return Answer(True, f"One clear face, {side} pixels high.")
 
 
+def _detector(name: str) -> Detector:
+    return gallery.engine().detector(name)
+
+
 def _sharpness(face: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> float:
     gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
     how = cv2.INTER_AREA if gray.shape[0] > FACE_SIDE else cv2.INTER_LINEAR
@@ -67,7 +72,6 @@ def preview_of(source: ObjectRef, share: float, policy: Policy, replacement: byt
     options = Options(**policy.for_engine())
     with open_ranged(source) as file:
         try:
-            with gallery.ALONE:
-                return preview(file, share, options, gallery.engine().detector, replacement)
+            return preview(file, share, options, _detector, gallery.ALONE, replacement)
         except (VideoError, PictureError) as error:
             raise PermanentError(error.code, f"No preview: {error}") from error

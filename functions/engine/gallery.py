@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -65,21 +66,29 @@ class Gallery:
 
 
 def make_gallery(
-    pictures: Sequence[Picture], detector_of: Callable[[str], "Detector"], recognizer: "FaceNet"
+    pictures: Sequence[Picture],
+    detector_of: Callable[[str], "Detector"],
+    recognizer: "FaceNet",
+    alone: AbstractContextManager[object],
 ) -> Gallery:
     """One embedding for each picture. Raises PictureError, naming it, unless it shows one clear face.
 
-    `detector_of` gives a detector by its name; the second one is asked where the first one sees nobody.
+    `detector_of` returns a detector by its name. The second detector runs where the first one detects no face. `alone`
+    is held while a model works, and not while a picture is decoded.
     """
     from functions.engine.embed import crop_face
 
     crops = []
     for picture in pictures:
         image = decode_picture(picture.data, picture.label)
-        crops.append(crop_face(image, only_face(image, picture.label, detector_of)))
+        with alone:
+            box = only_face(image, picture.label, detector_of)
+        crops.append(crop_face(image, box))
     people = tuple(picture.person for picture in pictures)
     # A face and its mirror image are one person: their mean hangs less on how this picture happens to be lit.
-    both = recognizer.embed(crops) + recognizer.embed([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
+    mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
+    with alone:
+        both = recognizer.embed(crops) + recognizer.embed(mirrored)
     embeddings: Array = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-9)
     return Gallery(people, embeddings, recognizer.version)
 
