@@ -105,8 +105,8 @@ async def preview(request: Request, fields: dict[str, str]) -> Response:
 
 
 def _number(text: str) -> int:
-    """Return the number that a form's field holds; 0 for anything else. The largest generation has 19 digits."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+    """Return the number that a form's field holds; 0 for anything else. A generation has 16 digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
 
 
 def policy_of(fields: dict[str, str]) -> Policy:
