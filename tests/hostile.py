@@ -49,6 +49,49 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def png_of_texts(texts: int) -> bytes:
+    """A black PNG of 64 x 64 pixels with compressed texts of 8 MB each, 8 KB in the file."""
+    small = png_bomb(64)
+    text = _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(7_900_000), 9))
+    return small[:33] + text * texts + small[33:]
+
+
+def png_of_chunks(chunks: int) -> bytes:
+    """A black PNG of 64 x 64 pixels with this number of empty chunks of an unknown kind."""
+    small = png_bomb(64)
+    return small[:33] + _chunk(b"abCd", b"") * chunks + small[33:]
+
+
+def progressive_jpeg(side: int, scans: int) -> bytes:
+    """A grey progressive JPEG of `side` x `side` pixels whose decoder visits every block once for each scan.
+
+    After the scan of averages, each scan says with the longest runs of "end of block" that nothing changes: 45 bytes
+    for 765,000 blocks (ITU-T T.81, G.1.2.2).
+    """
+    blocks = ((side + 7) // 8) ** 2
+    runs, rest = divmod(blocks, 2**15 - 1)
+    codes = ("0" + "1" * 14) * runs + (
+        "0" * 15 if rest else ""
+    )  # the last run may be longer than the picture
+    frame = struct.pack(">BHHBBBB", 8, side, side, 1, 1, 0x11, 0)
+    tables = _segment(0xDB, bytes([0] + [1] * 64)) + _segment(0xC2, frame)
+    for kind, symbol in ((0x00, 0x00), (0x10, 0xE0)):
+        tables += _segment(0xC4, bytes([kind, 1, *[0] * 15, symbol]))
+    averages = _segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(blocks // 8 + 1)
+    changes = _segment(0xDA, bytes([1, 1, 0, 1, 63, 0x10])) + _bits(codes)
+    return b"\xff\xd8" + tables + averages + changes * (scans - 1) + b"\xff\xd9"
+
+
+def _segment(marker: int, data: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+
+def _bits(bits: str) -> bytes:
+    """A scan's data: filled up with ones, a zero after each byte of ones."""
+    bits += "1" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+
+
 def jpeg_that_claims(picture: bytes, width: int, height: int) -> bytes:
     """A JPEG whose frame header gives another size."""
     at = picture.index(b"\xff\xc0") + 5

@@ -17,6 +17,7 @@ from functions.pipeline.settings import settings
 
 A_MINUTE = Rate(60)
 OTHER = "application/octet-stream"
+LONGEST_TYPE = 200
 MOST_NUMBERED = 100
 TAKEN = "A video of this name is in the channel already."
 
@@ -50,6 +51,10 @@ async def start(request: Request, fields: dict[str, str]) -> Response:
             422, f"This video has {size(count)}; at most {allowed} are allowed. Cut it into parts."
         )
     kind = fields.get("type", "")
+    if not kind.isascii() or not kind.isprintable() or len(kind) > LONGEST_TYPE:
+        raise HTTPException(
+            422, "This file's type can't be read. A type is like video/mp4; choose another file."
+        )
     origin = request.headers.get("origin") or f"{request.url.scheme}://{request.url.netloc}"
     return await run_in_threadpool(
         _session, video, kind if kind.startswith("video/") else OTHER, count, origin, fields.get("there", "")

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from functions.engine.detect import Detector
 from functions.engine.errors import PictureError, VideoError
 from functions.engine.faces import ADVICE
 from functions.engine.gallery import only_face, picture_warnings
 from functions.engine.options import Options
-from functions.engine.picture import decode_picture, require_size
+from functions.engine.picture import decode_picture
+from functions.engine.picture_decoder import MAX_PROCESSES
 from functions.engine.preview import Preview, preview
 from functions.ingest import gallery
 from functions.pages.limits import EngineRoom
@@ -15,7 +17,7 @@ from functions.pipeline.errors import PermanentError
 from functions.pipeline.ranged import open_ranged
 from functions.pipeline.settings import settings
 
-ROOM = EngineRoom()
+ROOM = EngineRoom(at_once=MAX_PROCESSES)
 THIS = "This picture"
 
 
@@ -31,10 +33,9 @@ class Answer:
 def look_at(data: bytes) -> Answer:
     """What ingest will say of this picture of a target, and whether it is sharp."""
     try:
-        require_size(data, THIS, settings().max_picture_pixels)
-        image = decode_picture(data, THIS)
+        image = decode_picture(data, THIS, max_pixels=settings().max_picture_pixels)
         with gallery.ALONE:
-            box = only_face(image, THIS, gallery.engine().detector)
+            box = only_face(image, THIS, _detector)
     except PictureError as error:
         return Answer(False, str(error))
     side = int(box[3] - box[1])
@@ -44,12 +45,15 @@ def look_at(data: bytes) -> Answer:
     return Answer(True, f"One clear face, {side} pixels high.")
 
 
+def _detector(name: str) -> Detector:
+    return gallery.engine().detector(name)
+
+
 def preview_of(source: ObjectRef, share: float, policy: Policy, replacement: bytes | None) -> Preview:
     """A frame of this video, its faces hidden as the policy says. Raises PermanentError with a sentence."""
     options = Options(**policy.for_engine())
     with open_ranged(source) as file:
         try:
-            with gallery.ALONE:
-                return preview(file, share, options, gallery.engine().detector, replacement)
+            return preview(file, share, options, _detector, gallery.ALONE, replacement)
         except (VideoError, PictureError) as error:
             raise PermanentError(error.code, f"No preview: {error}") from error

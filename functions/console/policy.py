@@ -14,7 +14,7 @@ from functions.console import addresses, eyes
 from functions.console.channels import channel_of
 from functions.console.rendering import at, page
 from functions.engine.errors import PictureError
-from functions.engine.picture import PNG, decode_picture, require_size
+from functions.engine.picture import PNG, decode_picture
 from functions.ingest import inputs
 from functions.pages.guard import limited_body
 from functions.pages.limits import Rate
@@ -68,7 +68,6 @@ async def save(request: Request, fields: dict[str, str]) -> Response:
         policy = policy_of(fields)
     except PermanentError as error:
         return await run_in_threadpool(_page, request, channel, fields, str(error))
-    generation = fields.get("generation", "")
     data = policy.model_dump_json(indent=2, exclude_none=True).encode()
     try:
         await run_in_threadpool(
@@ -76,7 +75,7 @@ async def save(request: Request, fields: dict[str, str]) -> Response:
                 settings().intake_bucket,
                 layout.policy(channel),
                 data,
-                generation=int(generation) if generation.isascii() and generation.isdigit() else 0,
+                generation=_number(fields.get("generation", "")),
             )
         )
     except store.AlreadyWrittenError:
@@ -90,7 +89,7 @@ async def replace_picture(request: Request, _: dict[str, str]) -> Response:
     channel = channel_of(request)
     PICTURES_A_MINUTE.require(request)
     data = await limited_body(request, settings().max_picture_bytes)
-    await run_in_threadpool(_replace_picture, channel, data)
+    await eyes.ROOM.do(lambda: _replace_picture(channel, data))
     return JSONResponse({})
 
 
@@ -99,11 +98,15 @@ async def preview(request: Request, fields: dict[str, str]) -> Response:
     channel = channel_of(request)
     PREVIEWS_A_MINUTE.require(request)
     policy = policy_of(fields)
-    place = fields.get("share", "")
-    share = min(1000, int(place)) / 1000 if place.isascii() and place.isdigit() else 0.0
+    share = min(1000, _number(fields.get("share", ""))) / 1000
     source, replacement = await run_in_threadpool(_material, channel, fields.get("video", ""), policy)
     made = await eyes.ROOM.do(lambda: eyes.preview_of(source, share, policy, replacement))
     return Response(made.picture, media_type="image/jpeg", headers={"x-faces": str(made.faces)})
+
+
+def _number(text: str) -> int:
+    """Return the number that a form's field holds; 0 for anything else. A generation has 16 digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
 
 
 def policy_of(fields: dict[str, str]) -> Policy:
@@ -179,8 +182,7 @@ def _material(channel: str, path: str, policy: Policy) -> tuple[ObjectRef, bytes
 
 def _replace_picture(channel: str, data: bytes) -> None:
     try:
-        require_size(data, eyes.THIS, settings().max_picture_pixels)
-        decode_picture(data, eyes.THIS, alpha=True)
+        decode_picture(data, eyes.THIS, alpha=True, max_pixels=settings().max_picture_pixels)
     except PictureError as error:
         raise PermanentError(error.code, str(error)) from error
     bucket, name = settings().intake_bucket, layout.replacement(channel)

@@ -6,6 +6,7 @@ Of a video that has no end, `follow` does the first two as far as it has come.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -53,9 +54,20 @@ class Engine:
         self.detector(options.detector).detect([np.zeros((WARM_UP_ROWS, WARM_UP_COLUMNS, 3), np.uint8)])
         self.recognizer(options.recognizer).embed([np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)])
 
-    def gallery(self, pictures: Sequence[Picture], recognizer: str) -> Gallery:
-        """Embeddings of the targets' pictures. Raises PictureError that names a picture it can't use."""
-        return make_gallery(pictures, self.detector, self.recognizer(recognizer))
+    def gallery(
+        self,
+        pictures: Sequence[Picture],
+        recognizer: str,
+        alone: AbstractContextManager[object] | None = None,
+    ) -> Gallery:
+        """Return embeddings of the targets' pictures. Raise PictureError that names a picture it can't use.
+
+        `alone` is held while a model is loaded or works; it is entered more than once.
+        """
+        alone = alone or nullcontext()
+        with alone:
+            model = self.recognizer(recognizer)
+        return make_gallery(pictures, self.detector, model, alone)
 
     def find(
         self,

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -79,23 +80,30 @@ class Gallery:
 
 
 def make_gallery(
-    pictures: Sequence[Picture], detector_of: Callable[[str], "Detector"], recognizer: "FaceNet"
+    pictures: Sequence[Picture],
+    detector_of: Callable[[str], "Detector"],
+    recognizer: "FaceNet",
+    alone: AbstractContextManager[object],
 ) -> Gallery:
     """One embedding for each picture. Raises PictureError, naming it, unless it shows one clear face.
 
-    `detector_of` returns a detector by its name; `find_faces` says which are asked.
+    `detector_of` returns a detector by its name; `find_faces` says which are asked. `alone` is held while a model
+    works, and not while a picture is decoded.
     """
     from functions.engine.embed import crop_face
 
     crops, warnings = [], []
     for picture in pictures:
         image = decode_picture(picture.data, picture.label)
-        box = only_face(image, picture.label, detector_of)
+        with alone:
+            box = only_face(image, picture.label, detector_of)
         crops.append(crop_face(image, box))
         warnings += picture_warnings(image, box, picture.person)
     people = tuple(picture.person for picture in pictures)
     # A face and its mirror image are one person: their mean hangs less on how this picture happens to be lit.
-    both = recognizer.embed(crops) + recognizer.embed([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
+    mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
+    with alone:
+        both = recognizer.embed(crops) + recognizer.embed(mirrored)
     embeddings: Array = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-9)
     return Gallery(people, embeddings, recognizer.version, tuple(warnings))
 

@@ -1,6 +1,7 @@
 """How one frame of a video would look with all of its faces hidden: to choose how, before anything is done."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import av
@@ -36,9 +37,12 @@ def preview(
     share: float,
     options: Options,
     detector_of: Callable[[str], Detector],
+    alone: AbstractContextManager[object],
     replacement: bytes | None = None,
 ) -> Preview:
     """The frame at a share (0 to 1) of the video's length, or the key frame before it, with every face hidden.
+
+    `alone` is held while the detector works, and not while frame and picture are decoded.
 
     Raises VideoError for a video that can't be done, PictureError for a replacement that can't be read.
     """
@@ -47,8 +51,9 @@ def preview(
     small = _displayed(frame, encoding.orientation, SEARCH_SIDE)
     width, _ = encoding.orientation.displayed_size(frame.width, frame.height)
     scale = small.shape[1] / width
-    detector = detector_of(options.detector)
-    faces = [face for face in detector.detect([small])[0] if face.score >= detector.sure]
+    with alone:
+        detector = detector_of(options.detector)
+        faces = [face for face in detector.detect([small])[0] if face.score >= detector.sure]
     boxes = [_box(face.box / scale) for face in faces]
     picture = None
     if options.mode == "image":

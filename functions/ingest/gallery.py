@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from functions.engine import anew
 from functions.engine.errors import EngineError, PictureError, WeightsError
 from functions.engine.gallery import Gallery, Picture
-from functions.engine.picture import decode_picture, require_size
+from functions.engine.picture import decode_picture, require_decodable
 from functions.ingest.again import Decided
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.planning import Embeddings
@@ -20,7 +20,8 @@ from functions.pipeline.settings import settings
 if TYPE_CHECKING:
     from functions.engine.deface import Engine
 
-# The engine's models serve one caller at a time, and ingest's requests run in threads.
+# The engine's models serve one caller at a time, and ingest's requests run in threads. Pictures are decoded outside of
+# it: a picture that is slow to decode must not stop other channels.
 ALONE = Lock()
 
 
@@ -41,9 +42,10 @@ def gallery_of(pictures: Sequence[Picture], recognizer: str) -> Gallery:
     """The gallery of these pictures. Raises PermanentError that names the picture that can't be used."""
     try:
         for picture in pictures:
-            require_size(picture.data, picture.label, settings().max_picture_pixels)
+            require_decodable(picture.data, picture.label, settings().max_picture_pixels)
         with ALONE:
-            return engine().gallery(pictures, recognizer)
+            chosen = engine()
+        return chosen.gallery(pictures, recognizer, ALONE)
     except WeightsError as error:
         raise RetryableError(str(error)) from error
     except EngineError as error:
@@ -61,8 +63,7 @@ def require_picture(ref: ObjectRef) -> None:
     """Raise PermanentError if the replacement picture can't be used."""
     data, label = store.read(ref), f"gs://{ref.bucket}/{ref.name}"
     try:
-        require_size(data, label, settings().max_picture_pixels)
-        decode_picture(data, label, alpha=True)
+        decode_picture(data, label, alpha=True, max_pixels=settings().max_picture_pixels)
     except PictureError as error:
         raise PermanentError(
             "bad-replacement", f"{error} Upload the picture that shall cover faces."

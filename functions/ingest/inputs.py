@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from functions.pipeline import layout, log, store
 from functions.pipeline.contracts import ObjectRef, Policy
+from functions.pipeline.decode import EncodingError, utf8_json
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.faults import passing_faults
 from functions.pipeline.settings import settings
@@ -48,7 +49,11 @@ def read_policy(bucket: str, channel: str) -> Policy:
 def parse_policy(data: bytes, label: str) -> Policy:
     """The policy that these bytes hold. Raises PermanentError that names it for a broken one."""
     try:
-        return Policy.model_validate_json(data)
+        return Policy.model_validate_json(utf8_json(data))
+    except EncodingError as error:
+        raise PermanentError(
+            "bad-policy", f"{label}: {error}. Save it as UTF-8 and upload the video again."
+        ) from error
     except ValidationError as error:
         problems = policy_problems(error)
         raise PermanentError(

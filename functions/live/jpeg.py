@@ -6,9 +6,10 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from functions.engine.errors import VideoError
-from functions.engine.picture import require_size
+from functions.engine.picture import require_decodable
 
 MOST_PIXELS = 3840 * 2160  # of a frame that comes in
+MAX_SCANNED_PIXELS = 10 * MOST_PIXELS  # ten scans are a usual progressive JPEG; cameras write one
 MOST_FRAME_BYTES = 4 * 1024 * 1024
 MOST_SIDE = 1280  # pixels: larger frames are made smaller
 PIXEL_FORMAT = "yuvj420p"
@@ -25,8 +26,8 @@ class Decoder:
         self._context.options = {"err_detect": "explode"}
 
     def decode(self, data: bytes) -> av.VideoFrame:
-        """Raises PictureError for what is no JPEG or has too many pixels, VideoError for a damaged one."""
-        require_size(data, "A frame", MOST_PIXELS)
+        """Return the frame. Raise PictureError unless it is a JPEG within the limits, VideoError if it is damaged."""
+        require_decodable(data, "A frame", MOST_PIXELS, MAX_SCANNED_PIXELS)
         try:
             frames = self._context.decode(av.Packet(data))
         except av.error.FFmpegError as error:

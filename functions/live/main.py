@@ -23,6 +23,7 @@ from functions.pages.guard import Guard, Site, limited_body, require_token
 from functions.pages.limits import Rate
 from functions.pages.rendering import environment_of, page_of, static_of
 from functions.pipeline import log
+from functions.pipeline.decode import EncodingError, utf8_json
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
 
@@ -99,7 +100,9 @@ async def _begin(request: Request) -> Response:
     await require_token(request)
     streams.require_room()
     try:
-        wish = Wish.model_validate_json(await limited_body(request, MOST_BODY_BYTES))
+        wish = Wish.model_validate_json(utf8_json(await limited_body(request, MOST_BODY_BYTES)))
+    except EncodingError as error:
+        raise HTTPException(422, f"Not understood: {error}.") from error
     except ValidationError as error:
         where = sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
         raise HTTPException(422, f"Not understood: {', '.join(where) or 'no JSON'}.") from error

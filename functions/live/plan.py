@@ -8,7 +8,7 @@ from functions.engine.conceal import Style
 from functions.engine.errors import PictureError
 from functions.engine.gallery import Picture
 from functions.engine.options import Options
-from functions.engine.picture import decode_picture, require_size
+from functions.engine.picture import decode_picture
 from functions.ingest import gallery
 from functions.ingest.inputs import find_replacement, list_targets, read_policy
 from functions.live.addresses import MOST_CHARACTERS
@@ -72,7 +72,8 @@ def _replacement(wish: Wish) -> "Image":
     if data is None:
         raise PermanentError("no-replacement", "Choose the picture that shall cover faces.")
     try:
-        require_size(data, "The picture that covers faces", settings().max_picture_pixels)
-        return decode_picture(data, "The picture that covers faces", alpha=True)
+        return decode_picture(
+            data, "The picture that covers faces", alpha=True, max_pixels=settings().max_picture_pixels
+        )
     except PictureError as error:
         raise PermanentError("bad-replacement", str(error)) from error

@@ -25,6 +25,7 @@ TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"
 PERSON = "person"  # in a request's state: whom Identity-Aware Proxy let in
 FORM = "application/x-www-form-urlencoded"
 MOST_FORM_BYTES = 256 * 1024
+MAX_FIELDS = 10_000
 OPEN = {"/health"}  # asked by Cloud Run itself
 
 
@@ -144,14 +145,20 @@ def _cookie(request: Request) -> str:
 
 
 async def require_token(request: Request) -> dict[str, str]:
-    """The fields of the form that was sent, or none for any other body, if the token came with it. Raises 403.
+    """The fields of the form that was sent, or none for any other body, if the token came with it.
+
+    Raises 403, and 413 or 422 for a form that is too large.
 
     A page of somebody else can send a form here with the browser's cookie, but it can't read the token.
     """
     fields: dict[str, str] = {}
     if request.headers.get("content-type", "").partition(";")[0].strip() == FORM:
         body = (await limited_body(request, MOST_FORM_BYTES)).decode(errors="replace")
-        fields = dict(parse_qsl(body, keep_blank_values=True, max_num_fields=10_000))
+        request.state.has_form = True
+        try:  # it raises for too many fields, and for nothing else
+            fields = dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+        except ValueError as error:
+            raise HTTPException(422, f"A form has at most {MAX_FIELDS} fields. Send fewer.") from error
     sent = request.headers.get(TOKEN_HEADER) or fields.pop(TOKEN_FIELD, "")
     fields.pop(TOKEN_FIELD, None)
     kept = request.cookies.get(_cookie(request), "")
@@ -161,7 +168,9 @@ async def require_token(request: Request) -> dict[str, str]:
 
 
 async def limited_body(request: Request, most: int) -> bytes:
-    """The whole body, if it has no more bytes than that. Raises 413."""
+    """Return the whole body. Raise 413 if it has more than `most` bytes, 415 if it was read as a form before."""
+    if hasattr(request.state, "has_form"):
+        raise HTTPException(415, "A form was sent where a file is expected. Send the file itself.")
     body = bytearray()
     async for piece in request.stream():
         body += piece

@@ -1,4 +1,4 @@
-"""How much anybody may ask: so often a minute, and one look of the engine at a time."""
+"""Limits for callers: requests per minute, and pictures that the engine works on at a time."""
 
 import asyncio
 import time
@@ -60,10 +60,10 @@ def caller_of(request: Request) -> str:
 
 
 class EngineRoom:
-    """The engine looks at one picture at a time; a few more may wait, and no others."""
+    """The engine works on `at_once` pictures at a time. A few more may wait, and no others."""
 
-    def __init__(self, most_waiting: int = 8):
-        self._alone = asyncio.Lock()
+    def __init__(self, at_once: int = 1, most_waiting: int = 8):
+        self._turns = asyncio.Semaphore(at_once)
         self._most_waiting = most_waiting
         self._waiting = 0
 
@@ -75,7 +75,7 @@ class EngineRoom:
             )
         self._waiting += 1
         try:
-            async with self._alone:
+            async with self._turns:
                 return await run_in_threadpool(work)
         finally:
             self._waiting -= 1

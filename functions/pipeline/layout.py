@@ -94,6 +94,11 @@ def download_name(result: str, suffix: str = ".mp4") -> str:
     return f"{stem}.defaced{suffix}"
 
 
+def is_object_name(name: str) -> bool:
+    """Return whether an object can have this name. Cloud Storage answers questions about others with 400."""
+    return 0 < len(name.encode(errors="replace")) <= MAX_NAME_BYTES and not {"\r", "\n"} & set(name)
+
+
 def parse_video(object_name: str) -> VideoName | None:
     """The video that an intake object's name stands for, or None if the name fits no video."""
     match = _VIDEO.fullmatch(object_name)

@@ -18,6 +18,7 @@ from google.api_core.retry import Retry
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from functions.pipeline import layout
 from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.decode import AnyContract, decode
 from functions.pipeline.errors import PermanentError, RetryableError
@@ -122,6 +123,8 @@ def reference(blob: storage.Blob) -> ObjectRef:
 
 def find(bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
     """An object's metadata, of the version that is there now or of `generation`; None if there is none."""
+    if not layout.is_object_name(name):
+        return None
     with passing_faults("looking an object up"):
         return client().bucket(bucket).get_blob(name, generation=generation, retry=retries())
 

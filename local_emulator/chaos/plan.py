@@ -128,7 +128,7 @@ def read_plan(what: str) -> Plan:
     if what.isascii() and what.isdigit():
         return Plan(seed=int(what))
     try:
-        text = Path(what).read_text(encoding="utf-8")
+        text = Path(what).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"--chaos takes a number (the seed) or a file, and {what} can't be read: {error}."

@@ -1,18 +1,23 @@
-"""A picture's size is known before it is decoded, and what claims too much is not decoded at all."""
+"""A picture's cost is known before it is decoded, and what the bytes do not show is stopped while it is decoded."""
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from functions.engine import picture, picture_decoder
 from functions.engine.errors import PictureError
-from functions.engine.picture import decode_picture, require_size
+from functions.engine.picture import decode_picture, require_decodable
 from tests.clips import astronaut, encode_picture
-from tests.hostile import PNG, jpeg_that_claims, png_bomb
-from tests.servers import ROOT
+from tests.hostile import PNG, jpeg_that_claims, png_bomb, png_of_chunks, png_of_texts, progressive_jpeg
+from tests.servers import ROOT, wait_until
 
 HUGE = 60_000
 LITTLE = 64 * 1024  # KiB
@@ -26,7 +31,7 @@ def claiming(kind: str) -> bytes:
 
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
-def test_a_picture_that_claims_too_much_is_refused_by_its_size_without_being_decoded(
+def test_a_picture_that_claims_too_much_is_refused_before_decoding(
     kind: str, alpha: bool, tmp_path: Path
 ) -> None:
     """In a process of its own, whose memory tells."""
@@ -58,10 +63,10 @@ def test_the_bomb_is_a_picture_that_decodes() -> None:
 def test_a_picture_of_any_allowed_size_is_decoded(suffix: str, size: tuple[int, int]) -> None:
     width, height = size
     data = encode_picture(np.zeros((height, width, 3), np.uint8), suffix)
-    require_size(data, "me", width * height)
+    require_decodable(data, "me", width * height)
     assert decode_picture(data, "me", alpha=True).shape == (height, width, 4)
     with pytest.raises(PictureError, match=f"me has {width}x{height} pixels, at most"):
-        require_size(data, "me", width * height - 1)
+        require_decodable(data, "me", width * height - 1)
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".bmp", ".tiff", ".gif"])
@@ -109,3 +114,111 @@ def test_a_16_bit_picture_is_scaled_to_8_bits() -> None:
     done, data = cv2.imencode(".png", cv2.cvtColor(deep, cv2.COLOR_GRAY2BGR))
     assert done
     assert decode_picture(data.tobytes(), "me", alpha=True)[0, :, 0].tolist() == [0, 1, 0, 255]
+
+
+def test_a_jpeg_of_10000_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_decoder, "decode", None)
+    data = progressive_jpeg(7_000, 10_000)
+    assert len(data) < 1_000_000
+    with pytest.raises(PictureError) as refused:
+        decode_picture(data, "me")
+    assert str(refused.value) == (
+        "me has 10000 scans, at most 100 are allowed. Save it again as a baseline JPEG or as a PNG."
+    )
+
+
+@pytest.mark.parametrize(("side", "scans", "allowed"), [(7_000, 40, 40), (7_000, 41, 40), (10_000, 12, 20)])
+def test_scans_times_pixels_are_limited(side: int, scans: int, allowed: int) -> None:
+    data = progressive_jpeg(side, scans)
+    if scans <= allowed:
+        require_decodable(data, "me")
+        return
+    with pytest.raises(PictureError, match=f"{scans} scans of {side}x{side} pixels, at most {allowed} of"):
+        require_decodable(data, "me")
+
+
+def test_an_ordinary_progressive_jpeg_is_decoded() -> None:
+    image = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    assert done
+    assert b"\xff\xc2" in data.tobytes()
+    assert decode_picture(data.tobytes(), "me").shape == astronaut().shape
+    assert decode_picture(progressive_jpeg(64, 100), "me").shape == (64, 64, 3)
+
+
+def test_scans_of_a_preview_inside_a_jpeg_are_not_counted() -> None:
+    data = encode_picture(astronaut(), ".jpg")
+    preview = b"\xff\xe1" + (20_002).to_bytes(2, "big") + b"\xff\xda" * 10_000
+    require_decodable(data[:2] + preview * 3 + data[2:] + b"\xff\xda" * 10_000, "me")
+
+
+@pytest.mark.parametrize("make", [png_of_chunks, lambda parts: b"\xff\xd8" + b"\xff\xfe\0\2" * parts])
+def test_a_picture_of_a_million_parts_is_refused(make: Callable[[int], bytes]) -> None:
+    data = make(1_000_000) + encode_picture(astronaut(), ".jpg")[2:]
+    with pytest.raises(PictureError, match=r"more than 100000 segments or chunks|not a picture"):
+        decode_picture(data, "me")
+
+
+def test_texts_that_unpack_to_gigabytes_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding 400 of them takes 12 s of CPU time."""
+    monkeypatch.setattr(picture, "MAX_DECODE_SECONDS", 1.0)
+    assert decode_picture(png_of_texts(400), "me").shape == (64, 64, 3)
+
+
+@pytest.fixture
+def unlimited(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A picture that takes minutes to decode and that no limit refuses."""
+    monkeypatch.setattr(picture, "SCAN", None)  # no marker counts as a scan
+    return progressive_jpeg(5_000, 10_000)
+
+
+def test_a_decode_that_takes_too_long_is_stopped(unlimited: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as short:
+        short.setattr(picture, "MAX_DECODE_SECONDS", 0.2)
+        with pytest.raises(PictureError, match=r"^me takes more than 0.2 s to decode, .* Save it again"):
+            decode_picture(unlimited, "me")
+    assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
+
+
+def test_a_killed_decode_is_reported_and_stops_no_other(unlimited: bytes) -> None:
+    """The slow decode ends only when this test ends it, after the other."""
+    with ThreadPoolExecutor() as pool, picture_decoder._pool().borrowed() as process:
+        slow = pool.submit(process.decode, unlimited, False, 600.0)
+        assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
+        assert not slow.done()
+        os.kill(process._process.pid, signal.SIGKILL)
+        error = slow.exception(60)
+        assert isinstance(error, picture_decoder.DecoderStoppedError)
+        assert (error.signal, error.is_timeout) == (signal.SIGKILL, False)
+
+
+def test_a_decoder_that_ended_between_pictures_is_replaced() -> None:
+    decode_picture(encode_picture(astronaut()), "me")
+    idle = picture_decoder._pool()._idle[-1]._process
+    idle.kill()
+    wait_until(lambda: idle.poll() is not None, "the decoder had ended")
+    assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
+
+
+def test_a_decoder_ends_with_its_parent(tmp_path: Path) -> None:
+    file = tmp_path / "me.png"
+    file.write_bytes(encode_picture(astronaut()))
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from functions.engine import picture, picture_decoder\n"
+        "picture.decode_picture(Path(sys.argv[1]).read_bytes(), 'me')\n"
+        "print(picture_decoder._pool()._idle[0]._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file)], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    pid = int(done.stdout)
+
+    def is_gone() -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    wait_until(is_gone, "the decoder had ended")

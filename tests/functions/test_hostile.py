@@ -70,9 +70,23 @@ def test_a_channel_of_a_harmful_name_gets_nothing(
     assert_failed(buckets, topics, ref, "bad-name", "under another name")
 
 
+def test_a_policy_with_a_byte_order_mark_is_read(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Any
+) -> None:
+    buckets.put(buckets.intake, POLICY, '{"mode": "solid"}'.encode("utf-8-sig"))
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    assert manifest_of(buckets, ref).policy.mode == "solid"
+
+
 @pytest.mark.parametrize(
     ("policy", "said"),
     [
+        *(
+            ("{}".encode(encoding), "it is encoded in UTF-16 or UTF-32, UTF-8 is expected. Save it as UTF-8")
+            for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
+        ),
+        (b"\xef\xbb\xbf", "invalid JSON"),
         (b"[" * 60_000, "invalid JSON: recursion limit"),
         (b'{"mode":' * 6_000 + b"1" + b"}" * 6_000, "invalid JSON: recursion limit"),
         (b'{"keep_distance": NaN}', '"keep_distance" is nan'),

@@ -148,7 +148,7 @@ def test_a_message_that_is_no_notification_is_acknowledged(
     [
         (b"", ["invalid JSON"]),
         (b"{mode: blur}", ["invalid JSON"]),
-        (b"\xff\xfe{}", ["invalid"]),
+        (b"\xff\xfe{}", ["UTF-16 or UTF-32, UTF-8 is expected"]),
         (b"[]", ["object"]),
         (b'"blur"', ["object"]),
         (b'{"mode": "blurr"}', ['"mode"', "'blurr'", "'pixelate'"]),

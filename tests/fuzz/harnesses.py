@@ -12,7 +12,8 @@ from cloudevents.http import CloudEvent
 
 from functions.engine.claims import require_likely_samples
 from functions.engine.errors import PictureError, VideoError
-from functions.engine.picture import decode_picture, require_size
+from functions.engine.picture import require_decodable
+from functions.engine.picture_decoder import decode_here
 from functions.engine.video import probe
 from functions.ingest.inputs import parse_policy
 from functions.pipeline import contracts, layout, messages
@@ -173,10 +174,11 @@ def _harmless(video: VideoName) -> None:
 def picture(data: bytes) -> None:
     """A target's or replacement picture."""
     try:
-        require_size(data, "me", MOST_PIXELS)
-        decode_picture(data, "me", alpha=True)
+        require_decodable(data, "me", MOST_PIXELS)
     except PictureError as error:
         _is_told(error)
+        return
+    decode_here(data, alpha=True)
 
 
 def claims(data: bytes) -> None:

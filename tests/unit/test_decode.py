@@ -1,0 +1,62 @@
+"""JSON that a person wrote with an editor that marks it as UTF-8 is read like any other."""
+
+import codecs
+from pathlib import Path
+
+import pytest
+
+from functions.ingest.inputs import parse_policy
+from functions.pipeline import again
+from functions.pipeline.contracts import AgainRequest, ObjectRef, Policy
+from functions.pipeline.decode import EncodingError, decode, utf8_json
+from functions.pipeline.errors import PermanentError
+from local_emulator.chaos.plan import Plan, read_plan
+from local_emulator.drop import Drop, check
+from local_emulator.errors import UsageError
+from tests.cloud import Environment
+
+MARK = codecs.BOM_UTF8
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["{}", '{"mode": "blur"}', "[]", " "])
+def test_json_of_another_encoding_is_refused_by_its_name(encoding: str, text: str) -> None:
+    with pytest.raises(EncodingError, match="UTF-16 or UTF-32, UTF-8 is expected"):
+        utf8_json(text.encode(encoding))
+
+
+def test_only_one_mark_at_the_start_is_left_out() -> None:
+    assert utf8_json(MARK + b"{}") == utf8_json(b"{}") == b"{}"
+    assert utf8_json(MARK + MARK + b"{}") == MARK + b"{}"
+    assert utf8_json(b"") == b""
+
+
+def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -> None:
+    environment(intake_bucket="intake")
+    assert parse_policy(MARK + b'{"mode": "solid"}', "it") == Policy(mode="solid")
+    source = ObjectRef(bucket="intake", name="channels/street/videos/walk.mp4", generation=1)
+    request = AgainRequest(source=source, decisions={1: "keep"})
+    data = MARK + request.model_dump_json().encode()
+    assert decode(AgainRequest, data) == request
+    name = again.request_name(source)
+    assert again.parse(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
+    with pytest.raises(PermanentError, match="is no request"):
+        again.parse(
+            request.model_dump_json().encode("utf-16"), ObjectRef(bucket="intake", name=name, generation=1)
+        )
+
+
+def test_drop_takes_a_policy_with_a_mark_and_refuses_utf_16(tmp_path: Path) -> None:
+    video, policy = tmp_path / "walk.mp4", tmp_path / "policy.json"
+    video.write_bytes(b"x")
+    policy.write_text('{"mode": "solid"}', encoding="utf-8-sig")
+    check(Drop(video, "street", policy=policy))
+    policy.write_text('{"mode": "solid"}', encoding="utf-16")
+    with pytest.raises(UsageError, match=r"policy.json: it is encoded in UTF-16 .* Save it as UTF-8"):
+        check(Drop(video, "street", policy=policy))
+
+
+def test_a_plan_of_faults_with_a_mark_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(Plan(seed=7).model_dump_json(), encoding="utf-8-sig")
+    assert read_plan(str(file)).seed == 7
