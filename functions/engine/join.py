@@ -2,7 +2,8 @@
 
 Decode times are rebuilt: the n-th packet in decode order gets the n-th presentation time, moved back by the
 reorder depth. That is strictly rising, never later than the packet's own presentation, and needs nothing from
-the segments but their presentation times.
+the segments but their presentation times. The intervals before the first presentation time repeat those before the
+last one, so all intervals in decode order last as long as all in presentation order.
 
 Source and segments are each read once, from first to last, and nothing of them is held: neither time nor memory
 hang on where they lie. What was joined is read once more by `check`.
@@ -60,13 +61,15 @@ class SegmentFile:
 class Joined:
     """What was written. `head` comes before the samples: header and index.
 
-    `shown` are the frames' times in `time_base`, as the result has them; `fingerprint` is the source's (see
-    `fingerprint_of`), `dropped` what of it is not in the result (see `tracks.dropped`).
+    `shown` are the frames' times in `time_base`, as the result has them, and `end` is when the last one ends;
+    `fingerprint` is the source's (see `fingerprint_of`), `dropped` what of it is not in the result (see
+    `tracks.dropped`).
     """
 
     head: bytes = field(repr=False)
     time_base: Fraction
     shown: Times = field(repr=False)
+    end: int
     sound: list[Sent] = field(repr=False)
     texts: list[Sent] = field(repr=False)
     chapters: list[float] = field(repr=False)
@@ -124,11 +127,20 @@ def join(
                 video = _add_picture(result, template, base, matrix)
                 header = _header(template)
             pictures = _picture_packets(segments, _decode_times(shown, segments), video, begin, header)
+            last: list[Packet[Any]] = []  # wait until the source has said how long its last frame is shown
             for _, packet in heapq.merge(pictures, copies.packets(seen), key=lambda item: item[0]):
                 progress()
+                if packet.stream is video and (last or packet.pts == shown[-1] - begin):
+                    last.append(packet)
+                    continue
                 with writing():
                     result.mux_one(packet)
             seen.require_whole()
+            end = seen.picture_end
+            for packet in last:
+                packet.duration = end - int(shown[-1])
+                with writing():
+                    result.mux_one(packet)
             dropped = tracks.dropped(container, picture.index)
             reading.close()  # the index of hours takes room that writing the result's needs
     dropped += user_data(source)
@@ -144,6 +156,7 @@ def join(
         head=out.head(),
         time_base=base,
         shown=shown - begin,
+        end=end - begin,
         sound=copies.sound,
         texts=copies.texts,
         chapters=copies.chapters,
@@ -261,6 +274,7 @@ def _picture_packets(
                     )
                 times.append(time)
                 packet.pts, packet.dts, packet.time_base = time - begin, decode_time - begin, base
+                packet.duration = 1  # NUT has none. Only those of the last packets count (see `join`).
                 packet.stream = stream
                 yield float(packet.dts * base), packet
         _require_equal(
@@ -279,8 +293,7 @@ def _exact_time(packet: "Packet[VideoStream]", written: Fraction, base: Fraction
 def _decode_times(shown: Times, segments: Sequence[SegmentFile]) -> Iterator[int]:
     """Decode times for the packets of all segments, in decode order (see the module's text)."""
     depth = max(segment.written.reorder_depth for segment in segments)
-    step = int(shown[1] - shown[0]) if len(shown) > 1 else 1
-    yield from (int(shown[0]) - step * (depth - index) for index in range(depth))
+    yield from map(int, shown[len(shown) - 1 - depth : -1] - (shown[-1] - shown[0]))
     yield from map(int, shown)
 
 
