@@ -13,7 +13,7 @@ import heapq
 import math
 import shutil
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -31,15 +31,17 @@ from functions.engine import tracks
 from functions.engine.copies import Copied, Copies, Timed, begin_seconds
 from functions.engine.errors import CheckError, VideoError
 from functions.engine.index_first import IndexFirst
+from functions.engine.mp4_header import Mp4Header, read_header
 from functions.engine.orientation import UPRIGHT, Matrix, matrix_of
 from functions.engine.source_watch import SourceWatch
-from functions.engine.tracks import Sent
+from functions.engine.tracks import SOUND_END_SECONDS, Sent
 from functions.engine.user_data import user_data
 from functions.engine.video import Source, first_frame, open_video, time_base
 from functions.engine.write import Written, writing
 from functions.words import counted
 
 MOST_TIMESCALE = 2**31 - 1
+PICTURE_END_SECONDS = 0.002  # edit lists count in milliseconds or finer units
 Times = NDArray[np.int64]
 HEVC_TAG = "hvc1"  # "hev1", FFmpeg's own choice, is not played by Apple's players
 
@@ -62,7 +64,7 @@ class Joined:
     """What was written. `head` comes before the samples: header and index.
 
     `shown` are the frames' times in `time_base`, as the result has them, and `end` is when the last one ends;
-    `fingerprint` is the source's (see `fingerprint_of`), `dropped` what of it is not in the result (see
+    `fingerprint` is the source's (see `fingerprint_of`). `dropped` lists what the result leaves out (see
     `tracks.dropped`).
     """
 
@@ -136,7 +138,8 @@ def join(
                 with writing():
                     result.mux_one(packet)
             seen.require_whole()
-            end = seen.picture_end
+            _require_all_shown(shown, np.sort(np.array(seen.times)))
+            end = seen.picture_end  # inside the block, as `base`
             for packet in last:
                 packet.duration = end - int(shown[-1])
                 with writing():
@@ -144,14 +147,6 @@ def join(
             dropped = tracks.dropped(container, picture.index)
             reading.close()  # the index of hours takes room that writing the result's needs
     dropped += user_data(source)
-    source_shows = np.sort(np.array(seen.times))
-    early = int((source_shows < shown[0]).sum())
-    if early and early == len(source_shows) - len(shown):
-        raise VideoError(
-            f"{counted(early, 'frame')} at its start can't be decoded: it was cut where no key frame is. "
-            "Export it again."
-        )
-    _require_equal(shown, source_shows, "the segments' reports cover", "the source shows")
     return Joined(
         head=out.head(),
         time_base=base,
@@ -165,10 +160,21 @@ def join(
     )
 
 
+def _require_all_shown(shown: Times, source_shows: Times) -> None:
+    early = int((source_shows < shown[0]).sum())
+    if early and early == len(source_shows) - len(shown):
+        raise VideoError(
+            f"{counted(early, 'frame')} at its start can't be decoded: it was cut where no key frame is. "
+            "Export it again."
+        )
+    _require_equal(shown, source_shows, "the segments' reports cover", "the source shows")
+
+
 def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda: None) -> None:
     """Read what was joined once more.
 
-    Raises CheckError unless every frame, sound packet, subtitle and chapter is there at its time.
+    Raises CheckError unless every frame, sound packet, subtitle and chapter is there at its time, and unless the
+    picture, the sound and the file end when those of the source end.
     """
     with open_video(result) as (container, picture):
         seen, copied = SourceWatch(container, picture), Copied(container)
@@ -179,12 +185,36 @@ def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda:
                 seen.take(packet)
             elif packet.size:
                 copied.take(packet)
-        scale = time_base(picture) / joined.time_base
+        base = time_base(picture)
+        picture_end = float(seen.picture_end * base)  # inside the block, as `time_base` in `join`
+        last_chapter = max((_end_of(chapter) for chapter in container.chapters()), default=0.0)
+    scale = base / joined.time_base
     times = np.array(seen.times) * scale.numerator / scale.denominator
     _require_equal(
         np.sort(np.rint(times).astype(np.int64)), joined.shown, "the result shows", "the source shows"
     )
     copied.require_same(joined.sound, joined.texts, joined.chapters)
+    end = float(joined.end * joined.time_base)
+    _require_end("picture", picture_end, end, PICTURE_END_SECONDS)
+    header = read_header(result) or Mp4Header()
+    for track in header.tracks:
+        if track.kind == b"vide" and track.held is not None:
+            samples_end = float(joined.shown[0] * joined.time_base) + track.held / track.scale
+            _require_end("last sample", samples_end, end, PICTURE_END_SECONDS)
+    last_of_all = max([end, last_chapter, *(track.end for track in (*joined.sound, *joined.texts))])
+    _require_end("file", (header.length or 0) / (header.scale or 1), last_of_all, SOUND_END_SECONDS)
+
+
+def _end_of(chapter: Mapping[str, Any]) -> float:
+    return float(chapter["end"] * (chapter["time_base"] or 0))
+
+
+def _require_end(what: str, found: float, expected: float, tolerance: float) -> None:
+    if abs(found - expected) > tolerance:
+        raise CheckError(
+            f"the result's {what} ends at {found:.3f} s instead of {expected:.3f} s. Nothing was published; "
+            "drop the video again."
+        )
 
 
 def fingerprint_of(source: Source) -> str:

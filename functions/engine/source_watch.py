@@ -58,7 +58,7 @@ class SourceWatch:
 
     @property
     def picture_end(self) -> int:
-        """The time at which the last frame ends, in the picture's time base. Read all packets first.
+        """The end of the last frame, in the picture's time base. Read all packets first.
 
         An MP4 states it, edit lists applied. Elsewhere the last packet's own duration counts. If all packets have the
         same duration, it is a default or FFmpeg's guess, and the last frame gets the usual interval instead.
