@@ -20,7 +20,7 @@ from tests.inputs.making import Sound, Video, with_edits, write
 
 SIZE = (128, 96)
 SECONDS = 2.4
-HELD = 3.0  # seconds for which a last frame stays, beside its usual interval
+HELD = 3.0  # seconds that the last frame stays beyond its usual interval
 NO_B_FRAMES = (("preset", "ultrafast"), ("g", "20"), ("bf", "0"))
 B_FRAMES = (("preset", "ultrafast"), ("g", "20"), ("bf", "3"))
 VP8 = (("cpu-used", "8"), ("deadline", "realtime"), ("b", "1M"))
@@ -102,7 +102,7 @@ SOURCES: dict[str, tuple[Callable[[Path], Path], float]] = {
 
 
 def joined_from(source: Path, parts: int, out: Path) -> Joined:
-    """The source in so many segments, encoded again with nothing hidden, and joined."""
+    """Encode the source in `parts` segments with nothing hidden, and join them."""
     times = [frame.pts for frame in read_frames(str(source))]
     bounds = [None, *(times[len(times) * part // parts] for part in range(1, min(parts, len(times)))), None]
     encoding, segments = encoding_of(str(source)), []
