@@ -2,7 +2,8 @@
 
 Decode times are rebuilt: the n-th packet in decode order gets the n-th presentation time, moved back by the
 reorder depth. That is strictly rising, never later than the packet's own presentation, and needs nothing from
-the segments but their presentation times.
+the segments but their presentation times. The intervals before the first presentation time repeat those before the
+last one, so all intervals in decode order last as long as all in presentation order.
 
 Source and segments are each read once, from first to last, and nothing of them is held: neither time nor memory
 hang on where they lie. What was joined is read once more by `check`.
@@ -12,7 +13,7 @@ import heapq
 import math
 import shutil
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,16 +31,18 @@ from functions.engine import tracks
 from functions.engine.copies import Copied, Copies, Timed, begin_seconds
 from functions.engine.errors import CheckError, VideoError
 from functions.engine.index_first import IndexFirst
+from functions.engine.mp4_header import Mp4Header, read_header
 from functions.engine.orientation import UPRIGHT, Matrix, matrix_of
 from functions.engine.source_watch import SourceWatch
 from functions.engine.telemetry import telemetry_tracks
-from functions.engine.tracks import Sent
+from functions.engine.tracks import SOUND_END_SECONDS, Sent
 from functions.engine.user_data import user_data
 from functions.engine.video import Source, first_frame, open_video, time_base
 from functions.engine.write import Written, writing
 from functions.words import counted
 
 MOST_TIMESCALE = 2**31 - 1
+PICTURE_END_SECONDS = 0.002  # edit lists count in milliseconds or finer units
 Times = NDArray[np.int64]
 HEVC_TAG = "hvc1"  # "hev1", FFmpeg's own choice, is not played by Apple's players
 
@@ -61,13 +64,15 @@ class SegmentFile:
 class Joined:
     """What was written. `head` comes before the samples: header and index.
 
-    `shown` are the frames' times in `time_base`, as the result has them; `fingerprint` is the source's (see
-    `fingerprint_of`), `dropped` what of it is not in the result (see `tracks.dropped`).
+    `shown` are the frames' times in `time_base`, as the result has them, and `end` is when the last one ends;
+    `fingerprint` is the source's (see `fingerprint_of`). `dropped` lists what the result leaves out (see
+    `tracks.dropped`).
     """
 
     head: bytes = field(repr=False)
     time_base: Fraction
     shown: Times = field(repr=False)
+    end: int
     sound: list[Sent] = field(repr=False)
     texts: list[Sent] = field(repr=False)
     chapters: list[float] = field(repr=False)
@@ -125,26 +130,29 @@ def join(
                 video = _add_picture(result, template, base, matrix)
                 header = _header(template)
             pictures = _picture_packets(segments, _decode_times(shown, segments), video, begin, header)
+            last: list[Packet[Any]] = []  # wait until the source has said how long its last frame is shown
             for _, packet in heapq.merge(pictures, copies.packets(seen), key=lambda item: item[0]):
                 progress()
+                if packet.stream is video and (last or packet.pts == shown[-1] - begin):
+                    last.append(packet)
+                    continue
                 with writing():
                     result.mux_one(packet)
             seen.require_whole()
+            _require_all_shown(shown, np.sort(np.array(seen.times)))
+            end = seen.picture_end  # inside the block, as `base`
+            for packet in last:
+                packet.duration = end - int(shown[-1])
+                with writing():
+                    result.mux_one(packet)
             dropped = tracks.dropped(container, picture.index) + copies.dropped
             reading.close()  # the index of hours takes room that writing the result's needs
     dropped += user_data(source)
-    source_shows = np.sort(np.array(seen.times))
-    early = int((source_shows < shown[0]).sum())
-    if early and early == len(source_shows) - len(shown):
-        raise VideoError(
-            f"{counted(early, 'frame')} at its start can't be decoded: it was cut where no key frame is. "
-            "Export it again."
-        )
-    _require_equal(shown, source_shows, "the segments' reports cover", "the source shows")
     return Joined(
         head=out.head(),
         time_base=base,
         shown=shown - begin,
+        end=end - begin,
         sound=copies.sound,
         texts=copies.texts,
         chapters=copies.chapters,
@@ -153,10 +161,21 @@ def join(
     )
 
 
+def _require_all_shown(shown: Times, source_shows: Times) -> None:
+    early = int((source_shows < shown[0]).sum())
+    if early and early == len(source_shows) - len(shown):
+        raise VideoError(
+            f"{counted(early, 'frame')} at its start can't be decoded: it was cut where no key frame is. "
+            "Export it again."
+        )
+    _require_equal(shown, source_shows, "the segments' reports cover", "the source shows")
+
+
 def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda: None) -> None:
     """Read what was joined once more.
 
-    Raises CheckError unless every frame, sound packet, subtitle and chapter is there at its time.
+    Raises CheckError unless every frame, sound packet, subtitle and chapter is there at its time, and unless the
+    picture, the sound and the file end when those of the source end.
     """
     with open_video(result) as (container, picture):
         seen, copied = SourceWatch(container, picture), Copied(container)
@@ -167,12 +186,36 @@ def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda:
                 seen.take(packet)
             elif packet.size:
                 copied.take(packet)
-        scale = time_base(picture) / joined.time_base
+        base = time_base(picture)
+        picture_end = float(seen.picture_end * base)  # inside the block, as `time_base` in `join`
+        last_chapter = max((_end_of(chapter) for chapter in container.chapters()), default=0.0)
+    scale = base / joined.time_base
     times = np.array(seen.times) * scale.numerator / scale.denominator
     _require_equal(
         np.sort(np.rint(times).astype(np.int64)), joined.shown, "the result shows", "the source shows"
     )
     copied.require_same(joined.sound, joined.texts, joined.chapters)
+    end = float(joined.end * joined.time_base)
+    _require_end("picture", picture_end, end, PICTURE_END_SECONDS)
+    header = read_header(result) or Mp4Header()
+    for track in header.tracks:
+        if track.kind == b"vide" and track.held is not None:
+            samples_end = float(joined.shown[0] * joined.time_base) + track.held / track.scale
+            _require_end("last sample", samples_end, end, PICTURE_END_SECONDS)
+    last_of_all = max([end, last_chapter, *(track.end for track in (*joined.sound, *joined.texts))])
+    _require_end("file", (header.length or 0) / (header.scale or 1), last_of_all, SOUND_END_SECONDS)
+
+
+def _end_of(chapter: Mapping[str, Any]) -> float:
+    return float(chapter["end"] * (chapter["time_base"] or 0))
+
+
+def _require_end(what: str, found: float, expected: float, tolerance: float) -> None:
+    if abs(found - expected) > tolerance:
+        raise CheckError(
+            f"the result's {what} ends at {found:.3f} s instead of {expected:.3f} s. Nothing was published; "
+            "drop the video again."
+        )
 
 
 def fingerprint_of(source: Source) -> str:
@@ -262,6 +305,7 @@ def _picture_packets(
                     )
                 times.append(time)
                 packet.pts, packet.dts, packet.time_base = time - begin, decode_time - begin, base
+                packet.duration = 1  # NUT has none. Only those of the last packets count (see `join`).
                 packet.stream = stream
                 yield float(packet.dts * base), packet
         _require_equal(
@@ -280,8 +324,7 @@ def _exact_time(packet: "Packet[VideoStream]", written: Fraction, base: Fraction
 def _decode_times(shown: Times, segments: Sequence[SegmentFile]) -> Iterator[int]:
     """Decode times for the packets of all segments, in decode order (see the module's text)."""
     depth = max(segment.written.reorder_depth for segment in segments)
-    step = int(shown[1] - shown[0]) if len(shown) > 1 else 1
-    yield from (int(shown[0]) - step * (depth - index) for index in range(depth))
+    yield from map(int, shown[len(shown) - 1 - depth : -1] - (shown[-1] - shown[0]))
     yield from map(int, shown)
 
 

@@ -3,8 +3,10 @@
 import hashlib
 from array import array
 from collections import Counter
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 from av import Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -15,6 +17,7 @@ CUT_OFF_SECONDS = (
     1.0  # a header's duration may be rounded, and a last frame be shown for longer than it lasts
 )
 MOST_OF_AN_AVI = 0.98  # some writers count a few frames more than they write
+FALLBACK_RATE = 30  # of a video with a single frame and no rate
 
 
 class SourceWatch:
@@ -24,9 +27,12 @@ class SourceWatch:
         self.times = array("q")
         self._digest = hashlib.sha256()
         self._container = container
+        self._stream = picture
         self._picture = picture.index
         self._counts: Counter[int] = Counter()
         self._end = 0.0
+        self._last = (-(2**63), 0)  # time and duration of the frame that is shown last
+        self._durations: tuple[int, int] | None = None  # the shortest and the longest
 
     @property
     def fingerprint(self) -> str:
@@ -44,7 +50,44 @@ class SourceWatch:
         if packet.pts is None:
             raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
         self.times.append(packet.pts)
+        duration = packet.duration or 0
+        self._last = max(self._last, (packet.pts, duration))
+        shortest, longest = self._durations or (duration, duration)
+        self._durations = (min(shortest, duration), max(longest, duration))
         self._digest.update(f"{packet.pts} {packet.size};".encode())
+
+    @property
+    def picture_end(self) -> int:
+        """The end of the last frame, in the picture's time base. Read all packets first.
+
+        An MP4 states it, edit lists applied. Elsewhere the last packet's own duration counts. If all packets have the
+        same duration, it is a default or FFmpeg's guess, and the last frame gets the usual interval instead.
+        """
+        last, duration = self._last
+        name = self._container.format.name
+        if name.startswith("mov") and self._stream.duration is not None:
+            stated = (self._stream.start_time or 0) + self._stream.duration
+            if stated > last:
+                return stated
+        shortest, longest = self._durations or (0, 0)
+        end = last + (duration if duration and shortest != longest else self._usual_interval() or duration)
+        if name.startswith(("matroska", "flv")) and len(self._counts) == 1 and self._container.duration:
+            # Without other tracks, the file's length is the picture's (see `require_whole` for its limit).
+            stated = round(Fraction(self._container.duration, 1_000_000) / self._base)
+            return max(end, stated)
+        return end
+
+    @property
+    def _base(self) -> Fraction:
+        return self._stream.time_base or Fraction(1)
+
+    def _usual_interval(self) -> int:
+        """The median time between two frames; that of the frame rate for a single frame without a duration."""
+        if len(self.times) > 1:
+            return max(1, round(float(np.median(np.diff(np.sort(np.array(self.times)))))))
+        if self._last[1]:
+            return 0
+        return max(1, round(1 / (self._stream.average_rate or FALLBACK_RATE) / self._base))
 
     def require_whole(self) -> None:
         """Raise VideoError if the file ends before its header says.

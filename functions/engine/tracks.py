@@ -28,11 +28,12 @@ USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # of so many chann
 # A decoder needs so much of the sound before the first of it that is heard (Opus: 80 ms, AAC: one or two packets).
 PREROLL_SECONDS = 0.2
 SOUND_SECONDS = 0.01  # an MP4 counts a sound track's time in samples, other files in milliseconds
+SOUND_END_SECONDS = 0.1  # containers do not always state the duration of the last packet
 
 
 @dataclass
 class Sent:
-    """What went into one track: a hash of its bytes, the number of its packets and their times in seconds.
+    """What went into one track: a hash of its bytes, the number of its packets, their times and end in seconds.
 
     Of PCM only the first time counts: containers cut it into packets as they like.
     """
@@ -41,22 +42,26 @@ class Sent:
     count: int = 0
     times: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
     digest: Any = field(default_factory=hashlib.sha256, repr=False)
+    end: float = 0.0
 
     def add_text(self, packet: "Packet[Any]") -> None:
         """Take one packet of subtitles, of which the end counts too."""
         self.add(packet, seconds_of(packet))
-        self.times.append(seconds_of(packet) + float((packet.duration or 0) * packet.time_base))
+        self.times.append(self.end)
 
     def add(self, packet: "Packet[Any]", seconds: float) -> None:
         """Take one packet."""
         self.count += 1
         if not self.is_pcm or not self.times:
             self.times.append(seconds)
+        self.end = seconds + float((packet.duration or 0) * packet.time_base)
         self.digest.update(payload(packet))
 
     def is_same(self, found: "Sent") -> bool:
         """Whether the other one holds the same at the same times."""
         if self.digest.digest() != found.digest.digest() or len(self.times) != len(found.times):
+            return False
+        if abs(self.end - found.end) > SOUND_END_SECONDS:
             return False
         return bool(np.allclose(self.times, found.times, rtol=0, atol=SOUND_SECONDS))
 

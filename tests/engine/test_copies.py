@@ -78,7 +78,7 @@ def test_what_was_sent_and_did_not_come_is_noticed(tmp_path: Path) -> None:
     out, sent = joined(tmp_path, video, "in.mp4")
     check(str(out), sent)
     (text,) = sent.texts
-    later = Sent(text.is_pcm, text.count, text.times[:], text.digest)
+    later = Sent(text.is_pcm, text.count, text.times[:], text.digest, text.end)
     later.times[0] += 0.05
     for wrong, what in (
         ({"texts": [*sent.texts, text]}, "subtitles"),

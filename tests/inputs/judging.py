@@ -1,11 +1,13 @@
 """What came out, held against what went in: times, sound, picture, form, other tracks, and what must not be there."""
 
 import hashlib
+import json
 import math
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, zip_longest
 from pathlib import Path
@@ -25,6 +27,7 @@ HEARD_FROM = -0.2  # seconds: what a decoder needs before the first sound that i
 TIME_SECONDS = 1e-6
 LEAST_PSNR = 40.0  # dB, of each plane of each frame, where no face was hidden
 SOUND_SECONDS = 0.01
+SOUND_PACKET_SECONDS = 0.05
 OURS = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "language", "vendor_id",
         "title", "timecode"}  # fmt: skip
 
@@ -289,9 +292,55 @@ def _judge_by_ffprobe(row: Row, source: Path, result: Path) -> None:
     """No warning; of a chapter track only such as it gives for the source too."""
     if shutil.which("ffprobe"):  # else test_rows.py has a test that skips and says how to get it
         assert _warnings(result) <= (_warnings(source) if row.name == "chapters" else set())
+        _judge_lengths(_lengths(source), _lengths(result))
         before, after = _fields(source), _fields(result)
         # Where nothing is interlaced the order of fields means nothing.
         assert before == after or not any("interlaced_frame=1" in found for found in (before, after))
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """How long the picture, each sound track and the file last, in seconds, as far as ffprobe says."""
+
+    frame: float  # the usual one
+    rate: float
+    picture: float
+    sound: list[float | None]
+    file: float | None
+
+
+def _judge_lengths(before: _Lengths, after: _Lengths) -> None:
+    """All last as long as in the source, within one frame (sound: or within one packet)."""
+    assert abs(before.picture - after.picture) <= before.frame, (before, after)
+    frames = after.picture * after.rate
+    assert abs(frames - round(frames)) < 0.02, f"a rate of {after.rate} for {frames} frames"
+    for one, other in zip(before.sound, after.sound, strict=True):
+        assert one is None or other is None or abs(one - other) <= max(before.frame, SOUND_PACKET_SECONDS)
+    if before.file is not None and after.file is not None:
+        assert abs(before.file - after.file) <= max(before.frame, SOUND_PACKET_SECONDS)
+
+
+def _lengths(path: Path) -> _Lengths:
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", "packet=pts_time,dts_time,flags"]
+    command += ["-show_entries", "stream=codec_type,avg_frame_rate,start_time,duration:format=duration"]
+    picture = json.loads(_output([*command, "-select_streams", "V:0", str(path)]))
+    sound = json.loads(_output([*command, "-select_streams", "a", "-show_entries", "packet=", str(path)]))
+    shown = [packet for packet in picture["packets"] if "D" not in packet["flags"]]
+    times = sorted(float(packet.get("pts_time", packet.get("dts_time"))) for packet in shown)
+    (stream,) = picture["streams"]
+    rate = float(Fraction(stream["avg_frame_rate"]))
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / rate
+    return _Lengths(
+        frame=usual,
+        rate=rate,
+        picture=float(stream.get("duration", times[-1] - times[0] + usual)),
+        sound=[float(s["duration"]) if "duration" in s else None for s in sound["streams"]],
+        file=float(picture["format"]["duration"]) if "duration" in picture["format"] else None,
+    )
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _fields(path: Path) -> set[str]:

@@ -302,6 +302,8 @@ def patched(path: Path, change: Callable[[bytearray], None]) -> Path:
 def with_edits(path: Path, shown: tuple[tuple[float, float], ...]) -> Path:
     """The MP4 with another edit list in each track: start and duration of each part that is shown, in seconds.
 
+    The movie lasts as long as these parts.
+
     The index must come last: nothing in it points behind it.
     """
     data = path.read_bytes()
@@ -311,6 +313,8 @@ def with_edits(path: Path, shown: tuple[tuple[float, float], ...]) -> Path:
     index = b""
     for kind, place, length in boxes(data, start + 8, start + size):
         box = data[place : place + length]
+        if kind == "mvhd":
+            box = box[:24] + struct.pack(">I", round(sum(lasts for _, lasts in shown) * scale)) + box[28:]
         index += _with_edits(box, shown, scale) if kind == "trak" else box
     path.write_bytes(data[:start] + struct.pack(">I4s", 8 + len(index), b"moov") + index)
     return path

@@ -27,6 +27,7 @@ from tests.inputs.rows import PHONE
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 GRID = (32, 18)
+FRAME_SECONDS = 0.04
 TIME_SECONDS = 0.001  # neighbouring frames lie further apart
 LEAST_PSNR = 28.0  # of small pictures, through another colour conversion
 PAGE = """<!doctype html><video id=v muted playsinline src=out.mp4></video><script>
@@ -128,6 +129,8 @@ def test_a_browser_plays_it_to_the_end_and_shows_its_frames(name: str, tmp_path:
         found = told.get(timeout=120)
     assert "error" not in found, found
     assert found["end"] == pytest.approx(found["duration"], abs=0.2)
+    with av.open(str(source)) as container:
+        assert found["duration"] == pytest.approx((container.duration or 0) / 1_000_000, abs=FRAME_SECONDS)
     for n, frame in zip(chosen, found["frames"], strict=True):
         shown = np.array(frame["pixels"], np.uint8).reshape(GRID[1], GRID[0], 4)[..., :3]
         assert frame["time"] == pytest.approx(expected[n][0], abs=TIME_SECONDS), n

@@ -1,0 +1,195 @@
+"""The last frame is shown for as long as in the source, whatever container states that, or states nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import cv2
+import pytest
+
+from functions.engine.encoding import encoding_of
+from functions.engine.errors import CheckError
+from functions.engine.join import Joined, SegmentFile, check, join_files
+from functions.engine.mp4_header import read_header
+from functions.engine.video import open_video, read_frames
+from functions.engine.write import write_segment
+from tests.inputs.making import Sound, Video, with_edits, write
+
+SIZE = (128, 96)
+SECONDS = 2.4
+HELD = 3.0  # seconds that the last frame stays beyond its usual interval
+NO_B_FRAMES = (("preset", "ultrafast"), ("g", "20"), ("bf", "0"))
+B_FRAMES = (("preset", "ultrafast"), ("g", "20"), ("bf", "3"))
+VP8 = (("cpu-used", "8"), ("deadline", "realtime"), ("b", "1M"))
+FRAGMENTED = (("movflags", "frag_keyframe+empty_moov+default_base_moof"),)
+PHONE = tuple(n / 60 + 0.005 * (n % 3 == 1) for n in range(90))
+
+
+def video(name: str, **changes: object) -> Callable[[Path], Path]:
+    options: dict[str, object] = {"size": SIZE, "seconds": SECONDS, "options": B_FRAMES, **changes}
+    return lambda folder: write(folder / name, Video(**options))  # type: ignore[arg-type]
+
+
+def held(name: str, seconds: float = HELD, **changes: object) -> Callable[[Path], Path]:
+    """A maker of a video whose last frame stays for `seconds` longer."""
+
+    def make(folder: Path) -> Path:
+        plain, muxer = video("plain.mov", **changes)(folder), changes.get("muxer", ())
+        with av.open(str(plain)) as given, av.open(str(folder / name), "w", options=dict(muxer)) as out:  # type: ignore[call-overload]
+            copied = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
+            packets = [packet for packet in given.demux() if packet.size]
+            last = max(packet.pts for packet in packets if packet.stream.type == "video")
+            is_late = False
+            for packet in packets:
+                is_late |= packet.stream.type == "video" and packet.pts == last
+                if packet.stream.type == "video" and is_late:  # those decoded after it count too
+                    packet.duration += round(seconds / packet.time_base)
+                packet.stream = copied[packet.stream_index]
+                out.mux(packet)
+        return folder / name
+
+    return make
+
+
+def gif(last: float) -> Callable[[Path], Path]:
+    """A maker of an animation of 10 frames a second, whose last frame is shown for `last` seconds."""
+
+    def make(folder: Path) -> Path:
+        times = tuple(n / 10 for n in range(12))
+        options = (("final_delay", str(round(last * 100))),)
+        return video("in.gif", codec="gif", pixel_format="rgb8", times=times, rate=10,
+                     time_base=Fraction(1, 100), sound=(), options=(), muxer=options)(folder)  # fmt: skip
+
+    return make
+
+
+def cut_within_its_last_frame(folder: Path) -> Path:
+    return with_edits(video("in.mp4", sound=(), options=NO_B_FRAMES)(folder), ((0.0, SECONDS - 0.03),))
+
+
+SILENT = {"sound": ()}
+SOURCES: dict[str, tuple[Callable[[Path], Path], float]] = {
+    "MP4": (video("in.mp4"), 2.4),
+    "MP4 without B-frames": (video("in.mp4", options=NO_B_FRAMES), 2.4),
+    "fragmented MP4": (video("in.mp4", muxer=FRAGMENTED, sound=()), 2.4),
+    "60 fps, 1/600 s": (video("in.mov", rate=60, time_base=Fraction(1, 600), seconds=1.5), 1.5),
+    "variable rate, 1/600 s": (video("in.mov", times=PHONE, rate=60, time_base=Fraction(1, 600)), 1.5),
+    "edit list, longer sound": (video("in.mp4", hidden_frames=10), 2.0),
+    "edit list that cuts within the last frame": (cut_within_its_last_frame, 2.37),
+    "AVI": (video("in.avi", codec="mpeg4", options=(), sound=(Sound("pcm_s16le"),)), 2.4),
+    "AVI of H.264": (video("in.avi", options=NO_B_FRAMES, sound=(Sound("pcm_s16le"),)), 2.4),
+    "MKV": (video("in.mkv"), 2.4),
+    "WebM": (video("in.webm", codec="libvpx", options=VP8, sound=(Sound("libopus"),)), 2.4),
+    "FLV": (video("in.flv"), 2.4),
+    "FLV without sound": (video("in.flv", sound=()), 2.4),
+    "transport stream": (video("in.ts"), 2.4),
+    "transport stream of MPEG-2": (
+        video("in.ts", codec="mpeg2video", options=(("b", "2M"), ("bf", "2")), sound=(Sound("ac3"),)), 2.4),
+    "GIF": (gif(0.1), 1.2),
+    "GIF whose last frame stays": (gif(HELD), 1.1 + HELD),
+    "GIF whose last frame is short": (gif(0.03), 1.13),
+    "MP4 whose last frame stays": (held("in.mp4", options=NO_B_FRAMES), 2.4 + HELD),
+    "the same without sound": (held("in.mp4", options=NO_B_FRAMES, sound=()), 2.4 + HELD),
+    "the same with B-frames": (held("in.mp4", sound=()), 2.4 + HELD),
+    "the same, fragmented": (held("in.mp4", options=NO_B_FRAMES, muxer=FRAGMENTED, sound=()), 2.4 + HELD),
+    "MKV whose last frame stays": (held("in.mkv", seconds=0.8, options=NO_B_FRAMES, sound=()), 3.2),
+    "one frame": (video("in.mp4", seconds=0.04, sound=()), 0.04),
+    "two frames": (video("in.mkv", seconds=0.08, sound=()), 0.08),
+}  # fmt: skip
+
+
+def joined_from(source: Path, parts: int, out: Path) -> Joined:
+    """Encode the source in `parts` segments with nothing hidden, and join them."""
+    times = [frame.pts for frame in read_frames(str(source))]
+    bounds = [None, *(times[len(times) * part // parts] for part in range(1, min(parts, len(times)))), None]
+    encoding, segments = encoding_of(str(source)), []
+    for number, (start, end) in enumerate(pairwise(bounds)):
+        path = str(out.parent / f"{number}.nut")
+        with write_segment(path, encoding, quality=30) as writer:
+            for frame in read_frames(str(source), start, end):
+                writer.write(frame)
+        segments.append(SegmentFile.at(path, writer.written()))
+    return join_files(str(source), segments, out)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("name", SOURCES)
+def test_last_frame_lasts_as_in_the_source(name: str, parts: int, tmp_path: Path) -> None:
+    make, seconds = SOURCES[name]
+    out = tmp_path / "out.mp4"
+    joined = joined_from(make(tmp_path), parts, out)
+    header = read_header(str(out))
+    assert header is not None
+    picture = next(track for track in header.tracks if track.kind == b"vide")
+    assert picture.media is not None
+    assert picture.presented is not None
+    assert header.length is not None
+    # Samples (stts), media (mdhd, which also counts the reordering delay), and what the edit list (elst) shows.
+    assert picture.held is not None
+    assert picture.held / picture.scale == pytest.approx(seconds, abs=0.002)
+    assert 0 <= picture.media - picture.held <= 0.2 * picture.scale
+    assert picture.edits[1] / header.scale == pytest.approx(seconds, abs=0.002) or not any(picture.edits)
+    # The track (tkhd) and the file (mvhd) also count the time before the first frame.
+    end = float(joined.end * joined.time_base)
+    assert picture.presented / header.scale == pytest.approx(end, abs=0.002)
+    sound = max((track.end for track in joined.sound), default=0.0)
+    assert header.length / header.scale == pytest.approx(max(end, sound), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "name", ["MP4", "60 fps, 1/600 s", "AVI of H.264", "MKV", "WebM", "FLV", "GIF", "transport stream"]
+)
+def test_opencv_reads_the_rate_of_the_source(name: str, tmp_path: Path) -> None:
+    source, out = SOURCES[name][0](tmp_path), tmp_path / "out.mp4"
+    joined = joined_from(source, 3, out)
+    with open_video(str(source)) as (_, stream):
+        rate = float(stream.average_rate or 0)
+    capture = cv2.VideoCapture(str(out))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(rate, rel=0.001)
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == joined.frames
+    capture.release()
+
+
+@pytest.mark.parametrize("late", [-1, 1, 82 * 25])
+def test_result_whose_picture_lasts_wrongly_is_refused(late: int, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    joined = joined_from(SOURCES["AVI"][0](tmp_path), 2, out)
+    frame = round(Fraction(1, 25) / joined.time_base)
+    with pytest.raises(CheckError, match="the result's picture ends at"):
+        check(str(out), replace(joined, end=joined.end + late * frame))
+
+
+def test_result_whose_sound_ends_early_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    joined = joined_from(SOURCES["MP4"][0](tmp_path), 1, out)
+    (track,) = joined.sound
+    with pytest.raises(CheckError, match="sound"):
+        check(str(out), replace(joined, sound=[replace(track, end=track.end + 1)]))
+
+
+def test_file_that_outlasts_its_tracks_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    joined = joined_from(SOURCES["MP4"][0](tmp_path), 1, out)
+    data = bytearray(out.read_bytes())
+    place = data.index(b"mvhd") + 20
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4]) * 4).to_bytes(4)
+    out.write_bytes(data)
+    with pytest.raises(CheckError, match="the result's file ends at"):
+        check(str(out), joined)
+
+
+@pytest.mark.parametrize("seconds", [0.04, 9.0])
+def test_last_sample_of_another_duration_is_refused(seconds: float, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    joined = joined_from(SOURCES["the same without sound"][0](tmp_path), 1, out)
+    data = bytearray(out.read_bytes())
+    table = data.index(b"stts")
+    last = table + 12 + (int.from_bytes(data[table + 8 : table + 12]) - 1) * 8 + 4
+    scale = data.index(b"mdhd") + 16
+    data[last : last + 4] = round(seconds * int.from_bytes(data[scale : scale + 4])).to_bytes(4)
+    out.write_bytes(data)
+    with pytest.raises(CheckError, match=r"the result's (picture|last sample) ends at"):
+        check(str(out), joined)
