@@ -1,4 +1,4 @@
-"""The console's forms in a real browser, without the pipeline: "Back", unsent changes, files that are no video."""
+"""The console's forms in a real browser, without the pipeline: "Back", unsent changes, the check of files."""
 
 import re
 from collections.abc import Iterator
@@ -154,7 +154,7 @@ def blu_ray(stream: bytes) -> bytes:
     return b"".join(b"\0\0\0\0" + stream[place : place + 188] for place in range(0, len(stream), 188))
 
 
-def test_every_container_that_the_engine_reads_passes_the_check_of_a_file(
+def test_every_container_of_the_engine_passes_the_check_of_a_file(
     window: Window, visitor: Visitor, tmp_path: Path
 ) -> None:
     files = {f"a.{suffix}": container(tmp_path / f"a.{suffix}", *how) for suffix, *how in CONTAINERS}
@@ -176,7 +176,7 @@ def test_every_container_that_the_engine_reads_passes_the_check_of_a_file(
     assert said == dict.fromkeys(files)
 
 
-def test_a_file_that_is_no_video_is_refused_with_a_sentence_before_its_upload(
+def test_other_files_are_refused_with_a_sentence_before_their_upload(
     window: Window, visitor: Visitor, tmp_path: Path
 ) -> None:
     page = window.page

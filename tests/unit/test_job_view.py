@@ -10,7 +10,7 @@ from functions.pipeline.contracts import Published
 from functions.pipeline.views import JobView
 from local_emulator.jobs import JobReader
 from local_emulator.resources import LOCAL_RETRIES, Resources
-from local_emulator.waiting import stage
+from local_emulator.waiting import done, stage
 from tests.clips import write_clip
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
@@ -47,7 +47,7 @@ def test_progress_counts_every_segment_once_in_each_step(
 
     def look() -> JobView:
         view = reader.follow(planned.job, planned.manifest.source.name)
-        shown.append((view.state, *stage(view)))
+        shown.append((view.state, stage(view), round(done(view)[0] or 0, 3)))
         return view
 
     look()
@@ -68,16 +68,16 @@ def test_progress_counts_every_segment_once_in_each_step(
     view = reader.follow(planned.job, planned.manifest.source.name)
 
     assert shown == [
-        ("finding", "looking for faces 0/2", 0, 4),
-        ("finding", "looking for faces 1/2", 1, 4),
-        ("linking", "following faces", 2, 4),
-        ("hiding", "hiding faces 0/2", 2, 4),
-        ("hiding", "hiding faces 1/2", 3, 4),
-        ("merging", "joining", 4, 4),
+        ("finding", "looking for faces 0/2", 0),
+        ("finding", "looking for faces 1/2", 0.295),
+        ("linking", "following faces", 0.59),
+        ("hiding", "hiding faces 0/2", 0.59),
+        ("hiding", "hiding faces 1/2", 0.79),
+        ("merging", "joining", 0.99),
     ]
-    assert (view.state, view.done, view.segments) == ("published", 2, 2)
+    assert (view.state, view.done, view.segments, done(view)) == ("published", 2, 2, (1.0, ""))
 
 
 def test_an_upload_without_a_manifest_waits_to_be_planned(reader: JobReader) -> None:
     view = reader.follow("0" * 20, "channels/street/videos/walk.mp4")
-    assert (view.state, *stage(view)) == ("waiting", "planning", 0, None)
+    assert (view.state, stage(view), *done(view)) == ("waiting", "planning", None, "")

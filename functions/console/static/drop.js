@@ -92,7 +92,7 @@ class Item {
     for (const name of ["replace", "beside", "resume", "stop"]) this[name].hidden = !shown.includes(name);
   }
 
-  // Without a button there is nothing more to do about this file.
+  // Without buttons, the page is done with this file.
   end(text, ...buttons) {
     this.upload = null;
     active.delete(keyOf(this.file));

@@ -1,6 +1,6 @@
 // Whether a file is plainly no video, by its first bytes and its type. In doubt it is uploaded: ingest has the last word.
 
-const HEAD = 4096; // bytes that are looked at
+const HEAD = 4096; // bytes that are read
 const CHOOSE = "Choose a video file, such as an MP4.";
 
 const has = (head, text, offset = 0) => [...text].every((letter, i) => head[offset + i] === letter.charCodeAt(0));
