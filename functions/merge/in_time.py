@@ -14,5 +14,5 @@ def stop_what_is_slow(manifest: Manifest, held: Hold, doing: str) -> None:
         raise PermanentError(
             "too-slow",
             f"{layout.owner_name(source.name)} was not published: {doing} was not done in "
-            f"{settings().deadline_seconds:g} s in each of {allowed} tries. Cut it into parts.",
+            f"{settings().deadline_seconds:g} s, in {allowed} tries. Cut it into parts.",
         )
