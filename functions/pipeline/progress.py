@@ -10,7 +10,7 @@ FIND_SHARE, HIDE_SHARE, JOIN_SHARE = 0.60, 0.39, 0.01
 LONGER = "It takes longer than estimated."
 WAITING = "It waits for a free worker."
 ANEW = "The time left is estimated anew when the first segment is done."
-# A worker renews its lease every 30 s. Between two segments there is no lease for a moment.
+# A worker renews its lease every 30 s. Between two segments, no lease exists for a moment.
 LEASE, PAUSE = timedelta(seconds=90), timedelta(seconds=15)
 
 
@@ -24,7 +24,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Progress:
-    """`share` is done of 1. `note` says why there is no time left to show, or why it is more than before."""
+    """`share` is done of 1. `note` is the reason if the time left is unknown, or later than before."""
 
     share: float
     seconds_left: float | None = None
@@ -41,11 +41,12 @@ def share_of(found: int, hidden: int, segments: int, *, is_again: bool) -> float
 
 
 def estimate(done: Sequence[Span], segments: int, rest: float) -> tuple[datetime, bool] | None:
-    """Return when the job will be done, and whether that is later than was estimated before; None if nothing tells.
+    """Return when the job will be done, and whether that is later than estimated before; None before the first segment.
 
     `done` are the segments that the current step is done with, `rest` is the work after this step, in units of this
-    step. Every finished segment gives an estimate by the pace so far. While workers finish several segments at nearly
-    the same time, all but the last of these estimates are too late. So the earliest one counts, until it has passed.
+    step. Every finished segment yields an estimate by the pace until then. While workers finish several segments at
+    about the same time, all but the last of these estimates are too late. So the earliest one
+    counts, until it has passed.
     """
     if not done:
         return None

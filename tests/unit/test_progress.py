@@ -54,7 +54,7 @@ class Run:
         )
 
     def progress(self) -> list[Progress]:
-        """What is shown in every second."""
+        """Return the progress in every second."""
         return [
             self.at(second).progress(T0 + timedelta(seconds=second)) for second in range(int(self.end) + 1)
         ]
@@ -115,7 +115,7 @@ def test_even_work_is_estimated_right_from_the_first_segment_on() -> None:
     assert sum(left is not None for left in told) > 0.8 * len(told)
 
 
-def test_a_wait_for_a_worker_is_said_and_is_no_pace() -> None:
+def test_a_wait_for_a_worker_is_noted_and_does_not_change_the_pace() -> None:
     late = run([6] * 10, [4] * 10, wait=600)
     shown = late.progress()
     assert {now.note for now in shown[20:600]} == {WAITING}
