@@ -1,7 +1,6 @@
 """Dropping a video into the intake bucket, with the pictures and the policy that go with it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from google.cloud import storage as cloud_storage
@@ -44,11 +43,10 @@ class Drop:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A video that was uploaded, and the job that it is. `files` are what was uploaded, by the objects' addresses."""
+    """A video that was uploaded, and the job that it is."""
 
     job: str
     source: str
-    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 def check(drop: Drop) -> None:
@@ -89,13 +87,7 @@ def upload(drop: Drop, emulator: EmulatorState, terminal: Terminal) -> Dropped:
     _say_who_is_kept(drop, earlier, reader, terminal)
     source = VideoName(drop.channel, drop.video.name).object_name
     generation = _upload_file(bucket, source, drop.video, terminal)
-    files = {prefix + target.name: target for target in drop.targets} | {source: drop.video}
-    if drop.policy:
-        files[layout.policy(drop.channel)] = drop.policy
-    if drop.replacement:
-        files[layout.replacement(drop.channel)] = drop.replacement
-    addresses = {f"gs://{bucket.name}/{name}": path for name, path in files.items()}
-    return Dropped(layout.job_id(bucket.name, source, generation), source, addresses)
+    return Dropped(layout.job_id(bucket.name, source, generation), source)
 
 
 def _upload_policy(drop: Drop, bucket: cloud_storage.Bucket, reader: JobReader, terminal: Terminal) -> None:

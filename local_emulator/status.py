@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from functions.pipeline.views import STATES, JobView
+from functions.words import percent
 from local_emulator import storage, waiting
 from local_emulator.errors import EmulatorError
 from local_emulator.jobs import JobReader
@@ -38,10 +39,12 @@ def _print_all(views: tuple[JobView, ...], started_at: datetime) -> None:
         print(f"No jobs yet. Drop a video: {COMMAND} drop VIDEO")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("JOB", "STATE", "SEGMENTS", "SOURCE"):
+    for column in ("JOB", "STATE", "SEGMENTS", "DONE", "SOURCE"):
         table.add_column(column, no_wrap=column == "JOB", overflow="fold")
     for view in views:
-        table.add_row(view.job, _state(view, started_at), _segments(view), _source(view))
+        table.add_row(
+            view.job, _state(view, started_at), _segments(view), _done(view, started_at), _source(view)
+        )
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(width=width, markup=False, highlight=False).print(table)
     for view in views:
@@ -57,6 +60,7 @@ def _details(view: JobView, started_at: datetime, reader: JobReader) -> list[str
         f"source    {_source(view)}",
         f"state     {_state(view, started_at)}",
         f"segments  {_segments(view)}",
+        f"done      {_done(view, started_at)}",
     ]
     if view.manifest is not None:
         manifest = view.manifest
@@ -79,9 +83,19 @@ def _details(view: JobView, started_at: datetime, reader: JobReader) -> list[str
 
 
 def _state(view: JobView, started_at: datetime) -> str:
-    if not view.over and view.since is not None and view.since < started_at:
-        return STOPPED
-    return STATES[view.state]
+    return STOPPED if _is_stopped(view, started_at) else STATES[view.state]
+
+
+def _is_stopped(view: JobView, started_at: datetime) -> bool:
+    return not view.over and view.since is not None and view.since < started_at
+
+
+def _done(view: JobView, started_at: datetime) -> str:
+    """How far it is, as `drop --wait` and the console show it."""
+    share, left = waiting.done(view)
+    if share is None or (view.over and view.published is None) or _is_stopped(view, started_at):
+        return "-"
+    return ", ".join(filter(None, (percent(share), left)))
 
 
 def _source(view: JobView) -> str:

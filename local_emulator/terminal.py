@@ -17,6 +17,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from functions.words import percent
+
 MEGABYTE = 1_000_000
 
 
@@ -76,6 +78,7 @@ class Terminal:
             TextColumn("{task.description}"),
             BarColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
         )
         with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
             yield Counter(self, progress, what)
@@ -87,17 +90,18 @@ class Counter:
     def __init__(self, terminal: Terminal, progress: Progress, what: str):
         self._terminal = terminal
         self._progress = progress
-        self._task = progress.add_task(what, total=None)
-        self._shown: tuple[str, int, int | None] | None = None
+        self._task = progress.add_task(what, total=None, left="")
+        self._shown: tuple[str, float | None] | None = None
 
-    def show(self, what: str, done: int = 0, total: int | None = None) -> bool:
-        """Show where it is. Gives whether that is different from before."""
-        if (what, done, total) == self._shown:
+    def show(self, what: str, share: float | None = None, left: str = "") -> bool:
+        """Show the current step, the share of all work that is done, and the time left. Return whether it moved."""
+        total = None if share is None else 1.0
+        self._progress.update(self._task, description=what, completed=share or 0, total=total, left=left)
+        if (what, share) == self._shown:
             return False
-        self._shown = (what, done, total)
-        self._progress.update(self._task, description=what, completed=done, total=total)
+        self._shown = (what, share)
         if self._progress.disable:
-            self._terminal.say(what)
+            self._terminal.say(what if share is None else f"{what}, {percent(share)} done")
         return True
 
     def hint(self, line: str) -> None:

@@ -2,15 +2,16 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from functions.engine.faces import ADVICE
 from functions.pipeline.contracts import ObjectRef, Report
 from functions.pipeline.views import JobView
-from functions.words import counted
+from functions.words import about, counted
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError
 from local_emulator.files import report_beside
@@ -45,7 +46,7 @@ def wait(dropped: Dropped, watch: Watch) -> JobView:
             view = _look(dropped, watch)
             if view.over:
                 break
-            if counter.show(*stage(view)):
+            if counter.show(stage(view), *done(view)):
                 changed, hinted = time.monotonic(), False
             if not hinted and time.monotonic() - changed > QUIET_SECONDS:
                 hinted = True
@@ -54,7 +55,7 @@ def wait(dropped: Dropped, watch: Watch) -> JobView:
                     f"if not, {watch.logs / (_function(view) + '.log')} says why."
                 )
             time.sleep(LOOK_AGAIN_SECONDS)
-    _check_end(view, dropped.files)
+    _check_end(view)
     return view
 
 
@@ -75,17 +76,25 @@ def _look(dropped: Dropped, watch: Watch) -> JobView:
         return view
 
 
-def stage(view: JobView) -> tuple[str, int, int | None]:
-    """What is being done, and how far that is: each segment is done twice."""
-    if view.state == "waiting":
-        return "planning", 0, None
+def stage(view: JobView) -> str:
+    """Return the current step in words."""
     counted = f"{view.done}/{view.segments}"
     what = {
+        "waiting": "planning",
         "finding": f"looking for faces {counted}",
         "linking": "following faces",
         "hiding": f"hiding faces {counted}",
     }
-    return what.get(view.state, "joining"), view.found + view.hidden, 2 * view.segments
+    return what.get(view.state, "joining")
+
+
+def done(view: JobView) -> tuple[float | None, str]:
+    """Return the share that is done, and in words how long the rest takes; as the console and `status` show it."""
+    if view.state == "waiting":
+        return None, ""
+    progress = view.progress(datetime.now(UTC))
+    left = "" if progress.seconds_left is None else f"{about(progress.seconds_left)} left"
+    return progress.share, ". ".join(filter(None, (left, progress.note)))
 
 
 def _function(view: JobView) -> str:
@@ -93,14 +102,11 @@ def _function(view: JobView) -> str:
     return {"waiting": "ingest", "finding": "worker", "hiding": "worker"}.get(view.state, "merge")
 
 
-def _check_end(view: JobView, files: Mapping[str, Path]) -> None:
+def _check_end(view: JobView) -> None:
     if view.state == "erased":
         raise JobFailedError(f"Job {view.job} was erased.")
     if view.failed is not None and view.published is None:
-        message = view.failed.message
-        for address in sorted(files, key=len, reverse=True):  # as this person knows them
-            message = message.replace(address, str(files[address]))
-        raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {printable(message)}")
+        raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {printable(view.failed.message)}")
     if view.state == "superseded":
         raise JobFailedError(
             f"Job {view.job} was overtaken: a newer upload or rendering of "

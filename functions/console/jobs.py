@@ -264,8 +264,8 @@ def _html(channel: str, card: Card, token: str) -> str:
         when=card.trace.at,
         view=view,
         words=STATES[view.state],
-        left=view.seconds_left(datetime.now(UTC)),
-        can_retry=view.state == "failed" and card.trace.begun_by is not None,
+        progress=view.progress(datetime.now(UTC)),
+        can_retry=view.can_try_again and card.trace.begun_by is not None,
     )
 
 
@@ -274,6 +274,8 @@ def _again(channel: str, job: str) -> None:
     trace = traces(channel).get(job)
     if view.state != "failed":
         raise HTTPException(409, "This job has not failed. Load the page again.")
+    if not view.can_try_again:
+        raise HTTPException(409, "Trying this video again can't help. Its job says what to do.")
     if trace is None or trace.begun_by is None:
         raise HTTPException(409, "The video is not there any more. Drop it again.")
     ref = trace.begun_by

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from functions.pages.rendering import environment_of, page_of
+from functions.words import about, percent
 
 HERE = Path(__file__).parent
-SECONDS_TOLD = 90
 THOUSAND, EXACT_BELOW = 1000, 10
 
 
@@ -28,16 +28,6 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def about(seconds: float | None) -> str:
-    """How long something will take, as people say it."""
-    if seconds is None:
-        return ""
-    if seconds < SECONDS_TOLD:
-        return f"about {max(5, 5 * round(seconds / 5))} seconds"
-    minutes = round(seconds / 60)
-    return f"about {minutes} minutes" if minutes < SECONDS_TOLD else f"about {round(minutes / 60)} hours"
-
-
 def size(count: float) -> str:
     """A number of bytes, as people say it."""
     units = ("bytes", "kB", "MB", "GB")
@@ -48,7 +38,7 @@ def size(count: float) -> str:
 
 
 environment = environment_of(HERE)
-environment.filters.update(at=at, clock=clock, about=about, size=size)
+environment.filters.update(at=at, clock=clock, about=about, percent=percent, size=size)
 
 
 def fragment(template: str, **values: Any) -> str:

@@ -248,7 +248,7 @@ def _of(channel: str, job: str, manifest: Manifest) -> Shown:
     if blob.size > MOST_REPORT_BYTES:
         raise PermanentError(
             "report-too-large",
-            f"This video has more faces than a page can show. Its result and its report lie in the bucket; the "
+            f"This video has more faces than a page can show. Its result and its report are published; the "
             f"report lists the faces by number, and python -m functions.again {job} --hide NUMBER decides about one.",
         )
     report = store.read_json(store.reference(blob), Report)

@@ -145,7 +145,7 @@ def _sentence(job: _Job, source: ObjectRef | None, message: Message) -> Permanen
     is_rendering = begun is not None and layout.parse_again(begun.name) is not None
     advice = "Ask for it again" if is_rendering else "Upload it again"
     source = manifest[0].source if manifest else source
-    name = f"gs://{source.bucket}/{source.name}" if source else "A video"
+    name = layout.owner_name(source.name) if source else "A video"
     tries = _tries(message) or "many"
     return PermanentError(
         "gave-up",

@@ -112,7 +112,9 @@ def can_conceal(pixel_format: str) -> bool:
 def _planes(frame: av.VideoFrame, orientation: Orientation) -> list[_PlaneView]:
     form = frame.format
     if not can_conceal(form.name):
-        raise VideoError(f"its pixel format {form.name} can't be worked on. Convert it to yuv420p.")
+        raise VideoError(
+            "the colours of its picture are stored in a way that can't be processed. Convert it to H.264."
+        )
     views = []
     interleaved = form.name in ("nv12", "p010le")
     bits = form.components[0].bits

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from functions.engine import faces
 from functions.engine.detect import Array
-from functions.engine.errors import EngineError
+from functions.engine.errors import EngineError, VideoError
 from functions.engine.faces import Faces
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
@@ -52,7 +52,7 @@ def link(
         frames += part.frames
         looks += len(part.sightings)
     if first is None or tracker is None or not frames:
-        raise EngineError("the video shows no frame. Export it again.")
+        raise VideoError("it shows no frame. Export it again.")
     if gallery is not None and gallery.people and gallery.recognizer != first.recognizer:
         raise EngineError(
             f"the gallery was made with {gallery.recognizer}, the faces found with {first.recognizer}."

@@ -90,7 +90,7 @@ def add_sound(result: OutputContainer, stream: AudioStream) -> AudioStream:
         added.codec_context.codec_tag = "\0\0\0\0"  # the other container's name for it
     except ValueError as error:
         raise VideoError(
-            f"its sound is {codec_of(stream)}, which an MP4 can't hold. Convert it to AAC."
+            f"its sound is {_long_name(stream)}, which an MP4 can't hold. Convert it to AAC."
         ) from error
     if stream.codec_context.name == "vorbis" and stream.codec_context.extradata:
         added.codec_context.extradata = _without_comments(stream.codec_context.extradata)
@@ -175,6 +175,11 @@ def _without_comments(headers: bytes) -> bytes:
 def codec_of(stream: Any) -> str:
     """The name of a track's codec; "unknown" for one that is not known here."""
     return stream.codec_context.name if stream.codec_context else "unknown"
+
+
+def _long_name(stream: AudioStream) -> str:
+    """A codec's name for people, such as "RealAudio 1.0"."""
+    return stream.codec_context.codec.long_name
 
 
 def _is_chapters(stream: DataStream, container: InputContainer) -> bool:

@@ -92,7 +92,7 @@ def open_video(
         options = {"format_whitelist": ",".join(DEMUXERS), **DECODE}
         container = av.open(source, mode="r", options=options, hwaccel=decoder, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        raise VideoError(_not_a_video(error)) from error
+        raise VideoError(_NOT_A_VIDEO) from error
     with container:
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
             raise VideoError("it is a picture, not a video. Drop a video file such as an MP4.")
@@ -109,15 +109,14 @@ def open_video(
         try:
             yield container, stream
         except av.error.FFmpegError as error:
-            raise VideoError(f"it is damaged ({error.strerror or error}). {_DAMAGED}") from error
+            raise VideoError(f"it is damaged. {_DAMAGED}") from error
 
 
 _DAMAGED = 'Export the video again, or accept black in place of such frames (damaged: "hide").'
+_NOT_A_VIDEO = (
+    "it is not a video that can be read, or its end is missing. Copy or export it again, as an MP4."
+)
 STILL = Disposition.attached_pic | Disposition.timed_thumbnails
-
-
-def _not_a_video(error: av.error.FFmpegError) -> str:
-    return f"it is not a video that can be read, or its end is missing ({error.strerror or error})."
 
 
 def probe(source: Source) -> VideoInfo:

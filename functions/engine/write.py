@@ -103,9 +103,7 @@ def writing() -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"the result could not be written: {error.strerror or error}.") from error
     except av.error.FFmpegError as error:
-        raise VideoError(
-            f"an MP4 can't hold what is in it ({error.strerror or error}). Convert it to H.264 and AAC first."
-        ) from error
+        raise VideoError("an MP4 can't hold its streams. Convert it to H.264 and AAC first.") from error
 
 
 @contextmanager

@@ -121,25 +121,25 @@ def _draft(job: str, ref: ObjectRef, means: Means) -> tuple[Manifest, Decided]:
 def _read(ref: ObjectRef) -> AgainRequest:
     blob = store.find(ref.bucket, ref.name, ref.generation)
     if blob is None:
-        raise _request_gone(ref)
+        raise _request_gone()
     if blob.size > again.MOST_BYTES:
         raise PermanentError(
             "bad-request",
-            f"gs://{ref.bucket}/{ref.name} has {blob.size} bytes, at most {again.MOST_BYTES} are allowed. Ask for "
-            "fewer decisions at once.",
+            f"The request to render a video again has {blob.size} bytes, at most {again.MOST_BYTES} are allowed. "
+            "Ask for fewer decisions at once.",
         )
     try:
         data = store.read(ref)
     except PermanentError as error:
-        raise _request_gone(ref) from error
+        raise _request_gone() from error
     return again.parse(data, ref)
 
 
-def _request_gone(ref: ObjectRef) -> PermanentError:
+def _request_gone() -> PermanentError:
     return PermanentError(
         "request-gone",
-        f"gs://{ref.bucket}/{ref.name} was deleted, or a later request took its place, before it was read. A later "
-        "one does both.",
+        "The request to render a video again was deleted, or a later request took its place, before it was read. "
+        "A later one does both.",
     )
 
 
@@ -155,7 +155,7 @@ def _parts_of(report: ObjectRef, data: bytes) -> tuple[ReportHead, bytes]:
 def _not_a_report(report: ObjectRef) -> PermanentError:
     return PermanentError(
         "bad-object",
-        f"gs://{report.bucket}/{report.name} is not the report that was published there. Upload the video again.",
+        f"{layout.owner_name(report.name)} is not the report that was published there. Upload the video again.",
     )
 
 
@@ -164,7 +164,7 @@ def _decide(source: ObjectRef, faces: bytes, decisions: Mapping[int, Decision], 
 
     Whoever is kept by name needs a target picture: without one, they may have withdrawn their consent.
     """
-    name = f"gs://{source.bucket}/{source.name}"
+    name = layout.owner_name(source.name)
     channel = layout.channel_of_input(source.name) or ""
     known = {picture.person for picture in inputs.list_targets(source.bucket, channel)}
     try:
@@ -185,13 +185,13 @@ def _decided_as_planned(manifest: Manifest, means: Means) -> Decided:
     """What a planning that died, or was slower, has decided: the manifest says by which report."""
     planned = manifest.again
     if planned is None:
-        raise PermanentError("bad-object", f"job {manifest.job} was not planned to be rendered again.")
+        raise PermanentError("bad-object", "The plan of this job can't be used. Ask for it again.")
     try:
         _, faces = _parts_of(planned.report, store.read(planned.report))
     except PermanentError as error:
         raise PermanentError(
             "report-gone",
-            f"gs://{manifest.source.bucket}/{manifest.source.name} was not rendered again: its report was deleted or "
+            f"{layout.owner_name(manifest.source.name)} was not rendered again: its report was deleted or "
             "replaced while that was being planned. Ask for it again.",
         ) from error
     return _decide(manifest.source, faces, planned.decisions, means)

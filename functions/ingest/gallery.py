@@ -12,7 +12,7 @@ from functions.engine.picture import decode_picture, require_decodable
 from functions.ingest.again import Decided
 from functions.ingest.inputs import TargetPicture
 from functions.ingest.planning import Embeddings
-from functions.pipeline import store
+from functions.pipeline import layout, store
 from functions.pipeline.contracts import Decision, ObjectRef
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.settings import settings
@@ -61,7 +61,7 @@ def embed(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
 
 def require_picture(ref: ObjectRef) -> None:
     """Raise PermanentError if the replacement picture can't be used."""
-    data, label = store.read(ref), f"gs://{ref.bucket}/{ref.name}"
+    data, label = store.read(ref), layout.owner_name(ref.name)
     try:
         decode_picture(data, label, alpha=True, max_pixels=settings().max_picture_pixels)
     except PictureError as error:

@@ -33,7 +33,7 @@ class TargetPicture:
 
     @property
     def label(self) -> str:
-        return f"gs://{self.ref.bucket}/{self.ref.name}"
+        return layout.owner_name(self.ref.name)
 
 
 def read_policy(bucket: str, channel: str) -> Policy:
@@ -43,7 +43,7 @@ def read_policy(bucket: str, channel: str) -> Policy:
         return Policy()
     _check_size(blob, settings().max_policy_bytes, "bad-policy")
     ref = store.reference(blob)
-    return parse_policy(store.read(ref), f"gs://{bucket}/{ref.name}")
+    return parse_policy(store.read(ref), layout.owner_name(ref.name))
 
 
 def parse_policy(data: bytes, label: str) -> Policy:
@@ -68,8 +68,8 @@ def find_replacement(bucket: str, channel: str) -> ObjectRef:
     if blob is None:
         raise PermanentError(
             "no-replacement",
-            f'gs://{bucket}/{layout.policy(channel)} has the mode "image", but there is no '
-            f"gs://{bucket}/{name}. Upload the picture that shall cover faces, or choose another mode.",
+            f'{layout.owner_name(layout.policy(channel))} has the mode "image", but there is no '
+            f"{layout.owner_name(name)}. Upload the picture that covers faces, or choose another mode.",
         )
     _check_size(blob, settings().max_picture_bytes, "bad-replacement")
     return store.reference(blob)
@@ -96,7 +96,7 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
     if len(pictures) > limits.max_target_pictures or size > limits.max_targets_bytes or listed == MOST_LISTED:
         raise PermanentError(
             "too-many-targets",
-            f"gs://{bucket}/{prefix} holds {counted(len(pictures), 'picture')} of {_mebibytes(size)} together, among "
+            f"The channel has {counted(len(pictures), 'target picture')} of {_mebibytes(size)} together, among "
             f"{counted(listed, 'object')}; at most {limits.max_target_pictures} and "
             f"{_mebibytes(limits.max_targets_bytes)} are allowed, among fewer than {MOST_LISTED} objects. Remove some.",
         )
@@ -114,7 +114,7 @@ def _check_size(blob: Blob, limit: int, code: str) -> None:
     if blob.size > limit:
         raise PermanentError(
             code,
-            f"gs://{blob.bucket.name}/{blob.name} has {blob.size} bytes, at most {limit} are allowed. "
+            f"{layout.owner_name(blob.name)} has {blob.size} bytes, at most {limit} are allowed. "
             "Upload a smaller one.",
         )
 

@@ -1,6 +1,7 @@
 """What a job may be at most: checked before anything is planned. The limits are settings (README.md)."""
 
 from functions.ingest.plan import VideoFacts
+from functions.pipeline import layout
 from functions.pipeline.contracts import ObjectRef
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.layout import VideoName
@@ -14,7 +15,7 @@ def require_name(source: ObjectRef, video: VideoName) -> None:
     if video.problem:
         raise PermanentError(
             "bad-name",
-            f"gs://{source.bucket}/{source.name} can't be processed: {video.problem}. "
+            f"{layout.owner_name(source.name)} can't be processed: {video.problem}. "
             "Upload it under another name.",
         )
 
@@ -58,4 +59,4 @@ def require_facts(source: ObjectRef, facts: VideoFacts) -> None:
 
 
 def _beyond(source: ObjectRef, code: str, what: str, advice: str) -> PermanentError:
-    return PermanentError(code, f"gs://{source.bucket}/{source.name} {what}. {advice}.")
+    return PermanentError(code, f"{layout.owner_name(source.name)} {what}. {advice}.")

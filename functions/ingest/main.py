@@ -38,4 +38,4 @@ def probe(source: ObjectRef) -> video.VideoInfo:
         try:
             return video.probe(file)
         except VideoError as error:
-            raise PermanentError(error.code, f"gs://{source.bucket}/{source.name}: {error}") from error
+            raise PermanentError(error.code, f"{layout.owner_name(source.name)}: {error}") from error

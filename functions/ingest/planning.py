@@ -142,7 +142,7 @@ def check_still_wanted(manifest: Manifest) -> None:
     if not people.issuperset(manifest.targets):
         raise PermanentError(
             jobs.TARGET_GONE,
-            f"gs://{source.bucket}/{source.name} was not processed: target pictures were removed while it was "
+            f"{layout.owner_name(source.name)} was not processed: target pictures were removed while it was "
             f"being planned. {manifest.advice}.",
         )
 

@@ -14,6 +14,7 @@ from functions.engine.options import Options
 from functions.engine.write import Written
 from functions.merge.finish import Joined, Parts
 from functions.merge.link import Found, Linked
+from functions.pipeline import layout
 from functions.pipeline.contracts import Manifest, ObjectRef, SegmentReport
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
@@ -31,7 +32,7 @@ def link_faces(found: Found) -> Linked:
         faces = engine_link.link(_counted(found, frames), gallery, options, found.keep_claim)
     except EngineError as error:
         ref = manifest.source
-        raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
+        raise PermanentError(error.code, f"{layout.owner_name(ref.name)}: {error}") from error
     faces = replace(faces, segments=tuple(frames))
     return Linked(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
 
@@ -50,7 +51,7 @@ def _counted(found: Found, frames: list[int]) -> Iterator[Findings]:
             ref = found.manifest.source
             raise PermanentError(
                 "too-many-faces",
-                f"gs://{ref.bucket}/{ref.name} shows too many faces: {looks} looks at one in the first {index + 1} of "
+                f"{layout.owner_name(ref.name)} shows too many faces: {looks} looks at one in the first {index + 1} of "
                 f"{counted(len(found.manifest.segments), 'segment')}, at most {allowed} are allowed. "
                 "Cut it into parts.",
             )
@@ -83,4 +84,4 @@ def _as_pipeline_errors(manifest: Manifest) -> Iterator[None]:
     except OutputError as error:
         raise RetryableError(str(error)) from error
     except (CheckError, VideoError) as error:
-        raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
+        raise PermanentError(error.code, f"{layout.owner_name(ref.name)}: {error}") from error

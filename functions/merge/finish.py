@@ -173,7 +173,7 @@ def _reports(manifest: Manifest, faces: FacesHead, held: Hold) -> tuple[SegmentR
             or report.job != manifest.job
             or not belonging.is_segment_video(report)
         ):
-            raise _mismatch(manifest, f"{ref.name} is the report of another segment")
+            raise _mismatch(manifest, "the report of a segment is about another one")
         reports.append(report)
     _require_same_frames(manifest, faces, _frames_of(reports))
     return tuple(reports)
@@ -211,7 +211,7 @@ def _mismatch(manifest: Manifest, what: str) -> PermanentError:
     source = manifest.source
     return PermanentError(
         "check-failed",
-        f"gs://{source.bucket}/{source.name} was not published: {what}. Upload the video again.",
+        f"{layout.owner_name(source.name)} was not published: {what}. Upload the video again.",
     )
 
 

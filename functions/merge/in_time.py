@@ -1,5 +1,6 @@
 """An end to what merge never gets done in the time that one delivery has."""
 
+from functions.pipeline import layout
 from functions.pipeline.claim import Hold
 from functions.pipeline.contracts import Manifest
 from functions.pipeline.errors import PermanentError
@@ -12,6 +13,6 @@ def stop_what_is_slow(manifest: Manifest, held: Hold, doing: str) -> None:
     if held.late >= allowed:
         raise PermanentError(
             "too-slow",
-            f"gs://{source.bucket}/{source.name} was not published: {doing} was not done in "
-            f"{settings().deadline_seconds:g} s, all the time that there is, in {allowed} tries. Cut it into parts.",
+            f"{layout.owner_name(source.name)} was not published: {doing} was not done in "
+            f"{settings().deadline_seconds:g} s, in {allowed} tries. Cut it into parts.",
         )

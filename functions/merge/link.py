@@ -123,6 +123,6 @@ def _gone(manifest: Manifest) -> PermanentError:
     source = manifest.source
     return PermanentError(
         "object-gone",
-        f"gs://{source.bucket}/{source.name} was not published: what was found in its segments is gone. "
+        f"{layout.owner_name(source.name)} was not published: what was found in its segments is gone. "
         "Upload the video again.",
     )

@@ -62,14 +62,15 @@ def parse(data: bytes, ref: ObjectRef) -> AgainRequest:
     except PermanentError as error:
         raise PermanentError(
             "bad-request",
-            f"gs://{ref.bucket}/{ref.name} is no request to render a video again. Ask for it again.",
+            "The request to render a video again can't be read. Ask for it again.",
+            detail="not a valid AgainRequest",
         ) from error
     source = request.source
     is_video = source.bucket == ref.bucket and layout.parse_video(source.name) is not None
     if not is_video or ref.name != request_name(source):
         raise PermanentError(
             "bad-request",
-            f"gs://{ref.bucket}/{ref.name} asks for another video than that of its name. Ask for it again.",
+            "The request to render a video again is about another video than its name says. Ask for it again.",
         )
     return request
 
@@ -101,13 +102,13 @@ def published_report(source: ObjectRef) -> ObjectRef:
     if blob is None:
         raise PermanentError(
             "not-published",
-            f"gs://{source.bucket}/{source.name} has no report to render it again from: it is not published yet, it "
+            f"{layout.owner_name(source.name)} has no report to render it again from: it is not published yet, it "
             "failed, or its result was deleted. Upload the video again.",
         )
     if _source_in(blob) != source:
         raise PermanentError(
             "result-changed",
-            f"gs://{source.bucket}/{source.name} can't be rendered again: what is published under its name now is "
+            f"{layout.owner_name(source.name)} can't be rendered again: what is published under its name now is "
             f"of another upload, by job {(blob.metadata or {}).get(layout.OF_JOB, '(unknown)')}. Change that one's "
             "decisions.",
         )
@@ -118,7 +119,7 @@ def source_gone(source: ObjectRef) -> PermanentError:
     """What to say where a video can't be rendered again because it isn't there any more."""
     return PermanentError(
         "source-gone",
-        f"gs://{source.bucket}/{source.name} can't be rendered again: it was deleted or replaced after its upload. "
+        f"{layout.owner_name(source.name)} can't be rendered again: it was deleted or replaced after its upload. "
         "Upload the video again.",
     )
 

@@ -37,8 +37,8 @@ def require_own_objects(manifest: Manifest) -> None:
     if not own:
         raise PermanentError(
             "bad-object",
-            f"gs://{settings().work_bucket}/{layout.manifest(manifest.job)} names objects that are not this job's. "
-            "Upload the video again.",
+            "The plan of this job can't be used: it is about another job. Upload the video again.",
+            detail=f"{layout.manifest(manifest.job)} names objects of another job",
         )
 
 

@@ -9,13 +9,15 @@ answered with 503 and tried again by Pub/Sub, with back-off, until it is dead-le
 class PermanentError(Exception):
     """Trying again can't help: a bad input, or a job whose parts are gone.
 
-    The message is one sentence for the video's owner: it names the object, says what is wrong with it and
-    what to do. `code` is a short constant for programs, such as "not-a-video".
+    The message is one sentence for the video's owner: it names the file as its owner knows it, the fault, and
+    the remedy. It has no bucket in it, and no words of a library. `code` is a short constant for programs,
+    such as "not-a-video". `detail` is for the log: it must not name a channel, a person or a file of theirs.
     """
 
-    def __init__(self, code: str, message: str):
+    def __init__(self, code: str, message: str, detail: str | None = None):
         super().__init__(message)
         self.code = code
+        self.detail = detail
 
 
 class RetryableError(Exception):

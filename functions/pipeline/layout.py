@@ -26,6 +26,7 @@ BLOCK = 100  # a power of ten: the numbers of a block differ in their last digit
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
 OF_SOURCE_GENERATION = "defacer-source-generation"
+OF_SECONDS = "defacer-seconds"  # how long the work on it took: on what the two steps of a segment have made
 OF_AGAIN = "defacer-again"  # the request's generation; not there on an upload's result
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
@@ -33,6 +34,7 @@ _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
 _AGAIN = re.compile(_CHANNEL + rf"/again/(?P<upload>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json", re.DOTALL)
+_OWN = re.compile(_CHANNEL + r"/(?:videos/)?(?P<path>.+)", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
 _PART = r"(?P<index>[0-9]{5})(?:-(?P<part>[01]+))?"
@@ -145,6 +147,17 @@ def parse_again(object_name: str) -> AgainName | None:
     return AgainName(match["channel"], match["upload"]) if match else None
 
 
+def owner_name(object_name: str) -> str:
+    """Return what an object of a channel is called in sentences for the channel's owner.
+
+    A video is called by its path, everything else by its path in the channel: `policy.json`, `targets/Ada/1.png`.
+    """
+    if parse_again(object_name):
+        return "The video"
+    match = _OWN.fullmatch(object_name)
+    return match["path"] if match else "A file of this job"
+
+
 def channel_of_input(object_name: str) -> str | None:
     """The channel of an intake object that begins a job; None for any other."""
     found = parse_video(object_name) or parse_again(object_name)
@@ -177,11 +190,11 @@ def people(object_names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({person for person in map(parse_target, object_names) if person}))
 
 
-def names_picture(text: str, channel: str, person: str) -> bool:
-    """Whether a text, such as why a job failed, says the name of a target picture of this person."""
-    folder_or_file = re.escape(_composed(targets_prefix(channel) + person))
+def names_picture(text: str, person: str) -> bool:
+    """Whether a text about a channel, such as why a job failed, has the name of a target picture of this person."""
+    folder_or_file = re.escape(_composed(f"targets/{person}"))
     ends = "|".join(map(re.escape, ("/", *PICTURE_SUFFIXES)))
-    return re.search(f"{folder_or_file}({ends})", _composed(text), re.IGNORECASE) is not None
+    return re.search(rf"\b{folder_or_file}({ends})", _composed(text), re.IGNORECASE) is not None
 
 
 def targets_prefix(channel: str) -> str:

@@ -121,8 +121,10 @@ def _describe(problem: BaseException | None) -> dict[str, object]:
         chain.append(type(cause).__name__)
         cause = cause.__cause__
     frames = traceback.extract_tb(problem.__traceback__)
+    detail = getattr(problem, "detail", None)
     return {
         "error": " from ".join(chain),
         "code": getattr(problem, "code", None),
+        **({"detail": detail} if detail else {}),
         "stack": [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames],
     }

@@ -83,9 +83,9 @@ def standing(names: Names, name: str) -> tuple[Standing, Blob | None]:
     if metadata.get(OF_SOURCE) != names.source.name or not generation.isdecimal() or not again.isdecimal():
         raise PermanentError(
             "result-exists",
-            f"gs://{names.source.bucket}/{names.source.name} was not published: "
-            f"gs://{settings().output_bucket}/{name} is there already and was not made from it. Remove that "
-            "object, or upload the video under another name.",
+            f"{layout.owner_name(names.source.name)} was not published: a result named {layout.owner_name(name)} "
+            "is there already and was not made from it. Upload the video under another name, or ask the operator "
+            "of De-facer to remove that result.",
         )
     if metadata.get(OF_JOB) == names.job:
         return Standing.OURS, blob

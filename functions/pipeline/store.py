@@ -297,8 +297,9 @@ def gone_error(ref: ObjectRef, code: str = "object-gone") -> PermanentError:
     """The error for a pinned version that is no longer there."""
     return PermanentError(
         code,
-        f"gs://{ref.bucket}/{ref.name} was deleted or replaced while its video was being processed. "
+        f"{layout.owner_name(ref.name)} was deleted or replaced while its video was being processed. "
         "Upload the video again.",
+        detail=_detail(ref, "it is gone"),
     )
 
 
@@ -321,8 +322,15 @@ def parsed(data: bytes, ref: ObjectRef, model: type[AnyContract]) -> AnyContract
         return decode(model, data)
     except ValueError as error:
         raise PermanentError(
-            "bad-object", f"gs://{ref.bucket}/{ref.name} is no {model.__name__}. Upload the video again."
+            "bad-object",
+            f"{layout.owner_name(ref.name)} can't be read. Upload the video again.",
+            detail=_detail(ref, f"not a valid {model.__name__}"),
         ) from error
+
+
+def _detail(ref: ObjectRef, what: str) -> str:
+    """A detail for the log: names below `jobs/` are ids, all others are people's."""
+    return f"{ref.name}: {what}" if ref.name.startswith(layout.JOBS) else what
 
 
 def _opened(data: bytes | Path) -> AbstractContextManager[IO[bytes]]:

@@ -1,17 +1,32 @@
 """A job as its objects show it: how far it is, and how it ended. Nothing else knows, and nothing else needs to."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from google.cloud.storage import Blob
 
 from functions.pipeline import layout
-from functions.pipeline.contracts import Failed, Manifest, ObjectRef, Published
+from functions.pipeline.contracts import Failed, Manifest, Published
 from functions.pipeline.errors import PermanentError
+from functions.pipeline.failure_codes import can_try_again
 from functions.pipeline.jobs import ERASED
 from functions.pipeline.parts import Pieces
+from functions.pipeline.progress import (
+    ANEW,
+    FIND_SHARE,
+    HIDE_SHARE,
+    JOIN_SHARE,
+    LEASE,
+    LONGER,
+    PAUSE,
+    WAITING,
+    Progress,
+    Span,
+    estimate,
+    share_of,
+)
 from functions.pipeline.store import reference
 
 State = Literal[
@@ -29,16 +44,15 @@ STATES: dict[State, str] = {
     "erased": "erased on request",
 }
 UNREADABLE = "What is kept of this job can't be read. Erase it (python -m functions.privacy erase) and upload it again."
-LEAST_SHARE = 0.04  # of the work: before that nobody can tell how long the rest will take
 # Reads an object of the work bucket as a contract: its name and the contract's class.
 Read = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True)
 class JobView:
-    """`since` is when the newest of its objects was written, `planned_at` when the manifest was.
+    """`since` is when the newest of its objects was written, `worked_at` when the newest of its leases was.
 
-    `found` and `hidden` are how many segments each of the two steps is done with.
+    `found` and `hidden` are how many segments each of the two steps is done with, `spans` those of the current step.
     """
 
     job: str
@@ -50,7 +64,8 @@ class JobView:
     published: Published | None
     failed: Failed | None
     since: datetime | None
-    planned_at: datetime | None = None
+    worked_at: datetime | None = None
+    spans: tuple[Span, ...] = ()
     is_readable: bool = True
 
     @property
@@ -88,22 +103,35 @@ class JobView:
         return self.manifest is not None and self.manifest.again is not None
 
     @property
-    def steps(self) -> int:
-        """How many there are in all: each segment is looked through and hidden."""
-        return self.segments if self.is_again else 2 * self.segments
+    def can_try_again(self) -> bool:
+        """Whether the job failed and can succeed when it is tried again."""
+        return self.state == "failed" and self.failed is not None and can_try_again(self.failed.code)
 
-    @property
-    def steps_done(self) -> int:
-        return self.hidden if self.is_again else self.found + self.hidden
+    def progress(self, now: datetime) -> Progress:
+        """Return how far the job is, and how long the rest takes at the same pace."""
+        if self.published is not None:
+            return Progress(1.0)
+        share = share_of(self.found, self.hidden, self.segments, is_again=self.is_again)
+        if self.over or self.done == self.segments:  # the rest is short
+            return Progress(share)
+        if self._is_waiting(now):
+            return Progress(share, note=WAITING)
+        rest = JOIN_SHARE / HIDE_SHARE if self.linked else (HIDE_SHARE + JOIN_SHARE) / FIND_SHARE
+        found = estimate(self.spans, self.segments, rest)
+        if found is None:
+            is_second_step = self.linked and not self.is_again and self.segments > 1
+            return Progress(share, note=ANEW if is_second_step else None)
+        end, is_later = found
+        left = (end - now).total_seconds()
+        return (
+            Progress(share, left, LONGER if is_later else None) if left > 0 else Progress(share, note=LONGER)
+        )
 
-    def seconds_left(self, now: datetime) -> float | None:
-        """How long the rest will take if it goes on as up to now; None while nobody can tell."""
-        if self.over or self.planned_at is None or not self.segments:
-            return None
-        share = self.steps_done / self.steps
-        if share < LEAST_SHARE:
-            return None
-        return (now - self.planned_at).total_seconds() * (1 - share) / share
+    def _is_waiting(self, now: datetime) -> bool:
+        """Whether no worker has a lease on a segment."""
+        if self.worked_at is None:
+            return self.since is not None and now - self.since > PAUSE
+        return now - self.worked_at > LEASE
 
 
 def view_of(job: str, blobs: Iterable[Blob], source: str | None, read: Read) -> JobView:
@@ -133,28 +161,36 @@ def view_of(job: str, blobs: Iterable[Blob], source: str | None, read: Read) -> 
         failed = Failed(job=job, source=None, stage="view", code="unreadable", message=UNREADABLE)
     segments = len(manifest.segments) if manifest else 0
     found, hidden = (
-        _complete([reference(blob) for name, blob in there.items() if name.startswith(prefix)], segments)
+        _complete({name: blob for name, blob in there.items() if name.startswith(prefix)}, segments)
         for prefix in (layout.findings_prefix(job), layout.segments_prefix(job))
     )
     linked = layout.faces(job) in there
-    planned = there.get(layout.manifest(job))
+    leases = (blob.updated for name, blob in there.items() if name.startswith(layout.claims_prefix(job)))
     return JobView(
         job=job,
         source=source,
         manifest=manifest,
         # What a step needs no more is deleted: then it is the next one that shows how far the job is.
-        found=segments if linked or published else found,
-        hidden=segments if published else hidden,
+        found=segments if linked or published else len(found),
+        hidden=segments if published else len(hidden),
         linked=linked,
         published=published,
         failed=failed,
         since=max((blob.updated for blob in there.values()), default=None),
-        planned_at=planned.updated if planned else None,
+        worked_at=max(leases, default=None),
+        spans=hidden if linked else found,
         is_readable=not unreadable,
     )
 
 
-def _complete(listed: list[ObjectRef], segments: int) -> int:
-    """How many segments a step is done with."""
-    pieces = Pieces(listed)
-    return len([index for index in range(segments) if pieces.of(index) is not None])
+def _complete(blobs: Mapping[str, Blob], segments: int) -> tuple[Span, ...]:
+    """The segments that a step is done with, by the objects that it has written."""
+    pieces = Pieces(map(reference, blobs.values()))
+    made = filter(None, map(pieces.of, range(segments)))
+    return tuple(_span([blobs[ref.name] for ref in refs]) for refs in made)
+
+
+def _span(blobs: Sequence[Blob]) -> Span:
+    seconds = (float((blob.metadata or {}).get(layout.OF_SECONDS, 0)) for blob in blobs)
+    began = min(blob.updated - timedelta(seconds=took) for blob, took in zip(blobs, seconds, strict=True))
+    return Span(began, max(blob.updated for blob in blobs))

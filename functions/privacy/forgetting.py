@@ -119,7 +119,7 @@ def _replacement(report: Report) -> bytes | None:
 
 def _withdrawn(job: str) -> PermanentError:
     found = jobs.readable_manifest(job)
-    name = f"gs://{found[0].source.bucket}/{found[0].source.name}" if found else "A video"
+    name = layout.owner_name(found[0].source.name) if found else "A video"
     advice = found[0].advice if found else "Upload the video again"
     return PermanentError(
         "person-forgotten",

@@ -131,15 +131,20 @@ def _ends_naming(job: str, channel: str, person: str) -> Iterator[tuple[ObjectRe
     said = verdict.find(job)
     if said is not None and said[0].failed is not None:
         failed = said[0].failed
-        if layout.names_picture(failed.message, channel, person):
+        if _names(failed, channel, person):
             yield said[1], said[0].model_copy(update={"failed": _failed_without(failed)})
     recorded = store.find_json(settings().work_bucket, layout.failed(job), Failed)
-    if recorded is not None and layout.names_picture(recorded[0].message, channel, person):
+    if recorded is not None and _names(recorded[0], channel, person):
         yield recorded[1], _failed_without(recorded[0])
 
 
+def _names(failed: Failed, channel: str, person: str) -> bool:
+    is_of_channel = failed.source is None or layout.channel_of_input(failed.source.name) == channel
+    return is_of_channel and layout.names_picture(failed.message, person)
+
+
 def _failed_without(failed: Failed) -> Failed:
-    source = f"gs://{failed.source.bucket}/{failed.source.name}" if failed.source else "A video"
+    source = layout.owner_name(failed.source.name) if failed.source else "A video"
     message = (
         f"{source} was not published: a target picture, removed since, could not be used. Upload it again."
     )

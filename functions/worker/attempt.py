@@ -89,7 +89,7 @@ def _stop_poison(task: SegmentTask, manifest: Manifest, held: Hold) -> None:
         source = manifest.source
         raise PermanentError(
             "poison-segment",
-            f"gs://{source.bucket}/{source.name} can't be processed: {allowed} workers in a row did not "
+            f"{layout.owner_name(source.name)} can't be processed: {allowed} workers in a row did not "
             f"finish segment {task.index + 1} of {len(manifest.segments)}. {manifest.advice}; if that "
             "ends the same way, export the video with another program.",
         )

@@ -14,7 +14,7 @@ from functions.engine.gallery import Gallery
 from functions.engine.options import Options
 from functions.engine.video import Segment
 from functions.engine.write import Written
-from functions.pipeline import store
+from functions.pipeline import layout, store
 from functions.pipeline.contracts import Manifest
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
@@ -74,4 +74,4 @@ def _opened(todo: Assignment) -> Iterator[Segment]:
         except (OutputError, WeightsError) as error:
             raise RetryableError(str(error)) from error
         except EngineError as error:
-            raise PermanentError(error.code, f"gs://{ref.bucket}/{ref.name}: {error}") from error
+            raise PermanentError(error.code, f"{layout.owner_name(ref.name)}: {error}") from error

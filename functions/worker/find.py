@@ -47,7 +47,14 @@ def _do(task: SegmentTask, todo: Assignment, look: Look) -> None:
     data = look(todo)
     name = layout.findings(task.job, task.index, task.part)
     try:
-        ref = store.write_once(settings().work_bucket, name, data, NUMPY_ARCHIVE, progress=todo.keep_claim)
+        ref = store.write_once(
+            settings().work_bucket,
+            name,
+            data,
+            NUMPY_ARCHIVE,
+            metadata={layout.OF_SECONDS: f"{time.monotonic() - started:.3f}"},
+            progress=todo.keep_claim,
+        )
     except store.AlreadyWrittenError:
         return  # somebody was quicker: theirs count
     if jobs.is_past_finding(task.job):  # the others' were deleted meanwhile, perhaps before these were there

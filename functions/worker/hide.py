@@ -91,7 +91,12 @@ def _commit(report: SegmentReport, video: ObjectRef) -> None:
     """Write the report; if somebody committed this segment before, theirs counts and our video goes."""
     name = layout.segment_report(report.job, report.index, report.part)
     try:
-        store.write_once(settings().work_bucket, name, report.model_dump_json().encode())
+        store.write_once(
+            settings().work_bucket,
+            name,
+            report.model_dump_json().encode(),
+            metadata={layout.OF_SECONDS: f"{report.seconds:.3f}"},
+        )
     except store.AlreadyWrittenError as error:
         committed = store.read_json(error.existing, SegmentReport)
         if committed.video.name != video.name:

@@ -5,7 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from datetime import UTC, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from functions.console import jobs as board
 from functions.pipeline import jobs, layout, store
 from functions.pipeline.contracts import Published
 from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.views import view_of
 from tests.clips import write_clip
 from tests.cloud import Buckets, Topics
 from tests.console.visitor import PAGE, Visitor
@@ -37,9 +36,9 @@ def cards(visitor: Visitor) -> dict[str, str]:
     return dict(re.findall(r'<li class="card job \w+" id="job-(\w+)">(.*?)</li>', page, re.DOTALL))
 
 
-def failed(planned: Planned) -> None:
+def failed(planned: Planned, code: str = "bad-picture") -> None:
     assert jobs.fail(
-        planned.job, "ingest", PermanentError("not-a-video", "gs://x/<b>: it is no video. Drop one.")
+        planned.job, "ingest", PermanentError(code, "targets/<b>.jpg shows no face. Use another.")
     )
 
 
@@ -51,44 +50,34 @@ def test_an_empty_channel_says_what_to_do(visitor: Visitor) -> None:
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_job_fills_its_bar_segment_by_segment_until_it_is_ready(
+def test_one_bar_grows_with_every_segment_of_both_steps(
     visitor: Visitor, buckets: Buckets, planned: Planned
 ) -> None:
     count = len(planned.manifest.segments)
 
-    def bar() -> tuple[int, int]:
+    def bar() -> float:
         (card,) = cards(visitor).values()
-        looked, hid = re.search(r'looked" width="(\d+)".*hid" width="(\d+)"', card).groups()  # type: ignore[union-attr]
-        return int(looked), int(hid)
+        (value,) = re.findall(r'<progress max="1" value="([\d.]+)"', card)
+        assert f"{int(100 * float(value))} %" in card
+        return float(value)
 
-    assert count > 1
-    assert bar() == (0, 0)
-    find_segment(buckets, planned, 0)
-    assert bar() == (1000 // count, 0)
-    for index in range(1, count):
+    seen = [bar()]
+    for index in range(count):
         find_segment(buckets, planned, index)
+        seen.append(bar())
     linked = link_job(buckets, planned)
-    do_segment(buckets, linked, 0)
-    assert bar() == (1000, 1000 // count)
+    for index in range(count):
+        do_segment(buckets, linked, index)
+        seen.append(bar())
+    steps = [after - before for before, after in pairwise(seen)]
+    assert seen[0] == 0
+    assert min(steps) > 0
+    assert seen[count] == pytest.approx(0.6)  # redaction has only begun: the bar is not full
+    assert seen[-1] == pytest.approx(0.99)
     done = Published(job=planned.job, result=planned.ref, report=planned.manifest.report)
     buckets.put(buckets.work, layout.published(planned.job), done.model_dump_json().encode())
     (card,) = cards(visitor).values()
     assert f"/channels/street/jobs/{planned.job}" in card
-
-
-def test_time_left_is_what_the_rest_takes_at_the_pace_so_far(buckets: Buckets, planned: Planned) -> None:
-    def left() -> float | None:
-        blobs = list(buckets.client.list_blobs(buckets.work, prefix=layout.job_prefix(planned.job)))
-        read = lambda name, model: model.model_validate_json(buckets.get(buckets.work, name))  # noqa: E731
-        view = view_of(planned.job, blobs, None, read)
-        assert view.planned_at is not None
-        return view.seconds_left(view.planned_at.astimezone(UTC) + timedelta(seconds=60))
-
-    count = len(planned.manifest.segments)
-    assert left() is None
-    for index in range(count):
-        find_segment(buckets, planned, index)
-    assert left() == pytest.approx(60)
 
 
 @pytest.mark.usefixtures("limited")
@@ -97,7 +86,7 @@ def test_a_failure_is_told_with_its_sentence_and_begun_again_as_a_new_job(
 ) -> None:
     failed(planned)
     (card,) = cards(visitor).values()
-    assert "gs://x/&lt;b&gt;: it is no video. Drop one." in card
+    assert "targets/&lt;b&gt;.jpg shows no face. Use another." in card
     assert "Try again" in card
 
     answer = visitor.post(f"{visitor.at('street', 'jobs', planned.job)}/again", {}, PAGE)
@@ -106,6 +95,20 @@ def test_a_failure_is_told_with_its_sentence_and_begun_again_as_a_new_job(
     assert blob.generation != planned.manifest.source.generation
     assert buckets.get(buckets.intake, blob.name) == planned.clip.read_bytes()
     assert list(cards(visitor)) == [layout.job_id(buckets.intake, blob.name, blob.generation)]
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize(("code", "helps"), [("bad-policy", True), ("gave-up", True), ("not-a-video", False)])
+def test_try_again_is_offered_only_where_it_can_help(
+    code: str, helps: bool, visitor: Visitor, buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    failed(planned, code)
+    (card,) = cards(visitor).values()
+    assert ("Try again" in card) == helps
+    answer = visitor.post(f"{visitor.at('street', 'jobs', planned.job)}/again")
+    assert answer.status_code == (303 if helps else 409)
+    blob = buckets.blob(buckets.intake, planned.manifest.source.name)
+    assert (blob.generation != planned.manifest.source.generation) == helps
 
 
 @pytest.mark.usefixtures("limited")
@@ -145,7 +148,7 @@ def test_whoever_looks_on_is_told_what_changes_and_no_more(
         assert "Faces are being looked for" in first["changed"][planned.job]
         failed(planned)
         then = json.loads(next(lines)[6:])
-        assert "it is no video" in then["changed"][planned.job]
+        assert "shows no face" in then["changed"][planned.job]
 
 
 def test_what_two_do_in_one_moment_is_told_as_that(

@@ -364,7 +364,7 @@ def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(
         job=layout.job_id(buckets.intake, name, generation),
         source=published.manifest.source,
         stage="worker",
-        code="worker-crashed",
+        code="poison-segment",
         message="It crashed. Try again.",
     )
     buckets.put(buckets.work, layout.failed(failed.job), failed.model_dump_json().encode())

@@ -407,7 +407,10 @@ def test_an_erased_job_is_shown_as_erased_in_a_line(stand_ins: Path, tmp_path: P
         assert main(["status", job, "--state", str(tmp_path / "state")]) == 0
         alone = capsys.readouterr().out
 
-    assert table == [["JOB", "STATE", "SEGMENTS", "SOURCE"], [job, "erased", "on", "request", "-", "-"]]
+    assert table == [
+        ["JOB", "STATE", "SEGMENTS", "DONE", "SOURCE"],
+        [job, "erased", "on", "request", "-", "-", "-"],
+    ]
     assert "state     erased on request\n" in alone
     assert not {"failed", "?", "A long sentence."} & {*alone.split(), *alone.splitlines()}
 

@@ -4,6 +4,7 @@ from functions.pipeline import layout
 from functions.pipeline.contracts import Failed, Manifest, ObjectRef, SegmentTask
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
+from tests.sentences import require_plain
 
 VIDEO = "channels/street/videos/walk.mp4"
 
@@ -19,7 +20,9 @@ def manifest_of(buckets: Buckets, ref: ObjectRef) -> Manifest:
 
 
 def failure_of(buckets: Buckets, ref: ObjectRef) -> Failed:
-    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job_of(ref))))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job_of(ref))))
+    require_plain(failed.message)
+    return failed
 
 
 def tasks(topics: Topics) -> list[SegmentTask]:

@@ -6,6 +6,7 @@ from functions.pipeline.contracts import Faces, Failed, ObjectRef, SegmentTask
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
 from tests.planned import Planned, find_all_segments, linked_of
+from tests.sentences import require_plain
 
 # Of three segments with a gallery, counted; the test fails if it becomes another number.
 REQUESTS_OF_A_LINK = 24
@@ -58,6 +59,7 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
     """The job has failed, nothing was handed on, and no embedding is left."""
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
     assert (failed.stage, failed.code) == ("merge", code)
+    require_plain(failed.message)
     assert layout.faces(planned.job) not in buckets.names(buckets.work)
     assert hide_tasks(topics) == []
     assert embeddings(buckets, planned) == []

@@ -14,6 +14,7 @@ from functions.pipeline.contracts import (
 )
 from tests.cloud import Buckets, Post, Topics
 from tests.planned import Planned
+from tests.sentences import require_plain
 
 RESULT = "channels/street/walk.mp4"
 
@@ -25,7 +26,9 @@ def published_of(buckets: Buckets, planned: Planned) -> Published:
 
 
 def failure_of(buckets: Buckets, planned: Planned) -> Failed:
-    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    require_plain(failed.message)
+    return failed
 
 
 def change_report(buckets: Buckets, planned: Planned, of: int, **changes: object) -> None:

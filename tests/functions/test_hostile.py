@@ -57,7 +57,7 @@ def test_a_video_of_a_harmful_name_fails_and_the_sentence_says_to_rename_it(
     ref = buckets.put(buckets.intake, f"channels/street/videos/{name}", b"not looked at")
     assert ingest(upload_push(ref)) == 200
     assert_failed(
-        buckets, topics, ref, "bad-name", f"gs://{ref.bucket}/{ref.name} can't", "under another name"
+        buckets, topics, ref, "bad-name", f"{layout.owner_name(ref.name)} can't", "under another name"
     )
 
 
@@ -108,7 +108,7 @@ def test_a_hostile_policy_fails_the_job_with_a_short_sentence(
     buckets.put(buckets.intake, POLICY, policy)
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "bad-policy", f"gs://{buckets.intake}/{POLICY}", said)
+    assert_failed(buckets, topics, ref, "bad-policy", "policy.json", said)
     failed = Failed.model_validate_json(
         buckets.get(buckets.work, layout.failed(layout.job_id(*ref_key(ref))))
     )
@@ -214,7 +214,7 @@ def test_a_manifest_that_names_what_is_not_its_job_s_fails_the_job(
     )
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
     assert failed.code == "bad-object"
-    assert "names objects that are not this job's" in failed.message
+    assert "it is about another job" in failed.message
     assert topics.all(topics.segments_done) == []
 
 
@@ -227,7 +227,7 @@ def test_a_segment_whose_report_names_a_video_elsewhere_is_not_published(
     change_report(buckets, linked, 0, video=foreign)
     assert merge(linked.done(0)) == 200
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(linked.job)))
-    assert (failed.code, "is the report of another segment" in failed.message) == (
+    assert (failed.code, "the report of a segment is about another one" in failed.message) == (
         "check-failed",
         True,
     )

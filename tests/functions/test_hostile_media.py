@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from functions.pipeline import layout
 from functions.pipeline.contracts import Policy
 from tests.clips import astronaut, encode_picture, frame_times
 from tests.cloud import Buckets, Post, Topics, upload_push
@@ -65,7 +66,7 @@ def test_a_hostile_target_picture_fails_the_job_by_its_name(
     buckets.put(buckets.intake, TARGET, data)
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "bad-picture", f"gs://{buckets.intake}/{TARGET}", said)
+    assert_failed(buckets, topics, ref, "bad-picture", layout.owner_name(TARGET), said, "Use a")
 
 
 @pytest.mark.parametrize("kind", PICTURES)
@@ -77,9 +78,7 @@ def test_a_hostile_replacement_picture_fails_the_job_by_its_name(
     buckets.put(buckets.intake, REPLACEMENT, make(clip))
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(
-        buckets, topics, ref, "bad-replacement", f"gs://{buckets.intake}/{REPLACEMENT}", said, "Upload"
-    )
+    assert_failed(buckets, topics, ref, "bad-replacement", "replacement.png", said, "Upload")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (HUGE, 1), (1, HUGE)])
@@ -130,7 +129,7 @@ def test_what_only_calls_itself_a_video_fails_the_job(
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, NO_VIDEOS[kind](clip))
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "not-a-video", f"gs://{buckets.intake}/{VIDEO}: it")
+    assert_failed(buckets, topics, ref, "not-a-video", "walk.mp4: it")
 
 
 def test_a_header_that_claims_2_to_the_31_frames_is_too_long(

@@ -171,7 +171,7 @@ def test_a_broken_policy_fails_the_job_with_what_is_wrong_and_what_is_allowed(
     buckets.put(buckets.intake, POLICY, policy)
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "bad-policy", f"gs://{buckets.intake}/{POLICY}", *said)
+    assert_failed(buckets, topics, ref, "bad-policy", "policy.json", *said)
 
 
 @pytest.mark.parametrize("picture", [None, b"", b"GIF89a nonsense"])
@@ -185,7 +185,7 @@ def test_mode_image_needs_a_picture_that_can_be_read(
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
     code = "no-replacement" if picture is None else "bad-replacement"
-    assert_failed(buckets, topics, ref, code, f"gs://{buckets.intake}/{name}", "Upload")
+    assert_failed(buckets, topics, ref, code, "replacement.png", "Upload")
 
 
 @pytest.mark.parametrize("kind", ["no face", "no picture"])
@@ -198,7 +198,7 @@ def test_a_target_picture_without_a_face_fails_the_job_by_its_name(
     buckets.put(buckets.intake, bad, wall if kind == "no face" else b"not a picture")
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "bad-picture", f"gs://{buckets.intake}/{bad}", "Use a")
+    assert_failed(buckets, topics, ref, "bad-picture", "targets/Nobody/1.png", "Use a")
 
 
 def test_more_target_pictures_than_a_job_can_take_fail_it(
@@ -208,7 +208,7 @@ def test_more_target_pictures_than_a_job_can_take_fail_it(
         buckets.put(buckets.intake, f"channels/street/targets/P{number}.png", b"x")
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "too-many-targets", "201 pictures", "at most 200")
+    assert_failed(buckets, topics, ref, "too-many-targets", "201 target pictures", "at most 200")
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut off", "sound only", "picture"])
@@ -229,7 +229,7 @@ def test_what_is_not_a_video_fails_the_job(
     }[kind]
     ref = buckets.put(buckets.intake, VIDEO, data)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "not-a-video", f"gs://{buckets.intake}/{VIDEO}: it ")
+    assert_failed(buckets, topics, ref, "not-a-video", "walk.mp4: it ")
 
 
 def test_a_video_that_was_replaced_before_it_was_planned_fails_its_job_only(
@@ -238,9 +238,7 @@ def test_a_video_that_was_replaced_before_it_was_planned_fails_its_job_only(
     first = buckets.put(buckets.intake, VIDEO, clip)
     second = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(first)) == 200
-    assert_failed(
-        buckets, topics, first, "source-gone", f"gs://{buckets.intake}/{VIDEO} was deleted or replaced"
-    )
+    assert_failed(buckets, topics, first, "source-gone", "walk.mp4 was deleted or replaced")
     assert ingest(upload_push(second)) == 200
     assert manifest_of(buckets, second).source == second
 

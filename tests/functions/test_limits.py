@@ -33,7 +33,7 @@ LIMITS: dict[str, tuple[object, ...]] = {
         "Export it smaller",
     ),
     "max_policy_bytes": (15, "bad-policy", "has 17 bytes, at most 15 are allowed", "Upload a smaller one"),
-    "max_target_pictures": (1, "too-many-targets", "2 pictures", "at most 1 and"),
+    "max_target_pictures": (1, "too-many-targets", "2 target pictures", "at most 1 and"),
     "max_targets_bytes": (
         400_000,
         "too-many-targets",
@@ -66,7 +66,7 @@ def test_what_passes_a_limit_fails_the_job_with_the_limit(
     environment(**{"max_target_pictures": 2, setting: value})
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, code, f"gs://{buckets.intake}/channels/street/", *said)
+    assert_failed(buckets, topics, ref, code, *said)
 
 
 def test_what_meets_every_limit_is_planned(

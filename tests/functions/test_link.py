@@ -20,7 +20,7 @@ from tests.functions.linking import (
     hide_tasks,
     ready_to_link,
 )
-from tests.planned import VIDEO, Planned, find_all_segments, find_segment, link_job, linked_of, plan_job
+from tests.planned import Planned, find_all_segments, find_segment, link_job, linked_of, plan_job
 from tests.proxy import Proxy
 
 
@@ -115,9 +115,9 @@ def test_a_message_of_a_job_that_has_failed_is_acknowledged(
     assert embeddings(buckets, planned) == []
 
 
-@pytest.mark.parametrize("fault", ["no frame", "another detector"])
+@pytest.mark.parametrize(("fault", "code"), [("no frame", "not-a-video"), ("another detector", "engine")])
 def test_findings_that_the_engine_can_t_link_fail_the_job(
-    fault: str, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
+    fault: str, code: str, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     ready_to_link(buckets, planned)
     for index in range(3):
@@ -125,8 +125,8 @@ def test_findings_that_the_engine_can_t_link_fail_the_job(
         found = Findings(detector, 0.5, None, 320, 180, Fraction(1, 12800), 0, ())
         buckets.put(buckets.work, layout.findings(planned.job, index), found.to_bytes())
     assert merge(planned.done(2)) == 200
-    failed = assert_failed(buckets, topics, planned, "engine")
-    assert failed.message.startswith(f"gs://{buckets.intake}/{VIDEO}: ")
+    failed = assert_failed(buckets, topics, planned, code)
+    assert failed.message.startswith("walk.mp4: ")
 
 
 def test_findings_without_their_manifest_fail_the_job(

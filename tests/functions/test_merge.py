@@ -117,7 +117,7 @@ def test_a_frame_that_was_not_concealed_fails_the_job(
     change_report(buckets, linked, 1, frames=tuple(changed))
     assert merge(linked.done(2)) == 200
     failed = assert_failed(buckets, topics, linked, "check-failed")
-    assert failed.message.startswith(f"gs://{buckets.intake}/{VIDEO}: ")
+    assert failed.message.startswith("walk.mp4: ")
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -239,7 +239,7 @@ def test_an_object_of_somebody_else_is_never_replaced(
     assert merge(linked.done(2)) == 200
     failed = failure_of(buckets, linked)
     assert failed.code == "result-exists"
-    assert f"gs://{buckets.output}/{name} is there already" in failed.message
+    assert f"a result named {layout.owner_name(name)} is there already" in failed.message
     assert buckets.get(buckets.output, name) == b"precious"
     assert buckets.names(buckets.output) == [name]
 

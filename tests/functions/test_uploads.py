@@ -78,7 +78,7 @@ def assert_failed_cleanly(buckets: Buckets, topics: Topics, source: ObjectRef, s
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
     assert (failed.stage, failed.code, failed.source) == (stage, "source-gone", source)
     assert failed.message == (
-        f"gs://{source.bucket}/{source.name} was deleted or replaced while its video was being processed. "
+        f"{layout.owner_name(source.name)} was deleted or replaced while its video was being processed. "
         "Upload the video again."
     )
     manifest = [layout.manifest(job)] if stage != "ingest" else []

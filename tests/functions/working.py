@@ -18,6 +18,7 @@ from functions.worker.find import find
 from functions.worker.hide import hide
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment
+from tests.sentences import require_plain
 
 # What happens while the engine is at work; it gets what keeps the claim.
 Meanwhile = Callable[[Callable[[], None]], None]
@@ -77,7 +78,9 @@ def report_of(buckets: Buckets, planned: Planned, index: int) -> SegmentReport:
 
 
 def failure_of(buckets: Buckets, planned: Planned) -> Failed:
-    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    require_plain(failed.message)
+    return failed
 
 
 def claim_name(planned: Planned, index: int) -> str:

@@ -12,7 +12,8 @@ Each row is a file that `rows.py` makes. It goes through the engine in several s
 through the whole pipeline too, and comes back: the same frames at the same times, the same sound packets, size,
 orientation, shape of pixels, colours and fields, at least 40 dB of PSNR away from faces, nothing that names or places
 anybody, the index first, and no warning from ffprobe. Picture, sound and file last as long, within one frame. Segments
-that begin at each key frame hold the same frames as the whole. Or it is refused with a sentence, and nothing is published.
+that begin at each key frame hold the same frames as the whole. Or it is refused with a sentence, and nothing is
+published.
 `make test TESTS=tests/inputs` holds all of it and this table; `.venv/bin/python -m tests.inputs` writes it anew.
 """
 

@@ -1,6 +1,7 @@
 """What `status` and `drop` show of a job, told from its objects."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from functions.pipeline import layout
 from functions.pipeline.contracts import Published
 from functions.pipeline.views import JobView
+from local_emulator import status
 from local_emulator.jobs import JobReader
 from local_emulator.resources import LOCAL_RETRIES, Resources
-from local_emulator.waiting import stage
+from local_emulator.waiting import done, stage
 from tests.clips import write_clip
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
@@ -47,7 +49,7 @@ def test_progress_counts_every_segment_once_in_each_step(
 
     def look() -> JobView:
         view = reader.follow(planned.job, planned.manifest.source.name)
-        shown.append((view.state, *stage(view)))
+        shown.append((view.state, stage(view), round(done(view)[0] or 0, 3)))
         return view
 
     look()
@@ -68,16 +70,27 @@ def test_progress_counts_every_segment_once_in_each_step(
     view = reader.follow(planned.job, planned.manifest.source.name)
 
     assert shown == [
-        ("finding", "looking for faces 0/2", 0, 4),
-        ("finding", "looking for faces 1/2", 1, 4),
-        ("linking", "following faces", 2, 4),
-        ("hiding", "hiding faces 0/2", 2, 4),
-        ("hiding", "hiding faces 1/2", 3, 4),
-        ("merging", "joining", 4, 4),
+        ("finding", "looking for faces 0/2", 0),
+        ("finding", "looking for faces 1/2", 0.3),
+        ("linking", "following faces", 0.6),
+        ("hiding", "hiding faces 0/2", 0.6),
+        ("hiding", "hiding faces 1/2", 0.795),
+        ("merging", "joining", 0.99),
     ]
-    assert (view.state, view.done, view.segments) == ("published", 2, 2)
+    assert (view.state, view.done, view.segments, done(view)) == ("published", 2, 2, (1.0, ""))
+
+
+def test_status_shows_the_share_that_drop_and_the_console_show(
+    emulated: Buckets, reader: JobReader, planned: Planned
+) -> None:
+    started = datetime.now(UTC) - timedelta(hours=1)
+    find_segment(emulated, planned, 1)
+    view = reader.follow(planned.job, planned.manifest.source.name)
+    assert status._done(view, started).startswith("30 %")
+    assert view.progress(datetime.now(UTC)).share == done(view)[0] == 0.3
+    assert status._done(view, started + timedelta(hours=2)) == "-"  # stopped with an earlier emulator
 
 
 def test_an_upload_without_a_manifest_waits_to_be_planned(reader: JobReader) -> None:
     view = reader.follow("0" * 20, "channels/street/videos/walk.mp4")
-    assert (view.state, *stage(view)) == ("waiting", "planning", 0, None)
+    assert (view.state, stage(view), *done(view)) == ("waiting", "planning", None, "")

@@ -153,15 +153,15 @@ def test_replacing_what_is_gone_is_tried_again_later(buckets: Buckets) -> None:
 def test_a_version_that_was_replaced_is_gone_for_good(buckets: Buckets) -> None:
     first = buckets.put(buckets.work, "a", b"1")
     buckets.put(buckets.work, "a", b"2")
-    with pytest.raises(PermanentError, match=f"gs://{buckets.work}/a was deleted or replaced"):
+    with pytest.raises(PermanentError, match="was deleted or replaced"):
         store.read(first)
 
 
 def test_json_that_is_no_such_document_is_a_permanent_error(buckets: Buckets) -> None:
     ref = buckets.put(buckets.work, "a", b'{"mode": "nonsense"}')
-    with pytest.raises(PermanentError, match="is no Policy") as caught:
+    with pytest.raises(PermanentError, match="can't be read") as caught:
         store.read_json(ref, Policy)
-    assert caught.value.code == "bad-object"
+    assert (caught.value.code, caught.value.detail) == ("bad-object", "not a valid Policy")
 
 
 def test_a_document_is_found_with_its_version_or_not_at_all(buckets: Buckets) -> None:

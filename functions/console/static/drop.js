@@ -1,6 +1,7 @@
 // The page Drop: what is chosen goes up, one file after the other; what was cut off is remembered in this browser.
 import { ask, bytes, form, lasting } from "./ask.js";
 import { Gone, Taken, Upload } from "./upload.js";
+import { problemOf } from "./video_file.js";
 
 const input = document.getElementById("files");
 const zone = document.getElementById("zone");
@@ -91,6 +92,7 @@ class Item {
     for (const name of ["replace", "beside", "resume", "stop"]) this[name].hidden = !shown.includes(name);
   }
 
+  // Without buttons, the page is done with this file.
   end(text, ...buttons) {
     this.upload = null;
     active.delete(keyOf(this.file));
@@ -100,6 +102,8 @@ class Item {
 
   async go(there = "") {
     if (this.stopped) return;
+    const problem = await problemOf(this.file);
+    if (problem) return this.end(problem);
     active.add(keyOf(this.file));
     const before = there ? null : remembered(keyOf(this.file));
     try {

@@ -1,5 +1,6 @@
 // The page Policy: only what belongs to the chosen mode is shown; a frame of the channel's own shows what it does.
 import { ask } from "./ask.js";
+import { watch } from "./unsaved.js";
 
 const policy = document.getElementById("policy");
 const at = (id) => document.getElementById(id);
@@ -49,6 +50,5 @@ at("replacement").onchange = async (event) => {
   }
 };
 at("own_distance").oninput = () => { at("own").checked = true; };
-policy.addEventListener("input", arrange);
 at("look")?.addEventListener("click", look);
-arrange();
+watch(policy, arrange);

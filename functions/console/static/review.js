@@ -1,5 +1,6 @@
 // The page Review: the two videos, the rows of the timeline, and what was decided anew.
 import { Player } from "./player.js";
+import { watch } from "./unsaved.js";
 
 const at = (id) => document.getElementById(id);
 const player = new Player(at("result"), at("source"));
@@ -71,18 +72,15 @@ for (const track of tracks) {
   };
 }
 
-function count() {
-  const changed = tracks.filter((track) => track.querySelector("input:checked:not([checked])"));
-  for (const track of tracks) track.classList.toggle("altered", changed.includes(track));
-  at("render").disabled = changed.length === 0;
-  at("changed").parentElement.classList.toggle("changed", changed.length > 0);
-  at("changed").textContent = changed.length === 0 ? "Change a decision, and the video can be rendered again. No face is looked for anew."
-    : `${changed.length === 1 ? "One decision is" : `${changed.length} decisions are`} changed. The result is replaced when the new one is ready.`;
+function count(fields) {
+  const rows = new Set(fields.map((field) => field.closest(".track")));
+  for (const track of tracks) track.classList.toggle("altered", rows.has(track));
+  at("render").disabled = rows.size === 0;
+  at("changed").parentElement.classList.toggle("changed", rows.size > 0);
+  at("changed").textContent = rows.size === 0 ? "Change a decision, and the video can be rendered again. No face is looked for anew."
+    : `${rows.size === 1 ? "One decision is" : `${rows.size} decisions are`} changed. The result is replaced when the new one is ready.`;
 }
-if (at("render")) {
-  form.addEventListener("change", count);
-  count();
-}
+if (at("render")) watch(form, count);
 
 at("play").onclick = () => player.toggle();
 at("back").onclick = () => player.seek(player.time - 1);
