@@ -67,9 +67,9 @@ def counted(job: str, stage: str, piece: str = "") -> Iterator[None]:
         raise internal_error(job, stage) from error
 
 
-def has_bugs(job: str, stage: str) -> bool:
-    """Return whether a programming error was recorded in this stage of the job."""
-    return bool(store.list_all(settings().work_bucket, layout.bugs_prefix(job, stage)))
+def has_bugs(job: str, stage: str, piece: str = "") -> bool:
+    """Return whether a programming error was recorded about this piece of the stage's work."""
+    return bool(store.list_all(settings().work_bucket, layout.bugs_prefix(job, stage, piece)))
 
 
 def internal_error(job: str, stage: str) -> PermanentError:

@@ -188,6 +188,15 @@ def test_dead_letter_after_a_bug_says_internal_error(
     assert_failed_with_bug(buckets, topics, planned.job, "worker")
 
 
+def test_dead_letter_after_a_bug_in_another_segment_can_be_tried_again(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post, dead_letter: Post, break_code: Break
+) -> None:
+    break_code("av.open", times=1)
+    assert [worker(planned.task(1)), worker(planned.task(1))] == [503, 200]
+    assert dead_letter(given_up(planned.task(0))) == 200
+    assert failure_of(buckets, planned.job).code == "gave-up"
+
+
 def test_bug_in_webhook_is_logged_and_brings_the_message_back(
     environment: Environment, app: Callable[[str], FlaskClient], break_code: Break, lines: Lines
 ) -> None:
