@@ -22,7 +22,7 @@ class _Job(Contract):
     """What message was given up, in terms of its job. `source` is known here for an upload only.
 
     `step` is that of a message about a segment, and `piece` that step of that segment where the message is its task.
-    The message came on `topic` and starts anew there `most_waits` times.
+    The message came on `topic`, and is published there again up to `most_waits` times.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""A programming error is logged as a bug, and fails its job after a few attempts. No one is told to upload again."""
+"""A programming error is logged as a bug, and fails its job after a few attempts. It never advises a new upload."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Lines = Callable[[], list[Any]]
 
 @pytest.fixture
 def break_code(monkeypatch: pytest.MonkeyPatch) -> Break:
-    """Replace a function of the code by one with a bug; `times`: only for so many calls."""
+    """Replace a function of the code by one with a bug, for all calls or for the first `times`."""
 
     def broken(target: str, kind: type[Exception] = TypeError, times: int | None = None) -> None:
         module, _, name = target.rpartition(".")
