@@ -17,6 +17,7 @@ from tests.functions.ingesting import job_of
 from tests.functions.test_dead_letter import given_up
 from tests.functions.test_webhook import event_push
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
+from tests.proxy import Proxy
 
 MARK = "zq7"  # in the message of the bug, which no log line may repeat
 
@@ -157,6 +158,17 @@ def test_fault_of_the_machine_is_not_a_bug(
     assert {ingest(upload_push(source)) for _ in range(5)} == {503}
     assert buckets.names(buckets.work) == []
     assert {line["message"] for line in lines()} == {"an unexpected error, the message will come back"}
+
+
+def test_upload_that_storage_refuses_is_not_a_bug(
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post, proxy: Proxy
+) -> None:
+    """The client has an exception of its own for a refused piece of an upload."""
+    do_all_segments(buckets, linked)
+    with proxy.failing(lambda _, target: "upload_id=" in target):
+        assert {merge(linked.done(0)) for _ in range(bugs.MAX_ATTEMPTS)} == {503}
+    assert buckets.names(buckets.work, layout.bugs_prefix(linked.job, "merge")) == []
+    assert merge(linked.done(0)) == 200
 
 
 def test_bug_in_publishing_fails_the_job_and_takes_it_back(
