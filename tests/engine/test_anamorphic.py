@@ -1,6 +1,7 @@
 """Videos whose pixels are not square: faces are detected, recognised and hidden as a player displays them."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -159,7 +160,7 @@ def test_absurd_pixel_shape_takes_no_memory(shape: Fraction) -> None:
 
 def test_preview_shows_the_picture_as_displayed(engine: Engine, demo_clip: Path, tmp_path: Path) -> None:
     path = squeezed(demo_clip, tmp_path / "squeezed.mp4", *HALF_WIDTH)
-    shown = preview(str(path), 0.0, Options(), engine.detector)
+    shown = preview(str(path), 0.0, Options(), engine.detector, nullcontext())
     picture = cv2.imdecode(np.frombuffer(shown.picture, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape[1::-1] == DEMO_SIZE
     assert shown.faces == 2

@@ -242,7 +242,7 @@ OTHER = [
 
 
 BROKEN = [
-    Row("an empty file", "broken", written("in.mp4", b""), "not a video that can be read", emulated=True),
+    Row("an empty file", "broken", written("in.mp4", b""), "not a video that can be read"),
     Row("text", "broken", written("in.mp4", b"hello " * 2000), "not a video that can be read"),
     Row("sound only", "broken", sound_only, "no moving picture", emulated=True),
     Row("cut off in the middle", "broken", cut_off, "damaged|cut off", emulated=True),
