@@ -40,7 +40,7 @@ def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -
     assert decode(AgainRequest, data) == request
     name = again.request_name(source)
     assert again.parse(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
-    with pytest.raises(PermanentError, match="The request to render a video again can.t be read"):
+    with pytest.raises(PermanentError, match="The request to render a video again can't"):
         again.parse(
             request.model_dump_json().encode("utf-16"), ObjectRef(bucket="intake", name=name, generation=1)
         )
