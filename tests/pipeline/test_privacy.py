@@ -176,7 +176,7 @@ def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_
         ),
     )
     broken = tmp_path / f"{MARK}broken.mp4"
-    broken.write_bytes(b"this is no video\n" * 100)
+    broken.write_bytes(b"\0this is no video\n" * 100)
 
     kept = pipeline.drop(video, "--channel", channel, "--target", target, "-o", tmp_path / "out.mp4")
     failed = [

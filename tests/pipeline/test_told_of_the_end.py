@@ -20,7 +20,7 @@ def test_a_job_that_is_published_and_one_that_fails_are_told(
 ) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=2, portrait=admiral()))
     broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"this is no video")
+    broken.write_bytes(b"\0this is no video")
     jobs = []
     with open_receiver() as receiver:
         told = Receiver(receiver.address, SECRET)

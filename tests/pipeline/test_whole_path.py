@@ -156,9 +156,14 @@ def check_failed(
 
 @pytest.mark.parametrize(
     ("channel", "content"),
-    [("text", b"this is no video\n" * 100), ("empty", b""), ("picture", encode_picture(portrait()))],
+    [
+        ("text", b"\0this is no video\n" * 100),
+        ("cut", b"\0\0\0\x18ftypmp42"),
+        ("picture", encode_picture(portrait(), ".jpg")),
+    ],
 )
 def test_what_is_no_video_fails(pipeline: Pipeline, channel: str, content: bytes, tmp_path: Path) -> None:
+    """`drop` refuses text, PNG pictures and empty files; only the pipeline detects these."""
     video = tmp_path / "holiday.mp4"
     video.write_bytes(content)
 
