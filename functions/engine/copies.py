@@ -12,7 +12,7 @@ from functions.engine.errors import CheckError
 from functions.engine.source_watch import SourceWatch
 from functions.engine.subtitles import Subtitles, is_nothing, subtitles_of
 from functions.engine.telemetry import TELEMETRY_TRACK, TelemetryFilter
-from functions.engine.tracks import Heard, Sent, seconds_of
+from functions.engine.tracks import Heard, Sent, end_of, seconds_of
 
 BROADCASTS = ("mpegts", "mpeg")
 CHAPTER_SECONDS = 0.01
@@ -98,15 +98,20 @@ class Copies:
 
 
 class Copied:
-    """What came out of it again, gathered while the result is read."""
+    """The sound, subtitles and chapters of the result, gathered while it is read.
+
+    `end` is the end of its last packet in seconds, also of an empty text.
+    """
 
     def __init__(self, result: InputContainer):
+        self.end = 0.0
         self._sound = {stream.index: Sent(_is_pcm(stream)) for stream in result.streams.audio}
         self._texts = {stream.index: Sent(is_pcm=False) for stream in result.streams.subtitles}
         self._chapters = _chapters(result)
 
     def take(self, packet: "Packet[Any]") -> None:
         """Take one packet of the sound or the subtitles."""
+        self.end = max(self.end, end_of(packet))
         if packet.stream_index in self._sound:
             self._sound[packet.stream_index].add(packet, seconds_of(packet))
         elif not is_nothing(packet):

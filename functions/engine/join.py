@@ -202,7 +202,7 @@ def check(result: Source, joined: Joined, progress: Callable[[], None] = lambda:
         if track.kind == b"vide" and track.held is not None:
             samples_end = float(joined.shown[0] * joined.time_base) + track.held / track.scale
             _require_end("last sample", samples_end, end, PICTURE_END_SECONDS)
-    last_of_all = max([end, last_chapter, *(track.end for track in (*joined.sound, *joined.texts))])
+    last_of_all = max(end, last_chapter, copied.end, *(track.end for track in joined.sound))
     _require_end("file", (header.length or 0) / (header.scale or 1), last_of_all, SOUND_END_SECONDS)
 
 

@@ -109,11 +109,14 @@ def _png_header(data: bytes) -> Header | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the kind of each chunk of a PNG, where it starts, and where it says that it ends."""
-    start = len(PNG)
-    while start + 8 <= len(data):
-        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-        yield data[start + 4 : start + 8], start, end
+    """Yield the kind of each chunk of a PNG, where it starts, and where it says that it ends.
+
+    IEND is the last one. Bytes behind it are ignored: editors leave the end of a longer file there.
+    """
+    start, kind = len(PNG), b""
+    while start + 8 <= len(data) and kind != b"IEND":
+        kind, end = data[start + 4 : start + 8], start + 12 + int.from_bytes(data[start : start + 4], "big")
+        yield kind, start, end
         start = end
 
 

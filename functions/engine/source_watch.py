@@ -60,12 +60,15 @@ class SourceWatch:
     def picture_end(self) -> int:
         """The end of the last frame, in the picture's time base. Read all packets first.
 
-        An MP4 states it, edit lists applied. Elsewhere the last packet's own duration counts. If all packets have the
-        same duration, it is a default or FFmpeg's guess, and the last frame gets the usual interval instead.
+        An MP4 states it, edit lists applied; a fragmented MP4 does not, because FFmpeg counts its duration from 0 and
+        not from its start. Elsewhere the last packet's own duration counts. If all packets have the same duration, it
+        is a default or FFmpeg's guess, and the last frame gets the usual interval instead.
         """
         last, duration = self._last
         name = self._container.format.name
-        if name.startswith("mov") and self._stream.duration is not None:
+        # `frames` does not count those of fragments.
+        is_indexed = self._stream.frames >= self._counts[self._picture]
+        if name.startswith("mov") and is_indexed and self._stream.duration is not None:
             stated = (self._stream.start_time or 0) + self._stream.duration
             if stated > last:
                 return stated

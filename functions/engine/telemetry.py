@@ -18,13 +18,15 @@ FIRST_SECONDS = 60  # the part of a video that is searched for the first texts
 MIN_POSITIONS = 3  # positions that make a track telemetry if they are half of its texts
 
 _NAMES = re.compile(
-    r"dji|gopro|garmin|autel|skydio|insta360|blackvue|\bgps|nmea|telemetry|geotag", re.IGNORECASE
+    r"(?<![a-z])(?:dji(?!b)|gopro|garmin|autel(?![a-z])|skydio|insta360|blackvue|gps|nmea|telemetry|geotag)",
+    re.IGNORECASE,
 )
 _NUMBER = r"[-+]?\d+(?:[.,]\d+)?"
 _DECIMAL = r"[-+]?\d{1,3}[.,]\d+"
-_FINE = r"(?:\.\d{3,}|,\d{4,})"  # decimals, not thousands
-_LATITUDE = r"(?:lat(?:itude)?|纬度|緯度|breite(?:ngrad)?)"
-_LONGITUDE = r"(?:lon(?:g|gt?itude)?|lng|经度|經度|l(?:ä|ae)nge(?:ngrad)?)"
+_FINE = r"\d{1,3}[.,]\d{4,}"  # decimals: three digits can be thousands ("E 100.000 persone")
+_LATITUDE = r"(?:lat(?:itude)?|纬度|緯度|breitengrad)"
+_LONGITUDE = r"(?:lon(?:gt?itude)?|lng|经度|經度|l(?:ä|ae)ngengrad)"
+_WIDE_OR_LONG = r"(?:breite|l(?:ä|ae)nge|long)"  # a latitude or longitude only with a fine number
 _IS = r"[\"']?\s*[:=]\s*[\"']?\s*"
 _SIDE = r"(?:[NSEWO]\s*[:=]?\s*)?"
 _DEGREE = r"[°º˚\ufffd]"  # the last: a degree sign that is not UTF-8
@@ -37,7 +39,7 @@ _DEVICE = re.compile(
             rf"\b(?:GPS|HOME)\s*\(\s*(?:{_SIDE}{_DECIMAL}|n/a)\s*,\s*(?:{_SIDE}{_NUMBER}|n/a)",  # DJI, Autel
             rf"\b(?:GPS|HOME)\s*\(\s*{_SIDE}{_NUMBER}\s*,\s*{_SIDE}{_DECIMAL}",
             rf"\[\s*(?:{_LATITUDE}|{_LONGITUDE}|rel_alt|abs_alt|iso|shutter|fnum|focal_len)\s*:",  # DJI since 2018
-            r"\bFrameCnt\s*:\s*\d|\bBAROMETER\s*:|\b[FG]\.PRY\s*\(|\bH\.S\s+[-\d.]+\s*m/s",
+            r"\bFrameCnt\s*:\s*\d|\b(?-i:BAROMETER):-?\d|\b[FG]\.PRY\s*\(|\bH\.S\s+[-\d.]+\s*m/s",
             r"\bF/[\d.]+\s*,\s*SS\s+[\d.]+\s*,\s*ISO\b",
             r"\$?\b(?:G[PNLABQ]|BD|QZ)(?:RMC|GGA|GLL|GSA|GSV|GNS|VTG|ZDA)\s*,",  # NMEA 0183
         )
@@ -48,12 +50,14 @@ _POSITION = re.compile(
     "|".join(
         (
             rf"(?i:\b|_|^)(?i:{_LATITUDE}|{_LONGITUDE}){_IS}{_DECIMAL}",  # lat=47.3
+            rf"(?i:\b|_|^)(?i:{_WIDE_OR_LONG}){_IS}[-+]?{_FINE}",
             rf"(?i:{_LATITUDE}){_IS}-?\d{{5,}}\W+(?i:{_LONGITUDE}){_IS}-?\d{{5,}}",  # degrees times ten million
             rf"(?i:latitude)\W+{_NUMBER}\D{{1,20}}?(?i:longitude)\W+{_NUMBER}",
             rf"\b[NS]\s*[:=]?\s*{_DECIMAL}\W+[EWO]\s*[:=]?\s*{_DECIMAL}",  # N47.3 E8.5
             rf"\b[EWO]\s*[:=]?\s*{_DECIMAL}\W+[NS]\s*[:=]?\s*{_DECIMAL}",
             rf"{_DECIMAL}\s*{_DEGREE}?\s*[NS]\b\W+{_DECIMAL}\s*{_DEGREE}?\s*[EWO]\b",  # 47.3N 8.5E
-            rf"\b[NSEWO]\s*[:=]?\s*[-+]?\d{{1,3}}{_FINE}|\b\d{{1,3}}{_FINE}\s*{_DEGREE}?\s*[NSEW]\b",
+            rf"\b[NSEWO]\s*[:=]?\s*[-+]?{_FINE}|\b{_FINE}\s*{_DEGREE}?\s*[NSEW]\b",
+            r"\b[NSEWO]\s*[:=]\s*[-+]?\d{1,3}[.,]\d{3}",
             rf"\d{{1,3}}\s*{_DEGREE}\s*\d{{1,2}}(?:[.,]\d+)?\s*['\u2032\u2019]",  # 47°22'
             rf"\d{{1,3}}(?:[.,]\d+)?\s*{_DEGREE}\s*[NSEW]\b(?!')",
             r"\b[NS]\s*\d{1,2}\s+\d{1,2}[.,]\d+\W+[EWO]\s*\d{1,3}\s+\d",  # N47 22.613 E8 32.5

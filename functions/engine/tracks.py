@@ -35,7 +35,7 @@ SOUND_END_SECONDS = 0.1  # containers do not always state the duration of the la
 class Sent:
     """What went into one track: a hash of its bytes, the number of its packets, their times and end in seconds.
 
-    Of PCM only the first time counts: containers cut it into packets as they like.
+    Of PCM only the first time counts: containers cut it into packets as they like, and an MP4 closes its gaps.
     """
 
     is_pcm: bool
@@ -54,14 +54,14 @@ class Sent:
         self.count += 1
         if not self.is_pcm or not self.times:
             self.times.append(seconds)
-        self.end = seconds + float((packet.duration or 0) * packet.time_base)
+        self.end = end_of(packet)
         self.digest.update(payload(packet))
 
     def is_same(self, found: "Sent") -> bool:
         """Whether the other one holds the same at the same times."""
         if self.digest.digest() != found.digest.digest() or len(self.times) != len(found.times):
             return False
-        if abs(self.end - found.end) > SOUND_END_SECONDS:
+        if not self.is_pcm and abs(self.end - found.end) > SOUND_END_SECONDS:
             return False
         return bool(np.allclose(self.times, found.times, rtol=0, atol=SOUND_SECONDS))
 
@@ -134,6 +134,11 @@ def seconds_of(packet: "Packet[Any]") -> float:
     """When a packet is decoded, or shown if that is not known."""
     when = packet.dts if packet.dts is not None else packet.pts
     return float((when or 0) * packet.time_base)
+
+
+def end_of(packet: "Packet[Any]") -> float:
+    """Return the end of a packet in seconds."""
+    return seconds_of(packet) + float((packet.duration or 0) * packet.time_base)
 
 
 def dropped(container: InputContainer, picture_index: int) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from functions.engine.join import Joined, SegmentFile, check, join_files
 from functions.engine.mp4_header import read_header
 from functions.engine.video import open_video, read_frames
 from functions.engine.write import write_segment
-from tests.inputs.making import Sound, Video, with_edits, write
+from tests.inputs.making import Sound, Text, Video, with_edits, write
 
 SIZE = (128, 96)
 SECONDS = 2.4
@@ -52,6 +52,60 @@ def held(name: str, seconds: float = HELD, **changes: object) -> Callable[[Path]
         return folder / name
 
     return make
+
+
+def late_fragments(late: float, **changes: object) -> Callable[[Path], Path]:
+    """A maker of a fragmented MP4 whose first fragment begins `late` seconds after the broadcast did."""
+
+    def make(folder: Path) -> Path:
+        plain = video("plain.mov", sound=(), **changes)(folder)
+        options = {
+            "movflags": f"{FRAGMENTED[0][1]}+frag_discont",
+            "use_editlist": "0",
+            "avoid_negative_ts": "disabled",
+        }
+        with av.open(str(plain)) as given, av.open(str(folder / "in.mp4"), "w", options=options) as out:
+            stream = out.add_stream_from_template(given.streams.video[0])
+            for packet in given.demux():
+                if packet.size and packet.pts is not None and packet.dts is not None:
+                    packet.pts += round(late / packet.time_base)
+                    packet.dts += round(late / packet.time_base)
+                    packet.stream = stream
+                    out.mux(packet)
+        return folder / "in.mp4"
+
+    return make
+
+
+def with_empty_text(folder: Path) -> Path:
+    """An MP4 whose last subtitle is empty, and outlasts the picture."""
+    plain = video("plain.mov", sound=(), texts=(Text("mov_text"),))(folder)
+    with av.open(str(plain)) as given, av.open(str(folder / "in.mp4"), "w") as out:
+        copied = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.size and (packet.stream.type == "video" or packet.size > 2):
+                packet.stream = copied[packet.stream_index]
+                out.mux(packet)
+        empty = av.Packet(b"\0\0")
+        empty.stream, empty.time_base = copied[1], Fraction(1, 1000)
+        empty.pts = empty.dts = 2200
+        empty.duration = 3000
+        out.mux(empty)
+    return folder / "in.mp4"
+
+
+def with_gap_in_its_sound(folder: Path) -> Path:
+    """An MKV with PCM sound that pauses for half a second."""
+    plain = video("plain.mkv", sound=(Sound("pcm_s16le"),))(folder)
+    with av.open(str(plain)) as given, av.open(str(folder / "in.mkv"), "w") as out:
+        copied = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.size and packet.pts is not None:
+                if packet.stream.type == "audio" and packet.pts * packet.time_base > 1:
+                    packet.pts = packet.dts = packet.pts + round(Fraction(1, 2) / packet.time_base)
+                packet.stream = copied[packet.stream_index]
+                out.mux(packet)
+    return folder / "in.mkv"
 
 
 def gif(last: float) -> Callable[[Path], Path]:
@@ -96,6 +150,8 @@ SOURCES: dict[str, tuple[Callable[[Path], Path], float]] = {
     "the same with B-frames": (held("in.mp4", sound=()), 2.4 + HELD),
     "the same, fragmented": (held("in.mp4", options=NO_B_FRAMES, muxer=FRAGMENTED, sound=()), 2.4 + HELD),
     "MKV whose last frame stays": (held("in.mkv", seconds=0.8, options=NO_B_FRAMES, sound=()), 3.2),
+    "fragments of a live stream": (late_fragments(3600), 2.4),
+    "the same without B-frames": (late_fragments(3600, options=NO_B_FRAMES), 2.4),
     "one frame": (video("in.mp4", seconds=0.04, sound=()), 0.04),
     "two frames": (video("in.mkv", seconds=0.08, sound=()), 0.08),
 }  # fmt: skip
@@ -151,6 +207,12 @@ def test_opencv_reads_the_rate_of_the_source(name: str, tmp_path: Path) -> None:
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(rate, rel=0.001)
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == joined.frames
     capture.release()
+
+
+@pytest.mark.parametrize("make", [with_empty_text, with_gap_in_its_sound])
+def test_track_that_outlasts_its_packets_is_accepted(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    joined = joined_from(make(tmp_path), 2, tmp_path / "out.mp4")
+    assert joined.end * joined.time_base == pytest.approx(2.4, abs=0.002)
 
 
 @pytest.mark.parametrize("late", [-1, 1, 82 * 25])

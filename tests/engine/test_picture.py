@@ -109,6 +109,14 @@ def test_a_picture_that_breaks_off_is_decoded_or_refused(suffix: str) -> None:
     assert fates <= {astronaut().shape, "me is not a picture that can be read. Use a JPEG or PNG file."}
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+def test_bytes_behind_the_end_of_a_png_are_ignored(alpha: bool) -> None:
+    """Editors that shorten a file in place leave the end of the longer one there."""
+    whole = encode_picture(astronaut(), ".png")
+    image = decode_picture(whole + whole[len(whole) // 2 :] + whole, "me", alpha)
+    assert (image == decode_picture(whole, "me", alpha)).all()
+
+
 def test_a_16_bit_picture_is_scaled_to_8_bits() -> None:
     deep = np.array([[0, 257, 256, 65_535]], np.uint16)
     done, data = cv2.imencode(".png", cv2.cvtColor(deep, cv2.COLOR_GRAY2BGR))

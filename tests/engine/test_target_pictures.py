@@ -10,6 +10,7 @@ import pytest
 
 from functions.engine.deface import Engine
 from functions.engine.detect import Image
+from functions.engine.errors import PictureError
 from functions.engine.gallery import Gallery, Picture
 from tests.clips import admiral, astronaut, encode_picture
 
@@ -52,6 +53,14 @@ def test_a_small_portrait_is_warned_about(engine: Engine, portrait: Callable[[],
     small = cv2.resize(portrait(), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
     assert codes(gallery_of(engine, encode_picture(small))) == ["small-picture"]
+
+
+@pytest.mark.parametrize("size", [(45, 100_000), (20_000, 41)])
+def test_a_strip_of_a_picture_shows_no_face(engine: Engine, size: tuple[int, int]) -> None:
+    """A copy of the usual size would have no pixels."""
+    strip = np.full((*size, 3), 127, np.uint8)
+    with pytest.raises(PictureError, match=r"ann\.png shows no face"):
+        gallery_of(engine, encode_picture(strip))
 
 
 @pytest.mark.skipif(not EVAL, reason="DEFACER_EVAL does not name the folder with real clips")

@@ -47,6 +47,9 @@ TELEMETRY = (
     "https://maps.google.com/?q=47.3,8.5",
     "GPS: 47.3, 8.5",
     "47.37690, 8.54170",
+    "E: 8.541",
+    "Breite: 47,3769",
+    "HOME(n/a, n/a) BAROMETER:1.9",
 )
 SPEECH = (
     "Turn on the GPS.",
@@ -65,6 +68,12 @@ SPEECH = (
     "We are home (1, 2, 3).",
     "[shutter clicks]",
     "Breite: 5 Meter, Länge: 8 Meter",
+    "Breite: 1,50 m, Länge: 2,5 m",
+    "How long: 2.5 hours",
+    "E 100.000 persone sono scese in piazza.",
+    "- O 1.500 metros?",
+    "Nur 12.500 W Leistung",
+    "Barometer: 29.92, rising",
     "2026-11-30 12.30.45",
 )
 
@@ -84,12 +93,14 @@ def test_ordinary_subtitle_with_numbers_is_kept(text: str) -> None:
     assert TelemetryFilter(Stream()).lets_through(text.encode())
 
 
-@pytest.mark.parametrize("name", ["DJI.Subtitle", "GoPro SOS", "GARMIN GPS", "Telemetry"])
+@pytest.mark.parametrize("name", ["DJI.Subtitle", "GoPro SOS", "GARMIN GPS", "Telemetry", "my_dji_0001"])
 def test_track_with_device_name_is_telemetry(name: str) -> None:
     assert has_telemetry_name(Stream(handler_name=name))
 
 
-@pytest.mark.parametrize("name", ["SubtitleHandler", "English (SDH)", "Apple Text Media Handler"])
+@pytest.mark.parametrize(
+    "name", ["SubtitleHandler", "English (SDH)", "Apple Text Media Handler", "Français (Djibouti)", "Chautel"]
+)
 def test_track_with_ordinary_name_is_not_telemetry(name: str) -> None:
     assert not has_telemetry_name(Stream(handler_name=name))
 
