@@ -67,12 +67,14 @@ def report_beside(out: Path) -> Path:
     return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
 
 
-def check_out(out: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> None:
+def check_out(
+    out: Path, inputs: Iterable[Path] = (), *, force: bool = False, option: str = "--force"
+) -> None:
     """Raise UsageError if the result or its report can't be written there, before the work is done."""
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
     try:
-        check_outputs([out, report_beside(out)], inputs, force=force)
+        check_outputs([out, report_beside(out)], inputs, force=force, option=option)
     except OutputPathError as error:
         raise UsageError(str(error)) from error
 

@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_mode(given.mode or None, replacement)
         if out:
-            check_out(out, filter(None, (video, target, replacement)), force=given.force)
+            inputs = filter(None, (video, target, replacement))
+            check_out(out, inputs, force=given.force, option="FORCE=1")
         check_inputs("demo", video, [target] if target else [], replacement)
     except UsageError as error:
         print(f"make demo: {error}", file=sys.stderr)

@@ -35,7 +35,7 @@ LEFT_OUT = "left out: the time budget is used up"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--budget", type=float, metavar="SECONDS", help="start no test after so many seconds; list the rest"
+        "--budget", type=float, metavar="SECONDS", help="start no test after this time; list the rest"
     )
 
 

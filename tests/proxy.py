@@ -36,7 +36,7 @@ class Proxy:
 
     @contextmanager
     def failing(self, fails: Callable[[str, str], bool]) -> Iterator[None]:
-        """Answer 503 to the requests that `fails` picks. Storage calls do not retry meanwhile; publishing does."""
+        """Answer 503 to the requests that `fails` picks. Storage calls do not retry then; publishing does."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store, "retries", lambda: None)
             patch.setattr(self, "fails", fails)

@@ -21,7 +21,8 @@ EVENTS = "job."  # how the types of job events begin
 class _Job(Contract):
     """What message was given up, in terms of its job. `source` is known here for an upload only.
 
-    `step` is that of a message about a segment. The message came on `topic` and starts anew there `most_waits` times.
+    `step` is that of a message about a segment, and `piece` that step of that segment where the message is its task.
+    The message came on `topic`, and is published there again up to `most_waits` times.
     """
 
     id: str
@@ -30,6 +31,7 @@ class _Job(Contract):
     step: str | None
     topic: str
     most_waits: int
+    piece: str = ""
 
 
 def give_up(message: Message) -> None:
@@ -87,11 +89,18 @@ def _job_of(message: Message) -> _Job | None:
         model = SegmentTask if kind == messages.SEGMENT_TASK else SegmentDone
         segment = messages.parse(message, model)
         belonging.require_own(segment.job, segment.manifest, layout.manifest(segment.job))
-        stage, topic, most_waits = STAGES[kind], settings().segments_done_topic, MOST_OUTAGES
+        piece, topic, most_waits = "", settings().segments_done_topic, MOST_OUTAGES
         if isinstance(segment, SegmentTask):
+            piece = layout.segment_step(segment.step, segment.index, segment.part)
             topic, most_waits = settings().segments_topic, MOST_WAITS
         return _Job(
-            id=segment.job, stage=stage, source=None, step=segment.step, topic=topic, most_waits=most_waits
+            id=segment.job,
+            stage=STAGES[kind],
+            source=None,
+            step=segment.step,
+            topic=topic,
+            most_waits=most_waits,
+            piece=piece,
         )
     if kind is not None:
         raise MalformedMessageError(f"message {message.id} has the type {kind!r}: expected {list(STAGES)}")
@@ -138,7 +147,7 @@ def _start_anew(job: _Job, message: Message) -> None:
 
 
 def _sentence(job: _Job, source: ObjectRef | None, message: Message) -> PermanentError:
-    if bugs.has_bugs(job.id, job.stage):
+    if bugs.has_bugs(job.id, job.stage, job.piece):
         return bugs.internal_error(job.id, job.stage)
     manifest = jobs.readable_manifest(job.id)
     begun = manifest[0].request if manifest else job.source

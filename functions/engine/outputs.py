@@ -9,11 +9,13 @@ class OutputPathError(Exception):
     """An output can't be written to the path that the caller named; the message says what to do."""
 
 
-def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, force: bool) -> None:
+def check_outputs(
+    outputs: Sequence[Path], inputs: Iterable[Path], *, force: bool, option: str = "--force"
+) -> None:
     """Raise OutputPathError if writing an output would fail or destroy a file.
 
-    An existing file is refused unless `force` is set. A file that is also an input is always refused, under any
-    name: `samefile` follows symbolic links and detects hard links.
+    An existing file is refused unless `force` is set, which the user does with `option`. A file that is also an input
+    is always refused, under any name: `samefile` follows symbolic links and detects hard links.
     """
     sources = list(inputs)
     for number, path in enumerate(outputs):
@@ -28,7 +30,7 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, force: boo
         if any(_is_same_file(path, other) for other in outputs[:number]):
             raise OutputPathError(f"{path} is named for two outputs. Name a file for each.")
         if not force and os.path.lexists(path):
-            raise OutputPathError(f"{path} already exists. Name another file, or add --force to replace it.")
+            raise OutputPathError(f"{path} already exists. Name another file, or add {option} to replace it.")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

@@ -68,8 +68,8 @@ def find_replacement(bucket: str, channel: str) -> ObjectRef:
     if blob is None:
         raise PermanentError(
             "no-replacement",
-            f'{layout.owner_name(layout.policy(channel))} has the mode "image", but there is no '
-            f"{layout.owner_name(name)}. Upload the picture that covers faces, or choose another mode.",
+            f'{layout.owner_name(layout.policy(channel))} has the mode "image", but '
+            f"{layout.owner_name(name)} is missing. Upload the picture that covers faces, or choose another mode.",
         )
     _check_size(blob, settings().max_picture_bytes, "bad-replacement")
     return store.reference(blob)

@@ -85,10 +85,10 @@ def announce(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None)
 
 def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifest:
     """Read everything that can be wrong first; write the gallery last."""
+    limits.require_name(source, video)
     blob = store.find(source.bucket, source.name, source.generation)
     if blob is None:
         raise store.gone_error(source, "source-gone")
-    limits.require_name(source, video)
     limits.require_size(source, blob.size)
     policy = inputs.read_policy(source.bucket, video.channel)
     image = inputs.find_replacement(source.bucket, video.channel) if policy.mode == "image" else None

@@ -51,7 +51,7 @@ def _counted(found: Found, frames: list[int]) -> Iterator[Findings]:
             ref = found.manifest.source
             raise PermanentError(
                 "too-many-faces",
-                f"{layout.owner_name(ref.name)} shows too many faces: {looks} looks at one in the first {index + 1} of "
+                f"{layout.owner_name(ref.name)} shows too many faces: {looks} detections in the first {index + 1} of "
                 f"{counted(len(found.manifest.segments), 'segment')}, at most {allowed} are allowed. "
                 "Cut it into parts.",
             )

@@ -123,6 +123,6 @@ def _gone(manifest: Manifest) -> PermanentError:
     source = manifest.source
     return PermanentError(
         "object-gone",
-        f"{layout.owner_name(source.name)} was not published: what was found in its segments is gone. "
+        f"{layout.owner_name(source.name)} was not published: the detections of its segments were deleted. "
         "Upload the video again.",
     )

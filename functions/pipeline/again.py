@@ -108,7 +108,7 @@ def published_report(source: ObjectRef) -> ObjectRef:
     if _source_in(blob) != source:
         raise PermanentError(
             "result-changed",
-            f"{layout.owner_name(source.name)} can't be rendered again: what is published under its name now is "
+            f"{layout.owner_name(source.name)} can't be rendered again: the published result of this name is "
             f"of another upload, by job {(blob.metadata or {}).get(layout.OF_JOB, '(unknown)')}. Change that one's "
             "decisions.",
         )

@@ -3,7 +3,7 @@
 Retrying does not help against a bug, and neither does uploading the video again. So each bug is logged with its class
 and its place in the code, and recorded in the job's folder. After MAX_ATTEMPTS records about the same piece of work
 the job fails. The records are counted, not the message's deliveries: waiting for a free worker costs deliveries too,
-and not every Pub/Sub says how many there were.
+and not every Pub/Sub counts them.
 """
 
 import uuid
@@ -63,13 +63,13 @@ def counted(job: str, stage: str, piece: str = "") -> Iterator[None]:
         records = layout.bugs_prefix(job, stage, piece)
         store.write_once(settings().work_bucket, f"{records}{uuid.uuid4().hex}.json", b"{}")
         if len(store.list_all(settings().work_bucket, records)) < MAX_ATTEMPTS:
-            raise BugError(f"internal error, {type(error).__name__}: the message comes back") from error
+            raise BugError(f"internal error, {type(error).__name__}: the message is redelivered") from error
         raise internal_error(job, stage) from error
 
 
-def has_bugs(job: str, stage: str) -> bool:
-    """Return whether a programming error was recorded in this stage of the job."""
-    return bool(store.list_all(settings().work_bucket, layout.bugs_prefix(job, stage)))
+def has_bugs(job: str, stage: str, piece: str = "") -> bool:
+    """Return whether a programming error was recorded about this piece of the stage's work."""
+    return bool(store.list_all(settings().work_bucket, layout.bugs_prefix(job, stage, piece)))
 
 
 def internal_error(job: str, stage: str) -> PermanentError:

@@ -9,6 +9,7 @@ _INPUT = dict.fromkeys(
 _BESIDE_THE_VIDEO = dict.fromkeys(
     (
         "bad-policy",
+        "missing-package",
         "bad-picture",
         "bad-target",
         "bad-replacement",

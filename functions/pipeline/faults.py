@@ -7,7 +7,7 @@ import requests
 import urllib3
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
-from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from functions.pipeline.errors import RetryableError
 
@@ -25,6 +25,7 @@ PASSING = (
     ConnectionError,
     TimeoutError,
     DataCorruption,
+    InvalidResponse,  # storage ended an upload in pieces: the next try starts a new upload
 )
 REQUEST_TIMEOUT = 408
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TextIO
 
+from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
 
 LOGGER = logging.getLogger("defacer")
@@ -121,7 +122,7 @@ def _describe(problem: BaseException | None) -> dict[str, object]:
         chain.append(type(cause).__name__)
         cause = cause.__cause__
     frames = traceback.extract_tb(problem.__traceback__)
-    detail = getattr(problem, "detail", None)
+    detail = problem.detail if isinstance(problem, PermanentError) else None  # others' may hold a name
     return {
         "error": " from ".join(chain),
         "code": getattr(problem, "code", None),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 FIND_SHARE, HIDE_SHARE, JOIN_SHARE = 0.60, 0.39, 0.01
 LONGER = "It takes longer than estimated."
 WAITING = "It waits for a free worker."
-ANEW = "The time left is estimated anew when the first segment is done."
+ANEW = "The time left is estimated again when the first segment is done."
 # A worker renews its lease every 30 s. Between two segments, no lease exists for a moment.
 LEASE, PAUSE = timedelta(seconds=90), timedelta(seconds=15)
 

@@ -53,7 +53,7 @@ def add_erase(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command: argparse.ArgumentParser = commands.add_parser(
         "erase",
         help=purpose,
-        description=f"{purpose[0].upper()}{purpose[1:]}, and print what was removed.",
+        description=f"{purpose[0].upper()}{purpose[1:]}, and print the removed objects.",
         allow_abbrev=False,
     )
     command.add_argument("subject", metavar="JOB|channels/NAME", help="what to erase")

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Dialog, expect
+from playwright.sync_api import Browser, Dialog, Route, expect
 
 from tests.console.browser import Window
 from tests.console.browser import browser as open_browser
@@ -204,3 +204,19 @@ def test_other_files_are_refused_with_a_sentence_before_their_upload(
         assert re.fullmatch(rf"This .*\b{kind}\b.*\. Choose a video file, such as an MP4\.", sentence), name
     assert visitor.buckets.names(visitor.buckets.intake) == ["channels/street/videos/walk.mp4"]
     assert page.locator("#list button:visible").count() == 0
+
+
+def test_a_file_that_is_stopped_before_its_session_began_is_not_sent(
+    window: Window, visitor: Visitor, tmp_path: Path
+) -> None:
+    page = window.page
+    container(tmp_path / "walk.mp4", "mp4", "libx264")
+    asked_for: list[Route] = []
+    page.route("**/uploads", lambda route: asked_for.append(route))
+    page.goto(visitor.at("street", "drop"))
+    page.locator("#files").set_input_files(tmp_path / "walk.mp4")
+    expect(page.get_by_text("Asking for a place.")).to_be_visible()
+    page.get_by_role("button", name="Stop: walk.mp4").click()
+    asked_for[0].continue_()
+    expect(page.locator("#list .words")).to_have_text("Stopped. It can go on where it was.")
+    assert visitor.buckets.names(visitor.buckets.intake) == []

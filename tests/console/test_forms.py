@@ -73,7 +73,7 @@ def statuses(answers: dict[str, requests.Response]) -> dict[str, tuple[int, str]
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_value_in_any_field_is_no_fault_of_the_console(often: Visitor, kind: str) -> None:
+def test_an_odd_value_in_any_field_is_not_answered_with_500(often: Visitor, kind: str) -> None:
     odd, answers = ODD[kind], {}
     for path in changing():
         forms: dict[str, dict[str, str]] = {field: {**GOOD, field: odd} for field in USED.get(path, ())}
@@ -95,7 +95,7 @@ USED = {
 
 
 @pytest.mark.parametrize("what", BODIES)
-def test_a_body_of_any_kind_is_no_fault_of_the_console(often: Visitor, what: str) -> None:
+def test_a_body_of_any_kind_is_not_answered_with_500(often: Visitor, what: str) -> None:
     kind, body = BODIES[what]
     answers = {
         path: often.post(often.address + path, body, {"Content-Type": kind.encode("latin-1")})
@@ -105,7 +105,7 @@ def test_a_body_of_any_kind_is_no_fault_of_the_console(often: Visitor, what: str
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_value_in_an_address_is_no_fault_of_the_console(often: Visitor, kind: str) -> None:
+def test_an_odd_value_in_an_address_is_not_answered_with_500(often: Visitor, kind: str) -> None:
     odd = quote(ODD[kind], safe="")
     targets = quote("channels/street/targets/", safe="") + odd
     paths = [f"/channels/{odd}/{page}" for page in ("drop", "people", "policy", "jobs")]
@@ -118,7 +118,7 @@ def test_an_odd_value_in_an_address_is_no_fault_of_the_console(often: Visitor, k
 
 
 @pytest.mark.parametrize("header", ["X-CSRF-Token", "Origin", "Accept", "Cookie", "Content-Type"])
-def test_an_odd_header_is_no_fault_of_the_console(often: Visitor, header: str) -> None:
+def test_an_odd_header_is_not_answered_with_500(often: Visitor, header: str) -> None:
     often.open(often.address)
     values = [
         "",
@@ -149,7 +149,7 @@ def test_a_form_of_too_many_fields_is_refused_with_the_limit(often: Visitor) -> 
     assert answer.json()["error"] == f"A form has at most {MAX_FIELDS} fields. Send fewer."
 
 
-def test_a_generation_that_is_no_number_replaces_nothing(often: Visitor) -> None:
+def test_a_generation_that_is_not_a_number_replaces_nothing(often: Visitor) -> None:
     name = "channels/street/policy.json"
     often.buckets.put(often.buckets.intake, name, b'{"mode": "solid"}')
     for generation in ("9" * 5_000, "-1", "x"):

@@ -16,6 +16,8 @@ from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
 from tests.servers import wait_until
 from tests.soak.journal import read_journal
 
+pytestmark = pytest.mark.slow
+
 JOB = "0123456789abcdef0123"
 PUSHES = ("push-429", "push-500", "push-503", "push-lost", "push-cut", "push-slow", "push-twice", "push-delay",
           "push-reorder", "kill", "kill-at-write")  # fmt: skip

@@ -183,7 +183,8 @@ def test_a_result_that_is_not_named_as_an_mp4_is_refused(
         ('{"mode": "bl', "EOF while parsing"),
         ('{"mode": "vanish"}', "\"mode\" is 'vanish'"),
         ('{"mood": "blur"}', 'there is no field "mood" (there are: mode, '),
-        ("\x00\xff", "invalid JSON"),
+        ("{\x01}", "invalid JSON"),
+        ("\x00{\x00}", "it is encoded in UTF-16 or UTF-32, UTF-8 is expected"),
     ],
 )
 def test_a_broken_policy_is_refused_as_the_pipeline_would(

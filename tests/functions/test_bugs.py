@@ -1,4 +1,4 @@
-"""A programming error is logged as a bug, and fails its job after a few attempts. No one is told to upload again."""
+"""A programming error is logged as a bug, and fails its job after a few attempts. It never advises a new upload."""
 
 import json
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from tests.functions.ingesting import job_of
 from tests.functions.test_dead_letter import given_up
 from tests.functions.test_webhook import event_push
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
+from tests.proxy import Proxy
 
 MARK = "zq7"  # in the message of the bug, which no log line may repeat
 
@@ -26,7 +27,7 @@ Lines = Callable[[], list[Any]]
 
 @pytest.fixture
 def break_code(monkeypatch: pytest.MonkeyPatch) -> Break:
-    """Replace a function of the code by one with a bug; `times`: only for so many calls."""
+    """Replace a function of the code by one with a bug, for all calls or for the first `times`."""
 
     def broken(target: str, kind: type[Exception] = TypeError, times: int | None = None) -> None:
         module, _, name = target.rpartition(".")
@@ -159,6 +160,17 @@ def test_fault_of_the_machine_is_not_a_bug(
     assert {line["message"] for line in lines()} == {"an unexpected error, the message will come back"}
 
 
+def test_upload_that_storage_refuses_is_not_a_bug(
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post, proxy: Proxy
+) -> None:
+    """The client has an exception of its own for a refused piece of an upload."""
+    do_all_segments(buckets, linked)
+    with proxy.failing(lambda _, target: "upload_id=" in target):
+        assert {merge(linked.done(0)) for _ in range(bugs.MAX_ATTEMPTS)} == {503}
+    assert buckets.names(buckets.work, layout.bugs_prefix(linked.job, "merge")) == []
+    assert merge(linked.done(0)) == 200
+
+
 def test_bug_in_publishing_fails_the_job_and_takes_it_back(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post, break_code: Break
 ) -> None:
@@ -186,6 +198,15 @@ def test_dead_letter_after_a_bug_says_internal_error(
     assert worker(planned.task(1)) == 503
     assert dead_letter(given_up(planned.task(1))) == 200
     assert_failed_with_bug(buckets, topics, planned.job, "worker")
+
+
+def test_dead_letter_after_a_bug_in_another_segment_can_be_tried_again(
+    buckets: Buckets, topics: Topics, planned: Planned, worker: Post, dead_letter: Post, break_code: Break
+) -> None:
+    break_code("av.open", times=1)
+    assert [worker(planned.task(1)), worker(planned.task(1))] == [503, 200]
+    assert dead_letter(given_up(planned.task(0))) == 200
+    assert failure_of(buckets, planned.job).code == "gave-up"
 
 
 def test_bug_in_webhook_is_logged_and_brings_the_message_back(

@@ -115,6 +115,7 @@ def everything(buckets: Buckets) -> Iterator[bytes]:
                 yield store.read(store.reference(blob))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("rendered", "topics")
 @pytest.mark.parametrize("how", ["--render-again", "--delete-unrenderable"])
 def test_after_a_crash_before_any_write_the_same_command_goes_on(

@@ -101,6 +101,6 @@ def test_more_looks_at_faces_than_are_allowed_fail_the_job_before_any_is_hidden(
         return
     failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
     assert (failed.stage, failed.code) == ("merge", "too-many-faces")
-    assert "6 looks at one in the first 2 of 2 segments, at most 5 are allowed. Cut it" in failed.message
+    assert "6 detections in the first 2 of 2 segments, at most 5 are allowed. Cut it" in failed.message
     assert embeddings(buckets, planned) == []
     assert topics.all(topics.segments) == []

@@ -19,6 +19,8 @@ from functions.worker.engine import conceal, look
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1_000_000
 FRAMES, RATE = 1000, 25
 

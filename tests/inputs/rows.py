@@ -38,8 +38,8 @@ HDR10, HLG = (1, 9, 16, 9), (1, 9, 18, 9)
 class Row:
     """One input. `expected` is "same" or a part of the sentence with which it is refused.
 
-    `codec` and `pixel_format` are the result's. `emulated`: it goes through the emulator too. `face`: the portrait
-    in it must be hidden. `damaged` is the policy for frames that can't be decoded.
+    `codec` and `pixel_format` are the result's. `emulated`: it goes through the emulator too. `slow`: it takes over ten
+    seconds. `face`: the portrait in it must be hidden. `damaged` is the policy for frames that can't be decoded.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Row:
     codec: str = "h264"
     pixel_format: str | None = None
     emulated: bool = False
+    slow: bool = False
     face: bool = False
     dropped: tuple[str, ...] = ()
     segment_seconds: float = 1.0
@@ -111,10 +112,10 @@ TIMING = [
     Row("every frame a key frame", "timing", video("in.mp4", options=(("preset", "ultrafast"), ("g", "1")))),
     Row("a single key frame in 5 minutes", "timing",
         video("in.mp4", size=(128, 96), rate=5, seconds=300, options=(("preset", "ultrafast"), ("g", "100000"),
-              ("x264-params", "scenecut=0"))), segment_seconds=60),
+              ("x264-params", "scenecut=0"))), segment_seconds=60, slow=True),
     Row("one frame in all", "timing", video("in.mp4", seconds=0.04, sound=()), emulated=True),
     Row("2 hours", "timing", video("in.mp4", size=(128, 96), rate=Fraction(1, 2), seconds=7200, sound=()),
-        segment_seconds=120),
+        segment_seconds=120, slow=True),
 ]  # fmt: skip
 
 PICTURE = [
@@ -165,7 +166,7 @@ PICTURE = [
     Row("grey, limited range", "picture",
         video("in.mp4", codec="libx265", pixel_format="gray", color=(1, 1, 1, 1), options=X265)),
     Row("128x96", "picture", video("in.mp4", size=(128, 96))),
-    Row("7680x4320", "picture", video("in.mp4", size=(7680, 4320), rate=2, seconds=2.0, sound=())),
+    Row("7680x4320", "picture", video("in.mp4", size=(7680, 4320), rate=2, seconds=2.0, sound=()), slow=True),
 ]  # fmt: skip
 
 CODECS = [
@@ -242,7 +243,7 @@ OTHER = [
 
 
 BROKEN = [
-    Row("an empty file", "broken", written("in.mp4", b""), "not a video that can be read", emulated=True),
+    Row("an empty file", "broken", written("in.mp4", b""), "not a video that can be read"),
     Row("text", "broken", written("in.mp4", b"hello " * 2000), "not a video that can be read"),
     Row("sound only", "broken", sound_only, "no moving picture", emulated=True),
     Row("cut off in the middle", "broken", cut_off, "damaged|cut off", emulated=True),

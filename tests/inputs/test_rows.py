@@ -37,7 +37,9 @@ def table() -> str:
     return README.read_text()
 
 
-@pytest.mark.parametrize("row", ROWS, **NAMED)
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[pytest.mark.slow] if row.slow else []) for row in ROWS], **NAMED
+)
 def test_it_comes_back_or_is_refused_as_the_table_says(
     row: Row, engine: Engine, table: str, tmp_path: Path
 ) -> None:

@@ -141,6 +141,7 @@ def test_the_picture_is_black_where_looking_takes_too_long(
     assert seen.frames == seen.black
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_nobody_is_seen_who_is_hidden_while_looking_comes_and_goes(
     seed: int, engine: Engine, gallery: Gallery, clip: Clip

@@ -9,6 +9,8 @@ from tests.load.__main__ import COLUMNS, line
 from tests.load.judging import broken
 from tests.load.running import Load, emulator, load
 
+pytestmark = pytest.mark.slow
+
 SMALL = Load(
     jobs=1, segments=20, seconds=9, published=1, failed=0, dead_letters=0, wrong=0, lost=0, listings=42, merge_ms=3,
     memory=120, worker_memory=100, waited=5, deliveries=40, again=0,

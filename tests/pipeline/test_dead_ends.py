@@ -15,6 +15,8 @@ from tests.pipeline.beside import CHANNEL, VARIABLES, Measuring, line, plan
 from tests.soak.clips import Sort, make_sorts
 from tests.soak.journal import read_journal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:

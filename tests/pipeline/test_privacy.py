@@ -20,7 +20,7 @@ from local_emulator.state import ROOT
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.inputs import making
-from tests.pipeline.conftest import VARIABLES, Pipeline
+from tests.pipeline.conftest import NOISE, VARIABLES, Pipeline
 from tests.receiver import open_receiver
 from tests.servers import wait_until
 
@@ -176,7 +176,7 @@ def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_
         ),
     )
     broken = tmp_path / f"{MARK}broken.mp4"
-    broken.write_bytes(b"this is no video\n" * 100)
+    broken.write_bytes(NOISE)
 
     kept = pipeline.drop(video, "--channel", channel, "--target", target, "-o", tmp_path / "out.mp4")
     failed = [

@@ -9,6 +9,7 @@ from functions.webhook.telling import signature
 from local_emulator.command_line import main
 from local_emulator.emulator import Emulator, Options, Receiver
 from tests.clips import Clip, admiral, write_clip
+from tests.pipeline.conftest import NOISE
 from tests.receiver import open_receiver
 
 SECRET = "only for the tests of this repository"  # noqa: S105 - no secret
@@ -20,7 +21,7 @@ def test_a_job_that_is_published_and_one_that_fails_are_told(
 ) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=2, portrait=admiral()))
     broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"this is no video")
+    broken.write_bytes(NOISE)
     jobs = []
     with open_receiver() as receiver:
         told = Receiver(receiver.address, SECRET)

@@ -15,7 +15,7 @@ from local_emulator.command_line import main
 from local_emulator.demo_clip import demo_truth
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
-from tests.pipeline.conftest import CLIP_RATE, CLIP_SECONDS, CLIP_SIZE, Ended, Pipeline
+from tests.pipeline.conftest import CLIP_RATE, CLIP_SECONDS, CLIP_SIZE, NOISE, Ended, Pipeline
 from tests.pipeline.doubling import everything_twice
 from tests.sentences import require_plain
 from tests.servers import wait_until
@@ -156,7 +156,7 @@ def check_failed(
 
 @pytest.mark.parametrize(
     ("channel", "content"),
-    [("text", b"this is no video\n" * 100), ("empty", b""), ("picture", encode_picture(portrait()))],
+    [("noise", NOISE), ("cut", b"\0\0\0\x18ftypmp42"), ("matroska", b"\x1aE\xdf\xa3" + NOISE)],
 )
 def test_what_is_no_video_fails(pipeline: Pipeline, channel: str, content: bytes, tmp_path: Path) -> None:
     video = tmp_path / "holiday.mp4"

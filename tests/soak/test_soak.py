@@ -14,6 +14,8 @@ from tests.soak.jobs import Job
 from tests.soak.soak import Outcome, Soak, run
 from tests.soak.table import table
 
+pytestmark = pytest.mark.slow
+
 JOBS, SEED, MINUTES = 12, 11, 2.0
 # So that a dozen jobs meet most of them.
 MORE_OFTEN = 1.2

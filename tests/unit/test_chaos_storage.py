@@ -15,7 +15,7 @@ from functions.pipeline.contracts import Claim, ObjectRef
 from local_emulator.chaos.plan import FIRST_TIMES, Plan
 from local_emulator.chaos.setup import Run, Setup
 from local_emulator.chaos.storage_proxy import ANYWHERE, StorageProxy
-from local_emulator.processes import free_ports
+from local_emulator.ports import free_ports
 from tests.cloud import PROJECT, Buckets, Environment
 from tests.proxy import serving
 from tests.soak.journal import Told, read_journal

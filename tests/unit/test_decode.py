@@ -40,7 +40,7 @@ def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -
     assert decode(AgainRequest, data) == request
     name = again.request_name(source)
     assert again.parse(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
-    with pytest.raises(PermanentError, match="is no request"):
+    with pytest.raises(PermanentError, match="can't be read"):
         again.parse(
             request.model_dump_json().encode("utf-16"), ObjectRef(bucket="intake", name=name, generation=1)
         )
@@ -48,7 +48,7 @@ def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -
 
 def test_drop_takes_a_policy_with_a_mark_and_refuses_utf_16(tmp_path: Path) -> None:
     video, policy = tmp_path / "walk.mp4", tmp_path / "policy.json"
-    video.write_bytes(b"x")
+    video.write_bytes(b"\0\0\0\x18ftypmp42")
     policy.write_text('{"mode": "solid"}', encoding="utf-8-sig")
     check(Drop(video, "street", policy=policy))
     policy.write_text('{"mode": "solid"}', encoding="utf-16")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from functions.pipeline import log
 from functions.pipeline.errors import PermanentError
@@ -49,6 +50,14 @@ def test_an_error_is_told_by_class_code_and_place_but_never_by_its_message(
     assert line["code"] == "bad-policy"
     assert line["stack"][-1].startswith("test_log.py:")
     assert "ada" not in json.dumps(line)
+
+
+def test_only_a_permanent_error_has_its_detail_logged(lines: Callable[[], list[Any]]) -> None:
+    log.error("failed", PermanentError("bad-object", "Ada can't be read.", detail="not a valid Manifest"))
+    log.error("failed", HTTPException(404, "Ada is not in this channel."))
+    ours, others = lines()
+    assert ours["detail"] == "not a valid Manifest"
+    assert "Ada" not in json.dumps([ours, others])
 
 
 def test_setting_up_twice_writes_each_line_once(lines: Callable[[], list[Any]]) -> None:

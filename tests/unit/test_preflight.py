@@ -28,6 +28,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("me.png").write_bytes(encode_picture(astronaut()))
     Path("video.png").write_bytes(VIDEO)
     Path("webp.jpg").write_bytes(b"RIFF\x00\x00\x00\x00WEBP")
+    Path("out.mp4").touch()
     shutil.copy("me.png", "photo.mp4")
     shutil.copy("me.png", "me.gif")
     Path("folder.mp4").mkdir()
@@ -52,6 +53,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--mode=image", "--replacement=in.mp4"], "The replacement picture in.mp4 is not a picture"),
         (["--out=out.avi"], "The result is an MP4: name it out.mp4, not out.avi."),
         (["--out=none/out.mp4"], "The folder none for out.mp4 does not exist."),
+        (["--out=out.mp4"], "out.mp4 already exists. Name another file, or add FORCE=1 to replace it."),
         (["--video=in.mp4", "--out=in.mp4"], "in.mp4 is also an input and would be overwritten"),
     ],
 )
@@ -78,7 +80,8 @@ def test_good_arguments_and_none_pass(tmp_path: Path) -> None:
 
     assert main([]) == 0
     assert main(["--video=", "--target=", "--mode=", "--replacement=", "--out="]) == 0
-    assert main(["--video=real.mkv", "--target=me.png", "--mode=pixelate", "--out=out.mp4"]) == 0
+    assert main(["--video=real.mkv", "--target=me.png", "--mode=pixelate", "--out=new.mp4"]) == 0
+    assert main(["--out=out.mp4", "--force"]) == 0
     assert main(["--video=in.mp4", "--mode=image", "--replacement=me.png"]) == 0
 
 

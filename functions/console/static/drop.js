@@ -108,6 +108,7 @@ class Item {
     const before = there ? null : remembered(keyOf(this.file));
     try {
       const address = before ? before.address : await this.begin(there);
+      if (this.stopped) throw new DOMException("stopped", "AbortError"); // while the session began
       await this.send(address, Boolean(before));
       forget(this.file);
       this.bar.value = 1;
