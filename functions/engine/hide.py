@@ -35,7 +35,9 @@ def hide(
     style = Style(options.mode, options.strength, options.color, picture)
     encoding = encoding_of(segment.source)
     if encoding.time_base != Fraction(faces.time_base):
-        raise _another_video(f"times in units of {encoding.time_base} s", f"of {faces.time_base} s")
+        raise _another_video(
+            f"times in units of {encoding.time_base} s", f"times in units of {faces.time_base} s"
+        )
     cover = Cover(faces)
     black: list[int] | None = [] if options.damaged == "hide" else None
     with write_segment(out, encoding, options.quality) as writer:
@@ -43,7 +45,9 @@ def hide(
             frame, orientation = encoding.prepared(decoded), encoding.orientation
             width, height = orientation.displayed_size(frame.width, frame.height)
             if (width, height) != (faces.width, faces.height):
-                raise _another_video(f"pictures of {width}x{height}", f"of {faces.width}x{faces.height}")
+                raise _another_video(
+                    f"pictures of {width}x{height}", f"pictures of {faces.width}x{faces.height}"
+                )
             conceal(frame, cover.boxes(frame.pts or 0), style, orientation)
             writer.write(frame)
             progress(writer.frames)
@@ -52,5 +56,6 @@ def hide(
 
 def _another_video(found: str, expected: str) -> CheckError:
     return CheckError(
-        f"it has {found}, but faces were looked for in a video with {expected}: is it the video of the report?"
+        f"it has {found}, but its report is about a video with {expected}. Use this video's own "
+        "report. If an earlier version wrote that one, process the video again."
     )

@@ -78,7 +78,7 @@ def decode_picture(data: bytes, label: str, alpha: bool = False, max_pixels: int
         if error.is_timeout:
             found = f"takes more than {MAX_DECODE_SECONDS:g} s to decode, which is the most that is allowed"
         else:
-            found = f"can't be decoded: it stopped the decoder (signal {error.signal})"
+            found = f"can't be decoded: {error}"
         raise PictureError(f"{label} {found}. {SAVE_AGAIN}") from error
     if image is None:
         raise _unreadable(label)

@@ -34,8 +34,7 @@ class DecoderStoppedError(Exception):
 
     def __init__(self, status: int):
         super().__init__(f"the picture decoder ended with status {status}")
-        self.signal = -status
-        self.is_timeout = self.signal == signal.SIGPROF
+        self.is_timeout = -status == signal.SIGPROF
 
 
 def decode(data: bytes, alpha: bool, seconds: float) -> "Image | None":

@@ -180,7 +180,7 @@ def test_faces_of_another_video_are_refused_before_anything_is_written(
         dataclasses.replace(faces, time_base="1/90000"),
         dataclasses.replace(faces, width=faces.width * 2),
     ):
-        with pytest.raises(CheckError, match="is it the video of the report"):
+        with pytest.raises(CheckError, match="Use this video's own report"):
             hide(Segment(str(demo_clip)), other, str(tmp_path / "out.nut"), Options())
 
 
