@@ -13,6 +13,9 @@ LOCKING := --universal --fork-strategy fewest --python-version 3.11 --generate-h
 IMAGE_LOCKS := infra/locks/base.lock infra/locks/cuda12.lock infra/locks/cuda13.lock
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "De-facer needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Choose one: make PYTHON=python3.12")'
 
+# A variable from the command line as one word of the shell, whatever characters it has.
+quoted = '$(subst ','\'',$(value $(1)))'
+
 .DEFAULT_GOAL := help
 # Prerequisites run in their order, also with -j: `demo` checks its arguments before anything is installed.
 .NOTPARALLEL:
@@ -57,15 +60,15 @@ help:  ## print this list
 demo: STEP := 1/5
 demo: check-demo $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4] [FORCE=1]
 	@echo $(STEP) "Packages are installed."
-	@$(RUN) -m local_emulator demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(TARGET),--target "$(TARGET)") \
-		$(if $(MODE),--mode "$(MODE)") $(if $(REPLACEMENT),--replacement "$(REPLACEMENT)") $(if $(OUT),--out "$(OUT)") \
+	@$(RUN) -m local_emulator demo $(if $(value VIDEO),--video=$(call quoted,VIDEO)) $(if $(value TARGET),--target=$(call quoted,TARGET)) \
+		$(if $(value MODE),--mode=$(call quoted,MODE)) $(if $(value REPLACEMENT),--replacement=$(call quoted,REPLACEMENT)) $(if $(value OUT),--out=$(call quoted,OUT)) \
 		$(if $(FORCE),--force)
 
 .PHONY: check-demo
 check-demo:
 	@test -x $(RUN) || $(CHECK_PYTHON)
-	@$(or $(wildcard $(RUN)),$(PYTHON)) -m local_emulator.preflight --video="$(VIDEO)" --target="$(TARGET)" \
-		--mode="$(MODE)" --replacement="$(REPLACEMENT)" --out="$(OUT)" $(if $(FORCE),--force)
+	@$(or $(wildcard $(RUN)),$(PYTHON)) -m local_emulator.preflight --video=$(call quoted,VIDEO) --target=$(call quoted,TARGET) \
+		--mode=$(call quoted,MODE) --replacement=$(call quoted,REPLACEMENT) --out=$(call quoted,OUT) $(if $(FORCE),--force)
 
 .PHONY: emulator
 emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed] [CONSOLE_PORT=8080] [LIVE_PORT=8081] [STORAGE_PORT=4443] [PUBSUB_PORT=8085]
@@ -83,7 +86,7 @@ test: $(DEV)  ## the tests, except the slow ones: [TESTS="tests/engine -k blur"]
 	@$(RUN) $(PYTEST) -m "not slow" $(or $(TESTS),tests)
 
 .PHONY: test-slow
-test-slow: $(DEV)  ## the slow tests; with BUDGET, only those that start within so many seconds: [BUDGET=600]
+test-slow: $(DEV)  ## the slow tests; with BUDGET, starts no test after that many seconds: [BUDGET=600]
 	@$(RUN) $(PYTEST) -m slow $(if $(BUDGET),--budget "$(BUDGET)") $(or $(TESTS),tests)
 
 .PHONY: test-all
@@ -136,11 +139,11 @@ sbom: $(TOOLS)  ## write the bill of materials: packages by hash, model weights 
 	@$(RUN) -m infra.bill_of_materials
 
 .PHONY: capacity
-capacity: $(DEV)  ## simulate cost and capacity anew: infra/CAPACITY.md and its plots; ten minutes
+capacity: $(DEV)  ## simulate cost and capacity again: infra/CAPACITY.md and its plots; ten minutes
 	@$(RUN) -m infra.capacity --write
 
 .PHONY: picture
-picture: $(DEV)  ## make the README's pictures anew
+picture: $(DEV)  ## make the README's pictures again
 	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4 --force
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
 	@$(RUN) -m tests.console.picture

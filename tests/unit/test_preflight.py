@@ -100,6 +100,14 @@ def test_make_demo_checks_its_arguments_before_it_installs(tmp_path: Path) -> No
     assert not venv.exists()
 
 
+def test_make_passes_file_names_with_any_characters_on(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / """Cost $5 it's "x" `touch y` $(HOME).mkv""", Clip(seconds=0.2))
+    command = ["make", f"VENV={tmp_path}", f"PYTHON={sys.executable}", "check-demo", f"VIDEO={video}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_check_needs_no_installed_package() -> None:
     code = "import local_emulator.preflight, local_emulator.install, sys; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
