@@ -29,7 +29,7 @@ MOST_LEAK, MOST_LEAK_OF_A_CLIP, LEAST_KEPT, LEAST_KEPT_OF_A_CLIP, MOST_SPILL = 0
 
 @dataclass(frozen=True)
 class Gap:
-    """A clip that the engine does not handle well yet, and what it reaches there, with a little slack for other processors."""
+    """What the engine reaches on a clip that it does not handle well yet, with a little slack for other processors."""
 
     leak: float
     kept: float
