@@ -32,7 +32,7 @@ examples:
   python -m local_emulator drop in.mp4 --target me.jpg -o out.mp4
                                                         in another terminal: hide everyone but me
   python -m local_emulator drop in.mp4 --channel street --mode pixelate
-                                                        hide everyone; prints the job, does not wait
+                                                        keep the channel's people, hide the others; does not wait
   python -m local_emulator status                       all jobs
   python -m local_emulator again JOB                    the tracks of a published video, by number
   python -m local_emulator again JOB --hide 4 -o out.mp4

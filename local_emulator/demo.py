@@ -1,5 +1,6 @@
 """`demo`: the whole path in one command, from a clip that it makes to a result that can be looked at."""
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from local_emulator.drawn_clip import drawn_target_picture, make_drawn_clip
 from local_emulator.drop import Drop
 from local_emulator.emulator import Emulator, Options, PubSubKind
 from local_emulator.errors import EmulatorError, UsageError
-from local_emulator.files import check_inputs, check_mode, check_out
+from local_emulator.files import check_inputs, check_mode, check_out, report_beside
 from local_emulator.jobs import JobReader
 from local_emulator.picture import before_and_after
-from local_emulator.state import ROOT
+from local_emulator.state import ENGINE, ROOT
 from local_emulator.terminal import Terminal
 from local_emulator.weights import fetch_weights
 
@@ -54,7 +55,7 @@ def run(demo: Demo) -> int:
     # The demo replaces its own earlier result.
     check_out(out, inputs, force=demo.force or demo.out is None)
     check_inputs(CHANNEL, demo.video, demo.targets, demo.replacement)
-    terminal.say(f"2/{STEPS} Getting the models' weights (94 MB) ...")
+    terminal.say(f"2/{STEPS} Checking the models' weights (94 MB, downloaded once) ...")
     fetch_weights(lambda line: terminal.say(f"    {line} ..."))
     terminal.say(f"3/{STEPS} {'Checking the video' if demo.video else 'Making a clip of two people'} ...")
     video, targets = demo.video, demo.targets
@@ -108,7 +109,9 @@ def _show(drop: Drop, out: Path, options: Options, terminal: Terminal) -> None:
         dropped = upload.upload(drop, emulator.state, terminal)
         reader = JobReader(emulator.storage_client(), emulator.resources)
         watch = waiting.Watch(reader, terminal, emulator.check, emulator.folder.logs)
-        dropping.finish(dropped, watch, out)
+        # The emulator of the demo is about to stop, so `again` cannot be the advice.
+        files = " ".join(shlex.quote(str(path)) for path in (drop.video, report_beside(out)))
+        dropping.finish(dropped, watch, out, f"{ENGINE} rerender {files} OUT.mp4")
     try:
         before_and_after(drop.video, out, picture)
     except ValueError as error:

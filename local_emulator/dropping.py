@@ -49,8 +49,11 @@ def see_through(
     return 0
 
 
-def finish(dropped: Dropped, watch: waiting.Watch, out: Path | None) -> None:
-    """Wait for the end, save the result if it has a place, and print what was kept and hidden."""
+def finish(dropped: Dropped, watch: waiting.Watch, out: Path | None, rerender: str | None = None) -> None:
+    """Wait for the end, save the result if it has a place, and print what was kept and hidden.
+
+    `rerender` is the command that changes a decision; by default `again`.
+    """
     view = waiting.wait(dropped, watch)
     if view.manifest is None or view.published is None or view.published.result is None:
         raise EmulatorError(f"Job {view.job} has no result: its manifest is gone. Drop the video again.")
@@ -60,7 +63,7 @@ def finish(dropped: Dropped, watch: waiting.Watch, out: Path | None) -> None:
         print(printable_lines(f"result: {out}\nreport: {report_beside(out)}"))
     else:
         print(f"result: {printable(str(view.published.result))}")
-    print(waiting.summary(report), flush=True)
+    print(waiting.summary(report, rerender), flush=True)
 
 
 def _check(folder: StateFolder, emulator: EmulatorState) -> None:

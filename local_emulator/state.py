@@ -23,6 +23,7 @@ DEFAULT_STATE = ROOT / ".emulator"
 PYTHON = Path(sys.executable)
 PYTHON = PYTHON.relative_to(Path.cwd()) if PYTHON.is_relative_to(Path.cwd()) else PYTHON
 COMMAND = f"{shlex.quote(str(PYTHON))} -m local_emulator"
+ENGINE = f"{shlex.quote(str(PYTHON))} -m functions.engine"
 # Every process of an emulator carries this variable with the emulator's run as its value.
 MARK_VARIABLE = "DEFACER_EMULATOR_RUN"
 

@@ -134,8 +134,8 @@ def _complete(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def summary(report: Report) -> str:
-    """What was kept and hidden, in a few lines."""
+def summary(report: Report, rerender: str | None = None) -> str:
+    """Return what was kept and hidden, in a few lines. `rerender`: the command that changes a decision."""
     kept: Counter[str] = Counter()
     hidden = 0
     for track in report.faces.tracks:
@@ -163,7 +163,6 @@ def summary(report: Report) -> str:
     for warning in report.faces.warnings:
         lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
         if warning.track is not None:
-            lines.append(
-                f"         Or keep a track by hand: {COMMAND} again {report.job} --keep {warning.track}"
-            )
+            command = rerender or f"{COMMAND} again {report.job}"
+            lines.append(f"         Or keep a track by hand: {command} --keep {warning.track}")
     return "\n".join(lines)

@@ -258,7 +258,10 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
             by_hand = ""
             if warning.track is not None:
                 report = arguments.report or "REPORT"
-                by_hand = f" Or keep a track by hand: rerender {arguments.video} {report} OUT --keep {warning.track}"
+                by_hand = (
+                    " Or keep a track by hand: python -m functions.engine rerender "
+                    f"{arguments.video} {report} OUT --keep {warning.track}"
+                )
                 by_hand += "." if arguments.report else " (add --report REPORT to this command first)."
             _warn(f"{warning.message} {ADVICE[warning.code]}{by_hand}", console)
     return faces
