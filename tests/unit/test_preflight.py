@@ -91,7 +91,14 @@ def test_the_policy_has_the_modes_that_the_commands_offer() -> None:
 
 def test_make_demo_checks_its_arguments_before_it_installs(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
-    command = ["make", f"VENV={venv}", f"PYTHON={sys.executable}", "demo", "VIDEO=none.mp4"]
+    command = [
+        "make",
+        "--no-print-directory",
+        f"VENV={venv}",
+        f"PYTHON={sys.executable}",
+        "demo",
+        "VIDEO=none.mp4",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
