@@ -45,7 +45,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert "frames" in done.stderr
     assert re.search(
         r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
-        rf"0\.72. Use a sharper .*: rerender {video} {report} OUT --keep 0\.",
+        rf"0\.72. Use a sharper .*: python -m functions.engine rerender {video} {report} OUT --keep 0\.",
         done.stderr,
     )
     assert frame_times(out) == frame_times(video)
