@@ -50,7 +50,7 @@ def see_through(
 
 
 def finish(dropped: Dropped, watch: waiting.Watch, out: Path | None, rerender: str | None = None) -> None:
-    """Wait for the end, save the result if it has a place, and print what was kept and hidden.
+    """Wait for the end, save the result if it has a place, and print the kept and hidden tracks.
 
     `rerender` is the command that changes a decision; by default `again`.
     """

@@ -135,7 +135,7 @@ def _complete(path: Path) -> Iterator[Path]:
 
 
 def summary(report: Report, rerender: str | None = None) -> str:
-    """Return what was kept and hidden, in a few lines. `rerender`: the command that changes a decision."""
+    """Return the kept and hidden tracks in a few lines. `rerender` is the command that changes a decision."""
     kept: Counter[str] = Counter()
     hidden = 0
     for track in report.faces.tracks:

@@ -123,7 +123,7 @@ def _publish(names: Names, said: Verdict, ref: ObjectRef, progress: store.Progre
     try:
         with bugs.counted(names.job, "merge"):
             if said.result is not None and said.report is not None:
-                standing(names, names.report)  # what is in the way of the report is in the way of both
+                standing(names, names.report)  # an object that blocks the report blocks both
                 result = publish(names, names.result, said.result, progress)
                 if result is not None:
                     publish(names, names.report, said.report, progress)

@@ -106,7 +106,7 @@ def write(path: Path, video: Video) -> Path:
 def _own_scheduling() -> Iterator[None]:
     """Restore this thread's scheduling policy at the end of the block.
 
-    SVT-AV1, run as root, gives the thread that opens it real-time priority and never takes it back. Servers that
+    Run as root, SVT-AV1 sets the calling thread to real-time priority and never restores it. Servers that
     the tests start later inherit it, and a server that spins then starves the whole machine.
     """
     if not hasattr(os, "sched_getscheduler"):

@@ -15,7 +15,7 @@ from local_emulator.demo_clip import make_demo_clip, target_picture
 from local_emulator.emulator import Emulator, Options
 from local_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 
-# `drop` uploads it, because nothing in its first bytes shows that it is no video.
+# `drop` uploads it: its first bytes are not those of a text, a picture or a document.
 NOISE = bytes(range(256)) * 8
 CLIP_SECONDS, CLIP_SIZE, CLIP_RATE = 4.0, (640, 360), 30
 # Two segments of the clip, which has a keyframe every 2 s.
