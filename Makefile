@@ -43,7 +43,7 @@ $(TOOLS): $(DEV) requirements-tools.lock
 	@touch $@
 
 .PHONY: torch
-torch: $(DEV)  ## install PyTorch too (6.5 GB): for a GPU, --detector mtcnn, --recognizer vggface2, and for make test
+torch: $(DEV)  ## install PyTorch too (6.5 GB): for a GPU, --detector mtcnn, --recognizer facenet-vggface2, and for make test
 
 .PHONY: lock
 lock: $(BOOTSTRAPPED)  ## write the lock files again from pyproject.toml

@@ -81,11 +81,9 @@ def size(package: Distribution) -> int:
 def weights_size() -> int:
     """Bytes of the weights that are baked in, as they lie in this machine's cache."""
     weights.fetch_all()
-    weights.facenet("casia-webface")
+    weights.facenet("facenet-casia")
     opted_in = Path(weights.VGGFACE2_URL).name
-    files = (
-        file for file in weights.default_dir().iterdir() if file.suffix != ".pb" and file.name != opted_in
-    )
+    files = (file for file in weights.default_dir().iterdir() if file.name != opted_in)
     return sum(file.stat().st_size for file in files)
 
 

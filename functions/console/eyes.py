@@ -35,11 +35,11 @@ def look_at(data: bytes) -> Answer:
     try:
         image = decode_picture(data, THIS, max_pixels=settings().max_picture_pixels)
         with gallery.ALONE:
-            box = only_face(image, THIS, _detector)
+            face = only_face(image, THIS, _detector)
     except PictureError as error:
         return Answer(False, str(error))
-    side = int(box[3] - box[1])
-    for warning in picture_warnings(image, box, THIS):
+    side = int(face.box[3] - face.box[1])
+    for warning in picture_warnings(image, face.box, THIS):
         what = "but not sharp" if warning.code == "blurred-picture" else "which is small"
         return Answer(True, f"One face, {side} pixels high, {what}. {ADVICE[warning.code]}", doubtful=True)
     return Answer(True, f"One clear face, {side} pixels high.")

@@ -111,9 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--recognizer",
-        choices=["casia-webface", "vggface2"],
-        default="casia-webface",
-        help="which FaceNet model tells people apart (default casia-webface)",
+        choices=["sface", "facenet-casia", "facenet-vggface2"],
+        default="sface",
+        help="which model recognises people (default: sface)",
     )
     parser.add_argument(
         "--keep-distance",
@@ -215,8 +215,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.detector == "mtcnn":
         pytorch.require("--detector mtcnn", instead="centerface")
-    if arguments.recognizer == "vggface2":
-        pytorch.require("--recognizer vggface2", instead="casia-webface")
+    if arguments.recognizer == "facenet-vggface2":
+        pytorch.require("--recognizer facenet-vggface2", instead="sface")
     options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
     faces = _find(arguments, options, console)  # lets the models go before the video is written
     joined, black_frames = _write_video(arguments, faces, options, console)

@@ -14,8 +14,8 @@ import av
 import numpy as np
 
 from functions.engine import find as first_pass
-from functions.engine.detect import Detector, make_detector
-from functions.engine.embed import CROP_SIZE, FaceNet
+from functions.engine.detect import Detection, Detector, make_detector
+from functions.engine.embed import SFACE_LANDMARKS, Recognizer, make_recognizer
 from functions.engine.find import Targets
 from functions.engine.findings import Findings
 from functions.engine.follow import Known, follow
@@ -26,6 +26,7 @@ from functions.engine.options import Options
 from functions.engine.video import Segment
 
 WARM_UP_ROWS, WARM_UP_COLUMNS = 384, 640  # what the first pass makes of a picture of 16:9
+WARM_UP_FACE = Detection(np.array([0, 0, 112, 112], np.float32), 1.0, SFACE_LANDMARKS)
 
 
 class Engine:
@@ -35,7 +36,7 @@ class Engine:
         limit_arenas()
         self._weights_dir = weights_dir
         self._detectors: dict[str, Detector] = {}
-        self._recognizers: dict[str, FaceNet] = {}
+        self._recognizers: dict[str, Recognizer] = {}
 
     def detector(self, name: str) -> Detector:
         """The detector of that name."""
@@ -43,16 +44,18 @@ class Engine:
             self._detectors[name] = make_detector(name, self._weights_dir)
         return self._detectors[name]
 
-    def recognizer(self, name: str) -> FaceNet:
-        """The recognizer of that name."""
+    def recognizer(self, name: str) -> Recognizer:
+        """Return the recogniser of that name. Raise EngineError for an unknown name."""
         if name not in self._recognizers:
-            self._recognizers[name] = FaceNet(name, self._weights_dir)
+            self._recognizers[name] = make_recognizer(name, self._weights_dir)
         return self._recognizers[name]
 
     def warm_up(self, options: Options) -> None:
         """Load these options' models and run each once, so that the first segment need not wait for that."""
-        self.detector(options.detector).detect([np.zeros((WARM_UP_ROWS, WARM_UP_COLUMNS, 3), np.uint8)])
-        self.recognizer(options.recognizer).embed([np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)])
+        picture = np.zeros((WARM_UP_ROWS, WARM_UP_COLUMNS, 3), np.uint8)
+        self.detector(options.detector).detect([picture])
+        recognizer = self.recognizer(options.recognizer)
+        recognizer.embed([recognizer.crop(picture, WARM_UP_FACE)])
 
     def gallery(
         self,

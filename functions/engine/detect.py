@@ -32,6 +32,12 @@ class Detection:
     score: float
     landmarks: Array
 
+    def scaled(self, scale: float) -> "Detection":
+        """Return the face as it is in a copy of the image at that scale."""
+        return Detection(
+            (self.box * scale).astype(np.float32), self.score, (self.landmarks * scale).astype(np.float32)
+        )
+
 
 class Detector(Protocol):
     """Finds faces in RGB uint8 images (H, W, 3). `sure`: from this score on a face stands by itself.

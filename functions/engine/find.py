@@ -8,11 +8,11 @@ from fractions import Fraction
 import numpy as np
 
 from functions.engine.cuda import has_cuda
-from functions.engine.detect import Array, Detection, Detector
-from functions.engine.embed import FaceNet, crop_face
+from functions.engine.detect import Array, Detection, Detector, Image
+from functions.engine.embed import Recognizer
 from functions.engine.findings import Face, Findings, Sighting
 from functions.engine.gallery import Gallery
-from functions.engine.identity import is_open
+from functions.engine.identity import may_be_target
 from functions.engine.memory import give_back
 from functions.engine.orientation import Orientation, orientation_of
 from functions.engine.parallel import in_order, usable_threads
@@ -28,11 +28,15 @@ GIVE_BACK_WINDOWS = 4  # each time costs some milliseconds
 
 @dataclass(frozen=True)
 class Targets:
-    """Who is to be kept, by which recognizer, and how near to them a face must be."""
+    """Who is to be kept, by which recogniser, and how near to them a face must be.
+
+    `every_view`: embed every view, so that the segment detections serve any gallery (`make quality` replays them).
+    """
 
     gallery: Gallery
-    recognizer: FaceNet
+    recognizer: Recognizer
     keep_distance: float
+    every_view: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,20 +183,25 @@ def _with_embeddings(
     tracker = Tracker(lambda _: 0.0, sure)  # a window is too short for a face to be lost in it
     for sighting in seen:
         tracker.take(sighting)
-    views = {view.pts: view for view in window}
+    detections = {
+        id(face): (detection, view)
+        for sighting, view in zip(seen, (view for view in window if view.detections is not None), strict=True)
+        for face, detection in zip(sighting.faces, view.detections or (), strict=True)
+    }
     best = [(track, track.clearest()) for track in tracker.tracks]
     first = [observation for _, observation in best if observation is not None and _is_large(observation)]
-    embedded = _embeddings(first, views, targets.recognizer)
+    embedded = _embeddings(first, detections, targets.recognizer)
     others = [
         observation
         for track, clearest in best
         if clearest and clearest in first
-        if is_open(embedded[id(clearest.face)], targets.gallery, targets.keep_distance)
+        if targets.every_view
+        or may_be_target(embedded[id(clearest.face)], targets.gallery, targets.keep_distance)
         for observation in track.observations
         if observation is not clearest and not observation.contended and holds(observation.pts)
         if _is_large(observation)
     ]
-    embedded |= _embeddings(others, views, targets.recognizer)
+    embedded |= _embeddings(others, detections, targets.recognizer)
     return [
         replace(
             sighting, faces=tuple(replace(face, embedding=embedded.get(id(face))) for face in sighting.faces)
@@ -206,14 +215,18 @@ def _is_large(observation: Observation) -> bool:
 
 
 def _embeddings(
-    observations: Sequence[Observation], views: Mapping[int, View], recognizer: FaceNet
+    observations: Sequence[Observation],
+    detections: Mapping[int, tuple[Detection, View]],
+    recognizer: Recognizer,
 ) -> dict[int, Array]:
-    """The embeddings by the id of the observed face: arrays can't be compared, so faces are no keys."""
-    images = {pts: views[pts].large() for pts in {observation.pts for observation in observations}}
+    """Return the embeddings by the id of the observed face: arrays cannot be compared, so faces cannot be keys."""
+    images: dict[int, Image] = {}
     crops = []
     for observation in observations:
+        detection, view = detections[id(observation.face)]
+        if observation.pts not in images:
+            images[observation.pts] = view.large()
         image = images[observation.pts]
-        scale = image.shape[1] / views[observation.pts].width
-        crops.append(crop_face(image, observation.face.box * scale))
+        crops.append(recognizer.crop(image, detection.scaled(image.shape[1] / view.width)))
     faces = (id(observation.face) for observation in observations)
     return dict(zip(faces, recognizer.embed(crops), strict=True))

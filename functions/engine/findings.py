@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Face:
     """A detection as `link` needs it: box x1, y1, x2, y2 in displayed pixels, the detector's score.
 
-    `quality` (0..1) is how much it says about who it is; `embedding` (512,) is there for the best of its window.
+    `quality` (0..1) is how much it says about who it is; `embedding` (D,) is there for the best of its window.
     """
 
     box: "Array"
@@ -74,7 +74,7 @@ class Findings:
             scores=np.array([face.score for face in faces]),
             qualities=np.array([face.quality for face in faces]),
             has_embedding=np.array([face.embedding is not None for face in faces], bool),
-            embeddings=np.array(embedded, np.float16).reshape(-1, 512),
+            embeddings=np.array(embedded, np.float16),
         )
         return buffer.getvalue()
 

@@ -16,8 +16,8 @@ from functions.engine.faces import TargetWarning
 from functions.engine.picture import decode_picture
 
 if TYPE_CHECKING:
-    from functions.engine.detect import Array, Detector, Image
-    from functions.engine.embed import FaceNet
+    from functions.engine.detect import Array, Detection, Detector, Image
+    from functions.engine.embed import Recognizer
 
 MAX_SIDE = 640  # pixels; a picture is searched at the size that frames of a video are
 CLOSE_UP_WIDTH = 224  # pixels; at this size CenterFace also finds a face that fills the picture
@@ -46,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Embeddings (N, 512) of length 1, row by row of `people`; made by `recognizer` (name and version).
+    """Embeddings (N, D) of length 1, row by row of `people`; made by `recognizer` (name and version).
 
     `warnings` are about pictures that are blurred or small. Embeddings are biometric data: no log line or test output
     prints them.
@@ -83,7 +83,7 @@ class Gallery:
 def make_gallery(
     pictures: Sequence[Picture],
     detector_of: Callable[[str], "Detector"],
-    recognizer: "FaceNet",
+    recognizer: "Recognizer",
     alone: AbstractContextManager[object],
 ) -> Gallery:
     """One embedding for each picture. Raises PictureError, naming it, unless it shows one clear face.
@@ -91,15 +91,13 @@ def make_gallery(
     `detector_of` returns a detector by its name; `find_faces` says which are asked. `alone` is held while a model
     works, and not while a picture is decoded.
     """
-    from functions.engine.embed import crop_face
-
     crops, warnings = [], []
     for picture in pictures:
         image = decode_picture(picture.data, picture.label)
         with alone:
-            box = only_face(image, picture.label, detector_of)
-        crops.append(crop_face(image, box))
-        warnings += picture_warnings(image, box, picture.person)
+            face = only_face(image, picture.label, detector_of)
+        crops.append(recognizer.crop(image, face))
+        warnings += picture_warnings(image, face.box, picture.person)
     people = tuple(picture.person for picture in pictures)
     # A face and its mirror image are one person: their mean hangs less on how this picture happens to be lit.
     mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
@@ -139,20 +137,20 @@ def blur_of(image: "Image", box: "Array") -> float:
     return max(found)
 
 
-def only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector"]) -> "Array":
-    """The box of the one face. Raises PictureError, naming the picture, unless it shows one clear face."""
+def only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector"]) -> "Detection":
+    """Return the one face. Raise PictureError, naming the picture, unless it shows one clear face."""
     height, width = image.shape[:2]
     if min(height, width) < MIN_FACE_SIDE:
         raise PictureError(
             f"{label} has {width}x{height} pixels. Use a picture with a face of {MIN_FACE_SIDE} pixels at least."
         )
-    boxes = find_faces(image, detector_of)
-    if not boxes:
+    faces = find_faces(image, detector_of)
+    if not faces:
         raise PictureError(
             f"{label} shows no face. Use a picture that shows the person's face, clear and large."
         )
-    sides = [float(box[3] - box[1]) for box in boxes]
-    prominent = [box for box, side in zip(boxes, sides, strict=True) if side >= BYSTANDER * max(sides)]
+    sides = [float(face.box[3] - face.box[1]) for face in faces]
+    prominent = [face for face, side in zip(faces, sides, strict=True) if side >= BYSTANDER * max(sides)]
     if len(prominent) > 1:
         raise PictureError(
             f"{label} shows {len(prominent)} faces. Use a picture that shows this person alone."
@@ -165,8 +163,8 @@ def only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector
     return prominent[0]
 
 
-def find_faces(image: "Image", detector_of: Callable[[str], "Detector"]) -> "list[Array]":
-    """Return the boxes of the likely faces in a picture, in its pixels.
+def find_faces(image: "Image", detector_of: Callable[[str], "Detector"]) -> "list[Detection]":
+    """Return the likely faces in a picture, in its pixels.
 
     Of a face that fills the picture CenterFace sees nothing at MAX_SIDE, or its parts as several faces; a smaller copy
     shows the face as one. MTCNN comes last, so that a picture that CenterFace reads has the same box with and without
@@ -175,23 +173,23 @@ def find_faces(image: "Image", detector_of: Callable[[str], "Detector"]) -> "lis
     height, width = image.shape[:2]
     if max(height, width) > MAX_ASPECT * min(height, width):
         return []
-    boxes = _search(image, MAX_SIDE / max(height, width), detector_of("centerface"))
-    if len(boxes) == 1:
-        return boxes
+    faces = _search(image, MAX_SIDE / max(height, width), detector_of("centerface"))
+    if len(faces) == 1:
+        return faces
     close_up = _search(image, CLOSE_UP_WIDTH / width, detector_of("centerface"))
-    if not boxes or (len(close_up) == 1 and all(_is_inside(box, close_up[0]) for box in boxes)):
-        boxes = close_up
-    if not boxes and pytorch.is_installed():
-        boxes = _search(image, MAX_SIDE / max(height, width), detector_of("mtcnn"))
-    return boxes
+    if not faces or (len(close_up) == 1 and all(_is_inside(face.box, close_up[0].box) for face in faces)):
+        faces = close_up
+    if not faces and pytorch.is_installed():
+        faces = _search(image, MAX_SIDE / max(height, width), detector_of("mtcnn"))
+    return faces
 
 
-def _search(image: "Image", scale: float, detector: "Detector") -> "list[Array]":
-    """Return the boxes of the likely faces in a copy of that scale, in pixels of the image."""
+def _search(image: "Image", scale: float, detector: "Detector") -> "list[Detection]":
+    """Return the likely faces in a copy of that scale, in pixels of the image."""
     scale = min(1.0, scale)
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     faces = detector.detect([small])[0]
-    return [(face.box / scale).astype(np.float32) for face in faces if face.score >= LIKELY_FACE]
+    return [face.scaled(1 / scale) for face in faces if face.score >= LIKELY_FACE]
 
 
 def _is_inside(box: "Array", outer: "Array") -> bool:

@@ -20,9 +20,11 @@ from functions.engine.track import Track
 # the other half, both ways (0.727 and 0.732), then rounded down: the nearest stranger's track of 2,433 pairs lies at
 # 0.75, the nearest of those with a real target picture at 0.79. vggface2: what the 2019 project used with it, not
 # measured here.
-KEEP_DISTANCE = {"casia-webface": 0.72, "vggface2": 0.8}
+KEEP_DISTANCE = {"sface": 0.97, "facenet-casia": 0.72, "facenet-vggface2": 0.8}
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
-OPEN = (0.6, 1.4)  # of the keep distance: between these one view does not tell who it is
+MAYBE = (
+    1.3  # of the keep distance: all views of a face this near are embedded, so that each moment has its own
+)
 SAME_PERSON = 0.75  # of the keep distance: two tracks this near show one person
 TWINS = 0.07  # of the keep distance: of two faces in one frame the nearer one must be nearer by so much
 NOT_CONTRARY = 1.3  # of the keep distance: a track farther than this from the target inherits nothing
@@ -62,9 +64,9 @@ def decide(
     return decisions
 
 
-def is_open(embedding: Array, gallery: Gallery, keep_distance: float) -> bool:
-    """Whether more views of this face are worth a look: it is neither surely a target's nor surely not."""
-    return OPEN[0] * keep_distance < nearest_target(embedding, gallery) < OPEN[1] * keep_distance
+def may_be_target(embedding: Array, gallery: Gallery, keep_distance: float) -> bool:
+    """Return whether a face is near enough to a target to embed all its views."""
+    return nearest_target(embedding, gallery) < MAYBE * keep_distance
 
 
 def nearest_target(embedding: Array, gallery: Gallery) -> float:
@@ -160,7 +162,9 @@ def _share(
     """A hidden track that surely shows the person of a kept one is kept too."""
     limit = SAME_PERSON * keep_distance
     kept = [n for n, decision in enumerate(decisions) if decision.keep]
-    views = np.concatenate([np.zeros((0, 512), np.float32), *(tracks[n].embeddings for n in kept)])
+    if not kept:
+        return
+    views = np.concatenate([tracks[n].embeddings for n in kept])
     owners = np.repeat(kept, [len(tracks[n].views) for n in kept])
     for n, item in enumerate(list(decisions)):
         progress()
@@ -168,7 +172,7 @@ def _share(
             continue
         # Of unit vectors; |a - b|^2 = 2 - 2 a.b
         distances = np.sqrt(np.maximum(2 - 2 * tracks[n].embeddings @ views.T, 0))
-        near = np.unique(owners[distances.min(axis=0) <= limit]) if len(views) else ()
+        near = np.unique(owners[distances.min(axis=0) <= limit])
         for other in map(int, near):
             if (
                 decisions[other].person == item.person

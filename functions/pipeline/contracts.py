@@ -71,7 +71,7 @@ class Policy(Contract):
     strength: float = Field(default=1.0, ge=1.0, le=3.0)
     color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
     detector: Literal["centerface", "mtcnn"] = "centerface"
-    recognizer: Literal["casia-webface", "vggface2"] = "casia-webface"
+    recognizer: Literal["sface", "facenet-casia", "facenet-vggface2"] = "sface"
     keep_distance: float | None = Field(default=None, gt=0, le=2)
     quality: int = Field(default=18, ge=0, le=40)
     damaged: Literal["refuse", "hide"] = "refuse"

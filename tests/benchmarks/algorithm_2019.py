@@ -37,7 +37,7 @@ class Algorithm2019:
     def __init__(self, target: Path):
         self._mtcnn = MTCNN(keep_all=True, min_face_size=20, thresholds=THRESHOLDS)
         self._facenet = InceptionResnetV1(pretrained=None).eval()
-        self._facenet.load_state_dict(weights.facenet("casia-webface"), strict=False)
+        self._facenet.load_state_dict(weights.facenet("facenet-casia"), strict=False)
         picture = cv2.imread(str(target))
         scale = 640 / max(picture.shape[:2])
         boxes = self._faces(cv2.resize(picture, None, fx=scale, fy=scale)) / scale

@@ -93,7 +93,7 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
         segments=(ReportedSegment(index=0, frames=len(times)),),
         faces=Faces(
             detector="centerface",
-            recognizer="casia-webface",
+            recognizer="sface",
             keep_distance=KEEP_DISTANCE,
             width=manifest.video.width,
             height=manifest.video.height,

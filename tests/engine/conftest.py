@@ -27,4 +27,4 @@ def demo_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gallery(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     path = tmp_path_factory.mktemp("target") / "astronaut.png"
     target_picture(path)
-    return engine.gallery([Picture("astronaut", path.name, path.read_bytes())], "casia-webface")
+    return engine.gallery([Picture("astronaut", path.name, path.read_bytes())], "sface")

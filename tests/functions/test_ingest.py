@@ -262,7 +262,9 @@ def test_a_recognizer_that_is_not_installed_fails_the_job_at_once(monkeypatch: p
     for name in pytorch.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
 
-    with pytest.raises(PermanentError, match=r"Recognizer vggface2 needs PyTorch.*make torch") as refused:
-        gallery.gallery_of([], "vggface2")
+    with pytest.raises(
+        PermanentError, match=r"Recognizer facenet-vggface2 needs PyTorch.*make torch"
+    ) as refused:
+        gallery.gallery_of([], "facenet-vggface2")
 
     assert refused.value.code == "missing-package"

@@ -30,4 +30,4 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def gallery(engine: Engine, target: bytes) -> Gallery:
-    return engine.gallery([Picture("astronaut", "the target", target)], "casia-webface")
+    return engine.gallery([Picture("astronaut", "the target", target)], "sface")

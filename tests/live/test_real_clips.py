@@ -58,7 +58,7 @@ def coming(clip: Path) -> tuple[float, list[tuple[int, av.VideoFrame]]]:
 def test_nobody_leaks_and_the_target_is_mostly_kept(name: str, engine: Engine, score: ModuleType) -> None:
     truth = json.loads((CLIPS / f"{name}.json").read_text())
     picture = CLIPS / truth["target_image"]
-    gallery = engine.gallery([Picture("target", "the target", picture.read_bytes())], "casia-webface")
+    gallery = engine.gallery([Picture("target", "the target", picture.read_bytes())], "sface")
     scale, given = coming(CLIPS / f"{name}.mp4")
     known = list(engine.follow((frame for _, frame in given), TIME_BASE, gallery, Options()))
     leaked, hidden, kept, lost = [], 0, 0, 0

@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from functions.engine.conceal import Style, conceal
 from functions.engine.cover import Cover
 from functions.engine.deface import Engine
-from functions.engine.embed import FaceNet, crop_face
+from functions.engine.detect import Detection
+from functions.engine.embed import Recognizer
 from functions.engine.identity import KEEP_DISTANCE
 from functions.engine.link import link
 from functions.engine.options import Options
@@ -40,7 +41,7 @@ from tests.quality.clips import clips_of, load_score
 
 MOST_RECOGNISABLE = 0.002
 LEAST_POWER = 0.5  # a measure that does not recognise half of the faces that are in plain sight says nothing
-RECOGNIZER = "casia-webface"
+RECOGNIZER = "facenet-casia"
 MODES = ("blur", "pixelate", "solid", "image")
 VIEWS = 8  # other source crops of a track that a hidden face is compared with
 HEAVY_BLUR = 6  # as score.py: a face that is like its own blur shows no structure to judge by
@@ -189,8 +190,10 @@ def _hidden(
         yield name, frame.to_ndarray(format="rgb24")
 
 
-def _embedded(image: Image, boxes: Sequence[Sequence[float]], recognizer: FaceNet) -> list[Floats]:
-    return list(recognizer.embed([crop_face(image, np.array(box, np.float32)) for box in boxes]))
+def _embedded(image: Image, boxes: Sequence[Sequence[float]], recognizer: Recognizer) -> list[Floats]:
+    nowhere = np.zeros((5, 2), np.float32)  # FaceNet's crop is by the box alone
+    faces = [Detection(np.array(box, np.float32), 1.0, nowhere) for box in boxes]
+    return list(recognizer.embed([recognizer.crop(image, face) for face in faces]))
 
 
 def _rows(faces: Faces) -> tuple[Row, list[Row]]:

@@ -26,7 +26,7 @@ def report() -> Report:
         segments=(),
         faces=Faces(
             detector="centerface",
-            recognizer="casia-webface",
+            recognizer="sface",
             keep_distance=0.72,
             width=64,
             height=64,
