@@ -20,7 +20,7 @@ from functions.engine.find import Targets
 from functions.engine.findings import Findings
 from functions.engine.follow import Known, follow
 from functions.engine.gallery import Gallery, Picture, make_gallery
-from functions.engine.identity import keep_distance_of
+from functions.engine.identity import limits_of
 from functions.engine.memory import limit_arenas
 from functions.engine.options import Options
 from functions.engine.video import Segment
@@ -103,4 +103,4 @@ class Engine:
         detector = self.detector(options.detector)
         if gallery is None or not gallery.people:
             return detector, None
-        return detector, Targets(gallery, self.recognizer(options.recognizer), keep_distance_of(options))
+        return detector, Targets(gallery, self.recognizer(options.recognizer), limits_of(options))

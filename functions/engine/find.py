@@ -8,11 +8,11 @@ from fractions import Fraction
 import numpy as np
 
 from functions.engine.cuda import has_cuda
-from functions.engine.detect import Array, Detection, Detector, Image
+from functions.engine.detect import Detection, Detector, Image
 from functions.engine.embed import Recognizer
 from functions.engine.findings import Face, Findings, Sighting
 from functions.engine.gallery import Gallery
-from functions.engine.identity import may_be_target
+from functions.engine.identity import Limits, may_be_target
 from functions.engine.memory import give_back
 from functions.engine.orientation import Orientation, orientation_of
 from functions.engine.parallel import in_order, usable_threads
@@ -35,7 +35,7 @@ class Targets:
 
     gallery: Gallery
     recognizer: Recognizer
-    keep_distance: float
+    limits: Limits
     every_view: bool = False
 
 
@@ -127,22 +127,42 @@ def find_pieces(
 def sightings_of(
     window: Window, sure: float, targets: Targets | None, holds: Callable[[int], bool] = lambda _: True
 ) -> list[Sighting]:
-    """What was seen in a window that was looked at, with embeddings; of such times as `holds` says, all that help."""
-    sightings = _sightings(window.views)
-    return _with_embeddings(sightings, window.views, holds, sure, targets) if targets else sightings
+    """Return what was detected in a sampled window, with embeddings that help, for the times that `holds` accepts."""
+    sampled = [view for view in window.views if view.detections is not None]
+    sightings = [
+        Sighting(
+            view.pts,
+            view.starts_shot,
+            tuple(Face(face.box, face.score, prominence(face)) for face in view.detections or ()),
+        )
+        for view in sampled
+    ]
+    if targets is None:
+        return sightings
+    crops = {
+        id(face): (view, detection)
+        for view, sighting in zip(sampled, sightings, strict=True)
+        for detection, face in zip(view.detections or (), sighting.faces, strict=True)
+    }
+
+    def embed(faces: Sequence[Face]) -> list[Face]:
+        return _embedded(faces, crops, targets.recognizer)
+
+    return with_embeddings(sightings, sure, targets, holds, embed)
 
 
-def crop_quality(face: Detection) -> float:
-    """How much a face says about who it is, 0..1: by size, by the detector's score, by how frontal it is."""
+def prominence(face: Detection) -> float:
+    """Return how likely a view says who a face is, from 0 to 1: by its size, its score, and how frontal it is.
+
+    It only chooses which view of a window is embedded first. A profile keeps a third of its value.
+    """
     left_eye, right_eye, nose = face.landmarks[:3]
     eyes = float(np.linalg.norm(right_eye - left_eye))
     width = float(face.box[2] - face.box[0])
     # Seen from the front the nose lies midway between the eyes, and these are far apart.
-    middle = (left_eye + right_eye) / 2
-    off = abs(float(nose[0] - middle[0])) / max(eyes, 1e-3)
-    frontal = max(0.1, 1 - off) * min(1.0, eyes / max(0.4 * width, 1e-3))
-    size = min(1.0, width / 80)
-    return size * face.score * frontal
+    off = abs(float(nose[0] - (left_eye[0] + right_eye[0]) / 2)) / max(eyes, 1e-3)
+    frontal = max(0.0, 1 - off) * min(1.0, eyes / max(0.4 * width, 1e-3))
+    return min(1.0, width / 80) * face.score * (1 + 2 * frontal) / 3
 
 
 def _window_of(pts: int | None, base: Fraction, before: bool = False) -> int | None:
@@ -157,76 +177,66 @@ def _horizon(last: int | None, base: Fraction) -> int | None:
     return None if last is None else math.ceil(((last + 1) * WINDOW_SECONDS + HORIZON_SECONDS) / base)
 
 
-def _sightings(window: Sequence[View]) -> list[Sighting]:
-    return [
-        Sighting(
-            view.pts,
-            view.starts_shot,
-            tuple(Face(face.box, face.score, crop_quality(face)) for face in view.detections),
-        )
-        for view in window
-        if view.detections is not None
-    ]
-
-
-def _with_embeddings(
+def with_embeddings(
     seen: Sequence[Sighting],
-    window: Sequence[View],
-    holds: Callable[[int], bool],
     sure: float,
     targets: Targets,
+    holds: Callable[[int], bool],
+    embed: Callable[[Sequence[Face]], Sequence[Face]],
 ) -> list[Sighting]:
-    """Embed the best view of each face in the window, and the others where that one leaves open who it is.
+    """Embed the best view of each face in a window, and all its views where that one is near a target.
 
-    The window's tracks are its own: which views are taken does not hang on what lies outside it.
+    So each moment at which a face can be kept has evidence of its own. The window's tracks are its own, too: which
+    views are embedded does not depend on what lies outside the window.
     """
     tracker = Tracker(lambda _: 0.0, sure)  # a window is too short for a face to be lost in it
     for sighting in seen:
         tracker.take(sighting)
-    detections = {
-        id(face): (detection, view)
-        for sighting, view in zip(seen, (view for view in window if view.detections is not None), strict=True)
-        for face, detection in zip(sighting.faces, view.detections or (), strict=True)
-    }
     best = [(track, track.clearest()) for track in tracker.tracks]
-    first = [observation for _, observation in best if observation is not None and _is_large(observation)]
-    embedded = _embeddings(first, detections, targets.recognizer)
+    first = [(track, view) for track, view in best if view is not None and _is_large(view)]
+    embedded = _by_identity([view.face for _, view in first], embed)
     others = [
-        observation
-        for track, clearest in best
-        if clearest and clearest in first
-        if targets.every_view
-        or may_be_target(embedded[id(clearest.face)], targets.gallery, targets.keep_distance)
+        observation.face
+        for track, view in first
+        if targets.every_view or _may_be_target(embedded[id(view.face)], targets)
         for observation in track.observations
-        if observation is not clearest and not observation.contended and holds(observation.pts)
+        if observation is not view and not observation.contended and holds(observation.pts)
         if _is_large(observation)
     ]
-    embedded |= _embeddings(others, detections, targets.recognizer)
+    embedded |= _by_identity(others, embed)
     return [
-        replace(
-            sighting, faces=tuple(replace(face, embedding=embedded.get(id(face))) for face in sighting.faces)
-        )
+        replace(sighting, faces=tuple(embedded.get(id(face), face) for face in sighting.faces))
         for sighting in seen
     ]
+
+
+def _by_identity(faces: Sequence[Face], embed: Callable[[Sequence[Face]], Sequence[Face]]) -> dict[int, Face]:
+    """Return the embedded faces by the id of the given ones: arrays cannot be compared, so faces cannot be keys."""
+    return {id(face): found for face, found in zip(faces, embed(faces), strict=True)}
+
+
+def _may_be_target(face: Face, targets: Targets) -> bool:
+    return face.embedding is not None and may_be_target(face.embedding, targets.gallery, targets.limits)
 
 
 def _is_large(observation: Observation) -> bool:
     return float(observation.box[2] - observation.box[0]) >= LEAST_WIDTH
 
 
-def _embeddings(
-    observations: Sequence[Observation],
-    detections: Mapping[int, tuple[Detection, View]],
-    recognizer: Recognizer,
-) -> dict[int, Array]:
-    """Return the embeddings by the id of the observed face: arrays cannot be compared, so faces cannot be keys."""
+def _embedded(
+    faces: Sequence[Face], crops: Mapping[int, tuple[View, Detection]], recognizer: Recognizer
+) -> list[Face]:
+    """Return the faces with their embeddings, and with how clear they are as their quality."""
     images: dict[int, Image] = {}
-    crops = []
-    for observation in observations:
-        detection, view = detections[id(observation.face)]
-        if observation.pts not in images:
-            images[observation.pts] = view.large()
-        image = images[observation.pts]
-        crops.append(recognizer.crop(image, detection.scaled(image.shape[1] / view.width)))
-    faces = (id(observation.face) for observation in observations)
-    return dict(zip(faces, recognizer.embed(crops), strict=True))
+    found = []
+    for face in faces:
+        view, detection = crops[id(face)]
+        if view.pts not in images:
+            images[view.pts] = view.large()
+        image = images[view.pts]
+        found.append(recognizer.crop(image, detection.scaled(image.shape[1] / view.width)))
+    embeddings, clearness = recognizer.embed(found)
+    return [
+        replace(face, embedding=embedding, quality=float(quality))
+        for face, embedding, quality in zip(faces, embeddings, clearness, strict=True)
+    ]

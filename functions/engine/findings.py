@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Face:
     """A detection as `link` needs it: box x1, y1, x2, y2 in displayed pixels, the detector's score.
 
-    `quality` (0..1) is how much it says about who it is; `embedding` (D,) is there for the best of its window.
+    `embedding` (D,) is there for the best views of each window. `quality` (0..1) is how clear such a view is, and else
+    only how likely it says who the face is (`find.prominence`).
     """
 
     box: "Array"

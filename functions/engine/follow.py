@@ -18,8 +18,9 @@ from functions.engine.cover import LEAD_SECONDS, Cover
 from functions.engine.detect import Detector
 from functions.engine.faces import Faces
 from functions.engine.find import Targets, sightings_of
-from functions.engine.identity import BEST_VIEWS, Decision, decide
-from functions.engine.link import distance_to, reported
+from functions.engine.identity import BEST_VIEWS, Decision, decide, limits_of
+from functions.engine.link import nearness, reported
+from functions.engine.options import Options
 from functions.engine.sample import Sampler, Window, windows
 from functions.engine.track import LOST_SECONDS, Track, Tracker
 
@@ -65,8 +66,9 @@ def follow(
 
     They are upright and of one size. Raises what they and the models raise.
     """
-    gallery, limit = (targets.gallery, targets.keep_distance) if targets else (None, 0.0)
-    tracker = Tracker(lambda units: float(units * time_base), detector.sure, distance_to(gallery, limit))
+    gallery = targets.gallery if targets else None
+    limits = targets.limits if targets else limits_of(Options())
+    tracker = Tracker(lambda units: float(units * time_base), detector.sure, nearness(gallery, limits))
     shots: list[int] = []
     for window in ahead(_looked_at(frames, detector), WINDOWS_AHEAD):
         last = window.views[-1]
@@ -76,9 +78,9 @@ def follow(
         before = last.pts - int(HISTORY_SECONDS / time_base)
         tracker.forget(before)
         shots = [shot for shot in shots if shot >= before]
-        decisions = decide(tracker.tracks, gallery, limit)
+        decisions = decide(tracker.tracks, gallery, limits)
         tracks = [
-            reported(track, _in_doubt(track, decision), limit)
+            reported(track, _in_doubt(track, decision), limits.match)
             for track, decision in zip(tracker.tracks, decisions, strict=True)
         ]
         yield Known(
@@ -87,7 +89,7 @@ def follow(
                 version=faces.VERSION,
                 detector=detector.name,
                 recognizer=targets.recognizer.version if targets else None,
-                keep_distance=limit,
+                keep_distance=limits.match,
                 width=last.width,
                 height=last.height,
                 time_base=f"{time_base.numerator}/{time_base.denominator}",
@@ -107,7 +109,8 @@ def _looked_at(frames: Iterable[av.VideoFrame], detector: Detector) -> Generator
 
 
 def _in_doubt(track: Track, decision: Decision) -> Decision:
-    """Hidden instead of kept where little was seen, or something else."""
-    if decision.keep and (len(track.views) < BEST_VIEWS or track.turning):
+    """Return a decision to hide where little was seen, or where the last views are unlike the target."""
+    ends = [end for _, end in decision.strangers]
+    if decision.keep and (len(track.views) < BEST_VIEWS or len(track.looks) in ends):
         return replace(decision, keep=False, reason=IN_DOUBT)
     return decision

@@ -102,7 +102,7 @@ def make_gallery(
     # A face and its mirror image are one person: their mean hangs less on how this picture happens to be lit.
     mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
     with alone:
-        both = recognizer.embed(crops) + recognizer.embed(mirrored)
+        both = recognizer.embed(crops)[0] + recognizer.embed(mirrored)[0]
     embeddings: Array = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-9)
     return Gallery(people, embeddings, recognizer.version, tuple(warnings))
 

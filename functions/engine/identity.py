@@ -1,11 +1,21 @@
-"""Tracks x gallery -> keep or hide, with the reason.
+"""Which tracks show a target: tracks x gallery -> keep or hide, with the reason.
 
-Decided for a track, never for a frame. A track is kept when its best crops lie near enough to a target; nothing
-else keeps it, but that it surely shows the same person as a track that was kept. One person can't be two faces
-in one frame: the nearer one stays.
+A distance to one picture is weak evidence, and what the video itself shows is stronger. So the tracks that are surely a
+target's are found first. Every other track is then compared with the target's pictures and with the views of the sure
+tracks, and is kept only with evidence of its own:
+
+| evidence for a target | kept if |
+|---|---|
+| near the pictures (`sure`) | it also resembles the nearest sure track |
+| inside the match threshold, no sure track | nothing else speaks against it |
+| inside it, beside a sure track | it resembles the kept views, or is hardly farther than the sure track |
+| beyond it, up to `limit` | it resembles the kept views closely, or goes on from a kept track by itself |
+
+Two faces in one frame are never one person. A part of a kept track whose views are clearly unlike the target is split
+off and hidden. In doubt a face is hidden.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,73 +24,286 @@ from functions.engine.detect import Array
 from functions.engine.faces import TargetWarning
 from functions.engine.gallery import Gallery
 from functions.engine.options import Options
-from functions.engine.track import Track
+from functions.engine.track import ANOTHER_FACE, Track, ViewOfFace
 
-# Largest Euclidean distance at which a face is a target's. casia-webface: chosen on half of eight clips, checked on
-# the other half, both ways (0.727 and 0.732), then rounded down: the nearest stranger's track of 2,433 pairs lies at
-# 0.75, the nearest of those with a real target picture at 0.79. vggface2: what the 2019 project used with it, not
-# measured here.
-KEEP_DISTANCE = {"sface": 0.97, "facenet-casia": 0.72, "facenet-vggface2": 0.8}
+# Largest Euclidean distance at which a track matches a target.
+MATCH = {"sface": 0.97, "facenet-casia": 0.72, "facenet-vggface2": 0.8}
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
-MAYBE = (
-    1.3  # of the keep distance: all views of a face this near are embedded, so that each moment has its own
-)
-SAME_PERSON = 0.75  # of the keep distance: two tracks this near show one person
-TWINS = 0.07  # of the keep distance: of two faces in one frame the nearer one must be nearer by so much
-NOT_CONTRARY = 1.3  # of the keep distance: a track farther than this from the target inherits nothing
+CLEAR = 0.6  # quality from which on views of one video are compared: small dark faces are all alike
+VERY_CLEAR = 0.85  # one such view is enough to say that another person is there
+TWINS = 0.07  # of two faces in one frame the nearer one must be nearer by so much
 
 
-def keep_distance_of(options: Options) -> float:
-    """The largest distance at which a face is a target's."""
-    return KEEP_DISTANCE[options.recognizer] if options.keep_distance is None else options.keep_distance
+@dataclass(frozen=True)
+class Limits:
+    """The distances that decide; `match` is the match threshold. All are between unit vectors.
+
+    To the pictures: `sure` needs no other evidence, `limit` is the largest that any evidence can outweigh, `maybe` the
+    largest at which all views are embedded. Between views of the video: `resembles` for a track inside the match
+    threshold, `alike` for a track beyond it, `unlike` for a view that is another person's, `apart` for a track that is.
+    """
+
+    match: float
+    sure: float
+    lag: float
+    limit: float
+    maybe: float
+    resembles: float
+    alike: float
+    together: float
+    unlike: float
+    apart: float
+
+    @classmethod
+    def of(cls, recognizer: str, match: float) -> "Limits":
+        """Return the limits that were chosen for SFace, in the unit of another recogniser, around `match`."""
+        unit = MATCH[recognizer] / MATCH["sface"]
+        return cls(
+            match=match,
+            sure=min(0.8 * unit, match),
+            lag=0.35 * unit,
+            limit=match + 0.18 * unit,
+            maybe=match + 0.23 * unit,
+            resembles=0.9 * unit,
+            alike=0.73 * unit,
+            together=unit,
+            unlike=1.05 * unit,
+            apart=1.15 * unit,
+        )
+
+
+def limits_of(options: Options) -> Limits:
+    """Return the distances that decide for a recogniser and a match threshold."""
+    match = MATCH[options.recognizer] if options.keep_distance is None else options.keep_distance
+    return Limits.of(options.recognizer, match)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Keep or hide. `person` and `distance` are the nearest target's, None without a gallery or a crop."""
+    """Keep or hide. `person` and `distance` are the nearest target's, None without a gallery or a view.
+
+    `strangers` are the parts of a kept track, from one place to before another, whose views are unlike the target.
+    """
 
     keep: bool
     reason: str
     person: str | None = None
     distance: float | None = None
+    strangers: tuple[tuple[int, int], ...] = ()
+
+
+def may_be_target(embedding: Array, gallery: Gallery, limits: Limits) -> bool:
+    """Return whether a face is near enough to a target to embed and remember all its views."""
+    return nearest_target(embedding, gallery) < limits.maybe
+
+
+def nearest_target(embedding: Array, gallery: Gallery) -> float:
+    """Return the distance of an embedding (D,) to the nearest picture of a target."""
+    return float(np.linalg.norm(gallery.embeddings - embedding, axis=1).min())
 
 
 def decide(
     tracks: Sequence[Track],
     gallery: Gallery | None,
-    keep_distance: float,
+    limits: Limits,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Decision]:
-    """One decision for each track, from its views. `progress` is called often, and may raise to stop."""
+    """Return one decision for each track, from its views. `progress` is called often, and may raise to stop."""
     if gallery is None or not gallery.people:
         return [Decision(False, "no targets: everyone is hidden") for _ in tracks]
-    decisions = []
+    distances = []
     for track in tracks:
         progress()
-        decisions.append(_by_distance(track, gallery, keep_distance))
-    _one_person_is_one_face(tracks, decisions, keep_distance)
-    _share(tracks, decisions, keep_distance, progress)
-    _one_person_is_one_face(tracks, decisions, keep_distance)
+        distances.append(distances_of(track, gallery))
+    decisions = [_nearest(by_person) for by_person in distances]
+    for person in sorted(set(gallery.people)):
+        _decide_person(_Person(person, tracks, distances, limits), gallery, decisions, progress)
     return decisions
 
 
-def may_be_target(embedding: Array, gallery: Gallery, keep_distance: float) -> bool:
-    """Return whether a face is near enough to a target to embed all its views."""
-    return nearest_target(embedding, gallery) < MAYBE * keep_distance
-
-
-def nearest_target(embedding: Array, gallery: Gallery) -> float:
-    """The distance of an embedding (512,) to the nearest picture of a target."""
-    return float(np.linalg.norm(gallery.embeddings - embedding, axis=1).min())
-
-
-def _by_distance(track: Track, gallery: Gallery, keep_distance: float) -> Decision:
-    by_person = distances_of(track, gallery)
+def _nearest(by_person: Mapping[str, float]) -> Decision:
     if not by_person:
         return Decision(False, "never seen clearly enough to be compared")
     person = min(by_person, key=lambda name: by_person[name])
-    keep = by_person[person] <= keep_distance
-    return Decision(keep, "near a target" if keep else "near no target", person, by_person[person])
+    return Decision(False, "near no target", person, by_person[person])
+
+
+class _Person:
+    """One target's evidence: distances to the pictures, and the views of the tracks that are kept for the target."""
+
+    def __init__(
+        self, name: str, tracks: Sequence[Track], distances: Sequence[Mapping[str, float]], limits: Limits
+    ):
+        self.name = name
+        self.tracks = tracks
+        self.limits = limits
+        # A track is compared with its nearest target alone: one face is not two people.
+        self.distances = {
+            n: by_person[name]
+            for n, by_person in enumerate(distances)
+            if by_person and min(by_person, key=lambda key: by_person[key]) == name
+        }
+        self.kept: dict[int, str] = {}  # index of the track to the reason
+        self.refused: dict[int, str] = {}
+        self.views: Array | None = None  # (N, D), of trusted tracks
+        self._times: dict[int, int] = {}
+
+    def nearest_first(self, above: float, up_to: float) -> list[int]:
+        found = (n for n, distance in self.distances.items() if above < distance <= up_to)
+        return sorted(found, key=lambda n: (self.distances[n], n))
+
+    def keep(self, n: int, reason: str, trusted: bool = True) -> None:
+        """Keep the track; its views are compared with others if it is `trusted`."""
+        self.kept[n] = reason
+        self._times.update(dict.fromkeys((look.pts for look in self.tracks[n].looks), n))
+        views = clear_views(self.tracks[n])
+        if trusted and len(views):
+            self.views = views if self.views is None else np.concatenate([self.views, views])
+
+    def rival(self, n: int) -> int | None:
+        """Return a kept track that is seen in one frame with this one."""
+        return next((self._times[look.pts] for look in self.tracks[n].looks if look.pts in self._times), None)
+
+    def unlikeness(self, n: int) -> float:
+        """Return the distance of a track to the kept views; infinite without clear views."""
+        return _between(clear_views(self.tracks[n]), self.views)
+
+    def can_be(self, n: int) -> bool:
+        """Return whether nothing rules out that the track shows this target."""
+        return self.distances.get(n, 2.0) <= self.limits.limit and self.rival(n) is None
+
+    @property
+    def best(self) -> float | None:
+        return min((self.distances[n] for n in self.kept if n in self.distances), default=None)
+
+
+def _decide_person(
+    person: _Person, gallery: Gallery, decisions: list[Decision], progress: Callable[[], None]
+) -> None:
+    limits = person.limits
+    _keep_near(person, progress)
+    for n in person.nearest_first(limits.match, limits.limit):
+        progress()
+        if person.kept and person.can_be(n) and _resembles_the_kept(person, n):
+            person.keep(n, "the same person as a kept track", trusted=False)
+    _keep_continuations(person, progress)
+    for n, reason in {**person.refused, **person.kept}.items():
+        strangers = _strangers(person, n, gallery) if n in person.kept else ()
+        distance = person.distances.get(n)
+        decisions[n] = Decision(n in person.kept, reason, person.name, distance, tuple(strangers))
+
+
+def _resembles_the_kept(person: _Person, n: int) -> bool:
+    """Return whether a track beyond the match threshold shows the target by its likeness to the kept tracks."""
+    limits, distance, unlikeness = person.limits, person.distances[n], person.unlikeness(n)
+    if unlikeness <= limits.alike:
+        return True
+    hardly_farther = person.best is not None and distance <= person.best + limits.lag
+    return hardly_farther and (distance + unlikeness) / 2 <= limits.together
+
+
+def _keep_near(person: _Person, progress: Callable[[], None]) -> None:
+    """Keep the tracks inside the match threshold, nearest first, that do not disagree with those kept before."""
+    limits = person.limits
+    twins: set[int] = set()
+    for n in person.nearest_first(-1.0, limits.match):
+        progress()
+        distance, best, unlikeness = person.distances[n], person.best, person.unlikeness(n)
+        rival = person.rival(n)
+        if rival is not None:
+            other = person.tracks[rival].id
+            person.refused[n] = f"another face in the same frame (track {other}) is nearer"
+            if distance - person.distances[rival] < TWINS:
+                person.refused[n] = f"another face in the same frame (track {other}) is as near"
+                twins.add(rival)
+                person.refused[rival] = (
+                    f"another face in the same frame (track {person.tracks[n].id}) is as near"
+                )
+            continue
+        if best is None or (distance <= limits.sure and unlikeness <= limits.apart):
+            person.keep(n, "near a target")
+        elif unlikeness <= limits.resembles or (distance <= best + limits.lag and unlikeness <= limits.apart):
+            person.keep(n, "near a target", trusted=unlikeness <= limits.resembles)
+        else:
+            person.refused[n] = (
+                "ambiguous: another face of this video is nearer to the target and unlike this one"
+            )
+    for n in twins:
+        del person.kept[n]
+
+
+def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
+    """Keep the tracks that continue a kept one, or that a kept one continues, where the face met no other one.
+
+    On one side the adjoining views must be alike. Between two kept tracks a face can look otherwise for a moment.
+    """
+    by_id = {track.id: n for n, track in enumerate(person.tracks)}
+    before = {n: by_id[track.continues] for n, track in enumerate(person.tracks) if track.continues in by_id}
+    after = {other: n for n, other in before.items()}
+    waiting = list(person.kept)
+    while waiting:
+        progress()
+        kept = waiting.pop()
+        for n in (before.get(kept), after.get(kept)):
+            if n is None or n in person.kept or n in person.refused or not person.can_be(n):
+                continue
+            first, second = (n, kept) if before.get(kept) == n else (kept, n)
+            moved = person.tracks[second].link == "moved"
+            alike = _adjoining(person.tracks[first], person.tracks[second]) < ANOTHER_FACE
+            between = before.get(n) in person.kept and after.get(n) in person.kept
+            met = "met" in (person.tracks[n].link, person.tracks[after[n]].link if n in after else None)
+            if (moved and alike) or (between and not met):
+                person.keep(n, "goes on from a kept track", trusted=False)
+                waiting.append(n)
+
+
+def _strangers(person: _Person, n: int, gallery: Gallery) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a kept track whose views are clearly unlike the target, up to the views before and after."""
+    track, limits = person.tracks[n], person.limits
+    pictures = gallery.embeddings[[name == person.name for name in gallery.people]]
+    run: list[ViewOfFace] = []
+    start = 0
+    for view in (*track.views, None):
+        if view is not None and _is_unlike(view, pictures, person, limits):
+            run.append(view)
+            continue
+        if len(run) >= 2 or any(other.quality >= VERY_CLEAR for other in run):
+            yield start, len(track.looks) if view is None else view.place
+        run = []
+        start = 0 if view is None else view.place + 1
+
+
+def _is_unlike(view: ViewOfFace, pictures: Array, person: _Person, limits: Limits) -> bool:
+    distance = float(np.linalg.norm(pictures - view.embedding, axis=1).min())
+    if distance <= limits.limit or person.views is None:
+        return False
+    others = np.linalg.norm(person.views - view.embedding, axis=1)
+    return _mean_of_nearest(others[others > 0]) > limits.unlike if (others > 0).any() else True
+
+
+def _adjoining(before: Track, after: Track) -> float:
+    """Return the distance between the last view of a track and the first of the next one."""
+    if not before.views or not after.views:
+        return 2.0
+    return float(np.linalg.norm(before.views[-1].embedding - after.views[0].embedding))
+
+
+def clear_views(track: Track) -> Array:
+    """Return the embeddings (N, D) of the views that can be compared with others of the video."""
+    clear = [view.embedding for view in track.views if view.quality >= CLEAR]
+    return np.stack(clear) if clear else np.zeros((0, 0), np.float32)
+
+
+def _between(views: Array, others: Array | None) -> float:
+    """Return the mean of the BEST_VIEWS nearest distances; infinite where there is nothing to compare."""
+    if others is None or not len(views) or not len(others):
+        return float("inf")
+    return _mean_of_nearest(np.sqrt(np.maximum(2 - 2 * views @ others.T, 0)).ravel())
+
+
+def _mean_of_nearest(distances: Array) -> float:
+    best = min(BEST_VIEWS, len(distances))
+    return float(np.partition(distances, best - 1)[:best].mean())
 
 
 def distances_of(track: Track, gallery: Gallery) -> dict[str, float]:
@@ -90,7 +313,7 @@ def distances_of(track: Track, gallery: Gallery) -> dict[str, float]:
         return {}
     distances = np.linalg.norm(embeddings[:, None] - gallery.embeddings[None], axis=2)
     return {
-        person: _nearest(distances[:, [name == person for name in gallery.people]].min(axis=1))
+        person: _mean_of_nearest(distances[:, [name == person for name in gallery.people]].min(axis=1))
         for person in sorted(set(gallery.people))
     }
 
@@ -99,7 +322,7 @@ def warnings_about(
     tracks: Sequence[Track],
     decisions: Sequence[Decision],
     gallery: Gallery | None,
-    keep_distance: float,
+    match: float,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[TargetWarning, ...]:
     """Return the gallery's warnings, and one for each person without a kept track.
@@ -125,68 +348,10 @@ def warnings_about(
         nearest_id, decision = tracks[number].id, decisions[number]
         message = (
             f"No track of {person} was kept. The nearest is track {nearest_id} at distance {distance:.2f}, "
-            f"and the match threshold is {keep_distance:.2f}."
+            f"and the match threshold is {match:.2f}."
         )
-        if distance <= keep_distance:
+        if distance <= match:
             outcome = "kept as another person" if decision.keep else f"hidden because {decision.reason}"
             message += f" That track is {outcome}."
         warnings.append(TargetWarning("no-track-kept", person, message, nearest_id))
     return tuple(warnings)
-
-
-def _one_person_is_one_face(tracks: Sequence[Track], decisions: list[Decision], keep_distance: float) -> None:
-    """Where two kept tracks of one person are seen in one frame, hide the one that is farther off.
-
-    Both, if they are about as near: either may be the other one.
-    """
-    taken: dict[tuple[str | None, int], int] = {}  # person and time to the track
-    kept = (n for n, decision in enumerate(decisions) if decision.keep)
-    for n in sorted(kept, key=lambda n: (decisions[n].distance or 0.0, n)):
-        item = decisions[n]
-        times = [(item.person, seen.pts) for seen in tracks[n].looks]
-        rival = next((taken[time] for time in times if time in taken), None)
-        if rival is None:
-            taken.update(dict.fromkeys(times, n))
-            continue
-        reason = f"another face in the same frame (track {tracks[rival].id}) is nearer"
-        decisions[n] = Decision(False, reason, item.person, item.distance)
-        first = decisions[rival]
-        if (item.distance or 0.0) - (first.distance or 0.0) < TWINS * keep_distance:
-            reason = f"another face in the same frame (track {tracks[n].id}) is as near"
-            decisions[rival] = Decision(False, reason, first.person, first.distance)
-
-
-def _share(
-    tracks: Sequence[Track], decisions: list[Decision], keep_distance: float, progress: Callable[[], None]
-) -> None:
-    """A hidden track that surely shows the person of a kept one is kept too."""
-    limit = SAME_PERSON * keep_distance
-    kept = [n for n, decision in enumerate(decisions) if decision.keep]
-    if not kept:
-        return
-    views = np.concatenate([tracks[n].embeddings for n in kept])
-    owners = np.repeat(kept, [len(tracks[n].views) for n in kept])
-    for n, item in enumerate(list(decisions)):
-        progress()
-        if item.keep or item.distance is None or item.distance > NOT_CONTRARY * keep_distance:
-            continue
-        # Of unit vectors; |a - b|^2 = 2 - 2 a.b
-        distances = np.sqrt(np.maximum(2 - 2 * tracks[n].embeddings @ views.T, 0))
-        near = np.unique(owners[distances.min(axis=0) <= limit])
-        for other in map(int, near):
-            if (
-                decisions[other].person == item.person
-                and _nearest(distances[:, owners == other].ravel()) <= limit
-                and not _seen_together(tracks[n], tracks[other])
-            ):
-                reason = f"the same person as track {tracks[other].id}"
-                decisions[n] = Decision(True, reason, item.person, item.distance)
-                break
-
-
-def _nearest(distances: Array) -> float:
-    return float(np.sort(distances)[:BEST_VIEWS].mean())
-
-
-def _seen_together(one: Track, other: Track) -> bool:
-    return bool({seen.pts for seen in one.looks} & {seen.pts for seen in other.looks})

@@ -3,7 +3,9 @@
 It sees all segments' findings, so where segments meet nothing is decided twice. It needs no model and no picture.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import count, pairwise
 
 from functions.engine import faces
 from functions.engine.detect import Array
@@ -13,13 +15,16 @@ from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
 from functions.engine.identity import (
     Decision,
+    Limits,
     decide,
-    keep_distance_of,
-    nearest_target,
+    limits_of,
+    may_be_target,
     warnings_about,
 )
 from functions.engine.options import Options
 from functions.engine.track import Track, Tracker
+
+UNLIKE = "unlike the target, in the place of a kept face"
 
 
 def link(
@@ -33,7 +38,7 @@ def link(
     Takes one segment's findings at a time. `progress` is called often, and may raise to stop. Raises EngineError if
     they do not belong together.
     """
-    limit = keep_distance_of(options)
+    limits = limits_of(options)
     first: Findings | None = None
     tracker: Tracker | None = None
     frames, looks = 0, 0
@@ -41,7 +46,7 @@ def link(
     for part in findings:
         progress()
         if first is None or tracker is None:
-            first, tracker = part, Tracker(_seconds_of(part), part.sure, distance_to(gallery, limit))
+            first, tracker = part, Tracker(_seconds_of(part), part.sure, nearness(gallery, limits))
         _require_same_means(first, part)
         if not first.width:  # a segment without a frame of its own knows no size
             first = part
@@ -57,22 +62,21 @@ def link(
         raise EngineError(
             f"the gallery was made with {gallery.recognizer}, the faces found with {first.recognizer}."
         )
-    decisions = decide(tracker.tracks, gallery, limit, progress)
+    tracks, decisions = without_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
     return Faces(
         version=faces.VERSION,
         detector=first.detector,
         recognizer=first.recognizer,
-        keep_distance=limit,
+        keep_distance=limits.match,
         width=first.width,
         height=first.height,
         time_base=f"{first.time_base.numerator}/{first.time_base.denominator}",
         frames=frames,
         looks=looks,
         shots=tuple(shots),
-        warnings=warnings_about(tracker.tracks, decisions, gallery, limit, progress),
+        warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
         tracks=tuple(
-            reported(track, decision, limit)
-            for track, decision in zip(tracker.tracks, decisions, strict=True)
+            reported(track, decision, limits.match) for track, decision in zip(tracks, decisions, strict=True)
         ),
     )
 
@@ -81,11 +85,36 @@ def _seconds_of(part: Findings) -> Callable[[int], float]:
     return lambda units: float(units * part.time_base)
 
 
-def distance_to(gallery: Gallery | None, keep_distance: float) -> Callable[[Array], float] | None:
-    """What tells a `Tracker` how far an embedding is from the targets; None where there are none."""
+def nearness(gallery: Gallery | None, limits: Limits) -> Callable[[Array], bool]:
+    """Return what tells a `Tracker` whether an embedding is like a target's."""
     if gallery is None or not gallery.people:
-        return None
-    return lambda embedding: nearest_target(embedding, gallery) / keep_distance
+        return lambda _: False
+    return lambda embedding: may_be_target(embedding, gallery, limits)
+
+
+def without_strangers(
+    tracks: Sequence[Track], decisions: Sequence[Decision]
+) -> tuple[list[Track], list[Decision]]:
+    """Split off the parts of kept tracks whose views are unlike the target, and hide them."""
+    found: list[tuple[Track, Decision]] = []
+    last_parts: dict[int | None, int] = {}  # a track's number to that of its last part
+    numbers = count(1 + max((track.id for track in tracks), default=0))
+    for track, decision in zip(tracks, decisions, strict=True):
+        hidden = replace(decision, keep=False, reason=UNLIKE)
+        places = sorted({place for part in decision.strangers for place in part} - {0, len(track.looks)})
+        starts = [0, *places]
+        parts = [track]
+        for before, place in pairwise(starts):
+            parts.append(parts[-1].split(place - before, next(numbers)))
+        strangers = {start for start, _ in decision.strangers}
+        found += [
+            (part, hidden if start in strangers else decision)
+            for part, start in zip(parts, starts, strict=True)
+        ]
+        last_parts[track.id] = parts[-1].id
+    for track in tracks:
+        track.continues = last_parts.get(track.continues)
+    return [track for track, _ in found], [decision for _, decision in found]
 
 
 def _require_same_means(one: Findings, other: Findings) -> None:

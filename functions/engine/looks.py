@@ -44,6 +44,15 @@ class Looks(Sequence[Look]):
         x1, y1, x2, y2 = (round(side, 1) for side in self._sides[4 * number : 4 * number + 4])
         return Look(self._pts[number], (x1, y1, x2, y2))
 
+    def part(self, start: int, end: int | None) -> "Looks":
+        """Return the looks from the index `start` to before `end`."""
+        rest = Looks()
+        rest._pts, rest._sides = (
+            self._pts[start:end],
+            self._sides[4 * start : None if end is None else 4 * end],
+        )
+        return rest
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Looks) and (self._pts, self._sides) == (other._pts, other._sides)
 

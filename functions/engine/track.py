@@ -1,9 +1,8 @@
 """Detections to tracks: one face through time, linked, gaps filled, cut at scene cuts.
 
-A track holds only links that are beyond doubt (the boxes overlap, no other face contends, neighbouring views are
-alike). Where a face is lost for a moment, moves far, meets another one, or becomes another one, a new track begins
-that `continues` the old one: the gap between them is filled, but who it is gets decided for each on its own. So it
-does where a face that was like a target's is like nobody's for a while, or the other way round.
+A track holds only links that are beyond doubt: the boxes overlap, no other face is near, and views that follow each
+other are alike. Where a face is lost for a moment, moves far, meets another face, or changes into another face, a new
+track begins that `continues` the old one. The gap between them is filled, but each is identified on its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,18 +18,16 @@ from functions.engine.looks import Looks
 SURE_LINK = 0.35  # overlap of prediction and detection
 CONTENDED = 0.1  # two faces overlapping this much may be taken for each other
 LOST_SECONDS = 0.8
-GAP_SECONDS = 0.3  # after a face was not seen for so long, who is at its place is asked anew
-ANOTHER_FACE = 1.0  # distance of two views, one after the other, that do not show one person
-NEAR, FAR = 1.0, 1.1  # of the keep distance: views that are like a target's face, and such that are not
-TURN_VIEWS, TURN_SECONDS = 3, 0.5  # so many, or two that are so far apart, say that somebody else came
+GAP_SECONDS = 0.3  # after a face was not detected for so long, the face at its place is identified anew
+ANOTHER_FACE = 1.0  # distance of two views in a row that do not show one person
 SIZE_RATIO = 0.6
 REACH = 0.8  # of a face's size: how far a lost face may turn up from where it was expected
-VIEWS_PER_TRACK = 8
+FAR_VIEWS = 8  # of a face that is like no target's, so many views are kept
 
 
 @dataclass(eq=False)
 class Observation:
-    """A face seen at time `pts`. `contended`: another face is so near that it may be taken for this one."""
+    """A face detected at time `pts`. `contended`: another face is so near that the two can be confused."""
 
     pts: int
     face: Face
@@ -43,7 +40,7 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class ViewOfFace:
-    """An embedding (D,), how much it says about who it is, and the place of its observation in the track."""
+    """An embedding (D,), how clear it is (`Face.quality`), and the place of its observation in the track."""
 
     quality: float
     embedding: Array = field(repr=False)
@@ -52,21 +49,25 @@ class ViewOfFace:
 
 @dataclass(eq=False)
 class Track:
-    """One face through time. `views` are those that say most about who it is, best first."""
+    """One face through time, and its `views` in the order of time.
+
+    `continues` is the track before it, and `link` says why that one ended: the face "moved" far or was lost for a
+    moment, a view showed that it "changed", or it "met" another face.
+    """
 
     id: int
     observations: list[Observation] = field(default_factory=list)
     views: list["ViewOfFace"] = field(default_factory=list, repr=False)
     continues: int | None = None
-    last_view: "ViewOfFace | None" = field(default=None, repr=False)
-    side: str | None = None  # "near" a target or "far" from all, by its clear views so far
-    last_on_side: int = 0  # the observation of the last of these
-    turning: list[int] = field(default_factory=list)  # observations since then whose views say otherwise
-    packed: Looks | None = field(default=None, repr=False)  # in place of the observations, once it has ended
+    link: str | None = None
+    near: bool = False  # a view was like a target's: all views are kept
+    packed: Looks | None = field(
+        default=None, repr=False
+    )  # replaces the observations once the track has ended
 
     @property
     def looks(self) -> Looks:
-        """Where it was seen."""
+        """Where it was detected."""
         return self.packed or Looks((seen.pts, seen.box) for seen in self.observations)
 
     @property
@@ -78,63 +79,59 @@ class Track:
         return self.packed[-1].pts if self.packed else self.observations[-1].pts
 
     @property
+    def last_view(self) -> ViewOfFace | None:
+        return self.views[-1] if self.views else None
+
+    @property
     def embeddings(self) -> Array:
-        """Embeddings (N, D) of its best views, best first."""
+        """Return the embeddings (N, D) of its views."""
         return _stacked([view.embedding for view in self.views])
 
     def clearest(self) -> Observation | None:
-        """The observation that says most about who it is; None if others were always too near."""
+        """Return the observation that probably says most about the person; None if others were always too near."""
         alone = [observation for observation in self.observations if not observation.contended]
         return max(alone, key=lambda observation: observation.face.quality, default=None)
 
-    def observe(self, observation: Observation) -> None:
-        """Go on with this observation, the latest. Its embedding is remembered only among the track's views."""
+    def observe(self, observation: Observation, is_near: Callable[[Array], bool]) -> None:
+        """Add the latest observation. Only the views remember embeddings."""
         embedding = observation.face.embedding
         if embedding is not None:
             if not observation.contended:
-                view = ViewOfFace(observation.face.quality, embedding, len(self.observations))
-                self.views = sorted([*self.views, view], key=lambda view: -view.quality)[:VIEWS_PER_TRACK]
-                self.last_view = view
+                self.views.append(ViewOfFace(observation.face.quality, embedding, len(self.observations)))
+                self.near = self.near or is_near(embedding)
+                if not self.near and len(self.views) > FAR_VIEWS:  # the last one tells when the face changes
+                    self.views.remove(min(self.views[:-1], key=lambda view: view.quality))
             observation = replace(observation, face=replace(observation.face, embedding=None))
         self.observations.append(observation)
 
     def shows_another(self, observation: Observation) -> bool:
-        """Whether the observation's view is of somebody else than the track's last one."""
+        """Return whether the observation's view shows another person than the track's last view."""
         embedding = observation.face.embedding
         if embedding is None or observation.contended or self.last_view is None:
             return False
         return float(np.linalg.norm(embedding - self.last_view.embedding)) > ANOTHER_FACE
 
-    def turned_at(self, distance: float, seconds: Callable[[int], float]) -> int | None:
-        """Take the distance of the latest view (1: the keep distance). The place from which on it is another face.
-
-        What lies between the last view of a target and the first of the other one goes with the other one: in
-        doubt a face is hidden.
-        """
-        side = "near" if distance <= NEAR else "far" if distance >= FAR else None
-        place = len(self.observations) - 1
-        if side is None:
-            return None
-        if self.side in (None, side):
-            self.side, self.last_on_side, self.turning = side, place, []
-            return None
-        self.turning.append(place)
-        since = self.observations[place].pts - self.observations[self.turning[0]].pts
-        if len(self.turning) < TURN_VIEWS and (len(self.turning) < 2 or seconds(since) < TURN_SECONDS):
-            return None
-        return self.last_on_side + 1 if side == "far" else self.turning[0]
-
     def forget(self, before: int) -> None:
-        """Let go of the observations before that time, but for two: its speed is told from them."""
+        """Drop the observations before that time, except the last two, which tell the speed."""
         more = sum(seen.pts < before for seen in self.observations[:-2])
         self.observations = self.observations[more:]
-        self.views = [replace(view, place=view.place - more) for view in self.views]
-        self.last_view = self.last_view and replace(self.last_view, place=self.last_view.place - more)
-        self.last_on_side -= more
-        self.turning = [max(0, place - more) for place in self.turning]
+        views = [replace(view, place=max(0, view.place - more)) for view in self.views]
+        old = [view for view in views if not view.place]
+        self.views = old[-FAR_VIEWS:] + views[len(old) :]
+
+    def split(self, place: int, number: int) -> "Track":
+        """End the track before its look at `place`. Return the track `number` that goes on from there."""
+        rest = Track(number, continues=self.id, link="changed", near=self.near)
+        if self.packed:
+            rest.packed, self.packed = self.packed.part(place, None), self.packed.part(0, place)
+        else:
+            rest.observations, self.observations = self.observations[place:], self.observations[:place]
+        rest.views = [replace(view, place=view.place - place) for view in self.views if view.place >= place]
+        self.views = [view for view in self.views if view.place < place]
+        return rest
 
     def predicted(self, pts: int) -> Array:
-        """Where the face is expected at `pts`: straight on, at its last speed."""
+        """Return where the face is expected at `pts`: straight on, at its last speed."""
         last = self.observations[-1]
         if len(self.observations) < 2 or last.pts == self.observations[-2].pts:
             return last.box
@@ -150,18 +147,20 @@ def _stacked(embeddings: Sequence[Array]) -> Array:
 
 
 class Tracker:
-    """Links looks in the order of time. `sure` is the score at which a face may begin a track.
+    """Links detections in the order of time. `sure` is the score at which a face can begin a track.
 
-    `distance` is that of an embedding to the nearest target, with the keep distance as its unit; without it nobody is
-    told from the targets.
+    `is_near` tells whether an embedding is like a target's. Of other faces only FAR_VIEWS views are kept.
     """
 
     def __init__(
-        self, seconds: Callable[[int], float], sure: float, distance: Callable[[Array], float] | None = None
+        self,
+        seconds: Callable[[int], float],
+        sure: float,
+        is_near: Callable[[Array], bool] = lambda _: False,
     ):
         self._seconds = seconds
         self._sure = sure
-        self._distance = distance
+        self._is_near = is_near
         self._active: list[Track] = []
         self._numbers = count()
         self.tracks: list[Track] = []
@@ -204,11 +203,12 @@ class Tracker:
             linked.add(track.id)
             if self._is_sure(track, seen[index]):
                 if track.shows_another(seen[index]):
-                    track = self._split(track, track.last_view.place + 1 if track.last_view else 0)
-                self._observe(track, seen[index])
+                    track = self._split(track)
+                track.observe(seen[index], self._is_near)
             else:
                 self._active.remove(track)
-                self._begin(seen[index], continues=track.id)
+                met = track.observations[-1].contended or seen[index].contended
+                self._begin(seen[index], continues=track.id, link="met" if met else "moved")
         for index in sorted(free):
             if faces[index].score >= self._sure:
                 self._begin(seen[index])
@@ -243,34 +243,17 @@ class Tracker:
         expected = np.stack([track.predicted(observation.pts), track.observations[-1].box])
         return bool(overlap(observation.box, expected).max() >= SURE_LINK)
 
-    def _observe(self, track: Track, observation: Observation) -> None:
-        track.observe(observation)
-        embedding = observation.face.embedding
-        if self._distance is None or embedding is None or observation.contended:
-            return
-        place = track.turned_at(self._distance(embedding), self._seconds)
-        if place is not None:
-            rest = self._split(track, place)
-            rest.side, rest.last_on_side = (
-                "near" if track.side == "far" else "far",
-                len(rest.observations) - 1,
-            )
-
-    def _split(self, track: Track, place: int) -> Track:
-        """End a track before its observation at `place`, or after its first one. Gives the track that goes on."""
+    def _split(self, track: Track) -> Track:
+        """End a track after its last view, or its first look. Return the track that goes on."""
+        place = track.last_view.place + 1 if track.last_view else 0
         place = max(1, place)  # what came before it may be forgotten
-        rest = Track(next(self._numbers), track.observations[place:], continues=track.id)
-        rest.views = [replace(view, place=view.place - place) for view in track.views if view.place >= place]
-        track.observations = track.observations[:place]
-        track.views = [view for view in track.views if view.place < place]
-        if track.last_view and track.last_view.place >= place:
-            rest.last_view = replace(track.last_view, place=track.last_view.place - place)
+        rest = track.split(place, next(self._numbers))
         self.tracks.append(rest)
         self._active[self._active.index(track)] = rest
         return rest
 
-    def _begin(self, observation: Observation, continues: int | None = None) -> None:
-        track = Track(next(self._numbers), continues=continues)
+    def _begin(self, observation: Observation, continues: int | None = None, link: str | None = None) -> None:
+        track = Track(next(self._numbers), continues=continues, link=link)
         self.tracks.append(track)
         self._active.append(track)
-        self._observe(track, observation)
+        track.observe(observation, self._is_near)

@@ -15,7 +15,7 @@ from tests.clips import admiral, astronaut
 def embedding(engine: Engine, picture: Image) -> Array:
     recognizer = engine.recognizer("sface")
     face = only_face(picture, "picture", engine.detector)
-    return recognizer.embed([recognizer.crop(picture, face)])[0]
+    return recognizer.embed([recognizer.crop(picture, face)])[0][0]
 
 
 def turned(picture: Image, degrees: float) -> Image:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from functions.engine.detect import Array, Detection, Image
-from functions.engine.find import Targets, crop_quality, find, find_pieces
+from functions.engine.find import Targets, find, find_pieces, prominence
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
+from functions.engine.identity import Limits
 from functions.engine.video import Segment
 from tests.clips import Clip, frame_times, write_clip
 
-KEEP = 0.7
+LIMITS = Limits.of("sface", 0.97)
 WINDOW_SECONDS = Fraction(3, 5)
 
 
@@ -39,21 +40,29 @@ class SameEmbedding:
 
     def __init__(self, distance: float):
         angle = 2 * np.arcsin(distance / 2)
-        self.embedding = np.zeros(512, np.float32)
+        self.embedding = np.zeros(128, np.float32)
         self.embedding[:2] = np.cos(angle), np.sin(angle)
 
-    def embed(self, crops: list[Image]) -> Array:
-        assert all(crop.shape == (160, 160, 3) for crop in crops)
-        return np.tile(self.embedding, (len(crops), 1))
+    def crop(self, image: Image, face: Detection) -> Image:
+        assert image.dtype == np.uint8
+        return image[:1, :1]
+
+    def embed(self, crops: list[Image]) -> tuple[Array, Array]:
+        return np.tile(self.embedding, (len(crops), 1)), np.full(len(crops), 0.7, np.float32)
 
 
 def look(
-    clip: Path, distance: float, start: int | None = None, end: int | None = None, width: float = 60
+    clip: Path,
+    distance: float,
+    start: int | None = None,
+    end: int | None = None,
+    width: float = 60,
+    every_view: bool = False,
 ) -> Findings:
-    target = np.zeros((1, 512), np.float32)
+    target = np.zeros((1, 128), np.float32)
     target[0, 0] = 1
     recognizer = SameEmbedding(distance)
-    targets = Targets(Gallery(("ann",), target, "test/1"), recognizer, KEEP)  # type: ignore[arg-type]
+    targets = Targets(Gallery(("ann",), target, "test/1"), recognizer, LIMITS, every_view)  # type: ignore[arg-type]
     return find(Segment(str(clip), start, end), OneFace(width), targets)
 
 
@@ -71,19 +80,29 @@ def embedded(findings: Findings) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("distance", [0.2, 1.2])
-def test_a_face_that_is_surely_somebody_is_embedded_once_in_a_window(clip: Path, distance: float) -> None:
-    findings = look(clip, distance)
+def test_a_face_far_from_all_targets_is_embedded_once_in_a_window(clip: Path) -> None:
+    findings = look(clip, 1.3)
     windows = [pts * findings.time_base // WINDOW_SECONDS for pts in embedded(findings)]
     assert windows == sorted(set(windows)) == list(range(5))
 
 
-def test_where_one_view_leaves_it_open_every_view_is_asked(clip: Path) -> None:
-    findings = look(clip, KEEP)
+@pytest.mark.parametrize("distance", [0.2, 0.97, 1.15])
+def test_every_view_of_a_face_near_a_target_is_embedded(clip: Path, distance: float) -> None:
+    findings = look(clip, distance)
     assert embedded(findings) == [sighting.pts for sighting in findings.sightings]
 
 
-@pytest.mark.parametrize("distance", [0.2, KEEP])
+def test_every_view_is_embedded_on_request(clip: Path) -> None:
+    findings = look(clip, 1.3, every_view=True)
+    assert embedded(findings) == [sighting.pts for sighting in findings.sightings]
+
+
+def test_the_quality_of_an_embedded_view_is_the_recognisers(clip: Path) -> None:
+    faces = [face for sighting in look(clip, 1.3).sightings for face in sighting.faces]
+    assert {round(face.quality, 3) for face in faces if face.embedding is not None} == {0.7}
+
+
+@pytest.mark.parametrize("distance", [0.2, 1.3])
 def test_segments_embed_what_the_whole_does(clip: Path, distance: float) -> None:
     times = frame_times(clip)
     bounds = [None, times[7], times[31], times[50], None]
@@ -107,17 +126,18 @@ def test_a_long_video_is_given_in_pieces_that_make_the_whole(tmp_path: Path) -> 
 
 
 def test_findings_survive_being_stored(clip: Path) -> None:
-    findings = look(clip, KEEP)
+    findings = look(clip, 0.97)
     again = Findings.from_bytes(findings.to_bytes())
     assert (again.frames, again.time_base, again.sure) == (findings.frames, findings.time_base, findings.sure)
     assert embedded(again) == embedded(findings)
     assert "embedding" not in repr(again)
 
 
-def test_a_frontal_face_says_more_than_a_profile_and_a_large_one_more_than_a_small_one() -> None:
+def test_a_frontal_or_large_face_is_more_prominent_than_a_profile_or_small_one() -> None:
     def face(side: float, nose: float = 0.5) -> Detection:
         points = np.array([[0.3, 0.4], [0.7, 0.4], [nose, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
         return Detection(np.array([0, 0, side, side], np.float32), 0.8, points * side)
 
-    assert crop_quality(face(60)) > crop_quality(face(60, nose=0.0))
-    assert crop_quality(face(80)) > crop_quality(face(20))
+    assert prominence(face(60)) > prominence(face(60, nose=0.0))
+    assert prominence(face(80)) > prominence(face(20))
+    assert prominence(face(60, nose=0.0)) > 0.3 * prominence(face(60))

@@ -1,111 +1,225 @@
 """Who is kept and who is hidden, on embeddings that are made up: a plane in which angles are known."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from functions.engine.faces import TargetWarning
 from functions.engine.findings import Face
 from functions.engine.gallery import Gallery
-from functions.engine.identity import decide, warnings_about
+from functions.engine.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
+from functions.engine.link import without_strangers
 from functions.engine.track import Observation, Track, ViewOfFace
 
-KEEP = 0.6
+LIMITS = Limits.of("sface", 0.97)
 
 
 def at(*degrees: float) -> np.ndarray:
-    """Unit vectors; two that are a degrees apart have the distance 2 sin(a / 2): 0.6 is 34.9 degrees."""
-    embeddings = np.zeros((len(degrees), 512), np.float32)
+    """Unit vectors; two that are a degrees apart have the distance 2 sin(a / 2): 0.97 is 58 degrees."""
+    embeddings = np.zeros((len(degrees), 128), np.float32)
     embeddings[:, 0], embeddings[:, 1] = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return embeddings
 
 
-def track(number: int, *times: int, seen: np.ndarray) -> Track:
+def beside(kept: float, distance: float, unlikeness: float, views: int = 3) -> np.ndarray:
+    """Return views at a distance to the picture at 0 degrees, and at another one to a view at `kept` degrees."""
+    x = 1 - distance**2 / 2
+    angle = np.radians(kept)
+    y = (1 - unlikeness**2 / 2 - x * np.cos(angle)) / np.sin(angle)
+    found = np.zeros((views, 128), np.float32)
+    found[:, :3] = x, y, np.sqrt(1 - x**2 - y**2)
+    return found
+
+
+def track(
+    number: int,
+    *times: int,
+    seen: np.ndarray,
+    quality: float = 0.9,
+    continues: int | None = None,
+    link: str | None = None,
+) -> Track:
     face = Face(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
-    views = [ViewOfFace(0.5, embedding) for embedding in seen]
-    return Track(number, [Observation(pts, face, contended=False) for pts in times], views)
+    views = [ViewOfFace(quality, embedding, place) for place, embedding in enumerate(seen)]
+    observations = [Observation(pts, face, contended=False) for pts in times]
+    return Track(number, observations, views, continues, link)
 
 
 def gallery(**people: float) -> Gallery:
     return Gallery(tuple(people), at(*people.values()), "test/1")
 
 
+def kept(*tracks: Track, targets: Gallery | None = None) -> list[int]:
+    """Return the numbers of the tracks that are kept for the picture at 0 degrees."""
+    decisions = decide(tracks, targets or gallery(ann=0), LIMITS)
+    return [one.id for one, decision in zip(tracks, decisions, strict=True) if decision.keep]
+
+
 def test_without_targets_everyone_is_hidden() -> None:
     for nobody in (None, Gallery((), at(), "test/1")):
-        (decision,) = decide([track(0, 0, seen=at(0))], nobody, KEEP)
+        (decision,) = decide([track(0, 0, seen=at(0))], nobody, LIMITS)
         assert not decision.keep
 
 
 def test_near_a_target_is_kept_and_named_and_far_is_hidden() -> None:
-    near, far = decide([track(0, 0, seen=at(10)), track(1, 0, seen=at(90))], gallery(ann=0, ben=180), KEEP)
+    near, far = decide([track(0, 0, seen=at(10)), track(1, 0, seen=at(90))], gallery(ann=0, ben=180), LIMITS)
     assert (near.keep, near.person) == (True, "ann")
     assert not far.keep
     assert far.distance is not None
-    assert far.distance > KEEP
+    assert far.distance > LIMITS.match
 
 
-def test_a_track_that_was_never_seen_clearly_is_hidden() -> None:
-    (decision,) = decide([track(0, 0, seen=at())], gallery(ann=0), KEEP)
+def test_a_track_without_a_view_is_hidden() -> None:
+    (decision,) = decide([track(0, 0, seen=at())], gallery(ann=0), LIMITS)
     assert not decision.keep
 
 
-def test_one_lucky_crop_among_many_keeps_nobody() -> None:
-    (decision,) = decide([track(0, 0, seen=at(20, 60, 60, 60, 60))], gallery(ann=0), KEEP)
-    assert not decision.keep
+def test_one_lucky_view_among_many_keeps_no_track() -> None:
+    assert kept(track(0, 0, seen=at(50, 80, 80, 80, 80))) == []
 
 
 def test_of_two_faces_in_one_frame_only_the_nearer_is_the_person() -> None:
-    nearer, farther = decide([track(0, 0, 6, seen=at(5)), track(1, 6, 12, seen=at(25))], gallery(ann=0), KEEP)
+    nearer, farther = decide(
+        [track(0, 0, 6, seen=at(5)), track(1, 6, 12, seen=at(25))], gallery(ann=0), LIMITS
+    )
     assert nearer.keep
     assert not farther.keep
     assert "track 0" in farther.reason
 
 
 def test_of_two_faces_in_one_frame_that_are_as_near_neither_is_kept() -> None:
-    both = decide([track(0, 0, 6, seen=at(22)), track(1, 6, 12, seen=at(24))], gallery(ann=0), KEEP)
+    both = decide([track(0, 0, 6, seen=at(22)), track(1, 6, 12, seen=at(24))], gallery(ann=0), LIMITS)
     assert not any(decision.keep for decision in both)
     assert ["track 0" in both[1].reason, "track 1" in both[0].reason] == [True, True]
 
 
 def test_two_people_in_one_frame_are_both_kept() -> None:
-    both = decide([track(0, 0, seen=at(5)), track(1, 0, seen=at(175))], gallery(ann=0, ben=180), KEEP)
+    both = decide([track(0, 0, seen=at(5)), track(1, 0, seen=at(175))], gallery(ann=0, ben=180), LIMITS)
     assert [decision.person for decision in both if decision.keep] == ["ann", "ben"]
 
 
-def test_a_profile_inherits_from_the_frontal_view_of_the_same_person() -> None:
-    frontal, profile = decide([track(0, 0, seen=at(20, 30)), track(1, 60, seen=at(44))], gallery(ann=0), KEEP)
-    assert frontal.keep
-    assert profile.keep
-    assert "track 0" in profile.reason
+def test_inside_the_threshold_a_track_is_kept_where_no_sure_track_is() -> None:
+    assert kept(track(0, 0, seen=at(57))) == [0]
+    assert kept(track(0, 0, seen=at(60))) == []
 
 
-def test_nobody_inherits_from_a_face_in_the_same_frame() -> None:
-    _, other = decide([track(0, 0, seen=at(20, 30)), track(1, 0, seen=at(44))], gallery(ann=0), KEEP)
-    assert not other.keep
+def test_a_look_alike_beside_a_sure_track_is_hidden_as_ambiguous() -> None:
+    """Inside the match threshold, but much farther than the target and unlike the target's views in the video."""
+    sure = track(0, 0, seen=at(14, 14, 14))
+    tracks = [sure, track(1, 60, seen=beside(14, 0.94, 0.95))]
+    _, decision = decide(tracks, gallery(ann=0), LIMITS)
+    assert not decision.keep
+    assert "ambiguous" in decision.reason
 
 
-def test_nobody_inherits_what_the_target_contradicts() -> None:
-    _, other = decide([track(0, 0, seen=at(30, 30, 30)), track(1, 60, seen=at(50))], gallery(ann=0), KEEP)
-    assert not other.keep
+def test_a_track_that_resembles_the_kept_views_is_kept_inside_the_threshold() -> None:
+    assert kept(track(0, 0, seen=at(14, 14, 14)), track(1, 60, seen=beside(14, 0.94, 0.85))) == [0, 1]
+
+
+def test_a_track_hardly_farther_than_the_nearest_is_kept() -> None:
+    assert kept(track(0, 0, seen=at(40, 40, 40)), track(1, 60, seen=beside(40, 0.95, 1.1))) == [0, 1]
+
+
+def test_two_sure_tracks_that_are_unlike_each_other_are_not_one_target() -> None:
+    assert kept(track(0, 0, seen=at(40, 40, 40)), track(1, 60, seen=at(-44, -44, -44))) == [0]
+
+
+def test_a_profile_beyond_the_threshold_is_kept_if_it_is_like_a_kept_view() -> None:
+    assert kept(track(0, 0, seen=at(20, 40)), track(1, 60, seen=at(64))) == [0, 1]
+
+
+def test_no_track_inherits_from_a_face_in_the_same_frame() -> None:
+    assert kept(track(0, 0, seen=at(20, 40)), track(1, 0, seen=at(64))) == [0]
+
+
+def test_no_track_inherits_from_a_track_that_inherited() -> None:
+    """So a chain of likenesses leads to no stranger."""
+    inherited, stranger = beside(50, 1.12, 0.7), beside(50, 1.14, 0.95)
+    assert np.linalg.norm(inherited[0] - stranger[0]) < LIMITS.alike
+    tracks = track(0, 0, seen=at(50, 50, 50)), track(1, 60, seen=inherited), track(2, 120, seen=stranger)
+    assert kept(*tracks) == [0, 1]
+
+
+def test_unclear_views_are_not_compared_within_the_video() -> None:
+    """Small dark faces are alike whoever they show."""
+    dark = track(1, 60, seen=at(64), quality=CLEAR - 0.1)
+    assert kept(track(0, 0, seen=at(20, 40)), dark) == [0]
+
+
+@pytest.mark.parametrize(("link", "expected"), [("moved", [0, 1]), ("changed", [0]), ("met", [0])])
+def test_only_a_face_that_moved_by_itself_goes_on_as_the_target(link: str, expected: list[int]) -> None:
+    before = track(0, 0, seen=at(14, 14, 14))
+    turned = track(1, 6, seen=beside(14, 1.12, 0.95), continues=0, link=link)
+    assert kept(before, turned) == expected
+
+
+def test_a_face_before_a_kept_one_is_kept_if_it_moved_there_by_itself() -> None:
+    turned = track(0, 0, seen=beside(14, 1.12, 0.95))
+    assert kept(turned, track(1, 6, seen=at(14, 14, 14), continues=0, link="moved")) == [0, 1]
+
+
+def test_a_stranger_in_the_targets_place_does_not_go_on() -> None:
+    for distance, unlikeness in ((1.3, 1.2), (1.12, 1.2)):
+        stranger = track(1, 6, seen=beside(14, distance, unlikeness), continues=0, link="moved")
+        assert kept(track(0, 0, seen=at(14, 14, 14)), stranger) == [0]
+
+
+@pytest.mark.parametrize(("link", "expected"), [("changed", [0, 1, 2]), ("met", [0, 2])])
+def test_a_moment_between_two_kept_tracks_is_kept_if_no_face_was_met(link: str, expected: list[int]) -> None:
+    tracks = [
+        track(0, 0, seen=at(14, 14, 14)),
+        track(1, 6, seen=beside(14, 1.12, 1.2), continues=0, link=link),
+        track(2, 12, seen=at(14, 14, 14), continues=1, link="changed"),
+    ]
+    assert kept(*tracks) == expected
+
+
+def test_a_stranger_inside_a_kept_track_is_split_off_and_hidden() -> None:
+    """From the last view of the target to the next one."""
+    views = np.concatenate([at(14, 14, 14), at(95, 95), at(14, 14)])
+    whole, other = track(3, *range(0, 42, 6), seen=views), track(5, 42, seen=at(20), continues=3)
+    decisions = decide([whole, other], gallery(ann=0), LIMITS)
+
+    tracks, decisions = without_strangers([whole, other], decisions)
+
+    parts = [
+        ([look.pts for look in one.looks], decision.keep)
+        for one, decision in zip(tracks, decisions, strict=True)
+    ]
+    assert parts == [([0, 6, 12], True), ([18, 24], False), ([30, 36], True), ([42], True)]
+    assert [one.id for one in tracks] == [3, 6, 7, 5]
+    assert [one.continues for one in tracks] == [None, 3, 6, 7]
+
+
+@pytest.mark.parametrize("quality", [0.5, 0.95])
+def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None:
+    one = track(0, 0, 6, 12, seen=at(14, 14, 95))
+    one.views[2] = replace(one.views[2], quality=quality)
+    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    assert [decision.keep for decision in decisions] == ([True] if quality < VERY_CLEAR else [True, False])
+    assert tracks[-1].last == 12
 
 
 def warnings_of(tracks: list[Track], targets: Gallery | None) -> tuple[TargetWarning, ...]:
-    return warnings_about(tracks, decide(tracks, targets, KEEP), targets, KEEP)
+    return warnings_about(tracks, decide(tracks, targets, LIMITS), targets, LIMITS.match)
 
 
 def test_a_target_without_a_kept_track_is_warned_about_with_the_nearest() -> None:
-    tracks = [track(0, 0, seen=at(10)), track(7, 0, seen=at(100)), track(8, 0, seen=at(50))]
+    tracks = [track(0, 0, seen=at(10)), track(7, 0, seen=at(100)), track(8, 0, seen=at(80))]
 
     (warning,) = warnings_of(tracks, gallery(ann=0, ben=180))
 
     assert (warning.code, warning.person, warning.track) == ("no-track-kept", "ben", 7)
     assert warning.message == (
-        "No track of ben was kept. The nearest is track 7 at distance 1.29, and the match threshold is 0.60."
+        "No track of ben was kept. The nearest is track 7 at distance 1.29, and the match threshold is 0.97."
     )
 
 
 def test_a_match_that_was_hidden_is_warned_about_with_the_reason() -> None:
     (warning,) = warnings_of([track(0, 0, seen=at(20)), track(1, 0, seen=at(20))], gallery(ann=0))
 
-    assert "threshold is 0.60. That track is hidden because another face in the same frame" in warning.message
+    assert "threshold is 0.97. That track is hidden because another face in the same frame" in warning.message
 
 
 def test_without_a_clear_face_the_warning_names_no_track() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from functions.engine.findings import Face
-from functions.engine.track import VIEWS_PER_TRACK, Tracker
+from functions.engine.track import FAR_VIEWS, Tracker
 
 RATE = 30
 
@@ -19,7 +19,7 @@ def face(
     quality: float = 0.5,
     embedded: bool = True,
 ) -> Face:
-    embedding = np.eye(512, dtype=np.float32)[0] if embedded else None
+    embedding = np.eye(128, dtype=np.float32)[0] if embedded else None
     return Face(np.array([x, y, x + side, y + side], np.float32), score, quality, embedding)
 
 
@@ -72,7 +72,7 @@ def test_a_face_lost_for_a_moment_is_a_new_track_that_continues_the_old_one(plac
 
 def view(angle: float) -> np.ndarray:
     """A unit vector; two that are 60 degrees apart have the distance 1."""
-    embedding = np.zeros(512, np.float32)
+    embedding = np.zeros(128, np.float32)
     embedding[:2] = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return embedding
 
@@ -91,46 +91,13 @@ def test_a_face_that_becomes_another_one_is_a_new_track_from_its_last_view_on() 
     assert (len(before.views), len(after.views)) == (2, 2)
 
 
-def turning(angles: dict[int, float | None]) -> list[tuple[list[int], int]]:
-    """The tracks (times, number of views) of one face whose views are at these angles to the only target.
-
-    60 degrees are the keep distance.
-    """
-    found = Tracker(lambda pts: pts / RATE, 0.3, lambda embedding: float(np.linalg.norm(embedding - view(0))))
-    for pts, angle in angles.items():
-        given = face(100, embedded=False)
-        found.look(pts, [given if angle is None else dataclasses.replace(given, embedding=view(angle))])
-    assert [track.continues for track in found.tracks] == [None, *range(len(found.tracks) - 1)]
-    return [([o.pts for o in track.observations], len(track.views)) for track in found.tracks]
-
-
-def test_a_stranger_who_comes_to_a_targets_place_is_a_track_from_the_last_view_of_the_target_on() -> None:
-    seen = {0: 20, 6: 30, 12: None, 18: 65, 24: 80, 30: 80, 36: 80, 42: 40, 48: 80}
-    assert turning(seen) == [([0, 6], 2), ([12, 18, 24, 30, 36, 42, 48], 6)]
-
-
-def test_a_target_who_comes_to_a_strangers_place_is_a_track_from_the_first_view_of_the_target_on() -> None:
-    seen = {0: 80, 6: None, 12: 65, 18: 50, 24: 40, 30: None, 36: 40}
-    assert turning(seen) == [([0, 6, 12], 2), ([18, 24, 30, 36], 3)]
-
-
-def test_a_face_that_turns_away_for_a_moment_stays_who_it_is() -> None:
-    seen = {0: 20, 6: 30, 12: 80, 18: 80, 24: 65, 30: 30, 36: 80, 42: 20}
-    assert turning(seen) == [(list(seen), 8)]
-
-
-def test_two_views_far_apart_are_enough_where_few_are_embedded() -> None:
-    seen = {pts: 80 if pts else 30 for pts in range(0, 54, 6)}
-    seen = {pts: angle if pts % 18 == 0 else None for pts, angle in seen.items()}
-    assert turning(seen) == [([0], 1), ([6, 12, 18, 24, 30, 36, 42, 48], 2)]
-
-
-def test_only_the_views_of_a_track_remember_embeddings() -> None:
-    found = tracker()
+@pytest.mark.parametrize(("is_near", "views"), [(False, FAR_VIEWS), (True, 20)])
+def test_all_views_of_a_face_like_a_targets_are_remembered(is_near: bool, views: int) -> None:
+    found = Tracker(lambda pts: pts / RATE, 0.3, lambda _: is_near)
     for pts in range(0, 120, 6):
         found.look(pts, [face(100)])
     (track,) = found.tracks
-    assert len(track.views) == VIEWS_PER_TRACK
+    assert len(track.views) == views
     assert not [o for o in track.observations if o.face.embedding is not None]
 
 
@@ -152,6 +119,7 @@ def test_who_comes_out_of_an_encounter_is_asked_anew() -> None:
     before, after = found.tracks[:2], found.tracks[2:]
     assert len(after) == 2
     assert {track.continues for track in after} == {track.id for track in before}
+    assert [track.link for track in after] == ["met", "met"]
 
 
 def test_nobody_is_known_by_a_view_in_which_two_faces_meet() -> None:
@@ -164,16 +132,44 @@ def test_nobody_is_known_by_a_view_in_which_two_faces_meet() -> None:
         assert clearest is None or clearest.pts == 0
 
 
-def test_the_clearest_views_are_remembered() -> None:
+def test_of_a_far_face_the_clearest_views_and_the_last_one_are_remembered() -> None:
     found = tracker()
     qualities = [0.1, 0.9, 0.3, 0.7, 0.2, 0.8, 0.4, 0.6, 0.5, 0.05]
     for number, quality in enumerate(qualities):
         found.look(number * 6, [face(100, quality=quality)])
     found.look(60, [face(100, quality=1.0, embedded=False)])
     (track,) = found.tracks
-    assert [view.quality for view in track.views] == sorted(qualities, reverse=True)[:VIEWS_PER_TRACK]
-    assert track.embeddings.shape == (VIEWS_PER_TRACK, 512)
+    assert [view.quality for view in track.views] == [0.9, 0.3, 0.7, 0.8, 0.4, 0.6, 0.5, 0.05]
+    assert track.embeddings.shape == (FAR_VIEWS, 128)
     assert track.clearest() is track.observations[-1]
+
+
+@pytest.mark.parametrize(("packed", "place"), [(False, 2), (True, 2)])
+def test_a_track_is_split_with_its_looks_and_views(packed: bool, place: int) -> None:
+    found = tracker()
+    for pts in range(0, 30, 6):
+        found.look(pts, [face(100 + pts)])
+    (track,) = found.tracks
+    looks = list(track.looks)
+    if packed:
+        found.cut()
+        found.pack()
+    rest = track.split(place, 7)
+    assert (list(track.looks), list(rest.looks)) == (looks[:2], looks[2:])
+    assert ([view.place for view in track.views], [view.place for view in rest.views]) == ([0, 1], [0, 1, 2])
+    assert (rest.id, rest.continues, rest.link) == (7, 0, "changed")
+
+
+def test_the_link_of_a_track_tells_why_the_one_before_it_ended() -> None:
+    found = tracker()
+    found.look(0, [face(100)])
+    found.look(15, [face(100)])  # half a second later
+    found.look(18, [dataclasses.replace(face(100), embedding=np.eye(128, dtype=np.float32)[1])])
+    assert [(track.continues, track.link) for track in found.tracks] == [
+        (None, None),
+        (0, "moved"),
+        (1, "changed"),
+    ]
 
 
 def test_no_link_of_a_crowd_is_made_twice() -> None:

@@ -19,7 +19,7 @@ from functions.engine.faces import VERSION, Faces
 from functions.engine.find import Targets
 from functions.engine.follow import Known, follow
 from functions.engine.gallery import Gallery
-from functions.engine.identity import keep_distance_of
+from functions.engine.identity import limits_of
 from functions.engine.options import Options
 from functions.live.jpeg import Decoder
 from functions.live.stream import FAILED, HOLD_SECONDS, FullError, Plan, Shown, Stream
@@ -56,7 +56,7 @@ class Hampered:
 
         detector: Detector = Slow()
         assert gallery is not None
-        targets = Targets(gallery, self._engine.recognizer(options.recognizer), keep_distance_of(options))
+        targets = Targets(gallery, self._engine.recognizer(options.recognizer), limits_of(options))
         return follow(frames, time_base, detector, targets)
 
 

@@ -32,7 +32,7 @@ from functions.engine.cover import Cover
 from functions.engine.deface import Engine
 from functions.engine.detect import Detection
 from functions.engine.embed import Recognizer
-from functions.engine.identity import KEEP_DISTANCE
+from functions.engine.identity import MATCH
 from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.orientation import orientation_of
@@ -193,7 +193,7 @@ def _hidden(
 def _embedded(image: Image, boxes: Sequence[Sequence[float]], recognizer: Recognizer) -> list[Floats]:
     nowhere = np.zeros((5, 2), np.float32)  # FaceNet's crop is by the box alone
     faces = [Detection(np.array(box, np.float32), 1.0, nowhere) for box in boxes]
-    return list(recognizer.embed([recognizer.crop(image, face) for face in faces]))
+    return list(recognizer.embed([recognizer.crop(image, face) for face in faces])[0])
 
 
 def _rows(faces: Faces) -> tuple[Row, list[Row]]:
@@ -214,7 +214,7 @@ def _rows(faces: Faces) -> tuple[Row, list[Row]]:
 
     def row(name: str, embeddings: Floats, same_place: bool, likeness: Sequence[float]) -> Row:
         # Of unit vectors: |a - b|^2 = 2 - 2 a.b
-        near = np.sqrt(np.maximum(0, 2 - 2 * embeddings @ source.T)) <= KEEP_DISTANCE[RECOGNIZER]
+        near = np.sqrt(np.maximum(0, 2 - 2 * embeddings @ source.T)) <= MATCH[RECOGNIZER]
         recognised = 0
         for n, track in enumerate(faces.tracks):
             others = [view for view in views[track] if view != n]
