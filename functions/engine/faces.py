@@ -35,7 +35,8 @@ class Track:
 
     `start` and `end` are the times of its first and last look. `distance` is that to the nearest target (None:
     no target, or never seen clearly), `margin` how far inside the keep distance that is (below 0: outside).
-    `continues` is the track that this one goes on from after an encounter or a gap.
+    `continues` is the track that this one goes on from after an encounter or a gap. `group` is the number of the person
+    group: all tracks of the video that show one person, as far as that was recognised.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Track:
     margin: float | None
     continues: int | None
     looks: Looks
+    group: int = field(default=0, kw_only=True)
 
 
 # What a user can do about a warning, wherever it is shown.
@@ -174,7 +176,8 @@ class Faces:
 
 def _as_dict(track: Track) -> dict[str, Any]:
     looks = [{"pts": look.pts, "box": look.box} for look in track.looks]
-    return {**{part.name: getattr(track, part.name) for part in fields(track)}, "looks": looks}
+    head = {part.name: getattr(track, part.name) for part in fields(track) if part.name != "looks"}
+    return {**head, "looks": looks}  # last: `from_bytes` reads only some of them
 
 
 def _track(data: dict[str, Any]) -> Track:

@@ -80,7 +80,7 @@ def follow(
         shots = [shot for shot in shots if shot >= before]
         decisions = decide(tracker.tracks, gallery, limits)
         tracks = [
-            reported(track, _in_doubt(track, decision), limits.match)
+            reported(track, _in_doubt(track, decision), 0, limits.match)
             for track, decision in zip(tracker.tracks, decisions, strict=True)
         ]
         yield Known(

@@ -278,7 +278,7 @@ def _is_unlike(view: ViewOfFace, pictures: Array, person: _Person, limits: Limit
     if distance <= limits.limit or person.views is None:
         return False
     others = np.linalg.norm(person.views - view.embedding, axis=1)
-    return _mean_of_nearest(others[others > 0]) > limits.unlike if (others > 0).any() else True
+    return mean_of_nearest(others[others > 0]) > limits.unlike if (others > 0).any() else True
 
 
 def _adjoining(before: Track, after: Track) -> float:
@@ -298,10 +298,10 @@ def _between(views: Array, others: Array | None) -> float:
     """Return the mean of the BEST_VIEWS nearest distances; infinite where there is nothing to compare."""
     if others is None or not len(views) or not len(others):
         return float("inf")
-    return _mean_of_nearest(np.sqrt(np.maximum(2 - 2 * views @ others.T, 0)).ravel())
+    return mean_of_nearest(np.sqrt(np.maximum(2 - 2 * views @ others.T, 0)).ravel())
 
 
-def _mean_of_nearest(distances: Array) -> float:
+def mean_of_nearest(distances: Array) -> float:
     best = min(BEST_VIEWS, len(distances))
     return float(np.partition(distances, best - 1)[:best].mean())
 
@@ -313,7 +313,7 @@ def distances_of(track: Track, gallery: Gallery) -> dict[str, float]:
         return {}
     distances = np.linalg.norm(embeddings[:, None] - gallery.embeddings[None], axis=2)
     return {
-        person: _mean_of_nearest(distances[:, [name == person for name in gallery.people]].min(axis=1))
+        person: mean_of_nearest(distances[:, [name == person for name in gallery.people]].min(axis=1))
         for person in sorted(set(gallery.people))
     }
 

@@ -13,6 +13,7 @@ from functions.engine.errors import EngineError, VideoError
 from functions.engine.faces import Faces
 from functions.engine.findings import Findings
 from functions.engine.gallery import Gallery
+from functions.engine.groups import person_groups
 from functions.engine.identity import (
     Decision,
     Limits,
@@ -63,6 +64,7 @@ def link(
             f"the gallery was made with {gallery.recognizer}, the faces found with {first.recognizer}."
         )
     tracks, decisions = without_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
+    groups = person_groups(tracks, decisions, limits, progress)
     return Faces(
         version=faces.VERSION,
         detector=first.detector,
@@ -76,7 +78,8 @@ def link(
         shots=tuple(shots),
         warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
         tracks=tuple(
-            reported(track, decision, limits.match) for track, decision in zip(tracks, decisions, strict=True)
+            reported(track, decision, group, limits.match)
+            for track, decision, group in zip(tracks, decisions, groups, strict=True)
         ),
     )
 
@@ -126,7 +129,7 @@ def _require_same_means(one: Findings, other: Findings) -> None:
             )
 
 
-def reported(track: Track, decision: Decision, limit: float) -> faces.Track:
+def reported(track: Track, decision: Decision, group: int, limit: float) -> faces.Track:
     """A track and its decision as the report has them."""
     distance = decision.distance
     return faces.Track(
@@ -140,4 +143,5 @@ def reported(track: Track, decision: Decision, limit: float) -> faces.Track:
         margin=None if distance is None else round(limit - distance, 4),
         continues=track.continues,
         looks=track.looks,
+        group=group,
     )

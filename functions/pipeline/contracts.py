@@ -224,6 +224,7 @@ class Track(Contract):
     distance: float | None
     margin: float | None
     continues: int | None
+    group: int = 0
     looks: tuple[Look, ...]
 
 
