@@ -258,7 +258,10 @@ def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
 
 
 def _strangers(person: _Person, n: int, gallery: Gallery) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a kept track whose views are clearly unlike the target, up to the views before and after."""
+    """Yield the parts of a kept track whose views are clearly unlike the target, up to the views before and after.
+
+    And the looks after a change of the face that no view shows: they may be of the face before.
+    """
     track, limits = person.tracks[n], person.limits
     pictures = gallery.embeddings[[name == person.name for name in gallery.people]]
     run: list[ViewOfFace] = []
@@ -267,7 +270,8 @@ def _strangers(person: _Person, n: int, gallery: Gallery) -> Iterator[tuple[int,
         if view is not None and _is_unlike(view, pictures, person, limits):
             run.append(view)
             continue
-        if len(run) >= 2 or any(other.quality >= VERY_CLEAR for other in run):
+        unseen = track.link == "changed" and view is not None and start == 0 < view.place
+        if unseen or len(run) >= 2 or any(other.quality >= VERY_CLEAR for other in run):
             yield start, len(track.looks) if view is None else view.place
         run = []
         start = 0 if view is None else view.place + 1

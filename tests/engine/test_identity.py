@@ -201,6 +201,18 @@ def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None
     assert tracks[-1].last == 12
 
 
+@pytest.mark.parametrize(("link", "kept_from"), [("changed", 12), ("moved", 6)])
+def test_looks_between_a_change_and_the_first_view_are_hidden(link: str, kept_from: int) -> None:
+    """Their faces were not embedded, so they may show the person before the change."""
+    stranger = track(0, 0, seen=at(95))
+    target = track(1, 6, 12, seen=at(14), continues=0, link=link)
+    target.views[0] = replace(target.views[0], place=1)
+    before = [stranger, target]
+    tracks, decisions = without_strangers(before, decide(before, gallery(ann=0), LIMITS))
+    shown = [one.first for one, decision in zip(tracks, decisions, strict=True) if decision.keep]
+    assert shown == [kept_from]
+
+
 def warnings_of(tracks: list[Track], targets: Gallery | None) -> tuple[TargetWarning, ...]:
     return warnings_about(tracks, decide(tracks, targets, LIMITS), targets, LIMITS.match)
 
