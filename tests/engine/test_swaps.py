@@ -1,0 +1,130 @@
+"""Two people who swap places without a cut that the cut detector finds: each frame of the stranger is hidden.
+
+Both faces are in the same place on the same background, so only recognition can tell that the face changed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from functions.engine.deface import Engine
+from functions.engine.gallery import Gallery
+from functions.engine.hide import hide
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.video import Segment
+from tests.clips import Picture, admiral, astronaut
+
+RATE = 30
+SIZE = (640, 360)
+FACE = (265, 110, 375, 250)  # where the faces are, x1, y1, x2, y2
+TARGET, STRANGER = "target", "stranger"
+SEEN = 0.7  # structural likeness from which on a face counts as visible
+
+
+def heads(engine: Engine) -> dict[str, Picture]:
+    """Return a picture of the size of FACE and its surroundings for each person, with the face in FACE."""
+    found = {}
+    for name, picture in ((TARGET, astronaut()), (STRANGER, admiral())):
+        (face,) = engine.detector("centerface").detect([picture])[0][:1]
+        x1, y1, x2, y2 = face.box
+        onto = np.array([[30, 30], [140, 30], [30, 170]], np.float32)
+        matrix = cv2.getAffineTransform(np.array([[x1, y1], [x2, y1], [x1, y2]], np.float32), onto)
+        found[name] = cv2.warpAffine(picture, matrix, (170, 200), borderMode=cv2.BORDER_REPLICATE)
+    return found
+
+
+def write_swaps(path: Path, people: Sequence[str], heads: dict[str, Picture]) -> None:
+    random = np.random.default_rng(4)
+    background = cv2.resize(random.integers(60, 180, (18, 32, 3), np.uint8), SIZE)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "16"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for number, person in enumerate(people):
+            picture = background.copy()
+            left, top = FACE[0] - 30 + number % 3, FACE[1] - 30
+            picture[top : top + 200, left : left + 170] = heads[person]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def faces_of(path: Path) -> list[np.ndarray]:
+    x1, y1, x2, y2 = FACE
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="gray")[y1:y2, x1:x2] for frame in container.decode(video=0)]
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the structural similarity of two crops at 48x48 (Wang et al., 2004), as the quality run measures it."""
+    a, b = (
+        cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA).astype(np.float32) for crop in (one, other)
+    )
+    blur = lambda x: cv2.GaussianBlur(x, (7, 7), 1.5)  # noqa: E731
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b, both = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2, blur(a * b) - mean_a * mean_b
+    c1, c2 = 2.55**2, 7.65**2
+    above = (2 * mean_a * mean_b + c1) * (2 * both + c2)
+    return float((above / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean())
+
+
+def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Path) -> list[bool]:
+    """Return for each frame whether its face can be seen in the result."""
+    clip, out = folder / "in.mp4", folder / "out.nut"
+    write_swaps(clip, people, heads(engine))
+    segment, options = Segment(str(clip)), Options()
+    faces = link([engine.find(segment, gallery, options)], gallery, options)
+    assert not faces.shots  # the cut detector finds none
+    hide(segment, faces, str(out), options)
+    pairs = zip(faces_of(clip), faces_of(out), strict=True)
+    return [likeness(before, after) >= SEEN for before, after in pairs]
+
+
+def strangers_seen(people: Sequence[str], seen: Sequence[bool]) -> int:
+    return sum(shown for person, shown in zip(people, seen, strict=True) if person == STRANGER)
+
+
+def targets_seen(people: Sequence[str], seen: Sequence[bool]) -> int:
+    return sum(shown for person, shown in zip(people, seen, strict=True) if person == TARGET)
+
+
+def test_a_stranger_whom_the_target_replaces_is_hidden_throughout(
+    engine: Engine, gallery: Gallery, tmp_path: Path
+) -> None:
+    people = [STRANGER] * 55 + [TARGET] * 35
+    seen = visible(people, engine, gallery, tmp_path)
+    assert strangers_seen(people, seen) == 0
+    assert targets_seen(people, seen) >= 20
+
+
+@pytest.mark.parametrize("frames", [3, 4, 5, 6])
+def test_a_stranger_in_the_last_frames_is_hidden(
+    frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
+) -> None:
+    people = [TARGET] * 60 + [STRANGER] * frames
+    seen = visible(people, engine, gallery, tmp_path)
+    assert strangers_seen(people, seen) == 0
+    assert targets_seen(people, seen) >= 46
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 8])
+def test_a_stranger_in_the_first_frames_is_hidden(
+    frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
+) -> None:
+    people = [STRANGER] * frames + [TARGET] * 60
+    seen = visible(people, engine, gallery, tmp_path)
+    assert strangers_seen(people, seen) == 0
+    assert targets_seen(people, seen) >= 46
+
+
+@pytest.mark.parametrize("frames", [7, 12, 20])
+def test_a_stranger_between_two_appearances_of_the_target_is_hidden(
+    frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
+) -> None:
+    people = [TARGET] * 40 + [STRANGER] * frames + [TARGET] * 40
+    seen = visible(people, engine, gallery, tmp_path)
+    assert strangers_seen(people, seen) == 0
+    assert targets_seen(people, seen) >= 60
