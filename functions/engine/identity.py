@@ -64,7 +64,7 @@ class Limits:
             lag=0.35 * unit,
             limit=match + 0.18 * unit,
             maybe=match + 0.23 * unit,
-            resembles=0.9 * unit,
+            resembles=0.85 * unit,
             alike=0.73 * unit,
             together=unit,
             unlike=1.05 * unit,

@@ -114,7 +114,7 @@ def test_a_look_alike_beside_a_sure_track_is_hidden_as_ambiguous() -> None:
 
 
 def test_a_track_that_resembles_the_kept_views_is_kept_inside_the_threshold() -> None:
-    assert kept(track(0, 0, seen=at(14, 14, 14)), track(1, 60, seen=beside(14, 0.94, 0.85))) == [0, 1]
+    assert kept(track(0, 0, seen=at(14, 14, 14)), track(1, 60, seen=beside(14, 0.94, 0.83))) == [0, 1]
 
 
 def test_a_track_hardly_farther_than_the_nearest_is_kept() -> None:
