@@ -55,7 +55,7 @@ def run(demo: Demo) -> int:
     # The demo replaces its own earlier result.
     check_out(out, inputs, force=demo.force or demo.out is None)
     check_inputs(CHANNEL, demo.video, demo.targets, demo.replacement)
-    terminal.say(f"2/{STEPS} Checking the models' weights (94 MB, downloaded once) ...")
+    terminal.say(f"2/{STEPS} Checking the models' weights (18 MB, downloaded once) ...")
     fetch_weights(lambda line: terminal.say(f"    {line} ..."))
     terminal.say(f"3/{STEPS} {'Checking the video' if demo.video else 'Making a clip of two people'} ...")
     video, targets = demo.video, demo.targets
