@@ -49,7 +49,7 @@ class Recognizer(Protocol):
         ...
 
     def embed(self, crops: Sequence[Image]) -> tuple[Array, Array]:
-        """Return embeddings (N, D) of such crops, each of length 1, and how clear each face is (N,), from 0 to 1."""
+        """Return the embeddings (N, D) of crops, each of length 1, and the clarity of each face (N,), from 0 to 1."""
         ...
 
 
@@ -62,7 +62,7 @@ class SFace:
         self._network = _sface_network(weights.sface(weights_dir))
 
     def crop(self, image: Image, face: Detection) -> Image:
-        """Return the face (112, 112, 3), turned and scaled so that its landmarks lie on SFACE_LANDMARKS."""
+        """Return the face (112, 112, 3), turned and scaled to move its landmarks onto SFACE_LANDMARKS."""
         matrix = similarity(face.landmarks, SFACE_LANDMARKS)
         scale = float(np.hypot(*matrix[0, :2]))
         if scale < 0.5:  # bilinear samples would skip pixels of a large face: halve the picture first
@@ -94,7 +94,7 @@ class FaceNet:
         """Return the face with MARGIN around it, stretched to (160, 160, 3), with even light; black outside the image.
 
         Box and margin stretched to a square are what the network was trained on. CLAHE (Zuiderveld, "Contrast limited
-        adaptive histogram equalization", 1994) evens out the light, so that people are told apart better in any light.
+        adaptive histogram equalization", 1994) evens out the light, so that recognition works better in any light.
         """
         sides = face.box[2:] - face.box[:2]
         more = MARGIN * float(sides.max()) / 2
@@ -114,7 +114,7 @@ class FaceNet:
         return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).astype(np.uint8)
 
     def embed(self, crops: Sequence[Image]) -> tuple[Array, Array]:
-        """See Recognizer. The network gives unit vectors, which do not tell how clear a face is: all count as clear."""
+        """See Recognizer. The network returns unit vectors, whose length says nothing about clarity: all faces count as clear."""
         return _embed(self._network, crops, 512)
 
 

@@ -35,7 +35,7 @@ class Track:
 
     `start` and `end` are the times of its first and last look. `distance` is that to the nearest target (None:
     no target, or never seen clearly), `margin` how far inside the keep distance that is (below 0: outside).
-    `continues` is the track that this one goes on from after an encounter or a gap. `group` is the number of the person
+    `continues` is the track before this one, before an encounter or a gap. `group` is the number of the person
     group: all tracks of the video that show one person, as far as that was recognised.
     """
 

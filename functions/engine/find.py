@@ -28,7 +28,7 @@ GIVE_BACK_WINDOWS = 4  # each time costs some milliseconds
 
 @dataclass(frozen=True)
 class Targets:
-    """Who is to be kept, by which recogniser, and how near to them a face must be.
+    """The targets, the recogniser, and the distances that decide.
 
     `every_view`: embed every view, so that the segment detections serve any gallery (`make quality` replays them).
     """
@@ -127,7 +127,7 @@ def find_pieces(
 def sightings_of(
     window: Window, sure: float, targets: Targets | None, holds: Callable[[int], bool] = lambda _: True
 ) -> list[Sighting]:
-    """Return what was detected in a sampled window, with embeddings that help, for the times that `holds` accepts."""
+    """Return the detections of a sampled window, with embeddings where they help, for the times that `holds` accepts."""
     sampled = [view for view in window.views if view.detections is not None]
     sightings = [
         Sighting(
@@ -186,8 +186,8 @@ def with_embeddings(
 ) -> list[Sighting]:
     """Embed the best view of each face in a window, and all its views where that one is near a target.
 
-    So each moment at which a face can be kept has evidence of its own. The window's tracks are its own, too: which
-    views are embedded does not depend on what lies outside the window.
+    So each moment of a kept face has evidence of its own. The choice depends on this window alone, so it is the same
+    for any segment boundaries.
     """
     tracker = Tracker(lambda _: 0.0, sure)  # a window is too short for a face to be lost in it
     for sighting in seen:

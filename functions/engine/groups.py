@@ -1,4 +1,4 @@
-"""Person groups: which tracks of a video show one person, whoever that is.
+"""Person groups: the tracks of a video that show one person, known or not.
 
 Each track, in the order of time, joins the group that is most alike, unless that is seen at the same time; else it is a
 group of its own (leader clustering). Only numbers leave this module: a group names no one.
@@ -34,12 +34,12 @@ def person_groups(
 
 
 class _Groups:
-    """The groups so far: their clear views, and the spans of time in which each is seen, in order."""
+    """The groups: their clear views, and the spans of time that each is visible, in order."""
 
     def __init__(self, alike: float):
         self._alike = alike
         self._spans: list[list[tuple[int, int]]] = []
-        self._views: Array | None = None  # (N, D), of which the first `_used` rows are in use
+        self._views: Array | None = None  # (N, D); only the first `_used` rows are in use
         self._owners = np.zeros(0, np.int64)
         self._used = 0
 

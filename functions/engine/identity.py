@@ -9,7 +9,7 @@ tracks, and is kept only with evidence of its own:
 | near the pictures (`sure`) | it also resembles the nearest sure track |
 | inside the match threshold, no sure track | nothing else speaks against it |
 | inside it, beside a sure track | it resembles the kept views, or is hardly farther than the sure track |
-| beyond it, up to `limit` | it resembles the kept views closely, or goes on from a kept track by itself |
+| beyond it, up to `limit` | it resembles the kept views closely, or continues a kept track without meeting a face |
 
 Two faces in one frame are never one person. A part of a kept track whose views are clearly unlike the target is split
 off and hidden. In doubt a face is hidden.
@@ -26,20 +26,20 @@ from functions.engine.gallery import Gallery
 from functions.engine.options import Options
 from functions.engine.track import ANOTHER_FACE, Track, ViewOfFace
 
-# Largest Euclidean distance at which a track matches a target.
+# The match threshold: the largest Euclidean distance between a track and a target.
 MATCH = {"sface": 0.97, "facenet-casia": 0.72, "facenet-vggface2": 0.8}
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
-CLEAR = 0.6  # quality from which on views of one video are compared: small dark faces are all alike
+CLEAR = 0.6  # smallest quality of views that are compared within a video: small dark faces are all alike
 VERY_CLEAR = 0.85  # one such view is enough to say that another person is there
-TWINS = 0.07  # of two faces in one frame the nearer one must be nearer by so much
+TWINS = 0.07  # the nearer one of two faces in one frame must be nearer by this distance
 
 
 @dataclass(frozen=True)
 class Limits:
     """The distances that decide; `match` is the match threshold. All are between unit vectors.
 
-    To the pictures: `sure` needs no other evidence, `limit` is the largest that any evidence can outweigh, `maybe` the
-    largest at which all views are embedded. Between views of the video: `resembles` for a track inside the match
+    To the pictures: `sure` needs no other evidence, `limit` is the largest that any evidence can outweigh. Up to `maybe`
+    all views are embedded. Between views of the video: `resembles` for a track inside the match
     threshold, `alike` for a track beyond it, `unlike` for a view that is another person's, `apart` for a track that is.
     """
 
@@ -253,7 +253,7 @@ def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
             between = before.get(n) in person.kept and after.get(n) in person.kept
             met = "met" in (person.tracks[n].link, person.tracks[after[n]].link if n in after else None)
             if (moved and alike) or (between and not met):
-                person.keep(n, "goes on from a kept track", trusted=False)
+                person.keep(n, "continues a kept track", trusted=False)
                 waiting.append(n)
 
 
@@ -299,7 +299,7 @@ def clear_views(track: Track) -> Array:
 
 
 def _between(views: Array, others: Array | None) -> float:
-    """Return the mean of the BEST_VIEWS nearest distances; infinite where there is nothing to compare."""
+    """Return the mean of the BEST_VIEWS nearest distances; infinite without views."""
     if others is None or not len(views) or not len(others):
         return float("inf")
     return mean_of_nearest(np.sqrt(np.maximum(2 - 2 * views @ others.T, 0)).ravel())

@@ -89,7 +89,7 @@ def _seconds_of(part: Findings) -> Callable[[int], float]:
 
 
 def nearness(gallery: Gallery | None, limits: Limits) -> Callable[[Array], bool]:
-    """Return what tells a `Tracker` whether an embedding is like a target's."""
+    """Return a function for `Tracker`: whether an embedding is like a target's."""
     if gallery is None or not gallery.people:
         return lambda _: False
     return lambda embedding: may_be_target(embedding, gallery, limits)

@@ -18,11 +18,11 @@ from functions.engine.looks import Looks
 SURE_LINK = 0.35  # overlap of prediction and detection
 CONTENDED = 0.1  # two faces overlapping this much may be taken for each other
 LOST_SECONDS = 0.8
-GAP_SECONDS = 0.3  # after a face was not detected for so long, the face at its place is identified anew
+GAP_SECONDS = 0.3  # after a longer gap the face in the same place is a new track
 ANOTHER_FACE = 1.0  # distance of two views in a row that do not show one person
 SIZE_RATIO = 0.6
 REACH = 0.8  # of a face's size: how far a lost face may turn up from where it was expected
-FAR_VIEWS = 8  # of a face that is like no target's, so many views are kept
+FAR_VIEWS = 8  # views that are kept for a face that is unlike all targets
 
 
 @dataclass(eq=False)
@@ -99,7 +99,7 @@ class Track:
             if not observation.contended:
                 self.views.append(ViewOfFace(observation.face.quality, embedding, len(self.observations)))
                 self.near = self.near or is_near(embedding)
-                if not self.near and len(self.views) > FAR_VIEWS:  # the last one tells when the face changes
+                if not self.near and len(self.views) > FAR_VIEWS:  # the last one shows when the face changes
                     self.views.remove(min(self.views[:-1], key=lambda view: view.quality))
             observation = replace(observation, face=replace(observation.face, embedding=None))
         self.observations.append(observation)
@@ -112,7 +112,7 @@ class Track:
         return float(np.linalg.norm(embedding - self.last_view.embedding)) > ANOTHER_FACE
 
     def forget(self, before: int) -> None:
-        """Drop the observations before that time, except the last two, which tell the speed."""
+        """Drop the observations before that time, except the last two, which define the speed."""
         more = sum(seen.pts < before for seen in self.observations[:-2])
         self.observations = self.observations[more:]
         views = [replace(view, place=max(0, view.place - more)) for view in self.views]
@@ -120,7 +120,7 @@ class Track:
         self.views = old[-FAR_VIEWS:] + views[len(old) :]
 
     def split(self, place: int, number: int) -> "Track":
-        """End the track before its look at `place`. Return the track `number` that goes on from there."""
+        """End the track before the index `place` of its looks. Return the track `number` with the rest."""
         rest = Track(number, continues=self.id, link="changed", near=self.near)
         if self.packed:
             rest.packed, self.packed = self.packed.part(place, None), self.packed.part(0, place)
@@ -147,9 +147,9 @@ def _stacked(embeddings: Sequence[Array]) -> Array:
 
 
 class Tracker:
-    """Links detections in the order of time. `sure` is the score at which a face can begin a track.
+    """Links detections in the order of time. A face with the score `sure` can begin a track.
 
-    `is_near` tells whether an embedding is like a target's. Of other faces only FAR_VIEWS views are kept.
+    `is_near` returns whether an embedding is like a target's. For other faces only FAR_VIEWS views are kept.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class Tracker:
         return bool(overlap(observation.box, expected).max() >= SURE_LINK)
 
     def _split(self, track: Track) -> Track:
-        """End a track after its last view, or its first look. Return the track that goes on."""
+        """End a track after its last view, or its first look. Return the track with the rest."""
         place = track.last_view.place + 1 if track.last_view else 0
         place = max(1, place)  # what came before it may be forgotten
         rest = track.split(place, next(self._numbers))

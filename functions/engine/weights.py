@@ -165,7 +165,7 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
                 temporary.write_bytes(_download(VGGFACE2_URL, VGGFACE2_SHA256))
         _check_file(path, VGGFACE2_SHA256)
     else:
-        raise WeightsError(f"there are no FaceNet weights {name!r}. Use facenet-casia or facenet-vggface2.")
+        raise WeightsError(f"unknown FaceNet weights {name!r}. Use facenet-casia or facenet-vggface2.")
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     return state
 

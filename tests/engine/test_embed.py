@@ -1,4 +1,4 @@
-"""Crops are aligned by landmarks, and embeddings tell two people apart."""
+"""Crops are aligned by landmarks, and embeddings differ between two people."""
 
 import cv2
 import numpy as np

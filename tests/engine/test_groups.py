@@ -1,4 +1,4 @@
-"""Person groups, on embeddings that are made up: a plane in which angles are known."""
+"""Person groups, on made-up embeddings in a plane with known angles."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Who is kept and who is hidden, on embeddings that are made up: a plane in which angles are known."""
+"""Kept and hidden tracks, on made-up embeddings in a plane with known angles."""
 
 from dataclasses import replace
 
@@ -142,13 +142,13 @@ def test_no_track_inherits_from_a_track_that_inherited() -> None:
 
 
 def test_unclear_views_are_not_compared_within_the_video() -> None:
-    """Small dark faces are alike whoever they show."""
+    """Small dark faces are all alike."""
     dark = track(1, 60, seen=at(64), quality=CLEAR - 0.1)
     assert kept(track(0, 0, seen=at(20, 40)), dark) == [0]
 
 
 @pytest.mark.parametrize(("link", "expected"), [("moved", [0, 1]), ("changed", [0]), ("met", [0])])
-def test_only_a_face_that_moved_by_itself_goes_on_as_the_target(link: str, expected: list[int]) -> None:
+def test_only_a_face_that_moved_by_itself_stays_the_target(link: str, expected: list[int]) -> None:
     before = track(0, 0, seen=at(14, 14, 14))
     turned = track(1, 6, seen=beside(14, 1.12, 0.95), continues=0, link=link)
     assert kept(before, turned) == expected
@@ -159,7 +159,7 @@ def test_a_face_before_a_kept_one_is_kept_if_it_moved_there_by_itself() -> None:
     assert kept(turned, track(1, 6, seen=at(14, 14, 14), continues=0, link="moved")) == [0, 1]
 
 
-def test_a_stranger_in_the_targets_place_does_not_go_on() -> None:
+def test_a_stranger_in_the_targets_place_is_hidden() -> None:
     for distance, unlikeness in ((1.3, 1.2), (1.12, 1.2)):
         stranger = track(1, 6, seen=beside(14, distance, unlikeness), continues=0, link="moved")
         assert kept(track(0, 0, seen=at(14, 14, 14)), stranger) == [0]

@@ -1,6 +1,6 @@
 """Two people who swap places without a cut that the cut detector finds: each frame of the stranger is hidden.
 
-Both faces are in the same place on the same background, so only recognition can tell that the face changed.
+Both faces are in the same place on the same background, so only recognition can detect that the face changed.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ RATE = 30
 SIZE = (640, 360)
 FACE = (265, 110, 375, 250)  # where the faces are, x1, y1, x2, y2
 TARGET, STRANGER = "target", "stranger"
-SEEN = 0.7  # structural likeness from which on a face counts as visible
+SEEN = 0.7  # smallest structural similarity of a visible face
 
 
 def heads(engine: Engine) -> dict[str, Picture]:
@@ -91,7 +91,7 @@ def targets_seen(people: Sequence[str], seen: Sequence[bool]) -> int:
     return sum(shown for person, shown in zip(people, seen, strict=True) if person == TARGET)
 
 
-def test_a_stranger_whom_the_target_replaces_is_hidden_throughout(
+def test_a_stranger_before_the_target_in_one_place_is_hidden(
     engine: Engine, gallery: Gallery, tmp_path: Path
 ) -> None:
     people = [STRANGER] * 55 + [TARGET] * 35

@@ -160,7 +160,7 @@ def test_a_track_is_split_with_its_looks_and_views(packed: bool, place: int) -> 
     assert (rest.id, rest.continues, rest.link) == (7, 0, "changed")
 
 
-def test_the_link_of_a_track_tells_why_the_one_before_it_ended() -> None:
+def test_the_link_of_a_track_is_why_the_one_before_it_ended() -> None:
     found = tracker()
     found.look(0, [face(100)])
     found.look(15, [face(100)])  # half a second later
