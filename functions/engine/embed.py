@@ -114,7 +114,7 @@ class FaceNet:
         return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).astype(np.uint8)
 
     def embed(self, crops: Sequence[Image]) -> tuple[Array, Array]:
-        """See Recognizer. The network returns unit vectors, whose length says nothing about clarity: all faces count as clear."""
+        """See Recognizer. The network returns unit vectors, so all faces count as clear."""
         return _embed(self._network, crops, 512)
 
 

@@ -127,7 +127,7 @@ def find_pieces(
 def sightings_of(
     window: Window, sure: float, targets: Targets | None, holds: Callable[[int], bool] = lambda _: True
 ) -> list[Sighting]:
-    """Return the detections of a sampled window, with embeddings where they help, for the times that `holds` accepts."""
+    """Return the detections of a sampled window, with embeddings where they help at times that `holds` accepts."""
     sampled = [view for view in window.views if view.detections is not None]
     sightings = [
         Sighting(

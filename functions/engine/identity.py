@@ -38,9 +38,9 @@ TWINS = 0.07  # the nearer one of two faces in one frame must be nearer by this 
 class Limits:
     """The distances that decide; `match` is the match threshold. All are between unit vectors.
 
-    To the pictures: `sure` needs no other evidence, `limit` is the largest that any evidence can outweigh. Up to `maybe`
-    all views are embedded. Between views of the video: `resembles` for a track inside the match
-    threshold, `alike` for a track beyond it, `unlike` for a view that is another person's, `apart` for a track that is.
+    To the pictures: `sure` needs no other evidence, `limit` is the largest that other evidence can outweigh, and up to
+    `maybe` all views are embedded. Between views of the video: `resembles` for a track inside the match threshold,
+    `alike` for a track beyond it, `unlike` for a view of another person, `apart` for a track of another person.
     """
 
     match: float
