@@ -5,6 +5,7 @@ and bit depth, because nothing is converted to RGB and back. The mask is an elli
 opaque over all of the face; its soft edge lies outside it, in the box's corners and beyond.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,11 +44,24 @@ class Style:
     picture: npt.NDArray[np.uint8] | None = None
 
 
+@dataclass(frozen=True)
+class Openings:
+    """Where masks stay open: in `kept` boxes, but nowhere in `closed` boxes."""
+
+    kept: Sequence[Box] = ()
+    closed: Sequence[Box] = ()
+
+
 def conceal(
-    frame: av.VideoFrame, boxes: Sequence[Box], style: Style, orientation: Orientation | None = None
+    frame: av.VideoFrame,
+    boxes: Sequence[Box],
+    style: Style,
+    orientation: Orientation | None = None,
+    openings: Openings = Openings(),
 ) -> None:
     """Hide each box (x1, y1, x2, y2 in displayed pixels) in `frame`, in place.
 
+    All samples in the openings keep their values, whatever mask covers them.
     `orientation`: the frame's, if it is known; else its pixels are square. A frame that was made writable can't be
     asked for it.
 
@@ -60,10 +74,16 @@ def conceal(
     orientation = orientation or orientation_of(frame)
     frame.make_writable()  # the decoder may still predict from this picture
     planes = _planes(frame, orientation)
-    for box in boxes:
-        stored = orientation.to_stored(box, frame.width, frame.height)
-        for plane in planes:
+    hidden, kept, closed = (
+        [orientation.to_stored(box, frame.width, frame.height) for box in which]
+        for which in (boxes, openings.kept, openings.closed)
+    )
+    for plane in planes:
+        opened = [_opened(plane, box, closed) for box in kept]
+        for stored in hidden:
             _conceal_plane(plane, stored, style)
+        for region, samples, is_open in opened:
+            np.copyto(region, samples, where=is_open)
 
 
 @dataclass(frozen=True)
@@ -157,6 +177,27 @@ def _conceal_plane(view: _PlaneView, box: Box, style: Style) -> None:
         if style.mode == "image":
             hidden = _with_picture(hidden, where, style, view.form)
     _blend(region, hidden, mask, rest)
+
+
+def _opened(view: _PlaneView, kept: Box, closed: Sequence[Box]) -> tuple[Plane, Plane, npt.NDArray[np.bool_]]:
+    """Return the samples of a kept box, a copy of them, and which of them stay as they are.
+
+    Samples partly outside the kept box or partly in a closed box do not stay.
+    """
+    x1, y1, x2, y2 = _in_samples(view, kept)
+    left, top = max(math.ceil(x1), 0), max(math.ceil(y1), 0)
+    region = view.samples[top : max(math.floor(y2), top), left : max(math.floor(x2), left)]
+    is_open = np.ones(region.shape, np.bool_)
+    for box in closed:
+        x1, y1, x2, y2 = _in_samples(view, box)
+        rows = slice(max(math.floor(y1) - top, 0), max(math.ceil(y2) - top, 0))
+        columns = slice(max(math.floor(x1) - left, 0), max(math.ceil(x2) - left, 0))
+        is_open[rows, columns] = False
+    return region, region.copy(), is_open
+
+
+def _in_samples(view: _PlaneView, box: Box) -> Box:
+    return (box[0] * view.scale_x, box[1] * view.scale_y, box[2] * view.scale_x, box[3] * view.scale_y)
 
 
 def _region(view: _PlaneView, box: Box) -> _Region | None:

@@ -48,7 +48,8 @@ def hide(
                 raise _another_video(
                     f"pictures of {width}x{height}", f"pictures of {faces.width}x{faces.height}"
                 )
-            conceal(frame, cover.boxes(frame.pts or 0), style, orientation)
+            pts = frame.pts or 0
+            conceal(frame, cover.boxes(pts), style, orientation, cover.openings(pts))
             writer.write(frame)
             progress(writer.frames)
     return writer.written(black_frames=len(black or ()))

@@ -227,7 +227,8 @@ class Stream:
                 if known is None:
                     frame = black(frame, frame.pts or 0)
                 else:
-                    conceal(frame, known.cover.boxes(frame.pts or 0), self._plan.style, Orientation())
+                    pts, cover = frame.pts or 0, known.cover
+                    conceal(frame, cover.boxes(pts), self._plan.style, Orientation(), cover.openings(pts))
                 self._publish(held, encoder.encode(frame), known)
         finally:  # whatever it ends by
             if held is not None and encoder is not None:

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.conceal import OPAQUE, SOFT, Box, Style, can_conceal, conceal
+from functions.engine.conceal import OPAQUE, SOFT, Box, Openings, Style, can_conceal, conceal
 from functions.engine.errors import PictureError, VideoError
-from functions.engine.orientation import orientation_of
+from functions.engine.orientation import Orientation, orientation_of
 from functions.engine.video import read_frames
 from tests.clips import astronaut
 
@@ -230,3 +230,33 @@ def test_a_format_whose_samples_cant_be_reached_is_refused() -> None:
 def test_mode_image_without_a_picture_is_refused() -> None:
     with pytest.raises(PictureError, match="replacement"):
         conceal(frame_of(astronaut()), [FACE], Style("image"))
+
+
+ORIENTATIONS = [Orientation(), Orientation(0, 1, -1, 0), Orientation(-1, 0, 0, 1), Orientation(0, 1, 1, 0)]
+KEPT, CLOSED = [(151, 41, 251, 121), (10, 10, 41, 41)], [FACE, (221, 61, 400, 90)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "nv12", "p010le", "yuv420p10le", "gray"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_openings_keep_their_samples_and_all_others_are_masked(
+    mode: str, pixel_format: str, orientation: Orientation
+) -> None:
+    noise = np.random.default_rng(4).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
+    source, closed, opened = (frame_of(noise, pixel_format) for _ in range(3))
+    boxes = [FACE, (200.0, 50.0, 300.0, 110.0)]
+    conceal(closed, boxes, style(mode), orientation)
+    conceal(opened, boxes, style(mode), orientation, Openings(KEPT, CLOSED))
+    is_open = np.zeros((SIZE, SIZE), np.uint8)
+    for value, group in ((1, KEPT), (0, CLOSED)):
+        for x1, y1, x2, y2 in group:
+            is_open[y1:y2, x1:x2] = value
+    is_open = orientation.stored(is_open)
+    for before, masked, after in zip(*map(stored, (source, closed, opened)), strict=True):
+        rows = before.shape[0]
+        columns = before.shape[1] // (2 if pixel_format in ("nv12", "p010le") and rows < SIZE else 1)
+        whole = is_open.reshape(rows, SIZE // rows, columns, SIZE // columns).min(axis=(1, 3)) > 0
+        whole = whole.repeat(before.shape[1] // columns, axis=1)
+        assert (after[whole] == before[whole]).all()
+        assert (after[~whole] == masked[~whole]).all()
+        assert (masked[whole] != before[whole]).any()

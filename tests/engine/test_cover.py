@@ -2,6 +2,7 @@
 
 import pytest
 
+from functions.engine.conceal import Openings
 from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
 from functions.engine.faces import Box, Faces, Looks, Track
 
@@ -80,3 +81,31 @@ def test_a_face_cut_off_by_the_edge_is_covered_whole() -> None:
     x1, y1, x2, y2 = boxes(narrow)[10][0]
     assert x2 - x1 == pytest.approx(0.7 * 80)
     assert (y1, y2) == (100, 180)
+
+
+def test_a_hidden_face_sampled_in_the_same_place_keeps_the_mask() -> None:
+    """Two faces in one place leave open which of them is in front."""
+    tracks = [
+        track(0, (100, 200), (120, 200)),
+        track(1, (130, 210), (150, 210), decision="keep"),
+        track(2, (130, 180), (150, 180)),
+    ]
+    assert len(boxes(*tracks, shots=(125, 140))[140]) == 2
+    assert len(boxes(*tracks[:2], shots=(125, 140)).get(140, [])) == 0
+
+
+@pytest.mark.parametrize("pts", range(100, 121, 4))
+def test_openings_are_closed_wherever_the_stranger_is_between_samples(pts: int) -> None:
+    """A face does not move evenly from one sample to the next."""
+    tracks = track(0, (100, 200), (120, 240)), track(1, (90, 250), (140, 250), decision="keep")
+    cover = Cover(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
+    openings = cover.openings(pts)
+    assert openings.kept == [(250, 100, 310, 180)]
+    reach = (200, 260) if pts == 100 else (240, 300) if pts == 120 else (200, 300)
+    assert [(box[0] < reach[0], box[2] > reach[1]) for box in openings.closed] == [(True, True)]
+
+
+def test_no_opening_where_no_mask_reaches_a_kept_face() -> None:
+    tracks = track(0, (100, 200), (120, 200)), track(1, (100, 400), (120, 400), decision="keep")
+    cover = Cover(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
+    assert cover.openings(110) == Openings()

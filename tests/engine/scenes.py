@@ -1,0 +1,113 @@
+"""Frames with faces at stated places, and whether a face can still be seen after its frame was redacted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from functions.engine.conceal import Style, conceal
+from functions.engine.cover import Cover
+from functions.engine.faces import VERSION, Box, Faces, Looks, Track
+from tests.clips import Picture, admiral, astronaut
+
+WIDTH, HEIGHT, RATE = 640, 360, 25
+SEEN_SSIM = 0.70  # structural similarity from which on a face counts as visible
+BLUR = Style()
+PATCH = 0.25  # of the face's size: so much of the portrait around the face is shown on each side
+FACE_BOXES: dict[str, Box] = {"astronaut": (100, 57, 191, 179), "admiral": (172, 131, 353, 337)}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A person's face in a frame. Faces later in a list are in front."""
+
+    person: str
+    box: Box
+
+
+@cache
+def _portrait(person: str) -> Picture:
+    return astronaut() if person == "astronaut" else admiral()
+
+
+def draw(faces: Sequence[Shown], width: int = WIDTH, height: int = HEIGHT, patch: float = PATCH) -> Picture:
+    """Draw each face so that it fills its box, on a smooth background."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[..., 0] = np.linspace(60, 160, width).astype(np.uint8)[None]
+    frame[..., 1] = np.linspace(60, 160, height).astype(np.uint8)[:, None]
+    frame[..., 2] = 110
+    for shown in faces:
+        x1, y1, x2, y2 = FACE_BOXES[shown.person]
+        (left, top, right, bottom) = shown.box
+        across, down = (right - left) / (x2 - x1), (bottom - top) / (y2 - y1)
+        matrix = np.array([[across, 0, left - across * x1], [0, down, top - down * y1]])
+        picture = cv2.warpAffine(_portrait(shown.person), matrix, (width, height), flags=cv2.INTER_AREA)
+        more_x, more_y = (right - left) * patch, (bottom - top) * patch
+        rows = slice(max(0, round(top - more_y)), max(0, round(bottom + more_y)))
+        columns = slice(max(0, round(left - more_x)), max(0, round(right + more_x)))
+        frame[rows, columns] = picture[rows, columns]
+    return frame
+
+
+def track(
+    number: int,
+    looks: dict[int, Box],
+    decision: str = "hide",
+    continues: int | None = None,
+) -> Track:
+    """Return a track that was detected at these frames, in these boxes."""
+    seen = Looks(sorted(looks.items()))
+    return Track(number, seen[0].pts, seen[-1].pts, decision, None, "", None, None, continues, seen)
+
+
+def faces_of(
+    tracks: Sequence[Track], shots: Sequence[int] = (), width: int = WIDTH, height: int = HEIGHT
+) -> Faces:
+    """Return the faces of a video whose times are frame numbers."""
+    return Faces(
+        VERSION, "", None, 0.7, width, height, f"1/{RATE}", 0, 0, shots=tuple(shots), tracks=tuple(tracks)
+    )
+
+
+def visible(
+    frames: Sequence[Sequence[Shown]], faces: Faces, style: Style = BLUR, patch: float = PATCH
+) -> list[list[str]]:
+    """Redact each frame by these faces, and return who can still be seen in it."""
+    cover = Cover(faces)
+    seen = []
+    for number, shown in enumerate(frames):
+        picture = draw(shown, faces.width, faces.height, patch)
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+        before = frame.to_ndarray(format="gray")
+        conceal(frame, cover.boxes(number), style, openings=cover.openings(number))
+        after = frame.to_ndarray(format="gray")
+        seen.append([face.person for face in shown if is_seen(before, after, face.box)])
+    return seen
+
+
+def is_seen(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box) -> bool:
+    """Return whether the structure in the box survived: the test of the evaluation's `score.py`."""
+    return _similarity(_crop(before, box), _crop(after, box)) >= SEEN_SSIM
+
+
+def _crop(gray: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
+    x1, y1, x2, y2 = (max(0, int(side)) for side in box)
+    return cv2.resize(gray[y1:y2, x1:x2], (48, 48), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    def smooth(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return cv2.GaussianBlur(image, (7, 7), 1.5).astype(np.float32)
+
+    mean, other_mean = smooth(one), smooth(other)
+    variance, other_variance = smooth(one * one) - mean**2, smooth(other * other) - other_mean**2
+    shared = smooth(one * other) - mean * other_mean
+    small, smaller = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    likeness = (2 * mean * other_mean + small) * (2 * shared + smaller)
+    return float(
+        np.mean(likeness / ((mean**2 + other_mean**2 + small) * (variance + other_variance + smaller)))
+    )

@@ -1,0 +1,92 @@
+"""Who can be seen after redaction: generated scenes with stated faces, judged by pixels."""
+
+import numpy as np
+import pytest
+
+from functions.engine.conceal import Style
+from functions.engine.faces import Box, Track
+from tests.engine.scenes import RATE, Shown, faces_of, track, visible
+
+CLOSE_UP: Box = (250, 80, 400, 280)
+HIDDEN, TARGET = "astronaut", "admiral"
+
+
+def moved(box: Box, x: float, y: float = 0.0) -> Box:
+    return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+
+
+def shot(number: int, first: int, last: int, box: Box = CLOSE_UP, decision: str = "hide") -> Track:
+    """Return a track that fills a shot: sampled at both ends, as all frames beside cuts are."""
+    return track(number, {first: box, (first + last) // 2: box, last: box}, decision)
+
+
+def test_target_in_a_shot_of_eight_frames_stays_visible() -> None:
+    """The shots before and after it show strangers in the same place."""
+    target = moved(CLOSE_UP, 20, -10)
+    frames = [[Shown(HIDDEN, CLOSE_UP)]] * 8 + [[Shown(TARGET, target)]] * 8 + [[Shown(HIDDEN, CLOSE_UP)]] * 8
+    tracks = [shot(0, 0, 7), shot(1, 8, 15, target, "keep"), shot(2, 16, 23)]
+    assert visible(frames, faces_of(tracks, shots=(8, 16))) == [[]] * 8 + [[TARGET]] * 8 + [[]] * 8
+
+
+def test_frames_before_the_target_was_sampled_stay_masked() -> None:
+    """The stranger can be in any frame between the last sample of one and the first sample of the other."""
+    frames = (
+        [[Shown(HIDDEN, CLOSE_UP)]] * 11 + [[Shown(TARGET, CLOSE_UP)]] * 5 + [[Shown(HIDDEN, CLOSE_UP)]] * 8
+    )
+    tracks = [shot(0, 0, 7), shot(1, 11, 15, CLOSE_UP, "keep"), shot(2, 19, 23)]
+    assert visible(frames, faces_of(tracks, shots=(8, 16))) == [[]] * 11 + [[TARGET]] * 5 + [[]] * 8
+
+
+def test_flash_without_a_target_does_not_end_the_mask() -> None:
+    frames = [[Shown(HIDDEN, CLOSE_UP)]] * 24
+    assert visible(frames, faces_of([shot(0, 0, 7), shot(1, 14, 23)], shots=(8, 12))) == [[]] * 24
+
+
+def test_target_beside_a_stranger_does_not_end_the_mask_in_a_flash() -> None:
+    """Two faces of one frame can overlap by a third of their boxes."""
+    beside = moved(CLOSE_UP, 80)
+    frames = [[Shown(HIDDEN, CLOSE_UP)]] * 8 + [[Shown(TARGET, beside), Shown(HIDDEN, CLOSE_UP)]] * 8
+    tracks = [shot(0, 0, 7), shot(1, 8, 15, beside, "keep")]
+    assert not any(HIDDEN in seen for seen in visible(frames, faces_of(tracks, shots=(8, 12))))
+
+
+def test_mask_stays_where_a_target_walks_past_without_a_cut() -> None:
+    walk = {8 + n: moved(CLOSE_UP, 45 + 10 * n) for n in range(6)}
+    frames = [[Shown(HIDDEN, CLOSE_UP)]] * 8
+    frames += [[Shown(HIDDEN, CLOSE_UP), Shown(TARGET, box)] for box in walk.values()]
+    tracks = [shot(0, 0, 7), track(1, walk, "keep")]
+    assert not any(HIDDEN in seen for seen in visible(frames, faces_of(tracks)))
+
+
+STRANGER: Box = (200, 60, 360, 270)
+BESIDE: Box = (365, 110, 425, 190)  # a smaller face that the stranger's mask reaches
+
+
+def near_face(decision: str = "keep", box: Box = BESIDE) -> Track:
+    return track(1, dict.fromkeys(range(0, RATE, 5), box), decision)
+
+
+@pytest.mark.parametrize("mode", ["blur", "pixelate", "solid", "image"])
+def test_target_under_a_neighbours_mask_stays_visible(mode: str) -> None:
+    style = Style(mode, picture=np.full((8, 8, 4), 255, np.uint8))
+    frames = [[Shown(TARGET, BESIDE), Shown(HIDDEN, STRANGER)]] * 20
+    tracks = [track(0, dict.fromkeys(range(0, RATE, 5), STRANGER)), near_face()]
+    assert visible(frames, faces_of(tracks), style, patch=0.0) == [[TARGET]] * 20
+
+
+def test_mask_of_a_third_face_stays_closed() -> None:
+    third = moved(BESIDE, 6, 6)
+    frames = [[Shown(TARGET, BESIDE), Shown(HIDDEN, third)]] * 20
+    tracks = [
+        track(0, dict.fromkeys(range(0, RATE, 5), STRANGER)),
+        near_face(),
+        track(2, dict.fromkeys(range(0, RATE, 5), third)),
+    ]
+    assert visible(frames, faces_of(tracks), patch=0.0) == [[]] * 20
+
+
+def test_mask_of_a_face_that_is_not_seen_stays_closed() -> None:
+    """After its last sample a face can be anywhere under its mask."""
+    frames = [[Shown(HIDDEN, STRANGER)]] * 5 + [[Shown(HIDDEN, BESIDE)]] * 6
+    tracks = [track(0, {0: STRANGER, 4: STRANGER}), near_face()]
+    assert visible(frames, faces_of(tracks), patch=0.0) == [[]] * 11
