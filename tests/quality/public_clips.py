@@ -18,7 +18,7 @@ Interface for other modules:
 
 `composites.py` joins the files to videos with several people, whose boxes and identities are known:
 
-    for composite in composites(print): # builds what is not in the cache; raises PublicClipsError
+    for composite in composites(print): # builds missing ones; raises PublicClipsError
         composite.name, composite.video # "cuts-1", Path of an MP4
         composite.truth                 # as in clips/NAME.json, each face "other" or "ignore": no one is a target
         for target in composite.targets:

@@ -42,7 +42,8 @@ def origin(tmp_path: Path) -> str:
 
 
 def test_file_is_fetched_with_git_and_cached(tmp_path: Path, origin: str) -> None:
-    file, folder, lines = listed(origin), tmp_path / "cache", []
+    file, folder = listed(origin), tmp_path / "cache"
+    lines: list[str] = []
     path = fetch([file], lines.append, folder=folder, address=origin)[file]
     assert path.read_bytes() == CONTENT
     assert path.suffix == ".mp4"

@@ -1,0 +1,103 @@
+"""Composites of two people, from clips with portraits in the public domain."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
+from tests.quality.composites import RATE, SHORT_FRAMES, WIDTH, Composite, Library, Plan, composites, plans
+from tests.quality.public_clips import PublicFile
+
+FRAMES = 12  # of each clip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[PublicFile, Path]:
+    """Two people with a clip, one of them also with a picture, and one with a picture alone."""
+    folder = tmp_path_factory.mktemp("public-clips")
+    made: dict[PublicFile, Path] = {}
+    for person, portrait in (("p1", astronaut()), ("p2", admiral())):
+        clip = Clip(FRAMES / RATE, audio=False, portrait=portrait)
+        made |= listed(folder, person, "clip.mp4", write_clip(folder / "clip.mp4", clip).read_bytes())
+    made |= listed(folder, "p2", "picture.png", encode_picture(admiral()))
+    return made | listed(folder, "f1", "picture.jpg", encode_picture(astronaut()[:, ::-1].copy(), ".jpg"))
+
+
+@pytest.fixture(scope="module")
+def built(files: dict[PublicFile, Path]) -> dict[str, Composite]:
+    folder = next(iter(files.values())).parent
+    return {composite.name: composite for composite in composites(files=list(files), folder=folder)}
+
+
+def test_every_kind_is_built(built: dict[str, Composite]) -> None:
+    assert built.keys() == {"cuts-1", "pictures-1", "pairs-1"}
+    for composite in built.values():
+        assert composite.truth["frames"] == len(frame_times(composite.video))
+        assert composite.truth["target_image"] is None
+
+
+def test_people_of_cuts_are_shown_one_after_the_other(built: dict[str, Composite]) -> None:
+    cuts = built["cuts-1"]
+    tracks = [track for _, track in sorted(one[:2] for one in graded(cuts))]
+    changes = [track for n, track in enumerate(tracks) if n == 0 or track != tracks[n - 1]]
+    assert changes == [0, 1, 0, 1]
+    assert len(tracks) > 0.9 * cuts.truth["frames"]
+
+
+def test_people_of_pairs_are_side_by_side(built: dict[str, Composite]) -> None:
+    faces = graded(built["pairs-1"])
+    assert {track for _, track, *_ in faces} == {0, 1}
+    for _, track, _, x1, _, x2, _ in faces:
+        assert (x1 + x2) / 2 < WIDTH / 2 if track == 0 else (x1 + x2) / 2 > WIDTH / 2
+
+
+def test_truth_of_a_target_has_roles_by_person(built: dict[str, Composite]) -> None:
+    pair = built["pairs-1"]
+    for own, target in enumerate(pair.targets):
+        truth = pair.truth_of(target)
+        roles = {(track == own, role) for _, track, role, *_ in truth["faces"] if role != "ignore"}
+        assert roles == {(True, "target"), (False, "other")}
+        assert truth["target_image"] == str(target.picture)
+        assert target.picture.exists()
+
+
+def test_composites_are_built_once(files: dict[PublicFile, Path], built: dict[str, Composite]) -> None:
+    folder = next(iter(files.values())).parent
+    lines: list[str] = []
+    again = list(composites(lines.append, ["pairs-1"], files=list(files), folder=folder))
+    assert again == [built["pairs-1"]]
+    assert lines == []
+
+
+def test_part_for_the_target_picture_is_not_shown(files: dict[PublicFile, Path]) -> None:
+    library = Library(list(files), files)
+    shots = [shot for plan in plans(library) for scene in plan.scenes for shot in scene]
+    assert all(shot.first_frame >= 1 for shot in shots if shot.person == "p1")
+    assert all(shot.file.is_clip for shot in shots if shot.person == "p2")
+    assert all(shot.is_mirrored for shot in shots if shot.person == "f1")
+
+
+def test_cuts_show_some_people_for_less_than_half_a_second(files: dict[PublicFile, Path]) -> None:
+    plan = plan_of(files, "cuts-1")
+    assert SHORT_FRAMES / RATE < 0.5
+    assert SHORT_FRAMES in [shot.frames for scene in plan.scenes for shot in scene]
+
+
+def test_plans_depend_on_the_files_alone(files: dict[PublicFile, Path]) -> None:
+    assert plan_of(files, "cuts-1") == plan_of(files, "cuts-1")
+
+
+def plan_of(files: dict[PublicFile, Path], name: str) -> Plan:
+    return next(plan for plan in plans(Library(list(files), files)) if plan.name == name)
+
+
+def graded(composite: Composite) -> list[list[Any]]:
+    return [face for face in composite.truth["faces"] if face[2] == "other"]
+
+
+def listed(folder: Path, person: str, path: str, data: bytes) -> dict[PublicFile, Path]:
+    file = PublicFile(person, "owner/name", "0" * 40, path, hashlib.sha256(data).hexdigest())
+    (folder / file.cached_name).write_bytes(data)
+    return {file: folder / file.cached_name}
