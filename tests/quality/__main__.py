@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from functions.engine.deface import Engine
+from functions.engine.options import Options
 from tests.quality import irreversible
 from tests.quality.clips import load_clips, load_score
 from tests.quality.jobs import job_problems, jobs_table, run_jobs
@@ -48,20 +49,20 @@ def main() -> int:
     _print_table("Each clip through the emulator", jobs_table(jobs), started)
     problems = job_problems(jobs)
 
-    engine = Engine()
+    engine, options = Engine(), Options()
     people = {clip.name: people_of(clip, folder) for clip in clips}
     targets = [target for clip in clips if (target := given_target(clip))]
     galleries = {
-        person: gallery_of(person, engine)
+        person: gallery_of(person, engine, options)
         for person in [*targets, *(one for all_ in people.values() for one in all_)]
     }
-    replays = {clip.name: Replay(clip, engine) for clip in clips}
+    replays = {clip.name: Replay(clip, engine, options) for clip in clips}
     turns, without_cuts = [], []
     for clip in clips:
         own = {person: galleries[person] for person in people[clip.name]}
         turns += rotate(replays[clip.name], own, score)
         if clip.name in WITHOUT_CUTS:
-            without_cuts += rotate(Replay(clip, engine, has_cuts=False), own, score)
+            without_cuts += rotate(Replay(clip, engine, options, has_cuts=False), own, score)
     _print_table("Each person in turn as the target", turns_table(turns, without_cuts), started)
     pairs = list(compare_foreign(replays.values(), galleries, score))
     _print_table("Targets who are not in the clip", pairs_table(pairs), started)

@@ -99,7 +99,7 @@ def _judge(clip: Clip, kind: str, folder: Path, engine: Engine, score: ModuleTyp
     _write(clip.video, harder, kind, clip.truth["faces"])
     person = given_target(clip)
     grades = []
-    for gallery in (gallery_of(person, engine), None) if person else (None,):
+    for gallery in (gallery_of(person, engine, Options()), None) if person else (None,):
         faces = link(engine.find_pieces(Segment(str(harder)), gallery, Options()), gallery, Options())
         grades.append(grade(harder, faces, clip.truth, folder, score, hides_all=gallery is None))
     return grades

@@ -22,6 +22,7 @@ MARGIN = 0.4  # of the face's width and height, on each side of a target picture
 # Clips that might show the same person: such a pair says nothing about strangers.
 SAME_PEOPLE = ({"c01", "c05"},)
 Face = Sequence[Any]  # frame, track, role, x1, y1, x2, y2
+Where = str | Sequence[Sequence[int]]  # a role, or frame ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +52,36 @@ def given_target(clip: Clip) -> Person | None:
 
 def people_of(clip: Clip, folder: Path) -> list[Person]:
     """Return each person of the clip as the target, with a picture from the clip; empty without people.json."""
+    return [_person(clip, name, where) for name, where in _listed(clip, folder).items()]
+
+
+def names_in(clip: Clip, folder: Path) -> dict[tuple[int, int], str]:
+    """Return who is seen in each frame and track of the truth, as far as people.json says."""
+    listed = _listed(clip, folder)
+    return {
+        (face[0], face[1]): name
+        for face in clip.truth["faces"]
+        for name, where in listed.items()
+        if _is_of(face, where)
+    }
+
+
+def gallery_of(person: Person, engine: Engine, options: Options) -> Gallery:
+    return engine.gallery([Picture(person.name, person.label, person.picture)], options.recognizer)
+
+
+def _listed(clip: Clip, folder: Path) -> dict[str, Where]:
     path = folder / "people.json"
-    listed = json.loads(path.read_text()).get(clip.name, {}) if path.exists() else {}
-    return [_person(clip, name, listed[name]) for name in sorted(listed)]
+    listed: dict[str, Where] = json.loads(path.read_text()).get(clip.name, {}) if path.exists() else {}
+    return dict(sorted(listed.items()))
 
 
-def gallery_of(person: Person, engine: Engine) -> Gallery:
-    return engine.gallery([Picture(person.name, person.label, person.picture)], Options().recognizer)
-
-
-def _person(clip: Clip, name: str, where: str | Sequence[Sequence[int]]) -> Person:
+def _person(clip: Clip, name: str, where: Where) -> Person:
     shown = _picture_face(clip.truth, where)
     return Person(clip.name, name, _cut(clip.video, shown), _rotated(clip.truth, where, int(shown[0])))
 
 
-def _picture_face(truth: Truth, where: str | Sequence[Sequence[int]]) -> Face:
+def _picture_face(truth: Truth, where: Where) -> Face:
     """Return the face that the target picture is cut from.
 
     For ranges, the face nearest to the middle of the first range. For a role, its largest face in the first half of the
@@ -79,12 +95,12 @@ def _picture_face(truth: Truth, where: str | Sequence[Sequence[int]]) -> Face:
     return min(own, key=lambda face: abs(face[0] - middle))
 
 
-def _rotated(truth: Truth, where: str | Sequence[Sequence[int]], picture_frame: int) -> Truth:
+def _rotated(truth: Truth, where: Where, picture_frame: int) -> Truth:
     """Return the truth with the roles of a target; the frame of the picture is not graded."""
     return {**truth, "faces": list(_roles(truth, where, picture_frame))}
 
 
-def _roles(truth: Truth, where: str | Sequence[Sequence[int]], picture_frame: int) -> Iterator[Face]:
+def _roles(truth: Truth, where: Where, picture_frame: int) -> Iterator[Face]:
     for face in truth["faces"]:
         frame, track, role, *box = face
         if frame == picture_frame:
@@ -94,7 +110,7 @@ def _roles(truth: Truth, where: str | Sequence[Sequence[int]], picture_frame: in
         yield [frame, track, role, *box]
 
 
-def _is_of(face: Face, where: str | Sequence[Sequence[int]]) -> bool:
+def _is_of(face: Face, where: Where) -> bool:
     """Return whether the truth's face is the person's."""
     frame, _, role = face[:3]
     if role == "ignore":

@@ -31,9 +31,9 @@ from tests.quality.grades import Grades, grades_of
 class Replay:
     """The detections of a clip with the embedding of every view: biometric data, held in memory."""
 
-    def __init__(self, clip: Clip, engine: Engine, *, has_cuts: bool = True):
+    def __init__(self, clip: Clip, engine: Engine, options: Options, *, has_cuts: bool = True):
         self.clip = clip
-        options = Options()
+        self._options = options
         recognizer = engine.recognizer(options.recognizer)
         no_one = Gallery((), np.zeros((0, 0), np.float32), recognizer.version)
         targets = Targets(no_one, recognizer, keep_distance_of(options), every_view=True)
@@ -42,21 +42,27 @@ class Replay:
 
     def decide(self, gallery: Gallery | None) -> Faces:
         """Return the tracks and decisions that production reaches with these targets."""
-        found = self.found if gallery is None else _as_in_production(self.found, gallery)
-        return link([found], gallery, Options())
+        found = (
+            self.found
+            if gallery is None
+            else _as_in_production(self.found, gallery, keep_distance_of(self._options))
+        )
+        return link([found], gallery, self._options)
 
 
-def _as_in_production(found: Findings, gallery: Gallery) -> Findings:
+def _as_in_production(found: Findings, gallery: Gallery, limit: float) -> Findings:
     """Drop the embeddings that `find` does not compute with this gallery."""
     sightings: list[Sighting] = []
     for _, window in groupby(
         found.sightings, lambda sighting: sighting.pts * found.time_base // WINDOW_SECONDS
     ):
-        sightings += _window_as_in_production(list(window), found.sure, gallery)
+        sightings += _window_as_in_production(list(window), found.sure, gallery, limit)
     return replace(found, sightings=tuple(sightings))
 
 
-def _window_as_in_production(window: list[Sighting], sure: float, gallery: Gallery) -> Iterator[Sighting]:
+def _window_as_in_production(
+    window: list[Sighting], sure: float, gallery: Gallery, limit: float
+) -> Iterator[Sighting]:
     """Keep one embedding of each face that is surely no target, as `find._with_embeddings` does."""
     tracker = Tracker(lambda _: 0.0, sure)
     bare = [[replace(face, embedding=None) for face in sighting.faces] for sighting in window]
@@ -64,7 +70,6 @@ def _window_as_in_production(window: list[Sighting], sure: float, gallery: Galle
     for sighting, faces in zip(window, bare, strict=True):
         embedding_of |= {id(one): seen.embedding for one, seen in zip(faces, sighting.faces, strict=True)}
         tracker.take(replace(sighting, faces=tuple(faces)))
-    limit = keep_distance_of(Options())
     embedded = set()
     for track in tracker.tracks:
         clearest = track.clearest()

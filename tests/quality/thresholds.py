@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
 
@@ -23,11 +23,14 @@ from numpy.typing import NDArray
 
 from functions.engine.deface import Engine
 from functions.engine.detect import overlap
+from functions.engine.embed import RECOGNIZERS
+from functions.engine.findings import Findings
 from functions.engine.identity import BEST_VIEWS
+from functions.engine.options import Options
 from functions.engine.video import read_frames
 from tests.quality.clips import Clip, load_clips
 from tests.quality.figures import Share, table
-from tests.quality.people import Person, gallery_of, given_target, people_of
+from tests.quality.people import Face, Person, gallery_of, given_target, names_in, people_of
 from tests.quality.replay import Replay
 
 SAME_FACE = 0.5  # overlap of a detection with a face of the truth
@@ -44,6 +47,15 @@ class Comparison:
     is_target: bool
     distance: float
     views: int
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """The views of one person in one track of the truth: their frames and embeddings (N, D)."""
+
+    track: int
+    frames: tuple[int, ...]
+    embeddings: NDArray[np.float32] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -97,61 +109,83 @@ def main() -> int:
         metavar="FOLDER",
         help="keep the embeddings here for the next run; delete them later",
     )
+    parser.add_argument("--recognizer", choices=RECOGNIZERS, default=Options().recognizer)
     arguments = parser.parse_args()
     if "DEFACER_EVAL" not in os.environ:
         print("skipped: DEFACER_EVAL does not name the folder with the clips to judge by.")
         return 0
     folder = Path(os.environ["DEFACER_EVAL"])
     clips, engine = load_clips(folder), Engine()
-    comparisons = compare(clips, folder, engine, arguments.views)
+    options = Options(recognizer=arguments.recognizer)
+    comparisons = compare(clips, folder, engine, options, arguments.views)
     print(f"{halves_table(comparisons)}\n\n{curve_table(Distances.of(comparisons))}")
     return 0
 
 
-def compare(clips: Sequence[Clip], folder: Path, engine: Engine, views: Path | None) -> list[Comparison]:
+def compare(
+    clips: Sequence[Clip], folder: Path, engine: Engine, options: Options, views: Path | None
+) -> list[Comparison]:
     """Compare every target picture with every face track of the clips."""
     half_of = {clip.name: number % 2 for number, clip in enumerate(clips)}
     people = [person for clip in clips for person in (given_target(clip), *people_of(clip, folder)) if person]
-    embeddings = {person: gallery_of(person, engine).embeddings for person in people}
+    embeddings = {person: gallery_of(person, engine, options).embeddings for person in people}
     comparisons = []
     for clip in clips:
-        tracks = _tracks(clip, Replay(clip, engine, views=views))
+        appearances = _appearances(clip, folder, _found(clip, engine, options, views))
         for person in people:
             half = half_of[clip.name] if half_of[clip.name] == half_of[person.clip] else None
-            for (track, first), seen in tracks.items():
-                is_target = _is_target(person, clip, track, first)
-                if is_target is None:
+            for appearance in appearances:
+                role, seen = _role(person, clip, appearance)
+                if role == "ignore":
                     continue
                 distances = np.linalg.norm(seen[:, None] - embeddings[person][None], axis=2).min(axis=1)
                 nearest = float(np.sort(distances)[:BEST_VIEWS].mean())
-                comparisons.append(Comparison(half, is_target, nearest, len(seen)))
+                comparisons.append(Comparison(half, role == "target", nearest, len(seen)))
     return comparisons
 
 
-def _tracks(clip: Clip, replay: Replay) -> dict[tuple[int, int], NDArray[np.float32]]:
-    """Return the embeddings of each track of the truth, by the track and its first frame with a view."""
+def _found(clip: Clip, engine: Engine, options: Options, views: Path | None) -> Findings:
+    """Return the detections with every view embedded, from the folder of an earlier run if they are there."""
+    kept = views and views / f"{clip.name}-{options.recognizer}.npz"
+    if kept and kept.exists():
+        return Findings.from_bytes(kept.read_bytes())
+    found = Replay(clip, engine, options).found
+    if kept:
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(found.to_bytes())
+    return found
+
+
+def _appearances(clip: Clip, folder: Path, found: Findings) -> list[Appearance]:
+    """Return the views of each track of the truth, one appearance for each person that people.json names in it."""
     numbers = {frame.pts: number for number, frame in enumerate(read_frames(str(clip.video)))}
-    by_frame: dict[int, list[tuple[int, list[float]]]] = {}
-    for frame, track, _, *box in clip.truth["faces"]:
-        by_frame.setdefault(frame, []).append((track, box))
-    found: dict[int, tuple[int, list[NDArray[np.float32]]]] = {}
-    for sighting in replay.found.sightings:
+    names = names_in(clip, folder)
+    by_frame: dict[int, list[Face]] = {}
+    for face in clip.truth["faces"]:
+        by_frame.setdefault(face[0], []).append(face)
+    views: dict[tuple[int, str], dict[int, NDArray[np.float32]]] = {}
+    for sighting in found.sightings:
         number = numbers[sighting.pts]
-        faces = by_frame.get(number, [])
-        boxes = np.array([box for _, box in faces], np.float32).reshape(-1, 4)
+        labelled = by_frame.get(number, [])
+        boxes = np.array([box for _, _, _, *box in labelled], np.float32).reshape(-1, 4)
         for face in sighting.faces:
             shares = overlap(face.box, boxes) if len(boxes) else np.zeros(0)
             if face.embedding is not None and len(shares) and shares.max() >= SAME_FACE:
-                found.setdefault(faces[int(shares.argmax())][0], (number, []))[1].append(face.embedding)
-    return {(track, first): np.stack(seen) for track, (first, seen) in found.items()}
+                track = labelled[int(shares.argmax())][1]
+                views.setdefault((track, names.get((number, track), "")), {})[number] = face.embedding
+    return [
+        Appearance(track, tuple(seen), np.stack(list(seen.values()))) for (track, _), seen in views.items()
+    ]
 
 
-def _is_target(person: Person, clip: Clip, track: int, frame: int) -> bool | None:
-    """Return whether the track shows the person; None if that is not certain."""
+def _role(person: Person, clip: Clip, appearance: Appearance) -> tuple[str, NDArray[np.float32]]:
+    """Return the role of the appearance with this target, and the embeddings of its graded views."""
     if clip.name != person.clip:
-        return None if person.is_in(clip.name) else False
-    roles = {role for _, own, role, *_ in person.truth["faces"] if own == track} - {"ignore"}
-    return roles == {"target"} if len(roles) == 1 else None
+        return "ignore" if person.is_in(clip.name) else "other", appearance.embeddings
+    roles = {(frame, track): role for frame, track, role, *_ in person.truth["faces"]}
+    own = [roles[frame, appearance.track] for frame in appearance.frames]
+    graded = [number for number, role in enumerate(own) if role != "ignore"]
+    return own[graded[0]] if graded else "ignore", appearance.embeddings[graded]
 
 
 def halves_table(comparisons: Sequence[Comparison]) -> str:
