@@ -10,22 +10,24 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from functions.engine.deface import Engine
 from functions.engine.options import Options
 from tests.quality import irreversible
-from tests.quality.clips import load_clips, load_score
-from tests.quality.jobs import job_problems, jobs_table, run_jobs
+from tests.quality.clips import Clip, load_clips, load_score
+from tests.quality.jobs import Kept, job_problems, jobs_table, kept_tracks, run_jobs
 from tests.quality.people import gallery_of, given_target, people_of
 from tests.quality.replay import Replay
-from tests.quality.rotation import compare_foreign, pairs_table, rotate, rotation_problems, turns_table
+from tests.quality.rotation import Turn, compare_foreign, pairs_table, rotate, rotation_problems, turns_table
 
 IRREVERSIBLE_EVERY = 10  # of the frames: 1 is the whole measure, in ten times the time
 WITHOUT_CUTS = ("c08",)  # clips that are decided once more with the cut detector switched off
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.quality", description=__doc__.splitlines()[0], allow_abbrev=False
     )
@@ -34,7 +36,7 @@ def main() -> int:
         "--segment-seconds", type=float, default=10.0, help="length of a segment (default: 10)"
     )
     parser.add_argument("--pubsub", choices=["auto", "google", "builtin"], default="auto")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     if "DEFACER_EVAL" not in os.environ:
         print("skipped: DEFACER_EVAL does not name the folder with the clips to judge by.")
         return 0
@@ -43,49 +45,75 @@ def main() -> int:
     if not clips:
         print(f"error: no clips {arguments.clips or ''} in {folder / 'clips'}.", file=sys.stderr)
         return 2
-    score, started = load_score(folder), time.monotonic()
-
-    jobs = run_jobs(clips, score, arguments.segment_seconds, arguments.pubsub)
-    _print_table("Each clip through the emulator", jobs_table(jobs), started)
-    problems = job_problems(jobs)
-
-    engine, options = Engine(), Options()
-    people = {clip.name: people_of(clip, folder) for clip in clips}
-    targets = [target for clip in clips if (target := given_target(clip))]
-    galleries = {
-        person: gallery_of(person, engine, options)
-        for person in [*targets, *(one for all_ in people.values() for one in all_)]
-    }
-    replays = {clip.name: Replay(clip, engine, options) for clip in clips}
-    turns, without_cuts = [], []
-    for clip in clips:
-        own = {person: galleries[person] for person in people[clip.name]}
-        turns += rotate(replays[clip.name], own, score)
-        if clip.name in WITHOUT_CUTS:
-            without_cuts += rotate(Replay(clip, engine, options, has_cuts=False), own, score)
-    _print_table("Each person in turn as the target", turns_table(turns, without_cuts), started)
-    pairs = list(compare_foreign(replays.values(), galleries, score))
-    _print_table("Targets who are not in the clip", pairs_table(pairs), started)
-    problems += rotation_problems(turns, without_cuts, pairs)
-
-    judged = irreversible.Judged()
-    for clip in clips:
-        faces = replays[clip.name].decide(None)
-        irreversible.judge(clip, faces, judged, engine, score, IRREVERSIBLE_EVERY)
-    results = irreversible.compare(judged)
-    _print_table(
-        f"Hidden faces, every {IRREVERSIBLE_EVERY}th frame",
-        irreversible.irreversible_table(results, judged),
-        started,
-    )
-    problems += irreversible.irreversible_problems(results)
+    judge = _Judge(clips, folder)
+    problems = [
+        *judge.jobs(arguments.segment_seconds, arguments.pubsub),
+        *judge.rotations(),
+        *judge.irreversibility(),
+    ]
     for problem in problems:
         print(f"not held: {problem}")
     return 1 if problems else 0
 
 
-def _print_table(title: str, text: str, started: float) -> None:
-    print(f"\n{title} (after {time.monotonic() - started:.0f} s):\n\n{text}\n", flush=True)
+class _Judge:
+    """Prints one table after the other. Each method returns the bounds that are not held, in words."""
+
+    def __init__(self, clips: Sequence[Clip], folder: Path):
+        self._clips = clips
+        self._folder = folder
+        self._score = load_score(folder)
+        self._engine, self._options = Engine(), Options()
+        self._kept: dict[str, list[Kept]] = {}
+        self._started = time.monotonic()
+
+    @cached_property
+    def _replays(self) -> dict[str, Replay]:
+        return {clip.name: Replay(clip, self._engine, self._options) for clip in self._clips}
+
+    def jobs(self, segment_seconds: float, pubsub: str) -> list[str]:
+        rows = run_jobs(self._clips, self._score, segment_seconds, pubsub)
+        self._print("Each clip through the emulator", jobs_table(rows))
+        self._kept = {row.clip: kept_tracks(row.target.report["faces"]) for row in rows}
+        return job_problems(rows)
+
+    def rotations(self) -> list[str]:
+        targets = [target for clip in self._clips if (target := given_target(clip))]
+        people = [person for clip in self._clips for person in people_of(clip, self._folder)]
+        galleries = {
+            person: gallery_of(person, self._engine, self._options) for person in (*targets, *people)
+        }
+        differing = [
+            f"{target.clip}: the replay keeps other tracks than the job, so its figures are not those of the pipeline"
+            for target in targets
+            if kept_tracks(self._replays[target.clip].decide(galleries[target]).to_json())
+            != self._kept[target.clip]
+        ]
+        turns: list[Turn] = []
+        without_cuts: list[Turn] = []
+        for clip in self._clips:
+            own = {person: galleries[person] for person in people if person.clip == clip.name}
+            turns += rotate(self._replays[clip.name], own, self._score)
+            if clip.name in WITHOUT_CUTS:
+                replay = Replay(clip, self._engine, self._options, has_cuts=False)
+                without_cuts += rotate(replay, own, self._score)
+        self._print("Each person in turn as the target", turns_table(turns, without_cuts))
+        pairs = list(compare_foreign(self._replays.values(), galleries, self._score))
+        self._print("Targets who are not in the clip", pairs_table(pairs))
+        return [*differing, *rotation_problems(turns, without_cuts, pairs)]
+
+    def irreversibility(self) -> list[str]:
+        judged = irreversible.Judged()
+        for clip in self._clips:
+            faces = self._replays[clip.name].decide(None)
+            irreversible.judge(clip, faces, judged, self._engine, self._score, IRREVERSIBLE_EVERY)
+        results = irreversible.compare(judged)
+        title = f"Hidden faces, every {IRREVERSIBLE_EVERY}th frame"
+        self._print(title, irreversible.irreversible_table(results, judged))
+        return irreversible.irreversible_problems(results)
+
+    def _print(self, title: str, text: str) -> None:
+        print(f"\n{title} (after {time.monotonic() - self._started:.0f} s):\n\n{text}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
+from functions.engine.cover import Cover
+from functions.engine.faces import Box, Faces
 from tests.quality.clips import Truth
 from tests.quality.figures import Share
 
 MAX_DRIFT_MS = 0.5
+HIDDEN_SHARE = 0.5  # a face counts as hidden by its masks if they cover this share of its box
+GRID = 24  # points in a row and a column of a box, to measure how much of it is covered
 
 
 @dataclass(frozen=True)
@@ -36,3 +42,25 @@ def grades_of(truth: Truth, source: Path, result: Path, score: ModuleType, *, hi
         and found["pts_drift_ms"] < MAX_DRIFT_MS
         and not found["av_offset_ms"],
     )
+
+
+def visible_by_masks(faces: Faces, times: list[int], truth: Truth) -> tuple[Share, Share]:
+    """Return the leaked faces and the target's visible faces, without rendering: by the share that masks cover.
+
+    `times` are those of the frames. It is close to what score.py says, and hundreds of times faster.
+    """
+    cover = Cover(faces)
+    masks = [cover.boxes(pts) for pts in times]
+    visible = {role: [_covered(box, masks[n]) < HIDDEN_SHARE for n, _, own, *box in truth["faces"] if own == role]
+               for role in ("other", "target")}  # fmt: skip
+    return tuple(Share(sum(found), len(found)) for found in visible.values())  # type: ignore[return-value]
+
+
+def _covered(box: list[float], masks: list[Box]) -> float:
+    """Return the share of the box that is in any of the masks."""
+    x1, y1, x2, y2 = box
+    x, y = np.meshgrid(np.linspace(x1, x2, GRID), np.linspace(y1, y2, GRID))
+    inside = np.zeros((GRID, GRID), bool)
+    for left, top, right, bottom in masks:
+        inside |= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    return float(inside.mean())

@@ -33,7 +33,7 @@ from functions.engine.deface import Engine
 from functions.engine.detect import Detection, overlap
 from functions.engine.embed import Recognizer
 from functions.engine.faces import Faces
-from functions.engine.identity import KEEP_DISTANCE
+from functions.engine.identity import limits_of
 from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.orientation import orientation_of
@@ -71,12 +71,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Result:
-    """What one recogniser makes of the faces of one style."""
+    """What one recogniser makes of the faces of one style; `chance` is None if no track is of a stranger."""
 
     style: str
     recognizer: str
     recognised: Share
-    chance: float
+    chance: float | None
 
 
 def main() -> int:
@@ -129,7 +129,7 @@ def judge(
         boxes = cover.boxes(frame.pts or 0)
         if number % every:
             continue
-        image = frame.to_ndarray(format="rgb24")
+        image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
         graded = list(_graded(clip, number, image, score))
         if not graded:
             continue
@@ -205,11 +205,11 @@ def _hidden(
         for plane, original in zip(frame.planes, planes, strict=True):
             plane.update(original)
         conceal(frame, boxes, style, orientation)
-        yield name, frame.to_ndarray(format="rgb24")
+        yield name, frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def _embedded(image: Image, faces: Sequence[Detection], recognizer: Recognizer) -> list[Floats]:
-    return list(recognizer.embed([recognizer.crop(image, face) for face in faces]))
+    return list(recognizer.embed([recognizer.crop(image, face) for face in faces])[0])
 
 
 def compare(judged: Judged) -> list[Result]:
@@ -226,14 +226,14 @@ def compare(judged: Judged) -> list[Result]:
             others = [view for view in views[track] if view != n]
             recognised += bool(near[n, others].any() or (style != SOURCE and near[n, n]))
         to_tracks = np.stack([near[:, views[track]].any(axis=1) for track in tracks], axis=1)
-        chance = float(to_tracks[strangers].mean()) if strangers.any() else float("nan")
+        chance = float(to_tracks[strangers].mean()) if strangers.any() else None
         return Result(style, recognizer, Share(recognised, len(judged.tracks)), chance)
 
     results = []
     for recognizer, by_style in judged.embeddings.items():
         source = np.stack(by_style[SOURCE])
         # Of unit vectors: |a - b|^2 = 2 - 2 a.b
-        most = KEEP_DISTANCE[recognizer]
+        most = limits_of(Options(recognizer=recognizer)).match
         is_near = lambda found, source=source, most=most: (  # noqa: E731
             np.sqrt(np.maximum(0, 2 - 2 * found @ source.T)) <= most
         )
@@ -266,10 +266,14 @@ def irreversible_table(results: Sequence[Result], judged: Judged) -> str:
     for style in styles:
         likeness = judged.likeness.get(style)
         by_recognizer = [result for result in results if result.style == style]
-        cells = [f"{result.recognised}, chance {percent(result.chance)}" for result in by_recognizer]
+        cells = [f"{result.recognised}, chance {_chance(result)}" for result in by_recognizer]
         lines.append([style, *cells, f"{max(likeness):.2f}" if likeness else ""])
     head = ["everyone hidden by", *(f"recognised by {name}" for name in judged.embeddings), "most alike"]
     return table(head, lines)
+
+
+def _chance(result: Result) -> str:
+    return "-" if result.chance is None else percent(result.chance)
 
 
 def irreversible_problems(results: Sequence[Result]) -> list[str]:

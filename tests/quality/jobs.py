@@ -22,6 +22,9 @@ MIN_KEPT, MIN_KEPT_OF_A_CLIP = 0.985, 0.90
 MAX_SPILL = 0.01
 
 
+Kept = tuple[int, int]  # start and end of a track
+
+
 @dataclass(frozen=True)
 class Job:
     """A published result: its grades, its report, and the seconds from upload to result."""
@@ -44,6 +47,11 @@ class ClipJobs:
     clip: str
     target: Job
     everyone: Job
+
+
+def kept_tracks(faces: dict[str, Any]) -> list[Kept]:
+    """Return the kept tracks of a report's `faces`."""
+    return [(track["start"], track["end"]) for track in faces["tracks"] if track["decision"] == "keep"]
 
 
 def run_jobs(clips: Sequence[Clip], score: ModuleType, segment_seconds: float, pubsub: str) -> list[ClipJobs]:

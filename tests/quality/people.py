@@ -27,10 +27,14 @@ Where = str | Sequence[Sequence[int]]  # a role, or frame ranges
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """A person of a clip as the target: the encoded target picture, and the truth with the person's faces as target."""
+    """A person of a clip as the target: the encoded target picture, and the truth with the person's faces as target.
+
+    `shown_in` names the clips that show the person, or might.
+    """
 
     clip: str
     name: str
+    shown_in: frozenset[str]
     picture: bytes = field(repr=False)
     truth: Truth = field(repr=False)
 
@@ -38,16 +42,12 @@ class Person:
     def label(self) -> str:
         return f"{self.clip} {self.name}"
 
-    def is_in(self, clip: str) -> bool:
-        """Return whether that clip shows the person, or might."""
-        return clip == self.clip or {clip, self.clip} in SAME_PEOPLE
-
 
 def given_target(clip: Clip) -> Person | None:
     """Return the target that the clip comes with."""
     if clip.target_picture is None:
         return None
-    return Person(clip.name, "target", clip.target_picture.read_bytes(), clip.truth)
+    return Person(clip.name, "target", _shown_in(clip), clip.target_picture.read_bytes(), clip.truth)
 
 
 def people_of(clip: Clip, folder: Path) -> list[Person]:
@@ -78,7 +78,12 @@ def _listed(clip: Clip, folder: Path) -> dict[str, Where]:
 
 def _person(clip: Clip, name: str, where: Where) -> Person:
     shown = _picture_face(clip.truth, where)
-    return Person(clip.name, name, _cut(clip.video, shown), _rotated(clip.truth, where, int(shown[0])))
+    picture, truth = _cut(clip.video, shown), _rotated(clip.truth, where, int(shown[0]))
+    return Person(clip.name, name, _shown_in(clip), picture, truth)
+
+
+def _shown_in(clip: Clip) -> frozenset[str]:
+    return frozenset({clip.name}.union(*(pair for pair in SAME_PEOPLE if clip.name in pair)))
 
 
 def _picture_face(truth: Truth, where: Where) -> Face:

@@ -50,7 +50,7 @@ def compare_foreign(
     for replay in replays:
         clip = replay.clip
         for person, gallery in galleries.items():
-            if person.is_in(clip.name):
+            if clip.name in person.shown_in:
                 continue
             faces = replay.decide(gallery)
             kept_tracks = sum(track.decision == "keep" for track in faces.tracks)

@@ -181,7 +181,7 @@ def _appearances(clip: Clip, folder: Path, found: Findings) -> list[Appearance]:
 def _role(person: Person, clip: Clip, appearance: Appearance) -> tuple[str, NDArray[np.float32]]:
     """Return the role of the appearance with this target, and the embeddings of its graded views."""
     if clip.name != person.clip:
-        return "ignore" if person.is_in(clip.name) else "other", appearance.embeddings
+        return "ignore" if clip.name in person.shown_in else "other", appearance.embeddings
     roles = {(frame, track): role for frame, track, role, *_ in person.truth["faces"]}
     own = [roles[frame, appearance.track] for frame in appearance.frames]
     graded = [number for number, role in enumerate(own) if role != "ignore"]
@@ -189,10 +189,10 @@ def _role(person: Person, clip: Clip, appearance: Appearance) -> tuple[str, NDAr
 
 
 def halves_table(comparisons: Sequence[Comparison]) -> str:
-    halves = [Distances.of(one for one in comparisons if one.half == half) for half in (0, 1)]
+    first, second = (Distances.of(one for one in comparisons if one.half == half) for half in (0, 1))
     lines = []
     for rate in RATES:
-        for chosen, checked, name in ((*halves, "first"), (*halves[::-1], "second")):
+        for chosen, checked, name in ((first, second, "first"), (second, first, "second")):
             threshold = chosen.threshold_for(rate)
             lines.append(
                 [
