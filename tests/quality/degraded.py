@@ -8,12 +8,12 @@ is hidden, as it should be: `kept` tells how often, and is no failure. Nothing i
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import av
@@ -21,13 +21,14 @@ import cv2
 import numpy as np
 
 from functions.engine.deface import Engine
-from functions.engine.gallery import Picture
-from functions.engine.hide import hide
-from functions.engine.join import SegmentFile, join_files
 from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.video import Segment, read_frames
-from tests.quality.clips import clips_of, load_score
+from tests.quality.clips import Clip, load_clips, load_score
+from tests.quality.figures import pooled, table
+from tests.quality.grades import Grades
+from tests.quality.people import gallery_of, given_target
+from tests.quality.replay import grade
 
 Image = np.ndarray
 Boxes = Sequence[tuple[int, tuple[int, int, int, int]]]  # annotated track, box
@@ -79,46 +80,39 @@ def main() -> int:
         print("skipped: DEFACER_EVAL does not name the folder with the clips to judge by.")
         return 0
     folder = Path(os.environ["DEFACER_EVAL"])
-    clips, score, engine = clips_of(folder, given.clips), load_score(folder), Engine()
-    lines = [
-        "| made harder by | leaked, with a target | target kept | leaked, hiding everyone |",
-        "|---|---|---|---|",
-    ]
+    clips, score, engine = load_clips(folder, given.clips), load_score(folder), Engine()
+    rows = []
     for kind in given.kinds.split(","):
-        results = []
+        grades: list[Grades] = []
         for clip in clips:
             with tempfile.TemporaryDirectory(prefix="defacer-degraded-") as temporary:
-                results.append(_judge(clip, kind, Path(temporary), engine, score))
-            print(f"{kind} {clip.stem} done", file=sys.stderr)
-        lines.append(_line(kind, results))
-    print("\n".join(lines))
+                grades += _judge(clip, kind, Path(temporary), engine, score)
+            print(f"{kind} {clip.name} done", file=sys.stderr)
+        rows.append(_row(kind, grades))
+    print(table(["degraded by", "leaked, with a target", "target kept", "leaked, hiding everyone"], rows))
     return 0
 
 
-def _judge(clip: Path, kind: str, folder: Path, engine: Engine, score: Any) -> tuple[Any, Any]:
-    truth = json.loads(clip.with_suffix(".json").read_text())
-    harder, out = folder / "harder.mp4", folder / "out.mp4"
-    _write(clip, harder, kind, truth["faces"])
-    target = clip.parent / truth["target_image"]
-    gallery = engine.gallery([Picture("target", str(target), target.read_bytes())], Options().recognizer)
-    found = []
-    for known in (gallery, None):
-        source = Segment(str(harder))
-        faces = link(engine.find_pieces(source, known, Options()), known, Options())
-        nut = folder / "segment.nut"
-        join_files(str(harder), [SegmentFile.at(str(nut), hide(source, faces, str(nut), Options()))], out)
-        found.append(score.score(truth, str(harder), str(out), known is None))
-    return found[0], found[1]
+def _judge(clip: Clip, kind: str, folder: Path, engine: Engine, score: ModuleType) -> list[Grades]:
+    """Return the grades of the harder clip with its target, and of hiding everyone."""
+    harder = folder / "harder.mp4"
+    _write(clip.video, harder, kind, clip.truth["faces"])
+    person = given_target(clip)
+    grades = []
+    for gallery in (gallery_of(person, engine, Options()), None) if person else (None,):
+        faces = link(engine.find_pieces(Segment(str(harder)), gallery, Options()), gallery, Options())
+        grades.append(grade(harder, faces, clip.truth, folder, score, hides_all=gallery is None))
+    return grades
 
 
-def _write(clip: Path, harder: Path, kind: str, annotated: Sequence[Sequence[Any]]) -> None:
+def _write(video: Path, harder: Path, kind: str, annotated: Sequence[Sequence[Any]]) -> None:
     by_frame: dict[int, list[tuple[int, tuple[int, int, int, int]]]] = {}
     for frame, track, _, *box in annotated:
         x1, y1, x2, y2 = (int(side) for side in box)
         by_frame.setdefault(frame, []).append((track, (x1, y1, x2, y2)))
     with av.open(str(harder), "w") as out:
         stream = None
-        for number, frame in _numbered(clip):
+        for number, frame in enumerate(read_frames(str(video))):
             if stream is None:
                 stream = out.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "16"})
                 stream.width, stream.height = frame.width, frame.height
@@ -131,24 +125,15 @@ def _write(clip: Path, harder: Path, kind: str, annotated: Sequence[Sequence[Any
             out.mux(stream.encode(None))
 
 
-def _numbered(clip: Path) -> Iterator[tuple[int, av.VideoFrame]]:
-    return enumerate(read_frames(str(clip)))
-
-
-def _line(kind: str, results: Sequence[tuple[Any, Any]]) -> str:
-    targets, everyone = zip(*results, strict=True)
-    kept = sum((one["kept"] or 0) * one["target_faces"] for one in targets)
-    of = sum(one["target_faces"] for one in targets)
+def _row(kind: str, grades: Sequence[Grades]) -> list[object]:
     meaning = (KINDS[kind].__doc__ or "").splitlines()[0].rstrip(".")
-    return (
-        f"| {kind}: {meaning[0].lower()}{meaning[1:]} | {_share(targets)} | {100 * kept / max(of, 1):.0f} % "
-        f"| {_share(everyone)} |"
-    )
-
-
-def _share(scores: Sequence[Any]) -> str:
-    leaked, faces = (sum(score[name] for score in scores) for name in ("leaked", "faces_to_hide"))
-    return f"{leaked} of {faces} = {100 * leaked / max(faces, 1):.2f} %"
+    targets = [one for one in grades if not one.hides_all]
+    return [
+        f"{kind}: {meaning[0].lower()}{meaning[1:]}",
+        pooled(one.leaked for one in targets),
+        pooled(one.kept for one in targets),
+        pooled(one.leaked for one in grades if one.hides_all),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""What score.py says about one result."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from functions.engine.cover import Cover
+from functions.engine.faces import Box, Faces
+from tests.quality.clips import Truth
+from tests.quality.figures import Share
+
+MAX_DRIFT_MS = 0.5
+HIDDEN_SHARE = 0.5  # a face counts as hidden by its masks if they cover this share of its box
+GRID = 24  # points in a row and a column of a box, to measure how much of it is covered
+
+
+@dataclass(frozen=True)
+class Grades:
+    """The fields of score.py's result that are judged here. `hides_all`: no target was given, so no one is kept."""
+
+    hides_all: bool
+    leaked: Share
+    kept: Share
+    spill: float
+    is_unchanged: bool  # the result has the source's frames, times, size and sound
+
+
+def grades_of(truth: Truth, source: Path, result: Path, score: ModuleType, *, hides_all: bool) -> Grades:
+    """Grade a result with score.py."""
+    found: dict[str, Any] = score.score(truth, str(source), str(result), hides_all)
+    return Grades(
+        hides_all,
+        Share(found["leaked"], found["faces_to_hide"]),
+        Share(round((found["kept"] or 0) * found["target_faces"]), found["target_faces"]),
+        found["spill"],
+        found["frames_equal"]
+        and found["size_equal"]
+        and found["audio_equal"]
+        and found["pts_drift_ms"] < MAX_DRIFT_MS
+        and not found["av_offset_ms"],
+    )
+
+
+def visible_by_masks(faces: Faces, times: list[int], truth: Truth) -> tuple[Share, Share]:
+    """Return the leaked faces and the target's visible faces, without rendering: by the share that masks cover.
+
+    `times` are those of the frames. It is close to what score.py says, and hundreds of times faster.
+    """
+    cover = Cover(faces)
+    masks = [cover.boxes(pts) for pts in times]
+    visible = {role: [_covered(box, masks[n]) < HIDDEN_SHARE for n, _, own, *box in truth["faces"] if own == role]
+               for role in ("other", "target")}  # fmt: skip
+    return tuple(Share(sum(found), len(found)) for found in visible.values())  # type: ignore[return-value]
+
+
+def _covered(box: list[float], masks: list[Box]) -> float:
+    """Return the share of the box that is in any of the masks."""
+    x1, y1, x2, y2 = box
+    x, y = np.meshgrid(np.linspace(x1, x2, GRID), np.linspace(y1, y2, GRID))
+    inside = np.zeros((GRID, GRID), bool)
+    for left, top, right, bottom in masks:
+        inside |= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    return float(inside.mean())
