@@ -152,7 +152,9 @@ class Mtcnn:
 def make_detector(name: str, weights_dir: Path | None = None) -> Detector:
     """The detector of that name: "centerface" or "mtcnn". Raises EngineError for any other."""
     if name == "centerface":
-        return CenterFace(weights_dir)
+        from functions.engine.close_look import CloseLook
+
+        return CloseLook(CenterFace(weights_dir))
     if name == "mtcnn":
         return Mtcnn()
     raise EngineError(f"there is no detector {name!r}: take centerface or mtcnn.")

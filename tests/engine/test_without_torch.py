@@ -12,7 +12,7 @@ import pytest
 
 from functions.engine import cuda, pytorch
 from functions.engine.deface import Engine
-from functions.engine.detect import Detection, Detector, Image, overlap
+from functions.engine.detect import CenterFace, Detection, Detector, Image, overlap
 from functions.engine.errors import GpuError, MissingPackageError, PictureError
 from functions.engine.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
@@ -129,7 +129,7 @@ def test_a_face_that_fills_its_picture_is_read_without_pytorch(
         fy=MAX_SIDE / max(image.shape),
         interpolation=cv2.INTER_AREA,
     ).astype(np.uint8)
-    first = engine.detector("centerface").detect([small])[0]
+    first = CenterFace().detect([small])[0]
     assert len([face for face in first if face.score >= LIKELY_FACE]) == seen_at_first
 
     face = only_face(image, "me.png", engine.detector)

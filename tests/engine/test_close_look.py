@@ -1,0 +1,105 @@
+"""A face that fills the frame is found, as one face, with its landmarks; and nothing else changes."""
+
+import cv2
+import numpy as np
+import pytest
+
+from functions.engine.close_look import close_copy, merge
+from functions.engine.detect import Array, CenterFace, Detection, Detector, Image, make_detector, overlap
+from tests.clips import admiral, astronaut
+
+# Chin to hairline, read off the pictures by eye: the picture, and the face's box in it.
+FACES = {"astronaut": (astronaut, (102, 68, 190, 187)), "admiral": (admiral, (172, 105, 356, 318))}
+SIZE = 640, 360  # what the detector samples of a frame of 1280x720
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return make_detector("centerface")
+
+
+def close_up(name: str, height: float, shift: float = 0.0) -> tuple[Image, Array]:
+    """Return a picture of SIZE with a face of that height in its middle, and the visible part of the face's box."""
+    picture, box = FACES[name][0](), np.array(FACES[name][1], np.float32)
+    scale = height / (box[3] - box[1])
+    middle = np.array(SIZE, np.float32) / 2 + [shift, 0]
+    move = middle - scale * (box[:2] + box[2:]) / 2
+    matrix = np.array([[scale, 0, move[0]], [0, scale, move[1]]], np.float32)
+    image = cv2.warpAffine(picture, matrix, SIZE, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    face = scale * box + np.tile(move, 2)
+    return image.astype(np.uint8), np.clip(face, 0, [*SIZE, *SIZE]).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", FACES)
+@pytest.mark.parametrize("height", [100, 250, 375, 425, 500, 650, 800, 900])
+def test_face_of_any_size_is_one_sure_face_in_its_place(detector: Detector, name: str, height: int) -> None:
+    image, box = close_up(name, height)
+    sure = [face for face in detector.detect([image])[0] if face.score >= detector.sure]
+    assert len(sure) == 1
+    visible = np.clip(sure[0].box, 0, [*SIZE, *SIZE]).astype(np.float32)
+    assert overlap(visible, box[None])[0] > 0.7
+    left_eye, right_eye, nose, left_mouth, right_mouth = sure[0].landmarks
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
+    assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
+
+
+@pytest.mark.parametrize(("name", "height"), [("astronaut", 500), ("admiral", 700)])
+def test_face_that_the_first_look_misses_is_found(detector: Detector, name: str, height: float) -> None:
+    """Otherwise the close look would be of no use."""
+    image, _ = close_up(name, height)
+    first_look = CenterFace()
+    assert not [face for face in first_look.detect([image])[0] if face.score >= first_look.sure]
+    assert [face for face in detector.detect([image])[0] if face.score >= detector.sure]
+
+
+def test_small_faces_come_from_the_first_look_alone(detector: Detector) -> None:
+    image = cv2.resize(astronaut(), (360, 360), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    image = np.pad(image, ((0, 0), (100, 180), (0, 0)))
+    seen, alone = detector.detect([image])[0], CenterFace().detect([image])[0]
+    assert [face.score for face in seen] == [face.score for face in alone]
+    assert all((one.box == other.box).all() for one, other in zip(seen, alone, strict=True))
+
+
+@pytest.mark.parametrize("size", [(640, 360), (360, 640), (500, 500), (60, 40)])
+def test_positions_in_the_copy_map_back_to_the_image(size: tuple[int, int]) -> None:
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image[size[1] // 2 :, size[0] // 2 :] = 255
+    copy = close_copy(image)
+    assert not [side for side in copy.image.shape[:2] if side % 32]
+    rows, columns = np.nonzero(copy.image[..., 0] > 127)
+    corner = np.array([columns.min(), rows.min()], np.float32)
+    end = np.array([columns.max() + 1, rows.max() + 1], np.float32)
+    found = copy.to_original(Detection(np.concatenate([corner, end]), 0.9, np.tile(corner, (5, 1))))
+    assert found.box == pytest.approx([size[0] // 2, size[1] // 2, *size], abs=size[0] / 100)
+    assert found.landmarks[4] == pytest.approx(found.box[:2])
+
+
+def face(x1: float, y1: float, x2: float, y2: float, score: float = 0.9) -> Detection:
+    box = np.array([x1, y1, x2, y2], np.float32)
+    return Detection(box, score, np.tile((box[:2] + box[2:]) / 2, (5, 1)))
+
+
+def test_part_of_a_close_face_is_no_second_face() -> None:
+    (one,) = merge(
+        [face(200, 60, 420, 300, 0.5), face(300, 90, 500, 280, 0.4)], [face(100, 10, 520, 350)], 640, 0.3
+    )
+    assert one.box.tolist() == [100, 10, 520, 350]
+
+
+def test_box_of_both_looks_covers_both() -> None:
+    (one,) = merge([face(100, 0, 480, 340, 0.95)], [face(120, 20, 500, 360)], 640, 0.3)
+    assert one.box.tolist() == [100, 0, 500, 360]
+    assert one.score == 0.95
+
+
+def test_second_face_in_front_of_a_close_one_stays_a_face() -> None:
+    held_up = face(300, 150, 420, 300)
+    close = [face(100, 10, 520, 350), face(305, 155, 415, 295, 0.3)]
+    assert held_up in merge([face(110, 20, 500, 340), held_up], close, 640, 0.3)
+    small = face(300, 150, 340, 200)
+    assert small in merge([small], close[:1], 640, 0.3)
+
+
+def test_face_that_is_not_sure_or_not_large_adds_nothing() -> None:
+    assert merge([], [face(100, 10, 520, 350, 0.2), face(10, 10, 100, 150)], 640, 0.3) == []
