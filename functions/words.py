@@ -19,3 +19,17 @@ def about(seconds: float) -> str:
         return f"about {max(5, 5 * round(seconds / 5))} seconds"
     minutes = round(seconds / 60)
     return f"about {minutes} minutes" if minutes < LARGEST_MINUTES else f"about {round(minutes / 60)} hours"
+
+
+def resemblance(distance: float | None, strangers: int | None) -> str:
+    """Return how much a track looks like a target: "distance 0.91: fewer than 1 in 10,000 strangers looks this alike".
+
+    Without `strangers` it is the distance alone. Without a distance it is empty.
+    """
+    if distance is None:
+        return ""
+    words = f"distance {distance:.2f}"
+    if strangers is None:
+        return words
+    number = "fewer than 1" if strangers < 1 else f"about {strangers:,}"
+    return f"{words}: {number} in 10,000 strangers look{'s' if strangers <= 1 else ''} this alike"

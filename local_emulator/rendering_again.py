@@ -9,6 +9,7 @@ from pathlib import Path
 
 from functions.pipeline.contracts import Report
 from functions.pipeline.views import JobView
+from functions.words import resemblance
 from local_emulator import dropping, storage
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
@@ -41,7 +42,7 @@ def run(wish: Wish, path: Path, *, wait: bool, out: Path | None, force: bool = F
     if view is None or view.source is None:
         raise EmulatorError(f"There is no job {wish.job} in {folder.path}. `status` without a job lists all.")
     if not wish.keep and not wish.hide:
-        print("\n".join(_tracks(_report(view, reader))))
+        print("\n".join(track_lines(_report(view, reader))))
         Terminal().say(
             f"To change that: {COMMAND} again {wish.job} --keep TRACK --hide TRACK{folder.option()}"
         )
@@ -53,11 +54,11 @@ def run(wish: Wish, path: Path, *, wait: bool, out: Path | None, force: bool = F
 
 def _ask(wish: Wish, emulator: EmulatorState) -> str:
     """The new job. What is wrong is said by the command that asks, as on Google Cloud."""
-    words: list[str] = []
+    options: list[str] = []
     for name, tracks in (("--keep", wish.keep), ("--hide", wish.hide)):
-        words += [word for track in tracks for word in (name, str(track))]
+        options += [word for track in tracks for word in (name, str(track))]
     asked = subprocess.run(
-        [sys.executable, "-m", "functions.again", *words, "--", wish.job],
+        [sys.executable, "-m", "functions.again", *options, "--", wish.job],
         cwd=ROOT,
         env={**inherited_environment(), **emulator.environment()},
         capture_output=True,
@@ -77,10 +78,15 @@ def _report(view: JobView, reader: JobReader) -> Report:
     return reader.report(view.manifest)
 
 
-def _tracks(report: Report) -> Iterator[str]:
+def track_lines(report: Report) -> Iterator[str]:
+    """Yield a table of the tracks, by number: when each is seen, its decision, and how much it looks like a target."""
     yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  DECISION"
     base = Fraction(report.faces.time_base)
     for track in report.faces.tracks:
         start, end = (float(pts * base) for pts in (track.start, track.end))
         who = f" as {printable(track.person)}" if track.person and track.decision == "keep" else ""
-        yield f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {track.decision}{who}: {printable(track.reason)}"
+        alike = resemblance(track.distance, track.strangers_per_10000)
+        alike = f" ({alike})" if alike else ""
+        yield (
+            f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {track.decision}{who}: {printable(track.reason)}{alike}"
+        )

@@ -32,7 +32,7 @@ from functions.engine.cover import Cover
 from functions.engine.deface import Engine
 from functions.engine.detect import Detection
 from functions.engine.embed import Recognizer
-from functions.engine.identity import MATCH
+from functions.engine.likeness import match_threshold
 from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.orientation import orientation_of
@@ -214,7 +214,8 @@ def _rows(faces: Faces) -> tuple[Row, list[Row]]:
 
     def row(name: str, embeddings: Floats, same_place: bool, likeness: Sequence[float]) -> Row:
         # Of unit vectors: |a - b|^2 = 2 - 2 a.b
-        near = np.sqrt(np.maximum(0, 2 - 2 * embeddings @ source.T)) <= MATCH[RECOGNIZER]
+        limit = match_threshold(Options(recognizer=RECOGNIZER))
+        near = np.sqrt(np.maximum(0, 2 - 2 * embeddings @ source.T)) <= limit
         recognised = 0
         for n, track in enumerate(faces.tracks):
             others = [view for view in views[track] if view != n]
