@@ -73,7 +73,9 @@ def measured(recognizer: str) -> Measured:
     """Return the measurements of a recogniser, by its name or its version. Raise EngineError for an unknown one."""
     name = recognizer.partition("/")[0]
     if name not in MEASURED:
-        raise EngineError(f"the recogniser is {name!r}, allowed are {', '.join(MEASURED)}.")
+        raise EngineError(
+            f"the recogniser is {name!r}, allowed are {', '.join(MEASURED)}. Process the video again with one of them."
+        )
     return MEASURED[name]
 
 

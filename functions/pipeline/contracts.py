@@ -247,8 +247,8 @@ class Track(Contract):
     """One face through time, and what was decided about it. No embedding, no picture.
 
     `distance` is that to the nearest target, `margin` how far inside the match threshold it is (below 0: outside). Of
-    10,000 strangers `strangers_per_10000` look as much like the target; 0 means fewer than 1. The three are None without
-    a target. `continues` is the id of the track that precedes this one.
+    10,000 strangers `strangers_per_10000` look as much like the target; 0 means fewer than 1. The three are None
+    without a target. `continues` is the id of the track that precedes this one.
     """
 
     id: int
