@@ -1,6 +1,8 @@
-"""Numbers in sentences."""
+"""Numbers and names in sentences."""
 
 LARGEST_SECONDS, LARGEST_MINUTES = 90, 90
+# Joins the parts of an emoji, and letters in Persian and in Indian scripts.
+JOINERS = "\u200c\u200d"
 
 
 def counted(number: int, what: str) -> str:
@@ -33,3 +35,17 @@ def resemblance(distance: float | None, strangers: int | None) -> str:
         return words
     number = "fewer than 1" if strangers < 1 else f"about {strangers:,}"
     return f"{words}: {number} in 10,000 strangers look{'s' if strangers <= 1 else ''} this alike"
+
+
+def printable(text: str) -> str:
+    """Return the text with every character spelt out that a terminal obeys, or that changes the writing direction.
+
+    For names that others chose: a line break, an escape sequence or a right-to-left override could make a line look
+    like another one.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in JOINERS
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )

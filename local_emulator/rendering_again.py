@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
+from functions.again.tracks import track_lines
 from functions.pipeline.contracts import Report
 from functions.pipeline.views import JobView
-from functions.words import resemblance
 from local_emulator import dropping, storage
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError, UsageError
@@ -17,7 +15,7 @@ from local_emulator.files import check_out
 from local_emulator.jobs import JobReader
 from local_emulator.processes import inherited_environment
 from local_emulator.state import COMMAND, ROOT, EmulatorState, StateFolder
-from local_emulator.terminal import Terminal, printable
+from local_emulator.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -76,17 +74,3 @@ def _report(view: JobView, reader: JobReader) -> Report:
     if view.manifest is None or view.published is None or view.published.result is None:
         raise EmulatorError(f"Job {view.job} has no report that lists tracks: it was not published.")
     return reader.report(view.manifest)
-
-
-def track_lines(report: Report) -> Iterator[str]:
-    """Yield a table of the tracks, by number: when each is seen, its decision, and how much it looks like a target."""
-    yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  DECISION"
-    base = Fraction(report.faces.time_base)
-    for track in report.faces.tracks:
-        start, end = (float(pts * base) for pts in (track.start, track.end))
-        who = f" as {printable(track.person)}" if track.person and track.decision == "keep" else ""
-        alike = resemblance(track.distance, track.strangers_per_10000)
-        alike = f" ({alike})" if alike else ""
-        yield (
-            f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {track.decision}{who}: {printable(track.reason)}{alike}"
-        )

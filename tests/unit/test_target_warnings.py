@@ -2,10 +2,10 @@
 
 import pytest
 
+from functions.again.tracks import track_lines
 from functions.engine.faces import ADVICE
 from functions.pipeline.contracts import Faces, Look, ObjectRef, Policy, Report, TargetWarning, Track
 from functions.privacy.traces import without
-from local_emulator.rendering_again import track_lines
 from local_emulator.waiting import summary
 
 JOB = "0123456789abcdef0123"
