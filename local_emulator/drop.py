@@ -12,12 +12,13 @@ from functions.pipeline import layout
 from functions.pipeline.contracts import Policy
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.layout import VideoName
+from functions.words import printable
 from local_emulator import storage
 from local_emulator.errors import UsageError
 from local_emulator.files import check_file, check_inputs
 from local_emulator.jobs import JobReader, storage_faults
 from local_emulator.state import EmulatorState
-from local_emulator.terminal import Terminal, printable
+from local_emulator.terminal import Terminal
 
 # Above this a file goes up in pieces of this size. The emulator copies all it has at each piece: fewer are faster.
 CHUNK_BYTES = 32 * 1024 * 1024

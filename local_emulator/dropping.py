@@ -4,6 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from functions.words import printable
 from local_emulator import drop as upload
 from local_emulator import storage, waiting
 from local_emulator.drop import Drop, Dropped
@@ -11,7 +12,7 @@ from local_emulator.errors import EmulatorError
 from local_emulator.files import check_out, report_beside
 from local_emulator.jobs import JobReader
 from local_emulator.state import COMMAND, EmulatorState, StateFolder
-from local_emulator.terminal import Terminal, printable, printable_lines
+from local_emulator.terminal import Terminal, printable_lines
 
 INTERRUPTED = 130
 

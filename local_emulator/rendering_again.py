@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
+from functions.again.tracks import track_lines
 from functions.pipeline.contracts import Report
 from functions.pipeline.views import JobView
 from local_emulator import dropping, storage
@@ -16,7 +15,7 @@ from local_emulator.files import check_out
 from local_emulator.jobs import JobReader
 from local_emulator.processes import inherited_environment
 from local_emulator.state import COMMAND, ROOT, EmulatorState, StateFolder
-from local_emulator.terminal import Terminal, printable
+from local_emulator.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def run(wish: Wish, path: Path, *, wait: bool, out: Path | None, force: bool = F
     if view is None or view.source is None:
         raise EmulatorError(f"There is no job {wish.job} in {folder.path}. `status` without a job lists all.")
     if not wish.keep and not wish.hide:
-        print("\n".join(_tracks(_report(view, reader))))
+        print("\n".join(track_lines(_report(view, reader))))
         Terminal().say(
             f"To change that: {COMMAND} again {wish.job} --keep TRACK --hide TRACK{folder.option()}"
         )
@@ -53,11 +52,11 @@ def run(wish: Wish, path: Path, *, wait: bool, out: Path | None, force: bool = F
 
 def _ask(wish: Wish, emulator: EmulatorState) -> str:
     """The new job. What is wrong is said by the command that asks, as on Google Cloud."""
-    words: list[str] = []
+    options: list[str] = []
     for name, tracks in (("--keep", wish.keep), ("--hide", wish.hide)):
-        words += [word for track in tracks for word in (name, str(track))]
+        options += [word for track in tracks for word in (name, str(track))]
     asked = subprocess.run(
-        [sys.executable, "-m", "functions.again", *words, "--", wish.job],
+        [sys.executable, "-m", "functions.again", *options, "--", wish.job],
         cwd=ROOT,
         env={**inherited_environment(), **emulator.environment()},
         capture_output=True,
@@ -75,12 +74,3 @@ def _report(view: JobView, reader: JobReader) -> Report:
     if view.manifest is None or view.published is None or view.published.result is None:
         raise EmulatorError(f"Job {view.job} has no report that lists tracks: it was not published.")
     return reader.report(view.manifest)
-
-
-def _tracks(report: Report) -> Iterator[str]:
-    yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  DECISION"
-    base = Fraction(report.faces.time_base)
-    for track in report.faces.tracks:
-        start, end = (float(pts * base) for pts in (track.start, track.end))
-        who = f" as {printable(track.person)}" if track.person and track.decision == "keep" else ""
-        yield f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {track.decision}{who}: {printable(track.reason)}"

@@ -8,12 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from functions.pipeline.views import STATES, JobView
-from functions.words import percent
+from functions.words import percent, printable
 from local_emulator import storage, waiting
 from local_emulator.errors import EmulatorError
 from local_emulator.jobs import JobReader
 from local_emulator.state import COMMAND, StateFolder
-from local_emulator.terminal import printable
 
 PIPE_WIDTH = 1000  # a program that reads the table wants one line for each job
 STOPPED = "stopped with an earlier emulator: drop it again"

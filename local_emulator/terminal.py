@@ -17,27 +17,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from functions.words import percent
+from functions.words import percent, printable
 
 MEGABYTE = 1_000_000
-
-
-# Joins the parts of an emoji, and letters in Persian and in Indian scripts.
-JOINERS = "\u200c\u200d"
-
-
-def printable(text: str) -> str:
-    """The text with every character that a terminal obeys, or that turns the direction of writing, spelt out.
-
-    For names that others chose: a line break, an escape sequence or a right-to-left override could make a line look
-    like another one.
-    """
-    return "".join(
-        character
-        if character.isprintable() or character in JOINERS
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def printable_lines(text: str) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from functions.engine.faces import ADVICE
 from functions.pipeline.contracts import ObjectRef, Report
 from functions.pipeline.views import JobView
-from functions.words import about, counted
+from functions.words import about, counted, printable
 from local_emulator.drop import Dropped
 from local_emulator.errors import EmulatorError
 from local_emulator.files import report_beside
 from local_emulator.jobs import JobReader, StorageError
 from local_emulator.state import COMMAND
-from local_emulator.terminal import Terminal, printable
+from local_emulator.terminal import Terminal
 
 LOOK_AGAIN_SECONDS = 0.25
 QUIET_SECONDS = 120.0

@@ -57,6 +57,16 @@ def write_clip(path: Path, clip: Clip = Clip()) -> Path:
     return path
 
 
+def turned(portrait: Picture, column: float) -> Picture:
+    """Return a portrait whose face seems to turn away: narrow left of `column`, a column near the nose, wide right."""
+    height, width = portrait.shape[:2]
+    away = np.arange(width) - column
+    columns = np.tile(column + np.where(away < 0, away / 0.15, away / 2), (height, 1))
+    rows = np.tile(np.arange(height)[:, None], (1, width))
+    there = columns.astype(np.float32), rows.astype(np.float32)
+    return cv2.remap(portrait, *there, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
+
+
 def pictures(clip: Clip) -> Iterator[Picture]:
     """The clip's frames as they are before encoding, RGB."""
     width, height = clip.size

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 
 DESCRIPTION = """\
-Have a published video rendered again, with other decisions for some of the tracks that its report lists, and all
-others as they are. Prints the new job. The buckets are those that DEFACER_PROJECT, DEFACER_INTAKE_BUCKET,
+Render a published video again with other decisions for some of its tracks, and print the new job. Without --keep and
+--hide, list the tracks by number. The buckets are those that DEFACER_PROJECT, DEFACER_INTAKE_BUCKET,
 DEFACER_WORK_BUCKET and DEFACER_OUTPUT_BUCKET name, as for the functions.
 
-exit codes: 0 asked for, 1 it can't be done, 2 the command can't be done as given
+exit codes: 0 done, 1 it can't be done, 2 the command can't be done as given
 """
 
 
@@ -27,9 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     both = set(options.keep) & set(options.hide)
     if both:
         parser.error(f"track {min(both)} can't be kept and hidden at once")
-    if not options.keep and not options.hide:
-        parser.error("say what to change: --keep TRACK, --hide TRACK")
-    return _ask(options)
+    return _answer(options)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -46,19 +44,26 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         )
 
 
-def _ask(options: argparse.Namespace) -> int:
+def _answer(options: argparse.Namespace) -> int:
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
 
+    from functions.again.tracks import track_lines
     from functions.pipeline import again
     from functions.pipeline.contracts import Decision
     from functions.pipeline.errors import PermanentError, RetryableError
     from functions.pipeline.settings import SettingsError
 
     logging.getLogger("defacer").addHandler(logging.NullHandler())  # what the pipeline logs is said here
-    keep: dict[int, Decision] = dict.fromkeys(options.keep, "keep")
+    decisions: dict[int, Decision] = {
+        **dict.fromkeys(options.keep, "keep"),
+        **dict.fromkeys(options.hide, "hide"),
+    }
     try:
-        print(again.ask(options.job, {**keep, **dict.fromkeys(options.hide, "hide")}))
+        if decisions:
+            print(again.ask(options.job, decisions))
+        else:
+            print(*track_lines(again.report_of(options.job)), sep="\n")
     except SettingsError as error:
         return _say(str(error), 2)
     except PermanentError as error:

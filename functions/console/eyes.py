@@ -19,6 +19,11 @@ from functions.pipeline.settings import settings
 
 ROOM = EngineRoom(at_once=MAX_PROCESSES)
 THIS = "This picture"
+DOUBTS = {
+    "blurred-picture": "but not sharp",
+    "small-picture": "which is small",
+    "turned-picture": "turned away from the camera",
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,12 @@ def look_at(data: bytes) -> Answer:
     except PictureError as error:
         return Answer(False, str(error))
     side = int(face.box[3] - face.box[1])
-    for warning in picture_warnings(image, face.box, THIS):
-        what = "but not sharp" if warning.code == "blurred-picture" else "which is small"
-        return Answer(True, f"One face, {side} pixels high, {what}. {ADVICE[warning.code]}", doubtful=True)
+    for warning in picture_warnings(image, face, THIS):
+        return Answer(
+            True,
+            f"One face, {side} pixels high, {DOUBTS[warning.code]}. {ADVICE[warning.code]}",
+            doubtful=True,
+        )
     return Answer(True, f"One clear face, {side} pixels high.")
 
 

@@ -14,18 +14,18 @@ from functions.console import addresses, eyes
 from functions.console.channels import channel_of
 from functions.console.rendering import at, page
 from functions.engine.errors import PictureError
+from functions.engine.likeness import Level, measured, strangers_at
 from functions.engine.picture import PNG, decode_picture
 from functions.ingest import inputs
 from functions.pages.guard import limited_body
 from functions.pages.limits import Rate
 from functions.pipeline import layout, store
-from functions.pipeline.contracts import ObjectRef, Policy
+from functions.pipeline.contracts import MAX_KEEP_DISTANCES, ObjectRef, Policy
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
 
 PREVIEWS_A_MINUTE, PICTURES_A_MINUTE = Rate(30), Rate(20)
 MOST_VIDEOS = 200
-SUREST, USUAL, KINDEST = "0.62", "", "0.8"
 # What each setting is called, and what it means to whoever is seen.
 MODES = {
     "blur": ("Blur", "The face becomes a few colours that flow into each other."),
@@ -33,20 +33,17 @@ MODES = {
     "solid": ("One colour", "The face becomes an even spot."),
     "image": ("A picture", "The face is covered by a picture of yours, over a blur."),
 }
-DISTANCES = {
-    SUREST: (
-        "Hide more",
-        "Somebody you named is hidden where there is any doubt. Strangers hardly ever stay.",
-    ),
-    USUAL: (
-        "Usual",
-        "As it was measured: in our eight test videos no stranger stayed, and 98 % of the named did.",
-    ),
-    KINDEST: (
-        "Keep more",
-        "Somebody you named stays also in poor light or from the side. A stranger who looks alike may, too.",
-    ),
+LEVELS = {
+    "strict": ("Strict", "Hides more. Choose it where a stranger must never stay."),
+    "balanced": ("Balanced", "Recommended."),
+    "lenient": ("Lenient", "Keeps more. Choose it where a person you named is hidden too often."),
 }
+RECOGNIZERS = {
+    "sface": ("SFace", "Recommended: it confuses fewer people and needs less time."),
+    "facenet-casia": ("FaceNet, CASIA-WebFace", "It confuses more people."),
+    "facenet-vggface2": ("FaceNet, VGGFace2", "Downloaded from its authors. Not measured."),
+}
+OWN = "own"
 QUALITIES = {
     "0": "Lossless: very large files",
     "14": "Finer than most cameras: large files",
@@ -112,10 +109,10 @@ def _number(text: str) -> int:
 def policy_of(fields: dict[str, str]) -> Policy:
     """The policy that a form holds. Raises PermanentError that names each field with what is allowed."""
     document: dict[str, Any] = {name: fields[name] for name in Policy.model_fields if name in fields}
-    if document.get("keep_distance") == "own":
+    document.pop("keep_distance", None)
+    if document.get("recognition") == OWN:
+        del document["recognition"]
         document["keep_distance"] = fields.get("own_distance", "")
-    elif document.get("keep_distance") == "":
-        del document["keep_distance"]
     try:
         return Policy.model_validate_json(json.dumps(document))
     except ValidationError as error:
@@ -142,16 +139,36 @@ def _page(request: Request, channel: str, fields: dict[str, str] | None, problem
         channel=channel,
         tab="policy",
         policy=policy,
-        distance="" if policy.keep_distance is None else str(policy.keep_distance),
+        recognition=policy.recognition or OWN,
+        largest=MAX_KEEP_DISTANCES,
         generation=int(blob.generation) if blob else 0,
         problem=problem,
         saved=problem is None and "saved" in request.query_params,
         picture=addresses.readable(store.reference(picture)) if picture else None,
         videos=_videos(channel),
         modes=MODES,
-        distances=DISTANCES,
+        levels=_levels(policy.recognizer),
+        recognizers=RECOGNIZERS,
         qualities=QUALITIES,
     )
+
+
+def _levels(recognizer: str) -> dict[str, tuple[str, str]]:
+    """Return each level's title, and its meaning with the rates measured for the recogniser."""
+    known = measured(recognizer)
+    return {
+        name: (title, f"{words} {_rates(recognizer, known.levels[name])}")
+        for name, (title, words) in LEVELS.items()
+    }
+
+
+def _rates(recognizer: str, level: Level) -> str:
+    name, strangers = RECOGNIZERS[recognizer][0], strangers_at(recognizer, level.match)
+    if strangers is None:
+        return f"It was not measured for {name}."
+    number = strangers or "fewer than 1"
+    rates = f"{number} in 10,000 strangers and {level.kept} % of the appearances of people you named"
+    return f"With {name} it keeps {rates}."
 
 
 def _videos(channel: str) -> list[str]:

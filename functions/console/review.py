@@ -26,6 +26,7 @@ from functions.pipeline.contracts import Decision, Manifest, ObjectRef, Report, 
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.settings import settings
 from functions.pipeline.views import JobView
+from functions.words import resemblance
 
 A_MINUTE = Rate(10)
 UNSURE = 0.1  # of the keep distance: a track so near to it might have been decided the other way
@@ -53,6 +54,7 @@ class Row:
     asked: Decision
     who: str
     reason: str
+    alike: str
     unsure: bool
     start: float
     end: float
@@ -184,6 +186,7 @@ def rows_of(shown: Shown) -> list[Row]:
                 shown.pending.get(item.id, item.decision),
                 who,
                 item.reason,
+                resemblance(item.distance, item.strangers_per_10000),
                 is_unsure(item, faces.keep_distance),
                 start,
                 end,

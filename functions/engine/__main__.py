@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from functions.engine import pytorch, weights
+from functions.engine import likeness, pytorch, weights
 from functions.engine.errors import CheckError, EngineError, VideoError
 from functions.engine.faces import ADVICE, Faces
 from functions.engine.gallery import Gallery, Picture
@@ -28,7 +28,7 @@ from functions.engine.options import MODES, Options
 from functions.engine.outputs import OutputPathError, check_outputs
 from functions.engine.render import render
 from functions.engine.video import Segment, probe
-from functions.words import counted
+from functions.words import counted, resemblance
 
 EXAMPLES = """examples:
   python -m functions.engine street.mp4 safe.mp4                         hide everyone
@@ -111,15 +111,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--recognizer",
-        choices=["sface", "facenet-casia", "facenet-vggface2"],
-        default="sface",
+        choices=list(likeness.MEASURED),
         help="which model recognises people (default: sface)",
+    )
+    parser.add_argument(
+        "--recognition",
+        choices=likeness.LEVELS,
+        help="how much a face must look like a target to stay: strict hides more, lenient keeps more "
+        "(default: balanced)",
     )
     parser.add_argument(
         "--keep-distance",
         type=float,
         metavar="D",
-        help="how near to a target a face must be to stay, above 0 up to 2; smaller hides more (default: the model's)",
+        help="for experts, instead of --recognition: the largest distance that matches a target; needs --recognizer",
     )
     parser.add_argument(
         "--quality", type=int, default=18, help="x264's rate factor, 0 lossless to 40 poor (default 18)"
@@ -166,7 +171,7 @@ def _rerender_parser() -> argparse.ArgumentParser:
         "--write-report", type=Path, metavar="JSON", help="also write the report of what is new"
     )
     _add_force(parser)
-    parser.set_defaults(target=[], keep_distance=None)
+    parser.set_defaults(target=[], recognition=None, keep_distance=None)
     return parser
 
 
@@ -191,11 +196,29 @@ def _check_paths(arguments: argparse.Namespace) -> None:
         raise ArgumentError(f"what is written is an MP4: name it {name}, not {arguments.out.name}.")
     if arguments.color and arguments.color != BLACK and arguments.mode not in (None, "solid"):
         raise ArgumentError(f"--color {arguments.color} is for --mode solid, not {arguments.mode}.")
-    if arguments.keep_distance is not None and not arguments.target:
-        raise ArgumentError(
-            "--keep-distance says how near to a --target a face must be: add --target PICTURE."
-        )
+    for name in ("recognition", "keep_distance"):
+        if getattr(arguments, name) is not None and not arguments.target:
+            option = name.replace("_", "-")
+            raise ArgumentError(f"--{option} decides which faces match a --target: add --target PICTURE.")
+    if arguments.keep_distance is not None:
+        _check_distance(arguments.keep_distance, arguments.recognizer, arguments.recognition)
     _check_options(arguments)
+
+
+def _check_distance(distance: float, recognizer: str | None, recognition: str | None) -> None:
+    if recognition is not None:
+        raise ArgumentError(f"--keep-distance and --recognition {recognition} are both given: remove one.")
+    if recognizer is None:
+        raise ArgumentError(
+            f"--keep-distance {distance:g} is given without --recognizer: also name the recogniser that the distance "
+            "was measured for."
+        )
+    largest = likeness.measured(recognizer).max_keep_distance
+    if not 0 < distance <= largest:
+        raise ArgumentError(
+            f"--keep-distance {distance:g} is not above 0 and up to {largest:g}, the limit for {recognizer}, so that "
+            "at most 1 stranger in 1,000 is kept. Choose a distance within it."
+        )
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
@@ -205,8 +228,6 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise ArgumentError(f"--strength {arguments.strength} is not between 1 and 3.")
     if arguments.quality is not None and not 0 <= arguments.quality <= 40:
         raise ArgumentError(f"--quality {arguments.quality} is not between 0 and 40.")
-    if arguments.keep_distance is not None and not 0 < arguments.keep_distance <= 2:
-        raise ArgumentError(f"--keep-distance {arguments.keep_distance} is not above 0 and up to 2.")
     digits = (arguments.color or "#000000").removeprefix("#")
     if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
         raise ArgumentError(f"--color {arguments.color} is not a colour like #1a2b3c.")
@@ -217,7 +238,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         pytorch.require("--detector mtcnn", instead="centerface")
     if arguments.recognizer == "facenet-vggface2":
         pytorch.require("--recognizer facenet-vggface2", instead="sface")
-    options = Options(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)})
+    options = _given(Options(), arguments)
+    if options.keep_distance is not None:
+        options = dataclasses.replace(options, recognition=None)
     faces = _find(arguments, options, console)  # lets the models go before the video is written
     joined, black_frames = _write_video(arguments, faces, options, console)
     if arguments.report:
@@ -247,7 +270,7 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
     gallery: Gallery | None = None
     if arguments.target:
         pictures = [Picture(path.stem, str(path), path.read_bytes()) for path in arguments.target]
-        gallery = engine.gallery(pictures, arguments.recognizer)
+        gallery = engine.gallery(pictures, options.recognizer)
         for warning in gallery.warnings:
             _warn(f"{warning.message} {ADVICE[warning.code]}", console)
     with _frame_bar(console, "looking for faces", frames) as bar:
@@ -277,17 +300,16 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
         faces = Faces.from_json(report["faces"])
         fingerprint = str(report["fingerprint"])
         options = _recorded_options(report["policy"])
-    except (ValueError, KeyError, TypeError, RecursionError, EngineError) as error:
+    except EngineError as error:
+        raise ArgumentError(f"{arguments.report} can't be used as a report: {error}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArgumentError(
             f"{arguments.report} can't be used as a report: it is not what --report wrote ({type(error).__name__})."
         ) from error
     both = set(arguments.hide) & set(arguments.keep)
     if both:
         raise ArgumentError(f"track {min(both)} can't be hidden and kept at once.")
-    wishes = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(Options)}
-    options = dataclasses.replace(
-        options, **{name: wish for name, wish in wishes.items() if wish is not None}
-    )
+    options = _given(options, arguments)
     if options.mode == "image" and not arguments.replacement:
         raise ArgumentError("the report says mode image: add --replacement PICTURE.png, or another --mode.")
     _check_options(
@@ -301,11 +323,18 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
         _write_report(arguments.write_report, faces, options, joined, black_frames)
 
 
+def _given(options: Options, arguments: argparse.Namespace) -> Options:
+    """Return `options` with the values that are set on the command line."""
+    given = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(Options)}
+    return dataclasses.replace(options, **{name: value for name, value in given.items() if value is not None})
+
+
 def _recorded_options(policy: dict[str, Any]) -> Options:
     """The options in a report; a job's policy has fields that the engine knows nothing of."""
     options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
     if options.mode not in MODES:
         raise ValueError(f"there is no mode {options.mode!r}")
+    likeness.measured(options.recognizer)
     return options
 
 
@@ -338,9 +367,12 @@ def _print_tracks(faces: Faces) -> None:
     for track in faces.tracks:
         start, end = (float(pts * base) for pts in (track.start, track.end))
         done = f"kept ({track.person})" if track.decision == "keep" else "hidden"
+        alike = resemblance(track.distance, track.strangers_per_10000)
+        alike = f" ({alike})" if alike else ""
         x1, y1, x2, y2 = (round(side) for side in track.looks[0].box)
         print(
-            f"track {track.id}: {start:.2f} to {end:.2f} s, first at {x1},{y1} to {x2},{y2}: {done}, {track.reason}"
+            f"track {track.id}: {start:.2f} to {end:.2f} s, first at {x1},{y1} to {x2},{y2}: {done}, "
+            f"{track.reason}{alike}"
         )
 
 

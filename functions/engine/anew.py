@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from functions.engine.errors import EngineError
-from functions.engine.faces import BY_HAND, COMPACT, FORGOTTEN, VERSION, VERSIONS, Faces
+from functions.engine.faces import (
+    BY_HAND,
+    COMPACT,
+    FORGOTTEN,
+    VERSION,
+    VERSIONS,
+    Faces,
+    require_known_recognizer,
+)
 
 LOOKS = b'"looks":['
 
@@ -50,7 +58,11 @@ def decide_anew(document: bytes, decisions: Mapping[int, str], known: Collection
             if track["reason"] == FORGOTTEN and decisions.get(track["id"]) == "keep":
                 strangers.append(track["id"])  # asked for before they were forgotten, or in spite of it
             elif track["id"] in decisions:
-                track |= {"decision": decisions[track["id"]], "reason": BY_HAND}
+                track |= {
+                    "decision": decisions[track["id"]],
+                    "reason": BY_HAND,
+                    "strangers_per_10000": None,
+                }
             if track["person"] is not None and track["person"] not in known:
                 if track["decision"] == "keep":
                     strangers.append(track["id"])
@@ -84,6 +96,7 @@ def _parsed_head(first: bytes) -> dict[str, Any]:
         raise EngineError("it is not a report of faces.") from error
     if version not in VERSIONS or not isinstance(head, dict):
         raise EngineError(f"the report is of version {version}, this program reads up to version {VERSION}.")
+    require_known_recognizer(head.get("recognizer"))
     return head
 
 

@@ -103,4 +103,6 @@ class Engine:
         detector = self.detector(options.detector)
         if gallery is None or not gallery.people:
             return detector, None
-        return detector, Targets(gallery, self.recognizer(options.recognizer), limits_of(options))
+        recognizer = self.recognizer(options.recognizer)
+        gallery.require_recognizer(recognizer.version)
+        return detector, Targets(gallery, recognizer, limits_of(options))

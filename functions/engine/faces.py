@@ -12,13 +12,15 @@ from fractions import Fraction
 from typing import Any, Self
 
 from functions.engine.errors import EngineError
+from functions.engine.likeness import measured
 from functions.engine.looks import Box, Look, Looks
 from functions.words import counted
 
 __all__ = ["Box", "Faces", "Look", "Looks", "TargetWarning", "Track"]
 
-VERSION = 3
-VERSIONS = (1, 2, VERSION)  # that can be read; 1 had no `segments`, 2 no `warnings`
+VERSION = 4
+# Versions that can be read. 1 had no `segments`, 2 no `warnings`, 3 no `strangers_per_10000` and no `group`.
+VERSIONS = (1, 2, 3, VERSION)
 BY_HAND = "decided by hand"
 FORGOTTEN = "no longer to be kept"  # never kept again: whoever it was has withdrawn their consent
 COMPACT = (",", ":")
@@ -35,6 +37,8 @@ class Track:
 
     `start` and `end` are the times of its first and last look. `distance` is that to the nearest target (None:
     no target, or never seen clearly), `margin` how far inside the keep distance that is (below 0: outside).
+    Of 10,000 strangers `strangers_per_10000` look as much like the target; 0 means fewer than 1. It is None where
+    `distance` is None, where a person decided, and where the recogniser was not measured.
     `continues` is the track before this one, before an encounter or a gap. `group` is the number of the person
     group: all tracks of the video that show one person, as far as that was recognised.
     """
@@ -47,6 +51,7 @@ class Track:
     reason: str
     distance: float | None
     margin: float | None
+    strangers_per_10000: int | None = field(default=None, kw_only=True)
     continues: int | None
     looks: Looks
     group: int = field(default=0, kw_only=True)
@@ -57,6 +62,7 @@ ADVICE = {
     "no-track-kept": "Use a sharper and larger picture of this person.",
     "blurred-picture": "A sharper one is recognised more reliably.",
     "small-picture": "A larger one is recognised more reliably.",
+    "turned-picture": "One that shows the face from the front is recognised more reliably.",
 }
 
 
@@ -64,8 +70,7 @@ ADVICE = {
 class TargetWarning:
     """A likely problem with a target. `message` is one or two sentences for a user, without advice.
 
-    `code` is "no-track-kept", "blurred-picture" or "small-picture". `track` is the track nearest to the target, for
-    "no-track-kept".
+    `code` is a key of ADVICE. `track` is the track nearest to the target, for "no-track-kept".
     """
 
     code: str
@@ -135,6 +140,7 @@ class Faces:
                 raise EngineError(
                     f"the report is of version {data['version']}, this program reads up to version {VERSION}."
                 )
+            require_known_recognizer(data["recognizer"])
             found = tuple(_track(track) for track in tracks())
             if {track.continues for track in found} - {None, *(track.id for track in found)}:
                 raise ValueError("a track goes on from one that is not there")
@@ -168,10 +174,18 @@ class Faces:
                 f"the report has no track {numbers}; it has {counted(len(self.tracks), 'track')}."
             )
         tracks = (
-            replace(track, decision=wish[track.id], reason=BY_HAND) if track.id in wish else track
+            replace(track, decision=wish[track.id], reason=BY_HAND, strangers_per_10000=None)
+            if track.id in wish
+            else track
             for track in self.tracks
         )
         return replace(self, tracks=tuple(tracks), warnings=() if wish else self.warnings)
+
+
+def require_known_recognizer(version: object) -> None:
+    """Raise EngineError unless a report with faces found by this recogniser, None for none, can be used."""
+    if version is not None:
+        measured(str(version))
 
 
 def _as_dict(track: Track) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def follow(
     They are upright and of one size. Raises what they and the models raise.
     """
     gallery = targets.gallery if targets else None
+    recognizer = targets.recognizer.version if targets else None
     limits = targets.limits if targets else limits_of(Options())
     tracker = Tracker(lambda units: float(units * time_base), detector.sure, nearness(gallery, limits))
     shots: list[int] = []
@@ -80,7 +81,7 @@ def follow(
         shots = [shot for shot in shots if shot >= before]
         decisions = decide(tracker.tracks, gallery, limits)
         tracks = [
-            reported(track, _in_doubt(track, decision), 0, limits.match)
+            reported(track, _in_doubt(track, decision), 0, limits.match, recognizer)
             for track, decision in zip(tracker.tracks, decisions, strict=True)
         ]
         yield Known(
@@ -88,7 +89,7 @@ def follow(
             faces=Faces(
                 version=faces.VERSION,
                 detector=detector.name,
-                recognizer=targets.recognizer.version if targets else None,
+                recognizer=recognizer,
                 keep_distance=limits.match,
                 width=last.width,
                 height=last.height,

@@ -23,11 +23,10 @@ import numpy as np
 from functions.engine.detect import Array
 from functions.engine.faces import TargetWarning
 from functions.engine.gallery import Gallery
+from functions.engine.likeness import MEASURED, match_threshold
 from functions.engine.options import Options
 from functions.engine.track import ANOTHER_FACE, Track, ViewOfFace
 
-# The match threshold: the largest Euclidean distance between a track and a target.
-MATCH = {"sface": 0.97, "facenet-casia": 0.72, "facenet-vggface2": 0.8}
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
 CLEAR = 0.6  # smallest quality of views that are compared within a video: small dark faces are all alike
 VERY_CLEAR = 0.85  # one such view is enough to say that another person is there
@@ -57,7 +56,7 @@ class Limits:
     @classmethod
     def of(cls, recognizer: str, match: float) -> "Limits":
         """Return the limits that were chosen for SFace, in the unit of another recogniser, around `match`."""
-        unit = MATCH[recognizer] / MATCH["sface"]
+        unit = MEASURED[recognizer].levels["balanced"].match / MEASURED["sface"].levels["balanced"].match
         return cls(
             match=match,
             sure=min(0.8 * unit, match),
@@ -74,8 +73,7 @@ class Limits:
 
 def limits_of(options: Options) -> Limits:
     """Return the distances that decide for a recogniser and a match threshold."""
-    match = MATCH[options.recognizer] if options.keep_distance is None else options.keep_distance
-    return Limits.of(options.recognizer, match)
+    return Limits.of(options.recognizer, match_threshold(options))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from functions.engine.identity import (
     may_be_target,
     warnings_about,
 )
+from functions.engine.likeness import strangers_at
 from functions.engine.options import Options
 from functions.engine.track import Track, Tracker
 
@@ -59,10 +60,8 @@ def link(
         looks += len(part.sightings)
     if first is None or tracker is None or not frames:
         raise VideoError("it shows no frame. Export it again.")
-    if gallery is not None and gallery.people and gallery.recognizer != first.recognizer:
-        raise EngineError(
-            f"the gallery was made with {gallery.recognizer}, the faces found with {first.recognizer}."
-        )
+    if gallery is not None and gallery.people:
+        gallery.require_recognizer(first.recognizer)
     tracks, decisions = without_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
     groups = person_groups(tracks, decisions, limits, progress)
     return Faces(
@@ -78,7 +77,7 @@ def link(
         shots=tuple(shots),
         warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
         tracks=tuple(
-            reported(track, decision, group, limits.match)
+            reported(track, decision, group, limits.match, first.recognizer)
             for track, decision, group in zip(tracks, decisions, groups, strict=True)
         ),
     )
@@ -129,8 +128,10 @@ def _require_same_means(one: Findings, other: Findings) -> None:
             )
 
 
-def reported(track: Track, decision: Decision, group: int, limit: float) -> faces.Track:
-    """A track and its decision as the report has them."""
+def reported(
+    track: Track, decision: Decision, group: int, limit: float, recognizer: str | None
+) -> faces.Track:
+    """Return a track and its decision as the report has them."""
     distance = decision.distance
     return faces.Track(
         id=track.id,
@@ -141,6 +142,7 @@ def reported(track: Track, decision: Decision, group: int, limit: float) -> face
         reason=decision.reason,
         distance=None if distance is None else round(distance, 4),
         margin=None if distance is None else round(limit - distance, 4),
+        strangers_per_10000=strangers_at(recognizer, distance),
         continues=track.continues,
         looks=track.looks,
         group=group,

@@ -7,13 +7,14 @@ MODES = ("blur", "pixelate", "solid", "image")
 
 @dataclass(frozen=True)
 class Options:
-    """How to do it. `keep_distance` None: the recognizer's own."""
+    """How to do it. `recognition` names the match threshold, unless `keep_distance` is one."""
 
     mode: str = "blur"
     strength: float = 1.0
     color: str = "#000000"
     detector: str = "centerface"
     recognizer: str = "sface"
+    recognition: str | None = "balanced"
     keep_distance: float | None = None
     quality: int = 18
     damaged: str = "refuse"

@@ -130,7 +130,7 @@ def policy_problems(error: ValidationError) -> str:
         elif field:
             problems.append(f'"{field}" is {_short(repr(item["input"]))}: {_lower_first(item["msg"])}')
         else:
-            problems.append(_lower_first(item["msg"]))
+            problems.append(_lower_first(item["msg"].removeprefix("Value error, ")))
     if len(errors) > TOLD_PROBLEMS:
         problems.append(f"and {len(errors) - TOLD_PROBLEMS} more")
     return "; ".join(problems)

@@ -58,7 +58,12 @@ def plan_of(wish: Wish) -> Plan:
     return Plan(
         gallery=gallery.gallery_of(pictures, policy.recognizer) if pictures else None,
         # One detector for all: the other one is too slow for this.
-        options=Options(mode=mode, recognizer=policy.recognizer, keep_distance=policy.keep_distance),
+        options=Options(
+            mode=mode,
+            recognizer=policy.recognizer,
+            recognition=policy.recognition,
+            keep_distance=policy.keep_distance,
+        ),
         style=Style(mode, policy.strength, policy.color, _replacement(wish) if mode == "image" else None),
         delay_seconds=wish.delay_seconds or limits.live_delay_seconds,
         most_frames_per_second=limits.live_frames_per_second,

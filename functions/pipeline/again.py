@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from functions.pipeline import jobs, layout, store
 from functions.pipeline.claim import utc_now
-from functions.pipeline.contracts import AgainRequest, Decision, ObjectRef
+from functions.pipeline.contracts import AgainRequest, Decision, ObjectRef, Report
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.layout import AgainName
 from functions.pipeline.settings import settings
@@ -47,6 +47,11 @@ def ask(job: str, decisions: Mapping[int, Decision]) -> str:
     except store.AlreadyWrittenError as error:
         raise RetryableError("somebody else asked for the same video in this moment: ask again") from error
     return layout.job_id(ref.bucket, ref.name, ref.generation)
+
+
+def report_of(job: str) -> Report:
+    """Return the published report of this job's video. Raise PermanentError, with a sentence, if there is none."""
+    return store.read_json(published_report(_source_of(job)), Report)
 
 
 def request_name(source: ObjectRef) -> str:

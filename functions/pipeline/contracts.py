@@ -53,6 +53,10 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+# The same as `max_keep_distance` in functions.engine.likeness, which the pipeline does not import.
+MAX_KEEP_DISTANCES = {"sface": 1.05, "facenet-casia": 0.75, "facenet-vggface2": 0.8}
+
+
 class ObjectRef(Contract):
     """One version of one object: reading it gives the same bytes for ever, or an error."""
 
@@ -72,11 +76,42 @@ class Policy(Contract):
     color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
     detector: Literal["centerface", "mtcnn"] = "centerface"
     recognizer: Literal["sface", "facenet-casia", "facenet-vggface2"] = "sface"
+    recognition: Literal["strict", "balanced", "lenient"] | None = "balanced"
     keep_distance: float | None = Field(default=None, gt=0, le=2)
     quality: int = Field(default=18, ge=0, le=40)
     damaged: Literal["refuse", "hide"] = "refuse"
     source: Literal["keep", "delete"] = "keep"
     work: Literal["delete", "keep"] = "delete"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _distance_replaces_recognition(cls, fields: Any) -> Any:
+        """Set `recognition` to None where `keep_distance` is given. A null is a field that was left out."""
+        if not isinstance(fields, dict):
+            return fields
+        given = {name: value for name, value in fields.items() if name != "recognition" or value is not None}
+        return given if given.get("keep_distance") is None else {"recognition": None, **given}
+
+    @model_validator(mode="after")
+    def _distance_fits_recognizer(self) -> Self:
+        distance, largest = self.keep_distance, MAX_KEEP_DISTANCES[self.recognizer]
+        if distance is None:
+            return self
+        if self.recognition is not None:
+            raise ValueError(
+                f'"keep_distance" ({distance:g}) and "recognition" ("{self.recognition}") are both set: remove one'
+            )
+        if "recognizer" not in self.model_fields_set:
+            raise ValueError(
+                f'"keep_distance" is {distance:g} and "recognizer" is missing: name the recognizer that the distance '
+                "was measured for"
+            )
+        if distance > largest:
+            raise ValueError(
+                f'"keep_distance" is {distance:g}, at most {largest:g} is allowed for {self.recognizer}, '
+                "so that at most 1 stranger in 1,000 is kept"
+            )
+        return self
 
     def for_engine(self) -> dict[str, Any]:
         """Without what only the pipeline looks at: the fields of `functions.engine.options.Options`."""
@@ -211,8 +246,9 @@ class Look(Contract):
 class Track(Contract):
     """One face through time, and what was decided about it. No embedding, no picture.
 
-    `distance` is that to the nearest target, `margin` how far inside the keep distance (below 0: outside) that
-    is; None where there is no target. `continues` is the id of the track that this one goes on from.
+    `distance` is that to the nearest target, `margin` how far inside the match threshold it is (below 0: outside). Of
+    10,000 strangers `strangers_per_10000` look as much like the target; 0 means fewer than 1. The three are None
+    without a target. `continues` is the id of the track that precedes this one.
     """
 
     id: int
@@ -223,6 +259,7 @@ class Track(Contract):
     reason: str
     distance: float | None
     margin: float | None
+    strangers_per_10000: int | None = None
     continues: int | None
     group: int = 0
     looks: tuple[Look, ...]
@@ -240,7 +277,7 @@ class TargetWarning(Contract):
 class FacesHead(Contract):
     """What `Faces` says before the cuts and tracks; `frames` and `looks` are how many, `segments` each one's frames."""
 
-    version: Literal[1, 2, 3] = 3
+    version: Literal[1, 2, 3, 4] = 4
     detector: str
     recognizer: str | None
     keep_distance: float

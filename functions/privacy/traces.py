@@ -195,7 +195,8 @@ def _published(channel: str, person: str) -> Traces:
 
 def without(report: Report, person: str) -> Report:
     """The report with the person's faces hidden and the name gone."""
-    hidden = {"decision": "hide", "person": None, "reason": REASON, "distance": None, "margin": None}
+    nothing = dict.fromkeys(("person", "distance", "margin", "strangers_per_10000"))
+    hidden = {"decision": "hide", "reason": REASON, **nothing}
     tracks = tuple(
         track.model_copy(update=hidden) if track.person and same_name(track.person, person) else track
         for track in report.faces.tracks

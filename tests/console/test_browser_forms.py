@@ -106,6 +106,23 @@ def test_back_restores_a_changed_policy_with_its_fields(
     assert asked == ["beforeunload"]
 
 
+def test_a_distance_of_one_s_own_is_bounded_by_the_chosen_model(window: Window, visitor: Visitor) -> None:
+    page = window.page
+    page.goto(visitor.at("street", "policy"))
+    expect(page.get_by_label("Balanced")).to_be_checked()
+    page.locator("#own_distance").fill("0.97")
+    expect(page.get_by_label("A distance of your own")).to_be_checked()
+    page.get_by_text("For those who know the models").click()
+    page.get_by_role("radio", name="FaceNet, CASIA-WebFace It").check()
+    expect(page.locator("#own_distance")).to_have_attribute("max", "0.75")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#own_distance:invalid")).to_be_focused()
+    page.get_by_role("radio", name="SFace Recommended").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.locator("#own_distance")).to_have_value("0.97")
+
+
 # Suffix, FFmpeg's name of the container, codec. All are on the engine's list of demuxers.
 CONTAINERS = (
     ("mp4", "mp4", "libx264"),

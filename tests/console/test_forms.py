@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("limited")
 # One of each kind of field, with a value that is taken.
 GOOD = {
     "name": "walk.mp4", "size": "1000", "type": "video/mp4", "there": "", "person": "Eileen", "picture": "me.png",
-    "generation": "0", "mode": "blur", "strength": "1", "color": "#000000", "quality": "18", "keep_distance": "own",
+    "generation": "0", "mode": "blur", "strength": "1", "color": "#000000", "quality": "18", "recognition": "own",
     "own_distance": "0.7", "video": "walk.mp4", "share": "500", "of": "1", "track-1": "keep",
 }  # fmt: skip
 ODD = {
@@ -89,7 +89,15 @@ USED = {
     "/channels/street/people/check": {"picture"},
     "/channels/street/people/rename": {"person", "name"},
     "/channels/street/people/remove": {"person", "picture"},
-    "/channels/street/policy/save": {"generation", "mode", "strength", "own_distance", "quality", "color"},
+    "/channels/street/policy/save": {
+        "generation",
+        "mode",
+        "strength",
+        "recognition",
+        "own_distance",
+        "quality",
+        "color",
+    },
     "/channels/street/policy/preview": {"video", "share", "mode"},
 }
 

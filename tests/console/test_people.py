@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from functions.ingest import inputs
-from tests.clips import admiral, astronaut, encode_picture
+from tests.clips import admiral, astronaut, encode_picture, turned
 from tests.console.visitor import Visitor
 from tests.hostile import png_bomb
 
@@ -79,6 +79,14 @@ def test_a_blurred_picture_is_kept_and_said_to_be_so(visitor: Visitor) -> None:
     answer = add(visitor, blurred()).json()
     assert (answer["good"], answer["doubtful"]) == (True, True)
     assert "not sharp" in answer["sentence"]
+
+
+def test_a_turned_picture_is_kept_and_said_to_be_so(visitor: Visitor) -> None:
+    answer = add(visitor, encode_picture(turned(astronaut(), 155))).json()
+    assert (answer["good"], answer["doubtful"]) == (True, True)
+    assert answer["sentence"].endswith(
+        "turned away from the camera. One that shows the face from the front is recognised more reliably."
+    )
 
 
 def test_a_picture_that_came_another_way_is_looked_at_too(visitor: Visitor) -> None:

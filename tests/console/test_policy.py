@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from functions.engine.likeness import MEASURED, strangers_at
 from functions.ingest import inputs
 from functions.pipeline.contracts import Policy
 from local_emulator.demo_clip import make_demo_clip
@@ -40,15 +41,15 @@ def test_the_form_as_it_is_shown_is_the_policy_that_holds(visitor: Visitor) -> N
     assert save(visitor, form(visitor.open(visitor.at("street", "policy")))) == 303
     assert saved(visitor) == Policy()
 
-    other = Policy(mode="solid", strength=2.5, color="#aabbcc", detector="mtcnn", keep_distance=0.62, quality=23,
-                   damaged="hide", source="delete", work="keep")  # fmt: skip
+    other = Policy(mode="solid", strength=2.5, color="#aabbcc", detector="mtcnn", recognizer="facenet-casia",
+                   recognition="strict", quality=23, damaged="hide", source="delete", work="keep")  # fmt: skip
     visitor.buckets.put(visitor.buckets.intake, NAME, other.model_dump_json().encode())
     assert save(visitor, form(visitor.open(visitor.at("street", "policy")))) == 303
     assert saved(visitor) == other
 
 
 def test_a_distance_and_a_quality_that_no_word_stands_for_stay_as_they_are(visitor: Visitor) -> None:
-    own = Policy(keep_distance=0.55, quality=31)
+    own = Policy(recognizer="sface", keep_distance=0.55, quality=31)
     visitor.buckets.put(visitor.buckets.intake, NAME, own.model_dump_json().encode())
     assert save(visitor, form(visitor.open(visitor.at("street", "policy")))) == 303
     assert saved(visitor) == own
@@ -70,11 +71,29 @@ def test_what_is_no_policy_is_not_saved_and_the_page_says_what_would_be(
 ) -> None:
     fields = form(visitor.open(visitor.at("street", "policy"))) | {field: value}
     if field == "own_distance":
-        fields["keep_distance"] = "own"
+        fields["recognition"] = "own"
     answer = visitor.post(f"{visitor.at('street', 'policy')}/save", fields, PAGE)
     assert answer.status_code == 422
     assert "Not saved" in answer.text
     assert visitor.buckets.names(visitor.buckets.intake) == []
+
+
+def test_each_level_is_shown_with_its_measured_rates(visitor: Visitor) -> None:
+    page = visitor.open(visitor.at("street", "policy"))
+    for level, found in MEASURED["sface"].levels.items():
+        (text,) = re.findall(rf'value="{level}".*?<span class="muted">(.*?)</span>', page, re.DOTALL)
+        strangers = strangers_at("sface", found.match) or "fewer than 1"
+        assert f"keeps {strangers} in 10,000 strangers and {found.kept} % of the appearances" in text
+
+
+def test_a_distance_beyond_the_limit_of_its_model_is_refused(visitor: Visitor) -> None:
+    fields = form(visitor.open(visitor.at("street", "policy")))
+    fields |= {"recognition": "own", "own_distance": "0.97", "recognizer": "facenet-casia"}
+    answer = visitor.post(f"{visitor.at('street', 'policy')}/save", fields, PAGE)
+    assert answer.status_code == 422
+    assert "is 0.97, at most 0.75 is allowed for facenet-casia" in answer.text
+    assert save(visitor, fields | {"recognizer": "sface"}) == 303
+    assert saved(visitor) == Policy(recognizer="sface", keep_distance=0.97)
 
 
 def test_of_two_who_save_at_once_the_second_one_hears_of_the_first(visitor: Visitor) -> None:

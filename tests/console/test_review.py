@@ -61,8 +61,8 @@ def a_track(
 
 
 TRACKS = (
-    a_track(0, "hide", -0.5),
-    a_track(1, "keep", 0.3),
+    a_track(0, "hide", -0.5, strangers_per_10000=120),
+    a_track(1, "keep", 0.3, strangers_per_10000=0),
     a_track(2, "hide", -0.02),
     a_track(3, "keep", 0.01, start=5),
     a_track(4, "hide", None),
@@ -133,6 +133,15 @@ def decide(visitor: Visitor, planned: Planned, **fields: str) -> requests.Respon
         {"of": planned.job, **{name.replace("_", "-"): value for name, value in fields.items()}},
         PAGE,
     )
+
+
+def test_a_row_says_how_many_strangers_look_as_alike(visitor: Visitor, published: Planned) -> None:
+    page = page_of(visitor, published)
+    rows = re.findall(r'data-track="(\d)".*?<p class="small muted reason">(.*?)</p>', page, re.DOTALL)
+    said = {number: " ".join(words.split()) for number, words in rows}
+    assert said["0"].endswith("Distance 0.50: about 120 in 10,000 strangers look this alike.")
+    assert said["1"].endswith("Distance 0.50: fewer than 1 in 10,000 strangers looks this alike.")
+    assert said["5"] == "Decided by hand. Distance 0.50."
 
 
 def test_faces_that_might_have_been_decided_otherwise_come_first_then_the_kept_then_the_hidden(

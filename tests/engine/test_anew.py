@@ -93,6 +93,26 @@ def test_a_video_without_faces_has_nothing_to_decide(faces: Faces) -> None:
         decide_anew(empty, {0: "keep"}, ())
 
 
+def test_a_decision_by_hand_ends_the_number_of_strangers(faces: Faces) -> None:
+    track = replace(faces.tracks[0], distance=0.9, strangers_per_10000=12)
+    counted = replace(faces, tracks=(track, *faces.tracks[1:]))
+    assert counted.decided_anew(hide=(), keep=(track.id,)).tracks[0].strangers_per_10000 is None
+    made = decide_anew(counted.to_bytes(), {track.id: "keep"}, {"Ada", "Bo"})
+    assert Faces.from_bytes(made.document, None, None).tracks[0].strangers_per_10000 is None
+
+
+def test_a_report_with_an_unknown_recogniser_is_refused(faces: Faces) -> None:
+    unknown = replace(faces, recognizer="casia-webface/20180408-102900/1")
+    sentence = "the recogniser is 'casia-webface', allowed are sface, facenet-casia, facenet-vggface2"
+    for read in (
+        lambda: Faces.from_json(unknown.to_json()),
+        lambda: Faces.from_bytes(unknown.to_bytes(), None, None),
+        lambda: decide_anew(unknown.to_bytes(), {0: "hide"}, set()),
+    ):
+        with pytest.raises(EngineError, match=sentence):
+            read()
+
+
 def test_a_track_that_is_not_there_is_named(faces: Faces) -> None:
     with pytest.raises(EngineError, match="no track 7, 9; it has 5 tracks"):
         decide_anew(faces.to_bytes(), {9: "hide", 0: "hide", 7: "keep"}, PEOPLE)
@@ -105,7 +125,7 @@ def test_a_track_that_is_not_there_is_named(faces: Faces) -> None:
         b"{}",
         b"\n",
         b"[]\n]}",
-        b'{"version":4,"tracks":[\n]}',
+        b'{"version":5,"tracks":[\n]}',
         b'{"version":1,"tracks":[\n',
         b'{"version":1,"tracks":[\n{"id":0}\n]}',
         b'{"version":1,"tracks":[\n{"id":0,"decision":"blur","person":null,"reason":"","looks":[]}\n]}',

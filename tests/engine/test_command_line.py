@@ -19,6 +19,7 @@ from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, w
 from tests.servers import ROOT, wait_until
 
 CLIP = Clip(seconds=1, portrait=admiral()[:400, 60:460])
+WITH_TARGET, SFACE = ["IN", "out.mp4", "--target", "README.md"], ["--recognizer", "sface"]
 COMMAND = [sys.executable, "-m", "functions.engine"]
 
 
@@ -45,7 +46,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert "frames" in done.stderr
     assert re.search(
         r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
-        rf"0\.72. Use a sharper .*: python -m functions.engine rerender {video} {report} OUT --keep 0\.",
+        rf"0\.97. Use a sharper .*: python -m functions.engine rerender {video} {report} OUT --keep 0\.",
         done.stderr,
     )
     assert frame_times(out) == frame_times(video)
@@ -53,6 +54,11 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert [track["decision"] for track in found["faces"]["tracks"]] == ["hide"]
     assert [(item["code"], item["track"]) for item in found["faces"]["warnings"]] == [("no-track-kept", 0)]
     assert found["policy"]["mode"] == "pixelate"
+    assert (found["policy"]["recognition"], found["policy"]["keep_distance"]) == ("balanced", None)
+    (track,) = found["faces"]["tracks"]
+    assert track["strangers_per_10000"] > 10
+    alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this alike\)"
+    assert re.search(rf"hidden, near no target {alike}", done.stdout)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.png", "out.json", "out.mp4"]
 
 
@@ -92,6 +98,17 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
         assert "Traceback" not in refused.stderr
 
 
+def test_a_report_with_an_unknown_recogniser_is_refused(video: Path, tmp_path: Path) -> None:
+    report = tmp_path / "out.json"
+    assert run(video, tmp_path / "out.mp4", "--report", report).returncode == 0
+    written = json.loads(report.read_text())
+    written["policy"]["recognizer"] = "casia-webface"
+    report.write_text(json.dumps(written))
+    done = run("rerender", video, report, tmp_path / "again.mp4")
+    assert done.returncode == 2
+    assert "can't be used as a report: the recogniser is 'casia-webface', allowed are sface" in done.stderr
+
+
 def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) -> None:
     report, again = tmp_path / "out.json", tmp_path / "again.mp4"
     assert run(video, tmp_path / "out.mp4", "--report", report).returncode == 0
@@ -120,6 +137,20 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "out.mp4", "--mode", "solid", "--color", "red"], 2, "#1a2b3c"),
         (["IN", "out.mp4", "--color", "#ff0000"], 2, "--mode solid"),
         (["IN", "out.mp4", "--keep-distance", "0.3"], 2, "add --target"),
+        (["IN", "out.mp4", "--recognition", "strict"], 2, "add --target"),
+        ([*WITH_TARGET, "--keep-distance", "0.3"], 2, "given without --recognizer"),
+        (
+            [*WITH_TARGET, *SFACE, "--keep-distance", "1.2"],
+            2,
+            "is not above 0 and up to 1.05, the limit for sface",
+        ),
+        ([*WITH_TARGET, *SFACE, "--keep-distance", "nan"], 2, "is not above 0 and up to 1.05"),
+        (
+            [*WITH_TARGET, *SFACE, "--keep-distance", "0.9", "--recognition", "lenient"],
+            2,
+            "--keep-distance and --recognition lenient are both given: remove one",
+        ),
+        ([*WITH_TARGET, "--recognizer", "lfw"], 2, "choose from"),
         (["README.md", "out.mp4"], 1, "README.md: it is not a video"),
         (["IN", "out.mp4", "--target", "README.md"], 1, "README.md is not a picture"),
     ],

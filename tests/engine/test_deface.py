@@ -76,6 +76,8 @@ def test_the_target_stays_and_the_other_is_hidden(faces: Faces, demo_clip: Path,
     assert {track.person for track in faces.tracks if track.decision == "keep"} == {"astronaut"}
     assert faces.recognizer is not None
     assert faces.recognizer.startswith("sface/2021dec")
+    assert {track.strangers_per_10000 for track in faces.tracks if track.decision == "keep"} == {0}
+    assert all((track.strangers_per_10000 is None) == (track.distance is None) for track in faces.tracks)
     assert faces.looks < faces.frames == len(written.frames)
 
 
@@ -189,8 +191,14 @@ def test_a_gallery_of_another_recognizer_is_refused(
 ) -> None:
     findings = engine.find(Segment(str(demo_clip), None, frame_times(demo_clip)[3]), gallery, Options())
     other = dataclasses.replace(gallery, recognizer="another/1")
-    with pytest.raises(EngineError, match="another/1"):
-        link([findings], other, Options())
+    segment, frames = Segment(str(demo_clip)), read_frames(str(demo_clip))
+    for use in (
+        lambda: link([findings], other, Options()),
+        lambda: engine.find(segment, other, Options()),
+        lambda: next(engine.follow(frames, findings.time_base, other, Options())),
+    ):
+        with pytest.raises(EngineError, match=r"embedded by another/1.* by sface/.* Upload the video again"):
+            use()
 
 
 def test_a_gallery_survives_being_stored(gallery: Gallery) -> None:

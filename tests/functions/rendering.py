@@ -96,10 +96,15 @@ class Cloud:
     def rewrite_report(self, report: Report) -> None:
         """Put another report in the place of the published one."""
         head = ReportHead.model_validate(report.model_dump(exclude={"faces"}))
-        faces = EngineFaces.from_json(report.faces.model_dump()).to_bytes()
+        self.rewrite_report_bytes(
+            head.with_faces(EngineFaces.from_json(report.faces.model_dump()).to_bytes())
+        )
+
+    def rewrite_report_bytes(self, data: bytes) -> None:
+        """Put these bytes in the place of the published report."""
         blob = self.buckets.blob(self.buckets.output, REPORT)
         blob.metadata = dict(blob.metadata)
-        blob.upload_from_string(head.with_faces(faces))
+        blob.upload_from_string(data)
 
     def hidden(self) -> list[bool]:
         """Of each of the three faces, whether it is covered in every frame of the result, or in none."""

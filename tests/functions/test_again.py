@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import pytest
 
+from functions.again.command_line import main as command
 from functions.ingest import gallery
 from functions.pipeline import again, layout
 from functions.pipeline.contracts import Faces, ObjectRef, Policy
@@ -42,6 +43,25 @@ def cloud(
 def first(cloud: Cloud, clip: Path) -> Planned:
     """Published: Eileen kept, two others hidden."""
     return cloud.publish_first(clip)
+
+
+def test_without_a_decision_the_command_lists_the_tracks(
+    cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = cloud.report()
+    tracks = list(report.faces.tracks)
+    tracks[0] = tracks[0].model_copy(update={"distance": 0.9, "strangers_per_10000": 0})
+    cloud.rewrite_report(
+        report.model_copy(update={"faces": report.faces.model_copy(update={"tracks": tuple(tracks)})})
+    )
+    assert command([first.job]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[1].endswith(
+        "keep as Eileen: staged (distance 0.90: fewer than 1 in 10,000 strangers looks this alike)"
+    )
+    assert command(["0" * 20]) == 1
+    assert "There is no job" in capsys.readouterr().err
 
 
 def test_a_track_that_was_kept_is_hidden(cloud: Cloud, first: Planned, tmp_path: Path) -> None:

@@ -371,6 +371,16 @@ def test_frames_that_were_not_searched_are_not_rendered_again(cloud: Cloud, firs
     assert_failed(cloud, request, "merge", "check-failed", "faces were looked for in")
 
 
+def test_a_report_with_an_unknown_recogniser_is_refused(cloud: Cloud, first: Planned) -> None:
+    report = cloud.buckets.get(cloud.buckets.output, REPORT)
+    assert report.count(b'"recognizer":null') == 1
+    cloud.rewrite_report_bytes(report.replace(b'"recognizer":null', b'"recognizer":"casia-webface/1/1"'))
+    request = cloud.ask(first.job, {0: "hide"})
+    cloud.run(request)
+    sentence = "can't be rendered again: the recogniser is 'casia-webface', allowed are sface"
+    assert_failed(cloud, request, "ingest", "bad-decisions", sentence)
+
+
 def test_a_report_from_before_frames_were_counted_by_segment_is_begun_from_too(
     cloud: Cloud, first: Planned
 ) -> None:

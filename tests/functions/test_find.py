@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from functions.engine.findings import Findings
+from functions.engine.gallery import Gallery
 from functions.pipeline import jobs, layout
 from functions.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Post, Topics, upload_push
-from tests.functions.working import frames_done, made, work
-from tests.planned import VIDEO, Planned, find_segment, link_job
+from tests.functions.working import failure_of, frames_done, made, work
+from tests.planned import VIDEO, Planned, find_segment, link_job, plan_job
 from tests.proxy import Proxy
 
 
@@ -40,6 +42,18 @@ def test_faces_are_embedded_only_where_somebody_is_to_be_kept(
     faces = [face for sighting in found.sightings for face in sighting.faces]
     assert len(faces) > 0
     assert any(face.embedding is not None for face in faces) == target
+
+
+def test_a_gallery_of_another_recogniser_version_fails_the_job(
+    buckets: Buckets, topics: Topics, worker: Post, tmp_path: Path
+) -> None:
+    old = Gallery(("Eileen",), np.eye(1, 128, dtype=np.float32), "sface/2020jan/1")
+    planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"), gallery=old.to_bytes())
+    assert worker(planned.task(0)) == 200
+    assert failure_of(buckets, planned).message == (
+        "walk.mp4: the target pictures were embedded by sface/2020jan/1, and the faces in the video by "
+        "sface/2021dec/1. Upload the video again, so that one recogniser does both."
+    )
 
 
 def test_a_task_that_comes_after_linking_is_acknowledged_at_once(

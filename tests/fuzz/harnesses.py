@@ -22,7 +22,7 @@ from functions.pipeline.decode import decode
 from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 from functions.pipeline.layout import VideoName
 from functions.pipeline.messages import Message
-from local_emulator.terminal import JOINERS, printable
+from functions.words import JOINERS, printable
 
 Harness = Callable[[bytes], None]
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from functions.ingest.inputs import parse_policy
 from functions.pipeline.contracts import (
     Claim,
     Look,
@@ -16,7 +17,7 @@ from functions.pipeline.contracts import (
     Video,
 )
 from functions.pipeline.decode import decode
-from functions.pipeline.errors import RetryableError
+from functions.pipeline.errors import PermanentError, RetryableError
 
 JOB = "0123456789abcdef0123"
 REF = ObjectRef(bucket="b", name="n", generation=1)
@@ -82,6 +83,51 @@ def test_an_empty_time_range_is_refused(times: tuple[int, int]) -> None:
 def test_a_policy_takes_nothing_that_it_does_not_know(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Policy.model_validate(fields)
+
+
+def test_a_policy_recognises_people_by_the_balanced_level() -> None:
+    assert (Policy().recognition, Policy().keep_distance) == ("balanced", None)
+    assert Policy.model_validate({"recognition": None}) == Policy()
+    assert Policy().for_engine()["recognition"] == "balanced"
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(recognition="strict"), Policy(recognizer="sface", keep_distance=0.9)]
+)
+def test_a_stored_policy_is_read_as_it_was(policy: Policy) -> None:
+    assert Policy.model_validate_json(policy.model_dump_json()) == policy
+    assert (policy.recognition is None) == (policy.keep_distance is not None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"keep_distance": 0.9}, '"keep_distance" is 0.9 and "recognizer" is missing'),
+        (
+            {"recognizer": "sface", "keep_distance": 1.2},
+            '"keep_distance" is 1.2, at most 1.05 is allowed for sface, so that at most 1 stranger in 1,000 is kept',
+        ),
+        ({"recognizer": "facenet-casia", "keep_distance": 0.97}, "at most 0.75 is allowed for facenet-casia"),
+        (
+            {"recognizer": "sface", "keep_distance": 0.9, "recognition": "balanced"},
+            '"keep_distance" (0.9) and "recognition" ("balanced") are both set: remove one',
+        ),
+        (
+            {"recognizer": "casia-webface"},
+            "\"recognizer\" is 'casia-webface': input should be 'sface', 'facenet-casia'",
+        ),
+        (
+            {"recognition": "loose"},
+            "\"recognition\" is 'loose': input should be 'strict', 'balanced' or 'lenient'",
+        ),
+    ],
+)
+def test_a_distance_without_its_recogniser_is_refused(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(PermanentError) as raised:
+        parse_policy(json.dumps(fields).encode(), "policy.json")
+    assert str(raised.value).startswith("policy.json: ")
+    assert sentence in str(raised.value)
+    assert str(raised.value).endswith("Correct it and upload the video again.")
 
 
 @pytest.mark.parametrize("job", ["", "x" * 20, "0123", JOB.upper(), "../../../../../../.."])

@@ -1,6 +1,7 @@
 import pytest
 
-from local_emulator.terminal import printable, printable_lines
+from functions.words import printable
+from local_emulator.terminal import printable_lines
 
 
 @pytest.mark.parametrize(

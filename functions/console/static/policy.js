@@ -9,6 +9,9 @@ const STRENGTHS = [[1.2, "usual"], [1.8, "stronger"], [2.6, "strong"], [9, "the 
 function arrange() {
   const mode = new FormData(policy).get("mode");
   for (const part of policy.querySelectorAll("[data-for]")) part.hidden = !part.dataset.for.split(" ").includes(mode);
+  const own = at("own_distance");
+  own.required = at("own").checked;
+  own.max = own.required ? JSON.parse(own.dataset.largest)[new FormData(policy).get("recognizer")] : "";
   at("strength-said").textContent = STRENGTHS.find(([most]) => at("strength").value <= most)[1];
   if (at("share")) at("share-said").textContent = `${Math.round(at("share").value / 10)} % of the way`;
 }
