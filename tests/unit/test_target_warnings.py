@@ -4,7 +4,16 @@ import pytest
 
 from functions.again.tracks import track_lines
 from functions.engine.faces import ADVICE
-from functions.pipeline.contracts import Faces, Look, ObjectRef, Policy, Report, TargetWarning, Track
+from functions.pipeline.contracts import (
+    Decision,
+    Faces,
+    Look,
+    ObjectRef,
+    Policy,
+    Report,
+    TargetWarning,
+    Track,
+)
 from functions.privacy.traces import without
 from local_emulator.waiting import summary
 
@@ -68,11 +77,23 @@ def test_a_report_without_warnings_can_still_be_read(report: Report) -> None:
     assert Report.model_validate(document).faces.warnings == ()
 
 
-def test_the_list_of_tracks_says_how_many_strangers_look_as_alike(report: Report) -> None:
-    track = Track(
-        id=4, start=0, end=50, decision="hide", person=None, reason="near no target", distance=1.1, margin=-0.13,
+def with_track(report: Report, track: Track) -> Report:
+    return report.model_copy(update={"faces": report.faces.model_copy(update={"tracks": (track,)})})
+
+
+def a_track(decision: Decision, person: str | None) -> Track:
+    return Track(
+        id=4, start=0, end=50, decision=decision, person=person, reason="near no target", distance=1.1, margin=-0.13,
         strangers_per_10000=21, continues=None, looks=(Look(pts=0, box=(1, 2, 3, 4)),),
     )  # fmt: skip
-    told = report.model_copy(update={"faces": report.faces.model_copy(update={"tracks": (track,)})})
+
+
+def test_the_list_of_tracks_says_how_many_strangers_look_as_alike(report: Report) -> None:
     alike = "distance 1.10: about 21 in 10,000 strangers look this alike"
-    assert list(track_lines(told))[1] == f"    4      0.00s      2.00s  hide: near no target ({alike})"
+    _, line = track_lines(with_track(report, a_track("hide", None)))
+    assert line == f"    4      0.00s      2.00s  hide: near no target ({alike})"
+
+
+def test_a_forgotten_person_s_track_says_nothing_of_a_resemblance(report: Report) -> None:
+    (track,) = without(with_track(report, a_track("keep", "Ada")), "Ada").faces.tracks
+    assert (track.person, track.distance, track.margin, track.strangers_per_10000) == (None, None, None, None)

@@ -1,0 +1,32 @@
+"""A stream's plan from the channel's policy."""
+
+import pytest
+
+from functions.engine.identity import limits_of
+from functions.live.plan import Wish, plan_of
+from functions.pipeline.errors import PermanentError
+from tests.cloud import Buckets
+
+POLICY = "channels/street/policy.json"
+
+
+@pytest.mark.parametrize(
+    ("policy", "match"),
+    [
+        (b"{}", 0.97),
+        (b'{"recognition": "strict"}', 0.85),
+        (b'{"recognizer": "facenet-casia", "recognition": "lenient"}', 0.75),
+        (b'{"recognizer": "sface", "keep_distance": 0.9}', 0.9),
+    ],
+)
+def test_a_stream_recognises_people_as_its_channel_does(
+    buckets: Buckets, policy: bytes, match: float
+) -> None:
+    buckets.put(buckets.intake, POLICY, policy)
+    assert limits_of(plan_of(Wish(channel="street")).options).match == match
+
+
+def test_a_stream_of_a_channel_with_an_unknown_recogniser_is_refused(buckets: Buckets) -> None:
+    buckets.put(buckets.intake, POLICY, b'{"recognizer": "casia-webface"}')
+    with pytest.raises(PermanentError, match="\"recognizer\" is 'casia-webface': input should be 'sface'"):
+        plan_of(Wish(channel="street"))
