@@ -117,8 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recognition",
         choices=likeness.LEVELS,
-        help="how much a face must look like a target to stay: strict hides more, lenient keeps more "
-        "(default: balanced)",
+        help=f"how much a face must look like a target to stay (default: balanced). Of strangers and of targets, "
+        f"{_rates()}",
     )
     parser.add_argument(
         "--keep-distance",
@@ -138,6 +138,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report", type=Path, metavar="JSON", help="also write what was decided, and why")
     _add_force(parser)
     return parser
+
+
+def _rates() -> str:
+    levels = likeness.MEASURED["sface"].levels.items()
+    return "; ".join(
+        f"{name} keeps {likeness.strangers_at('sface', level.match) or 'fewer than 1'} in 10,000 and {level.kept} %%"
+        for name, level in levels
+    )
 
 
 def _rerender_parser() -> argparse.ArgumentParser:

@@ -63,7 +63,7 @@ LEVELS = tuple(MEASURED["sface"].levels)
 
 
 def match_threshold(options: Options) -> float:
-    """Return the largest distance at which a track shows a target. Raise EngineError for an unknown recogniser."""
+    """Return the largest distance that matches a target. Raise EngineError for an unknown recogniser."""
     if options.keep_distance is not None:
         return options.keep_distance
     return measured(options.recognizer).levels[options.recognition or "balanced"].match

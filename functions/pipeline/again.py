@@ -50,7 +50,7 @@ def ask(job: str, decisions: Mapping[int, Decision]) -> str:
 
 
 def report_of(job: str) -> Report:
-    """Return the published report of this job's video. Raise PermanentError, with a sentence, if there is none."""
+    """Return the published report of this job's video. Raise PermanentError, with a sentence, if none is published."""
     return store.read_json(published_report(_source_of(job)), Report)
 
 

@@ -167,6 +167,14 @@ def test_bad_arguments_are_told_in_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_help_has_the_measured_rates_of_each_level() -> None:
+    shown = " ".join(run("--help").stdout.split())
+    assert (
+        "strict keeps fewer than 1 in 10,000 and 89 %; balanced keeps 1 in 10,000 and 97 %; lenient keeps"
+        in shown
+    )
+
+
 def test_an_existing_output_is_replaced_only_with_force(video: Path, tmp_path: Path) -> None:
     other = shutil.copy(video, tmp_path / "b.mp4")  # what a shell makes of `*.mp4`
     report = tmp_path / "b.json"
