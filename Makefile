@@ -113,6 +113,10 @@ check: lint test  ## the gate: lint, format, types, tests; changes nothing
 quality: $(DEV)  ## real clips and other targets, judged by their pixels, ~8 min; DEFACER_EVAL=FOLDER names them
 	@$(RUN) -m tests.quality
 
+.PHONY: quality-all
+quality-all: $(DEV)  ## also public clips, which are fetched (150 MB), and other programs; hours: [ONLY=clips|composites|other-programs]
+	@$(RUN) -m tests.quality.everything $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: soak
 soak: $(DEV)  ## many short jobs under faults of all kinds: [SEED=7] [JOBS=200] [MINUTES=20]
 	@$(RUN) -m tests.soak $(if $(SEED),--seed "$(SEED)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(MINUTES),--minutes "$(MINUTES)")

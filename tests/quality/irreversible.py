@@ -17,29 +17,33 @@ Nothing is written. The exit code is 1 if too many faces are recognised.
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from unittest.mock import patch
 
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from functions.engine import hide
 from functions.engine.conceal import Style, conceal
-from functions.engine.cover import Cover
 from functions.engine.deface import Engine
 from functions.engine.detect import Detection, overlap
 from functions.engine.embed import Recognizer
-from functions.engine.faces import Faces
+from functions.engine.faces import Box, Faces
 from functions.engine.identity import limits_of
 from functions.engine.link import link
 from functions.engine.options import Options
-from functions.engine.orientation import orientation_of
-from functions.engine.video import Segment, read_frames
+from functions.engine.video import Segment
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.figures import Share, percent, table
+from tests.quality.people import SAME_PEOPLE
 
 MAX_RECOGNISED = 0.001
 MIN_POWER = 0.5  # a measure that does not recognise half of the faces in plain sight says nothing
@@ -47,7 +51,7 @@ RECOGNIZERS = ("sface", "facenet-casia")
 MODES = ("blur", "pixelate", "solid", "image")
 VIEWS = 8  # other source crops of a track that a hidden face is compared with
 HEAVY_BLUR = 6  # as score.py: a face that is like its own blur shows no structure to judge by
-SEARCH_SIDE = 960  # pixels, the long side of the frames in which landmarks are searched
+SEARCH_SIDE = 960  # pixels, the long side of the frames for the landmark search
 SAME_FACE = 0.3  # overlap of a detection with a face of the truth
 # Where landmarks are in a face that the detector does not find: eyes, nose and mouth corners, as shares of the box.
 USUAL_LANDMARKS = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)
@@ -122,30 +126,46 @@ def judge(
     every: int,
     modes: Sequence[str] = MODES,
 ) -> None:
-    """Hide the tracks of `faces` in every `every`-th frame of the clip, and add the graded faces to `judged`."""
-    cover, styles = Cover(faces), _styles(modes)
+    """Hide the tracks of `faces` in every `every`-th frame of the clip, and add the graded faces to `judged`.
+
+    The masks are those of `hide`, which is run with a `conceal` that tries all modes.
+    """
+    numbers, styles = count(), _styles(modes)
+
+    def conceal_in_all_modes(frame: av.VideoFrame, boxes: Sequence[Box], _: Style, *more: Any) -> None:
+        number = next(numbers)
+        if number % every == 0:
+            hidden = _hidden(frame, boxes, styles, more)
+            _judge_frame(clip, number, hidden, judged, engine, score)
+
+    tries_all_modes = patch.object(hide, "conceal", conceal_in_all_modes)
+    with tries_all_modes, tempfile.TemporaryDirectory(prefix="defacer-quality-") as folder:
+        hide.hide(Segment(str(clip.video)), faces, str(Path(folder) / "segment.nut"), Options())
+
+
+def _judge_frame(
+    clip: Clip,
+    number: int,
+    images: Iterator[tuple[str, Image]],
+    judged: Judged,
+    engine: Engine,
+    score: ModuleType,
+) -> None:
+    """Add the graded faces of a frame; `images` are the source, and the frame hidden in each style."""
     recognizers = {name: engine.recognizer(name) for name in RECOGNIZERS}
-    for number, frame in enumerate(read_frames(str(clip.video))):
-        boxes = cover.boxes(frame.pts or 0)
-        if number % every:
-            continue
-        image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-        graded = list(_graded(clip, number, image, score))
-        if not graded:
-            continue
-        judged.tracks += [(clip.name, track) for track, _, _ in graded]
-        judged.frames += [(clip.name, number)] * len(graded)
-        detections = _with_landmarks(image, [box for _, box, _ in graded], engine)
-
-        def embed(name: str, shown: Image, detections: Sequence[Detection] = detections) -> None:
-            for recognizer, model in recognizers.items():
-                judged.add(recognizer, name, _embedded(shown, detections, model))
-
-        embed(SOURCE, image)
-        for name, hidden in _hidden(frame, boxes, styles):
-            embed(name, hidden)
-            gray = cv2.cvtColor(hidden, cv2.COLOR_RGB2GRAY)
-            judged.likeness.setdefault(name, []).extend(
+    source, image = next(images)
+    graded = list(_graded(clip, number, image, score))
+    if not graded:
+        return
+    judged.tracks += [(clip.name, track) for track, _, _ in graded]
+    judged.frames += [(clip.name, number)] * len(graded)
+    faces = _with_landmarks(image, [box for _, box, _ in graded], engine)
+    for style, shown in chain([(source, image)], images):
+        for name, recognizer in recognizers.items():
+            judged.add(name, style, _embedded(shown, faces, recognizer))
+        if style != SOURCE:
+            gray = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)
+            judged.likeness.setdefault(style, []).extend(
                 score.ssim(before, score.crop(gray, box)) for _, box, before in graded
             )
 
@@ -195,16 +215,16 @@ def _with_landmarks(image: Image, boxes: Sequence[Sequence[float]], engine: Engi
 
 
 def _hidden(
-    frame: av.VideoFrame, boxes: list[tuple[float, float, float, float]], styles: dict[str, Style]
+    frame: av.VideoFrame, boxes: Sequence[Box], styles: dict[str, Style], more: Sequence[Any]
 ) -> Iterator[tuple[str, Image]]:
-    """Yield the frame with these boxes hidden, RGB, once for each style."""
-    orientation = orientation_of(frame)
+    """Yield the frame, RGB, as it is and with these boxes hidden in each style."""
+    yield SOURCE, frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     frame.make_writable()
     planes = [bytes(plane) for plane in frame.planes]
     for name, style in styles.items():
         for plane, original in zip(frame.planes, planes, strict=True):
             plane.update(original)
-        conceal(frame, boxes, style, orientation)
+        conceal(frame, boxes, style, *more)
         yield name, frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
@@ -248,10 +268,14 @@ def _strangers(judged: Judged, tracks: Sequence[tuple[str, int]]) -> NDArray[np.
         beside.setdefault(frame, set()).add(track)
     return np.array(
         [
-            [other[0] != track[0] or (other != track and other in beside[frame]) for other in tracks]
+            [_is_stranger(track, other) or (other != track and other in beside[frame]) for other in tracks]
             for track, frame in zip(judged.tracks, judged.frames, strict=True)
         ]
     )
+
+
+def _is_stranger(track: tuple[str, int], other: tuple[str, int]) -> bool:
+    return track[0] != other[0] and {track[0], other[0]} not in SAME_PEOPLE
 
 
 def _spread(members: Sequence[int]) -> list[int]:

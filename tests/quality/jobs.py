@@ -34,10 +34,13 @@ class Job:
     seconds: float
 
     @property
-    def verification(self) -> str:
-        """Return what the second detector verified and found in the result, if it ran."""
-        found = self.report.get("verification")
-        return json.dumps(found) if found else "-"
+    def check(self) -> str:
+        """Return what the second detector found in the encoded result, "-" if it did not run."""
+        found = self.report.get("checked")
+        if not found:
+            return "-"
+        passed = found["passed_as_target"] + found["passed_as_unlikely"]
+        return f"{len(found['tracks'])} masked, {passed} passed in {found['frames']} frames"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def _job(clip: Clip, state: Path, out: Path, target: Sequence[str], score: Modul
         ["drop", str(clip.video), "--channel", out.stem, *target, "-o", str(out), "--state", str(state)]
     )
     if code:
-        raise SystemExit(f"error: {clip.name} did not come back (exit code {code}).")
+        raise SystemExit(f"error: {clip.name}: the job has no result (exit code {code}). Read its log above.")
     seconds = time.monotonic() - started
     report = json.loads(report_beside(out).read_text())
     return Job(grades_of(clip.truth, clip.video, out, score, hides_all=not target), report, seconds)
@@ -89,13 +92,14 @@ def _job(clip: Clip, state: Path, out: Path, target: Sequence[str], score: Modul
 
 def jobs_table(rows: Sequence[ClipJobs]) -> str:
     head = [
-        "clip", "leaked", "target kept", "leaked, hiding everyone", "spill", "unchanged", "verification",
-        "seconds",
+        "clip", "leaked", "target kept", "leaked, hiding everyone", "spill", "unchanged", "found by the check",
+        "found, hiding everyone", "seconds",
     ]  # fmt: skip
     lines = [
         [
             row.clip, row.target.grades.leaked, row.target.grades.kept, row.everyone.grades.leaked,
-            percent(row.target.grades.spill), "yes" if _is_unchanged(row) else "NO", row.target.verification,
+            percent(row.target.grades.spill), "yes" if _is_unchanged(row) else "NO", row.target.check,
+            row.everyone.check,
             f"{row.target.seconds:.0f}, {row.everyone.seconds:.0f}",
         ]
         for row in rows
@@ -103,7 +107,7 @@ def jobs_table(rows: Sequence[ClipJobs]) -> str:
     everything = [
         "all", pooled(row.target.grades.leaked for row in rows), pooled(row.target.grades.kept for row in rows),
         pooled(row.everyone.grades.leaked for row in rows), percent(_spill(rows)),
-        "yes" if all(map(_is_unchanged, rows)) else "NO", "",
+        "yes" if all(map(_is_unchanged, rows)) else "NO", "", "",
         f"{sum(row.target.seconds for row in rows):.0f}, {sum(row.everyone.seconds for row in rows):.0f}",
     ]  # fmt: skip
     return table(head, [*lines, everything])

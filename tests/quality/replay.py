@@ -79,7 +79,7 @@ class Replay:
         return find.Targets(gallery, self._recognizer, limits_of(self._options))
 
     def _embed_and_record(self, seen: Sequence[Sighting], *arguments: Any) -> list[Sighting]:
-        """Replace `find.with_embeddings`: do the same, and remember what it was given."""
+        """Replace `find.with_embeddings`: do the same, and remember the input."""
         embedded = _with_embeddings(seen, *arguments)
         self._windows.append(_Window(seen, embedded))
         return embedded

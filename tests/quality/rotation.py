@@ -1,4 +1,4 @@
-"""Decisions for other targets: each person of a clip in turn, and people whom a clip does not show."""
+"""Decisions for other targets: each person of a clip in turn, and people who are not in the clip."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ def rotate(replay: Replay, galleries: Mapping[Person, Gallery], score: ModuleTyp
 def compare_foreign(
     replays: Iterable[Replay], galleries: Mapping[Person, Gallery], score: ModuleType
 ) -> Iterator[ForeignPair]:
-    """Decide each clip with the target pictures of people whom it does not show; render it if a track is kept."""
+    """Decide each clip with the target pictures of people who are not in it; render it if a track is kept."""
     for replay in replays:
         clip = replay.clip
         for person, gallery in galleries.items():

@@ -89,7 +89,7 @@ class Distances:
         return max(fitted, self.kept_strangers(threshold).value)
 
     def threshold_for(self, rate: float) -> float:
-        """Return the largest distance at which no more than this share of strangers is kept."""
+        """Return the largest distance that keeps no more than this share of strangers."""
         candidates = np.arange(0.3, 1.4, 0.005)
         return float(max(distance for distance in candidates if self.stranger_rate(distance) <= rate))
 
