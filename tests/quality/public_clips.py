@@ -70,7 +70,7 @@ class PublicFile:
 
 
 def public_files(path: Path = LIST) -> tuple[PublicFile, ...]:
-    """Return the listed files in the list's order: all files of a person together, clips before pictures."""
+    """Return the listed files. Of each person, clips come before pictures."""
     listed = json.loads(path.read_text(encoding="utf-8"))
     return tuple(
         PublicFile(
@@ -108,7 +108,7 @@ def fetch(
         progress(f"{repository[0]}: {len(wanted)} of {len(missing)} missing files")
         git_dir = _git_dir(*repository, folder, address)
         for file in wanted:
-            _write(folder / file.cached_name, _content(file, git_dir))
+            write_whole(folder / file.cached_name, _content(file, git_dir))
     return {file: folder / file.cached_name for file in files}
 
 
@@ -164,7 +164,8 @@ def _content(file: PublicFile, git_dir: Path) -> bytes:
     return data
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader finds all of it or nothing."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(data)
     temporary.replace(path)

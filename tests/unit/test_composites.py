@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
-from tests.quality.composites import RATE, SHORT_FRAMES, WIDTH, Composite, Library, Plan, composites, plans
+from tests.quality.composite_plans import RATE, SHORT_FRAMES, Library, Plan, plans
+from tests.quality.composites import WIDTH, Composite, composites
 from tests.quality.public_clips import PublicFile
 
 FRAMES = 12  # of each clip
