@@ -37,7 +37,7 @@ def test_a_face_that_moves_is_covered_where_it_may_have_come_from_and_gone_to() 
     for pts in (95, 125):
         (x1, _, x2, _), expected = hidden[pts][0], 200 + 2 * (pts - 100)
         assert x1 < expected < expected + 60 < x2
-    assert hidden[120 + TAIL][0][2] < 240 + 60 + 60 + 20  # no farther than its own size
+    assert hidden[120 + TAIL][0][2] < 240 + 60 + 2 * TAIL + 20
 
 
 def test_a_face_that_trembles_stays_where_it_is() -> None:

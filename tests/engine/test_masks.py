@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from functions.engine.conceal import Style
+from functions.engine.cover import Cover
 from functions.engine.faces import Box, Track
 from tests.engine.scenes import RATE, Shown, faces_of, track, visible
 
@@ -90,3 +91,24 @@ def test_mask_of_a_face_that_is_not_seen_stays_closed() -> None:
     frames = [[Shown(HIDDEN, STRANGER)]] * 5 + [[Shown(HIDDEN, BESIDE)]] * 6
     tracks = [track(0, {0: STRANGER, 4: STRANGER}), near_face()]
     assert visible(frames, faces_of(tracks), patch=0.0) == [[]] * 11
+
+
+@pytest.mark.parametrize("step", [10, 20, 25])
+@pytest.mark.parametrize("is_split", [False, True])
+def test_face_in_a_fast_pan_is_masked_before_and_after_two_samples(step: int, is_split: bool) -> None:
+    """The detector finds it in two frames that follow one another; a lead of 6 and a tail of 10 frames follow."""
+    first, second, frames = 8, 9, range(2, 20)
+    places = [moved((0, 120, 90, 240), step * n) for n in range(20)]
+    if is_split:
+        tracks = [track(0, {first: places[first]}), track(1, {second: places[second]}, continues=0)]
+    else:
+        tracks = [track(0, {first: places[first], second: places[second]})]
+    faces = faces_of(tracks, width=960, height=360)
+    assert visible([[Shown(HIDDEN, place)] for place in places], faces)[frames[0] :] == [[]] * len(frames)
+
+
+def test_growing_box_does_not_move_the_mask() -> None:
+    """An arm uncovers the face from one frame to the next."""
+    box, part = CLOSE_UP, (CLOSE_UP[0], CLOSE_UP[1], CLOSE_UP[2] - 40, CLOSE_UP[3])
+    cover = Cover(faces_of([track(0, {8: part, 9: box})]))
+    assert cover.boxes(19) == [pytest.approx((242.5, 70, 407.5, 290))]
