@@ -48,23 +48,25 @@ class Cover:
         """The boxes (x1, y1, x2, y2 in displayed pixels) to hide at `pts`, which must not go back."""
         return [self._whole(span.box(pts)) for span in self._masked(pts)]
 
-    def openings(self, pts: int) -> Openings:
+    def openings(self, pts: int, held: Sequence[Box] = ()) -> Openings:
         """Return where the masks of `boxes` stay open at `pts`, so that kept faces are seen.
 
+        `held` are the boxes of faces that are followed beyond their tracks (see `hold.py`); they have masks, too.
         A mask is larger than the face under it, and it opens over kept faces. Boxes that can contain a hidden face
         stay closed. In a lead, a tail or a gap a face can be anywhere, so the whole mask stays closed.
         """
         masked = self._masked(pts)
         masks = [_masked_box(self._whole(span.box(pts))) for span in masked]
         kept = [span.box(pts) for span in self._kept.at(pts)]
-        kept = [box for box in kept if any(shared_area(box, mask) for mask in masks)]
+        masks_of_all = [*masks, *map(_masked_box, held)]
+        kept = [box for box in kept if any(shared_area(box, mask) for mask in masks_of_all)]
         if not kept:
             return Openings()
         closed = [
             self._whole(span.reach(pts)) if span.is_followed(pts) else mask
             for span, mask in zip(masked, masks, strict=True)
         ]
-        return Openings(kept, closed)
+        return Openings(kept, [*closed, *held])
 
     def _whole(self, box: Box) -> Box:
         return _whole_face(box, *self._size)

@@ -24,8 +24,8 @@ VERSIONS = (1, 2, 3, VERSION)
 BY_HAND = "decided by hand"
 FORGOTTEN = "no longer to be kept"  # never kept again: whoever it was has withdrawn their consent
 COMPACT = (",", ":")
-# Before a face is seen and after, between two tracks, it may be covered: for less than this (see cover.py, track.py).
-COVERED_SECONDS = 2
+# A face can be covered before, after and between tracks: for less than this (see cover.py, hold.py, track.py).
+COVERED_SECONDS = 5
 LOOK = b'{"pts":'
 # One line of `to_bytes`: when the track is seen can be told without reading the rest.
 _WHEN = re.compile(rb'\{"id":\d+,"start":(-?\d+),"end":(-?\d+),')

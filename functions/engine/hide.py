@@ -1,13 +1,16 @@
 """The second pass over a segment: decode at full size, hide, encode. Needs no model: all is in the faces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+
+import av
 
 from functions.engine.conceal import Style, conceal
 from functions.engine.cover import Cover
-from functions.engine.encoding import encoding_of
+from functions.engine.encoding import Encoding, encoding_of
 from functions.engine.errors import CheckError
 from functions.engine.faces import Faces
+from functions.engine.hold import Hold
 from functions.engine.options import Options
 from functions.engine.picture import decode_picture
 from functions.engine.video import Segment, read_frames
@@ -38,21 +41,30 @@ def hide(
         raise _another_video(
             f"times in units of {encoding.time_base} s", f"times in units of {faces.time_base} s"
         )
-    cover = Cover(faces)
+    cover, hold = Cover(faces), Hold(faces, encoding.orientation)
     black: list[int] | None = [] if options.damaged == "hide" else None
+    needed = hold.reach(segment)
+    decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0))
     with write_segment(out, encoding, options.quality) as writer:
-        for decoded in read_frames(segment.source, segment.start, segment.end, black, lambda: progress(0)):
-            frame, orientation = encoding.prepared(decoded), encoding.orientation
-            width, height = orientation.displayed_size(frame.width, frame.height)
-            if (width, height) != (faces.width, faces.height):
-                raise _another_video(
-                    f"pictures of {width}x{height}", f"pictures of {faces.width}x{faces.height}"
-                )
+        for frame, held in hold.follow(_prepared(decoded, encoding, faces)):
             pts = frame.pts or 0
-            conceal(frame, cover.boxes(pts), style, orientation, cover.openings(pts))
-            writer.write(frame)
+            if segment.holds(pts):
+                conceal(
+                    frame, [*cover.boxes(pts), *held], style, encoding.orientation, cover.openings(pts, held)
+                )
+                writer.write(frame)
             progress(writer.frames)
-    return writer.written(black_frames=len(black or ()))
+    return writer.written(black_frames=sum(segment.holds(pts) for pts in black or ()))
+
+
+def _prepared(frames: Iterable[av.VideoFrame], encoding: Encoding, faces: Faces) -> Iterator[av.VideoFrame]:
+    """Yield the frames as they are encoded. Raises CheckError for a frame that is not as large as the faces'."""
+    for decoded in frames:
+        frame = encoding.prepared(decoded)
+        width, height = encoding.orientation.displayed_size(frame.width, frame.height)
+        if (width, height) != (faces.width, faces.height):
+            raise _another_video(f"pictures of {width}x{height}", f"pictures of {faces.width}x{faces.height}")
+        yield frame
 
 
 def _another_video(found: str, expected: str) -> CheckError:

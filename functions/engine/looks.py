@@ -1,6 +1,7 @@
 """Where a face was seen, frame by frame: a sequence of looks that takes 24 bytes for each, not 300."""
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -52,6 +53,16 @@ class Looks(Sequence[Look]):
             self._sides[4 * start : None if end is None else 4 * end],
         )
         return rest
+
+    def box_at(self, pts: int) -> Box:
+        """Return the box at that time, interpolated; before the first look and after the last one, that look's."""
+        after = bisect_right(self._pts, pts)
+        one, other = max(after - 1, 0), min(after, len(self) - 1)
+        first, last = self._pts[one], self._pts[other]
+        share = min(max((pts - first) / (last - first), 0.0), 1.0) if last > first else 0.0
+        sides = zip(self._sides[4 * one : 4 * one + 4], self._sides[4 * other : 4 * other + 4], strict=True)
+        x1, y1, x2, y2 = (a + share * (b - a) for a, b in sides)
+        return (x1, y1, x2, y2)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Looks) and (self._pts, self._sides) == (other._pts, other._sides)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from functions.engine.spans import SPEED_SECONDS
 
 from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
 from functions.engine.errors import EngineError
 from functions.engine.faces import COVERED_SECONDS, Box, Faces, Looks, Track
-from functions.engine.spans import SPEED_SECONDS
+from functions.engine.hold import AHEAD_SECONDS, HOLD_SECONDS
 from functions.engine.track import LOST_SECONDS
 from functions.pipeline import contracts
 
@@ -50,6 +51,7 @@ def test_a_segment_s_tracks_cover_there_what_all_of_them_cover(faces: Faces) -> 
 
 def test_what_is_read_for_a_segment_goes_beyond_all_that_may_cover_a_face_there() -> None:
     assert max(LEAD_SECONDS, TAIL_SECONDS, LOST_SECONDS) + SPEED_SECONDS < COVERED_SECONDS
+    assert max(HOLD_SECONDS, AHEAD_SECONDS) < COVERED_SECONDS
     assert COVERED_SECONDS > 2 * LOST_SECONDS  # looks of a track are no farther apart
 
 
@@ -66,7 +68,7 @@ def test_of_a_face_that_is_there_for_hours_a_segment_reads_its_own_looks() -> No
         (719_990, None),
     ):
         part = Faces.from_bytes(stored, start, end)
-        assert len(part.tracks[0].looks) < 80
+        assert len(part.tracks[0].looks) <= (10 + 2 * COVERED_SECONDS) * 5 + 2
         times = range(start or 0, end or 720_050)
         assert boxes(part, times) == boxes(whole, times)
 

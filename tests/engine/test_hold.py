@@ -1,0 +1,394 @@
+"""Masks that go on while a hidden face is seen but not detected: on made-up scenes with known face boxes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from functions.engine import hold as hold_module
+from functions.engine.faces import Box, Faces, Looks, Track
+from functions.engine.hide import hide
+from functions.engine.hold import AHEAD_SECONDS, HOLD_SECONDS, MISSED_SECONDS, Hold
+from functions.engine.options import Options
+from functions.engine.orientation import Orientation
+from functions.engine.video import Segment, read_frames
+from tests.clips import Picture, astronaut, frame_times
+
+WIDTH, HEIGHT, RATE = 480, 270, 25
+FACE_WIDTH, FACE_HEIGHT = 84, 112
+MIDDLE = (198, 79)
+SLIVER = 0.25  # of the face
+FRAMES = 100
+FACE_UNTIL = 30  # the frame of the last detection
+UPRIGHT = Orientation()
+LEFT, RIGHT, UP, DOWN = (-1, 0), (1, 0), (0, -1), (0, 1)
+Place = tuple[float, float]  # the upper left corner of the face's box
+Movement = Callable[[int], Place | None]
+
+
+@pytest.fixture(scope="module")
+def face() -> Picture:
+    return cv2.resize(astronaut()[40:190, 88:200], (FACE_WIDTH, FACE_HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def background(seed: int = 7, size: tuple[int, int] = (WIDTH + 400, HEIGHT)) -> Picture:
+    """Return a wall with furniture: blurred noise and rectangles."""
+    random = np.random.default_rng(seed)
+    noise = cv2.GaussianBlur(random.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8), (0, 0), 3)
+    for _ in range(30):
+        x, y = int(random.integers(size[0])), int(random.integers(size[1]))
+        color = tuple(int(value) for value in random.integers(60, 200, 3))
+        cv2.rectangle(noise, (x, y), (x + 50, y + 35), color, -1)
+    return np.asarray(noise, np.uint8)
+
+
+def paste(picture: Picture, face: Picture, place: Place) -> None:
+    """Put the face's ellipse into the picture, as far as it lies inside."""
+    mask = np.zeros((FACE_HEIGHT, FACE_WIDTH), np.uint8)
+    cv2.ellipse(
+        mask, (FACE_WIDTH // 2, FACE_HEIGHT // 2), (FACE_WIDTH // 2, FACE_HEIGHT // 2), 0, 0, 360, 255, -1
+    )
+    shift = np.array([[1, 0, place[0]], [0, 1, place[1]]], np.float32)
+    size = (picture.shape[1], picture.shape[0])
+    inside = cv2.warpAffine(mask, shift, size) > 127
+    picture[inside] = cv2.warpAffine(face, shift, size)[inside]
+
+
+def box_at(place: Place) -> Box:
+    return (place[0], place[1], place[0] + FACE_WIDTH, place[1] + FACE_HEIGHT)
+
+
+def leaving(direction: tuple[int, int], stays_until: int = 75) -> Movement:
+    """Stand in the middle, slide to the edge, stay there as a sliver, and go."""
+    goal = (
+        {LEFT: -FACE_WIDTH * (1 - SLIVER), RIGHT: WIDTH - FACE_WIDTH * SLIVER}.get(direction, MIDDLE[0]),
+        {UP: -FACE_HEIGHT * (1 - SLIVER), DOWN: HEIGHT - FACE_HEIGHT * SLIVER}.get(direction, MIDDLE[1]),
+    )
+
+    def place(index: int) -> Place | None:
+        share = min(max((index - 10) / 30, 0), 1)
+        x, y = (a + share * (b - a) for a, b in zip(MIDDLE, goal, strict=True))
+        away = 8 * max(0, index - stays_until)
+        x, y = x + direction[0] * away, y + direction[1] * away
+        return (x, y) if -FACE_WIDTH < x < WIDTH and -FACE_HEIGHT < y < HEIGHT else None
+
+    return place
+
+
+def scene(face: Picture, place: Movement, pan: float = 0, frames: int = FRAMES) -> list[Picture]:
+    wall = background()
+    pictures = []
+    for index in range(frames):
+        left = 100 + round(pan * index)
+        picture = wall[:, left : left + WIDTH].copy()
+        where = place(index)
+        if where is not None:
+            paste(picture, face, where)
+        pictures.append(picture)
+    return pictures
+
+
+def as_frames(pictures: Sequence[Picture], pixel_format: str = "yuv420p") -> Iterator[av.VideoFrame]:
+    for index, picture in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(
+            format=pixel_format
+        )
+        frame.pts, frame.time_base = index, Fraction(1, RATE)
+        yield frame
+
+
+def track(number: int, place: Movement, times: Sequence[int], decision: str = "hide") -> Track:
+    looks = Looks((index, box_at(where)) for index in times if (where := place(index)) is not None)
+    return Track(number, looks[0].pts, looks[-1].pts, decision, None, "", None, None, None, looks)
+
+
+def faces_of(*tracks: Track, shots: tuple[int, ...] = (), size: tuple[int, int] = (WIDTH, HEIGHT)) -> Faces:
+    return Faces(3, "", None, 0.7, *size, f"1/{RATE}", FRAMES, 9, shots=shots, tracks=tracks)
+
+
+def held(
+    pictures: Sequence[Picture], faces: Faces, orientation: Orientation = UPRIGHT, form: str = "yuv420p"
+) -> dict[int, list[Box]]:
+    found = Hold(faces, orientation).follow(as_frames(pictures, form))
+    return {frame.pts or 0: boxes for frame, boxes in found if boxes}
+
+
+def covers(box: Box, face_box: Box) -> bool:
+    """Whether the box covers what the frame shows of the face, but for a few pixels."""
+    x1, y1, x2, y2 = face_box
+    x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, WIDTH), min(y2, HEIGHT)
+    return box[0] <= x1 + 4 and box[1] <= y1 + 4 and box[2] >= x2 - 4 and box[3] >= y2 - 4
+
+
+@pytest.mark.parametrize("pan", [0, 1])
+@pytest.mark.parametrize("direction", [LEFT, RIGHT, UP, DOWN])
+def test_sliver_at_the_edge_is_held_until_it_leaves(
+    face: Picture, direction: tuple[int, int], pan: float
+) -> None:
+    place = leaving(direction)
+    faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
+    boxes = held(scene(face, place, pan), faces)
+    for index in range(FACE_UNTIL + 1, 76):
+        where = place(index)
+        assert where is not None
+        assert any(covers(box, box_at(where)) for box in boxes[index])
+    assert max(boxes) <= 79 + MISSED_SECONDS * RATE
+
+
+def test_sliver_that_no_detector_finds_is_hidden_in_the_result(face: Picture, tmp_path: Path) -> None:
+    """The face leaves at the right edge, and its last quarter stays there for more than a second."""
+    place = leaving(RIGHT)
+    source, out = write(tmp_path / "in.mp4", scene(face, place)), tmp_path / "out.nut"
+    faces = replace(faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5))), time_base=time_base_of(source))
+    faces = in_units_of(faces, frame_times(source))
+    hide(Segment(str(source)), faces, str(out), Options())
+    for index, (before, after) in enumerate(zip(grey(source), grey(out), strict=True)):
+        if 20 <= index <= 75:
+            where = place(index)
+            assert where is not None
+            x1, y1, x2, y2 = (round(side) for side in box_at(where))
+            shown = np.s_[y1 + 15 : y2 - 15, x1 + 4 : min(x2, WIDTH)]
+            assert likeness(before[shown], after[shown]) < 0.7, index
+        if index >= 75 + 3 + 5 + 2:
+            assert cv2.PSNR(before, after) > 35
+
+
+def test_face_that_left_quickly_is_not_held(face: Picture) -> None:
+    place = leaving(RIGHT, stays_until=40)
+    boxes = held(scene(face, place), faces_of(track(0, place, range(0, 41, 5))))
+    assert max(boxes) <= 43 + MISSED_SECONDS * RATE
+
+
+def test_face_that_stays_undetected_is_held_for_hold_seconds(face: Picture) -> None:
+    pictures = scene(face, lambda index: MIDDLE, frames=150)
+    boxes = held(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, 21, 5))))
+    assert sorted(boxes) == list(range(21, 20 + round(HOLD_SECONDS * RATE) + 1))
+    assert all(covers(box[0], box_at(MIDDLE)) for box in boxes.values())
+
+
+def test_mask_ends_when_another_thing_covers_the_face(face: Picture) -> None:
+    """A board slides over the face from frame 35 on and covers it at 50; the mask does not go with it."""
+    pictures = scene(face, lambda index: MIDDLE)
+    board = background(11, (200, HEIGHT))
+    for index in range(35, FRAMES):
+        right = min((index - 35) * 19, 340)
+        shown = min(right, 200)
+        if shown:
+            pictures[index][:, right - shown : right] = board[:, 200 - shown :]
+    boxes = held(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, FACE_UNTIL + 1, 5))))
+    assert max(boxes) <= 50 + MISSED_SECONDS * RATE
+    assert all(covers(found[0], box_at(MIDDLE)) for found in boxes.values())
+
+
+def test_mask_ends_when_the_head_has_turned_away(face: Picture) -> None:
+    """The face moves around the head while hair comes after it; nothing is left of it at frame 60."""
+    hair = cv2.resize(background(5, (90, 60)), (2 * FACE_WIDTH, FACE_HEIGHT))
+    around = np.concatenate([hair, face], axis=1)
+
+    def turned(index: int) -> Picture:
+        first = round(2 * FACE_WIDTH - min(max(index - 30, 0) / 30, 1) * FACE_WIDTH)
+        return around[:, first : first + FACE_WIDTH]
+
+    wall = background()[:, :WIDTH]
+    pictures = [wall.copy() for _ in range(FRAMES)]
+    for index, picture in enumerate(pictures):
+        paste(picture, turned(index), MIDDLE)
+    boxes = held(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, FACE_UNTIL + 1, 5))))
+    assert set(range(31, 50)) <= set(boxes)
+    assert max(boxes) <= 60 + 2 * MISSED_SECONDS * RATE
+
+
+def test_mask_ends_at_a_cut(face: Picture) -> None:
+    pictures = scene(face, lambda index: MIDDLE)
+    faces = faces_of(track(0, lambda index: MIDDLE, range(20, 41, 5)), shots=(15, 60))
+    assert sorted(held(pictures, faces)) == [*range(15, 20), *range(41, 60)]
+
+
+def test_face_is_held_through_a_flash_and_a_damaged_frame(face: Picture) -> None:
+    place = leaving(RIGHT)
+    pictures = scene(face, place)
+    pictures[45][:], pictures[55][:] = 255, 0
+    boxes = held(pictures, faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5))))
+    assert set(range(31, 76)) <= set(boxes)
+
+
+def test_kept_face_in_the_same_place_ends_the_mask(face: Picture) -> None:
+    hidden = track(0, lambda index: MIDDLE, range(0, 21, 5))
+    kept = track(1, lambda index: (MIDDLE[0] + 10, MIDDLE[1]), range(40, 91, 5), decision="keep")
+    boxes = held(scene(face, lambda index: MIDDLE), faces_of(hidden, kept))
+    assert sorted(boxes) == list(range(21, 40))
+
+
+def test_kept_face_beside_the_mask_does_not_end_it(face: Picture) -> None:
+    hidden = track(0, lambda index: MIDDLE, range(0, 21, 5))
+    kept = track(1, lambda index: (MIDDLE[0] + FACE_WIDTH, MIDDLE[1]), range(40, 91, 5), decision="keep")
+    boxes = held(scene(face, lambda index: MIDDLE), faces_of(hidden, kept))
+    assert sorted(boxes) == list(range(21, FRAMES))
+
+
+def test_kept_face_is_never_held(face: Picture) -> None:
+    place = leaving(RIGHT)
+    kept = track(0, place, range(0, FACE_UNTIL + 1, 5), decision="keep")
+    assert not held(scene(face, place), faces_of(kept))
+
+
+@pytest.mark.parametrize("direction", [LEFT, RIGHT, UP, DOWN])
+def test_face_that_enters_is_hidden_before_its_first_detection(
+    face: Picture, direction: tuple[int, int]
+) -> None:
+    """The scene of the leaving face runs backwards."""
+
+    def place(index: int) -> Place | None:
+        return leaving(direction)(FRAMES - 1 - index)
+
+    first = FRAMES - 1 - FACE_UNTIL
+    boxes = held(scene(face, place), faces_of(track(0, place, range(first, FRAMES, 5))))
+    for index in range(first - round(AHEAD_SECONDS * RATE), first):
+        where = place(index)
+        assert where is not None
+        assert any(covers(box, box_at(where)) for box in boxes[index])
+    assert min(boxes) == first - AHEAD_SECONDS * RATE
+
+
+def test_look_ahead_buffer_is_bounded(face: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = scene(face, lambda index: MIDDLE)
+    frames = list(as_frames(pictures))
+    bytes_of_ten = 10 * sum(plane.buffer_size for plane in frames[0].planes)
+    monkeypatch.setattr(hold_module, "MAX_WAITING_BYTES", bytes_of_ten)
+    read = 0
+
+    def counted() -> Iterator[av.VideoFrame]:
+        nonlocal read
+        for frame in frames:
+            read += 1
+            yield frame
+
+    faces = faces_of(track(0, lambda index: MIDDLE, range(60, 91, 5)))
+    found = []
+    for frame, boxes in Hold(faces, Orientation()).follow(counted()):
+        assert read - len(found) <= 11
+        found.append(frame.pts)
+        assert bool(boxes) == (50 <= (frame.pts or 0) < 60 or (frame.pts or 0) > 90)
+    assert found == list(range(FRAMES))
+
+
+@pytest.mark.parametrize(
+    "orientation", [Orientation(0, 1, -1, 0), Orientation(-1, 0, 0, 1), Orientation(0, 1, 1, 0)]
+)
+def test_turned_picture_gives_the_same_masks(face: Picture, orientation: Orientation) -> None:
+    place = leaving(DOWN)
+    faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
+    upright = scene(face, place)
+    turned = held([orientation.stored(picture) for picture in upright], faces, orientation)
+    require_near(held(upright, faces), turned)
+
+
+@pytest.mark.parametrize("form", ["yuv420p10le", "yuv444p", "yuvj420p", "yuv422p10le", "gray"])
+def test_other_pixel_formats_give_the_same_masks(face: Picture, form: str) -> None:
+    place = leaving(DOWN)
+    faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
+    require_near(held(scene(face, place), faces), held(scene(face, place), faces, form=form))
+
+
+def test_odd_and_tiny_pictures_are_followed_without_an_error(face: Picture) -> None:
+    place = leaving(RIGHT)
+    for width, height in ((151, 87), (33, 17), (2, 2), (1, 300)):
+        small = [cv2.resize(picture, (width, height)) for picture in scene(face, place)[20:60]]
+        looks = Looks(
+            [(0, (width - 9.0, 1.0, width + 1.0, 12.0)), (9, (width - 5.0, -40.0, width + 30.0, 9.0))]
+        )
+        outside = Looks([(3, (width + 5.0, 3.0, width + 20.0, 20.0))])
+        tracks = [
+            Track(n, x[0].pts, x[-1].pts, "hide", None, "", None, None, None, x)
+            for n, x in enumerate((looks, outside))
+        ]
+        found = Hold(faces_of(*tracks, size=(width, height)), Orientation()).follow(
+            as_frames(small, "yuv444p")
+        )
+        assert [frame.pts for frame, _ in found] == list(range(40))
+
+
+def test_one_segment_or_eight_hold_the_same_masks(face: Picture, tmp_path: Path) -> None:
+    """A face leaves across several boundaries; another one enters across others."""
+    out, back = leaving(RIGHT), leaving(DOWN)
+
+    def enters(index: int) -> Place | None:
+        return back(FRAMES - 1 - index)
+
+    pictures = scene(face, out)
+    for index, picture in enumerate(pictures):
+        where = enters(index)
+        if where is not None:
+            paste(picture, face, where)
+    source = write(tmp_path / "in.mp4", pictures)
+    shown = frame_times(source)
+    tracks = (track(0, out, range(0, FACE_UNTIL + 1, 5)), track(1, enters, range(70, FRAMES, 5)))
+    faces = in_units_of(replace(faces_of(*tracks), time_base=time_base_of(source)), shown)
+
+    def boxes(segment: Segment) -> dict[int, list[Box]]:
+        known = Faces.from_bytes(faces.to_bytes(), segment.start, segment.end)
+        hold = Hold(known, Orientation())
+        needed = hold.reach(segment)
+        found = hold.follow(read_frames(segment.source, needed.start, needed.end))
+        return {frame.pts or 0: boxes for frame, boxes in found if segment.holds(frame.pts or 0)}
+
+    whole = boxes(Segment(str(source)))
+    assert sum(map(len, whole.values())) > 60
+    bounds = [None, *(shown[FRAMES * part // 8] for part in range(1, 8)), None]
+    parts: dict[int, list[Box]] = {}
+    for start, end in pairwise(bounds):
+        parts |= boxes(Segment(str(source), start, end))
+    assert parts == whole
+    assert sorted(whole) == shown
+
+
+def require_near(one: dict[int, list[Box]], other: dict[int, list[Box]]) -> None:
+    assert len(one) > 40
+    assert len(one.keys() ^ other.keys()) <= 2
+    for pts in one.keys() & other.keys():
+        assert np.abs(np.subtract(one[pts], other[pts])).max() < 4
+
+
+def in_units_of(faces: Faces, shown: Sequence[int]) -> Faces:
+    """Return the faces with the times of the file's frames instead of their numbers."""
+    tracks = []
+    for found in faces.tracks:
+        looks = Looks((shown[look.pts], look.box) for look in found.looks)
+        tracks.append(replace(found, start=looks[0].pts, end=looks[-1].pts, looks=looks))
+    return replace(faces, tracks=tuple(tracks))
+
+
+def write(path: Path, pictures: Sequence[Picture]) -> Path:
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=RATE)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.codec_context.gop_size = 12
+        video.options = {"preset": "ultrafast", "crf": "12"}
+        for frame in as_frames(pictures):
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    return path
+
+
+def time_base_of(path: Path) -> str:
+    with av.open(str(path)) as container:
+        base = container.streams.video[0].time_base
+        assert base is not None
+        return f"{base.numerator}/{base.denominator}"
+
+
+def grey(path: Path) -> Iterator[NDArray[np.uint8]]:
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield np.asarray(frame.to_ndarray(format="gray"), np.uint8)
+
+
+def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    return float(np.corrcoef(one.ravel().astype(float), other.ravel().astype(float))[0, 1])
