@@ -97,10 +97,15 @@ def merge(faces: Sequence[Detection], close: Sequence[Detection], side: int, sur
 
 
 def _joined(face: Detection, parts: Sequence[Detection]) -> Detection:
-    """Return the face with a box that also covers its parts: in doubt more is hidden."""
+    """Return the face with a box that also covers its parts: in doubt more is hidden.
+
+    The landmarks are those of the first look, if it detected the whole face: the copy is too small for precise ones.
+    """
     boxes = np.stack([face.box, *(part.box for part in parts)])
     box = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-    return Detection(box, max(one.score for one in (face, *parts)), face.landmarks)
+    whole = [part for part in parts if _is_same(part, face)]
+    best = max(whole, key=lambda one: one.score, default=face)
+    return Detection(box, max(one.score for one in (face, *parts)), best.landmarks)
 
 
 def _is_same(one: Detection, face: Detection) -> bool:
