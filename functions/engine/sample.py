@@ -2,7 +2,8 @@
 
 Time is cut into slots of a fixed grid; the detector looks at the first frame of each. Where two neighbouring looks
 disagree (a face appears, is lost, or moved too far) the frame in the middle is looked at, and so on, until
-neighbours agree or are adjacent; both sides of a cut are looked at. A few slots make a window, whose looks of one
+neighbours agree or are adjacent; both sides of a cut are looked at. So is a frame that shows something for a moment
+(see glimpse.py), and all frames around it if that is a face. A few slots make a window, whose looks of one
 round are one batch. The grid hangs on presentation times, and nothing that is decided in a window depends on what
 lies more than CONTEXT_SECONDS before it or two frames after it: wherever reading began, the same frames are looked at.
 """
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 
 from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
+from functions.engine.glimpse import Glimpse, find_glimpse
 from functions.engine.hdr import to_sdr
 from functions.engine.orientation import Orientation
 
@@ -39,14 +41,15 @@ CUT_SECONDS = 0.5  # a cut is told from what the picture did in this time before
 CONTEXT_SECONDS = 2 * CUT_SECONDS  # each of the differences in it is that of two frames, as far apart at most
 CUT_DIFFERENCE = 10.0  # mean grey-level difference of neighbouring thumbnails, of 255
 CUT_RATIO = 4.0  # and this many times that of the frames before and after
-THUMBNAIL = (32, 18)  # width and height
+THUMBNAIL = (64, 36)  # long and short side: a face of a tenth of the frame's height has 4 x 3 of its pixels
+CUT_POOL = 2  # pixels of the thumbnail, in both directions: cuts are detected in a coarser one
 
 
 class View:
     """One displayed frame as the first pass sees it, held with a long side of `side` pixels at most.
 
     `detections` are in displayed pixels, None until the detector has looked. `width` and `height` are those of the
-    displayed frame; `thumbnail` (18, 32) is grey, as stored.
+    displayed frame; `thumbnail` (36, 64), or (64, 36) for a portrait frame, is grey and as displayed.
     """
 
     def __init__(
@@ -66,11 +69,16 @@ class View:
         self.width, self.height = self._orientation.displayed_size(frame.width, frame.height)
         self._to_sdr = to_sdr(frame)
         self._frame = _at_most(frame, side)
-        width, height = THUMBNAIL
+        width, height = THUMBNAIL if frame.width >= frame.height else THUMBNAIL[::-1]
         grey = _scaling.to_thumbnail.reformat(
             self._frame, width, height, "gray", interpolation="AREA", threads=1
         )
-        self.thumbnail: Array = grey.to_ndarray().astype(np.float32)
+        self.thumbnail: Array = self._orientation.displayed(
+            grey.to_ndarray().astype(np.uint8, copy=False)
+        ).astype(np.float32)
+        self.coarse: Array = cv2.resize(
+            self.thumbnail, None, fx=1 / CUT_POOL, fy=1 / CUT_POOL, interpolation=cv2.INTER_AREA
+        ).astype(np.float32, copy=False)
 
     def large(self) -> Image:
         """The frame to take crops from: RGB uint8 (H, W, 3), as large as it is held."""
@@ -147,6 +155,24 @@ def windows(
         yield Window(views)
 
 
+@dataclass(frozen=True)
+class _Gap:
+    """The frames between two sampled ones, by their places. `is_searched`: all of them are sampled."""
+
+    one: int
+    other: int
+    is_searched: bool = False
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A frame of a gap that is sampled next, because the ends disagree or because of a glimpse."""
+
+    gap: _Gap
+    place: int
+    glimpse: Glimpse | None = None
+
+
 class Sampler:
     """Looks at windows. Several threads may share it."""
 
@@ -163,15 +189,34 @@ class Sampler:
             elif view.slot != before.slot:
                 ends.add(n)
         self._detect([views[n] for n in sorted(ends)])
-        pairs = [(one, other) for one, other in pairwise(sorted(ends)) if not views[other].starts_shot]
-        while pairs:
-            split = [
-                (one, (one + other) // 2, other)
-                for one, other in pairs
-                if other - one > 1 and not self._agree(views[one], views[other])
-            ]
-            self._detect([views[middle] for _, middle, _ in split])
-            pairs = [pair for one, middle, other in split for pair in ((one, middle), (middle, other))]
+        gaps = [_Gap(one, other) for one, other in pairwise(sorted(ends)) if not views[other].starts_shot]
+        while gaps:
+            samples = [sample for gap in gaps if (sample := self._sample_in(gap, views)) is not None]
+            self._detect([views[sample.place] for sample in samples])
+            gaps = [half for sample in samples for half in self._halves(sample, views)]
+
+    def _sample_in(self, gap: "_Gap", views: Sequence[View]) -> "_Sample | None":
+        """Return which frame of a gap to sample next, or None if its ends agree and nothing shows between them."""
+        if gap.other - gap.one < 2:
+            return None
+        if gap.is_searched or not self._agree(views[gap.one], views[gap.other]):
+            return _Sample(gap, (gap.one + gap.other) // 2)
+        first = gap.one - (gap.one > 0 and not views[gap.one].starts_shot)
+        last = gap.other + (gap.other + 1 < len(views) and not views[gap.other + 1].starts_shot)
+        thumbnails = [view.thumbnail for view in views[first : last + 1]]
+        glimpse = find_glimpse(thumbnails, gap.one - first, gap.other - first)
+        return None if glimpse is None else _Sample(gap, first + glimpse.place, glimpse)
+
+    def _halves(self, sample: "_Sample", views: Sequence[View]) -> "tuple[_Gap, _Gap]":
+        """Return the gaps before and after a sample. Where a face shows for a moment, they are searched throughout."""
+        view, gap = views[sample.place], sample.gap
+        is_face = sample.glimpse is not None and any(
+            sample.glimpse.shows(face, view.width, view.height)
+            for face in view.detections or ()
+            if face.score >= self._detector.sure
+        )
+        is_searched = gap.is_searched or is_face
+        return _Gap(gap.one, sample.place, is_searched), _Gap(sample.place, gap.other, is_searched)
 
     def _detect(self, views: Sequence[View]) -> None:
         mine = [view for view in views if view.claim()]
@@ -245,7 +290,7 @@ def _with_differences(views: Iterable[View]) -> Iterator[tuple[View, float | Non
         near = last is not None and view.seconds - last.seconds <= CUT_SECONDS
         yield (
             view,
-            float(np.abs(view.thumbnail - last.thumbnail).mean()) if last is not None and near else None,
+            float(np.abs(view.coarse - last.coarse).mean()) if last is not None and near else None,
         )
         last = view
 

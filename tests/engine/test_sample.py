@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -87,9 +88,64 @@ def test_a_face_that_appears_between_looks_is_found_on_its_first_frame(appears: 
     assert {appears - 1, appears} <= set(times(seen))
 
 
+@pytest.mark.parametrize("first", [7, 13, 20, 31])
+@pytest.mark.parametrize("shown", [1, 2, 3, 4])
+def test_face_shown_between_samples_is_sampled_in_every_frame(first: int, shown: int) -> None:
+    positions: list[int | None] = [None] * 40
+    positions[first : first + shown] = [50] * shown
+    assert set(range(first - 1, first + shown + 1)) <= set(times(looks(frames(positions))))
+
+
+@pytest.mark.parametrize("shown", [1, 3, 5])
+def test_face_replaced_between_samples_is_sampled_in_every_frame(shown: int) -> None:
+    """The detector finds both faces in the same place."""
+    given = frames([50] * 40)
+    for pts in range(19, 19 + shown):
+        plane = given[pts].planes[0]
+        luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).copy()
+        luma[66:94, 56:84] = 120
+        plane.update(luma)
+    found = looks(given)
+    assert all(view.detections for view in found)
+    assert times(found) == [0, 6, 12, *range(18, 25), 30, 36, 39]
+
+
+def test_motion_without_a_face_adds_no_samples() -> None:
+    """A pan, and a hand that is waved, change the picture in every frame."""
+    random = np.random.default_rng(0)
+    wall = cv2.resize(random.integers(0, 200, (9, 60, 3)).astype(np.uint8), (1200, 180))
+    given = []
+    for pts in range(60):
+        picture = wall[:, 10 * pts : 10 * pts + 320].copy()
+        picture[100:160, 150 + round(80 * np.sin(pts / 3)) :][:, :40] = 90
+        given.append(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p"))
+        given[-1].pts, given[-1].time_base = pts, Fraction(1, RATE)
+    assert times(looks(given)) == [*range(0, 60, 6), 59]
+
+
+def test_glimpse_of_something_else_adds_one_sample() -> None:
+    given = frames([50] * 40)
+    lamp = frames([50] * 40, [100] * 40)
+    for pts in (20, 21):
+        picture = given[pts].to_ndarray(format="rgb24")
+        picture[120:170, 200:300] = lamp[pts].to_ndarray(format="rgb24")[120:170, 200:300]
+        replaced = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+        replaced.pts, replaced.time_base = pts, Fraction(1, RATE)
+        given[pts] = replaced
+    assert len(set(times(looks(given))) - {*range(0, 40, 6), 39}) == 1
+
+
 def test_a_face_that_moves_fast_is_followed_closely() -> None:
     seen = looks(frames([5 * pts for pts in range(40)]))
     assert max(np.diff(times(seen))) * 5 <= 20  # pixels between looks: half the face
+
+
+@pytest.mark.parametrize("speed", [20, 35, 60])
+def test_face_that_moves_half_its_width_a_frame_is_sampled_in_every_frame(speed: int) -> None:
+    start, frames_shown = 13, 280 // speed
+    positions = [0] * start + [speed * n for n in range(frames_shown)] + [speed * (frames_shown - 1)] * 12
+    found = times(looks(frames(list(positions))))
+    assert set(range(start, start + frames_shown)) <= set(found)
 
 
 def starts_of_shots(ground: list[int]) -> list[int]:
@@ -116,7 +172,8 @@ def test_wherever_reading_begins_and_ends_the_same_frames_are_looked_at(seed: in
     """A second before a window and two frames after it are enough, however the picture jumps."""
     random = np.random.default_rng(seed)
     ground = np.clip(60 + np.cumsum(random.choice([0, 0, 2, -2, 12, -12, 60, -60], 120)), 0, 200)
-    given = frames([40 + pts * pts // 80 for pts in range(120)], [int(level) for level in ground])
+    shown = [None if random.random() < 0.1 else 40 + pts * pts // 80 for pts in range(120)]
+    given = frames(shown, [int(level) for level in ground])
     for window in (2, 3, 4, 5):
         whole = [view for view in looks(given) if int(view.seconds // WINDOW_SECONDS) == window]
         part = looks(given[18 * window - RATE : 18 * (window + 1) + 2], window, window)
