@@ -364,6 +364,36 @@ def test_one_segment_or_eight_hold_the_same_masks(face: Picture, tmp_path: Path)
     assert sorted(whole) == shown
 
 
+def test_black_frames_before_a_segment_are_not_counted_in_it(face: Picture, tmp_path: Path) -> None:
+    """The second segment decodes damaged frames of the first one, because a face is followed into it."""
+    source = write(tmp_path / "in.mp4", scene(face, lambda index: MIDDLE))
+    shown = frame_times(source)
+    spoil(source, number=26)
+    faces = in_units_of(
+        replace(faces_of(track(0, lambda index: MIDDLE, range(0, 21, 5))), time_base=time_base_of(source)),
+        shown,
+    )
+    start = shown[50]
+    assert (Hold(faces, UPRIGHT).reach(Segment(str(source), start)).start or 0) == shown[20]
+    parts = [
+        hide(segment, faces, str(tmp_path / "out.nut"), Options(damaged="hide"))
+        for segment in (Segment(str(source), None, start), Segment(str(source), start), Segment(str(source)))
+    ]
+    assert [len(part.frames) for part in parts] == [50, 50, 100]
+    assert parts[0].black_frames == parts[2].black_frames > 0
+    assert parts[1].black_frames == 0
+
+
+def spoil(source: Path, number: int) -> None:
+    """Damage the packet of that number."""
+    with av.open(str(source)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        place = (packet.pos or 0) + 8 + packet.size // 3
+    data = bytearray(source.read_bytes())
+    data[place : place + 30] = np.random.default_rng(1).integers(0, 256, 30, dtype=np.uint8).tobytes()
+    source.write_bytes(bytes(data))
+
+
 def require_near(one: dict[int, list[Box]], other: dict[int, list[Box]]) -> None:
     assert len(one) > 40
     assert len(one.keys() ^ other.keys()) <= 2
