@@ -248,10 +248,12 @@ def test_kept_face_beside_a_held_mask_stays_visible(face: Picture, tmp_path: Pat
         assert likeness(before[index][face_part], after[index][face_part]) < 0.7
 
 
-def test_kept_face_is_never_held(face: Picture) -> None:
+def test_face_that_is_kept_on_re_render_is_not_held(face: Picture) -> None:
     place = leaving(RIGHT)
-    kept = track(0, place, range(0, FACE_UNTIL + 1, 5), decision="keep")
-    assert not held(scene(face, place), faces_of(kept))
+    faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
+    pictures = scene(face, place)
+    assert held(pictures, faces)
+    assert not held(pictures, faces.decided_anew(hide=[], keep=[0]))
 
 
 @pytest.mark.parametrize("direction", [LEFT, RIGHT, UP, DOWN])
