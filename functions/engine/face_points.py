@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 
 MAX_POINTS = 60
 MIN_POINTS = 3
-MIN_SHARE = 0.2  # of the points that would still lie inside the frame
+MIN_SHARE = 0.2  # of the points that are expected inside the frame
 MIN_INSIDE = 0.1  # of all points: with fewer inside the frame, the face has left
 FACE_SIDE = 96  # a face that is larger, in pixels, is followed in a smaller copy
 MARGIN = 0.5  # of the face's longer side: how far around it the points are searched
@@ -28,9 +28,13 @@ WINDOW_PART = 1 / 6  # of the face's shorter side: a point's surroundings
 MIN_WINDOW, MAX_WINDOW = 7, 21
 COARSE_LEVELS, FINE_LEVELS = 3, 1  # how often a copy is halved: large movements are found in small copies
 CORNER_QUALITY = 0.002  # compared with the best corner on the face
-MAX_RETURN = 2.0  # pixels by which a point may miss its place when it is followed back
+MAX_RETURN = (
+    2.0  # the largest distance, in pixels, of a point from its place after it was followed there and back
+)
 MIN_LIKENESS = 0.4  # normalised cross-correlation of a point's surroundings with those in the sampled frame
-MAX_BEND = 0.15  # of the face's longer side: a point that moves so far from the others is on something else
+MAX_BEND = (
+    0.15  # of the face's longer side: a point that moves that much farther than the others is not on the face
+)
 
 
 class FacePoints:

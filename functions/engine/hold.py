@@ -19,6 +19,7 @@ import numpy as np
 from functions.engine.face_points import FacePoints, Image
 from functions.engine.faces import Box, Faces, Look, Track
 from functions.engine.orientation import Orientation
+from functions.engine.spans import overlap, shared_area
 from functions.engine.video import Segment
 
 HOLD_SECONDS = 4.0
@@ -215,14 +216,10 @@ def _is_taken(box: Box, track: Track, pts: int) -> bool:
     if not track.start <= pts <= track.end:
         return False
     other = track.looks.box_at(pts)
-    width = min(box[2], other[2]) - max(box[0], other[0])
-    height = min(box[3], other[3]) - max(box[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    one, two = ((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
     if track.decision == "keep":
-        return shared > KEPT_FACE * min(one, two)
-    is_centered = _holds_center(box, other) and _holds_center(other, box)
-    return is_centered and shared > SAME_FACE * (one + two - shared)
+        smaller = min(shared_area(box, box), shared_area(other, other))
+        return shared_area(box, other) > KEPT_FACE * smaller
+    return _holds_center(box, other) and _holds_center(other, box) and overlap(box, other) > SAME_FACE
 
 
 def _holds_center(box: Box, other: Box) -> bool:

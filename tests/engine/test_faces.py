@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from functions.engine.spans import SPEED_SECONDS
 
 from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
 from functions.engine.errors import EngineError
 from functions.engine.faces import COVERED_SECONDS, Box, Faces, Looks, Track
 from functions.engine.hold import AHEAD_SECONDS, HOLD_SECONDS
+from functions.engine.spans import SPEED_SECONDS
 from functions.engine.track import LOST_SECONDS
 from functions.pipeline import contracts
 
@@ -49,7 +49,7 @@ def test_a_segment_s_tracks_cover_there_what_all_of_them_cover(faces: Faces) -> 
         assert there == {pts: whole[pts] for pts in there}
 
 
-def test_what_is_read_for_a_segment_goes_beyond_all_that_may_cover_a_face_there() -> None:
+def test_tracks_read_for_a_segment_reach_beyond_all_masks() -> None:
     assert max(LEAD_SECONDS, TAIL_SECONDS, LOST_SECONDS) + SPEED_SECONDS < COVERED_SECONDS
     assert max(HOLD_SECONDS, AHEAD_SECONDS) < COVERED_SECONDS
     assert COVERED_SECONDS > 2 * LOST_SECONDS  # looks of a track are no farther apart

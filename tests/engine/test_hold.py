@@ -1,4 +1,4 @@
-"""Masks that go on while a hidden face is seen but not detected: on made-up scenes with known face boxes."""
+"""Masks on hidden faces that are visible but not detected: scenes with known face boxes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -50,7 +50,7 @@ def background(seed: int = 7, size: tuple[int, int] = (WIDTH + 400, HEIGHT)) -> 
 
 
 def paste(picture: Picture, face: Picture, place: Place) -> None:
-    """Put the face's ellipse into the picture, as far as it lies inside."""
+    """Put the face's ellipse into the picture, as far as it is inside."""
     mask = np.zeros((FACE_HEIGHT, FACE_WIDTH), np.uint8)
     cv2.ellipse(
         mask, (FACE_WIDTH // 2, FACE_HEIGHT // 2), (FACE_WIDTH // 2, FACE_HEIGHT // 2), 0, 0, 360, 255, -1
@@ -145,11 +145,8 @@ def test_sliver_at_the_edge_is_held_until_it_leaves(
 def test_sliver_that_no_detector_finds_is_hidden_in_the_result(face: Picture, tmp_path: Path) -> None:
     """The face leaves at the right edge, and its last quarter stays there for more than a second."""
     place = leaving(RIGHT)
-    source, out = write(tmp_path / "in.mp4", scene(face, place)), tmp_path / "out.nut"
-    faces = replace(faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5))), time_base=time_base_of(source))
-    faces = in_units_of(faces, frame_times(source))
-    hide(Segment(str(source)), faces, str(out), Options())
-    for index, (before, after) in enumerate(zip(grey(source), grey(out), strict=True)):
+    faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
+    for index, (before, after) in enumerate(zip(*redacted(tmp_path, scene(face, place), faces), strict=True)):
         if 20 <= index <= 75:
             where = place(index)
             assert where is not None
@@ -173,7 +170,7 @@ def test_face_that_stays_undetected_is_held_for_hold_seconds(face: Picture) -> N
     assert all(covers(box[0], box_at(MIDDLE)) for box in boxes.values())
 
 
-def test_mask_ends_when_another_thing_covers_the_face(face: Picture) -> None:
+def test_mask_ends_when_a_board_covers_the_face(face: Picture) -> None:
     """A board slides over the face from frame 35 on and covers it at 50; the mask does not go with it."""
     pictures = scene(face, lambda index: MIDDLE)
     board = background(11, (200, HEIGHT))
@@ -233,14 +230,34 @@ def test_kept_face_beside_the_mask_does_not_end_it(face: Picture) -> None:
     assert sorted(boxes) == list(range(21, FRAMES))
 
 
-def test_kept_face_is_never_held(face: Picture) -> None:
+def test_kept_face_beside_a_held_mask_stays_visible(face: Picture, tmp_path: Path) -> None:
+    """A mask is larger than its box, and would cover an eye of the kept face."""
+    beside = (MIDDLE[0] + FACE_WIDTH + 6, MIDDLE[1])
+    pictures = scene(face, lambda index: MIDDLE, frames=60)
+    for picture in pictures:
+        paste(picture, face, beside)
+    hidden = track(0, lambda index: MIDDLE, range(0, 21, 5))
+    kept = track(1, lambda index: beside, range(0, 60, 5), decision="keep")
+    before, after = redacted(tmp_path, pictures, faces_of(hidden, kept))
+    x1, y1, _, y2 = (round(side) for side in box_at(beside))
+    a1, b1, a2, b2 = (round(side) for side in box_at(MIDDLE))
+    for index in range(40, 55):
+        eye = np.s_[y1:y2, x1 : x1 + FACE_WIDTH // 2]
+        assert cv2.PSNR(before[index][eye], after[index][eye]) > 35
+        face_part = np.s_[b1 + 15 : b2 - 15, a1 + 4 : a2 - 4]
+        assert likeness(before[index][face_part], after[index][face_part]) < 0.7
+
+
+def test_face_that_is_kept_on_re_render_is_not_held(face: Picture) -> None:
     place = leaving(RIGHT)
-    kept = track(0, place, range(0, FACE_UNTIL + 1, 5), decision="keep")
-    assert not held(scene(face, place), faces_of(kept))
+    faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
+    pictures = scene(face, place)
+    assert held(pictures, faces)
+    assert not held(pictures, faces.decided_anew(hide=[], keep=[0]))
 
 
 @pytest.mark.parametrize("direction", [LEFT, RIGHT, UP, DOWN])
-def test_face_that_enters_is_hidden_before_its_first_detection(
+def test_face_that_enters_is_held_before_its_first_detection(
     face: Picture, direction: tuple[int, int]
 ) -> None:
     """The scene of the leaving face runs backwards."""
@@ -282,7 +299,7 @@ def test_look_ahead_buffer_is_bounded(face: Picture, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "orientation", [Orientation(0, 1, -1, 0), Orientation(-1, 0, 0, 1), Orientation(0, 1, 1, 0)]
 )
-def test_turned_picture_gives_the_same_masks(face: Picture, orientation: Orientation) -> None:
+def test_turned_picture_has_the_same_masks(face: Picture, orientation: Orientation) -> None:
     place = leaving(DOWN)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
     upright = scene(face, place)
@@ -291,7 +308,7 @@ def test_turned_picture_gives_the_same_masks(face: Picture, orientation: Orienta
 
 
 @pytest.mark.parametrize("form", ["yuv420p10le", "yuv444p", "yuvj420p", "yuv422p10le", "gray"])
-def test_other_pixel_formats_give_the_same_masks(face: Picture, form: str) -> None:
+def test_other_pixel_formats_have_the_same_masks(face: Picture, form: str) -> None:
     place = leaving(DOWN)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
     require_near(held(scene(face, place), faces), held(scene(face, place), faces, form=form))
@@ -349,11 +366,51 @@ def test_one_segment_or_eight_hold_the_same_masks(face: Picture, tmp_path: Path)
     assert sorted(whole) == shown
 
 
+def test_black_frames_before_a_segment_are_not_counted_in_it(face: Picture, tmp_path: Path) -> None:
+    """The second segment decodes damaged frames of the first one, because a face is followed into it."""
+    source = write(tmp_path / "in.mp4", scene(face, lambda index: MIDDLE))
+    shown = frame_times(source)
+    spoil(source, number=26)
+    faces = in_units_of(
+        replace(faces_of(track(0, lambda index: MIDDLE, range(0, 21, 5))), time_base=time_base_of(source)),
+        shown,
+    )
+    start = shown[50]
+    assert (Hold(faces, UPRIGHT).reach(Segment(str(source), start)).start or 0) == shown[20]
+    parts = [
+        hide(segment, faces, str(tmp_path / "out.nut"), Options(damaged="hide"))
+        for segment in (Segment(str(source), None, start), Segment(str(source), start), Segment(str(source)))
+    ]
+    assert [len(part.frames) for part in parts] == [50, 50, 100]
+    assert parts[0].black_frames == parts[2].black_frames > 0
+    assert parts[1].black_frames == 0
+
+
+def spoil(source: Path, number: int) -> None:
+    """Damage the packet of that number."""
+    with av.open(str(source)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        place = (packet.pos or 0) + 8 + packet.size // 3
+    data = bytearray(source.read_bytes())
+    data[place : place + 30] = np.random.default_rng(1).integers(0, 256, 30, dtype=np.uint8).tobytes()
+    source.write_bytes(bytes(data))
+
+
 def require_near(one: dict[int, list[Box]], other: dict[int, list[Box]]) -> None:
     assert len(one) > 40
     assert len(one.keys() ^ other.keys()) <= 2
     for pts in one.keys() & other.keys():
         assert np.abs(np.subtract(one[pts], other[pts])).max() < 4
+
+
+def redacted(
+    folder: Path, pictures: Sequence[Picture], faces: Faces
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
+    """Return the frames, in grey, of the scene's video and of its redacted copy."""
+    source, out = write(folder / "in.mp4", pictures), folder / "out.nut"
+    known = in_units_of(replace(faces, time_base=time_base_of(source)), frame_times(source))
+    hide(Segment(str(source)), known, str(out), Options())
+    return list(grey(source)), list(grey(out))
 
 
 def in_units_of(faces: Faces, shown: Sequence[int]) -> Faces:
