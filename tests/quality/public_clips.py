@@ -183,6 +183,8 @@ def _git(*arguments: str) -> bytes:
         )
     except subprocess.TimeoutExpired as error:
         raise _GitError(f"no answer in {GIT_TIMEOUT} s") from error
+    except OSError as error:
+        raise _GitError(f"git cannot be run: {error.strerror}") from error
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip().splitlines()
         raise _GitError(message[-1] if message else f"git ended with code {done.returncode}")

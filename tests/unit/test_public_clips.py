@@ -90,6 +90,13 @@ def test_unreachable_repository_names_address_and_mirror(tmp_path: Path, origin:
         fetch([listed(origin)], folder=tmp_path / "cache", address="file:///nowhere")
 
 
+def test_missing_git_is_reported(tmp_path: Path, origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = listed(origin)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PublicClipsError, match="git cannot be run: No such file"):
+        fetch([file], folder=tmp_path / "cache", address=origin)
+
+
 def test_list_has_forty_people_and_unique_files() -> None:
     files = public_files()
     assert len({file.person for file in files if file.is_clip}) >= 40
