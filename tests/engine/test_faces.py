@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from functions.engine.spans import SPEED_SECONDS
 
 from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
 from functions.engine.errors import EngineError
 from functions.engine.faces import COVERED_SECONDS, Box, Faces, Looks, Track
 from functions.engine.hold import AHEAD_SECONDS, HOLD_SECONDS
+from functions.engine.spans import SPEED_SECONDS
 from functions.engine.track import LOST_SECONDS
 from functions.pipeline import contracts
 
