@@ -156,6 +156,9 @@ def summary(report: Report, rerender: str | None = None) -> str:
         changed = report.again.decisions.items()
         told = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
         lines.append(f"decided by hand, for what job {report.again.of} had published: {told}")
+    if report.checked is not None:
+        found = counted(len(report.checked.tracks), "track") if report.checked.tracks else "no visible face"
+        lines.append(f"check:  {counted(report.checked.frames, 'frame')} of the result, {found} found")
     if report.black_frames:
         lines.append(f"black:  {counted(report.black_frames, 'frame')} that could not be decoded")
     if report.dropped:

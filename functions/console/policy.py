@@ -44,6 +44,14 @@ RECOGNIZERS = {
     "facenet-vggface2": ("FaceNet, VGGFace2", "Downloaded from its authors. Not measured."),
 }
 OWN = "own"
+CHECKS = {
+    "standard": (
+        "Five frames a second",
+        "A second detector searches the finished video. A face that it finds is hidden, or nothing is published.",
+    ),
+    "strict": ("Every frame", "The same for every frame. It takes longer."),
+    "off": ("No check", "The video is published as it was rendered."),
+}
 QUALITIES = {
     "0": "Lossless: very large files",
     "14": "Finer than most cameras: large files",
@@ -150,6 +158,7 @@ def _page(request: Request, channel: str, fields: dict[str, str] | None, problem
         levels=_levels(policy.recognizer),
         recognizers=RECOGNIZERS,
         qualities=QUALITIES,
+        checks=CHECKS,
     )
 
 

@@ -39,6 +39,7 @@ WORDS = {
     "near a target": "Near enough to a picture of this person",
     "near no target": "Like none of the people you named",
     "no targets: everyone is hidden": "Nobody was named, so everybody is hidden",
+    "found by the check of the result": "Found by the check of the finished video, and hidden",
 }
 
 

@@ -22,11 +22,12 @@ from functions.engine import likeness, pytorch, weights
 from functions.engine.errors import CheckError, EngineError, VideoError
 from functions.engine.faces import ADVICE, Faces
 from functions.engine.gallery import Gallery, Picture
-from functions.engine.join import Joined, fingerprint_of
+from functions.engine.gate import Checked
+from functions.engine.join import fingerprint_of
 from functions.engine.link import link
-from functions.engine.options import MODES, Options
+from functions.engine.options import CHECKS, MODES, Options
 from functions.engine.outputs import OutputPathError, check_outputs
-from functions.engine.render import render
+from functions.engine.render import Rendered, render
 from functions.engine.video import Segment, probe
 from functions.words import counted, resemblance
 
@@ -135,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         default="refuse",
         help="frames that can't be decoded: refuse the video, or make them black (default refuse)",
     )
+    parser.add_argument(
+        "--verify",
+        choices=CHECKS,
+        default="standard",
+        help="check the result with a second detector: off, five frames a second, or every frame (default standard)",
+    )
     parser.add_argument("--report", type=Path, metavar="JSON", help="also write what was decided, and why")
     _add_force(parser)
     return parser
@@ -174,6 +181,11 @@ def _rerender_parser() -> argparse.ArgumentParser:
     parser.add_argument("--replacement", type=Path, metavar="PNG", help="the picture for --mode image")
     parser.add_argument(
         "--quality", type=int, help="x264's rate factor, 0 to 40 (default: as the report says)"
+    )
+    parser.add_argument(
+        "--verify",
+        choices=CHECKS,
+        help="how the result is checked with a second detector (default: as the report says)",
     )
     parser.add_argument(
         "--write-report", type=Path, metavar="JSON", help="also write the report of what is new"
@@ -250,20 +262,22 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     if options.keep_distance is not None:
         options = dataclasses.replace(options, recognition=None)
     faces = _find(arguments, options, console)  # lets the models go before the video is written
-    joined, black_frames = _write_video(arguments, faces, options, console)
+    rendered = _write_video(arguments, faces, options, console)
     if arguments.report:
-        _print_tracks(faces)
-        _write_report(arguments.report, faces, options, joined, black_frames)
+        _print_tracks(rendered.faces)
+        _write_report(arguments.report, options, rendered)
 
 
-def _write_report(path: Path, faces: Faces, options: Options, joined: Joined, black_frames: int) -> None:
+def _write_report(path: Path, options: Options, rendered: Rendered) -> None:
+    checked = rendered.checked
     report = {
-        "version": 2,
-        "black_frames": black_frames,
+        "version": 3,
+        "black_frames": rendered.black_frames,
         "policy": dataclasses.asdict(options),
-        "fingerprint": joined.fingerprint,
-        "dropped": joined.dropped,
-        "faces": faces.to_json(),
+        "fingerprint": rendered.joined.fingerprint,
+        "dropped": rendered.joined.dropped,
+        "checked": checked and checked.to_json(),
+        "faces": rendered.faces.to_json(),
     }
     path.write_text(json.dumps(report, indent=1) + "\n")
 
@@ -326,9 +340,9 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
     if fingerprint_of(str(arguments.video)) != fingerprint:
         raise CheckError(f"{arguments.video} is not the video that {arguments.report} is about.")
     faces = faces.decided_anew(arguments.hide, arguments.keep)
-    joined, black_frames = _write_video(arguments, faces, options, console)
+    rendered = _write_video(arguments, faces, options, console)
     if arguments.write_report:
-        _write_report(arguments.write_report, faces, options, joined, black_frames)
+        _write_report(arguments.write_report, options, rendered)
 
 
 def _given(options: Options, arguments: argparse.Namespace) -> Options:
@@ -339,34 +353,48 @@ def _given(options: Options, arguments: argparse.Namespace) -> Options:
 
 def _recorded_options(policy: dict[str, Any]) -> Options:
     """The options in a report; a job's policy has fields that the engine knows nothing of."""
+    policy = {"verify": Options.verify, **policy}  # not in reports of version 2
     options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
-    if options.mode not in MODES:
-        raise ValueError(f"there is no mode {options.mode!r}")
+    if options.mode not in MODES or options.verify not in CHECKS:
+        raise ValueError(f"unknown mode {options.mode!r} or check {options.verify!r}")
     likeness.measured(options.recognizer)
     return options
 
 
-def _write_video(
-    arguments: argparse.Namespace, faces: Faces, options: Options, console: Console
-) -> tuple[Joined, int]:
-    """Hide, join with the source's sound, and say what was done. The output appears when it is complete.
+def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> Rendered:
+    """Hide, check the result, join with the source's sound, and print a summary.
 
-    Gives also how many frames are black because they could not be decoded.
+    The output appears when it is complete.
     """
     replacement = arguments.replacement.read_bytes() if arguments.replacement else None
+    if options.verify != "off":
+        weights.yunet()
     with _frame_bar(console, "hiding faces", faces.frames) as bar:
-        joined, black_frames = render(str(arguments.video), faces, options, replacement, arguments.out, bar)
+        rendered = render(str(arguments.video), faces, options, replacement, arguments.out, bar)
+    faces, joined, black_frames = rendered.faces, rendered.joined, rendered.black_frames
     kept = [track for track in faces.tracks if track.decision == "keep"]
     people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
     print(
         f"{arguments.out}: {counted(faces.frames, 'frame')}, {counted(len(faces.tracks), 'track')}: "
         f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
+    if rendered.checked:
+        print(_told(rendered.checked))
     if black_frames:
         print(f"black: {counted(black_frames, 'frame')} that could not be decoded, or that lean on such")
     if joined.dropped:
         print(f"not in the result, for it can name or place somebody: {', '.join(joined.dropped)}")
-    return joined, black_frames
+    return rendered
+
+
+def _told(checked: Checked) -> str:
+    found = ", ".join(str(track.id) for track in checked.tracks)
+    what = (
+        f"{counted(len(checked.tracks), 'face')} found and hidden (track {found})"
+        if found
+        else "no visible face found"
+    )
+    return f"check: {counted(checked.frames, 'frame')} of the result sampled, {what}"
 
 
 def _print_tracks(faces: Faces) -> None:

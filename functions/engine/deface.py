@@ -24,6 +24,7 @@ from functions.engine.identity import limits_of
 from functions.engine.memory import limit_arenas
 from functions.engine.options import Options
 from functions.engine.video import Segment
+from functions.engine.yunet import YuNet
 
 WARM_UP_ROWS, WARM_UP_COLUMNS = 384, 640  # what the first pass makes of a picture of 16:9
 WARM_UP_FACE = Detection(np.array([0, 0, 112, 112], np.float32), 1.0, SFACE_LANDMARKS)
@@ -36,6 +37,7 @@ class Engine:
         limit_arenas()
         self._weights_dir = weights_dir
         self._detectors: dict[str, Detector] = {}
+        self._checker: Detector | None = None
         self._recognizers: dict[str, Recognizer] = {}
 
     def detector(self, name: str) -> Detector:
@@ -43,6 +45,12 @@ class Engine:
         if name not in self._detectors:
             self._detectors[name] = make_detector(name, self._weights_dir)
         return self._detectors[name]
+
+    def checker(self) -> Detector:
+        """Return the detector that checks results."""
+        if self._checker is None:
+            self._checker = YuNet(self._weights_dir)
+        return self._checker
 
     def recognizer(self, name: str) -> Recognizer:
         """Return the recogniser of that name. Raise EngineError for an unknown name."""
@@ -54,6 +62,7 @@ class Engine:
         """Load these options' models and run each once, so that the first segment need not wait for that."""
         picture = np.zeros((WARM_UP_ROWS, WARM_UP_COLUMNS, 3), np.uint8)
         self.detector(options.detector).detect([picture])
+        self.checker().detect([picture])
         recognizer = self.recognizer(options.recognizer)
         recognizer.embed([recognizer.crop(picture, WARM_UP_FACE)])
 

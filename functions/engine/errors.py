@@ -25,6 +25,12 @@ class CheckError(EngineError):
     code = "check-failed"
 
 
+class QuarantinedError(EngineError):
+    """The check of the result found a face that is visible after it was masked: the result must not be published."""
+
+    code = "quarantined"
+
+
 class OutputError(EngineError):
     """The result could not be encoded or written: a full disk, or a fault of this machine. Trying again may help."""
 

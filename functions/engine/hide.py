@@ -7,6 +7,7 @@ import av
 
 from functions.engine.conceal import Style, conceal
 from functions.engine.cover import Cover
+from functions.engine.drawn import Drawn
 from functions.engine.encoding import Encoding, encoding_of
 from functions.engine.errors import CheckError
 from functions.engine.faces import Faces
@@ -24,13 +25,14 @@ def hide(
     options: Options,
     replacement: bytes | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    drawn: Drawn | None = None,
 ) -> Written:
     """Write the segment to the NUT file `out` with all tracks hidden that are to be hidden.
 
     Each frame of what is returned passed through `conceal`.
-    `progress` gets the number of frames that went through, and may raise to stop. Raises VideoError for a video
-    that can't be done, PictureError for a replacement that can't be read, CheckError for another video than the
-    faces are of.
+    `progress` gets the number of frames that went through, and may raise to stop. `drawn` records the masks. Raises
+    VideoError for a video that can't be done, PictureError for a replacement that can't be read, CheckError for another
+    video than the faces are of.
     """
     picture = None
     if options.mode == "image":
@@ -41,7 +43,8 @@ def hide(
         raise _another_video(
             f"times in units of {encoding.time_base} s", f"times in units of {faces.time_base} s"
         )
-    cover, hold = Cover(faces), Hold(faces, encoding.orientation)
+    cover, hold, drawn = Cover(faces), Hold(faces, encoding.orientation), drawn or Drawn()
+    drawn.orientation = encoding.orientation
     black: list[int] | None = [] if options.damaged == "hide" else None
     needed = hold.reach(segment)
     decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0))
@@ -49,9 +52,9 @@ def hide(
         for frame, held in hold.follow(_prepared(decoded, encoding, faces)):
             pts = frame.pts or 0
             if segment.holds(pts):
-                conceal(
-                    frame, [*cover.boxes(pts), *held], style, encoding.orientation, cover.openings(pts, held)
-                )
+                boxes = [*cover.boxes(pts), *held]
+                drawn.add(pts, boxes)
+                conceal(frame, boxes, style, encoding.orientation, cover.openings(pts, held))
                 writer.write(frame)
             progress(writer.frames)
     return writer.written(black_frames=sum(segment.holds(pts) for pts in black or ()))

@@ -26,6 +26,7 @@ from openvino.preprocess import PrePostProcessor  # noqa: E402
 
 from functions.engine.detect import Array, Image  # noqa: E402
 from functions.engine.parallel import usable_threads  # noqa: E402
+from functions.engine.yunet import OUTPUTS, STRIDES  # noqa: E402
 
 # The first use of an array by pybind11 gives the interpreter's lock away while it holds one of its own: two threads
 # at it for the first time wait for each other for ever. So it happens here, in one.
@@ -40,17 +41,39 @@ def precision() -> str:
     return "bf16" if "BF16" in able else "f32"
 
 
-class CenterFaceNetwork:
-    """CenterFace's ONNX file: pictures (N, H, W, 3) in, sides multiples of 32; see `torch_networks` for what comes out.
+class _AnySizeNetwork:
+    """An ONNX file that takes a picture of any size, as long as its sides are multiples of 32.
 
     Each calling thread computes on one core, picture by picture: batches' intermediate results outgrow the caches.
     """
+
+    reads_bgr = False
 
     def __init__(self, path: Path, precision: str):
         self._path = path
         self._precision = precision
         self._requests: dict[tuple[int, ...], _Requests] = {}
         self._lock = Lock()
+
+    def _of_size(self, shape: tuple[int, ...]) -> "_Requests":
+        with self._lock:
+            if shape not in self._requests:
+                height, width, _ = shape
+                model = openvino.Core().read_model(self._path)
+                model.reshape([1, 3, height, width])
+                steps = PrePostProcessor(model)
+                steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+                if self.reads_bgr:
+                    steps.input().preprocess().reverse_channels()
+                steps.input().model().set_layout(openvino.Layout("NCHW"))
+                if len(self._requests) == SIZES_HELD:
+                    self._requests.pop(next(iter(self._requests)))
+                self._requests[shape] = _Requests(steps.build(), self._precision)
+            return self._requests[shape]
+
+
+class CenterFaceNetwork(_AnySizeNetwork):
+    """CenterFace's ONNX file: pictures (N, H, W, 3) in; `torch_networks` describes the outputs."""
 
     def __call__(self, pictures: Image) -> list[Array]:
         """Heat, size, offset and landmarks, each (N, channels, H / 4, W / 4)."""
@@ -61,19 +84,18 @@ class CenterFaceNetwork:
             found.append([tensor.data[0].copy() for tensor in request.output_tensors])
         return [np.stack(output) for output in zip(*found, strict=True)]
 
-    def _of_size(self, shape: tuple[int, ...]) -> "_Requests":
-        with self._lock:
-            if shape not in self._requests:
-                height, width, _ = shape
-                model = openvino.Core().read_model(self._path)
-                model.reshape([1, 3, height, width])
-                steps = PrePostProcessor(model)
-                steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-                steps.input().model().set_layout(openvino.Layout("NCHW"))
-                if len(self._requests) == SIZES_HELD:
-                    self._requests.pop(next(iter(self._requests)))
-                self._requests[shape] = _Requests(steps.build(), self._precision)
-            return self._requests[shape]
+
+class YuNetNetwork(_AnySizeNetwork):
+    """YuNet's ONNX file: a picture (H, W, 3) in; `yunet.yunet_faces` describes the outputs."""
+
+    reads_bgr = True
+
+    def __call__(self, picture: Image) -> list[Array]:
+        """For each stride the outputs of `yunet.OUTPUTS`, each (cells, channels)."""
+        request = self._of_size(picture.shape).mine()
+        request.infer([picture[None]])
+        names = [f"{output}_{stride}" for stride in STRIDES for output in OUTPUTS]
+        return [request.get_tensor(name).data[0].copy() for name in names]
 
 
 class SFaceNetwork:

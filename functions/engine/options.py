@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 MODES = ("blur", "pixelate", "solid", "image")
+CHECKS = ("off", "standard", "strict")
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,4 @@ class Options:
     keep_distance: float | None = None
     quality: int = 18
     damaged: str = "refuse"
+    verify: str = "standard"

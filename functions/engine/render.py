@@ -1,16 +1,31 @@
-"""A video from its faces: hide them in the whole of it, join with the source's sound, check. Needs no model."""
+"""A video from its faces: hide them in the whole of it, check the result, join with the source's sound, check."""
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from functions.engine.errors import CheckError
 from functions.engine.faces import Faces
-from functions.engine.hide import hide
+from functions.engine.gate import Checked, redact
 from functions.engine.join import Joined, SegmentFile, join_files
 from functions.engine.options import Options
 from functions.engine.video import Segment, Source
+from functions.engine.yunet import YuNet
 from functions.words import counted
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A written video, and its faces with those that the check of the result found.
+
+    `black_frames` could not be decoded, or depend on damaged ones. `checked` is None where nothing was checked.
+    """
+
+    joined: Joined
+    black_frames: int
+    faces: Faces
+    checked: Checked | None
 
 
 def render(
@@ -20,15 +35,15 @@ def render(
     replacement: bytes | None,
     out: Path,
     progress: Callable[[int], None] = lambda _: None,
-) -> tuple[Joined, int]:
-    """Write the MP4 `out`, which appears when it is complete; gives also how many frames are black.
+) -> Rendered:
+    """Write the MP4 `out`, which appears when it is complete.
 
-    Those could not be decoded, or lean on such. Raises as `hide` and `join` do, CheckError if the video has not the
-    frames that the faces are of.
+    Raises as `redact` and `join` do, CheckError if the video has not the frames that the faces are of.
     """
     with tempfile.TemporaryDirectory(prefix="defacer-", dir=out.parent) as folder:
         segment, result = Path(folder) / "segment.nut", Path(folder) / "joined.mp4"
-        written = hide(Segment(source), faces, str(segment), options, replacement, progress)
+        redacted = redact(Segment(source), faces, segment, options, YuNet, replacement, progress)
+        written, checked = redacted.written, redacted.checked
         if len(written.frames) != faces.frames:
             raise CheckError(
                 f"the video gave {counted(len(written.frames), 'frame')}, but faces were looked for in {faces.frames}: "
@@ -36,4 +51,5 @@ def render(
             )
         joined = join_files(source, [SegmentFile.at(str(segment), written)], result)
         result.replace(out)
-    return joined, written.black_frames
+    found = checked.tracks if checked else ()
+    return Rendered(joined, written.black_frames, replace(faces, tracks=faces.tracks + found), checked)

@@ -16,12 +16,14 @@ from functions.merge.in_time import stop_what_is_slow
 from functions.pipeline import belonging, ending, jobs, layout, log, store, verdict
 from functions.pipeline.claim import Hold, delivery_terms, hold
 from functions.pipeline.contracts import (
+    Faces,
     FacesHead,
     Manifest,
     ObjectRef,
     RenderedAgain,
     ReportedSegment,
     ReportHead,
+    ResultCheck,
     SegmentDone,
     SegmentReport,
     Verdict,
@@ -122,7 +124,8 @@ def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: Hold, hands: Ha
         raise _mismatch(manifest, "it is not the video that the report it was rendered again from is about")
     hands.check(manifest, result, joined, held.keep)
     name = layout.merge_part(manifest.job, held.token, "report.json")
-    data = _report(manifest, reports, joined).with_faces(faces)
+    faces, found = _with_found_faces(manifest, faces, reports)
+    data = _report(manifest, reports, joined, found).with_faces(faces)
     report = store.write_once(settings().work_bucket, name, data, progress=held.keep)
     # Each line "segment done" is counted off by this one (infra/observability.tf).
     log.info("joined", segments=len(reports), frames=joined.frames)
@@ -215,7 +218,34 @@ def _mismatch(manifest: Manifest, what: str) -> PermanentError:
     )
 
 
-def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined) -> ReportHead:
+def _with_found_faces(
+    manifest: Manifest, faces: bytes, reports: Sequence[SegmentReport]
+) -> tuple[bytes, tuple[int, ...]]:
+    """The faces with those that the checks of the segments found, and the numbers of these."""
+    found = [track for report in reports if report.checked for track in report.checked.tracks]
+    try:
+        return Faces.with_tracks(faces, found)
+    except ValueError as error:
+        raise _mismatch(manifest, f"the faces of the job can't be used: {error}") from error
+
+
+def _checked(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> ResultCheck | None:
+    """What the checks of the segments add up to; None if a segment was not checked."""
+    checks = [report.checked for report in reports if report.checked]
+    if not checks or len(checks) < len(reports):
+        return None
+    return ResultCheck(
+        verify=checks[0].verify,
+        frames=sum(check.frames for check in checks),
+        passed_as_target=sum(check.passed_as_target for check in checks),
+        passed_as_unlikely=sum(check.passed_as_unlikely for check in checks),
+        tracks=found,
+    )
+
+
+def _report(
+    manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined, found: tuple[int, ...]
+) -> ReportHead:
     return ReportHead(
         job=manifest.job,
         source=manifest.source,
@@ -231,6 +261,7 @@ def _report(manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined
             ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_frames_of(reports))
         ),
         again=_rendered_again(manifest),
+        checked=_checked(reports, found),
     )
 
 

@@ -4,7 +4,9 @@ Each carries `version`. A reader takes its own version, and older ones that only
 older function that meets a newer message answers with an error, so Pub/Sub keeps it until the newer function is there.
 """
 
+import re
 from array import array
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -80,6 +82,7 @@ class Policy(Contract):
     keep_distance: float | None = Field(default=None, gt=0, le=2)
     quality: int = Field(default=18, ge=0, le=40)
     damaged: Literal["refuse", "hide"] = "refuse"
+    verify: Literal["off", "standard", "strict"] = "standard"
     source: Literal["keep", "delete"] = "keep"
     work: Literal["delete", "keep"] = "delete"
 
@@ -171,7 +174,7 @@ class Manifest(Contract):
     `source` is the video; with `again` it was rendered before, and the job is that of the request.
     """
 
-    version: Literal[1, 2, 3] = 3
+    version: Literal[1, 2, 3, 4] = 4
     job: JobId
     channel: str
     source: ObjectRef
@@ -274,6 +277,11 @@ class TargetWarning(Contract):
     track: int | None = None
 
 
+TRACKS_END = b"\n]}"
+TRACK_NUMBER = re.compile(rb'^\{"id":(\d+),', re.MULTILINE)
+TRACK_GROUP = re.compile(rb'"group":(\d+),"looks":')
+
+
 class FacesHead(Contract):
     """What `Faces` says before the cuts and tracks; `frames` and `looks` are how many, `segments` each one's frames."""
 
@@ -300,14 +308,61 @@ class Faces(FacesHead):
     shots: tuple[int, ...]
     tracks: tuple[Track, ...]
 
+    @staticmethod
+    def with_tracks(document: bytes, tracks: Sequence[Track]) -> tuple[bytes, tuple[int, ...]]:
+        """Append tracks to a document of faces, numbered on from its own. Return also their numbers.
+
+        Each is a person group of its own. Nothing but the added lines is built: a long video's faces, parsed, would
+        fill the memory. Raises ValueError for a document that the engine did not write.
+        """
+        if not tracks:
+            return document, ()
+        body = document.removesuffix(TRACKS_END)
+        if body == document:
+            raise ValueError("it is not written as documents of faces are")
+        first = max(map(int, TRACK_NUMBER.findall(body)), default=-1) + 1
+        group = max(map(int, TRACK_GROUP.findall(body)), default=-1) + 1
+        numbers = tuple(range(first, first + len(tracks)))
+        lines = [
+            track.model_copy(update={"id": first + n, "group": group + n}).model_dump_json().encode()
+            for n, track in enumerate(tracks)
+        ]
+        separator = b",\n" if first else b"\n"
+        return body + separator + b",\n".join(lines) + TRACKS_END, numbers
+
+
+class _Check(Contract):
+    """The check of a result. `frames` were sampled.
+
+    Of the faces outside all masks, `passed_as_target` continue a kept track, and `passed_as_unlikely` are too faint.
+    """
+
+    verify: Literal["standard", "strict"]
+    frames: int = Field(ge=0)
+    passed_as_target: int = Field(default=0, ge=0)
+    passed_as_unlikely: int = Field(default=0, ge=0)
+
+
+class SegmentCheck(_Check):
+    """The check of one segment. `tracks` are faces that it found and that are masked now, numbered from 0."""
+
+    tracks: tuple[Track, ...] = ()
+
+
+class ResultCheck(_Check):
+    """The check of a whole result. `tracks` are the numbers of the tracks that it found, in `faces`."""
+
+    tracks: tuple[int, ...] = ()
+
 
 class SegmentReport(Contract):
     """What a worker hid: written once. `frames` are the presentation times that passed through `conceal`.
 
-    `reorder_depth` is by how many frames at most one is decoded sooner than it is shown.
+    `reorder_depth` is by how many frames at most one is decoded sooner than it is shown. `checked` is None where the
+    policy says `verify: off`.
     """
 
-    version: Literal[3, 4] = 4
+    version: Literal[3, 4, 5] = 5
     job: JobId
     index: int
     part: Part = ""
@@ -315,6 +370,7 @@ class SegmentReport(Contract):
     frames: Times
     reorder_depth: int = Field(ge=0)
     black_frames: int = Field(default=0, ge=0)
+    checked: SegmentCheck | None = None
     seconds: float
 
 
@@ -334,9 +390,10 @@ class ReportHead(Contract):
 
     `fingerprint` tells the source from other videos (rerender). `dropped` is what of the source is not in the result,
     by kind: cover pictures, data tracks, tags. `again` says from which job's report it was rendered, if from any.
+    `checked` is None where the policy says `verify: off`.
     """
 
-    version: Literal[3, 4] = 4
+    version: Literal[3, 4, 5] = 5
     job: JobId
     source: ObjectRef
     result: str
@@ -349,6 +406,7 @@ class ReportHead(Contract):
     dropped: tuple[str, ...]
     segments: tuple[ReportedSegment, ...]
     again: RenderedAgain | None = None
+    checked: ResultCheck | None = None
 
     def with_faces(self, faces: bytes) -> bytes:
         """The whole report, of `faces.json` as it is: a long video's faces, parsed, would fill the memory."""

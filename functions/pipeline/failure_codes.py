@@ -17,6 +17,7 @@ _BESIDE_THE_VIDEO = dict.fromkeys(
         "too-many-targets",
         "target-gone",
         "person-forgotten",
+        "quarantined",
     ),
     True,
 )

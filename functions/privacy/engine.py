@@ -1,4 +1,4 @@
-"""Where privacy meets the engine: a published video, rendered again from its report. Needs no model, so no torch."""
+"""Where privacy meets the engine: a published video, rendered again from its report, and checked. Needs no torch."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ from functions.engine.faces import Faces as EngineFaces
 from functions.engine.join import fingerprint_of
 from functions.engine.options import Options
 from functions.engine.render import render
-from functions.pipeline.contracts import Report
+from functions.pipeline.contracts import Faces, Report, ResultCheck
 from functions.pipeline.errors import PermanentError
 from functions.pipeline.ranged import open_ranged
 
 
-def render_again(report: Report, replacement: bytes | None, out: Path) -> None:
-    """Write the MP4 `out` from the report's source, with the report's decisions.
+def render_again(report: Report, replacement: bytes | None, out: Path) -> Report:
+    """Write the MP4 `out` from the report's source, with the report's decisions. Return the report of the new result.
 
     Raises PermanentError if the source is gone, is not the report's, or can't be done.
     """
@@ -23,6 +23,9 @@ def render_again(report: Report, replacement: bytes | None, out: Path) -> None:
             if fingerprint_of(source) != report.fingerprint:
                 raise CheckError("it is not the video that the report is about.")
             faces = EngineFaces.from_json(report.faces.model_dump())
-            render(source, faces, Options(**report.policy.for_engine()), replacement, out)
+            rendered = render(source, faces, Options(**report.policy.for_engine()), replacement, out)
         except EngineError as error:
             raise PermanentError(error.code, f"{name}: {error}") from error
+    checked = rendered.checked and ResultCheck.model_validate(rendered.checked.to_json())
+    faces_found = Faces.model_validate(rendered.faces.to_json())
+    return report.model_copy(update={"faces": faces_found, "checked": checked})

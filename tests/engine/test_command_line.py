@@ -43,6 +43,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
 
     assert done.returncode == 0, done.stderr
     assert "25 frames, 1 track: 0 kept (nobody), 1 hidden" in done.stdout
+    assert re.search(r"check: \d+ frames of the result sampled, no visible face found", done.stdout)
     assert "frames" in done.stderr
     assert re.search(
         r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
@@ -54,6 +55,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert [track["decision"] for track in found["faces"]["tracks"]] == ["hide"]
     assert [(item["code"], item["track"]) for item in found["faces"]["warnings"]] == [("no-track-kept", 0)]
     assert found["policy"]["mode"] == "pixelate"
+    assert (found["checked"]["verify"], found["checked"]["tracks"]) == ("standard", [])
     assert (found["policy"]["recognition"], found["policy"]["keep_distance"]) == ("balanced", None)
     (track,) = found["faces"]["tracks"]
     assert track["strangers_per_10000"] > 10
@@ -67,11 +69,14 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
     assert run(video, out, "--report", report).returncode == 0
 
     new_report = tmp_path / "again.json"
-    done = run("rerender", video, report, again, "--keep", "0", "--write-report", new_report)
+    options = ("--keep", "0", "--verify", "strict", "--write-report", new_report)
+    done = run("rerender", video, report, again, *options)
     assert done.returncode == 0, done.stderr
     old, new = json.loads(report.read_text()), json.loads(new_report.read_text())
     assert [track["decision"] for track in new["faces"]["tracks"]] == ["keep"]
     assert new.keys() == old.keys()
+    assert new["checked"]["verify"] == "strict"
+    assert new["checked"]["frames"] == new["faces"]["frames"]
     assert "1 kept (by hand), 0 hidden" in done.stdout
     middle = np.s_[100:140, 140:180]
     shown, hidden, kept = (

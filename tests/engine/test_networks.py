@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from functions.engine import openvino_networks, torch_networks, weights
 from functions.engine.detect import Array, Detection, Image, centerface_faces, overlap
+from functions.engine.yunet import YuNet
 from tests.clips import admiral, astronaut
 from tests.servers import ROOT
 
@@ -199,3 +200,25 @@ def test_sface_in_pytorch_equals_the_published_quantised_file(sface: Array) -> N
 def test_sface_on_cuda_equals_the_published_quantised_file(sface: Array) -> None:
     found = torch_networks.SFaceNetwork(weights.sface(), "cuda")(aligned())
     assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.01
+
+
+@pytest.mark.parametrize("size", [(320, 320), (352, 288), (640, 384)])
+def test_yunet_finds_the_faces_that_opencv_finds_with_the_same_file(size: tuple[int, int]) -> None:
+    """OpenCV brings its own code for YuNet's outputs."""
+    width, height = size
+    canvas = np.full((height, width, 3), 90, np.uint8)
+    canvas[:260, :260] = cv2.resize(astronaut(), (260, 260), interpolation=cv2.INTER_AREA)
+    reference = cv2.FaceDetectorYN.create(str(weights.yunet()), "", size, 0.6, 0.45, 5000)
+    _, expected = reference.detect(cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
+    (face,) = (found for found in YuNet().detect([canvas])[0] if found.score >= 0.6)
+    assert len(expected) == 1
+    x, y, wide, high, *points = expected[0][:14]
+    np.testing.assert_allclose(face.box, [x, y, x + wide, y + high], atol=3)
+    np.testing.assert_allclose(face.landmarks.ravel(), points, atol=3)
+    assert face.score == pytest.approx(expected[0][14], abs=0.03)
+
+
+def test_yunet_takes_pictures_of_any_size() -> None:
+    picture = astronaut()[:, :270]
+    faces_found = [face for face in YuNet().detect([picture])[0] if face.score >= YuNet.sure]
+    assert len(faces_found) == 1

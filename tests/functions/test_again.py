@@ -6,13 +6,12 @@ from typing import NoReturn
 import pytest
 
 from functions.again.command_line import main as command
-from functions.ingest import gallery
+from functions.engine.deface import Engine
 from functions.pipeline import again, layout
 from functions.pipeline.contracts import Faces, ObjectRef, Policy
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.privacy.command_line import main as privacy
 from functions.privacy.erasing import Subject, erase
-from functions.worker import engine as workers_engine
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT
@@ -29,13 +28,13 @@ def cloud(
     merge: Post,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Cloud:
-    """The functions, none of which may load a model."""
+    """The functions. No model is loaded but the one that checks results."""
 
-    def no_models() -> NoReturn:
-        raise AssertionError("a model was asked for")
+    def no_models(self: Engine, name: str) -> NoReturn:
+        raise AssertionError(f"the model {name} was asked for")
 
-    for module in (gallery, workers_engine):
-        monkeypatch.setattr(module, "engine", no_models)
+    for model in ("detector", "recognizer"):
+        monkeypatch.setattr(Engine, model, no_models)
     return Cloud(buckets, topics, ingest, worker, merge)
 
 

@@ -39,9 +39,10 @@ def storage(
 def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is rendered again is a word: these tests are about what becomes of it."""
 
-    def render_again(report: Report, replacement: bytes | None, out: Path) -> None:
+    def render_again(report: Report, replacement: bytes | None, out: Path) -> Report:
         assert all(track.decision == "hide" for track in report.faces.tracks)
         out.write_bytes(HIDDEN)
+        return report
 
     monkeypatch.setattr(engine, "render_again", render_again)
 
@@ -174,14 +175,15 @@ def test_what_comes_while_it_runs_is_told_and_goes_with_the_next_run(
     publish(buckets, plan_job(buckets, clip, targets=("Eileen",)), merge, "Eileen")
     came: list[Planned | ObjectRef] = []
 
-    def render_again(report: Report, replacement: bytes | None, out: Path) -> None:
+    def render_again(report: Report, replacement: bytes | None, out: Path) -> Report:
         out.write_bytes(HIDDEN)
         if not came:
             if what == "a picture":
                 came.append(buckets.put(buckets.intake, PICTURE, b"a picture"))
-                return
+                return report
             later = plan_job(buckets, clip, name=LATER, targets=("Eileen",))
             came.append(publish(buckets, later, merge, "Eileen") if what == "a result" else later)
+        return report
 
     monkeypatch.setattr(engine, "render_again", render_again)
     assert main([*FORGET, "--render-again"]) == 1

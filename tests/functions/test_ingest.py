@@ -155,6 +155,7 @@ def test_a_message_that_is_no_notification_is_acknowledged(
         (b'{"modes": "blur"}', ['no field "modes"', "strength"]),
         (b'{"strength": 99}', ['"strength"', "99", "less than or equal to 3"]),
         (b'{"strength": NaN}', ['"strength"']),
+        (b'{"verify": "yes"}', ['"verify"', "off", "standard", "strict"]),
         (b'{"color": "red"}', ['"color"', "'red'"]),
         (b'{"mode": 1, "quality": -1}', ['"mode"', '"quality"']),
         (b'{"color": "' + b"x" * 70_000 + b'"}', ["70013 bytes", "at most 65536"]),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from functions.engine.write import Written
 from functions.merge.engine import check, join
 from functions.merge.finish import Hands, Joined, Parts, finish
 from functions.pipeline import jobs, layout
@@ -13,7 +12,7 @@ from functions.pipeline.contracts import Failed, ObjectRef, Published
 from functions.worker.attempt import Assignment
 from functions.worker.engine import conceal, look
 from functions.worker.find import find
-from functions.worker.hide import hide
+from functions.worker.hide import Redacted, hide
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
@@ -132,7 +131,7 @@ def test_a_source_that_is_deleted_while_its_faces_are_hidden_fails_the_job(
 ) -> None:
     assert worker(linked.task(1)) == 200
 
-    def too_late(todo: Assignment, faces: bytes, out: Path) -> Written:
+    def too_late(todo: Assignment, faces: bytes, out: Path) -> Redacted:
         deleted()
         return conceal(todo, faces, out)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from functions.engine.encoding import encoding_of
 from functions.engine.findings import Findings
 from functions.engine.video import read_frames
-from functions.engine.write import Written, write_segment
+from functions.engine.write import write_segment
 from functions.pipeline import layout
 from functions.pipeline.contracts import Claim, Failed, SegmentReport
 from functions.worker.attempt import Assignment
 from functions.worker.find import find
-from functions.worker.hide import hide
+from functions.worker.hide import Redacted, hide
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment
 from tests.sentences import require_plain
@@ -32,12 +32,13 @@ def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = l
         meanwhile(todo.keep_claim)
         return f"seen for message {message_id}".encode()
 
-    def conceal(todo: Assignment, faces: bytes, out: Path) -> Written:
+    def conceal(todo: Assignment, faces: bytes, out: Path) -> Redacted:
         meanwhile(todo.keep_claim)
         with write_segment(str(out), encoding_of(str(planned.clip)), 30) as writer:
             for frame in read_frames(str(planned.clip), todo.segment.start, todo.segment.end):
                 writer.write(frame)
-        return writer.written()
+        written = writer.written()
+        return Redacted(written.frames, written.reorder_depth)
 
     if task.step == "find":
         find(task, message_id, look)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from functions.pipeline import layout
-from tests.protocol.engine import Clip, frames_of
+from tests.protocol.engine import Clip, found_in, frames_of
 from tests.protocol.memory import Storage, Stored
 from tests.protocol.scenario import BUG, REPORT, RESULT, Scenario
 from tests.protocol.world import World
@@ -16,6 +16,7 @@ INTAKE, WORK, OUTPUT = "intake", "work", "output"
 # What a job may leave behind, by its end (functions/pipeline/README.md, "What stays").
 STAYS = {"manifest.json", "verdict.json", "published.json", "failed.json"}
 EMBEDDINGS = ("gallery-", "findings/")
+REPORT_FACES = b'"faces"'  # missing in a foreign report
 # How many deliveries end everything once nothing goes wrong any more: measured, with room.
 DELIVERIES_IN_PEACE = 120
 
@@ -159,6 +160,14 @@ def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Itera
         return
     if frames_of(ours[0].data) != [(frame, 1) for frame in upload.clip.frames]:
         yield f"job {upload.generation}: its result is {ours[0].data!r}"
+    reports = [stored for stored in written if stored.name == REPORT]
+    if reports and REPORT_FACES in reports[-1].data:
+        tracks = json.loads(reports[-1].data)["faces"]["tracks"]
+        told = [(track["start"], track["looks"][0]["box"][0]) for track in tracks]
+        found = found_in(ours[0].data)
+        earlier = told[: -len(found)]  # a rendering keeps what earlier checks found
+        if told[-len(found) :] != found or (earlier and upload.of is None):
+            yield f"job {upload.generation}: its report says {told}, its segments {found}"
 
 
 def _of_result(

@@ -11,7 +11,7 @@ from tests.protocol.engine import Clip
 VIDEO = "channels/street/videos/walk.mp4"
 RESULT = "channels/street/walk.mp4"
 REPORT = "channels/street/walk.report.json"
-BAD_STEPS = ("probe", "find 0", "hide 0", "join")
+BAD_STEPS = ("probe", "find 0", "hide 0", "check 1", "join")
 # What Pub/Sub and the platform do to a running function. Each hits whoever is at work in that step.
 TROUBLE = {
     "killed before": 1, "killed after": 1,  # the process dies: before its request takes effect, or before the answer

@@ -151,8 +151,8 @@ def test_a_newer_version_is_left_for_the_newer_function() -> None:
 
 
 def test_each_kind_of_document_has_a_version_of_its_own() -> None:
-    with pytest.raises(RetryableError, match="Manifest has version 4, this function knows up to 3"):
-        decode(Manifest, b'{"version": 4}')
+    with pytest.raises(RetryableError, match="Manifest has version 5, this function knows up to 4"):
+        decode(Manifest, b'{"version": 5}')
     with pytest.raises(ValidationError):
         decode(SegmentTask, b'{"version": 3}')
 

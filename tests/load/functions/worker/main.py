@@ -15,14 +15,13 @@ from cloudevents.http import CloudEvent
 
 from functions.engine.findings import Findings
 from functions.engine.video import Segment, open_video, time_base
-from functions.engine.write import Written
 from functions.pipeline import messages
 from functions.pipeline.answer import answering
 from functions.pipeline.contracts import SegmentTask
 from functions.pipeline.ranged import open_ranged
 from functions.worker.attempt import Assignment
 from functions.worker.find import find
-from functions.worker.hide import hide
+from functions.worker.hide import Redacted, hide
 from tests.load.notes import note
 
 
@@ -47,7 +46,7 @@ def _look(todo: Assignment) -> bytes:
     return Findings("centerface", 0.5, None, video.width, video.height, base, frames, ()).to_bytes()
 
 
-def _copy(todo: Assignment, faces: bytes, out: Path) -> Written:
+def _copy(todo: Assignment, faces: bytes, out: Path) -> Redacted:
     times = []
     with (
         _packets(todo) as (stream, packets),
@@ -59,7 +58,7 @@ def _copy(todo: Assignment, faces: bytes, out: Path) -> Written:
             times.append(packet.pts)
             packet.stream = copied
             result.mux(packet)
-    return Written(array("q", times), 0)
+    return Redacted(array("q", times), 0)
 
 
 @contextmanager

@@ -1,0 +1,229 @@
+"""The check of the result: faces that stay visible are found in the encoded segment and masked, or it is refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from functions.engine import gate
+from functions.engine.deface import Engine
+from functions.engine.errors import QuarantinedError
+from functions.engine.faces import Faces, Track
+from functions.engine.gallery import Gallery
+from functions.engine.gate import FOUND, Redacted, redact
+from functions.engine.join import SegmentFile, join_files
+from functions.engine.link import link
+from functions.engine.options import Options
+from functions.engine.video import Segment, read_frames
+from tests.clips import Picture, astronaut, encode_picture, frame_times
+from tests.scenes import (
+    RATE,
+    SECONDS,
+    Shown,
+    clock_face,
+    coat_of_arms,
+    faces_in,
+    poster,
+    socket,
+    track_of,
+    write_scene,
+)
+
+LEFT, RIGHT = Shown(astronaut(), (40, 80), 200), Shown(astronaut(), (380, 80), 200)
+FRAMES = round(SECONDS * RATE)
+Check = Callable[..., Redacted]
+
+
+@pytest.fixture
+def check(engine: Engine, tmp_path: Path) -> Check:
+    """Redact a scene into `out.nut`."""
+
+    def run(scene: Path, *tracks: Track, verify: str = "standard", **options: object) -> Redacted:
+        chosen = Options(verify=verify, **options)  # type: ignore[arg-type]
+        picture = encode_picture(astronaut()) if chosen.mode == "image" else None
+        return redact(
+            Segment(str(scene)),
+            faces_in(scene, *tracks),
+            tmp_path / "out.nut",
+            chosen,
+            engine.checker,
+            picture,
+        )
+
+    return run
+
+
+def changed(scene: Path, out: Path, shown: Shown) -> list[bool]:
+    """Return for each frame that shows the face whether it is masked."""
+    x1, y1, x2, y2 = (round(side) for side in shown.face)
+    pairs = zip(read_frames(str(scene)), read_frames(str(out)), strict=True)
+    found = []
+    for number, pair in enumerate(pairs):
+        before, after = (frame.to_ndarray(format="gray")[y1:y2, x1:x2].astype(np.float32) for frame in pair)
+        if shown.first <= number <= shown.last:
+            found.append(float(np.abs(before - after).mean()) > 12)
+    return found
+
+
+def packets(path: Path) -> dict[float, bytes]:
+    with av.open(str(path)) as container:
+        return {
+            float(packet.pts * packet.time_base): bytes(packet) for packet in container.demux() if packet.size
+        }
+
+
+def test_result_that_hides_everyone_passes_unchanged(check: Check, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene.mp4", [LEFT])
+    track = track_of(scene, LEFT, 0, "hide", 0, FRAMES - 1)
+    without = packets(tmp_path / "out.nut") if check(scene, track, verify="off") else {}
+    redacted = check(scene, track)
+    assert redacted.checked is not None
+    assert redacted.checked.tracks == ()
+    assert 10 <= redacted.checked.frames <= 13  # five a second, and both ends
+    assert packets(tmp_path / "out.nut") == without
+
+
+def test_face_that_no_track_follows_is_masked_in_every_frame(check: Check, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene.mp4", [LEFT, RIGHT])
+    redacted = check(scene, track_of(scene, LEFT, 4, "hide", 0, FRAMES - 1))
+    assert redacted.checked is not None
+    (track,) = redacted.checked.tracks
+    assert (track.id, track.decision, track.reason) == (5, "hide", FOUND)
+    assert all(changed(scene, tmp_path / "out.nut", RIGHT))
+    assert list(redacted.written.frames) == frame_times(scene)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 11), (19, 30), (38, 49)])
+def test_face_of_twelve_frames_is_masked_in_each_of_them(
+    first: int, last: int, check: Check, tmp_path: Path
+) -> None:
+    face = replace(RIGHT, first=first, last=last)
+    scene = write_scene(tmp_path / "scene.mp4", [face])
+    redacted = check(scene)
+    assert redacted.checked is not None
+    assert len(redacted.checked.tracks) == 1
+    assert all(changed(scene, tmp_path / "out.nut", face))
+
+
+def test_strict_check_finds_a_face_that_is_shown_for_one_frame(check: Check, tmp_path: Path) -> None:
+    face = replace(RIGHT, first=20, last=20)
+    scene = write_scene(tmp_path / "scene.mp4", [face])
+    redacted = check(scene, verify="strict")
+    assert redacted.checked is not None
+    assert redacted.checked.frames == FRAMES
+    assert changed(scene, tmp_path / "out.nut", face) == [True]
+
+
+def test_only_groups_of_pictures_with_a_found_face_are_encoded_again(check: Check, tmp_path: Path) -> None:
+    face = replace(RIGHT, first=0, last=14)
+    scene = write_scene(tmp_path / "scene.mp4", [face], seconds=12)
+    check(scene, verify="off")
+    before = packets(tmp_path / "out.nut")
+    redacted = check(scene)
+    after = packets(tmp_path / "out.nut")
+    assert before.keys() == after.keys()
+    kept = [time for time, data in after.items() if data == before[time]]
+    assert min(kept) < 11
+    assert 0.0 not in kept
+    assert all(changed(scene, tmp_path / "out.nut", face))
+    joined = join_files(
+        str(scene), [SegmentFile.at(str(tmp_path / "out.nut"), redacted.written)], tmp_path / "out.mp4"
+    )
+    assert joined.frames == len(before)
+
+
+def test_no_check_and_no_model_where_the_policy_says_off(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene.mp4", [RIGHT])
+
+    def never() -> None:
+        raise AssertionError("a model is loaded")
+
+    redacted = redact(
+        Segment(str(scene)), faces_in(scene), tmp_path / "out.nut", Options(verify="off"), never
+    )  # type: ignore[arg-type]
+    assert redacted.checked is None
+
+
+def test_face_that_the_second_rendering_leaves_visible_is_refused(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the masks of the faces that were found were not drawn."""
+    face = replace(RIGHT, first=10, last=30)
+    scene = write_scene(tmp_path / "scene.mp4", [face])
+    real = gate.hide
+
+    def forgetful(segment: Segment, faces: Faces, *arguments: object) -> object:
+        return real(segment, faces_in(scene), *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gate, "hide", forgetful)
+    with pytest.raises(QuarantinedError, match=r"a face is still visible at 0\.4 s: .*Set verify to .off."):
+        check(scene)
+
+
+def test_face_on_the_replacement_picture_is_ignored(check: Check, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene.mp4", [LEFT])
+    redacted = check(scene, track_of(scene, LEFT, 0, "hide", 0, FRAMES - 1), mode="image")
+    assert redacted.checked is not None
+    assert redacted.checked.tracks == ()
+
+
+@pytest.mark.parametrize("mode", ["blur", "pixelate", "solid"])
+def test_masked_face_is_ignored_in_every_mode(mode: str, check: Check, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene.mp4", [LEFT])
+    redacted = check(scene, track_of(scene, LEFT, 0, "hide", 0, FRAMES - 1), mode=mode, verify="strict")
+    assert redacted.checked is not None
+    assert redacted.checked.tracks == ()
+
+
+def test_kept_face_stays_visible(check: Check, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene.mp4", [LEFT])
+    redacted = check(scene, track_of(scene, LEFT, 0, "keep", 0, FRAMES - 1))
+    assert redacted.checked is not None
+    assert redacted.checked.tracks == ()
+    assert not any(changed(scene, tmp_path / "out.nut", LEFT))
+
+
+def test_kept_face_stays_visible_shortly_after_its_track_ended(check: Check, tmp_path: Path) -> None:
+    """The first detector lost it, the second one has not: for a second it is taken for the same person."""
+    scene = write_scene(tmp_path / "scene.mp4", [LEFT])
+    redacted = check(scene, track_of(scene, LEFT, 0, "keep", 10, 30))
+    assert redacted.checked is not None
+    assert redacted.checked.tracks == ()
+    assert redacted.checked.passed["target"] == 1
+
+
+def test_face_beside_a_kept_one_is_masked(check: Check, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene.mp4", [LEFT, RIGHT])
+    redacted = check(scene, track_of(scene, LEFT, 0, "keep", 0, FRAMES - 1))
+    assert redacted.checked is not None
+    assert len(redacted.checked.tracks) == 1
+    assert not any(changed(scene, tmp_path / "out.nut", LEFT))
+    assert all(changed(scene, tmp_path / "out.nut", RIGHT))
+
+
+@pytest.mark.parametrize("picture", [coat_of_arms(), poster(), clock_face(), socket()])
+def test_pictures_that_resemble_a_face_are_left_alone(picture: Picture, check: Check, tmp_path: Path) -> None:
+    scene = write_scene(
+        tmp_path / "scene.mp4", [Shown(picture, (40, 40), 120), Shown(picture, (300, 20), 300)]
+    )
+    redacted = check(scene, verify="strict")
+    assert redacted.checked is not None
+    assert redacted.checked.tracks == ()
+
+
+def test_deleted_tracks_of_the_demo_clip_are_found_and_masked(
+    engine: Engine, demo_clip: Path, gallery: Gallery, tmp_path: Path
+) -> None:
+    faces = link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
+    kept = tuple(replace(track, continues=None) for track in faces.tracks if track.decision == "keep")
+    redacted = redact(
+        Segment(str(demo_clip)), replace(faces, tracks=kept), tmp_path / "out.nut", Options(), engine.checker
+    )
+    assert redacted.checked is not None
+    assert redacted.checked.tracks
+    seen = engine.find(Segment(str(tmp_path / "out.nut")), None, Options())
+    places = {round(float(look.pts * seen.time_base), 3) for look in seen.sightings if len(look.faces) > 1}
+    assert len(places) <= 2  # while the two cross

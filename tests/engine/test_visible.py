@@ -1,0 +1,138 @@
+"""Which detections in a result are faces that should have been hidden: rules alone, without a model or a frame."""
+
+import numpy as np
+import pytest
+
+from functions.engine.detect import Detection
+from functions.engine.faces import Faces, Looks, Track
+from functions.engine.gate import _around_candidates
+from functions.engine.looks import Box
+from functions.engine.visible import covered_share, visible_faces
+
+PLACE: Box = (100.0, 100.0, 160.0, 180.0)
+BESIDE: Box = (150.0, 100.0, 210.0, 180.0)
+FAR: Box = (400.0, 100.0, 460.0, 180.0)
+TIMES = range(0, 300, 20)  # in hundredths of a second
+
+
+def face(box: Box, score: float = 0.9) -> Detection:
+    return Detection(np.array(box, np.float32), score, np.zeros((5, 2), np.float32))
+
+
+def kept(first: int, last: int, box: Box = PLACE) -> Track:
+    looks = Looks((pts, box) for pts in range(first, last + 1, 20))
+    return Track(0, first, last, "keep", "ann", "staged", 0.5, 0.5, None, looks)
+
+
+def faces(*tracks: Track, shots: tuple[int, ...] = ()) -> Faces:
+    return Faces(3, "centerface", None, 1.0, 640, 360, "1/100", 300, 15, shots=shots, tracks=tracks)
+
+
+def found(
+    looks: dict[int, list[Detection]], known: Faces, masks: dict[int, list[Box]] | None = None
+) -> list[list[int]]:
+    """Return the times of each visible face."""
+    visible = visible_faces(looks, known, lambda pts: (masks or {}).get(pts, []))
+    return [[look.pts for look in face_looks] for face_looks in visible.faces]
+
+
+@pytest.mark.parametrize(
+    ("box", "mask", "least", "most"),
+    [
+        (PLACE, PLACE, 1.0, 1.0),
+        (PLACE, FAR, 0.0, 0.0),
+        (PLACE, (140.0, 100.0, 200.0, 180.0), 0.3, 0.6),
+        (
+            (-30.0, 100.0, 30.0, 180.0),
+            (0.0, 100.0, 30.0, 180.0),
+            0.95,
+            1.0,
+        ),  # half of it is outside the frame
+    ],
+)
+def test_covered_share_counts_the_face_inside_the_frame(
+    box: Box, mask: Box, least: float, most: float
+) -> None:
+    assert least <= covered_share(box, [mask], 640, 360) <= most
+
+
+def test_face_outside_all_masks_is_visible() -> None:
+    looks = {pts: [face(PLACE), face(FAR)] for pts in TIMES}
+    assert found(looks, faces(), {pts: [PLACE] for pts in TIMES}) == [list(TIMES)]
+
+
+def test_face_that_leaves_its_mask_is_visible() -> None:
+    looks = {pts: [face((100.0 + pts, 100.0, 160.0 + pts, 180.0))] for pts in range(0, 100, 10)}
+    assert found(looks, faces(), {pts: [PLACE] for pts in looks}) == [list(range(40, 100, 10))]
+
+
+def test_kept_face_is_not_visible_wherever_its_box_holds_it() -> None:
+    looks = {pts: [face((90.0, 85.0, 170.0, 190.0))] for pts in TIMES}
+    assert found(looks, faces(kept(0, 280))) == []
+
+
+def test_second_face_at_a_kept_place_is_visible() -> None:
+    looks = {pts: [face(PLACE), face((130.0, 120.0, 175.0, 180.0))] for pts in TIMES}
+    assert found(looks, faces(kept(0, 280))) == [list(TIMES)]
+
+
+def test_small_face_inside_a_kept_one_is_visible() -> None:
+    looks = {pts: [face((110.0, 110.0, 130.0, 135.0))] for pts in TIMES}
+    assert found(looks, faces(kept(0, 280))) == [list(TIMES)]
+
+
+def test_face_that_continues_a_kept_track_for_long_is_visible_in_the_end() -> None:
+    looks = {pts: [face(PLACE)] for pts in TIMES}
+    (times,) = found(looks, faces(kept(0, 60)))
+    assert times == list(range(220, 300, 20))  # 0.4 s after the track's end, and a second more
+
+
+def test_face_that_continues_a_kept_track_across_a_cut_is_visible() -> None:
+    looks = {pts: [face(PLACE)] for pts in TIMES}
+    assert found(looks, faces(kept(0, 100), shots=(110,))) == [list(range(120, 300, 20))]
+
+
+def test_face_that_continues_a_kept_track_beside_another_face_is_visible() -> None:
+    looks = {pts: [face(PLACE), *([face(BESIDE)] if pts >= 160 else [])] for pts in TIMES}
+    found_times = found(looks, faces(kept(0, 100)))
+    assert list(range(160, 300, 20)) in found_times
+    assert len(found_times) == 2  # the other one, and the one that may be it
+
+
+def test_face_that_comes_out_of_a_mask_is_not_taken_for_the_kept_one() -> None:
+    looks = {pts: [face(PLACE)] for pts in TIMES}
+    masks = {pts: [PLACE] for pts in range(160, 200, 20)}
+    assert found(looks, faces(kept(0, 100)), masks) == [list(range(200, 300, 20))]
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_face"),
+    [
+        ([0.9], True),
+        ([0.75], False),
+        ([0.75, 0.4], True),
+        ([0.7, 0.7, 0.7], False),
+        ([0.62] * 8, True),
+        ([0.59] * 15, False),
+    ],
+)
+def test_face_needs_a_sure_score_or_many_likely_ones(scores: list[float], is_face: bool) -> None:
+    looks = {20 * number: [face(FAR, score)] for number, score in enumerate(scores)}
+    assert bool(found(looks, faces())) is is_face
+
+
+def test_candidate_is_searched_beside_a_face_that_is_known_already() -> None:
+    looks = {pts: [face(PLACE)] for pts in TIMES}
+    looks[100].append(face(FAR, 0.65))
+    assert list(_around_candidates(looks, faces(), lambda _: [])) == [(90, 110)]
+
+
+def test_unlikely_detections_are_counted() -> None:
+    visible = visible_faces({0: [face(FAR, 0.7)]}, faces(), lambda _: [])
+    assert visible.passed == {"unlikely": 1}
+
+
+def test_second_check_needs_a_higher_score() -> None:
+    looks = {0: [face(FAR, 0.74)], 20: [face(FAR, 0.74)]}
+    assert visible_faces(looks, faces(), lambda _: []).faces
+    assert not visible_faces(looks, faces(), lambda _: [], 0.05).faces

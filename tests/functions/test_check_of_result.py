@@ -1,0 +1,156 @@
+"""The check of the result in the pipeline: records, reports, and a job that is quarantined."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+
+from functions.engine import gate
+from functions.engine.faces import Faces
+from functions.engine.video import Segment
+from functions.pipeline import layout
+from functions.pipeline.contracts import Faces as FacesDocument
+from functions.pipeline.contracts import Look, Policy, SegmentCheck, Track
+from tests.clips import Clip, astronaut, frame_times, write_clip
+from tests.cloud import Buckets, Post, Topics
+from tests.functions.merging import REPORT, RESULT, published_of
+from tests.functions.rendering import Cloud
+from tests.functions.working import failure_of, report_of
+from tests.planned import Planned, faces_of, link_job, plan_job
+
+WHITE = Policy(mode="solid", color="#ffffff")
+FACE = (160, 75)  # inside the portrait's face
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A face in the middle of every frame, in two segments."""
+    return write_clip(tmp_path_factory.mktemp("portrait") / "walk.mp4", Clip(portrait=astronaut()))
+
+
+def whites(video: bytes) -> list[bool]:
+    """Return for each frame whether the face is covered."""
+    with av.open(io.BytesIO(video)) as container:
+        pictures = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+        return [bool(picture[FACE[1], FACE[0]].min() > 240) for picture in pictures]
+
+
+def found_at(pts: int) -> Track:
+    return Track(
+        id=0, start=pts, end=pts, decision="hide", person=None, reason=gate.FOUND, distance=None, margin=None,
+        continues=None, looks=(Look(pts=pts, box=(1.0, 2.0, 3.0, 4.0)),),
+    )  # fmt: skip
+
+
+def test_worker_masks_a_face_that_no_track_follows_and_records_it(
+    buckets: Buckets, topics: Topics, portrait: Path, worker: Post
+) -> None:
+    linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
+    assert worker(linked.task(1)) == 200
+    report = report_of(buckets, linked, 1)
+    assert report.checked is not None
+    (track,) = report.checked.tracks
+    assert (report.checked.verify, track.decision, track.reason) == ("standard", "hide", gate.FOUND)
+    times = linked.frames(1)
+    assert (track.start, track.end) == (times[0], times[-1])
+    assert all(whites(buckets.get(buckets.work, report.video.name)))
+
+
+def test_worker_checks_nothing_where_the_policy_says_off(
+    buckets: Buckets, topics: Topics, portrait: Path, worker: Post
+) -> None:
+    linked = link_job(buckets, plan_job(buckets, portrait, policy=Policy(verify="off")))
+    assert worker(linked.task(0)) == 200
+    assert report_of(buckets, linked, 0).checked is None
+
+
+def test_report_lists_the_faces_that_the_check_found_as_tracks(
+    buckets: Buckets, topics: Topics, portrait: Path, ingest: Post, worker: Post, merge: Post
+) -> None:
+    cloud = Cloud(buckets, topics, ingest, worker, merge)
+    linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
+    for index in range(2):
+        assert worker(linked.task(index)) == 200
+    cloud.lead(topics.segments_done, merge)
+    report = cloud.report()
+    assert [(track.id, track.reason) for track in report.faces.tracks] == [(0, gate.FOUND), (1, gate.FOUND)]
+    assert report.checked is not None
+    assert (report.checked.verify, report.checked.tracks) == ("standard", (0, 1))
+    assert report.checked.frames >= 10
+    assert all(whites(buckets.get(buckets.output, RESULT)))
+
+
+def test_rendering_again_keeps_masking_what_the_check_found(
+    buckets: Buckets, topics: Topics, portrait: Path, ingest: Post, worker: Post, merge: Post
+) -> None:
+    cloud = Cloud(buckets, topics, ingest, worker, merge)
+    linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
+    for index in range(2):
+        assert worker(linked.task(index)) == 200
+    cloud.lead(topics.segments_done, merge)
+    cloud.run(cloud.ask(linked.job, {0: "hide"}))
+    report = cloud.report()
+    assert [track.reason for track in report.faces.tracks] == ["decided by hand", gate.FOUND]
+    assert report.checked is not None
+    assert report.checked.tracks == ()
+    assert all(whites(buckets.get(buckets.output, RESULT)))
+
+
+def test_job_with_a_face_that_cannot_be_masked_is_quarantined_once(
+    buckets: Buckets, topics: Topics, portrait: Path, worker: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
+    real = gate.hide
+
+    def forgetful(segment: Segment, faces: Faces, *arguments: object) -> object:
+        return real(segment, replace(faces, tracks=()), *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gate, "hide", forgetful)
+    assert [worker(linked.task(0)), worker(linked.task(0)), worker(linked.task(1))] == [200, 200, 200]
+    failed = failure_of(buckets, linked)
+    assert (failed.stage, failed.code) == ("worker", "quarantined")
+    assert "a face is still visible at 0.0 s" in failed.message
+    assert 'Set verify to "off"' in failed.message
+    assert [event["type"] for event in topics.events()] == ["job.failed"]
+    assert buckets.names(buckets.output) == []
+
+
+@pytest.mark.parametrize("tracks", [0, 2])
+def test_found_faces_are_numbered_on_from_those_of_the_document(
+    tracks: int, buckets: Buckets, topics: Topics, planned: Planned
+) -> None:
+    times = frame_times(planned.clip)
+    own = [
+        found_at(pts).model_copy(update={"id": number * 3}).model_dump()
+        for number, pts in enumerate(times[:tracks])
+    ]
+    document = Faces.from_json({**faces_of(planned).to_json(), "tracks": own}).to_bytes()
+    whole, numbers = FacesDocument.with_tracks(document, [found_at(times[5]), found_at(times[9])])
+    first = 3 * tracks - 2 if tracks else 0
+    assert numbers == (first, first + 1)
+    assert [track.group for track in Faces.from_bytes(whole, None, None).tracks][-2:] == [
+        first > 0,
+        1 + (first > 0),
+    ]
+    assert [track.id for track in Faces.from_bytes(whole, None, None).tracks][-2:] == list(numbers)
+    assert FacesDocument.model_validate_json(whole).tracks[-1].start == times[9]
+
+
+def test_report_says_nothing_was_checked_unless_every_segment_was(
+    buckets: Buckets, topics: Topics, clip: Path, ingest: Post, worker: Post, merge: Post
+) -> None:
+    cloud = Cloud(buckets, topics, ingest, worker, merge)
+    linked = link_job(buckets, plan_job(buckets, clip))
+    for index in range(2):
+        assert worker(linked.task(index)) == 200
+    name = layout.segment_report(linked.job, 1)
+    report = report_of(buckets, linked, 1)
+    assert report.checked == SegmentCheck(
+        verify="standard", frames=report.checked.frames if report.checked else 0
+    )
+    buckets.put(buckets.work, name, report.model_copy(update={"checked": None}).model_dump_json().encode())
+    cloud.lead(topics.segments_done, merge)
+    assert published_of(buckets, linked).report == REPORT
+    assert cloud.report().checked is None
