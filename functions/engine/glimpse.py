@@ -1,11 +1,11 @@
-"""Something that is shown between two sampled frames and in neither of them.
+"""Detect a glimpse: something is shown between two sampled frames and in neither of them.
 
-Both sampled frames show the same faces in the same places, so no one would search the frames between them. There a
+Both sampled frames show the same faces in the same places, so the frames between them are not sampled. There a
 face can appear for a few frames, or replace another one. Then a part of the picture jumps, and jumps back, while little
 happens around it before, between and after that. A gesture or a pan changes the picture in each frame instead.
 
-On nine real clips, 70 % of the faces of 6 % of the frame's height were noticed, pasted in for 1 to 5 frames, 87 % of
-those of 13 %, and 95 % of those of 20 %. It adds about 4 % to the sampled frames of real clips.
+Measured on nine real clips with faces pasted in for 1 to 5 frames: 72 % of those of 6 % of the frame's height were
+noticed, 85 % of those of 13 %, and 98 % of those of 35 %. It adds 4 % to the sampled frames of eleven real clips.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ JUMPS = 2
 
 @dataclass(frozen=True)
 class Glimpse:
-    """The frame that differs most, by its place in the sequence, and in which parts (H, W) of its thumbnail."""
+    """The place of the frame that differs most, and the parts (H, W) of its thumbnail that differ."""
 
     place: int
     parts: Array
@@ -40,9 +40,9 @@ class Glimpse:
 
 
 def find_glimpse(thumbnails: Sequence[Array], one: int, other: int) -> Glimpse | None:
-    """Return what is shown between the places `one` and `other`, or None.
+    """Return the glimpse between the places `one` and `other`, or None.
 
-    `thumbnails` are those of consecutive frames of one shot: these two, all between, and one around them if there is.
+    `thumbnails` belong to consecutive frames of one shot: these two, all between, and up to one before and after.
     """
     jumps = _sorted_changes(thumbnails)
     if other - one < 2 or len(jumps) <= JUMPS:

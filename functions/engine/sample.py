@@ -1,11 +1,13 @@
-"""Which frames are looked at, and when to look closer.
+"""Choose which frames are sampled, seldom in a calm shot and more densely where neighbours disagree.
 
-Time is cut into slots of a fixed grid; the detector looks at the first frame of each. Where two neighbouring looks
-disagree (a face appears, is lost, or moved too far) the frame in the middle is looked at, and so on, until
-neighbours agree or are adjacent; both sides of a cut are looked at. So is a frame that shows something for a moment
-(see glimpse.py), and all frames around it if that is a face. A few slots make a window, whose looks of one
-round are one batch. The grid hangs on presentation times, and nothing that is decided in a window depends on what
-lies more than CONTEXT_SECONDS before it or two frames after it: wherever reading began, the same frames are looked at.
+Time is cut into slots of a fixed grid. The detector runs on the first frame of each slot, and on both sides of a cut.
+Where two neighbouring samples disagree (a face appears, is lost, or moved too far), the frame in the middle is sampled,
+until neighbours agree or are adjacent. A frame that shows something for a moment is sampled too (see glimpse.py), with
+all frames around it if that is a face.
+
+A few slots make a window, whose samples of one round are one batch. The grid depends on presentation times, and nothing
+that is decided in a window depends on what is more than CONTEXT_SECONDS before it or two frames after it. So the same
+frames are sampled wherever reading began.
 """
 
 import math

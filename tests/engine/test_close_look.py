@@ -93,6 +93,13 @@ def test_box_of_both_looks_covers_both() -> None:
     assert one.score == 0.95
 
 
+def test_landmarks_of_the_first_look_are_the_more_precise_ones() -> None:
+    """They align the crop that is recognised. A part of the face has wrong ones."""
+    whole, part, close = face(100, 0, 480, 340, 0.6), face(300, 90, 500, 280, 0.9), face(120, 20, 500, 360)
+    assert (merge([whole, part], [close], 640, 0.3)[0].landmarks == whole.landmarks).all()
+    assert (merge([part], [close], 640, 0.3)[0].landmarks == close.landmarks).all()
+
+
 def test_second_face_in_front_of_a_close_one_stays_a_face() -> None:
     held_up = face(300, 150, 420, 300)
     close = [face(100, 10, 520, 350), face(305, 155, 415, 295, 0.3)]

@@ -1,4 +1,4 @@
-"""Constructs in which a face is easy to miss: each is a clip with known faces, judged by the pixels of the result.
+"""Constructs with faces that are easy to miss. Each is a clip with known faces, judged by the pixels of the result.
 
 A face counts as visible as in the evaluation's score.py: its structure survived (SSIM of the box at 48x48 >= 0.70).
 """
@@ -107,7 +107,7 @@ def similarity(one: Array, other: Array) -> float:
 
 
 def visible(source: Path, result: Path, scene: Scene, who: str | None = None) -> list[int]:
-    """Return the frames of the result in which a face can still be seen, of that person only if one is given."""
+    """Return the frames of the result that still show a face, or this person's face."""
     found = []
     for number, (one, other) in enumerate(zip(greys(source), greys(result), strict=True)):
         for shown in scene(number):
