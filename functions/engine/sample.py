@@ -2,8 +2,7 @@
 
 Time is cut into slots of a fixed grid. The detector runs on the first frame of each slot, and on both sides of a cut.
 Where two neighbouring samples disagree (a face appears, is lost, or moved too far), the frame in the middle is sampled,
-until neighbours agree or are adjacent. A frame that shows something for a moment is sampled too (see glimpse.py), with
-all frames around it if that is a face.
+until neighbours agree or are adjacent. A frame that shows something for a moment is sampled too (see glimpse.py).
 
 A few slots make a window, whose samples of one round are one batch. The grid depends on presentation times, and nothing
 that is decided in a window depends on what is more than CONTEXT_SECONDS before it or two frames after it. So the same
@@ -25,7 +24,7 @@ from av.video.stream import VideoStream
 
 from functions.engine.ahead import ahead
 from functions.engine.detect import Array, Detection, Detector, Image, overlap
-from functions.engine.glimpse import Glimpse, find_glimpse
+from functions.engine.glimpse import find_glimpse, parts_of
 from functions.engine.hdr import to_sdr
 from functions.engine.orientation import Orientation
 
@@ -157,24 +156,6 @@ def windows(
         yield Window(views)
 
 
-@dataclass(frozen=True)
-class _Gap:
-    """The frames between two sampled ones, by their places. `is_searched`: all of them are sampled."""
-
-    one: int
-    other: int
-    is_searched: bool = False
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """A frame of a gap that is sampled next, because the ends disagree or because of a glimpse."""
-
-    gap: _Gap
-    place: int
-    glimpse: Glimpse | None = None
-
-
 class Sampler:
     """Looks at windows. Several threads may share it."""
 
@@ -191,34 +172,29 @@ class Sampler:
             elif view.slot != before.slot:
                 ends.add(n)
         self._detect([views[n] for n in sorted(ends)])
-        gaps = [_Gap(one, other) for one, other in pairwise(sorted(ends)) if not views[other].starts_shot]
+        gaps = [(one, other) for one, other in pairwise(sorted(ends)) if not views[other].starts_shot]
         while gaps:
-            samples = [sample for gap in gaps if (sample := self._sample_in(gap, views)) is not None]
-            self._detect([views[sample.place] for sample in samples])
-            gaps = [half for sample in samples for half in self._halves(sample, views)]
+            split = [
+                (one, between, other)
+                for one, other in gaps
+                if (between := self._next_sample(views, one, other)) is not None
+            ]
+            self._detect([views[between] for _, between, _ in split])
+            gaps = [gap for one, between, other in split for gap in ((one, between), (between, other))]
 
-    def _sample_in(self, gap: "_Gap", views: Sequence[View]) -> "_Sample | None":
-        """Return which frame of a gap to sample next, or None if its ends agree and nothing shows between them."""
-        if gap.other - gap.one < 2:
+    def _next_sample(self, views: Sequence[View], one: int, other: int) -> int | None:
+        """Return which view between two samples to sample next, or None if they agree and nothing shows there."""
+        if other - one < 2:
             return None
-        if gap.is_searched or not self._agree(views[gap.one], views[gap.other]):
-            return _Sample(gap, (gap.one + gap.other) // 2)
-        first = gap.one - (gap.one > 0 and not views[gap.one].starts_shot)
-        last = gap.other + (gap.other + 1 < len(views) and not views[gap.other + 1].starts_shot)
-        thumbnails = [view.thumbnail for view in views[first : last + 1]]
-        glimpse = find_glimpse(thumbnails, gap.one - first, gap.other - first)
-        return None if glimpse is None else _Sample(gap, first + glimpse.place, glimpse)
-
-    def _halves(self, sample: "_Sample", views: Sequence[View]) -> "tuple[_Gap, _Gap]":
-        """Return the gaps before and after a sample. Where a face shows for a moment, they are searched throughout."""
-        view, gap = views[sample.place], sample.gap
-        is_face = sample.glimpse is not None and any(
-            sample.glimpse.shows(face, view.width, view.height)
-            for face in view.detections or ()
-            if face.score >= self._detector.sure
-        )
-        is_searched = gap.is_searched or is_face
-        return _Gap(gap.one, sample.place, is_searched), _Gap(sample.place, gap.other, is_searched)
+        view = views[one]
+        if not self._agree(view, views[other]):
+            return (one + other) // 2
+        first = one - (one > 0 and not view.starts_shot)
+        last = other + (other + 1 < len(views) and not views[other + 1].starts_shot)
+        thumbnails = [near.thumbnail for near in views[first : last + 1]]
+        faces = [parts_of(face, (view.width, view.height), view.thumbnail) for face in self._sure_faces(view)]
+        glimpse = find_glimpse(thumbnails, one - first, other - first, faces)
+        return None if glimpse is None else first + glimpse
 
     def _detect(self, views: Sequence[View]) -> None:
         mine = [view for view in views if view.claim()]
@@ -239,13 +215,14 @@ class Sampler:
     def _agree(self, one: View, other: View) -> bool:
         return self._all_found(one, other) and self._all_found(other, one)
 
+    def _sure_faces(self, view: View) -> list[Detection]:
+        return [face for face in view.detections or () if face.score >= self._detector.sure]
+
     def _all_found(self, here: View, there: View) -> bool:
         """Every sure face of `here` is at the same place `there`, where a faint one is enough."""
         candidates = np.array([face.box for face in there.detections or ()], np.float32).reshape(-1, 4)
         free = np.ones(len(candidates), bool)
-        for face in here.detections or ():
-            if face.score < self._detector.sure:
-                continue
+        for face in self._sure_faces(here):
             shares = overlap(face.box, candidates) * free
             if not len(shares) or shares.max() < SAME_PLACE:
                 return False

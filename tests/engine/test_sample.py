@@ -90,14 +90,15 @@ def test_a_face_that_appears_between_looks_is_found_on_its_first_frame(appears: 
 
 @pytest.mark.parametrize("first", [7, 13, 20, 31])
 @pytest.mark.parametrize("shown", [1, 2, 3, 4])
-def test_face_shown_between_samples_is_sampled_in_every_frame(first: int, shown: int) -> None:
+def test_face_shown_between_samples_is_sampled_from_first_to_last(first: int, shown: int) -> None:
     positions: list[int | None] = [None] * 40
     positions[first : first + shown] = [50] * shown
-    assert set(range(first - 1, first + shown + 1)) <= set(times(looks(frames(positions))))
+    borders = {first - 1, first, first + shown - 1, first + shown}
+    assert borders <= set(times(looks(frames(positions))))
 
 
 @pytest.mark.parametrize("shown", [1, 3, 5])
-def test_face_replaced_between_samples_is_sampled_in_every_frame(shown: int) -> None:
+def test_face_replaced_between_samples_is_sampled(shown: int) -> None:
     """The detector finds both faces in the same place."""
     given = frames([50] * 40)
     for pts in range(19, 19 + shown):
@@ -107,7 +108,8 @@ def test_face_replaced_between_samples_is_sampled_in_every_frame(shown: int) -> 
         plane.update(luma)
     found = looks(given)
     assert all(view.detections for view in found)
-    assert times(found) == [0, 6, 12, *range(18, 25), 30, 36, 39]
+    (replaced,) = set(times(found)) - {*range(0, 40, 6), 39}
+    assert 19 <= replaced < 19 + shown
 
 
 def test_motion_without_a_face_adds_no_samples() -> None:
