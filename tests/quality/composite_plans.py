@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 
 from functions.engine.detect import Image
+from functions.engine.errors import PictureError
 from functions.engine.orientation import orientation_of
 from functions.engine.picture import decode_picture
 from functions.engine.video import open_video, read_frames
-from tests.quality.public_clips import PublicFile
+from tests.quality.public_clips import PublicClipsError, PublicFile
 
 RATE = 25
 CUTS_PEOPLE, PICTURES_PEOPLE, PAIRS_PEOPLE = 24, 26, 24  # in one composite
@@ -107,7 +108,10 @@ class Library:
             yield from self.images(Shot(person, file, 0, reserved, 0))
 
     def _still(self, file: PublicFile) -> Image:
-        return decode_picture(self.paths[file].read_bytes(), file.path)
+        try:
+            return decode_picture(self.paths[file].read_bytes(), file.path)
+        except PictureError as error:
+            raise PublicClipsError(f"{file.repository}: {error} Or remove it from the list.") from error
 
 
 def plans(library: Library) -> Iterator[Plan]:

@@ -9,7 +9,7 @@ import pytest
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.quality.composite_plans import RATE, SHORT_FRAMES, Library, Plan, plans
 from tests.quality.composites import WIDTH, Composite, composites
-from tests.quality.public_clips import PublicFile
+from tests.quality.public_clips import PublicClipsError, PublicFile
 
 FRAMES = 12  # of each clip
 
@@ -84,6 +84,14 @@ def test_cuts_show_some_people_for_less_than_half_a_second(files: dict[PublicFil
     plan = plan_of(files, "cuts-1")
     assert SHORT_FRAMES / RATE < 0.5
     assert SHORT_FRAMES in [shot.frames for scene in plan.scenes for shot in scene]
+
+
+def test_unreadable_picture_names_repository_and_file(tmp_path: Path) -> None:
+    file = PublicFile("f1", "owner/name", "0" * 40, "face.jpg", "0" * 64)
+    (tmp_path / "face.jpg").write_bytes(b"RIFF....WEBP")
+    library = Library([file], {file: tmp_path / "face.jpg"})
+    with pytest.raises(PublicClipsError, match=r"owner/name: face\.jpg is not a picture that can be read"):
+        next(library.target_images("f1"))
 
 
 def test_plans_depend_on_the_files_alone(files: dict[PublicFile, Path]) -> None:
