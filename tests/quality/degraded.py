@@ -1,10 +1,10 @@
-"""The clips of DEFACER_EVAL made harder: how much leaks where faces are blurred, half covered, badly lit or noisy?
+"""Degrade the clips of DEFACER_EVAL, and grade them again: blurred, half covered, badly lit or noisy faces.
 
     python -m tests.quality.degraded [--clips c04,c11] [--kinds motion,hands,stage,noise]
 
-Each clip is made anew with the same times, then done by the engine with its target and with nobody to keep, and judged
-by score.py against the harder clip: by pixels, with the boxes of the clip. A target that can't be recognised any more
-is hidden, as it should be: `kept` tells how often, and is no failure. Nothing is kept of it.
+Each degraded clip has the times of its source. The engine processes it with its target and hiding everyone, and
+score.py compares the result with the degraded clip. A target that cannot be recognised is hidden, which is right:
+"target kept" is for information. Nothing is stored.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def motion(image: Image, number: int, boxes: Boxes) -> Image:
 
 
 def hands(image: Image, number: int, boxes: Boxes) -> Image:
-    """Every other half second something like a hand lies over the lower third of each face."""
+    """An ellipse like a hand covers the lower third of each face, every other half second."""
     image = image.copy()
     for track, (x1, y1, x2, y2) in boxes:
         if (number // 15 + track) % 2:

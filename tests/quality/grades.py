@@ -1,12 +1,15 @@
 """What score.py says about one result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from functions.engine.conceal import Openings
 from functions.engine.cover import Cover
 from functions.engine.faces import Box, Faces
 from tests.quality.clips import Truth
@@ -14,6 +17,7 @@ from tests.quality.figures import Share
 
 MAX_DRIFT_MS = 0.5
 HIDDEN_SHARE = 0.5  # a face counts as hidden by its masks if they cover this share of its box
+Floats = NDArray[np.float64]
 GRID = 24  # points in a row and a column of a box, to measure how much of it is covered
 
 
@@ -47,20 +51,29 @@ def grades_of(truth: Truth, source: Path, result: Path, score: ModuleType, *, hi
 def visible_by_masks(faces: Faces, times: list[int], truth: Truth) -> tuple[Share, Share]:
     """Return the leaked faces and the target's visible faces, without rendering: by the share that masks cover.
 
-    `times` are those of the frames. It is close to what score.py says, and hundreds of times faster.
+    `times` are those of the frames. Masks of faces that `hide` follows beyond their tracks are not counted.
     """
     cover = Cover(faces)
-    masks = [cover.boxes(pts) for pts in times]
-    visible = {role: [_covered(box, masks[n]) < HIDDEN_SHARE for n, _, own, *box in truth["faces"] if own == role]
-               for role in ("other", "target")}  # fmt: skip
-    return tuple(Share(sum(found), len(found)) for found in visible.values())  # type: ignore[return-value]
+    masks = [(cover.boxes(pts), cover.openings(pts)) for pts in times]
+    visible: dict[str, list[bool]] = {"other": [], "target": []}
+    for number, _, role, *box in truth["faces"]:
+        if role != "ignore":
+            visible[role].append(_covered(box, *masks[number]) < HIDDEN_SHARE)
+    leaked, kept = (Share(sum(found), len(found)) for found in visible.values())
+    return leaked, kept
 
 
-def _covered(box: list[float], masks: list[Box]) -> float:
-    """Return the share of the box that is in any of the masks."""
+def _covered(box: list[float], masks: list[Box], openings: Openings) -> float:
+    """Return the share of the box that is masked."""
     x1, y1, x2, y2 = box
     x, y = np.meshgrid(np.linspace(x1, x2, GRID), np.linspace(y1, y2, GRID))
-    inside = np.zeros((GRID, GRID), bool)
-    for left, top, right, bottom in masks:
-        inside |= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
-    return float(inside.mean())
+    is_open = _inside(x, y, openings.kept) & ~_inside(x, y, openings.closed)
+    return float((_inside(x, y, masks) & ~is_open).mean())
+
+
+def _inside(x: Floats, y: Floats, boxes: Sequence[Box]) -> NDArray[np.bool_]:
+    """Return which points are in any of the boxes."""
+    inside = np.zeros(x.shape, bool)
+    for x1, y1, x2, y2 in boxes:
+        inside |= (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
+    return inside

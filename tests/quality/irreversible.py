@@ -3,7 +3,8 @@
     python -m tests.quality.irreversible [--clips c02,c05] [--every 5] [--modes blur,pixelate,solid,image]
 
 A hidden face is recognised if it is within a recogniser's match threshold of the source at the same place, or of one of
-eight other source crops of the same track. The crops are aligned with the landmarks of the source, which an attacker
+eight other source crops of the same track. Only clear source crops count, as in production: a sliver of a face is as
+near to a plain color as to a face. The crops are aligned with the landmarks of the source, which an attacker
 does not have. The frame is judged as `conceal` leaves it, because encoding only removes more.
 
 Two figures show what the measure is worth: the share of faces in plain sight that are recognised (without the crop at
@@ -35,9 +36,8 @@ from functions.engine import hide
 from functions.engine.conceal import Style, conceal
 from functions.engine.deface import Engine
 from functions.engine.detect import Detection, overlap
-from functions.engine.embed import Recognizer
 from functions.engine.faces import Box, Faces
-from functions.engine.identity import limits_of
+from functions.engine.identity import CLEAR, limits_of
 from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.video import Segment
@@ -62,10 +62,14 @@ Floats = NDArray[np.float32]
 
 @dataclass
 class Judged:
-    """Every judged face: its track, its frame, and its embeddings by recogniser and then by style."""
+    """Every judged face: its track, its frame, and its embeddings by recogniser and then by style.
+
+    `is_clear` says whether SFace finds the face clear in the source.
+    """
 
     tracks: list[tuple[str, int]] = field(default_factory=list)  # clip, track of the truth
     frames: list[tuple[str, int]] = field(default_factory=list)
+    is_clear: list[bool] = field(default_factory=list)
     embeddings: dict[str, dict[str, list[Floats]]] = field(default_factory=dict)
     likeness: dict[str, list[float]] = field(default_factory=dict)
 
@@ -162,7 +166,10 @@ def _judge_frame(
     faces = _with_landmarks(image, [box for _, box, _ in graded], engine)
     for style, shown in chain([(source, image)], images):
         for name, recognizer in recognizers.items():
-            judged.add(name, style, _embedded(shown, faces, recognizer))
+            embeddings, clearness = recognizer.embed([recognizer.crop(shown, face) for face in faces])
+            judged.add(name, style, embeddings)
+            if (name, style) == ("sface", SOURCE):
+                judged.is_clear += [bool(value >= CLEAR) for value in clearness]
         if style != SOURCE:
             gray = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)
             judged.likeness.setdefault(style, []).extend(
@@ -228,19 +235,18 @@ def _hidden(
         yield name, frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def _embedded(image: Image, faces: Sequence[Detection], recognizer: Recognizer) -> list[Floats]:
-    return list(recognizer.embed([recognizer.crop(image, face) for face in faces])[0])
-
-
 def compare(judged: Judged) -> list[Result]:
     """Return a result for each recogniser and style, the faces in plain sight first."""
     tracks = sorted(set(judged.tracks))
-    members = {track: [n for n, of in enumerate(judged.tracks) if of == track] for track in tracks}
+    is_clear = np.array(judged.is_clear)
+    members = {
+        track: [n for n, of in enumerate(judged.tracks) if of == track and is_clear[n]] for track in tracks
+    }
     views = {track: _spread(members[track]) for track in tracks}
     strangers = _strangers(judged, tracks)
 
     def result(recognizer: str, style: str, is_near: Callable[[Floats], NDArray[np.bool_]]) -> Result:
-        near = is_near(np.stack(judged.embeddings[recognizer][style]))
+        near = is_near(np.stack(judged.embeddings[recognizer][style])) & is_clear
         recognised = 0
         for n, track in enumerate(judged.tracks):
             others = [view for view in views[track] if view != n]

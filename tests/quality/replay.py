@@ -13,7 +13,7 @@ import numpy as np
 from functions.engine import find, sample
 from functions.engine.deface import Engine
 from functions.engine.faces import Faces
-from functions.engine.findings import Face, Sighting
+from functions.engine.findings import Face, Findings, Sighting
 from functions.engine.gallery import Gallery
 from functions.engine.hide import hide
 from functions.engine.identity import limits_of
@@ -73,7 +73,9 @@ class Replay:
                 lambda _: True,
                 lambda faces, known=known: [known[id(face)] for face in faces],  # type: ignore[misc]
             )
-        return link([replace(self.found, sightings=tuple(sightings))], gallery, self._options)
+        found = replace(self.found, sightings=tuple(sightings))
+        # Between the steps of a job, embeddings have 16 bits.
+        return link([Findings.from_bytes(found.to_bytes())], gallery, self._options)
 
     def _targets(self, gallery: Gallery) -> find.Targets:
         return find.Targets(gallery, self._recognizer, limits_of(self._options))
