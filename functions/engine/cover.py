@@ -13,9 +13,16 @@ from functions.engine.spans import SPEED_SECONDS, Span, overlap, shared_area
 LEAD_SECONDS = 0.25  # a face is covered this long before it was first seen,
 TAIL_SECONDS = 0.4  # and this long after it was last seen
 FLASHES_SECONDS = 0.5  # cuts that are nearer to each other are a flashing light: what was hidden stays hidden
-LEAST_WIDTH = 0.7  # of its height: a box at the frame's edge that is narrower shows a part of a face,
-LEAST_HEIGHT = 1.1  # of its width: and so does one that is lower
+LEAST_WIDTH = (
+    0.7  # of its height: a box at the frame's edge or beside another face that is narrower shows a part,
+)
+LEAST_HEIGHT = 1.1  # of its width: and so does one at the frame's edge that is lower
 EDGE = 0.02  # of the frame's width or height
+BESIDE = 0.25  # of a face's size: another face so near may cover a part of it
+# A face that fills more than this share of the frame's width or height often reaches beyond the frame. The detector
+# then boxes the part that looks like a smaller face. From this share to all of the frame the box grows to CLOSE_UP.
+FILLS = 0.75
+CLOSE_UP = 1.5
 
 
 class _Timeline:
@@ -39,6 +46,7 @@ class Cover:
     def __init__(self, faces: Faces, tail_seconds: float = TAIL_SECONDS):
         self._size = (faces.width, faces.height)
         self._shots = faces.shots
+        self._last_seen: tuple[int, list[tuple[Span, Box]]] | None = None
         self._hidden = _Timeline(_spans(faces, tail_seconds))
         self._kept = _Timeline(
             Span(track.start, track.end, track.looks) for track in faces.tracks if track.decision == "keep"
@@ -46,7 +54,7 @@ class Cover:
 
     def boxes(self, pts: int) -> list[Box]:
         """The boxes (x1, y1, x2, y2 in displayed pixels) to hide at `pts`, which must not go back."""
-        return [self._whole(span.box(pts)) for span in self._masked(pts)]
+        return [self._whole(span, span.box(pts), pts) for span in self._masked(pts)]
 
     def openings(self, pts: int, held: Sequence[Box] = ()) -> Openings:
         """Return where the masks of `boxes` stay open at `pts`, so that kept faces are seen.
@@ -56,20 +64,28 @@ class Cover:
         stay closed. In a lead, a tail or a gap a face can be anywhere, so the whole mask stays closed.
         """
         masked = self._masked(pts)
-        masks = [_masked_box(self._whole(span.box(pts))) for span in masked]
+        masks = [_masked_box(self._whole(span, span.box(pts), pts)) for span in masked]
         kept = [span.box(pts) for span in self._kept.at(pts)]
         masks_of_all = [*masks, *map(_masked_box, held)]
         kept = [box for box in kept if any(shared_area(box, mask) for mask in masks_of_all)]
         if not kept:
             return Openings()
         closed = [
-            self._whole(span.reach(pts)) if span.is_followed(pts) else mask
+            self._whole(span, span.reach(pts), pts) if span.is_followed(pts) else mask
             for span, mask in zip(masked, masks, strict=True)
         ]
         return Openings(kept, [*closed, *held])
 
-    def _whole(self, box: Box) -> Box:
-        return _whole_face(box, *self._size)
+    def _whole(self, span: Span, box: Box, pts: int) -> Box:
+        others = [other for whose, other in self._seen(pts) if whose is not span]
+        return _whole_face(box, *self._size, others)
+
+    def _seen(self, pts: int) -> list[tuple[Span, Box]]:
+        """Return the boxes of all faces that are followed at `pts`, hidden or kept."""
+        if self._last_seen is None or self._last_seen[0] != pts:
+            spans = [span for span in (*self._hidden.at(pts), *self._kept.at(pts)) if span.is_followed(pts)]
+            self._last_seen = pts, [(span, span.box(pts)) for span in spans]
+        return self._last_seen[1]
 
     def _masked(self, pts: int) -> list[Span]:
         hidden, kept = self._hidden.at(pts), self._kept.at(pts)
@@ -146,15 +162,24 @@ def _masked_box(box: Box) -> Box:
     return (x - half_width, y - half_height, x + half_width, y + half_height)
 
 
-def _whole_face(box: Box, width: int, height: int) -> Box:
-    """The box grown to a face's proportions where the frame's edge (width x height) cuts the face off.
+def _whole_face(box: Box, width: int, height: int, others: Sequence[Box]) -> Box:
+    """Return the box grown to a face's proportions where the frame's edge or another face cuts the face off.
 
-    What the detector boxes there is the part that is seen, and often not all of that.
+    The detector boxes the part that is seen, and often not all of it.
     """
     x1, y1, x2, y2 = box
+    filled = max((x2 - x1) / width, (y2 - y1) / height)
+    grow_x = grow_y = 1 + (CLOSE_UP - 1) * min(max(0.0, filled - FILLS) / (1 - FILLS), 1.0)
     margin_x, margin_y = EDGE * width, EDGE * height
-    if x1 < margin_x or y1 < margin_y or x2 > width - margin_x or y2 > height - margin_y:
-        more_x = max(0.0, LEAST_WIDTH * (y2 - y1) - (x2 - x1)) / 2
-        more_y = max(0.0, LEAST_HEIGHT * (x2 - x1) - (y2 - y1)) / 2
-        return (x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y)
-    return box
+    at_edge = x1 < margin_x or y1 < margin_y or x2 > width - margin_x or y2 > height - margin_y
+    if at_edge or any(_is_beside(box, other) for other in others):
+        grow_x = max(grow_x, LEAST_WIDTH * (y2 - y1) / max(x2 - x1, 1.0))
+    if at_edge:
+        grow_y = max(grow_y, LEAST_HEIGHT * (x2 - x1) / max(y2 - y1, 1.0))
+    more_x, more_y = (grow_x - 1) * (x2 - x1) / 2, (grow_y - 1) * (y2 - y1) / 2
+    return (x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y)
+
+
+def _is_beside(box: Box, other: Box) -> bool:
+    near_x, near_y = (BESIDE * (box[side + 2] - box[side]) for side in (0, 1))
+    return shared_area((box[0] - near_x, box[1] - near_y, box[2] + near_x, box[3] + near_y), other) > 0

@@ -80,13 +80,23 @@ def visible(
     cover = Cover(faces)
     seen = []
     for number, shown in enumerate(frames):
-        picture = draw(shown, faces.width, faces.height, patch)
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-        before = frame.to_ndarray(format="gray")
-        conceal(frame, cover.boxes(number), style, openings=cover.openings(number))
-        after = frame.to_ndarray(format="gray")
+        before, after = _redacted(draw(shown, faces.width, faces.height, patch), cover, number, style)
         seen.append([face.person for face in shown if is_seen(before, after, face.box)])
     return seen
+
+
+def redacted(picture: Picture, faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the first frame of a video in grey, before and after it is redacted by these faces."""
+    return _redacted(picture, Cover(faces), 0, BLUR)
+
+
+def _redacted(
+    picture: Picture, cover: Cover, pts: int, style: Style
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+    before = frame.to_ndarray(format="gray")
+    conceal(frame, cover.boxes(pts), style, openings=cover.openings(pts))
+    return before, frame.to_ndarray(format="gray")
 
 
 def is_seen(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box) -> bool:

@@ -83,6 +83,13 @@ def test_a_face_cut_off_by_the_edge_is_covered_whole() -> None:
     assert (y1, y2) == (100, 180)
 
 
+def test_a_narrow_box_beside_another_face_grows_to_a_faces_proportions() -> None:
+    narrow = Track(0, 10, 20, "hide", None, "", None, None, None, Looks([(10, (300, 100, 340, 180))]))
+    front = Track(1, 10, 20, "keep", None, "", None, None, None, Looks([(10, (345, 100, 405, 180))]))
+    assert boxes(narrow, front)[10] == [pytest.approx((292, 100, 348, 180))]
+    assert boxes(narrow)[10] == [pytest.approx((300, 100, 340, 180))]
+
+
 def test_a_hidden_face_sampled_in_the_same_place_keeps_the_mask() -> None:
     """Two faces in one place leave open which of them is in front."""
     tracks = [

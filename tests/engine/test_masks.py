@@ -1,12 +1,17 @@
 """Who can be seen after redaction: generated scenes with stated faces, judged by pixels."""
 
+from functools import cache
+
+import cv2
 import numpy as np
 import pytest
 
 from functions.engine.conceal import Style
 from functions.engine.cover import Cover
+from functions.engine.detect import CenterFace
 from functions.engine.faces import Box, Track
-from tests.engine.scenes import RATE, Shown, faces_of, track, visible
+from tests.clips import Picture
+from tests.engine.scenes import RATE, Shown, draw, faces_of, is_seen, redacted, track, visible
 
 CLOSE_UP: Box = (250, 80, 400, 280)
 HIDDEN, TARGET = "astronaut", "admiral"
@@ -112,3 +117,40 @@ def test_growing_box_does_not_move_the_mask() -> None:
     box, part = CLOSE_UP, (CLOSE_UP[0], CLOSE_UP[1], CLOSE_UP[2] - 40, CLOSE_UP[3])
     cover = Cover(faces_of([track(0, {8: part, 9: box})]))
     assert cover.boxes(19) == [pytest.approx((242.5, 70, 407.5, 290))]
+
+
+@cache
+def centerface() -> CenterFace:
+    return CenterFace()
+
+
+def detected(picture: Picture, width: int) -> list[Box]:
+    """Return the faces that CenterFace finds in a copy of this width."""
+    scale = picture.shape[1] / width
+    copy = cv2.resize(picture, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
+    found = [
+        face.box * scale for face in centerface().detect([copy.astype(np.uint8)])[0] if face.score >= 0.3
+    ]
+    return [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in found]
+
+
+@pytest.mark.parametrize("right", [-300, -150, 0])
+@pytest.mark.parametrize("down", [-100, 0])
+def test_both_eyes_of_an_extreme_close_up_are_masked(down: int, right: int) -> None:
+    """A face that is larger than the frame is detected as a smaller one beside its middle."""
+    size = 1300
+    left, top = 640 - size / 2 + right, 360 - size * 0.65 + down
+    picture = draw([Shown(HIDDEN, (left, top, left + size, top + size * 1.3))], 1280, 720)
+    eyes = [(left + size * across, top + size * 0.52) for across in (0.3, 0.72)]
+    if down == 0:  # with glasses
+        for x, y in eyes:
+            cv2.circle(picture, (int(x), int(y)), int(size * 0.19), (15, 15, 15), int(size * 0.04))
+        bridge = [(int(left + size * across), int(top + size / 2)) for across in (0.45, 0.55)]
+        cv2.line(picture, bridge[0], bridge[1], (15, 15, 15), int(size * 0.04))
+    boxes = detected(picture, 640)
+    assert boxes
+    faces = faces_of([track(n, {0: box}) for n, box in enumerate(boxes)], width=1280, height=720)
+    before, after = redacted(picture, faces)
+    half = size * 0.12
+    for x, y in eyes:
+        assert not is_seen(before, after, (x - half, y - half, x + half, y + half))
