@@ -62,7 +62,7 @@ def test_a_setting_that_needs_pytorch_says_how_to_install_it(
 
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: {option} {value} needs PyTorch, but torch, torchvision, facenet_pytorch, onnx and tensorboard are "
+        f"error: {option} {value} needs PyTorch, but torch, torchvision, facenet_pytorch and tensorboard are "
         f"not installed. Run `make torch` (5 GB), or choose {instead}.\n"
     )
 
