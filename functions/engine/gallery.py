@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from functions.engine.embed import Recognizer
 
 MAX_SIDE = 640  # pixels; a picture is searched at the size that frames of a video are
-CLOSE_UP_WIDTH = 224  # pixels; at this size CenterFace also finds a face that fills the picture
 LIKELY_FACE = 0.5
-INSIDE = 0.8  # a box with this share of its area in a larger one is a part of the same face
 MIN_FACE_SIDE = 40  # pixels: below, an embedding says little
 MAX_ASPECT = 16  # of a picture's longer side to its shorter one: in a longer strip no copy shows a face
 # A picture beyond these limits is used, with a warning. Chosen on 39 pictures (target pictures of clips and public
@@ -195,21 +193,15 @@ def only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector
 def find_faces(image: "Image", detector_of: Callable[[str], "Detector"]) -> "list[Detection]":
     """Return the likely faces in a picture, in its pixels.
 
-    Of a face that fills the picture CenterFace sees nothing at MAX_SIDE, or its parts as several faces; a smaller copy
-    shows the face as one. MTCNN comes last, so that a picture that CenterFace reads has the same box with and without
-    PyTorch.
+    MTCNN comes last, so that a picture that CenterFace reads has the same box with and without PyTorch.
     """
     height, width = image.shape[:2]
     if max(height, width) > MAX_ASPECT * min(height, width):
         return []
-    faces = _search(image, MAX_SIDE / max(height, width), detector_of("centerface"))
-    if len(faces) == 1:
-        return faces
-    close_up = _search(image, CLOSE_UP_WIDTH / width, detector_of("centerface"))
-    if not faces or (len(close_up) == 1 and all(_is_inside(face.box, close_up[0].box) for face in faces)):
-        faces = close_up
+    scale = MAX_SIDE / max(height, width)
+    faces = _search(image, scale, detector_of("centerface"))
     if not faces and pytorch.is_installed():
-        faces = _search(image, MAX_SIDE / max(height, width), detector_of("mtcnn"))
+        faces = _search(image, scale, detector_of("mtcnn"))
     return faces
 
 
@@ -219,9 +211,3 @@ def _search(image: "Image", scale: float, detector: "Detector") -> "list[Detecti
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     faces = detector.detect([small])[0]
     return [face.scaled(1 / scale) for face in faces if face.score >= LIKELY_FACE]
-
-
-def _is_inside(box: "Array", outer: "Array") -> bool:
-    """Return whether at least the share INSIDE of the area of `box` is within `outer`."""
-    sides = np.minimum(box[2:], outer[2:]) - np.maximum(box[:2], outer[:2])
-    return bool(np.prod(np.clip(sides, 0, None)) >= INSIDE * np.prod(box[2:] - box[:2]))

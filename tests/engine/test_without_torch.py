@@ -156,7 +156,7 @@ def test_mtcnn_is_asked_last_and_only_where_pytorch_is(monkeypatch: pytest.Monke
 
     blank = np.full((800, 800, 3), 127, np.uint8)
     assert find_faces(blank, detector_of) == []
-    assert asked == [("centerface", 640), ("centerface", 224), ("mtcnn", 640)]
+    assert asked == [("centerface", 640), ("mtcnn", 640)]
     asked.clear()
     assert len(find_faces(astronaut(), detector_of)) == 1
     assert asked == [("centerface", 300)]
@@ -164,4 +164,4 @@ def test_mtcnn_is_asked_last_and_only_where_pytorch_is(monkeypatch: pytest.Monke
     for name in pytorch.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
     assert find_faces(blank, detector_of) == []
-    assert asked == [("centerface", 640), ("centerface", 224)]
+    assert asked == [("centerface", 640)]
