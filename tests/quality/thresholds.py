@@ -208,13 +208,18 @@ def halves_table(comparisons: Sequence[Comparison]) -> str:
 def curve_table(distances: Distances) -> str:
     lines = [
         [
-            f"{threshold:.2f}", f"{10_000 * distances.stranger_rate(threshold):.2g}",
+            f"{threshold:.2f}", _per_10_000(distances.stranger_rate(threshold)),
             distances.kept_strangers(threshold), distances.kept_views(threshold),
         ]
         for threshold in map(float, DISTANCES)
     ]  # fmt: skip
     head = ["distance", "strangers in 10,000 this near", "strangers' tracks kept", "targets' views kept"]
     return f"{table(head, lines)}\n\nmargin: {distances.margin():.1f} standard deviations"
+
+
+def _per_10_000(rate: float) -> str:
+    """Return the rate with two digits, such as "310"."""
+    return "below 0.01" if rate < 1e-6 else f"{float(f'{10_000 * rate:.2g}'):,g}"
 
 
 def _cosine(distance: Floats | float) -> Floats:
