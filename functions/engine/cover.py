@@ -66,8 +66,8 @@ class Cover:
         masked = self._masked(pts)
         masks = [_masked_box(self._whole(span, span.box(pts), pts)) for span in masked]
         kept = [span.box(pts) for span in self._kept.at(pts)]
-        masks_of_all = [*masks, *map(_masked_box, held)]
-        kept = [box for box in kept if any(shared_area(box, mask) for mask in masks_of_all)]
+        held_masks = [_masked_box(box) for box in held]
+        kept = [box for box in kept if any(shared_area(box, mask) for mask in (*masks, *held_masks))]
         if not kept:
             return Openings()
         closed = [

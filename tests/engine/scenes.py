@@ -15,9 +15,9 @@ from functions.engine.faces import VERSION, Box, Faces, Looks, Track
 from tests.clips import Picture, admiral, astronaut
 
 WIDTH, HEIGHT, RATE = 640, 360, 25
-SEEN_SSIM = 0.70  # structural similarity from which on a face counts as visible
+SEEN_SSIM = 0.70  # a face counts as visible at this structural similarity or above
 BLUR = Style()
-PATCH = 0.25  # of the face's size: so much of the portrait around the face is shown on each side
+PATCH = 0.25  # of the face's size: the width of the portrait's border that is shown around the face
 FACE_BOXES: dict[str, Box] = {"astronaut": (100, 57, 191, 179), "admiral": (172, 131, 353, 337)}
 
 

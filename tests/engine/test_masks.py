@@ -1,4 +1,4 @@
-"""Who can be seen after redaction: generated scenes with stated faces, judged by pixels."""
+"""Which faces are visible after redaction: generated scenes with stated faces, judged by pixels."""
 
 from functools import cache
 
