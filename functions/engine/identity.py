@@ -60,7 +60,7 @@ class Limits:
         return cls(
             match=match,
             sure=min(0.8 * unit, match),
-            lag=0.35 * unit,
+            lag=0.4 * unit,
             limit=match + 0.18 * unit,
             maybe=match + 0.23 * unit,
             resembles=0.85 * unit,
