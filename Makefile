@@ -110,7 +110,7 @@ lint: $(DEV)  ## lint, format and types; changes nothing
 check: lint test  ## the gate: lint, format, types, tests; changes nothing
 
 .PHONY: quality
-quality: $(DEV)  ## real clips and other targets, judged by their pixels, ~8 min; DEFACER_EVAL=FOLDER names them
+quality: $(DEV)  ## real clips and other targets, judged by their pixels, ~9 min; DEFACER_EVAL=FOLDER names them
 	@$(RUN) -m tests.quality
 
 .PHONY: quality-all
