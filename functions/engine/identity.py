@@ -115,7 +115,7 @@ def decide(
         distances.append(distances_of(track, gallery))
     decisions = [_nearest(by_person) for by_person in distances]
     for person in sorted(set(gallery.people)):
-        _decide_person(_Person(person, tracks, distances, limits), gallery, decisions, progress)
+        _decide_person(_Person(person, tracks, distances, limits, gallery), decisions, progress)
     return decisions
 
 
@@ -130,9 +130,15 @@ class _Person:
     """One target's evidence: distances to the pictures, and the views of the tracks that are kept for the target."""
 
     def __init__(
-        self, name: str, tracks: Sequence[Track], distances: Sequence[Mapping[str, float]], limits: Limits
+        self,
+        name: str,
+        tracks: Sequence[Track],
+        distances: Sequence[Mapping[str, float]],
+        limits: Limits,
+        gallery: Gallery,
     ):
         self.name = name
+        self.pictures: Array = gallery.embeddings[[person == name for person in gallery.people]]
         self.tracks = tracks
         self.limits = limits
         # A track is compared with its nearest target alone: one face is not two people.
@@ -143,7 +149,7 @@ class _Person:
         }
         self.kept: dict[int, str] = {}  # index of the track to the reason
         self.refused: dict[int, str] = {}
-        self.views: Array | None = None  # (N, D), of trusted tracks
+        self.views: Array | None = None  # (N, D), of trusted tracks, inside the match threshold
         self._times: dict[int, int] = {}
 
     def nearest_first(self, above: float, up_to: float) -> list[int]:
@@ -151,10 +157,15 @@ class _Person:
         return sorted(found, key=lambda n: (self.distances[n], n))
 
     def keep(self, n: int, reason: str, trusted: bool = True) -> None:
-        """Keep the track; its views are compared with others if it is `trusted`."""
+        """Keep the track; if it is `trusted`, its views inside the match threshold are compared with others.
+
+        Its other views may show a stranger, so they vouch for no one.
+        """
         self.kept[n] = reason
         self._times.update(dict.fromkeys((look.pts for look in self.tracks[n].looks), n))
         views = clear_views(self.tracks[n])
+        if len(views):
+            views = views[_to_nearest(views, self.pictures) <= self.limits.match]
         if trusted and len(views):
             self.views = views if self.views is None else np.concatenate([self.views, views])
 
@@ -175,9 +186,7 @@ class _Person:
         return min((self.distances[n] for n in self.kept if n in self.distances), default=None)
 
 
-def _decide_person(
-    person: _Person, gallery: Gallery, decisions: list[Decision], progress: Callable[[], None]
-) -> None:
+def _decide_person(person: _Person, decisions: list[Decision], progress: Callable[[], None]) -> None:
     limits = person.limits
     _keep_near(person, progress)
     for n in person.nearest_first(limits.match, limits.limit):
@@ -186,7 +195,7 @@ def _decide_person(
             person.keep(n, "the same person as a kept track", trusted=False)
     _keep_continuations(person, progress)
     for n, reason in {**person.refused, **person.kept}.items():
-        strangers = _strangers(person, n, gallery) if n in person.kept else ()
+        strangers = _strangers(person, n) if n in person.kept else ()
         distance = person.distances.get(n)
         decisions[n] = Decision(n in person.kept, reason, person.name, distance, tuple(strangers))
 
@@ -255,17 +264,16 @@ def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
                 waiting.append(n)
 
 
-def _strangers(person: _Person, n: int, gallery: Gallery) -> Iterator[tuple[int, int]]:
+def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
     """Yield the parts of a kept track whose views are clearly unlike the target, up to the views before and after.
 
     And the looks after a change of the face that no view shows: they may be of the face before.
     """
-    track, limits = person.tracks[n], person.limits
-    pictures = gallery.embeddings[[name == person.name for name in gallery.people]]
+    track = person.tracks[n]
     run: list[ViewOfFace] = []
     start = 0
     for view in (*track.views, None):
-        if view is not None and _is_unlike(view, pictures, person, limits):
+        if view is not None and _is_unlike(view, person):
             run.append(view)
             continue
         unseen = track.link == "changed" and view is not None and start == 0 < view.place
@@ -275,12 +283,11 @@ def _strangers(person: _Person, n: int, gallery: Gallery) -> Iterator[tuple[int,
         start = 0 if view is None else view.place + 1
 
 
-def _is_unlike(view: ViewOfFace, pictures: Array, person: _Person, limits: Limits) -> bool:
-    distance = float(np.linalg.norm(pictures - view.embedding, axis=1).min())
-    if distance <= limits.limit or person.views is None:
+def _is_unlike(view: ViewOfFace, person: _Person) -> bool:
+    embedding = view.embedding[None]
+    if _to_nearest(embedding, person.pictures)[0] <= person.limits.limit:
         return False
-    others = np.linalg.norm(person.views - view.embedding, axis=1)
-    return mean_of_nearest(others[others > 0]) > limits.unlike if (others > 0).any() else True
+    return _between(embedding, person.views) > person.limits.unlike
 
 
 def _adjoining(before: Track, after: Track) -> float:
@@ -288,6 +295,12 @@ def _adjoining(before: Track, after: Track) -> float:
     if not before.views or not after.views:
         return 2.0
     return float(np.linalg.norm(before.views[-1].embedding - after.views[0].embedding))
+
+
+def _to_nearest(views: Array, pictures: Array) -> Array:
+    """Return the distance of each view (N, D) to the nearest picture."""
+    distances: Array = np.sqrt(np.maximum(2 - 2 * views @ pictures.T, 0)).min(axis=1)
+    return distances
 
 
 def clear_views(track: Track) -> Array:

@@ -201,6 +201,19 @@ def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None
     assert tracks[-1].last == 12
 
 
+def test_a_stranger_that_the_target_dissolves_into_is_split_off() -> None:
+    """No view differs much from the one before, and the stranger's views resemble each other."""
+    one = track(0, *range(30), seen=at(*[14] * 10, 40, 66, *np.linspace(90, 100, 18)))
+    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    assert [decision.keep for decision in decisions] == [True, False]
+    assert tracks[0].last <= 12
+
+
+def test_a_stranger_in_a_kept_track_vouches_for_no_other_track() -> None:
+    both = track(0, *range(8), seen=np.concatenate([at(14, 14, 14), beside(14, 1.1, 1.0, 5)]))
+    assert kept(both, track(1, 60, seen=beside(14, 1.1, 1.0))) == [0]
+
+
 @pytest.mark.parametrize(("link", "kept_from"), [("changed", 12), ("moved", 6)])
 def test_looks_between_a_change_and_the_first_view_are_hidden(link: str, kept_from: int) -> None:
     """Their faces were not embedded, so they may show the person before the change."""
