@@ -270,10 +270,11 @@ def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
     And the looks after a change of the face that no view shows: they may be of the face before.
     """
     track = person.tracks[n]
+    unlike = _unlike_places(track.views, person)
     run: list[ViewOfFace] = []
     start = 0
     for view in (*track.views, None):
-        if view is not None and _is_unlike(view, person):
+        if view is not None and view.place in unlike:
             run.append(view)
             continue
         unseen = track.link == "changed" and view is not None and start == 0 < view.place
@@ -281,6 +282,21 @@ def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
             yield start, len(track.looks) if view is None else view.place
         run = []
         start = 0 if view is None else view.place + 1
+
+
+def _unlike_places(views: Sequence[ViewOfFace], person: _Person) -> set[int]:
+    """Return the places of the views that are unlike the target, and of those between them without evidence."""
+    unlike: set[int] = set()
+    between: list[int] | None = None  # since the last unlike view
+    for view in views:
+        if _is_unlike(view, person):
+            unlike |= {view.place, *(between or ())}
+            between = []
+        elif _to_nearest(view.embedding[None], person.pictures)[0] <= person.limits.match:
+            between = None
+        elif between is not None:
+            between.append(view.place)
+    return unlike
 
 
 def _is_unlike(view: ViewOfFace, person: _Person) -> bool:

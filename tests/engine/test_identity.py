@@ -209,6 +209,16 @@ def test_a_stranger_that_the_target_dissolves_into_is_split_off() -> None:
     assert tracks[0].last <= 12
 
 
+@pytest.mark.parametrize(("degrees", "hidden"), [(65, [18, 24, 30]), (30, [])])
+def test_a_view_without_evidence_between_strangers_is_hidden(degrees: float, hidden: list[int]) -> None:
+    """At 65 degrees a view is beyond the match threshold; at 30 degrees it shows the target."""
+    seen = at(14, 14, 14, 95, degrees, 95)
+    one = track(0, *range(0, 36, 6), seen=seen, quality=0.7)
+    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    found = zip(tracks, decisions, strict=True)
+    assert [look.pts for part, decision in found if not decision.keep for look in part.looks] == hidden
+
+
 def test_a_stranger_in_a_kept_track_vouches_for_no_other_track() -> None:
     both = track(0, *range(8), seen=np.concatenate([at(14, 14, 14), beside(14, 1.1, 1.0, 5)]))
     assert kept(both, track(1, 60, seen=beside(14, 1.1, 1.0))) == [0]
