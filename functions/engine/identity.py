@@ -30,6 +30,7 @@ from functions.engine.track import ANOTHER_FACE, Track, ViewOfFace
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
 CLEAR = 0.6  # smallest quality of views that are compared within a video: small dark faces are all alike
 VERY_CLEAR = 0.85  # one such view is enough to say that another person is there
+BLOCK = 256  # views that are compared at once: a person is shown for hours
 TWINS = 0.07  # the nearer one of two faces in one frame must be nearer by this distance
 
 
@@ -329,7 +330,12 @@ def _between(views: Array, others: Array | None) -> float:
     """Return the mean of the BEST_VIEWS nearest distances; infinite without views."""
     if others is None or not len(views) or not len(others):
         return float("inf")
-    return mean_of_nearest(np.sqrt(np.maximum(2 - 2 * views @ others.T, 0)).ravel())
+    nearest: list[float] = []
+    for first in range(0, len(views), BLOCK):
+        products = (views[first : first + BLOCK] @ others.T).ravel()
+        place = max(0, len(products) - BEST_VIEWS)
+        nearest += np.partition(products, place)[place:].tolist()
+    return mean_of_nearest(np.sqrt(np.maximum(2 - 2 * np.array(nearest), 0)))
 
 
 def mean_of_nearest(distances: Array) -> float:

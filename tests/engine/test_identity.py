@@ -1,5 +1,6 @@
 """Kept and hidden tracks, on made-up embeddings in a plane with known angles."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -234,6 +235,16 @@ def test_looks_between_a_change_and_the_first_view_are_hidden(link: str, kept_fr
     tracks, decisions = without_strangers(before, decide(before, gallery(ann=0), LIMITS))
     shown = [one.first for one, decision in zip(tracks, decisions, strict=True) if decision.keep]
     assert shown == [kept_from]
+
+
+def test_memory_grows_with_the_views_and_not_with_their_square() -> None:
+    one, other = (track(n, n, seen=np.repeat(at(14), 4000, axis=0)) for n in (0, 1))
+    tracemalloc.start()
+    try:
+        assert kept(one, other) == [0, 1]
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def warnings_of(tracks: list[Track], targets: Gallery | None) -> tuple[TargetWarning, ...]:
