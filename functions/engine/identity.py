@@ -151,6 +151,7 @@ class _Person:
         self.kept: dict[int, str] = {}  # index of the track to the reason
         self.refused: dict[int, str] = {}
         self.views: Array | None = None  # (N, D), of trusted tracks, inside the match threshold
+        self._trusted: dict[int, Array] = {}  # the same by the index of the track
         self._times: dict[int, int] = {}
 
     def nearest_first(self, above: float, up_to: float) -> list[int]:
@@ -168,7 +169,14 @@ class _Person:
         if len(views):
             views = views[_to_nearest(views, self.pictures) <= self.limits.match]
         if trusted and len(views):
+            self._trusted[n] = views
             self.views = views if self.views is None else np.concatenate([self.views, views])
+
+    def take_back(self, n: int) -> None:
+        """Keep the track no longer, and do not compare others with its views. It stays a rival of other tracks."""
+        del self.kept[n]
+        if self._trusted.pop(n, None) is not None:
+            self.views = np.concatenate(list(self._trusted.values())) if self._trusted else None
 
     def rival(self, n: int) -> int | None:
         """Return a kept track that is seen in one frame with this one."""
@@ -237,7 +245,7 @@ def _keep_near(person: _Person, progress: Callable[[], None]) -> None:
                 "ambiguous: another face of this video is nearer to the target and unlike this one"
             )
     for n in twins:
-        del person.kept[n]
+        person.take_back(n)
 
 
 def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:

@@ -95,6 +95,17 @@ def test_of_two_faces_in_one_frame_that_are_as_near_neither_is_kept() -> None:
     assert ["track 0" in both[1].reason, "track 1" in both[0].reason] == [True, True]
 
 
+def test_no_track_inherits_from_one_of_two_faces_that_are_as_near() -> None:
+    def view(to_picture: float, axis: int) -> np.ndarray:
+        seen = np.zeros((3, 128), np.float32)
+        seen[:, 0], seen[:, axis] = 1 - to_picture**2 / 2, np.sqrt(1 - (1 - to_picture**2 / 2) ** 2)
+        return seen
+
+    sure = track(0, 0, seen=at(14, 14, 14))
+    twins = track(1, 60, seen=view(0.7, 2)), track(2, 60, seen=view(0.72, 3))
+    assert kept(sure, *twins, track(3, 90, seen=view(1.05, 2))) == [0]
+
+
 def test_two_people_in_one_frame_are_both_kept() -> None:
     both = decide([track(0, 0, seen=at(5)), track(1, 0, seen=at(175))], gallery(ann=0, ben=180), LIMITS)
     assert [decision.person for decision in both if decision.keep] == ["ann", "ben"]
