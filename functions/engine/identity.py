@@ -279,11 +279,11 @@ def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
     And the looks after a change of the face that no view shows: they may be of the face before.
     """
     track = person.tracks[n]
-    unlike = _unlike_places(track.views, person)
+    unlike = _unlike_views(track.views, person)
     run: list[ViewOfFace] = []
     start = 0
-    for view in (*track.views, None):
-        if view is not None and view.place in unlike:
+    for number, view in enumerate((*track.views, None)):
+        if view is not None and number in unlike:
             run.append(view)
             continue
         unseen = track.link == "changed" and view is not None and start == 0 < view.place
@@ -293,18 +293,16 @@ def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
         start = 0 if view is None else view.place + 1
 
 
-def _unlike_places(views: Sequence[ViewOfFace], person: _Person) -> set[int]:
-    """Return the places of the views that are unlike the target, and of those between them without evidence."""
+def _unlike_views(views: Sequence[ViewOfFace], person: _Person) -> set[int]:
+    """Return the numbers of the views that are unlike the target, and of those between them without evidence."""
     unlike: set[int] = set()
-    between: list[int] | None = None  # since the last unlike view
-    for view in views:
+    last: int | None = None  # the last unlike view, if no view of the target came after it
+    for number, view in enumerate(views):
         if _is_unlike(view, person):
-            unlike |= {view.place, *(between or ())}
-            between = []
+            unlike.update(range(number if last is None else last, number + 1))
+            last = number
         elif _to_nearest(view.embedding[None], person.pictures)[0] <= person.limits.match:
-            between = None
-        elif between is not None:
-            between.append(view.place)
+            last = None
     return unlike
 
 
