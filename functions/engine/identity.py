@@ -30,6 +30,7 @@ from functions.engine.track import ANOTHER_FACE, Track, ViewOfFace
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
 CLEAR = 0.6  # smallest quality of views that are compared within a video: small dark faces are all alike
 VERY_CLEAR = 0.85  # one such view is enough to say that another person is there
+BLOCK = 256  # views that are compared at once: a person is shown for hours
 TWINS = 0.07  # the nearer one of two faces in one frame must be nearer by this distance
 
 
@@ -115,7 +116,7 @@ def decide(
         distances.append(distances_of(track, gallery))
     decisions = [_nearest(by_person) for by_person in distances]
     for person in sorted(set(gallery.people)):
-        _decide_person(_Person(person, tracks, distances, limits), gallery, decisions, progress)
+        _decide_person(_Person(person, tracks, distances, limits, gallery), decisions, progress)
     return decisions
 
 
@@ -130,9 +131,15 @@ class _Person:
     """One target's evidence: distances to the pictures, and the views of the tracks that are kept for the target."""
 
     def __init__(
-        self, name: str, tracks: Sequence[Track], distances: Sequence[Mapping[str, float]], limits: Limits
+        self,
+        name: str,
+        tracks: Sequence[Track],
+        distances: Sequence[Mapping[str, float]],
+        limits: Limits,
+        gallery: Gallery,
     ):
         self.name = name
+        self.pictures: Array = gallery.embeddings[[person == name for person in gallery.people]]
         self.tracks = tracks
         self.limits = limits
         # A track is compared with its nearest target alone: one face is not two people.
@@ -143,7 +150,8 @@ class _Person:
         }
         self.kept: dict[int, str] = {}  # index of the track to the reason
         self.refused: dict[int, str] = {}
-        self.views: Array | None = None  # (N, D), of trusted tracks
+        self.views: Array | None = None  # (N, D), of trusted tracks, inside the match threshold
+        self._trusted: dict[int, Array] = {}  # the same by the index of the track
         self._times: dict[int, int] = {}
 
     def nearest_first(self, above: float, up_to: float) -> list[int]:
@@ -151,12 +159,24 @@ class _Person:
         return sorted(found, key=lambda n: (self.distances[n], n))
 
     def keep(self, n: int, reason: str, trusted: bool = True) -> None:
-        """Keep the track; its views are compared with others if it is `trusted`."""
+        """Keep the track; if it is `trusted`, its views inside the match threshold are compared with others.
+
+        Its other views may show a stranger, so they vouch for no one.
+        """
         self.kept[n] = reason
         self._times.update(dict.fromkeys((look.pts for look in self.tracks[n].looks), n))
         views = clear_views(self.tracks[n])
+        if len(views):
+            views = views[_to_nearest(views, self.pictures) <= self.limits.match]
         if trusted and len(views):
+            self._trusted[n] = views
             self.views = views if self.views is None else np.concatenate([self.views, views])
+
+    def take_back(self, n: int) -> None:
+        """Keep the track no longer, and do not compare others with its views. It stays a rival of other tracks."""
+        del self.kept[n]
+        if self._trusted.pop(n, None) is not None:
+            self.views = np.concatenate(list(self._trusted.values())) if self._trusted else None
 
     def rival(self, n: int) -> int | None:
         """Return a kept track that is seen in one frame with this one."""
@@ -175,9 +195,7 @@ class _Person:
         return min((self.distances[n] for n in self.kept if n in self.distances), default=None)
 
 
-def _decide_person(
-    person: _Person, gallery: Gallery, decisions: list[Decision], progress: Callable[[], None]
-) -> None:
+def _decide_person(person: _Person, decisions: list[Decision], progress: Callable[[], None]) -> None:
     limits = person.limits
     _keep_near(person, progress)
     for n in person.nearest_first(limits.match, limits.limit):
@@ -186,7 +204,7 @@ def _decide_person(
             person.keep(n, "the same person as a kept track", trusted=False)
     _keep_continuations(person, progress)
     for n, reason in {**person.refused, **person.kept}.items():
-        strangers = _strangers(person, n, gallery) if n in person.kept else ()
+        strangers = _strangers(person, n) if n in person.kept else ()
         distance = person.distances.get(n)
         decisions[n] = Decision(n in person.kept, reason, person.name, distance, tuple(strangers))
 
@@ -227,7 +245,7 @@ def _keep_near(person: _Person, progress: Callable[[], None]) -> None:
                 "ambiguous: another face of this video is nearer to the target and unlike this one"
             )
     for n in twins:
-        del person.kept[n]
+        person.take_back(n)
 
 
 def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
@@ -255,17 +273,17 @@ def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
                 waiting.append(n)
 
 
-def _strangers(person: _Person, n: int, gallery: Gallery) -> Iterator[tuple[int, int]]:
+def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
     """Yield the parts of a kept track whose views are clearly unlike the target, up to the views before and after.
 
     And the looks after a change of the face that no view shows: they may be of the face before.
     """
-    track, limits = person.tracks[n], person.limits
-    pictures = gallery.embeddings[[name == person.name for name in gallery.people]]
+    track = person.tracks[n]
+    unlike = _unlike_views(track.views, person)
     run: list[ViewOfFace] = []
     start = 0
-    for view in (*track.views, None):
-        if view is not None and _is_unlike(view, pictures, person, limits):
+    for number, view in enumerate((*track.views, None)):
+        if view is not None and number in unlike:
             run.append(view)
             continue
         unseen = track.link == "changed" and view is not None and start == 0 < view.place
@@ -275,12 +293,24 @@ def _strangers(person: _Person, n: int, gallery: Gallery) -> Iterator[tuple[int,
         start = 0 if view is None else view.place + 1
 
 
-def _is_unlike(view: ViewOfFace, pictures: Array, person: _Person, limits: Limits) -> bool:
-    distance = float(np.linalg.norm(pictures - view.embedding, axis=1).min())
-    if distance <= limits.limit or person.views is None:
+def _unlike_views(views: Sequence[ViewOfFace], person: _Person) -> set[int]:
+    """Return the numbers of the views that are unlike the target, and of those between them without evidence."""
+    unlike: set[int] = set()
+    last: int | None = None  # the last unlike view, if no view of the target came after it
+    for number, view in enumerate(views):
+        if _is_unlike(view, person):
+            unlike.update(range(number if last is None else last, number + 1))
+            last = number
+        elif _to_nearest(view.embedding[None], person.pictures)[0] <= person.limits.match:
+            last = None
+    return unlike
+
+
+def _is_unlike(view: ViewOfFace, person: _Person) -> bool:
+    embedding = view.embedding[None]
+    if _to_nearest(embedding, person.pictures)[0] <= person.limits.limit:
         return False
-    others = np.linalg.norm(person.views - view.embedding, axis=1)
-    return mean_of_nearest(others[others > 0]) > limits.unlike if (others > 0).any() else True
+    return _between(embedding, person.views) > person.limits.unlike
 
 
 def _adjoining(before: Track, after: Track) -> float:
@@ -288,6 +318,12 @@ def _adjoining(before: Track, after: Track) -> float:
     if not before.views or not after.views:
         return 2.0
     return float(np.linalg.norm(before.views[-1].embedding - after.views[0].embedding))
+
+
+def _to_nearest(views: Array, pictures: Array) -> Array:
+    """Return the distance of each view (N, D) to the nearest picture."""
+    distances: Array = np.sqrt(np.maximum(2 - 2 * views @ pictures.T, 0)).min(axis=1)
+    return distances
 
 
 def clear_views(track: Track) -> Array:
@@ -300,7 +336,12 @@ def _between(views: Array, others: Array | None) -> float:
     """Return the mean of the BEST_VIEWS nearest distances; infinite without views."""
     if others is None or not len(views) or not len(others):
         return float("inf")
-    return mean_of_nearest(np.sqrt(np.maximum(2 - 2 * views @ others.T, 0)).ravel())
+    nearest: list[float] = []
+    for first in range(0, len(views), BLOCK):
+        products = (views[first : first + BLOCK] @ others.T).ravel()
+        place = max(0, len(products) - BEST_VIEWS)
+        nearest += np.partition(products, place)[place:].tolist()
+    return mean_of_nearest(np.sqrt(np.maximum(2 - 2 * np.array(nearest), 0)))
 
 
 def mean_of_nearest(distances: Array) -> float:

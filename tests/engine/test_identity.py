@@ -1,5 +1,6 @@
 """Kept and hidden tracks, on made-up embeddings in a plane with known angles."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +93,17 @@ def test_of_two_faces_in_one_frame_that_are_as_near_neither_is_kept() -> None:
     both = decide([track(0, 0, 6, seen=at(22)), track(1, 6, 12, seen=at(24))], gallery(ann=0), LIMITS)
     assert not any(decision.keep for decision in both)
     assert ["track 0" in both[1].reason, "track 1" in both[0].reason] == [True, True]
+
+
+def test_no_track_inherits_from_one_of_two_faces_that_are_as_near() -> None:
+    def view(to_picture: float, axis: int) -> np.ndarray:
+        seen = np.zeros((3, 128), np.float32)
+        seen[:, 0], seen[:, axis] = 1 - to_picture**2 / 2, np.sqrt(1 - (1 - to_picture**2 / 2) ** 2)
+        return seen
+
+    sure = track(0, 0, seen=at(14, 14, 14))
+    twins = track(1, 60, seen=view(0.7, 2)), track(2, 60, seen=view(0.72, 3))
+    assert kept(sure, *twins, track(3, 90, seen=view(1.05, 2))) == [0]
 
 
 def test_two_people_in_one_frame_are_both_kept() -> None:
@@ -201,6 +213,29 @@ def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None
     assert tracks[-1].last == 12
 
 
+def test_a_stranger_that_the_target_dissolves_into_is_split_off() -> None:
+    """No view differs much from the one before, and the stranger's views resemble each other."""
+    one = track(0, *range(30), seen=at(*[14] * 10, 40, 66, *np.linspace(90, 100, 18)))
+    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    assert [decision.keep for decision in decisions] == [True, False]
+    assert tracks[0].last <= 12
+
+
+@pytest.mark.parametrize(("degrees", "hidden"), [(65, [18, 24, 30]), (30, [])])
+def test_a_view_without_evidence_between_strangers_is_hidden(degrees: float, hidden: list[int]) -> None:
+    """At 65 degrees a view is beyond the match threshold; at 30 degrees it shows the target."""
+    seen = at(14, 14, 14, 95, degrees, 95)
+    one = track(0, *range(0, 36, 6), seen=seen, quality=0.7)
+    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    found = zip(tracks, decisions, strict=True)
+    assert [look.pts for part, decision in found if not decision.keep for look in part.looks] == hidden
+
+
+def test_a_stranger_in_a_kept_track_vouches_for_no_other_track() -> None:
+    both = track(0, *range(8), seen=np.concatenate([at(14, 14, 14), beside(14, 1.1, 1.0, 5)]))
+    assert kept(both, track(1, 60, seen=beside(14, 1.1, 1.0))) == [0]
+
+
 @pytest.mark.parametrize(("link", "kept_from"), [("changed", 12), ("moved", 6)])
 def test_looks_between_a_change_and_the_first_view_are_hidden(link: str, kept_from: int) -> None:
     """Their faces were not embedded, so they may show the person before the change."""
@@ -211,6 +246,16 @@ def test_looks_between_a_change_and_the_first_view_are_hidden(link: str, kept_fr
     tracks, decisions = without_strangers(before, decide(before, gallery(ann=0), LIMITS))
     shown = [one.first for one, decision in zip(tracks, decisions, strict=True) if decision.keep]
     assert shown == [kept_from]
+
+
+def test_memory_grows_with_the_views_and_not_with_their_square() -> None:
+    one, other = (track(n, n, seen=np.repeat(at(14), 4000, axis=0)) for n in (0, 1))
+    tracemalloc.start()
+    try:
+        assert kept(one, other) == [0, 1]
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def warnings_of(tracks: list[Track], targets: Gallery | None) -> tuple[TargetWarning, ...]:

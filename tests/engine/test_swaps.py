@@ -47,9 +47,17 @@ def write_swaps(path: Path, people: Sequence[str], heads: dict[str, Picture]) ->
         for number, person in enumerate(people):
             picture = background.copy()
             left, top = FACE[0] - 30 + number % 3, FACE[1] - 30
-            picture[top : top + 200, left : left + 170] = heads[person]
+            picture[top : top + 200, left : left + 170] = _head(person, heads)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+def _head(person: str, heads: dict[str, Picture]) -> Picture:
+    """Return a person's head. A number is the share of the stranger in a dissolve, in percent."""
+    if person in heads:
+        return heads[person]
+    share = int(person) / 100
+    return cv2.addWeighted(heads[TARGET], 1 - share, heads[STRANGER], share, 0).astype(np.uint8, copy=False)
 
 
 def faces_of(path: Path) -> list[np.ndarray]:
@@ -128,3 +136,14 @@ def test_a_stranger_between_two_appearances_of_the_target_is_hidden(
     seen = visible(people, engine, gallery, tmp_path)
     assert strangers_seen(people, seen) == 0
     assert targets_seen(people, seen) >= 60
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_stranger_that_the_target_dissolves_into_is_hidden(
+    order: int, engine: Engine, gallery: Gallery, tmp_path: Path
+) -> None:
+    dissolve = [str(percent) for percent in range(3, 100, 3)]
+    people = ([TARGET] * 40 + dissolve + [STRANGER] * 40)[::order]
+    seen = visible(people, engine, gallery, tmp_path)
+    assert strangers_seen(people, seen) == 0
+    assert targets_seen(people, seen) >= 35
