@@ -19,7 +19,7 @@ from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.video import Segment, read_frames
 from tests.clips import Picture, astronaut, encode_picture, frame_times
-from tests.scenes import (
+from tests.engine.scene_files import (
     RATE,
     SECONDS,
     Shown,
