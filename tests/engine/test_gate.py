@@ -159,7 +159,7 @@ def test_face_that_the_second_rendering_leaves_visible_is_refused(
         return real(segment, faces_in(scene), *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gate, "hide", forgetful)
-    with pytest.raises(QuarantinedError, match=r"a face is still visible at 0\.4 s: .*Set verify to .off."):
+    with pytest.raises(QuarantinedError, match=r"still visible at 0\.4 s: .*If not, set verify to .off."):
         check(scene)
 
 
