@@ -113,7 +113,7 @@ def test_a_look_alike_beside_a_sure_track_is_hidden_as_ambiguous() -> None:
     assert "ambiguous" in decision.reason
 
 
-def test_a_track_that_resembles_the_kept_views_is_kept_inside_the_threshold() -> None:
+def test_track_that_resembles_the_kept_views_is_kept_inside_the_threshold() -> None:
     assert kept(track(0, 0, seen=at(14, 14, 14)), track(1, 60, seen=beside(14, 0.94, 0.83))) == [0, 1]
 
 
