@@ -79,12 +79,11 @@ def size(package: Distribution) -> int:
 
 
 def weights_size() -> int:
-    """Bytes of the weights that are baked in, as they lie in this machine's cache."""
-    weights.fetch_all()
-    weights.facenet("facenet-casia")
-    opted_in = Path(weights.VGGFACE2_URL).name
-    files = (file for file in weights.default_dir().iterdir() if file.name != opted_in)
-    return sum(file.stat().st_size for file in files)
+    """Return the bytes of the weights that the Dockerfile bakes in."""
+    with tempfile.TemporaryDirectory(prefix="defacer-weights-") as folder:
+        weights.fetch_all(Path(folder))
+        weights.facenet("facenet-casia", Path(folder))
+        return sum(file.stat().st_size for file in Path(folder).iterdir())
 
 
 def table(sizes: Mapping[str, Mapping[str, int]]) -> str:

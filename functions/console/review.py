@@ -34,11 +34,19 @@ MOST_ROWS = 300
 MOST_REPORT_BYTES = 32 * 1024 * 1024  # a page holds all of it for a moment
 FIELD = "track-"
 WIDTH = 1000  # units of a timeline
-# What the engine says in a word or two.
+# The reasons in reports, as the console words them.
 WORDS = {
     "near a target": "Near enough to a picture of this person",
     "near no target": "Like none of the people you named",
     "no targets: everyone is hidden": "Nobody was named, so everybody is hidden",
+    "the same person as a kept track": "Looks like another face in this video that stays visible as this person",
+    "continues a kept track": "Follows, or comes before, a face that stays visible, and met no other face",
+    "ambiguous: another track is nearer to the target, and the two do not look like one person": (
+        "Another face in this video looks more like the person you named, and unlike this face"
+    ),
+    "does not look like the target, in the place of a kept face": (
+        "Looks unlike the person you named, in the place of a face that stays visible"
+    ),
     "found by the check of the result": "Found by the check of the finished video, and hidden",
 }
 

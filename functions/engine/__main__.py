@@ -118,8 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recognition",
         choices=likeness.LEVELS,
-        help=f"how much a face must look like a target to stay (default: balanced). Of strangers and of targets, "
-        f"{_rates()}",
+        help=f"how much a face must look like a target to stay (default: balanced). Measured: {_rates()}",
     )
     parser.add_argument(
         "--keep-distance",
@@ -140,7 +139,8 @@ def _parser() -> argparse.ArgumentParser:
         "--verify",
         choices=CHECKS,
         default="standard",
-        help="check the result with a second detector: off, five frames a second, or every frame (default standard)",
+        help="check the result with a second detector: not at all, in five frames a second (default), or in every "
+        "frame",
     )
     parser.add_argument("--report", type=Path, metavar="JSON", help="also write what was decided, and why")
     _add_force(parser)
@@ -150,7 +150,8 @@ def _parser() -> argparse.ArgumentParser:
 def _rates() -> str:
     levels = likeness.MEASURED["sface"].levels.items()
     return "; ".join(
-        f"{name} keeps {likeness.strangers_at('sface', level.match) or 'fewer than 1'} in 10,000 and {level.kept} %%"
+        f"{name} keeps {likeness.strangers_at('sface', level.match) or 'fewer than 1'} in 10,000 strangers and "
+        f"{level.kept} %% of the targets' tracks"
         for name, level in levels
     )
 
@@ -230,14 +231,14 @@ def _check_distance(distance: float, recognizer: str | None, recognition: str | 
         raise ArgumentError(f"--keep-distance and --recognition {recognition} are both given: remove one.")
     if recognizer is None:
         raise ArgumentError(
-            f"--keep-distance {distance:g} is given without --recognizer: also name the recogniser that the distance "
-            "was measured for."
+            f"--keep-distance {distance:g} is given without --recognizer. Name the recogniser that the distance was "
+            "measured for, such as --recognizer sface."
         )
     largest = likeness.measured(recognizer).max_keep_distance
     if not 0 < distance <= largest:
         raise ArgumentError(
-            f"--keep-distance {distance:g} is not above 0 and up to {largest:g}, the limit for {recognizer}, so that "
-            "at most 1 stranger in 1,000 is kept. Choose a distance within it."
+            f"--keep-distance {distance:g} is out of range. For {recognizer} it is above 0 and at most {largest:g}, so "
+            "that at most 1 stranger in 1,000 is kept."
         )
 
 
@@ -353,7 +354,8 @@ def _given(options: Options, arguments: argparse.Namespace) -> Options:
 
 def _recorded_options(policy: dict[str, Any]) -> Options:
     """The options in a report; a job's policy has fields that the engine knows nothing of."""
-    policy = {"verify": Options.verify, **policy}  # not in reports of version 2
+    # Reports of version 2 have neither.
+    policy = {"verify": Options.verify, "recognition": Options.recognition, **policy}
     options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
     if options.mode not in MODES or options.verify not in CHECKS:
         raise ValueError(f"unknown mode {options.mode!r} or check {options.verify!r}")

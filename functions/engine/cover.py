@@ -13,10 +13,10 @@ from functions.engine.spans import SPEED_SECONDS, Span, overlap, shared_area
 LEAD_SECONDS = 0.25  # a face is covered this long before it was first seen,
 TAIL_SECONDS = 0.4  # and this long after it was last seen
 FLASHES_SECONDS = 0.5  # cuts that are nearer to each other are a flashing light: what was hidden stays hidden
-LEAST_WIDTH = (
-    0.7  # of its height: a box at the frame's edge or beside another face that is narrower shows a part,
-)
-LEAST_HEIGHT = 1.1  # of its width: and so does one at the frame's edge that is lower
+# Proportions of a whole face. At the frame's edge a box that is narrower or lower shows a part of one. Beside another
+# face a box that is narrower does.
+MIN_WIDTH = 0.7  # of its height
+MIN_HEIGHT = 1.1  # of its width
 EDGE = 0.02  # of the frame's width or height
 BESIDE = 0.25  # of a face's size: another face so near may cover a part of it
 # A face that fills more than this share of the frame's width or height often reaches beyond the frame. The detector
@@ -173,9 +173,9 @@ def _whole_face(box: Box, width: int, height: int, others: Sequence[Box]) -> Box
     margin_x, margin_y = EDGE * width, EDGE * height
     at_edge = x1 < margin_x or y1 < margin_y or x2 > width - margin_x or y2 > height - margin_y
     if at_edge or any(_is_beside(box, other) for other in others):
-        grow_x = max(grow_x, LEAST_WIDTH * (y2 - y1) / max(x2 - x1, 1.0))
+        grow_x = max(grow_x, MIN_WIDTH * (y2 - y1) / max(x2 - x1, 1.0))
     if at_edge:
-        grow_y = max(grow_y, LEAST_HEIGHT * (x2 - x1) / max(y2 - y1, 1.0))
+        grow_y = max(grow_y, MIN_HEIGHT * (x2 - x1) / max(y2 - y1, 1.0))
     more_x, more_y = (grow_x - 1) * (x2 - x1) / 2, (grow_y - 1) * (y2 - y1) / 2
     return (x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y)
 

@@ -216,6 +216,7 @@ def _still_visible(faces: Sequence[Looks], base: Fraction) -> str:
     named = ", ".join(f"{time:.1f} s" for time in times[:MOST_TIMES])
     more = f" and {counted(len(times) - MOST_TIMES, 'more time')}" if len(times) > MOST_TIMES else ""
     return (
-        f"after redaction, a face is still visible at {named}{more}: the check of the result could not mask it. Set "
-        'verify to "off" and process the video again. Then review the result and hide the face in a re-render.'
+        f"after redaction, a face is still visible at {named}{more}: the check of the result could not mask it. Watch "
+        "the video there. If a person has to be hidden, cut that part out and process the video again. If not, set "
+        'verify to "off" and process it again.'
     )

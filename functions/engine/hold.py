@@ -16,6 +16,7 @@ import av
 import cv2
 import numpy as np
 
+from functions.engine.cover import MIN_HEIGHT, MIN_WIDTH
 from functions.engine.face_points import FacePoints, Image
 from functions.engine.faces import Box, Faces, Look, Track
 from functions.engine.orientation import Orientation
@@ -28,8 +29,6 @@ MISSED_SECONDS = 0.2  # a flash or a quick movement hides the points for less
 MAX_WAITING_BYTES = 96 * 2**20  # of frames in the look-ahead buffer: 1.1 s of 1080p at 30 fps
 IMAGE_SIDE = 960  # faces are followed in frames that are made smaller, to this long side
 GROWTH = 0.1  # of a box: the face turns and comes nearer
-MIN_WIDTH = 0.7  # of its height: a box at the frame's edge that is narrower shows a part of a face,
-MIN_HEIGHT = 1.1  # of its width: and so does a box that is lower
 SAME_FACE = 0.2  # overlap (intersection over union) with a hidden track that covers the face itself
 KEPT_FACE = 0.3  # share of the smaller box that the mask and a kept face have in common
 
@@ -152,7 +151,7 @@ class _Followed:
         self._stretch = stretch
         self._others = others
         self._patience = patience
-        self._whole = _whole_face(stretch.look.box, *size)
+        self._whole = _with_the_part_outside(stretch.look.box, *size)
         self._moved = (0.0, 0.0)
         self._seen = stretch.look.pts
         across, down = self._scale
@@ -198,7 +197,7 @@ def _shifted(box: Box, moved: tuple[float, float]) -> Box:
     return (box[0] + moved[0], box[1] + moved[1], box[2] + moved[0], box[3] + moved[1])
 
 
-def _whole_face(box: Box, width: int, height: int) -> Box:
+def _with_the_part_outside(box: Box, width: int, height: int) -> Box:
     """Return the box, a little larger, with the part of the face that the frame's edge cuts off."""
     x1, y1, x2, y2 = box
     more_x, more_y = GROWTH / 2 * (x2 - x1), GROWTH / 2 * (y2 - y1)

@@ -32,6 +32,14 @@ CLEAR = 0.6  # smallest quality of views that are compared within a video: small
 VERY_CLEAR = 0.85  # one such view is enough to say that another person is there
 BLOCK = 256  # views that are compared at once: a person is shown for hours
 TWINS = 0.07  # the nearer one of two faces in one frame must be nearer by this distance
+# Reasons, as reports state them. The console has its own words for them (functions/console/review.py).
+NOBODY_NAMED = "no targets: everyone is hidden"
+UNCLEAR = "never seen clearly enough to be compared"
+NEAR = "near a target"
+FAR = "near no target"
+SAME_PERSON = "the same person as a kept track"
+CONTINUES = "continues a kept track"
+AMBIGUOUS = "ambiguous: another track is nearer to the target, and the two do not look like one person"
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def decide(
 ) -> list[Decision]:
     """Return one decision for each track, from its views. `progress` is called often, and may raise to stop."""
     if gallery is None or not gallery.people:
-        return [Decision(False, "no targets: everyone is hidden") for _ in tracks]
+        return [Decision(False, NOBODY_NAMED) for _ in tracks]
     distances = []
     for track in tracks:
         progress()
@@ -122,9 +130,9 @@ def decide(
 
 def _nearest(by_person: Mapping[str, float]) -> Decision:
     if not by_person:
-        return Decision(False, "never seen clearly enough to be compared")
+        return Decision(False, UNCLEAR)
     person = min(by_person, key=lambda name: by_person[name])
-    return Decision(False, "near no target", person, by_person[person])
+    return Decision(False, FAR, person, by_person[person])
 
 
 class _Person:
@@ -201,7 +209,7 @@ def _decide_person(person: _Person, decisions: list[Decision], progress: Callabl
     for n in person.nearest_first(limits.match, limits.limit):
         progress()
         if person.kept and person.can_be(n) and _resembles_the_kept(person, n):
-            person.keep(n, "the same person as a kept track", trusted=False)
+            person.keep(n, SAME_PERSON, trusted=False)
     _keep_continuations(person, progress)
     for n, reason in {**person.refused, **person.kept}.items():
         strangers = _strangers(person, n) if n in person.kept else ()
@@ -227,25 +235,24 @@ def _keep_near(person: _Person, progress: Callable[[], None]) -> None:
         distance, best, unlikeness = person.distances[n], person.best, person.unlikeness(n)
         rival = person.rival(n)
         if rival is not None:
-            other = person.tracks[rival].id
-            person.refused[n] = f"another face in the same frame (track {other}) is nearer"
+            person.refused[n] = _beside(person.tracks[rival], "nearer to")
             if distance - person.distances[rival] < TWINS:
-                person.refused[n] = f"another face in the same frame (track {other}) is as near"
+                person.refused[n] = _beside(person.tracks[rival], "as near to")
                 twins.add(rival)
-                person.refused[rival] = (
-                    f"another face in the same frame (track {person.tracks[n].id}) is as near"
-                )
+                person.refused[rival] = _beside(person.tracks[n], "as near to")
             continue
         if best is None or (distance <= limits.sure and unlikeness <= limits.apart):
-            person.keep(n, "near a target")
+            person.keep(n, NEAR)
         elif unlikeness <= limits.resembles or (distance <= best + limits.lag and unlikeness <= limits.apart):
-            person.keep(n, "near a target", trusted=unlikeness <= limits.resembles)
+            person.keep(n, NEAR, trusted=unlikeness <= limits.resembles)
         else:
-            person.refused[n] = (
-                "ambiguous: another face of this video is nearer to the target and unlike this one"
-            )
+            person.refused[n] = AMBIGUOUS
     for n in twins:
         person.take_back(n)
+
+
+def _beside(other: Track, how_near: str) -> str:
+    return f"track {other.id}, in the same frame, is {how_near} the target"
 
 
 def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
@@ -269,7 +276,7 @@ def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
             between = before.get(n) in person.kept and after.get(n) in person.kept
             met = "met" in (person.tracks[n].link, person.tracks[after[n]].link if n in after else None)
             if (moved and alike) or (between and not met):
-                person.keep(n, "continues a kept track", trusted=False)
+                person.keep(n, CONTINUES, trusted=False)
                 waiting.append(n)
 
 
@@ -394,7 +401,7 @@ def warnings_about(
             f"and the match threshold is {match:.2f}."
         )
         if distance <= match:
-            outcome = "kept as another person" if decision.keep else f"hidden because {decision.reason}"
+            outcome = "kept as another person" if decision.keep else f"hidden ({decision.reason})"
             message += f" That track is {outcome}."
         warnings.append(TargetWarning("no-track-kept", person, message, nearest_id))
     return tuple(warnings)

@@ -26,7 +26,7 @@ from functions.engine.likeness import strangers_at
 from functions.engine.options import Options
 from functions.engine.track import Track, Tracker
 
-UNLIKE = "unlike the target, in the place of a kept face"
+UNLIKE = "does not look like the target, in the place of a kept face"
 
 
 def link(

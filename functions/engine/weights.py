@@ -135,7 +135,7 @@ def yunet(weights_dir: Path | None = None) -> Path:
 
 
 def casia_graph(weights_dir: Path | None = None) -> Path:
-    """The frozen TensorFlow graph that the casia-webface weights are converted from, fetched on first use."""
+    """Return the frozen TensorFlow graph of facenet-casia, fetched on first use."""
     return _fetched(CASIA_GRAPH, weights_dir)
 
 

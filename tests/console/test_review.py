@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 
 from functions.console import addresses, review
 from functions.console.review import Shown
+from functions.engine import gate, identity, link
 from functions.pipeline import layout
 from functions.pipeline.contracts import (
     Faces,
@@ -60,6 +61,16 @@ def a_track(
     return Track.model_validate(told)
 
 
+REASONS = (
+    identity.NEAR,
+    identity.FAR,
+    identity.NOBODY_NAMED,
+    identity.SAME_PERSON,
+    identity.CONTINUES,
+    identity.AMBIGUOUS,
+    link.UNLIKE,
+    gate.FOUND,
+)
 TRACKS = (
     a_track(0, "hide", -0.5, strangers_per_10000=120),
     a_track(1, "keep", 0.3, strangers_per_10000=0),
@@ -334,6 +345,11 @@ def test_what_the_distance_alone_would_decide_otherwise_is_unsure(
     decision: str, margin: float, unsure: bool
 ) -> None:
     assert review.is_unsure(a_track(0, decision, margin), KEEP_DISTANCE) is unsure
+
+
+def test_the_console_words_the_reasons_of_the_engine_without_jargon() -> None:
+    assert set(review.WORDS) == set(REASONS)
+    assert not re.findall("target|track|ambiguous", " ".join(review.WORDS.values()))
 
 
 def test_faces_that_are_too_many_for_a_page_are_counted_and_it_says_how_to_see_them(

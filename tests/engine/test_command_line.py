@@ -103,11 +103,13 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
         assert "Traceback" not in refused.stderr
 
 
-def test_a_report_with_an_unknown_recogniser_is_refused(video: Path, tmp_path: Path) -> None:
+def test_a_report_from_before_sface_is_refused_with_the_choices(video: Path, tmp_path: Path) -> None:
     report = tmp_path / "out.json"
     assert run(video, tmp_path / "out.mp4", "--report", report).returncode == 0
     written = json.loads(report.read_text())
-    written["policy"]["recognizer"] = "casia-webface"
+    written["version"], written["policy"]["recognizer"] = 2, "casia-webface"
+    for field in ("recognition", "verify"):
+        del written["policy"][field]
     report.write_text(json.dumps(written))
     done = run("rerender", video, report, tmp_path / "again.mp4")
     assert done.returncode == 2
@@ -143,13 +145,13 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "out.mp4", "--color", "#ff0000"], 2, "--mode solid"),
         (["IN", "out.mp4", "--keep-distance", "0.3"], 2, "add --target"),
         (["IN", "out.mp4", "--recognition", "strict"], 2, "add --target"),
-        ([*WITH_TARGET, "--keep-distance", "0.3"], 2, "given without --recognizer"),
+        ([*WITH_TARGET, "--keep-distance", "0.3"], 2, "such as --recognizer sface"),
         (
             [*WITH_TARGET, *SFACE, "--keep-distance", "1.2"],
             2,
-            "is not above 0 and up to 1.05, the limit for sface",
+            "--keep-distance 1.2 is out of range. For sface it is above 0 and at most 1.05",
         ),
-        ([*WITH_TARGET, *SFACE, "--keep-distance", "nan"], 2, "is not above 0 and up to 1.05"),
+        ([*WITH_TARGET, *SFACE, "--keep-distance", "nan"], 2, "--keep-distance nan is out of range"),
         (
             [*WITH_TARGET, *SFACE, "--keep-distance", "0.9", "--recognition", "lenient"],
             2,
@@ -175,7 +177,7 @@ def test_bad_arguments_are_told_in_one_sentence(
 def test_the_help_has_the_measured_rates_of_each_level() -> None:
     shown = " ".join(run("--help").stdout.split())
     assert (
-        "strict keeps fewer than 1 in 10,000 and 89 %; balanced keeps 1 in 10,000 and 97 %; lenient keeps"
+        "strict keeps fewer than 1 in 10,000 strangers and 89 % of the targets' tracks; balanced keeps 1 in 10,000"
         in shown
     )
 

@@ -133,7 +133,7 @@ def test_findings_survive_being_stored(clip: Path) -> None:
     assert "embedding" not in repr(again)
 
 
-def test_a_frontal_or_large_face_is_more_prominent_than_a_profile_or_small_one() -> None:
+def test_frontal_or_large_face_is_more_prominent_than_profile_or_small_one() -> None:
     def face(side: float, nose: float = 0.5) -> Detection:
         points = np.array([[0.3, 0.4], [0.7, 0.4], [nose, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
         return Detection(np.array([0, 0, side, side], np.float32), 0.8, points * side)

@@ -19,7 +19,7 @@ from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.video import Segment, read_frames
 from tests.clips import Picture, astronaut, encode_picture, frame_times
-from tests.scenes import (
+from tests.engine.scene_files import (
     RATE,
     SECONDS,
     Shown,
@@ -159,7 +159,7 @@ def test_face_that_the_second_rendering_leaves_visible_is_refused(
         return real(segment, faces_in(scene), *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gate, "hide", forgetful)
-    with pytest.raises(QuarantinedError, match=r"a face is still visible at 0\.4 s: .*Set verify to .off."):
+    with pytest.raises(QuarantinedError, match=r"still visible at 0\.4 s: .*If not, set verify to .off."):
         check(scene)
 
 

@@ -125,7 +125,7 @@ def test_a_look_alike_beside_a_sure_track_is_hidden_as_ambiguous() -> None:
     assert "ambiguous" in decision.reason
 
 
-def test_a_track_that_resembles_the_kept_views_is_kept_inside_the_threshold() -> None:
+def test_track_that_resembles_the_kept_views_is_kept_inside_the_threshold() -> None:
     assert kept(track(0, 0, seen=at(14, 14, 14)), track(1, 60, seen=beside(14, 0.94, 0.83))) == [0, 1]
 
 
@@ -276,7 +276,9 @@ def test_a_target_without_a_kept_track_is_warned_about_with_the_nearest() -> Non
 def test_a_match_that_was_hidden_is_warned_about_with_the_reason() -> None:
     (warning,) = warnings_of([track(0, 0, seen=at(20)), track(1, 0, seen=at(20))], gallery(ann=0))
 
-    assert "threshold is 0.97. That track is hidden because another face in the same frame" in warning.message
+    assert (
+        "threshold is 0.97. That track is hidden (track 1, in the same frame, is as near" in warning.message
+    )
 
 
 def test_without_a_clear_face_the_warning_names_no_track() -> None:

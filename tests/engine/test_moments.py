@@ -21,9 +21,9 @@ from functions.engine.options import Options
 from functions.engine.render import render
 from functions.engine.video import Segment
 from tests.clips import admiral, astronaut, encode_picture
+from tests.engine.scenes import is_seen
 
 RATE = 30
-SEEN_SSIM = 0.70
 # Chin to hairline, read off the pictures by eye: the picture, and the face's box in it.
 FACES = {"astronaut": (astronaut, (102, 68, 190, 187)), "admiral": (admiral, (172, 105, 356, 318))}
 # Between two sampled frames of the grid, which is every sixth one: the first frame, and for how many frames.
@@ -87,23 +87,9 @@ def write_scene(path: Path, scene: Scene, frames: int, size: tuple[int, int] = (
     return path
 
 
-def greys(path: Path) -> list[Array]:
+def greys(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="gray").astype(np.float32) for frame in container.decode(video=0)]
-
-
-def similarity(one: Array, other: Array) -> float:
-    """Return the structural similarity of two grey images."""
-
-    def blurred(image: Array) -> Array:
-        return np.asarray(cv2.GaussianBlur(image, (7, 7), 1.5), np.float32)
-
-    mean, mean_other = blurred(one), blurred(other)
-    variances = blurred(one * one) - mean**2 + blurred(other * other) - mean_other**2
-    covariance = blurred(one * other) - mean * mean_other
-    small, smaller = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    top = (2 * mean * mean_other + small) * (2 * covariance + smaller)
-    return float((top / ((mean**2 + mean_other**2 + small) * (variances + smaller))).mean())
+        return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
 
 
 def visible(source: Path, result: Path, scene: Scene, who: str | None = None) -> list[int]:
@@ -111,13 +97,8 @@ def visible(source: Path, result: Path, scene: Scene, who: str | None = None) ->
     found = []
     for number, (one, other) in enumerate(zip(greys(source), greys(result), strict=True)):
         for shown in scene(number):
-            size = [*one.shape[::-1], *one.shape[::-1]]
-            x1, y1, x2, y2 = (int(side) for side in np.clip(shown.box, 0, size))
-            crops = (
-                cv2.resize(image[y1:y2, x1:x2], (48, 48), interpolation=cv2.INTER_AREA)
-                for image in (one, other)
-            )
-            if who in (None, shown.name) and similarity(*crops) >= SEEN_SSIM:
+            x1, y1, x2, y2 = (float(side) for side in shown.box)
+            if who in (None, shown.name) and is_seen(one, other, (x1, y1, x2, y2)):
                 found.append(number)
     return found
 

@@ -18,12 +18,12 @@ from functions.engine.link import link
 from functions.engine.options import Options
 from functions.engine.video import Segment
 from tests.clips import Picture, admiral, astronaut
+from tests.engine.scenes import is_seen
 
 RATE = 30
 SIZE = (640, 360)
 FACE = (265, 110, 375, 250)  # where the faces are, x1, y1, x2, y2
 TARGET, STRANGER = "target", "stranger"
-SEEN = 0.7  # smallest structural similarity of a visible face
 
 
 def heads(engine: Engine) -> dict[str, Picture]:
@@ -60,23 +60,9 @@ def _head(person: str, heads: dict[str, Picture]) -> Picture:
     return cv2.addWeighted(heads[TARGET], 1 - share, heads[STRANGER], share, 0).astype(np.uint8, copy=False)
 
 
-def faces_of(path: Path) -> list[np.ndarray]:
-    x1, y1, x2, y2 = FACE
+def grey_frames(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="gray")[y1:y2, x1:x2] for frame in container.decode(video=0)]
-
-
-def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the structural similarity of two crops at 48x48 (Wang et al., 2004), as the quality run measures it."""
-    a, b = (
-        cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA).astype(np.float32) for crop in (one, other)
-    )
-    blur = lambda x: cv2.GaussianBlur(x, (7, 7), 1.5)  # noqa: E731
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b, both = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2, blur(a * b) - mean_a * mean_b
-    c1, c2 = 2.55**2, 7.65**2
-    above = (2 * mean_a * mean_b + c1) * (2 * both + c2)
-    return float((above / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean())
+        return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
 
 
 def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Path) -> list[bool]:
@@ -87,8 +73,8 @@ def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Pat
     faces = link([engine.find(segment, gallery, options)], gallery, options)
     assert not faces.shots  # the cut detector finds none
     hide(segment, faces, str(out), options)
-    pairs = zip(faces_of(clip), faces_of(out), strict=True)
-    return [likeness(before, after) >= SEEN for before, after in pairs]
+    pairs = zip(grey_frames(clip), grey_frames(out), strict=True)
+    return [is_seen(before, after, FACE) for before, after in pairs]
 
 
 def strangers_seen(people: Sequence[str], seen: Sequence[bool]) -> int:

@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 
-from functions.engine.faces import Faces, Looks, Track
+from functions.engine.faces import VERSION, Faces, Looks, Track
 from tests.clips import Picture
 
 SIZE, RATE, SECONDS = (640, 360), 25, 2.0
@@ -66,7 +66,7 @@ def faces_in(path: Path, *tracks: Track) -> Faces:
         base, frames = stream.time_base, stream.frames
     assert base is not None
     return Faces(
-        version=3,
+        version=VERSION,
         detector="centerface",
         recognizer=None,
         keep_distance=1.0,
