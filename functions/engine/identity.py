@@ -288,13 +288,14 @@ def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
     track = person.tracks[n]
     unlike = _unlike_views(track.views, person)
     run: list[ViewOfFace] = []
-    start = 0
+    start = track.views[0].place if track.link == "changed" and track.views else 0
+    if start:
+        yield 0, start
     for number, view in enumerate((*track.views, None)):
         if view is not None and number in unlike:
             run.append(view)
             continue
-        unseen = track.link == "changed" and view is not None and start == 0 < view.place
-        if unseen or len(run) >= 2 or any(other.quality >= VERY_CLEAR for other in run):
+        if len(run) >= 2 or any(other.quality >= VERY_CLEAR for other in run):
             yield start, len(track.looks) if view is None else view.place
         run = []
         start = 0 if view is None else view.place + 1

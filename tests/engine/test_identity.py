@@ -258,6 +258,14 @@ def test_memory_grows_with_the_views_and_not_with_their_square() -> None:
         tracemalloc.stop()
 
 
+def test_one_unclear_view_after_a_change_hides_no_look() -> None:
+    target = track(1, 6, 12, 18, seen=at(85, 14, 14), continues=0, link="changed")
+    target.views[0] = replace(target.views[0], quality=VERY_CLEAR - 0.1)
+    (_, decision) = decide([track(0, 0, seen=at(14, 14, 14)), target], gallery(ann=0), LIMITS)
+    assert decision.keep
+    assert decision.strangers == ()
+
+
 def warnings_of(tracks: list[Track], targets: Gallery | None) -> tuple[TargetWarning, ...]:
     return warnings_about(tracks, decide(tracks, targets, LIMITS), targets, LIMITS.match)
 
