@@ -6,7 +6,7 @@ tracks, and is kept only with evidence of its own:
 
 | evidence for a target | kept if |
 |---|---|
-| near the pictures (`sure`) | it also resembles the nearest sure track |
+| near the pictures (`sure`) | it also resembles the nearest sure track, if the views of both are clear |
 | inside the match threshold, no sure track | nothing else speaks against it |
 | inside it, beside a sure track | it resembles the kept views, or is hardly farther than the sure track |
 | beyond it, up to `limit` | it resembles the kept views closely, or continues a kept track without meeting a face |
@@ -241,7 +241,8 @@ def _keep_near(person: _Person, progress: Callable[[], None]) -> None:
                 twins.add(rival)
                 person.refused[rival] = _beside(person.tracks[n], "as near to")
             continue
-        if best is None or (distance <= limits.sure and unlikeness <= limits.apart):
+        agrees = unlikeness <= limits.apart or unlikeness == float("inf")  # infinite: nothing to compare
+        if best is None or (distance <= limits.sure and agrees):
             person.keep(n, NEAR)
         elif unlikeness <= limits.resembles or (distance <= best + limits.lag and unlikeness <= limits.apart):
             person.keep(n, NEAR, trusted=unlikeness <= limits.resembles)

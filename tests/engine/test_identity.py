@@ -137,6 +137,13 @@ def test_two_sure_tracks_that_are_unlike_each_other_are_not_one_target() -> None
     assert kept(track(0, 0, seen=at(40, 40, 40)), track(1, 60, seen=at(-44, -44, -44))) == [0]
 
 
+@pytest.mark.parametrize(("degrees", "expected"), [(45, [0, 1, 2]), (50, [0, 1])])
+def test_sure_tracks_without_clear_views_are_kept(degrees: float, expected: list[int]) -> None:
+    """In a dark or blurred video nothing can be compared with the nearest track. 0.8 is 47 degrees."""
+    dark = [track(n, 60 * n, seen=at(angle), quality=0.4) for n, angle in enumerate((20, 30, degrees))]
+    assert kept(*dark) == expected
+
+
 def test_a_profile_beyond_the_threshold_is_kept_if_it_is_like_a_kept_view() -> None:
     assert kept(track(0, 0, seen=at(20, 40)), track(1, 60, seen=at(64))) == [0, 1]
 
