@@ -2,7 +2,8 @@
 
 Detections are linked to chains through time. A detection is explained by a mask that covers it, or by a kept track at
 its place. One that continues a kept track is explained, too, as long as no other face is near. All others are open. The
-open detections of a chain are a visible face if one of them is sure and they are more than one, or very sure.
+open detections of a chain are a visible face if one of them is sure and they are more than one or at a segment's end,
+or if one is very sure.
 """
 
 from bisect import bisect_right
@@ -31,7 +32,8 @@ LINK_SECONDS = 0.45  # two sampled frames, with room for one that was missed bet
 CONTINUES_SECONDS = 1.0  # a face that continues a kept track, or precedes it, is the target's for this time
 NEAR = 0.05  # with this overlap, a face can be confused with another one or a masked one
 CANDIDATE = 0.6  # the score of a detection around which every frame is searched
-# Scores of a visible face: this one in one of two frames or more, or this one in a single frame, or in many.
+# Scores of a visible face: this one in one of two frames or more or at a segment's end, or this one in a single frame,
+# or in many.
 SURE, SURE_ALONE, LIKELY = 0.72, 0.8, 0.6
 MIN_FRAMES, MANY_FRAMES = 2, 8
 
@@ -83,21 +85,23 @@ def visible_faces(
     `looks` are the detections by time. A face needs a score that is `more` than usual.
     """
     base = Fraction(faces.time_base)
+    ends = {min(looks, default=0), max(looks, default=0)}  # the face may go on in the neighbouring segment
     found, passed = [], Counter[str]()
     for chain in _chains(looks, faces, masks):
         for part in _open_parts(chain, base, passed):
             scores = [chain.faces[n].score for n in part]
-            if _is_face(scores, more):
+            goes_on = any(chain.pts[n] in ends for n in part)
+            if _is_face(scores, more, goes_on):
                 found.append(Looks((chain.pts[n], chain.faces[n].box) for n in part))
             else:
                 passed["unlikely"] += max(scores) >= CANDIDATE
     return Visible(tuple(found), {reason: count for reason, count in passed.items() if count})
 
 
-def _is_face(scores: Sequence[float], more: float) -> bool:
+def _is_face(scores: Sequence[float], more: float, goes_on: bool) -> bool:
     best = max(scores) - more
     many = sum(score >= LIKELY + more for score in scores) >= MANY_FRAMES
-    return many or best >= (SURE if len(scores) >= MIN_FRAMES else SURE_ALONE)
+    return many or best >= (SURE if goes_on or len(scores) >= MIN_FRAMES else SURE_ALONE)
 
 
 def _explained(

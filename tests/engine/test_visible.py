@@ -117,8 +117,15 @@ def test_face_that_comes_out_of_a_mask_is_not_taken_for_the_kept_one() -> None:
     ],
 )
 def test_face_needs_a_sure_score_or_many_likely_ones(scores: list[float], is_face: bool) -> None:
-    looks = {20 * number: [face(FAR, score)] for number, score in enumerate(scores)}
-    assert bool(found(looks, faces())) is is_face
+    looks = {20 * number: [face(FAR, score)] for number, score in enumerate(scores, start=1)}
+    assert bool(found({0: [], **looks, 400: []}, faces())) is is_face
+
+
+@pytest.mark.parametrize("pts", [TIMES[0], TIMES[-1]])
+def test_face_in_one_frame_at_a_seam_needs_no_higher_score(pts: int) -> None:
+    """The rest of it is in the neighbouring segment, which is checked by itself."""
+    looks = {time: [face(FAR, 0.75)] if time == pts else [] for time in TIMES}
+    assert found(looks, faces()) == [[pts]]
 
 
 def test_candidate_is_searched_beside_a_face_that_is_known_already() -> None:
