@@ -85,7 +85,10 @@ def visible_faces(
     `looks` are the detections by time. A face needs a score that is `more` than usual.
     """
     base = Fraction(faces.time_base)
-    ends = {min(looks, default=0), max(looks, default=0)}  # the face may go on in the neighbouring segment
+    ends = {
+        min(looks, default=0),
+        max(looks, default=0),
+    }  # a neighbouring segment might show the rest of the face
     found, passed = [], Counter[str]()
     for chain in _chains(looks, faces, masks):
         for part in _open_parts(chain, base, passed):
