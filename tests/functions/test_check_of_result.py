@@ -112,7 +112,7 @@ def test_job_with_a_face_that_cannot_be_masked_is_quarantined_once(
     failed = failure_of(buckets, linked)
     assert (failed.stage, failed.code) == ("worker", "quarantined")
     assert "a face is still visible at 0.0 s" in failed.message
-    assert 'Set verify to "off"' in failed.message
+    assert "Watch the video there" in failed.message
     assert [event["type"] for event in topics.events()] == ["job.failed"]
     assert buckets.names(buckets.output) == []
 
