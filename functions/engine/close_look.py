@@ -1,4 +1,4 @@
-"""A second look at a small copy of each image, for faces that fill it.
+"""Detect faces that fill the frame, in a small copy of each image.
 
 CenterFace detects faces of up to about 250 pixels. A face that fills the frame is larger than that even in the copy
 that the detector samples. In a copy of 112 pixels within a black border it is not, and the border stands for the part
@@ -52,7 +52,7 @@ class CloseCopy:
 
 
 class CloseLook:
-    """A detector that also looks at the small copy of each image."""
+    """A detector that also searches the small copy of each image."""
 
     def __init__(self, detector: Detector):
         self.name, self.sure = detector.name, detector.sure
@@ -82,7 +82,7 @@ def close_copy(image: Image) -> CloseCopy:
 
 
 def merge(faces: Sequence[Detection], close: Sequence[Detection], side: int, sure: float) -> list[Detection]:
-    """Merge the detections of both looks at an image whose long side has `side` pixels, best score first."""
+    """Merge the detections of an image and of its copy, best score first. `side` is the long side of the image."""
     merged = list(faces)
     for face in close:
         if face.score < sure or _side(face) < MIN_CLOSE_FACE * side:

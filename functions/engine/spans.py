@@ -12,8 +12,8 @@ UNSEEN_GROWTH = 0.1  # a box is this share larger where the face was not sampled
 # There it also reaches as far as the face moves at its first or last speed, up to this many times its size. A fast
 # pan carries a face across five times its size in a second and more.
 UNSEEN_REACH = 3.0
-# Speed is measured between samples at least this far apart, because boxes tremble. Where there are none, a box that
-# only grows or shrinks does not count as moving.
+# Speed is measured between samples at least this far apart, because boxes tremble. Between nearer samples, a box
+# that only grows or shrinks does not count as moving.
 SPEED_SECONDS = 0.1
 
 
@@ -28,7 +28,7 @@ class Span:
     is_gap: bool = False  # between two tracks: the face was not seen on the way
     earlier: Sequence[Look] = ()  # the last sample of the track that this one continues: for the speed
     later: Sequence[Look] = ()  # the first sample of the track that continues this one
-    is_followed_there: bool = False  # a hidden track goes on in the last place, so the tail does not move on
+    is_followed_there: bool = False  # a hidden track continues in the last place, so the tail stays there
 
     def is_followed(self, pts: int) -> bool:
         """Return whether `pts` is between the first and the last sample of a track."""

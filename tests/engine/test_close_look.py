@@ -80,7 +80,7 @@ def face(x1: float, y1: float, x2: float, y2: float, score: float = 0.9) -> Dete
     return Detection(box, score, np.tile((box[:2] + box[2:]) / 2, (5, 1)))
 
 
-def test_part_of_a_close_face_is_no_second_face() -> None:
+def test_part_of_a_close_face_is_merged_into_it() -> None:
     (one,) = merge(
         [face(200, 60, 420, 300, 0.5), face(300, 90, 500, 280, 0.4)], [face(100, 10, 520, 350)], 640, 0.3
     )

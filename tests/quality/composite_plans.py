@@ -1,4 +1,4 @@
-"""Which part of which public file each composite shows: plans, without any pixel.
+"""Plans of the composites: the parts of public files that each one shows, without any pixel.
 
 `composites.py` states the kinds of composites.
 """
