@@ -56,6 +56,12 @@ class Track:
     looks: Looks
     group: int = field(default=0, kw_only=True)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the track as plain dicts and lists, ready for `json.dumps`."""
+        looks = [{"pts": look.pts, "box": look.box} for look in self.looks]
+        head = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "looks"}
+        return {**head, "looks": looks}  # last: `from_bytes` reads only some of them
+
 
 # What a user can do about a warning, wherever it is shown.
 ADVICE = {
@@ -103,7 +109,7 @@ class Faces:
 
     def to_json(self) -> dict[str, Any]:
         """As plain dicts and lists, ready for `json.dumps`."""
-        return {**self._head(), "tracks": [_as_dict(track) for track in self.tracks]}
+        return {**self._head(), "tracks": [track.to_json() for track in self.tracks]}
 
     def to_bytes(self) -> bytes:
         """`to_json` as text, one line for each track after the first line with all else."""
@@ -158,7 +164,7 @@ class Faces:
         yield json.dumps(self._head(), separators=COMPACT).encode()[:-1] + b',"tracks":['
         for number, track in enumerate(self.tracks):
             yield b",\n" if number else b"\n"
-            yield json.dumps(_as_dict(track), separators=COMPACT).encode()
+            yield json.dumps(track.to_json(), separators=COMPACT).encode()
         yield b"\n]}"
 
     def decided_anew(self, hide: Iterable[int], keep: Iterable[int]) -> Self:
@@ -186,12 +192,6 @@ def require_known_recognizer(version: object) -> None:
     """Raise EngineError unless a report with faces found by this recogniser, None for none, can be used."""
     if version is not None:
         measured(str(version))
-
-
-def _as_dict(track: Track) -> dict[str, Any]:
-    looks = [{"pts": look.pts, "box": look.box} for look in track.looks]
-    head = {part.name: getattr(track, part.name) for part in fields(track) if part.name != "looks"}
-    return {**head, "looks": looks}  # last: `from_bytes` reads only some of them
 
 
 def _track(data: dict[str, Any]) -> Track:

@@ -12,10 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS
-from functions.engine.detect import Detector, overlap
+from functions.engine.detect import Detector
 from functions.engine.drawn import Drawn
 from functions.engine.errors import QuarantinedError
 from functions.engine.faces import Box, Faces, Track
@@ -24,6 +22,7 @@ from functions.engine.inspection import Detections, Inspector
 from functions.engine.looks import Looks
 from functions.engine.options import Options
 from functions.engine.sample import SAME_PLACE
+from functions.engine.spans import overlap
 from functions.engine.splice import Interval, Part, ranges_around, splice
 from functions.engine.video import Segment
 from functions.engine.visible import REASONS, Masks, Visible, candidates, visible_faces
@@ -32,10 +31,8 @@ from functions.words import counted
 
 FOUND = "found by the check of the result"
 NEAR_SECONDS = 0.1  # around a candidate every frame is searched
-BEFORE_SECONDS, AFTER_SECONDS = (
-    0.45,
-    0.6,
-)  # and around both ends of a visible face, beyond the ends of its mask
+# And around both ends of a visible face, beyond the ends of its mask.
+BEFORE_SECONDS, AFTER_SECONDS = 0.45, 0.6
 SURE_AGAIN = 0.05  # the second check needs a higher score, because scores move when a frame is encoded again
 MOST_TIMES = 5  # named in a message
 
@@ -152,7 +149,7 @@ def _around_ends(looks: Detections, faces: Faces, masks: Masks) -> Iterator[Inte
         yield face[0].pts - before, face[0].pts
         yield face[-1].pts, face[-1].pts + after
         for one, other in pairwise(face):
-            if overlap(np.array(one.box), np.array([other.box]))[0] < SAME_PLACE:
+            if overlap(one.box, other.box) < SAME_PLACE:
                 yield one.pts, other.pts
 
 

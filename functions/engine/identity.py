@@ -47,8 +47,9 @@ class Limits:
     """The distances that decide; `match` is the match threshold. All are between unit vectors.
 
     To the pictures: `sure` needs no other evidence, `limit` is the largest that other evidence can outweigh, and up to
-    `maybe` all views are embedded. Between views of the video: `resembles` for a track inside the match threshold,
-    `alike` for a track beyond it, `unlike` for a view of another person, `apart` for a track of another person.
+    `maybe` all views are embedded. `lag` is how much farther than the nearest kept track another one can be. Between
+    views of the video: `resembles` for a track inside the match threshold, `alike` for a track beyond it, `unlike` for
+    a view of another person, `apart` for a track of another person. `together` is for the mean of both distances.
     """
 
     match: float
@@ -200,7 +201,7 @@ class _Person:
 
     @property
     def best(self) -> float | None:
-        return min((self.distances[n] for n in self.kept if n in self.distances), default=None)
+        return min((self.distances[n] for n in self.kept), default=None)
 
 
 def _decide_person(person: _Person, decisions: list[Decision], progress: Callable[[], None]) -> None:
@@ -213,8 +214,7 @@ def _decide_person(person: _Person, decisions: list[Decision], progress: Callabl
     _keep_continuations(person, progress)
     for n, reason in {**person.refused, **person.kept}.items():
         strangers = _strangers(person, n) if n in person.kept else ()
-        distance = person.distances.get(n)
-        decisions[n] = Decision(n in person.kept, reason, person.name, distance, tuple(strangers))
+        decisions[n] = Decision(n in person.kept, reason, person.name, person.distances[n], tuple(strangers))
 
 
 def _resembles_the_kept(person: _Person, n: int) -> bool:
@@ -307,19 +307,14 @@ def _unlike_views(views: Sequence[ViewOfFace], person: _Person) -> set[int]:
     unlike: set[int] = set()
     last: int | None = None  # the last unlike view, if no view of the target came after it
     for number, view in enumerate(views):
-        if _is_unlike(view, person):
+        embedding = view.embedding[None]
+        distance = _to_nearest(embedding, person.pictures)[0]
+        if distance <= person.limits.match:
+            last = None
+        elif distance > person.limits.limit and _between(embedding, person.views) > person.limits.unlike:
             unlike.update(range(number if last is None else last, number + 1))
             last = number
-        elif _to_nearest(view.embedding[None], person.pictures)[0] <= person.limits.match:
-            last = None
     return unlike
-
-
-def _is_unlike(view: ViewOfFace, person: _Person) -> bool:
-    embedding = view.embedding[None]
-    if _to_nearest(embedding, person.pictures)[0] <= person.limits.limit:
-        return False
-    return _between(embedding, person.views) > person.limits.unlike
 
 
 def _adjoining(before: Track, after: Track) -> float:

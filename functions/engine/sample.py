@@ -4,9 +4,9 @@ Time is cut into slots of a fixed grid. The detector runs on the first frame of 
 Where two neighbouring samples disagree (a face appears, is lost, or moved too far), the frame in the middle is sampled,
 until neighbours agree or are adjacent. A frame that shows something for a moment is sampled too (see glimpse.py).
 
-A few slots make a window, whose samples of one round are one batch. The grid depends on presentation times, and nothing
-that is decided in a window depends on what is more than CONTEXT_SECONDS before it or two frames after it. So the same
-frames are sampled wherever reading began.
+A few slots make a window, whose samples of one round are one batch. The grid depends on presentation times. No decision
+in a window depends on frames more than CONTEXT_SECONDS before it, or more than two frames after it. So the same frames
+are sampled wherever reading began.
 """
 
 import math
@@ -104,7 +104,7 @@ class View:
 
     def see(self, found: Sequence[Detection], scale: float) -> None:
         """Take what the detector found in the frame at `scale` times its displayed size."""
-        self.detections = [Detection(face.box / scale, face.score, face.landmarks / scale) for face in found]
+        self.detections = [face.scaled(1 / scale) for face in found]
 
     def end_look(self, failure: BaseException | None = None) -> None:
         """Let those go on who wait for the one who claimed this view."""

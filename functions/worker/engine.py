@@ -13,7 +13,7 @@ from functions.engine.gallery import Gallery
 from functions.engine.options import Options
 from functions.engine.video import Segment
 from functions.pipeline import layout, store
-from functions.pipeline.contracts import Look, Manifest, SegmentCheck, Track
+from functions.pipeline.contracts import Manifest, SegmentCheck
 from functions.pipeline.errors import PermanentError, RetryableError
 from functions.pipeline.ranged import open_ranged
 from functions.pipeline.settings import settings
@@ -80,19 +80,7 @@ def _check(checked: gate.Checked | None) -> SegmentCheck | None:
             "frames": checked.frames,
             **{f"passed_as_{reason}": count for reason, count in checked.passed.items()},
             "tracks": [
-                Track(
-                    id=number,
-                    start=track.start,
-                    end=track.end,
-                    decision="hide",
-                    person=None,
-                    reason=track.reason,
-                    distance=None,
-                    margin=None,
-                    continues=None,
-                    looks=tuple(Look(pts=look.pts, box=look.box) for look in track.looks),
-                )
-                for number, track in enumerate(checked.tracks)
+                {**track.to_json(), "id": number, "group": 0} for number, track in enumerate(checked.tracks)
             ],
         }
     )

@@ -37,6 +37,15 @@ def whites(video: bytes) -> list[bool]:
         return [bool(picture[FACE[1], FACE[0]].min() > 240) for picture in pictures]
 
 
+def publish(cloud: Cloud, portrait: Path) -> Planned:
+    """Redact and publish a job in which only the check finds the face."""
+    linked = link_job(cloud.buckets, plan_job(cloud.buckets, portrait, policy=WHITE))
+    for index in range(2):
+        assert cloud.worker(linked.task(index)) == 200
+    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    return linked
+
+
 def found_at(pts: int) -> Track:
     return Track(
         id=0, start=pts, end=pts, decision="hide", person=None, reason=gate.FOUND, distance=None, margin=None,
@@ -70,10 +79,7 @@ def test_report_lists_the_faces_that_the_check_found_as_tracks(
     buckets: Buckets, topics: Topics, portrait: Path, ingest: Post, worker: Post, merge: Post
 ) -> None:
     cloud = Cloud(buckets, topics, ingest, worker, merge)
-    linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
-    for index in range(2):
-        assert worker(linked.task(index)) == 200
-    cloud.lead(topics.segments_done, merge)
+    publish(cloud, portrait)
     report = cloud.report()
     assert [(track.id, track.reason) for track in report.faces.tracks] == [(0, gate.FOUND), (1, gate.FOUND)]
     assert report.checked is not None
@@ -86,10 +92,7 @@ def test_rendering_again_keeps_masking_what_the_check_found(
     buckets: Buckets, topics: Topics, portrait: Path, ingest: Post, worker: Post, merge: Post
 ) -> None:
     cloud = Cloud(buckets, topics, ingest, worker, merge)
-    linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
-    for index in range(2):
-        assert worker(linked.task(index)) == 200
-    cloud.lead(topics.segments_done, merge)
+    linked = publish(cloud, portrait)
     cloud.run(cloud.ask(linked.job, {0: "hide"}))
     report = cloud.report()
     assert [track.reason for track in report.faces.tracks] == ["decided by hand", gate.FOUND]
