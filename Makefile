@@ -8,7 +8,9 @@ BOOTSTRAPPED := $(VENV)/.bootstrapped
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TOOLS := $(VENV)/.tools
-INSTALL := VIRTUAL_ENV=$(VENV) $(RUN) -m local_emulator.install $(VENV)/bin/uv
+# For what runs before the project is installed. It needs no package.
+UNINSTALLED := PYTHONPATH=functions:local_emulator
+INSTALL := VIRTUAL_ENV=$(VENV) $(UNINSTALLED) $(RUN) -m defacer_emulator.install $(VENV)/bin/uv
 LOCKING := --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 IMAGE_LOCKS := infra/locks/base.lock infra/locks/cuda12.lock infra/locks/cuda13.lock
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "De-facer needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Choose one: make PYTHON=python3.12")'
@@ -27,9 +29,10 @@ $(BOOTSTRAPPED): requirements-bootstrap.lock
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 	@touch $@
 
-$(STAMP): requirements.lock $(BOOTSTRAPPED)
+$(STAMP): requirements.lock pyproject.toml $(BOOTSTRAPPED)
 	@echo $(STEP) "Installing packages into $(VENV): 270 MB to download, 1 GB on disk ..."
 	@$(INSTALL) pip install --require-hashes -r requirements.lock
+	@$(VENV)/bin/uv pip install --python $(VENV) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV): requirements-dev.lock $(STAMP)
@@ -47,8 +50,8 @@ torch: $(DEV)  ## install PyTorch too (6.5 GB): for a GPU, --detector mtcnn, --r
 
 .PHONY: lock
 lock: $(BOOTSTRAPPED)  ## write the lock files again from pyproject.toml
-	$(VENV)/bin/uv pip compile pyproject.toml --extra torch --group emulator --group dev $(LOCKING) -o requirements-dev.lock
-	$(VENV)/bin/uv pip compile pyproject.toml --group emulator --constraint requirements-dev.lock $(LOCKING) -o requirements.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --extra torch --group build --group emulator --group dev $(LOCKING) -o requirements-dev.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --group build --group emulator --constraint requirements-dev.lock $(LOCKING) -o requirements.lock
 	$(VENV)/bin/uv pip compile --group tools --constraint requirements-dev.lock $(LOCKING) -o requirements-tools.lock
 	@$(MAKE) --no-print-directory $(IMAGE_LOCKS)
 
@@ -60,19 +63,19 @@ help:  ## print this list
 demo: STEP := 1/5
 demo: check-demo $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4] [FORCE=1]
 	@echo $(STEP) "Packages are installed."
-	@$(RUN) -m local_emulator demo $(if $(value VIDEO),--video=$(call quoted,VIDEO)) $(if $(value TARGET),--target=$(call quoted,TARGET)) \
+	@$(RUN) -m defacer_emulator demo $(if $(value VIDEO),--video=$(call quoted,VIDEO)) $(if $(value TARGET),--target=$(call quoted,TARGET)) \
 		$(if $(value MODE),--mode=$(call quoted,MODE)) $(if $(value REPLACEMENT),--replacement=$(call quoted,REPLACEMENT)) $(if $(value OUT),--out=$(call quoted,OUT)) \
 		$(if $(FORCE),--force)
 
 .PHONY: check-demo
 check-demo:
 	@test -x $(RUN) || $(CHECK_PYTHON)
-	@$(or $(wildcard $(RUN)),$(PYTHON)) -m local_emulator.preflight --video=$(call quoted,VIDEO) --target=$(call quoted,TARGET) \
+	@$(UNINSTALLED) $(or $(wildcard $(RUN)),$(PYTHON)) -m defacer_emulator.preflight --video=$(call quoted,VIDEO) --target=$(call quoted,TARGET) \
 		--mode=$(call quoted,MODE) --replacement=$(call quoted,REPLACEMENT) --out=$(call quoted,OUT) $(if $(FORCE),--force)
 
 .PHONY: emulator
 emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed] [CONSOLE_PORT=8080] [LIVE_PORT=8081] [STORAGE_PORT=4443] [PUBSUB_PORT=8085]
-	@$(RUN) -m local_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)") \
+	@$(RUN) -m defacer_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)") \
 		$(if $(CHAOS),--chaos "$(CHAOS)") \
 		$(if $(CONSOLE_PORT),--console-port "$(CONSOLE_PORT)") $(if $(LIVE_PORT),--live-port "$(LIVE_PORT)") \
 		$(if $(STORAGE_PORT),--storage-port "$(STORAGE_PORT)") $(if $(PUBSUB_PORT),--pubsub-port "$(PUBSUB_PORT)") \
@@ -148,7 +151,7 @@ capacity: $(DEV)  ## simulate cost and capacity again: infra/CAPACITY.md and its
 
 .PHONY: picture
 picture: $(DEV)  ## make the README's pictures again
-	@$(RUN) -m local_emulator demo --drawn --out demo/drawn-result.mp4 --force
+	@$(RUN) -m defacer_emulator demo --drawn --out demo/drawn-result.mp4 --force
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
 	@$(RUN) -m tests.console.picture
 
@@ -183,6 +186,6 @@ pin-base:  ## write today's digest of the images' base into infra/Dockerfile; ne
 
 .PHONY: clean
 clean:  ## stop the emulator; delete all files of the emulator, the demo and the tools, but not the environments
-	@if test -f .emulator/state.json; then $(RUN) -m local_emulator down; fi
+	@if test -f .emulator/state.json; then $(RUN) -m defacer_emulator down; fi
 	@rm -rf bill-of-materials.cdx.json .emulator demo .screenshots .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,7 +43,7 @@ resource "google_cloud_run_v2_service" "function" {
       image = "${local.registry}/${each.value.stage}:${var.tag}"
       args = [
         "--threads=${local.functions[each.key].concurrency + 2}",
-        "functions.serve:application('${replace(each.key, "-", "_")}')",
+        "defacer.serve:application('${replace(each.key, "-", "_")}')",
       ]
 
       dynamic "env" {

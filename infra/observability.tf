@@ -1,4 +1,4 @@
-# Metrics are taken from the log lines of functions/pipeline/log.py, by their message: tests/infra/test_operating.py sees to
+# Metrics are taken from the log lines of functions/defacer/pipeline/log.py, by their message: tests/infra/test_operating.py sees to
 # it that the code still writes each of them.
 
 locals {

@@ -51,7 +51,7 @@ resource "google_cloud_run_v2_service" "worker" {
     containers {
       image = "${local.registry}/${var.worker}:${var.tag}"
       # Threads beyond the one request: for probes, and for a request that was given up but has not ended yet.
-      args = ["--threads=4", "functions.serve:application('worker')"]
+      args = ["--threads=4", "defacer.serve:application('worker')"]
 
       dynamic "env" {
         for_each = merge(local.environment, {

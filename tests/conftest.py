@@ -16,8 +16,8 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1, storage
 
-from functions.pipeline import messages, store
-from functions.pipeline.settings import settings
+from defacer.pipeline import messages, store
+from defacer.pipeline.settings import settings
 from tests.cloud import PROJECT, Buckets, Topics
 from tests.inbox import Inbox, open_inbox
 from tests.protocol.arrows import page
@@ -155,7 +155,7 @@ def topics(
 
 @pytest.fixture(autouse=True)
 def arrows(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that functions/pipeline/README.md names for an arrow goes it."""
+    """A test that functions/defacer/pipeline/README.md names for an arrow goes it."""
     named = {row.arrow for row in page() if row.is_of(request.path, request.node.name)}
     if not named:
         yield
@@ -172,7 +172,7 @@ def app() -> App:
 
     def client(name: str) -> FlaskClient:
         if name not in made:
-            source = ROOT / "functions" / name / "main.py"
+            source = ROOT / "functions" / "defacer" / name / "main.py"
             made[name] = functions_framework.create_app(name, str(source)).test_client()
         return made[name]
 

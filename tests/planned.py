@@ -4,15 +4,15 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from functions.engine.encoding import encoding_of
-from functions.engine.faces import Faces, Looks, Track
-from functions.engine.findings import Findings
-from functions.engine.video import probe, read_frames
-from functions.engine.write import write_segment
-from functions.ingest.plan import plan_segments
-from functions.merge.link import Linked
-from functions.pipeline import layout
-from functions.pipeline.contracts import (
+from defacer.engine.encoding import encoding_of
+from defacer.engine.faces import Faces, Looks, Track
+from defacer.engine.findings import Findings
+from defacer.engine.video import probe, read_frames
+from defacer.engine.write import write_segment
+from defacer.ingest.plan import plan_segments
+from defacer.merge.link import Linked
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import (
     Manifest,
     ObjectRef,
     Policy,

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from functions.pipeline import store
-from local_emulator.chaos.http import Answer, Handler, Request, send, serve
+from defacer.pipeline import store
+from defacer_emulator.chaos.http import Answer, Handler, Request, send, serve
 
 # The client looks a bucket's location up by itself, in the background: no step of anything.
 BUCKET_LOOKUP = re.compile(r"/storage/v1/b/[^/]+")

@@ -54,7 +54,7 @@ def storage_server() -> Iterator[str]:
 @contextmanager
 def pubsub_server() -> Iterator[str]:
     """A Pub/Sub emulator, the one that is built in; gives its host and port."""
-    command = [sys.executable, "-u", "-m", "local_emulator.pubsub", "--host", "127.0.0.1", "--port", "0"]
+    command = [sys.executable, "-u", "-m", "defacer_emulator.pubsub", "--host", "127.0.0.1", "--port", "0"]
     with _running(command) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
-from local_emulator.chaos.http import Answer, Request
+from defacer_emulator.chaos.http import Answer, Request
 from tests.proxy import Proxy
 
 LISTING = re.compile(r"/storage/v1/b/[^/]+/o")

@@ -1,6 +1,7 @@
 """`infra/CAPACITY.md`: what the tables say, and how they came about."""
 
-from functions.dead_letter.giving_up import MOST_WAITS
+from defacer.dead_letter.giving_up import MOST_WAITS
+from defacer_emulator.resources import CLOUD_RETRIES
 from infra.capacity import tables
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import mean_work
@@ -9,7 +10,6 @@ from infra.capacity.pipeline import Outcome
 from infra.capacity.runs import ARCHIVE_SECONDS, Runs
 from infra.capacity.speed import SIZES, minute_price, second_price
 from infra.capacity.uploads import settings
-from local_emulator.resources import CLOUD_RETRIES
 
 
 def page(runs: Runs) -> str:

@@ -1,10 +1,10 @@
 """How long a healthy segment may wait before Pub/Sub gives it up, and how long a job takes at most."""
 
-from functions.dead_letter.giving_up import MOST_OUTAGES, MOST_WAITS
-from functions.pipeline.parts import MOST_SPLITS
+from defacer.dead_letter.giving_up import MOST_OUTAGES, MOST_WAITS
+from defacer.pipeline.parts import MOST_SPLITS
+from defacer_emulator.pubsub.policy import Backoff
+from defacer_emulator.resources import CLOUD_RETRIES, Function, RetryPolicy
 from infra.capacity.pipeline import BY_NAME
-from local_emulator.pubsub.policy import Backoff
-from local_emulator.resources import CLOUD_RETRIES, Function, RetryPolicy
 
 ATTEMPTS = BY_NAME["worker"].max_delivery_attempts
 CHOICES = (
@@ -28,7 +28,7 @@ def round_seconds(function: Function) -> float:
 
 
 def longest_days(*, splits: int = MOST_SPLITS, dead_letter_rounds: int = 1) -> float:
-    """From an upload to its job's end, at most: published or failed (functions/pipeline/README.md, "How long").
+    """From an upload to its job's end, at most: published or failed (functions/defacer/pipeline/README.md, "How long").
 
     One after the other come the upload's message, then for each step a segment's task, those of its halves `splits`
     times over, and the news of the last one. Each is given up as often as it starts anew and once more, and each time

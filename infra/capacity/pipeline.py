@@ -12,7 +12,9 @@ from random import Random
 
 import simpy
 
-from functions.dead_letter.giving_up import MOST_WAITS
+from defacer.dead_letter.giving_up import MOST_WAITS
+from defacer_emulator.pubsub.policy import Backoff
+from defacer_emulator.resources import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity.cloud_run import Answer, CloudRun, Service
 from infra.capacity.inputs import inputs
 from infra.capacity.pubsub import Handler, Message, Policy, Subscription, Window
@@ -25,8 +27,6 @@ from infra.capacity.speed import (
     storage_price,
 )
 from infra.capacity.uploads import Upload, settings
-from local_emulator.pubsub.policy import Backoff
-from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 
 BY_NAME = {function.name: function for function in FUNCTIONS}
 SMALL_MAXIMUM = 20  # instances of ingest and of merge
@@ -217,7 +217,7 @@ class _Pipeline:
         return task.seconds
 
     def _segment_succeeded(self, message: Message, answer: Answer) -> bool:
-        """As functions/pipeline/claim.py has it: who died holds the segment until the lease runs out."""
+        """As functions/defacer/pipeline/claim.py has it: who died holds the segment until the lease runs out."""
         task: _Task = message.of
         if answer is Answer.DIED:
             message.deaths += 1

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import simpy
 
+from defacer_emulator.pubsub.policy import Backoff
 from infra.capacity.cloud_run import Answer, CloudRun, Request
 from infra.capacity.inputs import inputs
-from local_emulator.pubsub.policy import Backoff
 
 Window = Literal["adaptive", "flood", "paced"]
 MEMORY = 0.02  # of the share of refusals: about the last 50 answers

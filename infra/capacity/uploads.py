@@ -7,12 +7,12 @@ from fractions import Fraction
 from functools import cache
 from random import Random
 
-from functions.ingest.plan import plan_segments
-from functions.ingest.planning import seconds_of_a_segment
-from functions.pipeline.settings import Settings
+from defacer.ingest.plan import plan_segments
+from defacer.ingest.planning import seconds_of_a_segment
+from defacer.pipeline.settings import Settings
+from defacer_emulator.resources import CLOUD_RETRIES, Resources
 from infra.capacity.inputs import inputs
 from infra.capacity.speed import SIZES, Size
-from local_emulator.resources import CLOUD_RETRIES, Resources
 
 DAY = 86_400.0
 MILLISECONDS = Fraction(1, 1000)

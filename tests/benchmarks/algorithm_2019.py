@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from facenet_pytorch import MTCNN, InceptionResnetV1
 
-from functions.engine import weights
-from functions.engine.outputs import check_outputs
+from defacer.engine import weights
+from defacer.engine.outputs import check_outputs
 
 Image = npt.NDArray[np.uint8]
 

@@ -204,9 +204,9 @@ def _mux(
 
 def _ingest(generation: str) -> dict[str, float]:
     """Plan a job as the function does."""
-    from functions.ingest import gallery, planning
-    from functions.ingest.main import probe
-    from functions.pipeline.contracts import ObjectRef
+    from defacer.ingest import gallery, planning
+    from defacer.ingest.main import probe
+    from defacer.pipeline.contracts import ObjectRef
 
     started = time.perf_counter()
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=int(generation))
@@ -216,8 +216,8 @@ def _ingest(generation: str) -> dict[str, float]:
 
 def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
     """A result as 1080p at 8 Mbit/s has it, with sound."""
-    from functions.engine.join import SegmentFile, check, join
-    from functions.engine.write import Written
+    from defacer.engine.join import SegmentFile, check, join
+    from defacer.engine.write import Written
 
     frame_bytes, in_segment = 33_000 * RATE // rate, 10 * rate
     count = round(gigabytes * 1e9 / frame_bytes / in_segment) * in_segment
@@ -265,9 +265,9 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
 
 def _link(hours: float) -> dict[str, float]:
     """Link as merge does, of findings that are made when they are read."""
-    from functions.merge.engine import link_faces
-    from functions.merge.link import Found
-    from functions.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
+    from defacer.merge.engine import link_faces
+    from defacer.merge.link import Found
+    from defacer.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
 
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=1)
     ends = [None, *(number * SEGMENT for number in range(1, round(hours * 360))), None]
@@ -290,7 +290,7 @@ def _link(hours: float) -> dict[str, float]:
 
 def _crowd(segment: int) -> bytes:
     """Ten seconds, in which each face goes from one side to the other."""
-    from functions.engine.findings import Face, Findings, Sighting
+    from defacer.engine.findings import Face, Findings, Sighting
 
     sightings = []
     for look in range(60):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from functions.engine import write
+from defacer.engine import write
 from tests.benchmarks.deface_tool import deface_program
 from tests.benchmarks.running import Measured, Program, Runner, timed
 from tests.benchmarks.work import Videos, Work
@@ -102,7 +102,7 @@ class Bench:
     folder: Path
 
     def ours(self, with_target: bool = True) -> Program:
-        engine = (sys.executable, "-m", "functions.engine", "IN", "OUT")
+        engine = (sys.executable, "-m", "defacer.engine", "IN", "OUT")
         if with_target:
             return Program(OURS, (*engine, "--target", str(self.target)))
         return Program("De-facer, hiding everyone", engine)

@@ -22,10 +22,10 @@ from inspect import isgeneratorfunction
 from pathlib import Path
 from typing import Any
 
-from functions.engine.__main__ import main as engine_command
-from functions.engine.outputs import check_outputs
+from defacer.engine.__main__ import main as engine_command
+from defacer.engine.outputs import check_outputs
 
-ENGINE = "functions.engine"
+ENGINE = "defacer.engine"
 PLACES = (
     ("load", "weights", "fetch_all"),
     ("load", "detect", "CenterFace.__init__"),

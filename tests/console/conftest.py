@@ -11,11 +11,11 @@ import requests
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from functions.console import drop, jobs, people, policy, review
-from functions.console.main import application
-from functions.pages.limits import Rate
-from local_emulator.browsing import Browsing
-from local_emulator.chaos.http import Answer, Request
+from defacer.console import drop, jobs, people, policy, review
+from defacer.console.main import application
+from defacer.pages.limits import Rate
+from defacer_emulator.browsing import Browsing
+from defacer_emulator.chaos.http import Answer, Request
 from tests.cloud import Buckets
 from tests.console.rights import refused
 from tests.console.visitor import Visitor

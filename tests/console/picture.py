@@ -5,9 +5,9 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from functions.pipeline import layout
-from local_emulator.drawn_clip import drawn_target_picture, make_drawn_clip
-from local_emulator.emulator import Emulator, Options
+from defacer.pipeline import layout
+from defacer_emulator.drawn_clip import drawn_target_picture, make_drawn_clip
+from defacer_emulator.emulator import Emulator, Options
 from tests.console.browser import PATIENCE_MS, browser
 from tests.servers import ROOT
 

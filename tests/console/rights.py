@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from local_emulator.chaos.http import Request
+from defacer_emulator.chaos.http import Request
 from tests.cloud import Buckets
 from tests.terraform import local
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
 
-from functions.pipeline import layout
-from local_emulator.demo_clip import demo_truth, make_demo_clip, target_picture
-from local_emulator.emulator import Emulator, Options
+from defacer.pipeline import layout
+from defacer_emulator.demo_clip import demo_truth, make_demo_clip, target_picture
+from defacer_emulator.emulator import Emulator, Options
 from tests.console.browser import PATIENCE_MS, Window
 from tests.console.browser import browser as open_browser
 

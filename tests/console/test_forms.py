@@ -5,8 +5,8 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from functions.pages.guard import FORM, MAX_FIELDS
-from functions.pages.limits import Rate
+from defacer.pages.guard import FORM, MAX_FIELDS
+from defacer.pages.limits import Rate
 from tests.clips import astronaut, encode_picture
 from tests.console.test_guard import changing
 from tests.console.visitor import Visitor

@@ -16,10 +16,10 @@ from starlette.routing import Route
 from urllib3.exceptions import HTTPError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from functions.console.main import application
-from functions.pages import identity
-from functions.pipeline import log
-from local_emulator.chaos.http import Answer, Request
+from defacer.console.main import application
+from defacer.pages import identity
+from defacer.pipeline import log
+from defacer_emulator.chaos.http import Answer, Request
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving
 
@@ -201,7 +201,7 @@ def test_what_is_no_keys_is_not_taken_for_them_and_old_ones_are_kept(monkeypatch
         return Answer(status, body=body)
 
     keys, now = identity._Keys(), 0.0
-    monkeypatch.setattr("functions.pages.identity.time.monotonic", lambda: now)
+    monkeypatch.setattr("defacer.pages.identity.time.monotonic", lambda: now)
     with serving(answer) as address:
         for _ in range(2):
             now += 1.0

@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.types import Message
 
-from functions.console import jobs as board
-from functions.pipeline import jobs, layout, store
-from functions.pipeline.contracts import Published
-from functions.pipeline.errors import PermanentError, RetryableError
+from defacer.console import jobs as board
+from defacer.pipeline import jobs, layout, store
+from defacer.pipeline.contracts import Published
+from defacer.pipeline.errors import PermanentError, RetryableError
 from tests.clips import write_clip
 from tests.cloud import Buckets, Topics
 from tests.console.visitor import PAGE, Visitor

@@ -8,8 +8,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from functions.console import policy
-from functions.pages.limits import EngineRoom, Rate, caller_of
+from defacer.console import policy
+from defacer.pages.limits import EngineRoom, Rate, caller_of
 from tests.console.visitor import Visitor
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import requests
 
-from functions.ingest import inputs
+from defacer.ingest import inputs
 from tests.clips import admiral, astronaut, encode_picture, turned
 from tests.console.visitor import Visitor
 from tests.hostile import png_bomb

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.likeness import MEASURED, strangers_at
-from functions.ingest import inputs
-from functions.pipeline.contracts import Policy
-from local_emulator.demo_clip import make_demo_clip
+from defacer.engine.likeness import MEASURED, strangers_at
+from defacer.ingest import inputs
+from defacer.pipeline.contracts import Policy
+from defacer_emulator.demo_clip import make_demo_clip
 from tests.clips import encode_picture
 from tests.console.visitor import PAGE, Visitor
 

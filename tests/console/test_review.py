@@ -11,11 +11,11 @@ import pytest
 import requests
 from playwright.sync_api import Browser
 
-from functions.console import addresses, review
-from functions.console.review import Shown
-from functions.engine import gate, identity, link
-from functions.pipeline import layout
-from functions.pipeline.contracts import (
+from defacer.console import addresses, review
+from defacer.console.review import Shown
+from defacer.engine import gate, identity, link
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import (
     Faces,
     Failed,
     Look,
@@ -358,7 +358,7 @@ def test_faces_that_are_too_many_for_a_page_are_counted_and_it_says_how_to_see_t
     monkeypatch.setattr(review, "MOST_ROWS", 2)
     page = page_of(visitor, published)
     assert "4 more faces, 1 of them kept, are in the report and not shown here" in page
-    assert f"python -m functions.again {published.job}" in page
+    assert f"python -m defacer.again {published.job}" in page
 
 
 def test_what_is_asked_for_already_is_shown_however_many_faces_there_are(
@@ -376,7 +376,7 @@ def test_a_report_that_is_too_large_for_a_page_gets_a_sentence_that_says_what_to
     monkeypatch.setattr(review, "MOST_REPORT_BYTES", 1000)
     said = visitor.open(visitor.at("street", "jobs", published.job), 422)
     assert "This video has more faces than a page can show" in said
-    assert f"python -m functions.again {published.job}" in said
+    assert f"python -m defacer.again {published.job}" in said
 
 
 def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(

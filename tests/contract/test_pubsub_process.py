@@ -32,7 +32,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "local_emulator.pubsub", *arguments]
+    command = [sys.executable, "-m", "defacer_emulator.pubsub", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
 

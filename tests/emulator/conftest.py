@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from local_emulator.resources import FUNCTIONS
-from local_emulator.state import StateFolder
+from defacer_emulator.resources import FUNCTIONS
+from defacer_emulator.state import StateFolder
 from tests.emulator.up import ANY_PORTS, Up
 from tests.servers import ROOT
 
@@ -51,7 +51,7 @@ def up_with_chaos(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
 @contextmanager
 def _up(tmp_path: Path, stand_ins: Path, *arguments: str) -> Iterator[Up]:
     folder = StateFolder(tmp_path / "state")
-    command = [sys.executable, "-m", "local_emulator", "up", "--pubsub", "builtin"]
+    command = [sys.executable, "-m", "defacer_emulator", "up", "--pubsub", "builtin"]
     command += ["--state", str(folder.path), "--functions", str(stand_ins), *ANY_PORTS, *arguments]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

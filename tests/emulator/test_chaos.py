@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from local_emulator import messaging
-from local_emulator.chaos.plan import Moment, Plan
-from local_emulator.chaos.setup import Setup
-from local_emulator.chaos.things import hashed, subject_of
-from local_emulator.emulator import Emulator, Options
-from local_emulator.resources import FUNCTIONS, SEGMENTS
+from defacer_emulator import messaging
+from defacer_emulator.chaos.plan import Moment, Plan
+from defacer_emulator.chaos.setup import Setup
+from defacer_emulator.chaos.things import hashed, subject_of
+from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.resources import FUNCTIONS, SEGMENTS
 from tests.emulator.conftest import STAND_IN
 from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
 from tests.servers import wait_until

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed
-from functions.pipeline.jobs import ERASED
-from local_emulator import storage
-from local_emulator.command_line import main
-from local_emulator.emulator import Emulator, Options
-from local_emulator.state import StateFolder
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed
+from defacer.pipeline.jobs import ERASED
+from defacer_emulator import storage
+from defacer_emulator.command_line import main
+from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.state import StateFolder
 from tests.clips import Clip, astronaut, encode_picture, write_clip
 from tests.emulator.up import Up
 from tests.servers import ROOT, wait_until
@@ -38,7 +38,7 @@ def one_line(output: Output) -> str:
     """What was said on standard error, which has to be a single line of this program."""
     found = output.readouterr()
     assert found.out == ""
-    assert found.err.startswith("local_emulator: ")
+    assert found.err.startswith("defacer_emulator: ")
     assert found.err.count("\n") == 1, found.err
     return found.err
 
@@ -74,12 +74,12 @@ def test_every_command_explains_itself(command: str, capsys: Output) -> None:
         main([command, "--help"])
 
     assert ended.value.code == 0
-    assert "usage: python -m local_emulator " + command in capsys.readouterr().out
+    assert "usage: python -m defacer_emulator " + command in capsys.readouterr().out
 
 
 def test_help_has_examples_and_works_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "local_emulator", "--help"],
+        [sys.executable, "-m", "defacer_emulator", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -290,7 +290,7 @@ def test_drop_and_status_without_an_emulator_say_how_to_start_one(
 
         said = one_line(capsys)
         assert f"No emulator runs in {tmp_path}." in said
-        assert f"python -m local_emulator up --state {tmp_path}" in said
+        assert f"python -m defacer_emulator up --state {tmp_path}" in said
 
 
 def test_down_without_an_emulator_is_fine(tmp_path: Path, capsys: Output) -> None:
@@ -302,7 +302,7 @@ def test_down_without_an_emulator_is_fine(tmp_path: Path, capsys: Output) -> Non
 def test_google_where_it_is_not_installed_says_how_to_install_it(
     tmp_path: Path, stand_ins: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local_emulator.emulator.find_google_emulator", lambda: None)
+    monkeypatch.setattr("defacer_emulator.emulator.find_google_emulator", lambda: None)
 
     code = main(["up", "--pubsub", "google", "--state", str(tmp_path / "s"), "--functions", str(stand_ins)])
 
@@ -320,7 +320,7 @@ def test_drop_prints_the_job_and_status_knows_it(
     found = capsys.readouterr()
     job = found.out.strip()
     assert "Channel street keeps: me." in found.err
-    assert f"python -m local_emulator status {job}" in found.err
+    assert f"python -m defacer_emulator status {job}" in found.err
 
     friend = tmp_path / "friend.png"
     shutil.copy(picture, friend)
@@ -335,7 +335,7 @@ def test_drop_prints_the_job_and_status_knows_it(
 
 def test_ctrl_c_while_waiting_says_that_the_job_goes_on(up: Up, video: Path) -> None:
     up.wait_until_ready()
-    command = [sys.executable, "-m", "local_emulator", "drop", str(video), "--wait"]
+    command = [sys.executable, "-m", "defacer_emulator", "drop", str(video), "--wait"]
     with subprocess.Popen(
         [*command, "--state", str(up.folder.path)],
         cwd=ROOT,
@@ -351,14 +351,14 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on(up: Up, video: Path) -> 
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "the job goes on. How it goes: " in errors
-    assert f"python -m local_emulator status {job}" in errors
+    assert f"python -m defacer_emulator status {job}" in errors
     assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_waiting_ends_when_the_emulator_does(up: Up, how: str, video: Path) -> None:
     up.wait_until_ready()
-    command = [sys.executable, "-m", "local_emulator", "drop", str(video), "--wait"]
+    command = [sys.executable, "-m", "defacer_emulator", "drop", str(video), "--wait"]
     with subprocess.Popen(
         [*command, "--state", str(up.folder.path)],
         cwd=ROOT,

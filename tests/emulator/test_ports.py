@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from local_emulator import command_line, ports, running
-from local_emulator.emulator import Emulator, Options
-from local_emulator.errors import UsageError
-from local_emulator.ports import SERVICES, Service, choose_ports, free_ports
-from local_emulator.processes import HOST
+from defacer_emulator import command_line, ports, running
+from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.errors import UsageError
+from defacer_emulator.ports import SERVICES, Service, choose_ports, free_ports
+from defacer_emulator.processes import HOST
 from tests.console.browser import Window
 from tests.console.browser import browser as open_browser
 
-PIECE = 16 * 1024 * 1024  # of an upload (functions/console/static/upload.js)
+PIECE = 16 * 1024 * 1024  # of an upload (functions/defacer/console/static/upload.js)
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from local_emulator import command_line, messaging
-from local_emulator.emulator import Emulator, Options
-from local_emulator.errors import EmulatorError, UsageError
-from local_emulator.resources import KEEPER
-from local_emulator.state import ProcessRecord, StateFolder
+from defacer_emulator import command_line, messaging
+from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.resources import KEEPER
+from defacer_emulator.state import ProcessRecord, StateFolder
 from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
 from tests.servers import wait_until
 
@@ -121,7 +121,7 @@ def test_a_part_that_dies_is_named_with_the_end_of_its_log(up: Up) -> None:
 
     code, _, errors = up.end()
     assert code == 1
-    assert errors.startswith("local_emulator: merge ended by itself (signal 9). The end of ")
+    assert errors.startswith("defacer_emulator: merge ended by itself (signal 9). The end of ")
     assert str(up.folder.log("merge")) in errors
     assert leftovers(state) == []
 
@@ -161,7 +161,9 @@ def test_a_missing_function_is_named(tmp_path: Path) -> None:
 def test_a_folder_takes_one_emulator_at_a_time(up: Up, stand_ins: Path) -> None:
     state = up.wait_until_ready()
 
-    with pytest.raises(UsageError, match=rf"already \(process {up.process.pid}.*local_emulator down --state"):
+    with pytest.raises(
+        UsageError, match=rf"already \(process {up.process.pid}.*defacer_emulator down --state"
+    ):
         Emulator(Options(up.folder.path, "builtin", functions=stand_ins)).__enter__()
 
     assert up.state() == state

@@ -1,5 +1,5 @@
-from functions.pipeline.settings import Settings
-from local_emulator.resources import (
+from defacer.pipeline.settings import Settings
+from defacer_emulator.resources import (
     CLOUD_RETRIES,
     FUNCTIONS,
     KEEPER,
@@ -29,7 +29,7 @@ def test_the_environment_is_what_the_functions_read() -> None:
 
 def test_every_function_is_there_and_has_a_topic() -> None:
     for function in ALL:
-        assert (ROOT / "functions" / function.source).is_file()
+        assert (ROOT / "functions" / "defacer" / function.source).is_file()
         assert function.topic in TOPICS
 
 

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline.contracts import JobEvent, JobEventData, ObjectRef
-from functions.webhook.telling import signature
-from local_emulator import command_line, messaging
-from local_emulator.emulator import Emulator, Options, Receiver
-from local_emulator.errors import UsageError
-from local_emulator.resources import JOB_EVENTS
+from defacer.pipeline.contracts import JobEvent, JobEventData, ObjectRef
+from defacer.webhook.telling import signature
+from defacer_emulator import command_line, messaging
+from defacer_emulator.emulator import Emulator, Options, Receiver
+from defacer_emulator.errors import UsageError
+from defacer_emulator.resources import JOB_EVENTS
 from tests.receiver import open_receiver
 from tests.servers import ROOT
 
 
 def test_an_event_reaches_the_receiver_signed_and_again_after_a_503(stand_ins: Path, tmp_path: Path) -> None:
-    (stand_ins / "webhook").symlink_to(ROOT / "functions" / "webhook")
+    (stand_ins / "webhook").symlink_to(ROOT / "functions" / "defacer" / "webhook")
     with open_receiver() as receiver:
         receiver.answers = [503, 200]
         told = Receiver(f"{receiver.address}/hook", secret := "only for the tests of this repository")

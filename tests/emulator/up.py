@@ -7,10 +7,10 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_emulator.ports import SERVICES
-from local_emulator.processes import listens
-from local_emulator.reaper import marked_groups
-from local_emulator.state import EmulatorState, StateFolder, mark
+from defacer_emulator.ports import SERVICES
+from defacer_emulator.processes import listens
+from defacer_emulator.reaper import marked_groups
+from defacer_emulator.state import EmulatorState, StateFolder, mark
 from tests.servers import wait_until
 
 START_SECONDS = 60

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.gallery import Gallery, Picture
-from local_emulator.demo_clip import make_demo_clip, target_picture
+from defacer.engine.deface import Engine
+from defacer.engine.gallery import Gallery, Picture
+from defacer_emulator.demo_clip import make_demo_clip, target_picture
 
 DEMO_SECONDS, DEMO_SIZE, DEMO_RATE = 4.0, (640, 360), 30
 

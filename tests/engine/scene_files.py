@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 
-from functions.engine.faces import VERSION, Faces, Looks, Track
+from defacer.engine.faces import VERSION, Faces, Looks, Track
 from tests.clips import Picture
 
 SIZE, RATE, SECONDS = (640, 360), 25, 2.0

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.engine.conceal import Style, conceal
-from functions.engine.cover import Cover
-from functions.engine.faces import VERSION, Box, Faces, Looks, Track
+from defacer.engine.conceal import Style, conceal
+from defacer.engine.cover import Cover
+from defacer.engine.faces import VERSION, Box, Faces, Looks, Track
 from tests.clips import Picture, admiral, astronaut
 
 WIDTH, HEIGHT, RATE = 640, 360, 25

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from functions.engine.ahead import ahead
+from defacer.engine.ahead import ahead
 
 
 class Source:

@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.conceal import Style, conceal
-from functions.engine.deface import Engine
-from functions.engine.faces import Faces
-from functions.engine.gallery import Gallery
-from functions.engine.hide import hide
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.orientation import MAX_STRETCH, Orientation, orientation_of
-from functions.engine.preview import preview
-from functions.engine.video import Segment
+from defacer.engine.conceal import Style, conceal
+from defacer.engine.deface import Engine
+from defacer.engine.faces import Faces
+from defacer.engine.gallery import Gallery
+from defacer.engine.hide import hide
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.orientation import MAX_STRETCH, Orientation, orientation_of
+from defacer.engine.preview import preview
+from defacer.engine.video import Segment
 from tests.engine.conftest import DEMO_SIZE
 
 SQUARE = ((640, 360), Fraction(1))

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from functions.engine.anew import decide_anew
-from functions.engine.errors import EngineError
-from functions.engine.faces import Faces, Looks, TargetWarning, Track
+from defacer.engine.anew import decide_anew
+from defacer.engine.errors import EngineError
+from defacer.engine.faces import Faces, Looks, TargetWarning, Track
 
 PEOPLE = ("Ada", 'Eve "looks":[', "Zoë\n]}")
 

@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from functions.engine.claims import MOST_SAMPLES, require_likely_samples
-from functions.engine.errors import VideoError
-from functions.engine.video import MOST_PIXELS, probe
+from defacer.engine.claims import MOST_SAMPLES, require_likely_samples
+from defacer.engine.errors import VideoError
+from defacer.engine.video import MOST_PIXELS, probe
 from tests.clips import Clip, write_clip
 from tests.hostile import avi_that_claims_size, mp4_that_claims_frames, uncompressed_avi
 from tests.servers import ROOT
@@ -55,8 +55,8 @@ def test_refusing_it_costs_no_memory(clip: Path, tmp_path: Path) -> None:
     file = tmp_path / "claims.mp4"
     file.write_bytes(mp4_that_claims_frames(clip, 178_000_000))
     code = (
-        "import resource, sys; from functions.engine.video import probe\n"
-        "from functions.engine.errors import VideoError\n"
+        "import resource, sys; from defacer.engine.video import probe\n"
+        "from defacer.engine.errors import VideoError\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
         "try: probe(sys.argv[1])\n"

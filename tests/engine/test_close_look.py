@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.close_look import close_copy, merge
-from functions.engine.detect import Array, CenterFace, Detection, Detector, Image, make_detector, overlap
+from defacer.engine.close_look import close_copy, merge
+from defacer.engine.detect import Array, CenterFace, Detection, Detector, Image, make_detector, overlap
 from tests.clips import admiral, astronaut
 
 # Chin to hairline, read off the pictures by eye: the picture, and the face's box in it.

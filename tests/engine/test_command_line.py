@@ -1,4 +1,4 @@
-"""`python -m functions.engine`: one file in, one file out, and plain words when it can't be."""
+"""`python -m defacer.engine`: one file in, one file out, and plain words when it can't be."""
 
 import dataclasses
 import json
@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.video import read_frames
+from defacer.engine.video import read_frames
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.servers import ROOT, wait_until
 
 CLIP = Clip(seconds=1, portrait=admiral()[:400, 60:460])
 WITH_TARGET, SFACE = ["IN", "out.mp4", "--target", "README.md"], ["--recognizer", "sface"]
-COMMAND = [sys.executable, "-m", "functions.engine"]
+COMMAND = [sys.executable, "-m", "defacer.engine"]
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert "frames" in done.stderr
     assert re.search(
         r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
-        rf"0\.97. Use a sharper .*: python -m functions.engine rerender {video} {report} OUT --keep 0\.",
+        rf"0\.97. Use a sharper .*: python -m defacer.engine rerender {video} {report} OUT --keep 0\.",
         done.stderr,
     )
     assert frame_times(out) == frame_times(video)

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.conceal import OPAQUE, SOFT, Box, Openings, Style, can_conceal, conceal
-from functions.engine.errors import PictureError, VideoError
-from functions.engine.orientation import Orientation, orientation_of
-from functions.engine.video import read_frames
+from defacer.engine.conceal import OPAQUE, SOFT, Box, Openings, Style, can_conceal, conceal
+from defacer.engine.errors import PictureError, VideoError
+from defacer.engine.orientation import Orientation, orientation_of
+from defacer.engine.video import read_frames
 from tests.clips import astronaut
 
 SIZE = 300

@@ -6,12 +6,12 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.encoding import encoding_of
-from functions.engine.errors import CheckError
-from functions.engine.join import Joined, SegmentFile, check, join_files
-from functions.engine.tracks import Sent
-from functions.engine.video import read_frames
-from functions.engine.write import write_segment
+from defacer.engine.encoding import encoding_of
+from defacer.engine.errors import CheckError
+from defacer.engine.join import Joined, SegmentFile, check, join_files
+from defacer.engine.tracks import Sent
+from defacer.engine.video import read_frames
+from defacer.engine.write import write_segment
 from tests.inputs.making import Text, Video, write
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from functions.engine.conceal import Openings
-from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
-from functions.engine.faces import Box, Faces, Looks, Track
+from defacer.engine.conceal import Openings
+from defacer.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
+from defacer.engine.faces import Box, Faces, Looks, Track
 
 RATE = 100
 LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)

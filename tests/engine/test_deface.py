@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.errors import CheckError, EngineError, PictureError
-from functions.engine.faces import Faces
-from functions.engine.gallery import Gallery, Picture
-from functions.engine.hide import hide
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment, read_frames
-from local_emulator.demo_clip import demo_truth
+from defacer.engine.deface import Engine
+from defacer.engine.errors import CheckError, EngineError, PictureError
+from defacer.engine.faces import Faces
+from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.hide import hide
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment, read_frames
+from defacer_emulator.demo_clip import demo_truth
 from tests.clips import admiral, astronaut, encode_picture, frame_times
 from tests.engine.conftest import DEMO_RATE, DEMO_SECONDS, DEMO_SIZE
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from functions.engine.detect import Detector, make_detector, overlap, suppress_overlaps
-from functions.engine.errors import EngineError
+from defacer.engine.detect import Detector, make_detector, overlap, suppress_overlaps
+from defacer.engine.errors import EngineError
 from tests.clips import admiral, astronaut
 
 # Chin to hairline, read off the picture by eye, in pixels of `astronaut()`.

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.detect import Array, Detection, Image
-from functions.engine.embed import SFACE_LANDMARKS, SFACE_SIZE, make_recognizer, similarity
-from functions.engine.errors import EngineError
-from functions.engine.gallery import only_face
+from defacer.engine.deface import Engine
+from defacer.engine.detect import Array, Detection, Image
+from defacer.engine.embed import SFACE_LANDMARKS, SFACE_SIZE, make_recognizer, similarity
+from defacer.engine.errors import EngineError
+from defacer.engine.gallery import only_face
 from tests.clips import admiral, astronaut
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from functions.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
-from functions.engine.errors import EngineError
-from functions.engine.faces import COVERED_SECONDS, Box, Faces, Looks, Track
-from functions.engine.hold import AHEAD_SECONDS, HOLD_SECONDS
-from functions.engine.spans import SPEED_SECONDS
-from functions.engine.track import LOST_SECONDS
-from functions.pipeline import contracts
+from defacer.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
+from defacer.engine.errors import EngineError
+from defacer.engine.faces import COVERED_SECONDS, Box, Faces, Looks, Track
+from defacer.engine.hold import AHEAD_SECONDS, HOLD_SECONDS
+from defacer.engine.spans import SPEED_SECONDS
+from defacer.engine.track import LOST_SECONDS
+from defacer.pipeline import contracts
 
 RATE, FRAMES, SEGMENT = 100, 6000, 500
 

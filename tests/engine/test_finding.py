@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from functions.engine.detect import Array, Detection, Image
-from functions.engine.find import Targets, find, find_pieces, prominence
-from functions.engine.findings import Findings
-from functions.engine.gallery import Gallery
-from functions.engine.identity import Limits
-from functions.engine.video import Segment
+from defacer.engine.detect import Array, Detection, Image
+from defacer.engine.find import Targets, find, find_pieces, prominence
+from defacer.engine.findings import Findings
+from defacer.engine.gallery import Gallery
+from defacer.engine.identity import Limits
+from defacer.engine.video import Segment
 from tests.clips import Clip, frame_times, write_clip
 
 LIMITS = Limits.of("sface", 0.97)

@@ -8,15 +8,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from functions.engine.cover import LEAD_SECONDS, Cover
-from functions.engine.deface import Engine
-from functions.engine.findings import Face, Sighting
-from functions.engine.follow import HISTORY_SECONDS, TAIL_SECONDS, Known
-from functions.engine.gallery import Gallery
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.track import Tracker
-from functions.engine.video import Segment
+from defacer.engine.cover import LEAD_SECONDS, Cover
+from defacer.engine.deface import Engine
+from defacer.engine.findings import Face, Sighting
+from defacer.engine.follow import HISTORY_SECONDS, TAIL_SECONDS, Known
+from defacer.engine.gallery import Gallery
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.track import Tracker
+from defacer.engine.video import Segment
 
 TIME_BASE = Fraction(1, 1000)
 

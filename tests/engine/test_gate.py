@@ -8,16 +8,16 @@ import av
 import numpy as np
 import pytest
 
-from functions.engine import gate
-from functions.engine.deface import Engine
-from functions.engine.errors import QuarantinedError
-from functions.engine.faces import Faces, Track
-from functions.engine.gallery import Gallery
-from functions.engine.gate import FOUND, Redacted, redact
-from functions.engine.join import SegmentFile, join_files
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment, read_frames
+from defacer.engine import gate
+from defacer.engine.deface import Engine
+from defacer.engine.errors import QuarantinedError
+from defacer.engine.faces import Faces, Track
+from defacer.engine.gallery import Gallery
+from defacer.engine.gate import FOUND, Redacted, redact
+from defacer.engine.join import SegmentFile, join_files
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment, read_frames
 from tests.clips import Picture, astronaut, encode_picture, frame_times
 from tests.engine.scene_files import (
     RATE,

@@ -6,15 +6,15 @@ import av
 import numpy as np
 import pytest
 
-from functions.engine import cuda, deface, detect, embed, video, write
-from functions.engine.errors import GpuError
-from functions.engine.faces import Faces
-from functions.engine.gallery import Gallery, Picture
-from functions.engine.hide import hide
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment
-from local_emulator.demo_clip import target_picture
+from defacer.engine import cuda, deface, detect, embed, video, write
+from defacer.engine.errors import GpuError
+from defacer.engine.faces import Faces
+from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.hide import hide
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment
+from defacer_emulator.demo_clip import target_picture
 from tests.clips import frame_times
 
 

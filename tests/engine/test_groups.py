@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from functions.engine.findings import Face
-from functions.engine.groups import person_groups
-from functions.engine.identity import Decision, Limits
-from functions.engine.track import Observation, Track, ViewOfFace
+from defacer.engine.findings import Face
+from defacer.engine.groups import person_groups
+from defacer.engine.identity import Decision, Limits
+from defacer.engine.track import Observation, Track, ViewOfFace
 
 LIMITS = Limits.of("sface", 0.97)  # two views that are 42 degrees apart are alike
 

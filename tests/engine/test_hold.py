@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from functions.engine import hold as hold_module
-from functions.engine.faces import Box, Faces, Looks, Track
-from functions.engine.hide import hide
-from functions.engine.hold import AHEAD_SECONDS, HOLD_SECONDS, MISSED_SECONDS, Hold
-from functions.engine.options import Options
-from functions.engine.orientation import Orientation
-from functions.engine.video import Segment, read_frames
+from defacer.engine import hold as hold_module
+from defacer.engine.faces import Box, Faces, Looks, Track
+from defacer.engine.hide import hide
+from defacer.engine.hold import AHEAD_SECONDS, HOLD_SECONDS, MISSED_SECONDS, Hold
+from defacer.engine.options import Options
+from defacer.engine.orientation import Orientation
+from defacer.engine.video import Segment, read_frames
 from tests.clips import Picture, astronaut, frame_times
 
 WIDTH, HEIGHT, RATE = 480, 270, 25

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from functions.engine.faces import TargetWarning
-from functions.engine.findings import Face
-from functions.engine.gallery import Gallery
-from functions.engine.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
-from functions.engine.link import without_strangers
-from functions.engine.track import Observation, Track, ViewOfFace
+from defacer.engine.faces import TargetWarning
+from defacer.engine.findings import Face
+from defacer.engine.gallery import Gallery
+from defacer.engine.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
+from defacer.engine.link import without_strangers
+from defacer.engine.track import Observation, Track, ViewOfFace
 
 LIMITS = Limits.of("sface", 0.97)
 

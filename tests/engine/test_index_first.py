@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.errors import CheckError
-from functions.engine.index_first import IndexFirst
+from defacer.engine.errors import CheckError
+from defacer.engine.index_first import IndexFirst
 from tests.clips import Clip, write_clip
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.encoding import encoding_of
-from functions.engine.errors import CheckError, OutputError, VideoError
-from functions.engine.join import SegmentFile, fingerprint_of, join, join_files
-from functions.engine.orientation import UPRIGHT, matrix_of
-from functions.engine.video import read_frames
-from functions.engine.write import write_segment
+from defacer.engine.encoding import encoding_of
+from defacer.engine.errors import CheckError, OutputError, VideoError
+from defacer.engine.join import SegmentFile, fingerprint_of, join, join_files
+from defacer.engine.orientation import UPRIGHT, matrix_of
+from defacer.engine.video import read_frames
+from defacer.engine.write import write_segment
 from tests.clips import Clip, frame_times, write_clip
 
 FAST_START = {"movflags": "faststart"}

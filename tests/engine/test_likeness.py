@@ -6,12 +6,12 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from functions.engine.embed import VERSIONS
-from functions.engine.errors import EngineError
-from functions.engine.likeness import LEVELS, MEASURED, match_threshold, measured, strangers_at
-from functions.engine.options import Options
-from functions.pipeline.contracts import MAX_KEEP_DISTANCES, Policy
-from functions.words import resemblance
+from defacer.engine.embed import VERSIONS
+from defacer.engine.errors import EngineError
+from defacer.engine.likeness import LEVELS, MEASURED, match_threshold, measured, strangers_at
+from defacer.engine.options import Options
+from defacer.pipeline.contracts import MAX_KEEP_DISTANCES, Policy
+from defacer.words import resemblance
 from tests.servers import ROOT
 
 WITH_FIGURES = [name for name, found in MEASURED.items() if found.strangers]
@@ -90,7 +90,7 @@ def test_a_resemblance_in_words(distance: float | None, strangers: int | None, w
 
 
 def test_the_documented_figures_of_each_level_are_the_measured_ones() -> None:
-    page = (ROOT / "functions/ingest/README.md").read_text()
+    page = (ROOT / "functions/defacer/ingest/README.md").read_text()
     for level, found in MEASURED["sface"].levels.items():
         strangers = strangers_at("sface", found.match) or "fewer than 1"
         assert f"| `{level}` | {found.match} | {strangers} in 10,000 | {found.kept} % |" in page

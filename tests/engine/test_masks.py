@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.conceal import Style
-from functions.engine.cover import Cover
-from functions.engine.detect import CenterFace
-from functions.engine.faces import Box, Track
+from defacer.engine.conceal import Style
+from defacer.engine.cover import Cover
+from defacer.engine.detect import CenterFace
+from defacer.engine.faces import Box, Track
 from tests.clips import Picture
 from tests.engine.scenes import RATE, Shown, draw, faces_of, is_seen, redacted, track, visible
 

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.detect import Array, Image
-from functions.engine.gallery import Gallery, Picture
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.render import render
-from functions.engine.video import Segment
+from defacer.engine.deface import Engine
+from defacer.engine.detect import Array, Image
+from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.render import render
+from defacer.engine.video import Segment
 from tests.clips import admiral, astronaut, encode_picture
 from tests.engine.scenes import is_seen
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.errors import VideoError
-from functions.engine.mp4_header import read_header
-from functions.engine.user_data import user_data
-from functions.engine.video import probe
+from defacer.engine.errors import VideoError
+from defacer.engine.mp4_header import read_header
+from defacer.engine.user_data import user_data
+from defacer.engine.video import probe
 from tests.inputs.making import Text, Video, boxes, patched, with_edits, write
 
 SECONDS = 8.0

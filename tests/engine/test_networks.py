@@ -13,9 +13,9 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from functions.engine import openvino_networks, torch_networks, weights
-from functions.engine.detect import Array, Detection, Image, centerface_faces, overlap
-from functions.engine.yunet import YuNet
+from defacer.engine import openvino_networks, torch_networks, weights
+from defacer.engine.detect import Array, Detection, Image, centerface_faces, overlap
+from defacer.engine.yunet import YuNet
 from tests.clips import admiral, astronaut
 from tests.servers import ROOT
 
@@ -137,7 +137,7 @@ def test_facenet_as_this_processor_runs_it_gives_nearly_the_same_embeddings(face
 
 def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
     """Its telemetry is a package of its own, which writes an identifier into the home folder first."""
-    code = "import sys, functions.engine.openvino_networks; print(sys.modules['openvino_telemetry'])"
+    code = "import sys, defacer.engine.openvino_networks; print(sys.modules['openvino_telemetry'])"
     environment = os.environ | {"HOME": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -159,7 +159,7 @@ def test_facenet_on_cuda_gives_the_same_embeddings(facenet: Array) -> None:
 THREADS_FIRST_LOOKS = """
 import sys, threading, numpy
 from pathlib import Path
-from functions.engine.openvino_networks import CenterFaceNetwork
+from defacer.engine.openvino_networks import CenterFaceNetwork
 network = CenterFaceNetwork(Path(sys.argv[1]), "f32")
 network._of_size((64, 64, 3))  # compiled before, so that the threads reach their first request together
 sys.setswitchinterval(1e-6)

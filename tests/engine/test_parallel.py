@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from functions.engine.parallel import in_order
+from defacer.engine.parallel import in_order
 from tests.servers import wait_until
 
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.detect import Detection, Image
-from functions.engine.sample import WINDOW_SECONDS, Sampler, View, Window, crop_side, windows
+from defacer.engine.detect import Detection, Image
+from defacer.engine.sample import WINDOW_SECONDS, Sampler, View, Window, crop_side, windows
 
 RATE = 30
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.faces import Faces
-from functions.engine.findings import Findings
-from functions.engine.gallery import Gallery, Picture
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment
+from defacer.engine.deface import Engine
+from defacer.engine.faces import Faces
+from defacer.engine.findings import Findings
+from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment
 from tests.clips import frame_times
 
 EVAL = os.environ.get("DEFACER_EVAL")

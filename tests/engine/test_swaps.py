@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.gallery import Gallery
-from functions.engine.hide import hide
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment
+from defacer.engine.deface import Engine
+from defacer.engine.gallery import Gallery
+from defacer.engine.hide import hide
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment
 from tests.clips import Picture, admiral, astronaut
 from tests.engine.scenes import is_seen
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.detect import Image
-from functions.engine.errors import PictureError
-from functions.engine.gallery import Gallery, Picture
+from defacer.engine.deface import Engine
+from defacer.engine.detect import Image
+from defacer.engine.errors import PictureError
+from defacer.engine.gallery import Gallery, Picture
 from tests.clips import admiral, astronaut, encode_picture, turned
 
 PORTRAITS = pytest.mark.parametrize("portrait", [admiral, astronaut])

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from functions.engine.findings import Face
-from functions.engine.track import FAR_VIEWS, Tracker
+from defacer.engine.findings import Face
+from defacer.engine.track import FAR_VIEWS, Tracker
 
 RATE = 30
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from functions.engine.detect import Detection
-from functions.engine.faces import Faces, Looks, Track
-from functions.engine.gate import _around_candidates
-from functions.engine.looks import Box
-from functions.engine.visible import covered_share, visible_faces
+from defacer.engine.detect import Detection
+from defacer.engine.faces import Faces, Looks, Track
+from defacer.engine.gate import _around_candidates
+from defacer.engine.looks import Box
+from defacer.engine.visible import covered_share, visible_faces
 
 PLACE: Box = (100.0, 100.0, 160.0, 180.0)
 BESIDE: Box = (150.0, 100.0, 210.0, 180.0)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from facenet_pytorch import InceptionResnetV1
 
-from functions.engine import weights
-from functions.engine.errors import WeightsError
+from defacer.engine import weights
+from defacer.engine.errors import WeightsError
 from tests.clips import Clip, astronaut, write_clip
 from tests.servers import ROOT
 
@@ -105,7 +105,7 @@ def test_the_command_line_reads_the_weights_folder_of_the_environment(variable: 
         for key, value in environment.items()
         if key not in ("XDG_CACHE_HOME", "DEFACER_WEIGHTS_DIR")
     } | {variable: str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "functions.engine", str(video), str(tmp_path / "out.mp4")]
+    command = [sys.executable, "-m", "defacer.engine", str(video), str(tmp_path / "out.mp4")]
 
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 

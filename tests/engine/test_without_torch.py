@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine import cuda, pytorch
-from functions.engine.deface import Engine
-from functions.engine.detect import CenterFace, Detection, Detector, Image, overlap
-from functions.engine.errors import GpuError, MissingPackageError, PictureError
-from functions.engine.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
+from defacer.engine import cuda, pytorch
+from defacer.engine.deface import Engine
+from defacer.engine.detect import CenterFace, Detection, Detector, Image, overlap
+from defacer.engine.errors import GpuError, MissingPackageError, PictureError
+from defacer.engine.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
 
 HIDE = f"import sys; sys.modules.update(dict.fromkeys({pytorch.MODULES!r})); "
-RUN = "import runpy; runpy.run_module('functions.engine', run_name='__main__', alter_sys=True)"
+RUN = "import runpy; runpy.run_module('defacer.engine', run_name='__main__', alter_sys=True)"
 
 
 @pytest.fixture

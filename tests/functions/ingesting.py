@@ -1,7 +1,7 @@
 """What tests of ingest look at."""
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed, Manifest, ObjectRef, SegmentTask
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed, Manifest, ObjectRef, SegmentTask
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
 from tests.sentences import require_plain

@@ -1,8 +1,8 @@
 """What tests of linking look at, and a link whose engine is a stand-in."""
 
-from functions.merge.link import Found, Linked
-from functions.pipeline import layout
-from functions.pipeline.contracts import Faces, Failed, ObjectRef, SegmentTask
+from defacer.merge.link import Found, Linked
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Faces, Failed, ObjectRef, SegmentTask
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
 from tests.planned import Planned, find_all_segments, linked_of

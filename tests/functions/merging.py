@@ -4,8 +4,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import (
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import (
     Claim,
     Failed,
     ObjectRef,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import av
 
-from functions.engine.faces import Faces as EngineFaces
-from functions.engine.faces import Track
-from functions.pipeline import again, layout
-from functions.pipeline.contracts import (
+from defacer.engine.faces import Faces as EngineFaces
+from defacer.engine.faces import Track
+from defacer.pipeline import again, layout
+from defacer.pipeline.contracts import (
     Decision,
     Failed,
     Manifest,

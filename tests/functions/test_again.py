@@ -5,13 +5,13 @@ from typing import NoReturn
 
 import pytest
 
-from functions.again.command_line import main as command
-from functions.engine.deface import Engine
-from functions.pipeline import again, layout
-from functions.pipeline.contracts import Faces, ObjectRef, Policy
-from functions.pipeline.errors import PermanentError, RetryableError
-from functions.privacy.command_line import main as privacy
-from functions.privacy.erasing import Subject, erase
+from defacer.again.command_line import main as command
+from defacer.engine.deface import Engine
+from defacer.pipeline import again, layout
+from defacer.pipeline.contracts import Faces, ObjectRef, Policy
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.privacy.command_line import main as privacy
+from defacer.privacy.erasing import Subject, erase
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT

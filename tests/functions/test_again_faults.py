@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from functions.ingest import again as planning
-from functions.ingest.again import Decided, Means
-from functions.ingest.gallery import decide_anew, require_picture
-from functions.ingest.main import probe
-from functions.pipeline import again, ending, jobs, layout, publish, store, verdict
-from functions.pipeline.contracts import AgainRequest, Decision, Failed, ObjectRef
-from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.publish import Names
-from functions.privacy.command_line import main as privacy
+from defacer.ingest import again as planning
+from defacer.ingest.again import Decided, Means
+from defacer.ingest.gallery import decide_anew, require_picture
+from defacer.ingest.main import probe
+from defacer.pipeline import again, ending, jobs, layout, publish, store, verdict
+from defacer.pipeline.contracts import AgainRequest, Decision, Failed, ObjectRef
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.publish import Names
+from defacer.privacy.command_line import main as privacy
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT, expire_claim
 from tests.functions.rendering import EILEEN, Cloud

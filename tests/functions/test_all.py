@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import ObjectRef, Report
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import ObjectRef, Report
 from tests.clips import Clip, Picture, admiral, astronaut, encode_picture, frame_seconds, write_clip
 from tests.cloud import Buckets, Topics, upload_push
 from tests.planned import VIDEO

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from functions.pipeline import bugs, layout
-from functions.pipeline.contracts import Failed
+from defacer.pipeline import bugs, layout
+from defacer.pipeline.contracts import Failed
 from tests.cloud import Buckets, Environment, Post, Push, Topics, upload_push
 from tests.functions.ingesting import job_of
 from tests.functions.test_dead_letter import given_up
@@ -74,10 +74,10 @@ def case(request: pytest.FixtureRequest, buckets: Buckets, topics: Topics, clip:
         return Case(planned.job, "worker", link_job(buckets, planned).task(0), "av.open")
     if request.param == "merge-find":
         find_all_segments(buckets, planned)
-        return Case(planned.job, "merge", planned.done(0), "functions.engine.link.link")
+        return Case(planned.job, "merge", planned.done(0), "defacer.engine.link.link")
     linked = link_job(buckets, planned)
     do_all_segments(buckets, linked)
-    return Case(planned.job, "merge", linked.done(0), "functions.engine.join.join")
+    return Case(planned.job, "merge", linked.done(0), "defacer.engine.join.join")
 
 
 def failure_of(buckets: Buckets, job: str) -> Failed:
@@ -154,7 +154,7 @@ def test_fault_of_the_machine_is_not_a_bug(
     lines: Lines,
 ) -> None:
     source = buckets.put(buckets.intake, VIDEO, clip)
-    break_code("functions.ingest.limits.require_name", kind)
+    break_code("defacer.ingest.limits.require_name", kind)
     assert {ingest(upload_push(source)) for _ in range(5)} == {503}
     assert buckets.names(buckets.work) == []
     assert {line["message"] for line in lines()} == {"an unexpected error, the message will come back"}
@@ -175,7 +175,7 @@ def test_bug_in_publishing_fails_the_job_and_takes_it_back(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post, break_code: Break
 ) -> None:
     do_all_segments(buckets, linked)
-    break_code("functions.pipeline.ending.standing", KeyError)
+    break_code("defacer.pipeline.ending.standing", KeyError)
     assert [merge(linked.done(0)) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
     assert_failed_with_bug(buckets, topics, linked.job, "merge")
 
@@ -185,7 +185,7 @@ def test_bug_in_dead_letter_fails_the_job(
     target: str, buckets: Buckets, topics: Topics, clip: Path, dead_letter: Post, break_code: Break
 ) -> None:
     source = buckets.put(buckets.intake, VIDEO, clip)
-    break_code(f"functions.pipeline.{target}")
+    break_code(f"defacer.pipeline.{target}")
     push = given_up(upload_push(source))
     assert [dead_letter(push) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
     assert_failed_with_bug(buckets, topics, job_of(source), "dead_letter")
@@ -213,7 +213,7 @@ def test_bug_in_webhook_is_logged_and_brings_the_message_back(
     environment: Environment, app: Callable[[str], FlaskClient], break_code: Break, lines: Lines
 ) -> None:
     """Its job has ended, and the receiver still has to learn of it."""
-    break_code("functions.webhook.telling._post")
+    break_code("defacer.webhook.telling._post")
     assert app("webhook").post("/", json=event_push()).status_code == 503
     (line,) = lines()
     assert (line["severity"], line["function"], line["error"]) == ("ERROR", "webhook", "TypeError")

@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine import gate
-from functions.engine.faces import Faces
-from functions.engine.video import Segment
-from functions.pipeline import layout
-from functions.pipeline.contracts import Faces as FacesDocument
-from functions.pipeline.contracts import Look, Policy, SegmentCheck, Track
+from defacer.engine import gate
+from defacer.engine.faces import Faces
+from defacer.engine.video import Segment
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Faces as FacesDocument
+from defacer.pipeline.contracts import Look, Policy, SegmentCheck, Track
 from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, published_of

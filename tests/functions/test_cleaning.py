@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import jobs, layout
-from functions.pipeline.contracts import Claim, Policy
-from functions.pipeline.errors import PermanentError
+from defacer.pipeline import jobs, layout
+from defacer.pipeline.contracts import Claim, Policy
+from defacer.pipeline.errors import PermanentError
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.working import put_claim, work
 from tests.planned import Planned, do_all_segments, do_segment, find_segment, link_job, plan_job

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import (
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import (
     Claim,
     Failed,
     JobEvent,

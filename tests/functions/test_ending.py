@@ -2,11 +2,11 @@
 
 import pytest
 
-from functions.merge.engine import check, join
-from functions.merge.finish import Hands, Joined, Parts, finish
-from functions.pipeline import ending, jobs, layout, publish, verdict
-from functions.pipeline.contracts import Published, Verdict
-from functions.pipeline.errors import PermanentError, RetryableError
+from defacer.merge.engine import check, join
+from defacer.merge.finish import Hands, Joined, Parts, finish
+from defacer.pipeline import ending, jobs, layout, publish, verdict
+from defacer.pipeline.contracts import Published, Verdict
+from defacer.pipeline.errors import PermanentError, RetryableError
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import (
     REPORT,

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
-from functions.ingest.inputs import TargetPicture
-from functions.ingest.main import probe
-from functions.ingest.planning import Embeddings, Eyes, plan
-from functions.merge.engine import check, join
-from functions.merge.finish import Hands, Joined, Parts, finish
-from functions.merge.link import Found, Linked, link
-from functions.pipeline import jobs, layout, store
-from functions.pipeline.contracts import ObjectRef, Policy
-from functions.pipeline.errors import PermanentError, RetryableError
-from functions.privacy.command_line import main
-from functions.privacy.erasing import Subject, erase, look
+from defacer.ingest.inputs import TargetPicture
+from defacer.ingest.main import probe
+from defacer.ingest.planning import Embeddings, Eyes, plan
+from defacer.merge.engine import check, join
+from defacer.merge.finish import Hands, Joined, Parts, finish
+from defacer.merge.link import Found, Linked, link
+from defacer.pipeline import jobs, layout, store
+from defacer.pipeline.contracts import ObjectRef, Policy
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.privacy.command_line import main
+from defacer.privacy.erasing import Subject, erase, look
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.linking import ready_to_link
 from tests.functions.merging import REPORT, RESULT

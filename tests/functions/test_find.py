@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from functions.engine.findings import Findings
-from functions.engine.gallery import Gallery
-from functions.pipeline import jobs, layout
-from functions.pipeline.errors import PermanentError, RetryableError
+from defacer.engine.findings import Findings
+from defacer.engine.gallery import Gallery
+from defacer.pipeline import jobs, layout
+from defacer.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.working import failure_of, frames_done, made, work

@@ -6,13 +6,13 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.faces import Faces, Track
-from functions.ingest.inputs import TargetPicture
-from functions.ingest.main import probe
-from functions.ingest.planning import Embeddings, Eyes, plan
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed, Manifest, Policy, Published, Report
-from functions.privacy.command_line import main
+from defacer.engine.faces import Faces, Track
+from defacer.ingest.inputs import TargetPicture
+from defacer.ingest.main import probe
+from defacer.ingest.planning import Embeddings, Eyes, plan
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed, Manifest, Policy, Published, Report
+from defacer.privacy.command_line import main
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
@@ -183,7 +183,7 @@ def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
     do_all_segments(buckets, keeping)
     if claimed:
         environment(lease_seconds=1)
-        from functions.pipeline.claim import Hold, delivery_terms
+        from defacer.pipeline.claim import Hold, delivery_terms
 
         Hold.take(buckets.work, layout.merge_claim(keeping.job), delivery_terms("merging"))
     other = plan_job(buckets, clip, name="channels/street/videos/run.mp4", targets=("Grace",))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import jobs, layout, store
-from functions.pipeline.contracts import Faces, ObjectRef, Policy, Published, Report
-from functions.pipeline.errors import PermanentError
-from functions.privacy import engine
-from functions.privacy.command_line import main
+from defacer.pipeline import jobs, layout, store
+from defacer.pipeline.contracts import Faces, ObjectRef, Policy, Published, Report
+from defacer.pipeline.errors import PermanentError
+from defacer.privacy import engine
+from defacer.privacy.command_line import main
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT, expire_claim
 from tests.functions.test_forgetting import FORGET, PICTURE, face_of, publish

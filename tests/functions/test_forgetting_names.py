@@ -7,15 +7,15 @@ from typing import Literal
 
 import pytest
 
-from functions.engine import faces
-from functions.ingest import gallery
-from functions.ingest.main import probe
-from functions.ingest.planning import Eyes, plan
-from functions.pipeline import jobs, layout
-from functions.pipeline.contracts import Failed, ObjectRef, Verdict
-from functions.pipeline.errors import PermanentError
-from functions.privacy import traces
-from functions.privacy.command_line import main
+from defacer.engine import faces
+from defacer.ingest import gallery
+from defacer.ingest.main import probe
+from defacer.ingest.planning import Eyes, plan
+from defacer.pipeline import jobs, layout
+from defacer.pipeline.contracts import Failed, ObjectRef, Verdict
+from defacer.pipeline.errors import PermanentError
+from defacer.privacy import traces
+from defacer.privacy.command_line import main
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.test_forgetting import FORGET, PICTURE, WHITE, everything, publish
 from tests.planned import VIDEO, plan_job

@@ -5,9 +5,9 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.faces import Looks, Track
-from functions.pipeline import layout
-from functions.pipeline.contracts import ObjectRef, Policy, TimeRange
+from defacer.engine.faces import Looks, Track
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import ObjectRef, Policy, TimeRange
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.working import failure_of, made, report_of

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed, Manifest, ObjectRef
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed, Manifest, ObjectRef
 from tests.cloud import Buckets, Environment, Post, Topics, push_body, upload_push
 from tests.functions.ingesting import (
     POLICY,

@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Policy
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Policy
 from tests.clips import astronaut, encode_picture, frame_times
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of

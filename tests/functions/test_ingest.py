@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from functions.engine import pytorch
-from functions.ingest import gallery
-from functions.pipeline import layout
-from functions.pipeline.contracts import ObjectRef, SegmentTask
-from functions.pipeline.errors import PermanentError
+from defacer.engine import pytorch
+from defacer.ingest import gallery
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import ObjectRef, SegmentTask
+from defacer.pipeline.errors import PermanentError
 from tests.clips import admiral, astronaut, encode_picture
 from tests.cloud import Buckets, Post, Topics, push_body, upload_push
 from tests.functions.ingesting import (

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from functions.ingest import planning
-from functions.ingest.gallery import require_picture
-from functions.ingest.inputs import TargetPicture
-from functions.ingest.main import probe
-from functions.ingest.planning import Embeddings, Eyes
-from functions.pipeline import jobs, layout
-from functions.pipeline.errors import PermanentError
+from defacer.ingest import planning
+from defacer.ingest.gallery import require_picture
+from defacer.ingest.inputs import TargetPicture
+from defacer.ingest.main import probe
+from defacer.ingest.planning import Embeddings, Eyes
+from defacer.pipeline import jobs, layout
+from defacer.pipeline.errors import PermanentError
 from tests.clips import astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, job_of, manifest_of, tasks

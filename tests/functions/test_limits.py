@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from functions.engine.findings import Face, Findings, Sighting
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed
+from defacer.engine.findings import Face, Findings, Sighting
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed
 from tests.clips import admiral, astronaut, encode_picture
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of

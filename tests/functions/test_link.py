@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from functions.engine.findings import Findings
-from functions.merge.link import Found, Linked, link
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed, TimeRange
+from defacer.engine.findings import Findings
+from defacer.merge.link import Found, Linked, link
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed, TimeRange
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.linking import (

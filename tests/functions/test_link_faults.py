@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.merge.link import Found, Linked, link
-from functions.pipeline import jobs, layout
-from functions.pipeline.errors import PermanentError, RetryableError
+from defacer.merge.link import Found, Linked, link
+from defacer.pipeline import jobs, layout
+from defacer.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import (

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import (
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import (
     Faces,
     Failed,
     ObjectRef,

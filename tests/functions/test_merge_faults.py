@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from functions.merge.engine import check, join
-from functions.merge.finish import Hands, Joined, Parts, finish
-from functions.pipeline import jobs, layout
-from functions.pipeline.contracts import ObjectRef, Policy
-from functions.pipeline.errors import PermanentError, RetryableError
+from defacer.merge.engine import check, join
+from defacer.merge.finish import Hands, Joined, Parts, finish
+from defacer.pipeline import jobs, layout
+from defacer.pipeline.contracts import ObjectRef, Policy
+from defacer.pipeline.errors import PermanentError, RetryableError
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import (

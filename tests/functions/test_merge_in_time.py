@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.merge.engine import check, join
-from functions.merge.finish import Hands, Joined, Parts, finish
-from functions.merge.link import Found, Linked, link
-from functions.pipeline import layout
-from functions.pipeline.contracts import Claim
-from functions.pipeline.errors import RetryableError
+from defacer.merge.engine import check, join
+from defacer.merge.finish import Hands, Joined, Parts, finish
+from defacer.merge.link import Found, Linked, link
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Claim
+from defacer.pipeline.errors import RetryableError
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import assert_failed as assert_link_failed
 from tests.functions.linking import ready_to_link

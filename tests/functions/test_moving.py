@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.findings import Findings
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import VideoInfo
-from functions.ingest.main import probe
-from functions.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
-from functions.worker.attempt import Assignment
-from functions.worker.engine import conceal, look
+from defacer.engine.findings import Findings
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import VideoInfo
+from defacer.ingest.main import probe
+from defacer.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
+from defacer.worker.attempt import Assignment
+from defacer.worker.engine import conceal, look
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 

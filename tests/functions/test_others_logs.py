@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import log, store
+from defacer.pipeline import log, store
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.planned import Planned, do_all_segments, find_all_segments, link_job, plan_job
 from tests.proxy import Proxy

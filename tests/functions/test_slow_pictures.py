@@ -13,8 +13,8 @@ import pytest
 import requests
 from werkzeug.serving import make_server
 
-from functions.engine import picture, picture_decoder
-from functions.pipeline import layout
+from defacer.engine import picture, picture_decoder
+from defacer.pipeline import layout
 from tests.clips import astronaut, encode_picture
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.conftest import App

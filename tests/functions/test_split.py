@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from functions.pipeline import layout, messages
-from functions.pipeline.contracts import Claim, Faces, Report, SegmentDone, SegmentTask
-from functions.pipeline.errors import RetryableError
-from functions.pipeline.parts import range_of
+from defacer.pipeline import layout, messages
+from defacer.pipeline.contracts import Claim, Faces, Report, SegmentDone, SegmentTask
+from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.parts import range_of
 from tests.clips import Clip, admiral, frame_seconds, frame_times, write_clip
 from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
 from tests.engine.test_deface import GONE, grey, likeness

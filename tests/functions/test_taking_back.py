@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from functions.ingest.main import probe
-from functions.ingest.planning import Embeddings, Eyes, plan
-from functions.merge.engine import check
-from functions.merge.finish import Hands, finish
-from functions.pipeline import ending, layout, store, verdict
-from functions.pipeline.contracts import ObjectRef, Verdict
+from defacer.ingest.main import probe
+from defacer.ingest.planning import Embeddings, Eyes, plan
+from defacer.merge.engine import check
+from defacer.merge.finish import Hands, finish
+from defacer.pipeline import ending, layout, store, verdict
+from defacer.pipeline.contracts import ObjectRef, Verdict
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, assert_published, failure_of, published_of
 from tests.functions.test_dead_letter import given_up
@@ -159,7 +159,7 @@ def test_an_upload_that_comes_again_takes_no_manifest_from_a_job_that_is_being_p
     crash_when_decided(buckets, linked)
     buckets.client.bucket(buckets.intake).blob(TARGET).delete()
     with monkeypatch.context() as patch:
-        patch.setattr("functions.ingest.planning.jobs.is_linked", lambda job: False)
+        patch.setattr("defacer.ingest.planning.jobs.is_linked", lambda job: False)
         with pytest.raises(Exception, match="being published"):
             plan(planned.manifest.source, EYES)
     assert merge(linked.done(1)) == 200

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from functions.merge.engine import check, join
-from functions.merge.finish import Hands, Joined, Parts, finish
-from functions.pipeline import jobs, layout
-from functions.pipeline.contracts import Failed, ObjectRef, Published
-from functions.worker.attempt import Assignment
-from functions.worker.engine import conceal, look
-from functions.worker.find import find
-from functions.worker.hide import Redacted, hide
+from defacer.merge.engine import check, join
+from defacer.merge.finish import Hands, Joined, Parts, finish
+from defacer.pipeline import jobs, layout
+from defacer.pipeline.contracts import Failed, ObjectRef, Published
+from defacer.worker.attempt import Assignment
+from defacer.worker.engine import conceal, look
+from defacer.worker.find import find
+from defacer.worker.hide import Redacted, hide
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job

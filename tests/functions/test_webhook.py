@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from functions.pipeline.contracts import JobEvent, JobEventData, ObjectRef
+from defacer.pipeline.contracts import JobEvent, JobEventData, ObjectRef
 from tests.cloud import Environment, Push, push_body
 from tests.receiver import Call, Receiver, open_receiver
 from tests.servers import free_port

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed, Published
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed, Published
 from tests.cloud import Buckets, Post, Topics, push_body
 from tests.functions.working import do_step, failure_of, frames_done, made
 from tests.inbox import document

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Claim
-from functions.pipeline.errors import RetryableError
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Claim
+from defacer.pipeline.errors import RetryableError
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.working import (
     claim_name,

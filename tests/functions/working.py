@@ -7,15 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from functions.engine.encoding import encoding_of
-from functions.engine.findings import Findings
-from functions.engine.video import read_frames
-from functions.engine.write import write_segment
-from functions.pipeline import layout
-from functions.pipeline.contracts import Claim, Failed, SegmentReport
-from functions.worker.attempt import Assignment
-from functions.worker.find import find
-from functions.worker.hide import Redacted, hide
+from defacer.engine.encoding import encoding_of
+from defacer.engine.findings import Findings
+from defacer.engine.video import read_frames
+from defacer.engine.write import write_segment
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Claim, Failed, SegmentReport
+from defacer.worker.attempt import Assignment
+from defacer.worker.find import find
+from defacer.worker.hide import Redacted, hide
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment
 from tests.sentences import require_plain

@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping
 
 from cloudevents.http import CloudEvent
 
-from functions.engine.claims import require_likely_samples
-from functions.engine.errors import PictureError, VideoError
-from functions.engine.picture import require_decodable
-from functions.engine.picture_decoder import decode_here
-from functions.engine.video import probe
-from functions.ingest.inputs import parse_policy
-from functions.pipeline import contracts, layout, messages
-from functions.pipeline.contracts import Contract
-from functions.pipeline.decode import decode
-from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
-from functions.pipeline.layout import VideoName
-from functions.pipeline.messages import Message
-from functions.words import JOINERS, printable
+from defacer.engine.claims import require_likely_samples
+from defacer.engine.errors import PictureError, VideoError
+from defacer.engine.picture import require_decodable
+from defacer.engine.picture_decoder import decode_here
+from defacer.engine.video import probe
+from defacer.ingest.inputs import parse_policy
+from defacer.pipeline import contracts, layout, messages
+from defacer.pipeline.contracts import Contract
+from defacer.pipeline.decode import decode
+from defacer.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
+from defacer.pipeline.layout import VideoName
+from defacer.pipeline.messages import Message
+from defacer.words import JOINERS, printable
 
 Harness = Callable[[bytes], None]
 

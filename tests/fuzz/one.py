@@ -5,7 +5,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["functions"]):
-    from functions.engine import video
+    from defacer.engine import video
     from tests.fuzz.harnesses import HARNESSES
 
 # Key frames are looked up for each second of what a header claims, and most of what is made up claims days.

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local_emulator.drop import Drop, check
-from local_emulator.errors import UsageError
+from defacer_emulator.drop import Drop, check
+from defacer_emulator.errors import UsageError
 from tests.fuzz import __main__ as command
 from tests.fuzz import harnesses
 from tests.fuzz.harnesses import DOCUMENTS, HARNESSES

@@ -8,7 +8,8 @@ from random import Random
 import pytest
 import simpy
 
-from functions.pipeline.settings import Settings
+from defacer.pipeline.settings import Settings
+from defacer_emulator.resources import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity import plots, tables
 from infra.capacity.cloud_run import Answer, CloudRun, Request, Service
 from infra.capacity.excerpt import excerpt
@@ -21,7 +22,6 @@ from infra.capacity.pubsub import Window
 from infra.capacity.runs import archive, hour, long_runs
 from infra.capacity.speed import SIZES, minute_price, work
 from infra.capacity.uploads import DAY, Upload, day, settings
-from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from tests.servers import ROOT
 from tests.terraform import INFRA, blocks
 
@@ -153,7 +153,7 @@ def test_how_long_pubsub_lets_a_message_wait() -> None:
 
 def test_the_protocol_says_how_long_a_job_takes_at_most() -> None:
     """By what the settings allow: deliveries, their pauses, how often a message starts anew or a segment is split."""
-    page = " ".join((ROOT / "functions" / "pipeline" / "README.md").read_text().split())
+    page = " ".join((ROOT / "functions" / "defacer" / "pipeline" / "README.md").read_text().split())
     said = re.search(r"at most \*\*([\d.]+) days\*\*.* dead_letter answers: ([\d.]+) days", page)
     assert said is not None
     assert [float(days) for days in said.groups()] == [

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from functions.engine.weights import DIRECTORY_VARIABLE
-from functions.pipeline.messages import TYPE
-from functions.pipeline.settings import PREFIX, Settings
-from functions.webhook.telling import TOLD
-from local_emulator.resources import (
+from defacer.engine.weights import DIRECTORY_VARIABLE
+from defacer.pipeline.messages import TYPE
+from defacer.pipeline.settings import PREFIX, Settings
+from defacer.webhook.telling import TOLD
+from defacer_emulator.resources import (
     CLOUD_RETRIES,
     FUNCTIONS,
     KEEPER,
@@ -174,7 +174,7 @@ def test_a_request_ends_before_pubsub_gives_it_up_and_after_the_worker_stops_by_
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.name)
 def test_a_service_runs_the_function_that_it_is_named_after(function: Function) -> None:
     args = container(function.name)["args"]
-    assert f"functions.serve:application('{function.name}')" in [
+    assert f"defacer.serve:application('{function.name}')" in [
         text.replace('${replace(each.key, "-", "_")}', function.name) for text in args
     ]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from functions.pipeline.settings import Settings
+from defacer.pipeline.settings import Settings
 from infra.capacity.inputs import inputs
 from infra.capacity.speed import Kind, second_price
 from tests.servers import ROOT
@@ -19,7 +19,7 @@ LEVELS = {"info", "warning", "error"}
 
 def logged() -> Iterator[tuple[str, set[str]]]:
     """The message and the fields of every line that the functions log."""
-    for path in (ROOT / "functions").rglob("*.py"):
+    for path in (ROOT / "functions" / "defacer").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)

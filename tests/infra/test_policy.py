@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from functions.dead_letter.giving_up import MOST_WAITS
-from functions.pipeline import again
-from functions.pipeline.settings import Settings
-from local_emulator.resources import FUNCTIONS, Function
+from defacer.dead_letter.giving_up import MOST_WAITS
+from defacer.pipeline import again
+from defacer.pipeline.settings import Settings
+from defacer_emulator.resources import FUNCTIONS, Function
 from tests.modules import modules_after_importing
 from tests.terraform import INFRA, blocks, local, one, resources, strings
 
@@ -214,7 +214,7 @@ def test_every_function_may_publish_to_topics_that_the_settings_name() -> None:
 def test_only_a_function_whose_code_ends_jobs_may_write_results_and_delete_sources(
     function: Function,
 ) -> None:
-    ends_jobs = "functions.pipeline.ending" in modules_after_importing(f"functions.{function.name}.main")
+    ends_jobs = "defacer.pipeline.ending" in modules_after_importing(f"defacer.{function.name}.main")
     given = local("bucket_roles")[function.subscription]
 
     reads = function.name == "ingest"  # the reports of what is rendered again

@@ -5,9 +5,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from functions.engine.deface import Engine
-from functions.engine.errors import EngineError
-from functions.engine.options import Options
+from defacer.engine.deface import Engine
+from defacer.engine.errors import EngineError
+from defacer.engine.options import Options
 from tests.inputs.doing import deface
 from tests.inputs.judging import judge
 from tests.inputs.rows import ROWS, Row

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from functions.engine.deface import Engine
-from functions.engine.faces import Faces
-from functions.engine.hide import hide
-from functions.engine.join import Joined, SegmentFile, join_files
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment, probe
-from functions.ingest.plan import plan_segments
+from defacer.engine.deface import Engine
+from defacer.engine.faces import Faces
+from defacer.engine.hide import hide
+from defacer.engine.join import Joined, SegmentFile, join_files
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment, probe
+from defacer.ingest.plan import plan_segments
 
 
 def deface(engine: Engine, source: Path, out: Path, options: Options, seconds: float) -> tuple[Faces, Joined]:

@@ -16,10 +16,10 @@ from typing import Any
 import av
 import numpy as np
 
-from functions.engine.conceal import OPAQUE, SOFT
-from functions.engine.cover import Cover
-from functions.engine.faces import Faces
-from functions.engine.orientation import Orientation, matrix_of, orientation_of
+from defacer.engine.conceal import OPAQUE, SOFT
+from defacer.engine.cover import Cover
+from defacer.engine.faces import Faces
+from defacer.engine.orientation import Orientation, matrix_of, orientation_of
 from tests.inputs.making import boxes
 from tests.inputs.rows import Row
 

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.options import Options
-from functions.engine.orientation import orientation_of
+from defacer.engine.deface import Engine
+from defacer.engine.options import Options
+from defacer.engine.orientation import orientation_of
 from tests.inputs.doing import deface
 from tests.inputs.making import Sound, Video, write
 from tests.inputs.rows import PHONE

@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.options import Options
+from defacer.engine.deface import Engine
+from defacer.engine.options import Options
 from tests.inputs.doing import deface
 
 

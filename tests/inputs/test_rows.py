@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.errors import EngineError
-from functions.engine.faces import Faces
-from functions.engine.options import Options
-from functions.engine.video import probe
-from functions.ingest.plan import plan_segments
-from local_emulator.command_line import main as emulator_command
-from local_emulator.emulator import Emulator
-from local_emulator.emulator import Options as EmulatorOptions
+from defacer.engine.deface import Engine
+from defacer.engine.errors import EngineError
+from defacer.engine.faces import Faces
+from defacer.engine.options import Options
+from defacer.engine.video import probe
+from defacer.ingest.plan import plan_segments
+from defacer_emulator.command_line import main as emulator_command
+from defacer_emulator.emulator import Emulator
+from defacer_emulator.emulator import Options as EmulatorOptions
 from tests.inputs.doing import deface
 from tests.inputs.judging import judge
 from tests.inputs.rows import ROWS, Row

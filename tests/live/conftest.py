@@ -2,10 +2,10 @@
 
 import pytest
 
-from functions.engine.deface import Engine
-from functions.engine.gallery import Gallery, Picture
-from functions.engine.options import Options
-from local_emulator.demo_clip import target_picture
+from defacer.engine.deface import Engine
+from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.options import Options
+from defacer_emulator.demo_clip import target_picture
 from tests.live.pictures import Clip
 
 

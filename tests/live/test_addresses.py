@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from functions.live.addresses import Address, AddressError, Rules, check, resolve
-from functions.live.line import NO_VIDEO, Line
-from functions.live.reading import Reader
-from functions.live.relay import checked
+from defacer.live.addresses import Address, AddressError, Rules, check, resolve
+from defacer.live.line import NO_VIDEO, Line
+from defacer.live.reading import Reader
+from defacer.live.relay import checked
 from tests.servers import wait_until
 
 PUBLIC = "93.184.215.14"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from functions.engine.errors import PictureError
-from functions.live.jpeg import Decoder
+from defacer.engine.errors import PictureError
+from defacer.live.jpeg import Decoder
 from tests.clips import astronaut, encode_picture
 from tests.hostile import progressive_jpeg
 

@@ -10,8 +10,8 @@ import pytest
 import requests
 import uvicorn
 
-from functions.ingest import gallery
-from functions.live.main import application
+from defacer.ingest import gallery
+from defacer.live.main import application
 from tests.live.service import Service
 from tests.servers import wait_until
 

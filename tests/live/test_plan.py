@@ -2,9 +2,9 @@
 
 import pytest
 
-from functions.engine.identity import limits_of
-from functions.live.plan import Wish, plan_of
-from functions.pipeline.errors import PermanentError
+from defacer.engine.identity import limits_of
+from defacer.live.plan import Wish, plan_of
+from defacer.pipeline.errors import PermanentError
 from tests.cloud import Buckets
 
 POLICY = "channels/street/policy.json"

@@ -11,13 +11,13 @@ import av
 import cv2
 import pytest
 
-from functions.engine.conceal import Style, conceal
-from functions.engine.deface import Engine
-from functions.engine.gallery import Picture
-from functions.engine.options import Options
-from functions.engine.orientation import Orientation
-from functions.live.jpeg import fitted
-from functions.live.stream import TIME_BASE
+from defacer.engine.conceal import Style, conceal
+from defacer.engine.deface import Engine
+from defacer.engine.gallery import Picture
+from defacer.engine.options import Options
+from defacer.engine.orientation import Orientation
+from defacer.live.jpeg import fitted
+from defacer.live.stream import TIME_BASE
 
 FRAMES_PER_SECOND, WIDTH = 15, 640
 CLIPS = Path(os.environ.get("DEFACER_EVAL", "")) / "clips"

@@ -10,19 +10,19 @@ from queue import Empty, Queue
 import av
 import pytest
 
-from functions.engine.conceal import Style, conceal
-from functions.engine.cover import LEAD_SECONDS
-from functions.engine.deface import Engine
-from functions.engine.detect import Detection, Detector, Image
-from functions.engine.errors import VideoError
-from functions.engine.faces import VERSION, Faces
-from functions.engine.find import Targets
-from functions.engine.follow import Known, follow
-from functions.engine.gallery import Gallery
-from functions.engine.identity import limits_of
-from functions.engine.options import Options
-from functions.live.jpeg import Decoder
-from functions.live.stream import FAILED, HOLD_SECONDS, FullError, Plan, Shown, Stream
+from defacer.engine.conceal import Style, conceal
+from defacer.engine.cover import LEAD_SECONDS
+from defacer.engine.deface import Engine
+from defacer.engine.detect import Detection, Detector, Image
+from defacer.engine.errors import VideoError
+from defacer.engine.faces import VERSION, Faces
+from defacer.engine.find import Targets
+from defacer.engine.follow import Known, follow
+from defacer.engine.gallery import Gallery
+from defacer.engine.identity import limits_of
+from defacer.engine.options import Options
+from defacer.live.jpeg import Decoder
+from defacer.live.stream import FAILED, HOLD_SECONDS, FullError, Plan, Shown, Stream
 from tests.live.pictures import FRAMES_PER_SECOND, Clip, Seen, endlessly
 from tests.servers import wait_until
 
@@ -192,7 +192,7 @@ def test_hiding_that_raises_ends_the_stream_with_a_black_picture(
             raise RuntimeError("no memory")
         conceal(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("functions.live.stream.conceal", break_down)
+    monkeypatch.setattr("defacer.live.stream.conceal", break_down)
     ends_in_black(Stream(engine, plan(gallery), clock), clip)
 
 

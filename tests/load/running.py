@@ -11,9 +11,9 @@ from typing import Any
 import av
 import numpy as np
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Report
-from local_emulator.emulator import Emulator, Options
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Report
+from defacer_emulator.emulator import Emulator, Options
 from tests.load.notes import read_notes
 
 FUNCTIONS = Path(__file__).parent / "functions"

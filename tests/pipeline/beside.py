@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from local_emulator.chaos import victims
-from local_emulator.chaos.plan import Plan, journal_lines
-from local_emulator.chaos.things import subject_of
-from local_emulator.emulator import Emulator, Options
+from defacer_emulator.chaos import victims
+from defacer_emulator.chaos.plan import Plan, journal_lines
+from defacer_emulator.chaos.things import subject_of
+from defacer_emulator.emulator import Emulator, Options
 from tests.servers import wait_until
 from tests.soak.clips import Sort, make_sorts
 from tests.soak.jobs import Job, Jobs

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed, Published
-from local_emulator.command_line import main
-from local_emulator.demo_clip import make_demo_clip, target_picture
-from local_emulator.emulator import Emulator, Options
-from local_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed, Published
+from defacer_emulator.command_line import main
+from defacer_emulator.demo_clip import make_demo_clip, target_picture
+from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 
 # `drop` uploads it: its first bytes are not those of a text, a picture or a document.
 NOISE = bytes(range(256)) * 8

@@ -9,8 +9,8 @@ from typing import Any
 
 import requests
 
-from local_emulator import messaging
-from local_emulator.emulator import Emulator
+from defacer_emulator import messaging
+from defacer_emulator.emulator import Emulator
 from tests.servers import wait_until
 
 OUTSTANDING = 4

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from local_emulator.chaos.plan import journal_lines
-from local_emulator.emulator import Emulator, Options
+from defacer_emulator.chaos.plan import journal_lines
+from defacer_emulator.emulator import Emulator, Options
 from tests.pipeline.beside import CHANNEL, VARIABLES, Measuring, line, plan
 from tests.soak.clips import Sort, make_sorts
 from tests.soak.journal import read_journal

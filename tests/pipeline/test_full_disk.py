@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from local_emulator.chaos.plan import Plan, journal_lines
-from local_emulator.chaos.things import subject_of
-from local_emulator.emulator import Emulator, Options
+from defacer_emulator.chaos.plan import Plan, journal_lines
+from defacer_emulator.chaos.things import subject_of
+from defacer_emulator.emulator import Emulator, Options
 from tests.servers import wait_until
 from tests.soak.clips import make_sorts
 from tests.soak.jobs import Jobs

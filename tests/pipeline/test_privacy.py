@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Report
-from local_emulator import messaging
-from local_emulator.emulator import Emulator, Options, Receiver
-from local_emulator.resources import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
-from local_emulator.state import ROOT
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Report
+from defacer_emulator import messaging
+from defacer_emulator.emulator import Emulator, Options, Receiver
+from defacer_emulator.resources import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
+from defacer_emulator.state import ROOT
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.inputs import making
@@ -50,7 +50,7 @@ def command(pipeline: Pipeline, *words: str) -> subprocess.CompletedProcess[str]
     """A command of the emulator, as in a terminal, which would log all that it can."""
     state = ("--state", str(pipeline.emulator.folder.path))
     return subprocess.run(
-        [sys.executable, "-m", "local_emulator", *words, *state],
+        [sys.executable, "-m", "defacer_emulator", *words, *state],
         cwd=ROOT,
         env={**os.environ, **dict(LOUD)},
         capture_output=True,

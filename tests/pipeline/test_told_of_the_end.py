@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline.contracts import JobEvent
-from functions.webhook.telling import signature
-from local_emulator.command_line import main
-from local_emulator.emulator import Emulator, Options, Receiver
+from defacer.pipeline.contracts import JobEvent
+from defacer.webhook.telling import signature
+from defacer_emulator.command_line import main
+from defacer_emulator.emulator import Emulator, Options, Receiver
 from tests.clips import Clip, admiral, write_clip
 from tests.pipeline.conftest import NOISE
 from tests.receiver import open_receiver

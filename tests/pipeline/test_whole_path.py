@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Report
-from local_emulator.command_line import main
-from local_emulator.demo_clip import demo_truth
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Report
+from defacer_emulator.command_line import main
+from defacer_emulator.demo_clip import demo_truth
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.pipeline.conftest import CLIP_RATE, CLIP_SECONDS, CLIP_SIZE, NOISE, Ended, Pipeline

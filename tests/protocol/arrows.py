@@ -1,4 +1,4 @@
-"""The arrows of functions/pipeline/README.md: as the page has them, and as what happens to a job's objects is one."""
+"""The arrows of pipeline/README.md: as the page has them, and as what happens to a job's objects is one."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from functions.pipeline import layout
+from defacer.pipeline import layout
 from tests.protocol.memory import Storage, Stored
 from tests.servers import ROOT
 
-PAGE = ROOT / "functions" / "pipeline" / "README.md"
+PAGE = ROOT / "functions" / "defacer" / "pipeline" / "README.md"
 WHO = re.compile(r"\b(ingest|worker|merge|dead_letter|erase)\b")
 TEST = re.compile(r"`(\S+\.py)::(\w+)(\[\S+\])?`")
 # What the page calls a job by its verdict.

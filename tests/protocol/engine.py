@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from functions.ingest.again import Decided, Means
-from functions.ingest.inputs import TargetPicture
-from functions.ingest.planning import Embeddings, Eyes
-from functions.merge.finish import Hands, Joined, Parts
-from functions.merge.link import Found, Linked
-from functions.pipeline import store
-from functions.pipeline.contracts import (
+from defacer.ingest.again import Decided, Means
+from defacer.ingest.inputs import TargetPicture
+from defacer.ingest.planning import Embeddings, Eyes
+from defacer.merge.finish import Hands, Joined, Parts
+from defacer.merge.link import Found, Linked
+from defacer.pipeline import store
+from defacer.pipeline.contracts import (
     TRACKS_END,
     Decision,
     Faces,
@@ -28,10 +28,10 @@ from functions.pipeline.contracts import (
     TimeRange,
     Track,
 )
-from functions.pipeline.errors import PermanentError
-from functions.pipeline.ranged import open_ranged
-from functions.worker.attempt import Assignment
-from functions.worker.hide import Redacted
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.ranged import open_ranged
+from defacer.worker.attempt import Assignment
+from defacer.worker.hide import Redacted
 
 SEGMENT_SECONDS = 2  # so that it can be split once
 FRAMES_PER_SEGMENT = 4

@@ -1,4 +1,4 @@
-"""Which arrows of functions/pipeline/README.md the functions go in a test, on real storage."""
+"""Which arrows of functions/defacer/pipeline/README.md the functions go in a test, on real storage."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.pipeline import layout, store
+from defacer.pipeline import layout, store
 from tests.cloud import Buckets
 from tests.protocol.arrows import Arrow, Seen, between, seen
 

@@ -1,4 +1,4 @@
-"""What must be true when no message is left: the promises of functions/pipeline/README.md."""
+"""What must be true when no message is left: the promises of functions/defacer/pipeline/README.md."""
 
 import json
 from collections import Counter
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from functions.pipeline import layout
+from defacer.pipeline import layout
 from tests.protocol.engine import Clip, found_in, frames_of
 from tests.protocol.memory import Storage, Stored
 from tests.protocol.scenario import BUG, REPORT, RESULT, Scenario
 from tests.protocol.world import World
 
 INTAKE, WORK, OUTPUT = "intake", "work", "output"
-# What a job may leave behind, by its end (functions/pipeline/README.md, "What stays").
+# What a job may leave behind, by its end (functions/defacer/pipeline/README.md, "What stays").
 STAYS = {"manifest.json", "verdict.json", "published.json", "failed.json"}
 EMBEDDINGS = ("gallery-", "findings/")
 REPORT_FACES = b'"faces"'  # missing in a foreign report

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
-from functions.dead_letter import giving_up
-from functions.ingest import again as rendering
-from functions.ingest.planning import plan
-from functions.merge.finish import finish
-from functions.merge.link import link
-from functions.pipeline import again, claim, layout, messages, store
-from functions.pipeline.answer import answering
-from functions.pipeline.contracts import ObjectRef, SegmentDone, SegmentTask
-from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.messages import Message
-from functions.pipeline.settings import settings
-from functions.privacy import jobs_of
-from functions.privacy.erasing import Subject, erase
-from functions.worker import hide as hiding
-from functions.worker.find import find
-from functions.worker.hide import hide
+from defacer.dead_letter import giving_up
+from defacer.ingest import again as rendering
+from defacer.ingest.planning import plan
+from defacer.merge.finish import finish
+from defacer.merge.link import link
+from defacer.pipeline import again, claim, layout, messages, store
+from defacer.pipeline.answer import answering
+from defacer.pipeline.contracts import ObjectRef, SegmentDone, SegmentTask
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.messages import Message
+from defacer.pipeline.settings import settings
+from defacer.privacy import jobs_of
+from defacer.privacy.erasing import Subject, erase
+from defacer.worker import hide as hiding
+from defacer.worker.find import find
+from defacer.worker.hide import hide
 from tests.protocol.arrows import Arrow, WatchedStorage
 from tests.protocol.engine import SEGMENT_SECONDS, StandIn
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken

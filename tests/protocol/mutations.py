@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from functions.dead_letter import giving_up
-from functions.ingest import again
-from functions.merge import finish, link
-from functions.pipeline import claim, ending, jobs, layout, messages, store, verdict
-from functions.pipeline.contracts import Failed, ObjectRef, Published, Verdict
-from functions.pipeline.errors import RetryableError
-from functions.pipeline.publish import Standing
-from functions.privacy import erasing
-from functions.worker import attempt, hide
+from defacer.dead_letter import giving_up
+from defacer.ingest import again
+from defacer.merge import finish, link
+from defacer.pipeline import claim, ending, jobs, layout, messages, store, verdict
+from defacer.pipeline.contracts import Failed, ObjectRef, Published, Verdict
+from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.publish import Standing
+from defacer.privacy import erasing
+from defacer.worker import attempt, hide
 from tests.protocol.scenario import REPORT
 
 

@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from functions.pipeline.bugs import MAX_ATTEMPTS
-from local_emulator.resources import FUNCTIONS
+from defacer.pipeline.bugs import MAX_ATTEMPTS
+from defacer_emulator.resources import FUNCTIONS
 from tests.protocol.engine import Clip
 
 VIDEO = "channels/street/videos/walk.mp4"
@@ -31,7 +31,7 @@ AIMS = (
     "", "", "claims/", "manifest", "gallery-", "findings/", "faces.json", "segments/", "merge/", "verdict", "failed",
     "published", "copy to", "publish on", "delete",
 )  # fmt: skip
-# What the subscriptions allow (local_emulator/resources.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
+# What the subscriptions allow (resources.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
 # because it keeps to that number "on a best effort basis".
 DELIVERIES = (
     {function.name: function.max_delivery_attempts for function in FUNCTIONS},

@@ -1,4 +1,4 @@
-"""The arrows of functions/pipeline/README.md are those that the functions go, and the named tests go them.
+"""The arrows of functions/defacer/pipeline/README.md are those that the functions go, and the named tests go them.
 
 That a named test goes its arrow is looked at wherever it runs (`arrows` in tests/conftest.py). Here are the tests of
 no other file.
@@ -7,11 +7,11 @@ no other file.
 import re
 from dataclasses import replace
 
-from functions.merge.engine import check
-from functions.merge.finish import Hands, Joined, Parts, finish
-from functions.pipeline import ending, layout, verdict
-from functions.pipeline.contracts import Failed, Published, Verdict
-from functions.pipeline.errors import PermanentError
+from defacer.merge.engine import check
+from defacer.merge.finish import Hands, Joined, Parts, finish
+from defacer.pipeline import ending, layout, verdict
+from defacer.pipeline.contracts import Failed, Published, Verdict
+from defacer.pipeline.errors import PermanentError
 from tests.cloud import Buckets, Topics
 from tests.planned import Planned, do_all_segments
 from tests.protocol.arrows import ENDS, Seen, between, page, told

@@ -1,6 +1,6 @@
 """The storage of the model check against fake-gcs-server: the same operations, the same answers.
 
-Both are under functions/pipeline/store.py. Left out is what fake-gcs-server does otherwise than Cloud Storage: it
+Both are under pipeline/store.py. Left out is what fake-gcs-server does otherwise than Cloud Storage: it
 ignores the preconditions of delete, compose and copy when somebody comes in between (store.py looks first), marks
 what is there whichever version is meant, and calls a part that is missing its own fault.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from functions.pipeline import store
-from functions.pipeline.contracts import ObjectRef, Policy
-from functions.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline import store
+from defacer.pipeline.contracts import ObjectRef, Policy
+from defacer.pipeline.errors import PermanentError, RetryableError
 from tests.cloud import Buckets, Environment
 from tests.protocol.memory import Client, Storage
 

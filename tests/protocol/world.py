@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from google.api_core.exceptions import GoogleAPICallError, ServiceUnavailable
 
-from functions.dead_letter.giving_up import DELIVERIES
-from functions.pipeline.messages import Message
+from defacer.dead_letter.giving_up import DELIVERIES
+from defacer.pipeline.messages import Message
 from tests.protocol.scenario import BUG, STALL_SECONDS, STALL_STEPS, Before, Scenario, Trouble
 
 Answer = TypeVar("Answer")

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from functions.engine.deface import Engine
-from functions.engine.options import Options
+from defacer.engine.deface import Engine
+from defacer.engine.options import Options
 from tests.quality import irreversible
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.jobs import Kept, job_problems, jobs_table, kept_tracks, run_jobs

@@ -13,11 +13,11 @@ import av
 import cv2
 import numpy as np
 
-from functions.engine.detect import Image
-from functions.engine.errors import PictureError
-from functions.engine.orientation import orientation_of
-from functions.engine.picture import decode_picture
-from functions.engine.video import open_video, read_frames
+from defacer.engine.detect import Image
+from defacer.engine.errors import PictureError
+from defacer.engine.orientation import orientation_of
+from defacer.engine.picture import decode_picture
+from defacer.engine.video import open_video, read_frames
 from tests.quality.public_clips import PublicClipsError, PublicFile
 
 RATE = 25

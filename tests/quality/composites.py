@@ -30,8 +30,8 @@ import av
 import cv2
 import numpy as np
 
-from functions.engine import weights
-from functions.engine.detect import Array, Image, make_detector, overlap
+from defacer.engine import weights
+from defacer.engine.detect import Array, Image, make_detector, overlap
 from tests.quality.composite_plans import RATE, Library, Plan, Shot, at_most, plans
 from tests.quality.public_clips import (
     PublicClipsError,

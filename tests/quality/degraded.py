@@ -20,10 +20,10 @@ import av
 import cv2
 import numpy as np
 
-from functions.engine.deface import Engine
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment, read_frames
+from defacer.engine.deface import Engine
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment, read_frames
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.figures import pooled, table
 from tests.quality.grades import Grades

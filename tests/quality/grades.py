@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.engine.conceal import Openings
-from functions.engine.cover import Cover
-from functions.engine.faces import Box, Faces
+from defacer.engine.conceal import Openings
+from defacer.engine.cover import Cover
+from defacer.engine.faces import Box, Faces
 from tests.quality.clips import Truth
 from tests.quality.figures import Share
 

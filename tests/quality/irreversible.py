@@ -32,15 +32,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.engine import hide
-from functions.engine.conceal import Style, conceal
-from functions.engine.deface import Engine
-from functions.engine.detect import Detection, overlap
-from functions.engine.faces import Box, Faces
-from functions.engine.identity import CLEAR, limits_of
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment
+from defacer.engine import hide
+from defacer.engine.conceal import Style, conceal
+from defacer.engine.deface import Engine
+from defacer.engine.detect import Detection, overlap
+from defacer.engine.faces import Box, Faces
+from defacer.engine.identity import CLEAR, limits_of
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.figures import Share, percent, table
 from tests.quality.people import SAME_PEOPLE

@@ -12,10 +12,10 @@ from typing import Any
 
 import cv2
 
-from functions.engine.deface import Engine
-from functions.engine.gallery import Gallery, Picture
-from functions.engine.options import Options
-from functions.engine.video import read_frames
+from defacer.engine.deface import Engine
+from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.options import Options
+from defacer.engine.video import read_frames
 from tests.quality.clips import Clip, Truth
 
 MARGIN = 0.4  # of the face's width and height, on each side of a target picture that is cut from a clip

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from functions.engine.deface import Engine
-from functions.engine.gallery import Gallery
-from functions.engine.options import Options
-from functions.engine.video import read_frames
+from defacer.engine.deface import Engine
+from defacer.engine.gallery import Gallery
+from defacer.engine.options import Options
+from defacer.engine.video import read_frames
 from tests.quality.clips import Clip
 from tests.quality.composites import Composite
 from tests.quality.figures import Share, pooled, table

@@ -10,17 +10,17 @@ from unittest.mock import patch
 
 import numpy as np
 
-from functions.engine import find, sample
-from functions.engine.deface import Engine
-from functions.engine.faces import Faces
-from functions.engine.findings import Face, Findings, Sighting
-from functions.engine.gallery import Gallery
-from functions.engine.hide import hide
-from functions.engine.identity import limits_of
-from functions.engine.join import SegmentFile, join_files
-from functions.engine.link import link
-from functions.engine.options import Options
-from functions.engine.video import Segment
+from defacer.engine import find, sample
+from defacer.engine.deface import Engine
+from defacer.engine.faces import Faces
+from defacer.engine.findings import Face, Findings, Sighting
+from defacer.engine.gallery import Gallery
+from defacer.engine.hide import hide
+from defacer.engine.identity import limits_of
+from defacer.engine.join import SegmentFile, join_files
+from defacer.engine.link import link
+from defacer.engine.options import Options
+from defacer.engine.video import Segment
 from tests.quality.clips import Clip, Truth
 from tests.quality.grades import Grades, grades_of
 

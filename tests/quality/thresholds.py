@@ -21,13 +21,13 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.engine.deface import Engine
-from functions.engine.detect import overlap
-from functions.engine.embed import RECOGNIZERS
-from functions.engine.findings import Findings
-from functions.engine.identity import BEST_VIEWS
-from functions.engine.options import Options
-from functions.engine.video import read_frames
+from defacer.engine.deface import Engine
+from defacer.engine.detect import overlap
+from defacer.engine.embed import RECOGNIZERS
+from defacer.engine.findings import Findings
+from defacer.engine.identity import BEST_VIEWS
+from defacer.engine.options import Options
+from defacer.engine.video import read_frames
 from tests.quality.clips import Clip, load_clips
 from tests.quality.figures import Share, table
 from tests.quality.people import Face, Person, gallery_of, given_target, names_in, people_of

@@ -7,9 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from local_emulator.chaos.plan import Plan, read_plan
-from local_emulator.command_line import INTERRUPTED, stopped_by_signals
-from local_emulator.errors import EmulatorError
+from defacer_emulator.chaos.plan import Plan, read_plan
+from defacer_emulator.command_line import INTERRUPTED, stopped_by_signals
+from defacer_emulator.errors import EmulatorError
 from tests.soak.soak import Soak, run
 from tests.soak.table import table
 

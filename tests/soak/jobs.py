@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Failed
-from functions.pipeline.views import JobView
-from local_emulator.chaos.things import hashed
-from local_emulator.emulator import Emulator
-from local_emulator.jobs import JobReader
-from local_emulator.terminal import Terminal
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Failed
+from defacer.pipeline.views import JobView
+from defacer_emulator.chaos.things import hashed
+from defacer_emulator.emulator import Emulator
+from defacer_emulator.jobs import JobReader
+from defacer_emulator.terminal import Terminal
 from tests.soak import judging
 from tests.soak.clips import Sort
 

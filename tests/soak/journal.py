@@ -1,9 +1,9 @@
-"""What chaos.log says (local_emulator/chaos/journal.py)."""
+"""What chaos.log says (local_emulator/defacer_emulator/chaos/journal.py)."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from local_emulator.chaos.plan import journal_lines
+from defacer_emulator.chaos.plan import journal_lines
 
 
 @dataclass

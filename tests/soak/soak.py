@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local_emulator.chaos.plan import Plan
-from local_emulator.emulator import Emulator, Options
-from local_emulator.jobs import StorageError
-from local_emulator.resources import LOCAL_RETRIES
-from local_emulator.weights import fetch_weights
+from defacer_emulator.chaos.plan import Plan
+from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.jobs import StorageError
+from defacer_emulator.resources import LOCAL_RETRIES
+from defacer_emulator.weights import fetch_weights
 from tests.soak.clips import Sort, make_sorts, sorts_of
 from tests.soak.jobs import Job, Jobs
 from tests.soak.journal import Told, read_journal
@@ -86,7 +86,7 @@ class Outcome:
         """What is left of jobs that have ended, without claims.
 
         A doubled delivery that takes a claim after the end, and is killed at once, leaves it: nobody repeats that
-        delivery, and nobody needs the claim. On Google Cloud a lifecycle rule takes it (functions/pipeline/README.md).
+        delivery, and nobody needs the claim. On Google Cloud a lifecycle rule takes it (pipeline/README.md).
         """
         return [name for name in self.left if "/claims/" not in name]
 

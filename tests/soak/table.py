@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from local_emulator.chaos.plan import RATES
+from defacer_emulator.chaos.plan import RATES
 from tests.soak.jobs import Job
 from tests.soak.soak import Outcome
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from functions.pipeline.contracts import Failed
-from local_emulator.chaos.plan import RATES, Plan
+from defacer.pipeline.contracts import Failed
+from defacer_emulator.chaos.plan import RATES, Plan
 from tests.soak import judging
 from tests.soak.clips import Sort, make_sorts
 from tests.soak.jobs import Job

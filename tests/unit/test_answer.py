@@ -6,8 +6,8 @@ from google.api_core.exceptions import Forbidden
 from google.auth.exceptions import DefaultCredentialsError
 from werkzeug.exceptions import ServiceUnavailable
 
-from functions.pipeline.answer import answering
-from functions.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
+from defacer.pipeline.answer import answering
+from defacer.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 
 
 @pytest.fixture(autouse=True)

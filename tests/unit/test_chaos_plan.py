@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import layout
-from local_emulator.chaos.http import Request
-from local_emulator.chaos.plan import FIRST_TIMES, RATES, Comings, Moment, Plan, read_plan
-from local_emulator.chaos.things import Things, subject_of
-from local_emulator.errors import UsageError
-from local_emulator.resources import LOCAL_RETRIES, Resources
+from defacer.pipeline import layout
+from defacer_emulator.chaos.http import Request
+from defacer_emulator.chaos.plan import FIRST_TIMES, RATES, Comings, Moment, Plan, read_plan
+from defacer_emulator.chaos.things import Things, subject_of
+from defacer_emulator.errors import UsageError
+from defacer_emulator.resources import LOCAL_RETRIES, Resources
 
 RESOURCES = Resources("defacer-test", LOCAL_RETRIES)
 MOMENTS = [Moment(f"worker/{number:05d}", times) for number in range(400) for times in (1, 2, 3, 4, 5)]

@@ -10,12 +10,12 @@ import pytest
 from google.api_core.exceptions import PreconditionFailed
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from functions.pipeline import layout, store
-from functions.pipeline.contracts import Claim, ObjectRef
-from local_emulator.chaos.plan import FIRST_TIMES, Plan
-from local_emulator.chaos.setup import Run, Setup
-from local_emulator.chaos.storage_proxy import ANYWHERE, StorageProxy
-from local_emulator.ports import free_ports
+from defacer.pipeline import layout, store
+from defacer.pipeline.contracts import Claim, ObjectRef
+from defacer_emulator.chaos.plan import FIRST_TIMES, Plan
+from defacer_emulator.chaos.setup import Run, Setup
+from defacer_emulator.chaos.storage_proxy import ANYWHERE, StorageProxy
+from defacer_emulator.ports import free_ports
 from tests.cloud import PROJECT, Buckets, Environment
 from tests.proxy import serving
 from tests.soak.journal import Told, read_journal

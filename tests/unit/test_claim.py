@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.pipeline import store
-from functions.pipeline.claim import ClaimLostError, DeadlineError, Hold, Terms, hold
-from functions.pipeline.contracts import Claim
-from functions.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline import store
+from defacer.pipeline.claim import ClaimLostError, DeadlineError, Hold, Terms, hold
+from defacer.pipeline.contracts import Claim
+from defacer.pipeline.errors import PermanentError, RetryableError
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 

@@ -44,4 +44,7 @@ def test_no_parser_accepts_abbreviated_options(path: Path) -> None:
 
 def test_the_rule_covers_the_command_lines_that_people_use() -> None:
     found = {path.relative_to(ROOT).as_posix() for path in SOURCES if parsers_of(path)}
-    assert {"functions/engine/__main__.py", "local_emulator/command_line.py"} <= found
+    assert {
+        "functions/defacer/engine/__main__.py",
+        "local_emulator/defacer_emulator/command_line.py",
+    } <= found

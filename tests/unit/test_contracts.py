@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from functions.ingest.inputs import parse_policy
-from functions.pipeline.contracts import (
+from defacer.ingest.inputs import parse_policy
+from defacer.pipeline.contracts import (
     Claim,
     Look,
     Manifest,
@@ -16,8 +16,8 @@ from functions.pipeline.contracts import (
     TimeRange,
     Video,
 )
-from functions.pipeline.decode import decode
-from functions.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.decode import decode
+from defacer.pipeline.errors import PermanentError, RetryableError
 
 JOB = "0123456789abcdef0123"
 REF = ObjectRef(bucket="b", name="n", generation=1)

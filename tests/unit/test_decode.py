@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from functions.ingest.inputs import parse_policy
-from functions.pipeline import again
-from functions.pipeline.contracts import AgainRequest, ObjectRef, Policy
-from functions.pipeline.decode import EncodingError, decode, utf8_json
-from functions.pipeline.errors import PermanentError
-from local_emulator.chaos.plan import Plan, read_plan
-from local_emulator.drop import Drop, check
-from local_emulator.errors import UsageError
+from defacer.ingest.inputs import parse_policy
+from defacer.pipeline import again
+from defacer.pipeline.contracts import AgainRequest, ObjectRef, Policy
+from defacer.pipeline.decode import EncodingError, decode, utf8_json
+from defacer.pipeline.errors import PermanentError
+from defacer_emulator.chaos.plan import Plan, read_plan
+from defacer_emulator.drop import Drop, check
+from defacer_emulator.errors import UsageError
 from tests.cloud import Environment
 
 MARK = codecs.BOM_UTF8

@@ -5,8 +5,8 @@ import requests
 from google.api_core import exceptions as api
 from google.auth.exceptions import TransportError
 
-from functions.pipeline.errors import RetryableError
-from functions.pipeline.faults import passing_faults
+from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.faults import passing_faults
 
 
 @pytest.mark.parametrize(

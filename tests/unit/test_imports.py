@@ -14,14 +14,16 @@ FUNCTIONS = ("ingest", "worker", "merge", "dead_letter", "webhook")
 
 @pytest.mark.parametrize("function", ["ingest", "merge", "dead_letter", "webhook"])
 def test_only_the_worker_imports_torch_before_it_is_called(function: str) -> None:
-    loaded = modules_after_importing(f"functions.{function}.main")
-    assert not loaded & {"torch", "facenet_pytorch", "functions.engine.deface"}
+    loaded = modules_after_importing(f"defacer.{function}.main")
+    assert not loaded & {"torch", "facenet_pytorch", "defacer.engine.deface"}
 
 
 def test_the_pipeline_knows_no_engine() -> None:
-    names = [f"functions.pipeline.{path.stem}" for path in (ROOT / "functions/pipeline").glob("[a-z]*.py")]
+    names = [
+        f"defacer.pipeline.{path.stem}" for path in (ROOT / "functions/defacer/pipeline").glob("[a-z]*.py")
+    ]
     loaded = modules_after_importing(", ".join(names))
-    assert not [name for name in loaded if name.startswith("functions.") and "pipeline" not in name]
+    assert not [name for name in loaded if name.startswith("defacer.") and "pipeline" not in name]
     assert not loaded & {"torch", "cv2", "av"}
 
 
@@ -32,15 +34,15 @@ def imported(path: Path) -> set[str]:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("functions.")}
+        found |= {name.split(".")[1] for name in names if name.startswith("defacer.")}
     return found
 
 
 def test_in_each_function_one_place_sees_both_engine_and_pipeline() -> None:
     """But for those that serve pages: pictures are what they are about."""
     both = {
-        str(path.relative_to(ROOT / "functions"))
-        for path in (ROOT / "functions").rglob("*.py")
+        str(path.relative_to(ROOT / "functions" / "defacer"))
+        for path in (ROOT / "functions" / "defacer").rglob("*.py")
         if {"engine", "pipeline"} <= imported(path) and path.parent.name not in ("console", "live")
     }
     assert both == {
@@ -59,17 +61,17 @@ def test_in_each_function_one_place_sees_both_engine_and_pipeline() -> None:
 def test_the_console_and_the_live_page_meet_in_what_both_are_made_of_alone(
     folder: str, unknown: set[str]
 ) -> None:
-    files = list((ROOT / "functions" / folder).rglob("*.py"))
+    files = list((ROOT / "functions" / "defacer" / folder).rglob("*.py"))
     assert files
     assert not [path.name for path in files if imported(path) & unknown]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_entry_point_stays_under_sixty_lines(function: str) -> None:
-    assert len((ROOT / "functions" / function / "main.py").read_text().splitlines()) < 60
+    assert len((ROOT / "functions" / "defacer" / function / "main.py").read_text().splitlines()) < 60
 
 
 def test_the_environment_is_read_in_one_module() -> None:
-    pipeline = [path for path in (ROOT / "functions").rglob("*.py") if "engine" not in path.parts]
+    pipeline = [path for path in (ROOT / "functions" / "defacer").rglob("*.py") if "engine" not in path.parts]
     readers = [path.name for path in pipeline if re.search(r"\b(environb?|getenv)\b", path.read_text())]
     assert readers == ["settings.py"]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.contracts import Published
-from functions.pipeline.views import JobView
-from local_emulator import status
-from local_emulator.jobs import JobReader
-from local_emulator.resources import LOCAL_RETRIES, Resources
-from local_emulator.waiting import done, stage
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import Published
+from defacer.pipeline.views import JobView
+from defacer_emulator import status
+from defacer_emulator.jobs import JobReader
+from defacer_emulator.resources import LOCAL_RETRIES, Resources
+from defacer_emulator.waiting import done, stage
 from tests.clips import write_clip
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment, link_job, plan_job

@@ -1,7 +1,7 @@
 import pytest
 
-from functions.pipeline import layout
-from functions.pipeline.layout import (
+from defacer.pipeline import layout
+from defacer.pipeline.layout import (
     AgainName,
     Piece,
     VideoName,

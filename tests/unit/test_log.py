@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from functions.pipeline import log
-from functions.pipeline.errors import PermanentError
+from defacer.pipeline import log
+from defacer.pipeline.errors import PermanentError
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import pytest
 
-from functions.engine.video import VideoInfo
-from functions.ingest.plan import plan_segments
-from functions.ingest.planning import seconds_of_a_segment
-from functions.pipeline.settings import settings
+from defacer.engine.video import VideoInfo
+from defacer.ingest.plan import plan_segments
+from defacer.ingest.planning import seconds_of_a_segment
+from defacer.pipeline.settings import settings
 from tests.cloud import Environment
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.engine.options import MODES
-from functions.pipeline.contracts import Policy
-from local_emulator.preflight import main
+from defacer.engine.options import MODES
+from defacer.pipeline.contracts import Policy
+from defacer_emulator.preflight import main
 from tests.clips import Clip, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
 
@@ -116,8 +116,9 @@ def test_make_passes_file_names_with_any_characters_on(tmp_path: Path) -> None:
 
 
 def test_the_check_needs_no_installed_package() -> None:
-    code = "import local_emulator.preflight, local_emulator.install, sys; print(*sys.modules)"
-    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
+    roots = [str(ROOT / "functions"), str(ROOT / "local_emulator")]
+    code = "import defacer_emulator.preflight, defacer_emulator.install, sys; print(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {roots!r}; {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert loaded - set(sys.stdlib_module_names) - {"__main__"} == {"functions", "local_emulator"}
+    assert loaded - set(sys.stdlib_module_names) - {"__main__"} == {"defacer", "defacer_emulator"}

@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from functions.pipeline.contracts import Manifest
-from functions.pipeline.progress import ANEW, LONGER, WAITING, Progress, Span
-from functions.pipeline.views import JobView
-from functions.words import about, percent
+from defacer.pipeline.contracts import Manifest
+from defacer.pipeline.progress import ANEW, LONGER, WAITING, Progress, Span
+from defacer.pipeline.views import JobView
+from defacer.words import about, percent
 
 T0 = datetime(2026, 11, 30, tzinfo=UTC)
 

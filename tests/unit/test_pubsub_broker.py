@@ -9,10 +9,10 @@ import pytest
 from google.pubsub_v1.types import PublishRequest, PubsubMessage, Topic
 from google.pubsub_v1.types import Subscription as Resource
 
-from local_emulator.pubsub.broker import Broker, rfc3339
-from local_emulator.pubsub.errors import InvalidArgumentError
-from local_emulator.pubsub.policy import NO_BACKOFF, PUSH_BACKOFF, Backoff
-from local_emulator.pubsub.subscription import Subscription
+from defacer_emulator.pubsub.broker import Broker, rfc3339
+from defacer_emulator.pubsub.errors import InvalidArgumentError
+from defacer_emulator.pubsub.policy import NO_BACKOFF, PUSH_BACKOFF, Backoff
+from defacer_emulator.pubsub.subscription import Subscription
 
 TOPIC = "projects/project/topics/topic"
 DEAD = "projects/project/topics/dead"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local_emulator.pubsub import google
+from defacer_emulator.pubsub import google
 
 LIB = "platform/pubsub-emulator/lib"
 

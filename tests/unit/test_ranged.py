@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
-from functions.pipeline import ranged
-from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.ranged import BLOCK_BYTES, KEPT_BLOCKS, STREAK_BLOCKS, open_ranged
+from defacer.pipeline import ranged
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.ranged import BLOCK_BYTES, KEPT_BLOCKS, STREAK_BLOCKS, open_ranged
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 

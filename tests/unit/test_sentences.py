@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline.failure_codes import CAN_TRY_AGAIN, can_try_again
+from defacer.pipeline.failure_codes import CAN_TRY_AGAIN, can_try_again
 from tests.sentences import FOREIGN
 from tests.servers import ROOT
 
@@ -21,7 +21,7 @@ NO_JOBS = {"no-job", "not-quiet", "malformed-message"}  # of commands, and of me
 
 def modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
     for package in packages:
-        for path in sorted((ROOT / "functions" / package).rglob("*.py")):
+        for path in sorted((ROOT / "functions" / "defacer" / package).rglob("*.py")):
             if path.name != "__main__.py":
                 yield path, ast.parse(path.read_text())
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from functions import serve
-from functions.pipeline.settings import Settings
-from local_emulator.ports import free_ports
-from local_emulator.processes import HOST
-from local_emulator.resources import CLOUD_RETRIES, FUNCTIONS, Resources
+from defacer import serve
+from defacer.pipeline.settings import Settings
+from defacer_emulator.ports import free_ports
+from defacer_emulator.processes import HOST
+from defacer_emulator.resources import CLOUD_RETRIES, FUNCTIONS, Resources
 from tests.servers import ROOT
 
 GUNICORN = str(Path(sys.executable).parent / "gunicorn")
@@ -23,7 +23,7 @@ ENVIRONMENT = Resources("some-project", CLOUD_RETRIES).environment()
 
 def command(function: str) -> list[str]:
     entrypoint = ["--workers=1", "--timeout=0", "--no-control-socket", "--worker-tmp-dir=/dev/shm"]
-    return [GUNICORN, *entrypoint, "--threads=2", f"functions.serve:application('{function}')"]
+    return [GUNICORN, *entrypoint, "--threads=2", f"defacer.serve:application('{function}')"]
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def test_a_function_is_healthy_and_answers_pushes_alone(function: str, tmp_path:
 def test_a_worker_that_can_t_work_does_not_start_and_says_why(
     environment: Mapping[str, str], sentence: str, tmp_path: Path
 ) -> None:
-    from functions.engine.cuda import has_cuda
+    from defacer.engine.cuda import has_cuda
 
     if "DEFACER_REQUIRE_GPU" in environment and has_cuda():
         pytest.skip("this machine has a CUDA device")

@@ -3,7 +3,7 @@ import re
 import pytest
 from pydantic.fields import FieldInfo
 
-from functions.pipeline.settings import PREFIX, Settings, SettingsError
+from defacer.pipeline.settings import PREFIX, Settings, SettingsError
 from tests.servers import ROOT
 
 NEEDED = {
@@ -116,7 +116,7 @@ def test_white_space_does_not_make_a_short_secret_long_enough() -> None:
         Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET[1:] + "\n"})
 
 
-PAGE = ROOT / "functions" / "pipeline" / "README.md"
+PAGE = ROOT / "functions" / "defacer" / "pipeline" / "README.md"
 ROW = re.compile(r"^\| `(DEFACER_\w+)` \| ([^|]*) \| ([^|]*)\| [^|]*\|$", re.MULTILINE)
 
 
@@ -163,7 +163,7 @@ def test_settings_page_lists_every_setting_with_default_and_range() -> None:
 
 def test_readme_of_ingest_lists_every_limit() -> None:
     section = (
-        (ROOT / "functions" / "ingest" / "README.md")
+        (ROOT / "functions" / "defacer" / "ingest" / "README.md")
         .read_text()
         .partition("## Limits\n")[2]
         .partition("\n## ")[0]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from functions.pipeline import store
-from functions.pipeline.contracts import ObjectRef, Policy
-from functions.pipeline.errors import PermanentError, RetryableError
-from functions.pipeline.store import AlreadyWrittenError
+from defacer.pipeline import store
+from defacer.pipeline.contracts import ObjectRef, Policy
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.store import AlreadyWrittenError
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 

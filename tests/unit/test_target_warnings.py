@@ -2,9 +2,9 @@
 
 import pytest
 
-from functions.again.tracks import track_lines
-from functions.engine.faces import ADVICE
-from functions.pipeline.contracts import (
+from defacer.again.tracks import track_lines
+from defacer.engine.faces import ADVICE
+from defacer.pipeline.contracts import (
     Decision,
     Faces,
     Look,
@@ -14,8 +14,8 @@ from functions.pipeline.contracts import (
     TargetWarning,
     Track,
 )
-from functions.privacy.traces import without
-from local_emulator.waiting import summary
+from defacer.privacy.traces import without
+from defacer_emulator.waiting import summary
 
 JOB = "0123456789abcdef0123"
 
@@ -62,7 +62,7 @@ def test_the_summary_of_a_job_warns_and_says_what_to_do(report: Report) -> None:
     blurred, nearest, by_hand, none_at_all = summary(report).splitlines()[-4:]
     assert blurred == f"warning: A target picture of Ada is blurred. {ADVICE['blurred-picture']}"
     assert nearest == f"warning: No track of Ada was kept. {ADVICE['no-track-kept']}"
-    assert by_hand.endswith(f"python -m local_emulator again {JOB} --keep 4")
+    assert by_hand.endswith(f"python -m defacer_emulator again {JOB} --keep 4")
     assert none_at_all.startswith("warning: No track of \\x1bBob was kept.")
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from functions.words import printable
-from local_emulator.terminal import printable_lines
+from defacer.words import printable
+from defacer_emulator.terminal import printable_lines
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 """The real function."""
 
-from functions.dead_letter.main import dead_letter
+from defacer.dead_letter.main import dead_letter
 
 __all__ = ["dead_letter"]

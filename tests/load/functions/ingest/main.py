@@ -1,5 +1,5 @@
 """The real function."""
 
-from functions.ingest.main import ingest
+from defacer.ingest.main import ingest
 
 __all__ = ["ingest"]

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from functions.engine import join as engine_join
-from functions.engine import link as engine_link
-from functions.merge import engine
-from functions.merge.main import merge
-from functions.pipeline import store
+from defacer.engine import join as engine_join
+from defacer.engine import link as engine_link
+from defacer.merge import engine
+from defacer.merge.main import merge
+from defacer.pipeline import store
 from tests.load.notes import note
 
 __all__ = ["merge"]

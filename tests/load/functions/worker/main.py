@@ -13,15 +13,15 @@ import av
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from functions.engine.findings import Findings
-from functions.engine.video import Segment, open_video, time_base
-from functions.pipeline import messages
-from functions.pipeline.answer import answering
-from functions.pipeline.contracts import SegmentTask
-from functions.pipeline.ranged import open_ranged
-from functions.worker.attempt import Assignment
-from functions.worker.find import find
-from functions.worker.hide import Redacted, hide
+from defacer.engine.findings import Findings
+from defacer.engine.video import Segment, open_video, time_base
+from defacer.pipeline import messages
+from defacer.pipeline.answer import answering
+from defacer.pipeline.contracts import SegmentTask
+from defacer.pipeline.ranged import open_ranged
+from defacer.worker.attempt import Assignment
+from defacer.worker.find import find
+from defacer.worker.hide import Redacted, hide
 from tests.load.notes import note
 
 

@@ -1,0 +1,446 @@
+"""Command line: hide the faces in one video file, or render it again with other decisions.
+
+python -m defacer.engine IN.mp4 OUT.mp4 --target ME.jpg --report IN.json
+python -m defacer.engine rerender IN.mp4 IN.json OUT.mp4 --keep 3
+"""
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from defacer.engine import likeness, pytorch, weights
+from defacer.engine.errors import CheckError, EngineError, VideoError
+from defacer.engine.faces import ADVICE, Faces
+from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.gate import Checked
+from defacer.engine.join import fingerprint_of
+from defacer.engine.link import link
+from defacer.engine.options import CHECKS, MODES, Options
+from defacer.engine.outputs import OutputPathError, check_outputs
+from defacer.engine.render import Rendered, render
+from defacer.engine.video import Segment, probe
+from defacer.words import counted, resemblance
+
+EXAMPLES = """examples:
+  python -m defacer.engine street.mp4 safe.mp4                         hide everyone
+  python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg           hide everyone but me
+  python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg --target friend.png --mode pixelate
+  python -m defacer.engine vlog.mp4 safe.mp4 --mode image --replacement smiley.png
+  python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg --report vlog.json
+  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4       decide about a track anew
+"""
+RERENDER_EXAMPLES = """examples:
+  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4 --keep 7
+  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --mode pixelate
+"""
+BLACK = "#000000"
+
+
+def main() -> int:
+    """Run the command; give the exit code: 0 done, 1 the video can't be done, 2 bad arguments, 130 stopped."""
+    words = sys.argv[1:]
+    again = words[:1] == ["rerender"]
+    arguments = _rerender_parser().parse_args(words[1:]) if again else _parser().parse_args(words)
+    console = Console(stderr=True)
+    # Ended from outside, or the terminal closed: clean up as after Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        _check_paths(arguments)
+        _rerender(arguments, console) if again else _run(arguments, console)
+    except ArgumentError as error_:
+        console.print(f"error: {error_}", style="red", highlight=False, soft_wrap=True)
+        return 2
+    except OSError as error:
+        console.print(
+            f"error: {error.filename or ''}: {error.strerror}.", style="red", highlight=False, soft_wrap=True
+        )
+        return 1
+    except EngineError as error:
+        name = f"{arguments.video}: " if isinstance(error, VideoError) else ""
+        console.print(f"error: {name}{error}", style="red", highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print(f"stopped; {arguments.out} was not written.", highlight=False, soft_wrap=True)
+        return 130
+    return 0
+
+
+class ArgumentError(Exception):
+    """An argument names a file that is not there or can't be used."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m defacer.engine",
+        description="Hide every face in a video except those of the people in the target pictures.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("video", type=Path, metavar="IN", help="the video to read")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
+    parser.add_argument(
+        "--target",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PICTURE",
+        help="a picture of a person who stays visible; may be given again (default: hide everyone)",
+    )
+    parser.add_argument("--mode", choices=MODES, default="blur", help="how a face is hidden (default blur)")
+    parser.add_argument(
+        "--strength", type=float, default=1.0, help="1 to 3: how much coarser than usual (default 1)"
+    )
+    parser.add_argument("--color", default=BLACK, metavar="#RRGGBB", help="for --mode solid (black)")
+    parser.add_argument("--replacement", type=Path, metavar="PNG", help="the picture for --mode image")
+    parser.add_argument(
+        "--detector",
+        choices=["centerface", "mtcnn"],
+        default="centerface",
+        help="what finds faces (default centerface)",
+    )
+    parser.add_argument(
+        "--recognizer",
+        choices=list(likeness.MEASURED),
+        help="which model recognises people (default: sface)",
+    )
+    parser.add_argument(
+        "--recognition",
+        choices=likeness.LEVELS,
+        help=f"how much a face must look like a target to stay (default: balanced). Measured: {_rates()}",
+    )
+    parser.add_argument(
+        "--keep-distance",
+        type=float,
+        metavar="D",
+        help="for experts, instead of --recognition: the largest distance that matches a target; needs --recognizer",
+    )
+    parser.add_argument(
+        "--quality", type=int, default=18, help="x264's rate factor, 0 lossless to 40 poor (default 18)"
+    )
+    parser.add_argument(
+        "--damaged",
+        choices=["refuse", "hide"],
+        default="refuse",
+        help="frames that can't be decoded: refuse the video, or make them black (default refuse)",
+    )
+    parser.add_argument(
+        "--verify",
+        choices=CHECKS,
+        default="standard",
+        help="check the result with a second detector: not at all, in five frames a second (default), or in every "
+        "frame",
+    )
+    parser.add_argument("--report", type=Path, metavar="JSON", help="also write what was decided, and why")
+    _add_force(parser)
+    return parser
+
+
+def _rates() -> str:
+    levels = likeness.MEASURED["sface"].levels.items()
+    return "; ".join(
+        f"{name} keeps {likeness.strangers_at('sface', level.match) or 'fewer than 1'} in 10,000 strangers and "
+        f"{level.kept} %% of the targets' tracks"
+        for name, level in levels
+    )
+
+
+def _rerender_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m defacer.engine rerender",
+        description="Render a video again from its report, with other decisions, without looking for faces again.",
+        epilog=RERENDER_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("video", type=Path, metavar="IN", help="the video that the report is about")
+    parser.add_argument("report", type=Path, metavar="REPORT", help="what --report wrote, or a job's report")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
+    for wish in ("hide", "keep"):
+        parser.add_argument(
+            f"--{wish}",
+            type=int,
+            action="append",
+            default=[],
+            metavar="TRACK",
+            help=f"{wish} the track of this id; may be given again",
+        )
+    parser.add_argument("--mode", choices=MODES, help="how a face is hidden (default: as the report says)")
+    parser.add_argument("--strength", type=float, help="1 to 3 (default: as the report says)")
+    parser.add_argument("--color", metavar="#RRGGBB", help="for --mode solid (default: as the report says)")
+    parser.add_argument("--replacement", type=Path, metavar="PNG", help="the picture for --mode image")
+    parser.add_argument(
+        "--quality", type=int, help="x264's rate factor, 0 to 40 (default: as the report says)"
+    )
+    parser.add_argument(
+        "--verify",
+        choices=CHECKS,
+        help="how the result is checked with a second detector (default: as the report says)",
+    )
+    parser.add_argument(
+        "--write-report", type=Path, metavar="JSON", help="also write the report of what is new"
+    )
+    _add_force(parser)
+    parser.set_defaults(target=[], recognition=None, keep_distance=None)
+    return parser
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="replace OUT and the report if they exist")
+
+
+def _check_paths(arguments: argparse.Namespace) -> None:
+    again = "keep" in arguments
+    reads = [arguments.video, *arguments.target, arguments.replacement, arguments.report if again else None]
+    report = arguments.write_report if again else arguments.report
+    writes = [arguments.out, *filter(None, [report])]
+    for path in filter(None, reads):
+        if not path.is_file():
+            raise ArgumentError(f"there is no file {path}.")
+    try:
+        check_outputs(writes, filter(None, reads), force=arguments.force)
+    except OutputPathError as error:
+        raise ArgumentError(str(error)) from error
+    if arguments.out.suffix.lower() != ".mp4":
+        name = arguments.out.with_suffix(".mp4")
+        raise ArgumentError(f"what is written is an MP4: name it {name}, not {arguments.out.name}.")
+    if arguments.color and arguments.color != BLACK and arguments.mode not in (None, "solid"):
+        raise ArgumentError(f"--color {arguments.color} is for --mode solid, not {arguments.mode}.")
+    for name in ("recognition", "keep_distance"):
+        if getattr(arguments, name) is not None and not arguments.target:
+            option = name.replace("_", "-")
+            raise ArgumentError(f"--{option} decides which faces match a --target: add --target PICTURE.")
+    if arguments.keep_distance is not None:
+        _check_distance(arguments.keep_distance, arguments.recognizer, arguments.recognition)
+    _check_options(arguments)
+
+
+def _check_distance(distance: float, recognizer: str | None, recognition: str | None) -> None:
+    if recognition is not None:
+        raise ArgumentError(f"--keep-distance and --recognition {recognition} are both given: remove one.")
+    if recognizer is None:
+        raise ArgumentError(
+            f"--keep-distance {distance:g} is given without --recognizer. Name the recogniser that the distance was "
+            "measured for, such as --recognizer sface."
+        )
+    largest = likeness.measured(recognizer).max_keep_distance
+    if not 0 < distance <= largest:
+        raise ArgumentError(
+            f"--keep-distance {distance:g} is out of range. For {recognizer} it is above 0 and at most {largest:g}, so "
+            "that at most 1 stranger in 1,000 is kept."
+        )
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.mode == "image" and not arguments.replacement:
+        raise ArgumentError("--mode image needs a picture: add --replacement PICTURE.png.")
+    if arguments.strength is not None and not 1 <= arguments.strength <= 3:
+        raise ArgumentError(f"--strength {arguments.strength} is not between 1 and 3.")
+    if arguments.quality is not None and not 0 <= arguments.quality <= 40:
+        raise ArgumentError(f"--quality {arguments.quality} is not between 0 and 40.")
+    digits = (arguments.color or "#000000").removeprefix("#")
+    if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
+        raise ArgumentError(f"--color {arguments.color} is not a colour like #1a2b3c.")
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> None:
+    if arguments.detector == "mtcnn":
+        pytorch.require("--detector mtcnn", instead="centerface")
+    if arguments.recognizer == "facenet-vggface2":
+        pytorch.require("--recognizer facenet-vggface2", instead="sface")
+    options = _given(Options(), arguments)
+    if options.keep_distance is not None:
+        options = dataclasses.replace(options, recognition=None)
+    faces = _find(arguments, options, console)  # lets the models go before the video is written
+    rendered = _write_video(arguments, faces, options, console)
+    if arguments.report:
+        _print_tracks(rendered.faces)
+        _write_report(arguments.report, options, rendered)
+
+
+def _write_report(path: Path, options: Options, rendered: Rendered) -> None:
+    checked = rendered.checked
+    report = {
+        "version": 3,
+        "black_frames": rendered.black_frames,
+        "policy": dataclasses.asdict(options),
+        "fingerprint": rendered.joined.fingerprint,
+        "dropped": rendered.joined.dropped,
+        "checked": checked and checked.to_json(),
+        "faces": rendered.faces.to_json(),
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _find(arguments: argparse.Namespace, options: Options, console: Console) -> Faces:
+    frames = _frame_count(arguments.video)
+    weights.fetch_all(progress=lambda line: console.print(f"{line} ..."))
+    # Loads the models: only once the arguments have proved good.
+    from defacer.engine.deface import Engine
+
+    engine = Engine()
+    gallery: Gallery | None = None
+    if arguments.target:
+        pictures = [Picture(path.stem, str(path), path.read_bytes()) for path in arguments.target]
+        gallery = engine.gallery(pictures, options.recognizer)
+        for warning in gallery.warnings:
+            _warn(f"{warning.message} {ADVICE[warning.code]}", console)
+    with _frame_bar(console, "looking for faces", frames) as bar:
+        findings = engine.find_pieces(Segment(str(arguments.video)), gallery, options, bar)
+        faces = link(findings, gallery, options)
+    for warning in faces.warnings:
+        if gallery is None or warning not in gallery.warnings:
+            by_hand = ""
+            if warning.track is not None:
+                report = arguments.report or "REPORT"
+                by_hand = (
+                    " Or keep a track by hand: python -m defacer.engine rerender "
+                    f"{arguments.video} {report} OUT --keep {warning.track}"
+                )
+                by_hand += "." if arguments.report else " (add --report REPORT to this command first)."
+            _warn(f"{warning.message} {ADVICE[warning.code]}{by_hand}", console)
+    return faces
+
+
+def _warn(text: str, console: Console) -> None:
+    console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _rerender(arguments: argparse.Namespace, console: Console) -> None:
+    try:
+        report = json.loads(arguments.report.read_bytes())
+        faces = Faces.from_json(report["faces"])
+        fingerprint = str(report["fingerprint"])
+        options = _recorded_options(report["policy"])
+    except EngineError as error:
+        raise ArgumentError(f"{arguments.report} can't be used as a report: {error}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArgumentError(
+            f"{arguments.report} can't be used as a report: it is not what --report wrote ({type(error).__name__})."
+        ) from error
+    both = set(arguments.hide) & set(arguments.keep)
+    if both:
+        raise ArgumentError(f"track {min(both)} can't be hidden and kept at once.")
+    options = _given(options, arguments)
+    if options.mode == "image" and not arguments.replacement:
+        raise ArgumentError("the report says mode image: add --replacement PICTURE.png, or another --mode.")
+    _check_options(
+        argparse.Namespace(**{**dataclasses.asdict(options), "replacement": arguments.replacement})
+    )
+    if fingerprint_of(str(arguments.video)) != fingerprint:
+        raise CheckError(f"{arguments.video} is not the video that {arguments.report} is about.")
+    faces = faces.decided_anew(arguments.hide, arguments.keep)
+    rendered = _write_video(arguments, faces, options, console)
+    if arguments.write_report:
+        _write_report(arguments.write_report, options, rendered)
+
+
+def _given(options: Options, arguments: argparse.Namespace) -> Options:
+    """Return `options` with the values that are set on the command line."""
+    given = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(Options)}
+    return dataclasses.replace(options, **{name: value for name, value in given.items() if value is not None})
+
+
+def _recorded_options(policy: dict[str, Any]) -> Options:
+    """The options in a report; a job's policy has fields that the engine knows nothing of."""
+    # Reports of version 2 have neither.
+    policy = {"verify": Options.verify, "recognition": Options.recognition, **policy}
+    options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
+    if options.mode not in MODES or options.verify not in CHECKS:
+        raise ValueError(f"unknown mode {options.mode!r} or check {options.verify!r}")
+    likeness.measured(options.recognizer)
+    return options
+
+
+def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> Rendered:
+    """Hide, check the result, join with the source's sound, and print a summary.
+
+    The output appears when it is complete.
+    """
+    replacement = arguments.replacement.read_bytes() if arguments.replacement else None
+    if options.verify != "off":
+        weights.yunet()
+    with _frame_bar(console, "hiding faces", faces.frames) as bar:
+        rendered = render(str(arguments.video), faces, options, replacement, arguments.out, bar)
+    faces, joined, black_frames = rendered.faces, rendered.joined, rendered.black_frames
+    kept = [track for track in faces.tracks if track.decision == "keep"]
+    people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
+    print(
+        f"{arguments.out}: {counted(faces.frames, 'frame')}, {counted(len(faces.tracks), 'track')}: "
+        f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
+    )
+    if rendered.checked:
+        print(_told(rendered.checked))
+    if black_frames:
+        print(f"black: {counted(black_frames, 'frame')} that could not be decoded, or that lean on such")
+    if joined.dropped:
+        print(f"not in the result, for it can name or place somebody: {', '.join(joined.dropped)}")
+    return rendered
+
+
+def _told(checked: Checked) -> str:
+    found = ", ".join(str(track.id) for track in checked.tracks)
+    what = (
+        f"{counted(len(checked.tracks), 'face')} found and hidden (track {found})"
+        if found
+        else "no visible face found"
+    )
+    return f"check: {counted(checked.frames, 'frame')} of the result sampled, {what}"
+
+
+def _print_tracks(faces: Faces) -> None:
+    """One line a track: by its number `rerender` decides anew."""
+    base = Fraction(faces.time_base)
+    for track in faces.tracks:
+        start, end = (float(pts * base) for pts in (track.start, track.end))
+        done = f"kept ({track.person})" if track.decision == "keep" else "hidden"
+        alike = resemblance(track.distance, track.strangers_per_10000)
+        alike = f" ({alike})" if alike else ""
+        x1, y1, x2, y2 = (round(side) for side in track.looks[0].box)
+        print(
+            f"track {track.id}: {start:.2f} to {end:.2f} s, first at {x1},{y1} to {x2},{y2}: {done}, "
+            f"{track.reason}{alike}"
+        )
+
+
+def _frame_count(video: Path) -> int | None:
+    info = probe(str(video))
+    return round((info.duration_seconds or 0) * (info.frame_rate or 0)) or None
+
+
+@contextmanager
+def _frame_bar(console: Console, what: str, frames: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar that is told the number of frames done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.completed} frames"),
+        TextColumn("{task.fields[rate]:.0f} fps"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task_id = progress.add_task(f"{what:17}", total=frames, rate=0.0)
+
+        def update(done: int) -> None:
+            task = progress.tasks[task_id]
+            progress.update(task_id, completed=done, rate=done / task.elapsed if task.elapsed else 0.0)
+
+        yield update
+        progress.update(task_id, total=progress.tasks[task_id].completed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""How a player shows the stored picture: turned and mirrored (FFmpeg's display matrix), with pixels of any shape.
+
+Everything that knows faces works on the displayed picture, which has square pixels. A squeezed face is neither
+detected nor recognised.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.sidedata.sidedata import SideData
+
+from defacer.engine.errors import VideoError
+
+Box = tuple[float, float, float, float]
+Matrix = tuple[int, ...]  # nine numbers, row by row, of which the first two columns are in 65536ths
+UPRIGHT: Matrix = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+MIN_STRETCH = 1.03  # a smaller one comes from rounding an aspect ratio, and a face looks the same
+MAX_STRETCH = 4.0  # beyond every real format
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Displayed x is `a` times stored x and `c` times stored y, displayed y is `b` x and `d` y; each -1, 0 or 1.
+
+    A stored pixel is displayed `pixel_width` wide and `pixel_height` high. One of them is 1, so the displayed picture
+    has at least as many pixels as the stored one.
+    """
+
+    a: int = 1
+    b: int = 0
+    c: int = 0
+    d: int = 1
+    pixel_width: float = 1.0
+    pixel_height: float = 1.0
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether width and height change places."""
+        return not self.a
+
+    def displayed_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the displayed width and height, in square pixels, of a stored picture."""
+        width, height = self._stretched_size(width, height)
+        return (height, width) if self.is_turned else (width, height)
+
+    def _stretched_size(self, width: int, height: int) -> tuple[int, int]:
+        return round(width * self.pixel_width), round(height * self.pixel_height)
+
+    def displayed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return a stored image (H, W, ...) as a player shows it."""
+        size = self._stretched_size(image.shape[1], image.shape[0])
+        if size != image.shape[1::-1]:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        if self.is_turned:
+            image = image.swapaxes(0, 1)
+        across, down = (self.c, self.b) if self.is_turned else (self.a, self.d)
+        return np.ascontiguousarray(image[::down, ::across])
+
+    def stored(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return an image with square pixels as it has to be turned and mirrored to be stored; its size stays."""
+        across, down = (self.c, self.b) if self.is_turned else (self.a, self.d)
+        image = image[::down, ::across]
+        return np.ascontiguousarray(image.swapaxes(0, 1) if self.is_turned else image)
+
+    def to_stored(self, box: Box, width: int, height: int) -> Box:
+        """A displayed box in a stored picture of `width` x `height`."""
+        x1, y1, x2, y2 = box
+        shown_width, shown_height = self.displayed_size(width, height)
+        across, down = (self.c, self.b) if self.is_turned else (self.a, self.d)
+        if across < 0:
+            x1, x2 = shown_width - x2, shown_width - x1
+        if down < 0:
+            y1, y2 = shown_height - y2, shown_height - y1
+        if self.is_turned:
+            x1, y1, x2, y2 = y1, x1, y2, x2
+        wide, high = self._stretched_size(width, height)
+        per_x, per_y = width / wide, height / high
+        return (x1 * per_x, y1 * per_y, x2 * per_x, y2 * per_y)
+
+
+def matrix_of(frame: av.VideoFrame) -> Matrix:
+    """The frame's display matrix as the file has it; upright if there is none.
+
+    Once for a stream, not for each frame: PyAV ties a knot between a frame and its side data, so that it stays in
+    memory. And not for a frame that was made writable: PyAV would read freed memory.
+    """
+    for data in cast(Iterable[SideData], frame.side_data):
+        if data.type.name == "DISPLAYMATRIX":
+            return struct.unpack("<9i", bytes(data)[:36])
+    return UPRIGHT
+
+
+def orientation_of(frame: av.VideoFrame, pixel_shape: Fraction | None = None) -> Orientation:
+    """Return how the frame is shown. `pixel_shape` is the width of a stored pixel over its height (None: square).
+
+    Raises VideoError for any but right angles.
+    """
+    matrix = matrix_of(frame)
+    a, b, c, d = (int(np.sign(matrix[place])) for place in (0, 1, 3, 4))
+    if (bool(a), bool(b)) != (bool(d), bool(c)) or bool(a) == bool(b):
+        raise VideoError("its picture is turned by an odd angle. Export it upright.")
+    return Orientation(a, b, c, d, *_pixel_sides(float(pixel_shape or 1)))
+
+
+def _pixel_sides(shape: float) -> tuple[float, float]:
+    """Return how wide and how high a pixel is displayed: the shorter side is 1."""
+    stretch = min(max(shape, 1 / shape), MAX_STRETCH)
+    if stretch < MIN_STRETCH:
+        return 1.0, 1.0
+    return (stretch, 1.0) if shape > 1 else (1.0, stretch)

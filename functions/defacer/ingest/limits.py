@@ -1,0 +1,62 @@
+"""What a job may be at most: checked before anything is planned. The limits are settings (README.md)."""
+
+from defacer.ingest.plan import VideoFacts
+from defacer.pipeline import layout
+from defacer.pipeline.contracts import ObjectRef
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.layout import VideoName
+from defacer.pipeline.settings import settings
+
+MOST_SIDE = 16_384  # the encoders take no more
+
+
+def require_name(source: ObjectRef, video: VideoName) -> None:
+    """Raise PermanentError if results can't be named after this video."""
+    if video.problem:
+        raise PermanentError(
+            "bad-name",
+            f"{layout.owner_name(source.name)} can't be processed: {video.problem}. "
+            "Upload it under another name.",
+        )
+
+
+def require_size(source: ObjectRef, size: int) -> None:
+    """Raise PermanentError for a file of more bytes than are allowed, or than merge can join in its time."""
+    allowed = settings().max_video_bytes
+    if size > allowed:
+        raise _beyond(
+            source, "too-large", f"has {size} bytes, at most {allowed} are allowed", "Cut it into parts"
+        )
+    deadline = settings().deadline_seconds
+    seconds = size / (settings().merge_megabytes * 1e6)
+    if seconds > deadline:
+        raise _beyond(
+            source,
+            "too-large",
+            f"has {size} bytes: to join so much takes some {seconds:.0f} s, and {deadline:g} s are allowed",
+            "Cut it into parts",
+        )
+
+
+def require_facts(source: ObjectRef, facts: VideoFacts) -> None:
+    """Raise PermanentError for a video that is longer, or has larger frames, than is allowed."""
+    seconds, allowed = facts.duration_seconds, settings().max_video_seconds
+    if seconds is not None and seconds > allowed:
+        raise _beyond(
+            source,
+            "too-long",
+            f"lasts {seconds:.0f} s by its header, at most {allowed:.0f} s are allowed",
+            "Cut it into parts, or, if it is not that long, export it again",
+        )
+    pixels = settings().max_frame_pixels
+    if facts.width * facts.height > pixels or max(facts.width, facts.height) > MOST_SIDE:
+        raise _beyond(
+            source,
+            "too-large",
+            f"has frames of {facts.width}x{facts.height}, at most {pixels} pixels and {MOST_SIDE} a side are allowed",
+            "Export it smaller",
+        )
+
+
+def _beyond(source: ObjectRef, code: str, what: str, advice: str) -> PermanentError:
+    return PermanentError(code, f"{layout.owner_name(source.name)} {what}. {advice}.")

@@ -1,0 +1,8 @@
+"""`python -m defacer_emulator`: see `--help`."""
+
+import sys
+
+from defacer_emulator.command_line import main
+
+if __name__ == "__main__":
+    sys.exit(main())

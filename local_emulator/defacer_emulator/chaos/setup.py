@@ -1,0 +1,92 @@
+"""Where the proxies stand: which ports are theirs, and who is behind them."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from defacer_emulator.chaos.journal import Journal
+from defacer_emulator.chaos.plan import Comings, Plan
+from defacer_emulator.chaos.things import Things
+from defacer_emulator.processes import HOST, Program, listens
+from defacer_emulator.resources import LOCAL_RETRIES, Resources
+from defacer_emulator.state import EmulatorState, mark
+
+PROCESS = "chaos"
+PORTS = 3
+
+
+class Setup(BaseModel):
+    """What the proxies' process is told, in a file. `mark` stands in the environment of every function."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: Plan
+    project: str
+    mark: str
+    storage_url: str
+    pubsub_host: str
+    function_urls: Mapping[str, str]
+    storage_port: int
+    pubsub_port: int
+    push_port: int
+
+    @classmethod
+    def of(cls, plan: Plan, state: EmulatorState, ports: tuple[int, ...]) -> Self:
+        """For an emulator that is starting, at ports that are free."""
+        storage_port, pubsub_port, push_port = ports
+        return cls(
+            plan=plan,
+            project=state.project,
+            mark=mark(state.run),
+            storage_url=state.storage_url,
+            pubsub_host=state.pubsub_host,
+            function_urls=state.function_urls,
+            storage_port=storage_port,
+            pubsub_port=pubsub_port,
+            push_port=push_port,
+        )
+
+    @property
+    def for_functions(self) -> Mapping[str, str]:
+        """The environment that leads a function to the proxies."""
+        return {
+            "STORAGE_EMULATOR_HOST": f"http://{HOST}:{self.storage_port}",
+            "PUBSUB_EMULATOR_HOST": f"{HOST}:{self.pubsub_port}",
+        }
+
+    @property
+    def push_urls(self) -> Mapping[str, str]:
+        """Where Pub/Sub shall push to, by the function's name."""
+        return {name: f"http://{HOST}:{self.push_port}/{name}" for name in self.function_urls}
+
+    def program(self, file: Path, environment: Mapping[str, str]) -> Program:
+        """The proxies' process, which reads this setup from `file`."""
+        file.write_text(self.model_dump_json(), encoding="utf-8")
+        command = (sys.executable, "-m", "defacer_emulator.chaos", str(file))
+        ports = (self.storage_port, self.pubsub_port, self.push_port)
+        return Program(PROCESS, command, environment, lambda: all(map(listens, ports)))
+
+
+@dataclass
+class Run:
+    """What the proxies of one run share. `write_line` takes each line of the journal."""
+
+    setup: Setup
+    write_line: Callable[[str], None]
+    resources: Resources = field(init=False)
+    things: Things = field(init=False)
+    journal: Journal = field(init=False)
+    comings: Comings = field(default_factory=Comings)
+
+    def __post_init__(self) -> None:
+        self.resources = Resources(self.setup.project, LOCAL_RETRIES)
+        self.things = Things(self.resources)
+        self.journal = Journal(self.setup.plan, self.write_line)
+
+    @property
+    def plan(self) -> Plan:
+        return self.setup.plan

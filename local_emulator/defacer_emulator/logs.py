@@ -1,0 +1,60 @@
+"""The logs of the emulator's processes: their ends, and following them as they grow."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+TAIL_LINES = 15
+TAIL_BYTES = 16 * 1024
+
+
+def tail(path: Path) -> str:
+    """The last lines of a log, indented; says so if there are none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+    except OSError:
+        lines = []
+    return "\n".join(f"    {line}" for line in lines) or "    (its log is empty)"
+
+
+def shortened(line: str) -> str:
+    """A line of JSON (functions/defacer/pipeline/log.py) as severity, message, job and segment.
+
+    One of chaos.log as what was done to whom; others as they are.
+    """
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return line
+    if isinstance(fields, dict) and "event" in fields:
+        return " ".join(str(fields[name]) for name in ("event", "fault", "at", "how") if fields.get(name))
+    if not isinstance(fields, dict) or "message" not in fields:
+        return line
+    parts = [str(fields.get("severity", "INFO")), str(fields["message"])]
+    parts += [
+        f"{name}={fields[name]}"
+        for name in ("job", "segment", "code", "error")
+        if fields.get(name) is not None
+    ]
+    return " ".join(parts)
+
+
+class LogFollower:
+    """Gives the new lines of several logs, each with the name of its process, complete lines only."""
+
+    def __init__(self, logs: Iterable[tuple[str, Path]]):
+        self._logs = tuple(logs)
+        self._width = max((len(name) for name, _ in self._logs), default=0)
+        self._offsets = {name: 0 for name, _ in self._logs}
+
+    def new_lines(self) -> Iterator[str]:
+        for name, path in self._logs:
+            with path.open("rb") as log:
+                log.seek(self._offsets[name])
+                text = log.read()
+            complete = text[: text.rfind(b"\n") + 1]
+            self._offsets[name] += len(complete)
+            for line in complete.decode(errors="replace").splitlines():
+                yield f"{name:<{self._width}} | {shortened(line)}"

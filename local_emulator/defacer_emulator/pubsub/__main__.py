@@ -1,0 +1,51 @@
+"""`python -m defacer_emulator.pubsub`: run the emulator until SIGTERM or SIGINT."""
+
+import argparse
+import logging
+import signal
+import sys
+
+from defacer_emulator.pubsub.errors import RefusedError
+from defacer_emulator.pubsub.policy import MAX_OUTSTANDING_LABEL, MOST_OUTSTANDING
+from defacer_emulator.pubsub.server import AddressError, Server
+
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print `listening on HOST:PORT` when ready; returns 0 after a signal, 1 if it can't start (and says why)."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    # Blocked before any thread starts, so that they wait for the sigwait below and interrupt nothing.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        with Server(options.host, options.port, options.max_outstanding) as server:
+            print(f"listening on {server.host}:{server.port}", flush=True)
+            signal.sigwait(STOP_SIGNALS)
+    except (AddressError, RefusedError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m defacer_emulator.pubsub",
+        description="A Pub/Sub emulator, in memory.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8085, help="0 = a free one (default: %(default)s)")
+    parser.add_argument(
+        "--max-outstanding",
+        type=int,
+        default=1,
+        metavar="N",
+        help=f"unanswered pushes at a time, 1 to {MOST_OUTSTANDING}, of each subscription that has no label "
+        f"{MAX_OUTSTANDING_LABEL} (default: %(default)s)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

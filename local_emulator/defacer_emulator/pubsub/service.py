@@ -1,0 +1,196 @@
+"""google.pubsub.v1 Publisher and Subscriber over gRPC, as far as the pipeline uses them.
+
+A method that is missing here is answered with UNIMPLEMENTED by gRPC itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc  # type: ignore[import-untyped, unused-ignore]
+from google.pubsub_v1 import types
+
+from defacer_emulator.pubsub.broker import Broker
+from defacer_emulator.pubsub.errors import FailedPreconditionError, InvalidArgumentError, RefusedError
+from defacer_emulator.pubsub.policy import ACK_DEADLINE_SECONDS
+from defacer_emulator.pubsub.push import start_pushing
+from defacer_emulator.pubsub.subscription import Subscription
+
+DEFAULT_PAGE = 1000
+# A pull without a deadline of its own returns empty-handed after this time, so that it holds no thread for ever.
+LONGEST_PULL_SECONDS = 30.0
+# An empty answer has to reach the caller before the caller's deadline.
+PULL_PART_OF_DEADLINE = 0.9
+
+Method = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class PublisherService:
+    """The methods of google.pubsub.v1.Publisher."""
+
+    def __init__(self, broker: Broker):
+        self._broker = broker
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            "google.pubsub.v1.Publisher",
+            {
+                "CreateTopic": _unary(self.create_topic, types.Topic, types.Topic),
+                "GetTopic": _unary(self.get_topic, types.GetTopicRequest, types.Topic),
+                "ListTopics": _unary(self.list_topics, types.ListTopicsRequest, types.ListTopicsResponse),
+                "DeleteTopic": _unary(self.delete_topic, types.DeleteTopicRequest),
+                "Publish": _unary(self.publish, types.PublishRequest, types.PublishResponse),
+            },
+        )
+
+    def create_topic(self, request: types.Topic, _: grpc.ServicerContext) -> types.Topic:
+        return self._broker.create_topic(request)
+
+    def get_topic(self, request: types.GetTopicRequest, _: grpc.ServicerContext) -> types.Topic:
+        return self._broker.topic(request.topic)
+
+    def list_topics(
+        self, request: types.ListTopicsRequest, _: grpc.ServicerContext
+    ) -> types.ListTopicsResponse:
+        page, token = _page(self._broker.topics(request.project), request)
+        return types.ListTopicsResponse(topics=page, next_page_token=token)
+
+    def delete_topic(self, request: types.DeleteTopicRequest, _: grpc.ServicerContext) -> None:
+        self._broker.delete_topic(request.topic)
+
+    def publish(self, request: types.PublishRequest, _: grpc.ServicerContext) -> types.PublishResponse:
+        return types.PublishResponse(message_ids=self._broker.publish(request))
+
+
+class SubscriberService:
+    """The methods of google.pubsub.v1.Subscriber, without those that stream or change a subscription."""
+
+    def __init__(self, broker: Broker):
+        self._broker = broker
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            "google.pubsub.v1.Subscriber",
+            {
+                "CreateSubscription": _unary(
+                    self.create_subscription, types.Subscription, types.Subscription
+                ),
+                "GetSubscription": _unary(
+                    self.get_subscription, types.GetSubscriptionRequest, types.Subscription
+                ),
+                "ListSubscriptions": _unary(
+                    self.list_subscriptions, types.ListSubscriptionsRequest, types.ListSubscriptionsResponse
+                ),
+                "DeleteSubscription": _unary(self.delete_subscription, types.DeleteSubscriptionRequest),
+                "Pull": _unary(self.pull, types.PullRequest, types.PullResponse),
+                "Acknowledge": _unary(self.acknowledge, types.AcknowledgeRequest),
+                "ModifyAckDeadline": _unary(self.modify_ack_deadline, types.ModifyAckDeadlineRequest),
+            },
+        )
+
+    def create_subscription(self, request: types.Subscription, _: grpc.ServicerContext) -> types.Subscription:
+        subscription = self._broker.create_subscription(request)
+        start_pushing(subscription)
+        return subscription.resource
+
+    def get_subscription(
+        self, request: types.GetSubscriptionRequest, _: grpc.ServicerContext
+    ) -> types.Subscription:
+        return self._broker.subscription(request.subscription).resource
+
+    def list_subscriptions(
+        self, request: types.ListSubscriptionsRequest, _: grpc.ServicerContext
+    ) -> types.ListSubscriptionsResponse:
+        found = [subscription.resource for subscription in self._broker.subscriptions(request.project)]
+        page, token = _page(found, request)
+        return types.ListSubscriptionsResponse(subscriptions=page, next_page_token=token)
+
+    def delete_subscription(self, request: types.DeleteSubscriptionRequest, _: grpc.ServicerContext) -> None:
+        self._broker.delete_subscription(request.subscription)
+
+    def pull(self, request: types.PullRequest, context: grpc.ServicerContext) -> types.PullResponse:
+        """Waits for a first message until shortly before the caller's deadline, unless told not to."""
+        subscription = self._broker.subscription(request.subscription)
+        if subscription.policy.push:
+            raise FailedPreconditionError(
+                f"{subscription.name} is a push subscription: its messages go to {subscription.policy.push.endpoint}."
+            )
+        if request.max_messages < 1:
+            raise InvalidArgumentError(
+                f"{subscription.name}: found max_messages {request.max_messages}, expected 1 or more."
+            )
+        context.add_callback(subscription.wake)  # the caller may go away while this waits
+        deliveries = subscription.take(
+            maximum=request.max_messages,
+            lease_seconds=subscription.policy.ack_deadline_seconds,
+            wait_seconds=0.0 if request.return_immediately else _pull_seconds(context.time_remaining()),
+            wanted=context.is_active,
+        )
+        counted = subscription.policy.dead_letters is not None
+        return types.PullResponse(
+            received_messages=[
+                types.ReceivedMessage(
+                    ack_id=delivery.ack_id,
+                    message=delivery.message,
+                    delivery_attempt=delivery.attempt if counted else 0,
+                )
+                for delivery in deliveries
+            ]
+        )
+
+    def acknowledge(self, request: types.AcknowledgeRequest, _: grpc.ServicerContext) -> None:
+        subscription = self._broker.subscription(request.subscription)
+        subscription.acknowledge(_checked_ack_ids(subscription, request.ack_ids))
+
+    def modify_ack_deadline(self, request: types.ModifyAckDeadlineRequest, _: grpc.ServicerContext) -> None:
+        """0 seconds give the messages back at once."""
+        subscription = self._broker.subscription(request.subscription)
+        ack_ids = _checked_ack_ids(subscription, request.ack_ids)
+        seconds, most = request.ack_deadline_seconds, ACK_DEADLINE_SECONDS[1]
+        if not 0 <= seconds <= most:
+            raise InvalidArgumentError(
+                f"{subscription.name}: found ack_deadline_seconds {seconds}, expected 0 to {most}."
+            )
+        if seconds == 0:
+            subscription.reject(ack_ids)
+        else:
+            subscription.extend(ack_ids, seconds)
+
+
+def _unary(method: Method, request_type: Any, response_type: Any | None = None) -> grpc.RpcMethodHandler:
+    """A handler that answers a RefusedError with its status; without a response type the answer is Empty."""
+
+    def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return method(request, context)
+        except RefusedError as error:
+            return context.abort(grpc.StatusCode[error.code], str(error))
+
+    return grpc.unary_unary_rpc_method_handler(
+        behaviour,
+        request_deserializer=request_type.deserialize,
+        response_serializer=response_type.serialize if response_type else lambda _: b"",
+    )
+
+
+def _page(found: Sequence[Any], request: Any) -> tuple[list[Any], str]:
+    """The part of `found`, which is in the order of the names, that `request` asks for, and the next one's token."""
+    rest = [resource for resource in found if resource.name >= request.page_token]
+    size = request.page_size or DEFAULT_PAGE
+    return rest[:size], rest[size].name if len(rest) > size else ""
+
+
+def _pull_seconds(remaining: float | None) -> float:
+    if remaining is None:
+        return LONGEST_PULL_SECONDS
+    return min(LONGEST_PULL_SECONDS, remaining * PULL_PART_OF_DEADLINE)
+
+
+def _checked_ack_ids(subscription: Subscription, ack_ids: Sequence[str]) -> Sequence[str]:
+    if not ack_ids:
+        raise InvalidArgumentError(f"{subscription.name}: no ack_ids given, expected one or more.")
+    for ack_id in ack_ids:
+        if not ack_id.startswith(f"{subscription.name}:"):
+            raise InvalidArgumentError(
+                f"{subscription.name}: found the ack_id {ack_id!r}, which is not from a pull of this subscription."
+            )
+    return ack_ids
