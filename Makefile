@@ -10,7 +10,7 @@ DEV := $(VENV)/.installed-dev
 TOOLS := $(VENV)/.tools
 # For what runs before the project is installed. It needs no package.
 UNINSTALLED := PYTHONPATH=functions:local_emulator
-INSTALL := VIRTUAL_ENV=$(VENV) $(UNINSTALLED) $(RUN) -m defacer_emulator.install $(VENV)/bin/uv
+INSTALL := VIRTUAL_ENV=$(VENV) $(UNINSTALLED) $(RUN) -m defacer_emulator.setup.install $(VENV)/bin/uv
 LOCKING := --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 IMAGE_LOCKS := infra/locks/base.lock infra/locks/cuda12.lock infra/locks/cuda13.lock
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "De-facer needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Choose one: make PYTHON=python3.12")'
@@ -70,7 +70,7 @@ demo: check-demo $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TA
 .PHONY: check-demo
 check-demo:
 	@test -x $(RUN) || $(CHECK_PYTHON)
-	@$(UNINSTALLED) $(or $(wildcard $(RUN)),$(PYTHON)) -m defacer_emulator.preflight --video=$(call quoted,VIDEO) --target=$(call quoted,TARGET) \
+	@$(UNINSTALLED) $(or $(wildcard $(RUN)),$(PYTHON)) -m defacer_emulator.setup.preflight --video=$(call quoted,VIDEO) --target=$(call quoted,TARGET) \
 		--mode=$(call quoted,MODE) --replacement=$(call quoted,REPLACEMENT) --out=$(call quoted,OUT) $(if $(FORCE),--force)
 
 .PHONY: emulator

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from defacer.engine import weights
+from defacer.engine.models import weights
 
 INFRA = Path(__file__).parent
 LOCKS = INFRA / "locks"

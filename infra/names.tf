@@ -1,4 +1,4 @@
-# What the local emulator creates too (local_emulator/defacer_emulator/resources.py): tests/infra/test_names.py compares the two.
+# What the local emulator creates too (functions/defacer/pipeline/topology.py): tests/infra/test_names.py compares the two.
 locals {
   topics = ["uploads", "segments", "segments-done", "dead-letters", "lost-letters", "job-events"]
 

@@ -1,4 +1,4 @@
-# What people open in a browser: the console (functions/defacer/console) and the live page (functions/defacer/live). Each is there where
+# What people open in a browser: the console (functions/defacer/web/console) and the live page (functions/defacer/web/live). Each is there where
 # its variable names somebody, and for them alone.
 locals {
   # Beside what all pages have below. A page that is not wanted is in none of the tables that are made of this one.
@@ -47,7 +47,7 @@ locals {
   }
 
   # What each may do in a bucket: a role of Google's, or one of ours by its name above; and of which objects.
-  # In the work bucket embeddings and segments lie beside the documents (functions/defacer/pipeline/layout.py).
+  # In the work bucket embeddings and segments lie beside the documents (functions/defacer/pipeline/storage/object_names.py).
   page_roles = {
     console = {
       keeps      = { bucket = "intake", ours = "console_keeps", role = null, suffix = null }
@@ -140,7 +140,7 @@ resource "google_cloud_run_v2_service" "page" {
 
     containers {
       image   = "${local.registry}/cpu:${var.tag}"
-      command = ["python", "-m", "defacer.${each.key}"]
+      command = ["python", "-m", "defacer.web.${each.key}"]
       args    = ["--host=0.0.0.0", "--port=8080", "--behind-proxy"]
 
       dynamic "env" {

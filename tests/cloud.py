@@ -9,7 +9,7 @@ from typing import Any
 
 from google.cloud import pubsub_v1, storage
 
-from defacer.pipeline.contracts import ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from tests.inbox import Inbox, Push, document
 
 PROJECT = "defacer-test"

@@ -16,8 +16,9 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1, storage
 
-from defacer.pipeline import messages, store
+from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import objects
 from tests.cloud import PROJECT, Buckets, Topics
 from tests.inbox import Inbox, open_inbox
 from tests.protocol.arrows import page
@@ -187,7 +188,7 @@ def golden() -> Path:
 def _forget_clients() -> None:
     """What the functions read or make once in a process is made anew for the next test."""
     settings.cache_clear()
-    store.client.cache_clear()
-    if messages.publisher.cache_info().currsize:
-        messages.publisher().stop()
-    messages.publisher.cache_clear()
+    objects.client.cache_clear()
+    if pubsub.publisher.cache_info().currsize:
+        pubsub.publisher().stop()
+    pubsub.publisher.cache_clear()

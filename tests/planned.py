@@ -4,24 +4,18 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from defacer.engine.encoding import encoding_of
-from defacer.engine.faces import Faces, Looks, Track
-from defacer.engine.findings import Findings
-from defacer.engine.video import probe, read_frames
-from defacer.engine.write import write_segment
-from defacer.ingest.plan import plan_segments
-from defacer.merge.link import Linked
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import (
-    Manifest,
-    ObjectRef,
-    Policy,
-    SegmentDone,
-    SegmentReport,
-    SegmentTask,
-    TimeRange,
-    Video,
-)
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.reader import probe, read_frames
+from defacer.engine.media.segment_writer import write_segment
+from defacer.engine.tracking.compact_boxes import CompactBoxes
+from defacer.engine.tracking.face_report import Faces, Track
+from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.merge.link_step import Linked
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
+from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport, SegmentTask
+from defacer.pipeline.segmentation import plan_segments
+from defacer.pipeline.storage import object_names
 from tests.clips import frame_times
 from tests.cloud import Buckets, Push, push_body
 
@@ -84,9 +78,9 @@ def plan_job(
     """Upload the clip (or take `source` for it) and write its manifest, and a gallery if there is one."""
     source = source or buckets.put(buckets.intake, name, clip)
     info = probe(str(clip))
-    video = layout.parse_video(source.name)
+    video = object_names.parse_video(source.name)
     assert video is not None
-    job = layout.job_id(source.bucket, source.name, source.generation)
+    job = object_names.job_id(source.bucket, source.name, source.generation)
     manifest = Manifest(
         job=job,
         channel=video.channel,
@@ -96,7 +90,7 @@ def plan_job(
         report=video.report,
         policy=policy,
         targets=targets,
-        gallery=buckets.put(buckets.work, layout.gallery(job, "ab" * 32), gallery) if gallery else None,
+        gallery=buckets.put(buckets.work, object_names.gallery(job, "ab" * 32), gallery) if gallery else None,
         replacement=None,
         video=Video(
             width=info.width,
@@ -108,7 +102,7 @@ def plan_job(
         ),
         segments=segments or plan_segments(info, seconds),
     )
-    ref = buckets.put(buckets.work, layout.manifest(manifest.job), manifest.model_dump_json().encode())
+    ref = buckets.put(buckets.work, object_names.manifest(manifest.job), manifest.model_dump_json().encode())
     return Planned(clip, manifest, ref)
 
 
@@ -146,7 +140,7 @@ def track_of(
         distance=0.3,
         margin=0.4,
         continues=None,
-        looks=Looks((pts, box) for pts in times[::5]),
+        looks=CompactBoxes((pts, box) for pts in times[::5]),
     )
 
 
@@ -159,7 +153,7 @@ def linked_of(planned: Planned, looks: int = 1) -> Linked:
 def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:
     """Put a segment's findings there as a worker would that has seen nobody."""
     video = planned.manifest.video
-    findings = Findings(
+    findings = SegmentDetections(
         detector="centerface",
         sure=0.5,
         recognizer=None,
@@ -169,7 +163,7 @@ def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:
         frames=len(planned.frames(index)),
         sightings=(),
     )
-    return buckets.put(buckets.work, layout.findings(planned.job, index), findings.to_bytes())
+    return buckets.put(buckets.work, object_names.segment_detections(planned.job, index), findings.to_bytes())
 
 
 def find_all_segments(buckets: Buckets, planned: Planned) -> None:
@@ -180,7 +174,7 @@ def find_all_segments(buckets: Buckets, planned: Planned) -> None:
 def link_job(buckets: Buckets, planned: Planned, faces: Faces | None = None) -> Planned:
     """The same job after linking, by default with nobody in the picture."""
     data = (faces or faces_of(planned)).to_bytes()
-    return replace(planned, faces=buckets.put(buckets.work, layout.faces(planned.job), data))
+    return replace(planned, faces=buckets.put(buckets.work, object_names.faces(planned.job), data))
 
 
 def do_segment(buckets: Buckets, planned: Planned, index: int, **changes: object) -> SegmentReport:
@@ -195,12 +189,14 @@ def do_segment(buckets: Buckets, planned: Planned, index: int, **changes: object
     report = SegmentReport(
         job=planned.job,
         index=index,
-        video=buckets.put(buckets.work, layout.segment_video(planned.job, index, digest), file),
+        video=buckets.put(buckets.work, object_names.segment_video(planned.job, index, digest), file),
         frames=written.frames,
         reorder_depth=written.reorder_depth,
         seconds=0.1,
     ).model_copy(update=changes)
-    buckets.put(buckets.work, layout.segment_report(planned.job, index), report.model_dump_json().encode())
+    buckets.put(
+        buckets.work, object_names.segment_report(planned.job, index), report.model_dump_json().encode()
+    )
     return report
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from defacer.pipeline import store
+from defacer.pipeline.storage import objects
 from defacer_emulator.chaos.http import Answer, Handler, Request, send, serve
 
 # The client looks a bucket's location up by itself, in the background: no step of anything.
@@ -38,7 +38,7 @@ class Proxy:
     def failing(self, fails: Callable[[str, str], bool]) -> Iterator[None]:
         """Answer 503 to the requests that `fails` picks. Storage calls do not retry then; publishing does."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store, "retries", lambda: None)
+            patch.setattr(objects, "retries", lambda: None)
             patch.setattr(self, "fails", fails)
             yield
 

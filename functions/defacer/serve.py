@@ -26,7 +26,7 @@ def application(name: str) -> Flask:
         source = Path(__file__).parent / name / "main.py"
         app: Flask = create_app(name, str(source))  # type: ignore[no-untyped-call]
         if name == "worker" and settings().warm_up:
-            from defacer.worker.engine import warm_up
+            from defacer.worker.engine_adapter import warm_up
 
             warm_up()
     except (SettingsError, PermanentError) as error:

@@ -1,7 +1,7 @@
 """`infra/CAPACITY.md`: what the tables say, and how they came about."""
 
-from defacer.dead_letter.giving_up import MOST_WAITS
-from defacer_emulator.resources import CLOUD_RETRIES
+from defacer.dead_letter.handler import MAX_WAITS
+from defacer.pipeline.topology import CLOUD_RETRIES
 from infra.capacity import tables
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import mean_work
@@ -95,7 +95,7 @@ between two. So a message can't wait for ever:
 {tables.patience()}
 The present settings (the first row) are within an hour of the longest that Pub/Sub has; a longer first pause would only
 make short queues slower. They stay. For a longer backlog `dead_letter` publishes a segment's message
-anew, {MOST_WAITS} times (*begun anew* above), so that it is given up after {MOST_WAITS + 1} times as long only:
+anew, {MAX_WAITS} times (*begun anew* above), so that it is given up after {MAX_WAITS + 1} times as long only:
 by then an alert on the oldest message has rung for days. Pulling instead of pushing would need one attempt each, and
 is the quickest (`paced` above).
 

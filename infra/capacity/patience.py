@@ -1,9 +1,9 @@
 """How long a healthy segment may wait before Pub/Sub gives it up, and how long a job takes at most."""
 
-from defacer.dead_letter.giving_up import MOST_OUTAGES, MOST_WAITS
-from defacer.pipeline.parts import MOST_SPLITS
+from defacer.dead_letter.handler import MAX_OUTAGES, MAX_WAITS
+from defacer.pipeline.lifecycle.segments import MAX_SPLITS
+from defacer.pipeline.topology import CLOUD_RETRIES, Function, RetryPolicy
 from defacer_emulator.pubsub.policy import Backoff
-from defacer_emulator.resources import CLOUD_RETRIES, Function, RetryPolicy
 from infra.capacity.pipeline import BY_NAME
 
 ATTEMPTS = BY_NAME["worker"].max_delivery_attempts
@@ -27,7 +27,7 @@ def round_seconds(function: Function) -> float:
     return function.max_delivery_attempts * function.acknowledge_seconds + pauses
 
 
-def longest_days(*, splits: int = MOST_SPLITS, dead_letter_rounds: int = 1) -> float:
+def longest_days(*, splits: int = MAX_SPLITS, dead_letter_rounds: int = 1) -> float:
     """From an upload to its job's end, at most: published or failed (functions/defacer/pipeline/README.md, "How long").
 
     One after the other come the upload's message, then for each step a segment's task, those of its halves `splits`
@@ -39,5 +39,5 @@ def longest_days(*, splits: int = MOST_SPLITS, dead_letter_rounds: int = 1) -> f
         given_up = dead_letter_rounds * round_seconds(BY_NAME["dead_letter"])
         return (waits + 1) * (round_seconds(BY_NAME[function]) + given_up)
 
-    step = (splits + 1) * message_seconds("worker", MOST_WAITS) + message_seconds("merge", MOST_OUTAGES)
-    return (message_seconds("ingest", MOST_OUTAGES) + 2 * step) / 86_400
+    step = (splits + 1) * message_seconds("worker", MAX_WAITS) + message_seconds("merge", MAX_OUTAGES)
+    return (message_seconds("ingest", MAX_OUTAGES) + 2 * step) / 86_400

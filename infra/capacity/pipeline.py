@@ -12,9 +12,9 @@ from random import Random
 
 import simpy
 
-from defacer.dead_letter.giving_up import MOST_WAITS
+from defacer.dead_letter.handler import MAX_WAITS
+from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from defacer_emulator.pubsub.policy import Backoff
-from defacer_emulator.resources import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity.cloud_run import Answer, CloudRun, Service
 from infra.capacity.inputs import inputs
 from infra.capacity.pubsub import Handler, Message, Policy, Subscription, Window
@@ -217,7 +217,8 @@ class _Pipeline:
         return task.seconds
 
     def _segment_succeeded(self, message: Message, answer: Answer) -> bool:
-        """As functions/defacer/pipeline/claim.py has it: who died holds the segment until the lease runs out."""
+        """As functions/defacer/pipeline/lifecycle/lease.py has it: who died holds the segment until the
+        lease runs out."""
         task: _Task = message.of
         if answer is Answer.DIED:
             message.deaths += 1
@@ -255,7 +256,7 @@ class _Pipeline:
         """It begins anew, some times; else the job fails: its other messages are acknowledged at once."""
         task: _Task = message.of
         self._out.attempts[message.attempts] += 1
-        if not task.job.failed and task.waited < MOST_WAITS:
+        if not task.job.failed and task.waited < MAX_WAITS:
             self._out.anew += 1
             since = message.published_at if task.since is None else task.since
             self._segments.publish([replace(task, waited=task.waited + 1, since=since)])

@@ -7,10 +7,10 @@ from fractions import Fraction
 from functools import cache
 from random import Random
 
-from defacer.ingest.plan import plan_segments
-from defacer.ingest.planning import seconds_of_a_segment
+from defacer.ingest.plan_job import seconds_of_a_segment
+from defacer.pipeline.segmentation import plan_segments
 from defacer.pipeline.settings import Settings
-from defacer_emulator.resources import CLOUD_RETRIES, Resources
+from defacer.pipeline.topology import CLOUD_RETRIES, Resources
 from infra.capacity.inputs import inputs
 from infra.capacity.speed import SIZES, Size
 

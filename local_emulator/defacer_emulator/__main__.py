@@ -2,7 +2,7 @@
 
 import sys
 
-from defacer_emulator.command_line import main
+from defacer_emulator.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

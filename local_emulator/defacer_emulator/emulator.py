@@ -16,12 +16,13 @@ from google.cloud import storage as cloud_storage
 
 import defacer
 from defacer.pipeline.settings import Settings, SettingsError
-from defacer_emulator import messaging, storage
+from defacer.pipeline.topology import FUNCTIONS, LOCAL_RETRIES, WEBHOOK, Function, Resources
 from defacer_emulator.chaos import setup as chaos
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.errors import EmulatorError, UsageError
-from defacer_emulator.ports import choose_ports, free_ports
-from defacer_emulator.processes import (
+from defacer_emulator.processes.ports import choose_ports, free_ports
+from defacer_emulator.processes.state import DEFAULT_STATE, EmulatorState, ProcessRecord, StateFolder
+from defacer_emulator.processes.supervisor import (
     HOST,
     Processes,
     Program,
@@ -30,9 +31,8 @@ from defacer_emulator.processes import (
     listens,
 )
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
-from defacer_emulator.pubsub.policy import MOST_OUTSTANDING
-from defacer_emulator.resources import FUNCTIONS, LOCAL_RETRIES, WEBHOOK, Function, Resources
-from defacer_emulator.state import DEFAULT_STATE, EmulatorState, ProcessRecord, StateFolder
+from defacer_emulator.pubsub.policy import MAX_OUTSTANDING
+from defacer_emulator.services import messaging, storage
 
 PROJECT = "defacer-local"
 FUNCTIONS_FOLDER = Path(defacer.__file__).parent
@@ -97,8 +97,8 @@ class Emulator:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if not 1 <= self.options.workers <= MOST_OUTSTANDING:
-            raise UsageError(f"{self.options.workers} workers: expected 1 to {MOST_OUTSTANDING}.")
+        if not 1 <= self.options.workers <= MAX_OUTSTANDING:
+            raise UsageError(f"{self.options.workers} workers: expected 1 to {MAX_OUTSTANDING}.")
         if self.options.receiver:
             try:
                 Settings.from_environment(
@@ -258,7 +258,12 @@ class Emulator:
     def _console(self, port: int, browsing_port: int) -> list[Program]:
         """The console, and what stands before storage for it and for browsers. It meets no chaos: people look at it."""
         environment = {**inherited_environment(), **dict(self.options.variables)}
-        browsing = (sys.executable, "-m", "defacer_emulator.browsing", self.state.storage_url)
+        browsing = (
+            sys.executable,
+            "-m",
+            "defacer_emulator.services.storage_browser_proxy",
+            self.state.storage_url,
+        )
         own = {
             **self.environment,
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{browsing_port}",
@@ -271,7 +276,7 @@ class Emulator:
             ),
             Program(
                 CONSOLE,
-                (sys.executable, "-m", "defacer.console", f"--host={HOST}", f"--port={port}"),
+                (sys.executable, "-m", "defacer.web.console", f"--host={HOST}", f"--port={port}"),
                 {**environment, **own},
                 lambda: answers_http(port, "/health"),
             ),
@@ -288,7 +293,7 @@ class Emulator:
         }
         return Program(
             LIVE,
-            (sys.executable, "-m", "defacer.live", f"--host={HOST}", f"--port={port}"),
+            (sys.executable, "-m", "defacer.web.live", f"--host={HOST}", f"--port={port}"),
             {**inherited_environment(), **own, **dict(self.options.variables)},
             lambda: answers_http(port, "/health"),
         )

@@ -12,14 +12,16 @@ from google.auth.exceptions import TransportError
 from google.cloud.storage import Blob, Client
 from pydantic import ValidationError
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Contract, Manifest, ObjectRef, Report
-from defacer.pipeline.views import JobView, view_of
+from defacer.pipeline.documents.base import Document, ObjectRef
+from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of
+from defacer.pipeline.storage import object_names
+from defacer.pipeline.topology import Resources
 from defacer_emulator.errors import EmulatorError
-from defacer_emulator.resources import Resources
 
 SECONDS = 10.0  # for one request: the server is on this machine
-AnyDocument = TypeVar("AnyDocument", bound=Contract)
+AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 
 class StorageError(EmulatorError):
@@ -44,17 +46,17 @@ class JobReader:
         self._client = client
         self._resources = resources
 
-    def view(self, job: str) -> JobView | None:
+    def view(self, job: str) -> JobStatus | None:
         """One job, or None if the buckets know none of that name."""
-        blobs = self._list(self._resources.work, layout.job_prefix(job))
+        blobs = self._list(self._resources.work, object_names.job_prefix(job))
         source = self._uploads().get(job)
         return self._view(job, blobs, source) if blobs or source else None
 
-    def follow(self, job: str, source: str) -> JobView:
+    def follow(self, job: str, source: str) -> JobStatus:
         """A job whose upload is known: cheaper than `view`, for looking again and again."""
-        return self._view(job, self._list(self._resources.work, layout.job_prefix(job)), source)
+        return self._view(job, self._list(self._resources.work, object_names.job_prefix(job)), source)
 
-    def all(self) -> tuple[JobView, ...]:
+    def all(self) -> tuple[JobStatus, ...]:
         """Every job that has left a trace, in the order in which that was."""
         traces: dict[str, list[Blob]] = defaultdict(list)
         for blob in self._list(self._resources.work, "jobs/"):
@@ -68,8 +70,8 @@ class JobReader:
 
     def kept_people(self, channel: str) -> tuple[str, ...]:
         """Whom a channel's target pictures name."""
-        blobs = self._list(self._resources.intake, layout.targets_prefix(channel))
-        return layout.people(blob.name for blob in blobs)
+        blobs = self._list(self._resources.intake, object_names.targets_prefix(channel))
+        return object_names.people(blob.name for blob in blobs)
 
     def has(self, intake_object: str) -> bool:
         return any(blob.name == intake_object for blob in self._list(self._resources.intake, intake_object))
@@ -82,13 +84,15 @@ class JobReader:
     def _uploads(self) -> dict[str, str]:
         intake = self._resources.intake
         return {
-            layout.job_id(intake, blob.name, int(blob.generation)): blob.name
+            object_names.job_id(intake, blob.name, int(blob.generation)): blob.name
             for blob in self._list(intake, "channels/")
-            if layout.channel_of_input(blob.name)
+            if object_names.channel_of_input(blob.name)
         }
 
-    def _view(self, job: str, blobs: Iterable[Blob], source: str | None) -> JobView:
-        return view_of(job, blobs, source, lambda name, model: self._read(self._resources.work, name, model))
+    def _view(self, job: str, blobs: Iterable[Blob], source: str | None) -> JobStatus:
+        return job_status_of(
+            job, blobs, source, lambda name, model: self._read(self._resources.work, name, model)
+        )
 
     def _list(self, bucket: str, prefix: str) -> list[Blob]:
         with storage_faults():

@@ -17,7 +17,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from defacer.words import percent, printable
+from defacer.plurals import percent, printable
 
 MEGABYTE = 1_000_000
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from defacer.engine.faces import ADVICE
-from defacer.pipeline.contracts import ObjectRef, Report
-from defacer.pipeline.views import JobView
-from defacer.words import about, counted, printable
-from defacer_emulator.drop import Dropped
+from defacer.engine.tracking.face_report import ADVICE
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.plurals import about, pluralize, printable
 from defacer_emulator.errors import EmulatorError
-from defacer_emulator.files import report_beside
 from defacer_emulator.jobs import JobReader, StorageError
-from defacer_emulator.state import COMMAND
+from defacer_emulator.processes.state import COMMAND
+from defacer_emulator.setup.files import report_beside
 from defacer_emulator.terminal import Terminal
+from defacer_emulator.uploading import Uploaded
 
 LOOK_AGAIN_SECONDS = 0.25
 QUIET_SECONDS = 120.0
@@ -38,7 +39,7 @@ class Watch:
     logs: Path
 
 
-def wait(dropped: Dropped, watch: Watch) -> JobView:
+def wait(dropped: Uploaded, watch: Watch) -> JobStatus:
     """Return the job when it is published. Raises JobFailedError if it fails, EmulatorError if it can't go on."""
     with watch.terminal.counting("planning") as counter:
         changed, hinted = time.monotonic(), False
@@ -59,7 +60,7 @@ def wait(dropped: Dropped, watch: Watch) -> JobView:
     return view
 
 
-def _look(dropped: Dropped, watch: Watch) -> JobView:
+def _look(dropped: Uploaded, watch: Watch) -> JobStatus:
     """The job as it is now. Storage may be away for a moment, or first of all when the emulator stops."""
     deadline = time.monotonic() + STORAGE_SECONDS
     while True:
@@ -76,19 +77,19 @@ def _look(dropped: Dropped, watch: Watch) -> JobView:
         return view
 
 
-def stage(view: JobView) -> str:
+def stage(view: JobStatus) -> str:
     """Return the current step in words."""
-    counted = f"{view.done}/{view.segments}"
+    pluralize = f"{view.done}/{view.segments}"
     what = {
         "waiting": "planning",
-        "finding": f"looking for faces {counted}",
+        "finding": f"looking for faces {pluralize}",
         "linking": "following faces",
-        "hiding": f"hiding faces {counted}",
+        "hiding": f"hiding faces {pluralize}",
     }
     return what.get(view.state, "joining")
 
 
-def done(view: JobView) -> tuple[float | None, str]:
+def done(view: JobStatus) -> tuple[float | None, str]:
     """Return the share that is done, and in words how long the rest takes; as the console and `status` show it."""
     if view.state == "waiting":
         return None, ""
@@ -97,12 +98,12 @@ def done(view: JobView) -> tuple[float | None, str]:
     return progress.share, ". ".join(filter(None, (left, progress.note)))
 
 
-def _function(view: JobView) -> str:
+def _function(view: JobStatus) -> str:
     """Whose turn it is."""
     return {"waiting": "ingest", "finding": "worker", "hiding": "worker"}.get(view.state, "merge")
 
 
-def _check_end(view: JobView) -> None:
+def _check_end(view: JobStatus) -> None:
     if view.state == "erased":
         raise JobFailedError(f"Job {view.job} was erased.")
     if view.failed is not None and view.published is None:
@@ -144,23 +145,23 @@ def summary(report: Report, rerender: str | None = None) -> str:
         else:
             hidden += 1
     people = ", ".join(
-        f"{printable(person)} ({counted(number, 'track')})" for person, number in sorted(kept.items())
+        f"{printable(person)} ({pluralize(number, 'track')})" for person, number in sorted(kept.items())
     )
     lines = [
-        f"{counted(report.frames, 'frame')} in {counted(len(report.segments), 'segment')}, "
-        f"{counted(report.audio_packets, 'sound packet')} copied",
+        f"{pluralize(report.frames, 'frame')} in {pluralize(len(report.segments), 'segment')}, "
+        f"{pluralize(report.audio_packets, 'sound packet')} copied",
         f"kept:   {people or 'nobody'}",
-        f"hidden: {counted(hidden, 'track')} (a track is one face, without a break)",
+        f"hidden: {pluralize(hidden, 'track')} (a track is one face, without a break)",
     ]
     if report.again is not None:
         changed = report.again.decisions.items()
         told = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
         lines.append(f"decided by hand, for what job {report.again.of} had published: {told}")
     if report.checked is not None:
-        found = counted(len(report.checked.tracks), "track") if report.checked.tracks else "no visible face"
-        lines.append(f"check:  {counted(report.checked.frames, 'frame')} of the result, {found} found")
+        found = pluralize(len(report.checked.tracks), "track") if report.checked.tracks else "no visible face"
+        lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {found} found")
     if report.black_frames:
-        lines.append(f"black:  {counted(report.black_frames, 'frame')} that could not be decoded")
+        lines.append(f"black:  {pluralize(report.black_frames, 'frame')} that could not be decoded")
     if report.dropped:
         lines.append(f"left out, for it can name or place somebody: {', '.join(report.dropped)}")
     for warning in report.faces.warnings:

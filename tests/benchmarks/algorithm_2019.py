@@ -17,14 +17,14 @@ import numpy.typing as npt
 import torch
 from facenet_pytorch import MTCNN, InceptionResnetV1
 
-from defacer.engine import weights
-from defacer.engine.outputs import check_outputs
+from defacer.engine.models import weights
+from defacer.engine.output_paths import check_outputs
 
 Image = npt.NDArray[np.uint8]
 
 QUARTER = 0.25  # of each side: MTCNN looks at 320 x 180 pixels of 1280 x 720
 THRESHOLDS = [0.6, 0.75, 0.9]  # MTCNN's three networks
-LEAST_PROBABILITY = 0.97
+MIN_PROBABILITY = 0.97
 SAME_PERSON = 0.8
 CROP_SIZE = 160  # pixels, the input of FaceNet
 BLUR_KERNEL = (99, 99)  # pixels
@@ -60,7 +60,7 @@ class Algorithm2019:
         boxes, probabilities = self._mtcnn.detect(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         if boxes is None:
             return np.zeros((0, 4))
-        return np.asarray(boxes[probabilities >= LEAST_PROBABILITY], np.float64)
+        return np.asarray(boxes[probabilities >= MIN_PROBABILITY], np.float64)
 
     def _embeddings(self, image: Image, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """One face after the other, as the 2019 project did."""

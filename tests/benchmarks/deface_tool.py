@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from defacer.engine import weights
+from defacer.engine.models import weights
 from tests.benchmarks.running import BenchmarkError, Program
 
 LOCK = Path(__file__).with_name("deface.lock")

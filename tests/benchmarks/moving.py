@@ -204,20 +204,20 @@ def _mux(
 
 def _ingest(generation: str) -> dict[str, float]:
     """Plan a job as the function does."""
-    from defacer.ingest import gallery, planning
+    from defacer.ingest import engine_adapter, plan_job
     from defacer.ingest.main import probe
-    from defacer.pipeline.contracts import ObjectRef
+    from defacer.pipeline.documents.base import ObjectRef
 
     started = time.perf_counter()
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=int(generation))
-    planning.plan(ref, planning.Eyes(probe, gallery.embed, gallery.require_picture))
+    plan_job.plan(ref, plan_job.Eyes(probe, engine_adapter.embed, engine_adapter.require_picture))
     return {"seconds": time.perf_counter() - started, "megabytes": _megabytes()}
 
 
 def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
     """A result as 1080p at 8 Mbit/s has it, with sound."""
-    from defacer.engine.join import SegmentFile, check, join
-    from defacer.engine.write import Written
+    from defacer.engine.media.joiner import SegmentFile, check, join
+    from defacer.engine.media.segment_writer import Written
 
     frame_bytes, in_segment = 33_000 * RATE // rate, 10 * rate
     count = round(gigabytes * 1e9 / frame_bytes / in_segment) * in_segment
@@ -265,9 +265,10 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
 
 def _link(hours: float) -> dict[str, float]:
     """Link as merge does, of findings that are made when they are read."""
-    from defacer.merge.engine import link_faces
-    from defacer.merge.link import Found
-    from defacer.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
+    from defacer.merge.engine_adapter import link_faces
+    from defacer.merge.link_step import Found
+    from defacer.pipeline.documents.base import ObjectRef
+    from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
 
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=1)
     ends = [None, *(number * SEGMENT for number in range(1, round(hours * 360))), None]
@@ -290,14 +291,16 @@ def _link(hours: float) -> dict[str, float]:
 
 def _crowd(segment: int) -> bytes:
     """Ten seconds, in which each face goes from one side to the other."""
-    from defacer.engine.findings import Face, Findings, Sighting
+    from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 
     sightings = []
     for look in range(60):
         boxes = [(30.0 * look + 5, 105.0 * row, 30.0 * look + 75, 105.0 * row + 90) for row in range(CROWD)]
-        seen = tuple(Face(np.array(box, np.float32), 0.9, 0.5) for box in boxes)
-        sightings.append(Sighting(segment * SEGMENT + look * 15_000, look == 0, seen))
-    findings = Findings("centerface", 0.5, None, 1920, 1080, Fraction(1, 90_000), 300, tuple(sightings))
+        seen = tuple(DetectedFace(np.array(box, np.float32), 0.9, 0.5) for box in boxes)
+        sightings.append(FrameDetections(segment * SEGMENT + look * 15_000, look == 0, seen))
+    findings = SegmentDetections(
+        "centerface", 0.5, None, 1920, 1080, Fraction(1, 90_000), 300, tuple(sightings)
+    )
     return findings.to_bytes()
 
 

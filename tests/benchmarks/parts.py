@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defacer.engine import write
+from defacer.engine.media import segment_writer
 from tests.benchmarks.deface_tool import deface_program
 from tests.benchmarks.running import Measured, Program, Runner, timed
 from tests.benchmarks.work import Videos, Work
 
 # The engine's encoder settings; what x264 notes in both results is compared, so a change there is noticed.
-PRESET = getattr(write, "PRESET", "veryfast")
+PRESET = getattr(segment_writer, "PRESET", "veryfast")
 CRF = "18"  # the engine's default --quality
 PLAIN, OURS = "PyAV transcode", "De-facer, with a target"
 # Works of other lengths than the whole clips, in seconds of each of the eight clips.

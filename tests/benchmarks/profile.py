@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from defacer.engine.__main__ import main as engine_command
-from defacer.engine.outputs import check_outputs
+from defacer.engine.output_paths import check_outputs
 
 ENGINE = "defacer.engine"
 PLACES = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 from av.video.frame import PictureType
 
-from defacer.engine.outputs import check_outputs
+from defacer.engine.output_paths import check_outputs
 
 
 def main() -> int:

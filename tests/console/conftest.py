@@ -11,11 +11,11 @@ import requests
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from defacer.console import drop, jobs, people, policy, review
-from defacer.console.main import application
-from defacer.pages.limits import Rate
-from defacer_emulator.browsing import Browsing
+from defacer.web.common.rate_limit import RateLimiter
+from defacer.web.console import jobs, people, policy, review, upload
+from defacer.web.console.app import application
 from defacer_emulator.chaos.http import Answer, Request
+from defacer_emulator.services.storage_browser_proxy import StorageBrowserProxy
 from tests.cloud import Buckets
 from tests.console.rights import refused
 from tests.console.visitor import Visitor
@@ -74,7 +74,7 @@ def browsing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
     """Storage as a browser needs it; the functions reach it there too."""
-    made: list[Browsing] = []
+    made: list[StorageBrowserProxy] = []
     missed: list[str] = []
 
     async def handle(request: Request) -> Answer:
@@ -83,7 +83,7 @@ def browsing(
         return Answer(403, body=b"no right to do this") if missing else await made[0].handle(request)
 
     with serving(handle) as address:
-        made.append(Browsing(storage_address, address))
+        made.append(StorageBrowserProxy(storage_address, address))
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
         environment()
         yield address
@@ -94,11 +94,11 @@ def browsing(
 def visitor(stage: _Stage, browsing: str, buckets: Buckets, environment: Callable[..., None]) -> Visitor:
     """Somebody with a browser who has opened the console."""
     environment(console_origin=stage.address)
-    for module in (drop, jobs, people, policy, review):
+    for module in (upload, jobs, people, policy, review):
         for value in vars(module).values():
-            if isinstance(value, Rate):
+            if isinstance(value, RateLimiter):
                 value._left.clear()
-    jobs._boards.__init__()  # type: ignore[misc]
+    jobs._job_lists.__init__()  # type: ignore[misc]
     stage.app = application()
     return Visitor(stage.address, buckets)
 

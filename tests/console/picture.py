@@ -5,8 +5,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from defacer.pipeline import layout
-from defacer_emulator.drawn_clip import drawn_target_picture, make_drawn_clip
+from defacer.pipeline.storage import object_names
+from defacer_emulator.demo.drawn_clip import drawn_target_picture, make_drawn_clip
 from defacer_emulator.emulator import Emulator, Options
 from tests.console.browser import PATIENCE_MS, browser
 from tests.servers import ROOT
@@ -25,8 +25,8 @@ def main() -> None:
         with Emulator(Options(folder / "state", "builtin", console=True)) as emulator:
             intake = emulator.storage_client().bucket(emulator.intake)
             for name, file in (
-                (f"{layout.targets_prefix(CHANNEL)}Robin/1.png", "robin.png"),
-                (f"{layout.videos_prefix(CHANNEL)}street.mp4", "street.mp4"),
+                (f"{object_names.targets_prefix(CHANNEL)}Robin/1.png", "robin.png"),
+                (f"{object_names.videos_prefix(CHANNEL)}street.mp4", "street.mp4"),
             ):
                 intake.blob(name).upload_from_filename(str(folder / file))
             page = launched.new_page(viewport={"width": 1000, "height": 900})

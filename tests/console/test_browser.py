@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
 
-from defacer.pipeline import layout
-from defacer_emulator.demo_clip import demo_truth, make_demo_clip, target_picture
+from defacer.pipeline.storage import object_names
+from defacer_emulator.demo.demo_clip import demo_truth, make_demo_clip, target_picture
 from defacer_emulator.emulator import Emulator, Options
 from tests.console.browser import PATIENCE_MS, Window
 from tests.console.browser import browser as open_browser
@@ -131,7 +131,7 @@ def in_step(page: Page) -> None:
 
 def face_changed(emulator: Emulator, clip: Path) -> float:
     """How much the target's face differs between source and result, where both faces are large."""
-    name = layout.VideoName(CHANNEL, CLIP).result
+    name = object_names.VideoName(CHANNEL, CLIP).result
     made = clip.with_name("result.mp4")
     emulator.storage_client().bucket(emulator.output).blob(name).download_to_filename(str(made))
     number = int(SECONDS * RATE / 4)

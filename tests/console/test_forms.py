@@ -5,8 +5,8 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from defacer.pages.guard import FORM, MAX_FIELDS
-from defacer.pages.limits import Rate
+from defacer.web.common.rate_limit import RateLimiter
+from defacer.web.common.security import FORM, MAX_FIELDS
 from tests.clips import astronaut, encode_picture
 from tests.console.test_guard import changing
 from tests.console.visitor import Visitor
@@ -57,7 +57,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 @pytest.fixture
 def often(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Visitor:
     """A visitor who may ask as often as the test needs."""
-    monkeypatch.setattr(Rate, "require", lambda self, request: None)
+    monkeypatch.setattr(RateLimiter, "require", lambda self, request: None)
     visitor.buckets.put(visitor.buckets.intake, "channels/street/videos/walk.mp4", b"no video")
     visitor.buckets.put(visitor.buckets.intake, "channels/street/targets/Eileen/me.png", b"no picture")
     return visitor

@@ -16,9 +16,9 @@ from starlette.routing import Route
 from urllib3.exceptions import HTTPError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from defacer.console.main import application
-from defacer.pages import identity
 from defacer.pipeline import log
+from defacer.web.common import iap
+from defacer.web.console.app import application
 from defacer_emulator.chaos.http import Answer, Request
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving
@@ -149,7 +149,7 @@ def token(key: ec.EllipticCurvePrivateKey, **claims: object) -> str:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     now = int(time.time())
-    told = {"iss": identity.ISSUER, "aud": AUDIENCE, "iat": now - 10, "exp": now + 600, **claims}
+    told = {"iss": iap.ISSUER, "aud": AUDIENCE, "iat": now - 10, "exp": now + 600, **claims}
     return jwt.encode(EsSigner.from_string(pem, "key"), told).decode()
 
 
@@ -170,12 +170,12 @@ def test_behind_identity_aware_proxy_only_its_word_opens_the_console(
         )
 
     with serving(keys) as address:
-        monkeypatch.setattr(identity, "KEYS", address)
-        monkeypatch.setattr(identity, "_keys", identity._Keys())
+        monkeypatch.setattr(iap, "KEYS", address)
+        monkeypatch.setattr(iap, "_keys", iap._Keys())
         environment(console_iap_audience=AUDIENCE)
 
         def status(word: str | None) -> int:
-            headers = {**PAGE, identity.HEADER: word} if word else PAGE
+            headers = {**PAGE, iap.HEADER: word} if word else PAGE
             return requests.get(visitor.address, headers=headers, timeout=60).status_code
 
         assert status(token(key)) == 200
@@ -200,14 +200,14 @@ def test_what_is_no_keys_is_not_taken_for_them_and_old_ones_are_kept(monkeypatch
         status, body = answers.pop(0)
         return Answer(status, body=body)
 
-    keys, now = identity._Keys(), 0.0
-    monkeypatch.setattr("defacer.pages.identity.time.monotonic", lambda: now)
+    keys, now = iap._Keys(), 0.0
+    monkeypatch.setattr("defacer.web.common.iap.time.monotonic", lambda: now)
     with serving(answer) as address:
         for _ in range(2):
             now += 1.0
             with pytest.raises(HTTPError):
                 keys.get(address)
         for _ in range(2):
-            now += 2 * identity.KEYS_SECONDS
+            now += 2 * iap.KEYS_SECONDS
             assert keys.get(address) == {"1": "a key"}
     assert answers == []

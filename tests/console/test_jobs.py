@@ -14,10 +14,11 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.types import Message
 
-from defacer.console import jobs as board
-from defacer.pipeline import jobs, layout, store
-from defacer.pipeline.contracts import Published
+from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.storage import object_names, objects
+from defacer.web.console import jobs as board
 from tests.clips import write_clip
 from tests.cloud import Buckets, Topics
 from tests.console.visitor import PAGE, Visitor
@@ -31,13 +32,13 @@ def planned(buckets: Buckets, tmp_path: Path) -> Planned:
 
 def cards(visitor: Visitor) -> dict[str, str]:
     """The jobs of the page, in its order, as they are after a moment."""
-    board._boards.__init__()  # type: ignore[misc]
+    board._job_lists.__init__()  # type: ignore[misc]
     page = visitor.open(visitor.at("street", "jobs"))
     return dict(re.findall(r'<li class="card job \w+" id="job-(\w+)">(.*?)</li>', page, re.DOTALL))
 
 
 def failed(planned: Planned, code: str = "bad-picture") -> None:
-    assert jobs.fail(
+    assert failure.fail_job(
         planned.job, "ingest", PermanentError(code, "targets/<b>.jpg shows no face. Use another.")
     )
 
@@ -75,7 +76,7 @@ def test_one_bar_grows_with_every_segment_of_both_steps(
     assert seen[count] == pytest.approx(0.6)  # redaction has only begun: the bar is not full
     assert seen[-1] == pytest.approx(0.99)
     done = Published(job=planned.job, result=planned.ref, report=planned.manifest.report)
-    buckets.put(buckets.work, layout.published(planned.job), done.model_dump_json().encode())
+    buckets.put(buckets.work, object_names.published(planned.job), done.model_dump_json().encode())
     (card,) = cards(visitor).values()
     assert f"/channels/street/jobs/{planned.job}" in card
 
@@ -94,7 +95,7 @@ def test_a_failure_is_told_with_its_sentence_and_begun_again_as_a_new_job(
     blob = buckets.blob(buckets.intake, planned.manifest.source.name)
     assert blob.generation != planned.manifest.source.generation
     assert buckets.get(buckets.intake, blob.name) == planned.clip.read_bytes()
-    assert list(cards(visitor)) == [layout.job_id(buckets.intake, blob.name, blob.generation)]
+    assert list(cards(visitor)) == [object_names.job_id(buckets.intake, blob.name, blob.generation)]
 
 
 @pytest.mark.usefixtures("limited")
@@ -157,9 +158,9 @@ def test_what_two_do_in_one_moment_is_told_as_that(
     failed(planned)
 
     def taken(*_: object, **__: object) -> None:
-        raise store.AlreadyWrittenError(planned.ref)
+        raise objects.AlreadyWrittenError(planned.ref)
 
-    monkeypatch.setattr(store, "copy", taken)
+    monkeypatch.setattr(objects, "copy", taken)
     answer = visitor.post(f"{visitor.at('street', 'jobs', planned.job)}/again")
     assert answer.status_code == 409
     assert "Somebody else changed the same thing in this moment" in answer.json()["error"]
@@ -178,7 +179,7 @@ def test_a_channel_that_storage_is_slow_about_keeps_no_other_waiting(monkeypatch
         return {}
 
     async def main() -> None:
-        boards = board._Boards()
+        boards = board._JobLists()
         many = [asyncio.create_task(boards.cards("slow")) for _ in range(100)]
         assert await asyncio.to_thread(asked.wait, 60)
         many.pop().cancel()
@@ -196,7 +197,7 @@ def test_what_storage_did_not_answer_is_asked_for_again(monkeypatch: pytest.Monk
         raise RetryableError("storage is away")
 
     async def main() -> None:
-        boards = board._Boards()
+        boards = board._JobLists()
         monkeypatch.setattr(board, "traces", failing)
         with pytest.raises(RetryableError):
             await boards.cards("street")
@@ -210,7 +211,7 @@ def test_what_storage_did_not_answer_is_asked_for_again(monkeypatch: pytest.Monk
 def test_whoever_looks_on_no_longer_leaves_a_place_however_that_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(board, "MOST_STREAMS", 1)
+    monkeypatch.setattr(board, "MAX_STREAMS", 1)
     scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET", "path": "/", "headers": []}
     scope |= {"path_params": {"channel": "street"}, "query_string": b"", "server": ("x", 80)}
     bodies: list[bytes] = []
@@ -250,7 +251,7 @@ def test_whoever_looks_on_no_longer_leaves_a_place_however_that_ended(
     assert len(bodies) == 3
 
 
-@pytest.mark.parametrize("name", [layout.manifest, layout.failed, layout.published])
+@pytest.mark.parametrize("name", [object_names.manifest, object_names.failed, object_names.published])
 def test_a_job_that_can_t_be_read_hides_no_other(
     name: Callable[[str], str], visitor: Visitor, buckets: Buckets, tmp_path: Path
 ) -> None:

@@ -8,14 +8,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from defacer.console import policy
-from defacer.pages.limits import EngineRoom, Rate, caller_of
+from defacer.web.common.rate_limit import EngineQueue, RateLimiter, caller_of
+from defacer.web.console import policy
 from tests.console.visitor import Visitor
 
 
 def test_so_many_a_minute_are_allowed_and_time_brings_them_back() -> None:
     now = 0.0
-    rate = Rate(6, clock=lambda: now)
+    rate = RateLimiter(6, clock=lambda: now)
 
     assert [rate.seconds_to_wait("a") for _ in range(6)] == [0] * 6
     assert rate.seconds_to_wait("a") == pytest.approx(10)
@@ -30,7 +30,7 @@ def test_so_many_a_minute_are_allowed_and_time_brings_them_back() -> None:
 def test_previews_are_limited_and_the_answer_says_when_to_come_again(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "PREVIEWS_A_MINUTE", Rate(2, clock=lambda: 0.0))
+    monkeypatch.setattr(policy, "PREVIEWS_A_MINUTE", RateLimiter(2, clock=lambda: 0.0))
     address = f"{visitor.at('street', 'policy')}/preview"
 
     assert [visitor.post(address, {"video": "none.mp4"}).status_code for _ in range(3)] == [404, 404, 429]
@@ -40,7 +40,7 @@ def test_previews_are_limited_and_the_answer_says_when_to_come_again(
 
 
 def test_the_engine_looks_at_one_picture_at_a_time_and_few_wait() -> None:
-    room = EngineRoom(most_waiting=3)
+    room = EngineQueue(most_waiting=3)
     go, lock = threading.Event(), threading.Lock()
     inside, most = 0, 0
 

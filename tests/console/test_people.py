@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import requests
 
-from defacer.ingest import inputs
+from defacer.pipeline import channel
 from tests.clips import admiral, astronaut, encode_picture, turned
 from tests.console.visitor import Visitor
 from tests.hostile import png_bomb
@@ -43,7 +43,7 @@ def test_a_clear_picture_is_kept_where_ingest_finds_it(visitor: Visitor) -> None
 
     assert answer.json()["good"], answer.text
     assert not answer.json()["doubtful"]
-    (target,) = inputs.list_targets(visitor.buckets.intake, "street")
+    (target,) = channel.list_targets(visitor.buckets.intake, "street")
     assert target.person == "Eileen"
     blob = visitor.buckets.blob(visitor.buckets.intake, target.ref.name)
     assert blob.content_type == "image/png"
@@ -120,6 +120,6 @@ def test_a_person_is_renamed_with_all_pictures_and_merged_with_one_of_that_name(
     assert visitor.post(f"{people}/rename", {"person": "Ada", "name": " Cleo "}).json() == {"moved": 2}
     assert visitor.post(f"{people}/rename", {"person": "Bea", "name": "Cleo"}).json() == {"moved": 2}
     assert visitor.post(f"{people}/rename", {"person": "Ada", "name": "Dora"}).status_code == 404
-    assert {target.person for target in inputs.list_targets(buckets.intake, "street")} == {"Cleo"}
+    assert {target.person for target in channel.list_targets(buckets.intake, "street")} == {"Cleo"}
     left = {buckets.get(buckets.intake, name) for name in buckets.names(buckets.intake)}
     assert left == {b"Ada/1.png", b"Ada/2.png", b"Bea.png", b"Bea/1.png"}

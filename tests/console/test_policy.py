@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.likeness import MEASURED, strangers_at
-from defacer.ingest import inputs
-from defacer.pipeline.contracts import Policy
-from defacer_emulator.demo_clip import make_demo_clip
+from defacer.engine.recognition.match_threshold import MEASURED, strangers_at
+from defacer.pipeline import channel
+from defacer.pipeline.documents.manifest import Policy
+from defacer_emulator.demo.demo_clip import make_demo_clip
 from tests.clips import encode_picture
 from tests.console.visitor import PAGE, Visitor
 
@@ -34,7 +34,7 @@ def save(visitor: Visitor, fields: dict[str, str]) -> int:
 
 
 def saved(visitor: Visitor) -> Policy:
-    return inputs.read_policy(visitor.buckets.intake, "street")
+    return channel.read_policy(visitor.buckets.intake, "street")
 
 
 def test_the_form_as_it_is_shown_is_the_policy_that_holds(visitor: Visitor) -> None:

@@ -11,20 +11,14 @@ import pytest
 import requests
 from playwright.sync_api import Browser
 
-from defacer.console import addresses, review
-from defacer.console.review import Shown
-from defacer.engine import gate, identity, link
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import (
-    Faces,
-    Failed,
-    Look,
-    Published,
-    Report,
-    ReportedSegment,
-    TargetWarning,
-    Track,
-)
+from defacer.engine.recognition import identity
+from defacer.engine.tracking import linking
+from defacer.engine.verification import release_gate
+from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.documents.report import Faces, Look, Report, ReportedSegment, TargetWarning, Track
+from defacer.pipeline.storage import object_names
+from defacer.web.console import review, signed_urls
+from defacer.web.console.review import Shown
 from tests.clips import frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.browser import browser as open_browser
@@ -68,8 +62,8 @@ REASONS = (
     identity.SAME_PERSON,
     identity.CONTINUES,
     identity.AMBIGUOUS,
-    link.UNLIKE,
-    gate.FOUND,
+    linking.UNLIKE,
+    release_gate.FOUND,
 )
 TRACKS = (
     a_track(0, "hide", -0.5, strangers_per_10000=120),
@@ -87,9 +81,9 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
     planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
     manifest, times = planned.manifest, frame_times(planned.clip)
     metadata = {
-        layout.OF_JOB: manifest.job,
-        layout.OF_SOURCE: manifest.source.name,
-        layout.OF_SOURCE_GENERATION: str(manifest.source.generation),
+        object_names.OF_JOB: manifest.job,
+        object_names.OF_SOURCE: manifest.source.name,
+        object_names.OF_SOURCE_GENERATION: str(manifest.source.generation),
     }
     report = Report(
         job=manifest.job,
@@ -129,7 +123,7 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
         blob.metadata = metadata
         blob.upload_from_string(data)
     done = Published(job=manifest.job, result=manifest.source, report=manifest.report)
-    buckets.put(buckets.work, layout.published(manifest.job), done.model_dump_json().encode())
+    buckets.put(buckets.work, object_names.published(manifest.job), done.model_dump_json().encode())
     return planned
 
 
@@ -234,7 +228,7 @@ def test_a_browser_saves_a_result_under_its_name_in_any_script(
     ref = visitor.buckets.put(visitor.buckets.output, result, b"a video")
     page = browser.new_page()
     page.set_content(
-        f'<a href="{escape(addresses.readable(ref, layout.download_name(result), save=True))}">x</a>'
+        f'<a href="{escape(signed_urls.readable(ref, object_names.download_name(result), save=True))}">x</a>'
     )
     with page.expect_download() as downloading:
         page.get_by_role("link").click()
@@ -252,11 +246,11 @@ def test_a_browser_saves_a_result_under_its_name_in_any_script(
     ],
 )
 def test_the_name_of_a_download_says_that_it_is_defaced(result: str, name: str) -> None:
-    assert layout.download_name(result) == name
+    assert object_names.download_name(result) == name
 
 
 def test_a_download_s_name_holds_nothing_that_a_file_system_refuses() -> None:
-    header = addresses.content_disposition('a"b\\c\u202egpj.exe', save=True)
+    header = signed_urls.content_disposition('a"b\\c\u202egpj.exe', save=True)
     assert header == "attachment; filename=\"a_b_c_gpj.exe\"; filename*=UTF-8''a_b_c_gpj.exe"
 
 
@@ -296,7 +290,7 @@ def test_a_newer_upload_s_result_is_not_shown_beside_this_source(
     visitor: Visitor, buckets: Buckets, published: Planned
 ) -> None:
     blob = buckets.client.bucket(buckets.output).blob(published.manifest.result)
-    blob.metadata = {layout.OF_SOURCE_GENERATION: "7"}
+    blob.metadata = {object_names.OF_SOURCE_GENERATION: "7"}
     blob.upload_from_string(b"another one")
     visitor.open(visitor.at("street", "jobs", published.job) + "/result", 404)
 
@@ -348,24 +342,24 @@ def test_what_the_distance_alone_would_decide_otherwise_is_unsure(
 
 
 def test_the_console_words_the_reasons_of_the_engine_without_jargon() -> None:
-    assert set(review.WORDS) == set(REASONS)
-    assert not re.findall("target|track|ambiguous", " ".join(review.WORDS.values()))
+    assert set(review.REASON_TEXT) == set(REASONS)
+    assert not re.findall("target|track|ambiguous", " ".join(review.REASON_TEXT.values()))
 
 
 def test_faces_that_are_too_many_for_a_page_are_counted_and_it_says_how_to_see_them(
     visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review, "MOST_ROWS", 2)
+    monkeypatch.setattr(review, "MAX_ROWS", 2)
     page = page_of(visitor, published)
     assert "4 more faces, 1 of them kept, are in the report and not shown here" in page
-    assert f"python -m defacer.again {published.job}" in page
+    assert f"python -m defacer.commands {published.job}" in page
 
 
 def test_what_is_asked_for_already_is_shown_however_many_faces_there_are(
     visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a wish to keep somebody could not be taken back."""
-    monkeypatch.setattr(review, "MOST_ROWS", 1)
+    monkeypatch.setattr(review, "MAX_ROWS", 1)
     assert decide(visitor, published, track_4="keep").status_code == 303
     assert re.findall(r'data-track="(\d)"', page_of(visitor, published)) == ["4"]
 
@@ -373,10 +367,10 @@ def test_what_is_asked_for_already_is_shown_however_many_faces_there_are(
 def test_a_report_that_is_too_large_for_a_page_gets_a_sentence_that_says_what_to_do(
     visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review, "MOST_REPORT_BYTES", 1000)
+    monkeypatch.setattr(review, "MAX_REPORT_BYTES", 1000)
     said = visitor.open(visitor.at("street", "jobs", published.job), 422)
     assert "This video has more faces than a page can show" in said
-    assert f"python -m defacer.again {published.job}" in said
+    assert f"python -m defacer.commands {published.job}" in said
 
 
 def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(
@@ -386,13 +380,13 @@ def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(
     (name,) = buckets.names(buckets.intake, "channels/street/again/")
     wish, generation = buckets.get(buckets.intake, name), buckets.blob(buckets.intake, name).generation
     failed = Failed(
-        job=layout.job_id(buckets.intake, name, generation),
+        job=object_names.job_id(buckets.intake, name, generation),
         source=published.manifest.source,
         stage="worker",
         code="poison-segment",
         message="It crashed. Try again.",
     )
-    buckets.put(buckets.work, layout.failed(failed.job), failed.model_dump_json().encode())
+    buckets.put(buckets.work, object_names.failed(failed.job), failed.model_dump_json().encode())
     assert "Try again" in visitor.open(visitor.at("street", "jobs"))
 
     address = visitor.at("street", "jobs", failed.job) + "/again"

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from defacer.console import addresses
-from defacer_emulator.browsing import Browsing
+from defacer.web.console import signed_urls
 from defacer_emulator.chaos.http import Answer, Request
+from defacer_emulator.services.storage_browser_proxy import StorageBrowserProxy
 from tests.console.visitor import Visitor
 from tests.servers import wait_until
 
@@ -98,15 +98,15 @@ def test_what_can_t_be_a_video_gets_a_sentence_and_no_address(
 
 def test_an_address_of_media_ends(visitor: Visitor, browsing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = visitor.buckets.put(visitor.buckets.output, "channels/street/a b?.mp4", bytes(range(100)))
-    address = addresses.readable(ref)
+    address = signed_urls.readable(ref)
     assert address.startswith(f"{browsing}/{visitor.buckets.output}/")
     part = requests.get(address, headers={"Range": "bytes=10-19"}, timeout=60)
     assert (part.status_code, part.content) == (206, bytes(range(10, 20)))
-    typed = requests.get(addresses.readable(ref, kind="video/mp4"), timeout=60)
+    typed = requests.get(signed_urls.readable(ref, kind="video/mp4"), timeout=60)
     assert typed.headers["Content-Type"] == "video/mp4"
 
-    monkeypatch.setattr(addresses, "READ_FOR", timedelta(seconds=1))
-    short = addresses.readable(ref)
+    monkeypatch.setattr(signed_urls, "READ_FOR", timedelta(seconds=1))
+    short = signed_urls.readable(ref)
     wait_until(lambda: requests.get(short, timeout=60).status_code == 400, "the address has ended")
     assert requests.get(address, timeout=60).status_code == 200
 
@@ -116,14 +116,14 @@ def test_a_name_that_somebody_takes_meanwhile_is_not_replaced_without_a_word(
 ) -> None:
     """What storage is asked for; the emulator's does not look at it, Google's answers the last byte with 412."""
     asked: list[str] = []
-    handle = Browsing.handle
+    handle = StorageBrowserProxy.handle
 
-    async def noting(self: Browsing, request: Request) -> Answer:
+    async def noting(self: StorageBrowserProxy, request: Request) -> Answer:
         if request.method == "POST" and "uploadType=resumable" in request.target:
             asked.append(parse_qs(urlsplit(request.target).query).get("ifGenerationMatch", ["any"])[0])
         return await handle(self, request)
 
-    monkeypatch.setattr(Browsing, "handle", noting)
+    monkeypatch.setattr(StorageBrowserProxy, "handle", noting)
     assert begin(visitor).status_code == 200
     visitor.buckets.put(visitor.buckets.intake, "channels/street/videos/walk.mp4", b"the first one")
     assert begin(visitor, there="beside").status_code == 200

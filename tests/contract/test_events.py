@@ -13,9 +13,11 @@ from functions_framework.event_conversion import background_event_to_cloud_event
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from defacer.pipeline import messages
-from defacer.pipeline.contracts import JobEvent, JobEventData, ObjectRef, SegmentDone, SegmentTask
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import JobEvent, JobEventData
+from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import MalformedMessageError, RetryableError
+from defacer.pipeline.messaging import pubsub
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 KINDS = {"segment-task": SegmentTask, "segment-done": SegmentDone}
@@ -25,11 +27,11 @@ def understand(push: Any, kind: str) -> Any:
     """Parse a push body as the function for this kind of message does; what comes out, as JSON."""
     request = Request(EnvironBuilder(method="POST", json=push).get_environ())
     try:
-        message = messages.receive(background_event_to_cloud_event(request))
+        message = pubsub.receive(background_event_to_cloud_event(request))
         if kind == "upload":
-            upload = messages.parse_upload(message)
+            upload = pubsub.parse_upload(message)
             return {"id": message.id, "upload": upload.model_dump() if upload else None}
-        return {"id": message.id, kind: messages.parse(message, KINDS[kind]).model_dump()}
+        return {"id": message.id, kind: pubsub.parse(message, KINDS[kind]).model_dump()}
     except MalformedMessageError:
         return {"error": "malformed: acknowledged and logged"}
     except RetryableError:

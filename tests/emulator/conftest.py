@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from defacer_emulator.resources import FUNCTIONS
-from defacer_emulator.state import StateFolder
+from defacer.pipeline.topology import FUNCTIONS
+from defacer_emulator.processes.state import StateFolder
 from tests.emulator.up import ANY_PORTS, Up
 from tests.servers import ROOT
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from defacer_emulator import messaging
+from defacer.pipeline.topology import FUNCTIONS, SEGMENTS
 from defacer_emulator.chaos.plan import Moment, Plan
 from defacer_emulator.chaos.setup import Setup
-from defacer_emulator.chaos.things import hashed, subject_of
+from defacer_emulator.chaos.subjects import hash_name, subject_of
 from defacer_emulator.emulator import Emulator, Options
-from defacer_emulator.resources import FUNCTIONS, SEGMENTS
+from defacer_emulator.services import messaging
 from tests.emulator.conftest import STAND_IN
 from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
 from tests.servers import wait_until
@@ -59,7 +59,7 @@ def plan() -> Plan:
         for fault in PUSHES
         if fault != "kill-at-write"
     }
-    faults["kill-at-write"] = Moment(f"storage/write/other/{hashed('notes/kill-at-write.mp4')}", 1)
+    faults["kill-at-write"] = Moment(f"storage/write/other/{hash_name('notes/kill-at-write.mp4')}", 1)
     faults |= {
         fault: Moment(f"publish/{SEGMENTS}/{JOB}/find-{index:05d}", 1)
         for index, fault in enumerate(PUBLISHING)

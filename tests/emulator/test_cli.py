@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed
-from defacer.pipeline.jobs import ERASED
-from defacer_emulator import storage
-from defacer_emulator.command_line import main
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.lifecycle.job_state import ERASED
+from defacer.pipeline.storage import object_names
+from defacer_emulator.commands.cli import main
 from defacer_emulator.emulator import Emulator, Options
-from defacer_emulator.state import StateFolder
+from defacer_emulator.processes.state import StateFolder
+from defacer_emulator.services import storage
 from tests.clips import Clip, astronaut, encode_picture, write_clip
 from tests.emulator.up import Up
 from tests.servers import ROOT, wait_until
@@ -401,7 +401,7 @@ def test_an_erased_job_is_shown_as_erased_in_a_line(stand_ins: Path, tmp_path: P
     job = "0123456789abcdef0123"
     with Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
         failed = Failed(job=job, source=None, stage="erase", code=ERASED, message="A long sentence.")
-        blob = emulator.storage_client().bucket(emulator.work).blob(layout.failed(job))
+        blob = emulator.storage_client().bucket(emulator.work).blob(object_names.failed(job))
         blob.upload_from_string(failed.model_dump_json())
         assert main(["status", "--state", str(tmp_path / "state")]) == 0
         table = [line.split() for line in capsys.readouterr().out.splitlines()]

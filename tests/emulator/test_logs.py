@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from defacer_emulator.logs import LogFollower, shortened, tail
+from defacer_emulator.processes.logs import LogFollower, shortened, tail
 
 
 def test_a_json_line_becomes_severity_message_job_and_segment() -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from defacer_emulator import command_line, ports, running
+from defacer_emulator.commands import cli, up_down
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.errors import UsageError
-from defacer_emulator.ports import SERVICES, Service, choose_ports, free_ports
-from defacer_emulator.processes import HOST
+from defacer_emulator.processes import ports
+from defacer_emulator.processes.ports import SERVICES, Service, choose_ports, free_ports
+from defacer_emulator.processes.supervisor import HOST
 from tests.console.browser import Window
 from tests.console.browser import browser as open_browser
 
-PIECE = 16 * 1024 * 1024  # of an upload (functions/defacer/console/static/upload.js)
+PIECE = 16 * 1024 * 1024  # of an upload (functions/defacer/web/console/static/upload.js)
 
 
 @pytest.fixture
@@ -83,10 +84,8 @@ def test_emulators_without_default_ports_never_meet(defaults: dict[str, int]) ->
 
 def test_only_up_uses_the_default_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Options] = []
-    monkeypatch.setattr(running, "up", lambda options: seen.append(options) or 0)
-    command_line.main(
-        ["up", "--state", str(tmp_path), "--console-port", "9000", "--browser-storage-port", "0"]
-    )
+    monkeypatch.setattr(up_down, "up", lambda options: seen.append(options) or 0)
+    cli.main(["up", "--state", str(tmp_path), "--console-port", "9000", "--browser-storage-port", "0"])
     assert (seen[0].ports, seen[0].default_ports) == ({"console": 9000, "browser-storage": 0}, True)
     assert (Options().ports, Options().default_ports) == ({}, False)  # the demo's and the tests'
 

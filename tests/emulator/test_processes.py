@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from defacer_emulator import command_line, messaging
+from defacer.pipeline.topology import KEEPER
+from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.errors import EmulatorError, UsageError
-from defacer_emulator.resources import KEEPER
-from defacer_emulator.state import ProcessRecord, StateFolder
+from defacer_emulator.processes.state import ProcessRecord, StateFolder
+from defacer_emulator.services import messaging
 from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
 from tests.servers import wait_until
 
@@ -55,7 +56,7 @@ def test_nothing_is_left_after_a_signal(up: Up, number: signal.Signals) -> None:
 def test_nothing_is_left_after_down(up: Up, capsys: pytest.CaptureFixture[str]) -> None:
     state = up.wait_until_ready()
 
-    code = command_line.main(["down", "--state", str(up.folder.path)])
+    code = cli.main(["down", "--state", str(up.folder.path)])
 
     assert code == 0
     assert "Stopped the emulator" in capsys.readouterr().out
@@ -105,7 +106,7 @@ def test_down_ends_what_is_left_when_the_reaper_was_killed_as_well(
     up.process.wait()
     assert len(leftovers(state)) > len(state.function_urls)
 
-    assert command_line.main(["down", "--state", str(up.folder.path)]) == 0
+    assert cli.main(["down", "--state", str(up.folder.path)]) == 0
 
     out = capsys.readouterr().out
     assert "had ended already" in out
@@ -179,7 +180,7 @@ def test_a_process_that_got_the_number_of_an_earlier_one_is_left_alone(
     someone_else = ProcessRecord(name="worker", pid=bystander.pid, started="long ago")
     up.folder.write(state.model_copy(update={"parent": someone_else, "processes": (someone_else,)}))
 
-    assert command_line.main(["down", "--state", str(up.folder.path)]) == 0
+    assert cli.main(["down", "--state", str(up.folder.path)]) == 0
 
     assert bystander.poll() is None
     assert "Ended what it had left" not in capsys.readouterr().out
@@ -244,7 +245,7 @@ def test_a_state_file_that_is_none_is_named(
 ) -> None:
     (tmp_path / "state.json").write_text(spoil('{"something": "else entirely"}'))
 
-    assert command_line.main(["down", "--state", str(tmp_path)]) == 1
+    assert cli.main(["down", "--state", str(tmp_path)]) == 1
 
     assert str(tmp_path / "state.json") in capsys.readouterr().err
 

@@ -1,5 +1,5 @@
 from defacer.pipeline.settings import Settings
-from defacer_emulator.resources import (
+from defacer.pipeline.topology import (
     CLOUD_RETRIES,
     FUNCTIONS,
     KEEPER,

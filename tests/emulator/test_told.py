@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline.contracts import JobEvent, JobEventData, ObjectRef
-from defacer.webhook.telling import signature
-from defacer_emulator import command_line, messaging
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import JobEvent, JobEventData
+from defacer.pipeline.topology import JOB_EVENTS
+from defacer.webhook.delivery import signature
+from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, Options, Receiver
 from defacer_emulator.errors import UsageError
-from defacer_emulator.resources import JOB_EVENTS
+from defacer_emulator.services import messaging
 from tests.receiver import open_receiver
 from tests.servers import ROOT
 
@@ -50,5 +52,5 @@ def test_up_without_a_secret_says_where_it_belongs(
 ) -> None:
     monkeypatch.delenv("DEFACER_WEBHOOK_SECRET", raising=False)
     folders = ["--state", str(tmp_path / "state"), "--functions", str(stand_ins)]
-    assert command_line.main(["up", *folders, "--webhook", "http://127.0.0.1:1/"]) == 2
+    assert cli.main(["up", *folders, "--webhook", "http://127.0.0.1:1/"]) == 2
     assert "DEFACER_WEBHOOK_SECRET" in capsys.readouterr().err

@@ -7,10 +7,10 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from defacer_emulator.ports import SERVICES
-from defacer_emulator.processes import listens
-from defacer_emulator.reaper import marked_groups
-from defacer_emulator.state import EmulatorState, StateFolder, mark
+from defacer_emulator.processes.ports import SERVICES
+from defacer_emulator.processes.reaper import marked_groups
+from defacer_emulator.processes.state import EmulatorState, StateFolder, mark
+from defacer_emulator.processes.supervisor import listens
 from tests.servers import wait_until
 
 START_SECONDS = 60

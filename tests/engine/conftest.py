@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from defacer.engine.deface import Engine
-from defacer.engine.gallery import Gallery, Picture
-from defacer_emulator.demo_clip import make_demo_clip, target_picture
+from defacer.engine.engine import Engine
+from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer_emulator.demo.demo_clip import make_demo_clip, target_picture
 
 DEMO_SECONDS, DEMO_SIZE, DEMO_RATE = 4.0, (640, 360), 30
 

@@ -9,7 +9,8 @@ import av
 import cv2
 import numpy as np
 
-from defacer.engine.faces import VERSION, Faces, Looks, Track
+from defacer.engine.tracking.compact_boxes import CompactBoxes
+from defacer.engine.tracking.face_report import VERSION, Faces, Track
 from tests.clips import Picture
 
 SIZE, RATE, SECONDS = (640, 360), 25, 2.0
@@ -87,7 +88,7 @@ def track_of(path: Path, shown: Shown, number: int, decision: str, first: int, l
     assert base is not None
     unit = round(Fraction(1, RATE) / base)
     numbers = sorted({*range(first, last, 5), last})
-    looks = Looks((n * unit, shown.face) for n in numbers)
+    looks = CompactBoxes((n * unit, shown.face) for n in numbers)
     person = "ann" if decision == "keep" else None
     return Track(number, first * unit, last * unit, decision, person, "staged", None, None, None, looks)
 

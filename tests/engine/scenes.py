@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer.engine.conceal import Style, conceal
-from defacer.engine.cover import Cover
-from defacer.engine.faces import VERSION, Box, Faces, Looks, Track
+from defacer.engine.rendering.masks import MaskSchedule
+from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.tracking.compact_boxes import CompactBoxes
+from defacer.engine.tracking.face_report import VERSION, Box, Faces, Track
 from tests.clips import Picture, admiral, astronaut
 
 WIDTH, HEIGHT, RATE = 640, 360, 25
@@ -60,7 +61,7 @@ def track(
     continues: int | None = None,
 ) -> Track:
     """Return a track that was detected at these frames, in these boxes."""
-    seen = Looks(sorted(looks.items()))
+    seen = CompactBoxes(sorted(looks.items()))
     return Track(number, seen[0].pts, seen[-1].pts, decision, None, "", None, None, continues, seen)
 
 
@@ -77,7 +78,7 @@ def visible(
     frames: Sequence[Sequence[Shown]], faces: Faces, style: Style = BLUR, patch: float = PATCH
 ) -> list[list[str]]:
     """Redact each frame by these faces, and return who can still be seen in it."""
-    cover = Cover(faces)
+    cover = MaskSchedule(faces)
     seen = []
     for number, shown in enumerate(frames):
         before, after = _redacted(draw(shown, faces.width, faces.height, patch), cover, number, style)
@@ -87,15 +88,15 @@ def visible(
 
 def redacted(picture: Picture, faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the first frame of a video in grey, before and after it is redacted by these faces."""
-    return _redacted(picture, Cover(faces), 0, BLUR)
+    return _redacted(picture, MaskSchedule(faces), 0, BLUR)
 
 
 def _redacted(
-    picture: Picture, cover: Cover, pts: int, style: Style
+    picture: Picture, cover: MaskSchedule, pts: int, style: Style
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
     before = frame.to_ndarray(format="gray")
-    conceal(frame, cover.boxes(pts), style, openings=cover.openings(pts))
+    redact(frame, cover.boxes(pts), style, openings=cover.openings(pts))
     return before, frame.to_ndarray(format="gray")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from defacer.engine.ahead import ahead
+from defacer.engine.runtime.prefetch import prefetch
 
 
 class Source:
@@ -31,7 +31,7 @@ def threads() -> int:
 
 def test_all_items_come_in_order() -> None:
     source = Source(100)
-    assert list(ahead(source.items(), 3)) == list(range(1, 101))
+    assert list(prefetch(source.items(), 3)) == list(range(1, 101))
     assert source.closed
     assert not threads()
 
@@ -40,7 +40,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
     source = Source(5, error=ValueError("damaged"))
     seen = []
     with pytest.raises(ValueError, match="damaged"):
-        for item in ahead(source.items(), 2):
+        for item in prefetch(source.items(), 2):
             seen.append(item)
     assert seen == [1, 2, 3, 4, 5]
     assert not threads()
@@ -48,7 +48,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
 
 def test_stopping_early_ends_the_thread_and_closes_the_source() -> None:
     source = Source(1_000_000)
-    items = ahead(source.items(), 4)
+    items = prefetch(source.items(), 4)
     assert next(items) == 1
     items.close()
     assert source.closed

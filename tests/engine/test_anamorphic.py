@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.conceal import Style, conceal
-from defacer.engine.deface import Engine
-from defacer.engine.faces import Faces
-from defacer.engine.gallery import Gallery
-from defacer.engine.hide import hide
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.orientation import MAX_STRETCH, Orientation, orientation_of
+from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
-from defacer.engine.orientation import MAX_STRETCH, Orientation, orientation_of
-from defacer.engine.preview import preview
-from defacer.engine.video import Segment
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.rendering.preview import preview
+from defacer.engine.rendering.redact_segment import redact_segment
+from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.linking import link
 from tests.engine.conftest import DEMO_SIZE
 
 SQUARE = ((640, 360), Fraction(1))
@@ -87,11 +87,11 @@ def test_squeezed_video_gets_the_decisions_of_the_square_one(
     )
     assert {track.decision for track in faces.tracks} == {"keep", "hide"}
     for track, expected in (
-        (by_decision(faces, kind), by_decision(square, kind)) for kind in ("keep", "hide")
+        (by_decision(faces, kind), by_decision(square, kind)) for kind in ("keep", "redact_segment")
     ):
         assert np.abs(np.array(track) - expected).max() < 8
     out = tmp_path / "out.nut"
-    hide(Segment(str(path)), faces, str(out), Options(mode="solid"))
+    redact_segment(Segment(str(path)), faces, str(out), Options(mode="solid"))
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         orientation = orientation_of(next(container.decode(stream)), stream.sample_aspect_ratio)
@@ -120,7 +120,7 @@ def test_mask_is_round_as_displayed(size: tuple[int, int], shape: Fraction, mode
     frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv420p")
     before = frame.to_ndarray(format="gray")
     orientation = orientation_of(frame, shape)
-    conceal(frame, [(270.0, 130.0, 370.0, 230.0)], Style(mode), orientation)
+    redact(frame, [(270.0, 130.0, 370.0, 230.0)], Style(mode), orientation)
     changed = orientation.displayed((frame.to_ndarray(format="gray") != before).astype(np.uint8) * 255)
     rows, columns = np.nonzero(changed > 64)
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=6)
@@ -138,7 +138,7 @@ def _pixelated(size: tuple[int, int], shape: Fraction) -> np.ndarray:
     """Return a ramp from left to right with a pixelated middle."""
     ramp = np.tile(np.linspace(0, 255, size[0], dtype=np.uint8), (size[1], 1))
     frame = av.VideoFrame.from_ndarray(ramp, format="gray")
-    conceal(frame, [(170.0, 30.0, 470.0, 330.0)], Style("pixelate"), orientation_of(frame, shape))
+    redact(frame, [(170.0, 30.0, 470.0, 330.0)], Style("pixelate"), orientation_of(frame, shape))
     return frame.to_ndarray(format="gray")
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from defacer.engine.anew import decide_anew
 from defacer.engine.errors import EngineError
-from defacer.engine.faces import Faces, Looks, TargetWarning, Track
+from defacer.engine.tracking.compact_boxes import CompactBoxes
+from defacer.engine.tracking.face_report import Faces, TargetWarning, Track
+from defacer.engine.tracking.report_edit import with_decisions
 
 PEOPLE = ("Ada", 'Eve "looks":[', "Zoë\n]}")
 
@@ -23,7 +24,7 @@ def track(number: int, person: str | None) -> Track:
         distance=0.25,
         margin=None,
         continues=number - 1 if number else None,
-        looks=Looks((pts, (1.5, 2.0, 30.1, 40.0)) for pts in (number, number + 10)),
+        looks=CompactBoxes((pts, (1.5, 2.0, 30.1, 40.0)) for pts in (number, number + 10)),
     )
 
 
@@ -51,7 +52,7 @@ def test_it_is_what_deciding_anew_in_the_faces_is(
     hide: tuple[int, ...], keep: tuple[int, ...], faces: Faces
 ) -> None:
     wish = {**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")}
-    made = decide_anew(faces.to_bytes(), wish, PEOPLE)
+    made = with_decisions(faces.to_bytes(), wish, PEOPLE)
     assert made.document == faces.decided_anew(hide, keep).to_bytes()
     assert made.people == tuple(sorted(PEOPLE))
     assert made.strangers == ()
@@ -60,8 +61,8 @@ def test_it_is_what_deciding_anew_in_the_faces_is(
 def test_warnings_end_when_a_person_decides(faces: Faces) -> None:
     warned = replace(faces, warnings=(TargetWarning("no-track-kept", PEOPLE[0], "No track.", 3),))
     assert Faces.from_json(json.loads(warned.to_bytes())) == warned
-    assert decide_anew(warned.to_bytes(), {}, PEOPLE).document == warned.to_bytes()
-    made = decide_anew(warned.to_bytes(), {3: "keep"}, PEOPLE).document
+    assert with_decisions(warned.to_bytes(), {}, PEOPLE).document == warned.to_bytes()
+    made = with_decisions(warned.to_bytes(), {3: "keep"}, PEOPLE).document
     assert made == warned.decided_anew((), (3,)).to_bytes()
     assert Faces.from_json(json.loads(made)).warnings == ()
 
@@ -69,12 +70,12 @@ def test_warnings_end_when_a_person_decides(faces: Faces) -> None:
 def test_a_document_without_line_breaks_is_taken_too(faces: Faces) -> None:
     document = json.dumps(faces.to_json(), separators=(",", ":")).encode()
     assert b"\n" not in document
-    made = decide_anew(document, {4: "keep"}, PEOPLE)
+    made = with_decisions(document, {4: "keep"}, PEOPLE)
     assert made.document == faces.decided_anew((), (4,)).to_bytes()
 
 
 def test_who_may_not_be_kept_is_told_and_a_hidden_track_loses_the_name(faces: Faces) -> None:
-    made = decide_anew(faces.to_bytes(), {1: "hide", 3: "keep"}, ())
+    made = with_decisions(faces.to_bytes(), {1: "hide", 3: "keep"}, ())
     assert made.strangers == (0, 2)
     assert made.people == ("Ada", PEOPLE[2])
     assert [track.person for track in Faces.from_bytes(made.document, None, None).tracks] == [
@@ -88,16 +89,16 @@ def test_who_may_not_be_kept_is_told_and_a_hidden_track_loses_the_name(faces: Fa
 
 def test_a_video_without_faces_has_nothing_to_decide(faces: Faces) -> None:
     empty = replace(faces, tracks=()).to_bytes()
-    assert decide_anew(empty, {}, ()).document == empty
+    assert with_decisions(empty, {}, ()).document == empty
     with pytest.raises(EngineError, match="no track 0; it has 0 tracks"):
-        decide_anew(empty, {0: "keep"}, ())
+        with_decisions(empty, {0: "keep"}, ())
 
 
 def test_a_decision_by_hand_ends_the_number_of_strangers(faces: Faces) -> None:
     track = replace(faces.tracks[0], distance=0.9, strangers_per_10000=12)
     counted = replace(faces, tracks=(track, *faces.tracks[1:]))
     assert counted.decided_anew(hide=(), keep=(track.id,)).tracks[0].strangers_per_10000 is None
-    made = decide_anew(counted.to_bytes(), {track.id: "keep"}, {"Ada", "Bo"})
+    made = with_decisions(counted.to_bytes(), {track.id: "keep"}, {"Ada", "Bo"})
     assert Faces.from_bytes(made.document, None, None).tracks[0].strangers_per_10000 is None
 
 
@@ -107,7 +108,7 @@ def test_a_report_with_an_unknown_recogniser_is_refused(faces: Faces) -> None:
     for read in (
         lambda: Faces.from_json(unknown.to_json()),
         lambda: Faces.from_bytes(unknown.to_bytes(), None, None),
-        lambda: decide_anew(unknown.to_bytes(), {0: "hide"}, set()),
+        lambda: with_decisions(unknown.to_bytes(), {0: "hide"}, set()),
     ):
         with pytest.raises(EngineError, match=sentence):
             read()
@@ -115,7 +116,7 @@ def test_a_report_with_an_unknown_recogniser_is_refused(faces: Faces) -> None:
 
 def test_a_track_that_is_not_there_is_named(faces: Faces) -> None:
     with pytest.raises(EngineError, match="no track 7, 9; it has 5 tracks"):
-        decide_anew(faces.to_bytes(), {9: "hide", 0: "hide", 7: "keep"}, PEOPLE)
+        with_decisions(faces.to_bytes(), {9: "hide", 0: "hide", 7: "keep"}, PEOPLE)
 
 
 @pytest.mark.parametrize(
@@ -135,4 +136,4 @@ def test_a_track_that_is_not_there_is_named(faces: Faces) -> None:
 )
 def test_what_is_no_document_of_faces_is_refused(broken: bytes) -> None:
     with pytest.raises(EngineError, match="report"):
-        decide_anew(broken, {}, ())
+        with_decisions(broken, {}, ())

@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from defacer.engine.claims import MOST_SAMPLES, require_likely_samples
 from defacer.engine.errors import VideoError
-from defacer.engine.video import MOST_PIXELS, probe
+from defacer.engine.media.mp4.sample_count_check import MAX_SAMPLES, require_likely_samples
+from defacer.engine.media.reader import MAX_PIXELS, probe
 from tests.clips import Clip, write_clip
 from tests.hostile import avi_that_claims_size, mp4_that_claims_frames, uncompressed_avi
 from tests.servers import ROOT
@@ -44,7 +44,7 @@ def track(handler: bytes, delta: int, samples: int, entries: int = 1, data: byte
     return box(b"trak", box(b"mdia", handling + box(b"minf", data + box(b"stbl", times + sizes))))
 
 
-@pytest.mark.parametrize("count", [2**31, 2**32 - 1, 178_000_000, MOST_SAMPLES + 1])
+@pytest.mark.parametrize("count", [2**31, 2**32 - 1, 178_000_000, MAX_SAMPLES + 1])
 def test_an_mp4_that_claims_billions_of_frames_is_refused(count: int, clip: Path) -> None:
     with pytest.raises(VideoError, match=f"claims {count} frames in one track"):
         probe(io.BytesIO(mp4_that_claims_frames(clip, count)))
@@ -55,7 +55,7 @@ def test_refusing_it_costs_no_memory(clip: Path, tmp_path: Path) -> None:
     file = tmp_path / "claims.mp4"
     file.write_bytes(mp4_that_claims_frames(clip, 178_000_000))
     code = (
-        "import resource, sys; from defacer.engine.video import probe\n"
+        "import resource, sys; from defacer.engine.media.reader import probe\n"
         "from defacer.engine.errors import VideoError\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
@@ -82,15 +82,15 @@ DATA_HANDLER = box(b"hdlr", bytes(4) + b"dhlralis" + bytes(12))
     ("moov", "refused"),
     [
         (track(b"soun", 1, 11_040_000, data=DATA_HANDLER), False),
-        (track(b"soun", 1024, MOST_SAMPLES + 1, data=DATA_HANDLER), True),
-        (track(b"vide", 1, MOST_SAMPLES + 1, data=box(b"hdlr", bytes(8) + b"soun" + bytes(12))), True),
+        (track(b"soun", 1024, MAX_SAMPLES + 1, data=DATA_HANDLER), True),
+        (track(b"vide", 1, MAX_SAMPLES + 1, data=box(b"hdlr", bytes(8) + b"soun" + bytes(12))), True),
         (track(b"soun", 1, 4 * 10**9), False),  # uncompressed sound: a day of it
         (track(b"soun", 1024, 4 * 10**9), True),
         (track(b"soun", 1, 4 * 10**9, entries=2), True),
         (track(b"vide", 1, 4 * 10**9), True),
-        (track(b"soun", 1, 4 * 10**9) + track(b"vide", 1, MOST_SAMPLES), False),
-        (track(b"soun", 1, 4 * 10**9) + track(b"vide", 1, MOST_SAMPLES + 1), True),
-        (track(b"vide", 1, MOST_SAMPLES + 1) + track(b"soun", 1, 7), True),
+        (track(b"soun", 1, 4 * 10**9) + track(b"vide", 1, MAX_SAMPLES), False),
+        (track(b"soun", 1, 4 * 10**9) + track(b"vide", 1, MAX_SAMPLES + 1), True),
+        (track(b"vide", 1, MAX_SAMPLES + 1) + track(b"soun", 1, 7), True),
         (nested(b"trak", 2_000), True),
         (box(b"free", b"") * 20_000, True),
     ],
@@ -111,7 +111,7 @@ def test_mov_with_long_pcm_sound_is_accepted(tmp_path: Path) -> None:
         picture = out.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
         sound = out.add_stream("pcm_u8", rate=192_000, layout="mono")
-        for second in range(MOST_SAMPLES // 192_000 + 2):
+        for second in range(MAX_SAMPLES // 192_000 + 2):
             frame = av.VideoFrame(64, 48, "yuv420p")
             frame.pts, frame.time_base = second, Fraction(1)
             out.mux(picture.encode(frame))
@@ -120,7 +120,7 @@ def test_mov_with_long_pcm_sound_is_accepted(tmp_path: Path) -> None:
             out.mux(sound.encode(heard))
         out.mux(picture.encode(None))
     assert path.read_bytes().count(b"hdlr") == 4
-    assert probe(str(path)).duration_seconds == MOST_SAMPLES // 192_000 + 2
+    assert probe(str(path)).duration_seconds == MAX_SAMPLES // 192_000 + 2
 
 
 @pytest.mark.parametrize("size", [(100_000, 100_000), (2**31 - 1, 2**31 - 1), (8_193, 8_192), (0, 0)])
@@ -132,7 +132,7 @@ def test_a_frame_that_claims_more_than_can_be_done_is_refused(size: tuple[int, i
 
 def test_the_sentence_about_a_frame_says_what_is_allowed(tmp_path: Path) -> None:
     avi = avi_that_claims_size(uncompressed_avi(tmp_path / "small.avi"), 100_000, 100_000)
-    with pytest.raises(VideoError, match=f"no picture size, or one above {MOST_PIXELS} pixels"):
+    with pytest.raises(VideoError, match=f"no picture size, or one above {MAX_PIXELS} pixels"):
         probe(io.BytesIO(avi))
 
 

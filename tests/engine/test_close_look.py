@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.close_look import close_copy, merge
-from defacer.engine.detect import Array, CenterFace, Detection, Detector, Image, make_detector, overlap
+from defacer.engine.models.arrays import Array, Detection, Detector, Image, overlap
+from defacer.engine.models.centerface import CenterFace
+from defacer.engine.models.detector import make_detector
+from defacer.engine.models.large_faces import merge, small_copy
 from tests.clips import admiral, astronaut
 
 # Chin to hairline, read off the pictures by eye: the picture, and the face's box in it.
@@ -65,7 +67,7 @@ def test_small_faces_come_from_the_first_look_alone(detector: Detector) -> None:
 def test_positions_in_the_copy_map_back_to_the_image(size: tuple[int, int]) -> None:
     image = np.zeros((size[1], size[0], 3), np.uint8)
     image[size[1] // 2 :, size[0] // 2 :] = 255
-    copy = close_copy(image)
+    copy = small_copy(image)
     assert not [side for side in copy.image.shape[:2] if side % 32]
     rows, columns = np.nonzero(copy.image[..., 0] > 127)
     corner = np.array([columns.min(), rows.min()], np.float32)

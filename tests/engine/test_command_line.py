@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.video import read_frames
+from defacer.engine.media.reader import read_frames
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.servers import ROOT, wait_until
 

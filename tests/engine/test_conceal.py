@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.conceal import OPAQUE, SOFT, Box, Openings, Style, can_conceal, conceal
 from defacer.engine.errors import PictureError, VideoError
-from defacer.engine.orientation import Orientation, orientation_of
-from defacer.engine.video import read_frames
+from defacer.engine.media.orientation import Orientation, orientation_of
+from defacer.engine.media.reader import read_frames
+from defacer.engine.rendering.redaction import OPAQUE, SOFT, Box, Openings, Style, can_redact, redact
 from tests.clips import astronaut
 
 SIZE = 300
@@ -46,7 +46,7 @@ def outside(box: Box) -> np.ndarray:
 def test_the_face_is_gone_and_the_rest_is_untouched(mode: str, pixel_format: str) -> None:
     frame = frame_of(astronaut(), pixel_format)
     before = luma(frame)
-    conceal(frame, [FACE], style(mode))
+    redact(frame, [FACE], style(mode))
     after = luma(frame)
     assert frame.format.name == pixel_format
     x1, y1, x2, y2 = (int(side) for side in FACE)
@@ -68,7 +68,7 @@ def test_nothing_of_the_pixels_at_the_centre_shines_through(mode: str) -> None:
     results = []
     for picture in (board, flat):
         frame = frame_of(picture, "yuv444p")
-        conceal(frame, [FACE], style(mode))
+        redact(frame, [FACE], style(mode))
         results.append(luma(frame)[100:155, 120:172].astype(int))
     assert np.abs(results[0] - results[1]).max() <= 3
 
@@ -78,7 +78,7 @@ def test_pixelate_leaves_at_most_eight_blocks_across_a_face_of_any_size() -> Non
     for half in (12, 40, 90):
         frame = frame_of(ramp, "yuv444p")
         box = (150.0 - half, 150.0 - half, 150.0 + half, 150.0 + half)
-        conceal(frame, [box], style("pixelate"))
+        redact(frame, [box], style("pixelate"))
         across = luma(frame)[150, 150 - half : 150 + half].astype(int)
         assert 2 <= np.count_nonzero(np.diff(across)) + 1 <= 8
 
@@ -101,7 +101,7 @@ def test_outside_the_mask_every_sample_keeps_its_value(mode: str, pixel_format: 
     noise = np.random.default_rng(0).choice(np.array([0, 128, 255], np.uint8), (SIZE, SIZE, 3))
     frame = frame_of(noise, pixel_format)
     before = stored(frame)
-    conceal(frame, [FACE], style(mode))
+    redact(frame, [FACE], style(mode))
     for old, new in zip(before, stored(frame), strict=True):
         near = cv2.dilate((~outside(FACE)).astype(np.uint8), np.ones((5, 5), np.uint8))
         near = cv2.resize(near, (old.shape[1], old.shape[0]), interpolation=cv2.INTER_AREA)
@@ -117,7 +117,7 @@ def test_the_mask_is_opaque_over_the_whole_face(pixel_format: str, box: Box) -> 
     """Over the ellipse that fills the box, and a tenth beyond it."""
     noise = np.random.default_rng(1).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
     frame = frame_of(noise, pixel_format)
-    conceal(frame, [box], Style("solid", color="#ffffff"))
+    redact(frame, [box], Style("solid", color="#ffffff"))
     rows, columns = np.mgrid[0:SIZE, 0:SIZE] + 0.5
     half = [(box[side + 2] - box[side]) / 2 * 1.1 for side in (0, 1)]
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -130,8 +130,8 @@ def test_what_is_left_of_a_face_does_not_grow_with_its_size(mode: str) -> None:
     """The same picture at twice the size, hidden, is the hidden picture at twice the size."""
     small = frame_of(astronaut(), "yuv444p")
     double = frame_of(cv2.resize(astronaut(), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), "yuv444p")
-    conceal(small, [FACE], style(mode))
-    conceal(double, [(FACE[0] * 2, FACE[1] * 2, FACE[2] * 2, FACE[3] * 2)], style(mode))
+    redact(small, [FACE], style(mode))
+    redact(double, [(FACE[0] * 2, FACE[1] * 2, FACE[2] * 2, FACE[3] * 2)], style(mode))
     halved = cv2.resize(luma(double), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     inside = np.s_[85:170, 115:177]
     assert (
@@ -148,7 +148,7 @@ def test_a_blur_keeps_no_more_than_four_colours_flowing_into_each_other() -> Non
     results = []
     for picture in (flat, striped):
         frame = frame_of(picture, "yuv444p")
-        conceal(frame, [(100.0, 90.0, 200.0, 210.0)], style("blur"))
+        redact(frame, [(100.0, 90.0, 200.0, 210.0)], style("blur"))
         results.append(luma(frame)[105:195, 112:188].astype(int))  # the box's corners lie in the soft edge
     assert np.abs(results[0] - results[1]).max() <= 3
 
@@ -159,7 +159,7 @@ def test_odd_sizes_and_tiny_faces_are_hidden(mode: str, size: tuple[int, int]) -
     noise = np.random.default_rng(3).integers(0, 255, (size[1], size[0], 3), np.uint8)
     frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv444p")
     before = luma(frame)
-    conceal(frame, [(5.3, 4.2, 6.1, 5.5), (9.0, 8.0, 17.5, 19.5), (-3.0, -3.0, 0.5, 0.5)], style(mode))
+    redact(frame, [(5.3, 4.2, 6.1, 5.5), (9.0, 8.0, 17.5, 19.5), (-3.0, -3.0, 0.5, 0.5)], style(mode))
     assert (frame.width, frame.height) == size
     assert (before[9:16, 10:16] != luma(frame)[9:16, 10:16]).mean() > 0.8
 
@@ -168,7 +168,7 @@ def test_strength_makes_blur_coarser() -> None:
     detail = []
     for strength in (1.0, 3.0):
         frame = frame_of(astronaut())
-        conceal(frame, [FACE], style("blur", strength))
+        redact(frame, [FACE], style("blur", strength))
         detail.append(float(luma(frame)[75:180, 110:182].std()))
     assert detail[1] < detail[0]
 
@@ -176,7 +176,7 @@ def test_strength_makes_blur_coarser() -> None:
 def test_solid_and_image_have_the_colour_that_was_asked_for() -> None:
     for mode in ("solid", "image"):
         frame = frame_of(astronaut(), "yuv444p")
-        conceal(frame, [FACE], style(mode))
+        redact(frame, [FACE], style(mode))
         red, green, blue = frame.to_ndarray(format="rgb24")[128, 146].astype(int)
         assert red > 240
         assert max(green, blue) < 15
@@ -185,14 +185,14 @@ def test_solid_and_image_have_the_colour_that_was_asked_for() -> None:
 def test_where_the_picture_is_transparent_the_face_is_blurred() -> None:
     clear = Style("image", picture=np.zeros((8, 8, 4), np.uint8))
     with_picture, with_blur = frame_of(astronaut()), frame_of(astronaut())
-    conceal(with_picture, [FACE], clear)
-    conceal(with_blur, [FACE], Style("blur"))
+    redact(with_picture, [FACE], clear)
+    redact(with_blur, [FACE], Style("blur"))
     assert (luma(with_picture) == luma(with_blur)).all()
 
 
 def test_boxes_over_the_frames_edge_are_hidden_up_to_the_edge() -> None:
     frame = frame_of(astronaut())
-    conceal(frame, [(-60, -60, 40, 40), (280, 280, 400, 400), (900, 900, 950, 950)], style("solid"))
+    redact(frame, [(-60, -60, 40, 40), (280, 280, 400, 400), (900, 900, 950, 950)], style("solid"))
     assert luma(frame)[0, 0] == luma(frame)[299, 299] == luma(frame)[10, 10]
 
 
@@ -212,7 +212,7 @@ def test_boxes_are_those_of_the_displayed_frame(rotation: int, mirrored: bool, t
     (frame,) = read_frames(str(path))
     assert luma(frame).max() > 200
     rows, columns = np.nonzero(orientation_of(frame).displayed(stored_picture)[..., 0])
-    conceal(
+    redact(
         frame,
         [(columns.min() - 8, rows.min() - 8, columns.max() + 8, rows.max() + 8)],
         Style("solid", color="#000000"),
@@ -221,15 +221,15 @@ def test_boxes_are_those_of_the_displayed_frame(rotation: int, mirrored: bool, t
 
 
 def test_a_format_whose_samples_cant_be_reached_is_refused() -> None:
-    assert not can_conceal("rgb24")
-    assert not can_conceal("yuv420p10be")
+    assert not can_redact("rgb24")
+    assert not can_redact("yuv420p10be")
     with pytest.raises(VideoError, match="colours of its picture"):
-        conceal(av.VideoFrame.from_ndarray(astronaut(), format="rgb24"), [FACE], Style())
+        redact(av.VideoFrame.from_ndarray(astronaut(), format="rgb24"), [FACE], Style())
 
 
 def test_mode_image_without_a_picture_is_refused() -> None:
     with pytest.raises(PictureError, match="replacement"):
-        conceal(frame_of(astronaut()), [FACE], Style("image"))
+        redact(frame_of(astronaut()), [FACE], Style("image"))
 
 
 ORIENTATIONS = [Orientation(), Orientation(0, 1, -1, 0), Orientation(-1, 0, 0, 1), Orientation(0, 1, 1, 0)]
@@ -245,8 +245,8 @@ def test_openings_keep_their_samples_and_all_others_are_masked(
     noise = np.random.default_rng(4).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
     source, closed, opened = (frame_of(noise, pixel_format) for _ in range(3))
     boxes = [FACE, (200.0, 50.0, 300.0, 110.0)]
-    conceal(closed, boxes, style(mode), orientation)
-    conceal(opened, boxes, style(mode), orientation, Openings(KEPT, CLOSED))
+    redact(closed, boxes, style(mode), orientation)
+    redact(opened, boxes, style(mode), orientation, Openings(KEPT, CLOSED))
     is_open = np.zeros((SIZE, SIZE), np.uint8)
     for value, group in ((1, KEPT), (0, CLOSED)):
         for x1, y1, x2, y2 in group:

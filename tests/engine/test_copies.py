@@ -6,12 +6,12 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.engine.encoding import encoding_of
 from defacer.engine.errors import CheckError
-from defacer.engine.join import Joined, SegmentFile, check, join_files
-from defacer.engine.tracks import Sent
-from defacer.engine.video import read_frames
-from defacer.engine.write import write_segment
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.joiner import Joined, SegmentFile, check, join_files
+from defacer.engine.media.reader import read_frames
+from defacer.engine.media.segment_writer import write_segment
+from defacer.engine.media.side_streams import TrackDigest
 from tests.inputs.making import Text, Video, write
 
 
@@ -78,7 +78,7 @@ def test_what_was_sent_and_did_not_come_is_noticed(tmp_path: Path) -> None:
     out, sent = joined(tmp_path, video, "in.mp4")
     check(str(out), sent)
     (text,) = sent.texts
-    later = Sent(text.is_pcm, text.count, text.times[:], text.digest, text.end)
+    later = TrackDigest(text.is_pcm, text.count, text.times[:], text.digest, text.end)
     later.times[0] += 0.05
     for wrong, what in (
         ({"texts": [*sent.texts, text]}, "subtitles"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.errors import VideoError
-from defacer.engine.video import read_frames
+from defacer.engine.media.reader import read_frames
 from tests.clips import Clip, frame_times, write_clip
 from tests.inputs.making import Video, write
 

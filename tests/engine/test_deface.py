@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.deface import Engine
+from defacer.engine.engine import Engine
 from defacer.engine.errors import CheckError, EngineError, PictureError
-from defacer.engine.faces import Faces
-from defacer.engine.gallery import Gallery, Picture
-from defacer.engine.hide import hide
-from defacer.engine.link import link
+from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
-from defacer.engine.video import Segment, read_frames
-from defacer_emulator.demo_clip import demo_truth
+from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.rendering.redact_segment import redact_segment
+from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.linking import link
+from defacer_emulator.demo.demo_clip import demo_truth
 from tests.clips import admiral, astronaut, encode_picture, frame_times
 from tests.engine.conftest import DEMO_RATE, DEMO_SECONDS, DEMO_SIZE
 
@@ -68,7 +68,7 @@ def faces_of_nobody(engine: Engine, demo_clip: Path) -> Faces:
 
 def test_the_target_stays_and_the_other_is_hidden(faces: Faces, demo_clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.nut"
-    written = hide(Segment(str(demo_clip)), faces, str(out), Options())
+    written = redact_segment(Segment(str(demo_clip)), faces, str(out), Options())
     assert list(written.frames) == frame_times(demo_clip)
     assert max(seen(demo_clip, [out], "admiral")) < GONE
     kept = sorted(seen(demo_clip, [out], "astronaut"))
@@ -90,7 +90,7 @@ def test_a_decision_can_be_changed_without_looking_again(
     stored = Faces.from_json(faces.to_json())
     assert stored == faces
     out = tmp_path / "out.nut"
-    hide(Segment(str(demo_clip)), stored.decided_anew(hide=kept, keep=hidden), str(out), Options())
+    redact_segment(Segment(str(demo_clip)), stored.decided_anew(hide=kept, keep=hidden), str(out), Options())
     assert max(seen(demo_clip, [out], "astronaut")) < GONE
     now_kept = sorted(seen(demo_clip, [out], "admiral"))
     assert now_kept[len(now_kept) // 5] > KEPT
@@ -119,7 +119,9 @@ def test_without_targets_everyone_is_hidden_in_every_mode(
     clear_in_the_middle = np.full((40, 40, 4), 255, np.uint8)
     clear_in_the_middle[5:35, 5:35, 3] = 0
     encoded = cv2.imencode(".png", clear_in_the_middle)[1].tobytes()
-    hide(Segment(str(demo_clip)), faces_of_nobody, str(out), Options(mode=mode), replacement=encoded)
+    redact_segment(
+        Segment(str(demo_clip)), faces_of_nobody, str(out), Options(mode=mode), replacement=encoded
+    )
     for name in ("admiral", "astronaut"):
         assert max(seen(demo_clip, [out], name)) < GONE
 
@@ -131,7 +133,7 @@ def test_the_other_detector_hides_too(
     faces = look(engine, demo_clip, gallery, options)
     assert faces.detector == "mtcnn"
     out = tmp_path / "out.nut"
-    hide(Segment(str(demo_clip)), faces, str(out), options)
+    redact_segment(Segment(str(demo_clip)), faces, str(out), options)
     hidden = sorted(seen(demo_clip, [out], "admiral"))
     assert hidden[len(hidden) * 95 // 100] < GONE
 
@@ -145,7 +147,7 @@ def test_segments_together_hide_what_one_hides(faces: Faces, demo_clip: Path, tm
     for number, (start, end) in enumerate(pairwise(bounds)):
         paths.append(tmp_path / f"{number}.nut")
         with demo_clip.open("rb") as source:
-            frames += hide(Segment(source, start, end), faces, str(paths[-1]), Options()).frames
+            frames += redact_segment(Segment(source, start, end), faces, str(paths[-1]), Options()).frames
     assert frames == shown
     assert max(seen(demo_clip, paths, "admiral")) < GONE
     kept = sorted(seen(demo_clip, paths, "astronaut"))
@@ -156,7 +158,7 @@ def test_what_lies_outside_every_face_is_only_encoded_again(
     faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.nut"
-    hide(Segment(str(demo_clip)), faces_of_nobody, str(out), Options())
+    redact_segment(Segment(str(demo_clip)), faces_of_nobody, str(out), Options())
     for before, after in zip(grey_of(demo_clip), grey(out), strict=True):
         corner = np.s_[:20, :60]
         assert cv2.PSNR(before[corner], after[corner]) > 40
@@ -172,7 +174,9 @@ def test_progress_may_stop_the_work(
     with pytest.raises(TimeoutError):
         engine.find(Segment(str(demo_clip)), None, Options(), progress=stop)
     with pytest.raises(TimeoutError):
-        hide(Segment(str(demo_clip)), faces_of_nobody, str(tmp_path / "out.nut"), Options(), progress=stop)
+        redact_segment(
+            Segment(str(demo_clip)), faces_of_nobody, str(tmp_path / "out.nut"), Options(), progress=stop
+        )
 
 
 def test_faces_of_another_video_are_refused_before_anything_is_written(
@@ -183,7 +187,7 @@ def test_faces_of_another_video_are_refused_before_anything_is_written(
         dataclasses.replace(faces, width=faces.width * 2),
     ):
         with pytest.raises(CheckError, match="Use this video's own report"):
-            hide(Segment(str(demo_clip)), other, str(tmp_path / "out.nut"), Options())
+            redact_segment(Segment(str(demo_clip)), other, str(tmp_path / "out.nut"), Options())
 
 
 def test_a_gallery_of_another_recognizer_is_refused(

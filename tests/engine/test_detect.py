@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from defacer.engine.detect import Detector, make_detector, overlap, suppress_overlaps
 from defacer.engine.errors import EngineError
+from defacer.engine.models.arrays import Detector, overlap, suppress_overlaps
+from defacer.engine.models.detector import make_detector
 from tests.clips import admiral, astronaut
 
 # Chin to hairline, read off the picture by eye, in pixels of `astronaut()`.

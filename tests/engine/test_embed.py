@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.deface import Engine
-from defacer.engine.detect import Array, Detection, Image
-from defacer.engine.embed import SFACE_LANDMARKS, SFACE_SIZE, make_recognizer, similarity
+from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
-from defacer.engine.gallery import only_face
+from defacer.engine.models.arrays import Array, Detection, Image
+from defacer.engine.models.recognizer import SFACE_LANDMARKS, SFACE_SIZE, make_recognizer, similarity
+from defacer.engine.recognition.gallery import only_face
 from tests.clips import admiral, astronaut
 
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from defacer.engine.cover import LEAD_SECONDS, TAIL_SECONDS, Cover
 from defacer.engine.errors import EngineError
-from defacer.engine.faces import COVERED_SECONDS, Box, Faces, Looks, Track
-from defacer.engine.hold import AHEAD_SECONDS, HOLD_SECONDS
-from defacer.engine.spans import SPEED_SECONDS
-from defacer.engine.track import LOST_SECONDS
-from defacer.pipeline import contracts
+from defacer.engine.rendering.box_motion import SPEED_SECONDS
+from defacer.engine.rendering.mask_extension import AHEAD_SECONDS, HOLD_SECONDS
+from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
+from defacer.engine.tracking.compact_boxes import CompactBoxes
+from defacer.engine.tracking.face_report import COVERED_SECONDS, Box, Faces, Track
+from defacer.engine.tracking.tracker import LOST_SECONDS
+from defacer.pipeline.documents import report
 
 RATE, FRAMES, SEGMENT = 100, 6000, 500
 
@@ -24,7 +25,7 @@ def faces() -> Faces:
         gap = int(random.integers(1, LOST_SECONDS * RATE))
         start = before.end + gap if before else int(random.integers(0, FRAMES))
         times = range(start, start + int(random.integers(9, 400)), 9)
-        looks = Looks((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in times)
+        looks = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in times)
         decision = "hide" if random.random() < 0.7 else "keep"
         continues = before.id if before else None
         tracks.append(Track(number, start, times[-1], decision, None, "", None, None, continues, looks))
@@ -33,7 +34,7 @@ def faces() -> Faces:
 
 
 def boxes(faces: Faces, times: range) -> dict[int, list[Box]]:
-    cover = Cover(faces)
+    cover = MaskSchedule(faces)
     return {pts: sorted(cover.boxes(pts)) for pts in times}
 
 
@@ -56,7 +57,7 @@ def test_tracks_read_for_a_segment_reach_beyond_all_masks() -> None:
 
 
 def test_of_a_face_that_is_there_for_hours_a_segment_reads_its_own_looks() -> None:
-    looks = Looks((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in range(0, 720_000, 20))
+    looks = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in range(0, 720_000, 20))
     track = Track(0, 0, looks[-1].pts, "hide", None, "", None, None, None, looks)
     whole = Faces(1, "centerface", None, 0.7, 1000, 500, f"1/{RATE}", 720_000, 9, (), (track,))
     stored = whole.to_bytes()
@@ -79,7 +80,7 @@ def test_what_is_stored_comes_back(faces: Faces) -> None:
 
 
 def test_what_the_engine_stores_is_what_the_contract_says(faces: Faces) -> None:
-    stored = contracts.Faces.model_validate_json(faces.to_bytes())
+    stored = report.Faces.model_validate_json(faces.to_bytes())
     assert Faces.from_json(stored.model_dump()) == faces
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defacer.engine.detect import Array, Detection, Image
-from defacer.engine.find import Targets, find, find_pieces, prominence
-from defacer.engine.findings import Findings
-from defacer.engine.gallery import Gallery
-from defacer.engine.identity import Limits
-from defacer.engine.video import Segment
+from defacer.engine.media.reader import Segment
+from defacer.engine.models.arrays import Array, Detection, Image
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.recognition.identity import Limits
+from defacer.engine.tracking.detection_pass import Targets, detect_segment, detect_subsegments, prominence
+from defacer.engine.tracking.segment_detections import SegmentDetections
 from tests.clips import Clip, frame_times, write_clip
 
 LIMITS = Limits.of("sface", 0.97)
@@ -58,12 +58,12 @@ def look(
     end: int | None = None,
     width: float = 60,
     every_view: bool = False,
-) -> Findings:
+) -> SegmentDetections:
     target = np.zeros((1, 128), np.float32)
     target[0, 0] = 1
     recognizer = SameEmbedding(distance)
     targets = Targets(Gallery(("ann",), target, "test/1"), recognizer, LIMITS, every_view)  # type: ignore[arg-type]
-    return find(Segment(str(clip), start, end), OneFace(width), targets)
+    return detect_segment(Segment(str(clip), start, end), OneFace(width), targets)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("find") / "in.mp4", Clip(seconds=3))
 
 
-def embedded(findings: Findings) -> list[int]:
+def embedded(findings: SegmentDetections) -> list[int]:
     return [
         sighting.pts
         for sighting in findings.sightings
@@ -118,8 +118,8 @@ def test_a_face_too_small_to_tell_who_it_is_is_not_embedded(clip: Path) -> None:
 
 def test_a_long_video_is_given_in_pieces_that_make_the_whole(tmp_path: Path) -> None:
     long = write_clip(tmp_path / "long.mp4", Clip(seconds=70, rate=5, audio=False))
-    pieces = list(find_pieces(Segment(str(long)), OneFace(), None))
-    whole = find(Segment(str(long)), OneFace(), None)
+    pieces = list(detect_subsegments(Segment(str(long)), OneFace(), None))
+    whole = detect_segment(Segment(str(long)), OneFace(), None)
     assert [piece.frames for piece in pieces] == [300, 50]
     assert [s.pts for piece in pieces for s in piece.sightings] == [s.pts for s in whole.sightings]
     assert (whole.frames, whole.width, whole.height) == (350, 320, 180)
@@ -127,7 +127,7 @@ def test_a_long_video_is_given_in_pieces_that_make_the_whole(tmp_path: Path) -> 
 
 def test_findings_survive_being_stored(clip: Path) -> None:
     findings = look(clip, 0.97)
-    again = Findings.from_bytes(findings.to_bytes())
+    again = SegmentDetections.from_bytes(findings.to_bytes())
     assert (again.frames, again.time_base, again.sure) == (findings.frames, findings.time_base, findings.sure)
     assert embedded(again) == embedded(findings)
     assert "embedding" not in repr(again)

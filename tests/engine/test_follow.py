@@ -8,15 +8,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from defacer.engine.cover import LEAD_SECONDS, Cover
-from defacer.engine.deface import Engine
-from defacer.engine.findings import Face, Sighting
-from defacer.engine.follow import HISTORY_SECONDS, TAIL_SECONDS, Known
-from defacer.engine.gallery import Gallery
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
-from defacer.engine.track import Tracker
-from defacer.engine.video import Segment
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.rendering.masks import LEAD_SECONDS, MaskSchedule
+from defacer.engine.streaming import HISTORY_SECONDS, TAIL_SECONDS, LiveSnapshot
+from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
+from defacer.engine.tracking.tracker import Tracker
 
 TIME_BASE = Fraction(1, 1000)
 
@@ -38,8 +38,8 @@ def middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
 def test_what_is_hidden_in_a_whole_video_is_hidden_while_it_comes(
     engine: Engine, gallery: Gallery, demo_clip: Path
 ) -> None:
-    whole = Cover(link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options()))
-    known: list[Known] = list(engine.follow(frames(demo_clip), TIME_BASE, gallery, Options()))
+    whole = MaskSchedule(link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options()))
+    known: list[LiveSnapshot] = list(engine.follow(frames(demo_clip), TIME_BASE, gallery, Options()))
     compared, covered = 0, 0
     with av.open(str(demo_clip)) as container:
         base = Fraction(container.streams.video[0].time_base or 1)
@@ -48,7 +48,7 @@ def test_what_is_hidden_in_a_whole_video_is_hidden_while_it_comes(
         first = next((item for item in known if item.decides(pts)), None)
         if first is None:
             continue
-        hidden = Cover(first.faces, TAIL_SECONDS).boxes(pts)
+        hidden = MaskSchedule(first.faces, TAIL_SECONDS).boxes(pts)
         for x, y in map(middle, whole.boxes(round(pts * TIME_BASE / base))):
             compared += 1
             covered += any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in hidden)
@@ -86,15 +86,15 @@ def test_a_frame_that_is_decided_is_not_covered_later_for_a_face_that_comes_next
     look = replace(track.looks[0], pts=first.until)
     later = replace(first.faces, tracks=(replace(track, decision="hide", looks=(look,)),), shots=())
     decided = [pts for pts in range(first.until - 400, first.until) if first.decides(pts)]
-    cover = Cover(later, TAIL_SECONDS)
+    cover = MaskSchedule(later, TAIL_SECONDS)
     assert len(decided) > 100
     assert [pts for pts in decided if cover.boxes(pts)] == []
     assert cover.boxes(decided[-1] + 1) != []
 
 
-def sighting(pts: int, box: tuple[float, float, float, float], view: int = 0) -> Sighting:
+def sighting(pts: int, box: tuple[float, float, float, float], view: int = 0) -> FrameDetections:
     embedding = np.eye(128, dtype=np.float32)[view]
-    return Sighting(pts, pts == 0, (Face(np.array(box, np.float32), 0.9, 0.5, embedding),))
+    return FrameDetections(pts, pts == 0, (DetectedFace(np.array(box, np.float32), 0.9, 0.5, embedding),))
 
 
 def test_hours_of_one_face_take_no_more_memory_than_a_moment() -> None:

@@ -8,16 +8,16 @@ import av
 import numpy as np
 import pytest
 
-from defacer.engine import gate
-from defacer.engine.deface import Engine
+from defacer.engine.engine import Engine
 from defacer.engine.errors import QuarantinedError
-from defacer.engine.faces import Faces, Track
-from defacer.engine.gallery import Gallery
-from defacer.engine.gate import FOUND, Redacted, redact
-from defacer.engine.join import SegmentFile, join_files
-from defacer.engine.link import link
+from defacer.engine.media.joiner import SegmentFile, join_files
+from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
-from defacer.engine.video import Segment, read_frames
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.tracking.face_report import Faces, Track
+from defacer.engine.tracking.linking import link
+from defacer.engine.verification import release_gate
+from defacer.engine.verification.release_gate import FOUND, VerifiedSegment, redact_and_verify
 from tests.clips import Picture, astronaut, encode_picture, frame_times
 from tests.engine.scene_files import (
     RATE,
@@ -34,17 +34,17 @@ from tests.engine.scene_files import (
 
 LEFT, RIGHT = Shown(astronaut(), (40, 80), 200), Shown(astronaut(), (380, 80), 200)
 FRAMES = round(SECONDS * RATE)
-Check = Callable[..., Redacted]
+Check = Callable[..., VerifiedSegment]
 
 
 @pytest.fixture
 def check(engine: Engine, tmp_path: Path) -> Check:
     """Redact a scene into `out.nut`."""
 
-    def run(scene: Path, *tracks: Track, verify: str = "standard", **options: object) -> Redacted:
+    def run(scene: Path, *tracks: Track, verify: str = "standard", **options: object) -> VerifiedSegment:
         chosen = Options(verify=verify, **options)  # type: ignore[arg-type]
         picture = encode_picture(astronaut()) if chosen.mode == "image" else None
-        return redact(
+        return redact_and_verify(
             Segment(str(scene)),
             faces_in(scene, *tracks),
             tmp_path / "out.nut",
@@ -141,7 +141,7 @@ def test_no_check_and_no_model_where_the_policy_says_off(tmp_path: Path) -> None
     def never() -> None:
         raise AssertionError("a model is loaded")
 
-    redacted = redact(
+    redacted = redact_and_verify(
         Segment(str(scene)), faces_in(scene), tmp_path / "out.nut", Options(verify="off"), never
     )  # type: ignore[arg-type]
     assert redacted.checked is None
@@ -153,12 +153,12 @@ def test_face_that_the_second_rendering_leaves_visible_is_refused(
     """As if the masks of the faces that were found were not drawn."""
     face = replace(RIGHT, first=10, last=30)
     scene = write_scene(tmp_path / "scene.mp4", [face])
-    real = gate.hide
+    real = release_gate.redact_segment
 
     def forgetful(segment: Segment, faces: Faces, *arguments: object) -> object:
         return real(segment, faces_in(scene), *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(gate, "hide", forgetful)
+    monkeypatch.setattr(release_gate, "redact_segment", forgetful)
     with pytest.raises(QuarantinedError, match=r"still visible at 0\.4 s: .*If not, set verify to .off."):
         check(scene)
 
@@ -219,7 +219,7 @@ def test_deleted_tracks_of_the_demo_clip_are_found_and_masked(
 ) -> None:
     faces = link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
     kept = tuple(replace(track, continues=None) for track in faces.tracks if track.decision == "keep")
-    redacted = redact(
+    redacted = redact_and_verify(
         Segment(str(demo_clip)), replace(faces, tracks=kept), tmp_path / "out.nut", Options(), engine.checker
     )
     assert redacted.checked is not None

@@ -6,46 +6,48 @@ import av
 import numpy as np
 import pytest
 
-from defacer.engine import cuda, deface, detect, embed, video, write
+from defacer.engine.engine import Engine
 from defacer.engine.errors import GpuError
-from defacer.engine.faces import Faces
-from defacer.engine.gallery import Gallery, Picture
-from defacer.engine.hide import hide
-from defacer.engine.link import link
+from defacer.engine.media import reader, segment_writer
+from defacer.engine.media.reader import Segment
+from defacer.engine.models import detector, gpu, recognizer
 from defacer.engine.options import Options
-from defacer.engine.video import Segment
-from defacer_emulator.demo_clip import target_picture
+from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.rendering.redact_segment import redact_segment
+from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.linking import link
+from defacer_emulator.demo.demo_clip import target_picture
 from tests.clips import frame_times
 
 
 def test_without_a_gpu_nothing_is_asked_for() -> None:
-    if cuda.has_cuda():
+    if gpu.has_cuda():
         pytest.skip("this machine has a CUDA device")
-    assert cuda.hardware_decoder() is None
-    assert not cuda.can_encode(640, 360, "yuv420p")
+    assert gpu.hardware_decoder() is None
+    assert not gpu.can_encode(640, 360, "yuv420p")
 
 
-@pytest.mark.skipif(not cuda.has_cuda(), reason="this machine has no CUDA device")
+@pytest.mark.skipif(not gpu.has_cuda(), reason="this machine has no CUDA device")
 def test_the_gpu_decides_as_the_processor_does(
     demo_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look() -> Faces:
-        engine = deface.Engine()
+        engine = Engine()
         picture = tmp_path / "astronaut.png"
         target_picture(picture)
         gallery: Gallery = engine.gallery([Picture("a", "a", picture.read_bytes())], "sface")
         return link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
 
     on_gpu = look()
-    frames = hide(Segment(str(demo_clip)), on_gpu, str(tmp_path / "gpu.nut"), Options())
+    frames = redact_segment(Segment(str(demo_clip)), on_gpu, str(tmp_path / "gpu.nut"), Options())
     assert list(frames) == frame_times(demo_clip)
     with av.open(str(tmp_path / "gpu.nut")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
 
-    for module in (detect, embed):
+    for module in (detector, recognizer):
         monkeypatch.setattr(module, "has_cuda", lambda: False)
-    monkeypatch.setattr(video, "hardware_decoder", lambda: None)
-    monkeypatch.setattr(write, "can_encode", lambda *_: False)
+    monkeypatch.setattr(reader, "hardware_decoder", lambda: None)
+    monkeypatch.setattr(segment_writer, "can_encode", lambda *_: False)
     on_processor = look()
 
     assert [t.decision for t in on_gpu.tracks] == [t.decision for t in on_processor.tracks]
@@ -72,7 +74,7 @@ def test_the_gpu_decides_as_the_processor_does(
 def test_a_pytorch_that_the_driver_can_t_run_is_told_in_one_sentence(
     built_for: str | None, driver: int | None, said: str | None
 ) -> None:
-    found = cuda.problem_of(built_for, driver)
+    found = gpu.problem_of(built_for, driver)
     assert (found is None) == (said is None)
     if found and said:
         assert said in found
@@ -81,15 +83,15 @@ def test_a_pytorch_that_the_driver_can_t_run_is_told_in_one_sentence(
 
 
 def test_where_a_gpu_is_asked_for_and_there_is_none_it_is_said() -> None:
-    if cuda.has_cuda():
-        cuda.require_gpu()
+    if gpu.has_cuda():
+        gpu.require_gpu()
     else:
         with pytest.raises(GpuError, match="PyTorch"):
-            cuda.require_gpu()
+            gpu.require_gpu()
 
 
 def test_warmed_up_the_models_are_loaded() -> None:
-    engine = deface.Engine()
+    engine = Engine()
     engine.warm_up(Options())
     assert engine.detector("centerface") is engine.detector("centerface")
     assert (list(engine._detectors), list(engine._recognizers)) == (["centerface"], ["sface"])

@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from defacer.engine.findings import Face
-from defacer.engine.groups import person_groups
-from defacer.engine.identity import Decision, Limits
-from defacer.engine.track import Observation, Track, ViewOfFace
+from defacer.engine.recognition.identity import Decision, Limits
+from defacer.engine.recognition.person_groups import person_groups
+from defacer.engine.tracking.segment_detections import DetectedFace
+from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
 
 LIMITS = Limits.of("sface", 0.97)  # two views that are 42 degrees apart are alike
 
 
 def track(number: int, first: int, last: int, *degrees: float, quality: float = 0.9) -> Track:
-    face = Face(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
+    face = DetectedFace(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
     observations = [Observation(pts, face, contended=False) for pts in (first, last)]
     angles = np.radians(degrees)
     views = [
-        ViewOfFace(quality, np.array([np.cos(angle), np.sin(angle)], np.float32), place)
+        EmbeddedView(quality, np.array([np.cos(angle), np.sin(angle)], np.float32), place)
         for place, angle in enumerate(angles)
     ]
     return Track(number, observations, views)
@@ -59,9 +59,9 @@ def test_thousands_of_tracks_are_grouped_by_their_person() -> None:
     random = np.random.default_rng(5)
     people = random.normal(size=(40, 128))
     views = (people / np.linalg.norm(people, axis=1, keepdims=True)).astype(np.float32)
-    face = Face(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
+    face = DetectedFace(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
     tracks = [
-        Track(n, [Observation(n, face, contended=False)], [ViewOfFace(0.9, views[n % 40])])
+        Track(n, [Observation(n, face, contended=False)], [EmbeddedView(0.9, views[n % 40])])
         for n in range(3000)
     ]
     assert groups(*tracks) == [n % 40 for n in range(3000)]

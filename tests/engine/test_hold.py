@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from defacer.engine import hold as hold_module
-from defacer.engine.faces import Box, Faces, Looks, Track
-from defacer.engine.hide import hide
-from defacer.engine.hold import AHEAD_SECONDS, HOLD_SECONDS, MISSED_SECONDS, Hold
+from defacer.engine.media.orientation import Orientation
+from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
-from defacer.engine.orientation import Orientation
-from defacer.engine.video import Segment, read_frames
+from defacer.engine.rendering import mask_extension as hold_module
+from defacer.engine.rendering.mask_extension import AHEAD_SECONDS, HOLD_SECONDS, MISSED_SECONDS, MaskExtension
+from defacer.engine.rendering.redact_segment import redact_segment
+from defacer.engine.tracking.compact_boxes import CompactBoxes
+from defacer.engine.tracking.face_report import Box, Faces, Track
 from tests.clips import Picture, astronaut, frame_times
 
 WIDTH, HEIGHT, RATE = 480, 270, 25
@@ -105,7 +106,7 @@ def as_frames(pictures: Sequence[Picture], pixel_format: str = "yuv420p") -> Ite
 
 
 def track(number: int, place: Movement, times: Sequence[int], decision: str = "hide") -> Track:
-    looks = Looks((index, box_at(where)) for index in times if (where := place(index)) is not None)
+    looks = CompactBoxes((index, box_at(where)) for index in times if (where := place(index)) is not None)
     return Track(number, looks[0].pts, looks[-1].pts, decision, None, "", None, None, None, looks)
 
 
@@ -116,7 +117,7 @@ def faces_of(*tracks: Track, shots: tuple[int, ...] = (), size: tuple[int, int] 
 def held(
     pictures: Sequence[Picture], faces: Faces, orientation: Orientation = UPRIGHT, form: str = "yuv420p"
 ) -> dict[int, list[Box]]:
-    found = Hold(faces, orientation).follow(as_frames(pictures, form))
+    found = MaskExtension(faces, orientation).follow(as_frames(pictures, form))
     return {frame.pts or 0: boxes for frame, boxes in found if boxes}
 
 
@@ -289,7 +290,7 @@ def test_look_ahead_buffer_is_bounded(face: Picture, monkeypatch: pytest.MonkeyP
 
     faces = faces_of(track(0, lambda index: MIDDLE, range(60, 91, 5)))
     found = []
-    for frame, boxes in Hold(faces, Orientation()).follow(counted()):
+    for frame, boxes in MaskExtension(faces, Orientation()).follow(counted()):
         assert read - len(found) <= 11
         found.append(frame.pts)
         assert bool(boxes) == (50 <= (frame.pts or 0) < 60 or (frame.pts or 0) > 90)
@@ -318,15 +319,15 @@ def test_odd_and_tiny_pictures_are_followed_without_an_error(face: Picture) -> N
     place = leaving(RIGHT)
     for width, height in ((151, 87), (33, 17), (2, 2), (1, 300)):
         small = [cv2.resize(picture, (width, height)) for picture in scene(face, place)[20:60]]
-        looks = Looks(
+        looks = CompactBoxes(
             [(0, (width - 9.0, 1.0, width + 1.0, 12.0)), (9, (width - 5.0, -40.0, width + 30.0, 9.0))]
         )
-        outside = Looks([(3, (width + 5.0, 3.0, width + 20.0, 20.0))])
+        outside = CompactBoxes([(3, (width + 5.0, 3.0, width + 20.0, 20.0))])
         tracks = [
             Track(n, x[0].pts, x[-1].pts, "hide", None, "", None, None, None, x)
             for n, x in enumerate((looks, outside))
         ]
-        found = Hold(faces_of(*tracks, size=(width, height)), Orientation()).follow(
+        found = MaskExtension(faces_of(*tracks, size=(width, height)), Orientation()).follow(
             as_frames(small, "yuv444p")
         )
         assert [frame.pts for frame, _ in found] == list(range(40))
@@ -351,7 +352,7 @@ def test_one_segment_or_eight_hold_the_same_masks(face: Picture, tmp_path: Path)
 
     def boxes(segment: Segment) -> dict[int, list[Box]]:
         known = Faces.from_bytes(faces.to_bytes(), segment.start, segment.end)
-        hold = Hold(known, Orientation())
+        hold = MaskExtension(known, Orientation())
         needed = hold.reach(segment)
         found = hold.follow(read_frames(segment.source, needed.start, needed.end))
         return {frame.pts or 0: boxes for frame, boxes in found if segment.holds(frame.pts or 0)}
@@ -376,9 +377,9 @@ def test_black_frames_before_a_segment_are_not_counted_in_it(face: Picture, tmp_
         shown,
     )
     start = shown[50]
-    assert (Hold(faces, UPRIGHT).reach(Segment(str(source), start)).start or 0) == shown[20]
+    assert (MaskExtension(faces, UPRIGHT).reach(Segment(str(source), start)).start or 0) == shown[20]
     parts = [
-        hide(segment, faces, str(tmp_path / "out.nut"), Options(damaged="hide"))
+        redact_segment(segment, faces, str(tmp_path / "out.nut"), Options(damaged="hide"))
         for segment in (Segment(str(source), None, start), Segment(str(source), start), Segment(str(source)))
     ]
     assert [len(part.frames) for part in parts] == [50, 50, 100]
@@ -409,7 +410,7 @@ def redacted(
     """Return the frames, in grey, of the scene's video and of its redacted copy."""
     source, out = write(folder / "in.mp4", pictures), folder / "out.nut"
     known = in_units_of(replace(faces, time_base=time_base_of(source)), frame_times(source))
-    hide(Segment(str(source)), known, str(out), Options())
+    redact_segment(Segment(str(source)), known, str(out), Options())
     return list(grey(source)), list(grey(out))
 
 
@@ -417,7 +418,7 @@ def in_units_of(faces: Faces, shown: Sequence[int]) -> Faces:
     """Return the faces with the times of the file's frames instead of their numbers."""
     tracks = []
     for found in faces.tracks:
-        looks = Looks((shown[look.pts], look.box) for look in found.looks)
+        looks = CompactBoxes((shown[look.pts], look.box) for look in found.looks)
         tracks.append(replace(found, start=looks[0].pts, end=looks[-1].pts, looks=looks))
     return replace(faces, tracks=tuple(tracks))
 

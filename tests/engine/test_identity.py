@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from defacer.engine.faces import TargetWarning
-from defacer.engine.findings import Face
-from defacer.engine.gallery import Gallery
-from defacer.engine.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
-from defacer.engine.link import without_strangers
-from defacer.engine.track import Observation, Track, ViewOfFace
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.recognition.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
+from defacer.engine.tracking.face_report import TargetWarning
+from defacer.engine.tracking.linking import without_strangers
+from defacer.engine.tracking.segment_detections import DetectedFace
+from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
 
 LIMITS = Limits.of("sface", 0.97)
 
@@ -41,8 +41,8 @@ def track(
     continues: int | None = None,
     link: str | None = None,
 ) -> Track:
-    face = Face(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
-    views = [ViewOfFace(quality, embedding, place) for place, embedding in enumerate(seen)]
+    face = DetectedFace(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
+    views = [EmbeddedView(quality, embedding, place) for place, embedding in enumerate(seen)]
     observations = [Observation(pts, face, contended=False) for pts in times]
     return Track(number, observations, views, continues, link)
 

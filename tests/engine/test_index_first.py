@@ -8,7 +8,7 @@ import av
 import pytest
 
 from defacer.engine.errors import CheckError
-from defacer.engine.index_first import IndexFirst
+from defacer.engine.media.mp4.faststart import FaststartWriter
 from tests.clips import Clip, write_clip
 
 
@@ -53,7 +53,7 @@ def test_it_holds_what_ffmpegs_own_file_holds_with_the_index_first(source: Path,
     own = tmp_path / "own.mp4"
     copy(source, str(own), movflags="faststart")
     body = OnlyOn()
-    out = IndexFirst(body)
+    out = FaststartWriter(body)
     copy(source, out)
     data = out.head() + bytes(body.data)
     assert data.index(b"moov") < data.index(b"mdat")
@@ -62,7 +62,7 @@ def test_it_holds_what_ffmpegs_own_file_holds_with_the_index_first(source: Path,
 
 
 def test_what_was_not_written_to_its_end_has_no_head() -> None:
-    out = IndexFirst(OnlyOn())
+    out = FaststartWriter(OnlyOn())
     out.write(struct.pack(">I4s4s", 12, b"ftyp", b"isom") + struct.pack(">I4s", 0, b"mdat") + b"samples")
     with pytest.raises(CheckError, match="does not fit"):
         out.head()
@@ -76,7 +76,7 @@ def test_places_beyond_four_gigabytes_get_64_bits(last: int, kind: bytes) -> Non
     for name in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
         index = struct.pack(">I4s", 8 + len(index), name) + index
     body = OnlyOn()
-    out = IndexFirst(body)
+    out = FaststartWriter(body)
     out.write(struct.pack(">I4s4s", 12, b"ftyp", b"isom") + struct.pack(">I4s", 8 + 7, b"mdat") + b"samples")
     out.write(index)
     head = out.head()

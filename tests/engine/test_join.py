@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.engine.encoding import encoding_of
 from defacer.engine.errors import CheckError, OutputError, VideoError
-from defacer.engine.join import SegmentFile, fingerprint_of, join, join_files
-from defacer.engine.orientation import UPRIGHT, matrix_of
-from defacer.engine.video import read_frames
-from defacer.engine.write import write_segment
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.joiner import SegmentFile, fingerprint_of, join, join_files
+from defacer.engine.media.orientation import UPRIGHT, matrix_of
+from defacer.engine.media.reader import read_frames
+from defacer.engine.media.segment_writer import write_segment
 from tests.clips import Clip, frame_times, write_clip
 
 FAST_START = {"movflags": "faststart"}

@@ -10,12 +10,12 @@ import av
 import cv2
 import pytest
 
-from defacer.engine.encoding import encoding_of
 from defacer.engine.errors import CheckError
-from defacer.engine.join import Joined, SegmentFile, check, join_files
-from defacer.engine.mp4_header import read_header
-from defacer.engine.video import open_video, read_frames
-from defacer.engine.write import write_segment
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.joiner import Joined, SegmentFile, check, join_files
+from defacer.engine.media.mp4.header_check import read_header
+from defacer.engine.media.reader import open_video, read_frames
+from defacer.engine.media.segment_writer import write_segment
 from tests.inputs.making import Sound, Text, Video, with_edits, write
 
 SIZE = (128, 96)

@@ -6,12 +6,18 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from defacer.engine.embed import VERSIONS
 from defacer.engine.errors import EngineError
-from defacer.engine.likeness import LEVELS, MEASURED, match_threshold, measured, strangers_at
+from defacer.engine.models.recognizer import VERSIONS
 from defacer.engine.options import Options
-from defacer.pipeline.contracts import MAX_KEEP_DISTANCES, Policy
-from defacer.words import resemblance
+from defacer.engine.recognition.match_threshold import (
+    LEVELS,
+    MEASURED,
+    match_threshold,
+    measured,
+    strangers_at,
+)
+from defacer.pipeline.documents.manifest import MAX_MATCH_THRESHOLDS, Policy
+from defacer.plurals import resemblance
 from tests.servers import ROOT
 
 WITH_FIGURES = [name for name, found in MEASURED.items() if found.strangers]
@@ -27,7 +33,7 @@ def allowed(field: str) -> tuple[str, ...]:
 def test_policy_and_engine_have_the_same_recognisers_levels_and_limits() -> None:
     assert set(MEASURED) == set(VERSIONS) == set(allowed("recognizer"))
     assert all(tuple(found.levels) == LEVELS == allowed("recognition") for found in MEASURED.values())
-    assert {name: found.max_keep_distance for name, found in MEASURED.items()} == MAX_KEEP_DISTANCES
+    assert {name: found.max_keep_distance for name, found in MEASURED.items()} == MAX_MATCH_THRESHOLDS
 
 
 def test_the_level_chooses_the_threshold_unless_a_distance_is_given() -> None:

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.conceal import Style
-from defacer.engine.cover import Cover
-from defacer.engine.detect import CenterFace
-from defacer.engine.faces import Box, Track
+from defacer.engine.models.centerface import CenterFace
+from defacer.engine.rendering.masks import MaskSchedule
+from defacer.engine.rendering.redaction import Style
+from defacer.engine.tracking.face_report import Box, Track
 from tests.clips import Picture
 from tests.engine.scenes import RATE, Shown, draw, faces_of, is_seen, redacted, track, visible
 
@@ -115,7 +115,7 @@ def test_face_in_a_fast_pan_is_masked_before_and_after_two_samples(step: int, is
 def test_growing_box_does_not_move_the_mask() -> None:
     """An arm uncovers the face from one frame to the next."""
     box, part = CLOSE_UP, (CLOSE_UP[0], CLOSE_UP[1], CLOSE_UP[2] - 40, CLOSE_UP[3])
-    cover = Cover(faces_of([track(0, {8: part, 9: box})]))
+    cover = MaskSchedule(faces_of([track(0, {8: part, 9: box})]))
     assert cover.boxes(19) == [pytest.approx((242.5, 70, 407.5, 290))]
 
 

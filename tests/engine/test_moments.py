@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.deface import Engine
-from defacer.engine.detect import Array, Image
-from defacer.engine.gallery import Gallery, Picture
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import Segment
+from defacer.engine.models.arrays import Array, Image
 from defacer.engine.options import Options
-from defacer.engine.render import render
-from defacer.engine.video import Segment
+from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.rendering.render_file import render
+from defacer.engine.tracking.linking import link
 from tests.clips import admiral, astronaut, encode_picture
 from tests.engine.scenes import is_seen
 

@@ -8,9 +8,9 @@ import av
 import pytest
 
 from defacer.engine.errors import VideoError
-from defacer.engine.mp4_header import read_header
-from defacer.engine.user_data import user_data
-from defacer.engine.video import probe
+from defacer.engine.media.mp4.header_check import read_header
+from defacer.engine.media.mp4.user_data import user_data
+from defacer.engine.media.reader import probe
 from tests.inputs.making import Text, Video, boxes, patched, with_edits, write
 
 SECONDS = 8.0

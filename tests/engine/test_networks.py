@@ -13,9 +13,10 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from defacer.engine import openvino_networks, torch_networks, weights
-from defacer.engine.detect import Array, Detection, Image, centerface_faces, overlap
-from defacer.engine.yunet import YuNet
+from defacer.engine.models import openvino_backend, torch_backend, weights
+from defacer.engine.models.arrays import Array, Detection, Image, overlap
+from defacer.engine.models.centerface import centerface_faces
+from defacer.engine.models.yunet import YuNet
 from tests.clips import admiral, astronaut
 from tests.servers import ROOT
 
@@ -96,8 +97,8 @@ def assert_same_faces(found: list[Array], expected: list[Array]) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda path: openvino_networks.CenterFaceNetwork(path, "f32"),
-        lambda path: torch_networks.CenterFaceNetwork(path, "cpu"),
+        lambda path: openvino_backend.CenterFaceNetwork(path, "f32"),
+        lambda path: torch_backend.CenterFaceNetwork(path, "cpu"),
     ],
     ids=["openvino", "torch"],
 )
@@ -110,26 +111,26 @@ def test_centerface_in_float32_is_the_published_file(
 
 
 def test_centerface_as_this_processor_runs_it_finds_the_same_faces(centerface: list[Array]) -> None:
-    network = openvino_networks.CenterFaceNetwork(weights.centerface(), openvino_networks.precision())
+    network = openvino_backend.CenterFaceNetwork(weights.centerface(), openvino_backend.precision())
     assert_same_faces(network(pictures()), centerface)
 
 
 def test_centerface_takes_more_sizes_than_it_holds() -> None:
-    network = openvino_networks.CenterFaceNetwork(weights.centerface(), "f32")
+    network = openvino_backend.CenterFaceNetwork(weights.centerface(), "f32")
     first = network(pictures())
-    for side in range(1, openvino_networks.SIZES_HELD + 1):
+    for side in range(1, openvino_backend.SIZES_HELD + 1):
         assert network(pictures()[:, : 32 * side, :64])[0].shape == (2, 1, 8 * side, 16)
     assert all((one == other).all() for one, other in zip(network(pictures()), first, strict=True))
 
 
 def test_facenet_in_float32_is_the_published_graph_in_any_batch(facenet: Array) -> None:
-    network = openvino_networks.FaceNetNetwork(weights.casia_graph(), "f32")
+    network = openvino_backend.FaceNetNetwork(weights.casia_graph(), "f32")
     for count in (3, 1, 2):
         assert np.abs(network(crops()[:count]) - facenet[:count]).max() < 1e-5
 
 
 def test_facenet_as_this_processor_runs_it_gives_nearly_the_same_embeddings(facenet: Array) -> None:
-    found = openvino_networks.FaceNetNetwork(weights.casia_graph(), openvino_networks.precision())(crops())
+    found = openvino_backend.FaceNetNetwork(weights.casia_graph(), openvino_backend.precision())(crops())
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-3)
     # Strangers begin at 0.6 and more.
     assert np.linalg.norm(found - facenet, axis=1).max() < 0.03
@@ -137,7 +138,7 @@ def test_facenet_as_this_processor_runs_it_gives_nearly_the_same_embeddings(face
 
 def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
     """Its telemetry is a package of its own, which writes an identifier into the home folder first."""
-    code = "import sys, defacer.engine.openvino_networks; print(sys.modules['openvino_telemetry'])"
+    code = "import sys, defacer.engine.models.openvino_backend; print(sys.modules['openvino_telemetry'])"
     environment = os.environ | {"HOME": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -147,19 +148,19 @@ def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
 
 @needs_cuda
 def test_centerface_on_cuda_finds_the_same_faces(centerface: list[Array]) -> None:
-    assert_same_faces(torch_networks.CenterFaceNetwork(weights.centerface(), "cuda")(pictures()), centerface)
+    assert_same_faces(torch_backend.CenterFaceNetwork(weights.centerface(), "cuda")(pictures()), centerface)
 
 
 @needs_cuda
 def test_facenet_on_cuda_gives_the_same_embeddings(facenet: Array) -> None:
-    network = torch_networks.FaceNetNetwork(weights.facenet("facenet-casia"), "cuda")
+    network = torch_backend.FaceNetNetwork(weights.facenet("facenet-casia"), "cuda")
     assert np.linalg.norm(network(crops()) - facenet, axis=1).max() < 0.01
 
 
 THREADS_FIRST_LOOKS = """
 import sys, threading, numpy
 from pathlib import Path
-from defacer.engine.openvino_networks import CenterFaceNetwork
+from defacer.engine.models.openvino_backend import CenterFaceNetwork
 network = CenterFaceNetwork(Path(sys.argv[1]), "f32")
 network._of_size((64, 64, 3))  # compiled before, so that the threads reach their first request together
 sys.setswitchinterval(1e-6)
@@ -182,23 +183,23 @@ def test_threads_that_look_for_the_first_time_at_once_do_not_wait_for_each_other
 
 
 def test_sface_in_float32_equals_the_published_quantised_file(sface: Array) -> None:
-    found = openvino_networks.SFaceNetwork(weights.sface(), "f32")(aligned())
+    found = openvino_backend.SFaceNetwork(weights.sface(), "f32")(aligned())
     assert np.abs(unit(found) - sface).max() < 1e-5
 
 
 def test_sface_in_this_machines_precision_moves_no_face_far(sface: Array) -> None:
-    found = openvino_networks.SFaceNetwork(weights.sface(), openvino_networks.precision())(aligned())
+    found = openvino_backend.SFaceNetwork(weights.sface(), openvino_backend.precision())(aligned())
     assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.05
 
 
 def test_sface_in_pytorch_equals_the_published_quantised_file(sface: Array) -> None:
-    found = torch_networks.SFaceNetwork(weights.sface(), "cpu")(aligned())
+    found = torch_backend.SFaceNetwork(weights.sface(), "cpu")(aligned())
     assert np.abs(unit(found) - sface).max() < 1e-5
 
 
 @needs_cuda
 def test_sface_on_cuda_equals_the_published_quantised_file(sface: Array) -> None:
-    found = torch_networks.SFaceNetwork(weights.sface(), "cuda")(aligned())
+    found = torch_backend.SFaceNetwork(weights.sface(), "cuda")(aligned())
     assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.01
 
 

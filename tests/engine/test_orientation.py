@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from defacer.engine.errors import VideoError
-from defacer.engine.orientation import Orientation, orientation_of
-from defacer.engine.video import probe, read_frames
+from defacer.engine.media.orientation import Orientation, orientation_of
+from defacer.engine.media.reader import probe, read_frames
 from tests.clips import astronaut
 
 ALL = [(degrees, mirrored) for degrees in (0, 90, 180, -90) for mirrored in (False, True)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from defacer.engine.parallel import in_order
+from defacer.engine.runtime.parallel import map_ordered
 from tests.servers import wait_until
 
 
@@ -20,14 +20,14 @@ def test_results_come_in_the_order_of_the_items() -> None:
         time.sleep(0.02 / number)
         return number * number
 
-    found = list(in_order(slow_at_first, range(1, 30), 4))
+    found = list(map_ordered(slow_at_first, range(1, 30), 4))
     assert found == [number * number for number in range(1, 30)]
     assert not running()
 
 
 def test_only_few_items_are_taken_ahead() -> None:
     items = iter(range(1, 100))
-    results = in_order(lambda number: number, items, 2)
+    results = map_ordered(lambda number: number, items, 2)
     assert next(results) == 1
     assert next(items) <= 4
     results.close()
@@ -47,7 +47,7 @@ def test_an_item_is_let_go_when_its_work_is_done() -> None:
             yield big
             del big
 
-    results = in_order(lambda big: 0, items(), 2)
+    results = map_ordered(lambda big: 0, items(), 2)
     next(results)
     last = held.pop()  # the generator has this one still
     wait_until(lambda: not any(ref() for ref in held), "the items were let go")
@@ -62,5 +62,5 @@ def test_an_error_is_passed_on_and_ends_all() -> None:
         return number
 
     with pytest.raises(ValueError, match="damaged"):
-        list(in_order(fails, range(10), 2))
+        list(map_ordered(fails, range(10), 2))
     assert not running()

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine import picture, picture_decoder
 from defacer.engine.errors import PictureError
-from defacer.engine.picture import decode_picture, require_decodable
+from defacer.engine.media import image_decoder, still_image
+from defacer.engine.media.still_image import decode_picture, require_decodable
 from tests.clips import astronaut, encode_picture
 from tests.hostile import PNG, jpeg_that_claims, png_bomb, png_of_chunks, png_of_texts, progressive_jpeg
 from tests.servers import ROOT, wait_until
@@ -39,7 +39,7 @@ def test_a_picture_that_claims_too_much_is_refused_before_decoding(
     file.write_bytes(claiming(kind))
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from defacer.engine.errors import PictureError; from defacer.engine.picture import decode_picture\n"
+        "from defacer.engine.errors import PictureError; from defacer.engine.media.still_image import decode_picture\n"
         "data = Path(sys.argv[1]).read_bytes()\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
@@ -125,7 +125,7 @@ def test_a_16_bit_picture_is_scaled_to_8_bits() -> None:
 
 
 def test_a_jpeg_of_10000_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_decoder, "decode", None)
+    monkeypatch.setattr(image_decoder, "decode", None)
     data = progressive_jpeg(7_000, 10_000)
     assert len(data) < 1_000_000
     with pytest.raises(PictureError) as refused:
@@ -169,20 +169,20 @@ def test_a_picture_of_a_million_parts_is_refused(make: Callable[[int], bytes]) -
 
 def test_texts_that_unpack_to_gigabytes_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding 400 of them takes 12 s of CPU time."""
-    monkeypatch.setattr(picture, "MAX_DECODE_SECONDS", 1.0)
+    monkeypatch.setattr(still_image, "MAX_DECODE_SECONDS", 1.0)
     assert decode_picture(png_of_texts(400), "me").shape == (64, 64, 3)
 
 
 @pytest.fixture
 def unlimited(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A picture that takes minutes to decode and that no limit refuses."""
-    monkeypatch.setattr(picture, "SCAN", None)  # no marker counts as a scan
+    monkeypatch.setattr(still_image, "SCAN", None)  # no marker counts as a scan
     return progressive_jpeg(5_000, 10_000)
 
 
 def test_a_decode_that_takes_too_long_is_stopped(unlimited: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as short:
-        short.setattr(picture, "MAX_DECODE_SECONDS", 0.2)
+        short.setattr(still_image, "MAX_DECODE_SECONDS", 0.2)
         with pytest.raises(PictureError, match=r"^me takes more than 0.2 s to decode, .* Save it again"):
             decode_picture(unlimited, "me")
     assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
@@ -190,20 +190,20 @@ def test_a_decode_that_takes_too_long_is_stopped(unlimited: bytes, monkeypatch: 
 
 def test_a_killed_decode_is_reported_and_stops_no_other(unlimited: bytes) -> None:
     """The slow decode ends only when this test ends it, after the other."""
-    with ThreadPoolExecutor() as pool, picture_decoder._pool().borrowed() as process:
+    with ThreadPoolExecutor() as pool, image_decoder._pool().borrowed() as process:
         slow = pool.submit(process.decode, unlimited, False, 600.0)
         assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
         assert not slow.done()
         os.kill(process._process.pid, signal.SIGKILL)
         error = slow.exception(60)
-        assert isinstance(error, picture_decoder.DecoderStoppedError)
+        assert isinstance(error, image_decoder.DecoderStoppedError)
         assert str(error) == f"the picture decoder ended with status {-signal.SIGKILL}"
         assert not error.is_timeout
 
 
 def test_a_decoder_that_ended_between_pictures_is_replaced() -> None:
     decode_picture(encode_picture(astronaut()), "me")
-    idle = picture_decoder._pool()._idle[-1]._process
+    idle = image_decoder._pool()._idle[-1]._process
     idle.kill()
     wait_until(lambda: idle.poll() is not None, "the decoder had ended")
     assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape

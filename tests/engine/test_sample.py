@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.detect import Detection, Image
-from defacer.engine.sample import WINDOW_SECONDS, Sampler, View, Window, crop_side, windows
+from defacer.engine.models.arrays import Detection, Image
+from defacer.engine.tracking.sampling import Sampler, Window, windows
+from defacer.engine.tracking.views import WINDOW_SECONDS, View, crop_side
 
 RATE = 30
 

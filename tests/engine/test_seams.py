@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defacer.engine.deface import Engine
-from defacer.engine.faces import Faces
-from defacer.engine.findings import Findings
-from defacer.engine.gallery import Gallery, Picture
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
-from defacer.engine.video import Segment
+from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.segment_detections import SegmentDetections
 from tests.clips import frame_times
 
 EVAL = os.environ.get("DEFACER_EVAL")
-MOST_PIXELS = 2.0
+MAX_PIXELS = 2.0
 
 
 def look(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None]) -> Faces:
@@ -26,7 +26,7 @@ def look(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None])
     found = (
         engine.find(Segment(str(clip), start, end), gallery, Options()) for start, end in pairwise(bounds)
     )
-    return link((Findings.from_bytes(part.to_bytes()) for part in found), gallery, Options())
+    return link((SegmentDetections.from_bytes(part.to_bytes()) for part in found), gallery, Options())
 
 
 def require_same(one: Faces, many: Faces) -> None:
@@ -38,7 +38,7 @@ def require_same(one: Faces, many: Faces) -> None:
         )  # fmt: skip
         assert [seen.pts for seen in here.looks] == [seen.pts for seen in there.looks]
         boxes = (np.array([seen.box for seen in track.looks]) for track in (here, there))
-        assert np.abs(np.subtract(*boxes)).max() <= MOST_PIXELS
+        assert np.abs(np.subtract(*boxes)).max() <= MAX_PIXELS
 
 
 def test_a_face_that_crosses_every_boundary(engine: Engine, demo_clip: Path, gallery: Gallery) -> None:

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.deface import Engine
-from defacer.engine.gallery import Gallery
-from defacer.engine.hide import hide
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
-from defacer.engine.video import Segment
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.rendering.redact_segment import redact_segment
+from defacer.engine.tracking.linking import link
 from tests.clips import Picture, admiral, astronaut
 from tests.engine.scenes import is_seen
 
@@ -72,7 +72,7 @@ def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Pat
     segment, options = Segment(str(clip)), Options()
     faces = link([engine.find(segment, gallery, options)], gallery, options)
     assert not faces.shots  # the cut detector finds none
-    hide(segment, faces, str(out), options)
+    redact_segment(segment, faces, str(out), options)
     pairs = zip(grey_frames(clip), grey_frames(out), strict=True)
     return [is_seen(before, after, FACE) for before, after in pairs]
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.deface import Engine
-from defacer.engine.detect import Image
+from defacer.engine.engine import Engine
 from defacer.engine.errors import PictureError
-from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.models.arrays import Image
+from defacer.engine.recognition.gallery import Gallery, Picture
 from tests.clips import admiral, astronaut, encode_picture, turned
 
 PORTRAITS = pytest.mark.parametrize("portrait", [admiral, astronaut])

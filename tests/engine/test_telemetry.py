@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.engine.telemetry import (
+from defacer.engine.media.telemetry import (
     POSITION_TEXT,
     TELEMETRY_TRACK,
     TelemetryFilter,

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from defacer.engine.findings import Face
-from defacer.engine.track import FAR_VIEWS, Tracker
+from defacer.engine.tracking.segment_detections import DetectedFace
+from defacer.engine.tracking.tracker import FAR_VIEWS, Tracker
 
 RATE = 30
 
@@ -18,9 +18,9 @@ def face(
     score: float = 0.8,
     quality: float = 0.5,
     embedded: bool = True,
-) -> Face:
+) -> DetectedFace:
     embedding = np.eye(128, dtype=np.float32)[0] if embedded else None
-    return Face(np.array([x, y, x + side, y + side], np.float32), score, quality, embedding)
+    return DetectedFace(np.array([x, y, x + side, y + side], np.float32), score, quality, embedding)
 
 
 def tracker() -> Tracker:

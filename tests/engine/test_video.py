@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.errors import VideoError
-from defacer.engine.video import probe, read_frames
+from defacer.engine.media.reader import probe, read_frames
 from tests.clips import Clip, encode_picture, frame_times, write_clip
 
 CLIP = Clip(seconds=3, keyframe_seconds=1, b_frames=2)

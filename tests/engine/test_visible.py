@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from defacer.engine.detect import Detection
-from defacer.engine.faces import Faces, Looks, Track
-from defacer.engine.gate import _around_candidates
-from defacer.engine.looks import Box
-from defacer.engine.visible import covered_share, visible_faces
+from defacer.engine.models.arrays import Detection
+from defacer.engine.tracking.compact_boxes import Box, CompactBoxes
+from defacer.engine.tracking.face_report import Faces, Track
+from defacer.engine.verification.release_gate import _around_candidates
+from defacer.engine.verification.visible_faces import covered_share, visible_faces
 
 PLACE: Box = (100.0, 100.0, 160.0, 180.0)
 BESIDE: Box = (150.0, 100.0, 210.0, 180.0)
@@ -20,7 +20,7 @@ def face(box: Box, score: float = 0.9) -> Detection:
 
 
 def kept(first: int, last: int, box: Box = PLACE) -> Track:
-    looks = Looks((pts, box) for pts in range(first, last + 1, 20))
+    looks = CompactBoxes((pts, box) for pts in range(first, last + 1, 20))
     return Track(0, first, last, "keep", "ann", "staged", 0.5, 0.5, None, looks)
 
 

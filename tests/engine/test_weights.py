@@ -12,8 +12,8 @@ import pytest
 import torch
 from facenet_pytorch import InceptionResnetV1
 
-from defacer.engine import weights
 from defacer.engine.errors import WeightsError
+from defacer.engine.models import weights
 from tests.clips import Clip, astronaut, write_clip
 from tests.servers import ROOT
 

@@ -10,22 +10,23 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine import cuda, pytorch
-from defacer.engine.deface import Engine
-from defacer.engine.detect import CenterFace, Detection, Detector, Image, overlap
+from defacer.engine.engine import Engine
 from defacer.engine.errors import GpuError, MissingPackageError, PictureError
-from defacer.engine.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
+from defacer.engine.models import gpu, torch_package
+from defacer.engine.models.arrays import Detection, Detector, Image, overlap
+from defacer.engine.models.centerface import CenterFace
+from defacer.engine.recognition.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
 
-HIDE = f"import sys; sys.modules.update(dict.fromkeys({pytorch.MODULES!r})); "
+HIDE = f"import sys; sys.modules.update(dict.fromkeys({torch_package.MODULES!r})); "
 RUN = "import runpy; runpy.run_module('defacer.engine', run_name='__main__', alter_sys=True)"
 
 
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide PyTorch and its companions from this process, as where they are not installed."""
-    for name in pytorch.MODULES:
+    for name in torch_package.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
 
 
@@ -77,15 +78,15 @@ def test_the_engine_itself_refuses_these_settings_too(no_torch: None) -> None:
 def test_with_a_driver_and_no_pytorch_the_cpu_works_and_one_line_says_so(
     no_torch: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cuda, "has_driver", lambda: True)
-    cuda.has_cuda.cache_clear()
+    monkeypatch.setattr(gpu, "has_driver", lambda: True)
+    gpu.has_cuda.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            found = [cuda.has_cuda() for _ in range(3)]
+            found = [gpu.has_cuda() for _ in range(3)]
         with pytest.raises(GpuError, match=r"PyTorch is not installed.*make torch"):
-            cuda.require_gpu()
+            gpu.require_gpu()
     finally:
-        cuda.has_cuda.cache_clear()
+        gpu.has_cuda.cache_clear()
 
     assert found == [False] * 3
     assert len(caplog.messages) == 1
@@ -161,7 +162,7 @@ def test_mtcnn_is_asked_last_and_only_where_pytorch_is(monkeypatch: pytest.Monke
     assert len(find_faces(astronaut(), detector_of)) == 1
     assert asked == [("centerface", 300)]
     asked.clear()
-    for name in pytorch.MODULES:
+    for name in torch_package.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
     assert find_faces(blank, detector_of) == []
     assert asked == [("centerface", 640)]

@@ -1,7 +1,10 @@
 """What tests of ingest look at."""
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed, Manifest, ObjectRef, SegmentTask
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
 from tests.sentences import require_plain
@@ -12,15 +15,15 @@ POLICY = "channels/street/policy.json"
 
 
 def job_of(ref: ObjectRef) -> str:
-    return layout.job_id(ref.bucket, ref.name, ref.generation)
+    return object_names.job_id(ref.bucket, ref.name, ref.generation)
 
 
 def manifest_of(buckets: Buckets, ref: ObjectRef) -> Manifest:
-    return Manifest.model_validate_json(buckets.get(buckets.work, layout.manifest(job_of(ref))))
+    return Manifest.model_validate_json(buckets.get(buckets.work, object_names.manifest(job_of(ref))))
 
 
 def failure_of(buckets: Buckets, ref: ObjectRef) -> Failed:
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job_of(ref))))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job_of(ref))))
     require_plain(failed.message)
     return failed
 
@@ -42,7 +45,10 @@ def assert_failed(buckets: Buckets, topics: Topics, ref: ObjectRef, code: str, *
     assert (failed.stage, failed.code, failed.source) == ("ingest", code, ref)
     for part in said:
         assert part in failed.message
-    assert buckets.names(buckets.work) == [layout.failed(job_of(ref)), layout.verdict(job_of(ref))]
+    assert buckets.names(buckets.work) == [
+        object_names.failed(job_of(ref)),
+        object_names.verdict(job_of(ref)),
+    ]
     assert topics.all(topics.segments) == []
     (event,) = topics.events()
     assert (event["type"], event["id"]) == ("job.failed", f"{failed.job}-failed")

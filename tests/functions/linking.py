@@ -1,8 +1,11 @@
 """What tests of linking look at, and a link whose engine is a stand-in."""
 
-from defacer.merge.link import Found, Linked
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Faces, Failed, ObjectRef, SegmentTask
+from defacer.merge.link_step import Found, Linked
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.documents.report import Faces
+from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
 from tests.planned import Planned, find_all_segments, linked_of
@@ -26,7 +29,7 @@ class StandIn:
 
 def ready_to_link(buckets: Buckets, planned: Planned) -> None:
     """All findings are there, and something that is deleted with them."""
-    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     find_all_segments(buckets, planned)
 
 
@@ -36,13 +39,13 @@ def hide_tasks(topics: Topics) -> list[SegmentTask]:
 
 def embeddings(buckets: Buckets, planned: Planned) -> list[str]:
     """The names of all objects of a job that hold embeddings."""
-    prefixes = (layout.findings_prefix(planned.job), layout.gallery_prefix(planned.job))
+    prefixes = (object_names.segment_detections_prefix(planned.job), object_names.gallery_prefix(planned.job))
     return [name for prefix in prefixes for name in buckets.names(buckets.work, prefix)]
 
 
 def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
     """The faces are there, once, handed on, and nothing else is left."""
-    blob = buckets.blob(buckets.work, layout.faces(planned.job))
+    blob = buckets.blob(buckets.work, object_names.faces(planned.job))
     faces = ObjectRef(bucket=buckets.work, name=blob.name, generation=blob.generation)
     stored = Faces.model_validate_json(buckets.get(buckets.work, blob.name))
     assert stored.segments == tuple(len(planned.frames(index)) for index in range(3))
@@ -57,10 +60,10 @@ def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
 
 def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> Failed:
     """The job has failed, nothing was handed on, and no embedding is left."""
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     assert (failed.stage, failed.code) == ("merge", code)
     require_plain(failed.message)
-    assert layout.faces(planned.job) not in buckets.names(buckets.work)
+    assert object_names.faces(planned.job) not in buckets.names(buckets.work)
     assert hide_tasks(topics) == []
     assert embeddings(buckets, planned) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]

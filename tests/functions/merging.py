@@ -4,14 +4,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import (
-    Claim,
-    Failed,
-    ObjectRef,
-    Published,
-    SegmentReport,
-)
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed, Lease, Published
+from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
 from tests.planned import Planned
 from tests.sentences import require_plain
@@ -22,17 +18,17 @@ REPORT = "channels/street/walk.report.json"
 
 
 def published_of(buckets: Buckets, planned: Planned) -> Published:
-    return Published.model_validate_json(buckets.get(buckets.work, layout.published(planned.job)))
+    return Published.model_validate_json(buckets.get(buckets.work, object_names.published(planned.job)))
 
 
 def failure_of(buckets: Buckets, planned: Planned) -> Failed:
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     require_plain(failed.message)
     return failed
 
 
 def change_report(buckets: Buckets, planned: Planned, of: int, **changes: object) -> None:
-    name = layout.segment_report(planned.job, of)
+    name = object_names.segment_report(planned.job, of)
     report = SegmentReport.model_validate_json(buckets.get(buckets.work, name))
     buckets.put(buckets.work, name, report.model_copy(update=changes).model_dump_json().encode())
 
@@ -44,7 +40,7 @@ def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None
     assert published.result == ObjectRef(bucket=buckets.output, name=RESULT, generation=result.generation)
     assert result.metageneration == 1
     assert buckets.names(buckets.output) == [RESULT, REPORT]
-    stays = [planned.ref.name, layout.published(planned.job), layout.verdict(planned.job)]
+    stays = [planned.ref.name, object_names.published(planned.job), object_names.verdict(planned.job)]
     assert buckets.names(buckets.work) == stays
     completed = [event for event in topics.events() if event["type"] == "job.completed"]
     assert {event["id"] for event in completed} == {f"{planned.job}-completed"}
@@ -56,7 +52,7 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
     failed = failure_of(buckets, planned)
     assert (failed.stage, failed.code) == ("merge", code)
     assert buckets.names(buckets.output, RESULT) == []
-    assert layout.published(planned.job) not in buckets.names(buckets.work)
+    assert object_names.published(planned.job) not in buckets.names(buckets.work)
     assert [event["type"] for event in topics.events()] == ["job.failed"]
     return failed
 
@@ -78,13 +74,13 @@ def deliver_at_once(merge: Post, planned: Planned) -> list[int]:
 
 
 def claim_expiry(buckets: Buckets, name: str) -> datetime:
-    return Claim.model_validate_json(buckets.get(buckets.work, name)).expires_at
+    return Lease.model_validate_json(buckets.get(buckets.work, name)).expires_at
 
 
 def expire_claim(buckets: Buckets, name: str) -> None:
     """As if the lease of a dead holder, if there is one, had run out."""
     blob = buckets.blob(buckets.work, name)
     if blob is not None:
-        claim = Claim.model_validate_json(blob.download_as_bytes())
+        claim = Lease.model_validate_json(blob.download_as_bytes())
         dead = claim.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})
         buckets.put(buckets.work, blob.name, dead.model_dump_json().encode())

@@ -7,19 +7,14 @@ from pathlib import Path
 
 import av
 
-from defacer.engine.faces import Faces as EngineFaces
-from defacer.engine.faces import Track
-from defacer.pipeline import again, layout
-from defacer.pipeline.contracts import (
-    Decision,
-    Failed,
-    Manifest,
-    ObjectRef,
-    Policy,
-    Published,
-    Report,
-    ReportHead,
-)
+from defacer.engine.tracking.face_report import Faces as EngineFaces
+from defacer.engine.tracking.face_report import Track
+from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.documents.manifest import Manifest, Policy
+from defacer.pipeline.documents.report import Report, ReportHead
+from defacer.pipeline.lifecycle import rerender_request
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Push, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
 from tests.inbox import document
@@ -73,11 +68,11 @@ class Cloud:
 
     def ask(self, job: str, decisions: Mapping[int, Decision]) -> ObjectRef:
         """The request that the console would write."""
-        asked = again.ask(job, decisions)
+        asked = rerender_request.request_rerender(job, decisions)
         (name,) = self.buckets.names(self.buckets.intake, "channels/street/again/")
         blob = self.buckets.blob(self.buckets.intake, name)
         ref = ObjectRef(bucket=self.buckets.intake, name=name, generation=int(blob.generation))
-        assert asked == layout.job_id(ref.bucket, ref.name, ref.generation)
+        assert asked == object_names.job_id(ref.bucket, ref.name, ref.generation)
         return ref
 
     def run(self, request: ObjectRef, times: int = 1) -> str:
@@ -86,7 +81,7 @@ class Cloud:
             assert self.ingest(upload_push(request, f"upload {number}")) == 200
         self.lead(self.topics.segments, self.worker, times)
         self.lead(self.topics.segments_done, self.merge, times)
-        return layout.job_id(request.bucket, request.name, request.generation)
+        return object_names.job_id(request.bucket, request.name, request.generation)
 
     def run_to_the_end_but_one(self, request: ObjectRef) -> None:
         """As `run`, but what merge would be told is left."""
@@ -119,13 +114,13 @@ class Cloud:
         return Report.model_validate_json(self.buckets.get(self.buckets.output, REPORT))
 
     def published(self, job: str) -> Published:
-        return Published.model_validate_json(self.buckets.get(self.buckets.work, layout.published(job)))
+        return Published.model_validate_json(self.buckets.get(self.buckets.work, object_names.published(job)))
 
     def failed(self, job: str) -> Failed:
-        return Failed.model_validate_json(self.buckets.get(self.buckets.work, layout.failed(job)))
+        return Failed.model_validate_json(self.buckets.get(self.buckets.work, object_names.failed(job)))
 
     def manifest(self, job: str) -> Manifest:
-        return Manifest.model_validate_json(self.buckets.get(self.buckets.work, layout.manifest(job)))
+        return Manifest.model_validate_json(self.buckets.get(self.buckets.work, object_names.manifest(job)))
 
     def steps(self) -> set[str]:
         """The steps that messages about segments were of, so far."""

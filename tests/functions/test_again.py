@@ -5,13 +5,16 @@ from typing import NoReturn
 
 import pytest
 
-from defacer.again.command_line import main as command
-from defacer.engine.deface import Engine
-from defacer.pipeline import again, layout
-from defacer.pipeline.contracts import Faces, ObjectRef, Policy
+from defacer.commands.privacy.erase import Subject, erase
+from defacer.commands.privacy_cli import main as privacy
+from defacer.commands.rerender import main as command
+from defacer.engine.engine import Engine
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.documents.report import Faces
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.privacy.command_line import main as privacy
-from defacer.privacy.erasing import Subject, erase
+from defacer.pipeline.lifecycle import rerender_request
+from defacer.pipeline.storage import object_names
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT
@@ -76,8 +79,8 @@ def test_a_track_that_was_kept_is_hidden(cloud: Cloud, first: Planned, tmp_path:
     assert [track.reason for track in report.faces.tracks] == ["decided by hand", "staged", "staged"]
     assert report.policy == WHITE
     assert cloud.buckets.names(cloud.buckets.output) == [RESULT, REPORT]
-    stays = [layout.manifest(job), layout.published(job), layout.verdict(job)]
-    assert cloud.buckets.names(cloud.buckets.work, layout.job_prefix(job)) == stays
+    stays = [object_names.manifest(job), object_names.published(job), object_names.verdict(job)]
+    assert cloud.buckets.names(cloud.buckets.work, object_names.job_prefix(job)) == stays
 
 
 def test_a_track_that_was_hidden_is_kept_and_all_others_stay_hidden(cloud: Cloud, first: Planned) -> None:
@@ -95,7 +98,7 @@ def test_nobody_is_looked_for_and_a_test_would_see_it(cloud: Cloud, first: Plann
     assert cloud.steps() == {"hide"}
     assert cloud.worker(Planned(first.clip, first.manifest, first.ref).task(0)) == 200  # it is over
     other = Planned(first.clip, first.manifest, first.ref)
-    cloud.buckets.client.bucket(cloud.buckets.work).blob(layout.published(first.job)).delete()
+    cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.published(first.job)).delete()
     assert cloud.worker(other.task(0)) == 503
 
 
@@ -132,7 +135,7 @@ def test_of_two_renderings_the_one_asked_for_later_stays(
     jobs, done = [], []
     for decisions in ({0: "hide"}, {1: "keep"}):
         request = cloud.ask(first.job, decisions)  # type: ignore[arg-type]  # of dicts' values
-        jobs.append(layout.job_id(request.bucket, request.name, request.generation))
+        jobs.append(object_names.job_id(request.bucket, request.name, request.generation))
         cloud.run_to_the_end_but_one(request)
         done.append(cloud.new(cloud.topics.segments_done))
     for pushes in done if first_done == "older" else reversed(done):
@@ -153,14 +156,18 @@ def test_a_newer_upload_s_result_is_not_replaced(cloud: Cloud, first: Planned) -
     for name in (RESULT, REPORT):
         blob = cloud.buckets.blob(cloud.buckets.output, name)
         newer = str(first.manifest.source.generation + 1)
-        blob.metadata = {**blob.metadata, layout.OF_JOB: "ab" * 10, layout.OF_SOURCE_GENERATION: newer}
+        blob.metadata = {
+            **blob.metadata,
+            object_names.OF_JOB: "ab" * 10,
+            object_names.OF_SOURCE_GENERATION: newer,
+        }
         blob.patch()
     cloud.lead(cloud.topics.segments_done, cloud.merge)
-    job = layout.job_id(request.bucket, request.name, request.generation)
+    job = object_names.job_id(request.bucket, request.name, request.generation)
     assert cloud.published(job).superseded
     assert cloud.hidden() == [False, True, True]
     with pytest.raises(PermanentError, match="of another upload, by job abab") as raised:
-        again.ask(first.job, {1: "keep"})
+        rerender_request.request_rerender(first.job, {1: "keep"})
     assert raised.value.code == "result-changed"
 
 
@@ -227,7 +234,7 @@ def test_erasing_one_job_of_an_upload_erases_all_that_was_made_of_it(
     assert privacy(["erase", erased, "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
-    marks = [layout.failed(job) for job in sorted((first.job, older, newer))]
+    marks = [object_names.failed(job) for job in sorted((first.job, older, newer))]
     assert cloud.buckets.names(cloud.buckets.work) == marks
     assert privacy(["erase", erased, "--yes"]) == 0
 
@@ -240,8 +247,8 @@ def test_an_erasing_that_dies_when_a_manifest_is_gone_goes_on_with_all_that_was_
     older = cloud.run(cloud.ask(first.job, {0: "hide"}))
     newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
     erased = {"upload": first.job, "rendering": newer, "older rendering": older}[which]
-    manifests = [layout.manifest(job) for job in (first.job, older, newer)]
-    last = [layout.manifest(erased)] if when == "its own manifest" else manifests
+    manifests = [object_names.manifest(job) for job in (first.job, older, newer)]
+    last = [object_names.manifest(erased)] if when == "its own manifest" else manifests
 
     def die(ref: ObjectRef) -> None:
         if ref.name in last:
@@ -253,8 +260,8 @@ def test_an_erasing_that_dies_when_a_manifest_is_gone_goes_on_with_all_that_was_
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
     left = set(cloud.buckets.names(cloud.buckets.work))
-    left -= {layout.merge_claim(job) for job in (first.job, older, newer)}  # which name nothing
-    assert left == {layout.failed(job) for job in (first.job, older, newer)}
+    left -= {object_names.merge_lease(job) for job in (first.job, older, newer)}  # which name nothing
+    assert left == {object_names.failed(job) for job in (first.job, older, newer)}
 
 
 @pytest.mark.parametrize("which", ["upload", "rendering"])
@@ -264,12 +271,12 @@ def test_an_upload_without_a_manifest_is_erased_with_what_its_requests_made(
     older = cloud.run(cloud.ask(first.job, {0: "hide"}))
     newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
     erased = {"upload": first.job, "rendering": newer}[which]
-    cloud.buckets.client.bucket(cloud.buckets.work).blob(layout.manifest(erased)).delete()
+    cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.manifest(erased)).delete()
     assert privacy(["erase", erased, "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
     assert cloud.buckets.names(cloud.buckets.work) == [
-        layout.failed(job) for job in sorted((first.job, older, newer))
+        object_names.failed(job) for job in sorted((first.job, older, newer))
     ]
 
 
@@ -282,15 +289,15 @@ def test_a_rendering_that_is_erased_while_it_is_under_way_never_comes_back(
     cloud.lead(cloud.topics.segments_done, cloud.merge)
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == []
-    job = layout.job_id(request.bucket, request.name, request.generation)
-    marks = [layout.failed(each) for each in sorted((first.job, job))]
+    job = object_names.job_id(request.bucket, request.name, request.generation)
+    marks = [object_names.failed(each) for each in sorted((first.job, job))]
     assert cloud.buckets.names(cloud.buckets.work) == marks
 
 
 def test_what_was_never_published_can_t_be_asked_for(cloud: Cloud, planned: Planned) -> None:
     for job, code in ((planned.job, "not-published"), ("ab" * 10, "no-job"), ("../x", "no-job")):
         with pytest.raises(PermanentError) as raised:
-            again.ask(job, {1: "keep"})
+            rerender_request.request_rerender(job, {1: "keep"})
         assert raised.value.code == code
     assert cloud.buckets.names(cloud.buckets.intake) == [VIDEO]
 
@@ -307,5 +314,5 @@ def test_only_decisions_about_tracks_can_be_asked_for(
     decisions: dict[int, object], cloud: Cloud, first: Planned
 ) -> None:
     with pytest.raises(PermanentError, match="Say for each track") as raised:
-        again.ask(first.job, decisions)  # type: ignore[arg-type]  # as a careless caller would
+        rerender_request.request_rerender(first.job, decisions)  # type: ignore[arg-type]  # as a careless caller would
     assert raised.value.code == "bad-decisions"

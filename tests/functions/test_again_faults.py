@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from defacer.ingest import again as planning
-from defacer.ingest.again import Decided, Means
-from defacer.ingest.gallery import decide_anew, require_picture
+from defacer.commands.privacy_cli import main as privacy
+from defacer.ingest import plan_rerender as planning
+from defacer.ingest.engine_adapter import decide_anew, require_picture
 from defacer.ingest.main import probe
-from defacer.pipeline import again, ending, jobs, layout, publish, store, verdict
-from defacer.pipeline.contracts import AgainRequest, Decision, Failed, ObjectRef
+from defacer.ingest.plan_rerender import Decided, Means
+from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.documents.manifest import RerenderRequest
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.publish import Names
-from defacer.privacy.command_line import main as privacy
+from defacer.pipeline.lifecycle import failure, finalize, job_state, publishing, rerender_request, verdict
+from defacer.pipeline.lifecycle.publishing import JobIdentity
+from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT, expire_claim
 from tests.functions.rendering import EILEEN, Cloud
@@ -38,7 +41,7 @@ def first(cloud: Cloud, clip: Path) -> Planned:
 
 
 def job_of(request: ObjectRef) -> str:
-    return layout.job_id(request.bucket, request.name, request.generation)
+    return object_names.job_id(request.bucket, request.name, request.generation)
 
 
 def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said: str) -> None:
@@ -78,7 +81,7 @@ def test_a_source_that_is_gone_fails_the_job_with_a_sentence(
         cloud, request, stage, "source-gone", "walk.mp4 ", "deleted or replaced", "Upload the video"
     )
     with pytest.raises(PermanentError, match="was deleted or replaced") as raised:
-        again.ask(first.job, {0: "hide"})
+        rerender_request.request_rerender(first.job, {0: "hide"})
     assert raised.value.code == "source-gone"
 
 
@@ -127,7 +130,7 @@ def test_who_is_forgotten_while_a_rendering_is_planned_is_not_shown_by_it(
 
     planning.plan(request, Means(probe, require_picture, slow))
     assert cloud.failed(job_of(request)).code == "target-gone"
-    assert layout.manifest(job_of(request)) not in cloud.buckets.names(cloud.buckets.work)
+    assert object_names.manifest(job_of(request)) not in cloud.buckets.names(cloud.buckets.work)
     assert cloud.steps() == set()
     assert cloud.hidden() == [True, True, True]
 
@@ -176,7 +179,7 @@ def test_a_slower_planning_goes_by_the_report_that_the_manifest_names(cloud: Clo
             assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
             planning.plan(request, Means(probe, require_picture, decide_anew))
             work = cloud.buckets.client.bucket(cloud.buckets.work)
-            work.blob(layout.faces(job_of(request))).delete()
+            work.blob(object_names.faces(job_of(request))).delete()
             cloud.new(cloud.topics.segments)  # it has not come as far as its tasks
         return decide_anew(faces, decisions, known)
 
@@ -202,11 +205,17 @@ def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{}", b"\xff", b'{"version": 1, "decisions": {"1": "keep"}}', b" " * (again.MOST_BYTES + 1)],
+    [
+        b"",
+        b"{}",
+        b"\xff",
+        b'{"version": 1, "decisions": {"1": "keep"}}',
+        b" " * (rerender_request.MAX_BYTES + 1),
+    ],
     ids=["empty", "no fields", "no text", "no source", "too long"],
 )
 def test_what_is_no_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned) -> None:
-    request = put(cloud, data, again.request_name(first.manifest.source))
+    request = put(cloud, data, rerender_request.request_name(first.manifest.source))
     cloud.run(request)
     assert_failed(cloud, request, "ingest", "bad-request", "The request to render a video again")
 
@@ -215,25 +224,27 @@ def test_what_is_no_request_fails_its_job(data: bytes, cloud: Cloud, first: Plan
 def test_a_request_is_about_the_upload_of_its_name_alone(other: str, cloud: Cloud, first: Planned) -> None:
     """Whoever may write into one channel's folder reaches no other video by it."""
     source = first.manifest.source
-    name = again.request_name(source)
+    name = rerender_request.request_name(source)
     if other == "upload":
-        name = layout.AgainName("street", "ab" * 10).object_name
+        name = object_names.RerenderName("street", "ab" * 10).object_name
     elif other == "channel":
         name = name.replace("street", "elsewhere")
     elif other == "bucket":
         source = source.model_copy(update={"bucket": cloud.buckets.output})
-        name = again.request_name(source)
+        name = rerender_request.request_name(source)
     else:
         source = source.model_copy(update={"name": "channels/street/walk.report.json"})
-    request = put(cloud, AgainRequest(source=source, decisions={1: "keep"}).model_dump_json().encode(), name)
+    request = put(
+        cloud, RerenderRequest(source=source, decisions={1: "keep"}).model_dump_json().encode(), name
+    )
     cloud.run(request)
     assert cloud.failed(job_of(request)).code == "bad-request"
     assert cloud.hidden() == [False, True, True]
 
 
 def test_a_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) -> None:
-    name = again.request_name(first.manifest.source)
-    request = AgainRequest(source=first.manifest.source, decisions={1: "keep"}).model_dump_json().encode()
+    name = rerender_request.request_name(first.manifest.source)
+    request = RerenderRequest(source=first.manifest.source, decisions={1: "keep"}).model_dump_json().encode()
     before = cloud.buckets.names(cloud.buckets.work)
     assert cloud.ingest(upload_push(cloud.buckets.put(cloud.buckets.output, name, request))) == 200
     assert cloud.buckets.names(cloud.buckets.work) == before
@@ -271,7 +282,7 @@ def test_a_planning_that_finds_its_report_gone_says_so(cloud: Cloud, first: Plan
     request = cloud.ask(first.job, {0: "hide"})
     assert cloud.ingest(upload_push(request)) == 200
     work = cloud.buckets.client.bucket(cloud.buckets.work)
-    work.blob(layout.faces(job_of(request))).delete()
+    work.blob(object_names.faces(job_of(request))).delete()
     cloud.rewrite_report(cloud.report())
     assert cloud.ingest(upload_push(request)) == 200
     assert_failed(cloud, request, "ingest", "report-gone", "Ask for it again")
@@ -283,7 +294,7 @@ def test_a_rendering_that_is_given_up_while_it_is_planned_leaves_no_faces_and_no
     request = cloud.ask(first.job, {0: "hide"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
-        jobs.fail(job_of(request), "ingest", PermanentError("gave-up", "it took too long"), request)
+        failure.fail_job(job_of(request), "ingest", PermanentError("gave-up", "it took too long"), request)
         return decide_anew(faces, decisions, known)
 
     planning.plan(request, Means(probe, require_picture, slow))
@@ -324,24 +335,24 @@ def test_a_decided_rendering_that_lost_its_manifest_still_ends(
     job = job_of(request)
     *_, last = cloud.new(cloud.topics.segments_done)
 
-    def die(names: Names, progress: store.Progress) -> None:
+    def die(names: JobIdentity, progress: objects.Progress) -> None:
         if out:
             said = verdict.find(job)
             assert said is not None
             assert said[0].result is not None
-            publish.publish(names, RESULT, said[0].result, progress)
+            publishing.publish(names, RESULT, said[0].result, progress)
         raise RetryableError("it dies")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ending, "carry_out", die)
+        patch.setattr(finalize, "apply_verdict", die)
         assert cloud.merge(last) == 503
-    expire_claim(cloud.buckets, layout.merge_claim(job))
-    cloud.buckets.client.bucket(cloud.buckets.work).blob(layout.manifest(job)).delete()
+    expire_claim(cloud.buckets, object_names.merge_lease(job))
+    cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.manifest(job)).delete()
     assert dead_letter(given_up(last)) == 200
     if out:
         assert cloud.report().job == job
         assert cloud.hidden() == [False, False, True]
-        assert cloud.buckets.blob(cloud.buckets.output, REPORT).metadata[layout.OF_AGAIN] == str(
+        assert cloud.buckets.blob(cloud.buckets.output, REPORT).metadata[object_names.OF_AGAIN] == str(
             request.generation
         )
         assert not cloud.published(job).superseded
@@ -399,12 +410,12 @@ def test_a_manifest_that_names_what_is_not_its_job_s_is_not_followed(
 ) -> None:
     request = cloud.ask(first.job, {0: "hide"})
     assert cloud.ingest(upload_push(request)) == 200
-    name = layout.manifest(job_of(request))
+    name = object_names.manifest(job_of(request))
     document = json.loads(cloud.buckets.get(cloud.buckets.work, name))
     document["again"][part] |= changes
     ref = cloud.buckets.put(cloud.buckets.work, name, json.dumps(document).encode())
     with pytest.raises(PermanentError, match="it is about another job"):
-        jobs.open_manifest(job_of(request), 0, ref)
+        job_state.load_verified_manifest(job_of(request), 0, ref)
 
 
 def test_a_rendering_that_is_given_up_speaks_of_the_video_and_of_asking_again(
@@ -431,8 +442,8 @@ def test_of_a_request_of_which_nothing_tells_whether_it_is_over_only_whom_it_hid
 ) -> None:
     cloud.ask(first.job, {0: "hide", 1: "keep"})
     if not kept:
-        later = again.utc_now() + again.PENDING + timedelta(days=1)
-        monkeypatch.setattr(again, "utc_now", lambda: later)
+        later = rerender_request.utc_now() + rerender_request.PENDING + timedelta(days=1)
+        monkeypatch.setattr(rerender_request, "utc_now", lambda: later)
     cloud.run(cloud.ask(first.job, {2: "keep"}))
     assert cloud.hidden() == [True, not kept, False]
 
@@ -445,14 +456,14 @@ def test_erasing_finds_a_rendering_whose_request_was_replaced_though_the_upload_
     assert cloud.ingest(upload_push(cloud.ask(first.job, {1: "keep"}))) == 200
     (later,) = {str(document(push)["job"]) for push in cloud.topics.all(cloud.topics.segments)} - {first.job}
     # The manifest of the one that was replaced, as if it had been planned before.
-    manifest = cloud.buckets.get(cloud.buckets.work, layout.manifest(later)).replace(
+    manifest = cloud.buckets.get(cloud.buckets.work, object_names.manifest(later)).replace(
         later.encode(), replaced.encode()
     )
-    cloud.buckets.put(cloud.buckets.work, layout.manifest(replaced), manifest)
-    cloud.buckets.client.bucket(cloud.buckets.work).delete_blob(layout.manifest(first.job))
+    cloud.buckets.put(cloud.buckets.work, object_names.manifest(replaced), manifest)
+    cloud.buckets.client.bucket(cloud.buckets.work).delete_blob(object_names.manifest(first.job))
     assert privacy(["erase", first.job, "--yes"]) == 0
     left = cloud.buckets.names(cloud.buckets.work)
-    assert left == sorted(layout.failed(job) for job in (first.job, replaced, later))
+    assert left == sorted(object_names.failed(job) for job in (first.job, replaced, later))
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
 
 
@@ -474,7 +485,7 @@ def test_a_rendering_whose_request_is_gone_speaks_of_the_video_all_the_same(
 def test_a_request_in_another_channel_s_folder_is_told_to_nobody_else(
     cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
-    name = again.request_name(first.manifest.source).replace("street", "elsewhere")
+    name = rerender_request.request_name(first.manifest.source).replace("street", "elsewhere")
     request = put(cloud, b"{}", name)
     assert dead_letter(given_up(upload_push(request))) == 200
     failed = cloud.failed(job_of(request))
@@ -486,12 +497,14 @@ def test_a_request_in_another_channel_s_folder_is_told_to_nobody_else(
 def test_erasing_a_request_that_names_another_channel_s_upload_erases_nothing_of_that(
     cloud: Cloud, first: Planned
 ) -> None:
-    request = put(cloud, b"{}", again.request_name(first.manifest.source).replace("street", "elsewhere"))
+    request = put(
+        cloud, b"{}", rerender_request.request_name(first.manifest.source).replace("street", "elsewhere")
+    )
     cloud.run(request)
     assert privacy(["erase", job_of(request), "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN, VIDEO]
     assert cloud.hidden() == [False, True, True]
-    assert layout.manifest(first.job) in cloud.buckets.names(cloud.buckets.work)
+    assert object_names.manifest(first.job) in cloud.buckets.names(cloud.buckets.work)
 
 
 def test_erasing_finds_a_rendering_whose_request_somebody_has_deleted(cloud: Cloud, first: Planned) -> None:
@@ -502,15 +515,15 @@ def test_erasing_finds_a_rendering_whose_request_somebody_has_deleted(cloud: Clo
     cloud.buckets.client.bucket(request.bucket).delete_blob(request.name)
     assert privacy(["erase", first.job, "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.output) == []
-    assert cloud.buckets.names(cloud.buckets.work) == sorted(map(layout.failed, (first.job, second)))
+    assert cloud.buckets.names(cloud.buckets.work) == sorted(map(object_names.failed, (first.job, second)))
 
 
 def test_who_asks_what_is_pending_ends_no_job(cloud: Cloud, first: Planned) -> None:
     """The console does, by opening a page; it may neither publish events nor delete work."""
     job = job_of(cloud.ask(first.job, {0: "hide"}))
     failed = Failed(job=job, source=first.manifest.source, stage="ingest", code="x", message="Not told yet.")
-    cloud.buckets.put(cloud.buckets.work, layout.failed(job), failed.model_dump_json().encode())
+    cloud.buckets.put(cloud.buckets.work, object_names.failed(job), failed.model_dump_json().encode())
     before = len(cloud.topics.events())
-    assert again.pending(first.manifest.source) == {}
+    assert rerender_request.pending(first.manifest.source) == {}
     assert len(cloud.topics.events()) == before
-    assert cloud.buckets.blob(cloud.buckets.work, layout.failed(job)).metadata is None
+    assert cloud.buckets.blob(cloud.buckets.work, object_names.failed(job)).metadata is None

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import ObjectRef, Report
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.storage import object_names
 from tests.clips import Clip, Picture, admiral, astronaut, encode_picture, frame_seconds, write_clip
 from tests.cloud import Buckets, Topics, upload_push
 from tests.planned import VIDEO
@@ -57,8 +58,8 @@ def test_an_upload_comes_back_with_every_frame_and_the_target_s_face_alone(
     assert (track.decision, track.person) == (("keep", "Eileen") if kept else ("hide", None))
     assert {event["type"] for event in topics.events()} == {"job.planned", "job.completed"}
     assert {event["id"] for event in topics.events()} == {f"{report.job}-planned", f"{report.job}-completed"}
-    job = layout.job_id(ref.bucket, ref.name, ref.generation)
-    stays = [layout.manifest(job), layout.published(job), layout.verdict(job)]
+    job = object_names.job_id(ref.bucket, ref.name, ref.generation)
+    stays = [object_names.manifest(job), object_names.published(job), object_names.verdict(job)]
     assert buckets.names(buckets.work) == stays
     assert_counted_off([json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"])
 

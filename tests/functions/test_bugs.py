@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from defacer.pipeline import bugs, layout
-from defacer.pipeline.contracts import Failed
+from defacer.pipeline import programming_errors
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Push, Topics, upload_push
 from tests.functions.ingesting import job_of
 from tests.functions.test_dead_letter import given_up
@@ -74,14 +75,14 @@ def case(request: pytest.FixtureRequest, buckets: Buckets, topics: Topics, clip:
         return Case(planned.job, "worker", link_job(buckets, planned).task(0), "av.open")
     if request.param == "merge-find":
         find_all_segments(buckets, planned)
-        return Case(planned.job, "merge", planned.done(0), "defacer.engine.link.link")
+        return Case(planned.job, "merge", planned.done(0), "defacer.engine.tracking.linking.link")
     linked = link_job(buckets, planned)
     do_all_segments(buckets, linked)
-    return Case(planned.job, "merge", linked.done(0), "defacer.engine.join.join")
+    return Case(planned.job, "merge", linked.done(0), "defacer.engine.media.joiner.join")
 
 
 def failure_of(buckets: Buckets, job: str) -> Failed:
-    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
+    return Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
 
 
 def assert_failed_with_bug(buckets: Buckets, topics: Topics, job: str, function: str) -> None:
@@ -92,7 +93,7 @@ def assert_failed_with_bug(buckets: Buckets, topics: Topics, job: str, function:
     assert [event["data"]["code"] for event in topics.events() if event["type"] == "job.failed"] == [
         "internal-error"
     ]
-    assert buckets.names(buckets.work, f"{layout.job_prefix(job)}bugs/") == []
+    assert buckets.names(buckets.work, f"{object_names.job_prefix(job)}bugs/") == []
     assert buckets.names(buckets.output) == []
 
 
@@ -107,11 +108,11 @@ def test_bug_fails_its_job_after_three_attempts(
     post: Post = request.getfixturevalue(case.function)
     break_code(case.target)
     lines()
-    assert [post(case.push) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
+    assert [post(case.push) for _ in range(programming_errors.MAX_ATTEMPTS)] == [503, 503, 200]
     assert_failed_with_bug(buckets, topics, case.job, case.function)
     logged = lines()
     reported = [line for line in logged if line["message"] == "internal error: this is a bug"]
-    assert len(reported) == bugs.MAX_ATTEMPTS
+    assert len(reported) == programming_errors.MAX_ATTEMPTS
     for line in reported:
         assert (line["severity"], line["function"], line["job"]) == ("ERROR", case.function, case.job)
         assert line["error"] == "TypeError"
@@ -131,8 +132,8 @@ def test_bug_that_goes_away_leaves_no_trace(
     environment(max_segment_attempts=1)
     post: Post = request.getfixturevalue(case.function)
     break_code(case.target, AttributeError, times=2)
-    assert [post(case.push) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
-    assert layout.failed(case.job) not in buckets.names(buckets.work)
+    assert [post(case.push) for _ in range(programming_errors.MAX_ATTEMPTS)] == [503, 503, 200]
+    assert object_names.failed(case.job) not in buckets.names(buckets.work)
 
 
 def test_bugs_of_two_segments_are_counted_apart(
@@ -166,8 +167,8 @@ def test_upload_that_storage_refuses_is_not_a_bug(
     """The client has an exception of its own for a refused piece of an upload."""
     do_all_segments(buckets, linked)
     with proxy.failing(lambda _, target: "upload_id=" in target):
-        assert {merge(linked.done(0)) for _ in range(bugs.MAX_ATTEMPTS)} == {503}
-    assert buckets.names(buckets.work, layout.bugs_prefix(linked.job, "merge")) == []
+        assert {merge(linked.done(0)) for _ in range(programming_errors.MAX_ATTEMPTS)} == {503}
+    assert buckets.names(buckets.work, object_names.bugs_prefix(linked.job, "merge")) == []
     assert merge(linked.done(0)) == 200
 
 
@@ -175,19 +176,19 @@ def test_bug_in_publishing_fails_the_job_and_takes_it_back(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post, break_code: Break
 ) -> None:
     do_all_segments(buckets, linked)
-    break_code("defacer.pipeline.ending.standing", KeyError)
-    assert [merge(linked.done(0)) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
+    break_code("defacer.pipeline.lifecycle.finalize.compare_with_published", KeyError)
+    assert [merge(linked.done(0)) for _ in range(programming_errors.MAX_ATTEMPTS)] == [503, 503, 200]
     assert_failed_with_bug(buckets, topics, linked.job, "merge")
 
 
-@pytest.mark.parametrize("target", ["ending.call_off", "again.video_of"])
+@pytest.mark.parametrize("target", ["finalize.abort_job", "rerender_request.video_of"])
 def test_bug_in_dead_letter_fails_the_job(
     target: str, buckets: Buckets, topics: Topics, clip: Path, dead_letter: Post, break_code: Break
 ) -> None:
     source = buckets.put(buckets.intake, VIDEO, clip)
-    break_code(f"defacer.pipeline.{target}")
+    break_code(f"defacer.pipeline.lifecycle.{target}")
     push = given_up(upload_push(source))
-    assert [dead_letter(push) for _ in range(bugs.MAX_ATTEMPTS)] == [503, 503, 200]
+    assert [dead_letter(push) for _ in range(programming_errors.MAX_ATTEMPTS)] == [503, 503, 200]
     assert_failed_with_bug(buckets, topics, job_of(source), "dead_letter")
 
 
@@ -213,7 +214,7 @@ def test_bug_in_webhook_is_logged_and_brings_the_message_back(
     environment: Environment, app: Callable[[str], FlaskClient], break_code: Break, lines: Lines
 ) -> None:
     """Its job has ended, and the receiver still has to learn of it."""
-    break_code("defacer.webhook.telling._post")
+    break_code("defacer.webhook.delivery._post")
     assert app("webhook").post("/", json=event_push()).status_code == 503
     (line,) = lines()
     assert (line["severity"], line["function"], line["error"]) == ("ERROR", "webhook", "TypeError")

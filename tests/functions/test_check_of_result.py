@@ -7,12 +7,13 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.engine import gate
-from defacer.engine.faces import Faces
-from defacer.engine.video import Segment
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Faces as FacesDocument
-from defacer.pipeline.contracts import Look, Policy, SegmentCheck, Track
+from defacer.engine.media.reader import Segment
+from defacer.engine.tracking.face_report import Faces
+from defacer.engine.verification import release_gate
+from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.documents.report import Faces as FacesDocument
+from defacer.pipeline.documents.report import Look, SegmentCheck, Track
+from defacer.pipeline.storage import object_names
 from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, published_of
@@ -48,7 +49,7 @@ def publish(cloud: Cloud, portrait: Path) -> Planned:
 
 def found_at(pts: int) -> Track:
     return Track(
-        id=0, start=pts, end=pts, decision="hide", person=None, reason=gate.FOUND, distance=None, margin=None,
+        id=0, start=pts, end=pts, decision="hide", person=None, reason=release_gate.FOUND, distance=None, margin=None,
         continues=None, looks=(Look(pts=pts, box=(1.0, 2.0, 3.0, 4.0)),),
     )  # fmt: skip
 
@@ -61,7 +62,7 @@ def test_worker_masks_a_face_that_no_track_follows_and_records_it(
     report = report_of(buckets, linked, 1)
     assert report.checked is not None
     (track,) = report.checked.tracks
-    assert (report.checked.verify, track.decision, track.reason) == ("standard", "hide", gate.FOUND)
+    assert (report.checked.verify, track.decision, track.reason) == ("standard", "hide", release_gate.FOUND)
     times = linked.frames(1)
     assert (track.start, track.end) == (times[0], times[-1])
     assert all(whites(buckets.get(buckets.work, report.video.name)))
@@ -81,7 +82,10 @@ def test_report_lists_the_faces_that_the_check_found_as_tracks(
     cloud = Cloud(buckets, topics, ingest, worker, merge)
     publish(cloud, portrait)
     report = cloud.report()
-    assert [(track.id, track.reason) for track in report.faces.tracks] == [(0, gate.FOUND), (1, gate.FOUND)]
+    assert [(track.id, track.reason) for track in report.faces.tracks] == [
+        (0, release_gate.FOUND),
+        (1, release_gate.FOUND),
+    ]
     assert report.checked is not None
     assert (report.checked.verify, report.checked.tracks) == ("standard", (0, 1))
     assert report.checked.frames >= 10
@@ -95,7 +99,7 @@ def test_rendering_again_keeps_masking_what_the_check_found(
     linked = publish(cloud, portrait)
     cloud.run(cloud.ask(linked.job, {0: "hide"}))
     report = cloud.report()
-    assert [track.reason for track in report.faces.tracks] == ["decided by hand", gate.FOUND]
+    assert [track.reason for track in report.faces.tracks] == ["decided by hand", release_gate.FOUND]
     assert report.checked is not None
     assert report.checked.tracks == ()
     assert all(whites(buckets.get(buckets.output, RESULT)))
@@ -105,12 +109,12 @@ def test_job_with_a_face_that_cannot_be_masked_is_quarantined_once(
     buckets: Buckets, topics: Topics, portrait: Path, worker: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
-    real = gate.hide
+    real = release_gate.redact_segment
 
     def forgetful(segment: Segment, faces: Faces, *arguments: object) -> object:
         return real(segment, replace(faces, tracks=()), *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(gate, "hide", forgetful)
+    monkeypatch.setattr(release_gate, "redact_segment", forgetful)
     assert [worker(linked.task(0)), worker(linked.task(0)), worker(linked.task(1))] == [200, 200, 200]
     failed = failure_of(buckets, linked)
     assert (failed.stage, failed.code) == ("worker", "quarantined")
@@ -148,7 +152,7 @@ def test_report_says_nothing_was_checked_unless_every_segment_was(
     linked = link_job(buckets, plan_job(buckets, clip))
     for index in range(2):
         assert worker(linked.task(index)) == 200
-    name = layout.segment_report(linked.job, 1)
+    name = object_names.segment_report(linked.job, 1)
     report = report_of(buckets, linked, 1)
     assert report.checked == SegmentCheck(
         verify="standard", frames=report.checked.frames if report.checked else 0

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline import jobs, layout
-from defacer.pipeline.contracts import Claim, Policy
+from defacer.pipeline.documents.job_records import Lease
+from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.working import put_claim, work
 from tests.planned import Planned, do_all_segments, do_segment, find_segment, link_job, plan_job
@@ -16,29 +18,29 @@ KEEP = Policy(work="keep")
 
 
 def fail(planned: Planned) -> None:
-    jobs.fail(planned.job, "worker", PermanentError("poison-segment", "another segment's fault"))
+    failure.fail_job(planned.job, "worker", PermanentError("poison-segment", "another segment's fault"))
 
 
 def put_merge_claim(buckets: Buckets, planned: Planned, seconds: float) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    claim = Claim(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
-    buckets.put(buckets.work, layout.merge_claim(planned.job), claim.model_dump_json().encode())
+    claim = Lease(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
+    buckets.put(buckets.work, object_names.merge_lease(planned.job), claim.model_dump_json().encode())
 
 
 def leave_everything(buckets: Buckets, planned: Planned) -> Planned:
     """One of each kind of object that a job may have, as if all its holders had died."""
-    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     find_segment(buckets, planned, 0)
     linked = link_job(buckets, planned)
     do_segment(buckets, linked, 0)
-    buckets.put(buckets.work, layout.merge_part(planned.job, "token", "samples"), b"samples")
+    buckets.put(buckets.work, object_names.merge_part(planned.job, "token", "samples"), b"samples")
     put_claim(buckets, linked, 1, "dead", seconds=-1)
     put_merge_claim(buckets, linked, seconds=-1)
     return linked
 
 
 def names(buckets: Buckets, planned: Planned) -> list[str]:
-    prefix = layout.job_prefix(planned.job)
+    prefix = object_names.job_prefix(planned.job)
     return [name.removeprefix(prefix) for name in buckets.names(buckets.work, prefix)]
 
 
@@ -141,7 +143,7 @@ def test_a_manifest_that_can_t_be_read_keeps_no_embedding_and_the_failure_is_tol
 ) -> None:
     linked = leave_everything(buckets, planned)
     task = linked.task(1)
-    buckets.put(buckets.work, layout.manifest(linked.job), b"{no manifest")
+    buckets.put(buckets.work, object_names.manifest(linked.job), b"{no manifest")
     fail(linked)
     assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
     assert [worker(task), worker(task)] == [200, 200]
@@ -157,7 +159,7 @@ def test_an_end_that_can_t_be_read_keeps_no_embedding(
 ) -> None:
     fail(planned)
     linked = leave_everything(buckets, planned)
-    buckets.put(buckets.work, layout.job_prefix(planned.job) + name, b"{nothing that can be read")
+    buckets.put(buckets.work, object_names.job_prefix(planned.job) + name, b"{nothing that can be read")
     push = linked.task(1) if who == "worker" else linked.done(1)
     assert request.getfixturevalue(who)(push) == 200
     assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]

@@ -6,16 +6,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import (
-    Claim,
-    Failed,
-    JobEvent,
-    JobEventData,
-    ObjectRef,
-    Published,
-    SegmentTask,
-)
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed, JobEvent, JobEventData, Lease, Published
+from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Push, Topics, push_body, upload_push
 from tests.inbox import document
 from tests.planned import VIDEO, Planned, do_all_segments, find_segment, link_job
@@ -36,20 +30,20 @@ def given_up(push: Push, waited: str = "3") -> Push:
 
 
 def failure_of(buckets: Buckets, job: str) -> Failed:
-    return Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
+    return Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
 
 
 def put_merge_claim(buckets: Buckets, planned: Planned, seconds: float) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    claim = Claim(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
-    buckets.put(buckets.work, layout.merge_claim(planned.job), claim.model_dump_json().encode())
+    claim = Lease(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
+    buckets.put(buckets.work, object_names.merge_lease(planned.job), claim.model_dump_json().encode())
 
 
 @pytest.mark.parametrize("stage", ["worker", "merge"])
 def test_the_job_of_a_message_that_gave_up_fails_loudly(
     stage: str, buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
 ) -> None:
-    buckets.put(buckets.work, layout.gallery(job.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(job.job, "ab" * 32), b"embeddings")
     find_segment(buckets, job, 0)
     push = job.task(1) if stage == "worker" else job.done(1)
     assert dead_letter(given_up(push)) == 200
@@ -64,7 +58,7 @@ def test_the_job_of_a_message_that_gave_up_fails_loudly(
         "gave-up",
     )
     assert event["data"]["channel"] == "street"
-    stays = [layout.failed(job.job), job.ref.name, layout.verdict(job.job)]
+    stays = [object_names.failed(job.job), job.ref.name, object_names.verdict(job.job)]
     assert buckets.names(buckets.work) == stays
 
 
@@ -76,7 +70,7 @@ def test_a_job_goes_on_without_a_message_of_a_step_that_it_is_past(
     find_segment(buckets, planned, 0)  # left by that message's worker, which died
     push = planned.task(0) if stage == "worker" else planned.done(0)
     assert dead_letter(given_up(push)) == 200
-    assert buckets.names(buckets.work) == [layout.faces(planned.job), planned.ref.name]
+    assert buckets.names(buckets.work) == [object_names.faces(planned.job), planned.ref.name]
     assert topics.events() == []
 
 
@@ -85,7 +79,7 @@ def test_a_job_fails_whose_faces_were_linked_and_never_handed_on(
 ) -> None:
     """The claim says that whoever linked them died before it got to that."""
     link_job(buckets, planned)
-    buckets.put(buckets.work, layout.link_claim(planned.job), b"a dead linker's")
+    buckets.put(buckets.work, object_names.link_lease(planned.job), b"a dead linker's")
     assert dead_letter(given_up(planned.done(0))) == 200
     assert failure_of(buckets, planned.job).code == "gave-up"
 
@@ -95,7 +89,7 @@ def test_an_upload_that_was_never_planned_fails_as_a_job_of_its_own(
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, b"whatever")
     assert dead_letter(given_up(upload_push(ref))) == 200
-    job = layout.job_id(ref.bucket, ref.name, ref.generation)
+    job = object_names.job_id(ref.bucket, ref.name, ref.generation)
     failed = failure_of(buckets, job)
     assert (failed.stage, failed.code, failed.source) == ("ingest", "gave-up", ref)
     assert [event["subject"] for event in topics.events()] == [job]
@@ -105,10 +99,10 @@ def test_a_message_that_gives_up_twice_fails_its_job_once(
     buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
     assert dead_letter(given_up(planned.task(0, "1"))) == 200
-    first = buckets.blob(buckets.work, layout.failed(planned.job)).generation
+    first = buckets.blob(buckets.work, object_names.failed(planned.job)).generation
     assert dead_letter(given_up(planned.done(1, "2"))) == 200
     assert dead_letter(given_up(planned.task(0, "1"))) == 200
-    assert buckets.blob(buckets.work, layout.failed(planned.job)).generation == first
+    assert buckets.blob(buckets.work, object_names.failed(planned.job)).generation == first
     assert len(topics.events()) == 1
 
 
@@ -116,10 +110,10 @@ def test_a_published_job_does_not_fail_afterwards_and_its_embeddings_go(
     buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
     published = Published(job=planned.job, result=None, report="r")
-    buckets.put(buckets.work, layout.published(planned.job), published.model_dump_json().encode())
-    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.published(planned.job), published.model_dump_json().encode())
+    buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     assert dead_letter(given_up(planned.done(1))) == 200
-    assert buckets.names(buckets.work) == [planned.ref.name, layout.published(planned.job)]
+    assert buckets.names(buckets.work) == [planned.ref.name, object_names.published(planned.job)]
     assert topics.events() == []
 
 
@@ -128,7 +122,7 @@ def test_while_the_job_is_being_published_the_message_waits(
 ) -> None:
     put_merge_claim(buckets, planned, seconds=600)
     assert dead_letter(given_up(planned.task(0))) == 503
-    assert layout.failed(planned.job) not in buckets.names(buckets.work)
+    assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     put_merge_claim(buckets, planned, seconds=-1)
     assert dead_letter(given_up(planned.task(0))) == 200
     assert failure_of(buckets, planned.job).code == "gave-up"
@@ -192,15 +186,15 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     dead_letter: Post,
     proxy: Proxy,
 ) -> None:
-    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     with proxy.failing(lambda method, path: len(proxy.requests) > failing):
         assert dead_letter(given_up(planned.task(0))) == 503
-    if layout.merge_claim(planned.job) in buckets.names(buckets.work):
+    if object_names.merge_lease(planned.job) in buckets.names(buckets.work):
         put_merge_claim(buckets, planned, seconds=-1)  # as if the lease had run out
     assert dead_letter(given_up(planned.task(0))) == 200
     assert failure_of(buckets, planned.job).code == "gave-up"
     assert {event["id"] for event in topics.events()} == {f"{planned.job}-failed"}
-    assert buckets.names(buckets.work, layout.gallery_prefix(planned.job)) == []
+    assert buckets.names(buckets.work, object_names.gallery_prefix(planned.job)) == []
 
 
 def test_an_event_that_no_receiver_took_is_reported_and_fails_no_job(
@@ -229,7 +223,7 @@ def test_a_segment_that_waited_for_a_worker_is_not_given_up(
     anew = topics.all(topics.segments)
     assert [push["message"]["attributes"]["waited"] for push in anew] == ["1", "3"]
     assert {SegmentTask.model_validate(document(push)) for push in anew} == {job.segment_task(1)}
-    assert layout.failed(job.job) not in buckets.names(buckets.work)
+    assert object_names.failed(job.job) not in buckets.names(buckets.work)
     assert topics.events() == []
     for waited in ("3", "many", "-1", "\u0663"):
         assert dead_letter(given_up(job.task(1), waited)) == 200
@@ -248,7 +242,7 @@ def test_what_gave_up_while_storage_was_away_starts_anew_once(
     assert document(anew) == document(push)
     attributes = push["message"]["attributes"]
     assert anew["message"]["attributes"] == attributes | {"waited": "1", "tried": "107"}
-    assert layout.failed(planned.job) not in buckets.names(buckets.work)
+    assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     assert dead_letter(given_up(anew, "1")) == 200
     assert failure_of(buckets, planned.job).code == "gave-up"
     assert len(topics.all(getattr(topics, kind))) == 1

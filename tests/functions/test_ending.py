@@ -2,11 +2,12 @@
 
 import pytest
 
-from defacer.merge.engine import check, join
-from defacer.merge.finish import Hands, Joined, Parts, finish
-from defacer.pipeline import ending, jobs, layout, publish, verdict
-from defacer.pipeline.contracts import Published, Verdict
+from defacer.merge.engine_adapter import check, join
+from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.pipeline.documents.job_records import Published, Verdict
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import failure, finalize, publishing, verdict
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import (
     REPORT,
@@ -25,7 +26,7 @@ class Crash(BaseException):
     """As if the process died."""
 
 
-def never(parts: Parts) -> Joined:
+def never(parts: JoinInput) -> Joined:
     pytest.fail("joined again")
 
 
@@ -38,11 +39,11 @@ def crash_when_decided(buckets: Buckets, planned: Planned) -> None:
             raise Crash
 
     with pytest.MonkeyPatch.context() as patch:
-        carry_out = ending.carry_out
-        patch.setattr(ending, "carry_out", lambda manifest, progress: carry_out(manifest, die))
+        carry_out = finalize.apply_verdict
+        patch.setattr(finalize, "apply_verdict", lambda manifest, progress: carry_out(manifest, die))
         with pytest.raises(Crash):
-            finish(planned.segment_done(0), "first", Hands(join, check))
-    expire_claim(buckets, layout.merge_claim(planned.job))
+            join_and_publish(planned.segment_done(0), "first", Hands(join, check))
+    expire_claim(buckets, object_names.merge_lease(planned.job))
     said = verdict.find(planned.job)
     assert said is not None
     assert said[0].end == "publish"
@@ -54,14 +55,14 @@ def copy_result(planned: Planned) -> None:
     said = verdict.find(planned.job)
     assert said is not None
     assert said[0].result is not None
-    publish.publish(planned.manifest, RESULT, said[0].result, lambda: None)
+    publishing.publish(planned.manifest, RESULT, said[0].result, lambda: None)
 
 
 def test_who_comes_after_a_merge_that_died_with_the_verdict_publishes_what_that_one_made(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
-    finish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
     assert_published(buckets, topics, linked)
 
 
@@ -69,8 +70,8 @@ def test_what_a_worker_meets_while_the_job_is_published_does_not_fail_it(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
-    assert not jobs.fail(linked.job, "worker", ERROR)
-    assert layout.failed(linked.job) not in buckets.names(buckets.work)
+    assert not failure.fail_job(linked.job, "worker", ERROR)
+    assert object_names.failed(linked.job) not in buckets.names(buckets.work)
     assert topics.events() == []
 
 
@@ -79,17 +80,17 @@ def test_what_was_failed_before_the_verdict_is_not_published(
 ) -> None:
     do_all_segments(buckets, linked)
 
-    def meanwhile(parts: Parts) -> Joined:
+    def meanwhile(parts: JoinInput) -> Joined:
         joined = join(parts)
         assert verdict.decide(
-            Verdict(job=linked.job, end="fail", failed=ending.reason(linked.manifest, ERROR))
+            Verdict(job=linked.job, end="fail", failed=finalize.failure_record(linked.manifest, ERROR))
         )
         return joined
 
-    finish(linked.segment_done(0), "1", Hands(meanwhile, check))
+    join_and_publish(linked.segment_done(0), "1", Hands(meanwhile, check))
     assert failure_of(buckets, linked).message == "what a worker met"
     assert buckets.names(buckets.output) == []
-    stays = [layout.failed(linked.job), linked.ref.name, layout.verdict(linked.job)]
+    stays = [object_names.failed(linked.job), linked.ref.name, object_names.verdict(linked.job)]
     assert [name for name in buckets.names(buckets.work) if "claims" not in name] == stays
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
@@ -114,7 +115,7 @@ def test_a_merger_that_stands_still_just_before_the_copy_can_t_publish_what_was_
         """Called by the copy, when it has looked at everything and is about to begin."""
         given.append(dead_letter(given_up(linked.done(0))))
 
-    assert ending.carry_out(linked.manifest, give_up) is None
+    assert finalize.apply_verdict(linked.manifest, give_up) is None
     assert given == [200]
     assert failure_of(buckets, linked).code == "gave-up"
     assert buckets.names(buckets.output) == []
@@ -133,7 +134,7 @@ def test_a_published_job_whose_merges_all_died_is_wound_up_by_the_dead_letter(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)
-    assert ending.carry_out(linked.manifest, lambda: None) is not None
+    assert finalize.apply_verdict(linked.manifest, lambda: None) is not None
     assert dead_letter(given_up(linked.done(0))) == 200
     assert_published(buckets, topics, linked)
 
@@ -143,7 +144,7 @@ def test_a_foreign_object_that_came_after_the_verdict_fails_the_job(
 ) -> None:
     crash_when_decided(buckets, linked)
     buckets.put(buckets.output, RESULT, b"somebody else's")
-    finish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
     assert failure_of(buckets, linked).code == "result-exists"
     assert buckets.get(buckets.output, RESULT) == b"somebody else's"
     assert buckets.names(buckets.output, REPORT) == []
@@ -155,8 +156,8 @@ def test_a_withdrawal_that_was_left_half_done_is_done_by_the_next(
     crash_when_decided(buckets, linked)
     said = verdict.find(linked.job)
     assert said is not None
-    verdict.change(*said, end="withdraw", failed=ending.reason(linked.manifest, ERROR))
-    finish(linked.segment_done(1), "second", Hands(never, check))
+    verdict.change(*said, end="withdraw", failed=finalize.failure_record(linked.manifest, ERROR))
+    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
     assert failure_of(buckets, linked).message == "what a worker met"
     assert buckets.names(buckets.output) == []
 
@@ -166,21 +167,21 @@ def test_parts_that_a_merge_left_that_died_after_the_end_are_deleted_with_its_ne
     end: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     end_job(buckets, linked, end)
-    buckets.put(buckets.work, layout.merge_part(linked.job, "token", "samples"), b"half")
+    buckets.put(buckets.work, object_names.merge_part(linked.job, "token", "samples"), b"half")
     assert merge(linked.done(1)) == 200
-    assert buckets.names(buckets.work, layout.merge_prefix(linked.job)) == []
+    assert buckets.names(buckets.work, object_names.merge_prefix(linked.job)) == []
 
 
 def test_a_verdict_that_is_gone_brings_the_message_back(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     with pytest.raises(RetryableError):
-        ending.carry_out(linked.manifest, lambda: None)
+        finalize.apply_verdict(linked.manifest, lambda: None)
 
 
 def end_job(buckets: Buckets, planned: Planned, end: str) -> None:
     if end == "failed":
-        jobs.fail(planned.job, "worker", ERROR)
+        failure.fail_job(planned.job, "worker", ERROR)
     else:
         published = Published(job=planned.job, result=None, report="r")
-        buckets.put(buckets.work, layout.published(planned.job), published.model_dump_json().encode())
+        buckets.put(buckets.work, object_names.published(planned.job), published.model_dump_json().encode())

@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
-from defacer.ingest.inputs import TargetPicture
+from defacer.commands.privacy.erase import Subject, erase, look
+from defacer.commands.privacy_cli import main
 from defacer.ingest.main import probe
-from defacer.ingest.planning import Embeddings, Eyes, plan
-from defacer.merge.engine import check, join
-from defacer.merge.finish import Hands, Joined, Parts, finish
-from defacer.merge.link import Found, Linked, link
-from defacer.pipeline import jobs, layout, store
-from defacer.pipeline.contracts import ObjectRef, Policy
+from defacer.ingest.plan_job import Embeddings, Eyes, plan
+from defacer.merge.engine_adapter import check, join
+from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.merge.link_step import Found, Linked, link
+from defacer.pipeline.channel import TargetPicture
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.privacy.command_line import main
-from defacer.privacy.erasing import Subject, erase, look
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.linking import ready_to_link
 from tests.functions.merging import REPORT, RESULT
@@ -53,8 +55,8 @@ def erase_job(job: str) -> list[str]:
 def assert_erased(buckets: Buckets, *planned: Planned) -> None:
     """Nothing of these jobs is left but their marks, which say nothing of what they were."""
     for each in planned:
-        mark = layout.failed(each.job)
-        assert buckets.names(buckets.work, layout.job_prefix(each.job)) == [mark]
+        mark = object_names.failed(each.job)
+        assert buckets.names(buckets.work, object_names.job_prefix(each.job)) == [mark]
         said = buckets.get(buckets.work, mark).decode()
         assert not any(word in said for word in ("street", "walk", "channels", buckets.intake))
         for bucket in (buckets.intake, buckets.output):
@@ -87,15 +89,15 @@ def test_a_job_is_erased_from_every_bucket_and_nothing_else_is(
     buckets.put(buckets.intake, POLICY, b"{}")
     events = topics.events()
     removed = erase_job(published.job)
-    work = [planned.ref.name, layout.published(planned.job), layout.verdict(planned.job)]
+    work = [planned.ref.name, object_names.published(planned.job), object_names.verdict(planned.job)]
     assert sorted(removed) == sorted([RESULT, REPORT, VIDEO, *work])
     assert_erased(buckets, published)
     assert buckets.names(buckets.output) == ["channels/street/run.mp4", "channels/street/run.report.json"]
     assert buckets.names(buckets.intake) == [POLICY, "channels/street/videos/run.mp4"]
-    assert buckets.names(buckets.work, layout.job_prefix(other.job)) == [
+    assert buckets.names(buckets.work, object_names.job_prefix(other.job)) == [
         other.ref.name,
-        layout.published(other.job),
-        layout.verdict(other.job),
+        object_names.published(other.job),
+        object_names.verdict(other.job),
     ]
     assert topics.events() == events
 
@@ -106,7 +108,11 @@ def test_a_newer_upload_s_source_and_result_stay(
     publish(buckets, planned, merge)
     newer = publish(buckets, plan_job(buckets, clip), merge)
     removed = erase_job(planned.job)
-    assert removed == [layout.published(planned.job), layout.verdict(planned.job), planned.ref.name]
+    assert removed == [
+        object_names.published(planned.job),
+        object_names.verdict(planned.job),
+        planned.ref.name,
+    ]
     assert buckets.names(buckets.output) == [RESULT, REPORT]
     assert buckets.blob(buckets.intake, VIDEO).generation == newer.manifest.source.generation
 
@@ -132,11 +138,12 @@ def test_a_channel_is_erased_with_all_its_jobs_and_no_other_channel_is(
     assert main(["erase", "channels/street", "--yes"]) == 0
 
     assert_erased(buckets, published, under_way, superseded)
-    marks = {layout.failed(each.job) for each in (published, under_way, superseded)}
+    marks = {object_names.failed(each.job) for each in (published, under_way, superseded)}
     marks |= {
-        layout.failed(layout.job_id(ref.bucket, ref.name, ref.generation)) for ref in (refused, waiting)
+        object_names.failed(object_names.job_id(ref.bucket, ref.name, ref.generation))
+        for ref in (refused, waiting)
     }
-    others = {other.ref.name, layout.published(other.job), layout.verdict(other.job)}
+    others = {other.ref.name, object_names.published(other.job), object_names.verdict(other.job)}
     assert set(buckets.names(buckets.work)) == marks | others
     assert buckets.names(buckets.intake) == [OTHER, "channels/streets/policy.json"]
     assert buckets.names(buckets.output) == ["channels/other/walk.mp4", "channels/other/walk.report.json"]
@@ -183,8 +190,8 @@ def test_a_worker_that_dies_too_late_to_clean_up_leaves_nothing_after_its_next_d
     erase_job(job.job)
     find_segment(buckets, job, 0)
     do_segment(buckets, job, 0)
-    buckets.put(buckets.work, layout.segment_claim(job.job, "find", 0), b"a dead worker's")
-    buckets.put(buckets.work, layout.split_mark(job.job, job.segment_task(0).step, 0, ""), b"{}")
+    buckets.put(buckets.work, object_names.segment_lease(job.job, "find", 0), b"a dead worker's")
+    buckets.put(buckets.work, object_names.split_mark(job.job, job.segment_task(0).step, 0, ""), b"{}")
     assert worker(job.task(0)) == 200
     assert_erased(buckets, job)
     assert topics.events() == []
@@ -216,14 +223,14 @@ def test_a_message_that_comes_after_the_erasure_brings_nothing_back(
 def test_a_planning_that_is_under_way_leaves_nothing(buckets: Buckets, topics: Topics, clip: Path) -> None:
     buckets.put(buckets.intake, TARGET, b"a picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
-    job = layout.job_id(source.bucket, source.name, source.generation)
+    job = object_names.job_id(source.bucket, source.name, source.generation)
 
     def embed(pictures: Sequence[TargetPicture], _: str) -> Embeddings:
         erase_job(job)
         return Embeddings(("Eileen",), b"embeddings")
 
     plan(source, Eyes(probe, embed, lambda ref: None))
-    assert buckets.names(buckets.work) == [layout.failed(job)]
+    assert buckets.names(buckets.work) == [object_names.failed(job)]
     assert buckets.names(buckets.intake) == [TARGET]
     assert topics.all(topics.segments) == []
     assert topics.events() == []
@@ -270,7 +277,7 @@ class InTheBackground:
             if self.erasing is not None:
                 return
             self.erasing = self._pool.submit(erase_job, self._job)
-        mark = layout.failed(self._job)
+        mark = object_names.failed(self._job)
         wait_until(lambda: mark in self._buckets.names(self._buckets.work), "the job was marked")
 
 
@@ -284,12 +291,12 @@ def test_what_is_being_published_is_taken_back(
         background = InTheBackground(buckets, linked.job, pool)
         proxy.fails = at(moment, buckets, background.start)
 
-        def slow(parts: Parts) -> Joined:
+        def slow(parts: JoinInput) -> Joined:
             if moment == "joining":
                 background.start()
             return join(parts)
 
-        finish(linked.segment_done(0), "1", Hands(slow, check))
+        join_and_publish(linked.segment_done(0), "1", Hands(slow, check))
         assert background.erasing is not None
         assert VIDEO in background.erasing.result(60)
     assert_erased(buckets, linked)
@@ -318,9 +325,9 @@ def test_a_frozen_merger_whose_claim_ran_out_takes_back_what_it_publishes(
 
     proxy.fails = at(moment, buckets, once)
     try:
-        finish(linked.segment_done(0), "1", Hands(join, check))
+        join_and_publish(linked.segment_done(0), "1", Hands(join, check))
     except RetryableError:  # it may find out that its claim is gone
-        finish(linked.segment_done(0), "1", Hands(join, check))
+        join_and_publish(linked.segment_done(0), "1", Hands(join, check))
     assert VIDEO in erased[0]
     assert_erased(buckets, linked)
     assert buckets.names(buckets.output) == []
@@ -346,7 +353,9 @@ def at(moment: str, buckets: Buckets, do: Callable[[], None]) -> Callable[[str, 
 
 
 def test_a_failed_job_s_sentence_goes_too(buckets: Buckets, topics: Topics, planned: Planned) -> None:
-    jobs.fail(planned.job, "worker", PermanentError("source-gone", f"gs://{buckets.intake}/{VIDEO} is gone"))
+    failure.fail_job(
+        planned.job, "worker", PermanentError("source-gone", f"gs://{buckets.intake}/{VIDEO} is gone")
+    )
     removed = erase_job(planned.job)
     assert planned.ref.name in removed
     assert_erased(buckets, planned)
@@ -365,9 +374,9 @@ def test_in_buckets_with_versions_every_version_is_deleted_by_its_number(
     refs = [buckets.put(intake, VIDEO, content) for content in (b"first", b"second")]
     refs.append(buckets.put(intake, TARGET, b"a picture"))
     refs += [buckets.put(output, RESULT, content) for content in (b"first", b"second")]
-    assert {store.reference(blob) for blob in store.list_versions(intake, "channels/")} == set(refs[:3])
+    assert {objects.reference(blob) for blob in objects.list_versions(intake, "channels/")} == set(refs[:3])
     assert set(look(CHANNEL).objects) == set(refs)
-    first = layout.job_id(intake, VIDEO, refs[0].generation)
+    first = object_names.job_id(intake, VIDEO, refs[0].generation)
     assert look(Subject(job=first)).objects == (refs[0],)
     with pytest.raises(PermanentError, match="Stop the uploads"):
         erase(CHANNEL, lambda _: None, lambda _: None)
@@ -382,7 +391,7 @@ def test_what_the_policy_keeps_is_erased_all_the_same(
     policy: Policy, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     planned = publish(buckets, plan_job(buckets, clip, policy=policy), merge)
-    kept = layout.faces(planned.job) in buckets.names(buckets.work)
+    kept = object_names.faces(planned.job) in buckets.names(buckets.work)
     assert kept == (policy.work == "keep")
     erase_job(planned.job)
     assert_erased(buckets, planned)
@@ -465,7 +474,7 @@ def test_without_the_buckets_names_the_command_says_which_variables_are_missing(
     assert "DEFACER_WORK_BUCKET" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [layout.manifest, layout.failed])
+@pytest.mark.parametrize("name", [object_names.manifest, object_names.failed])
 def test_another_job_that_can_t_be_read_keeps_no_channel_from_being_erased(
     name: Callable[[str], str],
     buckets: Buckets,

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defacer.engine.findings import Findings
-from defacer.engine.gallery import Gallery
-from defacer.pipeline import jobs, layout
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.storage import object_names
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.working import failure_of, frames_done, made, work
@@ -23,7 +24,7 @@ def test_together_the_findings_cover_every_frame_once(
     assert [frames_done(buckets, planned, index) for index in (0, 1)] == [
         len(planned.frames(index)) for index in (0, 1)
     ]
-    assert made(buckets, planned) == [layout.findings(planned.job, index) for index in (0, 1)]
+    assert made(buckets, planned) == [object_names.segment_detections(planned.job, index) for index in (0, 1)]
 
 
 @pytest.mark.parametrize("target", [True, False])
@@ -37,8 +38,8 @@ def test_faces_are_embedded_only_where_somebody_is_to_be_kept(
     assert ingest(upload_push(ref)) == 200
     (push,) = topics.all(topics.segments)
     assert worker(push) == 200
-    name = layout.findings(layout.job_id(ref.bucket, ref.name, ref.generation), 0)
-    found = Findings.from_bytes(buckets.get(buckets.work, name))
+    name = object_names.segment_detections(object_names.job_id(ref.bucket, ref.name, ref.generation), 0)
+    found = SegmentDetections.from_bytes(buckets.get(buckets.work, name))
     faces = [face for sighting in found.sightings for face in sighting.faces]
     assert len(faces) > 0
     assert any(face.embedding is not None for face in faces) == target
@@ -62,7 +63,7 @@ def test_a_task_that_comes_after_linking_is_acknowledged_at_once(
     link_job(buckets, planned)
     buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()  # not even that is read
     assert worker(planned.task(0)) == 200
-    assert buckets.names(buckets.work) == [layout.faces(planned.job)]
+    assert buckets.names(buckets.work) == [object_names.faces(planned.job)]
     assert topics.all(topics.segments_done) == []
     assert topics.events() == []
 
@@ -114,24 +115,24 @@ def test_what_a_late_worker_meets_does_not_fail_the_job(
 
     with pytest.raises(RetryableError):
         work(planned, 0, "slow", gone)
-    assert layout.failed(planned.job) not in buckets.names(buckets.work)
+    assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     assert topics.events() == []
 
 
 def test_when_a_job_fails_all_its_embeddings_are_deleted(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
-    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     find_segment(buckets, planned, 1)
     buckets.put(buckets.intake, VIDEO, b"a newer upload")
     assert worker(planned.task(0)) == 200
-    assert buckets.names(buckets.work, layout.gallery_prefix(planned.job)) == []
+    assert buckets.names(buckets.work, object_names.gallery_prefix(planned.job)) == []
     assert made(buckets, planned) == []
-    assert layout.failed(planned.job) in buckets.names(buckets.work)
+    assert object_names.failed(planned.job) in buckets.names(buckets.work)
 
 
 def bring_to(end: str, buckets: Buckets, planned: Planned) -> None:
     if end == "linked":
         link_job(buckets, planned)
     else:
-        jobs.fail(planned.job, "worker", PermanentError("poison-segment", "another segment's fault"))
+        failure.fail_job(planned.job, "worker", PermanentError("poison-segment", "another segment's fault"))

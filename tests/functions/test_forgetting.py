@@ -6,13 +6,15 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.engine.faces import Faces, Track
-from defacer.ingest.inputs import TargetPicture
+from defacer.commands.privacy_cli import main
+from defacer.engine.tracking.face_report import Faces, Track
 from defacer.ingest.main import probe
-from defacer.ingest.planning import Embeddings, Eyes, plan
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed, Manifest, Policy, Published, Report
-from defacer.privacy.command_line import main
+from defacer.ingest.plan_job import Embeddings, Eyes, plan
+from defacer.pipeline.channel import TargetPicture
+from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.documents.manifest import Manifest, Policy
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.storage import object_names
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
@@ -100,7 +102,7 @@ def test_a_result_is_rendered_again_with_the_person_hidden_and_the_name_is_nowhe
     result = buckets.blob(buckets.output, RESULT)
     assert (result.metadata, result.content_type) == (before.metadata, "video/mp4")
     assert result.generation != before.generation
-    published = Published.model_validate_json(buckets.get(buckets.work, layout.published(shown.job)))
+    published = Published.model_validate_json(buckets.get(buckets.work, object_names.published(shown.job)))
     assert published.result is not None
     assert published.result.generation == result.generation
     report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
@@ -183,23 +185,23 @@ def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
     do_all_segments(buckets, keeping)
     if claimed:
         environment(lease_seconds=1)
-        from defacer.pipeline.claim import Hold, delivery_terms
+        from defacer.pipeline.lifecycle.lease import HeldLease, lease_options_for
 
-        Hold.take(buckets.work, layout.merge_claim(keeping.job), delivery_terms("merging"))
+        HeldLease.take(buckets.work, object_names.merge_lease(keeping.job), lease_options_for("merging"))
     other = plan_job(buckets, clip, name="channels/street/videos/run.mp4", targets=("Grace",))
     elsewhere = plan_job(buckets, clip, name="channels/other/videos/walk.mp4", targets=("Eileen",))
     assert main([*FORGET]) == 0
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(keeping.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(keeping.job)))
     assert (failed.stage, failed.code) == ("forget", "person-forgotten")
     assert "Upload the video again" in failed.message
     assert "Eileen" not in failed.message
     assert [event["subject"] for event in topics.events()] == [keeping.job]
     for each in (other, elsewhere):
-        assert buckets.names(buckets.work, layout.job_prefix(each.job)) == [each.ref.name]
-    assert buckets.names(buckets.work, layout.job_prefix(keeping.job)) == [
-        layout.failed(keeping.job),
+        assert buckets.names(buckets.work, object_names.job_prefix(each.job)) == [each.ref.name]
+    assert buckets.names(buckets.work, object_names.job_prefix(keeping.job)) == [
+        object_names.failed(keeping.job),
         keeping.ref.name,
-        layout.verdict(keeping.job),
+        object_names.verdict(keeping.job),
     ]
     assert merge(keeping.done(0)) == 200
     assert buckets.names(buckets.output) == []
@@ -217,11 +219,11 @@ def test_a_job_that_is_being_planned_when_the_pictures_go_fails(
         return Embeddings(tuple(picture.person for picture in pictures), b"embeddings")
 
     plan(source, Eyes(probe, embed, lambda ref: None))
-    job = layout.job_id(source.bucket, source.name, source.generation)
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
+    job = object_names.job_id(source.bucket, source.name, source.generation)
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
     assert failed.code == "target-gone"
     assert topics.all(topics.segments) == []
-    assert buckets.names(buckets.work) == [layout.failed(job), layout.verdict(job)]
+    assert buckets.names(buckets.work) == [object_names.failed(job), object_names.verdict(job)]
     assert "Eileen" not in everything(buckets)
 
 
@@ -245,11 +247,11 @@ def test_of_a_name_that_is_not_there_it_is_not_said_that_it_is_forgotten(
 
 def test_segments_that_the_policy_keeps_go_too(buckets: Buckets, shown: Planned) -> None:
     """They were made with the person visible."""
-    buckets.put(buckets.work, layout.segment_video(shown.job, 0, "ab" * 32), b"with the person in it")
-    buckets.put(buckets.work, layout.faces(shown.job), b"with the person's name")
+    buckets.put(buckets.work, object_names.segment_video(shown.job, 0, "ab" * 32), b"with the person in it")
+    buckets.put(buckets.work, object_names.faces(shown.job), b"with the person's name")
     main(["forget", "Eileen", "--channel", "street", "--yes"])
-    assert buckets.names(buckets.work, layout.segments_prefix(shown.job)) == []
-    assert layout.faces(shown.job) not in buckets.names(buckets.work)
+    assert buckets.names(buckets.work, object_names.segments_prefix(shown.job)) == []
+    assert object_names.faces(shown.job) not in buckets.names(buckets.work)
 
 
 def test_what_a_late_worker_writes_is_not_kept_whatever_the_policy_says(
@@ -261,4 +263,4 @@ def test_what_a_late_worker_writes_is_not_kept_whatever_the_policy_says(
     assert main([*FORGET]) == 0
     do_segment(buckets, linked, 0)
     assert worker(linked.task(0)) == 200
-    assert buckets.names(buckets.work, layout.segments_prefix(linked.job)) == []
+    assert buckets.names(buckets.work, object_names.segments_prefix(linked.job)) == []

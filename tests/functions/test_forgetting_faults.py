@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline import jobs, layout, store
-from defacer.pipeline.contracts import Faces, ObjectRef, Policy, Published, Report
+from defacer.commands.privacy import engine_adapter
+from defacer.commands.privacy_cli import main
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Published
+from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.documents.report import Faces, Report
 from defacer.pipeline.errors import PermanentError
-from defacer.privacy import engine
-from defacer.privacy.command_line import main
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT, expire_claim
 from tests.functions.test_forgetting import FORGET, PICTURE, face_of, publish
@@ -44,7 +48,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
         out.write_bytes(HIDDEN)
         return report
 
-    monkeypatch.setattr(engine, "render_again", render_again)
+    monkeypatch.setattr(engine_adapter, "render_again", render_again)
 
 
 def with_versions(buckets: Buckets, number: int, environment: Environment) -> Buckets:
@@ -72,21 +76,23 @@ def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
         faces=Faces.model_validate_json(faces),
     )
     metadata = {
-        layout.OF_JOB: planned.job,
-        layout.OF_SOURCE: manifest.source.name,
-        layout.OF_SOURCE_GENERATION: str(manifest.source.generation),
+        object_names.OF_JOB: planned.job,
+        object_names.OF_SOURCE: manifest.source.name,
+        object_names.OF_SOURCE_GENERATION: str(manifest.source.generation),
     }
     contents = {
         manifest.result: SEEN if person else HIDDEN,
         manifest.report: report.model_dump_json().encode(),
     }
     for name, data in contents.items():
-        there = store.find(buckets.output, name)
+        there = objects.find(buckets.output, name)
         generation = int(there.generation) if there else 0
-        ref = store.replace(buckets.output, name, data, generation=generation, metadata=metadata)
+        ref = objects.replace(buckets.output, name, data, generation=generation, metadata=metadata)
         if name == manifest.result:
             published = Published(job=planned.job, result=ref, report=manifest.report)
-            buckets.put(buckets.work, layout.published(planned.job), published.model_dump_json().encode())
+            buckets.put(
+                buckets.work, object_names.published(planned.job), published.model_dump_json().encode()
+            )
 
 
 def stage(buckets: Buckets, clip: Path, *, renderable: bool) -> Planned:
@@ -97,11 +103,11 @@ def stage(buckets: Buckets, clip: Path, *, renderable: bool) -> Planned:
     put_out(buckets, kept, "Eileen")
     if not renderable:
         buckets.client.bucket(buckets.intake).blob(VIDEO).delete()
-    buckets.put(buckets.work, layout.segment_video(kept.job, 0, "ab" * 32), SEEN)
-    buckets.put(buckets.work, layout.faces(kept.job), SEEN)
+    buckets.put(buckets.work, object_names.segment_video(kept.job, 0, "ab" * 32), SEEN)
+    buckets.put(buckets.work, object_names.faces(kept.job), SEEN)
     put_out(buckets, plan_job(buckets, clip, name=RUN, targets=("Eileen", "Grace")), None)
-    refused = layout.job_id(buckets.intake, LATER, 1)
-    jobs.fail(
+    refused = object_names.job_id(buckets.intake, LATER, 1)
+    failure.fail_job(
         refused, "ingest", PermanentError("bad-target", f"gs://{buckets.intake}/{PICTURE} is no picture")
     )
     return link_job(buckets, plan_job(buckets, clip, name=LATER, targets=("Eileen",)))
@@ -110,10 +116,10 @@ def stage(buckets: Buckets, clip: Path, *, renderable: bool) -> Planned:
 def everything(buckets: Buckets) -> Iterator[bytes]:
     """Names and contents of all versions of all objects."""
     for bucket in (buckets.intake, buckets.work, buckets.output):
-        for blob in store.list_versions(bucket, ""):
+        for blob in objects.list_versions(bucket, ""):
             yield blob.name.encode()
-            if not layout.parse_video(blob.name):
-                yield store.read(store.reference(blob))
+            if not object_names.parse_video(blob.name):
+                yield objects.read(objects.reference(blob))
 
 
 @pytest.mark.slow
@@ -140,22 +146,24 @@ def test_after_a_crash_before_any_write_the_same_command_goes_on(
 
         storage.fails = crashes
         with monkeypatch.context() as crashing:
-            crashing.setattr(store, "retries", lambda: None)
+            crashing.setattr(objects, "retries", lambda: None)
             code = main([*FORGET, how])
         has_crashed = crashes("", "")
         storage.fails = lambda method, path: False
         if has_crashed:
             assert code == 1
-            expire_claim(new, layout.merge_claim(under_way.job))
+            expire_claim(new, object_names.merge_lease(under_way.job))
             code = main([*FORGET, how])
         assert code == 0
         assert not [found for found in everything(new) if b"Eileen" in found]
-        left = {blob.name: store.read(store.reference(blob)) for blob in store.list_versions(new.output, "")}
+        left = {
+            blob.name: objects.read(objects.reference(blob)) for blob in objects.list_versions(new.output, "")
+        }
         assert left.get(RESULT) == (HIDDEN if renderable else None)
         assert set(left) == {RUN_RESULT, RUN_REPORT, *((RESULT, REPORT) if renderable else ())}
         if renderable:
             result = new.blob(new.output, RESULT)
-            published = new.json(new.work, layout.published(result.metadata[layout.OF_JOB]))
+            published = new.json(new.work, object_names.published(result.metadata[object_names.OF_JOB]))
             assert published["result"]["generation"] == result.generation
         if not has_crashed:
             break
@@ -185,7 +193,7 @@ def test_what_comes_while_it_runs_is_told_and_goes_with_the_next_run(
             came.append(publish(buckets, later, merge, "Eileen") if what == "a result" else later)
         return report
 
-    monkeypatch.setattr(engine, "render_again", render_again)
+    monkeypatch.setattr(engine_adapter, "render_again", render_again)
     assert main([*FORGET, "--render-again"]) == 1
     said = capsys.readouterr()
     told = {

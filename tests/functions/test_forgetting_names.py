@@ -7,15 +7,17 @@ from typing import Literal
 
 import pytest
 
-from defacer.engine import faces
-from defacer.ingest import gallery
+from defacer.commands.privacy import person_data
+from defacer.commands.privacy_cli import main
+from defacer.engine.tracking import face_report
+from defacer.ingest import engine_adapter
 from defacer.ingest.main import probe
-from defacer.ingest.planning import Eyes, plan
-from defacer.pipeline import jobs, layout
-from defacer.pipeline.contracts import Failed, ObjectRef, Verdict
+from defacer.ingest.plan_job import Eyes, plan
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed, Verdict
 from defacer.pipeline.errors import PermanentError
-from defacer.privacy import traces
-from defacer.privacy.command_line import main
+from defacer.pipeline.lifecycle import failure, job_state
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.test_forgetting import FORGET, PICTURE, WHITE, everything, publish
 from tests.planned import VIDEO, plan_job
@@ -25,7 +27,7 @@ def refuse_picture(buckets: Buckets, clip: Path) -> ObjectRef:
     """An upload whose job fails because Eileen's picture can't be read; gives the video."""
     buckets.put(buckets.intake, PICTURE, b"no picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
-    plan(source, Eyes(probe, gallery.embed, lambda ref: None))
+    plan(source, Eyes(probe, engine_adapter.embed, lambda ref: None))
     return source
 
 
@@ -34,9 +36,9 @@ def test_a_job_that_failed_because_of_the_person_s_picture_names_it_no_more(
 ) -> None:
     """It has no manifest: how it failed is all that there is of it."""
     source = refuse_picture(buckets, clip)
-    failed = layout.failed(layout.job_id(source.bucket, source.name, source.generation))
+    failed = object_names.failed(object_names.job_id(source.bucket, source.name, source.generation))
     before = buckets.blob(buckets.work, failed)
-    assert layout.owner_name(PICTURE) in Failed.model_validate_json(before.download_as_bytes()).message
+    assert object_names.owner_name(PICTURE) in Failed.model_validate_json(before.download_as_bytes()).message
     assert main(["forget", "Eil", "--channel", "street", "--yes"]) == 0
     assert main(["forget", "Eileen", "--channel", "other", "--yes"]) == 0
     assert buckets.blob(buckets.work, failed).generation == before.generation
@@ -58,12 +60,12 @@ def test_a_failure_that_was_not_told_yet_is_told_without_the_name(
     condemned = plan_job(buckets, clip, targets=("Eileen",))
     untold = buckets.put(buckets.intake, "channels/street/videos/run.mp4", clip)
     for job, name in (
-        (condemned.job, layout.verdict),
-        (layout.job_id(untold.bucket, untold.name, untold.generation), layout.failed),
+        (condemned.job, object_names.verdict),
+        (object_names.job_id(untold.bucket, untold.name, untold.generation), object_names.failed),
     ):
         source = condemned.manifest.source if job == condemned.job else untold
         failed = Failed(job=job, source=source, stage="ingest", code="bad-target", message=message)
-        said = Verdict(job=job, end="fail", failed=failed) if name is layout.verdict else failed
+        said = Verdict(job=job, end="fail", failed=failed) if name is object_names.verdict else failed
         buckets.put(buckets.work, name(job), said.model_dump_json().encode())
     assert main([*FORGET]) == 0
     assert ingest(upload_push(untold)) == 200
@@ -89,8 +91,8 @@ def test_a_name_is_found_however_its_accents_are_stored(
     publish(buckets, plan_job(buckets, clip, policy=WHITE, targets=(stored, "Grace")), merge, stored, None)
     refused = buckets.put(buckets.intake, "channels/street/videos/run.mp4", clip)
     message = f"{told}{stored}/1.png shows no face"
-    jobs.fail(
-        layout.job_id(refused.bucket, refused.name, refused.generation),
+    failure.fail_job(
+        object_names.job_id(refused.bucket, refused.name, refused.generation),
         "ingest",
         PermanentError("bad-target", message),
         refused,
@@ -101,7 +103,7 @@ def test_a_name_is_found_however_its_accents_are_stored(
     assert "Grace" in everything(buckets)
 
 
-@pytest.mark.parametrize("name", [layout.manifest, layout.failed, layout.verdict])
+@pytest.mark.parametrize("name", [object_names.manifest, object_names.failed, object_names.verdict])
 def test_a_job_that_can_t_be_read_is_told_of_and_hides_no_other(
     name: Callable[[str], str],
     buckets: Buckets,
@@ -114,11 +116,11 @@ def test_a_job_that_can_t_be_read_is_told_of_and_hides_no_other(
     buckets.put(buckets.work, name(broken), b"{nothing that can be read")
     assert main([*FORGET]) == 1
     assert f"can't be read job {broken}" in capsys.readouterr().out
-    assert jobs.has_failed(healthy.job)
+    assert job_state.has_failed(healthy.job)
     assert PICTURE not in buckets.names(buckets.intake)
     assert main(["erase", broken, "--yes"]) == 0
     assert main([*FORGET]) == 0
 
 
 def test_who_was_forgotten_is_hidden_for_the_reason_that_the_engine_looks_for() -> None:
-    assert traces.REASON == faces.FORGOTTEN
+    assert person_data.REASON == face_report.FORGOTTEN

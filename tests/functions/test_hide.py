@@ -5,9 +5,11 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.engine.faces import Looks, Track
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import ObjectRef, Policy, TimeRange
+from defacer.engine.tracking.compact_boxes import CompactBoxes
+from defacer.engine.tracking.face_report import Track
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy, TimeRange
+from defacer.pipeline.storage import object_names
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.working import failure_of, made, report_of
@@ -22,7 +24,7 @@ def test_a_segment_is_written_and_reported(
     assert worker(linked.task(1)) == 200
     report = report_of(buckets, linked, 1)
     assert (report.job, report.index, list(report.frames)) == (linked.job, 1, linked.frames(1))
-    assert made(buckets, linked) == sorted([report.video.name, layout.segment_report(linked.job, 1)])
+    assert made(buckets, linked) == sorted([report.video.name, object_names.segment_report(linked.job, 1)])
     video = tmp_path / "segment.nut"
     video.write_bytes(buckets.get(buckets.work, report.video.name))
     assert frame_seconds(video) == frame_seconds(linked.clip)[-len(report.frames) :]
@@ -52,7 +54,7 @@ def test_what_is_hidden_is_what_the_faces_say(
         distance=None,
         margin=None,
         continues=None,
-        looks=Looks((pts, BOX) for pts in times[::5]),
+        looks=CompactBoxes((pts, BOX) for pts in times[::5]),
     )
     linked = link_job(buckets, planned, faces_of(planned, track))
     assert worker(linked.task(0)) == 200
@@ -66,7 +68,7 @@ def test_what_is_hidden_is_what_the_faces_say(
 def test_faces_that_are_gone_fail_the_job(
     buckets: Buckets, topics: Topics, linked: Planned, worker: Post
 ) -> None:
-    buckets.put(buckets.work, layout.faces(linked.job), b"another version")
+    buckets.put(buckets.work, object_names.faces(linked.job), b"another version")
     assert worker(linked.task(0)) == 200
     assert failure_of(buckets, linked).code == "object-gone"
     assert made(buckets, linked) == []
@@ -78,10 +80,10 @@ def test_a_task_with_the_faces_of_another_job_is_acknowledged_and_hides_nothing(
     other = link_job(buckets, plan_job(buckets, clip, name="channels/street/videos/other.mp4"))
     mixed = Planned(clip, linked.manifest, linked.ref, other.faces)
     assert worker(mixed.task(0)) == 200
-    elsewhere = ObjectRef(bucket=buckets.intake, name=layout.faces(linked.job), generation=1)
+    elsewhere = ObjectRef(bucket=buckets.intake, name=object_names.faces(linked.job), generation=1)
     assert worker(Planned(clip, linked.manifest, linked.ref, elsewhere).task(0)) == 200
     assert made(buckets, linked) == []
-    assert layout.failed(linked.job) not in buckets.names(buckets.work)
+    assert object_names.failed(linked.job) not in buckets.names(buckets.work)
 
 
 def test_a_range_in_the_middle_is_done_exactly(

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed, Manifest, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Topics, push_body, upload_push
 from tests.functions.ingesting import (
     POLICY,
@@ -57,7 +59,7 @@ def test_a_video_of_a_harmful_name_fails_and_the_sentence_says_to_rename_it(
     ref = buckets.put(buckets.intake, f"channels/street/videos/{name}", b"not looked at")
     assert ingest(upload_push(ref)) == 200
     assert_failed(
-        buckets, topics, ref, "bad-name", f"{layout.owner_name(ref.name)} can't", "under another name"
+        buckets, topics, ref, "bad-name", f"{object_names.owner_name(ref.name)} can't", "under another name"
     )
 
 
@@ -110,7 +112,7 @@ def test_a_hostile_policy_fails_the_job_with_a_short_sentence(
     assert ingest(upload_push(ref)) == 200
     assert_failed(buckets, topics, ref, "bad-policy", "policy.json", said)
     failed = Failed.model_validate_json(
-        buckets.get(buckets.work, layout.failed(layout.job_id(*ref_key(ref))))
+        buckets.get(buckets.work, object_names.failed(object_names.job_id(*ref_key(ref))))
     )
     assert len(failed.message) < 1_500
 
@@ -212,7 +214,7 @@ def test_a_manifest_that_names_what_is_not_its_job_s_fails_the_job(
     assert (
         post(app, function, planned.segment_task(0).model_copy(update={"manifest": ref}).model_dump()) == 200
     )
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     assert failed.code == "bad-object"
     assert "it is about another job" in failed.message
     assert topics.all(topics.segments_done) == []
@@ -226,7 +228,7 @@ def test_a_segment_whose_report_names_a_video_elsewhere_is_not_published(
     foreign = buckets.put(getattr(buckets, bucket), "mine.nut", b"a video of somebody else")
     change_report(buckets, linked, 0, video=foreign)
     assert merge(linked.done(0)) == 200
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(linked.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(linked.job)))
     assert (failed.code, "the report of a segment is about another one" in failed.message) == (
         "check-failed",
         True,
@@ -310,7 +312,7 @@ def test_a_job_whose_manifest_is_garbage_fails(
     ref = buckets.put(buckets.work, planned.ref.name, data)
     task = planned.segment_task(0).model_copy(update={"manifest": ref})
     assert worker(push_body(task.model_dump_json().encode(), {"type": "segment-task"})) == 200
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     assert (failed.code, failed.source) == ("bad-object", None)
 
 
@@ -323,11 +325,11 @@ def test_a_job_whose_faces_are_garbage_fails_and_publishes_nothing(
 ) -> None:
     linked = link_job(buckets, planned)
     do_all_segments(buckets, linked)
-    ref = buckets.put(buckets.work, layout.faces(planned.job), data)
+    ref = buckets.put(buckets.work, object_names.faces(planned.job), data)
     if function == "worker":
-        buckets.client.bucket(buckets.work).blob(layout.segment_report(planned.job, 0)).delete()
+        buckets.client.bucket(buckets.work).blob(object_names.segment_report(planned.job, 0)).delete()
     assert post(app, function, linked.segment_task(0).model_copy(update={"faces": ref}).model_dump()) == 200
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     assert failed.code == "bad-object"
     assert buckets.names(buckets.output) == []
 

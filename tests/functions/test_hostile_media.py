@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Policy
+from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.storage import object_names
 from tests.clips import astronaut, encode_picture, frame_times
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
@@ -66,7 +66,7 @@ def test_a_hostile_target_picture_fails_the_job_by_its_name(
     buckets.put(buckets.intake, TARGET, data)
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "bad-picture", layout.owner_name(TARGET), said)
+    assert_failed(buckets, topics, ref, "bad-picture", object_names.owner_name(TARGET), said)
 
 
 @pytest.mark.parametrize("kind", PICTURES)

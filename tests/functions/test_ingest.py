@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from defacer.engine import pytorch
-from defacer.ingest import gallery
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import ObjectRef, SegmentTask
+from defacer import engine_host
+from defacer.engine.models import torch_package
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.storage import object_names
 from tests.clips import admiral, astronaut, encode_picture
 from tests.cloud import Buckets, Post, Topics, push_body, upload_push
 from tests.functions.ingesting import (
@@ -43,7 +44,7 @@ def test_an_upload_becomes_a_manifest_an_event_and_a_task_for_each_segment(
     assert manifest.video.duration_seconds == pytest.approx(2)
     assert (manifest.targets, manifest.gallery, manifest.replacement) == ((), None, None)
     assert len(manifest.segments) == 2
-    blob = buckets.blob(buckets.work, layout.manifest(manifest.job))
+    blob = buckets.blob(buckets.work, object_names.manifest(manifest.job))
     expected = [
         SegmentTask(
             job=manifest.job,
@@ -260,12 +261,12 @@ def test_only_the_header_of_a_long_video_is_read(
 
 
 def test_a_recognizer_that_is_not_installed_fails_the_job_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in pytorch.MODULES:
+    for name in torch_package.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
 
     with pytest.raises(
         PermanentError, match=r"Recognizer facenet-vggface2 needs PyTorch.*make torch"
     ) as refused:
-        gallery.gallery_of([], "facenet-vggface2")
+        engine_host.gallery_of([], "facenet-vggface2")
 
     assert refused.value.code == "missing-package"

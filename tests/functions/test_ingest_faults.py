@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from defacer.ingest import planning
-from defacer.ingest.gallery import require_picture
-from defacer.ingest.inputs import TargetPicture
+from defacer.ingest import plan_job as planning
+from defacer.ingest.engine_adapter import require_picture
 from defacer.ingest.main import probe
-from defacer.ingest.planning import Embeddings, Eyes
-from defacer.pipeline import jobs, layout
+from defacer.ingest.plan_job import Embeddings, Eyes
+from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.storage import object_names
 from tests.clips import astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, job_of, manifest_of, tasks
@@ -26,11 +27,11 @@ def test_the_same_upload_delivered_twice_is_one_job(
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref, "1")) == 200
-    before = buckets.blob(buckets.work, layout.manifest(job_of(ref))).generation
+    before = buckets.blob(buckets.work, object_names.manifest(job_of(ref))).generation
     buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')  # too late for this upload
     assert ingest(upload_push(ref, "2")) == 200
-    assert buckets.blob(buckets.work, layout.manifest(job_of(ref))).generation == before
-    assert buckets.names(buckets.work) == [layout.manifest(job_of(ref))]
+    assert buckets.blob(buckets.work, object_names.manifest(job_of(ref))).generation == before
+    assert buckets.names(buckets.work) == [object_names.manifest(job_of(ref))]
     found = tasks(topics)
     assert len(found) == 4
     assert {(task.index, task.manifest.generation) for task in found} == {(0, before), (1, before)}
@@ -45,10 +46,10 @@ def test_the_same_upload_planned_four_times_at_once_is_one_job(
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda n: ingest(upload_push(ref, str(n))), range(4))) == [200] * 4
     manifest = manifest_of(buckets, ref)
-    generation = buckets.blob(buckets.work, layout.manifest(manifest.job)).generation
+    generation = buckets.blob(buckets.work, object_names.manifest(manifest.job)).generation
     assert {task.manifest.generation for task in tasks(topics)} == {generation}
     assert manifest.gallery is not None
-    assert buckets.names(buckets.work) == [manifest.gallery.name, layout.manifest(manifest.job)]
+    assert buckets.names(buckets.work) == [manifest.gallery.name, object_names.manifest(manifest.job)]
 
 
 def test_a_job_that_has_failed_is_not_planned_again(
@@ -80,7 +81,7 @@ def test_of_two_plannings_that_saw_different_pictures_one_gallery_stays(
     assert manifest.targets == ("Eileen",)
     assert manifest.gallery is not None
     assert buckets.get(buckets.work, manifest.gallery.name) == b"quick"
-    assert buckets.names(buckets.work) == [manifest.gallery.name, layout.manifest(manifest.job)]
+    assert buckets.names(buckets.work) == [manifest.gallery.name, object_names.manifest(manifest.job)]
 
 
 def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_tasks(
@@ -90,12 +91,12 @@ def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_
     ref = buckets.put(buckets.intake, VIDEO, clip)
 
     def slow(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
-        jobs.fail(job_of(ref), "ingest", PermanentError("gave-up", "it took too long"), ref)
+        failure.fail_job(job_of(ref), "ingest", PermanentError("gave-up", "it took too long"), ref)
         return Embeddings(("Eileen",), b"embeddings")
 
     planning.plan(ref, Eyes(probe, slow, require_picture))
     job = job_of(ref)
-    stays = [layout.failed(job), layout.manifest(job), layout.verdict(job)]
+    stays = [object_names.failed(job), object_names.manifest(job), object_names.verdict(job)]
     assert buckets.names(buckets.work) == stays
     assert topics.all(topics.segments) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
@@ -106,10 +107,10 @@ def test_a_gallery_that_a_planning_left_when_it_died_is_deleted_once_the_job_is_
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    jobs.fail(job_of(ref), "worker", PermanentError("code", "a fault"))
-    buckets.put(buckets.work, layout.gallery(job_of(ref), "ab" * 32), b"embeddings")
+    failure.fail_job(job_of(ref), "worker", PermanentError("code", "a fault"))
+    buckets.put(buckets.work, object_names.gallery(job_of(ref), "ab" * 32), b"embeddings")
     assert ingest(upload_push(ref)) == 200
-    assert buckets.names(buckets.work, layout.gallery_prefix(job_of(ref))) == []
+    assert buckets.names(buckets.work, object_names.gallery_prefix(job_of(ref))) == []
 
 
 @pytest.mark.parametrize("failing", range(0, 12, 2))
@@ -128,7 +129,7 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     assert ingest(upload_push(ref)) == 200
     assert len(manifest_of(buckets, ref).segments) == 2
     assert {task.index for task in tasks(topics)} == {0, 1}
-    assert layout.failed(job_of(ref)) not in buckets.names(buckets.work)
+    assert object_names.failed(job_of(ref)) not in buckets.names(buckets.work)
 
 
 def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
@@ -144,7 +145,7 @@ def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
     environment(retry_seconds=0.5)
     assert ingest(upload_push(ref)) == 503
-    generation = buckets.blob(buckets.work, layout.manifest(job_of(ref))).generation
+    generation = buckets.blob(buckets.work, object_names.manifest(job_of(ref))).generation
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     environment(retry_seconds=20)
     assert ingest(upload_push(ref)) == 200
@@ -175,9 +176,12 @@ def test_a_late_double_of_the_upload_s_message_changes_nothing_in_a_job_that_has
     """Not even if a target's picture has gone since: whoever forgets the person finds the job by its manifest."""
     planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
     kept = planned.manifest.model_copy(update={"targets": ("Eileen",)})
-    buckets.put(buckets.work, layout.manifest(planned.job), kept.model_dump_json().encode())
+    buckets.put(buckets.work, object_names.manifest(planned.job), kept.model_dump_json().encode())
     link_job(buckets, planned)
     assert ingest(upload_push(planned.manifest.source)) == 200
-    assert buckets.names(buckets.work) == [layout.faces(planned.job), layout.manifest(planned.job)]
+    assert buckets.names(buckets.work) == [
+        object_names.faces(planned.job),
+        object_names.manifest(planned.job),
+    ]
     assert topics.all(topics.segments) == []
     assert topics.events() == []

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defacer.engine.findings import Face, Findings, Sighting
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed
+from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.storage import object_names
 from tests.clips import admiral, astronaut, encode_picture
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
@@ -88,18 +88,18 @@ def test_more_looks_at_faces_than_are_allowed_fail_the_job_before_any_is_hidden(
     allowed: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post, environment: Environment
 ) -> None:
     environment(max_face_looks=allowed)
-    face = Face(np.array([1, 1, 50, 50], np.float32), 0.9, 0.5)
+    face = DetectedFace(np.array([1, 1, 50, 50], np.float32), 0.9, 0.5)
     for index in range(2):
         name = find_segment(buckets, planned, index).name
-        seen = Findings.from_bytes(buckets.get(buckets.work, name))
+        seen = SegmentDetections.from_bytes(buckets.get(buckets.work, name))
         times = planned.frames(index)[:3]
-        sightings = tuple(Sighting(pts, False, (face,)) for pts in times)
+        sightings = tuple(FrameDetections(pts, False, (face,)) for pts in times)
         buckets.put(buckets.work, name, replace(seen, sightings=sightings).to_bytes())
     assert merge(planned.done(1)) == 200
     if allowed == 6:
-        assert layout.faces(planned.job) in buckets.names(buckets.work)
+        assert object_names.faces(planned.job) in buckets.names(buckets.work)
         return
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     assert (failed.stage, failed.code) == ("merge", "too-many-faces")
     assert "6 detections in the first 2 of 2 segments, at most 5 are allowed. Cut it" in failed.message
     assert embeddings(buckets, planned) == []

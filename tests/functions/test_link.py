@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from defacer.engine.findings import Findings
-from defacer.merge.link import Found, Linked, link
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed, TimeRange
+from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.merge.link_step import Found, Linked, link
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.documents.manifest import TimeRange
+from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.linking import (
@@ -32,7 +33,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_when_the_last_segment_was_looked_through_its_faces_are_linked_and_handed_on(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    buckets.put(buckets.work, layout.gallery(planned.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     for index in (2, 0, 1):
         assert hide_tasks(topics) == []
         find_segment(buckets, planned, index)
@@ -46,7 +47,7 @@ def test_the_findings_are_read_in_the_order_of_the_video(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     for index in (2, 0, 1):
-        buckets.put(buckets.work, layout.findings(planned.job, index), str(index).encode())
+        buckets.put(buckets.work, object_names.segment_detections(planned.job, index), str(index).encode())
     stand_in = StandIn(planned)
     link(planned.segment_done(1), "1", stand_in)
     assert stand_in.read == [b"0", b"1", b"2"]
@@ -90,7 +91,7 @@ def test_while_findings_are_missing_nothing_happens(
         find_segment(buckets, planned, index)
         assert merge(planned.done(index)) == 200
     assert hide_tasks(topics) == []
-    assert layout.faces(planned.job) not in buckets.names(buckets.work)
+    assert object_names.faces(planned.job) not in buckets.names(buckets.work)
     assert len(embeddings(buckets, planned)) == 2
 
 
@@ -109,7 +110,7 @@ def test_a_message_of_a_job_that_has_failed_is_acknowledged(
 ) -> None:
     find_all_segments(buckets, planned)
     failed = Failed(job=planned.job, source=planned.manifest.source, stage="worker", code="c", message="m")
-    buckets.put(buckets.work, layout.failed(planned.job), failed.model_dump_json().encode())
+    buckets.put(buckets.work, object_names.failed(planned.job), failed.model_dump_json().encode())
     assert merge(planned.done(2)) == 200
     assert hide_tasks(topics) == []
     assert embeddings(buckets, planned) == []
@@ -122,8 +123,8 @@ def test_findings_that_the_engine_can_t_link_fail_the_job(
     ready_to_link(buckets, planned)
     for index in range(3):
         detector = "mtcnn" if fault == "another detector" and index else "centerface"
-        found = Findings(detector, 0.5, None, 320, 180, Fraction(1, 12800), 0, ())
-        buckets.put(buckets.work, layout.findings(planned.job, index), found.to_bytes())
+        found = SegmentDetections(detector, 0.5, None, 320, 180, Fraction(1, 12800), 0, ())
+        buckets.put(buckets.work, object_names.segment_detections(planned.job, index), found.to_bytes())
     assert merge(planned.done(2)) == 200
     failed = assert_failed(buckets, topics, planned, code)
     assert failed.message.startswith("walk.mp4: ")
@@ -135,7 +136,7 @@ def test_findings_without_their_manifest_fail_the_job(
     ready_to_link(buckets, planned)
     buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()
     assert merge(planned.done(2)) == 200
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     assert failed.code == "object-gone"
     assert embeddings(buckets, planned) == []
 
@@ -158,7 +159,7 @@ def test_of_many_segments_those_around_the_one_that_is_done_are_listed_first(
     planned = plan_job(buckets, clip, segments=ranges)
     for index in range(130):
         if index != 120:
-            buckets.put(buckets.work, layout.findings(planned.job, index), b"seen")
+            buckets.put(buckets.work, object_names.segment_detections(planned.job, index), b"seen")
 
     def listed(index: int) -> list[str]:
         before = len(proxy.requests)
@@ -168,6 +169,6 @@ def test_of_many_segments_those_around_the_one_that_is_done_are_listed_first(
 
     assert listed(110) == ["001"]
     assert listed(5) == ["000", ""]
-    buckets.put(buckets.work, layout.findings(planned.job, 120), b"seen")
+    buckets.put(buckets.work, object_names.segment_detections(planned.job, 120), b"seen")
     assert listed(120)[:2] == ["001", ""]
     assert len(hide_tasks(topics)) == 130

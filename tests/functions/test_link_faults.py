@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from defacer.merge.link import Found, Linked, link
-from defacer.pipeline import jobs, layout
+from defacer.merge.link_step import Found, Linked, link
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import (
@@ -73,7 +74,7 @@ def test_a_linker_that_was_taken_over_changes_nothing(
 ) -> None:
     ready_to_link(buckets, planned)
     environment(lease_seconds=1)
-    claim = layout.link_claim(planned.job)
+    claim = object_names.link_lease(planned.job)
     other = linked_of(planned, looks=99)
 
     def frozen(found: Found) -> Linked:
@@ -91,7 +92,7 @@ def test_a_linker_that_was_taken_over_changes_nothing(
     with pytest.raises(RetryableError):
         link(planned.segment_done(0), "first", frozen)
     assert_linked(buckets, topics, planned)
-    assert buckets.get(buckets.work, layout.faces(planned.job)) == other.document
+    assert buckets.get(buckets.work, object_names.faces(planned.job)) == other.document
     assert len(hide_tasks(topics)) == 3
 
 
@@ -100,7 +101,7 @@ def test_the_claim_is_renewed_while_findings_are_read(
 ) -> None:
     ready_to_link(buckets, planned)
     environment(lease_seconds=3)
-    claim = layout.link_claim(planned.job)
+    claim = object_names.link_lease(planned.job)
 
     def slow(found: Found) -> Linked:
         next(found.findings)
@@ -125,7 +126,7 @@ def test_what_a_late_linker_meets_does_not_fail_the_job(
 
     with pytest.raises(RetryableError):
         link(planned.segment_done(0), "1", gone)
-    assert layout.failed(planned.job) not in buckets.names(buckets.work)
+    assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     assert topics.events() == []
 
 
@@ -135,12 +136,12 @@ def test_a_job_that_fails_while_it_is_linked_is_not_handed_on(
     ready_to_link(buckets, planned)
 
     def meanwhile(found: Found) -> Linked:
-        jobs.fail(planned.job, "worker", PermanentError("code", "another segment's fault"))
+        failure.fail_job(planned.job, "worker", PermanentError("code", "another segment's fault"))
         return linked_of(planned)
 
     link(planned.segment_done(0), "1", meanwhile)
     assert hide_tasks(topics) == []
-    assert layout.faces(planned.job) not in buckets.names(buckets.work)
+    assert object_names.faces(planned.job) not in buckets.names(buckets.work)
     assert embeddings(buckets, planned) == []
 
 
@@ -158,7 +159,7 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):
         first = merge(planned.done(2, "mine"))
     assert first == (200 if crash_after == REQUESTS_OF_A_LINK else 503)
-    expire_claim(buckets, layout.link_claim(planned.job))
+    expire_claim(buckets, object_names.link_lease(planned.job))
     assert merge(planned.done(2, "mine")) == 200
     assert_linked(buckets, topics, planned)
 
@@ -176,11 +177,11 @@ def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
     environment(retry_seconds=0.5)
     assert merge(planned.done(2)) == 503
-    generation = buckets.blob(buckets.work, layout.faces(planned.job)).generation
+    generation = buckets.blob(buckets.work, object_names.faces(planned.job)).generation
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     environment(retry_seconds=20)
     assert merge(planned.done(2)) == 200
-    assert buckets.blob(buckets.work, layout.faces(planned.job)).generation == generation
+    assert buckets.blob(buckets.work, object_names.faces(planned.job)).generation == generation
     assert_linked(buckets, topics, planned)
 
 

@@ -7,14 +7,11 @@ from typing import Any
 
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import (
-    Faces,
-    Failed,
-    ObjectRef,
-    Policy,
-    Report,
-)
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.documents.report import Faces, Report
+from defacer.pipeline.storage import object_names
 from tests.clips import Clip, frame_seconds, write_clip
 from tests.cloud import Buckets, Post, Topics, push_body
 from tests.functions.merging import (
@@ -39,8 +36,8 @@ def test_when_the_last_segment_is_done_the_result_is_published(
 ) -> None:
     assert len(linked.manifest.segments) == 3
     # Left by somebody who died and came too late:
-    buckets.put(buckets.work, layout.gallery(linked.job, "ab" * 32), b"embeddings")
-    buckets.put(buckets.work, layout.findings(linked.job, 1), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(linked.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.segment_detections(linked.job, 1), b"embeddings")
     for index in range(3):
         do_segment(buckets, linked, index)
         assert merge(linked.done(index, str(index))) == 200
@@ -81,7 +78,7 @@ def test_a_video_without_its_report_is_not_a_finished_segment(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    buckets.client.bucket(buckets.work).blob(layout.segment_report(linked.job, 1)).delete()
+    buckets.client.bucket(buckets.work).blob(object_names.segment_report(linked.job, 1)).delete()
     assert merge(linked.done(2)) == 200
     assert buckets.names(buckets.output) == []
 
@@ -162,7 +159,7 @@ def test_a_segment_s_video_that_is_gone_fails_the_job(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    buckets.client.bucket(buckets.work).blob(layout.segment_video(linked.job, 1, f"{1:064x}")).delete()
+    buckets.client.bucket(buckets.work).blob(object_names.segment_video(linked.job, 1, f"{1:064x}")).delete()
     assert merge(linked.done(2)) == 200
     assert_failed(buckets, topics, linked, "object-gone")
 
@@ -171,7 +168,7 @@ def test_faces_that_are_gone_fail_the_job(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    buckets.put(buckets.work, layout.faces(linked.job), b"another version")
+    buckets.put(buckets.work, object_names.faces(linked.job), b"another version")
     assert merge(linked.done(2)) == 200
     assert_failed(buckets, topics, linked, "object-gone")
 
@@ -190,7 +187,7 @@ def test_a_job_that_has_failed_is_not_published(
 ) -> None:
     do_all_segments(buckets, linked)
     failed = Failed(job=linked.job, source=linked.manifest.source, stage="worker", code="c", message="m")
-    buckets.put(buckets.work, layout.failed(linked.job), failed.model_dump_json().encode())
+    buckets.put(buckets.work, object_names.failed(linked.job), failed.model_dump_json().encode())
     assert merge(linked.done(2)) == 200
     assert buckets.names(buckets.output) == []
 
@@ -239,7 +236,7 @@ def test_an_object_of_somebody_else_is_never_replaced(
     assert merge(linked.done(2)) == 200
     failed = failure_of(buckets, linked)
     assert failed.code == "result-exists"
-    assert f"a result named {layout.owner_name(name)} is there already" in failed.message
+    assert f"a result named {object_names.owner_name(name)} is there already" in failed.message
     assert buckets.get(buckets.output, name) == b"precious"
     assert buckets.names(buckets.output) == [name]
 
@@ -262,7 +259,7 @@ def test_a_malformed_message_is_acknowledged(
     data: bytes, buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     assert merge(push_body(data or b" ", {"type": "segment-done"})) == 200
-    assert buckets.names(buckets.work) == [layout.faces(linked.job), linked.ref.name]
+    assert buckets.names(buckets.work) == [object_names.faces(linked.job), linked.ref.name]
 
 
 def test_a_newer_version_s_message_comes_back(

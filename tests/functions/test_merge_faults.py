@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from defacer.merge.engine import check, join
-from defacer.merge.finish import Hands, Joined, Parts, finish
-from defacer.pipeline import jobs, layout
-from defacer.pipeline.contracts import ObjectRef, Policy
+from defacer.merge.engine_adapter import check, join
+from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import (
@@ -50,18 +52,18 @@ def test_the_second_of_two_mergers_leaves_it_to_the_first(
     do_all_segments(buckets, linked)
     inside, go_on = threading.Event(), threading.Event()
 
-    def slow(parts: Parts) -> Joined:
+    def slow(parts: JoinInput) -> Joined:
         inside.set()
         assert go_on.wait(60)
         return join(parts)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(finish, linked.segment_done(0), "first", Hands(slow, check))
+        first = pool.submit(join_and_publish, linked.segment_done(0), "first", Hands(slow, check))
         assert inside.wait(60)
         with pytest.raises(RetryableError):
-            finish(linked.segment_done(1), "second", Hands(slow, check))
+            join_and_publish(linked.segment_done(1), "second", Hands(slow, check))
         with pytest.raises(RetryableError):
-            finish(linked.segment_done(0), "first", Hands(slow, check))
+            join_and_publish(linked.segment_done(0), "first", Hands(slow, check))
         go_on.set()
         first.result(60)
     assert_published(buckets, topics, linked)
@@ -72,20 +74,20 @@ def test_a_merger_that_was_taken_over_publishes_nothing(
 ) -> None:
     do_all_segments(buckets, linked)
     environment(lease_seconds=1)
-    claim = layout.merge_claim(linked.job)
+    claim = object_names.merge_lease(linked.job)
 
-    def frozen(parts: Parts) -> Joined:
+    def frozen(parts: JoinInput) -> Joined:
         """Joins, then stands still until its lease has run out and another has done all."""
         joined = join(parts)
         wait_until(
             lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
             "the lease ran out",
         )
-        finish(linked.segment_done(1), "second", Hands(join, check))
+        join_and_publish(linked.segment_done(1), "second", Hands(join, check))
         return joined
 
     with pytest.raises(RetryableError):
-        finish(linked.segment_done(0), "first", Hands(frozen, check))
+        join_and_publish(linked.segment_done(0), "first", Hands(frozen, check))
     assert_published(buckets, topics, linked)
 
 
@@ -94,13 +96,13 @@ def test_a_job_that_fails_while_it_is_joined_is_not_published(
 ) -> None:
     do_all_segments(buckets, linked)
 
-    def meanwhile(parts: Parts) -> Joined:
-        jobs.fail(linked.job, "worker", PermanentError("code", "another segment's fault"))
+    def meanwhile(parts: JoinInput) -> Joined:
+        failure.fail_job(linked.job, "worker", PermanentError("code", "another segment's fault"))
         return join(parts)
 
-    finish(linked.segment_done(0), "1", Hands(meanwhile, check))
+    join_and_publish(linked.segment_done(0), "1", Hands(meanwhile, check))
     assert buckets.names(buckets.output) == []
-    assert layout.published(linked.job) not in buckets.names(buckets.work)
+    assert object_names.published(linked.job) not in buckets.names(buckets.work)
 
 
 def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
@@ -109,12 +111,12 @@ def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
     linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
     do_all_segments(buckets, linked)
 
-    def meanwhile(parts: Parts) -> Joined:
+    def meanwhile(parts: JoinInput) -> Joined:
         joined = join(parts)
         buckets.put(buckets.intake, VIDEO, b"a newer upload")
         return joined
 
-    finish(linked.segment_done(0), "1", Hands(meanwhile, check))
+    join_and_publish(linked.segment_done(0), "1", Hands(meanwhile, check))
     assert buckets.get(buckets.intake, VIDEO) == b"a newer upload"
 
 
@@ -125,7 +127,7 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
     do_all_segments(buckets, linked)
     newer = ObjectRef(bucket=buckets.intake, name=VIDEO, generation=linked.manifest.source.generation + 1)
     metadata = {
-        "defacer-job": layout.job_id(newer.bucket, newer.name, newer.generation),
+        "defacer-job": object_names.job_id(newer.bucket, newer.name, newer.generation),
         "defacer-source": VIDEO,
         "defacer-source-generation": str(newer.generation),
     }
@@ -135,14 +137,14 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
         blob.metadata = metadata
         blob.upload_from_string(b"newer")
 
-    def overtaken(parts: Parts) -> Joined:
+    def overtaken(parts: JoinInput) -> Joined:
         assert when == "while joining"
         publish_newer()
         return join(parts)
 
     if when == "before":
         publish_newer()
-    finish(linked.segment_done(0), "1", Hands(overtaken, check))
+    join_and_publish(linked.segment_done(0), "1", Hands(overtaken, check))
     assert buckets.get(buckets.output, RESULT) == b"newer"
     assert buckets.names(buckets.output) == [RESULT]
     published = published_of(buckets, linked)
@@ -150,7 +152,7 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
     (event,) = topics.events()
     assert (event["type"], event["data"]["result"], event["data"]["report"]) == ("job.completed", None, None)
     assert "newer" in event["data"]["message"]
-    stays = [linked.ref.name, layout.published(linked.job), layout.verdict(linked.job)]
+    stays = [linked.ref.name, object_names.published(linked.job), object_names.verdict(linked.job)]
     assert buckets.names(buckets.work) == stays
 
 
@@ -167,12 +169,12 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
 ) -> None:
     """Storage refuses everything from some request on, the claim's release included: as if the process died."""
     linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
-    buckets.put(buckets.work, layout.gallery(linked.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(linked.job, "ab" * 32), b"embeddings")
     do_all_segments(buckets, linked)
     with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):
         first = merge(linked.done(2, "mine"))
     assert first == (200 if crash_after == REQUESTS_OF_A_MERGE else 503)
-    expire_claim(buckets, layout.merge_claim(linked.job))
+    expire_claim(buckets, object_names.merge_lease(linked.job))
     assert merge(linked.done(2, "mine")) == 200
     assert_published(buckets, topics, linked)
     assert buckets.names(buckets.intake) == []

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from defacer.merge.engine import check, join
-from defacer.merge.finish import Hands, Joined, Parts, finish
-from defacer.merge.link import Found, Linked, link
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Claim
+from defacer.merge.engine_adapter import check, join
+from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.merge.link_step import Found, Linked, link
+from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import assert_failed as assert_link_failed
 from tests.functions.linking import ready_to_link
@@ -21,11 +21,11 @@ from tests.planned import Planned, do_all_segments
 def too_late(buckets: Buckets, name: str, times: int) -> None:
     """As if so many merges had run out of time."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Claim(holder="h", token="t", expires_at=expired, attempts=times, late=times)  # noqa: S106 - no secret
+    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, late=times)  # noqa: S106 - no secret
     buckets.put(buckets.work, name, claim.model_dump_json().encode())
 
 
-def endless(parts: Parts) -> Joined:
+def endless(parts: JoinInput) -> Joined:
     while True:
         parts.keep_claim()
 
@@ -37,9 +37,9 @@ def test_a_merge_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
     environment(deadline_seconds=1)
     for _ in range(3):
         with pytest.raises(RetryableError, match="not done after 1 s"):
-            finish(linked.segment_done(0), "1", Hands(endless, check))
+            join_and_publish(linked.segment_done(0), "1", Hands(endless, check))
         assert topics.events() == []
-    finish(linked.segment_done(0), "1", Hands(endless, check))
+    join_and_publish(linked.segment_done(0), "1", Hands(endless, check))
     failed = assert_failed(buckets, topics, linked, "too-slow")
     assert "joining it was not done in 1 s" in failed.message
     assert "in 3 tries. Cut it into parts." in failed.message
@@ -67,13 +67,13 @@ def test_two_merges_out_of_time_are_no_reason_to_give_up(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    too_late(buckets, layout.merge_claim(linked.job), 2)
+    too_late(buckets, object_names.merge_lease(linked.job), 2)
     assert merge(linked.done(0)) == 200
     assert_published(buckets, topics, linked)
 
 
 def test_what_is_joined_is_published_however_late(buckets: Buckets, topics: Topics, linked: Planned) -> None:
     crash_when_decided(buckets, linked)
-    too_late(buckets, layout.merge_claim(linked.job), 3)
-    finish(linked.segment_done(0), "1", Hands(join, check))
+    too_late(buckets, object_names.merge_lease(linked.job), 3)
+    join_and_publish(linked.segment_done(0), "1", Hands(join, check))
     assert_published(buckets, topics, linked)

@@ -8,14 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.findings import Findings
-from defacer.engine.link import link
+from defacer.engine.media.reader import VideoInfo
 from defacer.engine.options import Options
-from defacer.engine.video import VideoInfo
+from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.ingest.main import probe
-from defacer.pipeline.contracts import Manifest, ObjectRef, Policy, TimeRange, Video
-from defacer.worker.attempt import Assignment
-from defacer.worker.engine import conceal, look
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
+from defacer.worker.engine_adapter import detect_segment, redact_segment
+from defacer.worker.segment_attempt import StepInput
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
@@ -74,16 +75,16 @@ def test_ingest_and_a_worker_read_little_of_a_gigabyte(
 
     header = proxy.downloaded_bytes
     start, end = (round(seconds / info.time_base) for seconds in (20, 21))
-    todo = Assignment(manifest_of(source, info), TimeRange(start=start, end=end), lambda: None)
+    todo = StepInput(manifest_of(source, info), TimeRange(start=start, end=end), lambda: None)
     proxy.downloaded_bytes = 0
-    findings = Findings.from_bytes(look(todo))
+    findings = SegmentDetections.from_bytes(detect_segment(todo))
     assert findings.frames == RATE
     context = 2 * 2 * RATE  # frames of two seconds on both sides
     assert proxy.downloaded_bytes <= 2 * header + (RATE + context) * 1.5 * MEGABYTE
 
     faces = link([findings], None, Options())
     proxy.downloaded_bytes = 0
-    written = conceal(todo, faces.to_bytes(), tmp_path / "segment.nut")
+    written = redact_segment(todo, faces.to_bytes(), tmp_path / "segment.nut")
     assert len(written.frames) == RATE
     assert proxy.downloaded_bytes <= 2 * header + (RATE + context) * 1.5 * MEGABYTE
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline import log, store
+from defacer.pipeline import log
+from defacer.pipeline.storage import objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.planned import Planned, do_all_segments, find_all_segments, link_job, plan_job
 from tests.proxy import Proxy
@@ -58,7 +59,7 @@ def test_a_fault_is_logged_without_a_name(
         def bug(bucket: str, name: str, generation: int = 0) -> None:
             raise TypeError(f"{MARK}: {bucket}, {name}")
 
-        monkeypatch.setattr(store, "find", bug)
+        monkeypatch.setattr(objects, "find", bug)
     else:
         most = 0 if fault == "at once" else 5
         proxy.fails = lambda method, path: len(proxy.requests) > most

@@ -13,8 +13,8 @@ import pytest
 import requests
 from werkzeug.serving import make_server
 
-from defacer.engine import picture, picture_decoder
-from defacer.pipeline import layout
+from defacer.engine.media import image_decoder, still_image
+from defacer.pipeline.storage import object_names
 from tests.clips import astronaut, encode_picture
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.conftest import App
@@ -28,7 +28,7 @@ REPLACEMENT = "channels/street/replacement.png"
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A picture that takes minutes to decode, as one would whose bytes do not show it."""
-    monkeypatch.setattr(picture, "SCAN", None)  # no marker counts as a scan
+    monkeypatch.setattr(still_image, "SCAN", None)  # no marker counts as a scan
     return progressive_jpeg(5_000, 10_000)
 
 
@@ -52,16 +52,16 @@ def test_another_channel_is_planned_while_a_picture_is_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The slow decode ends only when this test ends it, after the other channel's job is planned."""
-    monkeypatch.setattr(picture, "MAX_DECODE_SECONDS", 600.0)
+    monkeypatch.setattr(still_image, "MAX_DECODE_SECONDS", 600.0)
     at_work: Queue[int] = Queue()
-    decode = picture_decoder._Process.decode
+    decode = image_decoder._Process.decode
 
     def noted(self: Any, data: bytes, alpha: bool, seconds: float) -> Any:
         if data == slow:
             at_work.put(self._process.pid)
         return decode(self, data, alpha, seconds)
 
-    monkeypatch.setattr(picture_decoder._Process, "decode", noted)
+    monkeypatch.setattr(image_decoder._Process, "decode", noted)
     buckets.put(buckets.intake, TARGET, slow)
     buckets.put(buckets.intake, "channels/other/targets/Eileen.png", encode_picture(astronaut()))
     hostile = buckets.put(buckets.intake, VIDEO, clip)
@@ -73,10 +73,10 @@ def test_another_channel_is_planned_while_a_picture_is_decoded(
         assert requests.post(address, json=upload_push(other), timeout=300).status_code == 200
         assert manifest_of(buckets, other).targets == ("Eileen",)
         assert not first.done()
-        assert buckets.names(buckets.work, layout.failed(job_of(hostile))) == []
+        assert buckets.names(buckets.work, object_names.failed(job_of(hostile))) == []
         os.kill(pid, signal.SIGKILL)
         assert first.result(120).status_code == 200
-    failed = buckets.json(buckets.work, layout.failed(job_of(hostile)))
+    failed = buckets.json(buckets.work, object_names.failed(job_of(hostile)))
     assert failed["code"] == "bad-picture"
     assert failed["message"].startswith("targets/Nobody.jpg can't be decoded")
 
@@ -92,10 +92,10 @@ def test_a_decode_that_takes_too_long_fails_the_job_by_its_name(
     clip: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(picture, "MAX_DECODE_SECONDS", 0.2)
+    monkeypatch.setattr(still_image, "MAX_DECODE_SECONDS", 0.2)
     buckets.put(buckets.intake, POLICY, b'{"mode": "image"}' if name == REPLACEMENT else b"{}")
     buckets.put(buckets.intake, name, slow)
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    said = f"{layout.owner_name(name)} takes more than 0.2 s to decode"
+    said = f"{object_names.owner_name(name)} takes more than 0.2 s to decode"
     assert_failed(buckets, topics, ref, code, said, "Save it again as a baseline JPEG or as a PNG.")

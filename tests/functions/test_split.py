@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defacer.pipeline import layout, messages
-from defacer.pipeline.contracts import Claim, Faces, Report, SegmentDone, SegmentTask
+from defacer.pipeline.documents.job_records import Lease
+from defacer.pipeline.documents.report import Faces, Report
+from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import RetryableError
-from defacer.pipeline.parts import range_of
+from defacer.pipeline.lifecycle.segments import range_of
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.storage import object_names
 from tests.clips import Clip, admiral, frame_seconds, frame_times, write_clip
 from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
 from tests.engine.test_deface import GONE, grey, likeness
@@ -35,7 +38,7 @@ def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
 def too_late(buckets: Buckets, planned: Planned, index: int, times: int) -> None:
     """As if so many workers had run out of time with this segment."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Claim(holder="h", token="t", expires_at=expired, attempts=times, late=times)  # noqa: S106 - no secret
+    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, late=times)  # noqa: S106 - no secret
     buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())
 
 
@@ -70,7 +73,7 @@ def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
     """What comes after the job's step was done once."""
     if job.faces is None:
         assert sorted(task.index for task in tasks(topics, "hide")) == [0, 1]
-        faces = Faces.model_validate_json(buckets.get(buckets.work, layout.faces(job.job)))
+        faces = Faces.model_validate_json(buckets.get(buckets.work, object_names.faces(job.job)))
         assert faces.segments == tuple(len(job.frames(index)) for index in range(2))
     else:
         assert_published(buckets, topics, job)
@@ -91,7 +94,7 @@ def test_time_that_ran_out_is_counted_apart_from_other_attempts(
     for stage, expected in ((endless, (1, 1)), (broken, (2, 1)), (endless, (3, 2))):
         with pytest.raises((RetryableError, MemoryError)):
             work(job, 0, "mine", stage)
-        claim = Claim.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
+        claim = Lease.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
         assert (claim.attempts, claim.late) == expected
 
 
@@ -136,7 +139,7 @@ def test_a_segment_is_split_once_however_often_its_message_comes(
     halves = [task for task in tasks(topics, job.segment_task(0).step) if task.part]
     assert {task.part for task in halves} == {"0", "1"}
     step = job.segment_task(0).step
-    assert buckets.names(buckets.work, layout.split_mark(job.job, step, 0, "")) != []
+    assert buckets.names(buckets.work, object_names.split_mark(job.job, step, 0, "")) != []
     assert topics.all(topics.segments_done) == []
 
 
@@ -157,9 +160,9 @@ def test_what_is_too_short_to_be_split_fails_the_job_in_the_end(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     quarter = job.segment_task(0).model_copy(update={"part": "0"})
-    name = layout.segment_claim(job.job, quarter.step, 0, "0")
+    name = object_names.segment_lease(job.job, quarter.step, 0, "0")
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Claim(holder="h", token="t", expires_at=expired, attempts=5, late=5)  # noqa: S106 - no secret
+    claim = Lease(holder="h", token="t", expires_at=expired, attempts=5, late=5)  # noqa: S106 - no secret
     buckets.put(buckets.work, name, claim.model_dump_json().encode())
     assert worker(push_of(quarter)) == 200
     assert failure_of(buckets, job).code == "poison-segment"
@@ -171,7 +174,7 @@ def test_a_part_that_cannot_be_is_acknowledged_and_does_nothing(
 ) -> None:
     task = job.segment_task(0).model_copy(update={"part": "0110"})
     assert worker(push_of(task)) == 200
-    assert layout.failed(job.job) not in buckets.names(buckets.work)
+    assert object_names.failed(job.job) not in buckets.names(buckets.work)
     assert topics.all(topics.segments_done) == []
 
 
@@ -196,10 +199,12 @@ def test_the_news_of_a_half_that_was_never_told_comes_with_its_message_s_next_de
         def away(*_: object, **__: object) -> None:
             raise RetryableError("messaging is away")
 
-        patch.setattr(messages, "publish", away)
+        patch.setattr(pubsub, "publish", away)
         assert worker(push_of(halves[1])) == 503
-    step = layout.step_prefix(job.job, job.segment_task(1).step)
-    made = [piece for name in buckets.names(buckets.work, step) if (piece := layout.parse_piece(name))]
+    step = object_names.step_prefix(job.job, job.segment_task(1).step)
+    made = [
+        piece for name in buckets.names(buckets.work, step) if (piece := object_names.parse_subsegment(name))
+    ]
     assert [(piece.index, piece.part, piece.is_split) for piece in made] == [
         (0, "", False), (1, "0", False), (1, "1", False), (1, "", True),
     ]  # fmt: skip
@@ -217,7 +222,7 @@ def test_messages_of_halves_that_come_twice_and_late_change_nothing(
     assert worker(job.task(0)) == 200
     for half in reversed(halves):
         assert worker(push_of(half)) == 200
-    step = layout.step_prefix(job.job, job.segment_task(1).step)
+    step = object_names.step_prefix(job.job, job.segment_task(1).step)
     before = {name: buckets.blob(buckets.work, name).generation for name in buckets.names(buckets.work, step)}
     for half in reversed(halves):
         assert worker(push_of(half)) == 200

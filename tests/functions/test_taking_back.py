@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from defacer.ingest.main import probe
-from defacer.ingest.planning import Embeddings, Eyes, plan
-from defacer.merge.engine import check
-from defacer.merge.finish import Hands, finish
-from defacer.pipeline import ending, layout, store, verdict
-from defacer.pipeline.contracts import ObjectRef, Verdict
+from defacer.ingest.plan_job import Embeddings, Eyes, plan
+from defacer.merge.engine_adapter import check
+from defacer.merge.join_step import Hands, join_and_publish
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Verdict
+from defacer.pipeline.lifecycle import finalize, verdict
+from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, assert_published, failure_of, published_of
 from tests.functions.test_dead_letter import given_up
@@ -22,12 +24,12 @@ EYES = Eyes(probe, lambda pictures, recognizer: Embeddings((), b""), lambda ref:
 
 def assert_failed_once(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> None:
     assert failure_of(buckets, planned).code == code
-    assert layout.published(planned.job) not in buckets.names(buckets.work)
+    assert object_names.published(planned.job) not in buckets.names(buckets.work)
     # Told again, it is known by its id.
     assert {(event["type"], event["id"]) for event in topics.events()} == {
         ("job.failed", f"{planned.job}-failed")
     }
-    assert buckets.names(buckets.work, layout.merge_prefix(planned.job)) == []
+    assert buckets.names(buckets.work, object_names.merge_prefix(planned.job)) == []
 
 
 @pytest.mark.parametrize("who", ["merge", "dead_letter"])
@@ -57,10 +59,10 @@ def test_a_merger_that_stands_still_before_it_copies_the_report_can_t_publish_wh
         copies += 1
         if copies == 2:
             buckets.put(buckets.output, REPORT, b"somebody else's")
-            assert ending.carry_out(linked.manifest, lambda: None) is None
+            assert finalize.apply_verdict(linked.manifest, lambda: None) is None
             buckets.client.bucket(buckets.output).blob(REPORT).delete()
 
-    assert ending.carry_out(linked.manifest, taken_back) is None
+    assert finalize.apply_verdict(linked.manifest, taken_back) is None
     assert copies == 2
     assert buckets.names(buckets.output) == []
     assert_failed_once(buckets, topics, linked, "result-exists")
@@ -72,7 +74,7 @@ def test_what_is_out_stays_out(buckets: Buckets, topics: Topics, linked: Planned
     copy_result(linked)
     said = verdict.find(linked.job)
     assert said is not None
-    result = store.reference(buckets.blob(buckets.output, RESULT))
+    result = objects.reference(buckets.blob(buckets.output, RESULT))
     verdict.change(*said, end="out", result=result)
     buckets.put(buckets.output, REPORT, b"somebody else's")
     assert dead_letter(given_up(linked.done(0))) == 200
@@ -88,9 +90,9 @@ def test_a_taking_back_that_was_left_half_done_is_done_by_the_next(
         copy_result(linked)
     said = verdict.find(linked.job)
     assert said is not None
-    failed = ending.reason(linked.manifest, ERROR)
+    failed = finalize.failure_record(linked.manifest, ERROR)
     verdict.change(*said, end=left, failed=failed)
-    finish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
     assert_failed_once(buckets, topics, linked, "code")
     assert buckets.names(buckets.output) == []
 
@@ -107,7 +109,7 @@ def test_a_decided_job_that_lost_its_manifest_still_ends(
     assert merge(linked.done(0)) == 503
     assert dead_letter(given_up(linked.done(0))) == 200
     if out:
-        assert published_of(buckets, linked).result == store.reference(buckets.blob(buckets.output, RESULT))
+        assert published_of(buckets, linked).result == objects.reference(buckets.blob(buckets.output, RESULT))
         assert buckets.names(buckets.output) == [RESULT, REPORT]
         (event,) = topics.events()
         assert (event["type"], event["data"]["source"]) == (
@@ -118,7 +120,10 @@ def test_a_decided_job_that_lost_its_manifest_still_ends(
         assert_failed_once(buckets, topics, linked, "gave-up")
         assert failure_of(buckets, linked).source == linked.manifest.source
         assert buckets.names(buckets.output) == []
-    left = {layout.verdict(linked.job), (layout.published if out else layout.failed)(linked.job)}
+    left = {
+        object_names.verdict(linked.job),
+        (object_names.published if out else object_names.failed)(linked.job),
+    }
     assert set(buckets.names(buckets.work)) == left
     assert dead_letter(given_up(linked.done(0))) == 200
 
@@ -144,7 +149,7 @@ def test_a_verdict_of_the_version_before_is_carried_out(
     said, ref = found
     old = said.model_dump(exclude={"source"}) | {"version": 1}
     verdict.replace(ref, Verdict.model_validate(old))
-    finish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
     assert_published(buckets, topics, linked)
 
 
@@ -159,7 +164,7 @@ def test_an_upload_that_comes_again_takes_no_manifest_from_a_job_that_is_being_p
     crash_when_decided(buckets, linked)
     buckets.client.bucket(buckets.intake).blob(TARGET).delete()
     with monkeypatch.context() as patch:
-        patch.setattr("defacer.ingest.planning.jobs.is_linked", lambda job: False)
+        patch.setattr("defacer.ingest.plan_job.job_state.is_linked", lambda job: False)
         with pytest.raises(Exception, match="being published"):
             plan(planned.manifest.source, EYES)
     assert merge(linked.done(1)) == 200
@@ -174,7 +179,10 @@ def test_a_manifest_that_keeps_somebody_whose_pictures_are_gone_goes_with_the_jo
     for _ in range(2):
         plan(planned.manifest.source, EYES)
         assert_failed_once(buckets, topics, planned, "target-gone")
-        assert set(buckets.names(buckets.work)) == {layout.verdict(planned.job), layout.failed(planned.job)}
+        assert set(buckets.names(buckets.work)) == {
+            object_names.verdict(planned.job),
+            object_names.failed(planned.job),
+        }
         buckets.put(buckets.work, planned.ref.name, planned.manifest.model_dump_json().encode())
 
 
@@ -189,16 +197,16 @@ def test_a_copy_that_lands_after_the_job_failed_is_taken_back_by_who_made_it(
 
     def late(ref: ObjectRef, bucket: str, name: str, metadata: dict[str, str], **_: object) -> ObjectRef:
         """The copy was begun; before it is there, the job is given up."""
-        if layout.failed(linked.job) not in buckets.names(buckets.work):
+        if object_names.failed(linked.job) not in buckets.names(buckets.work):
             assert dead_letter(given_up(linked.done(0))) == 200
             assert_failed_once(buckets, topics, linked, "gave-up")
         blob = buckets.client.bucket(bucket).blob(name)
         blob.metadata = dict(metadata)
         blob.upload_from_string(copied[ref.name])
-        return store.reference(blob)
+        return objects.reference(blob)
 
-    monkeypatch.setattr(store, "copy", late)
-    assert ending.carry_out(linked.manifest, lambda: None) is None
+    monkeypatch.setattr(objects, "copy", late)
+    assert finalize.apply_verdict(linked.manifest, lambda: None) is None
     assert buckets.names(buckets.output) == []
     assert_failed_once(buckets, topics, linked, "gave-up")
 

@@ -5,21 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from defacer.merge.engine import check, join
-from defacer.merge.finish import Hands, Joined, Parts, finish
-from defacer.pipeline import jobs, layout
-from defacer.pipeline.contracts import Failed, ObjectRef, Published
-from defacer.worker.attempt import Assignment
-from defacer.worker.engine import conceal, look
-from defacer.worker.find import find
-from defacer.worker.hide import Redacted, hide
+from defacer.merge.engine_adapter import check, join
+from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.lifecycle import job_state
+from defacer.pipeline.storage import object_names
+from defacer.worker.detect_step import detect
+from defacer.worker.engine_adapter import detect_segment, redact_segment
+from defacer.worker.redact_step import Redacted, redact
+from defacer.worker.segment_attempt import StepInput
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
 
 
 def job_of(ref: ObjectRef) -> str:
-    return layout.job_id(ref.bucket, ref.name, ref.generation)
+    return object_names.job_id(ref.bucket, ref.name, ref.generation)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def versioned(buckets: Buckets, topics: Topics, environment: Environment) -> str
 
 
 def planned_of(buckets: Buckets, clip: Path, source: ObjectRef) -> Planned:
-    found = jobs.find_manifest(job_of(source))
+    found = job_state.find_manifest(job_of(source))
     assert found is not None
     return link_job(buckets, Planned(clip, *found))
 
@@ -56,7 +58,7 @@ def test_a_video_uploaded_again_is_two_jobs_that_both_end_and_the_newer_result_s
     for name in (RESULT, REPORT):
         assert buckets.blob(buckets.output, name).metadata["defacer-job"] == job_of(newer)
     ends = [
-        Published.model_validate_json(buckets.get(buckets.work, layout.published(job_of(source))))
+        Published.model_validate_json(buckets.get(buckets.work, object_names.published(job_of(source))))
         for source in (older, newer)
     ]
     assert [end.superseded for end in ends] == [first_done == "newer", False]
@@ -74,14 +76,14 @@ def deleted(buckets: Buckets) -> Callable[[], None]:
 
 def assert_failed_cleanly(buckets: Buckets, topics: Topics, source: ObjectRef, stage: str) -> None:
     job = job_of(source)
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
     assert (failed.stage, failed.code, failed.source) == (stage, "source-gone", source)
     assert failed.message == (
-        f"{layout.owner_name(source.name)} was deleted or replaced while its video was being processed. "
+        f"{object_names.owner_name(source.name)} was deleted or replaced while its video was being processed. "
         "Upload the video again."
     )
-    manifest = [layout.manifest(job)] if stage != "ingest" else []
-    assert buckets.names(buckets.work) == [layout.failed(job), *manifest, layout.verdict(job)]
+    manifest = [object_names.manifest(job)] if stage != "ingest" else []
+    assert buckets.names(buckets.work) == [object_names.failed(job), *manifest, object_names.verdict(job)]
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events() if event["type"] != "job.planned"] == ["job.failed"]
 
@@ -107,11 +109,11 @@ def test_a_source_that_is_deleted_before_its_faces_are_looked_for_fails_the_job(
 def test_a_source_that_is_deleted_while_its_faces_are_looked_for_fails_the_job(
     buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None]
 ) -> None:
-    def look_at_nothing(todo: Assignment) -> bytes:
+    def look_at_nothing(todo: StepInput) -> bytes:
         deleted()
-        return look(todo)
+        return detect_segment(todo)
 
-    find(planned.segment_task(0), "1", look_at_nothing)
+    detect(planned.segment_task(0), "1", look_at_nothing)
     assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
 
 
@@ -131,11 +133,11 @@ def test_a_source_that_is_deleted_while_its_faces_are_hidden_fails_the_job(
 ) -> None:
     assert worker(linked.task(1)) == 200
 
-    def too_late(todo: Assignment, faces: bytes, out: Path) -> Redacted:
+    def too_late(todo: StepInput, faces: bytes, out: Path) -> Redacted:
         deleted()
-        return conceal(todo, faces, out)
+        return redact_segment(todo, faces, out)
 
-    hide(linked.segment_task(0), "1", too_late)
+    redact(linked.segment_task(0), "1", too_late)
     assert_failed_cleanly(buckets, topics, linked.manifest.source, "worker")
 
 
@@ -147,12 +149,12 @@ def test_a_source_that_is_deleted_before_or_while_segments_are_joined_fails_the_
     if when == "before":
         deleted()
 
-    def joined(parts: Parts) -> Joined:
+    def joined(parts: JoinInput) -> Joined:
         if when == "while":
             deleted()
         return join(parts)
 
-    finish(linked.segment_done(0), "1", Hands(joined, check))
+    join_and_publish(linked.segment_done(0), "1", Hands(joined, check))
     assert_failed_cleanly(buckets, topics, linked.manifest.source, "merge")
 
 
@@ -161,11 +163,11 @@ def test_a_source_that_is_deleted_once_segments_are_joined_is_not_needed_any_mor
 ) -> None:
     do_all_segments(buckets, linked)
 
-    def joined(parts: Parts) -> Joined:
+    def joined(parts: JoinInput) -> Joined:
         made = join(parts)
         deleted()
         return made
 
-    finish(linked.segment_done(0), "1", Hands(joined, check))
+    join_and_publish(linked.segment_done(0), "1", Hands(joined, check))
     assert buckets.names(buckets.output) == [RESULT, REPORT]
     assert [event["type"] for event in topics.events()] == ["job.completed"]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from defacer.pipeline.contracts import JobEvent, JobEventData, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import JobEvent, JobEventData
 from tests.cloud import Environment, Push, push_body
 from tests.receiver import Call, Receiver, open_receiver
 from tests.servers import free_port

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed, Published
+from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics, push_body
 from tests.functions.working import do_step, failure_of, frames_done, made
 from tests.inbox import document
@@ -16,7 +16,7 @@ from tests.planned import VIDEO, Planned, link_job, plan_job
 def test_a_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
     assert worker(job.task(1)) == 200
     assert frames_done(buckets, job, 1) == len(job.frames(1))
-    assert buckets.names(buckets.work, layout.claims_prefix(job.job)) == []
+    assert buckets.names(buckets.work, object_names.leases_prefix(job.job)) == []
     (push,) = topics.all(topics.segments_done)
     assert push["message"]["attributes"] == {"type": "segment-done"}
     assert document(push) == {
@@ -48,10 +48,10 @@ def test_a_task_of_a_job_that_is_over_is_acknowledged(
     if end == "published":
         link_job(buckets, job)  # every published job is linked
         published = Published(job=job.job, result=None, report="r")
-        data, name = published.model_dump_json().encode(), layout.published(job.job)
+        data, name = published.model_dump_json().encode(), object_names.published(job.job)
     else:
         failed = Failed(job=job.job, source=job.manifest.source, stage="merge", code="c", message="m")
-        data, name = failed.model_dump_json().encode(), layout.failed(job.job)
+        data, name = failed.model_dump_json().encode(), object_names.failed(job.job)
     buckets.put(buckets.work, name, data)
     assert worker(job.task(0)) == 200
     assert made(buckets, job) == []
@@ -62,7 +62,7 @@ def test_a_failure_that_was_never_announced_is_announced_by_the_next_message(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     failed = Failed(job=planned.job, source=planned.manifest.source, stage="worker", code="c", message="m")
-    buckets.put(buckets.work, layout.failed(planned.job), failed.model_dump_json().encode())
+    buckets.put(buckets.work, object_names.failed(planned.job), failed.model_dump_json().encode())
     assert [worker(planned.task(index)) for index in (0, 1)] == [200, 200]
     (event,) = topics.events()
     assert (event["id"], event["data"]["message"]) == (f"{planned.job}-failed", "m")

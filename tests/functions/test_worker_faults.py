@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Claim
+from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.working import (
     claim_name,
@@ -50,7 +50,7 @@ def test_a_segment_that_outlasts_its_workers_fails_the_job(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, environment: Environment
 ) -> None:
     environment(max_segment_attempts=3)
-    buckets.put(buckets.work, layout.gallery(job.job, "ab" * 32), b"embeddings")
+    buckets.put(buckets.work, object_names.gallery(job.job, "ab" * 32), b"embeddings")
     put_claim(buckets, job, 1, holder="mine", seconds=-1, attempts=3)
     assert worker(job.task(1, "mine")) == 200
     failed = failure_of(buckets, job)
@@ -58,7 +58,7 @@ def test_a_segment_that_outlasts_its_workers_fails_the_job(
     assert "3 workers in a row did not finish segment 2 of 2" in failed.message
     assert "walk.mp4" in failed.message
     assert [event["type"] for event in topics.events()] == ["job.failed"]
-    assert buckets.names(buckets.work, layout.gallery_prefix(job.job)) == []
+    assert buckets.names(buckets.work, object_names.gallery_prefix(job.job)) == []
 
 
 def test_attempts_at_finding_are_no_attempts_at_hiding(
@@ -97,7 +97,7 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     with proxy.failing(lambda method, path: len(proxy.requests) > failing):
         assert worker(job.task(0, "mine")) == 503
     buckets.client.bucket(buckets.work).delete_blobs(  # as if its lease had run out
-        list(buckets.client.list_blobs(buckets.work, prefix=layout.claims_prefix(job.job)))
+        list(buckets.client.list_blobs(buckets.work, prefix=object_names.leases_prefix(job.job)))
     )
     assert worker(job.task(0, "mine")) == 200
     assert frames_done(buckets, job, 0) == len(job.frames(0))
@@ -172,7 +172,7 @@ def test_who_hides_after_somebody_else_committed_leaves_no_video_behind(
 ) -> None:
     work(linked, 0, "mine", lambda keep: do_step(buckets, linked, 0))
     report = report_of(buckets, linked, 0)
-    assert made(buckets, linked) == sorted([report.video.name, layout.segment_report(linked.job, 0)])
+    assert made(buckets, linked) == sorted([report.video.name, object_names.segment_report(linked.job, 0)])
 
 
 def test_work_past_the_deadline_is_abandoned_and_counts_as_an_attempt(
@@ -187,7 +187,7 @@ def test_work_past_the_deadline_is_abandoned_and_counts_as_an_attempt(
     with pytest.raises(RetryableError, match="not done after 1 s"):
         work(job, 0, "mine", endless)
     assert made(buckets, job) == []
-    claim = Claim.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
+    claim = Lease.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
     assert claim.attempts == 1
     work(job, 0, "mine")
     assert is_done(buckets, job, 0)

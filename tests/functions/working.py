@@ -7,15 +7,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from defacer.engine.encoding import encoding_of
-from defacer.engine.findings import Findings
-from defacer.engine.video import read_frames
-from defacer.engine.write import write_segment
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Claim, Failed, SegmentReport
-from defacer.worker.attempt import Assignment
-from defacer.worker.find import find
-from defacer.worker.hide import Redacted, hide
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.reader import read_frames
+from defacer.engine.media.segment_writer import write_segment
+from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.pipeline.documents.job_records import Failed, Lease
+from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.pipeline.storage import object_names
+from defacer.worker.detect_step import detect
+from defacer.worker.redact_step import Redacted, redact
+from defacer.worker.segment_attempt import StepInput
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment
 from tests.sentences import require_plain
@@ -28,11 +29,11 @@ def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = l
     """Do the job's step as the worker does, with an engine that sees nobody and hides nobody."""
     task = planned.segment_task(index)
 
-    def look(todo: Assignment) -> bytes:
+    def look(todo: StepInput) -> bytes:
         meanwhile(todo.keep_claim)
         return f"seen for message {message_id}".encode()
 
-    def conceal(todo: Assignment, faces: bytes, out: Path) -> Redacted:
+    def conceal(todo: StepInput, faces: bytes, out: Path) -> Redacted:
         meanwhile(todo.keep_claim)
         with write_segment(str(out), encoding_of(str(planned.clip)), 30) as writer:
             for frame in read_frames(str(planned.clip), todo.segment.start, todo.segment.end):
@@ -41,9 +42,9 @@ def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = l
         return Redacted(written.frames, written.reorder_depth)
 
     if task.step == "find":
-        find(task, message_id, look)
+        detect(task, message_id, look)
     else:
-        hide(task, message_id, conceal)
+        redact(task, message_id, conceal)
 
 
 def do_step(buckets: Buckets, planned: Planned, index: int) -> None:
@@ -56,41 +57,43 @@ def do_step(buckets: Buckets, planned: Planned, index: int) -> None:
 
 def made(buckets: Buckets, planned: Planned) -> list[str]:
     """The names of what the job's step has made so far."""
-    prefix = layout.segments_prefix if planned.faces else layout.findings_prefix
+    prefix = object_names.segments_prefix if planned.faces else object_names.segment_detections_prefix
     return buckets.names(buckets.work, prefix(planned.job))
 
 
 def frames_done(buckets: Buckets, planned: Planned, index: int) -> int:
     """How many frames went through the job's step."""
     if planned.faces is None:
-        return Findings.from_bytes(buckets.get(buckets.work, layout.findings(planned.job, index))).frames
+        return SegmentDetections.from_bytes(
+            buckets.get(buckets.work, object_names.segment_detections(planned.job, index))
+        ).frames
     return len(report_of(buckets, planned, index).frames)
 
 
 def is_done(buckets: Buckets, planned: Planned, index: int) -> bool:
     """Whether the job's step is committed for a segment."""
-    commit = layout.segment_report if planned.faces else layout.findings
+    commit = object_names.segment_report if planned.faces else object_names.segment_detections
     return commit(planned.job, index) in made(buckets, planned)
 
 
 def report_of(buckets: Buckets, planned: Planned, index: int) -> SegmentReport:
-    data = buckets.get(buckets.work, layout.segment_report(planned.job, index))
+    data = buckets.get(buckets.work, object_names.segment_report(planned.job, index))
     return SegmentReport.model_validate_json(data)
 
 
 def failure_of(buckets: Buckets, planned: Planned) -> Failed:
-    failed = Failed.model_validate_json(buckets.get(buckets.work, layout.failed(planned.job)))
+    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     require_plain(failed.message)
     return failed
 
 
 def claim_name(planned: Planned, index: int) -> str:
-    return layout.segment_claim(planned.job, planned.segment_task(index).step, index)
+    return object_names.segment_lease(planned.job, planned.segment_task(index).step, index)
 
 
 def put_claim(
     buckets: Buckets, planned: Planned, index: int, holder: str, seconds: float, attempts: int = 1
 ) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    claim = Claim(holder=holder, token="t", expires_at=expires_at, attempts=attempts)  # noqa: S106 - no secret
+    claim = Lease(holder=holder, token="t", expires_at=expires_at, attempts=attempts)  # noqa: S106 - no secret
     buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())

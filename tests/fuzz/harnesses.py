@@ -10,40 +10,42 @@ from collections.abc import Callable, Mapping
 
 from cloudevents.http import CloudEvent
 
-from defacer.engine.claims import require_likely_samples
 from defacer.engine.errors import PictureError, VideoError
-from defacer.engine.picture import require_decodable
-from defacer.engine.picture_decoder import decode_here
-from defacer.engine.video import probe
-from defacer.ingest.inputs import parse_policy
-from defacer.pipeline import contracts, layout, messages
-from defacer.pipeline.contracts import Contract
-from defacer.pipeline.decode import decode
+from defacer.engine.media.image_decoder import decode_here
+from defacer.engine.media.mp4.sample_count_check import require_likely_samples
+from defacer.engine.media.reader import probe
+from defacer.engine.media.still_image import require_decodable
+from defacer.pipeline.channel import parse_policy
+from defacer.pipeline.documents import job_records, manifest, report, segment_messages
+from defacer.pipeline.documents.base import Document
 from defacer.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
-from defacer.pipeline.layout import VideoName
-from defacer.pipeline.messages import Message
-from defacer.words import JOINERS, printable
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.messaging.decoding import decode
+from defacer.pipeline.messaging.pubsub import Message
+from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import VideoName
+from defacer.plurals import JOINERS, printable
 
 Harness = Callable[[bytes], None]
 
-DOCUMENTS: tuple[type[Contract], ...] = (
-    contracts.SegmentTask,
-    contracts.SegmentDone,
-    contracts.Policy,
-    contracts.Manifest,
-    contracts.Faces,
-    contracts.SegmentReport,
-    contracts.ReportHead,
-    contracts.Report,
-    contracts.Published,
-    contracts.Failed,
-    contracts.Claim,
-    contracts.JobEvent,
-    contracts.AgainRequest,
+DOCUMENTS: tuple[type[Document], ...] = (
+    segment_messages.SegmentTask,
+    segment_messages.SegmentDone,
+    manifest.Policy,
+    manifest.Manifest,
+    report.Faces,
+    segment_messages.SegmentReport,
+    report.ReportHead,
+    report.Report,
+    job_records.Published,
+    job_records.Failed,
+    job_records.Lease,
+    job_records.JobEvent,
+    manifest.RerenderRequest,
 )
 POLICY = "gs://intake/channels/c/policy.json"
-MOST_SENTENCE = 2_000  # bytes
-MOST_PIXELS = 1_000_000
+MAX_SENTENCE = 2_000  # bytes
+MAX_PIXELS = 1_000_000
 
 
 def push(data: bytes) -> None:
@@ -56,7 +58,7 @@ def push(data: bytes) -> None:
     number = message.get("messageId") if isinstance(message, dict) else None
     event = CloudEvent({"type": "t", "source": "s", "id": str(number)}, body)
     try:
-        received = messages.receive(event)
+        received = pubsub.receive(event)
     except MalformedMessageError:
         return
     received.id.encode()
@@ -76,9 +78,9 @@ def notification(data: bytes) -> None:
 
 
 def _understand(received: Message) -> None:
-    for model in (contracts.SegmentTask, contracts.SegmentDone):
+    for model in (segment_messages.SegmentTask, segment_messages.SegmentDone):
         try:
-            parsed = messages.parse(received, model)
+            parsed = pubsub.parse(received, model)
         except (MalformedMessageError, RetryableError):
             continue
         _survives(parsed)
@@ -87,18 +89,18 @@ def _understand(received: Message) -> None:
 
 def _upload(received: Message) -> None:
     try:
-        ref = messages.parse_upload(received)
+        ref = pubsub.parse_upload(received)
     except MalformedMessageError:
         return
     if ref is not None:
         _survives(ref)
-        layout.job_id(ref.bucket, ref.name, ref.generation)
+        object_names.job_id(ref.bucket, ref.name, ref.generation)
         _name(ref.name)
 
 
 def document(data: bytes) -> None:
     """Any of the documents that pass between the functions; the first byte says which."""
-    model = DOCUMENTS[data[0] % len(DOCUMENTS)] if data else Contract
+    model = DOCUMENTS[data[0] % len(DOCUMENTS)] if data else Document
     try:
         found = decode(model, data[1:])
     except (ValueError, RetryableError):
@@ -106,7 +108,7 @@ def document(data: bytes) -> None:
     _survives(found)
 
 
-def _survives(document: Contract) -> None:
+def _survives(document: Document) -> None:
     """What was read is written, and read again as the same."""
     written = document.model_dump_json().encode()
     assert decode(type(document), written) == document
@@ -124,7 +126,7 @@ def policy(data: bytes) -> None:
 
 def _is_told(error: Exception) -> None:
     """A sentence for a person: not too long, and text that a document can hold."""
-    assert 0 < len(str(error).encode()) <= MOST_SENTENCE
+    assert 0 < len(str(error).encode()) <= MAX_SENTENCE
 
 
 def name(data: bytes) -> None:
@@ -141,21 +143,21 @@ def _text(data: bytes) -> str:
 
 
 def _name(text: str) -> None:
-    video = layout.parse_video(text)
+    video = object_names.parse_video(text)
     if video is not None:
         assert video.object_name == text
         assert text.startswith(f"channels/{video.channel}/videos/")
         if video.problem is None:
             _harmless(video)
-    person = layout.parse_target(text)
+    person = object_names.parse_target(text)
     assert person is None or (person and "/" not in person and text.startswith("channels/"))
-    piece = layout.parse_piece(text)
+    piece = object_names.parse_subsegment(text)
     if piece is not None:
         made = {
-            "find": layout.findings(piece.job, piece.index, piece.part),
-            "hide": layout.segment_report(piece.job, piece.index, piece.part),
+            "find": object_names.segment_detections(piece.job, piece.index, piece.part),
+            "hide": object_names.segment_report(piece.job, piece.index, piece.part),
         }
-        mark = layout.split_mark(piece.job, piece.step, piece.index, piece.part)
+        mark = object_names.split_mark(piece.job, piece.step, piece.index, piece.part)
         assert text == (mark if piece.is_split else made[piece.step])
     shown = printable(text)
     assert all(character.isprintable() or character in JOINERS for character in shown)
@@ -165,7 +167,7 @@ def _harmless(video: VideoName) -> None:
     """Everything made of the name stays in the channel's folder, wherever it is copied to."""
     for made in (video.object_name, video.result, video.report):
         assert posixpath.normpath(made).startswith(f"channels/{video.channel}/")
-        assert len(made.encode()) <= layout.MAX_NAME_BYTES
+        assert len(made.encode()) <= object_names.MAX_NAME_BYTES
         assert not set("\r\n\0") & set(made)
     assert video.result.lower().endswith(".mp4")
     assert len({video.result, video.report}) == 2
@@ -174,7 +176,7 @@ def _harmless(video: VideoName) -> None:
 def picture(data: bytes) -> None:
     """A target's or replacement picture."""
     try:
-        require_decodable(data, "me", MOST_PIXELS)
+        require_decodable(data, "me", MAX_PIXELS)
     except PictureError as error:
         _is_told(error)
         return

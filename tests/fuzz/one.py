@@ -5,14 +5,14 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["functions"]):
-    from defacer.engine import video
+    from defacer.engine.media import reader
     from tests.fuzz.harnesses import HARNESSES
 
 # Key frames are looked up for each second of what a header claims, and most of what is made up claims days.
-MOST_SECONDS = 60
+MAX_SECONDS = 60
 
 if __name__ == "__main__":
     _, name, *arguments = sys.argv
-    video.MOST_SECONDS = MOST_SECONDS
+    reader.MAX_SECONDS = MAX_SECONDS
     atheris.Setup([name, *arguments], HARNESSES[name])
     atheris.Fuzz()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from defacer_emulator.drop import Drop, check
 from defacer_emulator.errors import UsageError
+from defacer_emulator.uploading import Upload, check
 from tests.fuzz import __main__ as command
 from tests.fuzz import harnesses
 from tests.fuzz.harnesses import DOCUMENTS, HARNESSES
@@ -107,7 +107,7 @@ def test_a_push_with_anything_in_it_is_understood_or_refused(body: Any, attribut
         harnesses.push(json.dumps(changed).encode())
 
 
-@given(fields=st.dictionaries(st.sampled_from([*harnesses.contracts.Policy.model_fields, "more"]), values))
+@given(fields=st.dictionaries(st.sampled_from([*harnesses.manifest.Policy.model_fields, "more"]), values))
 @bounded
 def test_a_policy_of_any_values_is_taken_or_refused_with_a_sentence(fields: dict[str, Any]) -> None:
     harnesses.policy(json.dumps(fields).encode())
@@ -132,7 +132,7 @@ def test_a_file_of_any_name_is_dropped_under_that_name_or_refused(
     file = tmp_path / name
     file.write_bytes(b"x")
     try:
-        check(Drop(file, channel))
+        check(Upload(file, channel))
     except UsageError:
         return
     harnesses.name(f"channels/{channel}/videos/{name}".encode())

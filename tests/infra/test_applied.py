@@ -1,7 +1,7 @@
 """What Terraform itself makes of infra/, applied with a stand-in for the provider: is it what the emulator makes?"""
 
 from defacer.pipeline.settings import Settings
-from defacer_emulator.resources import CLOUD_RETRIES, FUNCTIONS, KEEPER, TOPICS, WEBHOOK, Resources
+from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, KEEPER, TOPICS, WEBHOOK, Resources
 from tests.infra.applying import Project
 from tests.infra.stand_in_provider import NUMBER, PROJECT
 
@@ -50,7 +50,7 @@ def test_each_function_runs_with_the_emulator_s_environment_and_with_settings_th
         values = {variable["name"]: variable["value"] for variable in container["env"]}
         assert RESOURCES.environment().items() <= values.items()
         found = Settings.from_environment(values)
-        assert container["command"] == ["python", "-m", f"defacer.{name}"]
+        assert container["command"] == ["python", "-m", f"defacer.web.{name}"]
         if name == "live":
             assert found.live_hosts == "cameras.example.com"
         else:

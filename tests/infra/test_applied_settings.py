@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from defacer_emulator.resources import CLOUD_RETRIES, Resources
+from defacer.pipeline.topology import CLOUD_RETRIES, Resources
 from tests.infra.applying import KEY, REGION, TAG, Project
 from tests.infra.stand_in_provider import NUMBER, PROJECT
 

@@ -9,7 +9,7 @@ import pytest
 import simpy
 
 from defacer.pipeline.settings import Settings
-from defacer_emulator.resources import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
+from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity import plots, tables
 from infra.capacity.cloud_run import Answer, CloudRun, Request, Service
 from infra.capacity.excerpt import excerpt

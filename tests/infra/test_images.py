@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from defacer.engine import weights
+from defacer.engine.models import weights
 from infra.image_sizes import IMAGES, LOCKS, README, SIZES, size, table, weights_size
 from tests.servers import ROOT
 from tests.terraform import INFRA, local
@@ -205,10 +205,13 @@ def test_every_line_of_a_lock_file_has_a_hash() -> None:
 
 @pytest.mark.parametrize(
     ("functions", "file"),
-    [(["merge", "dead_letter"], "base.in"), (["ingest", "worker", "console", "live"], "models.in")],
+    [
+        (["merge.main", "dead_letter.main", "webhook.main"], "base.in"),
+        (["ingest.main", "worker.main", "web.console.app", "web.live.app"], "models.in"),
+    ],
 )
 def test_an_image_has_every_package_that_its_functions_import(functions: list[str], file: str) -> None:
-    imports = ", ".join(f"defacer.{name}.main" for name in functions)
+    imports = ", ".join(f"defacer.{name}" for name in functions)
     code = (
         f"import sys; from importlib.metadata import packages_distributions; import defacer.serve, {imports}; "
         "owners = packages_distributions(); "

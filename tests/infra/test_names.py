@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from defacer.engine.weights import DIRECTORY_VARIABLE
-from defacer.pipeline.messages import TYPE
+from defacer.engine.models.weights import DIRECTORY_VARIABLE
+from defacer.pipeline.messaging.pubsub import TYPE
 from defacer.pipeline.settings import PREFIX, Settings
-from defacer.webhook.telling import TOLD
-from defacer_emulator.resources import (
+from defacer.pipeline.topology import (
     CLOUD_RETRIES,
     FUNCTIONS,
     KEEPER,
@@ -20,6 +19,7 @@ from defacer_emulator.resources import (
     Function,
     Resources,
 )
+from defacer.webhook.delivery import TOLD
 from tests.terraform import INFRA, blocks, documents, local, one, resources
 
 RESOURCES = Resources("some-project", CLOUD_RETRIES)

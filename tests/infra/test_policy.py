@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from defacer.dead_letter.giving_up import MOST_WAITS
-from defacer.pipeline import again
+from defacer.dead_letter.handler import MAX_WAITS
+from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.settings import Settings
-from defacer_emulator.resources import FUNCTIONS, Function
+from defacer.pipeline.topology import FUNCTIONS, Function
 from tests.modules import modules_after_importing
 from tests.terraform import INFRA, blocks, local, one, resources, strings
 
@@ -96,14 +96,14 @@ def test_a_message_is_kept_no_longer_than_the_marks_that_say_its_job_is_done() -
     push = resources("google_pubsub_subscription")["push"]
     retention = int(push["message_retention_duration"].removesuffix("s")) / (24 * 3600)
     assert "for_each" in push
-    longest = (MOST_WAITS + 1) * 2 * retention
+    longest = (MAX_WAITS + 1) * 2 * retention
     variable = dict(blocks("variable"))["keep_work_days"]
     validation = one(variable["validation"])
     (least,) = re.findall(r"var\.keep_work_days >= (\d+)", validation["condition"])
     assert int(least) == longest
     assert validation["error_message"].startswith(f"keep_work_days must be {least} or more: ")
     assert variable["default"] >= int(least)
-    assert again.PENDING.days == int(least)  # so long it can be told whether a rendering is over
+    assert rerender_request.PENDING.days == int(least)  # so long it can be told whether a rendering is over
     assert f"`keep_work_days` is {least} at least" in (INFRA / "README.md").read_text()
 
 
@@ -214,7 +214,9 @@ def test_every_function_may_publish_to_topics_that_the_settings_name() -> None:
 def test_only_a_function_whose_code_ends_jobs_may_write_results_and_delete_sources(
     function: Function,
 ) -> None:
-    ends_jobs = "defacer.pipeline.ending" in modules_after_importing(f"defacer.{function.name}.main")
+    ends_jobs = "defacer.pipeline.lifecycle.finalize" in modules_after_importing(
+        f"defacer.{function.name}.main"
+    )
     given = local("bucket_roles")[function.subscription]
 
     reads = function.name == "ingest"  # the reports of what is rendered again

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from defacer_emulator.resources import CLOUD_RETRIES, FUNCTIONS, TOPICS, Resources
+from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, TOPICS, Resources
 from tests.servers import ROOT
 from tests.terraform import INFRA
 

@@ -5,7 +5,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from defacer.engine.deface import Engine
+from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
 from defacer.engine.options import Options
 from tests.inputs.doing import deface

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from defacer.engine.deface import Engine
-from defacer.engine.faces import Faces
-from defacer.engine.hide import hide
-from defacer.engine.join import Joined, SegmentFile, join_files
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.joiner import Joined, SegmentFile, join_files
+from defacer.engine.media.reader import Segment, probe
 from defacer.engine.options import Options
-from defacer.engine.video import Segment, probe
-from defacer.ingest.plan import plan_segments
+from defacer.engine.rendering.redact_segment import redact_segment
+from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.linking import link
+from defacer.pipeline.segmentation import plan_segments
 
 
 def deface(engine: Engine, source: Path, out: Path, options: Options, seconds: float) -> tuple[Faces, Joined]:
@@ -20,5 +20,5 @@ def deface(engine: Engine, source: Path, out: Path, options: Options, seconds: f
     files = []
     for number, part in enumerate(parts):
         path = str(out.parent / f"{number}.nut")
-        files.append(SegmentFile.at(path, hide(part, faces, path, options)))
+        files.append(SegmentFile.at(path, redact_segment(part, faces, path, options)))
     return faces, join_files(str(source), files, out)

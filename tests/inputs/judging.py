@@ -16,16 +16,16 @@ from typing import Any
 import av
 import numpy as np
 
-from defacer.engine.conceal import OPAQUE, SOFT
-from defacer.engine.cover import Cover
-from defacer.engine.faces import Faces
-from defacer.engine.orientation import Orientation, matrix_of, orientation_of
+from defacer.engine.media.orientation import Orientation, matrix_of, orientation_of
+from defacer.engine.rendering.masks import MaskSchedule
+from defacer.engine.rendering.redaction import OPAQUE, SOFT
+from defacer.engine.tracking.face_report import Faces
 from tests.inputs.making import boxes
 from tests.inputs.rows import Row
 
 HEARD_FROM = -0.2  # seconds: what a decoder needs before the first sound that is heard
 TIME_SECONDS = 1e-6
-LEAST_PSNR = 40.0  # dB, of each plane of each frame, where no face was hidden
+MIN_PSNR = 40.0  # dB, of each plane of each frame, where no face was hidden
 SOUND_SECONDS = 0.01
 SOUND_PACKET_SECONDS = 0.05
 OURS = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "language", "vendor_id",
@@ -50,7 +50,7 @@ def judge(row: Row, source: Path, result: Path, faces: Faces, dropped: tuple[str
 
 
 def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
-    cover = Cover(faces)
+    cover = MaskSchedule(faces)
     count, hidden, clock = 0, 0, _clock(source)
     with av.open(str(source)) as container:
         shape = container.streams.video[0].sample_aspect_ratio
@@ -72,7 +72,7 @@ def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
         worst, judged = max(worst, *noise, 0.0), judged + bool(noise)
     assert judged or row.black
     least = 10 * np.log10(1 / max(worst, 1e-12))
-    assert least >= LEAST_PSNR, f"a frame with {least:.1f} dB outside of faces"
+    assert least >= MIN_PSNR, f"a frame with {least:.1f} dB outside of faces"
     assert (hidden > 0) == row.face, f"{hidden} frames with a hidden face"
     if row.face:
         assert hidden == count, "the face is not hidden in every frame"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from defacer.engine.video import open_video, read_frames
+from defacer.engine.media.reader import open_video, read_frames
 
 Frame = tuple[int, int]  # presentation time, checksum of the luma samples
 

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.deface import Engine
+from defacer.engine.engine import Engine
+from defacer.engine.media.orientation import orientation_of
 from defacer.engine.options import Options
-from defacer.engine.orientation import orientation_of
 from tests.inputs.doing import deface
 from tests.inputs.making import Sound, Video, write
 from tests.inputs.rows import PHONE
@@ -29,7 +29,7 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 GRID = (32, 18)
 FRAME_SECONDS = 0.04
 TIME_SECONDS = 0.001  # neighbouring frames lie further apart
-LEAST_PSNR = 28.0  # of small pictures, through another colour conversion
+MIN_PSNR = 28.0  # of small pictures, through another colour conversion
 PAGE = """<!doctype html><video id=v muted playsinline src=out.mp4></video><script>
 const v = document.getElementById('v'), c = document.createElement('canvas');
 c.width = %d; c.height = %d;
@@ -134,7 +134,7 @@ def test_a_browser_plays_it_to_the_end_and_shows_its_frames(name: str, tmp_path:
     for n, frame in zip(chosen, found["frames"], strict=True):
         shown = np.array(frame["pixels"], np.uint8).reshape(GRID[1], GRID[0], 4)[..., :3]
         assert frame["time"] == pytest.approx(expected[n][0], abs=TIME_SECONDS), n
-        assert cv2.PSNR(shown, expected[n][1]) >= LEAST_PSNR, (n, frame["time"])
+        assert cv2.PSNR(shown, expected[n][1]) >= MIN_PSNR, (n, frame["time"])
 
 
 def pictures(path: Path) -> list[tuple[float, np.ndarray]]:

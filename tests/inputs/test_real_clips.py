@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.engine.deface import Engine
+from defacer.engine.engine import Engine
 from defacer.engine.options import Options
 from tests.inputs.doing import deface
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from defacer.engine.deface import Engine
+from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
-from defacer.engine.faces import Faces
+from defacer.engine.media.reader import probe
 from defacer.engine.options import Options
-from defacer.engine.video import probe
-from defacer.ingest.plan import plan_segments
-from defacer_emulator.command_line import main as emulator_command
+from defacer.engine.tracking.face_report import Faces
+from defacer.pipeline.segmentation import plan_segments
+from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator
 from defacer_emulator.emulator import Options as EmulatorOptions
 from tests.inputs.doing import deface

@@ -2,10 +2,10 @@
 
 import pytest
 
-from defacer.engine.deface import Engine
-from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.engine import Engine
 from defacer.engine.options import Options
-from defacer_emulator.demo_clip import target_picture
+from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer_emulator.demo.demo_clip import target_picture
 from tests.live.pictures import Clip
 
 

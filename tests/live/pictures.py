@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer_emulator.demo_clip import FaceBox, demo_cast, render, truth
+from defacer_emulator.demo.demo_clip import FaceBox, demo_cast, render, truth
 from tests.soak.judging import SEEN_CORRELATION, likeness
 
 SIZE, FRAMES_PER_SECOND, SECONDS = (640, 360), 15, 12

@@ -17,7 +17,7 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from defacer_emulator.processes import answers_http
+from defacer_emulator.processes.supervisor import answers_http
 from tests.cloud import PROJECT
 from tests.live.pictures import FRAMES_PER_SECOND, Clip, endlessly
 from tests.servers import ROOT, free_port, wait_until
@@ -70,7 +70,7 @@ def live_service(
     environment = {**os.environ, "STORAGE_EMULATOR_HOST": storage, "PYTHONUNBUFFERED": "1"}
     environment |= {f"DEFACER_{name.upper()}": str(value) for name, value in values.items()}
     log = folder / "live.log"
-    command = [sys.executable, "-m", "defacer.live", "--port", str(port)]
+    command = [sys.executable, "-m", "defacer.web.live", "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:

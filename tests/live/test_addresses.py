@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from defacer.live.addresses import Address, AddressError, Rules, check, resolve
-from defacer.live.line import NO_VIDEO, Line
-from defacer.live.reading import Reader
-from defacer.live.relay import checked
+from defacer.web.live.connection import NO_VIDEO, Connection
+from defacer.web.live.rtsp_relay import checked
+from defacer.web.live.stream_reader import Reader
+from defacer.web.live.url_policy import Address, AddressError, Rules, check, resolve
 from tests.servers import wait_until
 
 PUBLIC = "93.184.215.14"
@@ -204,7 +204,7 @@ def test_a_connection_goes_to_the_ip_whatever_the_name() -> None:
     with listening() as (port, got):
         address = Address("http", "no-such-host.invalid", port, "/", None, ("127.0.0.1",))
         connection = http.client.HTTPConnection(address.host, port)
-        connection.sock = Line(address).open()
+        connection.sock = Connection(address).open()
         connection.request("GET", "/")
         assert connection.getresponse().status == 204
         connection.close()

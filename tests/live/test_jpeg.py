@@ -3,7 +3,7 @@
 import pytest
 
 from defacer.engine.errors import PictureError
-from defacer.live.jpeg import Decoder
+from defacer.web.live.jpeg import Decoder
 from tests.clips import astronaut, encode_picture
 from tests.hostile import progressive_jpeg
 

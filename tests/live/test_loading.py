@@ -10,8 +10,8 @@ import pytest
 import requests
 import uvicorn
 
-from defacer.ingest import gallery
-from defacer.live.main import application
+from defacer import engine_host
+from defacer.web.live.app import application
 from tests.live.service import Service
 from tests.servers import wait_until
 
@@ -50,13 +50,13 @@ def test_the_page_says_that_models_are_being_loaded_and_a_stream_waits_for_them(
 @contextmanager
 def served_while_held() -> Iterator[tuple[str, Callable[[], None]]]:
     """The page, its models held up until the second is called."""
-    gallery.ALONE.acquire()
+    engine_host.ALONE.acquire()
     try:
         with served() as url:
-            yield url, gallery.ALONE.release
+            yield url, engine_host.ALONE.release
     finally:
-        if gallery.ALONE.locked():
-            gallery.ALONE.release()
+        if engine_host.ALONE.locked():
+            engine_host.ALONE.release()
 
 
 def test_where_it_is_to_be_warm_nobody_is_answered_before(environment: Callable[..., None]) -> None:

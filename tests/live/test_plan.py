@@ -2,9 +2,9 @@
 
 import pytest
 
-from defacer.engine.identity import limits_of
-from defacer.live.plan import Wish, plan_of
+from defacer.engine.recognition.identity import limits_of
 from defacer.pipeline.errors import PermanentError
+from defacer.web.live.stream_request import StreamRequest, plan_stream
 from tests.cloud import Buckets
 
 POLICY = "channels/street/policy.json"
@@ -23,10 +23,10 @@ def test_a_stream_recognises_people_as_its_channel_does(
     buckets: Buckets, policy: bytes, match: float
 ) -> None:
     buckets.put(buckets.intake, POLICY, policy)
-    assert limits_of(plan_of(Wish(channel="street")).options).match == match
+    assert limits_of(plan_stream(StreamRequest(channel="street")).options).match == match
 
 
 def test_a_stream_of_a_channel_with_an_unknown_recogniser_is_refused(buckets: Buckets) -> None:
     buckets.put(buckets.intake, POLICY, b'{"recognizer": "casia-webface"}')
     with pytest.raises(PermanentError, match="\"recognizer\" is 'casia-webface': input should be 'sface'"):
-        plan_of(Wish(channel="street"))
+        plan_stream(StreamRequest(channel="street"))

@@ -11,13 +11,13 @@ import av
 import cv2
 import pytest
 
-from defacer.engine.conceal import Style, conceal
-from defacer.engine.deface import Engine
-from defacer.engine.gallery import Picture
+from defacer.engine.engine import Engine
+from defacer.engine.media.orientation import Orientation
 from defacer.engine.options import Options
-from defacer.engine.orientation import Orientation
-from defacer.live.jpeg import fitted
-from defacer.live.stream import TIME_BASE
+from defacer.engine.recognition.gallery import Picture
+from defacer.engine.rendering.redaction import Style, redact
+from defacer.web.live.jpeg import fitted
+from defacer.web.live.stream import TIME_BASE
 
 FRAMES_PER_SECOND, WIDTH = 15, 640
 CLIPS = Path(os.environ.get("DEFACER_EVAL", "")) / "clips"
@@ -70,7 +70,7 @@ def test_nobody_leaks_and_the_target_is_mostly_kept(name: str, engine: Engine, s
         if at == len(known):
             break
         before = frame.to_ndarray(format="gray")
-        conceal(frame, known[at].cover.boxes(pts), Style(), Orientation())
+        redact(frame, known[at].cover.boxes(pts), Style(), Orientation())
         after = frame.to_ndarray(format="gray")
         for role, box in ((face[2], face[3:]) for face in truth["faces"] if face[0] == number):
             a, b = (score.crop(image, [side * scale for side in box]) for image in (before, after))

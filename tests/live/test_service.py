@@ -14,7 +14,13 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from defacer.live.streams import LOOK_AGAIN_SECONDS, LOST_SECONDS, SILENT, SILENT_SECONDS, UNWATCHED_SECONDS
+from defacer.web.live.sessions import (
+    LOOK_AGAIN_SECONDS,
+    LOST_SECONDS,
+    SILENT,
+    SILENT_SECONDS,
+    UNWATCHED_SECONDS,
+)
 from tests.cloud import PROJECT
 from tests.live.cameras import Answer, WebCamera, body, mjpeg, redirect, rtsp_camera, web_camera
 from tests.live.pictures import FRAMES_PER_SECOND, Clip, Seen

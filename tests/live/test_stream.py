@@ -10,19 +10,19 @@ from queue import Empty, Queue
 import av
 import pytest
 
-from defacer.engine.conceal import Style, conceal
-from defacer.engine.cover import LEAD_SECONDS
-from defacer.engine.deface import Engine
-from defacer.engine.detect import Detection, Detector, Image
+from defacer.engine.engine import Engine
 from defacer.engine.errors import VideoError
-from defacer.engine.faces import VERSION, Faces
-from defacer.engine.find import Targets
-from defacer.engine.follow import Known, follow
-from defacer.engine.gallery import Gallery
-from defacer.engine.identity import limits_of
+from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.options import Options
-from defacer.live.jpeg import Decoder
-from defacer.live.stream import FAILED, HOLD_SECONDS, FullError, Plan, Shown, Stream
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.recognition.identity import limits_of
+from defacer.engine.rendering.masks import LEAD_SECONDS
+from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.streaming import LiveSnapshot, follow
+from defacer.engine.tracking.detection_pass import Targets
+from defacer.engine.tracking.face_report import VERSION, Faces
+from defacer.web.live.jpeg import Decoder
+from defacer.web.live.stream import FAILED, HOLD_SECONDS, FullError, Plan, Shown, Stream
 from tests.live.pictures import FRAMES_PER_SECOND, Clip, Seen, endlessly
 from tests.servers import wait_until
 
@@ -43,7 +43,7 @@ class Hampered:
 
     def follow(
         self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options
-    ) -> Iterator[Known]:
+    ) -> Iterator[LiveSnapshot]:
         inner, before = self._engine.detector("centerface"), self._before
 
         class Slow:
@@ -190,9 +190,9 @@ def test_hiding_that_raises_ends_the_stream_with_a_black_picture(
     def break_down(*arguments: object) -> None:
         if next(left, None) is None:
             raise RuntimeError("no memory")
-        conceal(*arguments)  # type: ignore[arg-type]
+        redact(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("defacer.live.stream.conceal", break_down)
+    monkeypatch.setattr("defacer.web.live.stream.redact", break_down)
     ends_in_black(Stream(engine, plan(gallery), clock), clip)
 
 
@@ -203,8 +203,8 @@ def test_a_frame_waits_for_the_look_that_may_yet_cover_it() -> None:
         time_base="1/1000", frames=0, looks=0, shots=(), tracks=(),
     )  # fmt: skip
     lead = round(LEAD_SECONDS * 1000)
-    assert not Known(until=lead, faces=found).decides(0)
-    assert Known(until=lead + 1, faces=found).decides(0)
+    assert not LiveSnapshot(until=lead, faces=found).decides(0)
+    assert LiveSnapshot(until=lead + 1, faces=found).decides(0)
 
 
 def test_no_more_watch_a_stream_than_may(engine: Engine) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from tests.load.running import Load
 
 # One list call for a segment and step, some more for each job and each hundred segments.
-MOST_LISTINGS_OF_A_SEGMENT, MORE_LISTINGS = 3, 10
+MAX_LISTINGS_OF_A_SEGMENT, MORE_LISTINGS = 3, 10
 FASTER = 1.5  # than in proportion: list calls. It was 1.05
 HIGHER = 1.5  # the memory of a large job; it was 1.2 from 100 segments to 1,000
 LONGER = 2.0  # the processor's time for a segment: that of a small job pays for the beginning, too
@@ -31,7 +31,7 @@ def _of_each(load: Load) -> Iterator[str]:
         yield f"{what}: {load.dead_letters} messages were given up, and nothing is wrong with any segment"
     if load.wrong:
         yield f"{what}: {load.wrong} results are not complete"
-    if not load.listings <= MOST_LISTINGS_OF_A_SEGMENT * load.segments + MORE_LISTINGS:
+    if not load.listings <= MAX_LISTINGS_OF_A_SEGMENT * load.segments + MORE_LISTINGS:
         yield f"{what}: {load.listings:.0f} list calls a job"
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import av
 import numpy as np
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Report
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.storage import object_names
 from defacer_emulator.emulator import Emulator, Options
 from tests.load.notes import read_notes
 
@@ -86,7 +86,7 @@ def load(running: Emulator, folder: Path, jobs: int, segments: int, most_seconds
     for name in names:
         blob = client.bucket(running.intake).blob(name)
         blob.upload_from_string(clip, "video/mp4")
-        ids[layout.job_id(running.intake, name, int(blob.generation))] = name
+        ids[object_names.job_id(running.intake, name, int(blob.generation))] = name
     ends = _wait(running, ids, started + most_seconds)
     seconds = time.monotonic() - started
     notes = read_notes(folder / "notes")[before:]
@@ -99,7 +99,10 @@ def _wait(running: Emulator, ids: dict[str, str], until: float) -> dict[str, str
     ends: dict[str, str] = {}
     while len(ends) < len(ids) and time.monotonic() < until:
         for job in ids.keys() - ends.keys():
-            for end, name in (("published", layout.published(job)), ("failed", layout.failed(job))):
+            for end, name in (
+                ("published", object_names.published(job)),
+                ("failed", object_names.failed(job)),
+            ):
                 if client.bucket(running.work).get_blob(name) is not None:
                     ends[job] = end
         running.check()
@@ -149,7 +152,7 @@ def _most(values: Iterable[float]) -> float:
 
 def _is_right(running: Emulator, name: str, segments: int) -> bool:
     """Whether what was published says that it holds every frame; merge has read it once more before."""
-    video = layout.parse_video(name)
+    video = object_names.parse_video(name)
     blob = running.storage_client().bucket(running.output).get_blob(video.report) if video else None
     if blob is None:
         return False

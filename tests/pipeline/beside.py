@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from defacer_emulator.chaos import victims
+from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.plan import Plan, journal_lines
-from defacer_emulator.chaos.things import subject_of
+from defacer_emulator.chaos.subjects import subject_of
 from defacer_emulator.emulator import Emulator, Options
 from tests.servers import wait_until
 from tests.soak.clips import Sort, make_sorts
@@ -104,7 +104,7 @@ class Measuring:
             )
             children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
             if children:
-                victims.kill(int(children[0]))
+                process_faults.kill(int(children[0]))
 
 
 def main() -> int:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed, Published
-from defacer_emulator.command_line import main
-from defacer_emulator.demo_clip import make_demo_clip, target_picture
+from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.storage import object_names
+from defacer_emulator.commands.cli import main
+from defacer_emulator.demo.demo_clip import make_demo_clip, target_picture
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 
@@ -61,11 +61,11 @@ class Pipeline:
 
     def failed(self, job: str) -> Failed:
         return Failed.model_validate_json(
-            self.blob(self.emulator.work, layout.failed(job)).download_as_bytes()
+            self.blob(self.emulator.work, object_names.failed(job)).download_as_bytes()
         )
 
     def published(self, job: str) -> Published | None:
-        blob = self.blob(self.emulator.work, layout.published(job))
+        blob = self.blob(self.emulator.work, object_names.published(job))
         return Published.model_validate_json(blob.download_as_bytes()) if blob else None
 
 

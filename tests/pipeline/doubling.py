@@ -9,8 +9,8 @@ from typing import Any
 
 import requests
 
-from defacer_emulator import messaging
 from defacer_emulator.emulator import Emulator
+from defacer_emulator.services import messaging
 from tests.servers import wait_until
 
 OUTSTANDING = 4

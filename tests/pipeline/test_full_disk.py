@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from defacer_emulator.chaos.plan import Plan, journal_lines
-from defacer_emulator.chaos.things import subject_of
+from defacer_emulator.chaos.subjects import subject_of
 from defacer_emulator.emulator import Emulator, Options
 from tests.servers import wait_until
 from tests.soak.clips import make_sorts

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Report
-from defacer_emulator import messaging
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.storage import object_names
+from defacer.pipeline.topology import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
 from defacer_emulator.emulator import Emulator, Options, Receiver
-from defacer_emulator.resources import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
-from defacer_emulator.state import ROOT
+from defacer_emulator.processes.state import ROOT
+from defacer_emulator.services import messaging
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.inputs import making
@@ -83,8 +83,8 @@ def test_what_is_erased_is_nowhere(what: str, pipeline: Pipeline, tmp_path: Path
     assert f"removed gs://{pipeline.emulator.output}/channels/erased/walk.mp4#" in done.stdout
     assert again.stdout == f"There is nothing of {subject}.\n"
     assert left(pipeline, "erased") == (["channels/erased/policy.json"] if what == "job" else [])
-    mark = layout.failed(ended.job)
-    assert pipeline.names(pipeline.emulator.work, layout.job_prefix(ended.job)) == [mark]
+    mark = object_names.failed(ended.job)
+    assert pipeline.names(pipeline.emulator.work, object_names.job_prefix(ended.job)) == [mark]
     status = command(pipeline, "status", ended.job)
     assert "erased on request" in status.stdout
 
@@ -94,9 +94,11 @@ def test_a_job_that_is_erased_while_it_is_under_way_never_comes_back(
 ) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=12, keyframe_seconds=2, portrait=admiral()))
     dropped = pipeline.drop(video, "--channel", "hasty")
-    work, mark = pipeline.emulator.work, layout.failed(dropped.job)
+    work, mark = pipeline.emulator.work, object_names.failed(dropped.job)
     wait_until(
-        lambda: layout.manifest(dropped.job) in pipeline.names(work, layout.job_prefix(dropped.job)),
+        lambda: (
+            object_names.manifest(dropped.job) in pipeline.names(work, object_names.job_prefix(dropped.job))
+        ),
         "the job was planned",
         300,
     )
@@ -105,7 +107,7 @@ def test_a_job_that_is_erased_while_it_is_under_way_never_comes_back(
 
     assert done.returncode == 0, done.stderr
     wait_until_quiet(pipeline, tmp_path)
-    assert pipeline.names(work, layout.job_prefix(dropped.job)) == [mark]
+    assert pipeline.names(work, object_names.job_prefix(dropped.job)) == [mark]
     assert left(pipeline, "hasty") == []
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline.contracts import JobEvent
-from defacer.webhook.telling import signature
-from defacer_emulator.command_line import main
+from defacer.pipeline.documents.job_records import JobEvent
+from defacer.webhook.delivery import signature
+from defacer_emulator.commands.cli import main
 from defacer_emulator.emulator import Emulator, Options, Receiver
 from tests.clips import Clip, admiral, write_clip
 from tests.pipeline.conftest import NOISE

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Report
-from defacer_emulator.command_line import main
-from defacer_emulator.demo_clip import demo_truth
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.storage import object_names
+from defacer_emulator.commands.cli import main
+from defacer_emulator.demo.demo_clip import demo_truth
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.pipeline.conftest import CLIP_RATE, CLIP_SECONDS, CLIP_SIZE, NOISE, Ended, Pipeline
@@ -92,7 +92,8 @@ def test_a_video_uploaded_again_replaces_the_result(pipeline: Pipeline, tmp_path
     work = pipeline.emulator.work
     wait_until(
         lambda: bool(
-            pipeline.blob(work, layout.published(first.job)) or pipeline.blob(work, layout.failed(first.job))
+            pipeline.blob(work, object_names.published(first.job))
+            or pipeline.blob(work, object_names.failed(first.job))
         ),
         "the first upload's job ended",
         SECONDS,
@@ -132,8 +133,8 @@ def test_a_job_whose_messages_all_come_twice_publishes_once(pipeline: Pipeline, 
     assert len(written) == 1
     linked = [line for line in lines if line["message"] == "linked" and line.get("job") == ended.job]
     assert len(linked) == 1
-    assert pipeline.names(pipeline.emulator.work, layout.segments_prefix(ended.job)) == []
-    for prefix in (layout.gallery_prefix(ended.job), layout.findings_prefix(ended.job)):
+    assert pipeline.names(pipeline.emulator.work, object_names.segments_prefix(ended.job)) == []
+    for prefix in (object_names.gallery_prefix(ended.job), object_names.segment_detections_prefix(ended.job)):
         assert pipeline.names(pipeline.emulator.work, prefix) == []
 
 
@@ -147,7 +148,7 @@ def check_failed(
     assert "Traceback" not in ended.errors
     failed = pipeline.failed(ended.job)
     assert failed.code == code
-    assert layout.owner_name(f"channels/{channel}/{named}") in failed.message
+    assert object_names.owner_name(f"channels/{channel}/{named}") in failed.message
     assert failed.message in ended.errors
     assert failed.message.endswith(".")
     require_plain(failed.message)
@@ -188,14 +189,14 @@ def test_a_target_without_one_face_fails(
 )
 def test_a_broken_policy_fails(pipeline: Pipeline, channel: str, policy: str, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
-    pipeline.put(layout.policy(channel), policy.encode())
+    pipeline.put(object_names.policy(channel), policy.encode())
 
     check_failed(pipeline, channel, video, "bad-policy", "policy.json")
 
 
 def test_mode_image_without_a_picture_fails(pipeline: Pipeline, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
-    pipeline.put(layout.policy("pictureless"), b'{"mode": "image"}')
+    pipeline.put(object_names.policy("pictureless"), b'{"mode": "image"}')
 
     check_failed(pipeline, "pictureless", video, "no-replacement", "replacement.png")
 

@@ -15,7 +15,7 @@ from tests.protocol.arrows import Arrow, told
 from tests.protocol.model import Outcome, check
 
 DEFAULT = 20_000
-MOST_SHOWN = 3
+MAX_SHOWN = 3
 USERS = (
     "upload", "again", "erase", "delete the source", "another target", "remove the target", "a foreign result",
     "a foreign report",
@@ -91,7 +91,7 @@ def main() -> int:
     for seed in range(arguments.seed, arguments.seed + arguments.interleavings):
         outcome = check(seed)
         summary.add(outcome)
-        if outcome.violations and summary.violations <= MOST_SHOWN:
+        if outcome.violations and summary.violations <= MAX_SHOWN:
             print(f"--- seed {seed}: python -m tests.protocol --interleavings 1 --seed {seed}")
             print(*outcome.violations, outcome.trace, sep="\n", flush=True)
         if time.monotonic() - told > PROGRESS_SECONDS:

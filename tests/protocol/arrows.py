@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from defacer.pipeline import layout
+from defacer.pipeline.storage import object_names
 from tests.protocol.memory import Storage, Stored
 from tests.servers import ROOT
 
@@ -140,7 +140,7 @@ class WatchedStorage(Storage):
 
     @contextmanager
     def _watched(self, bucket: str, name: str) -> Iterator[None]:
-        if bucket != self.work or not name.startswith(layout.JOBS):
+        if bucket != self.work or not name.startswith(object_names.JOBS):
             yield
             return
         job = name.split("/")[1]
@@ -151,8 +151,8 @@ class WatchedStorage(Storage):
             self.passed.update((arrow, function) for arrow in between(before, self._seen(job)))
 
     def _seen(self, job: str) -> Seen:
-        prefix = layout.job_prefix(job)
+        prefix = object_names.job_prefix(job)
         names = (name.removeprefix(prefix) for _, name in self.objects if name.startswith(prefix))
-        verdict = self.objects.get((self.work, layout.verdict(job)))
-        failed = self.objects.get((self.work, layout.failed(job)))
+        verdict = self.objects.get((self.work, object_names.verdict(job)))
+        failed = self.objects.get((self.work, object_names.failed(job)))
         return seen(names, verdict.data if verdict else None, failed.metadata if failed else None)

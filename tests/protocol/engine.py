@@ -11,27 +11,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from defacer.ingest.again import Decided, Means
-from defacer.ingest.inputs import TargetPicture
-from defacer.ingest.planning import Embeddings, Eyes
-from defacer.merge.finish import Hands, Joined, Parts
-from defacer.merge.link import Found, Linked
-from defacer.pipeline import store
-from defacer.pipeline.contracts import (
-    TRACKS_END,
-    Decision,
-    Faces,
-    Look,
-    Manifest,
-    ObjectRef,
-    SegmentCheck,
-    TimeRange,
-    Track,
-)
+from defacer.ingest.plan_job import Embeddings, Eyes
+from defacer.ingest.plan_rerender import Decided, Means
+from defacer.merge.join_step import Hands, Joined, JoinInput
+from defacer.merge.link_step import Found, Linked
+from defacer.pipeline.channel import TargetPicture
+from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.manifest import Manifest, TimeRange
+from defacer.pipeline.documents.report import TRACKS_END, Faces, Look, SegmentCheck, Track
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.ranged import open_ranged
-from defacer.worker.attempt import Assignment
-from defacer.worker.hide import Redacted
+from defacer.pipeline.storage import objects
+from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.worker.redact_step import Redacted
+from defacer.worker.segment_attempt import StepInput
 
 SEGMENT_SECONDS = 2  # so that it can be split once
 FRAMES_PER_SEGMENT = 4
@@ -111,7 +103,7 @@ class StandIn:
         return Facts(float(clip.segments * SEGMENT_SECONDS))
 
     def _embed(self, pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
-        seen = [store.read(picture.ref).decode() for picture in pictures]
+        seen = [objects.read(picture.ref).decode() for picture in pictures]
         return Embeddings(tuple({picture.person for picture in pictures}), json.dumps(seen).encode())
 
     def _decide_anew(
@@ -119,9 +111,9 @@ class StandIn:
     ) -> Decided:
         return Decided(faces, (), ())
 
-    def look(self, todo: Assignment) -> bytes:
+    def look(self, todo: StepInput) -> bytes:
         if todo.manifest.gallery:
-            store.read(todo.manifest.gallery)
+            objects.read(todo.manifest.gallery)
         clip = _read(todo.manifest.source)
         clip.try_step(f"find {_index(todo)}")
         todo.keep_claim()
@@ -151,7 +143,7 @@ class StandIn:
         )  # in lines, as the engine writes it
         return Linked(frames, faces.looks, 0, document)
 
-    def conceal(self, todo: Assignment, faces: bytes, out: Path) -> Redacted:
+    def conceal(self, todo: StepInput, faces: bytes, out: Path) -> Redacted:
         clip = _read(todo.manifest.source)
         clip.try_step(f"hide {_index(todo)}")
         todo.keep_claim()
@@ -162,7 +154,7 @@ class StandIn:
         clip.try_step(f"check {_index(todo)}")
         return Redacted(array("q", frames), 0, checked=_check(frames, by))
 
-    def _join(self, parts: Parts) -> Joined:
+    def _join(self, parts: JoinInput) -> Joined:
         clip = _read(parts.manifest.source)
         clip.try_step("join")
         shown: list[int] = []
@@ -216,7 +208,7 @@ def frames_of(result: bytes) -> list[tuple[int, int]]:
     return [(frame, count) for line in lines for frame, count in json.loads(line)["frames"]]
 
 
-def _index(todo: Assignment) -> int:
+def _index(todo: StepInput) -> int:
     return (todo.segment.start or 0) // FRAMES_PER_SEGMENT
 
 

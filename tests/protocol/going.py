@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from defacer.pipeline import layout, store
+from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets
 from tests.protocol.arrows import Arrow, Seen, between, seen
 
@@ -19,7 +19,7 @@ def watched(buckets: Buckets) -> Iterator[set[Arrow]]:
     def watching(do: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
         def call(*args: Any, **more: Any) -> Any:
             name = name_of(*args)
-            if not name.startswith(layout.JOBS):
+            if not name.startswith(object_names.JOBS):
                 return do(*args, **more)
             job = name.split("/")[1]
             before = _seen(buckets, job)
@@ -32,15 +32,17 @@ def watched(buckets: Buckets) -> Iterator[set[Arrow]]:
 
     with pytest.MonkeyPatch.context() as patch:
         for by_name in ("replace", "delete_any"):
-            patch.setattr(store, by_name, watching(getattr(store, by_name), lambda _, name, *rest: name))
+            patch.setattr(objects, by_name, watching(getattr(objects, by_name), lambda _, name, *rest: name))
         for by_ref in ("mark", "delete"):
-            patch.setattr(store, by_ref, watching(getattr(store, by_ref), lambda ref, *rest: ref.name))
+            patch.setattr(objects, by_ref, watching(getattr(objects, by_ref), lambda ref, *rest: ref.name))
         yield gone
 
 
 def _seen(buckets: Buckets, job: str) -> Seen:
-    prefix = layout.job_prefix(job)
+    prefix = object_names.job_prefix(job)
     there = {blob.name: blob for blob in buckets.client.list_blobs(buckets.work, prefix=prefix)}
-    verdict = buckets.get(buckets.work, layout.verdict(job)) if layout.verdict(job) in there else None
-    failed = there.get(layout.failed(job))
+    verdict = (
+        buckets.get(buckets.work, object_names.verdict(job)) if object_names.verdict(job) in there else None
+    )
+    failed = there.get(object_names.failed(job))
     return seen((name.removeprefix(prefix) for name in there), verdict, failed.metadata if failed else None)

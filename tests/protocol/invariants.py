@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from defacer.pipeline import layout
+from defacer.pipeline.storage import object_names
 from tests.protocol.engine import Clip, found_in, frames_of
 from tests.protocol.memory import Storage, Stored
 from tests.protocol.scenario import BUG, REPORT, RESULT, Scenario
@@ -32,7 +32,7 @@ class Upload:
 
     @property
     def job(self) -> str:
-        return layout.job_id(INTAKE, self.name, self.generation)
+        return object_names.job_id(INTAKE, self.name, self.generation)
 
     @property
     def age(self) -> tuple[int, int]:
@@ -58,8 +58,8 @@ def _is_erased(storage: Storage, upload: Upload, erased: set[str]) -> bool:
     """A rendering is erased with its upload, but for one that failed before it had a manifest: that shows nobody."""
     if upload.of is None or upload.of.job not in erased:
         return upload.job in erased
-    failed = storage.objects.get((WORK, layout.failed(upload.job)))
-    no_manifest = (WORK, layout.manifest(upload.job)) not in storage.objects
+    failed = storage.objects.get((WORK, object_names.failed(upload.job)))
+    no_manifest = (WORK, object_names.manifest(upload.job)) not in storage.objects
     return not (no_manifest and failed and "erased" not in (failed.metadata or {}))
 
 
@@ -67,7 +67,7 @@ def _of_erased(storage: Storage, upload: Upload, world: World) -> Iterator[str]:
     """Nothing is left of it, in any bucket, but the mark."""
     number = upload.generation
     left = _left(storage, upload.job, world)
-    mark = storage.objects.get((WORK, layout.failed(upload.job)))
+    mark = storage.objects.get((WORK, object_names.failed(upload.job)))
     if set(left) != {"failed.json"} or mark is None or "erased" not in (mark.metadata or {}):
         yield f"job {number} was erased, and left behind: {sorted(left)}"
     if live := _live(storage, _written(storage, upload.job)):
@@ -112,13 +112,13 @@ def _of_failure(
     scenario: Scenario, storage: Storage, upload: Upload, written: list[Stored], world: World
 ) -> Iterator[str]:
     number = upload.generation
-    failed = json.loads(storage.get(WORK, layout.failed(upload.job)).data)
+    failed = json.loads(storage.get(WORK, object_names.failed(upload.job)).data)
     actions = scenario.all_actions
     foreign = "a foreign report" in actions and failed["code"] == "result-exists"
     taken_back = foreign or scenario.slow_copies  # then it may have been out for a moment
     if out := _live(storage, written) if taken_back else [stored.name for stored in written]:
         yield f"job {number}: failed, and yet it wrote {out}"
-    manifest = storage.objects.get((WORK, layout.manifest(upload.job)))
+    manifest = storage.objects.get((WORK, object_names.manifest(upload.job)))
     if failed["code"] == "target-gone" and manifest is not None and json.loads(manifest.data)["targets"]:
         yield f"job {number}: its manifest names somebody whose pictures were gone"
     renders = upload.of is not None
@@ -147,7 +147,7 @@ def _of_failure(
 
 def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Iterator[str]:
     """`published.json` says what was published, and that is the whole video, concealed once."""
-    published = json.loads(storage.get(WORK, layout.published(upload.job)).data)
+    published = json.loads(storage.get(WORK, object_names.published(upload.job)).data)
     result = published["result"]
     names = [stored.name for stored in written]
     if published["superseded"]:
@@ -178,7 +178,7 @@ def _of_result(
     What a newer one replaced that was erased then, or taken back, does not come back; and a foreign report stays.
     """
     published = [
-        upload for upload in uploads if (WORK, layout.published(upload.job)) in storage.objects
+        upload for upload in uploads if (WORK, object_names.published(upload.job)) in storage.objects
     ]  # fmt: skip
     there = [storage.objects.get((OUTPUT, name)) for name in (RESULT, REPORT)]
     jobs = [(stored.metadata or {}).get("defacer-job") if stored else None for stored in there]
@@ -197,7 +197,7 @@ def _of_deliveries(world: World) -> Iterator[str]:
 
 def _left(storage: Storage, job: str, world: World) -> set[str]:
     """What is left of a job in the work bucket."""
-    prefix = layout.job_prefix(job)
+    prefix = object_names.job_prefix(job)
     return {
         stored.name.removeprefix(prefix)
         for stored in storage.with_prefix(WORK, prefix)

@@ -1,4 +1,5 @@
-"""Cloud Storage and Pub/Sub in memory, as far as functions/defacer/pipeline/store.py and messages.py use their clients.
+"""Cloud Storage and Pub/Sub in memory, as far as functions/defacer/pipeline/storage/objects.py and
+messages.py use their clients.
 
 Everywhere else in these tests a real server stands for Cloud Storage. Here it can't: twenty thousand
 interleavings of some hundred requests each are two million requests, every one of which has to stop, fail or

@@ -11,22 +11,25 @@ from dataclasses import dataclass, field
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
-from defacer.dead_letter import giving_up
-from defacer.ingest import again as rendering
-from defacer.ingest.planning import plan
-from defacer.merge.finish import finish
-from defacer.merge.link import link
-from defacer.pipeline import again, claim, layout, messages, store
-from defacer.pipeline.answer import answering
-from defacer.pipeline.contracts import ObjectRef, SegmentDone, SegmentTask
+from defacer.commands.privacy import job_lookup
+from defacer.commands.privacy.erase import Subject, erase
+from defacer.dead_letter import handler
+from defacer.ingest import plan_rerender as rendering
+from defacer.ingest.plan_job import plan
+from defacer.merge.join_step import join_and_publish
+from defacer.merge.link_step import link
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.messages import Message
+from defacer.pipeline.lifecycle import lease, rerender_request
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.messaging.http_status import http_status_of
+from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import settings
-from defacer.privacy import jobs_of
-from defacer.privacy.erasing import Subject, erase
-from defacer.worker import hide as hiding
-from defacer.worker.find import find
-from defacer.worker.hide import hide
+from defacer.pipeline.storage import object_names, objects
+from defacer.worker import redact_step as hiding
+from defacer.worker.detect_step import detect
+from defacer.worker.redact_step import redact
 from tests.protocol.arrows import Arrow, WatchedStorage
 from tests.protocol.engine import SEGMENT_SECONDS, StandIn
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken
@@ -129,17 +132,17 @@ class _Model:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(f"DEFACER_{name.upper()}", str(value))
-            patch.setattr(store, "client", lambda: client)
-            patch.setattr(store, "retries", lambda: None)
-            patch.setattr(messages, "publisher", lambda: publisher)
-            patch.setattr(messages, "PublisherApi", Publisher)
-            patch.setattr(claim, "datetime", self.world)
-            patch.setattr(claim.uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
+            patch.setattr(objects, "client", lambda: client)
+            patch.setattr(objects, "retries", lambda: None)
+            patch.setattr(pubsub, "publisher", lambda: publisher)
+            patch.setattr(pubsub, "PublisherApi", Publisher)
+            patch.setattr(lease, "datetime", self.world)
+            patch.setattr(lease.uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
             patch.setattr(hiding.time, "monotonic", self.world.monotonic)
-            patch.setattr(jobs_of.time, "sleep", run_again_later)
+            patch.setattr(job_lookup.time, "sleep", run_again_later)
             if not self.scenario.anew:
-                patch.setattr(giving_up, "MOST_WAITS", 0)
-                patch.setattr(giving_up, "MOST_OUTAGES", 0)
+                patch.setattr(handler, "MAX_WAITS", 0)
+                patch.setattr(handler, "MAX_OUTAGES", 0)
             patch.setattr(logging.getLogger("defacer"), "disabled", True)
             settings.cache_clear()
             try:
@@ -190,8 +193,8 @@ class _Model:
         """For the newest upload; nothing comes of it where that is not published."""
         video = max((upload for upload in self.uploads if upload.of is None), key=lambda upload: upload.age)
         with self.world.as_a_user(), suppress(PermanentError):
-            again.ask(video.job, {len(self.uploads): "keep"})
-            name = layout.AgainName("street", video.job).object_name
+            rerender_request.request_rerender(video.job, {len(self.uploads): "keep"})
+            name = object_names.RerenderName("street", video.job).object_name
             self.arrived(Upload(name, self.storage.get(INTAKE, name).generation, video.clip, video))
 
     def nonce(self) -> str:
@@ -202,7 +205,7 @@ class _Model:
         """A command that finds nothing says so, and has erased nothing: not what a planning is yet to write."""
         removed: list[ObjectRef] = []
         erase(Subject(job=job), removed.append, lambda text: None)
-        mark = self.storage.objects.get((WORK, layout.failed(job)))
+        mark = self.storage.objects.get((WORK, object_names.failed(job)))
         if removed or (mark is not None and "erased" in (mark.metadata or {})):
             self.did_erase.add(job)
         # Several at once, if one stood still: what another one finds counts.
@@ -211,7 +214,7 @@ class _Model:
     def handle(self, function: str, message: Message) -> bool:
         """Whether the function acknowledges the message."""
         try:
-            with answering(function):
+            with http_status_of(function):
                 try:
                     self.call(function, message)
                 except RetryableError:
@@ -233,38 +236,41 @@ class _Model:
     def call(self, function: str, message: Message) -> None:
         """What the function's main.py does, with another engine."""
         if function == "ingest":
-            source = messages.parse_upload(message)
+            source = pubsub.parse_upload(message)
             assert source is not None
-            if layout.parse_again(source.name):
+            if object_names.parse_rerender(source.name):
                 rendering.plan(source, self.engine.means)
             else:
                 plan(source, self.engine.eyes)
         elif function == "worker":
-            task = messages.parse(message, SegmentTask)
+            task = pubsub.parse(message, SegmentTask)
             if task.step == "find":
-                find(task, message.id, self.engine.look)
+                detect(task, message.id, self.engine.look)
                 self.require_none_left(task)
             else:
-                hide(task, message.id, self.engine.conceal)
+                redact(task, message.id, self.engine.conceal)
         elif function == "merge":
-            done = messages.parse(message, SegmentDone)
+            done = pubsub.parse(message, SegmentDone)
             if done.step == "find":
                 link(done, message.id, self.engine.link)
             else:
-                finish(done, message.id, self.engine.hands)
+                join_and_publish(done, message.id, self.engine.hands)
         elif function == "erase":
             try:
                 self._erase(message.data.decode())
             except PermanentError as error:  # there was always something new
                 raise RetryableError(str(error)) from error
         else:
-            giving_up.give_up(message)
+            handler.handle_dead_letter(message)
 
     def require_none_left(self, task: SegmentTask) -> None:
         """Who has looked through a segment and finds the job handed on leaves no embedding of its own."""
         objects = self.storage.objects
-        if (WORK, layout.faces(task.job)) in objects and (WORK, layout.link_claim(task.job)) not in objects:
-            findings = self.storage.with_prefix(WORK, layout.findings_prefix(task.job))
+        if (WORK, object_names.faces(task.job)) in objects and (
+            WORK,
+            object_names.link_lease(task.job),
+        ) not in objects:
+            findings = self.storage.with_prefix(WORK, object_names.segment_detections_prefix(task.job))
             if any(
                 stored.writer == self.world.who() and not stored.name.endswith(".split")
                 for stored in findings

@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
-from defacer.dead_letter import giving_up
-from defacer.ingest import again
-from defacer.merge import finish, link
-from defacer.pipeline import claim, ending, jobs, layout, messages, store, verdict
-from defacer.pipeline.contracts import Failed, ObjectRef, Published, Verdict
+from defacer.commands.privacy import erase
+from defacer.dead_letter import handler
+from defacer.ingest import plan_rerender
+from defacer.merge import join_step, link_step
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Failed, Published, Verdict
 from defacer.pipeline.errors import RetryableError
-from defacer.pipeline.publish import Standing
-from defacer.privacy import erasing
-from defacer.worker import attempt, hide
+from defacer.pipeline.lifecycle import cleanup, failure, finalize, job_state, lease, verdict
+from defacer.pipeline.lifecycle.publishing import PublishedVersion
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.storage import object_names, objects
+from defacer.worker import redact_step, segment_attempt
 from tests.protocol.scenario import REPORT
 
 
@@ -30,46 +33,48 @@ def a_precondition_is_ignored(part_of_name: str) -> Mutation:
     """Whoever writes an object of such a name writes it over whatever is there."""
 
     def mutate(patch: Patch) -> None:
-        replace = store.replace
+        replace = objects.replace
 
         def careless(bucket: str, name: str, data: Any, *args: Any, generation: int, **more: Any) -> Any:
             while True:
                 if part_of_name in name:
-                    there = store.find(bucket, name)
+                    there = objects.find(bucket, name)
                     generation = int(there.generation) if there else 0
-                with suppress(store.AlreadyWrittenError):
+                with suppress(objects.AlreadyWrittenError):
                     return replace(bucket, name, data, *args, generation=generation, **more)
                 if part_of_name not in name:
                     return replace(bucket, name, data, *args, generation=generation, **more)
 
-        patch.setattr(store, "replace", careless)
+        patch.setattr(objects, "replace", careless)
 
     return mutate
 
 
 def the_copy_ignores_its_precondition(patch: Patch) -> None:
-    copy = store.copy
+    copy = objects.copy
 
     def careless(source: Any, bucket: str, name: str, *, generation: int, **more: Any) -> Any:
-        there = store.find(bucket, name)
+        there = objects.find(bucket, name)
         return copy(source, bucket, name, generation=int(there.generation) if there else 0, **more)
 
-    patch.setattr(store, "copy", careless)
+    patch.setattr(objects, "copy", careless)
 
 
 def a_failure_asks_for_no_verdict(patch: Patch) -> None:
     def fail(job: str, stage: str, error: Any, source: Any = None) -> bool:
-        found = jobs.find_manifest(job)
+        found = job_state.find_manifest(job)
         source = found[0].source if found else source
-        jobs.record_failure(Failed(job=job, source=source, stage=stage, code=error.code, message=str(error)))
+        failure.record_failure(
+            Failed(job=job, source=source, stage=stage, code=error.code, message=str(error))
+        )
         return True
 
-    patch.setattr(jobs, "fail", fail)
+    patch.setattr(failure, "fail_job", fail)
 
 
 def a_late_copy_stays(patch: Patch) -> None:
     """Of what was taken back while it was being copied."""
-    carry_out, unpublish = ending.carry_out.__globals__, ending.unpublish
+    carry_out, unpublish = finalize.apply_verdict.__globals__, finalize.unpublish
 
     def careless(names: Any) -> None:
         said = verdict.find(names.job)
@@ -82,13 +87,13 @@ def a_late_copy_stays(patch: Patch) -> None:
 def the_made_result_is_not_deleted_before_a_withdrawal(patch: Patch) -> None:
     def delete(ref: ObjectRef) -> None:
         if not ref.name.startswith("jobs/"):
-            store.delete(ref)
+            objects.delete(ref)
 
-    patch.setattr(ending, "store", _With(store, "delete", delete))
+    patch.setattr(finalize, "objects", _With(objects, "delete", delete))
 
 
 def a_withdrawal_does_not_look_whether_the_result_is_out(patch: Patch) -> None:
-    patch.setattr(ending, "standing", lambda manifest, name: (Standing.ABSENT, None))
+    patch.setattr(finalize, "compare_with_published", lambda manifest, name: (PublishedVersion.ABSENT, None))
 
 
 def published_is_written_whatever_the_verdict_says_by_then(patch: Patch) -> None:
@@ -100,8 +105,8 @@ def published_is_written_whatever_the_verdict_says_by_then(patch: Patch) -> None
             done = Published(
                 job=said.job, result=changes["result"], report=REPORT, superseded=not changes["result"]
             )
-            with suppress(store.AlreadyWrittenError):
-                store.write_once("work", layout.published(said.job), done.model_dump_json().encode())
+            with suppress(objects.AlreadyWrittenError):
+                objects.write_once("work", object_names.published(said.job), done.model_dump_json().encode())
 
     patch.setattr(verdict, "change", careless)
 
@@ -119,12 +124,12 @@ def a_foreign_report_only_withdraws(patch: Patch) -> None:
 
 
 def an_erased_job_is_cleaned_up_like_a_failed_one(patch: Patch) -> None:
-    patch.setattr(jobs, "_is_erased", lambda failed: False)
+    patch.setattr(cleanup, "_is_erased", lambda failed: False)
 
 
 def a_result_is_not_looked_for_again_when_nobody_can_publish_it_any_more(patch: Patch) -> None:
     """By who erases: it looks once, while a merge may still be at the copy."""
-    published_by, seen = erasing._published_by, set[str]()
+    published_by, seen = erase._published_by, set[str]()
 
     def careless(job: str) -> Any:
         if job in seen:
@@ -132,40 +137,40 @@ def a_result_is_not_looked_for_again_when_nobody_can_publish_it_any_more(patch: 
         seen.add(job)
         return published_by(job)
 
-    patch.setattr(erasing, "_published_by", careless)
+    patch.setattr(erase, "_published_by", careless)
 
 
 def a_manifest_that_names_whose_pictures_are_gone_stays(patch: Patch) -> None:
-    patch.setattr(jobs, "_names_who_is_gone", lambda job: False)
+    patch.setattr(cleanup, "names_forgotten_person", lambda job: False)
 
 
 def an_older_upload_replaces_a_newer_one(patch: Patch) -> None:
-    standing = ending.publish.__globals__["standing"]
+    standing = finalize.publish.__globals__["compare_with_published"]
 
     def careless(manifest: Any, name: str) -> Any:
         now, blob = standing(manifest, name)
-        return (Standing.OLDER if now is Standing.NEWER else now), blob
+        return (PublishedVersion.OLDER if now is PublishedVersion.NEWER else now), blob
 
-    patch.setitem(ending.publish.__globals__, "standing", careless)
-    patch.setattr(finish, "standing", careless)
+    patch.setitem(finalize.publish.__globals__, "compare_with_published", careless)
+    patch.setattr(join_step, "compare_with_published", careless)
 
 
 def what_was_written_with_the_same_bytes_counts_as_ours(patch: Patch) -> None:
-    as_ours = store._as_ours
-    patch.setattr(store, "_as_ours", lambda *args: as_ours(*args[:-1], None))
+    as_ours = objects._as_ours
+    patch.setattr(objects, "_as_ours", lambda *args: as_ours(*args[:-1], None))
 
 
 def a_late_worker_leaves_its_segment(patch: Patch) -> None:
-    patch.setattr(hide, "jobs", _With(jobs, "clean_up"))
+    patch.setattr(redact_step, "cleanup", _With(cleanup, "clean_up"))
 
 
 def findings_are_not_looked_at_again_after_writing(patch: Patch) -> None:
-    past = jobs.is_past_finding
+    past = job_state.detection_is_over
 
     def careless(job: str) -> bool:
-        return past(job) and not store.list_all("work", layout.findings_prefix(job))
+        return past(job) and not objects.list_all("work", object_names.segment_detections_prefix(job))
 
-    patch.setattr(jobs, "is_past_finding", careless)
+    patch.setattr(job_state, "detection_is_over", careless)
 
 
 class _With:
@@ -181,32 +186,32 @@ class _With:
 
 
 def the_link_is_released_before_it_is_handed_on(patch: Patch) -> None:
-    hand_on = link._hand_on
+    hand_on = link_step.dispatch_redaction
 
     def careless(manifest: Any, ref: Any, faces: Any) -> None:
-        claim_ref = store.find("work", layout.link_claim(manifest.job))
+        claim_ref = objects.find("work", object_names.link_lease(manifest.job))
         if claim_ref is not None:
-            store.delete(store.reference(claim_ref))
+            objects.delete(objects.reference(claim_ref))
         hand_on(manifest, ref, faces)
 
-    patch.setattr(link, "_hand_on", careless)
+    patch.setattr(link_step, "dispatch_redaction", careless)
 
 
 def a_task_that_was_not_published_is_forgotten(patch: Patch) -> None:
-    publish = messages.publish
+    publish = pubsub.publish
 
     def careless(*args: Any, **attributes: str) -> None:
         with suppress(RetryableError):
             publish(*args, **attributes)
 
-    patch.setattr(messages, "publish", careless)
+    patch.setattr(pubsub, "publish", careless)
 
 
 def a_message_is_acknowledged_while_another_one_s_holder_is_at_it(patch: Patch) -> None:
     """As it was until this check found that the other message may have been acknowledged too."""
-    take = claim.Hold.take.__func__  # type: ignore[attr-defined]  # of a class method
+    take = lease.HeldLease.take.__func__  # type: ignore[attr-defined]  # of a class method
 
-    def careless(cls: Any, bucket: str, name: str, terms: claim.Terms) -> Any:
+    def careless(cls: Any, bucket: str, name: str, terms: lease.LeaseOptions) -> Any:
         try:
             return take(cls, bucket, name, terms)
         except RetryableError as error:
@@ -214,54 +219,56 @@ def a_message_is_acknowledged_while_another_one_s_holder_is_at_it(patch: Patch) 
                 raise LeftToAnotherError from error
             raise
 
-    patch.setattr(claim.Hold, "take", classmethod(careless))
+    patch.setattr(lease.HeldLease, "take", classmethod(careless))
 
 
 def a_lease_is_for_ever(patch: Patch) -> None:
-    terms = attempt.delivery_terms
+    terms = segment_attempt.lease_options_for
 
-    def endless(message_id: str) -> claim.Terms:
-        return claim.Terms(message_id, 1e8, terms(message_id).deadline_seconds)
+    def endless(message_id: str) -> lease.LeaseOptions:
+        return lease.LeaseOptions(message_id, 1e8, terms(message_id).deadline_seconds)
 
-    for module in (attempt, finish, link, giving_up):
-        patch.setattr(module, "delivery_terms", endless)
+    for module in (segment_attempt, join_step, link_step, handler):
+        patch.setattr(module, "lease_options_for", endless)
 
 
 def a_given_up_job_is_left_alone(patch: Patch) -> None:
-    patch.setattr(giving_up, "ending", _With(ending, "call_off"))
+    patch.setattr(handler, "finalize", _With(finalize, "abort_job"))
 
 
 def the_event_is_not_told_again(patch: Patch) -> None:
     """Of a failure whose teller died before telling."""
-    patch.setattr(jobs, "has_failed", lambda job: store.find("work", layout.failed(job)) is not None)
+    patch.setattr(
+        job_state, "has_failed", lambda job: objects.find("work", object_names.failed(job)) is not None
+    )
 
 
 def embeddings_of_a_failed_job_stay(patch: Patch) -> None:
-    patch.setattr(jobs, "clean_up", lambda job: None)
+    patch.setattr(cleanup, "clean_up", lambda job: None)
 
 
 def the_winding_up_is_left_out(patch: Patch) -> None:
-    patch.setattr(finish.ending, "wind_up", lambda manifest, published: None)
+    patch.setattr(join_step.finalize, "finalize", lambda manifest, published: None)
 
 
 def a_job_is_taken_for_done_when_its_first_segment_is(patch: Patch) -> None:
-    made = finish.all_made
+    made = join_step.list_outputs_if_complete
 
     def careless(manifest: Any, step: str, index: int) -> Any:
-        listed = store.list_all("work", layout.step_prefix(manifest.job, step))
+        listed = objects.list_all("work", object_names.step_prefix(manifest.job, step))
         return (
             made(manifest, step, index) or tuple(ref for ref in listed if ref.name.endswith(".json")) or None
         )
 
-    patch.setattr(finish, "all_made", careless)
+    patch.setattr(join_step, "list_outputs_if_complete", careless)
 
 
 def a_rendering_counts_as_old_as_its_upload(patch: Patch) -> None:
-    patch.setitem(ending.publish.__globals__, "_again_of", lambda manifest: 0)
+    patch.setitem(finalize.publish.__globals__, "_again_of", lambda manifest: 0)
 
 
 def a_late_rendering_leaves_its_faces(patch: Patch) -> None:
-    patch.setattr(again, "jobs", _With(jobs, "clean_up"))
+    patch.setattr(plan_rerender, "cleanup", _With(cleanup, "clean_up"))
 
 
 # Each with where trouble has to come for it to show.

@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from defacer.pipeline.bugs import MAX_ATTEMPTS
-from defacer_emulator.resources import FUNCTIONS
+from defacer.pipeline.programming_errors import MAX_ATTEMPTS
+from defacer.pipeline.topology import FUNCTIONS
 from tests.protocol.engine import Clip
 
 VIDEO = "channels/street/videos/walk.mp4"

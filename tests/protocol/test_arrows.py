@@ -7,11 +7,12 @@ no other file.
 import re
 from dataclasses import replace
 
-from defacer.merge.engine import check
-from defacer.merge.finish import Hands, Joined, Parts, finish
-from defacer.pipeline import ending, layout, verdict
-from defacer.pipeline.contracts import Failed, Published, Verdict
+from defacer.merge.engine_adapter import check
+from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.pipeline.documents.job_records import Failed, Published, Verdict
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import finalize, verdict
+from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Topics
 from tests.planned import Planned, do_all_segments
 from tests.protocol.arrows import ENDS, Seen, between, page, told
@@ -23,7 +24,7 @@ MOST, LEAST = 3000, 300
 AIMS = ("copy to", None, "verdict", "", "copy to")
 
 
-def never(parts: Parts) -> Joined:
+def never(parts: JoinInput) -> Joined:
     raise AssertionError("joined what is decided on already")
 
 
@@ -63,8 +64,8 @@ def test_a_verdict_without_a_result_publishes_nothing_and_says_so(
 ) -> None:
     do_all_segments(buckets, linked)
     verdict.decide(Verdict(job=linked.job, end="publish"))
-    finish(linked.segment_done(0), "1", Hands(never, check))
-    data = buckets.get(buckets.work, layout.published(linked.job))
+    join_and_publish(linked.segment_done(0), "1", Hands(never, check))
+    data = buckets.get(buckets.work, object_names.published(linked.job))
     published = Published.model_validate_json(data)
     assert (published.superseded, published.result) == (True, None)
     assert buckets.names(buckets.output) == []
@@ -76,13 +77,13 @@ def test_a_condemned_job_whose_judge_died_is_failed_by_the_next_merge(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     do_all_segments(buckets, linked)
-    reason = ending.reason(linked.manifest, PermanentError("code", "what a worker met"), "worker")
+    reason = finalize.failure_record(linked.manifest, PermanentError("code", "what a worker met"), "worker")
     verdict.decide(Verdict(job=linked.job, end="fail", failed=reason))
-    finish(linked.segment_done(0), "1", Hands(never, check))
-    assert Failed.model_validate_json(buckets.get(buckets.work, layout.failed(linked.job))) == reason
+    join_and_publish(linked.segment_done(0), "1", Hands(never, check))
+    assert Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(linked.job))) == reason
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
-    assert buckets.names(buckets.work, layout.segments_prefix(linked.job)) == []
+    assert buckets.names(buckets.work, object_names.segments_prefix(linked.job)) == []
 
 
 def test_a_merge_that_marks_its_job_published_after_it_was_erased_goes_no_arrow() -> None:

@@ -1,6 +1,6 @@
 """The storage of the model check against fake-gcs-server: the same operations, the same answers.
 
-Both are under pipeline/store.py. Left out is what fake-gcs-server does otherwise than Cloud Storage: it
+Both are under pipeline/storage/objects.py. Left out is what fake-gcs-server does otherwise than Cloud Storage: it
 ignores the preconditions of delete, compose and copy when somebody comes in between (store.py looks first), marks
 what is there whichever version is meant, and calls a part that is missing its own fault.
 """
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from defacer.pipeline import store
-from defacer.pipeline.contracts import ObjectRef, Policy
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.storage import objects
 from tests.cloud import Buckets, Environment
 from tests.protocol.memory import Client, Storage
 
@@ -52,47 +53,47 @@ def drawn(rng: random.Random) -> tuple[str, Operation]:
     data, metadata, version = rng.choice(BYTES), rng.choice(METADATA), rng.randrange(8)
 
     def write(side: Side) -> object:
-        found = store.find(side.bucket, name) if version < 4 else None
+        found = objects.find(side.bucket, name) if version < 4 else None
         generation = int(found.generation) if found else side.generation(version)
-        return side.known(store.replace(side.bucket, name, data, generation=generation, metadata=metadata))
+        return side.known(objects.replace(side.bucket, name, data, generation=generation, metadata=metadata))
 
     def copy(side: Side) -> object:
         source = side.ref(name, version)
-        copied = store.copy(source, side.output, other, generation=0, metadata=metadata or METADATA[0])
+        copied = objects.copy(source, side.output, other, generation=0, metadata=metadata or METADATA[0])
         return side.known(copied)
 
     def stream(side: Side) -> object:
-        with store.writing(side.bucket, name, "text/plain", lambda: None) as file:
+        with objects.writing(side.bucket, name, "text/plain", lambda: None) as file:
             file.write(data + b".")
-        found = store.find(side.bucket, name)
-        return found is not None and side.known(store.reference(found))
+        found = objects.find(side.bucket, name)
+        return found is not None and side.known(objects.reference(found))
 
     def mark(side: Side) -> object:
-        found = store.find(side.bucket, name)
-        return found and store.mark(store.reference(found), {"told": "yes"})
+        found = objects.find(side.bucket, name)
+        return found and objects.mark(objects.reference(found), {"told": "yes"})
 
     def compose(side: Side) -> object:
-        store.delete_all(side.bucket, "c")  # in place of another it keeps that one's generation there
-        return side.known(store.compose([name, other], side.bucket, "c", "text/plain"))
+        objects.delete_all(side.bucket, "c")  # in place of another it keeps that one's generation there
+        return side.known(objects.compose([name, other], side.bucket, "c", "text/plain"))
 
     def find(side: Side) -> object:
-        found = store.find(side.bucket, name)
-        return found and (found.size, found.crc32c, found.metadata, side.known(store.reference(found)))
+        found = objects.find(side.bucket, name)
+        return found and (found.size, found.crc32c, found.metadata, side.known(objects.reference(found)))
 
     operations: dict[str, Operation] = {
         "write": write,
-        "write once": lambda side: side.known(store.write_once(side.bucket, name, data, metadata=metadata)),
+        "write once": lambda side: side.known(objects.write_once(side.bucket, name, data, metadata=metadata)),
         "stream": stream,
         "copy": copy,
         "compose": compose,
         "find": find,
-        "find version": lambda side: store.find(side.bucket, name, side.generation(version)) is not None,
-        "read": lambda side: store.read(side.ref(name, version)),
-        "read document": lambda side: store.find_json(side.bucket, name, Policy),
+        "find version": lambda side: objects.find(side.bucket, name, side.generation(version)) is not None,
+        "read": lambda side: objects.read(side.ref(name, version)),
+        "read document": lambda side: objects.find_json(side.bucket, name, Policy),
         "mark": mark,
-        "delete": lambda side: store.delete(side.ref(name, version)),
-        "delete all": lambda side: store.delete_all(side.bucket, name),
-        "list": lambda side: [side.known(ref) for ref in store.list_all(side.bucket, name)],
+        "delete": lambda side: objects.delete(side.ref(name, version)),
+        "delete all": lambda side: objects.delete_all(side.bucket, name),
+        "list": lambda side: [side.known(ref) for ref in objects.list_all(side.bucket, name)],
     }
     kind = rng.choice(tuple(operations))
     return f"{kind} {name} {other} {version} {data!r} {metadata}", operations[kind]
@@ -102,7 +103,7 @@ def answer(operation: Operation, side: Side) -> object:
     """What an operation returns or raises, comparable between the two."""
     try:
         return operation(side)
-    except store.AlreadyWrittenError as error:
+    except objects.AlreadyWrittenError as error:
         return "already written", side.known(error.existing)
     except (PermanentError, RetryableError) as error:
         return type(error).__name__
@@ -122,7 +123,7 @@ def test_storage_in_memory_answers_like_fake_gcs_server(
         done.append(called)
         from_server = answer(operation, server)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store, "client", lambda: client)
+            patch.setattr(objects, "client", lambda: client)
             from_memory = answer(operation, memory)
         assert from_memory == from_server, "\n".join(done)
 
@@ -133,7 +134,7 @@ def test_a_version_that_was_replaced_is_there_only_where_versions_are_kept() -> 
         old = storage.put("work", "a", b"old")
         storage.put("work", "a", b"new")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store, "client", lambda storage=storage: Client(storage))
-            patch.setattr(store, "retries", lambda: None)
-            found = store.find("work", "a", old.generation)
+            patch.setattr(objects, "client", lambda storage=storage: Client(storage))
+            patch.setattr(objects, "retries", lambda: None)
+            found = objects.find("work", "a", old.generation)
         assert (found is not None) == bool(versioned)

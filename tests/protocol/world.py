@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from google.api_core.exceptions import GoogleAPICallError, ServiceUnavailable
 
-from defacer.dead_letter.giving_up import DELIVERIES
-from defacer.pipeline.messages import Message
+from defacer.dead_letter.handler import DELIVERIES
+from defacer.pipeline.messaging.pubsub import Message
 from tests.protocol.scenario import BUG, STALL_SECONDS, STALL_STEPS, Before, Scenario, Trouble
 
 Answer = TypeVar("Answer")
@@ -34,7 +34,7 @@ FUNCTIONS = {
 }
 STEP_SECONDS = 0.1
 BACKOFF_SECONDS = (1, 10, 40, 100)
-MOST_STEPS = 6000
+MAX_STEPS = 6000
 READS = ("start", "look", "read", "list")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -301,7 +301,7 @@ class World:
                     self._held_back.insert(0, Trouble("stall", ""))
         trouble = self._trouble_for(delivery)
         self.trace.append((self.step, str(delivery), delivery.label, trouble))
-        self._endless = self.step > MOST_STEPS
+        self._endless = self.step > MAX_STEPS
         self.step += 1
         self.seconds += STEP_SECONDS
         self._last = delivery

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from defacer.engine.deface import Engine
+from defacer.engine.engine import Engine
 from defacer.engine.options import Options
 from tests.quality import irreversible
 from tests.quality.clips import Clip, load_clips, load_score

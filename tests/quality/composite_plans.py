@@ -13,11 +13,11 @@ import av
 import cv2
 import numpy as np
 
-from defacer.engine.detect import Image
 from defacer.engine.errors import PictureError
-from defacer.engine.orientation import orientation_of
-from defacer.engine.picture import decode_picture
-from defacer.engine.video import open_video, read_frames
+from defacer.engine.media.orientation import orientation_of
+from defacer.engine.media.reader import open_video, read_frames
+from defacer.engine.media.still_image import decode_picture
+from defacer.engine.models.arrays import Image
 from tests.quality.public_clips import PublicClipsError, PublicFile
 
 RATE = 25

@@ -30,8 +30,9 @@ import av
 import cv2
 import numpy as np
 
-from defacer.engine import weights
-from defacer.engine.detect import Array, Image, make_detector, overlap
+from defacer.engine.models import weights
+from defacer.engine.models.arrays import Array, Image, overlap
+from defacer.engine.models.detector import make_detector
 from tests.quality.composite_plans import RATE, Library, Plan, Shot, at_most, plans
 from tests.quality.public_clips import (
     PublicClipsError,

@@ -20,10 +20,10 @@ import av
 import cv2
 import numpy as np
 
-from defacer.engine.deface import Engine
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
-from defacer.engine.video import Segment, read_frames
+from defacer.engine.tracking.linking import link
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.figures import pooled, table
 from tests.quality.grades import Grades

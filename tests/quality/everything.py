@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from defacer.engine.deface import Engine
+from defacer.engine.engine import Engine
 from tests.quality import __main__ as quality
 from tests.quality.clips import load_clips, load_score
 from tests.quality.composites import composites

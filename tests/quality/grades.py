@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer.engine.conceal import Openings
-from defacer.engine.cover import Cover
-from defacer.engine.faces import Box, Faces
+from defacer.engine.rendering.masks import MaskSchedule
+from defacer.engine.rendering.redaction import Openings
+from defacer.engine.tracking.face_report import Box, Faces
 from tests.quality.clips import Truth
 from tests.quality.figures import Share
 
@@ -53,7 +53,7 @@ def visible_by_masks(faces: Faces, times: list[int], truth: Truth) -> tuple[Shar
 
     `times` are those of the frames. Masks of faces that `hide` follows beyond their tracks are not counted.
     """
-    cover = Cover(faces)
+    cover = MaskSchedule(faces)
     masks = [(cover.boxes(pts), cover.openings(pts)) for pts in times]
     visible: dict[str, list[bool]] = {"other": [], "target": []}
     for number, _, role, *box in truth["faces"]:

@@ -32,15 +32,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer.engine import hide
-from defacer.engine.conceal import Style, conceal
-from defacer.engine.deface import Engine
-from defacer.engine.detect import Detection, overlap
-from defacer.engine.faces import Box, Faces
-from defacer.engine.identity import CLEAR, limits_of
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import Segment
+from defacer.engine.models.arrays import Detection, overlap
 from defacer.engine.options import Options
-from defacer.engine.video import Segment
+from defacer.engine.recognition.identity import CLEAR, limits_of
+from defacer.engine.rendering import redact_segment
+from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.tracking.face_report import Box, Faces
+from defacer.engine.tracking.linking import link
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.figures import Share, percent, table
 from tests.quality.people import SAME_PEOPLE
@@ -142,9 +142,11 @@ def judge(
             hidden = _hidden(frame, boxes, styles, more)
             _judge_frame(clip, number, hidden, judged, engine, score)
 
-    tries_all_modes = patch.object(hide, "conceal", conceal_in_all_modes)
+    tries_all_modes = patch.object(redact_segment, "conceal", conceal_in_all_modes)
     with tries_all_modes, tempfile.TemporaryDirectory(prefix="defacer-quality-") as folder:
-        hide.hide(Segment(str(clip.video)), faces, str(Path(folder) / "segment.nut"), Options())
+        redact_segment.redact_segment(
+            Segment(str(clip.video)), faces, str(Path(folder) / "segment.nut"), Options()
+        )
 
 
 def _judge_frame(
@@ -231,7 +233,7 @@ def _hidden(
     for name, style in styles.items():
         for plane, original in zip(frame.planes, planes, strict=True):
             plane.update(original)
-        conceal(frame, boxes, style, *more)
+        redact(frame, boxes, style, *more)
         yield name, frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 

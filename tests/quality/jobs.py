@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from defacer_emulator.command_line import main as emulator_command
+from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator, Options
-from defacer_emulator.files import report_beside
+from defacer_emulator.setup.files import report_beside
 from tests.quality.clips import Clip
 from tests.quality.figures import percent, pooled, table
 from tests.quality.grades import Grades, grades_of

@@ -12,10 +12,10 @@ from typing import Any
 
 import cv2
 
-from defacer.engine.deface import Engine
-from defacer.engine.gallery import Gallery, Picture
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import read_frames
 from defacer.engine.options import Options
-from defacer.engine.video import read_frames
+from defacer.engine.recognition.gallery import Gallery, Picture
 from tests.quality.clips import Clip, Truth
 
 MARGIN = 0.4  # of the face's width and height, on each side of a target picture that is cut from a clip

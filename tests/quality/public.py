@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from defacer.engine.deface import Engine
-from defacer.engine.gallery import Gallery
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import read_frames
 from defacer.engine.options import Options
-from defacer.engine.video import read_frames
+from defacer.engine.recognition.gallery import Gallery
 from tests.quality.clips import Clip
 from tests.quality.composites import Composite
 from tests.quality.figures import Share, pooled, table

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
-from defacer.engine.weights import cache_dir
+from defacer.engine.models.weights import cache_dir
 
 MIRROR_VARIABLE = "DEFACER_PUBLIC_MIRROR"
 LIST = Path(__file__).with_suffix(".json")

@@ -10,31 +10,31 @@ from unittest.mock import patch
 
 import numpy as np
 
-from defacer.engine import find, sample
-from defacer.engine.deface import Engine
-from defacer.engine.faces import Faces
-from defacer.engine.findings import Face, Findings, Sighting
-from defacer.engine.gallery import Gallery
-from defacer.engine.hide import hide
-from defacer.engine.identity import limits_of
-from defacer.engine.join import SegmentFile, join_files
-from defacer.engine.link import link
+from defacer.engine.engine import Engine
+from defacer.engine.media.joiner import SegmentFile, join_files
+from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
-from defacer.engine.video import Segment
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.recognition.identity import limits_of
+from defacer.engine.rendering.redact_segment import redact_segment
+from defacer.engine.tracking import detection_pass, shot_cuts
+from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 from tests.quality.clips import Clip, Truth
 from tests.quality.grades import Grades, grades_of
 
-_with_embeddings = find.with_embeddings
+_with_embeddings = detection_pass.with_embeddings
 
 
 @dataclass(frozen=True)
 class _Window:
     """The sightings of a window, without embeddings and with the embedding of every view."""
 
-    bare: Sequence[Sighting]
-    embedded: Sequence[Sighting]
+    bare: Sequence[FrameDetections]
+    embedded: Sequence[FrameDetections]
 
-    def faces(self) -> dict[int, Face]:
+    def faces(self) -> dict[int, DetectedFace]:
         """Return the embedded faces by the id of the bare ones."""
         pairs = zip(self.bare, self.embedded, strict=True)
         return {
@@ -54,19 +54,21 @@ class Replay:
         self._windows: list[_Window] = []
         no_one = Gallery((), np.zeros((0, 0), np.float32), self._recognizer.version)
         targets = replace(self._targets(no_one), every_view=True)
-        record = patch.object(find, "with_embeddings", self._embed_and_record)
+        record = patch.object(detection_pass, "with_embeddings", self._embed_and_record)
         with record, nullcontext() if has_cuts else _without_cut_detector():
-            self.found = find.find(Segment(str(clip.video)), engine.detector(options.detector), targets)
+            self.found = detection_pass.detect_segment(
+                Segment(str(clip.video)), engine.detector(options.detector), targets
+            )
 
     def decide(self, gallery: Gallery | None) -> Faces:
         """Return the tracks and decisions that production reaches with these targets."""
         if gallery is None:
             return link([self.found], None, self._options)
         targets = self._targets(gallery)
-        sightings: list[Sighting] = []
+        sightings: list[FrameDetections] = []
         for window in sorted(self._windows, key=lambda window: window.bare[0].pts):
             known = window.faces()
-            sightings += find.with_embeddings(
+            sightings += detection_pass.with_embeddings(
                 window.bare,
                 self.found.sure,
                 targets,
@@ -75,12 +77,12 @@ class Replay:
             )
         found = replace(self.found, sightings=tuple(sightings))
         # Between the steps of a job, embeddings have 16 bits.
-        return link([Findings.from_bytes(found.to_bytes())], gallery, self._options)
+        return link([SegmentDetections.from_bytes(found.to_bytes())], gallery, self._options)
 
-    def _targets(self, gallery: Gallery) -> find.Targets:
-        return find.Targets(gallery, self._recognizer, limits_of(self._options))
+    def _targets(self, gallery: Gallery) -> detection_pass.Targets:
+        return detection_pass.Targets(gallery, self._recognizer, limits_of(self._options))
 
-    def _embed_and_record(self, seen: Sequence[Sighting], *arguments: Any) -> list[Sighting]:
+    def _embed_and_record(self, seen: Sequence[FrameDetections], *arguments: Any) -> list[FrameDetections]:
         """Replace `find.with_embeddings`: do the same, and remember the input."""
         embedded = _with_embeddings(seen, *arguments)
         self._windows.append(_Window(seen, embedded))
@@ -92,11 +94,11 @@ def grade(
 ) -> Grades:
     """Render the video with these decisions into `folder`, and grade the result."""
     nut, out = folder / "segment.nut", folder / "out.mp4"
-    written = hide(Segment(str(video)), faces, str(nut), Options())
+    written = redact_segment(Segment(str(video)), faces, str(nut), Options())
     join_files(str(video), [SegmentFile.at(str(nut), written)], out)
     return grades_of(truth, video, out, score, hides_all=hides_all)
 
 
 def _without_cut_detector() -> AbstractContextManager[object]:
     """Switch the cut detector off, so that identity alone has to notice another person in the same place."""
-    return patch.object(sample, "CUT_DIFFERENCE", float("inf"))
+    return patch.object(shot_cuts, "CUT_DIFFERENCE", float("inf"))

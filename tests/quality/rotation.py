@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from defacer.engine.gallery import Gallery
+from defacer.engine.recognition.gallery import Gallery
 from tests.quality.figures import Share, percent, pooled, table
 from tests.quality.grades import Grades
 from tests.quality.people import Person

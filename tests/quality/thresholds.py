@@ -21,13 +21,13 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer.engine.deface import Engine
-from defacer.engine.detect import overlap
-from defacer.engine.embed import RECOGNIZERS
-from defacer.engine.findings import Findings
-from defacer.engine.identity import BEST_VIEWS
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import read_frames
+from defacer.engine.models.arrays import overlap
+from defacer.engine.models.recognizer import RECOGNIZERS
 from defacer.engine.options import Options
-from defacer.engine.video import read_frames
+from defacer.engine.recognition.identity import BEST_VIEWS
+from defacer.engine.tracking.segment_detections import SegmentDetections
 from tests.quality.clips import Clip, load_clips
 from tests.quality.figures import Share, table
 from tests.quality.people import Face, Person, gallery_of, given_target, names_in, people_of
@@ -144,11 +144,11 @@ def compare(
     return comparisons
 
 
-def _found(clip: Clip, engine: Engine, options: Options, views: Path | None) -> Findings:
+def _found(clip: Clip, engine: Engine, options: Options, views: Path | None) -> SegmentDetections:
     """Return the detections with every view embedded, from the folder of an earlier run if they are there."""
     kept = views and views / f"{clip.name}-{options.recognizer}.npz"
     if kept and kept.exists():
-        return Findings.from_bytes(kept.read_bytes())
+        return SegmentDetections.from_bytes(kept.read_bytes())
     found = Replay(clip, engine, options).found
     if kept:
         kept.parent.mkdir(exist_ok=True)
@@ -156,7 +156,7 @@ def _found(clip: Clip, engine: Engine, options: Options, views: Path | None) -> 
     return found
 
 
-def _appearances(clip: Clip, folder: Path, found: Findings) -> list[Appearance]:
+def _appearances(clip: Clip, folder: Path, found: SegmentDetections) -> list[Appearance]:
     """Return the views of each track of the truth, one appearance for each person that people.json names in it."""
     numbers = {frame.pts: number for number, frame in enumerate(read_frames(str(clip.video)))}
     names = names_in(clip, folder)

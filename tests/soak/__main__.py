@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from defacer_emulator.chaos.plan import Plan, read_plan
-from defacer_emulator.command_line import INTERRUPTED, stopped_by_signals
+from defacer_emulator.commands.cli import INTERRUPTED, stopped_by_signals
 from defacer_emulator.errors import EmulatorError
 from tests.soak.soak import Soak, run
 from tests.soak.table import table

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from defacer_emulator.demo_clip import (
+from defacer_emulator.demo.demo_clip import (
     FaceBox,
     Pose,
     Role,
@@ -17,7 +17,7 @@ from defacer_emulator.demo_clip import (
     target_picture,
     truth,
 )
-from defacer_emulator.picture import save_picture, write_clip
+from defacer_emulator.demo.picture import save_picture, write_clip
 from tests.inputs.making import patched
 
 SIZE, RATE = (320, 240), 12

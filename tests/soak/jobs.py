@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Failed
-from defacer.pipeline.views import JobView
-from defacer_emulator.chaos.things import hashed
+from defacer.pipeline.documents.job_records import Failed
+from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.pipeline.storage import object_names
+from defacer_emulator.chaos.subjects import hash_name
 from defacer_emulator.emulator import Emulator
 from defacer_emulator.jobs import JobReader
 from defacer_emulator.terminal import Terminal
@@ -56,17 +56,17 @@ class Jobs:
         """Lay a sort's target and policy into its channel."""
         intake = self._client.bucket(self._emulator.intake)
         policy = f'{{"mode": "{sort.mode}"}}'
-        intake.blob(layout.policy(sort.channel)).upload_from_string(policy, "application/json")
+        intake.blob(object_names.policy(sort.channel)).upload_from_string(policy, "application/json")
         if sort.target is not None:
-            name = layout.targets_prefix(sort.channel) + sort.target.name
+            name = object_names.targets_prefix(sort.channel) + sort.target.name
             intake.blob(name).upload_from_filename(str(sort.target))
 
     def drop(self, sort: Sort, name: str) -> Job:
         """Upload the sort's video under a name of its own."""
-        source = layout.VideoName(sort.channel, name).object_name
+        source = object_names.VideoName(sort.channel, name).object_name
         blob = self._client.bucket(self._emulator.intake).blob(source)
         blob.upload_from_filename(str(sort.video))
-        job = layout.job_id(self._emulator.intake, source, int(blob.generation))
+        job = object_names.job_id(self._emulator.intake, source, int(blob.generation))
         self.all.append(Job(sort, job, source, time.monotonic()))
         return self.all[-1]
 
@@ -87,7 +87,7 @@ class Jobs:
         self._judge(job, view)
         return True
 
-    def _judge(self, job: Job, view: JobView) -> None:
+    def _judge(self, job: Job, view: JobStatus) -> None:
         ref = view.published.result if view.published else None
         if ref is None:
             return
@@ -109,10 +109,10 @@ class Jobs:
 
     def _ended_twice(self, job: Job, writes: dict[str, set[str]]) -> bool:
         view = self._reader.follow(job.id, job.source)
-        video = layout.parse_video(job.source)
+        video = object_names.parse_video(job.source)
         assert video is not None
         there = self._client.bucket(self._emulator.output).get_blob(video.result)
-        versions = writes.get(hashed(video.result), set()) | ({str(there.generation)} if there else set())
+        versions = writes.get(hash_name(video.result), set()) | ({str(there.generation)} if there else set())
         if view.published is None:
             return bool(versions) and view.failed is not None
         assert view.published.result is not None
@@ -121,8 +121,8 @@ class Jobs:
     def left(self) -> list[str]:
         """What is there of jobs that have ended, but for how they were planned and how they ended."""
         over = [job.id for job in self.all if job.ended is not None]
-        ends = (layout.manifest, layout.verdict, layout.published, layout.failed)
+        ends = (object_names.manifest, object_names.verdict, object_names.published, object_names.failed)
         stays = {end(job) for job in over for end in ends}
-        prefixes = tuple(layout.job_prefix(job) for job in over)
+        prefixes = tuple(object_names.job_prefix(job) for job in over)
         names = [blob.name for blob in self._client.list_blobs(self._emulator.work, prefix="jobs/")]
         return [name for name in names if name.startswith(prefixes) and name not in stays]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer_emulator.demo_clip import FaceBox
+from defacer_emulator.demo.demo_clip import FaceBox
 from tests.soak.clips import Sort
 
 Grey = NDArray[np.uint8]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.pipeline.contracts import Failed
+from defacer.pipeline.documents.job_records import Failed
 from defacer_emulator.chaos.plan import RATES, Plan
 from tests.soak import judging
 from tests.soak.clips import Sort, make_sorts

@@ -6,8 +6,8 @@ from google.api_core.exceptions import Forbidden
 from google.auth.exceptions import DefaultCredentialsError
 from werkzeug.exceptions import ServiceUnavailable
 
-from defacer.pipeline.answer import answering
 from defacer.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
+from defacer.pipeline.messaging.http_status import http_status_of
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +17,13 @@ def settings_are_there(environment: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("error", [PermanentError("c", "x"), MalformedMessageError("x")])
 def test_what_no_further_try_can_change_is_acknowledged(error: Exception) -> None:
-    with answering("worker"):
+    with http_status_of("worker"):
         raise error
 
 
 @pytest.mark.parametrize("error", [RetryableError("x"), ValueError("a fault of this code"), MemoryError()])
 def test_everything_else_comes_back(error: Exception) -> None:
-    with pytest.raises(ServiceUnavailable) as caught, answering("worker"):
+    with pytest.raises(ServiceUnavailable) as caught, http_status_of("worker"):
         raise error
     assert caught.value.__cause__ is error
 
@@ -41,7 +41,7 @@ def test_everything_else_comes_back(error: Exception) -> None:
 def test_bug_is_logged_as_a_bug_with_its_class_and_place(
     error: Exception, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ServiceUnavailable), answering("worker"):
+    with pytest.raises(ServiceUnavailable), http_status_of("worker"):
         raise error
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (line["severity"], line["message"], line["error"]) == ("ERROR", message, type(error).__name__)

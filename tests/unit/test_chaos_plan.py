@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline import layout
+from defacer.pipeline.storage import object_names
+from defacer.pipeline.topology import LOCAL_RETRIES, Resources
 from defacer_emulator.chaos.http import Request
-from defacer_emulator.chaos.plan import FIRST_TIMES, RATES, Comings, Moment, Plan, read_plan
-from defacer_emulator.chaos.things import Things, subject_of
+from defacer_emulator.chaos.plan import FIRST_TIMES, RATES, Moment, OccurrenceCounter, Plan, read_plan
+from defacer_emulator.chaos.subjects import CallClassifier, subject_of
 from defacer_emulator.errors import UsageError
-from defacer_emulator.resources import LOCAL_RETRIES, Resources
 
 RESOURCES = Resources("defacer-test", LOCAL_RETRIES)
 MOMENTS = [Moment(f"worker/{number:05d}", times) for number in range(400) for times in (1, 2, 3, 4, 5)]
@@ -51,7 +51,7 @@ def test_what_is_always_struck_is_struck_each_time_and_nothing_else() -> None:
 
 
 def test_a_thing_is_counted_by_itself() -> None:
-    comings = Comings()
+    comings = OccurrenceCounter()
     assert [str(comings.next(thing)) for thing in ("a", "b", "a")] == ["a#1", "b#1", "a#2"]
 
 
@@ -100,7 +100,7 @@ def upload(name: str, generation: int) -> tuple[str, bytes]:
     """The job of an upload, and the push that announces it."""
     attributes = {"bucketId": RESOURCES.intake, "objectId": name, "objectGeneration": str(generation)}
     body = json.dumps({"message": {"attributes": attributes, "data": ""}}).encode()
-    return layout.job_id(RESOURCES.intake, name, generation), body
+    return object_names.job_id(RESOURCES.intake, name, generation), body
 
 
 def task(job: str) -> bytes:
@@ -112,7 +112,7 @@ def test_a_job_is_called_the_same_in_every_run_though_its_id_differs() -> None:
     name = "channels/vlog/videos/secret party.mp4"
     called = []
     for generation in (1_700_000_000_000_000, 1_800_000_000_000_000):
-        things = Things(RESOURCES)
+        things = CallClassifier(RESOURCES)
         job, announced = upload(name, generation)
         path = f"/storage/v1/b/{RESOURCES.work}/o/jobs%2F{job}%2Fsegments%2F00003-0123456789abcdef.nut"
         call = things.call(Request("DELETE", path, (), b"", 0))
@@ -135,7 +135,7 @@ def test_a_job_is_called_the_same_in_every_run_though_its_id_differs() -> None:
 
 
 def test_a_second_upload_of_a_name_is_another_thing() -> None:
-    things = Things(RESOURCES)
+    things = CallClassifier(RESOURCES)
     first, second = (upload("channels/vlog/videos/a.mp4", generation)[1] for generation in (1, 2))
 
     pushed = [things.of_push("ingest", body).thing for body in (first, second, first)]

@@ -10,12 +10,13 @@ import pytest
 from google.api_core.exceptions import PreconditionFailed
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from defacer.pipeline import layout, store
-from defacer.pipeline.contracts import Claim, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Lease
+from defacer.pipeline.storage import object_names, objects
 from defacer_emulator.chaos.plan import FIRST_TIMES, Plan
 from defacer_emulator.chaos.setup import Run, Setup
 from defacer_emulator.chaos.storage_proxy import ANYWHERE, StorageProxy
-from defacer_emulator.ports import free_ports
+from defacer_emulator.processes.ports import free_ports
 from tests.cloud import PROJECT, Buckets, Environment
 from tests.proxy import serving
 from tests.soak.journal import Told, read_journal
@@ -44,7 +45,7 @@ class Start(Protocol):
 def harmful(
     storage_address: str, buckets: Buckets, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Start]:
-    monkeypatch.setattr(store, "DEFAULT_RETRY", DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.2))
+    monkeypatch.setattr(objects, "DEFAULT_RETRY", DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.2))
     with ExitStack() as stack:
 
         def start(plan: Plan) -> Harmful:
@@ -68,13 +69,13 @@ def test_the_client_stands_each_fault(fault: str, harmful: Start, buckets: Bucke
     proxy = harmful(Plan(seed=2, rates={fault: 0.7}))
     name = f"jobs/{JOB}/note.json"
 
-    ref = store.write_once(buckets.work, name, b"first")
-    assert store.read(ref) == b"first"
-    ref = store.replace(buckets.work, name, b"second", generation=ref.generation)
-    assert [found.name for found in store.list_all(buckets.work, f"jobs/{JOB}/")] == [name]
-    assert store.read(ref) == b"second"
-    store.delete(ref)
-    assert store.find(buckets.work, name) is None
+    ref = objects.write_once(buckets.work, name, b"first")
+    assert objects.read(ref) == b"first"
+    ref = objects.replace(buckets.work, name, b"second", generation=ref.generation)
+    assert [found.name for found in objects.list_all(buckets.work, f"jobs/{JOB}/")] == [name]
+    assert objects.read(ref) == b"second"
+    objects.delete(ref)
+    assert objects.find(buckets.work, name) is None
 
     assert set(proxy.told().faults) == {fault}
     assert proxy.told().faults[fault] >= FIRST_TIMES
@@ -84,23 +85,23 @@ def test_the_client_stands_each_fault(fault: str, harmful: Start, buckets: Bucke
 def test_an_upload_in_pieces_stands_it_too(fault: str, harmful: Start, buckets: Buckets) -> None:
     proxy = harmful(Plan(seed=4, rates={fault: 0.6}))
 
-    ref = store.write_once(buckets.work, f"jobs/{JOB}/big.nut", BIG)
+    ref = objects.write_once(buckets.work, f"jobs/{JOB}/big.nut", BIG)
 
-    assert store.read(ref) == BIG
+    assert objects.read(ref) == BIG
     assert proxy.told().faults[fault] > 0
 
 
 def test_a_claim_looks_expired_to_its_reader_only(harmful: Start, buckets: Buckets) -> None:
     harmful(Plan(seed=1, rates={"lease-jump": 1.0}))
     until = datetime.now(UTC) + timedelta(hours=1)
-    claim = Claim(holder="1", token="t", expires_at=until, attempts=1)  # noqa: S106 - no password
-    name = layout.segment_claim(JOB, "find", 0)
-    store.write_once(buckets.work, name, claim.model_dump_json().encode())
+    claim = Lease(holder="1", token="t", expires_at=until, attempts=1)  # noqa: S106 - no password
+    name = object_names.segment_lease(JOB, "find", 0)
+    objects.write_once(buckets.work, name, claim.model_dump_json().encode())
 
-    seen = [store.find_json(buckets.work, name, Claim) for _ in range(FIRST_TIMES + 1)]
+    seen = [objects.find_json(buckets.work, name, Lease) for _ in range(FIRST_TIMES + 1)]
 
     assert [found[0].expires_at == until for found in seen if found] == [False] * FIRST_TIMES + [True]
-    assert Claim.model_validate_json(buckets.get(buckets.work, name)) == claim
+    assert Lease.model_validate_json(buckets.get(buckets.work, name)) == claim
 
 
 def overwrite(buckets: Buckets, name: str) -> tuple[ObjectRef, ObjectRef]:
@@ -110,7 +111,7 @@ def overwrite(buckets: Buckets, name: str) -> tuple[ObjectRef, ObjectRef]:
 def test_the_preconditions_that_the_server_forgets_are_kept(harmful: Start, buckets: Buckets) -> None:
     harmful(Plan(seed=1, rates={}))
     old, new = overwrite(buckets, "a.txt")
-    there = store.client().bucket(buckets.work)
+    there = objects.client().bucket(buckets.work)
 
     def refused(change: Callable[[], object]) -> None:
         with pytest.raises(PreconditionFailed):
@@ -133,8 +134,8 @@ def test_each_version_in_the_output_bucket_is_told_by_its_hash(
     buckets.client.create_bucket(f"{PROJECT}-output")
     proxy = harmful(Plan(seed=1, rates={}))
 
-    first = store.write_once(f"{PROJECT}-output", "channels/a/secret.mp4", b"1")
-    second = store.replace(f"{PROJECT}-output", "channels/a/secret.mp4", b"2", generation=first.generation)
+    first = objects.write_once(f"{PROJECT}-output", "channels/a/secret.mp4", b"1")
+    second = objects.replace(f"{PROJECT}-output", "channels/a/secret.mp4", b"2", generation=first.generation)
 
     (versions,) = proxy.told().writes.values()
     assert versions == {str(first.generation), str(second.generation)}

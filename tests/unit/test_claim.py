@@ -5,10 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from defacer.pipeline import store
-from defacer.pipeline.claim import ClaimLostError, DeadlineError, Hold, Terms, hold
-from defacer.pipeline.contracts import Claim
+from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle.lease import (
+    DeadlineError,
+    HeldLease,
+    LeaseLostError,
+    LeaseOptions,
+    acquire_lease,
+)
+from defacer.pipeline.storage import objects
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
@@ -32,16 +38,16 @@ def clock() -> Clock:
     return Clock()
 
 
-def terms(holder: str, clock: Clock, lease: float = 90, deadline: float = 540) -> Terms:
-    return Terms(holder, lease, deadline, clock)
+def terms(holder: str, clock: Clock, lease: float = 90, deadline: float = 540) -> LeaseOptions:
+    return LeaseOptions(holder, lease, deadline, clock)
 
 
-def claim(buckets: Buckets) -> Claim:
-    return Claim.model_validate_json(buckets.get(buckets.work, NAME))
+def claim(buckets: Buckets) -> Lease:
+    return Lease.model_validate_json(buckets.get(buckets.work, NAME))
 
 
 def test_a_claim_that_is_absent_is_taken_and_deleted_at_the_end(buckets: Buckets, clock: Clock) -> None:
-    with hold(buckets.work, NAME, terms("m1", clock)) as held:
+    with acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
         assert held.attempts == 1
         written = claim(buckets)
         assert (written.holder, written.attempts) == ("m1", 1)
@@ -53,9 +59,9 @@ def test_a_claim_that_is_absent_is_taken_and_deleted_at_the_end(buckets: Buckets
 def test_a_live_claim_brings_a_message_back_whoever_holds_it(
     message: str, buckets: Buckets, clock: Clock
 ) -> None:
-    with hold(buckets.work, NAME, terms("m1", clock)):
+    with acquire_lease(buckets.work, NAME, terms("m1", clock)):
         with pytest.raises(RetryableError, match="for the message m1"):
-            Hold.take(buckets.work, NAME, terms(message, clock))
+            HeldLease.take(buckets.work, NAME, terms(message, clock))
         assert claim(buckets).holder == "m1"
 
 
@@ -63,9 +69,9 @@ def test_a_live_claim_brings_a_message_back_whoever_holds_it(
 def test_an_expired_claim_is_taken_over_with_one_attempt_more(
     holder: str, buckets: Buckets, clock: Clock
 ) -> None:
-    Hold.take(buckets.work, NAME, terms("m1", clock))  # and its process is killed
+    HeldLease.take(buckets.work, NAME, terms("m1", clock))  # and its process is killed
     clock.advance(91)
-    with hold(buckets.work, NAME, terms(holder, clock)) as held:
+    with acquire_lease(buckets.work, NAME, terms(holder, clock)) as held:
         assert held.attempts == 2
         assert claim(buckets).holder == holder
 
@@ -73,9 +79,9 @@ def test_an_expired_claim_is_taken_over_with_one_attempt_more(
 def test_who_was_taken_over_learns_it_and_does_not_touch_the_new_claim(
     buckets: Buckets, clock: Clock
 ) -> None:
-    with pytest.raises(ClaimLostError), hold(buckets.work, NAME, terms("m1", clock)) as late:
+    with pytest.raises(LeaseLostError), acquire_lease(buckets.work, NAME, terms("m1", clock)) as late:
         clock.advance(91)
-        taken = Hold.take(buckets.work, NAME, terms("m2", clock))
+        taken = HeldLease.take(buckets.work, NAME, terms("m2", clock))
         late.keep()
     assert claim(buckets).holder == "m2"
     assert claim(buckets).expires_at > clock()
@@ -84,9 +90,9 @@ def test_who_was_taken_over_learns_it_and_does_not_touch_the_new_claim(
 
 
 def test_a_late_release_does_not_delete_the_new_holder_s_claim(buckets: Buckets, clock: Clock) -> None:
-    late = Hold.take(buckets.work, NAME, terms("m1", clock))
+    late = HeldLease.take(buckets.work, NAME, terms("m1", clock))
     clock.advance(91)
-    Hold.take(buckets.work, NAME, terms("m2", clock))
+    HeldLease.take(buckets.work, NAME, terms("m2", clock))
     late.release()
     assert claim(buckets).holder == "m2"
 
@@ -98,7 +104,7 @@ def test_a_holder_that_fails_lets_the_next_one_start_at_once(
     error: BaseException, buckets: Buckets, clock: Clock
 ) -> None:
     for attempt in (1, 2, 3):
-        with pytest.raises(type(error)), hold(buckets.work, NAME, terms("m1", clock)) as held:
+        with pytest.raises(type(error)), acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
             assert held.attempts == attempt
             raise error
 
@@ -109,7 +115,7 @@ def test_passing_fault_and_bug_do_not_count_as_attempts(
 ) -> None:
     """Neither an outage of storage nor a bug is a reason to fail the job as poisoned by its segment."""
     for _ in range(3):
-        with pytest.raises(type(error)), hold(buckets.work, NAME, terms("m1", clock)) as held:
+        with pytest.raises(type(error)), acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
             assert held.attempts == 1
             raise error
 
@@ -117,7 +123,7 @@ def test_passing_fault_and_bug_do_not_count_as_attempts(
 def test_keeping_writes_at_most_once_in_a_third_of_the_lease(
     buckets: Buckets, proxy: Proxy, clock: Clock
 ) -> None:
-    with hold(buckets.work, NAME, terms("m1", clock)) as held:
+    with acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
         before = len(proxy.requests)
         for _ in range(29):
             clock.advance(1)
@@ -131,31 +137,31 @@ def test_keeping_writes_at_most_once_in_a_third_of_the_lease(
 
 
 def test_a_claim_that_is_kept_outlives_its_first_lease(buckets: Buckets, clock: Clock) -> None:
-    with hold(buckets.work, NAME, terms("m1", clock)) as held:
+    with acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
         for _ in range(10):
             clock.advance(31)
             held.keep()
         with pytest.raises(RetryableError):
-            Hold.take(buckets.work, NAME, terms("m2", clock))
+            HeldLease.take(buckets.work, NAME, terms("m2", clock))
 
 
 def test_past_the_deadline_the_work_is_abandoned(buckets: Buckets, clock: Clock) -> None:
     with (
         pytest.raises(RetryableError, match="not done after 540 s"),
-        hold(buckets.work, NAME, terms("m1", clock)) as held,
+        acquire_lease(buckets.work, NAME, terms("m1", clock)) as held,
     ):
         clock.advance(539)
         held.keep()
         clock.advance(1)
         held.keep()
-    with hold(buckets.work, NAME, terms("m1", clock)) as held:
+    with acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
         assert held.attempts == 2
 
 
 def test_a_renewal_whose_answer_was_lost_is_found_to_be_ours(
     buckets: Buckets, proxy: Proxy, clock: Clock
 ) -> None:
-    with hold(buckets.work, NAME, terms("m1", clock)) as held:
+    with acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
         lost: list[str] = []
         proxy.loses = lambda method, path: method == "POST" and not lost and lost.append(path) is None
         clock.advance(31)
@@ -167,8 +173,8 @@ def test_a_renewal_whose_answer_was_lost_is_found_to_be_ours(
 
 
 def test_a_claim_that_vanished_is_lost(buckets: Buckets, clock: Clock) -> None:
-    with pytest.raises(RetryableError), hold(buckets.work, NAME, terms("m1", clock)) as held:
-        store.delete_all(buckets.work, NAME)
+    with pytest.raises(RetryableError), acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
+        objects.delete_all(buckets.work, NAME)
         clock.advance(31)
         held.keep()
     assert buckets.names(buckets.work) == []
@@ -177,7 +183,7 @@ def test_a_claim_that_vanished_is_lost(buckets: Buckets, clock: Clock) -> None:
 @pytest.mark.parametrize("expired", [False, True])
 def test_of_sixteen_racers_one_holds_the_claim(expired: bool, buckets: Buckets, clock: Clock) -> None:
     if expired:
-        Hold.take(buckets.work, NAME, terms("dead", clock))
+        HeldLease.take(buckets.work, NAME, terms("dead", clock))
         clock.advance(91)
     start = threading.Barrier(RACERS)
     take: Callable[[int], int | None]
@@ -185,11 +191,11 @@ def test_of_sixteen_racers_one_holds_the_claim(expired: bool, buckets: Buckets, 
     def take(number: int) -> int | None:
         start.wait()
         try:
-            return Hold.take(buckets.work, NAME, terms(f"m{number}", clock)).attempts
+            return HeldLease.take(buckets.work, NAME, terms(f"m{number}", clock)).attempts
         except RetryableError:
             return None
 
-    store.client()
+    objects.client()
     with ThreadPoolExecutor(RACERS) as pool:
         results = list(pool.map(take, range(RACERS)))
     assert [attempts for attempts in results if attempts is not None] == [2 if expired else 1]
@@ -199,6 +205,6 @@ def test_when_storage_is_away_the_work_s_own_error_counts(
     buckets: Buckets, proxy: Proxy, clock: Clock, environment: Callable[..., None]
 ) -> None:
     environment(retry_seconds=0.1)
-    with pytest.raises(ValueError, match="mine"), hold(buckets.work, NAME, terms("m1", clock)):
+    with pytest.raises(ValueError, match="mine"), acquire_lease(buckets.work, NAME, terms("m1", clock)):
         proxy.fails = lambda method, path: True
         raise ValueError("mine")

@@ -46,5 +46,5 @@ def test_the_rule_covers_the_command_lines_that_people_use() -> None:
     found = {path.relative_to(ROOT).as_posix() for path in SOURCES if parsers_of(path)}
     assert {
         "functions/defacer/engine/__main__.py",
-        "local_emulator/defacer_emulator/command_line.py",
+        "local_emulator/defacer_emulator/commands/cli.py",
     } <= found

@@ -4,20 +4,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from defacer.ingest.inputs import parse_policy
-from defacer.pipeline.contracts import (
-    Claim,
-    Look,
-    Manifest,
-    ObjectRef,
-    Policy,
-    SegmentDone,
-    SegmentTask,
-    TimeRange,
-    Video,
-)
-from defacer.pipeline.decode import decode
+from defacer.pipeline.channel import parse_policy
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Lease
+from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
+from defacer.pipeline.documents.report import Look
+from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.messaging.decoding import decode
 
 JOB = "0123456789abcdef0123"
 REF = ObjectRef(bucket="b", name="n", generation=1)
@@ -168,7 +162,7 @@ def test_what_is_no_document_of_any_version_is_refused(data: bytes) -> None:
 
 def test_a_claim_never_counts_below_zero() -> None:
     with pytest.raises(ValidationError):
-        Claim.model_validate_json(
+        Lease.model_validate_json(
             '{"holder": "1", "token": "t", "expires_at": "2026-01-01T00:00:00Z", "attempts": -1}'
         )
 
@@ -182,7 +176,7 @@ def test_no_document_holds_a_number_that_json_has_not(number: str) -> None:
 
 def test_a_claim_s_end_is_in_a_time_zone() -> None:
     with pytest.raises(ValidationError, match="timezone"):
-        Claim.model_validate_json(
+        Lease.model_validate_json(
             '{"holder": "1", "token": "t", "expires_at": "2026-01-01T00:00:00", "attempts": 1}'
         )
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from defacer.ingest.inputs import parse_policy
-from defacer.pipeline import again
-from defacer.pipeline.contracts import AgainRequest, ObjectRef, Policy
-from defacer.pipeline.decode import EncodingError, decode, utf8_json
+from defacer.pipeline.channel import parse_policy
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy, RerenderRequest
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import rerender_request
+from defacer.pipeline.messaging.decoding import EncodingError, decode, utf8_json
 from defacer_emulator.chaos.plan import Plan, read_plan
-from defacer_emulator.drop import Drop, check
 from defacer_emulator.errors import UsageError
+from defacer_emulator.uploading import Upload, check
 from tests.cloud import Environment
 
 MARK = codecs.BOM_UTF8
@@ -35,13 +36,13 @@ def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -
     environment(intake_bucket="intake")
     assert parse_policy(MARK + b'{"mode": "solid"}', "it") == Policy(mode="solid")
     source = ObjectRef(bucket="intake", name="channels/street/videos/walk.mp4", generation=1)
-    request = AgainRequest(source=source, decisions={1: "keep"})
+    request = RerenderRequest(source=source, decisions={1: "keep"})
     data = MARK + request.model_dump_json().encode()
-    assert decode(AgainRequest, data) == request
-    name = again.request_name(source)
-    assert again.parse(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
+    assert decode(RerenderRequest, data) == request
+    name = rerender_request.request_name(source)
+    assert rerender_request.parse(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
     with pytest.raises(PermanentError, match="can't be read"):
-        again.parse(
+        rerender_request.parse(
             request.model_dump_json().encode("utf-16"), ObjectRef(bucket="intake", name=name, generation=1)
         )
 
@@ -50,10 +51,10 @@ def test_drop_takes_a_policy_with_a_mark_and_refuses_utf_16(tmp_path: Path) -> N
     video, policy = tmp_path / "walk.mp4", tmp_path / "policy.json"
     video.write_bytes(b"\0\0\0\x18ftypmp42")
     policy.write_text('{"mode": "solid"}', encoding="utf-8-sig")
-    check(Drop(video, "street", policy=policy))
+    check(Upload(video, "street", policy=policy))
     policy.write_text('{"mode": "solid"}', encoding="utf-16")
     with pytest.raises(UsageError, match=r"policy.json: it is encoded in UTF-16 .* Save it as UTF-8"):
-        check(Drop(video, "street", policy=policy))
+        check(Upload(video, "street", policy=policy))
 
 
 def test_a_plan_of_faults_with_a_mark_is_read(tmp_path: Path) -> None:

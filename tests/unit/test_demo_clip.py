@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer_emulator.demo_clip import (
+from defacer_emulator.demo.demo_clip import (
     ASTRONAUT_FACE,
     BOTH_LARGE_AT,
     astronaut_photo,
@@ -18,8 +18,8 @@ from defacer_emulator.demo_clip import (
     target_picture,
     truth,
 )
-from defacer_emulator.drawn_clip import drawn_cast, drawn_target_picture, make_drawn_clip
-from defacer_emulator.picture import Picture, before_and_after, write_clip
+from defacer_emulator.demo.drawn_clip import drawn_cast, drawn_target_picture, make_drawn_clip
+from defacer_emulator.demo.picture import Picture, before_and_after, write_clip
 
 SMALL = (320, 180)
 

@@ -6,7 +6,7 @@ from google.api_core import exceptions as api
 from google.auth.exceptions import TransportError
 
 from defacer.pipeline.errors import RetryableError
-from defacer.pipeline.faults import passing_faults
+from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,10 @@ from defacer.pipeline.faults import passing_faults
     ids=lambda error: type(error).__name__,
 )
 def test_a_passing_fault_is_worth_another_try(error: Exception) -> None:
-    with pytest.raises(RetryableError, match=type(error).__name__) as caught, passing_faults("a call"):
+    with (
+        pytest.raises(RetryableError, match=type(error).__name__) as caught,
+        transient_errors_as_retryable("a call"),
+    ):
         raise error
     assert caught.value.__cause__ is error
 
@@ -49,6 +52,6 @@ def test_a_passing_fault_is_worth_another_try(error: Exception) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_any_other_error_goes_through_as_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, passing_faults("a call"):
+    with pytest.raises(type(error)) as caught, transient_errors_as_retryable("a call"):
         raise error
     assert caught.value is error

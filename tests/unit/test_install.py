@@ -1,4 +1,4 @@
-"""`defacer_emulator.install`: progress without the list of packages, and repair after an interruption."""
+"""`defacer_emulator.setup.install`: progress without the list of packages, and repair after an interruption."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from defacer_emulator.install import main
+from defacer_emulator.setup.install import main
 from tests.servers import ROOT
 
 SAYS = "import sys; print('Downloading av (34.1MiB)\\n + av==18.1.0', file=sys.stderr); print(sys.argv[1:])"
@@ -45,7 +45,7 @@ def test_a_failed_installation_is_done_again_from_the_start(
 def test_ctrl_c_says_what_the_next_run_does(venv: Path) -> None:
     """The child interrupts its whole process group, as a terminal does. A job in the background ignores Ctrl-C."""
     listens = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    starts = "from defacer_emulator.install import main; sys.exit(main(sys.argv[1:]))"
+    starts = "from defacer_emulator.setup.install import main; sys.exit(main(sys.argv[1:]))"
     child = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); os.killpg(0, signal.SIGINT)"
     command = [sys.executable, "-c", listens + starts, sys.executable, "-c", child]
     done = subprocess.run(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import Published
-from defacer.pipeline.views import JobView
-from defacer_emulator import status
+from defacer.pipeline.documents.job_records import Published
+from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.pipeline.storage import object_names
+from defacer.pipeline.topology import LOCAL_RETRIES, Resources
+from defacer_emulator.commands import status
 from defacer_emulator.jobs import JobReader
-from defacer_emulator.resources import LOCAL_RETRIES, Resources
 from defacer_emulator.waiting import done, stage
 from tests.clips import write_clip
 from tests.cloud import Buckets
@@ -47,7 +47,7 @@ def test_progress_counts_every_segment_once_in_each_step(
     work = emulated.client.bucket(emulated.work)
     shown = []
 
-    def look() -> JobView:
+    def look() -> JobStatus:
         view = reader.follow(planned.job, planned.manifest.source.name)
         shown.append((view.state, stage(view), round(done(view)[0] or 0, 3)))
         return view
@@ -58,15 +58,19 @@ def test_progress_counts_every_segment_once_in_each_step(
     find_segment(emulated, planned, 0)
     look()
     link_job(emulated, planned)
-    work.delete_blobs(list(emulated.client.list_blobs(work, prefix=layout.findings_prefix(planned.job))))
+    work.delete_blobs(
+        list(emulated.client.list_blobs(work, prefix=object_names.segment_detections_prefix(planned.job)))
+    )
     look()
     do_segment(emulated, planned, 0)
     look()
     do_segment(emulated, planned, 1)
     assert not look().over
     published = Published(job=planned.job, result=None, report="r")
-    emulated.put(emulated.work, layout.published(planned.job), published.model_dump_json().encode())
-    work.delete_blobs(list(emulated.client.list_blobs(work, prefix=layout.segments_prefix(planned.job))))
+    emulated.put(emulated.work, object_names.published(planned.job), published.model_dump_json().encode())
+    work.delete_blobs(
+        list(emulated.client.list_blobs(work, prefix=object_names.segments_prefix(planned.job)))
+    )
     view = reader.follow(planned.job, planned.manifest.source.name)
 
     assert shown == [

@@ -1,12 +1,12 @@
 import pytest
 
-from defacer.pipeline import layout
-from defacer.pipeline.layout import (
-    AgainName,
-    Piece,
+from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import (
+    RerenderName,
+    Subsegment,
     VideoName,
-    parse_again,
-    parse_piece,
+    parse_rerender,
+    parse_subsegment,
     parse_target,
     parse_video,
 )
@@ -82,53 +82,73 @@ def test_a_target_picture_names_its_person(path: str, person: str | None) -> Non
 
 
 def test_an_upload_is_one_job_and_a_new_generation_is_another() -> None:
-    job = layout.job_id("intake", "channels/c/videos/a.mp4", 1)
-    assert job == layout.job_id("intake", "channels/c/videos/a.mp4", 1)
+    job = object_names.job_id("intake", "channels/c/videos/a.mp4", 1)
+    assert job == object_names.job_id("intake", "channels/c/videos/a.mp4", 1)
     others = {
-        layout.job_id("intake", "channels/c/videos/a.mp4", 2),
-        layout.job_id("intake", "channels/c/videos/b.mp4", 1),
-        layout.job_id("other", "channels/c/videos/a.mp4", 1),
+        object_names.job_id("intake", "channels/c/videos/a.mp4", 2),
+        object_names.job_id("intake", "channels/c/videos/b.mp4", 1),
+        object_names.job_id("other", "channels/c/videos/a.mp4", 1),
     }
     assert len(others) == 3
     assert job not in others
 
 
 def test_what_commits_a_step_of_a_segment_is_told_from_all_other_objects_of_a_job() -> None:
-    job = layout.job_id("b", "n", 1)
-    report, findings = layout.segment_report(job, 12), layout.findings(job, 12)
-    others = [layout.segment_video(job, 12, "ab" * 32), layout.manifest(job), layout.faces(job)]
-    others += [layout.segment_claim(job, step, 12) for step in ("find", "hide")]
-    others += [layout.link_claim(job), layout.merge_claim(job), layout.published(job)]
-    others += [layout.gallery(job, "cd" * 32)]
-    others += [layout.segment_video(job, 12, "ab" * 32, "01"), layout.segment_claim(job, "find", 12, "01")]
-    assert parse_piece(report) == Piece(job, "hide", 12, "", is_split=False)
-    assert parse_piece(findings) == Piece(job, "find", 12, "", is_split=False)
+    job = object_names.job_id("b", "n", 1)
+    report, findings = object_names.segment_report(job, 12), object_names.segment_detections(job, 12)
+    others = [
+        object_names.segment_video(job, 12, "ab" * 32),
+        object_names.manifest(job),
+        object_names.faces(job),
+    ]
+    others += [object_names.segment_lease(job, step, 12) for step in ("find", "hide")]
+    others += [object_names.link_lease(job), object_names.merge_lease(job), object_names.published(job)]
+    others += [object_names.gallery(job, "cd" * 32)]
+    others += [
+        object_names.segment_video(job, 12, "ab" * 32, "01"),
+        object_names.segment_lease(job, "find", 12, "01"),
+    ]
+    assert parse_subsegment(report) == Subsegment(job, "hide", 12, "", is_split=False)
+    assert parse_subsegment(findings) == Subsegment(job, "find", 12, "", is_split=False)
     for part in ("0", "011"):
-        assert parse_piece(layout.segment_report(job, 12, part)) == Piece(
+        assert parse_subsegment(object_names.segment_report(job, 12, part)) == Subsegment(
             job, "hide", 12, part, is_split=False
         )
-        assert parse_piece(layout.findings(job, 12, part)) == Piece(job, "find", 12, part, is_split=False)
+        assert parse_subsegment(object_names.segment_detections(job, 12, part)) == Subsegment(
+            job, "find", 12, part, is_split=False
+        )
     for step in ("find", "hide"):
-        assert parse_piece(layout.split_mark(job, step, 12, "1")) == Piece(job, step, 12, "1", is_split=True)
-    assert [parse_piece(name) for name in others] == [None] * len(others)
+        assert parse_subsegment(object_names.split_mark(job, step, 12, "1")) == Subsegment(
+            job, step, 12, "1", is_split=True
+        )
+    assert [parse_subsegment(name) for name in others] == [None] * len(others)
 
 
 def test_the_two_steps_of_a_segment_are_claimed_apart() -> None:
-    job = layout.job_id("b", "n", 1)
-    claims = {layout.segment_claim(job, step, index) for step in ("find", "hide") for index in (0, 1)}
-    assert len(claims | {layout.link_claim(job), layout.merge_claim(job)}) == 6
+    job = object_names.job_id("b", "n", 1)
+    claims = {object_names.segment_lease(job, step, index) for step in ("find", "hide") for index in (0, 1)}
+    assert len(claims | {object_names.link_lease(job), object_names.merge_lease(job)}) == 6
 
 
 def test_everything_of_a_job_lies_under_its_prefix() -> None:
-    job = layout.job_id("b", "n", 1)
-    names = [layout.manifest(job), layout.gallery(job, "ab" * 32), layout.published(job), layout.failed(job)]
-    names += [layout.merge_claim(job), layout.segment_claim(job, "find", 0), layout.segment_report(job, 0)]
-    names += [layout.findings(job, 0), layout.faces(job), layout.link_claim(job)]
-    assert all(name.startswith(layout.job_prefix(job)) for name in names)
-    assert layout.gallery(job, "ab" * 32).startswith(layout.gallery_prefix(job))
-    assert layout.findings(job, 0).startswith(layout.findings_prefix(job))
-    assert layout.segment_claim(job, "hide", 0).startswith(layout.claims_prefix(job))
-    assert layout.link_claim(job).startswith(layout.claims_prefix(job))
+    job = object_names.job_id("b", "n", 1)
+    names = [
+        object_names.manifest(job),
+        object_names.gallery(job, "ab" * 32),
+        object_names.published(job),
+        object_names.failed(job),
+    ]
+    names += [
+        object_names.merge_lease(job),
+        object_names.segment_lease(job, "find", 0),
+        object_names.segment_report(job, 0),
+    ]
+    names += [object_names.segment_detections(job, 0), object_names.faces(job), object_names.link_lease(job)]
+    assert all(name.startswith(object_names.job_prefix(job)) for name in names)
+    assert object_names.gallery(job, "ab" * 32).startswith(object_names.gallery_prefix(job))
+    assert object_names.segment_detections(job, 0).startswith(object_names.segment_detections_prefix(job))
+    assert object_names.segment_lease(job, "hide", 0).startswith(object_names.leases_prefix(job))
+    assert object_names.link_lease(job).startswith(object_names.leases_prefix(job))
 
 
 @pytest.mark.parametrize("path", ODD_NAMES.values(), ids=ODD_NAMES)
@@ -142,10 +162,10 @@ def test_a_name_that_would_do_harm_is_a_problem(path: str) -> None:
 
 
 def test_a_request_to_render_again_is_named_after_its_upload() -> None:
-    name = AgainName("street", layout.job_id("b", "n", 1))
-    assert parse_again(name.object_name) == name
-    assert layout.channel_of_input(name.object_name) == "street"
-    assert layout.channel_of_input("channels/x/videos/a.mp4") == "x"
+    name = RerenderName("street", object_names.job_id("b", "n", 1))
+    assert parse_rerender(name.object_name) == name
+    assert object_names.channel_of_input(name.object_name) == "street"
+    assert object_names.channel_of_input("channels/x/videos/a.mp4") == "x"
 
 
 @pytest.mark.parametrize(
@@ -161,5 +181,5 @@ def test_a_request_to_render_again_is_named_after_its_upload() -> None:
     ],
 )
 def test_any_other_name_begins_no_job(name: str) -> None:
-    assert parse_again(name) is None
-    assert layout.channel_of_input(name) is None
+    assert parse_rerender(name) is None
+    assert object_names.channel_of_input(name) is None

@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import pytest
 
-from defacer.engine.video import VideoInfo
-from defacer.ingest.plan import plan_segments
-from defacer.ingest.planning import seconds_of_a_segment
+from defacer.engine.media.reader import VideoInfo
+from defacer.ingest.plan_job import seconds_of_a_segment
+from defacer.pipeline.segmentation import plan_segments
 from defacer.pipeline.settings import settings
 from tests.cloud import Environment
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from defacer.engine.options import MODES
-from defacer.pipeline.contracts import Policy
-from defacer_emulator.preflight import main
+from defacer.pipeline.documents.manifest import Policy
+from defacer_emulator.setup.preflight import main
 from tests.clips import Clip, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
 
@@ -117,7 +117,7 @@ def test_make_passes_file_names_with_any_characters_on(tmp_path: Path) -> None:
 
 def test_the_check_needs_no_installed_package() -> None:
     roots = [str(ROOT / "functions"), str(ROOT / "local_emulator")]
-    code = "import defacer_emulator.preflight, defacer_emulator.install, sys; print(*sys.modules)"
+    code = "import defacer_emulator.setup.preflight, defacer_emulator.setup.install, sys; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {roots!r}; {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}

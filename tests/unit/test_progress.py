@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from defacer.pipeline.contracts import Manifest
-from defacer.pipeline.progress import ANEW, LONGER, WAITING, Progress, Span
-from defacer.pipeline.views import JobView
-from defacer.words import about, percent
+from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.pipeline.lifecycle.progress import ANEW, LONGER, WAITING, Progress, Span
+from defacer.plurals import about, percent
 
 T0 = datetime(2026, 11, 30, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ class Run:
     def end(self) -> float:
         return max(end for _, end in self.hidden)
 
-    def at(self, second: float) -> JobView:
+    def at(self, second: float) -> JobStatus:
         """The job as its objects show it at that second."""
         now = T0 + timedelta(seconds=second)
         found = [span for span in map(_span, self.found) if span.ended <= now]
@@ -39,7 +39,7 @@ class Run:
         manifest = SimpleNamespace(
             segments=range(len(self.hidden)), again=object() if self.is_again else None
         )
-        return JobView(
+        return JobStatus(
             job="0" * 20,
             source="channels/street/videos/walk.mp4",
             manifest=cast(Manifest, manifest),

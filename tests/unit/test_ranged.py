@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
-from defacer.pipeline import ranged
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.ranged import BLOCK_BYTES, KEPT_BLOCKS, STREAK_BLOCKS, open_ranged
+from defacer.pipeline.storage import ranged_reader
+from defacer.pipeline.storage.ranged_reader import BLOCK_BYTES, KEPT_BLOCKS, STREAK_BLOCKS, open_ranged
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
@@ -154,13 +154,13 @@ def test_an_error_of_the_reader_s_own_goes_through(buckets: Buckets) -> None:
 
 def test_a_short_answer_is_not_taken_for_the_end(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = buckets.put(buckets.intake, "v", b"1234567890")
-    find = ranged.store.find
+    find = ranged_reader.objects.find
 
     def claim_more(bucket: str, name: str, generation: int | None = None) -> object:
         blob = find(bucket, name, generation)
         blob._properties["size"] = "20"
         return blob
 
-    monkeypatch.setattr(ranged.store, "find", claim_more)
+    monkeypatch.setattr(ranged_reader.objects, "find", claim_more)
     with pytest.raises(RetryableError, match="20 bytes gave 10"), open_ranged(ref) as file:
         file.read(20)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline.failure_codes import CAN_TRY_AGAIN, can_try_again
+from defacer.pipeline.error_codes import CAN_TRY_AGAIN, can_try_again
 from tests.sentences import FOREIGN
 from tests.servers import ROOT
 
@@ -74,7 +74,7 @@ def test_only_a_reference_s_own_form_is_an_address() -> None:
         for text in texts(tree)
         if text == "gs://" or (text.startswith("gs://") and " " not in text)
     ]
-    assert places == [("contracts.py", "gs://")]
+    assert places == [("base.py", "gs://")]
 
 
 def codes() -> set[str]:

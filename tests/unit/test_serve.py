@@ -12,9 +12,9 @@ import pytest
 
 from defacer import serve
 from defacer.pipeline.settings import Settings
-from defacer_emulator.ports import free_ports
-from defacer_emulator.processes import HOST
-from defacer_emulator.resources import CLOUD_RETRIES, FUNCTIONS, Resources
+from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, Resources
+from defacer_emulator.processes.ports import free_ports
+from defacer_emulator.processes.supervisor import HOST
 from tests.servers import ROOT
 
 GUNICORN = str(Path(sys.executable).parent / "gunicorn")
@@ -78,7 +78,7 @@ def test_a_function_is_healthy_and_answers_pushes_alone(function: str, tmp_path:
 def test_a_worker_that_can_t_work_does_not_start_and_says_why(
     environment: Mapping[str, str], sentence: str, tmp_path: Path
 ) -> None:
-    from defacer.engine.cuda import has_cuda
+    from defacer.engine.models.gpu import has_cuda
 
     if "DEFACER_REQUIRE_GPU" in environment and has_cuda():
         pytest.skip("this machine has a CUDA device")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline import store
-from defacer.pipeline.contracts import ObjectRef, Policy
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.store import AlreadyWrittenError
+from defacer.pipeline.storage import objects
+from defacer.pipeline.storage.objects import AlreadyWrittenError
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
@@ -17,8 +18,8 @@ Environment = Callable[..., None]
 
 
 def test_what_is_written_once_can_be_read_back(buckets: Buckets) -> None:
-    ref = store.write_once(buckets.work, "a", b"content", "text/plain", metadata={"k": "v"})
-    assert store.read(ref) == b"content"
+    ref = objects.write_once(buckets.work, "a", b"content", "text/plain", metadata={"k": "v"})
+    assert objects.read(ref) == b"content"
     blob = buckets.blob(buckets.work, "a")
     assert (blob.content_type, blob.metadata, blob.generation) == ("text/plain", {"k": "v"}, ref.generation)
 
@@ -26,47 +27,51 @@ def test_what_is_written_once_can_be_read_back(buckets: Buckets) -> None:
 def test_a_file_is_written_like_bytes(buckets: Buckets, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"from a file")
-    assert store.read(store.write_once(buckets.work, "a", file)) == b"from a file"
+    assert objects.read(objects.write_once(buckets.work, "a", file)) == b"from a file"
 
 
 def test_a_file_over_eight_mebibytes_goes_up_in_pieces_and_says_so(buckets: Buckets, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(range(256)) * (70 * 1024))
     calls: list[int] = []
-    ref = store.write_once(buckets.work, "a", file, progress=lambda: calls.append(1))
+    ref = objects.write_once(buckets.work, "a", file, progress=lambda: calls.append(1))
     assert len(calls) >= 3
-    assert store.read(ref) == file.read_bytes()
+    assert objects.read(ref) == file.read_bytes()
 
 
 def test_what_is_written_piece_by_piece_becomes_one_object_with_others(buckets: Buckets) -> None:
     calls: list[int] = []
     piece = bytes(range(256)) * 4096
-    with store.writing(buckets.work, "samples", "video/mp4", lambda: calls.append(1)) as file:
+    with objects.writing(buckets.work, "samples", "video/mp4", lambda: calls.append(1)) as file:
         for _ in range(20):
             file.write(piece)
     assert len(calls) == 20
-    store.write_once(buckets.work, "head", b"head")
-    whole = store.compose(["head", "samples"], buckets.work, "whole", "video/mp4")
-    assert store.read(whole) == b"head" + 20 * piece
+    objects.write_once(buckets.work, "head", b"head")
+    whole = objects.compose(["head", "samples"], buckets.work, "whole", "video/mp4")
+    assert objects.read(whole) == b"head" + 20 * piece
 
-    copied = store.copy(whole, buckets.output, "result", generation=0, metadata={"job": "j"})
+    copied = objects.copy(whole, buckets.output, "result", generation=0, metadata={"job": "j"})
     blob = buckets.blob(buckets.output, "result")
     assert (copied.generation, blob.metadata, blob.content_type) == (
         blob.generation,
         {"job": "j"},
         "video/mp4",
     )
-    assert store.read(copied) == b"head" + 20 * piece
-    assert store.copy(whole, buckets.output, "result", generation=0, metadata={"job": "j"}) == copied
+    assert objects.read(copied) == b"head" + 20 * piece
+    assert objects.copy(whole, buckets.output, "result", generation=0, metadata={"job": "j"}) == copied
     with pytest.raises(AlreadyWrittenError):
-        store.copy(
-            store.write_once(buckets.work, "other", b"x"), buckets.output, "result", generation=0, metadata={}
+        objects.copy(
+            objects.write_once(buckets.work, "other", b"x"),
+            buckets.output,
+            "result",
+            generation=0,
+            metadata={},
         )
 
 
 def test_nothing_is_left_of_what_was_not_written_to_its_end(buckets: Buckets) -> None:
     def write() -> None:
-        with store.writing(buckets.work, "samples", "video/mp4", lambda: None) as file:
+        with objects.writing(buckets.work, "samples", "video/mp4", lambda: None) as file:
             file.write(bytes(20 * 1024 * 1024))
             raise KeyError
 
@@ -76,31 +81,33 @@ def test_nothing_is_left_of_what_was_not_written_to_its_end(buckets: Buckets) ->
 
 
 def test_the_same_bytes_again_count_as_the_first_write(buckets: Buckets) -> None:
-    first = store.write_once(buckets.work, "a", b"same")
-    assert store.write_once(buckets.work, "a", b"same") == first
+    first = objects.write_once(buckets.work, "a", b"same")
+    assert objects.write_once(buckets.work, "a", b"same") == first
 
 
 def test_other_bytes_do_not_replace_the_first_ones(buckets: Buckets) -> None:
-    first = store.write_once(buckets.work, "a", b"first")
+    first = objects.write_once(buckets.work, "a", b"first")
     with pytest.raises(AlreadyWrittenError) as caught:
-        store.write_once(buckets.work, "a", b"other")
+        objects.write_once(buckets.work, "a", b"other")
     assert caught.value.existing == first
-    assert store.read(first) == b"first"
+    assert objects.read(first) == b"first"
 
 
 def test_the_same_bytes_of_somebody_else_do_not_count_as_ours(buckets: Buckets) -> None:
-    made = store.write_once(buckets.work, "made", b"same")
-    store.copy(made, buckets.output, "a", generation=0, metadata={"job": "1"})
+    made = objects.write_once(buckets.work, "made", b"same")
+    objects.copy(made, buckets.output, "a", generation=0, metadata={"job": "1"})
     with pytest.raises(AlreadyWrittenError):
-        store.copy(made, buckets.output, "a", generation=0, metadata={"job": "2"})
+        objects.copy(made, buckets.output, "a", generation=0, metadata={"job": "2"})
     with pytest.raises(AlreadyWrittenError):
-        store.write_once(buckets.output, "a", b"same", metadata={"job": "2"})
+        objects.write_once(buckets.output, "a", b"same", metadata={"job": "2"})
 
 
 def test_copying_what_is_deleted_in_this_very_moment_says_that_it_is_gone(buckets: Buckets) -> None:
-    made = store.write_once(buckets.work, "made", b"result")
+    made = objects.write_once(buckets.work, "made", b"result")
     with pytest.raises(PermanentError, match="was deleted"):
-        store.copy(made, buckets.output, "a", generation=0, metadata={}, progress=lambda: store.delete(made))
+        objects.copy(
+            made, buckets.output, "a", generation=0, metadata={}, progress=lambda: objects.delete(made)
+        )
     assert buckets.names(buckets.output) == []
 
 
@@ -110,11 +117,11 @@ def test_of_sixteen_racers_one_wins_and_all_others_learn_who(buckets: Buckets) -
     def race(number: int) -> tuple[bool, ObjectRef]:
         start.wait()
         try:
-            return True, store.write_once(buckets.work, "a", f"racer {number}".encode())
+            return True, objects.write_once(buckets.work, "a", f"racer {number}".encode())
         except AlreadyWrittenError as error:
             return False, error.existing
 
-    store.client()
+    objects.client()
     with ThreadPoolExecutor(RACERS) as pool:
         results = list(pool.map(race, range(RACERS)))
     assert sum(won for won, _ in results) == 1
@@ -131,59 +138,59 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_ours(buckets: Buckets, pro
         return False
 
     proxy.loses = lose_first_upload
-    ref = store.write_once(buckets.work, "a", b"content")
+    ref = objects.write_once(buckets.work, "a", b"content")
     assert lost
     assert len([path for method, path in proxy.requests if method == "POST"]) == 2
     assert ref.generation == buckets.blob(buckets.work, "a").generation
 
 
 def test_replacing_needs_the_version_that_is_there(buckets: Buckets) -> None:
-    first = store.write_once(buckets.work, "a", b"1")
-    second = store.replace(buckets.work, "a", b"2", generation=first.generation)
+    first = objects.write_once(buckets.work, "a", b"1")
+    second = objects.replace(buckets.work, "a", b"2", generation=first.generation)
     with pytest.raises(AlreadyWrittenError):
-        store.replace(buckets.work, "a", b"3", generation=first.generation)
-    assert store.read(second) == b"2"
+        objects.replace(buckets.work, "a", b"3", generation=first.generation)
+    assert objects.read(second) == b"2"
 
 
 def test_replacing_what_is_gone_is_tried_again_later(buckets: Buckets) -> None:
     with pytest.raises(RetryableError):
-        store.replace(buckets.work, "a", b"2", generation=12345)
+        objects.replace(buckets.work, "a", b"2", generation=12345)
 
 
 def test_a_version_that_was_replaced_is_gone_for_good(buckets: Buckets) -> None:
     first = buckets.put(buckets.work, "a", b"1")
     buckets.put(buckets.work, "a", b"2")
     with pytest.raises(PermanentError, match="was deleted or replaced"):
-        store.read(first)
+        objects.read(first)
 
 
 def test_json_that_is_no_such_document_is_a_permanent_error(buckets: Buckets) -> None:
     ref = buckets.put(buckets.work, "a", b'{"mode": "nonsense"}')
     with pytest.raises(PermanentError, match="can't be read") as caught:
-        store.read_json(ref, Policy)
+        objects.read_json(ref, Policy)
     assert (caught.value.code, caught.value.detail) == ("bad-object", "not a valid Policy")
 
 
 def test_a_document_is_found_with_its_version_or_not_at_all(buckets: Buckets) -> None:
-    assert store.find_json(buckets.work, "a", Policy) is None
-    ref = store.write_once(buckets.work, "a", Policy(mode="solid").model_dump_json().encode())
-    assert store.find_json(buckets.work, "a", Policy) == (Policy(mode="solid"), ref)
+    assert objects.find_json(buckets.work, "a", Policy) is None
+    ref = objects.write_once(buckets.work, "a", Policy(mode="solid").model_dump_json().encode())
+    assert objects.find_json(buckets.work, "a", Policy) == (Policy(mode="solid"), ref)
 
 
 def test_deleting_takes_only_the_version_that_was_meant(buckets: Buckets) -> None:
     first = buckets.put(buckets.work, "a", b"1")
     second = buckets.put(buckets.work, "a", b"2")
-    store.delete(first)
-    assert store.read(second) == b"2"
-    store.delete(second)
-    store.delete(second)
+    objects.delete(first)
+    assert objects.read(second) == b"2"
+    objects.delete(second)
+    objects.delete(second)
     assert buckets.names(buckets.work) == []
 
 
 def test_deleting_a_prefix_leaves_its_neighbours(buckets: Buckets) -> None:
     for name in ("jobs/1/a", "jobs/1/b", "jobs/12/a"):
         buckets.put(buckets.work, name, b"x")
-    store.delete_all(buckets.work, "jobs/1/")
+    objects.delete_all(buckets.work, "jobs/1/")
     assert buckets.names(buckets.work) == ["jobs/12/a"]
 
 
@@ -193,12 +200,12 @@ def test_objects_are_listed_in_order_beyond_one_page_of_a_thousand(buckets: Buck
 
     with ThreadPoolExecutor(8) as pool:
         refs = tuple(pool.map(put, range(1005)))
-    assert store.list_all(buckets.work, "x/") == refs
+    assert objects.list_all(buckets.work, "x/") == refs
 
 
 def test_a_mark_is_added_without_a_new_version(buckets: Buckets) -> None:
-    ref = store.write_once(buckets.work, "a", b"1")
-    store.mark(ref, {"announced": "yes"})
+    ref = objects.write_once(buckets.work, "a", b"1")
+    objects.mark(ref, {"announced": "yes"})
     blob = buckets.blob(buckets.work, "a")
     assert (blob.metadata, blob.generation) == ({"announced": "yes"}, ref.generation)
 
@@ -211,11 +218,11 @@ def test_storage_that_is_out_of_order_is_a_retryable_error(
     environment(retry_seconds=0.2)
     proxy.fails = lambda method, path: True
     calls: dict[str, Callable[[], object]] = {
-        "write": lambda: store.write_once(buckets.work, "b", b"1"),
-        "find": lambda: store.find(buckets.work, "a"),
-        "read": lambda: store.read(ref),
-        "delete": lambda: store.delete(ref),
-        "list": lambda: store.list_all(buckets.work, ""),
+        "write": lambda: objects.write_once(buckets.work, "b", b"1"),
+        "find": lambda: objects.find(buckets.work, "a"),
+        "read": lambda: objects.read(ref),
+        "delete": lambda: objects.delete(ref),
+        "list": lambda: objects.list_all(buckets.work, ""),
     }
     with pytest.raises(RetryableError):
         calls[call]()
@@ -227,10 +234,10 @@ def test_storage_that_is_not_there_at_all_is_a_retryable_error(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     environment(retry_seconds=0.2)
     with pytest.raises(RetryableError):
-        store.find(buckets.work, "a")
+        objects.find(buckets.work, "a")
 
 
 def test_a_bucket_that_does_not_exist_is_no_passing_fault(environment: Environment, buckets: Buckets) -> None:
     with pytest.raises(Exception, match="404") as caught:
-        store.write_once("no-such-bucket", "a", b"1")
+        objects.write_once("no-such-bucket", "a", b"1")
     assert not isinstance(caught.value, RetryableError)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.markers import Marker
 
-from defacer.engine import pytorch, weights
+from defacer.engine.models import torch_package, weights
 from tests.servers import ROOT
 
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -88,8 +88,8 @@ def test_make_torch_installs_the_extra_that_the_engine_checks_for() -> None:
     names = [
         re.split("[=<>]", text)[0].replace("-", "_") for text in project["optional-dependencies"]["torch"]
     ]
-    assert sorted(names) == sorted(pytorch.MODULES)
-    (target,) = re.findall(r"make (\w+)", pytorch.HOW_TO_INSTALL)
+    assert sorted(names) == sorted(torch_package.MODULES)
+    (target,) = re.findall(r"make (\w+)", torch_package.HOW_TO_INSTALL)
     assert re.search(rf"^{target}: \$\(DEV\)", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 

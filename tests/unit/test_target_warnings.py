@@ -2,19 +2,12 @@
 
 import pytest
 
-from defacer.again.tracks import track_lines
-from defacer.engine.faces import ADVICE
-from defacer.pipeline.contracts import (
-    Decision,
-    Faces,
-    Look,
-    ObjectRef,
-    Policy,
-    Report,
-    TargetWarning,
-    Track,
-)
-from defacer.privacy.traces import without
+from defacer.commands.privacy.person_data import without
+from defacer.commands.track_table import track_lines
+from defacer.engine.tracking.face_report import ADVICE
+from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.documents.report import Faces, Look, Report, TargetWarning, Track
 from defacer_emulator.waiting import summary
 
 JOB = "0123456789abcdef0123"

@@ -1,6 +1,6 @@
 import pytest
 
-from defacer.words import printable
+from defacer.plurals import printable
 from defacer_emulator.terminal import printable_lines
 
 

@@ -3,13 +3,13 @@
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from defacer.dead_letter.giving_up import give_up
-from defacer.pipeline import messages
-from defacer.pipeline.answer import answering
+from defacer.dead_letter.handler import handle_dead_letter
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.messaging.http_status import http_status_of
 
 
 @functions_framework.cloud_event
 def dead_letter(event: CloudEvent) -> None:
     """Fail the job of the message that was given up."""
-    with answering("dead_letter"):
-        give_up(messages.receive(event))
+    with http_status_of("dead_letter"):
+        handle_dead_letter(pubsub.receive(event))

@@ -18,18 +18,19 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from defacer.engine import likeness, pytorch, weights
 from defacer.engine.errors import CheckError, EngineError, VideoError
-from defacer.engine.faces import ADVICE, Faces
-from defacer.engine.gallery import Gallery, Picture
-from defacer.engine.gate import Checked
-from defacer.engine.join import fingerprint_of
-from defacer.engine.link import link
+from defacer.engine.media.joiner import fingerprint_of
+from defacer.engine.media.reader import Segment, probe
+from defacer.engine.models import torch_package, weights
 from defacer.engine.options import CHECKS, MODES, Options
-from defacer.engine.outputs import OutputPathError, check_outputs
-from defacer.engine.render import Rendered, render
-from defacer.engine.video import Segment, probe
-from defacer.words import counted, resemblance
+from defacer.engine.output_paths import OutputPathError, check_outputs
+from defacer.engine.recognition import match_threshold
+from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.rendering.render_file import Rendered, render
+from defacer.engine.tracking.face_report import ADVICE, Faces
+from defacer.engine.tracking.linking import link
+from defacer.engine.verification.release_gate import Checked
+from defacer.plurals import pluralize, resemblance
 
 EXAMPLES = """examples:
   python -m defacer.engine street.mp4 safe.mp4                         hide everyone
@@ -112,12 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--recognizer",
-        choices=list(likeness.MEASURED),
+        choices=list(match_threshold.MEASURED),
         help="which model recognises people (default: sface)",
     )
     parser.add_argument(
         "--recognition",
-        choices=likeness.LEVELS,
+        choices=match_threshold.LEVELS,
         help=f"how much a face must look like a target to stay (default: balanced). Measured: {_rates()}",
     )
     parser.add_argument(
@@ -148,9 +149,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rates() -> str:
-    levels = likeness.MEASURED["sface"].levels.items()
+    levels = match_threshold.MEASURED["sface"].levels.items()
     return "; ".join(
-        f"{name} keeps {likeness.strangers_at('sface', level.match) or 'fewer than 1'} in 10,000 strangers and "
+        f"{name} keeps {match_threshold.strangers_at('sface', level.match) or 'fewer than 1'} in 10,000 strangers and "
         f"{level.kept} %% of the targets' tracks"
         for name, level in levels
     )
@@ -234,7 +235,7 @@ def _check_distance(distance: float, recognizer: str | None, recognition: str | 
             f"--keep-distance {distance:g} is given without --recognizer. Name the recogniser that the distance was "
             "measured for, such as --recognizer sface."
         )
-    largest = likeness.measured(recognizer).max_keep_distance
+    largest = match_threshold.measured(recognizer).max_keep_distance
     if not 0 < distance <= largest:
         raise ArgumentError(
             f"--keep-distance {distance:g} is out of range. For {recognizer} it is above 0 and at most {largest:g}, so "
@@ -256,9 +257,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.detector == "mtcnn":
-        pytorch.require("--detector mtcnn", instead="centerface")
+        torch_package.require("--detector mtcnn", instead="centerface")
     if arguments.recognizer == "facenet-vggface2":
-        pytorch.require("--recognizer facenet-vggface2", instead="sface")
+        torch_package.require("--recognizer facenet-vggface2", instead="sface")
     options = _given(Options(), arguments)
     if options.keep_distance is not None:
         options = dataclasses.replace(options, recognition=None)
@@ -287,7 +288,7 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
     frames = _frame_count(arguments.video)
     weights.fetch_all(progress=lambda line: console.print(f"{line} ..."))
     # Loads the models: only once the arguments have proved good.
-    from defacer.engine.deface import Engine
+    from defacer.engine.engine import Engine
 
     engine = Engine()
     gallery: Gallery | None = None
@@ -359,7 +360,7 @@ def _recorded_options(policy: dict[str, Any]) -> Options:
     options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
     if options.mode not in MODES or options.verify not in CHECKS:
         raise ValueError(f"unknown mode {options.mode!r} or check {options.verify!r}")
-    likeness.measured(options.recognizer)
+    match_threshold.measured(options.recognizer)
     return options
 
 
@@ -377,13 +378,13 @@ def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, 
     kept = [track for track in faces.tracks if track.decision == "keep"]
     people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
     print(
-        f"{arguments.out}: {counted(faces.frames, 'frame')}, {counted(len(faces.tracks), 'track')}: "
+        f"{arguments.out}: {pluralize(faces.frames, 'frame')}, {pluralize(len(faces.tracks), 'track')}: "
         f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
     if rendered.checked:
         print(_told(rendered.checked))
     if black_frames:
-        print(f"black: {counted(black_frames, 'frame')} that could not be decoded, or that lean on such")
+        print(f"black: {pluralize(black_frames, 'frame')} that could not be decoded, or that lean on such")
     if joined.dropped:
         print(f"not in the result, for it can name or place somebody: {', '.join(joined.dropped)}")
     return rendered
@@ -392,11 +393,11 @@ def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, 
 def _told(checked: Checked) -> str:
     found = ", ".join(str(track.id) for track in checked.tracks)
     what = (
-        f"{counted(len(checked.tracks), 'face')} found and hidden (track {found})"
+        f"{pluralize(len(checked.tracks), 'face')} found and hidden (track {found})"
         if found
         else "no visible face found"
     )
-    return f"check: {counted(checked.frames, 'frame')} of the result sampled, {what}"
+    return f"check: {pluralize(checked.frames, 'frame')} of the result sampled, {what}"
 
 
 def _print_tracks(faces: Faces) -> None:

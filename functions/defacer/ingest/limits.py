@@ -1,13 +1,13 @@
 """What a job may be at most: checked before anything is planned. The limits are settings (README.md)."""
 
-from defacer.ingest.plan import VideoFacts
-from defacer.pipeline import layout
-from defacer.pipeline.contracts import ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.layout import VideoName
+from defacer.pipeline.segmentation import VideoFacts
 from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import VideoName
 
-MOST_SIDE = 16_384  # the encoders take no more
+MAX_SIDE = 16_384  # the encoders take no more
 
 
 def require_name(source: ObjectRef, video: VideoName) -> None:
@@ -15,7 +15,7 @@ def require_name(source: ObjectRef, video: VideoName) -> None:
     if video.problem:
         raise PermanentError(
             "bad-name",
-            f"{layout.owner_name(source.name)} can't be processed: {video.problem}. "
+            f"{object_names.owner_name(source.name)} can't be processed: {video.problem}. "
             "Upload it under another name.",
         )
 
@@ -49,14 +49,14 @@ def require_facts(source: ObjectRef, facts: VideoFacts) -> None:
             "Cut it into parts, or, if it is not that long, export it again",
         )
     pixels = settings().max_frame_pixels
-    if facts.width * facts.height > pixels or max(facts.width, facts.height) > MOST_SIDE:
+    if facts.width * facts.height > pixels or max(facts.width, facts.height) > MAX_SIDE:
         raise _beyond(
             source,
             "too-large",
-            f"has frames of {facts.width}x{facts.height}, at most {pixels} pixels and {MOST_SIDE} a side are allowed",
+            f"has frames of {facts.width}x{facts.height}, at most {pixels} pixels and {MAX_SIDE} a side are allowed",
             "Export it smaller",
         )
 
 
 def _beyond(source: ObjectRef, code: str, what: str, advice: str) -> PermanentError:
-    return PermanentError(code, f"{layout.owner_name(source.name)} {what}. {advice}.")
+    return PermanentError(code, f"{object_names.owner_name(source.name)} {what}. {advice}.")

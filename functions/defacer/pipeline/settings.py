@@ -72,7 +72,8 @@ class Settings(BaseModel):
     console_origin: str | None = None
     console_signer: str | None = None
     console_iap_audience: str | None = None
-    # The live page (functions/defacer/live): the address that it is opened at, if it is one only; how many streams an
+    # The live page (functions/defacer/web/live): the address that it is opened at, if it is one only; how many
+    # streams an
     # instance does and how many watch each; how late a frame is shown at least; how many frames a second are taken.
     live_origin: str | None = None
     live_streams: int = Field(default=2, ge=1, le=100)

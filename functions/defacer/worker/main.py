@@ -5,12 +5,12 @@ from threading import Lock
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from defacer.pipeline import messages
-from defacer.pipeline.answer import answering
-from defacer.pipeline.contracts import SegmentTask
-from defacer.worker.engine import conceal, look
-from defacer.worker.find import find
-from defacer.worker.hide import hide
+from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.messaging.http_status import http_status_of
+from defacer.worker.detect_step import detect
+from defacer.worker.engine_adapter import detect_segment, redact_segment
+from defacer.worker.redact_step import redact
 
 # The models serve one caller at a time, and a request that timed out goes on beside the next one.
 ALONE = Lock()
@@ -19,11 +19,11 @@ ALONE = Lock()
 @functions_framework.cloud_event
 def worker(event: CloudEvent) -> None:
     """Do the step of the segment that the message names."""
-    with answering("worker"):
-        message = messages.receive(event)
-        task = messages.parse(message, SegmentTask)
+    with http_status_of("worker"):
+        message = pubsub.receive(event)
+        task = pubsub.parse(message, SegmentTask)
         with ALONE:
             if task.step == "find":
-                find(task, message.id, look)
+                detect(task, message.id, detect_segment)
             else:
-                hide(task, message.id, conceal)
+                redact(task, message.id, redact_segment)

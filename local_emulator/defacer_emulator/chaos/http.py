@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from defacer_emulator.processes import HOST
+from defacer_emulator.processes.supervisor import HOST
 
 HEAD_BYTES = 256 * 1024
 PIECES = 8

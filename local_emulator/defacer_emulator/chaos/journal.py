@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from defacer_emulator.chaos.plan import Moment, Plan
-from defacer_emulator.chaos.things import About
+from defacer_emulator.chaos.subjects import Subject
 
 
 class Journal:
@@ -28,7 +28,7 @@ class Journal:
         # A replayed run's log is that of a plan that anybody can read: the faults follow.
         self._say("plan", plan=plan.model_dump(mode="json", exclude={"replayed"}))
 
-    def fault(self, fault: str, moment: Moment, about: About, how: str = "") -> None:
+    def fault(self, fault: str, moment: Moment, about: Subject, how: str = "") -> None:
         self._faults += 1
         told = {
             "seed": self._seed,
@@ -39,7 +39,7 @@ class Journal:
         }
         self._say("fault", **told, how=how)
 
-    def retry(self, moment: Moment, about: About, status: int | None) -> None:
+    def retry(self, moment: Moment, about: Subject, status: int | None) -> None:
         self._say("retry", at=str(moment), job=about.job, status=status)
 
     def write(self, name: str, generation: str) -> None:

@@ -109,7 +109,7 @@ class Plan(BaseModel):
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
 
 
-class Comings:
+class OccurrenceCounter:
     """Counts how often each thing has come by."""
 
     def __init__(self) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from defacer_emulator.chaos import victims
+from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.http import Answer, HangUpError, Request, Sending, send
 from defacer_emulator.chaos.plan import Moment
 from defacer_emulator.chaos.setup import Run
-from defacer_emulator.chaos.things import About
+from defacer_emulator.chaos.subjects import Subject
 
 REFUSED = ("push-429", "push-500", "push-503")
 FAULTS = (
@@ -55,7 +55,7 @@ class PushProxy:
         return answer
 
     async def _deliver(
-        self, fault: str | None, function: str, request: Request, about: About, moment: Moment
+        self, fault: str | None, function: str, request: Request, about: Subject, moment: Moment
     ) -> Answer:
         if fault is None:
             return await self._send(function, request, about)
@@ -97,7 +97,7 @@ class PushProxy:
         return await self._send(function, request, about)
 
     async def _send(
-        self, function: str, request: Request, about: About, sending: Sending | None = None
+        self, function: str, request: Request, about: Subject, sending: Sending | None = None
     ) -> Answer:
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -109,7 +109,7 @@ class PushProxy:
         self._seconds[kind] += NEWEST * (loop.time() - started - self._seconds[kind])
         return answer
 
-    async def _both(self, function: str, request: Request, about: About) -> Answer:
+    async def _both(self, function: str, request: Request, about: Subject) -> Answer:
         """The worse of two answers: Pub/Sub hears of one delivery only."""
         both = (self._send(function, request, about) for _ in range(2))
         answers = await asyncio.gather(*both, return_exceptions=True)
@@ -118,7 +118,7 @@ class PushProxy:
             raise HangUpError
         return Answer(max(statuses))
 
-    async def _again(self, function: str, request: Request, about: About, seconds: float) -> None:
+    async def _again(self, function: str, request: Request, about: Subject, seconds: float) -> None:
         await asyncio.sleep(seconds)
         try:
             await self._send(function, request, about)
@@ -134,7 +134,7 @@ class PushProxy:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
         return self._passed[function] - before
 
-    async def _kill(self, function: str, request: Request, about: About, moment: Moment) -> Answer:
+    async def _kill(self, function: str, request: Request, about: Subject, moment: Moment) -> Answer:
         """End the process that the request is in, somewhere in its time."""
         sending = Sending()
         # Before the request is sent: it counts as one of those that take their time.
@@ -144,11 +144,11 @@ class PushProxy:
         if pid is None:
             return await delivery
         await asyncio.wait({delivery}, timeout=seconds)
-        if not delivery.done() and victims.kill(pid):
+        if not delivery.done() and process_faults.kill(pid):
             self._run.journal.fault("kill", moment, about, f"after {seconds:.2f} s")
         return await delivery
 
-    async def _fill_disk(self, function: str, request: Request, about: About, moment: Moment) -> Answer:
+    async def _fill_disk(self, function: str, request: Request, about: Subject, moment: Moment) -> Answer:
         """Let the process that has taken the connection find the disk full from the request's beginning to its end."""
         may_go = asyncio.Event()
         sending = Sending(may_go=may_go)
@@ -157,7 +157,7 @@ class PushProxy:
         if pid is not None:
             self._run.journal.fault("full-disk", moment, about)
             self._full_disks[pid] += 1
-            victims.fill_disk(pid)
+            process_faults.fill_disk(pid)
         try:
             may_go.set()
             return await delivery
@@ -165,7 +165,7 @@ class PushProxy:
             if pid is not None:
                 self._full_disks[pid] -= 1
                 if not self._full_disks[pid]:  # it may have several requests
-                    victims.free_disk(pid)
+                    process_faults.free_disk(pid)
 
     async def _process(
         self, function: str, sending: Sending, delivery: "asyncio.Task[Answer]", seconds: float = math.inf
@@ -174,7 +174,7 @@ class PushProxy:
         port = int(self._run.setup.function_urls[function].rpartition(":")[2])
         give_up = asyncio.get_running_loop().time() + seconds
         while not delivery.done() and asyncio.get_running_loop().time() < give_up:
-            if sending.port and (pid := victims.owner(self._run.setup.mark, port, sending.port)):
+            if sending.port and (pid := process_faults.owner(self._run.setup.mark, port, sending.port)):
                 return pid
             await asyncio.wait({delivery}, timeout=LOOK_AGAIN_SECONDS)
         return None
@@ -185,6 +185,6 @@ class PushProxy:
         task.add_done_callback(self._later.discard)
 
 
-def _kind(about: About) -> str:
+def _kind(about: Subject) -> str:
     """The requests that take about as long: a function's, of one step."""
     return f"{about.thing.partition('/')[0]}/{about.thing.rpartition('/')[2].partition('-')[0]}"

@@ -8,12 +8,12 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+from defacer.pipeline.topology import LOCAL_RETRIES, Resources
 from defacer_emulator.chaos.journal import Journal
-from defacer_emulator.chaos.plan import Comings, Plan
-from defacer_emulator.chaos.things import Things
-from defacer_emulator.processes import HOST, Program, listens
-from defacer_emulator.resources import LOCAL_RETRIES, Resources
-from defacer_emulator.state import EmulatorState, mark
+from defacer_emulator.chaos.plan import OccurrenceCounter, Plan
+from defacer_emulator.chaos.subjects import CallClassifier
+from defacer_emulator.processes.state import EmulatorState, mark
+from defacer_emulator.processes.supervisor import HOST, Program, listens
 
 PROCESS = "chaos"
 PORTS = 3
@@ -78,13 +78,13 @@ class Run:
     setup: Setup
     write_line: Callable[[str], None]
     resources: Resources = field(init=False)
-    things: Things = field(init=False)
+    things: CallClassifier = field(init=False)
     journal: Journal = field(init=False)
-    comings: Comings = field(default_factory=Comings)
+    comings: OccurrenceCounter = field(default_factory=OccurrenceCounter)
 
     def __post_init__(self) -> None:
         self.resources = Resources(self.setup.project, LOCAL_RETRIES)
-        self.things = Things(self.resources)
+        self.things = CallClassifier(self.resources)
         self.journal = Journal(self.setup.plan, self.write_line)
 
     @property

@@ -8,12 +8,12 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from defacer_emulator.chaos import victims
+from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.http import Answer, HangUpError, Request, Sending, send, without
-from defacer_emulator.chaos.keeping import Keeping, refusal
 from defacer_emulator.chaos.plan import Moment
+from defacer_emulator.chaos.preconditions import PreconditionEnforcer, refusal
 from defacer_emulator.chaos.setup import Run
-from defacer_emulator.chaos.things import About, Call, hashed
+from defacer_emulator.chaos.subjects import Call, Subject, hash_name
 
 REFUSED = ("storage-429", "storage-500", "storage-503")
 ANYWHERE = (*REFUSED, "storage-lost", "storage-cut", "storage-slow", "storage-delay")
@@ -31,7 +31,7 @@ class StorageProxy:
         self._upstream = run.setup.storage_url
         self._output = run.resources.output
         own = run.setup.for_functions["STORAGE_EMULATOR_HOST"]
-        self._keeping = Keeping(run.setup.storage_url, own, run.things)
+        self._keeping = PreconditionEnforcer(run.setup.storage_url, own, run.things)
 
     async def handle(self, request: Request) -> Answer:
         call = self._run.things.call(request)
@@ -44,7 +44,9 @@ class StorageProxy:
             return await self._pass_on(request, call)
         return await self._strike(fault, request, call, about, moment)
 
-    async def _strike(self, fault: str, request: Request, call: Call, about: About, moment: Moment) -> Answer:
+    async def _strike(
+        self, fault: str, request: Request, call: Call, about: Subject, moment: Moment
+    ) -> Answer:
         share = self._run.plan.share(fault, moment, "how")
         tell = self._run.journal.fault
         if fault == "lease-jump":
@@ -87,9 +89,9 @@ class StorageProxy:
             return
         document = json.loads(answer.body)
         made = document.get("resource", document)
-        self._run.journal.write(hashed(call.name or ""), str(made.get("generation")))
+        self._run.journal.write(hash_name(call.name or ""), str(made.get("generation")))
 
-    def _expired(self, answer: Answer, about: About, moment: Moment) -> Answer:
+    def _expired(self, answer: Answer, about: Subject, moment: Moment) -> Answer:
         """A claim as somebody reads it whose clock is ahead."""
         if answer.status != 200:
             return answer
@@ -101,12 +103,12 @@ class StorageProxy:
         return replace(without(answer, *CHECKSUMS), body=body)
 
     async def _kill(
-        self, request: Request, call: Call, about: About, moment: Moment, *, before: bool
+        self, request: Request, call: Call, about: Subject, moment: Moment, *, before: bool
     ) -> Answer:
         if not before:
             answer = await self._pass_on(request, call)
-        pid = victims.owner(self._run.setup.mark, request.port, self._run.setup.storage_port)
-        if pid is None or not victims.kill(pid):
+        pid = process_faults.owner(self._run.setup.mark, request.port, self._run.setup.storage_port)
+        if pid is None or not process_faults.kill(pid):
             return await self._pass_on(request, call) if before else answer
         self._run.journal.fault("kill-at-write", moment, about, "before" if before else "after")
         raise HangUpError

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from defacer_emulator.pubsub.errors import RefusedError
-from defacer_emulator.pubsub.policy import MAX_OUTSTANDING_LABEL, MOST_OUTSTANDING
+from defacer_emulator.pubsub.policy import MAX_OUTSTANDING, MAX_OUTSTANDING_LABEL
 from defacer_emulator.pubsub.server import AddressError, Server
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=1,
         metavar="N",
-        help=f"unanswered pushes at a time, 1 to {MOST_OUTSTANDING}, of each subscription that has no label "
+        help=f"unanswered pushes at a time, 1 to {MAX_OUTSTANDING}, of each subscription that has no label "
         f"{MAX_OUTSTANDING_LABEL} (default: %(default)s)",
     )
     return parser

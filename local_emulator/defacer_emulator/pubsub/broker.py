@@ -12,7 +12,7 @@ from google.pubsub_v1.types import Subscription as SubscriptionResource
 
 from defacer_emulator.pubsub.checks import check_fields, check_messages, check_name, check_project
 from defacer_emulator.pubsub.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
-from defacer_emulator.pubsub.policy import MOST_OUTSTANDING, filled, policy
+from defacer_emulator.pubsub.policy import MAX_OUTSTANDING, filled, policy
 from defacer_emulator.pubsub.subscription import Clock, Subscription
 
 # Added to a dead letter (cloud.google.com/pubsub/docs/dead-letter-topics#how_dead_letter_topics_work); Google's
@@ -36,9 +36,9 @@ class Broker:
     """Topics and subscriptions by name, and who gets which message. Thread-safe; every refusal is a RefusedError."""
 
     def __init__(self, max_outstanding: int = 1, clock: Clock = time.monotonic):
-        if not 1 <= max_outstanding <= MOST_OUTSTANDING:
+        if not 1 <= max_outstanding <= MAX_OUTSTANDING:
             raise InvalidArgumentError(
-                f"max_outstanding: found {max_outstanding}, expected 1 to {MOST_OUTSTANDING}."
+                f"max_outstanding: found {max_outstanding}, expected 1 to {MAX_OUTSTANDING}."
             )
         self._max_outstanding = max_outstanding
         self._clock = clock

@@ -15,7 +15,7 @@ from defacer_emulator.pubsub.errors import InvalidArgumentError
 
 # A label may hold it, because a subscription has no field for it: Pub/Sub finds its window out by itself.
 MAX_OUTSTANDING_LABEL = "max-outstanding"
-MOST_OUTSTANDING = 100
+MAX_OUTSTANDING = 100
 
 ACK_DEADLINE_SECONDS = (10, 600)
 DELIVERY_ATTEMPTS = (5, 100)
@@ -163,10 +163,10 @@ def _max_outstanding(subscription: Subscription, default: int) -> int:
     label = subscription.labels.get(MAX_OUTSTANDING_LABEL)
     if label is None:
         return default
-    if not label.isdecimal() or not 1 <= int(label) <= MOST_OUTSTANDING:
+    if not label.isdecimal() or not 1 <= int(label) <= MAX_OUTSTANDING:
         raise InvalidArgumentError(
             f"{subscription.name}: found the label {MAX_OUTSTANDING_LABEL}={label!r}, expected a number from 1 to "
-            f"{MOST_OUTSTANDING}."
+            f"{MAX_OUTSTANDING}."
         )
     return int(label)
 

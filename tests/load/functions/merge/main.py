@@ -5,19 +5,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from defacer.engine import join as engine_join
-from defacer.engine import link as engine_link
-from defacer.merge import engine
+from defacer.engine.media import joiner as engine_join
+from defacer.engine.tracking import linking as engine_link
+from defacer.merge import engine_adapter
 from defacer.merge.main import merge
-from defacer.pipeline import store
+from defacer.pipeline.storage import objects
 from tests.load.notes import note
 
 __all__ = ["merge"]
 
-_list_all, _join, _link = store.list_all, engine_join.join, engine_link.link
+_list_all, _join, _link = objects.list_all, engine_join.join, engine_link.link
 
 
-def _noted_listing(bucket: str, prefix: str) -> tuple[store.ObjectRef, ...]:
+def _noted_listing(bucket: str, prefix: str) -> tuple[objects.ObjectRef, ...]:
     found = _list_all(bucket, prefix)
     job, step = prefix.split("/")[1:3]
     note("list", job=job, step=step, objects=len(found))
@@ -50,6 +50,6 @@ def _noted(what: str) -> Iterator[list[int]]:
     note(what, segments=sum(count), seconds=time.thread_time() - started)
 
 
-store.list_all = _noted_listing
-engine.engine_join.join = _noted_join
-engine.engine_link.link = _noted_link
+objects.list_all = _noted_listing
+engine_adapter.engine_join.join = _noted_join
+engine_adapter.engine_link.link = _noted_link

@@ -13,40 +13,40 @@ import av
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from defacer.engine.findings import Findings
-from defacer.engine.video import Segment, open_video, time_base
-from defacer.pipeline import messages
-from defacer.pipeline.answer import answering
-from defacer.pipeline.contracts import SegmentTask
-from defacer.pipeline.ranged import open_ranged
-from defacer.worker.attempt import Assignment
-from defacer.worker.find import find
-from defacer.worker.hide import Redacted, hide
+from defacer.engine.media.reader import Segment, open_video, time_base
+from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.messaging.http_status import http_status_of
+from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.worker.detect_step import detect
+from defacer.worker.redact_step import Redacted, redact
+from defacer.worker.segment_attempt import StepInput
 from tests.load.notes import note
 
 
 @functions_framework.cloud_event
 def worker(event: CloudEvent) -> None:
     """Do the step of the segment as the real worker does, but with an engine that copies."""
-    with answering("worker"):
-        message = messages.receive(event)
-        task = messages.parse(message, SegmentTask)
+    with http_status_of("worker"):
+        message = pubsub.receive(event)
+        task = pubsub.parse(message, SegmentTask)
         note("delivery", job=task.job, index=task.index, step=task.step)
         if task.step == "find":
-            find(task, message.id, _look)
+            detect(task, message.id, _look)
         else:
-            hide(task, message.id, _copy)
+            redact(task, message.id, _copy)
 
 
-def _look(todo: Assignment) -> bytes:
+def _look(todo: StepInput) -> bytes:
     video = todo.manifest.video
     base = Fraction(video.time_base)
     with _packets(todo) as (_, packets):
         frames = len(list(packets))
-    return Findings("centerface", 0.5, None, video.width, video.height, base, frames, ()).to_bytes()
+    return SegmentDetections("centerface", 0.5, None, video.width, video.height, base, frames, ()).to_bytes()
 
 
-def _copy(todo: Assignment, faces: bytes, out: Path) -> Redacted:
+def _copy(todo: StepInput, faces: bytes, out: Path) -> Redacted:
     times = []
     with (
         _packets(todo) as (stream, packets),
@@ -62,7 +62,7 @@ def _copy(todo: Assignment, faces: bytes, out: Path) -> Redacted:
 
 
 @contextmanager
-def _packets(todo: Assignment) -> Iterator[tuple[av.video.stream.VideoStream, Iterator[av.Packet]]]:
+def _packets(todo: StepInput) -> Iterator[tuple[av.video.stream.VideoStream, Iterator[av.Packet]]]:
     """The packets of a segment; each is a frame of its own."""
     segment = Segment(b"", todo.segment.start, todo.segment.end)  # type: ignore[arg-type]  # for its `holds`
     with open_ranged(todo.manifest.source) as file, open_video(file) as (container, stream):

@@ -1,0 +1,139 @@
+"""Forget a person of a channel: no picture, no job that still keeps them, no name; and the results that show them.
+
+In this order: the target pictures go, so no new job keeps the person. Jobs under way that do are failed. Then the
+reports tell in which results the person stays visible: those can be rendered again, with that person's faces
+hidden, as long as their sources are there. Each step may be done again: what tells of something goes after it.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from google.cloud.storage import Blob
+
+from defacer.commands.privacy.job_lookup import Say, hold_publish_lease
+from defacer.commands.privacy.person_data import (
+    PersonData,
+    VisibleIn,
+    document,
+    look,
+    pictures,
+    replacement_of,
+    without,
+)
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Published
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import finalize, job_state
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
+
+MP4 = "video/mp4"
+
+Removed = Callable[[ObjectRef], None]
+# Writes the video of a report into a file, and returns the report of that; gets the replacement picture if the report's
+# policy needs one.
+RenderAgain = Callable[[Report, bytes | None, Path], Report]
+
+
+def withdraw(channel: str, person: str, removed: Removed, say: Say) -> PersonData:
+    """Delete the pictures, fail the jobs under way, take the name out of what stays; gives what is left then."""
+    delete(pictures(channel, person), removed)
+    # Before the jobs fail, because a failure that was not told yet will be.
+    traces = _take_out(look(channel, person), removed)
+    for job in traces.under_way:
+        with hold_publish_lease(job, say) as held:
+            if not job_state.is_over(job):
+                finalize.abort_job(job, "forget", _withdrawn(job), held.keep)
+            if job_state.has_failed(job):
+                say(f"Job {job} was under way and has failed: drop its video again.")
+    return _take_out(look(channel, person), removed) if traces.under_way else traces
+
+
+def _take_out(traces: PersonData, removed: Removed) -> PersonData:
+    """Delete what nobody needs, and take the name out of what stays, by which the rest is found."""
+    delete(traces.remains, removed)
+    for ref, data in traces.named:
+        _replace(ref, data)
+    return traces
+
+
+def hide_again(shown: VisibleIn, person: str, render_again: RenderAgain) -> None:
+    """Replace the result by one with the person hidden, then the report. Raises PermanentError if that can't be."""
+    report = without(shown.report, person)
+    there = objects.find(shown.ref.bucket, report.result)
+    if there is None or not _is_of(there, report.job):
+        raise PermanentError(
+            "result-changed",
+            f"{shown.result} is not the result that its report is about: a newer upload is being published, or it "
+            "was deleted or replaced by hand.",
+        )
+    with tempfile.TemporaryDirectory(prefix="defacer-forget-") as folder:
+        out = Path(folder) / "result.mp4"
+        report = render_again(report, _replacement(report), out)
+        result = _replace(objects.reference(there), out, MP4)
+    found = objects.find_json(settings().work_bucket, object_names.published(report.job), Published)
+    if found is not None:
+        _replace(found[1], found[0].model_copy(update={"result": result}).model_dump_json(indent=2).encode())
+    _replace(shown.ref, document(report))
+
+
+def delete_result(shown: VisibleIn, removed: Removed) -> None:
+    """Delete the result and its report, in this order and in all versions, but nothing of a newer upload."""
+    for name in (shown.report.result, shown.ref.name):
+        delete(_versions(shown.ref.bucket, name, shown.report.job), removed)
+
+
+def delete(refs: tuple[ObjectRef, ...], removed: Removed) -> None:
+    """Delete these versions, in this order."""
+    for ref in refs:
+        objects.delete(ref)
+        removed(ref)
+
+
+def _replace(ref: ObjectRef, data: Path | bytes, content_type: str = objects.JSON) -> ObjectRef:
+    """Write a new version in place of this one, with its metadata; of its job no other stays under that name."""
+    there = objects.find(ref.bucket, ref.name, ref.generation)
+    if there is None:
+        raise RetryableError("an object was changed by somebody else meanwhile")
+    try:
+        new = objects.replace(
+            ref.bucket,
+            ref.name,
+            data,
+            content_type,
+            generation=ref.generation,
+            metadata=there.metadata,
+        )
+    except objects.AlreadyWrittenError as error:
+        raise RetryableError("an object was changed by somebody else meanwhile") from error
+    for version in _versions(ref.bucket, ref.name, (there.metadata or {}).get(object_names.OF_JOB)):
+        if version.generation < new.generation:
+            objects.delete(version)
+    return new
+
+
+def _versions(bucket: str, name: str, job: str | None) -> tuple[ObjectRef, ...]:
+    """All versions of the object that a job has published; with no job: that no job has."""
+    blobs = objects.list_versions(bucket, name)
+    return tuple(objects.reference(blob) for blob in blobs if blob.name == name and _is_of(blob, job))
+
+
+def _is_of(blob: Blob, job: str | None) -> bool:
+    return (blob.metadata or {}).get(object_names.OF_JOB) == job
+
+
+def _replacement(report: Report) -> bytes | None:
+    ref = replacement_of(report) if report.policy.mode == "image" else None
+    return objects.read(ref) if ref is not None else None
+
+
+def _withdrawn(job: str) -> PermanentError:
+    found = job_state.try_read_manifest(job)
+    name = object_names.owner_name(found[0].source.name) if found else "A video"
+    advice = found[0].advice if found else "Upload the video again"
+    return PermanentError(
+        "person-forgotten",
+        f"{name} was not published: somebody whom it was to keep visible is no longer to be kept. {advice}.",
+    )

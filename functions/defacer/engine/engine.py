@@ -1,0 +1,120 @@
+"""The engine: holds the models and brings its parts together.
+
+A video is done in three steps, `find` and `hide` for each segment of it and `link` between them, once:
+find looks for faces, link follows them through the whole video and decides who is kept, hide conceals the others.
+Of a video that has no end, `follow` does the first two as far as it has come.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from defacer.engine.media.reader import Segment
+from defacer.engine.models.arrays import Detection, Detector
+from defacer.engine.models.detector import make_detector
+from defacer.engine.models.recognizer import SFACE_LANDMARKS, Recognizer, make_recognizer
+from defacer.engine.models.yunet import YuNet
+from defacer.engine.options import Options
+from defacer.engine.recognition.gallery import Gallery, Picture, make_gallery
+from defacer.engine.recognition.identity import limits_of
+from defacer.engine.runtime.malloc import limit_malloc_arenas
+from defacer.engine.streaming import LiveSnapshot, follow
+from defacer.engine.tracking import detection_pass as first_pass
+from defacer.engine.tracking.detection_pass import Targets
+from defacer.engine.tracking.segment_detections import SegmentDetections
+
+WARM_UP_ROWS, WARM_UP_COLUMNS = 384, 640  # what the first pass makes of a picture of 16:9
+WARM_UP_FACE = Detection(np.array([0, 0, 112, 112], np.float32), 1.0, SFACE_LANDMARKS)
+
+
+class Engine:
+    """Holds the models: each is loaded when it is first needed, once."""
+
+    def __init__(self, weights_dir: Path | None = None):
+        limit_malloc_arenas()
+        self._weights_dir = weights_dir
+        self._detectors: dict[str, Detector] = {}
+        self._checker: Detector | None = None
+        self._recognizers: dict[str, Recognizer] = {}
+
+    def detector(self, name: str) -> Detector:
+        """The detector of that name."""
+        if name not in self._detectors:
+            self._detectors[name] = make_detector(name, self._weights_dir)
+        return self._detectors[name]
+
+    def checker(self) -> Detector:
+        """Return the detector that checks results."""
+        if self._checker is None:
+            self._checker = YuNet(self._weights_dir)
+        return self._checker
+
+    def recognizer(self, name: str) -> Recognizer:
+        """Return the recogniser of that name. Raise EngineError for an unknown name."""
+        if name not in self._recognizers:
+            self._recognizers[name] = make_recognizer(name, self._weights_dir)
+        return self._recognizers[name]
+
+    def warm_up(self, options: Options) -> None:
+        """Load these options' models and run each once, so that the first segment need not wait for that."""
+        picture = np.zeros((WARM_UP_ROWS, WARM_UP_COLUMNS, 3), np.uint8)
+        self.detector(options.detector).detect([picture])
+        self.checker().detect([picture])
+        recognizer = self.recognizer(options.recognizer)
+        recognizer.embed([recognizer.crop(picture, WARM_UP_FACE)])
+
+    def gallery(
+        self,
+        pictures: Sequence[Picture],
+        recognizer: str,
+        alone: AbstractContextManager[object] | None = None,
+    ) -> Gallery:
+        """Return embeddings of the targets' pictures. Raise PictureError that names a picture it can't use.
+
+        `alone` is held while a model is loaded or works; it is entered more than once.
+        """
+        alone = alone or nullcontext()
+        with alone:
+            model = self.recognizer(recognizer)
+        return make_gallery(pictures, self.detector, model, alone)
+
+    def find(
+        self,
+        segment: Segment,
+        gallery: Gallery | None,
+        options: Options,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> SegmentDetections:
+        """Look for faces; see `find.find`. Without a gallery nobody is embedded."""
+        return first_pass.detect_segment(
+            segment, *self._means(gallery, options), progress, options.damaged == "hide"
+        )
+
+    def find_pieces(
+        self,
+        segment: Segment,
+        gallery: Gallery | None,
+        options: Options,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[SegmentDetections]:
+        """Look for faces, a piece at a time; see `find.find_pieces`."""
+        means = self._means(gallery, options)
+        return first_pass.detect_subsegments(segment, *means, progress, options.damaged == "hide")
+
+    def follow(
+        self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options
+    ) -> Iterator[LiveSnapshot]:
+        """Look, link and decide while the frames still come; see `follow.follow`."""
+        return follow(frames, time_base, *self._means(gallery, options))
+
+    def _means(self, gallery: Gallery | None, options: Options) -> tuple[Detector, Targets | None]:
+        detector = self.detector(options.detector)
+        if gallery is None or not gallery.people:
+            return detector, None
+        recognizer = self.recognizer(options.recognizer)
+        gallery.require_recognizer(recognizer.version)
+        return detector, Targets(gallery, recognizer, limits_of(options))

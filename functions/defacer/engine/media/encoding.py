@@ -1,0 +1,127 @@
+"""What a result is encoded as: decided by the source's header and first frame, so the same for all its segments.
+
+H.264 with 8 bits, HEVC with 10 bits for what has more; size, shape of pixels, colours, chroma planes and fields as
+they are. An interlaced picture of more than 8 bits stays H.264 (High 10): HEVC has fields that no player knows.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.video.stream import VideoStream
+
+from defacer.engine.errors import VideoError
+from defacer.engine.media.hdr import x265_parameters
+from defacer.engine.media.orientation import Orientation, orientation_of
+from defacer.engine.media.reader import Source, first_frame, open_video, time_base
+from defacer.engine.models.gpu import can_encode
+
+X264_PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
+X265_PRESET = "superfast"  # 1.4 times x264's time; "veryfast" takes 2.4 times
+NVENC = {
+    "preset": "p4",
+    "tune": "hq",
+    "rc": "vbr",
+    "b:v": "0",
+}  # constant quality; `cq` is much like x264's crf
+FALLBACK_RATE = Fraction(30)
+# AVFieldOrder as FFmpeg's decoders use it (its header has the mixed ones the other way): which field is shown first.
+TOP_FIRST, BOTTOM_FIRST = (2, 4), (3, 5)
+BT601 = 6  # ITU-T H.273
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How frames are encoded. `fields` is "tff", "bff" or None (progressive); `hdr` are parameters for x265."""
+
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    pixel_shape: Fraction | None
+    color_range: int
+    color_primaries: int
+    color_transfer: int
+    color_matrix: int
+    orientation: Orientation
+    fields: str | None = None
+    hdr: tuple[str, ...] = ()
+
+    def options(self, quality: int) -> dict[str, str]:
+        """The encoder's options for a constant rate factor: 0 lossless, 18 looks the same."""
+        if self.codec == "h264_nvenc":
+            return {**NVENC, "cq": str(quality)}
+        if self.codec == "libx264":
+            fields = {"x264-params": f"{self.fields}=1"} if self.fields else {}
+            return {"preset": X264_PRESET, "crf": str(quality), **fields}
+        # Groups of pictures that lean on nothing outside: segments are joined, and players seek.
+        parameters = ["log-level=error", "info=0", "open-gop=0", *self.hdr]
+        return {"preset": X265_PRESET, "crf": str(quality), "x265-params": ":".join(parameters)}
+
+    def prepared(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The frame in the pixel format that is encoded; itself if it has it."""
+        if frame.format.name == self.pixel_format:
+            return frame
+        if frame.format.is_rgb:
+            return frame.reformat(format=self.pixel_format, dst_colorspace="ITU601", dst_color_range="MPEG")
+        if frame.format.name.startswith("gray") and frame.color_range:  # else taken for full range
+            kept = int(frame.color_range)
+            return frame.reformat(format=self.pixel_format, src_color_range=kept, dst_color_range=kept)
+        return frame.reformat(format=self.pixel_format)
+
+
+def encoding_of(source: Source) -> Encoding:
+    """The encoding for a source. Raises VideoError if it shows no frame."""
+    with open_video(source) as (container, stream):
+        frame = first_frame(container, stream)
+        if frame is None:
+            raise VideoError("it shows no frame. Export it again.")
+        fields = _fields(stream, frame)
+        deep = max(component.bits for component in frame.format.components) > 8
+        pixel_format = _chroma(frame) + ("10le" if deep else "")
+        if frame.format.name.startswith("yuvj") and not deep:
+            pixel_format = pixel_format.replace("yuv", "yuvj")
+        codec = "libx265" if deep and not fields else "libx264"
+        if codec == "libx264" and not deep and not fields:
+            codec = "h264_nvenc" if can_encode(frame.width, frame.height, pixel_format) else codec
+        rgb = frame.format.is_rgb
+        return Encoding(
+            codec=codec,
+            pixel_format=pixel_format,
+            width=frame.width,
+            height=frame.height,
+            rate=stream.average_rate or FALLBACK_RATE,
+            time_base=time_base(stream),
+            pixel_shape=stream.sample_aspect_ratio or None,
+            color_range=0 if rgb else int(frame.color_range),
+            color_primaries=int(frame.color_primaries),
+            color_transfer=int(frame.color_trc),
+            color_matrix=BT601 if rgb else int(frame.colorspace),
+            orientation=orientation_of(frame, stream.sample_aspect_ratio),
+            fields=fields,
+            hdr=tuple(x265_parameters(frame)) if codec == "libx265" else (),
+        )
+
+
+def _chroma(frame: av.VideoFrame) -> str:
+    """The planar format of 8 bits whose chroma planes lose nothing, as far as players know it."""
+    form = frame.format
+    if form.name.startswith("gray") or form.is_rgb:
+        across, down = (2, 2) if form.name.startswith("gray") else (1, 1)
+    else:
+        across = -(-64 // form.chroma_width(64))
+        down = -(-64 // form.chroma_height(64))
+    odd_width, odd_height = frame.width % 2, frame.height % 2
+    if across >= 2 and down >= 2 and not odd_width and not odd_height:
+        return "yuv420p"
+    return "yuv422p" if across >= 2 and down == 1 and not odd_width else "yuv444p"
+
+
+def _fields(stream: VideoStream, frame: av.VideoFrame) -> str | None:
+    order = int(stream.codec_context.field_order)
+    if not frame.interlaced_frame and order not in (*TOP_FIRST, *BOTTOM_FIRST):
+        return None
+    bottom_first = order in BOTTOM_FIRST or (not order and stream.codec_context.name == "dvvideo")
+    return "bff" if bottom_first else "tff"

@@ -1,0 +1,167 @@
+"""Decode pictures in processes that the system ends when a picture takes too long.
+
+A decoder runs native code, which no thread can stop. Here it runs in a process of its own, `python -m
+defacer.engine.media.image_decoder`. The process starts with the first picture, serves one picture after the other, and
+ends with its parent. It is started, not forked: a fork of a process with threads can lock up.
+"""
+
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, BinaryIO
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from defacer.engine.models.arrays import Image
+
+MAX_PROCESSES = 2  # one slow picture does not hold up the next; each needs up to 0.9 GB for 50 megapixels
+READY = b"R"
+REQUEST = struct.Struct(">Q?d")  # bytes, alpha, seconds; then the picture
+ANSWER = struct.Struct(">III")  # height, width and channels, or zeros; then the pixels
+
+
+class DecoderStoppedError(Exception):
+    """The process ended before it answered."""
+
+    def __init__(self, status: int):
+        super().__init__(f"the picture decoder ended with status {status}")
+        self.is_timeout = -status == signal.SIGPROF
+
+
+def decode(data: bytes, alpha: bool, seconds: float) -> "Image | None":
+    """Return the picture as `decode_here` does, or raise DecoderStoppedError after `seconds` of CPU time."""
+    with _pool().borrowed() as process:
+        return process.decode(data, alpha, seconds)
+
+
+def decode_here(data: bytes, alpha: bool) -> "Image | None":
+    """Return a picture as RGB uint8 (H, W, 3), or RGBA (H, W, 4); None for a picture that can't be read."""
+    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # damaged in a way that OpenCV raises for
+        return None
+    if image is None:
+        return None
+    if not alpha:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    if image.dtype != np.uint8:
+        image = (image // 257).astype(np.uint8)
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    conversion = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGBA
+    return cv2.cvtColor(image, conversion).astype(np.uint8, copy=False)
+
+
+class _Process:
+    """One decoder process, ready for a picture. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "defacer.engine.media.image_decoder"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True
+        )
+        assert self._process.stdin is not None  # noqa: S101 - for mypy
+        assert self._process.stdout is not None  # noqa: S101 - for mypy
+        self._input: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self._output: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        if self._output.read(len(READY)) != READY:
+            raise OSError(f"the picture decoder did not start: exit status {self._process.wait()}")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def decode(self, data: bytes, alpha: bool, seconds: float) -> "Image | None":
+        """See the function of the same name."""
+        try:
+            self._input.write(REQUEST.pack(len(data), alpha, seconds))
+            self._input.write(data)
+            self._input.flush()
+            shape = ANSWER.unpack(self._read(ANSWER.size))
+            pixels = self._read(shape[0] * shape[1] * shape[2])
+        except (BrokenPipeError, EOFError):
+            raise DecoderStoppedError(self._process.wait()) from None
+        return np.frombuffer(pixels, np.uint8).reshape(shape) if pixels else None
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._output.close()
+        with suppress(BrokenPipeError):  # it held a part of a request
+            self._input.close()
+
+    def _read(self, size: int) -> bytearray:
+        buffer = bytearray(size)
+        rest = memoryview(buffer)
+        while rest:
+            count = self._output.readinto(rest)  # type: ignore[attr-defined]
+            if not count:
+                raise EOFError
+            rest = rest[count:]
+        return buffer
+
+
+class _Pool:
+    """The decoder processes of this process, at most MAX_PROCESSES. For any number of threads."""
+
+    def __init__(self) -> None:
+        self._room = BoundedSemaphore(MAX_PROCESSES)
+        self._idle: list[_Process] = []
+
+    @contextmanager
+    def borrowed(self) -> Iterator[_Process]:
+        """A process for one picture, kept for the next one unless the block raises."""
+        with self._room:
+            process = self._idle_one() or _Process()
+            try:
+                yield process
+            except BaseException:
+                process.close()
+                raise
+            self._idle.append(process)
+
+    def _idle_one(self) -> _Process | None:
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_alive:
+                return process
+            process.close()
+        return None
+
+
+@cache
+def _pool() -> _Pool:
+    return _Pool()
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends this process at once, in native code too
+    cv2.setNumThreads(1)
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    answers.write(READY)
+    answers.flush()
+    while head := requests.read(REQUEST.size):
+        size, alpha, seconds = REQUEST.unpack(head)
+        data = requests.read(size)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        image = decode_here(data, alpha)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        answers.write(ANSWER.pack(*(image.shape if image is not None else (0, 0, 0))))
+        if image is not None:
+            answers.write(image.data)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""What a source holds beside the picture: the sound that goes into the result, and what does not go there.
+
+Whatever can name or place a person is left out: cover pictures and thumbnails, further pictures, data tracks (time
+code, telemetry), attachments, and every tag but a track's language. What was left out is told, by kind: never a value.
+"""
+
+import hashlib
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from av import Packet
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.stream import DataStream
+
+from defacer.engine.errors import VideoError
+from defacer.engine.media.reader import STILL
+
+TEXT_SUBTITLES = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
+# Tags that tell of the file, not of people, places, devices or times.
+HARMLESS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "language", "duration", "handler_name",
+                 "vendor_id", "bps", "number_of_frames", "number_of_bytes", "_statistics")  # fmt: skip
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # of so many channels
+# A decoder needs so much of the sound before the first of it that is heard (Opus: 80 ms, AAC: one or two packets).
+PREROLL_SECONDS = 0.2
+SOUND_SECONDS = 0.01  # an MP4 counts a sound track's time in samples, other files in milliseconds
+SOUND_END_SECONDS = 0.1  # containers do not always state the duration of the last packet
+
+
+@dataclass
+class TrackDigest:
+    """What went into one track: a hash of its bytes, the number of its packets, their times and end in seconds.
+
+    Of PCM only the first time counts: containers cut it into packets as they like, and an MP4 closes its gaps.
+    """
+
+    is_pcm: bool
+    count: int = 0
+    times: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
+    digest: Any = field(default_factory=hashlib.sha256, repr=False)
+    end: float = 0.0
+
+    def add_text(self, packet: "Packet[Any]") -> None:
+        """Take one packet of subtitles, of which the end counts too."""
+        self.add(packet, seconds_of(packet))
+        self.times.append(self.end)
+
+    def add(self, packet: "Packet[Any]", seconds: float) -> None:
+        """Take one packet."""
+        self.count += 1
+        if not self.is_pcm or not self.times:
+            self.times.append(seconds)
+        self.end = end_of(packet)
+        self.digest.update(payload(packet))
+
+    def is_same(self, found: "TrackDigest") -> bool:
+        """Whether the other one holds the same at the same times."""
+        if self.digest.digest() != found.digest.digest() or len(self.times) != len(found.times):
+            return False
+        if not self.is_pcm and abs(self.end - found.end) > SOUND_END_SECONDS:
+            return False
+        return bool(np.allclose(self.times, found.times, rtol=0, atol=SOUND_SECONDS))
+
+
+def payload(packet: "Packet[Any]") -> bytes:
+    """A packet's bytes without what belongs to the container."""
+    data = bytes(packet)
+    if packet.stream.codec_context.name == "aac" and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        # A transport stream's AAC has a header (ADTS, ISO/IEC 13818-7) on each packet; an MP4 has it once.
+        data = data[7 if data[1] & 1 else 9 :]
+    return data
+
+
+def sound_of(container: InputContainer) -> list[AudioStream]:
+    """The sound tracks. Raises VideoError for one that nobody here can read."""
+    for stream in container.streams.audio:
+        if stream.codec_context is None:
+            raise VideoError("its sound is in a format that is not known here. Convert it to AAC.")
+    return list(container.streams.audio)
+
+
+def add_sound(result: OutputContainer, stream: AudioStream) -> AudioStream:
+    """A track of the result for this one's packets. Raises VideoError if an MP4 can't hold them."""
+    try:
+        added = result.add_stream_from_template(stream)
+        added.codec_context.codec_tag = "\0\0\0\0"  # the other container's name for it
+    except ValueError as error:
+        raise VideoError(
+            f"its sound is {_long_name(stream)}, which an MP4 can't hold. Convert it to AAC."
+        ) from error
+    if stream.codec_context.name == "vorbis" and stream.codec_context.extradata:
+        added.codec_context.extradata = _without_comments(stream.codec_context.extradata)
+    if not stream.layout.name or stream.layout.name.endswith(
+        "channels"
+    ):  # an AVI does not say which they are
+        usual = USUAL_LAYOUTS.get(stream.channels)
+        if usual:
+            added.codec_context.layout = usual
+    added.time_base = stream.time_base
+    keep_language(added, stream)
+    return added
+
+
+class EditListTrimmer:
+    """Lets through what of one sound track a player lets hear, and what the decoder needs before the first of it.
+
+    The rest, hidden by an edit list, stays out of the result. PCM needs nothing before.
+    """
+
+    def __init__(self, is_pcm: bool) -> None:
+        self._hidden: deque[Packet[Any]] = deque(maxlen=0 if is_pcm else None)
+        self._has_begun = False
+
+    def take(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
+        """The packets that go on now that this one has come."""
+        now = seconds_of(packet)
+        while self._hidden and seconds_of(self._hidden[0]) < now - PREROLL_SECONDS:
+            self._hidden.popleft()
+        if packet.is_discard:
+            if not self._has_begun:
+                self._hidden.append(packet)
+            return
+        self._has_begun = True
+        while self._hidden:
+            yield self._hidden.popleft()
+        yield packet
+
+
+def seconds_of(packet: "Packet[Any]") -> float:
+    """When a packet is decoded, or shown if that is not known."""
+    when = packet.dts if packet.dts is not None else packet.pts
+    return float((when or 0) * packet.time_base)
+
+
+def end_of(packet: "Packet[Any]") -> float:
+    """Return the end of a packet in seconds."""
+    return seconds_of(packet) + float((packet.duration or 0) * packet.time_base)
+
+
+def dropped(container: InputContainer, picture_index: int) -> tuple[str, ...]:
+    """What of the source does not go into the result, by kind, each once."""
+    found: list[str] = []
+    for stream in container.streams.video:
+        if stream.index != picture_index:
+            found.append("cover picture" if stream.disposition & STILL else "another picture track")
+    found += [_data_kind(stream) for stream in container.streams.data if not _is_chapters(stream, container)]
+    found += ["attachment" for _ in container.streams.attachments]
+    found += [
+        f"subtitles that are pictures ({codec_of(stream)})"
+        for stream in container.streams.subtitles
+        if codec_of(stream) not in TEXT_SUBTITLES
+    ]
+    tags = {key for tagged in (container, *container.streams) for key in tagged.metadata}
+    found += [f"tag {key}" for key in sorted(tags) if not key.lower().startswith(HARMLESS_TAGS)]
+    return tuple(dict.fromkeys(found))
+
+
+def _without_comments(headers: bytes) -> bytes:
+    """Vorbis' three headers (Xiph's lacing: two lengths, then the packets) with nothing in the second one.
+
+    That one names artists, places and programs.
+    """
+    sizes, place = [], 1
+    for _ in range(2):
+        size = 0
+        while headers[place] == 255:
+            size, place = size + 255, place + 1
+        sizes.append(size + headers[place])
+        place += 1
+    first, rest = headers[place : place + sizes[0]], headers[place + sum(sizes) :]
+    comments = b"\x03vorbis" + bytes(8) + b"\x01"
+    lengths = b"".join(b"\xff" * (len(part) // 255) + bytes([len(part) % 255]) for part in (first, comments))
+    return headers[:1] + lengths + first + comments + rest
+
+
+def codec_of(stream: Any) -> str:
+    """The name of a track's codec; "unknown" for one that is not known here."""
+    return stream.codec_context.name if stream.codec_context else "unknown"
+
+
+def _long_name(stream: AudioStream) -> str:
+    """A codec's name for people, such as "RealAudio 1.0"."""
+    return stream.codec_context.codec.long_name
+
+
+def _is_chapters(stream: DataStream, container: InputContainer) -> bool:
+    """QuickTime's chapters are a text track, which FFmpeg gives as data beside what it made of it."""
+    return stream.name == "bin_data" and 0 < stream.frames == len(container.chapters())
+
+
+def _data_kind(stream: DataStream) -> str:
+    return "time code track" if "timecode" in stream.metadata else "data track"
+
+
+def keep_language(added: Any, stream: Any) -> None:
+    """Give a track of the result what the source says of its language and use."""
+    if stream.language:
+        added.metadata["language"] = stream.language
+    if stream.disposition:
+        added.disposition = stream.disposition

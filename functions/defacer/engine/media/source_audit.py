@@ -1,0 +1,112 @@
+"""What goes by of a source while it is read: the times of its frames, and whether all that it promises is there."""
+
+import hashlib
+from array import array
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av import Packet
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from defacer.engine.errors import VideoError
+
+CUT_OFF_SECONDS = (
+    1.0  # a header's duration may be rounded, and a last frame be shown for longer than it lasts
+)
+MAX_OF_AN_AVI = 0.98  # some writers count a few frames more than they write
+FALLBACK_RATE = 30  # of a video with a single frame and no rate
+
+
+class SourceAudit:
+    """What went by of a source: the times of the frames that a player shows, from the packets alone."""
+
+    def __init__(self, container: InputContainer, picture: VideoStream):
+        self.times = array("q")
+        self._digest = hashlib.sha256()
+        self._container = container
+        self._stream = picture
+        self._picture = picture.index
+        self._counts: Counter[int] = Counter()
+        self._end = 0.0
+        self._last = (-(2**63), 0)  # time and duration of the frame that is shown last
+        self._durations: tuple[int, int] | None = None  # the shortest and the longest
+
+    @property
+    def fingerprint(self) -> str:
+        return self._digest.hexdigest()
+
+    def take(self, packet: "Packet[Any]") -> None:
+        """Take one packet of any stream. Raises VideoError for a shown frame without a time."""
+        if not packet.size:
+            return
+        self._counts[packet.stream_index] += 1
+        if packet.pts is not None:
+            self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index != self._picture or packet.is_discard:
+            return
+        if packet.pts is None:
+            raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
+        self.times.append(packet.pts)
+        duration = packet.duration or 0
+        self._last = max(self._last, (packet.pts, duration))
+        shortest, longest = self._durations or (duration, duration)
+        self._durations = (min(shortest, duration), max(longest, duration))
+        self._digest.update(f"{packet.pts} {packet.size};".encode())
+
+    @property
+    def picture_end(self) -> int:
+        """The end of the last frame, in the picture's time base. Read all packets first.
+
+        An MP4 states it, edit lists applied; a fragmented MP4 does not, because FFmpeg counts its duration from 0 and
+        not from its start. Elsewhere the last packet's own duration counts. If all packets have the same duration, it
+        is a default or FFmpeg's guess, and the last frame gets the usual interval instead.
+        """
+        last, duration = self._last
+        name = self._container.format.name
+        # `frames` does not count those of fragments.
+        is_indexed = self._stream.frames >= self._counts[self._picture]
+        if name.startswith("mov") and is_indexed and self._stream.duration is not None:
+            stated = (self._stream.start_time or 0) + self._stream.duration
+            if stated > last:
+                return stated
+        shortest, longest = self._durations or (0, 0)
+        end = last + (duration if duration and shortest != longest else self._usual_interval() or duration)
+        if name.startswith(("matroska", "flv")) and len(self._counts) == 1 and self._container.duration:
+            # Without other tracks, the file's length is the picture's (see `require_whole` for its limit).
+            stated = round(Fraction(self._container.duration, 1_000_000) / self._base)
+            return max(end, stated)
+        return end
+
+    @property
+    def _base(self) -> Fraction:
+        return self._stream.time_base or Fraction(1)
+
+    def _usual_interval(self) -> int:
+        """The median time between two frames; that of the frame rate for a single frame without a duration."""
+        if len(self.times) > 1:
+            return max(1, round(float(np.median(np.diff(np.sort(np.array(self.times)))))))
+        if self._last[1]:
+            return 0
+        return max(1, round(1 / (self._stream.average_rate or FALLBACK_RATE) / self._base))
+
+    def require_whole(self) -> None:
+        """Raise VideoError if the file ends before its header says.
+
+        Worker and merge would both read the same short file and agree.
+        """
+        cut_off = "it is cut off: it holds less than its header says. Copy or export the video again."
+        container = self._container
+        if container.format.name.startswith("mov"):  # the index lists every packet
+            for stream in (*container.streams.video, *container.streams.audio):
+                if self._counts[stream.index] < len(stream.index_entries):
+                    raise VideoError(cut_off)
+        elif container.format.name == "avi":
+            if self._counts[self._picture] < container.streams[self._picture].frames * MAX_OF_AN_AVI - 2:
+                raise VideoError(cut_off)
+        elif container.format.name.startswith(("matroska", "flv")):
+            promised = (container.duration or 0) / 1_000_000
+            if self._end < promised - CUT_OFF_SECONDS:
+                raise VideoError(cut_off)

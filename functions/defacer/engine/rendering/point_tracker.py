@@ -1,0 +1,174 @@
+"""Follow one face from frame to frame by points on its surface (OpenCV's pyramidal Lucas-Kanade).
+
+A detector no longer finds a face that is turned away or cut off by the frame's edge. The points stay on what can be
+seen of it. Each frame is compared with the one before, so slow changes are followed. Each point must also resemble
+its surroundings in the sampled frame, so no point drifts onto the background unnoticed.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defacer.engine.tracking.compact_boxes import Box
+
+Image = npt.NDArray[np.uint8]  # grey (H, W)
+Array = npt.NDArray[np.floating[Any]]
+Mask = npt.NDArray[np.bool_]
+
+MAX_POINTS = 60
+MIN_POINTS = 3
+MIN_SHARE = 0.2  # of the points that are expected inside the frame
+MIN_INSIDE = 0.1  # of all points: with fewer inside the frame, the face has left
+FACE_SIDE = 96  # a face that is larger, in pixels, is followed in a smaller copy
+MARGIN = 0.5  # of the face's longer side: how far around it the points are searched
+MIN_MARGIN = 20
+WINDOW_PART = 1 / 6  # of the face's shorter side: a point's surroundings
+MIN_WINDOW, MAX_WINDOW = 7, 21
+COARSE_LEVELS, FINE_LEVELS = 3, 1  # how often a copy is halved: large movements are found in small copies
+CORNER_QUALITY = 0.002  # compared with the best corner on the face
+MAX_RETURN = (
+    2.0  # the largest distance, in pixels, of a point from its place after it was followed there and back
+)
+MIN_LIKENESS = 0.4  # normalised cross-correlation of a point's surroundings with those in the sampled frame
+MAX_BEND = (
+    0.15  # of the face's longer side: a point that moves that much farther than the others is not on the face
+)
+
+
+class FacePoints:
+    """The face that the detector found at `box` (pixels of `image`).
+
+    `has_left`: nothing of it is inside the frame any more, or it has too few points to be followed at all.
+    """
+
+    def __init__(self, image: Image, box: Box):
+        x1, y1, x2, y2 = box
+        self._box = box
+        self._side = max(x2 - x1, y2 - y1, 1.0)
+        self._step = max(1, round(self._side / FACE_SIDE))
+        shorter = min(x2 - x1, y2 - y1) / self._step
+        window = int(min(max(shorter * WINDOW_PART, MIN_WINDOW), MAX_WINDOW)) | 1
+        self._window = (window, window)
+        self._moved: Array = np.zeros(2, np.float32)  # since the sampled frame
+        self._image = image
+        self._first: Array = self._corners(image)
+        self._last = self._first
+        self.has_left = len(self._first) < MIN_POINTS
+        small, origin = self._around(image)
+        self._surroundings = self._cut_out(small, (self._first - origin) / self._step)
+
+    def follow(self, image: Image) -> tuple[float, float] | None:
+        """Return how far right and down the face has moved since it was detected.
+
+        None if too little of it is found in `image`. The next one is then compared with an earlier one.
+        """
+        if self.has_left:
+            return None
+        before, origin = self._around(self._image)
+        now, _ = self._around(image)
+        if min(now.shape) <= max(self._window):
+            return None
+        start = (self._last - origin) / self._step
+        nowhere = np.zeros(2, np.float32)
+        roughly, is_rough = self._there_and_back(before, now, start, nowhere, COARSE_LEVELS)
+        # A second time from where the others went: near the frame's edge, coarse levels mislead.
+        shift = np.median((roughly - start)[is_rough], axis=0) if is_rough.any() else nowhere
+        found, kept = self._there_and_back(before, now, start, shift, FINE_LEVELS)
+        likeness = (self._surroundings * self._cut_out(now, found)).sum(axis=1)
+        kept &= likeness >= MIN_LIKENESS
+        if not kept.any():
+            return None
+        last = found * self._step + origin
+        moves = last - self._first
+        moved = np.median(moves[kept], axis=0)
+        kept &= np.linalg.norm(moves - moved, axis=1) <= MAX_BEND * self._side
+        expected = self._first + moved
+        inside = _is_inside(expected, image, 1)
+        kept &= inside
+        self.has_left = bool(inside.sum() < max(MIN_POINTS, MIN_INSIDE * len(self._first)))
+        # Near the frame's edge, a point without its surroundings can't be expected to be found.
+        findable = _is_inside(expected, image, self._window[0] * self._step / 2).sum()
+        if self.has_left or kept.sum() < max(MIN_POINTS, MIN_SHARE * findable):
+            return None
+        self._last = np.where(kept[:, None], last, expected).astype(np.float32)
+        self._moved, self._image = moved, image
+        return float(moved[0]), float(moved[1])
+
+    def _corners(self, image: Image) -> Array:
+        x1, y1, x2, y2 = self._box
+        left, top = max(0, int(x1)), max(0, int(y1))
+        part = image[top : max(0, int(y2) + 1), left : max(0, int(x2) + 1)]
+        if not part.size:
+            return np.zeros((0, 2), np.float32)
+        mask = np.zeros_like(part)
+        center = ((x1 + x2) / 2 - left, (y1 + y2) / 2 - top)
+        cv2.ellipse(mask, (center, (x2 - x1, y2 - y1), 0.0), (255,), -1)
+        apart = max(2.0, min(x2 - x1, y2 - y1) / 14)
+        corners = cv2.goodFeaturesToTrack(part, MAX_POINTS, CORNER_QUALITY, apart, mask=mask, blockSize=5)
+        places: Array = np.reshape([] if corners is None else corners, (-1, 2)).astype(np.float32)
+        places += (left, top)
+        return places
+
+    def _around(self, image: Image) -> tuple[Image, Array]:
+        """Return the part of `image` around the face's last place, made smaller, and its upper left corner."""
+        x1, y1, x2, y2 = (
+            side + shift for side, shift in zip(self._box, (*self._moved, *self._moved), strict=True)
+        )
+        margin = max(MARGIN * self._side, MIN_MARGIN)
+        rows, columns = image.shape
+        left, top = min(max(0, int(x1 - margin)), columns - 1), min(max(0, int(y1 - margin)), rows - 1)
+        right, bottom = max(left + 1, int(x2 + margin)), max(top + 1, int(y2 + margin))
+        part = image[top:bottom, left:right]
+        height, width = (max(1, side // self._step) for side in part.shape)
+        part = part[: height * self._step, : width * self._step]
+        if self._step > 1:
+            part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA).astype(
+                np.uint8, copy=False
+            )
+        return np.ascontiguousarray(part, np.uint8), np.array([left, top], np.float32)
+
+    def _there_and_back(
+        self, before: Image, now: Image, points: Array, shift: Array, levels: int
+    ) -> tuple[Array, Mask]:
+        """Return the points' places in `now`, first sought `shift` away, and which lead back to where they were."""
+        found, is_found = self._flow(before, now, points, points + shift, levels)
+        back, is_back = self._flow(now, before, found, found - shift, levels)
+        return found, is_found & is_back & (np.linalg.norm(back - points, axis=1) < MAX_RETURN)
+
+    def _flow(
+        self, before: Image, now: Image, points: Array, guess: Array, levels: int
+    ) -> tuple[Array, Mask]:
+        start, goal = (
+            np.ascontiguousarray(places, np.float32).reshape(-1, 1, 2) for places in (points, guess)
+        )
+        found, is_found, _ = cv2.calcOpticalFlowPyrLK(
+            before,
+            now,
+            start,
+            goal,
+            winSize=self._window,
+            maxLevel=levels,
+            flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+        )
+        return found.reshape(-1, 2).astype(np.float32), is_found.ravel() == 1
+
+    def _cut_out(self, image: Image, points: Array) -> Array:
+        """Return each point's surroundings (N, pixels), with the mean 0 and the length 1."""
+        parts = [
+            cv2.getRectSubPix(image, self._window, (float(x), float(y))).ravel().astype(np.float32)
+            for x, y in points
+        ]
+        cut = np.reshape(parts, (len(points), self._window[0] * self._window[1])).astype(np.float32)
+        cut -= cut.mean(axis=1, keepdims=True)
+        lengths: Array = np.linalg.norm(cut, axis=1, keepdims=True)
+        cut /= np.maximum(lengths, 1e-3)
+        return cut
+
+
+def _is_inside(points: Array, image: Image, margin: float) -> Mask:
+    rows, columns = image.shape
+    x, y = points[:, 0], points[:, 1]
+    inside: Mask = (x >= margin) & (x < columns - margin) & (y >= margin) & (y < rows - margin)
+    return inside

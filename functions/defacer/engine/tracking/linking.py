@@ -1,0 +1,149 @@
+"""The light pass between finding and hiding: tracks through the whole video, and one decision for each.
+
+It sees all segments' findings, so where segments meet nothing is decided twice. It needs no model and no picture.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import count, pairwise
+
+from defacer.engine.errors import EngineError, VideoError
+from defacer.engine.models.arrays import Array
+from defacer.engine.options import Options
+from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.recognition.identity import (
+    Decision,
+    Limits,
+    decide,
+    limits_of,
+    may_be_target,
+    warnings_about,
+)
+from defacer.engine.recognition.match_threshold import strangers_at
+from defacer.engine.recognition.person_groups import person_groups
+from defacer.engine.tracking import face_report
+from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.engine.tracking.tracker import Track, Tracker
+
+UNLIKE = "does not look like the target, in the place of a kept face"
+
+
+def link(
+    findings: Iterable[SegmentDetections],
+    gallery: Gallery | None,
+    options: Options,
+    progress: Callable[[], None] = lambda: None,
+) -> Faces:
+    """Link the sightings of all segments, given in the order of time, and decide who is kept.
+
+    Takes one segment's findings at a time. `progress` is called often, and may raise to stop. Raises EngineError if
+    they do not belong together.
+    """
+    limits = limits_of(options)
+    first: SegmentDetections | None = None
+    tracker: Tracker | None = None
+    frames, looks = 0, 0
+    shots: list[int] = []
+    for part in findings:
+        progress()
+        if first is None or tracker is None:
+            first, tracker = part, Tracker(_seconds_of(part), part.sure, nearness(gallery, limits))
+        _require_same_means(first, part)
+        if not first.width:  # a segment without a frame of its own knows no size
+            first = part
+        for sighting in part.sightings:
+            tracker.take(sighting)
+        shots += [sighting.pts for sighting in part.sightings if sighting.starts_shot]
+        tracker.pack()
+        frames += part.frames
+        looks += len(part.sightings)
+    if first is None or tracker is None or not frames:
+        raise VideoError("it shows no frame. Export it again.")
+    if gallery is not None and gallery.people:
+        gallery.require_recognizer(first.recognizer)
+    tracks, decisions = without_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
+    groups = person_groups(tracks, decisions, limits, progress)
+    return Faces(
+        version=face_report.VERSION,
+        detector=first.detector,
+        recognizer=first.recognizer,
+        keep_distance=limits.match,
+        width=first.width,
+        height=first.height,
+        time_base=f"{first.time_base.numerator}/{first.time_base.denominator}",
+        frames=frames,
+        looks=looks,
+        shots=tuple(shots),
+        warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
+        tracks=tuple(
+            reported(track, decision, group, limits.match, first.recognizer)
+            for track, decision, group in zip(tracks, decisions, groups, strict=True)
+        ),
+    )
+
+
+def _seconds_of(part: SegmentDetections) -> Callable[[int], float]:
+    return lambda units: float(units * part.time_base)
+
+
+def nearness(gallery: Gallery | None, limits: Limits) -> Callable[[Array], bool]:
+    """Return a function for `Tracker`: whether an embedding is like a target's."""
+    if gallery is None or not gallery.people:
+        return lambda _: False
+    return lambda embedding: may_be_target(embedding, gallery, limits)
+
+
+def without_strangers(
+    tracks: Sequence[Track], decisions: Sequence[Decision]
+) -> tuple[list[Track], list[Decision]]:
+    """Split off the parts of kept tracks whose views are unlike the target, and hide them."""
+    found: list[tuple[Track, Decision]] = []
+    last_parts: dict[int | None, int] = {}  # a track's number to that of its last part
+    numbers = count(1 + max((track.id for track in tracks), default=0))
+    for track, decision in zip(tracks, decisions, strict=True):
+        hidden = replace(decision, keep=False, reason=UNLIKE)
+        places = sorted({place for part in decision.strangers for place in part} - {0, len(track.looks)})
+        starts = [0, *places]
+        parts = [track]
+        for before, place in pairwise(starts):
+            parts.append(parts[-1].split(place - before, next(numbers)))
+        strangers = {start for start, _ in decision.strangers}
+        found += [
+            (part, hidden if start in strangers else decision)
+            for part, start in zip(parts, starts, strict=True)
+        ]
+        last_parts[track.id] = parts[-1].id
+    for track in tracks:
+        track.continues = last_parts.get(track.continues)
+    return [track for track, _ in found], [decision for _, decision in found]
+
+
+def _require_same_means(one: SegmentDetections, other: SegmentDetections) -> None:
+    for name in ("detector", "recognizer", "time_base"):
+        if getattr(one, name) != getattr(other, name):
+            raise EngineError(
+                f"two segments were searched with another {name}: "
+                f"{getattr(one, name)} and {getattr(other, name)}. Drop the video again."
+            )
+
+
+def reported(
+    track: Track, decision: Decision, group: int, limit: float, recognizer: str | None
+) -> face_report.Track:
+    """Return a track and its decision as the report has them."""
+    distance = decision.distance
+    return face_report.Track(
+        id=track.id,
+        start=track.first,
+        end=track.last,
+        decision="keep" if decision.keep else "hide",
+        person=decision.person if decision.keep else None,
+        reason=decision.reason,
+        distance=None if distance is None else round(distance, 4),
+        margin=None if distance is None else round(limit - distance, 4),
+        strangers_per_10000=strangers_at(recognizer, distance),
+        continues=track.continues,
+        looks=track.looks,
+        group=group,
+    )

@@ -1,0 +1,110 @@
+"""What the first pass saw in one segment: input of `link`, which sees the whole video.
+
+Findings hold embeddings of everybody in the picture. They are biometric data: they pass from `find` to `link`,
+are deleted then, and nothing prints them.
+"""
+
+import io
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from defacer.engine.models.arrays import Array
+
+
+@dataclass(frozen=True)
+class DetectedFace:
+    """A detection as `link` needs it: box x1, y1, x2, y2 in displayed pixels, the detector's score.
+
+    `embedding` (D,) is there for the best views of each window. `quality` (0..1) is how clear such a view is, and else
+    only how likely it says who the face is (`find.prominence`).
+    """
+
+    box: "Array"
+    score: float
+    quality: float
+    embedding: "Array | None" = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class FrameDetections:
+    """A frame that the detector looked at. `starts_shot`: the picture was cut just before it."""
+
+    pts: int
+    starts_shot: bool
+    faces: tuple[DetectedFace, ...]
+
+
+@dataclass(frozen=True)
+class SegmentDetections:
+    """One segment: its sightings in order of time, and the number of its `frames`.
+
+    `sure` is the score from which on the detector's faces stand by themselves; `recognizer` (name and version) is
+    None where nobody is to be kept, so nobody was embedded.
+    """
+
+    detector: str
+    sure: float
+    recognizer: str | None
+    width: int
+    height: int
+    time_base: Fraction
+    frames: int
+    sightings: tuple[FrameDetections, ...]
+
+    def to_bytes(self) -> bytes:
+        """As a NumPy archive without pickled parts; embeddings as 16-bit floats."""
+        faces = [face for sighting in self.sightings for face in sighting.faces]
+        embedded = [face.embedding for face in faces if face.embedding is not None]
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            detector=np.array(self.detector),
+            sure=np.array(self.sure),
+            recognizer=np.array(self.recognizer or ""),
+            numbers=np.array(
+                [self.width, self.height, self.time_base.numerator, self.time_base.denominator, self.frames]
+            ),
+            pts=np.array([sighting.pts for sighting in self.sightings], np.int64),
+            starts_shot=np.array([sighting.starts_shot for sighting in self.sightings], bool),
+            counts=np.array([len(sighting.faces) for sighting in self.sightings], np.int64),
+            boxes=np.array([face.box for face in faces], np.float32).reshape(-1, 4),
+            scores=np.array([face.score for face in faces]),
+            qualities=np.array([face.quality for face in faces]),
+            has_embedding=np.array([face.embedding is not None for face in faces], bool),
+            embeddings=np.array(embedded, np.float16),
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The opposite of `to_bytes`."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            parts = {name: archive[name] for name in archive.files}
+        embeddings = iter(parts["embeddings"].astype(np.float32))
+        faces = iter(
+            DetectedFace(box, float(score), float(quality), next(embeddings).copy() if has else None)
+            for box, score, quality, has in zip(
+                parts["boxes"], parts["scores"], parts["qualities"], parts["has_embedding"], strict=True
+            )
+        )
+        sightings = tuple(
+            FrameDetections(int(pts), bool(starts_shot), tuple(next(faces) for _ in range(count)))
+            for pts, starts_shot, count in zip(
+                parts["pts"], parts["starts_shot"], parts["counts"], strict=True
+            )
+        )
+        width, height, numerator, denominator, frames = (int(number) for number in parts["numbers"])
+        return cls(
+            detector=str(parts["detector"]),
+            sure=float(parts["sure"]),
+            recognizer=str(parts["recognizer"]) or None,
+            width=width,
+            height=height,
+            time_base=Fraction(numerator, denominator),
+            frames=frames,
+            sightings=sightings,
+        )

@@ -1,0 +1,99 @@
+"""Replace parts of a segment's NUT file without encoding the rest again (PyAV)."""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from typing import Any
+
+import av
+
+from defacer.engine.media.segment_writer import Written, writing
+
+Interval = tuple[int, int]  # presentation times, both included
+Timed = tuple["av.Packet[Any]", int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A time range of a segment that was encoded again, its NUT file, and that file's frames."""
+
+    start: int
+    end: int | None
+    path: str
+    written: Written
+
+
+def ranges_around(path: str, base: Fraction, intervals: Sequence[Interval]) -> list[tuple[int, int | None]]:
+    """Return the time ranges to encode again so that the intervals change, in units of `base`; None: to the end.
+
+    A range begins where all packets before it are shown before it, so none of those depends on a replaced
+    one. It ends before a key frame.
+    """
+    times, keys = array("q"), array("q")
+    for packet, pts in _packets(path, base):
+        times.append(pts)
+        if packet.is_keyframe:
+            keys.append(pts)
+    starts = list(_clean_cuts(times))
+    found: list[tuple[int, int | None]] = []
+    for first, last in sorted(intervals):
+        start = starts[max(0, bisect_right(starts, first) - 1)]
+        after = bisect_right(keys, last)
+        end = keys[after] if after < len(keys) else None
+        if found and (found[-1][1] is None or start <= found[-1][1]):
+            before, other = found.pop()
+            start, end = before, None if end is None or other is None else max(end, other)
+        found.append((start, end))
+    return found
+
+
+def _clean_cuts(times: Sequence[int]) -> Iterator[int]:
+    """Yield the times where packets in decode order can be parted: all before are shown before all after."""
+    first_after = list(accumulate(reversed(times), min))[::-1]
+    last_before = [times[0] - 1, *accumulate(times, max)]
+    for before, after in zip(last_before, first_after, strict=False):
+        if before < after:
+            yield after
+
+
+def splice(path: str, parts: Sequence[Part], whole: Written, base: Fraction, out: str) -> Written:
+    """Write `path` to `out` with each part in place of its time range. `parts` are in the order of time.
+
+    Decode times are rebuilt: the n-th packet gets the n-th presentation time, moved back by the reorder depth.
+    """
+    depth = max(whole.reorder_depth, *(part.written.reorder_depth for part in parts))
+    shown = whole.frames
+    # By default NUT shifts each file by its own reorder delay; absolute times must stay.
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(path) as source, av.open(out, "w", format="nut", options=options) as result:
+        stream = result.add_stream_from_template(source.streams.video[0])
+        stream.time_base = base
+        for number, (packet, pts) in enumerate(_spliced(path, parts, base)):
+            before = number - depth
+            packet.pts, packet.time_base, packet.stream = pts, base, stream
+            packet.dts = shown[before] if before >= 0 else shown[0] + before
+            with writing():
+                result.mux_one(packet)
+    return Written(shown, depth, whole.black_frames)
+
+
+def _spliced(path: str, parts: Sequence[Part], base: Fraction) -> Iterator[Timed]:
+    """Yield packets in decode order. Those of a part follow one another."""
+    waiting = list(parts)
+    for packet, pts in _packets(path, base):
+        if not any(part.start <= pts and (part.end is None or pts < part.end) for part in parts):
+            yield packet, pts
+        elif waiting and pts >= waiting[0].start:
+            yield from _packets(waiting.pop(0).path, base)
+
+
+def _packets(path: str, base: Fraction) -> Iterator[Timed]:
+    """Yield the packets of a NUT file, with their presentation times in units of `base`: NUT writes a finer one."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet, int((packet.pts or 0) * (stream.time_base or base) / base)

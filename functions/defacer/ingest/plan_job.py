@@ -1,0 +1,188 @@
+"""From an upload to a planned job: read the inputs, write the manifest once, publish one task a segment."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from defacer.ingest import limits
+from defacer.pipeline import channel, log
+from defacer.pipeline.channel import TargetPicture
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
+from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import cleanup, events, failure, job_state
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.segmentation import VideoFacts, plan_segments
+from defacer.pipeline.settings import Settings, settings
+from defacer.pipeline.storage import object_names, objects
+from defacer.pipeline.storage.object_names import VideoName
+
+NUMPY_ARCHIVE = "application/octet-stream"
+SHARE_OF_DEADLINE = 1 / 3  # a step of a segment should be done in: a worker may be slower than was measured
+MIN_SEGMENT_SECONDS = 1.0
+USUAL_RATE = 60.0  # frames a second, if the header does not say
+MAX_SEGMENTS = 10_000  # of segments shorter than the settings say
+MAX_RATE = 240.0  # some headers say 1,000 or more, of no frame in particular
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The targets as the engine knows them: who they are, and the archive that a worker reads."""
+
+    people: tuple[str, ...]
+    archive: bytes
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What planning needs of the engine. All raise PermanentError about what they can't use."""
+
+    probe: Callable[[ObjectRef], VideoFacts]
+    embed: Callable[[Sequence[TargetPicture], str], Embeddings]
+    require_picture: Callable[[ObjectRef], None]
+
+
+def plan(source: ObjectRef, eyes: Eyes) -> None:
+    """Plan the job of this upload, or, if it was planned already, publish its tasks again.
+
+    Anything that is not a video in the intake bucket is ignored. Twice at once is fine: both plan, the first
+    manifest counts, and the tasks of either are the same.
+    """
+    video = object_names.parse_video(source.name)
+    if source.bucket != settings().intake_bucket or video is None:
+        log.info("ignored an object that is no video of the intake bucket")
+        return
+    job = object_names.job_id(source.bucket, source.name, source.generation)
+    with failure.fail_job_on_permanent_error(job, "ingest", source):
+        if job_state.is_over(job):
+            cleanup.clean_up(job)  # of a planning that died and came too late
+            return
+        found = job_state.find_manifest(job)
+        manifest, ref = found or write(_draft(job, source, video, eyes))
+        if job_state.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
+            cleanup.clean_up(job)
+            return
+        if found and job_state.is_linked(
+            job
+        ):  # it has gone on from here: an earlier delivery has announced it all
+            return
+        if found:
+            log.info("planned before: its tasks are published again")
+        check_still_wanted(manifest)
+        announce(manifest, ref)
+
+
+def announce(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None) -> None:
+    """First the event, then the tasks: so nobody hears of a job's end before its beginning.
+
+    With `faces` there is nobody to find: they are to be hidden.
+    """
+    events.announce_planned(manifest)
+    tasks = [
+        SegmentTask(
+            job=manifest.job, index=index, step="hide" if faces else "find", manifest=ref, faces=faces
+        )
+        for index in range(len(manifest.segments))
+    ]
+    pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)
+
+
+def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifest:
+    """Read everything that can be wrong first; write the gallery last."""
+    limits.require_name(source, video)
+    blob = objects.find(source.bucket, source.name, source.generation)
+    if blob is None:
+        raise objects.object_missing_error(source, "source-gone")
+    limits.require_size(source, blob.size)
+    policy = channel.read_policy(source.bucket, video.channel)
+    image = channel.find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
+    if image is not None:
+        eyes.require_picture(image)
+    pictures = channel.list_targets(source.bucket, video.channel)
+    facts = eyes.probe(source)
+    limits.require_facts(source, facts)
+    people, gallery = _gallery(job, pictures, policy, eyes)
+    return Manifest(
+        job=job,
+        channel=video.channel,
+        source=source,
+        source_size=blob.size,
+        result=video.result,
+        report=video.report,
+        policy=policy,
+        targets=people,
+        gallery=gallery,
+        replacement=image,
+        video=described(facts),
+        segments=segments_of(facts),
+    )
+
+
+def described(facts: VideoFacts) -> Video:
+    """What a manifest says of the video."""
+    return Video(
+        width=facts.width,
+        height=facts.height,
+        codec=facts.codec,
+        duration_seconds=facts.duration_seconds,
+        time_base=f"{facts.time_base.numerator}/{facts.time_base.denominator}",
+        start_pts=facts.start_pts,
+    )
+
+
+def segments_of(facts: VideoFacts) -> tuple[TimeRange, ...]:
+    """Where the video is cut, by the settings."""
+    return plan_segments(facts, seconds_of_a_segment(facts, settings()))
+
+
+def check_still_wanted(manifest: Manifest) -> None:
+    """Raise PermanentError if somebody is to be kept of whom no picture is there any more.
+
+    Whoever withdraws a picture looks for the jobs that keep the person, and does not find one without a manifest. It
+    goes when the job has failed (`jobs.clean_up`), not sooner: others may be past this, and need it.
+    """
+    source = manifest.source
+    people = {picture.person for picture in channel.list_targets(source.bucket, manifest.channel)}
+    if not people.issuperset(manifest.targets):
+        raise PermanentError(
+            job_state.TARGET_GONE,
+            f"{object_names.owner_name(source.name)} was not processed: target pictures were removed while it was "
+            f"being planned. {manifest.advice}.",
+        )
+
+
+def seconds_of_a_segment(facts: VideoFacts, given: Settings) -> float:
+    """As the settings say; less for pictures so large that a worker would need long for it."""
+    rate = min(facts.frame_rate or USUAL_RATE, MAX_RATE)
+    pixels = facts.width * facts.height * rate
+    in_time = given.deadline_seconds * SHARE_OF_DEADLINE * given.worker_megapixels * 1e6 / pixels
+    # Of a long video they are not so short that there would be too many.
+    least = max(MIN_SEGMENT_SECONDS, (facts.duration_seconds or 0) / MAX_SEGMENTS)
+    return min(given.segment_seconds, max(least, in_time))
+
+
+def _gallery(
+    job: str, pictures: Sequence[TargetPicture], policy: Policy, eyes: Eyes
+) -> tuple[tuple[str, ...], ObjectRef | None]:
+    if not pictures:
+        return (), None
+    embeddings = eyes.embed(pictures, policy.recognizer)
+    name = object_names.gallery(job, hashlib.sha256(embeddings.archive).hexdigest())
+    ref = objects.write_once(settings().work_bucket, name, embeddings.archive, NUMPY_ARCHIVE)
+    return embeddings.people, ref
+
+
+def write(draft: Manifest) -> tuple[Manifest, ObjectRef]:
+    """Write the manifest; if somebody else planned the job meanwhile, theirs counts and our gallery goes."""
+    data = draft.model_dump_json(indent=2).encode()
+    try:
+        ref = objects.write_once(settings().work_bucket, object_names.manifest(draft.job), data)
+    except objects.AlreadyWrittenError as error:
+        manifest = objects.read_json(error.existing, Manifest)
+        if draft.gallery is not None and draft.gallery != manifest.gallery:
+            objects.delete(draft.gallery)
+        return manifest, error.existing
+    # Here, where one of them can write it: the dashboard counts this line.
+    log.info("planned", segments=len(draft.segments), people=len(draft.targets))
+    return draft, ref

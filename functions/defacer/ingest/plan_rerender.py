@@ -1,0 +1,211 @@
+"""A request to render a video again: plan its job from the published report, and have it hidden. Nobody is looked for.
+
+The faces of the report, with what was asked for decided anew, are what linking would have written: from there on the
+job is like any other. It needs no gallery and no findings, so there are no embeddings.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from defacer.ingest import plan_job
+from defacer.pipeline import log
+from defacer.pipeline.channel import find_replacement, list_targets
+from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.manifest import Manifest, Rerender, RerenderRequest
+from defacer.pipeline.documents.report import ReportHead
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import cleanup, failure, job_state, rerender_request
+from defacer.pipeline.segmentation import VideoFacts
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A report's faces with other decisions, as `faces.json` has them.
+
+    `people` are named in it; `strangers` are the tracks kept of people who may not be kept.
+    """
+
+    document: bytes = field(repr=False)
+    people: tuple[str, ...]
+    strangers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What rendering again needs of the engine. All raise PermanentError about what they can't use.
+
+    `decide_anew` gets the faces, what is decided anew, and who may be kept by name; its error is the end of a sentence.
+    """
+
+    probe: Callable[[ObjectRef], VideoFacts]
+    require_picture: Callable[[ObjectRef], None]
+    decide_anew: Callable[[bytes, Mapping[int, Decision], Collection[str]], Decided]
+
+
+def plan(request: ObjectRef, means: Means) -> None:
+    """Plan the job of this request, or, if it was planned already, publish its tasks again.
+
+    Twice at once is fine: the first manifest counts, and names the report; the faces and tasks of either are the same.
+    """
+    if request.bucket != settings().intake_bucket or object_names.parse_rerender(request.name) is None:
+        log.info("ignored an object that is no request of the intake bucket")
+        return
+    job = object_names.job_id(request.bucket, request.name, request.generation)
+    named = rerender_request.video_of(request) or request  # in what is told if it fails
+    with failure.fail_job_on_permanent_error(job, "ingest", named, is_past=job_state.detection_is_over):
+        if job_state.is_over(job):
+            cleanup.clean_up(job)  # of a planning that died and came too late
+            return
+        found, decided = job_state.find_manifest(job), None
+        if found is None:
+            draft, decided = _draft(job, request, means)
+            found = plan_job.write(draft)
+            if found[0] != draft:
+                decided = None  # somebody else planned it meanwhile, perhaps from another report
+        manifest, ref = found
+        faces = objects.find(settings().work_bucket, object_names.faces(job))
+        if faces is None:
+            plan_job.check_still_wanted(manifest)
+            faces_ref = _write_faces(job, decided or _decided_as_planned(manifest, means))
+        else:
+            faces_ref = objects.reference(faces)
+        if job_state.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
+            cleanup.clean_up(job)
+            return
+        plan_job.announce(manifest, ref, faces_ref)
+
+
+def _draft(job: str, ref: ObjectRef, means: Means) -> tuple[Manifest, Decided]:
+    request = _read(ref)
+    source = request.source
+    video = object_names.parse_video(source.name)
+    blob = objects.find(source.bucket, source.name, source.generation)
+    if blob is None or video is None:
+        raise rerender_request.source_gone(source)
+    report = rerender_request.published_report(source)
+    try:
+        head, faces = _parts_of(report, objects.read(report))
+    except PermanentError as error:
+        if error.code != "object-gone":
+            raise
+        raise RetryableError("the report was replaced in this moment: the message comes back") from error
+    if head.source != source:
+        raise _not_a_report(report)
+    decided = _decide(source, faces, request.decisions, means)
+    policy = head.policy
+    image = find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
+    if image is not None:
+        means.require_picture(image)
+    facts = means.probe(source)
+    manifest = Manifest(
+        job=job,
+        channel=video.channel,
+        source=source,
+        source_size=blob.size,
+        result=video.result,
+        report=video.report,
+        policy=policy,
+        targets=decided.people,
+        gallery=None,
+        replacement=image,
+        video=plan_job.described(facts),
+        segments=plan_job.segments_of(facts),
+        again=Rerender(
+            of=head.job,
+            decisions=request.decisions,
+            request=ref,
+            report=report,
+            fingerprint=head.fingerprint,
+        ),
+    )
+    return manifest, decided
+
+
+def _read(ref: ObjectRef) -> RerenderRequest:
+    blob = objects.find(ref.bucket, ref.name, ref.generation)
+    if blob is None:
+        raise _request_gone()
+    if blob.size > rerender_request.MAX_BYTES:
+        raise PermanentError(
+            "bad-request",
+            f"The request to render a video again has {blob.size} bytes, at most "
+            f"{rerender_request.MAX_BYTES} are allowed. "
+            "Ask for fewer decisions at once.",
+        )
+    try:
+        data = objects.read(ref)
+    except PermanentError as error:
+        raise _request_gone() from error
+    return rerender_request.parse(data, ref)
+
+
+def _request_gone() -> PermanentError:
+    return PermanentError(
+        "request-gone",
+        "The request to render a video again was deleted, or a later request took its place, before it was read. "
+        "A later one does both.",
+    )
+
+
+def _parts_of(report: ObjectRef, data: bytes) -> tuple[ReportHead, bytes]:
+    """The report without its faces, and these as they are stored: parsed, a long video's would fill the memory."""
+    try:
+        head, faces = ReportHead.apart(data)
+    except ValueError as error:
+        raise _not_a_report(report) from error
+    return objects.parse_object(head, report, ReportHead), faces
+
+
+def _not_a_report(report: ObjectRef) -> PermanentError:
+    return PermanentError(
+        "bad-object",
+        f"{object_names.owner_name(report.name)} is not the report that was published there. Upload the video again.",
+    )
+
+
+def _decide(source: ObjectRef, faces: bytes, decisions: Mapping[int, Decision], means: Means) -> Decided:
+    """The report's faces with what was asked for decided anew. Raises PermanentError for a track that is not there.
+
+    Whoever is kept by name needs a target picture: without one, they may have withdrawn their consent.
+    """
+    name = object_names.owner_name(source.name)
+    channel = object_names.channel_of_input(source.name) or ""
+    known = {picture.person for picture in list_targets(source.bucket, channel)}
+    try:
+        decided = means.decide_anew(faces, decisions, known)
+    except PermanentError as error:
+        raise PermanentError(error.code, f"{name} can't be rendered again: {error}") from error
+    if decided.strangers:
+        tracks = ", ".join(map(str, decided.strangers))
+        raise PermanentError(
+            job_state.TARGET_GONE,
+            f"{name} was not rendered again: it keeps people of whom there is no target picture any more (tracks "
+            f"{tracks}). Hide these tracks, too, or upload the pictures again.",
+        )
+    return decided
+
+
+def _decided_as_planned(manifest: Manifest, means: Means) -> Decided:
+    """What a planning that died, or was slower, has decided: the manifest says by which report."""
+    planned = manifest.again
+    if planned is None:
+        raise PermanentError("bad-object", "The plan of this job can't be used. Ask for it again.")
+    try:
+        _, faces = _parts_of(planned.report, objects.read(planned.report))
+    except PermanentError as error:
+        raise PermanentError(
+            "report-gone",
+            f"{object_names.owner_name(manifest.source.name)} was not rendered again: its report was deleted or "
+            "replaced while that was being planned. Ask for it again.",
+        ) from error
+    return _decide(manifest.source, faces, planned.decisions, means)
+
+
+def _write_faces(job: str, decided: Decided) -> ObjectRef:
+    """The commit of what linking would be."""
+    try:
+        return objects.write_once(settings().work_bucket, object_names.faces(job), decided.document)
+    except objects.AlreadyWrittenError as error:
+        return error.existing

@@ -1,0 +1,272 @@
+"""The last steps of a job: when all segments are there, join them, publish, tell, clean up.
+
+Every finished segment brings a message here; the one that finds all segments there claims the job. The
+claim's object goes last. So after a crash at any point it is still there, and says that a published job is
+not yet finished with: the next delivery goes on from there, and no step minds being done twice.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import BinaryIO, Protocol
+
+from defacer.merge.timeouts import fail_if_timeouts_exhausted
+from defacer.pipeline import log
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Verdict
+from defacer.pipeline.documents.manifest import Manifest, RerenderRecord
+from defacer.pipeline.documents.report import Faces, FacesHead, ReportedSegment, ReportHead, ResultCheck
+from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, verdict
+from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
+from defacer.pipeline.lifecycle.publishing import PublishedVersion, compare_with_published
+from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
+from defacer.plurals import pluralize
+
+MP4 = "video/mp4"
+
+
+@dataclass(frozen=True)
+class JoinInput:
+    """What to join: the source, and the segments by their reports; `samples` takes the result but for its head."""
+
+    manifest: Manifest
+    reports: tuple[SegmentReport, ...]
+    samples: BinaryIO
+    keep_claim: Callable[[], None]
+
+
+class Joined(Protocol):
+    """What merge needs to know of the joined video: `defacer.engine.media.joiner.Joined` has it.
+
+    `head` comes before the samples.
+    """
+
+    @property
+    def head(self) -> bytes: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def audio_packets(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dropped(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What merge needs of the engine. Both raise PermanentError if anything does not add up."""
+
+    join: Callable[[JoinInput], Joined]
+    check: Callable[[Manifest, ObjectRef, Joined, Callable[[], None]], None]
+
+
+def join_and_publish(done: SegmentDone, message_id: str, hands: Hands) -> None:
+    """Finish the job if this was its last segment, or if somebody died while finishing it.
+
+    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
+    """
+    with failure.fail_job_on_permanent_error(done.job, "merge"):
+        claim = object_names.merge_lease(done.job)
+        if job_state.has_failed(done.job) or (
+            job_state.is_published(done.job) and objects.find(settings().work_bucket, claim) is None
+        ):
+            finalize.clean_up(done.job)  # of a merge that died when all others' was deleted
+            return
+        manifest = job_state.load_verified_manifest(done.job, done.index, done.manifest)
+        if (
+            not job_state.is_published(done.job)
+            and list_outputs_if_complete(manifest, "hide", done.index) is None
+        ):
+            return
+        with acquire_lease(settings().work_bucket, claim, lease_options_for(message_id)) as held:
+            if not job_state.is_published(done.job) and verdict.find(done.job) is None:
+                fail_if_timeouts_exhausted(manifest, held, "joining it")
+                _decide(manifest, done.faces, held, hands)
+            published = finalize.apply_verdict(manifest, held.keep)
+            if published is not None:
+                finalize.finalize(manifest, published)
+
+
+def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, hands: Hands) -> None:
+    """Make the result and write the verdict, with which it is published whatever happens to this merge."""
+    # Before the work: a result that can't be published need not be made.
+    if PublishedVersion.NEWER in {
+        compare_with_published(manifest, name)[0] for name in (manifest.result, manifest.report)
+    }:
+        verdict.decide(_to_publish(manifest))
+        return
+    parts = object_names.merge_part(manifest.job, held.token, "")
+    try:
+        ours = _made(manifest, faces_ref, held, hands)
+        held.keep()
+    except Exception:
+        with suppress(RetryableError):  # what went wrong first is what counts
+            objects.delete_all(settings().work_bucket, parts)
+        raise
+    if verdict.decide(ours).result != ours.result:
+        objects.delete_all(settings().work_bucket, parts)
+
+
+def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, hands: Hands) -> Verdict:
+    """The result and its report as objects of the work bucket, checked: what may be published."""
+    faces, head = job_state.read_faces(manifest.job, faces_ref)
+    reports = _reports(manifest, head, held)
+    result, joined = _joined(manifest, reports, held, hands.join)
+    if manifest.again and joined.fingerprint != manifest.again.fingerprint:
+        raise _mismatch(manifest, "it is not the video that the report it was rendered again from is about")
+    hands.check(manifest, result, joined, held.keep)
+    name = object_names.merge_part(manifest.job, held.token, "report.json")
+    faces, found = _with_found_faces(manifest, faces, reports)
+    data = _report(manifest, reports, joined, found).with_faces(faces)
+    report = objects.write_once(settings().work_bucket, name, data, progress=held.keep)
+    # Each line "segment done" is counted off by this one (infra/observability.tf).
+    log.info("joined", segments=len(reports), frames=joined.frames)
+    return _to_publish(manifest, result, report)
+
+
+def _to_publish(
+    manifest: Manifest, result: ObjectRef | None = None, report: ObjectRef | None = None
+) -> Verdict:
+    return Verdict(
+        job=manifest.job,
+        end="publish",
+        source=manifest.source,
+        request=manifest.request,
+        result=result,
+        report=report,
+    )
+
+
+def _joined(
+    manifest: Manifest,
+    reports: tuple[SegmentReport, ...],
+    held: HeldLease,
+    join: Callable[[JoinInput], Joined],
+) -> tuple[ObjectRef, Joined]:
+    """The result as an object of the work bucket: the samples as they come, then the head, then both as one.
+
+    So nothing of it is ever on this machine.
+    """
+    bucket = settings().work_bucket
+    head, samples, whole = (
+        object_names.merge_part(manifest.job, held.token, part) for part in ("head", "samples", "mp4")
+    )
+    with objects.writing(bucket, samples, MP4, held.keep) as file:
+        joined = join(JoinInput(manifest, reports, file, held.keep))
+    objects.write_once(bucket, head, joined.head, MP4, progress=held.keep)
+    return objects.compose([head, samples], bucket, whole, MP4), joined
+
+
+def _reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[SegmentReport, ...]:
+    """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
+    refs = list_outputs_if_complete(manifest, "hide", 0)
+    if refs is None:
+        raise _mismatch(manifest, "the report of a segment is gone")
+    reports = []
+    for ref in refs:
+        held.keep()
+        report = objects.read_json(ref, SegmentReport)
+        if (
+            ref.name != object_names.segment_report(manifest.job, report.index, report.part)
+            or report.job != manifest.job
+            or not ownership.is_segment_video(report)
+        ):
+            raise _mismatch(manifest, "the report of a segment is about another one")
+        reports.append(report)
+    _require_same_frames(manifest, faces, _frames_of(reports))
+    return tuple(reports)
+
+
+def _frames_of(reports: Sequence[SegmentReport]) -> list[int]:
+    """The frames of each segment; of one that was split there are several reports."""
+    frames: Counter[int] = Counter()
+    for report in reports:
+        frames[report.index] += len(report.frames)
+    return [frames[index] for index in sorted(frames)]
+
+
+def _require_same_frames(manifest: Manifest, faces: FacesHead, hidden: list[int]) -> None:
+    """Raise PermanentError unless faces were looked for in every frame in which they were hidden.
+
+    Segment by segment: one too many in one of them does not make up for one too few in another. Only of all together
+    where the faces do not say it, or say it of another job's segments: what is rendered again may be cut elsewhere.
+    """
+    if faces.version == 1 or manifest.again is not None:
+        pairs = [("", faces.frames, sum(hidden))]
+    else:
+        both = zip_longest(faces.segments, hidden, fillvalue=0)
+        pairs = [(f" of segment {number}", *pair) for number, pair in enumerate(both, start=1)]
+    for where, looked, concealed in pairs:
+        if looked != concealed:
+            raise _mismatch(
+                manifest,
+                f"faces were looked for in {pluralize(looked, 'frame')}, and hidden in "
+                f"{pluralize(concealed, 'frame')}{where}",
+            )
+
+
+def _mismatch(manifest: Manifest, what: str) -> PermanentError:
+    source = manifest.source
+    return PermanentError(
+        "check-failed",
+        f"{object_names.owner_name(source.name)} was not published: {what}. Upload the video again.",
+    )
+
+
+def _with_found_faces(
+    manifest: Manifest, faces: bytes, reports: Sequence[SegmentReport]
+) -> tuple[bytes, tuple[int, ...]]:
+    """The faces with those that the checks of the segments found, and the numbers of these."""
+    found = [track for report in reports if report.checked for track in report.checked.tracks]
+    try:
+        return Faces.with_tracks(faces, found)
+    except ValueError as error:
+        raise _mismatch(manifest, f"the faces of the job can't be used: {error}") from error
+
+
+def _checked(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> ResultCheck | None:
+    """What the checks of the segments add up to; None if a segment was not checked."""
+    checks = [report.checked for report in reports if report.checked]
+    if not checks or len(checks) < len(reports):
+        return None
+    return ResultCheck(
+        verify=checks[0].verify,
+        frames=sum(check.frames for check in checks),
+        passed_as_target=sum(check.passed_as_target for check in checks),
+        passed_as_unlikely=sum(check.passed_as_unlikely for check in checks),
+        tracks=found,
+    )
+
+
+def _report(
+    manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined, found: tuple[int, ...]
+) -> ReportHead:
+    return ReportHead(
+        job=manifest.job,
+        source=manifest.source,
+        result=manifest.result,
+        policy=manifest.policy,
+        targets=manifest.targets,
+        frames=joined.frames,
+        black_frames=sum(report.black_frames for report in reports),
+        audio_packets=joined.audio_packets,
+        fingerprint=joined.fingerprint,
+        dropped=joined.dropped,
+        segments=tuple(
+            ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_frames_of(reports))
+        ),
+        again=_rendered_again(manifest),
+        checked=_checked(reports, found),
+    )
+
+
+def _rendered_again(manifest: Manifest) -> RerenderRecord | None:
+    again = manifest.again
+    return None if again is None else RerenderRecord(of=again.of, decisions=again.decisions)

@@ -1,0 +1,154 @@
+"""A job's manifest, the policy that it carries, and requests for re-renders."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from defacer.pipeline.documents.base import Decisions, Document, JobId, ObjectRef, TimeBase
+
+# The same as `max_keep_distance` in defacer.engine.recognition.match_threshold, which the pipeline does not import.
+MAX_MATCH_THRESHOLDS = {"sface": 1.05, "facenet-casia": 0.75, "facenet-vggface2": 0.8}
+
+
+class Policy(Document):
+    """How a channel wants its videos done: `channels/NAME/policy.json`. Every field has a default."""
+
+    mode: Literal["blur", "pixelate", "solid", "image"] = "blur"
+    strength: float = Field(default=1.0, ge=1.0, le=3.0)
+    color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
+    detector: Literal["centerface", "mtcnn"] = "centerface"
+    recognizer: Literal["sface", "facenet-casia", "facenet-vggface2"] = "sface"
+    recognition: Literal["strict", "balanced", "lenient"] | None = "balanced"
+    keep_distance: float | None = Field(default=None, gt=0, le=2)
+    quality: int = Field(default=18, ge=0, le=40)
+    damaged: Literal["refuse", "hide"] = "refuse"
+    verify: Literal["off", "standard", "strict"] = "standard"
+    source: Literal["keep", "delete"] = "keep"
+    work: Literal["delete", "keep"] = "delete"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _distance_replaces_recognition(cls, fields: Any) -> Any:
+        """Set `recognition` to None where `keep_distance` is given. A null is a field that was left out."""
+        if not isinstance(fields, dict):
+            return fields
+        given = {name: value for name, value in fields.items() if name != "recognition" or value is not None}
+        return given if given.get("keep_distance") is None else {"recognition": None, **given}
+
+    @model_validator(mode="after")
+    def _distance_fits_recognizer(self) -> Self:
+        distance, largest = self.keep_distance, MAX_MATCH_THRESHOLDS[self.recognizer]
+        if distance is None:
+            return self
+        if self.recognition is not None:
+            raise ValueError(
+                f'"keep_distance" ({distance:g}) and "recognition" ("{self.recognition}") are both set: remove one'
+            )
+        if "recognizer" not in self.model_fields_set:
+            raise ValueError(
+                f'"keep_distance" is {distance:g} and "recognizer" is missing: name the recognizer that the distance '
+                "was measured for"
+            )
+        if distance > largest:
+            raise ValueError(
+                f'"keep_distance" is {distance:g}, at most {largest:g} is allowed for {self.recognizer}, '
+                "so that at most 1 stranger in 1,000 is kept"
+            )
+        return self
+
+    def for_engine(self) -> dict[str, Any]:
+        """Without what only the pipeline looks at: the fields of `defacer.engine.options.Options`."""
+        return self.model_dump(exclude={"source", "work"})
+
+
+class TimeRange(Document):
+    """Presentation times `start <= pts < end`, in the stream's time base; None: open."""
+
+    start: int | None
+    end: int | None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            raise ValueError(f"a time range must not be empty, got {self.start}..{self.end}")
+        return self
+
+
+class Video(Document):
+    """What ingest read in the header. Width and height are those of the displayed frame, `start_pts` its first time."""
+
+    width: int
+    height: int
+    codec: str
+    duration_seconds: float | None
+    time_base: TimeBase
+    start_pts: int = 0
+
+
+class RerenderRequest(Document):
+    """`channels/NAME/again/UPLOAD.json`: render this video again with these decisions, without looking for faces."""
+
+    version: Literal[1] = 1
+    source: ObjectRef
+    decisions: Decisions
+
+
+class RerenderRecord(Document):
+    """From which job's report a job began, and what was asked for. Earlier decisions are in that report."""
+
+    of: JobId
+    decisions: Decisions
+
+
+class Rerender(RerenderRecord):
+    """The same for a manifest: `report` is that report, `fingerprint` the source's as it says."""
+
+    request: ObjectRef
+    report: ObjectRef
+    fingerprint: str
+
+
+class Manifest(Document):
+    """A job as planned: written once by ingest, read by all others.
+
+    `source` is the video; with `again` it was rendered before, and the job is that of the request.
+    """
+
+    version: Literal[1, 2, 3, 4] = 4
+    job: JobId
+    channel: str
+    source: ObjectRef
+    source_size: int
+    result: str
+    report: str
+    policy: Policy
+    targets: tuple[str, ...]
+    gallery: ObjectRef | None
+    replacement: ObjectRef | None
+    video: Video
+    segments: Annotated[tuple[TimeRange, ...], Field(min_length=1)]
+    again: Rerender | None = None
+
+    @property
+    def request(self) -> ObjectRef | None:
+        return self.again.request if self.again else None
+
+    @property
+    def advice(self) -> str:
+        """What its owner can do to have it done once more."""
+        return "Ask for it again" if self.again else "Upload the video again"
+
+    @model_validator(mode="after")
+    def _segments_leave_no_gap(self) -> Self:
+        if self.segments[0].start is not None or self.segments[-1].end is not None:
+            raise ValueError("the first segment must have no start and the last one no end")
+        for left, right in zip(self.segments, self.segments[1:], strict=False):
+            if left.end is None or left.end != right.start:
+                raise ValueError(
+                    f"segments must meet, but one ends at {left.end} and the next starts at {right.start}"
+                )
+        return self

@@ -1,0 +1,204 @@
+"""Asking for a published video to be rendered again with other decisions, without looking for faces again.
+
+The request is one small object in the intake bucket; that it is there brings a message to ingest, as an upload does.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+
+from google.cloud.storage import Blob
+from pydantic import ValidationError
+
+from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.manifest import RerenderRequest
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import job_state
+from defacer.pipeline.lifecycle.lease import utc_now
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
+from defacer.pipeline.storage.object_names import RerenderName
+
+MAX_BYTES = 1024 * 1024  # of a request: decisions for some 50,000 tracks
+# Marks that a job is over are kept for so long at least (infra/variables.tf). Of an older request nobody can tell.
+PENDING = timedelta(days=56)
+
+
+def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
+    """Ask for the video of this job again, with these tracks decided anew; gives the new job's id.
+
+    `job` is any job of that upload, also one that rendered it again. All other tracks stay as they are published. What
+    was asked for before and is not over yet is asked for once more: the newest job does all, and replaces the others'.
+
+    Raises PermanentError, with a sentence, if there is nothing to begin from, RetryableError for a passing fault.
+    """
+    source = _source_of(job)
+    published_report(source)
+    if objects.find(source.bucket, source.name, source.generation) is None:
+        raise source_gone(source)
+    name = request_name(source)
+    before = objects.find(settings().intake_bucket, name)
+    request = _request(source, {**_decisions(before), **decisions})
+    try:
+        ref = objects.replace(
+            settings().intake_bucket,
+            name,
+            request.model_dump_json().encode(),
+            generation=int(before.generation) if before else 0,
+        )
+    except objects.AlreadyWrittenError as error:
+        raise RetryableError("somebody else asked for the same video in this moment: ask again") from error
+    return object_names.job_id(ref.bucket, ref.name, ref.generation)
+
+
+def report_of(job: str) -> Report:
+    """Return the published report of this job's video. Raise PermanentError, with a sentence, if none is published."""
+    return objects.read_json(published_report(_source_of(job)), Report)
+
+
+def request_name(source: ObjectRef) -> str:
+    """Where requests to render an upload's video again lie."""
+    upload = object_names.job_id(source.bucket, source.name, source.generation)
+    return RerenderName(object_names.channel_of_input(source.name) or "", upload).object_name
+
+
+def parse(data: bytes, ref: ObjectRef) -> RerenderRequest:
+    """The request that this object holds. Raises PermanentError for what is none, or none for this upload's video."""
+    try:
+        request = objects.parse_object(data, ref, RerenderRequest)
+    except PermanentError as error:
+        raise PermanentError(
+            "bad-request",
+            "The request to render a video again can't be read. Ask for it again.",
+            detail="not a valid AgainRequest",
+        ) from error
+    source = request.source
+    is_video = source.bucket == ref.bucket and object_names.parse_video(source.name) is not None
+    if not is_video or ref.name != request_name(source):
+        raise PermanentError(
+            "bad-request",
+            "The request to render a video again is about another video than its name says. Ask for it again.",
+        )
+    return request
+
+
+def video_of(request: ObjectRef) -> ObjectRef | None:
+    """The video that a request asks for, also if it is gone or can't be read, as long as its upload's job is known.
+
+    None if nothing tells, or for another object.
+    """
+    asked = object_names.parse_rerender(request.name)
+    if asked is None:
+        return None
+    blob = objects.find(request.bucket, request.name, request.generation)
+    if blob is not None and blob.size <= MAX_BYTES:
+        with suppress(PermanentError):
+            return parse(objects.read(request), request).source
+    source = job_state.source_of_job(asked.upload)
+    # Not a video of another channel, whose folder this one's owner may not see.
+    return source if source is not None and request_name(source) == request.name else None
+
+
+def published_report(source: ObjectRef) -> ObjectRef:
+    """The report that is published now of this upload.
+
+    Raises PermanentError if it is another upload's, or there is none.
+    """
+    video = object_names.parse_video(source.name)
+    blob = objects.find(settings().output_bucket, video.report) if video else None
+    if blob is None:
+        raise PermanentError(
+            "not-published",
+            f"{object_names.owner_name(source.name)} has no report to render it again from: it is not "
+            "published yet, it "
+            "failed, or its result was deleted. Upload the video again.",
+        )
+    if _source_in(blob) != source:
+        raise PermanentError(
+            "result-changed",
+            f"{object_names.owner_name(source.name)} can't be rendered again: the published result of "
+            "this name is "
+            f"of another upload, by job {(blob.metadata or {}).get(object_names.OF_JOB, '(unknown)')}. "
+            "Change that one's decisions.",
+        )
+    return objects.reference(blob)
+
+
+def source_gone(source: ObjectRef) -> PermanentError:
+    """What to say where a video can't be rendered again because it isn't there any more."""
+    return PermanentError(
+        "source-gone",
+        f"{object_names.owner_name(source.name)} can't be rendered again: it was deleted or replaced after its upload. "
+        "Upload the video again.",
+    )
+
+
+def _source_of(job: str) -> ObjectRef:
+    """The job's video, by its manifest or, where that is gone by now, by what it has published."""
+    source = job_state.source_of_job(job) if object_names.is_job_id(job) else None
+    if source is None and object_names.is_job_id(job):
+        for blob in objects.list_blobs(settings().output_bucket, object_names.CHANNELS):
+            if (blob.metadata or {}).get(object_names.OF_JOB) == job:
+                source = _source_in(blob)
+    if source is None:
+        raise PermanentError(
+            "no-job", f"There is no job {job!r} that was published: look for it in the list of jobs."
+        )
+    return source
+
+
+def _source_in(blob: Blob) -> ObjectRef | None:
+    """The upload that something published says it is of."""
+    metadata = blob.metadata or {}
+    name, generation = (
+        metadata.get(object_names.OF_SOURCE, ""),
+        metadata.get(object_names.OF_SOURCE_GENERATION, ""),
+    )
+    if object_names.parse_video(name) is None or not generation.isdecimal():
+        return None
+    return ObjectRef(bucket=settings().intake_bucket, name=name, generation=int(generation))
+
+
+def pending(source: ObjectRef) -> dict[int, Decision]:
+    """What is asked for already of this upload and is in no report yet: whoever asks now, asks for it too."""
+    return _decisions(objects.find(settings().intake_bucket, request_name(source)))
+
+
+def _decisions(before: Blob | None) -> dict[int, Decision]:
+    """What was asked for before, if that job is not over: its decisions are in no report yet.
+
+    Of a request of which nobody can tell any more whether it is over, only whom it hides.
+    """
+    if before is None:
+        return {}
+    ref = objects.reference(before)
+    job = object_names.job_id(ref.bucket, ref.name, ref.generation)
+    # Only looked at: whoever asks this may not do what is left of a failure (`jobs.is_over`).
+    if any(
+        objects.find(settings().work_bucket, end)
+        for end in (object_names.published(job), object_names.failed(job))
+    ):
+        return {}
+    try:
+        decisions = parse(objects.read(ref), ref).decisions
+    except PermanentError:  # it is none, or was replaced in this moment: then writing fails, too
+        return {}
+    if before.updated < utc_now() - PENDING:
+        return {track: decision for track, decision in decisions.items() if decision == "hide"}
+    return decisions
+
+
+def _request(source: ObjectRef, decisions: Mapping[int, Decision]) -> RerenderRequest:
+    try:
+        request = RerenderRequest(source=source, decisions=dict(decisions))
+    except ValidationError as error:
+        what = error.errors(include_url=False)[0]["msg"]
+        raise PermanentError(
+            "bad-decisions", f"Say for each track by its number whether to keep or hide it: {what}."
+        ) from error
+    if len(request.model_dump_json()) > MAX_BYTES:
+        raise PermanentError(
+            "bad-decisions", f"{len(request.decisions)} decisions at once are too many: ask for some first."
+        )
+    return request

@@ -1,0 +1,366 @@
+"""Cloud Storage: write once, read one version, and nothing in between.
+
+State is objects and preconditions, no database. Reads after writes, deletes and listings are strongly
+consistent (https://cloud.google.com/storage/docs/consistency).
+"""
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import google_crc32c
+from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.api_core.retry import Retry
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.messaging.decoding import AnyContract, decode
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
+
+JSON = "application/json"
+# A bigger file goes up in pieces of this size. The client's own piece is 100 MiB, held in memory.
+CHUNK_BYTES = 8 * 1024 * 1024
+
+Progress = Callable[[], None]
+
+
+class AlreadyWrittenError(Exception):
+    """A precondition failed: another version with other bytes is there. `existing` is that version."""
+
+    def __init__(self, existing: ObjectRef):
+        super().__init__(f"{existing} is there already, with other bytes")
+        self.existing = existing
+
+
+@cache
+def client() -> storage.Client:
+    """This process's client. It talks to an emulator where STORAGE_EMULATOR_HOST names one."""
+    return storage.Client(project=settings().project)
+
+
+def retries() -> Retry:
+    """How a call is repeated before its fault becomes a RetryableError."""
+    return cast(Retry, DEFAULT_RETRY.with_timeout(settings().retry_seconds))
+
+
+def write_once(
+    bucket: str,
+    name: str,
+    data: bytes | Path,
+    content_type: str = JSON,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress = lambda: None,
+) -> ObjectRef:
+    """Write an object that must not exist yet, and return the version that is there then.
+
+    The same bytes written before count as this write: its answer was lost, or its message came twice.
+    Raises AlreadyWrittenError if others are there, RetryableError for a passing fault.
+    """
+    return replace(bucket, name, data, content_type, generation=0, metadata=metadata, progress=progress)
+
+
+def replace(
+    bucket: str,
+    name: str,
+    data: bytes | Path,
+    content_type: str = JSON,
+    *,
+    generation: int,
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress = lambda: None,
+) -> ObjectRef:
+    """Write an object if version `generation` of it is there now (0: none); else as `write_once`.
+
+    `progress` is called at every piece that is read for the upload; what it raises ends the upload.
+    """
+    blob = client().bucket(bucket).blob(name)
+    if metadata is not None:
+        blob.metadata = dict(metadata)
+    try:
+        with transient_errors_as_retryable("writing an object"), _opened(data) as file:
+            size, checksum = _measure(file)
+            if size > CHUNK_BYTES:
+                blob.chunk_size = CHUNK_BYTES
+            blob.upload_from_file(
+                _Watched(file, progress),
+                size=size,
+                content_type=content_type,
+                if_generation_match=generation,
+                checksum="crc32c",
+                retry=retries(),
+            )
+    except PreconditionFailed:
+        return _as_ours(bucket, name, checksum, size, metadata)
+    return reference(blob)
+
+
+def _as_ours(
+    bucket: str, name: str, checksum: str, size: int, metadata: Mapping[str, str] | None
+) -> ObjectRef:
+    """What is there, if it is what was to be written: then it was our own write, of which the answer was lost."""
+    existing = find(bucket, name)
+    if existing is None:
+        raise RetryableError("an object came and went while it was written: the message comes back")
+    same = existing.crc32c == checksum and existing.size == size
+    if same and (metadata is None or existing.metadata == metadata):
+        return reference(existing)
+    raise AlreadyWrittenError(reference(existing))
+
+
+def reference(blob: storage.Blob) -> ObjectRef:
+    """The version of an object that a blob was loaded with."""
+    return ObjectRef(bucket=blob.bucket.name, name=blob.name, generation=int(blob.generation))
+
+
+def find(bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
+    """An object's metadata, of the version that is there now or of `generation`; None if there is none."""
+    if not object_names.is_object_name(name):
+        return None
+    with transient_errors_as_retryable("looking an object up"):
+        return client().bucket(bucket).get_blob(name, generation=generation, retry=retries())
+
+
+def list_all(bucket: str, prefix: str) -> tuple[ObjectRef, ...]:
+    """The objects whose names start with `prefix`, each in the version that is there now, sorted by name."""
+    return tuple(map(reference, list_blobs(bucket, prefix)))
+
+
+def list_blobs(bucket: str, prefix: str) -> list[storage.Blob]:
+    """As `list_all`, with their metadata."""
+    with transient_errors_as_retryable("listing objects"):
+        blobs = list(client().list_blobs(bucket, prefix=prefix, retry=retries()))
+    return sorted(blobs, key=lambda blob: blob.name)
+
+
+def list_versions(bucket: str, prefix: str) -> list[storage.Blob]:
+    """As `list_blobs`, with what a bucket with object versioning keeps of replaced and deleted objects."""
+    with transient_errors_as_retryable("listing objects"):
+        # A string, because the client writes True with a capital, which fake-gcs-server does not read.
+        found = client().list_blobs(bucket, prefix=prefix, versions="true", retry=retries())
+        return sorted(found, key=lambda blob: (blob.name, int(blob.generation)))
+
+
+def list_folders(bucket: str, prefix: str) -> list[str]:
+    """The prefixes one level below `prefix`, which ends in a slash; so do they."""
+    with transient_errors_as_retryable("listing objects"):
+        pages = client().list_blobs(bucket, prefix=prefix, delimiter="/", retry=retries())
+        for _ in pages:  # the prefixes are known once all pages are read
+            pass
+        return sorted(pages.prefixes)
+
+
+def read(ref: ObjectRef) -> bytes:
+    """One version's bytes, checksum verified. Raises PermanentError if it is there no more."""
+    with transient_errors_as_retryable("reading an object"), not_found_as_permanent(ref):
+        return cast(bytes, _pinned(ref).download_as_bytes(retry=retries()))
+
+
+def read_json(ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
+    """One version as a contract. Raises PermanentError if it is gone or is no such document."""
+    return parse_object(read(ref), ref, model)
+
+
+def find_json(bucket: str, name: str, model: type[AnyContract]) -> tuple[AnyContract, ObjectRef] | None:
+    """The version that is there now, as a contract and by reference; None if there is none."""
+    blob = find(bucket, name)
+    if blob is None:
+        return None
+    try:
+        with transient_errors_as_retryable("reading an object"):
+            data = cast(bytes, _pinned(reference(blob)).download_as_bytes(retry=retries()))
+    except NotFound:  # replaced or deleted since: what is there now counts
+        return find_json(bucket, name, model)
+    return parse_object(data, reference(blob), model), reference(blob)
+
+
+@contextmanager
+def writing(bucket: str, name: str, content_type: str, progress: Progress) -> Iterator[BinaryIO]:
+    """A file whose bytes become the object as they are written, a piece at a time.
+
+    Nothing of it is there if the block raises.
+    """
+    blob = client().bucket(bucket).blob(name)
+    with (
+        transient_errors_as_retryable("writing an object"),
+        blob.open("wb", chunk_size=CHUNK_BYTES, content_type=content_type, retry=retries()) as file,
+    ):
+        yield cast(BinaryIO, _Watched(file, progress))
+
+
+def compose(parts: Sequence[str], bucket: str, name: str, content_type: str) -> ObjectRef:
+    """One object of the bytes of others, in order, without moving them.
+
+    Raises RetryableError if one of them is gone: somebody else has finished with them.
+    """
+    blob = client().bucket(bucket).blob(name)
+    blob.content_type = content_type
+    try:
+        with transient_errors_as_retryable("composing an object"):
+            blob.compose([client().bucket(bucket).blob(part) for part in parts], retry=retries())
+    except NotFound as error:
+        raise RetryableError("a part of the result is gone: the message comes back") from error
+    return reference(blob)
+
+
+def copy(
+    source: ObjectRef,
+    bucket: str,
+    name: str,
+    *,
+    generation: int,
+    metadata: Mapping[str, str],
+    progress: Progress = lambda: None,
+) -> ObjectRef:
+    """Copy an object on the server if version `generation` is there now (0: none); else as `write_once`.
+
+    Raises PermanentError if the source is there no more.
+    It looks first, because fake-gcs-server v1.54 ignores the precondition of a copy. On Cloud Storage the
+    precondition alone decides.
+    """
+    original = find(source.bucket, source.name, source.generation)
+    if original is None:
+        raise object_missing_error(source)
+    there = find(bucket, name)
+    if (int(there.generation) if there else 0) != generation:
+        return _as_ours(bucket, name, original.crc32c, original.size, metadata)
+    blob = client().bucket(bucket).blob(name)
+    blob.metadata = dict(metadata)
+    blob.content_type = original.content_type
+    token = None
+    try:
+        with transient_errors_as_retryable("copying an object"):
+            while True:
+                progress()
+                token, _, _ = blob.rewrite(
+                    original, token=token, if_generation_match=generation, retry=retries()
+                )
+                if token is None:
+                    return reference(blob)
+    except NotFound as error:
+        raise object_missing_error(source) from error
+    except PreconditionFailed:
+        return _as_ours(bucket, name, original.crc32c, original.size, metadata)
+
+
+def mark(ref: ObjectRef, metadata: Mapping[str, str]) -> None:
+    """Add custom metadata to this version; nothing happens if it is there no more."""
+    blob = _pinned(ref)
+    blob.metadata = dict(metadata)
+    try:
+        with transient_errors_as_retryable("marking an object"):
+            blob.patch(retry=retries())
+    except (NotFound, PreconditionFailed):
+        return
+
+
+def delete(ref: ObjectRef) -> None:
+    """Delete this version; done too if it is there no more. A bucket with object versioning keeps no copy.
+
+    It looks first, because fake-gcs-server v1.54 ignores the generation of a delete and would take whatever
+    version is there. On Cloud Storage the generation alone decides.
+    """
+    blob = find(ref.bucket, ref.name, ref.generation)
+    if blob is None:
+        return
+    try:
+        with transient_errors_as_retryable("deleting an object"):
+            _pinned(ref).delete(retry=retries())
+    except NotFound:
+        return
+
+
+def delete_all(bucket: str, prefix: str) -> None:
+    """Delete every object whose name starts with `prefix`."""
+    for ref in list_all(bucket, prefix):
+        delete_any(bucket, ref.name)
+
+
+def delete_any(bucket: str, name: str) -> None:
+    """Delete whatever version is there now; done too if there is none."""
+    try:
+        with transient_errors_as_retryable("deleting an object"):
+            client().bucket(bucket).blob(name).delete(retry=retries())
+    except NotFound:
+        return
+
+
+def object_missing_error(ref: ObjectRef, code: str = "object-gone") -> PermanentError:
+    """The error for a pinned version that is no longer there."""
+    return PermanentError(
+        code,
+        f"{object_names.owner_name(ref.name)} was deleted or replaced while its video was being processed. "
+        "Upload the video again.",
+        detail=_detail(ref, "it is gone"),
+    )
+
+
+@contextmanager
+def not_found_as_permanent(ref: ObjectRef, code: str = "object-gone") -> Iterator[None]:
+    """Raise PermanentError if this pinned version turns out to be no longer there."""
+    try:
+        yield
+    except (NotFound, PreconditionFailed) as error:
+        raise object_missing_error(ref, code) from error
+
+
+def _pinned(ref: ObjectRef) -> storage.Blob:
+    return client().bucket(ref.bucket).blob(ref.name, generation=ref.generation)
+
+
+def parse_object(data: bytes, ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
+    """An object's bytes as a contract. Raises PermanentError if they are no such document."""
+    try:
+        return decode(model, data)
+    except ValueError as error:
+        raise PermanentError(
+            "bad-object",
+            f"{object_names.owner_name(ref.name)} can't be read. Upload the video again.",
+            detail=_detail(ref, f"not a valid {model.__name__}"),
+        ) from error
+
+
+def _detail(ref: ObjectRef, what: str) -> str:
+    """A detail for the log: names below `jobs/` are ids, all others are people's."""
+    return f"{ref.name}: {what}" if ref.name.startswith(object_names.JOBS) else what
+
+
+def _opened(data: bytes | Path) -> AbstractContextManager[IO[bytes]]:
+    return data.open("rb") if isinstance(data, Path) else io.BytesIO(data)
+
+
+def _measure(file: IO[bytes]) -> tuple[int, str]:
+    """Size in bytes, and CRC-32C in the form that Cloud Storage gives: big-endian, base64."""
+    size, checksum = 0, 0
+    while piece := file.read(CHUNK_BYTES):
+        size += len(piece)
+        checksum = google_crc32c.extend(checksum, piece)
+    file.seek(0)
+    return size, base64.b64encode(checksum.to_bytes(4, "big")).decode()
+
+
+class _Watched:
+    """A file that calls `progress` at every piece read or written: a claim is renewed meanwhile."""
+
+    def __init__(self, file: IO[bytes], progress: Progress):
+        self._file = file
+        self._progress = progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        self._progress()
+        return self._file.read(size)
+
+    def write(self, data: bytes) -> int:
+        self._progress()
+        return self._file.write(data)

@@ -1,0 +1,72 @@
+"""The step "find": look for faces in one segment and write down what was seen. `main.py` brings the engine along.
+
+A segment is done when its findings are there: that write is the commit. They hold embeddings, so they are
+deleted as soon as the faces are linked across the segments. A worker that comes later than that leaves none.
+"""
+
+import time
+from collections.abc import Callable
+
+from defacer.pipeline import log
+from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.lifecycle import cleanup, job_state
+from defacer.pipeline.lifecycle.segments import self_and_ancestors
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
+from defacer.worker.segment_attempt import StepInput, attempting, run_step_once
+
+NUMPY_ARCHIVE = "application/octet-stream"
+
+DetectSegment = Callable[[StepInput], bytes]
+
+
+def detect(task: SegmentTask, message_id: str, look: DetectSegment) -> None:
+    """Do this step unless it is done, and say that it is done; when it came too late, do nothing.
+
+    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
+    """
+    with attempting(task, is_past=job_state.detection_is_over):
+        if job_state.detection_is_over(task.job):
+            # A worker that died may have written them after all others were deleted.
+            objects.delete_any(
+                settings().work_bucket, object_names.segment_detections(task.job, task.index, task.part)
+            )
+            if job_state.is_over(task.job):
+                cleanup.clean_up(task.job)
+            return
+        run_step_once(task, message_id, _is_done, lambda todo: _do(task, todo, look))
+
+
+def _is_done(task: SegmentTask) -> bool:
+    """Whether the findings of this part are there, or of what it is a part of, or were.
+
+    In this order, because they go after the job is linked.
+    """
+    names = (
+        object_names.segment_detections(task.job, task.index, part) for part in self_and_ancestors(task.part)
+    )
+    return any(objects.find(settings().work_bucket, name) for name in names) or job_state.detection_is_over(
+        task.job
+    )
+
+
+def _do(task: SegmentTask, todo: StepInput, look: DetectSegment) -> None:
+    started = time.monotonic()
+    data = look(todo)
+    name = object_names.segment_detections(task.job, task.index, task.part)
+    try:
+        ref = objects.write_once(
+            settings().work_bucket,
+            name,
+            data,
+            NUMPY_ARCHIVE,
+            metadata={object_names.OF_SECONDS: f"{time.monotonic() - started:.3f}"},
+            progress=todo.keep_claim,
+        )
+    except objects.AlreadyWrittenError:
+        return  # somebody was quicker: theirs count
+    if job_state.detection_is_over(
+        task.job
+    ):  # the others' were deleted meanwhile, perhaps before these were there
+        objects.delete(ref)
+    log.info("faces found", seconds=round(time.monotonic() - started, 3))

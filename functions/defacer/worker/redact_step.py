@@ -1,0 +1,109 @@
+"""The step "hide": hide the faces of one segment and commit it. `main.py` brings the engine along.
+
+A segment is done when its report is there: that write is the commit. The video is written before, under
+a name made of its own hash, so two workers at once never write over each other, and the report says which
+counts.
+"""
+
+import hashlib
+import tempfile
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from defacer.pipeline import log
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.report import SegmentCheck
+from defacer.pipeline.documents.segment_messages import SegmentReport, SegmentTask
+from defacer.pipeline.lifecycle import cleanup, job_state
+from defacer.pipeline.lifecycle.segments import self_and_ancestors
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
+from defacer.worker.segment_attempt import StepInput, attempting, run_step_once
+
+NUT = "video/x-nut"
+
+
+@dataclass(frozen=True)
+class Redacted:
+    """A written segment; `contracts.SegmentReport` describes the fields."""
+
+    frames: "array[int]"
+    reorder_depth: int
+    black_frames: int = 0
+    checked: SegmentCheck | None = None
+
+
+# Writes the segment with the faces (`faces.json`) redacted, and checks the result.
+RedactSegment = Callable[[StepInput, bytes, Path], Redacted]
+
+
+def redact(task: SegmentTask, message_id: str, conceal: RedactSegment) -> None:
+    """Do this step unless it is done, and say that it is done.
+
+    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
+    """
+    with attempting(task):
+        if job_state.is_over(task.job):
+            cleanup.clean_up(task.job)  # of a worker that died after it wrote too late
+            return
+        run_step_once(task, message_id, _is_done, lambda todo: _do(task, todo, conceal))
+
+
+def _is_done(task: SegmentTask) -> bool:
+    """Whether this part is done, or what it is a part of."""
+    names = (
+        object_names.segment_report(task.job, task.index, part) for part in self_and_ancestors(task.part)
+    )
+    return any(objects.find(settings().work_bucket, name) for name in names)
+
+
+def _do(task: SegmentTask, todo: StepInput, conceal: RedactSegment) -> None:
+    started = time.monotonic()
+    faces, _ = job_state.read_faces(task.job, task.faces)
+    with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
+        out = Path(folder) / "segment.nut"
+        written = conceal(todo, faces, out)
+        with out.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        video = objects.write_once(
+            settings().work_bucket,
+            object_names.segment_video(task.job, task.index, digest, task.part),
+            out,
+            NUT,
+            progress=todo.keep_claim,
+        )
+    seconds = round(time.monotonic() - started, 3)
+    report = SegmentReport(
+        job=task.job,
+        index=task.index,
+        part=task.part,
+        video=video,
+        frames=written.frames,
+        reorder_depth=written.reorder_depth,
+        black_frames=written.black_frames,
+        checked=written.checked,
+        seconds=seconds,
+    )
+    _commit(report, video)
+    if job_state.is_over(task.job):  # the others' were deleted meanwhile, perhaps before this one was there
+        cleanup.clean_up(task.job)
+    log.info("segment done", frames=len(written.frames), seconds=seconds)
+
+
+def _commit(report: SegmentReport, video: ObjectRef) -> None:
+    """Write the report; if somebody committed this segment before, theirs counts and our video goes."""
+    name = object_names.segment_report(report.job, report.index, report.part)
+    try:
+        objects.write_once(
+            settings().work_bucket,
+            name,
+            report.model_dump_json().encode(),
+            metadata={object_names.OF_SECONDS: f"{report.seconds:.3f}"},
+        )
+    except objects.AlreadyWrittenError as error:
+        committed = objects.read_json(error.existing, SegmentReport)
+        if committed.video.name != video.name:
+            objects.delete(video)

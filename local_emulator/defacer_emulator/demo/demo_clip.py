@@ -1,0 +1,303 @@
+"""The demo clip: two public-domain portraits that move, grow, turn away and cross, and where each face is.
+
+The portraits come with installed packages: scikit-image's `astronaut.png` (NASA) and matplotlib's
+`grace_hopper.jpg` (US Navy). Each is cut out along its outline and carried through the picture as a flat card
+in space: a scale, a turn about the vertical axis and a perspective projection, which together are one
+homography (Hartley and Zisserman, "Multiple View Geometry", 2nd edition, section 8.1.1). The true place of a
+face is its box in the portrait, carried through the same homography. All pictures are RGB, 8 bits a channel;
+all places are pixels, x to the right, y down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defacer_emulator.demo.picture import Picture, save_picture, write_clip
+
+Floats = NDArray[np.float64]
+Size = tuple[int, int]  # width, height
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
+
+BOTH_LARGE_AT = 0.25  # this share of the way through the demo clip both faces are frontal and large
+FOCAL_LENGTH = 1.8  # in frame heights at 16:9: a mild tele lens, so that a turned head is not distorted much
+
+# Outlines of head and shoulders, traced by hand in pixels of the portraits.
+ASTRONAUT_FACE = (182.0, 68.0, 270.0, 187.0)
+ASTRONAUT_OUTLINE = """
+    20,440 20,395 30,345 45,300 62,262 87,239 97,221 112,206 121,190 128,172 137,160 158,151 184,149
+    184,134 175,128 171,117 158,104 155,92 154,70 160,56 185,40 205,23 237,17 259,23 284,40 295,58 299,81
+    297,98 289,116 275,133 266,139 257,162 257,175 288,204 298,219 303,234 339,263 354,302 358,346 380,345
+    420,347 455,369 480,400 494,440"""
+ADMIRAL_FACE = (176.0, 129.0, 358.0, 335.0)
+ADMIRAL_OUTLINE = """
+    12,599 20,520 28,440 40,412 53,384 80,370 129,357 165,345 186,331 196,318 196,304 186,295 172,287
+    164,273 162,255 156,222 154,200 156,182 149,165 147,110 154,95 174,84 177,70 184,56 196,48 217,40
+    235,31 262,25 284,31 297,43 325,52 345,66 353,86 366,90 370,110 370,176 374,190 371,220 362,260
+    356,288 345,303 336,316 345,327 374,347 422,367 462,379 484,394 496,425 503,470 503,599"""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A cut-out: `pixels` (height, width, 4) RGBA, premultiplied; `face` is x1, y1, x2, y2 in its pixels."""
+
+    name: str
+    pixels: Picture
+    face: Box
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where a face is at a moment, in shares: of the clip's length, the frame's size, a 16:9 frame's height.
+
+    Angles are in degrees: `turn` about the vertical axis (0 is frontal), `tilt` in the plane of the frame.
+    """
+
+    at: float
+    x: float
+    y: float
+    face_height: float
+    turn: float = 0.0
+    tilt: float = 0.0
+
+
+@dataclass(frozen=True)
+class Role:
+    """A portrait and its movement: at least two poses in order of time, the first at 0, the last at 1."""
+
+    portrait: Portrait
+    poses: tuple[Pose, ...]
+
+
+@dataclass(frozen=True)
+class FaceBox:
+    """The upright box around one face in one frame, in displayed pixels; frames count from 0.
+
+    `covered`: the share of it behind somebody else. `visible`: turned by at most 60 degrees, covered by 0.1.
+    """
+
+    name: str
+    frame: int
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    turn_degrees: float
+    covered: float
+    visible: bool
+
+
+ASTRONAUT_POSES = (
+    Pose(0.00, 0.22, 0.56, 0.20),
+    Pose(0.19, 0.30, 0.46, 0.33, tilt=-2.0),
+    Pose(0.29, 0.31, 0.45, 0.34),
+    Pose(0.37, 0.27, 0.48, 0.30, turn=63.0),
+    Pose(0.45, 0.29, 0.48, 0.30),
+    Pose(0.72, 0.71, 0.46, 0.32, tilt=2.0),
+    Pose(1.00, 0.69, 0.45, 0.34),
+)
+ADMIRAL_POSES = (
+    Pose(0.00, 0.77, 0.68, 0.17),
+    Pose(0.19, 0.71, 0.50, 0.32, tilt=2.0),
+    Pose(0.29, 0.70, 0.48, 0.34),
+    Pose(0.42, 0.74, 0.56, 0.26),
+    Pose(0.72, 0.27, 0.56, 0.25),
+    Pose(0.81, 0.29, 0.55, 0.28, turn=-63.0),
+    Pose(0.90, 0.30, 0.51, 0.31),
+    Pose(1.00, 0.30, 0.49, 0.33),
+)
+
+
+def make_demo_clip(path: Path, seconds: float = 12.0, size: Size = (1280, 720), fps: int = 30) -> None:
+    """Write the demo clip as MP4: H.264 with a keyframe every 2 s, and AAC sound.
+
+    `size` is width, height in pixels. A shorter clip shows the same movements, faster. Raises ValueError
+    for a length without a frame, or a size that H.264 with 4:2:0 colours cannot hold.
+    """
+    write_clip(path, render(demo_cast(), frame_count(seconds, fps), size), seconds, size, fps)
+
+
+def demo_truth(seconds: float = 12.0, size: Size = (1280, 720), fps: int = 30) -> list[FaceBox]:
+    """Return where each face is in each frame of the clip that `make_demo_clip` writes with these values."""
+    return truth(demo_cast(), frame_count(seconds, fps), size)
+
+
+def target_picture(path: Path) -> None:
+    """Write the picture of the one to keep, the astronaut's head and shoulders, as PNG."""
+    save_picture(path, astronaut_photo()[0:350, 50:400])
+
+
+def demo_cast() -> tuple[Role, ...]:
+    """Return the roles of the demo clip, the rearmost first."""
+    admiral = cut_out("admiral", admiral_photo(), ADMIRAL_OUTLINE, ADMIRAL_FACE)
+    astronaut = cut_out("astronaut", astronaut_photo(), ASTRONAUT_OUTLINE, ASTRONAUT_FACE)
+    return Role(admiral, ADMIRAL_POSES), Role(astronaut, ASTRONAUT_POSES)
+
+
+def astronaut_photo() -> Picture:
+    return packaged_photo("scikit-image", "skimage/data/astronaut.png")
+
+
+def admiral_photo() -> Picture:
+    return packaged_photo("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg")
+
+
+def packaged_photo(package: str, name: str) -> Picture:
+    """Read a picture that comes with an installed package, without importing the package."""
+    path = distribution(package).locate_file(name)
+    photo = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if photo is None:
+        raise FileNotFoundError(f"{path} is missing or damaged. Install {package} again, which brings it.")
+    return np.asarray(photo, np.uint8)
+
+
+def cut_out(name: str, photo: Picture, outline: str, face: Box) -> Portrait:
+    """Cut a photo (height, width, 3) out along "x,y x,y ...", with soft edges."""
+    points = np.array([pair.split(",") for pair in outline.split()], np.int32)
+    photo = photo[: int(points[:, 1].max()) + 1]
+    inside = np.zeros(photo.shape[:2], np.uint8)
+    cv2.fillPoly(inside, [points], 255)
+    rounded = cv2.GaussianBlur(inside, (0, 0), 4) / 255.0  # takes the corners off the polygon
+    opacity = cv2.GaussianBlur(np.clip((rounded - 0.5) * 4 + 0.35, 0, 1), (0, 0), 1.2)
+    return with_shadow(name, photo, np.asarray(opacity, np.float64), face)
+
+
+def with_shadow(name: str, photo: Picture, opacity: Floats, face: Box) -> Portrait:
+    """Lay a faint shadow around a photo (height, width, 3) and its opacity (height, width; 0 to 1).
+
+    The lowest part fades out, for the moments at which it is inside the frame.
+    """
+    shadow = 0.28 * cv2.GaussianBlur(opacity, (0, 0), 9)
+    fade = np.clip(np.linspace(1, 0, len(photo)) / 0.07, 0, 1)[:, None]
+    alpha = 255 * fade * (opacity + (1 - opacity) * shadow)
+    pixels = np.dstack([photo * (opacity * fade)[:, :, None], alpha])
+    return Portrait(name, np.rint(pixels).astype(np.uint8), face)
+
+
+def frame_count(seconds: float, fps: int) -> int:
+    """Return the number of frames of a clip; raises ValueError if it would have none."""
+    count = round(seconds * fps)
+    if seconds <= 0 or fps <= 0 or count < 1:
+        raise ValueError(f"a clip of {seconds} s at {fps} frames/s has no frame; both must be above 0")
+    return count
+
+
+def pose_at(poses: Sequence[Pose], at: float) -> Pose:
+    """Find the pose at a share of the clip's length: smoothstep between the given ones; a slight sway."""
+    table = np.array([astuple(pose) for pose in poses])
+    after = int(np.clip(np.searchsorted(table[:, 0], at, side="right"), 1, len(table) - 1))
+    start, end = table[after - 1], table[after]
+    part = np.clip((at - start[0]) / (end[0] - start[0]), 0, 1)
+    _, x, y, face_height, turn, tilt = (start + (end - start) * part * part * (3 - 2 * part)).tolist()
+    sway = float(np.sin(2 * np.pi * (5 * at + x)))
+    return Pose(at, x + 0.002 * sway, y + 0.002 * sway, face_height, turn, tilt + 0.8 * sway)
+
+
+def homography(portrait: Portrait, pose: Pose, size: Size) -> Floats:
+    """Return the (3, 3) matrix from a portrait's pixels to those of a frame of width, height `size`."""
+    x1, y1, x2, y2 = portrait.face
+    unit = min(size[0] * 9 / 16, size[1])
+    scale = pose.face_height * unit / (y2 - y1)
+    to_card = np.array([[scale, 0, -scale * (x1 + x2) / 2], [0, scale, -scale * (y1 + y2) / 2], [0, 0, 1]])
+    turn, tilt = np.deg2rad([pose.turn, pose.tilt])
+    tilted = np.array([[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]])
+    focal = FOCAL_LENGTH * unit
+    # The card's x axis points along (cos, 0, sin); the face's centre is as far away as the focal length.
+    project = np.array([[np.cos(turn), 0, 0], [0, 1, 0], [np.sin(turn) / focal, 0, 1]])
+    to_frame = np.array([[1, 0, pose.x * size[0]], [0, 1, pose.y * size[1]], [0, 0, 1]])
+    return np.asarray(to_frame @ project @ tilted @ to_card, np.float64)
+
+
+def carry(matrix: Floats, points: Floats) -> Floats:
+    """Carry points (count, 2) through a homography."""
+    carried = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    return np.asarray(carried[:, :2] / carried[:, 2:], np.float64)
+
+
+def truth(cast: Sequence[Role], count: int, size: Size) -> list[FaceBox]:
+    """Return the box of every face of the cast (rearmost first) in each of `count` frames."""
+    boxes = []
+    for frame in range(count):
+        poses = [pose_at(role.poses, frame / max(count - 1, 1)) for role in cast]
+        matrices = [homography(role.portrait, pose, size) for role, pose in zip(cast, poses, strict=True)]
+        for depth, (role, pose) in enumerate(zip(cast, poses, strict=True)):
+            x1, y1, x2, y2 = role.portrait.face
+            grid = np.stack(np.meshgrid(np.linspace(x1, x2, 12), np.linspace(y1, y2, 12)), axis=-1)
+            points = carry(matrices[depth], grid.reshape(-1, 2))
+            hidden = np.zeros(len(points), np.bool_)
+            for front in range(depth + 1, len(cast)):
+                hidden |= opaque_at(cast[front].portrait, matrices[front], points)
+            covered = float(hidden.mean())
+            visible = abs(pose.turn) <= 60 and covered <= 0.1
+            (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+            boxes.append(FaceBox(role.portrait.name, frame, x1, y1, x2, y2, pose.turn, covered, visible))
+    return boxes
+
+
+def opaque_at(portrait: Portrait, matrix: Floats, points: Floats) -> NDArray[np.bool_]:
+    """Tell for points (count, 2) of the frame whether a portrait is more than half opaque there."""
+    height, width = portrait.pixels.shape[:2]
+    x, y = np.rint(carry(np.asarray(np.linalg.inv(matrix), np.float64), points)).astype(np.int64).T
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    alpha = portrait.pixels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1), 3]
+    return np.asarray(inside & (alpha > 127), np.bool_)
+
+
+def render(cast: Sequence[Role], count: int, size: Size) -> Iterator[Picture]:
+    """Yield `count` frames (height, width, 3) of the cast (rearmost first) before a drifting background."""
+    fitted = [Role(fit(role, size), role.poses) for role in cast]
+    grain = np.random.default_rng(7).integers(0, 4, (size[1], size[0], 3), np.uint8)  # hides banding
+    for frame in range(count):
+        at = frame / max(count - 1, 1)
+        canvas = np.asarray(cv2.add(background(at, size), grain), np.uint8)
+        for role in fitted:
+            lay(canvas, role.portrait, pose_at(role.poses, at), size)
+        yield canvas
+
+
+def fit(role: Role, size: Size) -> Portrait:
+    """Scale a portrait to the largest height at which its role shows it, so that the warp does not alias."""
+    portrait = role.portrait
+    largest = max(pose.face_height for pose in role.poses) * min(size[0] * 9 / 16, size[1])
+    scale = largest / (portrait.face[3] - portrait.face[1])
+    width, height = (round(scale * length) for length in portrait.pixels.shape[1::-1])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    pixels = cv2.resize(portrait.pixels, (width, height), interpolation=method)
+    # cv2.resize lines up the outer edges of the pixels, not the centres of the first ones.
+    x1, y1, x2, y2 = (scale * (edge + 0.5) - 0.5 for edge in portrait.face)
+    return Portrait(portrait.name, np.asarray(pixels, np.uint8), (x1, y1, x2, y2))
+
+
+def lay(canvas: Picture, portrait: Portrait, pose: Pose, size: Size) -> None:
+    """Lay a portrait over the frame in place; it darkens a little as it turns away from the light."""
+    matrix, (height, width) = homography(portrait, pose, size), portrait.pixels.shape[:2]
+    corners = carry(matrix, np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64))
+    left, top = np.clip(np.floor(corners.min(axis=0)), 0, size).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, size).astype(int).tolist()
+    if left >= right or top >= bottom:
+        return
+    shifted = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]]) @ matrix
+    card = cv2.warpPerspective(portrait.pixels, shifted, (right - left, bottom - top))
+    light = 1 - 0.3 * abs(np.sin(np.deg2rad(pose.turn)))
+    colours = cv2.convertScaleAbs(cv2.cvtColor(card, cv2.COLOR_RGBA2RGB), alpha=light)
+    clear = cv2.cvtColor(255 - card[:, :, 3], cv2.COLOR_GRAY2RGB)
+    area = canvas[top:bottom, left:right]
+    area[:] = cv2.add(cv2.multiply(area, clear, scale=1 / 255), colours)
+
+
+def background(at: float, size: Size) -> Picture:
+    """Draw a soft gradient from teal to plum, with broad bands of light that drift across it."""
+    y, x = np.mgrid[0:1:54j, 0:1:96j]
+    bend = x + 0.18 * np.sin(2 * np.pi * (0.9 * y + 0.5 * at)) + 0.25 * y
+    bands = 0.5 + 0.5 * np.sin(2 * np.pi * (1.6 * bend - 0.7 * at))
+    glow = np.exp(-((x - 0.5 - 0.25 * np.sin(2 * np.pi * at)) ** 2 + (y - 0.35) ** 2) / 0.18)
+    mix = np.clip(0.75 * x + 0.35 * y - 0.05, 0, 1)[:, :, None]
+    light = (18 * bands + 55 * glow)[:, :, None] * np.array([1.0, 0.95, 0.85])
+    colours = (1 - mix) * np.array([38, 104, 122]) + mix * np.array([112, 72, 118]) + light
+    return np.asarray(cv2.resize(colours.astype(np.uint8), size, interpolation=cv2.INTER_CUBIC), np.uint8)

@@ -1,0 +1,103 @@
+"""Choose the ports that an emulator listens on."""
+
+import random
+import socket
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.processes.supervisor import HOST, listens
+
+# Below the range that systems use for outgoing connections (32768 and up on Linux, 49152 and up on macOS):
+# a port found free here is not taken by chance before its server listens on it.
+FREE_PORTS = range(20000, 32000)
+ANY_FREE = 0
+
+
+@dataclass(frozen=True)
+class Service:
+    """A part of the emulator that people and their programs address. `default` is the port that `up` prefers."""
+
+    title: str
+    default: int
+
+
+SERVICES: Mapping[str, Service] = {
+    "console": Service("the console", 8080),
+    "live": Service("the live page", 8081),
+    "storage": Service("Cloud Storage", 4443),
+    "browser-storage": Service("Cloud Storage for browsers", 4444),
+    "pubsub": Service("Pub/Sub", 8085),
+}
+
+
+def choose_ports(chosen: Mapping[str, int], *, use_defaults: bool) -> tuple[dict[str, int], list[str]]:
+    """Return a port for each service, and a notice for each default port that is in use.
+
+    `chosen` holds the ports that a user asked for by name of the service; 0 is any free port. Raises UsageError if
+    one of them can't be used. Without `use_defaults` every other service gets a free port, so that emulators on one
+    machine never meet.
+    """
+    ports: dict[str, int] = {}
+    notices = []
+    for name, port in chosen.items():
+        if port == ANY_FREE:
+            continue
+        if port in ports.values():
+            raise UsageError(f"Port {port} is named for two services. Choose another --{name}-port.")
+        if not is_free(port):
+            raise UsageError(
+                f"Port {port} for {SERVICES[name].title} is in use, or this user is not allowed to use it. Stop the "
+                f"program that uses it, or choose another --{name}-port."
+            )
+        ports[name] = port
+    missing = []
+    for name, service in SERVICES.items():
+        if use_defaults and name not in chosen:
+            if service.default not in ports.values() and is_free(service.default):
+                ports[name] = service.default
+                continue
+            notices.append(name)
+        if name not in ports:
+            missing.append(name)
+    ports |= zip(missing, free_ports(len(missing), ports.values()), strict=True)
+    return ports, [
+        f"Port {SERVICES[name].default} is in use: {SERVICES[name].title} listens on {ports[name]} this time. "
+        f"--{name}-port chooses another port."
+        for name in notices
+    ]
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server can listen on this port of the loopback interface."""
+    if listens(port):
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
+        # Servers set it too: closed connections of an earlier run do not block a port.
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int, taken: Collection[int] = ()) -> tuple[int, ...]:
+    """Return different ports of this machine that no program listens on, and none of `taken`."""
+    found: list[int] = []
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        if len(found) == count:
+            break
+        if port in taken:
+            continue
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
+            try:
+                candidate.bind((HOST, port))
+            except OSError:
+                continue
+        found.append(port)
+    if len(found) < count:
+        raise EmulatorError(
+            f"Fewer than {count} ports are free between {FREE_PORTS.start} and {FREE_PORTS.stop} on {HOST}."
+        )
+    return tuple(found)

@@ -1,0 +1,99 @@
+"""Topics and push subscriptions in a Pub/Sub emulator."""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+import grpc  # type: ignore[import-untyped]
+from google.api_core.exceptions import GoogleAPIError
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, Subscription
+from google.pubsub_v1.types import RetryPolicy as RetryPolicyMessage
+
+from defacer.pipeline.topology import KEEPER, LOST_LETTERS, Function, Resources
+from defacer_emulator.errors import EmulatorError
+from defacer_emulator.pubsub.policy import MAX_OUTSTANDING_LABEL
+
+
+def channel(host: str) -> grpc.Channel:
+    """A plain connection to an emulator, past any proxy that the environment names."""
+    return grpc.insecure_channel(host, options=[("grpc.enable_http_proxy", 0)])
+
+
+def publisher(host: str) -> PublisherClient:
+    return PublisherClient(transport=PublisherGrpcTransport(channel=channel(host)))
+
+
+def subscriber(host: str) -> SubscriberClient:
+    return SubscriberClient(transport=SubscriberGrpcTransport(channel=channel(host)))
+
+
+def topic_path(project: str, topic: str) -> str:
+    return f"projects/{project}/topics/{topic}"
+
+
+def create_topics(host: str, resources: Resources) -> None:
+    """All topics: they must be there before the first upload, whose announcement is lost otherwise."""
+    with publisher(host) as client:
+        for topic in resources.topics:
+            try:
+                client.create_topic(name=topic_path(resources.project, topic), timeout=10.0)
+            except GoogleAPIError as error:
+                raise EmulatorError(
+                    f"The Pub/Sub emulator did not create the topic {topic}: {error}"
+                ) from error
+
+
+def create_subscriptions(
+    host: str, resources: Resources, urls: Mapping[str, str], instances: Mapping[str, int]
+) -> None:
+    """One push subscription for each function, and the one that keeps lost letters.
+
+    `urls` and `instances` by the function's name.
+    """
+    create = [
+        subscription(
+            resources, function, urls[function.name], function.concurrency * instances[function.name]
+        )
+        for function in resources.functions
+    ]
+    keeper = Subscription(
+        name=f"projects/{resources.project}/subscriptions/{KEEPER}",
+        topic=topic_path(resources.project, LOST_LETTERS),
+    )
+    add_subscriptions(host, [*create, keeper])
+
+
+def add_subscriptions(host: str, subscriptions: Iterable[Subscription]) -> None:
+    with subscriber(host) as client:
+        for wanted in subscriptions:
+            try:
+                client.create_subscription(request=wanted, timeout=10.0)
+            except GoogleAPIError as error:
+                raise EmulatorError(
+                    f"The Pub/Sub emulator did not create the subscription {wanted.name}: {error}"
+                ) from error
+
+
+def subscription(resources: Resources, function: Function, url: str, max_outstanding: int) -> Subscription:
+    """A function's push subscription, as Pub/Sub is asked for it.
+
+    The built-in emulator keeps at most `max_outstanding` of its messages in the function's hands, as Cloud
+    Run's request queue does; Google's emulator has nothing of the kind and ignores the label.
+    """
+    return Subscription(
+        name=f"projects/{resources.project}/subscriptions/{function.subscription}",
+        topic=topic_path(resources.project, function.topic),
+        push_config=PushConfig(push_endpoint=url),
+        ack_deadline_seconds=function.acknowledge_seconds,
+        dead_letter_policy=DeadLetterPolicy(
+            dead_letter_topic=topic_path(resources.project, function.dead_letter_topic),
+            max_delivery_attempts=function.max_delivery_attempts,
+        ),
+        retry_policy=RetryPolicyMessage(
+            minimum_backoff=timedelta(seconds=resources.retries.minimum_seconds),
+            maximum_backoff=timedelta(seconds=resources.retries.maximum_seconds),
+        ),
+        labels={MAX_OUTSTANDING_LABEL: str(max_outstanding)},
+    )

@@ -1,0 +1,118 @@
+"""Checks of a user's files. Standard library only: `make demo` runs them before it installs anything."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from defacer.engine.options import MODES
+from defacer.engine.output_paths import OutputPathError, check_outputs
+from defacer.pipeline.storage.object_names import PICTURE_SUFFIXES, VideoName
+from defacer_emulator.errors import UsageError
+
+LONGEST_FILE_NAME = 255
+HEAD_BYTES = 4096
+PICTURE_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8")
+DOCUMENT_SIGNATURES = (b"%PDF", b"PK\x03\x04")
+
+
+def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], replacement: Path | None) -> None:
+    """Raise UsageError for a channel, a video or a picture that the pipeline would refuse by name or kind."""
+    if not channel or "/" in channel:
+        raise UsageError(f"A channel's name is a word without slashes, not {channel!r}.")
+    if video is not None:
+        _check_video(video)
+        _check_name(video, VideoName(channel, video.name))
+    for target in targets:
+        _check_name(target, VideoName(channel, target.name))
+        if target.suffix.lower() not in PICTURE_SUFFIXES:
+            allowed = ", ".join(sorted(PICTURE_SUFFIXES))
+            raise UsageError(
+                f"The target picture {target} must end in one of {allowed}: save it as one of these."
+            )
+        _check_picture(target, "The target picture")
+    names = [target.name for target in targets]
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            f"Two target pictures are called {doubles[0]}: rename one, its name is the person's."
+        )
+    if replacement:
+        _check_picture(replacement, "The replacement picture")
+
+
+def check_mode(mode: str | None, replacement: Path | None) -> None:
+    """Raise UsageError for an unknown mode, or for mode image without a picture."""
+    if mode is not None and mode not in MODES:
+        raise UsageError(f"The mode {mode!r} is unknown. Choose one of {', '.join(MODES)}.")
+    if mode == "image" and replacement is None:
+        raise UsageError(
+            "Mode image needs a picture: add --replacement PICTURE.png (with make: REPLACEMENT=PICTURE.png), "
+            "or choose another mode."
+        )
+
+
+def check_file(path: Path, what: str) -> bytes:
+    """Return the first bytes of a file. Raises UsageError unless it is a file that can be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        raise UsageError(f"{what} {path} does not exist.") from None
+    except IsADirectoryError:
+        raise UsageError(f"{what} {path} is a folder, not a file.") from None
+    except OSError as error:
+        raise UsageError(f"{what} {path} can't be read: {error.strerror}.") from error
+
+
+def report_beside(out: Path) -> Path:
+    """Where the report of a result goes: `X.mp4` has `X.report.json`, as in the output bucket."""
+    return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
+
+
+def check_out(
+    out: Path, inputs: Iterable[Path] = (), *, force: bool = False, option: str = "--force"
+) -> None:
+    """Raise UsageError if the result or its report can't be written there, before the work is done."""
+    if out.suffix.lower() != ".mp4":
+        raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
+    try:
+        check_outputs([out, report_beside(out)], inputs, force=force, option=option)
+    except OutputPathError as error:
+        raise UsageError(str(error)) from error
+
+
+def _check_video(path: Path) -> None:
+    """Refuse pictures and documents. FFmpeg refuses other files later."""
+    head = check_file(path, "The video")
+    if not head:
+        raise UsageError(f"The video {path} is empty.")
+    kind = ""
+    if path.suffix.lower() in PICTURE_SUFFIXES or head.startswith(PICTURE_SIGNATURES[0]):
+        kind = "a picture"
+    elif head.startswith(DOCUMENT_SIGNATURES) or _is_text(head):
+        kind = "a document"
+    if kind:
+        raise UsageError(f"The video {path} is {kind}. Choose a video file, such as an MP4.")
+
+
+def _check_picture(path: Path, what: str) -> None:
+    if not check_file(path, what).startswith(PICTURE_SIGNATURES):
+        raise UsageError(f"{what} {path} is not a picture that can be read. Use a JPEG or PNG file.")
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether these are lines of text. Of YUV4MPEG2 only the first line is one."""
+    try:
+        text = head.decode("ascii")
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\t\r\n" for character in text)
+
+
+def _check_name(path: Path, name: VideoName) -> None:
+    """Raise UsageError unless a video of that name can be done in that channel; pictures follow the same rule."""
+    problem = name.problem
+    if not problem and len(Path(name.report).name.encode()) > LONGEST_FILE_NAME:
+        problem = (
+            f"the report's name would have more than {LONGEST_FILE_NAME} bytes, and objects here are files"
+        )
+    if problem:
+        raise UsageError(f"{str(path)!r} can't go into channel {name.channel!r}: {problem}. Rename it.")
