@@ -55,7 +55,7 @@ resource "google_cloud_run_v2_service" "worker" {
 
       dynamic "env" {
         for_each = merge(local.environment, {
-          DEFACER_WARM_UP     = "true"
+          DEFACER_PRELOAD_MODELS     = "true"
           DEFACER_REQUIRE_GPU = tostring(local.gpu)
         })
         content {

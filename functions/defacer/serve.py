@@ -25,7 +25,7 @@ def application(name: str) -> Flask:
         log.configure()
         source = Path(__file__).parent / name / "main.py"
         app: Flask = create_app(name, str(source))  # type: ignore[no-untyped-call]
-        if name == "worker" and settings().warm_up:
+        if name == "worker" and settings().preload_models:
             from defacer.worker.engine_adapter import warm_up
 
             warm_up()

@@ -287,7 +287,7 @@ class Emulator:
         own = {
             **self.environment,
             "DEFACER_LIVE_ORIGIN": f"http://{HOST}:{port}",
-            "DEFACER_LIVE_LOOPBACK": "true",
+            "DEFACER_LIVE_ALLOW_LOOPBACK": "true",
             "DEFACER_LIVE_PORTS": "",
             "TMPDIR": str(self._empty_folder("tmp", LIVE)),
         }

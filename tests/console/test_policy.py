@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.recognition.match_threshold import MEASURED, strangers_at
+from defacer.engine.recognition.recognition_levels import MEASURED, strangers_at
 from defacer.pipeline import channel
 from defacer.pipeline.documents.manifest import Policy
 from defacer_emulator.demo.demo_clip import make_demo_clip
@@ -50,7 +50,7 @@ def test_the_form_as_it_is_shown_is_the_policy_that_holds(visitor: Visitor) -> N
 
 
 def test_a_distance_and_a_quality_that_no_word_stands_for_stay_as_they_are(visitor: Visitor) -> None:
-    own = Policy(recognizer="sface", keep_distance=0.55, quality=31)
+    own = Policy(recognizer="sface", match_threshold=0.55, quality=31)
     visitor.buckets.put(visitor.buckets.intake, NAME, own.model_dump_json().encode())
     assert save(visitor, form(visitor.open(visitor.at("street", "policy")))) == 303
     assert saved(visitor) == own
@@ -99,7 +99,7 @@ def test_a_distance_beyond_the_limit_of_its_model_is_refused(visitor: Visitor) -
     assert answer.status_code == 422
     assert "is 0.97, at most 0.75 is allowed for facenet-casia" in answer.text
     assert save(visitor, fields | {"recognizer": "sface"}) == 303
-    assert saved(visitor) == Policy(recognizer="sface", keep_distance=0.97)
+    assert saved(visitor) == Policy(recognizer="sface", match_threshold=0.97)
 
 
 def test_of_two_who_save_at_once_the_second_one_hears_of_the_first(visitor: Visitor) -> None:

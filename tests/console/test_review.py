@@ -27,7 +27,7 @@ from tests.planned import Planned, plan_job
 
 pytestmark = pytest.mark.usefixtures("limited")
 
-KEEP_DISTANCE = 0.72
+MATCH_THRESHOLD = 0.72
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
         faces=Faces(
             detector="centerface",
             recognizer="sface",
-            keep_distance=KEEP_DISTANCE,
+            match_threshold=MATCH_THRESHOLD,
             width=manifest.video.width,
             height=manifest.video.height,
             time_base=manifest.video.time_base,
@@ -338,7 +338,7 @@ def test_a_form_made_before_somebody_else_asked_decides_nothing(
 def test_what_the_distance_alone_would_decide_otherwise_is_unsure(
     decision: str, margin: float, unsure: bool
 ) -> None:
-    assert review.is_unsure(a_track(0, decision, margin), KEEP_DISTANCE) is unsure
+    assert review.is_unsure(a_track(0, decision, margin), MATCH_THRESHOLD) is unsure
 
 
 def test_the_console_words_the_reasons_of_the_engine_without_jargon() -> None:

@@ -70,7 +70,7 @@ def faces_in(path: Path, *tracks: Track) -> Faces:
         version=VERSION,
         detector="centerface",
         recognizer=None,
-        keep_distance=1.0,
+        match_threshold=1.0,
         width=SIZE[0],
         height=SIZE[1],
         time_base=f"{base.numerator}/{base.denominator}",

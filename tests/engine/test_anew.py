@@ -34,7 +34,7 @@ def faces() -> Faces:
         version=1,
         detector="centerface",
         recognizer="sface",
-        keep_distance=0.7,
+        match_threshold=0.7,
         width=64,
         height=48,
         time_base="1/25",

@@ -56,7 +56,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert [(item["code"], item["track"]) for item in found["faces"]["warnings"]] == [("no-track-kept", 0)]
     assert found["policy"]["mode"] == "pixelate"
     assert (found["checked"]["verify"], found["checked"]["tracks"]) == ("standard", [])
-    assert (found["policy"]["recognition"], found["policy"]["keep_distance"]) == ("balanced", None)
+    assert (found["policy"]["recognition"], found["policy"]["match_threshold"]) == ("balanced", None)
     (track,) = found["faces"]["tracks"]
     assert track["strangers_per_10000"] > 10
     alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this alike\)"
@@ -143,19 +143,19 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "out.mp4", "--strength", "9"], 2, "between 1 and 3"),
         (["IN", "out.mp4", "--mode", "solid", "--color", "red"], 2, "#1a2b3c"),
         (["IN", "out.mp4", "--color", "#ff0000"], 2, "--mode solid"),
-        (["IN", "out.mp4", "--keep-distance", "0.3"], 2, "add --target"),
+        (["IN", "out.mp4", "--match-threshold", "0.3"], 2, "add --target"),
         (["IN", "out.mp4", "--recognition", "strict"], 2, "add --target"),
-        ([*WITH_TARGET, "--keep-distance", "0.3"], 2, "such as --recognizer sface"),
+        ([*WITH_TARGET, "--match-threshold", "0.3"], 2, "such as --recognizer sface"),
         (
-            [*WITH_TARGET, *SFACE, "--keep-distance", "1.2"],
+            [*WITH_TARGET, *SFACE, "--match-threshold", "1.2"],
             2,
-            "--keep-distance 1.2 is out of range. For sface it is above 0 and at most 1.05",
+            "--match-threshold 1.2 is out of range. For sface it is above 0 and at most 1.05",
         ),
-        ([*WITH_TARGET, *SFACE, "--keep-distance", "nan"], 2, "--keep-distance nan is out of range"),
+        ([*WITH_TARGET, *SFACE, "--match-threshold", "nan"], 2, "--match-threshold nan is out of range"),
         (
-            [*WITH_TARGET, *SFACE, "--keep-distance", "0.9", "--recognition", "lenient"],
+            [*WITH_TARGET, *SFACE, "--match-threshold", "0.9", "--recognition", "lenient"],
             2,
-            "--keep-distance and --recognition lenient are both given: remove one",
+            "--match-threshold and --recognition lenient are both given: remove one",
         ),
         ([*WITH_TARGET, "--recognizer", "lfw"], 2, "choose from"),
         (["README.md", "out.mp4"], 1, "README.md: it is not a video"),

@@ -9,11 +9,11 @@ import pytest
 from defacer.engine.errors import EngineError
 from defacer.engine.models.recognizer import VERSIONS
 from defacer.engine.options import Options
-from defacer.engine.recognition.match_threshold import (
+from defacer.engine.recognition.recognition_levels import (
     LEVELS,
     MEASURED,
-    match_threshold,
-    measured,
+    calibration_of,
+    match_threshold_of,
     strangers_at,
 )
 from defacer.pipeline.documents.manifest import MAX_MATCH_THRESHOLDS, Policy
@@ -33,14 +33,14 @@ def allowed(field: str) -> tuple[str, ...]:
 def test_policy_and_engine_have_the_same_recognisers_levels_and_limits() -> None:
     assert set(MEASURED) == set(VERSIONS) == set(allowed("recognizer"))
     assert all(tuple(found.levels) == LEVELS == allowed("recognition") for found in MEASURED.values())
-    assert {name: found.max_keep_distance for name, found in MEASURED.items()} == MAX_MATCH_THRESHOLDS
+    assert {name: found.max_match_threshold for name, found in MEASURED.items()} == MAX_MATCH_THRESHOLDS
 
 
 def test_the_level_chooses_the_threshold_unless_a_distance_is_given() -> None:
-    assert match_threshold(Options()) == match_threshold(Options(recognition="balanced")) == 0.97
-    strict, lenient = (match_threshold(Options(recognition=level)) for level in ("strict", "lenient"))
+    assert match_threshold_of(Options()) == match_threshold_of(Options(recognition="balanced")) == 0.97
+    strict, lenient = (match_threshold_of(Options(recognition=level)) for level in ("strict", "lenient"))
     assert strict < 0.97 < lenient
-    assert match_threshold(Options(recognition=None, keep_distance=0.5)) == 0.5
+    assert match_threshold_of(Options(recognition=None, match_threshold=0.5)) == 0.5
 
 
 @pytest.mark.parametrize("recognizer", MEASURED)
@@ -48,12 +48,12 @@ def test_no_level_keeps_more_strangers_than_the_largest_distance(recognizer: str
     found = MEASURED[recognizer]
     matches = [found.levels[level].match for level in LEVELS]
     assert matches == sorted(matches)
-    assert matches[-1] <= found.max_keep_distance
+    assert matches[-1] <= found.max_match_threshold
 
 
 @pytest.mark.parametrize("recognizer", WITH_FIGURES)
 def test_at_the_largest_distance_at_most_1_in_1000_strangers_is_kept(recognizer: str) -> None:
-    strangers = strangers_at(recognizer, MEASURED[recognizer].max_keep_distance)
+    strangers = strangers_at(recognizer, MEASURED[recognizer].max_match_threshold)
     assert strangers is not None
     assert 0 < strangers <= 10
 
@@ -78,7 +78,7 @@ def test_an_unknown_recogniser_is_named_with_the_known_ones() -> None:
     with pytest.raises(
         EngineError, match="the recogniser is 'casia-webface', allowed are sface, facenet-casia"
     ):
-        measured("casia-webface/20180408-102900/1")
+        calibration_of("casia-webface/20180408-102900/1")
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_the_documented_figures_of_each_level_are_the_measured_ones() -> None:
         strangers = strangers_at("sface", found.match) or "fewer than 1"
         assert f"| `{level}` | {found.match} | {strangers} in 10,000 | {found.kept} % |" in page
     for name, found in MEASURED.items():
-        assert f"{found.max_keep_distance} for `{name}`" in page
+        assert f"{found.max_match_threshold} for `{name}`" in page

@@ -91,7 +91,7 @@ def test_a_policy_with_a_byte_order_mark_is_read(
         (b"\xef\xbb\xbf", "invalid JSON"),
         (b"[" * 60_000, "invalid JSON: recursion limit"),
         (b'{"mode":' * 6_000 + b"1" + b"}" * 6_000, "invalid JSON: recursion limit"),
-        (b'{"keep_distance": NaN}', '"keep_distance" is nan'),
+        (b'{"match_threshold": NaN}', '"match_threshold" is nan'),
         (b'{"strength": Infinity}', '"strength" is inf'),
         (b'{"strength": 1e999}', '"strength" is inf'),
         (b'{"quality": ' + b"9" * 60_000 + b"}", ""),

@@ -19,7 +19,7 @@ LIMITS: dict[str, tuple[object, ...]] = {
     # The setting, a value that the clip or its channel passes, the code, and what the sentence says.
     "max_video_seconds": (1.9, "too-long", "lasts 2 s by its header, at most 2 s", "Cut it"),
     "max_video_bytes": (1_000, "too-large", "bytes, at most 1000 are allowed", "Cut it"),
-    "merge_megabytes": (
+    "merge_megabytes_per_second": (
         0.00001,
         "too-large",
         "bytes: to join so much takes some",
@@ -76,7 +76,7 @@ def test_what_meets_every_limit_is_planned(
     environment(
         max_video_seconds=2.1, max_video_bytes=clip.stat().st_size, max_frame_pixels=320 * 180, max_policy_bytes=17,
         max_target_pictures=2, max_targets_bytes=2**21, max_picture_bytes=2**20, max_picture_pixels=512 * 512,
-        merge_megabytes=clip.stat().st_size / 539.9e6,
+        merge_megabytes_per_second=clip.stat().st_size / 539.9e6,
     )  # fmt: skip
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200

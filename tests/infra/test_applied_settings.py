@@ -29,13 +29,13 @@ def test_the_worker_has_a_gpu_that_is_billed_while_it_is_there_or_none_and_is_bi
             [],
             10,
         )
-        assert (values["DEFACER_REQUIRE_GPU"], values["DEFACER_WARM_UP"]) == ("false", "true")
+        assert (values["DEFACER_REQUIRE_GPU"], values["DEFACER_PRELOAD_MODELS"]) == ("false", "true")
     else:
         assert resources["limits"] == {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}
         assert (resources["cpu_idle"], scaling["max_instance_count"]) == (False, 3)
         assert [selector["accelerator"] for selector in template["node_selector"]] == ["nvidia-l4"]
         assert template["gpu_zonal_redundancy_disabled"] is True
-        assert (values["DEFACER_REQUIRE_GPU"], values["DEFACER_WARM_UP"]) == ("true", "true")
+        assert (values["DEFACER_REQUIRE_GPU"], values["DEFACER_PRELOAD_MODELS"]) == ("true", "true")
     stage = "cpu" if project.variables else "gpu"
     assert container["image"] == f"{REGION}-docker.pkg.dev/{PROJECT}/defacer/{stage}:{TAG}"
 

@@ -126,7 +126,10 @@ def test_who_waits_when_an_instance_dies_gets_a_new_one() -> None:
 
 
 def test_ingest_refuses_by_the_speed_of_joining_that_is_reckoned_with_here() -> None:
-    assert round(1000 / Settings.model_fields["merge_megabytes"].default) == inputs()["join_seconds_per_gb"]
+    assert (
+        round(1000 / Settings.model_fields["merge_megabytes_per_second"].default)
+        == inputs()["join_seconds_per_gb"]
+    )
 
 
 def test_an_hour_is_planned_as_ingest_plans_it() -> None:

@@ -145,7 +145,7 @@ def test_no_variable_is_set_that_no_setting_reads() -> None:
     text = "".join((INFRA / name).read_text() for name in (*documents(), "Dockerfile"))
     named = set(re.findall(r"^[^#\n]*?\b(DEFACER_[A-Z_]+) *=", text, re.MULTILINE))
 
-    assert {"DEFACER_PROJECT", "DEFACER_WARM_UP", "DEFACER_WEIGHTS_DIR"} <= named
+    assert {"DEFACER_PROJECT", "DEFACER_PRELOAD_MODELS", "DEFACER_WEIGHTS_DIR"} <= named
     assert named <= KNOWN
 
 

@@ -66,7 +66,13 @@ def live_service(
         "project": PROJECT,
         **dict(zip(("intake_bucket", "work_bucket", "output_bucket"), buckets, strict=True)),
     }
-    values |= {"live_loopback": True, "live_ports": "", "live_origin": url, "live_streams": 1, **settings}
+    values |= {
+        "live_allow_loopback": True,
+        "live_ports": "",
+        "live_origin": url,
+        "live_streams": 1,
+        **settings,
+    }
     environment = {**os.environ, "STORAGE_EMULATOR_HOST": storage, "PYTHONUNBUFFERED": "1"}
     environment |= {f"DEFACER_{name.upper()}": str(value) for name, value in values.items()}
     log = folder / "live.log"

@@ -60,6 +60,6 @@ def served_while_held() -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def test_where_it_is_to_be_warm_nobody_is_answered_before(environment: Callable[..., None]) -> None:
-    environment(warm_up=True)
+    environment(preload_models=True)
     with served() as url:
         assert 'id="loading"' not in requests.get(url, timeout=60).text

@@ -16,7 +16,7 @@ POLICY = "channels/street/policy.json"
         (b"{}", 0.97),
         (b'{"recognition": "strict"}', 0.85),
         (b'{"recognizer": "facenet-casia", "recognition": "lenient"}', 0.75),
-        (b'{"recognizer": "sface", "keep_distance": 0.9}', 0.9),
+        (b'{"recognizer": "sface", "match_threshold": 0.9}', 0.9),
     ],
 )
 def test_a_stream_recognises_people_as_its_channel_does(

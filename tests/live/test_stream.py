@@ -199,7 +199,7 @@ def test_hiding_that_raises_ends_the_stream_with_a_black_picture(
 def test_a_frame_waits_for_the_look_that_may_yet_cover_it() -> None:
     """A face that is first seen at the very end of what was looked at is covered so much earlier, and no later."""
     found = Faces(
-        version=VERSION, detector="centerface", recognizer=None, keep_distance=0.0, width=1, height=1,
+        version=VERSION, detector="centerface", recognizer=None, match_threshold=0.0, width=1, height=1,
         time_base="1/1000", frames=0, looks=0, shots=(), tracks=(),
     )  # fmt: skip
     lead = round(LEAD_SECONDS * 1000)

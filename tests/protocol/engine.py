@@ -128,7 +128,7 @@ class StandIn:
         faces = Faces(
             detector="centerface",
             recognizer=None,
-            keep_distance=0.5,
+            match_threshold=0.5,
             width=16,
             height=16,
             time_base=found.manifest.video.time_base,

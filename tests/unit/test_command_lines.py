@@ -37,7 +37,7 @@ def forbids_abbreviations(call: ast.Call) -> bool:
     "path", [path for path in SOURCES if parsers_of(path)], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_no_parser_accepts_abbreviated_options(path: Path) -> None:
-    """`--keep me.jpg` must not be read as `--keep-distance`. A sub-parser does not inherit the setting."""
+    """`--keep me.jpg` must not be read as `--match-threshold`. A sub-parser does not inherit the setting."""
     lenient = [call.lineno for call in parsers_of(path) if not forbids_abbreviations(call)]
     assert not lenient, f"{path.relative_to(ROOT)}: add allow_abbrev=False in lines {lenient}"
 

@@ -68,7 +68,7 @@ def test_an_empty_time_range_is_refused(times: tuple[int, int]) -> None:
         {"strength": 0.5},
         {"strength": float("nan")},
         {"color": "red"},
-        {"keep_distance": 0},
+        {"match_threshold": 0},
         {"quality": 99},
         {"source": "move"},
         {"modes": "blur"},
@@ -80,31 +80,34 @@ def test_a_policy_takes_nothing_that_it_does_not_know(fields: dict[str, Any]) ->
 
 
 def test_a_policy_recognises_people_by_the_balanced_level() -> None:
-    assert (Policy().recognition, Policy().keep_distance) == ("balanced", None)
+    assert (Policy().recognition, Policy().match_threshold) == ("balanced", None)
     assert Policy.model_validate({"recognition": None}) == Policy()
     assert Policy().for_engine()["recognition"] == "balanced"
 
 
 @pytest.mark.parametrize(
-    "policy", [Policy(recognition="strict"), Policy(recognizer="sface", keep_distance=0.9)]
+    "policy", [Policy(recognition="strict"), Policy(recognizer="sface", match_threshold=0.9)]
 )
 def test_a_stored_policy_is_read_as_it_was(policy: Policy) -> None:
     assert Policy.model_validate_json(policy.model_dump_json()) == policy
-    assert (policy.recognition is None) == (policy.keep_distance is not None)
+    assert (policy.recognition is None) == (policy.match_threshold is not None)
 
 
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"keep_distance": 0.9}, '"keep_distance" is 0.9 and "recognizer" is missing'),
+        ({"match_threshold": 0.9}, '"match_threshold" is 0.9 and "recognizer" is missing'),
         (
-            {"recognizer": "sface", "keep_distance": 1.2},
-            '"keep_distance" is 1.2, at most 1.05 is allowed for sface, so that at most 1 stranger in 1,000 is kept',
+            {"recognizer": "sface", "match_threshold": 1.2},
+            '"match_threshold" is 1.2, at most 1.05 is allowed for sface, so that at most 1 stranger in 1,000 is kept',
         ),
-        ({"recognizer": "facenet-casia", "keep_distance": 0.97}, "at most 0.75 is allowed for facenet-casia"),
         (
-            {"recognizer": "sface", "keep_distance": 0.9, "recognition": "balanced"},
-            '"keep_distance" (0.9) and "recognition" ("balanced") are both set: remove one',
+            {"recognizer": "facenet-casia", "match_threshold": 0.97},
+            "at most 0.75 is allowed for facenet-casia",
+        ),
+        (
+            {"recognizer": "sface", "match_threshold": 0.9, "recognition": "balanced"},
+            '"match_threshold" (0.9) and "recognition" ("balanced") are both set: remove one',
         ),
         (
             {"recognizer": "casia-webface"},

@@ -100,6 +100,6 @@ def test_segments_of_large_pictures_are_shorter(
     width: int, height: int, rate: float | None, seconds: float, environment: Environment
 ) -> None:
     """So that a worker gets one done in a third of its time, at 20 megapixels a second."""
-    environment(worker_megapixels=20, deadline_seconds=540, segment_seconds=10)
+    environment(worker_megapixels_per_second=20, deadline_seconds=540, segment_seconds=10)
     facts = VideoInfo(width, height, "h264", Fraction(1, 1000), 0, 100.0, rate, ())
     assert seconds_of_a_segment(facts, settings()) == pytest.approx(seconds, rel=0.01)

@@ -72,7 +72,7 @@ def test_a_function_is_healthy_and_answers_pushes_alone(function: str, tmp_path:
     ("environment", "sentence"),
     [
         ({"DEFACER_LEASE_SECONDS": "soon"}, "DEFACER_LEASE_SECONDS='soon'"),
-        ({"DEFACER_WARM_UP": "true", "DEFACER_REQUIRE_GPU": "true"}, "PyTorch"),
+        ({"DEFACER_PRELOAD_MODELS": "true", "DEFACER_REQUIRE_GPU": "true"}, "PyTorch"),
     ],
 )
 def test_a_worker_that_can_t_work_does_not_start_and_says_why(
@@ -105,4 +105,4 @@ def test_every_function_can_be_served() -> None:
 
 def test_nothing_is_warmed_up_unless_it_is_asked_for() -> None:
     settings = Settings.from_environment(ENVIRONMENT)
-    assert (settings.warm_up, settings.require_gpu) == (False, False)
+    assert (settings.preload_models, settings.require_gpu) == (False, False)

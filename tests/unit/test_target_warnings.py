@@ -30,7 +30,7 @@ def report() -> Report:
         faces=Faces(
             detector="centerface",
             recognizer="sface",
-            keep_distance=0.72,
+            match_threshold=0.72,
             width=64,
             height=64,
             time_base="1/25",

@@ -24,7 +24,7 @@ from defacer.engine.media.reader import Segment, probe
 from defacer.engine.models import torch_package, weights
 from defacer.engine.options import CHECKS, MODES, Options
 from defacer.engine.output_paths import OutputPathError, check_outputs
-from defacer.engine.recognition import match_threshold
+from defacer.engine.recognition import recognition_levels
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.render_file import Rendered, render
 from defacer.engine.tracking.face_report import ADVICE, Faces
@@ -113,16 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--recognizer",
-        choices=list(match_threshold.MEASURED),
+        choices=list(recognition_levels.MEASURED),
         help="which model recognises people (default: sface)",
     )
     parser.add_argument(
         "--recognition",
-        choices=match_threshold.LEVELS,
+        choices=recognition_levels.LEVELS,
         help=f"how much a face must look like a target to stay (default: balanced). Measured: {_rates()}",
     )
     parser.add_argument(
-        "--keep-distance",
+        "--match-threshold",
         type=float,
         metavar="D",
         help="for experts, instead of --recognition: the largest distance that matches a target; needs --recognizer",
@@ -149,9 +149,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rates() -> str:
-    levels = match_threshold.MEASURED["sface"].levels.items()
+    levels = recognition_levels.MEASURED["sface"].levels.items()
     return "; ".join(
-        f"{name} keeps {match_threshold.strangers_at('sface', level.match) or 'fewer than 1'} in 10,000 strangers and "
+        f"{name} keeps {recognition_levels.strangers_at('sface', level.match) or 'fewer than 1'} in "
+        "10,000 strangers and "
         f"{level.kept} %% of the targets' tracks"
         for name, level in levels
     )
@@ -193,7 +194,7 @@ def _rerender_parser() -> argparse.ArgumentParser:
         "--write-report", type=Path, metavar="JSON", help="also write the report of what is new"
     )
     _add_force(parser)
-    parser.set_defaults(target=[], recognition=None, keep_distance=None)
+    parser.set_defaults(target=[], recognition=None, match_threshold=None)
     return parser
 
 
@@ -218,28 +219,28 @@ def _check_paths(arguments: argparse.Namespace) -> None:
         raise ArgumentError(f"what is written is an MP4: name it {name}, not {arguments.out.name}.")
     if arguments.color and arguments.color != BLACK and arguments.mode not in (None, "solid"):
         raise ArgumentError(f"--color {arguments.color} is for --mode solid, not {arguments.mode}.")
-    for name in ("recognition", "keep_distance"):
+    for name in ("recognition", "match_threshold"):
         if getattr(arguments, name) is not None and not arguments.target:
             option = name.replace("_", "-")
             raise ArgumentError(f"--{option} decides which faces match a --target: add --target PICTURE.")
-    if arguments.keep_distance is not None:
-        _check_distance(arguments.keep_distance, arguments.recognizer, arguments.recognition)
+    if arguments.match_threshold is not None:
+        _check_distance(arguments.match_threshold, arguments.recognizer, arguments.recognition)
     _check_options(arguments)
 
 
 def _check_distance(distance: float, recognizer: str | None, recognition: str | None) -> None:
     if recognition is not None:
-        raise ArgumentError(f"--keep-distance and --recognition {recognition} are both given: remove one.")
+        raise ArgumentError(f"--match-threshold and --recognition {recognition} are both given: remove one.")
     if recognizer is None:
         raise ArgumentError(
-            f"--keep-distance {distance:g} is given without --recognizer. Name the recogniser that the distance was "
+            f"--match-threshold {distance:g} is given without --recognizer. Name the recogniser that the distance was "
             "measured for, such as --recognizer sface."
         )
-    largest = match_threshold.measured(recognizer).max_keep_distance
+    largest = recognition_levels.calibration_of(recognizer).max_match_threshold
     if not 0 < distance <= largest:
         raise ArgumentError(
-            f"--keep-distance {distance:g} is out of range. For {recognizer} it is above 0 and at most {largest:g}, so "
-            "that at most 1 stranger in 1,000 is kept."
+            f"--match-threshold {distance:g} is out of range. For {recognizer} it is above 0 and at most {largest:g}, "
+            "so that at most 1 stranger in 1,000 is kept."
         )
 
 
@@ -261,7 +262,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.recognizer == "facenet-vggface2":
         torch_package.require("--recognizer facenet-vggface2", instead="sface")
     options = _given(Options(), arguments)
-    if options.keep_distance is not None:
+    if options.match_threshold is not None:
         options = dataclasses.replace(options, recognition=None)
     faces = _find(arguments, options, console)  # lets the models go before the video is written
     rendered = _write_video(arguments, faces, options, console)
@@ -360,7 +361,7 @@ def _recorded_options(policy: dict[str, Any]) -> Options:
     options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
     if options.mode not in MODES or options.verify not in CHECKS:
         raise ValueError(f"unknown mode {options.mode!r} or check {options.verify!r}")
-    match_threshold.measured(options.recognizer)
+    recognition_levels.calibration_of(options.recognizer)
     return options
 
 

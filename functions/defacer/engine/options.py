@@ -8,7 +8,7 @@ CHECKS = ("off", "standard", "strict")
 
 @dataclass(frozen=True)
 class Options:
-    """How to do it. `recognition` names the match threshold, unless `keep_distance` is one."""
+    """How to do it. `recognition` names the match threshold, unless `match_threshold` is one."""
 
     mode: str = "blur"
     strength: float = 1.0
@@ -16,7 +16,7 @@ class Options:
     detector: str = "centerface"
     recognizer: str = "sface"
     recognition: str | None = "balanced"
-    keep_distance: float | None = None
+    match_threshold: float | None = None
     quality: int = 18
     damaged: str = "refuse"
     verify: str = "standard"

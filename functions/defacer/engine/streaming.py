@@ -90,7 +90,7 @@ def follow(
                 version=face_report.VERSION,
                 detector=detector.name,
                 recognizer=recognizer,
-                keep_distance=limits.match,
+                match_threshold=limits.match,
                 width=last.width,
                 height=last.height,
                 time_base=f"{time_base.numerator}/{time_base.denominator}",

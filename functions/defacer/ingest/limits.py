@@ -28,7 +28,7 @@ def require_size(source: ObjectRef, size: int) -> None:
             source, "too-large", f"has {size} bytes, at most {allowed} are allowed", "Cut it into parts"
         )
     deadline = settings().deadline_seconds
-    seconds = size / (settings().merge_megabytes * 1e6)
+    seconds = size / (settings().merge_megabytes_per_second * 1e6)
     if seconds > deadline:
         raise _beyond(
             source,

@@ -156,7 +156,7 @@ def seconds_of_a_segment(facts: VideoFacts, given: Settings) -> float:
     """As the settings say; less for pictures so large that a worker would need long for it."""
     rate = min(facts.frame_rate or USUAL_RATE, MAX_RATE)
     pixels = facts.width * facts.height * rate
-    in_time = given.deadline_seconds * SHARE_OF_DEADLINE * given.worker_megapixels * 1e6 / pixels
+    in_time = given.deadline_seconds * SHARE_OF_DEADLINE * given.worker_megapixels_per_second * 1e6 / pixels
     # Of a long video they are not so short that there would be too many.
     least = max(MIN_SEGMENT_SECONDS, (facts.duration_seconds or 0) / MAX_SEGMENTS)
     return min(given.segment_seconds, max(least, in_time))

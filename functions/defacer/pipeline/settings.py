@@ -46,10 +46,10 @@ class Settings(BaseModel):
     late_attempts: int = Field(default=3, ge=1, le=100)
     # What a worker gets through in a second, in either step: a third of what two cores without a GPU were measured to
     # do (tests/benchmarks/README.md). Segments of large pictures are planned shorter by it.
-    worker_megapixels: float = Field(default=20.0, gt=0, le=100_000)
+    worker_megapixels_per_second: float = Field(default=20.0, gt=0, le=100_000)
     # What merge joins and checks in a second, of the source's bytes: 7 s for 1 GB were measured
     # (tests/benchmarks/README.md), 30 s are for three passes over a network of 100 MB/s (infra/CAPACITY.md).
-    merge_megabytes: float = Field(default=27.0, gt=0, le=100_000)
+    merge_megabytes_per_second: float = Field(default=27.0, gt=0, le=100_000)
     # What one job may be. README.md has the table; passing one fails the job with a sentence.
     max_video_seconds: float = Field(default=12 * 3600, ge=1, le=24 * 3600)
     max_video_bytes: int = Field(default=500 * 10**9, ge=1)
@@ -62,7 +62,7 @@ class Settings(BaseModel):
     # All of a job's target pictures are in memory together.
     max_targets_bytes: int = Field(default=300 * MEBIBYTE, ge=1)
     # Whether a worker loads its models before its first request, and refuses to start where PyTorch finds no GPU.
-    warm_up: bool = False
+    preload_models: bool = False
     require_gpu: bool = False
     # Who is told of a job's end (functions/defacer/webhook), and what the call is signed with.
     webhook_url: str | None = None
@@ -85,7 +85,7 @@ class Settings(BaseModel):
     live_schemes: str = "https,http,rtsp"
     live_hosts: str = ""
     live_ports: str = "80,443,554,8000,8080,8081,8443,8554,8888"
-    live_loopback: bool = False
+    live_allow_loopback: bool = False
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator(*SECRETS, mode="before")

@@ -23,7 +23,7 @@ import numpy as np
 from defacer.engine.models.arrays import Array
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.match_threshold import MEASURED, match_threshold
+from defacer.engine.recognition.recognition_levels import MEASURED, match_threshold_of
 from defacer.engine.tracking.face_report import TargetWarning
 from defacer.engine.tracking.tracker import ANOTHER_FACE, EmbeddedView, Track
 
@@ -83,7 +83,7 @@ class Limits:
 
 def limits_of(options: Options) -> Limits:
     """Return the distances that decide for a recogniser and a match threshold."""
-    return Limits.of(options.recognizer, match_threshold(options))
+    return Limits.of(options.recognizer, match_threshold_of(options))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Self
 
 from defacer.engine.errors import EngineError
-from defacer.engine.recognition.match_threshold import measured
+from defacer.engine.recognition.recognition_levels import calibration_of
 from defacer.engine.tracking.compact_boxes import Box, BoxAt, CompactBoxes
 from defacer.plurals import pluralize
 
@@ -96,7 +96,7 @@ class Faces:
     version: int
     detector: str
     recognizer: str | None
-    keep_distance: float
+    match_threshold: float
     width: int
     height: int
     time_base: str
@@ -191,7 +191,7 @@ class Faces:
 def require_known_recognizer(version: object) -> None:
     """Raise EngineError unless a report with faces found by this recogniser, None for none, can be used."""
     if version is not None:
-        measured(str(version))
+        calibration_of(str(version))
 
 
 def _track(data: dict[str, Any]) -> Track:

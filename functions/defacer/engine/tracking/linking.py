@@ -19,8 +19,8 @@ from defacer.engine.recognition.identity import (
     may_be_target,
     warnings_about,
 )
-from defacer.engine.recognition.match_threshold import strangers_at
 from defacer.engine.recognition.person_groups import person_groups
+from defacer.engine.recognition.recognition_levels import strangers_at
 from defacer.engine.tracking import face_report
 from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.segment_detections import SegmentDetections
@@ -68,7 +68,7 @@ def link(
         version=face_report.VERSION,
         detector=first.detector,
         recognizer=first.recognizer,
-        keep_distance=limits.match,
+        match_threshold=limits.match,
         width=first.width,
         height=first.height,
         time_base=f"{first.time_base.numerator}/{first.time_base.denominator}",

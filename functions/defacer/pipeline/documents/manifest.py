@@ -10,7 +10,8 @@ from pydantic import (
 
 from defacer.pipeline.documents.base import Decisions, Document, JobId, ObjectRef, TimeBase
 
-# The same as `max_keep_distance` in defacer.engine.recognition.match_threshold, which the pipeline does not import.
+# The same as `max_match_threshold` in defacer.engine.recognition.recognition_levels, which the pipeline does
+# not import.
 MAX_MATCH_THRESHOLDS = {"sface": 1.05, "facenet-casia": 0.75, "facenet-vggface2": 0.8}
 
 
@@ -23,7 +24,7 @@ class Policy(Document):
     detector: Literal["centerface", "mtcnn"] = "centerface"
     recognizer: Literal["sface", "facenet-casia", "facenet-vggface2"] = "sface"
     recognition: Literal["strict", "balanced", "lenient"] | None = "balanced"
-    keep_distance: float | None = Field(default=None, gt=0, le=2)
+    match_threshold: float | None = Field(default=None, gt=0, le=2)
     quality: int = Field(default=18, ge=0, le=40)
     damaged: Literal["refuse", "hide"] = "refuse"
     verify: Literal["off", "standard", "strict"] = "standard"
@@ -33,29 +34,29 @@ class Policy(Document):
     @model_validator(mode="before")
     @classmethod
     def _distance_replaces_recognition(cls, fields: Any) -> Any:
-        """Set `recognition` to None where `keep_distance` is given. A null is a field that was left out."""
+        """Set `recognition` to None where `match_threshold` is given. A null is a field that was left out."""
         if not isinstance(fields, dict):
             return fields
         given = {name: value for name, value in fields.items() if name != "recognition" or value is not None}
-        return given if given.get("keep_distance") is None else {"recognition": None, **given}
+        return given if given.get("match_threshold") is None else {"recognition": None, **given}
 
     @model_validator(mode="after")
     def _distance_fits_recognizer(self) -> Self:
-        distance, largest = self.keep_distance, MAX_MATCH_THRESHOLDS[self.recognizer]
+        distance, largest = self.match_threshold, MAX_MATCH_THRESHOLDS[self.recognizer]
         if distance is None:
             return self
         if self.recognition is not None:
             raise ValueError(
-                f'"keep_distance" ({distance:g}) and "recognition" ("{self.recognition}") are both set: remove one'
+                f'"match_threshold" ({distance:g}) and "recognition" ("{self.recognition}") are both set: remove one'
             )
         if "recognizer" not in self.model_fields_set:
             raise ValueError(
-                f'"keep_distance" is {distance:g} and "recognizer" is missing: name the recognizer that the distance '
+                f'"match_threshold" is {distance:g} and "recognizer" is missing: name the recognizer that the distance '
                 "was measured for"
             )
         if distance > largest:
             raise ValueError(
-                f'"keep_distance" is {distance:g}, at most {largest:g} is allowed for {self.recognizer}, '
+                f'"match_threshold" is {distance:g}, at most {largest:g} is allowed for {self.recognizer}, '
                 "so that at most 1 stranger in 1,000 is kept"
             )
         return self

@@ -63,7 +63,7 @@ class FacesHead(Document):
     version: Literal[1, 2, 3, 4] = 4
     detector: str
     recognizer: str | None
-    keep_distance: float
+    match_threshold: float
     width: int
     height: int
     time_base: TimeBase

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from defacer.engine.errors import PictureError
 from defacer.engine.media.still_image import PNG, decode_picture
-from defacer.engine.recognition.match_threshold import Level, measured, strangers_at
+from defacer.engine.recognition.recognition_levels import Level, calibration_of, strangers_at
 from defacer.pipeline.channel import find_replacement, policy_problems, read_policy
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import MAX_MATCH_THRESHOLDS, Policy
@@ -118,10 +118,10 @@ def _number(text: str) -> int:
 def policy_of(fields: dict[str, str]) -> Policy:
     """The policy that a form holds. Raises PermanentError that names each field with what is allowed."""
     document: dict[str, Any] = {name: fields[name] for name in Policy.model_fields if name in fields}
-    document.pop("keep_distance", None)
+    document.pop("match_threshold", None)
     if document.get("recognition") == OWN:
         del document["recognition"]
-        document["keep_distance"] = fields.get("own_distance", "")
+        document["match_threshold"] = fields.get("own_distance", "")
     try:
         return Policy.model_validate_json(json.dumps(document))
     except ValidationError as error:
@@ -165,7 +165,7 @@ def _page(request: Request, channel: str, fields: dict[str, str] | None, problem
 
 def _levels(recognizer: str) -> dict[str, tuple[str, str]]:
     """Return each level's title, and its meaning with the rates measured for the recogniser."""
-    known = measured(recognizer)
+    known = calibration_of(recognizer)
     return {
         name: (title, f"{words} {_rates(recognizer, known.levels[name])}")
         for name, (title, words) in LEVELS.items()

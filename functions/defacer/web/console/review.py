@@ -199,7 +199,7 @@ def rows_of(shown: Shown) -> list[Row]:
                 who,
                 item.reason,
                 resemblance(item.distance, item.strangers_per_10000),
-                is_unsure(item, faces.keep_distance),
+                is_unsure(item, faces.match_threshold),
                 start,
                 end,
                 x,
@@ -210,7 +210,7 @@ def rows_of(shown: Shown) -> list[Row]:
     return sorted(rows, key=lambda row: (row.asked == row.decision, order.index(row.kind), row.start, row.id))
 
 
-def is_unsure(item: Track, keep_distance: float) -> bool:
+def is_unsure(item: Track, match_threshold: float) -> bool:
     """Whether little was missing for the other decision, and no person has decided it.
 
     Or whether the distance alone would have decided otherwise: kept as the same person as another track, hidden
@@ -221,7 +221,7 @@ def is_unsure(item: Track, keep_distance: float) -> bool:
     if item.margin is None:
         return False
     inside = item.margin if item.decision == "keep" else -item.margin
-    return inside < UNSURE * keep_distance
+    return inside < UNSURE * match_threshold
 
 
 def _page(request: Request, channel: str, view: JobStatus, manifest: Manifest) -> Response:

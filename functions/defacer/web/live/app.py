@@ -66,7 +66,7 @@ def application() -> Starlette:
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     app.state.models = models = ModelLoading()
     models.load()
-    if settings().warm_up:  # nobody is answered before
+    if settings().preload_models:  # nobody is answered before
         await models.wait()
     app.state.streams = Streams(engine_host.engine())
     async with app.state.streams.tended():
@@ -120,7 +120,7 @@ def _rules() -> Rules:
     chosen = settings()
     hosts = tuple(filter(None, chosen.live_hosts.split(",")))
     ports = tuple(map(int, filter(None, chosen.live_ports.split(","))))
-    return Rules(tuple(chosen.live_schemes.split(",")), hosts, ports, chosen.live_loopback)
+    return Rules(tuple(chosen.live_schemes.split(",")), hosts, ports, chosen.live_allow_loopback)
 
 
 async def _end(request: Request) -> Response:

@@ -63,7 +63,7 @@ def plan_stream(wish: StreamRequest) -> Plan:
             mode=mode,
             recognizer=policy.recognizer,
             recognition=policy.recognition,
-            keep_distance=policy.keep_distance,
+            match_threshold=policy.match_threshold,
         ),
         style=Style(mode, policy.strength, policy.color, _replacement(wish) if mode == "image" else None),
         delay_seconds=wish.delay_seconds or limits.live_delay_seconds,
