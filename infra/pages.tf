@@ -32,10 +32,10 @@ locals {
       DEFACER_CONSOLE_IAP_AUDIENCE = try(var.console.iap_audience, null)
     }
     live = {
-      DEFACER_PRELOAD_MODELS      = "true"
-      DEFACER_LIVE_STREAMS = "2"
-      DEFACER_LIVE_VIEWERS = "8"
-      DEFACER_LIVE_HOSTS   = join(",", try(var.live.hosts, []))
+      DEFACER_PRELOAD_MODELS = "true"
+      DEFACER_LIVE_STREAMS   = "2"
+      DEFACER_LIVE_VIEWERS   = "8"
+      DEFACER_LIVE_HOSTS     = join(",", try(var.live.hosts, []))
     }
   }
 

@@ -55,8 +55,8 @@ resource "google_cloud_run_v2_service" "worker" {
 
       dynamic "env" {
         for_each = merge(local.environment, {
-          DEFACER_PRELOAD_MODELS     = "true"
-          DEFACER_REQUIRE_GPU = tostring(local.gpu)
+          DEFACER_PRELOAD_MODELS = "true"
+          DEFACER_REQUIRE_GPU    = tostring(local.gpu)
         })
         content {
           name  = env.key
