@@ -1,1 +1,1 @@
-"""De-facer: the functions of the pipeline, and the engine and the plumbing that they share."""
+"""De-facer hides every face in a video except the faces of named people. Importing it loads no module."""

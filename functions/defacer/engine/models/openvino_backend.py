@@ -13,6 +13,7 @@ box is the neighbour's, as near to the annotated face as the other was.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock, local
 from typing import Any
@@ -25,7 +26,6 @@ import openvino  # noqa: E402
 from openvino.preprocess import PrePostProcessor  # noqa: E402
 
 from defacer.engine.models.arrays import Array, Image  # noqa: E402
-from defacer.engine.models.yunet import OUTPUTS, STRIDES  # noqa: E402
 from defacer.engine.runtime.parallel import usable_threads  # noqa: E402
 
 # The first use of an array by pybind11 gives the interpreter's lock away while it holds one of its own: two threads
@@ -90,12 +90,11 @@ class YuNetNetwork(_AnySizeNetwork):
 
     reads_bgr = True
 
-    def __call__(self, picture: Image) -> list[Array]:
-        """For each stride the outputs of `yunet.OUTPUTS`, each (cells, channels)."""
+    def __call__(self, picture: Image, outputs: Sequence[str]) -> list[Array]:
+        """Return the outputs of these names, each (cells, channels)."""
         request = self._of_size(picture.shape).mine()
         request.infer([picture[None]])
-        names = [f"{output}_{stride}" for stride in STRIDES for output in OUTPUTS]
-        return [request.get_tensor(name).data[0].copy() for name in names]
+        return [request.get_tensor(name).data[0].copy() for name in outputs]
 
 
 class SFaceNetwork:

@@ -14,6 +14,7 @@ from defacer.engine.models.arrays import Array, Detection, Image, suppress_overl
 STRIDES = (8, 16, 32)  # pixels of the input for one cell of each output
 MULTIPLE = 32
 OUTPUTS = ("cls", "obj", "bbox", "kps")
+OUTPUT_NAMES = [f"{output}_{stride}" for stride in STRIDES for output in OUTPUTS]
 
 
 class YuNet:
@@ -26,7 +27,7 @@ class YuNet:
         # Imported here, because importing OpenVINO takes time. On a machine with a GPU it runs on the processor, too.
         from defacer.engine.models import openvino_backend
 
-        self._network: Callable[[Image], list[Array]] = openvino_backend.YuNetNetwork(
+        self._network: Callable[[Image, Sequence[str]], list[Array]] = openvino_backend.YuNetNetwork(
             weights.yunet(weights_dir), openvino_backend.precision()
         )
         self._threshold = threshold
@@ -39,7 +40,7 @@ class YuNet:
         height, width = (-(-side // MULTIPLE) * MULTIPLE for side in image.shape[:2])
         padded = np.zeros((height, width, 3), np.uint8)
         padded[: image.shape[0], : image.shape[1]] = image
-        return yunet_faces(self._network(padded), width, self._threshold)
+        return yunet_faces(self._network(padded, OUTPUT_NAMES), width, self._threshold)
 
 
 def yunet_faces(outputs: Sequence[Array], width: int, threshold: float) -> list[Detection]:

@@ -1,0 +1,1 @@
+"""Decide which tracks show a target: target galleries, match thresholds, person groups and decisions."""

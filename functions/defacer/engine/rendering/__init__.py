@@ -1,0 +1,1 @@
+"""Turn tracks and decisions into redacted frames: mask schedules, redaction styles and segment files."""

@@ -1,0 +1,1 @@
+"""The versioned documents and messages that pass between functions, as pydantic models."""

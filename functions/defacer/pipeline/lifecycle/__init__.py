@@ -1,0 +1,1 @@
+"""The states of a job and the transitions between them: leases, verdict, publishing, failure and cleanup."""

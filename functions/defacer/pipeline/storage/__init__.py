@@ -1,0 +1,1 @@
+"""Cloud Storage: object names, conditional writes, ranged reads, and which errors are transient."""

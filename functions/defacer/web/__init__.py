@@ -1,0 +1,1 @@
+"""The services that people open in a browser: the console and the live page, and what both share."""

@@ -1,0 +1,1 @@
+"""The commands of `python -m defacer_emulator`, one module for each."""

@@ -1,0 +1,1 @@
+"""The local stand-ins for Cloud Storage and Pub/Sub, with what the pipeline creates in them."""
