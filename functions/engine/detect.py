@@ -153,8 +153,11 @@ def make_detector(name: str, weights_dir: Path | None = None) -> Detector:
     """The detector of that name: "centerface" or "mtcnn". Raises EngineError for any other."""
     if name == "centerface":
         from functions.engine.close_look import CloseLook
+        from functions.engine.crowds import CrowdSearch
+        from functions.engine.yunet import YuNet
 
-        return CloseLook(CenterFace(weights_dir))
+        centerface = CenterFace(weights_dir)
+        return CrowdSearch(CloseLook(centerface), centerface, YuNet(weights_dir))
     if name == "mtcnn":
         return Mtcnn()
     raise EngineError(f"there is no detector {name!r}: take centerface or mtcnn.")
