@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from functions.engine.detect import Array, Detection, Detector, Image, overlap
+from functions.engine.detect import Detection, Detector, Image, overlap
 
 MIN_CROWD = 4  # sure faces in an image
 COPY_SCALE, MAX_COPY_SIDE = 2.0, 1280  # of the larger copy; the long side in pixels
@@ -81,15 +81,19 @@ def merge(faces: Sequence[Detection], more: Sequence[Detection], sure: float) ->
     """
     merged = list(faces)
     for face in more:
-        same = [one for one in merged if _is_same(one.box, face.box)]
+        same = _showing(face, merged)
         if not same or (face.score >= sure and all(one.score < sure for one in same)):
             merged = [one for one in merged if not any(one is old for old in same)] + [face]
     return sorted(merged, key=lambda face: -face.score)
 
 
-def _is_same(one: Array, other: Array) -> bool:
-    if overlap(one, other[None])[0] >= SAME_FACE:
-        return True
-    sides = np.clip(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0, None)
-    smaller = min(float(np.prod(box[2:] - box[:2])) for box in (one, other))
-    return float(np.prod(sides)) >= INSIDE * smaller
+def _showing(face: Detection, faces: Sequence[Detection]) -> list[Detection]:
+    """Return the detections that show this face or a part of it."""
+    if not faces:
+        return []
+    boxes = np.array([one.box for one in faces])
+    shared = np.minimum(face.box[2:], boxes[:, 2:]) - np.maximum(face.box[:2], boxes[:, :2])
+    areas, area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.prod(face.box[2:] - face.box[:2])
+    is_inside = np.prod(np.clip(shared, 0, None), axis=1) >= INSIDE * np.minimum(areas, area)
+    is_same = is_inside | (overlap(face.box, boxes) >= SAME_FACE)
+    return [one for one, shows_it in zip(faces, is_same, strict=True) if shows_it]
