@@ -12,10 +12,11 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import GpuError, MissingPackageError, PictureError
-from defacer.engine.models import gpu, torch_package
+from defacer.engine.models import gpu
 from defacer.engine.models.arrays import Detection, Detector, Image, overlap
 from defacer.engine.models.centerface import CenterFace
 from defacer.engine.recognition.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
+from defacer.engine.runtime import torch_package
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
 

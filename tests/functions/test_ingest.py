@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from defacer import engine_host
-from defacer.engine.models import torch_package
+from defacer.engine.runtime import torch_package
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.errors import PermanentError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.markers import Marker
 
-from defacer.engine.models import torch_package, weights
+from defacer.engine.models import weights
+from defacer.engine.runtime import torch_package
 from tests.servers import ROOT
 
 PYTHONS = ("3.11", "3.12", "3.13")

@@ -21,12 +21,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from defacer.engine.errors import CheckError, EngineError, VideoError
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.reader import Segment, probe
-from defacer.engine.models import torch_package, weights
+from defacer.engine.models import weights
 from defacer.engine.options import CHECKS, MODES, Options
 from defacer.engine.output_paths import OutputPathError, check_outputs
 from defacer.engine.recognition import recognition_levels
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.render_file import Rendered, render
+from defacer.engine.runtime import torch_package
 from defacer.engine.tracking.face_report import ADVICE, Faces
 from defacer.engine.tracking.linking import link
 from defacer.engine.verification.release_gate import Checked

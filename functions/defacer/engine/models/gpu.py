@@ -8,7 +8,7 @@ import av
 from av.codec.hwaccel import HWAccel
 
 from defacer.engine.errors import GpuError
-from defacer.engine.models import torch_package
+from defacer.engine.runtime import torch_package
 
 DRIVER = "libcuda.so.1"
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from defacer.engine.models import torch_package, weights
+from defacer.engine.models import weights
 from defacer.engine.models.arrays import Detection, Image
 from defacer.engine.models.gpu import has_cuda
+from defacer.engine.runtime import torch_package
 
 
 class Mtcnn:

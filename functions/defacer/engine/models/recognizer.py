@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from defacer.engine.errors import EngineError
-from defacer.engine.models import torch_package, weights
+from defacer.engine.models import weights
 from defacer.engine.models.arrays import Array, Detection, Image
 from defacer.engine.models.gpu import has_cuda
+from defacer.engine.runtime import torch_package
 
 BATCH = 16
 SFACE_SIZE = 112  # pixels, the input of the network

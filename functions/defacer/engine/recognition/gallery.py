@@ -12,7 +12,7 @@ import numpy as np
 
 from defacer.engine.errors import EngineError, PictureError
 from defacer.engine.media.still_image import decode_picture
-from defacer.engine.models import torch_package
+from defacer.engine.runtime import torch_package
 from defacer.engine.tracking.face_report import TargetWarning
 
 if TYPE_CHECKING:

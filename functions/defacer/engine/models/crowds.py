@@ -1,0 +1,99 @@
+"""Detect faces in a crowd that the frame's lower edge or a neighbor covers, by a second search of crowded images.
+
+Where the first search detects a crowd, a larger copy of the image is searched. It has grey rows below, which stand for
+the part of a face outside the frame. CenterFace searches only the lower quarter of the copy, where it detects faces at
+the edge. YuNet searches all of the copy, and adds faces that a neighbor covers. README.md has the figures.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from defacer.engine.models.arrays import Detection, Detector, Image, overlap
+
+MIN_CROWD = 4  # sure faces in an image
+COPY_SCALE, MAX_COPY_SIDE = 2.0, 1280  # of the larger copy; the long side in pixels
+GREY, GREY_ROWS = 128, 72  # value and minimum number of the rows below the copy
+MULTIPLE = 32  # pixels: what the detectors pad to anyway, in black
+EDGE_SHARE = 0.25  # of the image's height: the part that CenterFace searches, with the grey rows
+SAME_FACE = 0.45  # overlap (intersection over union) of one face in two searches
+INSIDE = 0.8  # a box with this share of its area inside another box shows the same face, too
+
+
+class CrowdSearch:
+    """A detector that searches crowded images again: `edge` at the lower edge, `everywhere` in the whole image."""
+
+    def __init__(self, detector: Detector, edge: Detector, everywhere: Detector):
+        self.name, self.sure = detector.name, detector.sure
+        self._detector, self._edge, self._everywhere = detector, edge, everywhere
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """See Detector."""
+        found = self._detector.detect(images)
+        return [
+            merge(faces, self._search_again(image), self.sure) if self._is_crowd(faces) else faces
+            for image, faces in zip(images, found, strict=True)
+        ]
+
+    def _is_crowd(self, faces: Sequence[Detection]) -> bool:
+        return sum(face.score >= self.sure for face in faces) >= MIN_CROWD
+
+    def _search_again(self, image: Image) -> list[Detection]:
+        """Return the faces of the larger copy, with scores on the scale of the first search."""
+        copy, scale = larger_copy(image)
+        top = first_edge_row(image.shape[0] * scale, copy.shape[0])
+        searches = ((self._edge, copy[top:], top), (self._everywhere, copy, 0))
+        return [
+            _in_image(face, scale, rows, self.sure / detector.sure)
+            for detector, part, rows in searches
+            for face in detector.detect([part])[0]
+        ]
+
+
+def _in_image(face: Detection, scale: float, rows: int, score_scale: float) -> Detection:
+    """Return the face as it is in the image, from a part of the copy that begins at this row."""
+    landmarks = (face.landmarks + np.array([0, rows], np.float32)) / scale
+    box = (face.box + np.array([0, rows, 0, rows], np.float32)) / scale
+    return Detection(box.astype(np.float32), face.score * score_scale, landmarks.astype(np.float32))
+
+
+def larger_copy(image: Image) -> tuple[Image, float]:
+    """Return a larger copy of an image (H, W, 3) with grey rows below, and its scale."""
+    scale = max(1.0, min(COPY_SCALE, MAX_COPY_SIDE / max(image.shape[:2])))
+    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+    rows = -(-(size[1] + GREY_ROWS) // MULTIPLE) * MULTIPLE
+    copy = np.full((rows, size[0], 3), GREY, np.uint8)
+    copy[: size[1]] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return copy, scale
+
+
+def first_edge_row(height: float, copy_height: int) -> int:
+    """Return the row of a copy where its part at the lower edge begins. `height` is without the grey rows."""
+    rows = copy_height - round(height * (1 - EDGE_SHARE))
+    return copy_height - rows // MULTIPLE * MULTIPLE
+
+
+def merge(faces: Sequence[Detection], more: Sequence[Detection], sure: float) -> list[Detection]:
+    """Return the faces of the first search and those that only the second one detected, best score first.
+
+    A face with the score `sure` replaces fainter detections of the same face.
+    """
+    merged = list(faces)
+    for face in more:
+        same = _showing(face, merged)
+        if not same or (face.score >= sure and all(one.score < sure for one in same)):
+            merged = [one for one in merged if not any(one is old for old in same)] + [face]
+    return sorted(merged, key=lambda face: -face.score)
+
+
+def _showing(face: Detection, faces: Sequence[Detection]) -> list[Detection]:
+    """Return the detections that show this face or a part of it."""
+    if not faces:
+        return []
+    boxes = np.array([one.box for one in faces])
+    shared = np.minimum(face.box[2:], boxes[:, 2:]) - np.maximum(face.box[:2], boxes[:, :2])
+    areas, area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.prod(face.box[2:] - face.box[:2])
+    is_inside = np.prod(np.clip(shared, 0, None), axis=1) >= INSIDE * np.minimum(areas, area)
+    is_same = is_inside | (overlap(face.box, boxes) >= SAME_FACE)
+    return [one for one, shows_it in zip(faces, is_same, strict=True) if shows_it]
