@@ -4,9 +4,9 @@
 
 A stage's time is its own: a timed call inside another is taken off the outer one. Encoder and decoder work in
 threads of their own too; what is told is how long the engine waited in the call. Looks and embeddings run in one
-thread a core, and decoding ahead of them in another, so the stages add up to more than the wall time; who waits for
-them is not counted. PLACES names the functions: it follows the engine when that is taken apart anew, and a name that
-is gone is told under the table.
+thread a core, and decoding ahead of them in another. Frames are redacted in a thread beside the encoder. So the stages
+add up to more than the wall time. Waiting for them is not counted. PLACES names the functions. Change it with the
+engine: a name that does not exist is printed under the table.
 """
 
 import argparse

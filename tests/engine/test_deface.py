@@ -1,6 +1,8 @@
 """The engine as a whole, judged by pixels: one person kept, the other hidden, whole or in segments."""
 
 import dataclasses
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -15,8 +17,9 @@ from defacer.engine.errors import CheckError, EngineError, PictureError
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.face_report import Box, Faces
 from defacer.engine.tracking.linking import link
 from defacer_emulator.demo.demo_clip import demo_truth
 from tests.clips import admiral, astronaut, encode_picture, frame_times
@@ -177,6 +180,41 @@ def test_progress_may_stop_the_work(
         redact_segment(
             Segment(str(demo_clip)), faces_of_nobody, str(tmp_path / "out.nut"), Options(), progress=stop
         )
+
+
+def test_next_frame_is_redacted_while_one_is_encoded(
+    faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
+) -> None:
+    is_second_redacted = threading.Event()
+
+    class Recorded(DrawnMasks):
+        def add(self, pts: int, boxes: Sequence[Box]) -> None:
+            super().add(pts, boxes)
+            if pts > frame_times(demo_clip)[0]:
+                is_second_redacted.set()
+
+    def stop_after_the_first(written: int) -> None:
+        if written == 1:
+            raise TimeoutError(is_second_redacted.wait(10))
+
+    out = str(tmp_path / "out.nut")
+    with pytest.raises(TimeoutError, match="True"):
+        redact_segment(
+            Segment(str(demo_clip)), faces_of_nobody, out, Options(), None, stop_after_the_first, Recorded()
+        )
+    assert "ahead" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_opencv_calls_use_one_thread_in_the_engine(
+    faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
+) -> None:
+    first = Segment(str(demo_clip), None, frame_times(demo_clip)[2])
+    cv2.setNumThreads(2)
+    redact_segment(first, faces_of_nobody, str(tmp_path / "out.nut"), Options())
+    assert cv2.getNumThreads() == 1
+    cv2.setNumThreads(2)
+    Engine()
+    assert cv2.getNumThreads() == 1
 
 
 def test_faces_of_another_video_are_refused_before_anything_is_written(

@@ -22,6 +22,7 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture, make_gallery
 from defacer.engine.recognition.identity import limits_of
 from defacer.engine.runtime.malloc import limit_malloc_arenas
+from defacer.engine.runtime.parallel import limit_opencv
 from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking import detection_pass as first_pass
 from defacer.engine.tracking.detection_pass import Targets
@@ -36,6 +37,7 @@ class Engine:
 
     def __init__(self, weights_dir: Path | None = None):
         limit_malloc_arenas()
+        limit_opencv()
         self._weights_dir = weights_dir
         self._detectors: dict[str, Detector] = {}
         self._checker: Detector | None = None

@@ -47,10 +47,12 @@ class Detector(Protocol):
 
 def overlap(one: Array, others: Array) -> Array:
     """Intersection over union of box `one` (4,) with each of `others` (N, 4)."""
-    left_top = np.maximum(one[:2], others[:, :2])
-    right_bottom = np.minimum(one[2:], others[:, 2:])
-    shared = np.prod(np.clip(right_bottom - left_top, 0, None), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(one[2:] - one[:2]) - shared
+    # Products of columns: np.prod and np.clip take twice as long, and this runs for each pair of faces.
+    shared_sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+    shared_sides = np.maximum(shared_sides, 0)
+    shared = shared_sides[:, 0] * shared_sides[:, 1]
+    sides = others[:, 2:] - others[:, :2]
+    areas = sides[:, 0] * sides[:, 1] + (one[2] - one[0]) * (one[3] - one[1]) - shared
     shares: Array = (shared / np.maximum(areas, 1e-6)).astype(np.float32)
     return shares
 

@@ -32,11 +32,11 @@ class BoxMotion:
 
     def is_followed(self, pts: int) -> bool:
         """Return whether `pts` is between the first and the last sample of a track."""
-        return not self.is_gap and self.looks[0].pts <= pts <= self.looks[-1].pts
+        return not self.is_gap and self._first.pts <= pts <= self._last.pts
 
     def nearest_end(self, pts: int) -> BoxAt:
         """Return the first sample for a time before it, else the last sample."""
-        return self.looks[0] if pts < self.looks[0].pts else self.looks[-1]
+        return self._first if pts < self._first.pts else self._last
 
     def reach(self, pts: int) -> Box:
         """Return the box around the samples before and after `pts`, grown. A followed face stays inside it."""
@@ -47,6 +47,14 @@ class BoxMotion:
         return _grown(_around(one, other))
 
     @cached_property
+    def _first(self) -> BoxAt:
+        return self.looks[0]
+
+    @cached_property
+    def _last(self) -> BoxAt:
+        return self.looks[-1]
+
+    @cached_property
     def _times(self) -> list[int]:
         return [look.pts for look in self.looks]
 
@@ -55,9 +63,9 @@ class BoxMotion:
         times = self._times
         after = bisect_right(times, pts)
         if after == 0:
-            return self._unseen(self.looks[0], self._second, pts)
+            return self._unseen(self._first, self._second, pts)
         if pts > times[-1]:
-            return self._unseen(self.looks[-1], self._last_but_one, pts)
+            return self._unseen(self._last, self._last_but_one, pts)
         one, other = self.looks[after - 1], self.looks[min(after, len(times) - 1)]
         share = (pts - one.pts) / (other.pts - one.pts) if other.pts > one.pts else 0.0
         x1, y1, x2, y2 = (a + share * (b - a) for a, b in zip(one.box, other.box, strict=True))

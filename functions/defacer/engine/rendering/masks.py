@@ -32,13 +32,17 @@ class _Timeline:
     def __init__(self, spans: Iterable[BoxMotion]):
         self._waiting = sorted(spans, key=lambda span: span.start, reverse=True)
         self._active: list[BoxMotion] = []
+        self._boxes: list[tuple[BoxMotion, Box]] = []
+        self._pts: int | None = None
 
-    def at(self, pts: int) -> list[BoxMotion]:
-        """Return the spans that hold `pts`, which must not go back."""
-        while self._waiting and self._waiting[-1].start <= pts:
-            self._active.append(self._waiting.pop())
-        self._active = [span for span in self._active if span.end >= pts]
-        return self._active
+    def at(self, pts: int) -> list[tuple[BoxMotion, Box]]:
+        """Return the spans that hold `pts`, which must not go back, each with its box."""
+        if pts != self._pts:
+            while self._waiting and self._waiting[-1].start <= pts:
+                self._active.append(self._waiting.pop())
+            self._active = [span for span in self._active if span.end >= pts]
+            self._pts, self._boxes = pts, [(span, span.box(pts)) for span in self._active]
+        return self._boxes
 
 
 class MaskSchedule:
@@ -47,7 +51,7 @@ class MaskSchedule:
     def __init__(self, faces: Faces, tail_seconds: float = TAIL_SECONDS):
         self._size = (faces.width, faces.height)
         self._shots = faces.shots
-        self._last_seen: tuple[int, list[tuple[BoxMotion, Box]]] | None = None
+        self._last_masked: tuple[int, list[tuple[BoxMotion, Box]]] | None = None
         self._hidden = _Timeline(_spans(faces, tail_seconds))
         self._kept = _Timeline(
             BoxMotion(track.start, track.end, track.looks)
@@ -57,7 +61,7 @@ class MaskSchedule:
 
     def boxes(self, pts: int) -> list[Box]:
         """The boxes (x1, y1, x2, y2 in displayed pixels) to hide at `pts`, which must not go back."""
-        return [self._whole(span, span.box(pts), pts) for span in self._masked(pts)]
+        return [box for _, box in self._masked(pts)]
 
     def openings(self, pts: int, held: Sequence[Box] = ()) -> Openings:
         """Return where the masks of `boxes` stay open at `pts`, so that kept faces are seen.
@@ -67,36 +71,37 @@ class MaskSchedule:
         stay closed. In a lead, a tail or a gap a face can be anywhere, so the whole mask stays closed.
         """
         masked = self._masked(pts)
-        masks = [_masked_box(self._whole(span, span.box(pts), pts)) for span in masked]
-        kept = [span.box(pts) for span in self._kept.at(pts)]
+        masks = [_masked_box(box) for _, box in masked]
+        kept = [box for _, box in self._kept.at(pts)]
         held_masks = [_masked_box(box) for box in held]
         kept = [box for box in kept if any(shared_area(box, mask) for mask in (*masks, *held_masks))]
         if not kept:
             return Openings()
+        seen = self._seen(pts)
         closed = [
-            self._whole(span, span.reach(pts), pts) if span.is_followed(pts) else mask
-            for span, mask in zip(masked, masks, strict=True)
+            self._whole(span, span.reach(pts), seen) if span.is_followed(pts) else mask
+            for (span, _), mask in zip(masked, masks, strict=True)
         ]
         return Openings(kept, [*closed, *held])
 
-    def _whole(self, span: BoxMotion, box: Box, pts: int) -> Box:
-        others = [other for whose, other in self._seen(pts) if whose is not span]
+    def _whole(self, span: BoxMotion, box: Box, seen: Sequence[tuple[BoxMotion, Box]]) -> Box:
+        others = [other for whose, other in seen if whose is not span]
         return complete_clipped_face(box, *self._size, others)
 
     def _seen(self, pts: int) -> list[tuple[BoxMotion, Box]]:
         """Return the boxes of all faces that are followed at `pts`, hidden or kept."""
-        if self._last_seen is None or self._last_seen[0] != pts:
-            spans = [span for span in (*self._hidden.at(pts), *self._kept.at(pts)) if span.is_followed(pts)]
-            self._last_seen = pts, [(span, span.box(pts)) for span in spans]
-        return self._last_seen[1]
+        spans = (*self._hidden.at(pts), *self._kept.at(pts))
+        return [(span, box) for span, box in spans if span.is_followed(pts)]
 
-    def _masked(self, pts: int) -> list[BoxMotion]:
-        hidden, kept = self._hidden.at(pts), self._kept.at(pts)
-        return [span for span in hidden if not self._is_replaced(span, pts, hidden, kept)]
+    def _masked(self, pts: int) -> list[tuple[BoxMotion, Box]]:
+        """Return the hidden spans that have a mask at `pts`, each with its whole box."""
+        if self._last_masked is None or self._last_masked[0] != pts:
+            seen = self._seen(pts)
+            hidden = [(span, box) for span, box in self._hidden.at(pts) if not self._is_replaced(span, pts)]
+            self._last_masked = pts, [(span, self._whole(span, box, seen)) for span, box in hidden]
+        return self._last_masked[1]
 
-    def _is_replaced(
-        self, span: BoxMotion, pts: int, hidden: Sequence[BoxMotion], kept: Sequence[BoxMotion]
-    ) -> bool:
+    def _is_replaced(self, span: BoxMotion, pts: int) -> bool:
         """Return whether a kept face took the place of a face that is not seen at `pts`, by a cut.
 
         A flashing light looks like cuts that follow one another, so the cut alone does not end a mask.
@@ -104,9 +109,9 @@ class MaskSchedule:
         if span.is_gap or span.is_followed(pts):
             return False
         look = span.nearest_end(pts)
-        return any(self._replaces(other, look) for other in kept) and not any(
-            other.is_followed(pts) and overlap(other.box(pts), look.box) >= OVERLAP_OF_ONE_FACE
-            for other in hidden
+        return any(self._replaces(other, look) for other, _ in self._kept.at(pts)) and not any(
+            other.is_followed(pts) and overlap(box, look.box) >= OVERLAP_OF_ONE_FACE
+            for other, box in self._hidden.at(pts)
         )
 
     def _replaces(self, kept: BoxMotion, look: BoxAt) -> bool:

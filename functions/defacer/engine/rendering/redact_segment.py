@@ -1,6 +1,7 @@
 """The second pass over a segment: decode at full size, hide, encode. Needs no model: all is in the faces."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from fractions import Fraction
 
 import av
@@ -15,7 +16,11 @@ from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.runtime.parallel import limit_opencv
+from defacer.engine.runtime.prefetch import prefetch
 from defacer.engine.tracking.face_report import Faces
+
+FRAMES_AHEAD = 2  # are redacted while the encoder works
 
 
 def redact_segment(
@@ -30,10 +35,12 @@ def redact_segment(
     """Write the segment to the NUT file `out` with all tracks hidden that are to be hidden.
 
     Each frame of what is returned passed through `conceal`.
-    `progress` gets the number of frames that went through, and may raise to stop. `drawn` records the masks. Raises
+    `progress` gets the number of frames that went through, and may raise to stop. It is called by two threads: frames
+    are decoded and redacted by one of their own, a little ahead of the encoder. `drawn` records the masks. Raises
     VideoError for a video that can't be done, PictureError for a replacement that can't be read, CheckError for another
     video than the faces are of.
     """
+    limit_opencv()
     picture = None
     if options.mode == "image":
         picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
@@ -52,13 +59,24 @@ def redact_segment(
     black: list[int] | None = [] if options.damaged == "hide" else None
     needed = hold.reach(segment)
     decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0))
-    with write_segment(out, encoding, options.quality) as writer:
+
+    def redacted() -> Generator[av.VideoFrame | None]:
         for frame, held in hold.follow(_prepared(decoded, encoding, faces)):
             pts = frame.pts or 0
-            if segment.holds(pts):
-                boxes = [*cover.boxes(pts), *held]
-                drawn.add(pts, boxes)
-                redact(frame, boxes, style, encoding.orientation, cover.openings(pts, held))
+            if not segment.holds(pts):
+                yield None
+                continue
+            boxes = [*cover.boxes(pts), *held]
+            drawn.add(pts, boxes)
+            redact(frame, boxes, style, encoding.orientation, cover.openings(pts, held))
+            yield frame
+
+    with (
+        write_segment(out, encoding, options.quality) as writer,
+        closing(prefetch(redacted(), FRAMES_AHEAD)) as frames,
+    ):
+        for frame in frames:
+            if frame is not None:
                 writer.write(frame)
             progress(writer.frames)
     return writer.written(black_frames=sum(segment.holds(pts) for pts in black or ()))

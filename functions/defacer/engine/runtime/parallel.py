@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+import cv2
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 MAX_THREADS = 4  # each has an item in memory
@@ -18,6 +20,14 @@ def usable_threads() -> int:
         MAX_THREADS,
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
+
+
+def limit_opencv() -> None:
+    """Let each call of OpenCV work in the caller's thread alone.
+
+    The engine's own threads keep all cores busy. A call that shares its work waits until another thread gets a core.
+    """
+    cv2.setNumThreads(1)
 
 
 def map_ordered(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:

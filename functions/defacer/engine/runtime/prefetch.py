@@ -1,6 +1,6 @@
 """Work ahead: let a thread make the next items while the caller is busy with the last one."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextvars import copy_context
 from queue import Full, Queue
 from threading import Event, Thread
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 PATIENCE_SECONDS = 0.1  # how soon the thread notices that nobody wants more
 
 
-def prefetch(items: Generator[Item], most: int) -> Iterator[Item]:
+def prefetch(items: Generator[Item], most: int) -> Generator[Item]:
     """Give `items` in order, up to `most` of them made ahead by a thread of their own.
 
     What they raise is raised here. When the caller stops early the thread ends, and `items` is closed by it.

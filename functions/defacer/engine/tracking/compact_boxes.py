@@ -42,8 +42,8 @@ class CompactBoxes(Sequence[BoxAt]):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        x1, y1, x2, y2 = (round(side, 1) for side in self._sides[4 * number : 4 * number + 4])
-        return BoxAt(self._pts[number], (x1, y1, x2, y2))
+        x1, y1, x2, y2 = self._sides[4 * number : 4 * number + 4]
+        return BoxAt(self._pts[number], (round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)))
 
     def part(self, start: int, end: int | None) -> "CompactBoxes":
         """Return the looks from the index `start` to before `end`."""

@@ -1,5 +1,6 @@
 """Detect shot cuts from the differences of neighbouring thumbnails."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from defacer.engine.tracking.views import View
 
-CUT_SECONDS = 0.5  # a cut is told from what the picture did in this time before
+CUT_SECONDS = Fraction(1, 2)  # a cut is detected by comparison with the changes in this time before it
 
 
 CONTEXT_SECONDS = 2 * CUT_SECONDS  # each of the differences in it is that of two frames, as far apart at most
@@ -25,7 +26,7 @@ def marking_cuts(views: Iterable[View]) -> Iterator[View]:
     So neither a fast pan nor a flash is a cut. Views more than CUT_SECONDS apart are not compared, because that
     would hang on where reading began.
     """
-    recent: list[tuple[Fraction, float]] = []
+    recent: deque[tuple[Fraction, float]] = deque()
     waiting: tuple[View, float | None] | None = None
     for view, difference in _with_differences(views):
         if waiting:
@@ -50,12 +51,13 @@ def _with_differences(views: Iterable[View]) -> Iterator[tuple[View, float | Non
 
 
 def _mark_cut(
-    view: View, difference: float | None, recent: list[tuple[Fraction, float]], following: float | None
+    view: View, difference: float | None, recent: deque[tuple[Fraction, float]], following: float | None
 ) -> None:
     """Mark `view` by its difference, those of CUT_SECONDS before it (kept in `recent`) and the one after it."""
     if difference is None:
         return
-    recent[:] = [item for item in recent if view.seconds - item[0] <= CUT_SECONDS]
+    while recent and view.seconds - recent[0][0] > CUT_SECONDS:
+        recent.popleft()
     before = [item[1] for item in recent] or [0.0]
     usual = max(float(np.median(before)), before[-1], following or 0.0)
     view.starts_shot = difference > max(CUT_DIFFERENCE, CUT_RATIO * usual)
