@@ -45,7 +45,8 @@ PLACES = (
     ("conceal", "conceal", "conceal"),
     ("encode", "write", "SegmentWriter.write"),
     ("encode", "write", "SegmentWriter.flush"),
-    ("check", "inspection", "Inspector.sample"),
+    ("check", "inspection", "Inspector.detect"),
+    ("check", "readback", "Readback._decode"),
     ("check", "inspection", "Inspector.look"),
     ("join", "join", "join_files"),
 )

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 
 from defacer.engine.recognition import identity
 from defacer.engine.tracking import linking
-from defacer.engine.verification import release_gate
+from defacer.engine.verification import check_ahead
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.report import Faces, Look, Report, ReportedSegment, TargetWarning, Track
 from defacer.pipeline.storage import object_names
@@ -63,7 +63,7 @@ REASONS = (
     identity.CONTINUES,
     identity.AMBIGUOUS,
     linking.UNLIKE,
-    release_gate.FOUND,
+    check_ahead.FOUND,
 )
 TRACKS = (
     a_track(0, "hide", -0.5, strangers_per_10000=120),

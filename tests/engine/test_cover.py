@@ -23,7 +23,7 @@ def track(
 def boxes(*tracks: Track, shots: tuple[int, ...] = ()) -> dict[int, list[Box]]:
     faces = Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, shots, tracks)
     cover = MaskSchedule(faces)
-    found = {pts: masks.boxes(pts) for pts in range(300)}
+    found = {pts: cover.boxes(pts) for pts in range(300)}
     return {pts: hidden for pts, hidden in found.items() if hidden}
 
 
@@ -70,7 +70,7 @@ def test_box_of_each_face_is_computed_once_per_frame(monkeypatch: pytest.MonkeyP
             computed.append(pts)
             return super().box(pts)
 
-    monkeypatch.setattr(masks, "Span", Counted)
+    monkeypatch.setattr(masks, "BoxMotion", Counted)
     tracks = (track(0, (0, 200), (50, 240)), track(1, (0, 210), (50, 250), decision="keep"))
     here = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
     for pts in range(50):
@@ -126,7 +126,7 @@ def test_openings_are_closed_wherever_the_stranger_is_between_samples(pts: int) 
     """A face does not move evenly from one sample to the next."""
     tracks = track(0, (100, 200), (120, 240)), track(1, (90, 250), (140, 250), decision="keep")
     cover = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
-    openings = masks.openings(pts)
+    openings = cover.openings(pts)
     assert openings.kept == [(250, 100, 310, 180)]
     reach = (200, 260) if pts == 100 else (240, 300) if pts == 120 else (200, 300)
     assert [(box[0] < reach[0], box[2] > reach[1]) for box in openings.closed] == [(True, True)]
@@ -135,4 +135,4 @@ def test_openings_are_closed_wherever_the_stranger_is_between_samples(pts: int) 
 def test_no_opening_where_no_mask_reaches_a_kept_face() -> None:
     tracks = track(0, (100, 200), (120, 200)), track(1, (100, 400), (120, 400), decision="keep")
     cover = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
-    assert masks.openings(110) == Openings()
+    assert cover.openings(110) == Openings()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import av
 import numpy as np
@@ -12,12 +13,16 @@ from defacer.engine.engine import Engine
 from defacer.engine.errors import QuarantinedError
 from defacer.engine.media.joiner import SegmentFile, join_files
 from defacer.engine.media.reader import Segment, read_frames
+from defacer.engine.models.arrays import Detection
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.tracking.face_report import Faces, Track
 from defacer.engine.tracking.linking import link
-from defacer.engine.verification import release_gate
-from defacer.engine.verification.release_gate import FOUND, VerifiedSegment, redact_and_verify
+from defacer.engine.verification import check_ahead, release_gate
+from defacer.engine.verification.check_ahead import FOUND
+from defacer.engine.verification.inspection import Inspector
+from defacer.engine.verification.readback import Readback
+from defacer.engine.verification.release_gate import VerifiedSegment, redact_and_verify
 from tests.clips import Picture, astronaut, encode_picture, frame_times
 from tests.engine.scene_files import (
     RATE,
@@ -66,6 +71,12 @@ def changed(scene: Path, out: Path, shown: Shown) -> list[bool]:
         if shown.first <= number <= shown.last:
             found.append(float(np.abs(before - after).mean()) > 12)
     return found
+
+
+@pytest.fixture
+def no_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encode each frame before anything is found, as where frames are too large for the buffer."""
+    monkeypatch.setattr(check_ahead, "AHEAD_SECONDS", 0)
 
 
 def packets(path: Path) -> dict[float, bytes]:
@@ -117,6 +128,73 @@ def test_strict_check_finds_a_face_that_is_shown_for_one_frame(check: Check, tmp
     assert changed(scene, tmp_path / "out.nut", face) == [True]
 
 
+def test_face_that_no_track_follows_is_masked_before_it_is_encoded(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(release_gate._Again, "mask")
+    face = replace(RIGHT, first=15, last=35)
+    scene = write_scene(tmp_path / "scene.mp4", [face])
+    redacted = check(scene)
+    assert redacted.checked is not None
+    (track,) = redacted.checked.tracks
+    assert track.end - track.start == 20 * frame_times(scene)[1]
+    assert all(changed(scene, tmp_path / "out.nut", face))
+
+
+@pytest.mark.usefixtures("no_look_ahead")
+@pytest.mark.parametrize(("first", "last"), [(0, 11), (19, 30), (38, 49)])
+def test_face_that_is_found_too_late_is_masked_by_encoding_again(
+    first: int, last: int, check: Check, tmp_path: Path
+) -> None:
+    face = replace(RIGHT, first=first, last=last)
+    scene = write_scene(tmp_path / "scene.mp4", [face])
+    redacted = check(scene)
+    assert redacted.checked is not None
+    assert len(redacted.checked.tracks) == 1
+    assert all(changed(scene, tmp_path / "out.nut", face))
+
+
+def test_masks_do_not_depend_on_the_speed_of_the_detector(
+    check: Check, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = write_scene(tmp_path / "scene.mp4", [LEFT, replace(RIGHT, first=15, last=35)])
+    check(scene, verify="strict")
+    quick = packets(tmp_path / "out.nut")
+    lock, detect = Lock(), Inspector.detect
+
+    def slowly(inspector: Inspector, frame: av.VideoFrame) -> list[Detection]:
+        with lock:
+            return detect(inspector, frame)
+
+    monkeypatch.setattr(Inspector, "detect", slowly)
+    check(scene, verify="strict")
+    assert packets(tmp_path / "out.nut") == quick
+
+
+def test_frames_that_the_encoder_changed_are_searched_in_the_result(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if a fault of the encoder showed a face that was not in the frames."""
+    scene = write_scene(tmp_path / "scene.mp4", [])
+    shows = write_scene(tmp_path / "shows.mp4", [RIGHT])
+    frames = read_frames(str(shows))
+
+    def expect(readback: Readback, frame: av.VideoFrame) -> None:
+        """Replace the picture after the frame was remembered."""
+        remember(readback, frame)
+        other = next(frames, None)
+        for plane, wrong in zip(frame.planes, other.planes if other else (), strict=False):
+            plane.update(bytes(wrong))
+
+    remember = Readback.expect
+    monkeypatch.setattr(Readback, "expect", expect)
+    redacted = check(scene)
+    assert redacted.checked is not None
+    assert len(redacted.checked.tracks) == 1
+    assert all(changed(shows, tmp_path / "out.nut", RIGHT))
+
+
+@pytest.mark.usefixtures("no_look_ahead")
 def test_only_groups_of_pictures_with_a_found_face_are_encoded_again(check: Check, tmp_path: Path) -> None:
     face = replace(RIGHT, first=0, last=14)
     scene = write_scene(tmp_path / "scene.mp4", [face], seconds=12)
@@ -147,6 +225,7 @@ def test_no_check_and_no_model_where_the_policy_says_off(tmp_path: Path) -> None
     assert redacted.checked is None
 
 
+@pytest.mark.usefixtures("no_look_ahead")
 def test_face_that_the_second_rendering_leaves_visible_is_refused(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from defacer.engine.models.arrays import Detection
 from defacer.engine.tracking.compact_boxes import Box, CompactBoxes
 from defacer.engine.tracking.face_report import Faces, Track
-from defacer.engine.verification.release_gate import _around_candidates
+from defacer.engine.verification.check_ahead import around_candidates
 from defacer.engine.verification.visible_faces import covered_share, visible_faces
 
 PLACE: Box = (100.0, 100.0, 160.0, 180.0)
@@ -131,7 +131,8 @@ def test_face_in_one_frame_at_a_seam_needs_no_higher_score(pts: int) -> None:
 def test_candidate_is_searched_beside_a_face_that_is_known_already() -> None:
     looks = {pts: [face(PLACE)] for pts in TIMES}
     looks[100].append(face(FAR, 0.65))
-    assert list(_around_candidates(looks, faces(), lambda _: [])) == [(90, 110)]
+    known = visible_faces(looks, faces(), lambda _: []).faces
+    assert list(around_candidates(looks, faces(), lambda _: [], known)) == [(90, 110)]
 
 
 def test_unlikely_detections_are_counted() -> None:

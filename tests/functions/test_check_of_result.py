@@ -9,10 +9,11 @@ import pytest
 
 from defacer.engine.media.reader import Segment
 from defacer.engine.tracking.face_report import Faces
-from defacer.engine.verification import release_gate
+from defacer.engine.verification import check_ahead, release_gate
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import Faces as FacesDocument
-from defacer.pipeline.documents.report import Look, SegmentCheck, Track
+from defacer.pipeline.documents.report import Look, Track
+from defacer.pipeline.documents.segment_messages import SegmentCheck
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets, Post, Topics
@@ -49,7 +50,7 @@ def publish(cloud: Cloud, portrait: Path) -> Planned:
 
 def found_at(pts: int) -> Track:
     return Track(
-        id=0, start=pts, end=pts, decision="hide", person=None, reason=release_gate.FOUND, distance=None, margin=None,
+        id=0, start=pts, end=pts, decision="hide", person=None, reason=check_ahead.FOUND, distance=None, margin=None,
         continues=None, looks=(Look(pts=pts, box=(1.0, 2.0, 3.0, 4.0)),),
     )  # fmt: skip
 
@@ -62,7 +63,7 @@ def test_worker_masks_a_face_that_no_track_follows_and_records_it(
     report = report_of(buckets, linked, 1)
     assert report.checked is not None
     (track,) = report.checked.tracks
-    assert (report.checked.verify, track.decision, track.reason) == ("standard", "hide", release_gate.FOUND)
+    assert (report.checked.verify, track.decision, track.reason) == ("standard", "hide", check_ahead.FOUND)
     times = linked.frames(1)
     assert (track.start, track.end) == (times[0], times[-1])
     assert all(whites(buckets.get(buckets.work, report.video.name)))
@@ -82,10 +83,8 @@ def test_report_lists_the_faces_that_the_check_found_as_tracks(
     cloud = Cloud(buckets, topics, ingest, worker, merge)
     publish(cloud, portrait)
     report = cloud.report()
-    assert [(track.id, track.reason) for track in report.faces.tracks] == [
-        (0, release_gate.FOUND),
-        (1, release_gate.FOUND),
-    ]
+    found = [(track.id, track.reason) for track in report.faces.tracks]
+    assert found == [(0, check_ahead.FOUND), (1, check_ahead.FOUND)]
     assert report.checked is not None
     assert (report.checked.verify, report.checked.tracks) == ("standard", (0, 1))
     assert report.checked.frames >= 10
@@ -99,7 +98,7 @@ def test_rendering_again_keeps_masking_what_the_check_found(
     linked = publish(cloud, portrait)
     cloud.run(cloud.ask(linked.job, {0: "hide"}))
     report = cloud.report()
-    assert [track.reason for track in report.faces.tracks] == ["decided by hand", release_gate.FOUND]
+    assert [track.reason for track in report.faces.tracks] == ["decided by hand", check_ahead.FOUND]
     assert report.checked is not None
     assert report.checked.tracks == ()
     assert all(whites(buckets.get(buckets.output, RESULT)))
@@ -115,6 +114,7 @@ def test_job_with_a_face_that_cannot_be_masked_is_quarantined_once(
         return real(segment, replace(faces, tracks=()), *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(release_gate, "redact_segment", forgetful)
+    monkeypatch.setattr(check_ahead.CheckAhead, "_decide", lambda *_: None)  # too late for a mask
     assert [worker(linked.task(0)), worker(linked.task(0)), worker(linked.task(1))] == [200, 200, 200]
     failed = failure_of(buckets, linked)
     assert (failed.stage, failed.code) == ("worker", "quarantined")

@@ -35,7 +35,7 @@ class Job:
 
     @property
     def check(self) -> str:
-        """Return what the second detector found in the encoded result, "-" if it did not run."""
+        """Return what the second detector found in the redacted frames, "-" if it did not run."""
         found = self.report.get("checked")
         if not found:
             return "-"

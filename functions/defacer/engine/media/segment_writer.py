@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from defacer.engine.errors import OutputError, VideoError
 from defacer.engine.media.encoding import Encoding
+from defacer.engine.verification.readback import Readback
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,15 @@ class Written:
 class SegmentWriter:
     """Encodes frames. Made by `write_segment`."""
 
-    def __init__(self, container: av.container.OutputContainer, encoding: Encoding, quality: int):
+    def __init__(
+        self,
+        container: av.container.OutputContainer,
+        encoding: Encoding,
+        quality: int,
+        readback: Readback | None = None,
+    ):
         self._container = container
+        self._readback = readback
         self._encoding = encoding
         self._quality = quality
         self._stream: VideoStream | None = None
@@ -46,6 +54,8 @@ class SegmentWriter:
             self._stream = self._add_stream()
         frame = self._encoding.prepared(frame)
         frame.pict_type = av.video.frame.PictureType.NONE  # the source's frame types mean nothing here
+        if self._readback:
+            self._readback.expect(frame)
         with writing():
             self._mux(self._stream.encode(frame))
         self._shown.append(frame.pts or 0)
@@ -55,6 +65,8 @@ class SegmentWriter:
         if self._stream is not None:
             with writing():
                 self._mux(self._stream.encode(None))
+            if self._readback:
+                self._readback.finish()
 
     @property
     def frames(self) -> int:
@@ -69,6 +81,8 @@ class SegmentWriter:
 
     def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
         self._decode_order += [packet.pts or 0 for packet in packets]
+        if self._readback and self._stream is not None:
+            self._readback.take(packets, self._stream.codec_context)
         self._container.mux(packets)
 
     def _add_stream(self) -> VideoStream:
@@ -107,14 +121,17 @@ def writing() -> Iterator[None]:
 
 
 @contextmanager
-def write_segment(path: str, encoding: Encoding, quality: int) -> Iterator[SegmentWriter]:
+def write_segment(
+    path: str, encoding: Encoding, quality: int, readback: Readback | None = None
+) -> Iterator[SegmentWriter]:
     """Open `path` for a segment. `quality` is the constant rate factor: 0 lossless, 18 looks the same.
 
-    A segment without frames (the picture stood still for longer than it) is an empty file.
+    `readback` compares the encoded frames. A segment without frames (the picture stood still for longer than it) is
+    an empty file.
     """
     # By default NUT shifts each file by its own reorder delay; absolute times must stay.
     with av.open(path, "w", format="nut", options={"avoid_negative_ts": "disabled"}) as container:
-        writer = SegmentWriter(container, encoding, quality)
+        writer = SegmentWriter(container, encoding, quality, readback)
         yield writer
         writer.flush()
     Path(path).touch()

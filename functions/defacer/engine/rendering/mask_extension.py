@@ -7,7 +7,7 @@ that. A cut ends both. Another track in the face's place does so too, because th
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -45,19 +45,30 @@ class _Stretch:
 
 
 class MaskExtension:
-    """Follows the hidden tracks of `faces` beyond their sampled frames."""
+    """Follows the hidden tracks of `faces`, or only those in `followed`, beyond their sampled frames.
 
-    def __init__(self, faces: Faces, orientation: Orientation):
+    More faces can be added until the frames of their detections have passed.
+    """
+
+    def __init__(self, faces: Faces, orientation: Orientation, followed: Sequence[Track] | None = None):
         self._faces = faces
         self._orientation = orientation
         self._starts = np.array([track.start for track in faces.tracks], np.int64)
         self._ends = np.array([track.end for track in faces.tracks], np.int64)
         continued = {track.continues for track in faces.tracks}
-        hidden = [track for track in faces.tracks if track.decision == "hide"]
-        self._after = [self._stretch_after(track) for track in hidden if track.id not in continued]
-        self._before = [self._stretch_before(track) for track in hidden if track.continues is None]
-        for stretches in (self._after, self._before):
-            stretches.sort(key=lambda stretch: stretch.look.pts)
+        hidden = (
+            [track for track in faces.tracks if track.decision == "hide"] if followed is None else followed
+        )
+        self._after = _in_order(self._stretch_after(track) for track in hidden if track.id not in continued)
+        self._before = _in_order(self._stretch_before(track) for track in hidden if track.continues is None)
+
+    def follow_before(self, track: Track) -> None:
+        """Follow the face before its first detection, too."""
+        self._before = _in_order([*self._before, self._stretch_before(track)])
+
+    def follow_after(self, track: Track) -> None:
+        """Follow the face after its last detection, too."""
+        self._after = _in_order([*self._after, self._stretch_after(track)])
 
     def reach(self, segment: Segment) -> Segment:
         """Return the times whose frames have to be decoded for the segment: a face may be followed into it."""
@@ -72,22 +83,21 @@ class MaskExtension:
 
     def follow(self, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, list[Box]]]:
         """Yield each frame, in order, with the boxes of the faces that are followed there."""
-        leaving, entering = deque(self._after), deque(self._before)
         followed: list[_Followed] = []
         waiting: deque[_Frame] = deque()
         for picture in frames:
             frame = _Frame(picture, self._orientation)
             waiting.append(frame)
             followed = [face for face in followed if face.is_held_in(frame)]
-            followed += [self._followed(s, frame) for s in _due(leaving, frame.pts)]
-            for stretch in _due(entering, frame.pts):
+            followed += [self._followed(s, frame) for s in _due(self._after, frame.pts)]
+            for stretch in _due(self._before, frame.pts):
                 face = self._followed(stretch, frame)
                 earlier = reversed(waiting)
                 next(earlier)
                 while (before := next(earlier, None)) and face.is_held_in(before):
                     pass
-            most = MAX_WAITING_BYTES // _size_of(picture)
-            while waiting and (len(waiting) > most or not _is_awaited(waiting[0].pts, entering)):
+            most = MAX_WAITING_BYTES // size_of(picture)
+            while waiting and (len(waiting) > most or not _is_awaited(waiting[0].pts, self._before)):
                 done = waiting.popleft()
                 yield done.picture, done.boxes
         for frame in waiting:
@@ -177,6 +187,10 @@ class _Followed:
         return True
 
 
+def _in_order(stretches: Iterable[_Stretch]) -> deque[_Stretch]:
+    return deque(sorted(stretches, key=lambda stretch: stretch.look.pts))
+
+
 def _due(stretches: deque[_Stretch], pts: int) -> Iterator[_Stretch]:
     """Take those whose sampled frame has come; one that was not shown is skipped."""
     while stretches and stretches[0].look.pts <= pts:
@@ -190,7 +204,8 @@ def _is_awaited(pts: int, entering: deque[_Stretch]) -> bool:
     return bool(entering) and entering[0].first <= pts
 
 
-def _size_of(picture: av.VideoFrame) -> int:
+def size_of(picture: av.VideoFrame) -> int:
+    """Return how many bytes a frame takes."""
     return max(1, sum(plane.buffer_size for plane in picture.planes))
 
 

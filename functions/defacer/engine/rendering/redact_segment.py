@@ -19,6 +19,8 @@ from defacer.engine.rendering.redaction import Style, redact
 from defacer.engine.runtime.parallel import limit_opencv
 from defacer.engine.runtime.prefetch import prefetch
 from defacer.engine.tracking.face_report import Faces
+from defacer.engine.verification.check_ahead import CheckAhead
+from defacer.engine.verification.readback import Readback
 
 FRAMES_AHEAD = 2  # are redacted while the encoder works
 
@@ -31,12 +33,15 @@ def redact_segment(
     replacement: bytes | None = None,
     progress: Callable[[int], None] = lambda _: None,
     drawn: DrawnMasks | None = None,
+    check: CheckAhead | None = None,
+    readback: Readback | None = None,
 ) -> Written:
     """Write the segment to the NUT file `out` with all tracks hidden that are to be hidden.
 
     Each frame of what is returned passed through `conceal`.
-    `progress` gets the number of frames that went through, and may raise to stop. It is called by two threads: frames
-    are decoded and redacted by one of their own, a little ahead of the encoder. `drawn` records the masks. Raises
+    `progress` gets the number of encoded frames, and can raise to stop. Two threads call it: one decodes and redacts
+    frames a little ahead of the encoder. `drawn` records the masks. `check` searches the frames before they are
+    encoded, and `readback` compares them with the encoded ones. Raises
     VideoError for a video that can't be done, PictureError for a replacement that can't be read, CheckError for another
     video than the faces are of.
     """
@@ -60,25 +65,31 @@ def redact_segment(
     needed = hold.reach(segment)
     decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0))
 
-    def redacted() -> Generator[av.VideoFrame | None]:
+    def redacted() -> Generator[av.VideoFrame]:
+        first = check.masks if check else drawn
         for frame, held in hold.follow(_prepared(decoded, encoding, faces)):
             pts = frame.pts or 0
-            if not segment.holds(pts):
-                yield None
-                continue
-            boxes = [*cover.boxes(pts), *held]
-            drawn.add(pts, boxes)
-            redact(frame, boxes, style, encoding.orientation, cover.openings(pts, held))
-            yield frame
+            if segment.holds(pts):
+                boxes = [*cover.boxes(pts), *held]
+                first.add(pts, boxes)
+                redact(frame, boxes, style, encoding.orientation, cover.openings(pts, held))
+                yield frame
 
     with (
-        write_segment(out, encoding, options.quality) as writer,
+        write_segment(out, encoding, options.quality, readback) as writer,
         closing(prefetch(redacted(), FRAMES_AHEAD)) as frames,
     ):
-        for frame in frames:
-            if frame is not None:
+        if check is None:
+            for frame in frames:
                 writer.write(frame)
-            progress(writer.frames)
+                progress(writer.frames)
+        else:
+            for frame, boxes, openings in check.follow(frames, encoding.orientation):
+                pts = frame.pts or 0
+                drawn.add(pts, [*check.masks.at(pts), *boxes])
+                redact(frame, boxes, style, encoding.orientation, openings)
+                writer.write(frame)
+                progress(writer.frames)
     return writer.written(black_frames=sum(segment.holds(pts) for pts in black or ()))
 
 

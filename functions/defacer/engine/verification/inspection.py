@@ -1,6 +1,6 @@
 """Detect faces in frames of a redacted segment's NUT file."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from fractions import Fraction
 from itertools import pairwise
@@ -18,12 +18,8 @@ from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import open_video, time_base
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.runtime.parallel import map_ordered, usable_threads
-from defacer.engine.tracking.views import MAX_LOOK, MIN_LOOK, SLOT_SECONDS
+from defacer.engine.tracking.views import MAX_LOOK, MIN_LOOK
 
-PHASE_SECONDS = (
-    SLOT_SECONDS / 2
-)  # slots begin between the frames that the first pass sampled: faces that it missed can be there
-MIN_RATE = 20  # frames a second: at this rate or more, only frames that others depend on are decoded
 SEEK_SECONDS = 2  # between frames that are farther apart, the file is not decoded but skipped
 CONTRAST_LIMIT, CONTRAST_TILES = 2.0, (8, 8)  # of the histogram equalisation
 
@@ -34,53 +30,30 @@ Timed = tuple[int, av.VideoFrame]
 
 
 class Inspector:
-    """Looks at frames of NUT files. Times are in units of `base`: NUT writes a finer time base than it is given.
+    """Detects faces in frames, and in frames of NUT files.
 
-    `waiting` is called for each frame that is decoded and may raise to stop.
+    Times are in units of `base`, because NUT writes a finer time base than it is given.
+    `orientation` is that of all frames. `waiting` is called for each frame that is decoded and may raise to stop.
     """
 
-    def __init__(
-        self, detector: Detector, orientation: Orientation, base: Fraction, waiting: Callable[[], None]
-    ):
+    def __init__(self, detector: Detector, base: Fraction, waiting: Callable[[], None]):
+        self.orientation = Orientation()
         self._detector = detector
-        self._orientation = orientation
         self._base = base
         self.waiting = waiting
 
-    def sample(self, path: Path, times: Sequence[int]) -> Detections:
-        """Look at one frame of each slot, and at both ends. `times` are those of all frames."""
-        is_dense = len(times) >= MIN_RATE * (times[-1] - times[0]) * self._base
-        looks = self._detected(self._one_a_slot(self._decoded(path, skip=is_dense)))
-        slots = {self._slot(pts) for pts in looks}
-        return looks | self.look(path, {pts for pts in times if self._slot(pts) not in slots})
+    def detect(self, frame: av.VideoFrame) -> list[Detection]:
+        """Return the detections in a frame, in displayed pixels. Several threads may call it."""
+        image, scale = _small(frame, self.orientation)
+        found = self._detector.detect([_lit(image)])[0]
+        return [Detection(face.box / scale, face.score, NO_LANDMARKS) for face in found]
 
     def look(self, path: Path, wanted: set[int]) -> Detections:
         """Look at these frames."""
         return self._detected(self._chosen(path, wanted)) if wanted else {}
 
     def _detected(self, frames: Iterator[Timed]) -> Detections:
-        return dict(map_ordered(self._detect, frames, usable_threads()))
-
-    def _detect(self, item: Timed) -> tuple[int, list[Detection]]:
-        pts, frame = item
-        image, scale = _small(frame, self._orientation)
-        found = self._detector.detect([_lit(image)])[0]
-        return pts, [Detection(face.box / scale, face.score, NO_LANDMARKS) for face in found]
-
-    def _slot(self, pts: int) -> int:
-        return int((pts * self._base + PHASE_SECONDS) // SLOT_SECONDS)
-
-    def _one_a_slot(self, frames: Iterator[Timed]) -> Generator[Timed]:
-        """Yield the first frame of each slot, and the last frame."""
-        slot, item = None, None
-        for item in frames:
-            if self._slot(item[0]) == slot:
-                continue
-            slot = self._slot(item[0])
-            yield item
-            item = None
-        if item is not None:
-            yield item
+        return dict(map_ordered(lambda item: (item[0], self.detect(item[1])), frames, usable_threads()))
 
     def _chosen(self, path: Path, wanted: set[int]) -> Generator[Timed]:
         for first, last in _intervals(wanted, round(SEEK_SECONDS / self._base)):
@@ -108,11 +81,9 @@ class Inspector:
             yield head
             yield from frames
 
-    def _decoded(self, path: Path, first: int | None = None, skip: bool = False) -> Generator[Timed]:
-        """Decode. With `skip` only frames that others depend on: that takes a third less time."""
+    def _decoded(self, path: Path, first: int | None = None) -> Generator[Timed]:
         with open_video(str(path)) as (container, stream):
             scale = self._base / time_base(stream)
-            stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
             if first is not None:
                 container.seek(int(first * scale), stream=stream)
             for frame in container.decode(stream):

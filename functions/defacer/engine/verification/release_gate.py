@@ -1,14 +1,14 @@
-"""Redact a segment, and check the encoded result with another detector than the one that found the tracks.
+"""Redact a segment, and check it with another detector than the one that found the tracks.
 
-Faces that are still visible are masked by encoding parts of the segment again, once. If a face is visible after that,
-the segment is refused. Nothing here needs an embedding.
+The detector searches the redacted frames just before they are encoded, and the encoded result is compared with them.
+Faces that are found too late for a mask are masked by encoding parts of the segment again, once. If a face is visible
+after that, the segment is refused. Nothing here needs an embedding.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,19 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.media.segment_writer import Written
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
-from defacer.engine.rendering.box_motion import overlap
 from defacer.engine.rendering.drawn_masks import DrawnMasks
-from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS
+from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.face_report import Box, Faces, Track
-from defacer.engine.tracking.sampling import SAME_PLACE
+from defacer.engine.verification.check_ahead import CheckAhead, around_candidates, around_ends, hidden_tracks
 from defacer.engine.verification.inspection import Detections, Inspector
+from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.splicing import Interval, Part, ranges_around, splice
-from defacer.engine.verification.visible_faces import REASONS, Masks, Visible, candidates, visible_faces
+from defacer.engine.verification.visible_faces import REASONS, covered_share, visible_faces
 from defacer.plurals import pluralize
 
-FOUND = "found by the check of the result"
-NEAR_SECONDS = 0.1  # around a candidate every frame is searched
-# And around both ends of a visible face, beyond the ends of its mask.
-BEFORE_SECONDS, AFTER_SECONDS = 0.45, 0.6
+LATE_SHARE = 0.8  # of a mask: where less of it was drawn, the frame is encoded again
 SURE_AGAIN = 0.05  # the second check needs a higher score, because scores move when a frame is encoded again
 MAX_TIMES = 5  # named in a message
 
@@ -86,82 +83,66 @@ def redact_and_verify(
     masked, and else as `hide` does.
     """
     drawn = DrawnMasks()
-    written = redact_segment(segment, faces, str(out), options, replacement, progress, drawn)
     if options.verify == "off":
-        return VerifiedSegment(written, None)
-    if not written.frames:
-        return VerifiedSegment(written, Checked(options.verify, 0, (), {}))
-    base = Fraction(faces.time_base)
-    inspector = Inspector(detector(), drawn.orientation, base, lambda: progress(len(written.frames)))
-    if options.verify == "strict":
-        looks = inspector.look(out, set(written.frames))
-    else:
-        looks = inspector.sample(out, written.frames)
-    frames = len(looks)
-    for nearby in (_around_candidates, _around_ends):
-        wanted = _within(written.frames, nearby(looks, faces, drawn.at))
-        looks |= inspector.look(out, wanted - looks.keys())
-    found = visible_faces(looks, faces, drawn.at)
-    tracks = _tracks(found, faces)
-    if tracks:
-        again = _Again(segment, replace(faces, tracks=faces.tracks + tracks), options, replacement, inspector)
-        written = again.mask(tracks, out, written, looks, drawn)
-    return VerifiedSegment(written, Checked(options.verify, frames, tracks, found.passed))
-
-
-def _tracks(found: Visible, faces: Faces) -> tuple[Track, ...]:
-    """Return the faces as hidden tracks with new numbers. Each is a person group of its own."""
-    first = max((track.id for track in faces.tracks), default=-1) + 1
-    group = max((track.group for track in faces.tracks), default=-1) + 1
-    return tuple(
-        Track(
-            id=first + number,
-            start=looks[0].pts,
-            end=looks[-1].pts,
-            decision="hide",
-            person=None,
-            reason=FOUND,
-            distance=None,
-            margin=None,
-            continues=None,
-            looks=looks,
-            group=group + number,
+        return VerifiedSegment(
+            redact_segment(segment, faces, str(out), options, replacement, progress, drawn), None
         )
-        for number, looks in enumerate(found.faces)
-    )
+    base = Fraction(faces.time_base)
+    inspector = Inspector(detector(), base, lambda: progress(0))
+    check = CheckAhead(inspector, faces, every_frame=options.verify == "strict")
+    with Readback(every_frame=options.verify == "strict") as readback:
+        written = redact_segment(
+            segment, faces, str(out), options, replacement, progress, drawn, check, readback
+        )
+    encoded: set[int] = set()  # frames that the detector searches in the encoded result
+    looks = check.looks
+
+    def masks(pts: int) -> list[Box]:
+        return (drawn if pts in encoded else check.masks).at(pts)
+
+    def search(times: set[int]) -> None:
+        nonlocal looks
+        encoded.update(times)
+        looks = looks | inspector.look(out, times)
+
+    search(readback.differing if readback.is_readable else set(written.frames))
+    # Frames near a visible face that had left the look-ahead buffer when it was found.
+    found = visible_faces(looks, faces, masks)
+    near = [*around_candidates(looks, faces, masks, found.faces), *around_ends(found.faces, base)]
+    search(_within(written.frames, near) - looks.keys())
+    found = visible_faces(looks, faces, masks)
+    tracks = hidden_tracks(found.faces, faces)
+    late = _late(tracks, faces, written.frames, drawn)
+    if late:
+        again = _Again(segment, replace(faces, tracks=faces.tracks + tracks), options, replacement, inspector)
+        written = again.mask(late, out, written, looks, drawn)
+    return VerifiedSegment(written, Checked(options.verify, check.frames, tracks, found.passed))
 
 
-def _around_candidates(looks: Detections, faces: Faces, masks: Masks) -> Iterator[Interval]:
-    """Yield the time around each candidate that is not known yet to be a visible face."""
-    near = round(NEAR_SECONDS / Fraction(faces.time_base))
-    known = {(look.pts, look.box) for face in visible_faces(looks, faces, masks).faces for look in face}
-    for pts, found in candidates(looks, faces, masks).items():
-        if not known.issuperset(
-            (look.pts, look.box) for look in CompactBoxes((pts, face.box) for face in found)
-        ):
-            yield pts - near, pts + near
-
-
-def _around_ends(looks: Detections, faces: Faces, masks: Masks) -> Iterator[Interval]:
-    """Yield the time around both ends of each visible face, and wherever it moved far from one frame to the next."""
-    before, after = (
-        round(seconds / Fraction(faces.time_base)) for seconds in (BEFORE_SECONDS, AFTER_SECONDS)
-    )
-    for face in visible_faces(looks, faces, masks).faces:
-        yield face[0].pts - before, face[0].pts
-        yield face[-1].pts, face[-1].pts + after
-        for one, other in pairwise(face):
-            if overlap(one.box, other.box) < SAME_PLACE:
-                yield one.pts, other.pts
-
-
-def _within(times: Sequence[int], intervals: Iterator[Interval]) -> set[int]:
+def _within(times: Sequence[int], intervals: Sequence[Interval]) -> set[int]:
     """Return those of the sorted times that are in an interval."""
     return {
         pts
         for first, last in intervals
         for pts in times[bisect_left(times, first) : bisect_right(times, last)]
     }
+
+
+def _late(tracks: Sequence[Track], faces: Faces, times: Sequence[int], drawn: DrawnMasks) -> list[Track]:
+    """Return the tracks that are not masked in each of their frames: they were detected too late for that."""
+    lead, tail = (round(seconds / Fraction(faces.time_base)) for seconds in (LEAD_SECONDS, TAIL_SECONDS))
+    kept = tuple(track for track in faces.tracks if track.decision == "keep")
+    found = []
+    for track in tracks:
+        cover = MaskSchedule(replace(faces, tracks=(*kept, track)))
+        first, last = bisect_left(times, track.start - lead), bisect_right(times, track.end + tail)
+        if any(
+            covered_share(box, drawn.at(pts), faces.width, faces.height) < LATE_SHARE
+            for pts in times[first:last]
+            for box in cover.boxes(pts)
+        ):
+            found.append(track)
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ or if one is very sure.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
@@ -78,17 +78,19 @@ def candidates(
 
 
 def visible_faces(
-    looks: Mapping[int, Sequence[Detection]], faces: Faces, masks: Masks, more: float = 0.0
+    looks: Mapping[int, Sequence[Detection]],
+    faces: Faces,
+    masks: Masks,
+    more: float = 0.0,
+    ends: Collection[int] | None = None,
 ) -> Visible:
     """Return the faces that stay visible in the sampled frames.
 
-    `looks` are the detections by time. A face needs a score that is `more` than usual.
+    `looks` are the detections by time. A face needs a score that is `more` than usual. At the times
+    `ends` a neighbouring segment might show the rest of a face. By default they are the first and the last time.
     """
     base = Fraction(faces.time_base)
-    ends = {
-        min(looks, default=0),
-        max(looks, default=0),
-    }  # a neighbouring segment might show the rest of the face
+    ends = {min(looks, default=0), max(looks, default=0)} if ends is None else ends
     found, passed = [], Counter[str]()
     for chain in _chains(looks, faces, masks):
         for part in _open_parts(chain, base, passed):
