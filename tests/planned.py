@@ -27,7 +27,7 @@ VIDEO = "channels/street/videos/walk.mp4"
 class Planned:
     """A job with its manifest in place; `clip` is the source on this machine.
 
-    Its messages are those of the step "find", or, once it has `faces`, of the step "hide".
+    Its messages are those of the step "detect", or, once it has `faces`, of the step "redact".
     """
 
     clip: Path
@@ -49,7 +49,7 @@ class Planned:
         ]
 
     def segment_task(self, index: int) -> SegmentTask:
-        step = "hide" if self.faces else "find"
+        step = "redact" if self.faces else "detect"
         return SegmentTask(job=self.job, index=index, step=step, manifest=self.ref, faces=self.faces)
 
     def segment_done(self, index: int) -> SegmentDone:

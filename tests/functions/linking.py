@@ -52,7 +52,7 @@ def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
     assert stored.frames == sum(stored.segments)
     tasks = hide_tasks(topics)
     assert {task.index for task in tasks} == set(range(len(planned.manifest.segments)))
-    assert {(task.job, task.step, task.faces) for task in tasks} == {(planned.job, "hide", faces)}
+    assert {(task.job, task.step, task.faces) for task in tasks} == {(planned.job, "redact", faces)}
     assert {task.manifest for task in tasks} == {planned.ref}
     assert buckets.names(buckets.work) == [faces.name, planned.ref.name]
     assert topics.events() == []

@@ -352,7 +352,7 @@ def test_a_decided_rendering_that_lost_its_manifest_still_ends(
     if out:
         assert cloud.report().job == job
         assert cloud.hidden() == [False, False, True]
-        assert cloud.buckets.blob(cloud.buckets.output, REPORT).metadata[object_names.OF_AGAIN] == str(
+        assert cloud.buckets.blob(cloud.buckets.output, REPORT).metadata[object_names.OF_RERENDER] == str(
             request.generation
         )
         assert not cloud.published(job).superseded

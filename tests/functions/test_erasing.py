@@ -190,7 +190,7 @@ def test_a_worker_that_dies_too_late_to_clean_up_leaves_nothing_after_its_next_d
     erase_job(job.job)
     find_segment(buckets, job, 0)
     do_segment(buckets, job, 0)
-    buckets.put(buckets.work, object_names.segment_lease(job.job, "find", 0), b"a dead worker's")
+    buckets.put(buckets.work, object_names.segment_lease(job.job, "detect", 0), b"a dead worker's")
     buckets.put(buckets.work, object_names.split_mark(job.job, job.segment_task(0).step, 0, ""), b"{}")
     assert worker(job.task(0)) == 200
     assert_erased(buckets, job)
@@ -386,13 +386,13 @@ def test_in_buckets_with_versions_every_version_is_deleted_by_its_number(
     assert all("generation=" in path for path in deleted)
 
 
-@pytest.mark.parametrize("policy", [Policy(), Policy(work="keep")])
+@pytest.mark.parametrize("policy", [Policy(), Policy(keep_intermediates=True)])
 def test_what_the_policy_keeps_is_erased_all_the_same(
     policy: Policy, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     planned = publish(buckets, plan_job(buckets, clip, policy=policy), merge)
     kept = object_names.faces(planned.job) in buckets.names(buckets.work)
-    assert kept == (policy.work == "keep")
+    assert kept == policy.keep_intermediates
     erase_job(planned.job)
     assert_erased(buckets, planned)
 

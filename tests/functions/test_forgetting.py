@@ -129,7 +129,7 @@ def test_others_who_are_kept_stay_kept(
 def test_what_can_t_be_rendered_again_is_listed_with_the_reason_and_deleted_only_if_asked_for(
     gone: str, buckets: Buckets, topics: Topics, clip: Path, merge: Post, capsys: Output
 ) -> None:
-    policy = Policy(mode="image" if gone == "replacement" else "blur", source="keep")
+    policy = Policy(mode="image" if gone == "replacement" else "blur", source_retention="keep")
     planned = publish(buckets, plan_job(buckets, clip, policy=policy, targets=("Eileen",)), merge, "Eileen")
     if gone == "source":
         buckets.put(buckets.intake, VIDEO, b"a newer upload")
@@ -258,7 +258,7 @@ def test_what_a_late_worker_writes_is_not_kept_whatever_the_policy_says(
     buckets: Buckets, topics: Topics, clip: Path, worker: Post
 ) -> None:
     """It was made with the person visible, and by then the manifest does not name them any more."""
-    keep = Policy(work="keep")
+    keep = Policy(keep_intermediates=True)
     linked = link_job(buckets, plan_job(buckets, clip, policy=keep, targets=("Eileen",)))
     assert main([*FORGET]) == 0
     do_segment(buckets, linked, 0)

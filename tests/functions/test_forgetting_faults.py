@@ -22,7 +22,7 @@ from tests.planned import VIDEO, Planned, faces_of, link_job, plan_job
 from tests.proxy import open_proxy
 from tests.versions import Versions
 
-KEEP = Policy(work="keep")
+KEEP = Policy(keep_intermediates=True)
 RUN, LATER = "channels/street/videos/run.mp4", "channels/street/videos/later.mp4"
 RUN_RESULT, RUN_REPORT = "channels/street/run.mp4", "channels/street/run.report.json"
 SEEN, HIDDEN = b"Eileen is seen here", b"hidden"

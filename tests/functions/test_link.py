@@ -1,4 +1,4 @@
-"""Merge after the step "find" through its HTTP surface, with the real link."""
+"""Merge after the step "detect" through its HTTP surface, with the real link."""
 
 from fractions import Fraction
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Merge after the step "find" when things go wrong: two at once, a dead or frozen linker, servers out of order."""
+"""Merge after the step "detect" when things go wrong: two at once, a dead or frozen linker, servers out of order."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Merge after the step "hide" through its HTTP surface, with the real join."""
+"""Merge after the step "redact" through its HTTP surface, with the real join."""
 
 import json
 from dataclasses import replace

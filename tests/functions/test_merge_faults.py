@@ -1,4 +1,4 @@
-"""Merge after the step "hide" when things go wrong: two at once, a dead or frozen merger, servers out of order."""
+"""Merge after the step "redact" when things go wrong: two at once, a dead or frozen merger, servers out of order."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +108,7 @@ def test_a_job_that_fails_while_it_is_joined_is_not_published(
 def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
     buckets: Buckets, topics: Topics, clip: Path
 ) -> None:
-    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
+    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention="delete")))
     do_all_segments(buckets, linked)
 
     def meanwhile(parts: JoinInput) -> Joined:
@@ -168,7 +168,7 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     proxy: Proxy,
 ) -> None:
     """Storage refuses everything from some request on, the claim's release included: as if the process died."""
-    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
+    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention="delete")))
     buckets.put(buckets.work, object_names.gallery(linked.job, "ab" * 32), b"embeddings")
     do_all_segments(buckets, linked)
     with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):

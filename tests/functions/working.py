@@ -1,6 +1,6 @@
 """What tests of the worker look at, and a worker whose engine is a stand-in.
 
-"The job's step" is the one that its messages are of: "find", or "hide" after linking.
+"The job's step" is the one that its messages are of: "detect", or "redact" after linking.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = l
         written = writer.written()
         return Redacted(written.frames, written.reorder_depth)
 
-    if task.step == "find":
+    if task.step == "detect":
         detect(task, message_id, look)
     else:
         redact(task, message_id, conceal)

@@ -154,8 +154,8 @@ def _name(text: str) -> None:
     piece = object_names.parse_subsegment(text)
     if piece is not None:
         made = {
-            "find": object_names.segment_detections(piece.job, piece.index, piece.part),
-            "hide": object_names.segment_report(piece.job, piece.index, piece.part),
+            "detect": object_names.segment_detections(piece.job, piece.index, piece.part),
+            "redact": object_names.segment_report(piece.job, piece.index, piece.part),
         }
         mark = object_names.split_mark(piece.job, piece.step, piece.index, piece.part)
         assert text == (mark if piece.is_split else made[piece.step])

@@ -39,7 +39,7 @@ def plan(rounds: int) -> Plan:
     """That these kill, and nothing else happens."""
     kills = []
     for segment, upload in map(poisons, range(rounds)):
-        kills.append(f"storage/write/{subject_of(CHANNEL, segment)}/findings/00001.npz")
+        kills.append(f"storage/write/{subject_of(CHANNEL, segment)}/segment-detections/00001.npz")
         kills.append(f"storage/write/{subject_of(CHANNEL, upload)}/manifest.json")
     return Plan(seed=1, rates={}, always={"kill-at-write": tuple(kills)})
 

@@ -31,7 +31,7 @@ FRAMES_PER_SEGMENT = 4
 
 @dataclass(frozen=True)
 class Clip:
-    """A video. `bad` is the step at which it turns out to be unusable, such as "probe" or "hide 1"."""
+    """A video. `bad` is the step at which it turns out to be unusable, such as "probe" or "redact 1"."""
 
     segments: int
     bad: str | None = None
@@ -115,7 +115,7 @@ class StandIn:
         if todo.manifest.gallery:
             objects.read(todo.manifest.gallery)
         clip = _read(todo.manifest.source)
-        clip.try_step(f"find {_index(todo)}")
+        clip.try_step(f"detect {_index(todo)}")
         todo.keep_claim()
         return json.dumps({"frames": len(clip.frames_in(todo.segment)), "by": self.nonce()}).encode()
 
@@ -145,7 +145,7 @@ class StandIn:
 
     def conceal(self, todo: StepInput, faces: bytes, out: Path) -> Redacted:
         clip = _read(todo.manifest.source)
-        clip.try_step(f"hide {_index(todo)}")
+        clip.try_step(f"redact {_index(todo)}")
         todo.keep_claim()
         frames = clip.frames_in(todo.segment)
         by = self.nonce()

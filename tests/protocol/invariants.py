@@ -15,7 +15,7 @@ from tests.protocol.world import World
 INTAKE, WORK, OUTPUT = "intake", "work", "output"
 # What a job may leave behind, by its end (functions/defacer/pipeline/README.md, "What stays").
 STAYS = {"manifest.json", "verdict.json", "published.json", "failed.json"}
-EMBEDDINGS = ("gallery-", "findings/")
+EMBEDDINGS = ("gallery-", "segment-detections/")
 REPORT_FACES = b'"faces"'  # missing in a foreign report
 # How many deliveries end everything once nothing goes wrong any more: measured, with room.
 DELIVERIES_IN_PEACE = 120

@@ -151,7 +151,7 @@ class _Model:
                 settings.cache_clear()
 
     def set_out(self) -> None:
-        policy = {"source": "delete" if self.scenario.delete_source else "keep"}
+        policy = {"source_retention": "delete" if self.scenario.delete_source else "keep"}
         self.storage.put(INTAKE, POLICY, json.dumps(policy).encode())
         if self.scenario.targets:
             self.storage.put(INTAKE, TARGET, b"a face")
@@ -244,14 +244,14 @@ class _Model:
                 plan(source, self.engine.eyes)
         elif function == "worker":
             task = pubsub.parse(message, SegmentTask)
-            if task.step == "find":
+            if task.step == "detect":
                 detect(task, message.id, self.engine.look)
                 self.require_none_left(task)
             else:
                 redact(task, message.id, self.engine.conceal)
         elif function == "merge":
             done = pubsub.parse(message, SegmentDone)
-            if done.step == "find":
+            if done.step == "detect":
                 link(done, message.id, self.engine.link)
             else:
                 join_and_publish(done, message.id, self.engine.hands)

@@ -70,7 +70,7 @@ def test_an_empty_time_range_is_refused(times: tuple[int, int]) -> None:
         {"color": "red"},
         {"match_threshold": 0},
         {"quality": 99},
-        {"source": "move"},
+        {"source_retention": "move"},
         {"modes": "blur"},
     ],
 )
@@ -130,15 +130,15 @@ def test_a_distance_without_its_recogniser_is_refused(fields: dict[str, Any], se
 @pytest.mark.parametrize("job", ["", "x" * 20, "0123", JOB.upper(), "../../../../../../.."])
 def test_a_job_id_is_twenty_hex_digits(job: str) -> None:
     with pytest.raises(ValidationError):
-        SegmentTask(job=job, index=0, step="find", manifest=REF)
+        SegmentTask(job=job, index=0, step="detect", manifest=REF)
 
 
 def test_faces_are_named_where_they_are_to_be_hidden_and_nowhere_else() -> None:
-    assert SegmentTask(job=JOB, index=0, step="hide", manifest=REF, faces=REF).faces == REF
+    assert SegmentTask(job=JOB, index=0, step="redact", manifest=REF, faces=REF).faces == REF
     with pytest.raises(ValidationError, match="needs `faces`"):
-        SegmentTask(job=JOB, index=0, step="hide", manifest=REF)
+        SegmentTask(job=JOB, index=0, step="redact", manifest=REF)
     with pytest.raises(ValidationError, match="before it there are none"):
-        SegmentDone(job=JOB, index=0, step="find", manifest=REF, faces=REF)
+        SegmentDone(job=JOB, index=0, step="detect", manifest=REF, faces=REF)
 
 
 def test_a_newer_version_is_left_for_the_newer_function() -> None:

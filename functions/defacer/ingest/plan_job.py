@@ -81,7 +81,7 @@ def announce(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None)
     events.announce_planned(manifest)
     tasks = [
         SegmentTask(
-            job=manifest.job, index=index, step="hide" if faces else "find", manifest=ref, faces=faces
+            job=manifest.job, index=index, step="redact" if faces else "detect", manifest=ref, faces=faces
         )
         for index in range(len(manifest.segments))
     ]

@@ -82,7 +82,7 @@ def join_and_publish(done: SegmentDone, message_id: str, hands: Hands) -> None:
         manifest = job_state.load_verified_manifest(done.job, done.index, done.manifest)
         if (
             not job_state.is_published(done.job)
-            and list_outputs_if_complete(manifest, "hide", done.index) is None
+            and list_outputs_if_complete(manifest, "redact", done.index) is None
         ):
             return
         with acquire_lease(settings().work_bucket, claim, lease_options_for(message_id)) as held:
@@ -166,7 +166,7 @@ def _joined(
 
 def _reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[SegmentReport, ...]:
     """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
-    refs = list_outputs_if_complete(manifest, "hide", 0)
+    refs = list_outputs_if_complete(manifest, "redact", 0)
     if refs is None:
         raise _mismatch(manifest, "the report of a segment is gone")
     reports = []

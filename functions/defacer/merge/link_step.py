@@ -64,7 +64,7 @@ def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
         manifest = job_state.load_verified_manifest(done.job, done.index, done.manifest)
         if (
             not job_state.is_linked(done.job)
-            and list_outputs_if_complete(manifest, "find", done.index) is None
+            and list_outputs_if_complete(manifest, "detect", done.index) is None
         ):
             return
         with acquire_lease(
@@ -105,7 +105,7 @@ def _faces(manifest: Manifest, held: HeldLease, link_faces: LinkFaces) -> Object
 
 def _linked(manifest: Manifest, held: HeldLease, link_faces: LinkFaces) -> tuple[Linked, int]:
     """What came of it, and of how many findings."""
-    findings = list_outputs_if_complete(manifest, "find", 0)
+    findings = list_outputs_if_complete(manifest, "detect", 0)
     if findings is None:
         raise _gone(manifest)
     gallery = objects.read(manifest.gallery) if manifest.gallery else None
@@ -122,7 +122,7 @@ def _read(findings: tuple[ObjectRef, ...], held: HeldLease) -> Iterator[tuple[in
 
 def dispatch_redaction(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:
     tasks = [
-        SegmentTask(job=manifest.job, index=index, step="hide", manifest=manifest_ref, faces=faces)
+        SegmentTask(job=manifest.job, index=index, step="redact", manifest=manifest_ref, faces=faces)
         for index in range(len(manifest.segments))
     ]
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)

@@ -20,7 +20,7 @@ def merge(event: CloudEvent) -> None:
     with http_status_of("merge"):
         message = pubsub.receive(event)
         done = pubsub.parse(message, SegmentDone)
-        if done.step == "find":
+        if done.step == "detect":
             link(done, message.id, link_faces)
         else:
             join_and_publish(done, message.id, Hands(join, check))

@@ -1,4 +1,4 @@
-"""The step "find": look for faces in one segment and write down what was seen. `main.py` brings the engine along.
+"""The step "detect": look for faces in one segment and write down what was seen. `main.py` brings the engine along.
 
 A segment is done when its findings are there: that write is the commit. They hold embeddings, so they are
 deleted as soon as the faces are linked across the segments. A worker that comes later than that leaves none.

@@ -23,7 +23,7 @@ def worker(event: CloudEvent) -> None:
         message = pubsub.receive(event)
         task = pubsub.parse(message, SegmentTask)
         with ALONE:
-            if task.step == "find":
+            if task.step == "detect":
                 detect(task, message.id, detect_segment)
             else:
                 redact(task, message.id, redact_segment)

@@ -1,4 +1,4 @@
-"""The step "hide": hide the faces of one segment and commit it. `main.py` brings the engine along.
+"""The step "redact": hide the faces of one segment and commit it. `main.py` brings the engine along.
 
 A segment is done when its report is there: that write is the commit. The video is written before, under
 a name made of its own hash, so two workers at once never write over each other, and the report says which

@@ -44,7 +44,7 @@ def is_linked(job: str) -> bool:
 
 
 def redaction_dispatched(job: str) -> bool:
-    """Whether the linked faces have been handed on to be hidden: no message of the step "find" matters now."""
+    """Whether the linked faces have been handed on to be hidden: no message of the step "detect" matters now."""
     return is_linked(job) and objects.find(settings().work_bucket, object_names.link_lease(job)) is None
 
 

@@ -32,7 +32,7 @@ def worker(event: CloudEvent) -> None:
         message = pubsub.receive(event)
         task = pubsub.parse(message, SegmentTask)
         note("delivery", job=task.job, index=task.index, step=task.step)
-        if task.step == "find":
+        if task.step == "detect":
             detect(task, message.id, _look)
         else:
             redact(task, message.id, _copy)

@@ -1,4 +1,4 @@
-"""The step "find": what it leaves, and that no embedding is there longer than it is needed."""
+"""The step "detect": what it leaves, and that no embedding is there longer than it is needed."""
 
 from pathlib import Path
 
