@@ -63,7 +63,7 @@ def test_the_policy_keeps_the_work_but_never_an_embedding(
         do_segment(buckets, linked, 1)
         assert merge(linked.done(1)) == 200
     left = names(buckets, linked)
-    assert [name for name in left if name.startswith(("gallery", "findings", "merge/"))] == []
+    assert [name for name in left if name.startswith(("gallery", "segment-detections", "merge/"))] == []
     assert {
         "leases/redact-00001.json",
         "faces.json",

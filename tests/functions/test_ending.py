@@ -91,7 +91,7 @@ def test_what_was_failed_before_the_verdict_is_not_published(
     assert failure_of(buckets, linked).message == "what a worker met"
     assert buckets.names(buckets.output) == []
     stays = [object_names.failed(linked.job), linked.ref.name, object_names.verdict(linked.job)]
-    assert [name for name in buckets.names(buckets.work) if "claims" not in name] == stays
+    assert [name for name in buckets.names(buckets.work) if "lease" not in name] == stays
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
 

@@ -60,7 +60,7 @@ def test_the_findings_are_read_one_at_a_time(
     find_all_segments(buckets, planned)
 
     def reads() -> int:
-        return len([path for _, path in proxy.requests if "findings" in path and "alt=media" in path])
+        return len([path for _, path in proxy.requests if "segment-detections" in path and "alt=media" in path])
 
     def counting(found: Found) -> Linked:
         assert [reads() for _ in found.findings] == [1, 2, 3]
@@ -164,8 +164,8 @@ def test_of_many_segments_those_around_the_one_that_is_done_are_listed_first(
     def listed(index: int) -> list[str]:
         before = len(proxy.requests)
         link(planned.segment_done(index), "1", StandIn(planned))
-        lists = [path for _, path in proxy.requests[before:] if "prefix=" in path and "findings" in path]
-        return [path.split("findings%2F")[1].split("&")[0] for path in lists]
+        lists = [path for _, path in proxy.requests[before:] if "prefix=" in path and "segment-detections" in path]
+        return [path.split("segment-detections%2F")[1].split("&")[0] for path in lists]
 
     assert listed(110) == ["001"]
     assert listed(5) == ["000", ""]

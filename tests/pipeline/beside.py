@@ -93,7 +93,7 @@ class Measuring:
         for line in journal_lines(self._running.folder.log("chaos").read_text()):
             at = datetime.fromisoformat(line["time"]).timestamp() - began
             if line["event"] == "fault" and at > 0:
-                yield at, "worker" if "findings" in line["at"] else "ingest"
+                yield at, "worker" if "segment-detections" in line["at"] else "ingest"
 
     def _kill(self) -> None:
         began = time.monotonic()
