@@ -126,7 +126,7 @@ class _Model:
         environment = {
             "project": "model", "intake_bucket": INTAKE, "work_bucket": WORK, "output_bucket": OUTPUT,
             "segment_seconds": SEGMENT_SECONDS,
-            "late_attempts": self.scenario.late_attempts,
+            "max_timeouts": self.scenario.max_timeouts,
             "max_segment_attempts": self.scenario.segment_attempts,
         }  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:

@@ -84,7 +84,7 @@ class Scenario:
     versioned: bool
     deliveries: Mapping[str, int]
     segment_attempts: int
-    late_attempts: int
+    max_timeouts: int
     anew: bool
     engine_differs: bool
     keep_going: float
@@ -126,7 +126,7 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
         versioned=rng.random() < 0.5,
         deliveries=rng.choices(DELIVERIES, (5, 3, 2) if aim is None else (1, 1, 1))[0],
         segment_attempts=rng.choice((5, 5, 2)),
-        late_attempts=rng.choice((1, 1, 3)),
+        max_timeouts=rng.choice((1, 1, 3)),
         anew=rng.random() < 0.5,
         engine_differs=rng.random() < 0.5,
         keep_going=rng.choice((0.0, 0.6, 0.9)),

@@ -65,7 +65,7 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
 
     Raises PermanentError if there are more detections than fit into memory.
     """
-    allowed, count = settings().max_face_looks, 0
+    allowed, count = settings().max_detections, 0
     for segment, data in job.detections:
         detections = SegmentDetections.from_bytes(data)
         frames[segment] += detections.frames

@@ -60,7 +60,7 @@ class _TooSlowError(Exception):
 
 
 def fail_if_timeouts_exhausted(task: SegmentTask, manifest: Manifest, held: HeldLease) -> None:
-    if held.late >= settings().late_attempts and can_split(manifest, task.index, task.part):
+    if held.late >= settings().max_timeouts and can_split(manifest, task.index, task.part):
         raise _TooSlowError
 
 
