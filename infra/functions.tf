@@ -5,7 +5,7 @@ locals {
   )
 
   # How each but the worker is run: the image's stage (infra/Dockerfile), what an instance has, and how many there may be.
-  # merge may link four videos of DEFACER_MAX_FACE_LOOKS (3,000,000, 0.4 kB each) at a time.
+  # merge may link four videos of DEFACER_MAX_DETECTIONS (3,000,000, 0.4 kB each) at a time.
   every_size = {
     ingest      = { stage = "cpu", cpu = "2", memory = "4Gi", max_instances = 10 }
     merge       = { stage = "base", cpu = "2", memory = "8Gi", max_instances = 20 }

@@ -10,10 +10,11 @@ from defacer.engine.media.segment_writer import write_segment
 from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.face_report import Faces, Track
 from defacer.engine.tracking.segment_detections import SegmentDetections
-from defacer.merge.link_step import Linked
+from defacer.ingest.plan_job import describe_video
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
+from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport, SegmentTask
+from defacer.pipeline.media_engine import LinkedFaces, VideoHeader
 from defacer.pipeline.segmentation import plan_segments
 from defacer.pipeline.storage import object_names
 from tests.clips import frame_times
@@ -27,7 +28,7 @@ VIDEO = "channels/street/videos/walk.mp4"
 class Planned:
     """A job with its manifest in place; `clip` is the source on this machine.
 
-    Its messages are those of the step "find", or, once it has `faces`, of the step "hide".
+    Its messages are those of the step "detect", or, once it has `faces`, of the step "redact".
     """
 
     clip: Path
@@ -49,7 +50,7 @@ class Planned:
         ]
 
     def segment_task(self, index: int) -> SegmentTask:
-        step = "hide" if self.faces else "find"
+        step = "redact" if self.faces else "detect"
         return SegmentTask(job=self.job, index=index, step=step, manifest=self.ref, faces=self.faces)
 
     def segment_done(self, index: int) -> SegmentDone:
@@ -62,6 +63,11 @@ class Planned:
     def done(self, index: int, message_id: str = "1") -> Push:
         data = self.segment_done(index).model_dump_json().encode()
         return push_body(data, {"type": "segment-done"}, message_id)
+
+
+def read_header(clip: Path) -> VideoHeader:
+    """Return the header as ingest reads it."""
+    return VideoHeader(**vars(probe(str(clip))))
 
 
 def plan_job(
@@ -77,7 +83,7 @@ def plan_job(
 ) -> Planned:
     """Upload the clip (or take `source` for it) and write its manifest, and a gallery if there is one."""
     source = source or buckets.put(buckets.intake, name, clip)
-    info = probe(str(clip))
+    header = read_header(clip)
     video = object_names.parse_video(source.name)
     assert video is not None
     job = object_names.job_id(source.bucket, source.name, source.generation)
@@ -92,15 +98,8 @@ def plan_job(
         targets=targets,
         gallery=buckets.put(buckets.work, object_names.gallery(job, "ab" * 32), gallery) if gallery else None,
         replacement=None,
-        video=Video(
-            width=info.width,
-            height=info.height,
-            codec=info.codec,
-            duration_seconds=info.duration_seconds,
-            time_base=f"{info.time_base.numerator}/{info.time_base.denominator}",
-            start_pts=info.start_pts,
-        ),
-        segments=segments or plan_segments(info, seconds),
+        video=describe_video(header),
+        segments=segments or plan_segments(header, seconds),
     )
     ref = buckets.put(buckets.work, object_names.manifest(manifest.job), manifest.model_dump_json().encode())
     return Planned(clip, manifest, ref)
@@ -144,10 +143,10 @@ def track_of(
     )
 
 
-def linked_of(planned: Planned, looks: int = 1) -> Linked:
+def linked_of(planned: Planned, looks: int = 1) -> LinkedFaces:
     """What linking gives where nobody is in the picture."""
     faces = faces_of(planned, looks=looks)
-    return Linked(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
+    return LinkedFaces(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
 
 
 def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:

@@ -3,7 +3,7 @@
 import re
 
 FOREIGN = re.compile(
-    r"gs://|\bjobs/[0-9a-f]{20}|\bclaims/|"
+    r"gs://|\bjobs/[0-9a-f]{20}|\bleases/|"
     r"\b(ffmpeg|errno|traceback|(de)?mux\w*|avcodec|libx26\d|yuvj?\d+\w*|pix_?fmt|moov|pts|dts|nal)\b|"
     r"invalid data found|invalid argument|end of file|operation not permitted|input/output error|resource temporarily|"
     r"(decoder|encoder|protocol|stream|bitstream filter|option) not found|error in an external library|"

@@ -26,9 +26,9 @@ def application(name: str) -> Flask:
         source = Path(__file__).parent / name / "main.py"
         app: Flask = create_app(name, str(source))  # type: ignore[no-untyped-call]
         if name == "worker" and settings().preload_models:
-            from defacer.worker.engine_adapter import warm_up
+            from defacer.worker.engine_adapter import preload_models
 
-            warm_up()
+            preload_models()
     except (SettingsError, PermanentError) as error:
         raise AppImportError(str(error)) from error
     app.add_url_rule(HEALTH, "health", lambda: "ready", methods=["GET"])

@@ -1,4 +1,4 @@
-"""The pipeline at work: uploads go through ingest, find, link, hide and join, as the functions do it.
+"""The pipeline at work: uploads go through ingest, detect, link, redact and join, as the functions do it.
 
 Simulated message by message are uploads and segments, and of the messages to merge the ones that have something to do:
 the last of each step. The others take a fifth of a second each and are only counted. Ingest and merge never die here.
@@ -195,7 +195,7 @@ class _Pipeline:
         self._ingest.publish([_Job(upload, upload.segments())])
 
     def _planned(self, message: Message) -> None:
-        self._fan_out(message.of, "find")
+        self._fan_out(message.of, "detect")
 
     def _fan_out(self, job: _Job, step: Step) -> None:
         job.missing = len(job.lengths)
@@ -243,11 +243,11 @@ class _Pipeline:
             self._out.poisoned += 1
         job.missing -= 1
         if job.missing == 0 and not job.failed:
-            find = message.of.step == "find"
+            is_detection = message.of.step == "detect"
             table = inputs()
             seconds = (
                 job.upload.seconds * table["link_ms_per_video_second"] / 1000
-                if find
+                if is_detection
                 else job.upload.gigabytes * table["join_seconds_per_gb"]
             )
             self._merge.publish([_Last(job, message.of.step, seconds + table["segment_overhead_seconds"])])
@@ -275,8 +275,8 @@ class _Pipeline:
 
     def _merged(self, message: Message) -> None:
         last: _Last = message.of
-        if last.step == "find":
-            self._fan_out(last.job, "hide")
+        if last.step == "detect":
+            self._fan_out(last.job, "redact")
             return
         self._out.completed += 1
         self._out.job_seconds.append(self._env.now - last.job.upload.at)

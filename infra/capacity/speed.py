@@ -6,8 +6,8 @@ from typing import Literal
 from infra.capacity.inputs import inputs
 
 Kind = Literal["cpu", "gpu"]
-Step = Literal["find", "hide"]
-STEPS: tuple[Step, Step] = ("find", "hide")
+Step = Literal["detect", "redact"]
+STEPS: tuple[Step, Step] = ("detect", "redact")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def seconds_per_video_second(kind: Kind, step: Step, size: Size) -> float:
         (table["gpu_networks"], table["gpu_codecs"], table["gpu_rest"]) if kind == "gpu" else (1.0, 1.0, 1.0)
     )
     milliseconds = one.decode / 2 / codecs
-    if step == "find":
+    if step == "detect":
         milliseconds += one.networks / networks + one.scale / rest
     else:
         milliseconds += one.conceal / rest + one.encode / codecs

@@ -32,7 +32,7 @@ def minutes() -> str:
     for size in SIZES:
         for kind in KINDS:
             price = minute_price(kind, size, seconds)
-            steps = [seconds_per_video_second(kind, step, size) for step in ("find", "hide")]
+            steps = [seconds_per_video_second(kind, step, size) for step in ("detect", "redact")]
             rows.append(
                 (
                     size.name,
@@ -43,7 +43,7 @@ def minutes() -> str:
                     f"1/{google / price:.0f}",
                 )
             )
-    head = ("video", "worker", "find", "hide", "with overhead", "a minute costs", "of Google's 0.10 USD")
+    head = ("video", "worker", "detect", "redact", "with overhead", "a minute costs", "of Google's 0.10 USD")
     return table(head, rows)
 
 

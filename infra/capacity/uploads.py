@@ -7,8 +7,8 @@ from fractions import Fraction
 from functools import cache
 from random import Random
 
-from defacer.ingest.plan_job import seconds_of_a_segment
-from defacer.pipeline.segmentation import plan_segments
+from defacer.pipeline.media_engine import VideoHeader
+from defacer.pipeline.segmentation import choose_segment_seconds, plan_segments
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import CLOUD_RETRIES, Resources
 from infra.capacity.inputs import inputs
@@ -31,24 +31,6 @@ def settings() -> Settings:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What planning asks of a video's header."""
-
-    width: int
-    height: int
-    duration_seconds: float
-    frame_rate: float
-    codec: str = "h264"
-    time_base: Fraction = MILLISECONDS
-    start_pts: int = 0
-
-    @property
-    def keyframes(self) -> tuple[int, ...]:
-        step = KEYFRAME_SECONDS * 1000
-        return tuple(range(0, int(self.duration_seconds * 1000), step))
-
-
-@dataclass(frozen=True)
 class Upload:
     """A video and when it arrives, in seconds from midnight."""
 
@@ -63,10 +45,21 @@ class Upload:
 
     def segments(self) -> tuple[float, ...]:
         """The length of each segment, as ingest plans it."""
-        facts = Facts(self.size.width, self.size.height, self.seconds, inputs()["frame_rate"])
-        ranges = plan_segments(facts, seconds_of_a_segment(facts, settings()))
+        ranges = plan_segments(self._header(), choose_segment_seconds(self._header(), settings()))
         end = int(self.seconds * 1000)
         return tuple(((r.end if r.end is not None else end) - (r.start or 0)) / 1000 for r in ranges)
+
+    def _header(self) -> VideoHeader:
+        return VideoHeader(
+            self.size.width,
+            self.size.height,
+            "h264",
+            MILLISECONDS,
+            start_pts=0,
+            duration_seconds=self.seconds,
+            frame_rate=inputs()["frame_rate"],
+            keyframes=tuple(range(0, int(self.seconds * 1000), KEYFRAME_SECONDS * 1000)),
+        )
 
 
 def day(count: int, random: Random) -> list[Upload]:

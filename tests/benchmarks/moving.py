@@ -204,13 +204,13 @@ def _mux(
 
 def _ingest(generation: str) -> dict[str, float]:
     """Plan a job as the function does."""
-    from defacer.ingest import engine_adapter, plan_job
-    from defacer.ingest.main import probe
+    from defacer.ingest import plan_job
+    from defacer.ingest.engine_adapter import IngestEngine
     from defacer.pipeline.documents.base import ObjectRef
 
     started = time.perf_counter()
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=int(generation))
-    plan_job.plan(ref, plan_job.Eyes(probe, engine_adapter.embed, engine_adapter.require_picture))
+    plan_job.plan(ref, IngestEngine())
     return {"seconds": time.perf_counter() - started, "megabytes": _megabytes()}
 
 
@@ -265,10 +265,10 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
 
 def _link(hours: float) -> dict[str, float]:
     """Link as merge does, of findings that are made when they are read."""
-    from defacer.merge.engine_adapter import link_faces
-    from defacer.merge.link_step import Found
+    from defacer.merge.engine_adapter import MergeEngine
     from defacer.pipeline.documents.base import ObjectRef
     from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
+    from defacer.pipeline.media_engine import LinkInput, StoredDetections
 
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=1)
     ends = [None, *(number * SEGMENT for number in range(1, round(hours * 360))), None]
@@ -279,11 +279,11 @@ def _link(hours: float) -> dict[str, float]:
         video=Video(width=1920, height=1080, codec="h264", duration_seconds=None, time_base="1/90000", start_pts=0),
     )  # fmt: skip
     os.environ |= SETTINGS
-    findings = ((number, _crowd(number)) for number in range(len(segments)))
+    findings = (StoredDetections(number, _crowd(number)) for number in range(len(segments)))
     started = time.perf_counter()
-    linked = link_faces(Found(manifest, None, findings, lambda: None))
+    linked = MergeEngine().link(LinkInput(manifest, None, findings, lambda: None))
     seconds = time.perf_counter() - started
-    faces = float(linked.looks * CROWD)
+    faces = float(linked.detections * CROWD)
     return {
         "seconds": seconds, "megabytes": _megabytes(), "faces": faces, "document": len(linked.document) / MILLION,
     }  # fmt: skip

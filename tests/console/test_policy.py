@@ -42,8 +42,8 @@ def test_the_form_as_it_is_shown_is_the_policy_that_holds(visitor: Visitor) -> N
     assert saved(visitor) == Policy()
 
     other = Policy(mode="solid", strength=2.5, color="#aabbcc", detector="mtcnn", recognizer="facenet-casia",
-                   recognition="strict", quality=23, damaged="hide", verify="strict", source="delete",
-                   work="keep")  # fmt: skip
+                   recognition="strict", quality=23, on_decode_error="hide", verify="strict", source_retention="delete",
+                   keep_intermediates=True)  # fmt: skip
     visitor.buckets.put(visitor.buckets.intake, NAME, other.model_dump_json().encode())
     assert save(visitor, form(visitor.open(visitor.at("street", "policy")))) == 303
     assert saved(visitor) == other

@@ -261,7 +261,7 @@ def test_what_is_said_differently_is_asked_for_and_nothing_else(
         visitor, published, track_0="hide", track_1="hide", track_2="keep", track_99="keep", track_4="<b>"
     )
     assert (answer.status_code, answer.headers["Location"]) == (303, "/channels/street/jobs")
-    (name,) = buckets.names(buckets.intake, "channels/street/again/")
+    (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
     assert json.loads(buckets.get(buckets.intake, name))["decisions"] == {"1": "hide", "2": "keep"}
     assert "walk.mp4" in visitor.open(visitor.at("street", "jobs"))
 
@@ -271,7 +271,7 @@ def test_a_form_that_changes_nothing_or_is_of_an_older_report_asks_for_nothing(
 ) -> None:
     assert decide(visitor, published, track_0="hide").status_code == 422
     assert decide(visitor, published, of="0" * 20, track_0="keep").status_code == 409
-    assert buckets.names(buckets.intake, "channels/street/again/") == []
+    assert buckets.names(buckets.intake, "channels/street/rerender/") == []
 
 
 def test_without_its_source_a_result_is_shown_and_can_t_be_changed(
@@ -317,7 +317,7 @@ def test_what_is_asked_for_already_is_shown_and_can_be_taken_back(
     (version,) = re.findall(r'name="of" value="([^"]+)"', page)
     assert decide(visitor, published, of=version, track_0="keep", track_4="keep").status_code == 422
     assert decide(visitor, published, of=version, track_0="hide", track_4="keep").status_code == 303
-    (name,) = buckets.names(buckets.intake, "channels/street/again/")
+    (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
     assert json.loads(buckets.get(buckets.intake, name))["decisions"] == {"0": "hide", "4": "keep"}
 
 
@@ -377,7 +377,7 @@ def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(
     visitor: Visitor, buckets: Buckets, published: Planned
 ) -> None:
     assert decide(visitor, published, track_0="keep").status_code == 303
-    (name,) = buckets.names(buckets.intake, "channels/street/again/")
+    (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
     wish, generation = buckets.get(buckets.intake, name), buckets.blob(buckets.intake, name).generation
     failed = Failed(
         job=object_names.job_id(buckets.intake, name, generation),

@@ -50,7 +50,7 @@ def test_there_are_golden_files_for_every_kind_and_every_outcome() -> None:
     assert len({str(file["understood"].get("error")) for file in files}) == 3
 
 
-@pytest.mark.parametrize("step", ["", "-hide"])
+@pytest.mark.parametrize("step", ["", "-redact"])
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_what_is_published_now_is_what_the_golden_message_says(kind: str, step: str) -> None:
     golden = json.loads((Path(__file__).parent / "golden" / f"{kind}{step}.json").read_text())

@@ -61,10 +61,10 @@ def plan() -> Plan:
     }
     faults["kill-at-write"] = Moment(f"storage/write/other/{hash_name('notes/kill-at-write.mp4')}", 1)
     faults |= {
-        fault: Moment(f"publish/{SEGMENTS}/{JOB}/find-{index:05d}", 1)
+        fault: Moment(f"publish/{SEGMENTS}/{JOB}/detect-{index:05d}", 1)
         for index, fault in enumerate(PUBLISHING)
     }
-    faults["full-disk"] = Moment(f"worker/{JOB}/hide-00007", 1)
+    faults["full-disk"] = Moment(f"worker/{JOB}/redact-00007", 1)
     replayed = frozenset((fault, str(moment)) for fault, moment in faults.items())
     return Plan(seed=5, replayed=replayed)
 
@@ -126,17 +126,17 @@ def publish(emulator: Emulator, step: str, index: int) -> None:
 
 @pytest.mark.parametrize(("index", "expected"), [(0, 1), (1, 2), (2, 1)], ids=PUBLISHING)
 def test_publishing_comes_through_its_fault(index: int, expected: int, emulator: Emulator) -> None:
-    publish(emulator, "find", index)
+    publish(emulator, "detect", index)
 
     wanted = (expected, expected)
-    wait_until(lambda: calls(emulator, "worker", f"find-{index}") == wanted, f"{expected} messages arrived")
+    wait_until(lambda: calls(emulator, "worker", f"detect-{index}") == wanted, f"{expected} messages arrived")
     assert faults(emulator)[PUBLISHING[index]] == 1
 
 
 def test_a_worker_finds_the_disk_full_for_the_length_of_one_delivery(emulator: Emulator) -> None:
-    publish(emulator, "hide", 7)
+    publish(emulator, "redact", 7)
 
-    wait_until(lambda: calls(emulator, "worker", "hide-7") == (2, 1), "the second delivery had room")
+    wait_until(lambda: calls(emulator, "worker", "redact-7") == (2, 1), "the second delivery had room")
     assert "File too large" in emulator.folder.log("worker").read_text()
     assert faults(emulator)["full-disk"] == 1
 

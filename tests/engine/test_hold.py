@@ -379,7 +379,7 @@ def test_black_frames_before_a_segment_are_not_counted_in_it(face: Picture, tmp_
     start = shown[50]
     assert (MaskExtension(faces, UPRIGHT).reach(Segment(str(source), start)).start or 0) == shown[20]
     parts = [
-        redact_segment(segment, faces, str(tmp_path / "out.nut"), Options(damaged="hide"))
+        redact_segment(segment, faces, str(tmp_path / "out.nut"), Options(on_decode_error="hide"))
         for segment in (Segment(str(source), None, start), Segment(str(source), start), Segment(str(source)))
     ]
     assert [len(part.frames) for part in parts] == [50, 50, 100]

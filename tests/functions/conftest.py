@@ -37,10 +37,10 @@ def linked(buckets: Buckets, planned: Planned) -> Planned:
     return link_job(buckets, planned)
 
 
-@pytest.fixture(params=["find", "hide"])
+@pytest.fixture(params=["detect", "redact"])
 def job(request: pytest.FixtureRequest, planned: Planned) -> Planned:
     """The same job before and after linking: a test with it is about either step of a segment."""
-    found: Planned = planned if request.param == "find" else request.getfixturevalue("linked")
+    found: Planned = planned if request.param == "detect" else request.getfixturevalue("linked")
     return found
 
 

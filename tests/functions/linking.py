@@ -1,10 +1,10 @@
 """What tests of linking look at, and a link whose engine is a stand-in."""
 
-from defacer.merge.link_step import Found, Linked
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.report import Faces
 from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
@@ -15,15 +15,15 @@ from tests.sentences import require_plain
 REQUESTS_OF_A_LINK = 24
 
 
-class StandIn:
-    """Links like the engine where nobody is in the picture; `read` is what it was given to read, in order."""
+class LinkingEngine(MediaEngine):
+    """Link as the engine does for a video without faces. `read` are the inputs in order."""
 
     def __init__(self, planned: Planned):
         self.read: list[bytes] = []
         self._linked = linked_of(planned)
 
-    def __call__(self, found: Found) -> Linked:
-        self.read = [data for _, data in found.findings]
+    def link(self, job: LinkInput) -> LinkedFaces:
+        self.read = [data for _, data in job.detections]
         return self._linked
 
 
@@ -52,7 +52,7 @@ def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
     assert stored.frames == sum(stored.segments)
     tasks = hide_tasks(topics)
     assert {task.index for task in tasks} == set(range(len(planned.manifest.segments)))
-    assert {(task.job, task.step, task.faces) for task in tasks} == {(planned.job, "hide", faces)}
+    assert {(task.job, task.step, task.faces) for task in tasks} == {(planned.job, "redact", faces)}
     assert {task.manifest for task in tasks} == {planned.ref}
     assert buckets.names(buckets.work) == [faces.name, planned.ref.name]
     assert topics.events() == []

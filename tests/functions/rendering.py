@@ -69,7 +69,7 @@ class Cloud:
     def ask(self, job: str, decisions: Mapping[int, Decision]) -> ObjectRef:
         """The request that the console would write."""
         asked = rerender_request.request_rerender(job, decisions)
-        (name,) = self.buckets.names(self.buckets.intake, "channels/street/again/")
+        (name,) = self.buckets.names(self.buckets.intake, "channels/street/rerender/")
         blob = self.buckets.blob(self.buckets.intake, name)
         ref = ObjectRef(bucket=self.buckets.intake, name=name, generation=int(blob.generation))
         assert asked == object_names.job_id(ref.bucket, ref.name, ref.generation)

@@ -95,7 +95,7 @@ def test_a_track_that_was_hidden_is_kept_and_all_others_stay_hidden(cloud: Cloud
 
 def test_nobody_is_looked_for_and_a_test_would_see_it(cloud: Cloud, first: Planned) -> None:
     cloud.run(cloud.ask(first.job, {1: "keep"}))
-    assert cloud.steps() == {"hide"}
+    assert cloud.steps() == {"redact"}
     assert cloud.worker(Planned(first.clip, first.manifest, first.ref).task(0)) == 200  # it is over
     other = Planned(first.clip, first.manifest, first.ref)
     cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.published(first.job)).delete()

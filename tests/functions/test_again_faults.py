@@ -9,21 +9,21 @@ import pytest
 
 from defacer.commands.privacy_cli import main as privacy
 from defacer.ingest import plan_rerender as planning
-from defacer.ingest.engine_adapter import decide_anew, require_picture
-from defacer.ingest.main import probe
-from defacer.ingest.plan_rerender import Decided, Means
+from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import RerenderRequest
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state, publishing, rerender_request, verdict
 from defacer.pipeline.lifecycle.publishing import JobIdentity
+from defacer.pipeline.media_engine import EditedFaces
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT, expire_claim
 from tests.functions.rendering import EILEEN, Cloud
 from tests.functions.test_dead_letter import given_up
 from tests.inbox import document
+from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned
 from tests.proxy import Proxy
 from tests.sentences import require_plain
@@ -124,11 +124,11 @@ def test_who_is_forgotten_while_a_rendering_is_planned_is_not_shown_by_it(
     """The pictures were there when it read them, and there was no manifest by which `forget` could find it."""
     request = cloud.ask(first.job, {1: "keep"})
 
-    def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+    def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
-        return decide_anew(faces, decisions, known)
+        return IngestEngine().edit_faces(faces, decisions, known)
 
-    planning.plan(request, Means(probe, require_picture, slow))
+    planning.plan(request, with_operations(IngestEngine(), edit_faces=slow))
     assert cloud.failed(job_of(request)).code == "target-gone"
     assert object_names.manifest(job_of(request)) not in cloud.buckets.names(cloud.buckets.work)
     assert cloud.steps() == set()
@@ -153,14 +153,14 @@ def test_of_two_plannings_from_different_reports_the_first_manifest_counts(
     between = cloud.ask(first.job, {0: "hide"})
     cloud.run_to_the_end_but_one(between)
     request = cloud.ask(first.job, {1: "keep"})
-    means = Means(probe, require_picture, decide_anew)
+    means = IngestEngine()
 
-    def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+    def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         cloud.lead(cloud.topics.segments_done, cloud.merge)
         planning.plan(request, means)
-        return decide_anew(faces, decisions, known)
+        return IngestEngine().edit_faces(faces, decisions, known)
 
-    planning.plan(request, Means(probe, require_picture, overtaken))
+    planning.plan(request, with_operations(IngestEngine(), edit_faces=overtaken))
     cloud.lead(cloud.topics.segments, cloud.worker)
     cloud.lead(cloud.topics.segments_done, cloud.merge)
     assert cloud.report().job == job_of(request)
@@ -174,16 +174,16 @@ def test_a_slower_planning_goes_by_the_report_that_the_manifest_names(cloud: Clo
     """The quicker one began when Eileen was forgotten, and died before it wrote the faces."""
     request = cloud.ask(first.job, {1: "keep"})
 
-    def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+    def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         if "Eileen" in known:
             assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
-            planning.plan(request, Means(probe, require_picture, decide_anew))
+            planning.plan(request, IngestEngine())
             work = cloud.buckets.client.bucket(cloud.buckets.work)
             work.blob(object_names.faces(job_of(request))).delete()
             cloud.new(cloud.topics.segments)  # it has not come as far as its tasks
-        return decide_anew(faces, decisions, known)
+        return IngestEngine().edit_faces(faces, decisions, known)
 
-    planning.plan(request, Means(probe, require_picture, overtaken))
+    planning.plan(request, with_operations(IngestEngine(), edit_faces=overtaken))
     cloud.lead(cloud.topics.segments, cloud.worker)
     cloud.lead(cloud.topics.segments_done, cloud.merge)
     assert cloud.hidden() == [True, False, True]
@@ -293,11 +293,11 @@ def test_a_rendering_that_is_given_up_while_it_is_planned_leaves_no_faces_and_no
 ) -> None:
     request = cloud.ask(first.job, {0: "hide"})
 
-    def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
+    def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         failure.fail_job(job_of(request), "ingest", PermanentError("gave-up", "it took too long"), request)
-        return decide_anew(faces, decisions, known)
+        return IngestEngine().edit_faces(faces, decisions, known)
 
-    planning.plan(request, Means(probe, require_picture, slow))
+    planning.plan(request, with_operations(IngestEngine(), edit_faces=slow))
     assert cloud.steps() == set()
     assert_failed(cloud, request, "ingest", "gave-up")
 
@@ -352,7 +352,7 @@ def test_a_decided_rendering_that_lost_its_manifest_still_ends(
     if out:
         assert cloud.report().job == job
         assert cloud.hidden() == [False, False, True]
-        assert cloud.buckets.blob(cloud.buckets.output, REPORT).metadata[object_names.OF_AGAIN] == str(
+        assert cloud.buckets.blob(cloud.buckets.output, REPORT).metadata[object_names.OF_RERENDER] == str(
             request.generation
         )
         assert not cloud.published(job).superseded

@@ -14,7 +14,7 @@ from tests.cloud import Buckets, Post, Topics
 from tests.functions.working import put_claim, work
 from tests.planned import Planned, do_all_segments, do_segment, find_segment, link_job, plan_job
 
-KEEP = Policy(work="keep")
+KEEP = Policy(keep_intermediates=True)
 
 
 def fail(planned: Planned) -> None:
@@ -63,15 +63,15 @@ def test_the_policy_keeps_the_work_but_never_an_embedding(
         do_segment(buckets, linked, 1)
         assert merge(linked.done(1)) == 200
     left = names(buckets, linked)
-    assert [name for name in left if name.startswith(("gallery", "findings", "merge/"))] == []
+    assert [name for name in left if name.startswith(("gallery", "segment-detections", "merge/"))] == []
     assert {
-        "claims/hide-00001.json",
+        "leases/redact-00001.json",
         "faces.json",
         "manifest.json",
         "segments/00000.json",
         f"{end}.json",
     } < set(left)
-    assert "claims/merge.json" not in left
+    assert "leases/merge.json" not in left
 
 
 def test_a_merge_that_is_alive_loses_its_claim_when_the_job_fails(
@@ -91,7 +91,7 @@ def test_the_claim_of_a_merge_that_died_while_winding_up_stays_until_somebody_ha
     assert merge(linked.done(1)) == 200
     put_merge_claim(buckets, linked, seconds=-1)
     assert worker(linked.task(0)) == 200
-    assert names(buckets, linked) == ["claims/merge.json", "manifest.json", "published.json", "verdict.json"]
+    assert names(buckets, linked) == ["leases/merge.json", "manifest.json", "published.json", "verdict.json"]
     assert merge(linked.done(0)) == 200
     assert names(buckets, linked) == ["manifest.json", "published.json", "verdict.json"]
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from defacer.merge.engine_adapter import check, join
-from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.job_records import Published, Verdict
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, publishing, verdict
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import (
@@ -17,6 +18,7 @@ from tests.functions.merging import (
     failure_of,
 )
 from tests.functions.test_dead_letter import given_up
+from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
 
 ERROR = PermanentError("code", "what a worker met")
@@ -26,7 +28,7 @@ class Crash(BaseException):
     """As if the process died."""
 
 
-def never(parts: JoinInput) -> Joined:
+def never(parts: JoinInput) -> JoinedVideo:
     pytest.fail("joined again")
 
 
@@ -42,7 +44,7 @@ def crash_when_decided(buckets: Buckets, planned: Planned) -> None:
         carry_out = finalize.apply_verdict
         patch.setattr(finalize, "apply_verdict", lambda manifest, progress: carry_out(manifest, die))
         with pytest.raises(Crash):
-            join_and_publish(planned.segment_done(0), "first", Hands(join, check))
+            join_and_publish(planned.segment_done(0), "first", MergeEngine())
     expire_claim(buckets, object_names.merge_lease(planned.job))
     said = verdict.find(planned.job)
     assert said is not None
@@ -62,7 +64,7 @@ def test_who_comes_after_a_merge_that_died_with_the_verdict_publishes_what_that_
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
-    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert_published(buckets, topics, linked)
 
 
@@ -80,18 +82,18 @@ def test_what_was_failed_before_the_verdict_is_not_published(
 ) -> None:
     do_all_segments(buckets, linked)
 
-    def meanwhile(parts: JoinInput) -> Joined:
-        joined = join(parts)
+    def meanwhile(parts: JoinInput) -> JoinedVideo:
+        joined = MergeEngine().join(parts)
         assert verdict.decide(
             Verdict(job=linked.job, end="fail", failed=finalize.failure_record(linked.manifest, ERROR))
         )
         return joined
 
-    join_and_publish(linked.segment_done(0), "1", Hands(meanwhile, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=meanwhile))
     assert failure_of(buckets, linked).message == "what a worker met"
     assert buckets.names(buckets.output) == []
     stays = [object_names.failed(linked.job), linked.ref.name, object_names.verdict(linked.job)]
-    assert [name for name in buckets.names(buckets.work) if "claims" not in name] == stays
+    assert [name for name in buckets.names(buckets.work) if "lease" not in name] == stays
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
 
@@ -144,7 +146,7 @@ def test_a_foreign_object_that_came_after_the_verdict_fails_the_job(
 ) -> None:
     crash_when_decided(buckets, linked)
     buckets.put(buckets.output, RESULT, b"somebody else's")
-    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert failure_of(buckets, linked).code == "result-exists"
     assert buckets.get(buckets.output, RESULT) == b"somebody else's"
     assert buckets.names(buckets.output, REPORT) == []
@@ -157,7 +159,7 @@ def test_a_withdrawal_that_was_left_half_done_is_done_by_the_next(
     said = verdict.find(linked.job)
     assert said is not None
     verdict.change(*said, end="withdraw", failed=finalize.failure_record(linked.manifest, ERROR))
-    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert failure_of(buckets, linked).message == "what a worker met"
     assert buckets.names(buckets.output) == []
 

@@ -12,21 +12,23 @@ from google.cloud import storage
 
 from defacer.commands.privacy.erase import Subject, erase, look
 from defacer.commands.privacy_cli import main
-from defacer.ingest.main import probe
-from defacer.ingest.plan_job import Embeddings, Eyes, plan
-from defacer.merge.engine_adapter import check, join
-from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
-from defacer.merge.link_step import Found, Linked, link
+from defacer.ingest.engine_adapter import IngestEngine
+from defacer.ingest.plan_job import plan
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
+from defacer.merge.link_step import link
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput, TargetGallery
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.linking import ready_to_link
 from tests.functions.merging import REPORT, RESULT
 from tests.functions.working import work
+from tests.media_engines import with_operations
 from tests.planned import (
     VIDEO,
     Planned,
@@ -190,7 +192,7 @@ def test_a_worker_that_dies_too_late_to_clean_up_leaves_nothing_after_its_next_d
     erase_job(job.job)
     find_segment(buckets, job, 0)
     do_segment(buckets, job, 0)
-    buckets.put(buckets.work, object_names.segment_lease(job.job, "find", 0), b"a dead worker's")
+    buckets.put(buckets.work, object_names.segment_lease(job.job, "detect", 0), b"a dead worker's")
     buckets.put(buckets.work, object_names.split_mark(job.job, job.segment_task(0).step, 0, ""), b"{}")
     assert worker(job.task(0)) == 200
     assert_erased(buckets, job)
@@ -225,11 +227,11 @@ def test_a_planning_that_is_under_way_leaves_nothing(buckets: Buckets, topics: T
     source = buckets.put(buckets.intake, VIDEO, clip)
     job = object_names.job_id(source.bucket, source.name, source.generation)
 
-    def embed(pictures: Sequence[TargetPicture], _: str) -> Embeddings:
+    def embed(pictures: Sequence[TargetPicture], _: str) -> TargetGallery:
         erase_job(job)
-        return Embeddings(("Eileen",), b"embeddings")
+        return TargetGallery(("Eileen",), b"embeddings")
 
-    plan(source, Eyes(probe, embed, lambda ref: None))
+    plan(source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None))
     assert buckets.names(buckets.work) == [object_names.failed(job)]
     assert buckets.names(buckets.intake) == [TARGET]
     assert topics.all(topics.segments) == []
@@ -244,8 +246,8 @@ def test_a_linking_that_is_under_way_leaves_nothing(
     reached: list[str] = []
     erased: list[str] = []
 
-    def slow(found: Found) -> Linked:
-        assert len(list(found.findings)) == 2
+    def slow(job: LinkInput) -> LinkedFaces:
+        assert len(list(job.detections)) == 2
         if moment == "linking":
             erased.extend(erase_job(planned.job))
         reached.append("linked")
@@ -258,7 +260,7 @@ def test_a_linking_that_is_under_way_leaves_nothing(
         return False
 
     proxy.fails = erase_before_the_next_upload
-    link(planned.segment_done(0), "slow", slow)
+    link(planned.segment_done(0), "slow", with_operations(MergeEngine(), link=slow))
     assert VIDEO in erased
     assert_erased(buckets, planned)
     assert topics.all(topics.segments) == []
@@ -291,12 +293,12 @@ def test_what_is_being_published_is_taken_back(
         background = InTheBackground(buckets, linked.job, pool)
         proxy.fails = at(moment, buckets, background.start)
 
-        def slow(parts: JoinInput) -> Joined:
+        def slow(parts: JoinInput) -> JoinedVideo:
             if moment == "joining":
                 background.start()
-            return join(parts)
+            return MergeEngine().join(parts)
 
-        join_and_publish(linked.segment_done(0), "1", Hands(slow, check))
+        join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=slow))
         assert background.erasing is not None
         assert VIDEO in background.erasing.result(60)
     assert_erased(buckets, linked)
@@ -325,9 +327,9 @@ def test_a_frozen_merger_whose_claim_ran_out_takes_back_what_it_publishes(
 
     proxy.fails = at(moment, buckets, once)
     try:
-        join_and_publish(linked.segment_done(0), "1", Hands(join, check))
+        join_and_publish(linked.segment_done(0), "1", MergeEngine())
     except RetryableError:  # it may find out that its claim is gone
-        join_and_publish(linked.segment_done(0), "1", Hands(join, check))
+        join_and_publish(linked.segment_done(0), "1", MergeEngine())
     assert VIDEO in erased[0]
     assert_erased(buckets, linked)
     assert buckets.names(buckets.output) == []
@@ -386,13 +388,13 @@ def test_in_buckets_with_versions_every_version_is_deleted_by_its_number(
     assert all("generation=" in path for path in deleted)
 
 
-@pytest.mark.parametrize("policy", [Policy(), Policy(work="keep")])
+@pytest.mark.parametrize("policy", [Policy(), Policy(keep_intermediates=True)])
 def test_what_the_policy_keeps_is_erased_all_the_same(
     policy: Policy, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     planned = publish(buckets, plan_job(buckets, clip, policy=policy), merge)
     kept = object_names.faces(planned.job) in buckets.names(buckets.work)
-    assert kept == (policy.work == "keep")
+    assert kept == policy.keep_intermediates
     erase_job(planned.job)
     assert_erased(buckets, planned)
 

@@ -8,16 +8,18 @@ import pytest
 
 from defacer.commands.privacy_cli import main
 from defacer.engine.tracking.face_report import Faces, Track
-from defacer.ingest.main import probe
-from defacer.ingest.plan_job import Embeddings, Eyes, plan
+from defacer.ingest.engine_adapter import IngestEngine
+from defacer.ingest.plan_job import plan
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import Report
+from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
+from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of, link_job, plan_job, track_of
 
 WHITE = Policy(mode="solid", color="#ffffff")
@@ -129,7 +131,7 @@ def test_others_who_are_kept_stay_kept(
 def test_what_can_t_be_rendered_again_is_listed_with_the_reason_and_deleted_only_if_asked_for(
     gone: str, buckets: Buckets, topics: Topics, clip: Path, merge: Post, capsys: Output
 ) -> None:
-    policy = Policy(mode="image" if gone == "replacement" else "blur", source="keep")
+    policy = Policy(mode="image" if gone == "replacement" else "blur", source_retention="keep")
     planned = publish(buckets, plan_job(buckets, clip, policy=policy, targets=("Eileen",)), merge, "Eileen")
     if gone == "source":
         buckets.put(buckets.intake, VIDEO, b"a newer upload")
@@ -214,11 +216,11 @@ def test_a_job_that_is_being_planned_when_the_pictures_go_fails(
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
 
-    def embed(pictures: Sequence[TargetPicture], _: str) -> Embeddings:
+    def embed(pictures: Sequence[TargetPicture], _: str) -> TargetGallery:
         assert main([*FORGET]) == 0
-        return Embeddings(tuple(picture.person for picture in pictures), b"embeddings")
+        return TargetGallery(tuple(picture.person for picture in pictures), b"embeddings")
 
-    plan(source, Eyes(probe, embed, lambda ref: None))
+    plan(source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None))
     job = object_names.job_id(source.bucket, source.name, source.generation)
     failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
     assert failed.code == "target-gone"
@@ -258,7 +260,7 @@ def test_what_a_late_worker_writes_is_not_kept_whatever_the_policy_says(
     buckets: Buckets, topics: Topics, clip: Path, worker: Post
 ) -> None:
     """It was made with the person visible, and by then the manifest does not name them any more."""
-    keep = Policy(work="keep")
+    keep = Policy(keep_intermediates=True)
     linked = link_job(buckets, plan_job(buckets, clip, policy=keep, targets=("Eileen",)))
     assert main([*FORGET]) == 0
     do_segment(buckets, linked, 0)

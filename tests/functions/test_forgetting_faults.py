@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from defacer.commands.privacy import engine_adapter
+from defacer.commands.privacy.engine_adapter import PrivacyEngine
 from defacer.commands.privacy_cli import main
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
@@ -22,7 +22,7 @@ from tests.planned import VIDEO, Planned, faces_of, link_job, plan_job
 from tests.proxy import open_proxy
 from tests.versions import Versions
 
-KEEP = Policy(work="keep")
+KEEP = Policy(keep_intermediates=True)
 RUN, LATER = "channels/street/videos/run.mp4", "channels/street/videos/later.mp4"
 RUN_RESULT, RUN_REPORT = "channels/street/run.mp4", "channels/street/run.report.json"
 SEEN, HIDDEN = b"Eileen is seen here", b"hidden"
@@ -43,12 +43,12 @@ def storage(
 def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is rendered again is a word: these tests are about what becomes of it."""
 
-    def render_again(report: Report, replacement: bytes | None, out: Path) -> Report:
+    def rerender(_: PrivacyEngine, report: Report, replacement: bytes | None, out: Path) -> Report:
         assert all(track.decision == "hide" for track in report.faces.tracks)
         out.write_bytes(HIDDEN)
         return report
 
-    monkeypatch.setattr(engine_adapter, "render_again", render_again)
+    monkeypatch.setattr(PrivacyEngine, "rerender", rerender)
 
 
 def with_versions(buckets: Buckets, number: int, environment: Environment) -> Buckets:
@@ -183,7 +183,7 @@ def test_what_comes_while_it_runs_is_told_and_goes_with_the_next_run(
     publish(buckets, plan_job(buckets, clip, targets=("Eileen",)), merge, "Eileen")
     came: list[Planned | ObjectRef] = []
 
-    def render_again(report: Report, replacement: bytes | None, out: Path) -> Report:
+    def rerender(_: PrivacyEngine, report: Report, replacement: bytes | None, out: Path) -> Report:
         out.write_bytes(HIDDEN)
         if not came:
             if what == "a picture":
@@ -193,7 +193,7 @@ def test_what_comes_while_it_runs_is_told_and_goes_with_the_next_run(
             came.append(publish(buckets, later, merge, "Eileen") if what == "a result" else later)
         return report
 
-    monkeypatch.setattr(engine_adapter, "render_again", render_again)
+    monkeypatch.setattr(PrivacyEngine, "rerender", rerender)
     assert main([*FORGET, "--render-again"]) == 1
     said = capsys.readouterr()
     told = {

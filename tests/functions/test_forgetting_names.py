@@ -10,9 +10,8 @@ import pytest
 from defacer.commands.privacy import person_data
 from defacer.commands.privacy_cli import main
 from defacer.engine.tracking import face_report
-from defacer.ingest import engine_adapter
-from defacer.ingest.main import probe
-from defacer.ingest.plan_job import Eyes, plan
+from defacer.ingest.engine_adapter import IngestEngine
+from defacer.ingest.plan_job import plan
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Verdict
 from defacer.pipeline.errors import PermanentError
@@ -20,6 +19,7 @@ from defacer.pipeline.lifecycle import failure, job_state
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.test_forgetting import FORGET, PICTURE, WHITE, everything, publish
+from tests.media_engines import with_operations
 from tests.planned import VIDEO, plan_job
 
 
@@ -27,7 +27,7 @@ def refuse_picture(buckets: Buckets, clip: Path) -> ObjectRef:
     """An upload whose job fails because Eileen's picture can't be read; gives the video."""
     buckets.put(buckets.intake, PICTURE, b"no picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
-    plan(source, Eyes(probe, engine_adapter.embed, lambda ref: None))
+    plan(source, with_operations(IngestEngine(), require_replacement=lambda ref: None))
     return source
 
 

@@ -189,7 +189,7 @@ def test_a_size_that_changes_to_a_huge_one_midway_fails_the_job(
     data = still.read_bytes()
     at = [place for place in range(len(data)) if data[place : place + 5] == b"\xff\xc0\0\x11\x08"][5]
     still.write_bytes(data[: at + 5] + b"\x80\0\x80\0" + data[at + 9 :])
-    planned = plan_job(buckets, still, policy=Policy(damaged="refuse"))
+    planned = plan_job(buckets, still, policy=Policy(on_decode_error="refuse"))
     assert worker(planned.task(0)) == 200
     assert failure_of(buckets, planned).code == "not-a-video"
     assert "damaged" in failure_of(buckets, planned).message

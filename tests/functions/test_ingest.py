@@ -49,7 +49,7 @@ def test_an_upload_becomes_a_manifest_an_event_and_a_task_for_each_segment(
         SegmentTask(
             job=manifest.job,
             index=index,
-            step="find",
+            step="detect",
             manifest=ObjectRef(bucket=buckets.work, name=blob.name, generation=blob.generation),
         )
         for index in (0, 1)
@@ -83,12 +83,16 @@ def test_targets_become_a_gallery_and_everything_else_in_their_folder_is_ignored
 def test_the_channel_s_policy_is_the_job_s(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
-    buckets.put(buckets.intake, POLICY, b'{"mode": "image", "quality": 23, "source": "delete"}')
+    buckets.put(buckets.intake, POLICY, b'{"mode": "image", "quality": 23, "source_retention": "delete"}')
     picture = buckets.put(buckets.intake, "channels/street/replacement.png", encode_picture(astronaut()))
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
     manifest = manifest_of(buckets, ref)
-    assert (manifest.policy.mode, manifest.policy.quality, manifest.policy.source) == ("image", 23, "delete")
+    assert (manifest.policy.mode, manifest.policy.quality, manifest.policy.source_retention) == (
+        "image",
+        23,
+        "delete",
+    )
     assert manifest.replacement == picture
 
 

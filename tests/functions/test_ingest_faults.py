@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from defacer.ingest import plan_job as planning
-from defacer.ingest.engine_adapter import require_picture
-from defacer.ingest.main import probe
-from defacer.ingest.plan_job import Embeddings, Eyes
+from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names
 from tests.clips import astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, job_of, manifest_of, tasks
+from tests.media_engines import with_operations
 from tests.planned import link_job, plan_job
 from tests.proxy import Proxy
 
@@ -69,14 +69,14 @@ def test_of_two_plannings_that_saw_different_pictures_one_gallery_stays(
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     ref = buckets.put(buckets.intake, VIDEO, clip)
 
-    def quick(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
-        return Embeddings(("Eileen",), b"quick")
+    def quick(pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
+        return TargetGallery(("Eileen",), b"quick")
 
-    def overtaken(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
-        planning.plan(ref, Eyes(probe, quick, require_picture))
-        return Embeddings(("Eileen", "Grace"), b"overtaken")
+    def overtaken(pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
+        planning.plan(ref, with_operations(IngestEngine(), embed_targets=quick))
+        return TargetGallery(("Eileen", "Grace"), b"overtaken")
 
-    planning.plan(ref, Eyes(probe, overtaken, require_picture))
+    planning.plan(ref, with_operations(IngestEngine(), embed_targets=overtaken))
     manifest = manifest_of(buckets, ref)
     assert manifest.targets == ("Eileen",)
     assert manifest.gallery is not None
@@ -90,11 +90,11 @@ def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     ref = buckets.put(buckets.intake, VIDEO, clip)
 
-    def slow(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
+    def slow(pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
         failure.fail_job(job_of(ref), "ingest", PermanentError("gave-up", "it took too long"), ref)
-        return Embeddings(("Eileen",), b"embeddings")
+        return TargetGallery(("Eileen",), b"embeddings")
 
-    planning.plan(ref, Eyes(probe, slow, require_picture))
+    planning.plan(ref, with_operations(IngestEngine(), embed_targets=slow))
     job = job_of(ref)
     stays = [object_names.failed(job), object_names.manifest(job), object_names.verdict(job)]
     assert buckets.names(buckets.work) == stays

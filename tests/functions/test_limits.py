@@ -87,7 +87,7 @@ def test_what_meets_every_limit_is_planned(
 def test_more_looks_at_faces_than_are_allowed_fail_the_job_before_any_is_hidden(
     allowed: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post, environment: Environment
 ) -> None:
-    environment(max_face_looks=allowed)
+    environment(max_detections=allowed)
     face = DetectedFace(np.array([1, 1, 50, 50], np.float32), 0.9, 0.5)
     for index in range(2):
         name = find_segment(buckets, planned, index).name

@@ -1,4 +1,4 @@
-"""Merge after the step "find" through its HTTP surface, with the real link."""
+"""Merge after the step "detect" through its HTTP surface, with the real link."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -7,20 +7,23 @@ from pathlib import Path
 import pytest
 
 from defacer.engine.tracking.segment_detections import SegmentDetections
-from defacer.merge.link_step import Found, Linked, link
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.link_step import link
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import TimeRange
+from defacer.pipeline.media_engine import LinkedFaces, LinkInput
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.linking import (
-    StandIn,
+    LinkingEngine,
     assert_failed,
     assert_linked,
     embeddings,
     hide_tasks,
     ready_to_link,
 )
+from tests.media_engines import with_operations
 from tests.planned import Planned, find_all_segments, find_segment, link_job, linked_of, plan_job
 from tests.proxy import Proxy
 
@@ -48,7 +51,7 @@ def test_the_findings_are_read_in_the_order_of_the_video(
 ) -> None:
     for index in (2, 0, 1):
         buckets.put(buckets.work, object_names.segment_detections(planned.job, index), str(index).encode())
-    stand_in = StandIn(planned)
+    stand_in = LinkingEngine(planned)
     link(planned.segment_done(1), "1", stand_in)
     assert stand_in.read == [b"0", b"1", b"2"]
 
@@ -60,13 +63,15 @@ def test_the_findings_are_read_one_at_a_time(
     find_all_segments(buckets, planned)
 
     def reads() -> int:
-        return len([path for _, path in proxy.requests if "findings" in path and "alt=media" in path])
+        return len(
+            [path for _, path in proxy.requests if "segment-detections" in path and "alt=media" in path]
+        )
 
-    def counting(found: Found) -> Linked:
-        assert [reads() for _ in found.findings] == [1, 2, 3]
+    def counting(job: LinkInput) -> LinkedFaces:
+        assert [reads() for _ in job.detections] == [1, 2, 3]
         return linked_of(planned)
 
-    link(planned.segment_done(0), "1", counting)
+    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=counting))
     assert_linked(buckets, topics, planned)
 
 
@@ -75,11 +80,11 @@ def test_the_gallery_is_what_the_engine_compares_with(buckets: Buckets, topics: 
     find_all_segments(buckets, planned)
     seen: list[bytes | None] = []
 
-    def keeping(found: Found) -> Linked:
-        seen.append(found.gallery)
+    def keeping(job: LinkInput) -> LinkedFaces:
+        seen.append(job.gallery)
         return linked_of(planned)
 
-    link(planned.segment_done(0), "1", keeping)
+    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=keeping))
     assert seen == [b"embeddings"]
     assert_linked(buckets, topics, planned)
 
@@ -163,9 +168,11 @@ def test_of_many_segments_those_around_the_one_that_is_done_are_listed_first(
 
     def listed(index: int) -> list[str]:
         before = len(proxy.requests)
-        link(planned.segment_done(index), "1", StandIn(planned))
-        lists = [path for _, path in proxy.requests[before:] if "prefix=" in path and "findings" in path]
-        return [path.split("findings%2F")[1].split("&")[0] for path in lists]
+        link(planned.segment_done(index), "1", LinkingEngine(planned))
+        lists = [
+            path for _, path in proxy.requests[before:] if "prefix=" in path and "segment-detections" in path
+        ]
+        return [path.split("segment-detections%2F")[1].split("&")[0] for path in lists]
 
     assert listed(110) == ["001"]
     assert listed(5) == ["000", ""]

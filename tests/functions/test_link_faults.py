@@ -1,4 +1,4 @@
-"""Merge after the step "find" when things go wrong: two at once, a dead or frozen linker, servers out of order."""
+"""Merge after the step "detect" when things go wrong: two at once, a dead or frozen linker, servers out of order."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from defacer.merge.link_step import Found, Linked, link
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.link_step import link
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.media_engine import LinkedFaces, LinkInput
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import (
     REQUESTS_OF_A_LINK,
-    StandIn,
+    LinkingEngine,
     assert_linked,
     embeddings,
     hide_tasks,
@@ -23,6 +25,7 @@ from tests.functions.linking import (
 )
 from tests.functions.merging import claim_expiry, deliver_at_once, expire_claim
 from tests.functions.working import put_claim, work
+from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments, link_job, linked_of
 from tests.proxy import Proxy
 from tests.servers import wait_until
@@ -50,18 +53,18 @@ def test_the_second_of_two_linkers_leaves_it_to_the_first(
     ready_to_link(buckets, planned)
     inside, go_on = threading.Event(), threading.Event()
 
-    def slow(found: Found) -> Linked:
+    def slow(job: LinkInput) -> LinkedFaces:
         inside.set()
         assert go_on.wait(60)
         return linked_of(planned)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(link, planned.segment_done(0), "first", slow)
+        first = pool.submit(link, planned.segment_done(0), "first", with_operations(MergeEngine(), link=slow))
         assert inside.wait(60)
         with pytest.raises(RetryableError):
-            link(planned.segment_done(1), "second", never)
+            link(planned.segment_done(1), "second", with_operations(MergeEngine(), link=never))
         with pytest.raises(RetryableError):
-            link(planned.segment_done(0), "first", never)
+            link(planned.segment_done(0), "first", with_operations(MergeEngine(), link=never))
         go_on.set()
         first.result(60)
     assert_linked(buckets, topics, planned)
@@ -77,20 +80,20 @@ def test_a_linker_that_was_taken_over_changes_nothing(
     claim = object_names.link_lease(planned.job)
     other = linked_of(planned, looks=99)
 
-    def frozen(found: Found) -> Linked:
+    def frozen(job: LinkInput) -> LinkedFaces:
         """Stands still until its lease has run out and another has done all."""
         if wakes_up == "after linking":
-            list(found.findings)
+            list(job.detections)
         wait_until(
             lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
             "the lease ran out",
         )
-        link(planned.segment_done(1), "second", lambda _: other)
-        list(found.findings)
+        link(planned.segment_done(1), "second", with_operations(MergeEngine(), link=lambda _: other))
+        list(job.detections)
         return linked_of(planned)
 
     with pytest.raises(RetryableError):
-        link(planned.segment_done(0), "first", frozen)
+        link(planned.segment_done(0), "first", with_operations(MergeEngine(), link=frozen))
     assert_linked(buckets, topics, planned)
     assert buckets.get(buckets.work, object_names.faces(planned.job)) == other.document
     assert len(hide_tasks(topics)) == 3
@@ -103,15 +106,15 @@ def test_the_claim_is_renewed_while_findings_are_read(
     environment(lease_seconds=3)
     claim = object_names.link_lease(planned.job)
 
-    def slow(found: Found) -> Linked:
-        next(found.findings)
+    def slow(job: LinkInput) -> LinkedFaces:
+        next(job.detections)
         before = claim_expiry(buckets, claim)
         wait_until(lambda: datetime.now(UTC) > before - timedelta(seconds=1.5), "half of the lease is over")
-        next(found.findings)
+        next(job.detections)
         assert claim_expiry(buckets, claim) > before
         return linked_of(planned)
 
-    link(planned.segment_done(0), "1", slow)
+    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=slow))
     assert_linked(buckets, topics, planned)
 
 
@@ -120,12 +123,12 @@ def test_what_a_late_linker_meets_does_not_fail_the_job(
 ) -> None:
     ready_to_link(buckets, planned)
 
-    def gone(found: Found) -> Linked:
+    def gone(job: LinkInput) -> LinkedFaces:
         link_job(buckets, planned)
         raise PermanentError("object-gone", "another has linked the job and deleted this")
 
     with pytest.raises(RetryableError):
-        link(planned.segment_done(0), "1", gone)
+        link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=gone))
     assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     assert topics.events() == []
 
@@ -135,11 +138,11 @@ def test_a_job_that_fails_while_it_is_linked_is_not_handed_on(
 ) -> None:
     ready_to_link(buckets, planned)
 
-    def meanwhile(found: Found) -> Linked:
+    def meanwhile(job: LinkInput) -> LinkedFaces:
         failure.fail_job(planned.job, "worker", PermanentError("code", "another segment's fault"))
         return linked_of(planned)
 
-    link(planned.segment_done(0), "1", meanwhile)
+    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=meanwhile))
     assert hide_tasks(topics) == []
     assert object_names.faces(planned.job) not in buckets.names(buckets.work)
     assert embeddings(buckets, planned) == []
@@ -193,13 +196,13 @@ def test_a_message_that_saw_all_findings_just_before_they_were_linked_hands_the_
     linked: list[int] = []
 
     def link_meanwhile(method: str, path: str) -> bool:
-        if "claims" in path and not linked:
+        if "lease" in path and not linked:
             linked.append(1)
-            link(planned.segment_done(0), "first", StandIn(planned))
+            link(planned.segment_done(0), "first", LinkingEngine(planned))
         return False
 
     proxy.fails = link_meanwhile
-    link(planned.segment_done(1), "second", never)
+    link(planned.segment_done(1), "second", with_operations(MergeEngine(), link=never))
     assert linked
     assert_linked(buckets, topics, planned)
 
@@ -212,7 +215,7 @@ def test_a_worker_that_took_over_too_late_leaves_no_findings(
 
     def meanwhile(_: object) -> None:
         ready_to_link(buckets, planned)
-        link(planned.segment_done(1), "1", StandIn(planned))
+        link(planned.segment_done(1), "1", LinkingEngine(planned))
 
     work(planned, 0, "late", meanwhile)
     assert embeddings(buckets, planned) == []
@@ -234,5 +237,5 @@ def test_late_messages_of_the_step_find_change_nothing_while_the_faces_are_hidde
     assert topics.all(topics.segments_done) == []
 
 
-def never(found: Found) -> Linked:
+def never(job: LinkInput) -> LinkedFaces:
     raise AssertionError("somebody else has linked, or is at it")

@@ -1,4 +1,4 @@
-"""Merge after the step "hide" through its HTTP surface, with the real join."""
+"""Merge after the step "redact" through its HTTP surface, with the real join."""
 
 import json
 from dataclasses import replace
@@ -196,7 +196,7 @@ def test_a_job_that_has_failed_is_not_published(
 def test_the_policy_says_what_becomes_of_the_source(
     source: Any, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
-    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source=source)))
+    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention=source)))
     do_all_segments(buckets, linked)
     assert merge(linked.done(2)) == 200
     assert_published(buckets, topics, linked)

@@ -1,4 +1,4 @@
-"""Merge after the step "hide" when things go wrong: two at once, a dead or frozen merger, servers out of order."""
+"""Merge after the step "redact" when things go wrong: two at once, a dead or frozen merger, servers out of order."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from defacer.merge.engine_adapter import check, join
-from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics
@@ -25,6 +26,7 @@ from tests.functions.merging import (
     expire_claim,
     published_of,
 )
+from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned, do_all_segments, link_job, plan_job
 from tests.proxy import Proxy
 from tests.servers import wait_until
@@ -52,18 +54,20 @@ def test_the_second_of_two_mergers_leaves_it_to_the_first(
     do_all_segments(buckets, linked)
     inside, go_on = threading.Event(), threading.Event()
 
-    def slow(parts: JoinInput) -> Joined:
+    def slow(parts: JoinInput) -> JoinedVideo:
         inside.set()
         assert go_on.wait(60)
-        return join(parts)
+        return MergeEngine().join(parts)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(join_and_publish, linked.segment_done(0), "first", Hands(slow, check))
+        first = pool.submit(
+            join_and_publish, linked.segment_done(0), "first", with_operations(MergeEngine(), join=slow)
+        )
         assert inside.wait(60)
         with pytest.raises(RetryableError):
-            join_and_publish(linked.segment_done(1), "second", Hands(slow, check))
+            join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=slow))
         with pytest.raises(RetryableError):
-            join_and_publish(linked.segment_done(0), "first", Hands(slow, check))
+            join_and_publish(linked.segment_done(0), "first", with_operations(MergeEngine(), join=slow))
         go_on.set()
         first.result(60)
     assert_published(buckets, topics, linked)
@@ -76,18 +80,18 @@ def test_a_merger_that_was_taken_over_publishes_nothing(
     environment(lease_seconds=1)
     claim = object_names.merge_lease(linked.job)
 
-    def frozen(parts: JoinInput) -> Joined:
+    def frozen(parts: JoinInput) -> JoinedVideo:
         """Joins, then stands still until its lease has run out and another has done all."""
-        joined = join(parts)
+        joined = MergeEngine().join(parts)
         wait_until(
             lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
             "the lease ran out",
         )
-        join_and_publish(linked.segment_done(1), "second", Hands(join, check))
+        join_and_publish(linked.segment_done(1), "second", MergeEngine())
         return joined
 
     with pytest.raises(RetryableError):
-        join_and_publish(linked.segment_done(0), "first", Hands(frozen, check))
+        join_and_publish(linked.segment_done(0), "first", with_operations(MergeEngine(), join=frozen))
     assert_published(buckets, topics, linked)
 
 
@@ -96,11 +100,11 @@ def test_a_job_that_fails_while_it_is_joined_is_not_published(
 ) -> None:
     do_all_segments(buckets, linked)
 
-    def meanwhile(parts: JoinInput) -> Joined:
+    def meanwhile(parts: JoinInput) -> JoinedVideo:
         failure.fail_job(linked.job, "worker", PermanentError("code", "another segment's fault"))
-        return join(parts)
+        return MergeEngine().join(parts)
 
-    join_and_publish(linked.segment_done(0), "1", Hands(meanwhile, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=meanwhile))
     assert buckets.names(buckets.output) == []
     assert object_names.published(linked.job) not in buckets.names(buckets.work)
 
@@ -108,15 +112,15 @@ def test_a_job_that_fails_while_it_is_joined_is_not_published(
 def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
     buckets: Buckets, topics: Topics, clip: Path
 ) -> None:
-    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
+    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention="delete")))
     do_all_segments(buckets, linked)
 
-    def meanwhile(parts: JoinInput) -> Joined:
-        joined = join(parts)
+    def meanwhile(parts: JoinInput) -> JoinedVideo:
+        joined = MergeEngine().join(parts)
         buckets.put(buckets.intake, VIDEO, b"a newer upload")
         return joined
 
-    join_and_publish(linked.segment_done(0), "1", Hands(meanwhile, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=meanwhile))
     assert buckets.get(buckets.intake, VIDEO) == b"a newer upload"
 
 
@@ -137,14 +141,14 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
         blob.metadata = metadata
         blob.upload_from_string(b"newer")
 
-    def overtaken(parts: JoinInput) -> Joined:
+    def overtaken(parts: JoinInput) -> JoinedVideo:
         assert when == "while joining"
         publish_newer()
-        return join(parts)
+        return MergeEngine().join(parts)
 
     if when == "before":
         publish_newer()
-    join_and_publish(linked.segment_done(0), "1", Hands(overtaken, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=overtaken))
     assert buckets.get(buckets.output, RESULT) == b"newer"
     assert buckets.names(buckets.output) == [RESULT]
     published = published_of(buckets, linked)
@@ -168,7 +172,7 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     proxy: Proxy,
 ) -> None:
     """Storage refuses everything from some request on, the claim's release included: as if the process died."""
-    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source="delete")))
+    linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention="delete")))
     buckets.put(buckets.work, object_names.gallery(linked.job, "ab" * 32), b"embeddings")
     do_all_segments(buckets, linked)
     with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):

@@ -4,17 +4,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from defacer.merge.engine_adapter import check, join
-from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
-from defacer.merge.link_step import Found, Linked, link
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
+from defacer.merge.link_step import link
 from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import assert_failed as assert_link_failed
 from tests.functions.linking import ready_to_link
 from tests.functions.merging import assert_failed, assert_published
 from tests.functions.test_ending import crash_when_decided
+from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
 
 
@@ -25,9 +27,9 @@ def too_late(buckets: Buckets, name: str, times: int) -> None:
     buckets.put(buckets.work, name, claim.model_dump_json().encode())
 
 
-def endless(parts: JoinInput) -> Joined:
+def endless(parts: JoinInput) -> JoinedVideo:
     while True:
-        parts.keep_claim()
+        parts.renew_lease()
 
 
 def test_a_merge_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
@@ -37,9 +39,9 @@ def test_a_merge_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
     environment(deadline_seconds=1)
     for _ in range(3):
         with pytest.raises(RetryableError, match="not done after 1 s"):
-            join_and_publish(linked.segment_done(0), "1", Hands(endless, check))
+            join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
         assert topics.events() == []
-    join_and_publish(linked.segment_done(0), "1", Hands(endless, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
     failed = assert_failed(buckets, topics, linked, "too-slow")
     assert "joining it was not done in 1 s" in failed.message
     assert "in 3 tries. Cut it into parts." in failed.message
@@ -51,14 +53,14 @@ def test_a_linking_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
     ready_to_link(buckets, planned)
     environment(deadline_seconds=1)
 
-    def endless_link(found: Found) -> Linked:
+    def endless_link(job: LinkInput) -> LinkedFaces:
         while True:
-            found.keep_claim()
+            job.renew_lease()
 
     for _ in range(3):
         with pytest.raises(RetryableError, match="not done after 1 s"):
-            link(planned.segment_done(0), "1", endless_link)
-    link(planned.segment_done(0), "1", endless_link)
+            link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
+    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
     failed = assert_link_failed(buckets, topics, planned, "too-slow")
     assert "linking its faces was not done" in failed.message
 
@@ -75,5 +77,5 @@ def test_two_merges_out_of_time_are_no_reason_to_give_up(
 def test_what_is_joined_is_published_however_late(buckets: Buckets, topics: Topics, linked: Planned) -> None:
     crash_when_decided(buckets, linked)
     too_late(buckets, object_names.merge_lease(linked.job), 3)
-    join_and_publish(linked.segment_done(0), "1", Hands(join, check))
+    join_and_publish(linked.segment_done(0), "1", MergeEngine())
     assert_published(buckets, topics, linked)

@@ -8,15 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.media.reader import VideoInfo
 from defacer.engine.options import Options
 from defacer.engine.tracking.linking import link
 from defacer.engine.tracking.segment_detections import SegmentDetections
-from defacer.ingest.main import probe
+from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
-from defacer.worker.engine_adapter import detect_segment, redact_segment
-from defacer.worker.segment_attempt import StepInput
+from defacer.pipeline.media_engine import StepInput, VideoHeader
+from defacer.worker.engine_adapter import WorkerEngine
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
@@ -68,28 +67,28 @@ def test_ingest_and_a_worker_read_little_of_a_gigabyte(
     uploaded: tuple[str, ObjectRef], proxy: Proxy, tmp_path: Path
 ) -> None:
     where, source = uploaded
-    info = probe(source)
+    info = IngestEngine().probe(source)
     assert info.duration_seconds == pytest.approx(FRAMES / RATE, abs=0.1)
     index = 0 if where == "first" else MEGABYTE
     assert proxy.downloaded_bytes <= 8 * MEGABYTE + index
 
     header = proxy.downloaded_bytes
     start, end = (round(seconds / info.time_base) for seconds in (20, 21))
-    todo = StepInput(manifest_of(source, info), TimeRange(start=start, end=end), lambda: None)
+    step = StepInput(manifest_of(source, info), TimeRange(start=start, end=end), lambda: None)
     proxy.downloaded_bytes = 0
-    findings = SegmentDetections.from_bytes(detect_segment(todo))
+    findings = SegmentDetections.from_bytes(WorkerEngine().detect(step))
     assert findings.frames == RATE
     context = 2 * 2 * RATE  # frames of two seconds on both sides
     assert proxy.downloaded_bytes <= 2 * header + (RATE + context) * 1.5 * MEGABYTE
 
     faces = link([findings], None, Options())
     proxy.downloaded_bytes = 0
-    written = redact_segment(todo, faces.to_bytes(), tmp_path / "segment.nut")
+    written = WorkerEngine().redact(step, faces.to_bytes(), tmp_path / "segment.nut")
     assert len(written.frames) == RATE
     assert proxy.downloaded_bytes <= 2 * header + (RATE + context) * 1.5 * MEGABYTE
 
 
-def manifest_of(source: ObjectRef, info: VideoInfo) -> Manifest:
+def manifest_of(source: ObjectRef, info: VideoHeader) -> Manifest:
     base = f"{info.time_base.numerator}/{info.time_base.denominator}"
     return Manifest(
         job="0" * 20, channel="street", source=source, source_size=1, result="r", report="r", policy=Policy(),

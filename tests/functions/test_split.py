@@ -72,7 +72,7 @@ def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[
 def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
     """What comes after the job's step was done once."""
     if job.faces is None:
-        assert sorted(task.index for task in tasks(topics, "hide")) == [0, 1]
+        assert sorted(task.index for task in tasks(topics, "redact")) == [0, 1]
         faces = Faces.model_validate_json(buckets.get(buckets.work, object_names.faces(job.job)))
         assert faces.segments == tuple(len(job.frames(index)) for index in range(2))
     else:
@@ -104,18 +104,18 @@ def test_a_segment_that_fails_three_times_on_time_is_split_and_its_halves_make_t
     """With the real engine, in both steps."""
     too_late(buckets, planned, 1, times=3)
     assert {worker(planned.task(index)) for index in (0, 1)} == {200}
-    halves = tasks(topics, "find")
+    halves = tasks(topics, "detect")
     assert [(task.index, task.part) for task in halves] == [(1, "0"), (1, "1")]
     assert {worker(push_of(half)) for half in halves} == {200}
     done = [SegmentDone.model_validate(document(push)) for push in topics.all(topics.segments_done)]
     assert [(message.index, message.part) for message in done] == [(0, ""), (1, "0"), (1, "1")]
     assert merge(push_of(done[1])) == 200
 
-    first, second = tasks(topics, "hide")
+    first, second = tasks(topics, "redact")
     linked = Planned(clip, planned.manifest, planned.ref, first.faces)
     too_late(buckets, linked, 1, times=3)
     assert {worker(push_of(task)) for task in (first, second)} == {200}
-    halves = [task for task in tasks(topics, "hide") if task.part]
+    halves = [task for task in tasks(topics, "redact") if task.part]
     assert [task.part for task in halves] == ["0", "1"]
     assert worker(push_of(halves[0])) == 200
     assert merge(push_of(SegmentDone.model_validate(halves[0].model_dump()))) == 200  # one half is missing
@@ -149,7 +149,7 @@ def test_whole_or_in_halves_what_is_done_first_counts(
     """A worker that was given up as too slow gets done after all, beside one of the halves."""
     too_late(buckets, linked, 1, times=3)
     assert {worker(linked.task(index)) for index in (0, 1)} == {200}
-    halves = tasks(topics, "hide")
+    halves = tasks(topics, "redact")
     do_step(buckets, linked, 1)
     assert worker(push_of(halves[0])) == 200
     assert merge(linked.done(1)) == 200
@@ -248,13 +248,13 @@ def test_a_face_that_crosses_the_seam_of_a_split_segment_stays_hidden_in_both_ha
     planned = plan_job(buckets, clip, seconds=6)
     too_late(buckets, planned, 0, times=3)
     assert worker(planned.task(0)) == 200
-    halves = tasks(topics, "find")
+    halves = tasks(topics, "detect")
     assert [worker(push_of(half)) for half in halves] == [200, 200]
     assert merge(push_of(done_of(halves[1]))) == 200
-    (whole,) = tasks(topics, "hide")
+    (whole,) = tasks(topics, "redact")
     too_late(buckets, Planned(clip, planned.manifest, planned.ref, whole.faces), 0, times=3)
     assert worker(push_of(whole)) == 200
-    halves = [task for task in tasks(topics, "hide") if task.part]
+    halves = [task for task in tasks(topics, "redact") if task.part]
     assert [worker(push_of(half)) for half in halves] == [200, 200]
     assert merge(push_of(done_of(halves[0]))) == 200
     result = tmp_path / "result.mp4"

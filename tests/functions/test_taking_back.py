@@ -4,22 +4,28 @@ from pathlib import Path
 
 import pytest
 
-from defacer.ingest.main import probe
-from defacer.ingest.plan_job import Embeddings, Eyes, plan
-from defacer.merge.engine_adapter import check
-from defacer.merge.join_step import Hands, join_and_publish
+from defacer.ingest.engine_adapter import IngestEngine
+from defacer.ingest.plan_job import plan
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Verdict
 from defacer.pipeline.lifecycle import finalize, verdict
+from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, assert_published, failure_of, published_of
 from tests.functions.test_dead_letter import given_up
 from tests.functions.test_ending import ERROR, copy_result, crash_when_decided, never
+from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments, link_job, plan_job
 
 TARGET = "channels/street/targets/Eileen.png"
-EYES = Eyes(probe, lambda pictures, recognizer: Embeddings((), b""), lambda ref: None)
+ENGINE = with_operations(
+    IngestEngine(),
+    embed_targets=lambda pictures, recognizer: TargetGallery((), b""),
+    require_replacement=lambda ref: None,
+)
 
 
 def assert_failed_once(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> None:
@@ -92,7 +98,7 @@ def test_a_taking_back_that_was_left_half_done_is_done_by_the_next(
     assert said is not None
     failed = finalize.failure_record(linked.manifest, ERROR)
     verdict.change(*said, end=left, failed=failed)
-    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert_failed_once(buckets, topics, linked, "code")
     assert buckets.names(buckets.output) == []
 
@@ -149,7 +155,7 @@ def test_a_verdict_of_the_version_before_is_carried_out(
     said, ref = found
     old = said.model_dump(exclude={"source"}) | {"version": 1}
     verdict.replace(ref, Verdict.model_validate(old))
-    join_and_publish(linked.segment_done(1), "second", Hands(never, check))
+    join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert_published(buckets, topics, linked)
 
 
@@ -166,7 +172,7 @@ def test_an_upload_that_comes_again_takes_no_manifest_from_a_job_that_is_being_p
     with monkeypatch.context() as patch:
         patch.setattr("defacer.ingest.plan_job.job_state.is_linked", lambda job: False)
         with pytest.raises(Exception, match="being published"):
-            plan(planned.manifest.source, EYES)
+            plan(planned.manifest.source, ENGINE)
     assert merge(linked.done(1)) == 200
     assert_published(buckets, topics, linked)
 
@@ -177,7 +183,7 @@ def test_a_manifest_that_keeps_somebody_whose_pictures_are_gone_goes_with_the_jo
     """Whoever writes it again after that cleans it up, too."""
     planned = plan_job(buckets, clip, targets=("Eileen",))
     for _ in range(2):
-        plan(planned.manifest.source, EYES)
+        plan(planned.manifest.source, ENGINE)
         assert_failed_once(buckets, topics, planned, "target-gone")
         assert set(buckets.names(buckets.work)) == {
             object_names.verdict(planned.job),

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from defacer.merge.engine_adapter import check, join
-from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.lifecycle import job_state
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput, RedactedSegment, StepInput
 from defacer.pipeline.storage import object_names
 from defacer.worker.detect_step import detect
-from defacer.worker.engine_adapter import detect_segment, redact_segment
-from defacer.worker.redact_step import Redacted, redact
-from defacer.worker.segment_attempt import StepInput
+from defacer.worker.engine_adapter import WorkerEngine
+from defacer.worker.redact_step import redact
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
+from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
 
 
@@ -109,11 +110,11 @@ def test_a_source_that_is_deleted_before_its_faces_are_looked_for_fails_the_job(
 def test_a_source_that_is_deleted_while_its_faces_are_looked_for_fails_the_job(
     buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None]
 ) -> None:
-    def look_at_nothing(todo: StepInput) -> bytes:
+    def look_at_nothing(step: StepInput) -> bytes:
         deleted()
-        return detect_segment(todo)
+        return WorkerEngine().detect(step)
 
-    detect(planned.segment_task(0), "1", look_at_nothing)
+    detect(planned.segment_task(0), "1", with_operations(WorkerEngine(), detect=look_at_nothing))
     assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
 
 
@@ -133,11 +134,11 @@ def test_a_source_that_is_deleted_while_its_faces_are_hidden_fails_the_job(
 ) -> None:
     assert worker(linked.task(1)) == 200
 
-    def too_late(todo: StepInput, faces: bytes, out: Path) -> Redacted:
+    def too_late(step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
         deleted()
-        return redact_segment(todo, faces, out)
+        return WorkerEngine().redact(step, faces, out)
 
-    redact(linked.segment_task(0), "1", too_late)
+    redact(linked.segment_task(0), "1", with_operations(WorkerEngine(), redact=too_late))
     assert_failed_cleanly(buckets, topics, linked.manifest.source, "worker")
 
 
@@ -149,12 +150,12 @@ def test_a_source_that_is_deleted_before_or_while_segments_are_joined_fails_the_
     if when == "before":
         deleted()
 
-    def joined(parts: JoinInput) -> Joined:
+    def joined(parts: JoinInput) -> JoinedVideo:
         if when == "while":
             deleted()
-        return join(parts)
+        return MergeEngine().join(parts)
 
-    join_and_publish(linked.segment_done(0), "1", Hands(joined, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=joined))
     assert_failed_cleanly(buckets, topics, linked.manifest.source, "merge")
 
 
@@ -163,11 +164,11 @@ def test_a_source_that_is_deleted_once_segments_are_joined_is_not_needed_any_mor
 ) -> None:
     do_all_segments(buckets, linked)
 
-    def joined(parts: JoinInput) -> Joined:
-        made = join(parts)
+    def joined(parts: JoinInput) -> JoinedVideo:
+        made = MergeEngine().join(parts)
         deleted()
         return made
 
-    join_and_publish(linked.segment_done(0), "1", Hands(joined, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=joined))
     assert buckets.names(buckets.output) == [RESULT, REPORT]
     assert [event["type"] for event in topics.events()] == ["job.completed"]

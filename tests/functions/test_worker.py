@@ -24,7 +24,7 @@ def test_a_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Pla
         "part": "",
         "job": job.job,
         "index": 1,
-        "step": "hide" if job.faces else "find",
+        "step": "redact" if job.faces else "detect",
         "manifest": job.ref.model_dump(),
         "faces": job.faces.model_dump() if job.faces else None,
     }

@@ -1,9 +1,10 @@
 """What tests of the worker look at, and a worker whose engine is a stand-in.
 
-"The job's step" is the one that its messages are of: "find", or "hide" after linking.
+"The job's step" is the one that its messages are of: "detect", or "redact" after linking.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from defacer.engine.media.segment_writer import write_segment
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.pipeline.documents.job_records import Failed, Lease
 from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.pipeline.media_engine import MediaEngine, RedactedSegment, StepInput
 from defacer.pipeline.storage import object_names
 from defacer.worker.detect_step import detect
-from defacer.worker.redact_step import Redacted, redact
-from defacer.worker.segment_attempt import StepInput
+from defacer.worker.redact_step import redact
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment
 from tests.sentences import require_plain
@@ -26,25 +27,29 @@ Meanwhile = Callable[[Callable[[], None]], None]
 
 
 def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = lambda keep: keep()) -> None:
-    """Do the job's step as the worker does, with an engine that sees nobody and hides nobody."""
+    """Do the job's step as the worker does, with an engine that detects and redacts nothing."""
     task = planned.segment_task(index)
+    step = detect if task.step == "detect" else redact
+    step(task, message_id, _Engine(planned.clip, f"seen for message {message_id}".encode(), meanwhile))
 
-    def look(todo: StepInput) -> bytes:
-        meanwhile(todo.keep_claim)
-        return f"seen for message {message_id}".encode()
 
-    def conceal(todo: StepInput, faces: bytes, out: Path) -> Redacted:
-        meanwhile(todo.keep_claim)
-        with write_segment(str(out), encoding_of(str(planned.clip)), 30) as writer:
-            for frame in read_frames(str(planned.clip), todo.segment.start, todo.segment.end):
+@dataclass
+class _Engine(MediaEngine):
+    clip: Path
+    detections: bytes
+    meanwhile: Meanwhile
+
+    def detect(self, step: StepInput) -> bytes:
+        self.meanwhile(step.renew_lease)
+        return self.detections
+
+    def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
+        self.meanwhile(step.renew_lease)
+        with write_segment(str(out), encoding_of(str(self.clip)), 30) as writer:
+            for frame in read_frames(str(self.clip), step.segment.start, step.segment.end):
                 writer.write(frame)
         written = writer.written()
-        return Redacted(written.frames, written.reorder_depth)
-
-    if task.step == "find":
-        detect(task, message_id, look)
-    else:
-        redact(task, message_id, conceal)
+        return RedactedSegment(written.frames, written.reorder_depth)
 
 
 def do_step(buckets: Buckets, planned: Planned, index: int) -> None:

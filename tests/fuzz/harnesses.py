@@ -17,10 +17,9 @@ from defacer.engine.media.reader import probe
 from defacer.engine.media.still_image import require_decodable
 from defacer.pipeline.channel import parse_policy
 from defacer.pipeline.documents import job_records, manifest, report, segment_messages
-from defacer.pipeline.documents.base import Document
+from defacer.pipeline.documents.base import Document, parse_document
 from defacer.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 from defacer.pipeline.messaging import pubsub
-from defacer.pipeline.messaging.decoding import decode
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import VideoName
@@ -102,7 +101,7 @@ def document(data: bytes) -> None:
     """Any of the documents that pass between the functions; the first byte says which."""
     model = DOCUMENTS[data[0] % len(DOCUMENTS)] if data else Document
     try:
-        found = decode(model, data[1:])
+        found = parse_document(model, data[1:])
     except (ValueError, RetryableError):
         return
     _survives(found)
@@ -111,7 +110,7 @@ def document(data: bytes) -> None:
 def _survives(document: Document) -> None:
     """What was read is written, and read again as the same."""
     written = document.model_dump_json().encode()
-    assert decode(type(document), written) == document
+    assert parse_document(type(document), written) == document
 
 
 def policy(data: bytes) -> None:
@@ -154,8 +153,8 @@ def _name(text: str) -> None:
     piece = object_names.parse_subsegment(text)
     if piece is not None:
         made = {
-            "find": object_names.segment_detections(piece.job, piece.index, piece.part),
-            "hide": object_names.segment_report(piece.job, piece.index, piece.part),
+            "detect": object_names.segment_detections(piece.job, piece.index, piece.part),
+            "redact": object_names.segment_report(piece.job, piece.index, piece.part),
         }
         mark = object_names.split_mark(piece.job, piece.step, piece.index, piece.part)
         assert text == (mark if piece.is_split else made[piece.step])

@@ -34,7 +34,8 @@ def _result(row: Row, engine: Engine) -> str:
     with tempfile.TemporaryDirectory(prefix="defacer-inputs-") as folder:
         source, out = row.make(Path(folder)), Path(folder) / "out.mp4"
         try:
-            faces, joined = deface(engine, source, out, Options(damaged=row.damaged), row.segment_seconds)
+            options = Options(on_decode_error=row.on_decode_error)
+            faces, joined = deface(engine, source, out, options, row.segment_seconds)
         except EngineError as error:
             if row.expected == "same":
                 raise

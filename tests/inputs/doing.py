@@ -4,17 +4,18 @@ from pathlib import Path
 
 from defacer.engine.engine import Engine
 from defacer.engine.media.joiner import Joined, SegmentFile, join_files
-from defacer.engine.media.reader import Segment, probe
+from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
 from defacer.pipeline.segmentation import plan_segments
+from tests.planned import read_header
 
 
 def deface(engine: Engine, source: Path, out: Path, options: Options, seconds: float) -> tuple[Faces, Joined]:
     """Hide everyone. Raises EngineError for a file that is refused."""
-    ranges = plan_segments(probe(str(source)), seconds)
+    ranges = plan_segments(read_header(source), seconds)
     parts = [Segment(str(source), part.start, part.end) for part in ranges]
     faces = link([engine.find(part, None, options) for part in parts], None, options)
     files = []

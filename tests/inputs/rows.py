@@ -39,7 +39,7 @@ class Row:
     """One input. `expected` is "same" or a part of the sentence with which it is refused.
 
     `codec` and `pixel_format` are the result's. `emulated`: it goes through the emulator too. `slow`: it takes over ten
-    seconds. `face`: the portrait in it must be hidden. `damaged` is the policy for frames that can't be decoded.
+    seconds. `face`: the portrait in it must be hidden. `on_decode_error` is the policy's.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Row:
     face: bool = False
     dropped: tuple[str, ...] = ()
     segment_seconds: float = 1.0
-    damaged: str = "refuse"
+    on_decode_error: str = "refuse"
     black: tuple[int, ...] | None = None
 
 
@@ -254,7 +254,7 @@ BROKEN = [
     Row("a header that claims 4000x3000", "broken", wide_header, "its header gives the picture 4000x3000"),
     Row("a header that says it holds 10 GB", "broken", large_box, "cut off|damaged|not a video"),
     Row("a packet that is damaged", "broken", spoil_packet(50), "damaged", emulated=True),
-    Row("the same, with the policy to hide such frames", "broken", spoil_packet(50), damaged="hide",
+    Row("the same, with the policy to hide such frames", "broken", spoil_packet(50), on_decode_error="hide",
         black=tuple(range(50, 60)), emulated=True),
     Row("a packet that is damaged, HEVC", "broken", spoil_hevc, "damaged|can't be decoded"),
     Row("cut off in the middle, AVI", "broken", cut_off_avi, "cut off|damaged"),

@@ -10,7 +10,6 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
-from defacer.engine.media.reader import probe
 from defacer.engine.options import Options
 from defacer.engine.tracking.face_report import Faces
 from defacer.pipeline.segmentation import plan_segments
@@ -22,6 +21,7 @@ from tests.inputs.judging import judge
 from tests.inputs.rows import ROWS, Row
 from tests.inputs.segments import require_same_at_key_frames
 from tests.inputs.table import README, line
+from tests.planned import read_header
 
 EMULATED = [row for row in ROWS if row.emulated]
 NAMED = {"ids": lambda row: row.name}
@@ -46,15 +46,17 @@ def test_it_comes_back_or_is_refused_as_the_table_says(
     source, out = row.make(tmp_path), tmp_path / "out.mp4"
     if row.expected != "same":
         with pytest.raises(EngineError, match=row.expected):
-            deface(engine, source, out, Options(damaged=row.damaged), row.segment_seconds)
+            deface(engine, source, out, Options(on_decode_error=row.on_decode_error), row.segment_seconds)
         assert not out.exists()
         assert line(row, "refused") in table
         return
     # One frame can't be cut; all else is joined from several parts.
-    parts = plan_segments(probe(str(source)), row.segment_seconds)
+    parts = plan_segments(read_header(source), row.segment_seconds)
     assert len(parts) > 1 or row.name == "one frame in all"
-    require_same_at_key_frames(source, row.damaged)
-    faces, joined = deface(engine, source, out, Options(damaged=row.damaged), row.segment_seconds)
+    require_same_at_key_frames(source, row.on_decode_error)
+    faces, joined = deface(
+        engine, source, out, Options(on_decode_error=row.on_decode_error), row.segment_seconds
+    )
     found = judge(row, source, out, faces, joined.dropped)
     assert line(row, found) in table
 
@@ -86,7 +88,7 @@ def test_the_pipeline_does_the_same(
 ) -> None:
     source, out = row.make(tmp_path), tmp_path / "out.mp4"
     policy = tmp_path / "policy.json"
-    policy.write_text(json.dumps({"damaged": row.damaged}))
+    policy.write_text(json.dumps({"on_decode_error": row.on_decode_error}))
     channel = re.sub(r"\W+", "-", row.name)
     arguments = ["--channel", channel, "--policy", str(policy), "--state", str(emulator.folder.path)]
     code = emulator_command(["drop", str(source), *arguments, "-o", str(out)])

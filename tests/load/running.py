@@ -18,7 +18,7 @@ from tests.load.notes import read_notes
 
 FUNCTIONS = Path(__file__).parent / "functions"
 RATE = 2
-STEPS = ("find", "hide")
+STEPS = ("detect", "redact")
 PAGE = 1000  # objects of one answer of Cloud Storage to a listing
 
 

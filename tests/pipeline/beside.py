@@ -39,7 +39,7 @@ def plan(rounds: int) -> Plan:
     """That these kill, and nothing else happens."""
     kills = []
     for segment, upload in map(poisons, range(rounds)):
-        kills.append(f"storage/write/{subject_of(CHANNEL, segment)}/findings/00001.npz")
+        kills.append(f"storage/write/{subject_of(CHANNEL, segment)}/segment-detections/00001.npz")
         kills.append(f"storage/write/{subject_of(CHANNEL, upload)}/manifest.json")
     return Plan(seed=1, rates={}, always={"kill-at-write": tuple(kills)})
 
@@ -93,7 +93,7 @@ class Measuring:
         for line in journal_lines(self._running.folder.log("chaos").read_text()):
             at = datetime.fromisoformat(line["time"]).timestamp() - began
             if line["event"] == "fault" and at > 0:
-                yield at, "worker" if "findings" in line["at"] else "ingest"
+                yield at, "worker" if "segment-detections" in line["at"] else "ingest"
 
     def _kill(self) -> None:
         began = time.monotonic()

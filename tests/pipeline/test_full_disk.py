@@ -13,8 +13,8 @@ from tests.soak.jobs import Jobs
 
 NAME = "full.mp4"
 SUBJECT = subject_of("soak-everyone", NAME)
-HIDE = f"worker/{SUBJECT}/hide-00001#1"
-ALWAYS = ("ingest/*", "worker/*/find-*", "merge/*")
+HIDE = f"worker/{SUBJECT}/redact-00001#1"
+ALWAYS = ("ingest/*", "worker/*/detect-*", "merge/*")
 SECONDS = 300
 
 
@@ -42,12 +42,12 @@ def test_a_job_whose_every_step_meets_a_full_disk_is_published(
     struck = [line["at"] for line in lines if line.get("fault") == "full-disk"]
     came_back = [line["at"] for line in lines if line["event"] == "retry"]
     assert {f"ingest/{SUBJECT}/upload#1", HIDE} <= set(struck)
-    assert {"find-00000#1", "find-00001#1"} == {
+    assert {"detect-00000#1", "detect-00001#1"} == {
         at.rpartition("/")[2] for at in struck if at.startswith("worker/")
-    } - {"hide-00001#1"}
+    } - {"redact-00001#1"}
     assert {at.rpartition("/")[2].partition("-")[0] for at in struck if at.startswith("merge/")} == {
-        "find",
-        "hide",
+        "detect",
+        "redact",
     }
     # A merge that finds another one at it comes back, too.
     assert [at for at in came_back if not at.startswith("merge/")] == [HIDE]

@@ -95,7 +95,7 @@ def between(before: Seen, after: Seen) -> Iterator[Arrow]:
         yield "failed, not told", "told"
     if "published.json" in came and not before.over:  # else it was erased meanwhile, and is deleted again
         yield ENDS.get(after.end or "", "before decided"), "published"
-    if "claims/merge.json" in gone and "published.json" in before.names and not before.marks:
+    if "leases/merge.json" in gone and "published.json" in before.names and not before.marks:
         yield "published", "wound up"
     if before.over:
         return
@@ -104,14 +104,14 @@ def between(before: Seen, after: Seen) -> Iterator[Arrow]:
     for name in came:
         if name.endswith(".split"):
             yield "a segment", "split"
-        elif name.startswith("findings/"):
+        elif name.startswith("segment-detections/"):
             yield "a segment", "found"
         elif name.startswith("segments/") and name.endswith(".json"):
             yield "a segment", "hidden"
     if "faces.json" in came:
-        linking = "claims/link.json" in after.names
+        linking = "leases/link.json" in after.names
         yield ("found", "linked") if linking else ("planned, of a request", "handed on")
-    if "claims/link.json" in gone and "faces.json" in before.names:
+    if "leases/link.json" in gone and "faces.json" in before.names:
         yield "linked", "handed on"
     if after.end not in (before.end, None):
         first = "hidden" if after.end == "publish" else "before decided"

@@ -11,19 +11,25 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from defacer.ingest.plan_job import Embeddings, Eyes
-from defacer.ingest.plan_rerender import Decided, Means
-from defacer.merge.join_step import Hands, Joined, JoinInput
-from defacer.merge.link_step import Found, Linked
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import Decision, ObjectRef
-from defacer.pipeline.documents.manifest import Manifest, TimeRange
+from defacer.pipeline.documents.manifest import TimeRange
 from defacer.pipeline.documents.report import TRACKS_END, Faces, Look, SegmentCheck, Track
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.media_engine import (
+    EditedFaces,
+    JoinedVideo,
+    JoinInput,
+    LinkedFaces,
+    LinkInput,
+    MediaEngine,
+    RedactedSegment,
+    StepInput,
+    TargetGallery,
+    VideoHeader,
+)
 from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
-from defacer.worker.redact_step import Redacted
-from defacer.worker.segment_attempt import StepInput
 
 SEGMENT_SECONDS = 2  # so that it can be split once
 FRAMES_PER_SEGMENT = 4
@@ -31,7 +37,7 @@ FRAMES_PER_SEGMENT = 4
 
 @dataclass(frozen=True)
 class Clip:
-    """A video. `bad` is the step at which it turns out to be unusable, such as "probe" or "hide 1"."""
+    """A video. `bad` is the step at which it turns out to be unusable, such as "probe" or "redact 1"."""
 
     segments: int
     bad: str | None = None
@@ -54,75 +60,41 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a clip's header says."""
-
-    duration_seconds: float
-    time_base: Fraction = Fraction(1, 2)
-    start_pts: int = 0
-    keyframes: tuple[int, ...] = ()
-    width: int = 16
-    height: int = 16
-    codec: str = "h264"
-    frame_rate: float | None = None
-
-
-@dataclass(frozen=True)
-class Made:
-    """A joined video."""
-
-    head: bytes
-    shown: list[int]
-    frames: int
-    audio_packets: int = 0
-    fingerprint: str = "none"
-    dropped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """`nonce` makes what two workers write of one segment differ, as two real ones may."""
+class StandInEngine(MediaEngine):
+    """`nonce` makes the outputs of two workers for one segment differ, as those of real workers can."""
 
     nonce: Callable[[], str]
 
-    @property
-    def eyes(self) -> Eyes:
-        return Eyes(self._probe, self._embed, lambda ref: None)
-
-    @property
-    def means(self) -> Means:
-        return Means(self._probe, lambda ref: None, self._decide_anew)
-
-    @property
-    def hands(self) -> Hands:
-        return Hands(self._join, self._check)
-
-    def _probe(self, source: ObjectRef) -> Facts:
+    def probe(self, source: ObjectRef) -> VideoHeader:
         clip = _read(source)
         clip.try_step("probe")
-        return Facts(float(clip.segments * SEGMENT_SECONDS))
+        seconds = float(clip.segments * SEGMENT_SECONDS)
+        return VideoHeader(16, 16, "h264", Fraction(1, 2), 0, seconds, frame_rate=None, keyframes=())
 
-    def _embed(self, pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
+    def embed_targets(self, pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
         seen = [objects.read(picture.ref).decode() for picture in pictures]
-        return Embeddings(tuple({picture.person for picture in pictures}), json.dumps(seen).encode())
+        return TargetGallery(tuple({picture.person for picture in pictures}), json.dumps(seen).encode())
 
-    def _decide_anew(
-        self, faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]
-    ) -> Decided:
-        return Decided(faces, (), ())
+    def require_replacement(self, picture: ObjectRef) -> None:
+        """Accept every picture."""
 
-    def look(self, todo: StepInput) -> bytes:
-        if todo.manifest.gallery:
-            objects.read(todo.manifest.gallery)
-        clip = _read(todo.manifest.source)
-        clip.try_step(f"find {_index(todo)}")
-        todo.keep_claim()
-        return json.dumps({"frames": len(clip.frames_in(todo.segment)), "by": self.nonce()}).encode()
+    def edit_faces(
+        self, faces: bytes, decisions: Mapping[int, Decision], people: Collection[str]
+    ) -> EditedFaces:
+        return EditedFaces(faces, (), ())
 
-    def link(self, found: Found) -> Linked:
-        segments = [0] * len(found.manifest.segments)
-        for index, data in found.findings:
-            found.keep_claim()
+    def detect(self, step: StepInput) -> bytes:
+        if step.manifest.gallery:
+            objects.read(step.manifest.gallery)
+        clip = _read(step.manifest.source)
+        clip.try_step(f"detect {_index(step)}")
+        step.renew_lease()
+        return json.dumps({"frames": len(clip.frames_in(step.segment)), "by": self.nonce()}).encode()
+
+    def link(self, job: LinkInput) -> LinkedFaces:
+        segments = [0] * len(job.manifest.segments)
+        for index, data in job.detections:
+            job.renew_lease()
             segments[index] += json.loads(data)["frames"]
         frames = sum(segments)
         faces = Faces(
@@ -131,7 +103,7 @@ class StandIn:
             match_threshold=0.5,
             width=16,
             height=16,
-            time_base=found.manifest.video.time_base,
+            time_base=job.manifest.video.time_base,
             frames=frames,
             looks=int(self.nonce() or 0),
             segments=tuple(segments),
@@ -141,40 +113,39 @@ class StandIn:
         document = (
             faces.model_dump_json().encode().removesuffix(b"]}") + TRACKS_END
         )  # in lines, as the engine writes it
-        return Linked(frames, faces.looks, 0, document)
+        return LinkedFaces(frames, faces.looks, 0, document)
 
-    def conceal(self, todo: StepInput, faces: bytes, out: Path) -> Redacted:
-        clip = _read(todo.manifest.source)
-        clip.try_step(f"hide {_index(todo)}")
-        todo.keep_claim()
-        frames = clip.frames_in(todo.segment)
+    def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
+        clip = _read(step.manifest.source)
+        clip.try_step(f"redact {_index(step)}")
+        step.renew_lease()
+        frames = clip.frames_in(step.segment)
         by = self.nonce()
         document = {"frames": [[frame, 1] for frame in frames], "by": by}
         out.write_bytes(json.dumps(document).encode() + b"\n")
-        clip.try_step(f"check {_index(todo)}")
-        return Redacted(array("q", frames), 0, checked=_check(frames, by))
+        clip.try_step(f"check {_index(step)}")
+        return RedactedSegment(array("q", frames), 0, checked=_check(frames, by))
 
-    def _join(self, parts: JoinInput) -> Joined:
-        clip = _read(parts.manifest.source)
+    def join(self, job: JoinInput) -> JoinedVideo:
+        clip = _read(job.manifest.source)
         clip.try_step("join")
         shown: list[int] = []
-        for report in parts.reports:
-            parts.keep_claim()
+        for report in job.reports:
+            job.renew_lease()
             with open_ranged(report.video, "object-gone") as file:
                 data = file.read()
-            parts.samples.write(data)
+            job.samples.write(data)
             shown += [frame for frame, _ in json.loads(data)["frames"]]
         if shown != clip.frames:
             raise PermanentError("check-failed", f"found the frames {shown}, expected {clip.frames}")
-        return Made(f"{len(shown)} frames\n".encode(), shown, len(shown))
+        head = f"{len(shown)} frames\n".encode()
+        return JoinedVideo(head, len(shown), 0, fingerprint="none", dropped=(), details=shown)
 
-    def _check(
-        self, manifest: Manifest, result: ObjectRef, joined: Joined, keep_claim: Callable[[], None]
-    ) -> None:
+    def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
         with open_ranged(result, "object-gone") as file:
             data = file.read()
-        keep_claim()
-        if [frame for frame, _ in frames_of(data)] != joined.shown:
+        job.renew_lease()
+        if [frame for frame, _ in frames_of(data)] != joined.details:
             raise PermanentError("check-failed", "the result is not what was joined")
 
 
@@ -208,8 +179,8 @@ def frames_of(result: bytes) -> list[tuple[int, int]]:
     return [(frame, count) for line in lines for frame, count in json.loads(line)["frames"]]
 
 
-def _index(todo: StepInput) -> int:
-    return (todo.segment.start or 0) // FRAMES_PER_SEGMENT
+def _index(step: StepInput) -> int:
+    return (step.segment.start or 0) // FRAMES_PER_SEGMENT
 
 
 def _read(source: ObjectRef) -> Clip:

@@ -15,7 +15,7 @@ from tests.protocol.world import World
 INTAKE, WORK, OUTPUT = "intake", "work", "output"
 # What a job may leave behind, by its end (functions/defacer/pipeline/README.md, "What stays").
 STAYS = {"manifest.json", "verdict.json", "published.json", "failed.json"}
-EMBEDDINGS = ("gallery-", "findings/")
+EMBEDDINGS = ("gallery-", "segment-detections/")
 REPORT_FACES = b'"faces"'  # missing in a foreign report
 # How many deliveries end everything once nothing goes wrong any more: measured, with room.
 DELIVERIES_IN_PEACE = 120
@@ -138,7 +138,7 @@ def _of_failure(
         "gave-up": not scenario.harmless,
         "internal-error": scenario.has_bugs or (not scenario.harmless and BUG in world.counts),
         # Stalls make a merge late, and that of a small clip nothing else does.
-        "too-slow": world.counts.get("stall", 0) >= scenario.late_attempts,
+        "too-slow": world.counts.get("stall", 0) >= scenario.max_timeouts,
         "poison-segment": scenario.segment_attempts < 5 or len(scenario.trouble) >= 5,
     }
     if not reasons.get(failed["code"], False):

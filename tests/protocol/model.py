@@ -31,7 +31,7 @@ from defacer.worker import redact_step as hiding
 from defacer.worker.detect_step import detect
 from defacer.worker.redact_step import redact
 from tests.protocol.arrows import Arrow, WatchedStorage
-from tests.protocol.engine import SEGMENT_SECONDS, StandIn
+from tests.protocol.engine import SEGMENT_SECONDS, StandInEngine
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken
 from tests.protocol.memory import Client, Publisher
 from tests.protocol.mutations import LeftToAnotherError
@@ -85,7 +85,7 @@ class _Model:
         self.erased: set[str] = set()
         self.did_erase: set[str] = set()
         self.surprises: list[str] = []
-        self.engine = StandIn(self.nonce)
+        self.engine = StandInEngine(self.nonce)
         self.nonces = 0
 
     def check(self, seed: int) -> Outcome:
@@ -126,7 +126,7 @@ class _Model:
         environment = {
             "project": "model", "intake_bucket": INTAKE, "work_bucket": WORK, "output_bucket": OUTPUT,
             "segment_seconds": SEGMENT_SECONDS,
-            "late_attempts": self.scenario.late_attempts,
+            "max_timeouts": self.scenario.max_timeouts,
             "max_segment_attempts": self.scenario.segment_attempts,
         }  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
@@ -151,7 +151,7 @@ class _Model:
                 settings.cache_clear()
 
     def set_out(self) -> None:
-        policy = {"source": "delete" if self.scenario.delete_source else "keep"}
+        policy = {"source_retention": "delete" if self.scenario.delete_source else "keep"}
         self.storage.put(INTAKE, POLICY, json.dumps(policy).encode())
         if self.scenario.targets:
             self.storage.put(INTAKE, TARGET, b"a face")
@@ -239,22 +239,22 @@ class _Model:
             source = pubsub.parse_upload(message)
             assert source is not None
             if object_names.parse_rerender(source.name):
-                rendering.plan(source, self.engine.means)
+                rendering.plan(source, self.engine)
             else:
-                plan(source, self.engine.eyes)
+                plan(source, self.engine)
         elif function == "worker":
             task = pubsub.parse(message, SegmentTask)
-            if task.step == "find":
-                detect(task, message.id, self.engine.look)
+            if task.step == "detect":
+                detect(task, message.id, self.engine)
                 self.require_none_left(task)
             else:
-                redact(task, message.id, self.engine.conceal)
+                redact(task, message.id, self.engine)
         elif function == "merge":
             done = pubsub.parse(message, SegmentDone)
-            if done.step == "find":
-                link(done, message.id, self.engine.link)
+            if done.step == "detect":
+                link(done, message.id, self.engine)
             else:
-                join_and_publish(done, message.id, self.engine.hands)
+                join_and_publish(done, message.id, self.engine)
         elif function == "erase":
             try:
                 self._erase(message.data.decode())

@@ -28,8 +28,8 @@ BUG = "bug"  # the code of a function raises a TypeError instead of sending its 
 # Where it hits: the first request from its step on that has this in its name. So it comes where it matters, and two
 # come to the same place more often than by chance.
 AIMS = (
-    "", "", "claims/", "manifest", "gallery-", "findings/", "faces.json", "segments/", "merge/", "verdict", "failed",
-    "published", "copy to", "publish on", "delete",
+    "", "", "leases/", "manifest", "gallery-", "segment-detections/", "faces.json", "segments/", "merge/", "verdict",
+    "failed", "published", "copy to", "publish on", "delete",
 )  # fmt: skip
 # What the subscriptions allow (resources.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
 # because it keeps to that number "on a best effort basis".
@@ -84,7 +84,7 @@ class Scenario:
     versioned: bool
     deliveries: Mapping[str, int]
     segment_attempts: int
-    late_attempts: int
+    max_timeouts: int
     anew: bool
     engine_differs: bool
     keep_going: float
@@ -126,7 +126,7 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
         versioned=rng.random() < 0.5,
         deliveries=rng.choices(DELIVERIES, (5, 3, 2) if aim is None else (1, 1, 1))[0],
         segment_attempts=rng.choice((5, 5, 2)),
-        late_attempts=rng.choice((1, 1, 3)),
+        max_timeouts=rng.choice((1, 1, 3)),
         anew=rng.random() < 0.5,
         engine_differs=rng.random() < 0.5,
         keep_going=rng.choice((0.0, 0.6, 0.9)),

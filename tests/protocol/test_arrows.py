@@ -7,13 +7,15 @@ no other file.
 import re
 from dataclasses import replace
 
-from defacer.merge.engine_adapter import check
-from defacer.merge.join_step import Hands, Joined, JoinInput, join_and_publish
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.job_records import Failed, Published, Verdict
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import finalize, verdict
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Topics
+from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
 from tests.protocol.arrows import ENDS, Seen, between, page, told
 from tests.protocol.model import check as interleave
@@ -24,7 +26,7 @@ MOST, LEAST = 3000, 300
 AIMS = ("copy to", None, "verdict", "", "copy to")
 
 
-def never(parts: JoinInput) -> Joined:
+def never(parts: JoinInput) -> JoinedVideo:
     raise AssertionError("joined what is decided on already")
 
 
@@ -64,7 +66,7 @@ def test_a_verdict_without_a_result_publishes_nothing_and_says_so(
 ) -> None:
     do_all_segments(buckets, linked)
     verdict.decide(Verdict(job=linked.job, end="publish"))
-    join_and_publish(linked.segment_done(0), "1", Hands(never, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=never))
     data = buckets.get(buckets.work, object_names.published(linked.job))
     published = Published.model_validate_json(data)
     assert (published.superseded, published.result) == (True, None)
@@ -79,7 +81,7 @@ def test_a_condemned_job_whose_judge_died_is_failed_by_the_next_merge(
     do_all_segments(buckets, linked)
     reason = finalize.failure_record(linked.manifest, PermanentError("code", "what a worker met"), "worker")
     verdict.decide(Verdict(job=linked.job, end="fail", failed=reason))
-    join_and_publish(linked.segment_done(0), "1", Hands(never, check))
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=never))
     assert Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(linked.job))) == reason
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]

@@ -88,7 +88,7 @@ class Outcome:
         A doubled delivery that takes a claim after the end, and is killed at once, leaves it: nobody repeats that
         delivery, and nobody needs the claim. On Google Cloud a lifecycle rule takes it (pipeline/README.md).
         """
-        return [name for name in self.left if "/claims/" not in name]
+        return [name for name in self.left if "/leases/" not in name]
 
 
 def run(soak: Soak) -> Outcome:

@@ -43,11 +43,11 @@ def test_nothing_is_struck_any_more_after_its_first_times() -> None:
 
 
 def test_what_is_always_struck_is_struck_each_time_and_nothing_else() -> None:
-    plan = Plan(seed=7, rates={}, always={"kill": ("worker/abc.1/find-*",)})
+    plan = Plan(seed=7, rates={}, always={"kill": ("worker/abc.1/detect-*",)})
 
-    assert plan.strikes("kill", Moment("worker/abc.1/find-00001", 50))
-    assert not plan.strikes("kill", Moment("worker/abc.1/hide-00001", 1))
-    assert not plan.strikes("push-twice", Moment("worker/abc.1/find-00001", 1))
+    assert plan.strikes("kill", Moment("worker/abc.1/detect-00001", 50))
+    assert not plan.strikes("kill", Moment("worker/abc.1/redact-00001", 1))
+    assert not plan.strikes("push-twice", Moment("worker/abc.1/detect-00001", 1))
 
 
 def test_a_thing_is_counted_by_itself() -> None:
@@ -104,7 +104,7 @@ def upload(name: str, generation: int) -> tuple[str, bytes]:
 
 
 def task(job: str) -> bytes:
-    data = json.dumps({"job": job, "index": 3, "step": "find"}).encode()
+    data = json.dumps({"job": job, "index": 3, "step": "detect"}).encode()
     return json.dumps({"message": {"data": base64.b64encode(data).decode()}}).encode()
 
 
@@ -127,7 +127,7 @@ def test_a_job_is_called_the_same_in_every_run_though_its_id_differs() -> None:
     subject = subject_of("vlog", "secret party.mp4")
     assert called[0] == [
         f"ingest/{subject}/upload",
-        f"worker/{subject}/find-00003",
+        f"worker/{subject}/detect-00003",
         f"storage/delete/{subject}/segments/00003.nut",
     ]
     assert called[1] == called[0]

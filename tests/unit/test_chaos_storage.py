@@ -95,7 +95,7 @@ def test_a_claim_looks_expired_to_its_reader_only(harmful: Start, buckets: Bucke
     harmful(Plan(seed=1, rates={"lease-jump": 1.0}))
     until = datetime.now(UTC) + timedelta(hours=1)
     claim = Lease(holder="1", token="t", expires_at=until, attempts=1)  # noqa: S106 - no password
-    name = object_names.segment_lease(JOB, "find", 0)
+    name = object_names.segment_lease(JOB, "detect", 0)
     objects.write_once(buckets.work, name, claim.model_dump_json().encode())
 
     seen = [objects.find_json(buckets.work, name, Lease) for _ in range(FIRST_TIMES + 1)]

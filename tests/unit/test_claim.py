@@ -18,7 +18,7 @@ from defacer.pipeline.storage import objects
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
-NAME = "jobs/1/claims/00000.json"
+NAME = "jobs/1/leases/00000.json"
 RACERS = 16
 
 

@@ -5,13 +5,12 @@ import pytest
 from pydantic import ValidationError
 
 from defacer.pipeline.channel import parse_policy
-from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.base import ObjectRef, parse_document
 from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
 from defacer.pipeline.documents.report import Look
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.messaging.decoding import decode
 
 JOB = "0123456789abcdef0123"
 REF = ObjectRef(bucket="b", name="n", generation=1)
@@ -36,7 +35,7 @@ def manifest(*segments: tuple[int | None, int | None]) -> Manifest:
 
 def test_a_manifest_survives_being_written_and_read() -> None:
     written = manifest((None, 10), (10, None))
-    assert decode(Manifest, written.model_dump_json().encode()) == written
+    assert parse_document(Manifest, written.model_dump_json().encode()) == written
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_an_empty_time_range_is_refused(times: tuple[int, int]) -> None:
         {"color": "red"},
         {"match_threshold": 0},
         {"quality": 99},
-        {"source": "move"},
+        {"source_retention": "move"},
         {"modes": "blur"},
     ],
 )
@@ -130,28 +129,28 @@ def test_a_distance_without_its_recogniser_is_refused(fields: dict[str, Any], se
 @pytest.mark.parametrize("job", ["", "x" * 20, "0123", JOB.upper(), "../../../../../../.."])
 def test_a_job_id_is_twenty_hex_digits(job: str) -> None:
     with pytest.raises(ValidationError):
-        SegmentTask(job=job, index=0, step="find", manifest=REF)
+        SegmentTask(job=job, index=0, step="detect", manifest=REF)
 
 
 def test_faces_are_named_where_they_are_to_be_hidden_and_nowhere_else() -> None:
-    assert SegmentTask(job=JOB, index=0, step="hide", manifest=REF, faces=REF).faces == REF
+    assert SegmentTask(job=JOB, index=0, step="redact", manifest=REF, faces=REF).faces == REF
     with pytest.raises(ValidationError, match="needs `faces`"):
-        SegmentTask(job=JOB, index=0, step="hide", manifest=REF)
+        SegmentTask(job=JOB, index=0, step="redact", manifest=REF)
     with pytest.raises(ValidationError, match="before it there are none"):
-        SegmentDone(job=JOB, index=0, step="find", manifest=REF, faces=REF)
+        SegmentDone(job=JOB, index=0, step="detect", manifest=REF, faces=REF)
 
 
 def test_a_newer_version_is_left_for_the_newer_function() -> None:
     newer = {"version": 4, "job": JOB, "index": 0, "soon": "new"}
     with pytest.raises(RetryableError, match="version 4"):
-        decode(SegmentTask, json.dumps(newer).encode())
+        parse_document(SegmentTask, json.dumps(newer).encode())
 
 
 def test_each_kind_of_document_has_a_version_of_its_own() -> None:
-    with pytest.raises(RetryableError, match="Manifest has version 5, this function knows up to 4"):
-        decode(Manifest, b'{"version": 5}')
+    with pytest.raises(RetryableError, match="Manifest has version 5, this function supports up to 4"):
+        parse_document(Manifest, b'{"version": 5}')
     with pytest.raises(ValidationError):
-        decode(SegmentTask, b'{"version": 3}')
+        parse_document(SegmentTask, b'{"version": 3}')
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def test_each_kind_of_document_has_a_version_of_its_own() -> None:
 )
 def test_what_is_no_document_of_any_version_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="SegmentTask"):
-        decode(SegmentTask, data)
+        parse_document(SegmentTask, data)
 
 
 def test_a_claim_never_counts_below_zero() -> None:
@@ -174,7 +173,7 @@ def test_a_claim_never_counts_below_zero() -> None:
 def test_no_document_holds_a_number_that_json_has_not(number: str) -> None:
     written = f'{{"pts": 1, "box": [0, 1, 2, {number}]}}'.encode()
     with pytest.raises(ValidationError, match="finite"):
-        decode(Look, written)
+        parse_document(Look, written)
 
 
 def test_a_claim_s_end_is_in_a_time_zone() -> None:

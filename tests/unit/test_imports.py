@@ -53,7 +53,6 @@ def test_in_each_function_one_place_sees_both_engine_and_pipeline() -> None:
     assert both == {
         "engine_host.py",
         "ingest/engine_adapter.py",
-        "ingest/main.py",
         "merge/engine_adapter.py",
         "commands/privacy/engine_adapter.py",
         "worker/engine_adapter.py",

@@ -101,23 +101,23 @@ def test_what_commits_a_step_of_a_segment_is_told_from_all_other_objects_of_a_jo
         object_names.manifest(job),
         object_names.faces(job),
     ]
-    others += [object_names.segment_lease(job, step, 12) for step in ("find", "hide")]
+    others += [object_names.segment_lease(job, step, 12) for step in ("detect", "redact")]
     others += [object_names.link_lease(job), object_names.merge_lease(job), object_names.published(job)]
     others += [object_names.gallery(job, "cd" * 32)]
     others += [
         object_names.segment_video(job, 12, "ab" * 32, "01"),
-        object_names.segment_lease(job, "find", 12, "01"),
+        object_names.segment_lease(job, "detect", 12, "01"),
     ]
-    assert parse_subsegment(report) == Subsegment(job, "hide", 12, "", is_split=False)
-    assert parse_subsegment(findings) == Subsegment(job, "find", 12, "", is_split=False)
+    assert parse_subsegment(report) == Subsegment(job, "redact", 12, "", is_split=False)
+    assert parse_subsegment(findings) == Subsegment(job, "detect", 12, "", is_split=False)
     for part in ("0", "011"):
         assert parse_subsegment(object_names.segment_report(job, 12, part)) == Subsegment(
-            job, "hide", 12, part, is_split=False
+            job, "redact", 12, part, is_split=False
         )
         assert parse_subsegment(object_names.segment_detections(job, 12, part)) == Subsegment(
-            job, "find", 12, part, is_split=False
+            job, "detect", 12, part, is_split=False
         )
-    for step in ("find", "hide"):
+    for step in ("detect", "redact"):
         assert parse_subsegment(object_names.split_mark(job, step, 12, "1")) == Subsegment(
             job, step, 12, "1", is_split=True
         )
@@ -126,7 +126,9 @@ def test_what_commits_a_step_of_a_segment_is_told_from_all_other_objects_of_a_jo
 
 def test_the_two_steps_of_a_segment_are_claimed_apart() -> None:
     job = object_names.job_id("b", "n", 1)
-    claims = {object_names.segment_lease(job, step, index) for step in ("find", "hide") for index in (0, 1)}
+    claims = {
+        object_names.segment_lease(job, step, index) for step in ("detect", "redact") for index in (0, 1)
+    }
     assert len(claims | {object_names.link_lease(job), object_names.merge_lease(job)}) == 6
 
 
@@ -140,14 +142,14 @@ def test_everything_of_a_job_lies_under_its_prefix() -> None:
     ]
     names += [
         object_names.merge_lease(job),
-        object_names.segment_lease(job, "find", 0),
+        object_names.segment_lease(job, "detect", 0),
         object_names.segment_report(job, 0),
     ]
     names += [object_names.segment_detections(job, 0), object_names.faces(job), object_names.link_lease(job)]
     assert all(name.startswith(object_names.job_prefix(job)) for name in names)
     assert object_names.gallery(job, "ab" * 32).startswith(object_names.gallery_prefix(job))
     assert object_names.segment_detections(job, 0).startswith(object_names.segment_detections_prefix(job))
-    assert object_names.segment_lease(job, "hide", 0).startswith(object_names.leases_prefix(job))
+    assert object_names.segment_lease(job, "redact", 0).startswith(object_names.leases_prefix(job))
     assert object_names.link_lease(job).startswith(object_names.leases_prefix(job))
 
 
@@ -171,12 +173,12 @@ def test_a_request_to_render_again_is_named_after_its_upload() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "channels/street/again/walk.mp4.json",
-        f"channels/street/again/{'a' * 21}.json",
-        f"channels/street/again/{'A' * 20}.json",
-        f"channels/street/again/x/{'a' * 20}.json",
-        f"channels/street/again/{'a' * 20}.json\n",
-        f"channels//again/{'a' * 20}.json",
+        "channels/street/rerender/walk.mp4.json",
+        f"channels/street/rerender/{'a' * 21}.json",
+        f"channels/street/rerender/{'A' * 20}.json",
+        f"channels/street/rerender/x/{'a' * 20}.json",
+        f"channels/street/rerender/{'a' * 20}.json\n",
+        f"channels//rerender/{'a' * 20}.json",
         f"channels/street/targets/{'a' * 20}.json",
     ],
 )

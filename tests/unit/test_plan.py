@@ -1,26 +1,27 @@
 import itertools
 import random
-from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
 
-from defacer.engine.media.reader import VideoInfo
-from defacer.ingest.plan_job import seconds_of_a_segment
-from defacer.pipeline.segmentation import plan_segments
+from defacer.pipeline.media_engine import VideoHeader
+from defacer.pipeline.segmentation import choose_segment_seconds, plan_segments
 from defacer.pipeline.settings import settings
 from tests.cloud import Environment
 
 
-@dataclass(frozen=True)
-class Header:
-    duration_seconds: float | None
-    keyframes: tuple[int, ...] = ()
-    time_base: Fraction = Fraction(1, 1000)
-    start_pts: int = 0
+def header_of(
+    duration_seconds: float | None,
+    keyframes: tuple[int, ...] = (),
+    time_base: Fraction = Fraction(1, 1000),
+    start_pts: int = 0,
+    size: tuple[int, int] = (320, 180),
+    frame_rate: float | None = 25.0,
+) -> VideoHeader:
+    return VideoHeader(*size, "h264", time_base, start_pts, duration_seconds, frame_rate, keyframes)
 
 
-def boundaries(header: Header, seconds: float = 10) -> list[int | None]:
+def boundaries(header: VideoHeader, seconds: float = 10) -> list[int | None]:
     segments = plan_segments(header, seconds)
     assert segments[0].start is None
     assert segments[-1].end is None
@@ -29,43 +30,43 @@ def boundaries(header: Header, seconds: float = 10) -> list[int | None]:
 
 
 def test_without_key_frames_the_cuts_are_exact() -> None:
-    assert boundaries(Header(40)) == [10_000, 20_000, 30_000]
+    assert boundaries(header_of(40)) == [10_000, 20_000, 30_000]
 
 
 def test_a_cut_snaps_to_the_nearest_key_frame_within_half_a_segment() -> None:
-    assert boundaries(Header(30, keyframes=(0, 4_000, 8_500, 12_000, 18_700, 25_000))) == [8_500, 18_700]
+    assert boundaries(header_of(30, keyframes=(0, 4_000, 8_500, 12_000, 18_700, 25_000))) == [8_500, 18_700]
 
 
 def test_the_next_cut_is_measured_from_the_last_one() -> None:
-    assert boundaries(Header(45, keyframes=(0, 14_000))) == [14_000, 24_000, 34_000]
+    assert boundaries(header_of(45, keyframes=(0, 14_000))) == [14_000, 24_000, 34_000]
 
 
 def test_a_key_frame_further_than_half_a_segment_is_not_waited_for() -> None:
-    assert boundaries(Header(20, keyframes=(0, 4_999, 15_001))) == [10_000]
-    assert boundaries(Header(25, keyframes=(0, 15_000))) == [15_000]
+    assert boundaries(header_of(20, keyframes=(0, 4_999, 15_001))) == [10_000]
+    assert boundaries(header_of(25, keyframes=(0, 15_000))) == [15_000]
 
 
 @pytest.mark.parametrize(("length", "cuts"), [(9, 0), (14.9, 0), (15, 1), (24.9, 1), (25, 2)])
 def test_a_last_piece_shorter_than_half_a_segment_joins_the_one_before(length: float, cuts: int) -> None:
-    assert len(boundaries(Header(length))) == cuts
+    assert len(boundaries(header_of(length))) == cuts
 
 
 def test_a_cut_that_snaps_too_near_to_the_end_is_left_out() -> None:
-    assert boundaries(Header(17, keyframes=(0, 14_000))) == []
+    assert boundaries(header_of(17, keyframes=(0, 14_000))) == []
 
 
 @pytest.mark.parametrize("length", [None, 0.0, 0.01, -3.0])
 def test_a_video_of_unknown_or_no_length_is_one_segment(length: float | None) -> None:
-    assert boundaries(Header(length)) == []
+    assert boundaries(header_of(length)) == []
 
 
 def test_times_count_from_the_first_frame_in_the_stream_s_time_base() -> None:
-    header = Header(30, time_base=Fraction(1, 90_000), start_pts=1_000_000)
+    header = header_of(30, time_base=Fraction(1, 90_000), start_pts=1_000_000)
     assert boundaries(header) == [1_900_000, 2_800_000]
 
 
 def test_a_coarse_time_base_is_met_within_one_tick() -> None:
-    assert boundaries(Header(4, time_base=Fraction(1, 3)), seconds=1.5) == [4, 8]
+    assert boundaries(header_of(4, time_base=Fraction(1, 3)), seconds=1.5) == [4, 8]
 
 
 def test_whatever_the_key_frames_segments_are_neither_tiny_nor_long() -> None:
@@ -73,7 +74,7 @@ def test_whatever_the_key_frames_segments_are_neither_tiny_nor_long() -> None:
     for _ in range(300):
         length = chance.uniform(1, 200)
         keys = tuple(sorted(chance.sample(range(int(length * 1000)), k=min(20, int(length)))))
-        cuts = [cut or 0 for cut in boundaries(Header(length, keyframes=keys))]
+        cuts = [cut or 0 for cut in boundaries(header_of(length, keyframes=keys))]
         edges = [0, *cuts, length * 1000]
         pieces = [right - left for left, right in itertools.pairwise(edges)]
         assert all(piece <= 20_000 for piece in pieces), (length, keys, pieces)
@@ -83,7 +84,7 @@ def test_whatever_the_key_frames_segments_are_neither_tiny_nor_long() -> None:
 
 def test_a_day_of_video_with_a_key_frame_in_every_frame_is_planned_at_once() -> None:
     keys = tuple(range(0, 86_400_000, 40))
-    assert len(boundaries(Header(86_400, keyframes=keys))) == 8_639
+    assert len(boundaries(header_of(86_400, keyframes=keys))) == 8_639
 
 
 @pytest.mark.parametrize(
@@ -101,5 +102,5 @@ def test_segments_of_large_pictures_are_shorter(
 ) -> None:
     """So that a worker gets one done in a third of its time, at 20 megapixels a second."""
     environment(worker_megapixels_per_second=20, deadline_seconds=540, segment_seconds=10)
-    facts = VideoInfo(width, height, "h264", Fraction(1, 1000), 0, 100.0, rate, ())
-    assert seconds_of_a_segment(facts, settings()) == pytest.approx(seconds, rel=0.01)
+    header = header_of(100.0, size=(width, height), frame_rate=rate)
+    assert choose_segment_seconds(header, settings()) == pytest.approx(seconds, rel=0.01)

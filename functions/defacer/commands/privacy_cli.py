@@ -148,14 +148,14 @@ def _forget(options: argparse.Namespace) -> int:
 def _deal_with(shown: "VisibleIn", options: argparse.Namespace) -> None:
     """Render it again or delete it, as the options say, or tell why not."""
     from defacer.commands.privacy import forget
-    from defacer.commands.privacy.engine_adapter import render_again
+    from defacer.commands.privacy.engine_adapter import PrivacyEngine
     from defacer.pipeline.errors import PermanentError
 
     obstacle = shown.obstacle
     if obstacle is None and options.render_again:
         echo(f"Rendering {shown.result} again ...")
         try:
-            forget.hide_again(shown, options.person, render_again)
+            forget.hide_again(shown, options.person, PrivacyEngine())
         except PermanentError as error:
             obstacle = str(error)
         else:

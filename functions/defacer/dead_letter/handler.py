@@ -84,7 +84,7 @@ def handle_dead_letter(message: Message) -> None:
 
 def _is_handed_on(job: _Job) -> bool:
     """Return whether the message is about finding faces in a job whose faces are hidden now."""
-    return job.step == "find" and job_state.redaction_dispatched(job.id)
+    return job.step == "detect" and job_state.redaction_dispatched(job.id)
 
 
 def _is_past(job: _Job) -> bool:

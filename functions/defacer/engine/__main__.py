@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quality", type=int, default=18, help="x264's rate factor, 0 lossless to 40 poor (default 18)"
     )
     parser.add_argument(
-        "--damaged",
+        "--on-decode-error",
         choices=["refuse", "hide"],
         default="refuse",
         help="frames that can't be decoded: refuse the video, or make them black (default refuse)",

@@ -93,7 +93,7 @@ class Engine:
     ) -> SegmentDetections:
         """Look for faces; see `find.find`. Without a gallery nobody is embedded."""
         return first_pass.detect_segment(
-            segment, *self._means(gallery, options), progress, options.damaged == "hide"
+            segment, *self._means(gallery, options), progress, options.on_decode_error == "hide"
         )
 
     def find_pieces(
@@ -105,7 +105,7 @@ class Engine:
     ) -> Iterator[SegmentDetections]:
         """Look for faces, a piece at a time; see `find.find_pieces`."""
         means = self._means(gallery, options)
-        return first_pass.detect_subsegments(segment, *means, progress, options.damaged == "hide")
+        return first_pass.detect_subsegments(segment, *means, progress, options.on_decode_error == "hide")
 
     def follow(
         self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options

@@ -18,5 +18,5 @@ class Options:
     recognition: str | None = "balanced"
     match_threshold: float | None = None
     quality: int = 18
-    damaged: str = "refuse"
+    on_decode_error: str = "refuse"
     verify: str = "standard"

@@ -1,46 +1,55 @@
-"""Pictures, and a report's faces: where ingest's inputs meet the engine. Imports the models' back end at first use."""
+"""The engine of ingest: headers, pictures and decisions. It imports the models' back end when it embeds a target."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from defacer.engine.errors import EngineError, PictureError
+from defacer.engine.errors import EngineError, PictureError, VideoError
+from defacer.engine.media import reader
 from defacer.engine.media.still_image import decode_picture
 from defacer.engine.tracking import report_edit
 from defacer.engine_host import gallery_of, load
-from defacer.ingest.plan_job import Embeddings
-from defacer.ingest.plan_rerender import Decided
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.media_engine import EditedFaces, MediaEngine, TargetGallery, VideoHeader
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-
-if TYPE_CHECKING:
-    pass
+from defacer.pipeline.storage.ranged_reader import open_ranged
 
 
-def embed(pictures: Sequence[TargetPicture], recognizer: str) -> Embeddings:
-    """The gallery of these pictures, as a job takes it. Raises as `gallery_of` does."""
-    gallery = gallery_of(load(pictures), recognizer)
-    # One row for each picture: a person of whom there are several is named by each.
-    return Embeddings(tuple(dict.fromkeys(gallery.people)), gallery.to_bytes())
+class IngestEngine(MediaEngine):
+    """The operations of `MediaEngine` that plan a job."""
 
+    def probe(self, source: ObjectRef) -> VideoHeader:
+        """Read the header in ranged requests."""
+        with open_ranged(source) as file:
+            try:
+                return VideoHeader(**vars(reader.probe(file)))
+            except VideoError as error:
+                name = object_names.owner_name(source.name)
+                raise PermanentError(error.code, f"{name}: {error}") from error
 
-def require_picture(ref: ObjectRef) -> None:
-    """Raise PermanentError if the replacement picture can't be used."""
-    data, label = objects.read(ref), object_names.owner_name(ref.name)
-    try:
-        decode_picture(data, label, alpha=True, max_pixels=settings().max_picture_pixels)
-    except PictureError as error:
-        raise PermanentError(
-            "bad-replacement", f"{error} Upload the picture that shall cover faces."
-        ) from error
+    def embed_targets(self, pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
+        """Embed all pictures with the engine of this process."""
+        gallery = gallery_of(load(pictures), recognizer)
+        # The gallery has one row per picture, so a person with several pictures is in it several times.
+        return TargetGallery(tuple(dict.fromkeys(gallery.people)), gallery.to_bytes())
 
+    def require_replacement(self, picture: ObjectRef) -> None:
+        """Decode the picture."""
+        data, label = objects.read(picture), object_names.owner_name(picture.name)
+        try:
+            decode_picture(data, label, alpha=True, max_pixels=settings().max_picture_pixels)
+        except PictureError as error:
+            raise PermanentError(
+                "bad-replacement", f"{error} Upload the picture that shall cover faces."
+            ) from error
 
-def decide_anew(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> Decided:
-    """A report's faces with these tracks decided anew. Raises PermanentError for a track that is not there."""
-    try:
-        made = report_edit.with_decisions(faces, decisions, known)
-    except EngineError as error:
-        raise PermanentError("bad-decisions", str(error)) from error
-    return Decided(made.document, made.people, made.strangers)
+    def edit_faces(
+        self, faces: bytes, decisions: Mapping[int, Decision], people: Collection[str]
+    ) -> EditedFaces:
+        """Edit the document line by line, so that a long video's tracks are never in memory together."""
+        try:
+            edited = report_edit.with_decisions(faces, decisions, people)
+        except EngineError as error:
+            raise PermanentError("bad-decisions", str(error)) from error
+        return EditedFaces(edited.document, edited.people, edited.strangers)

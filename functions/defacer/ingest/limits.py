@@ -2,7 +2,7 @@
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.segmentation import VideoFacts
+from defacer.pipeline.media_engine import VideoHeader
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import VideoName
@@ -38,9 +38,9 @@ def require_size(source: ObjectRef, size: int) -> None:
         )
 
 
-def require_facts(source: ObjectRef, facts: VideoFacts) -> None:
+def require_header(source: ObjectRef, header: VideoHeader) -> None:
     """Raise PermanentError for a video that is longer, or has larger frames, than is allowed."""
-    seconds, allowed = facts.duration_seconds, settings().max_video_seconds
+    seconds, allowed = header.duration_seconds, settings().max_video_seconds
     if seconds is not None and seconds > allowed:
         raise _beyond(
             source,
@@ -49,11 +49,11 @@ def require_facts(source: ObjectRef, facts: VideoFacts) -> None:
             "Cut it into parts, or, if it is not that long, export it again",
         )
     pixels = settings().max_frame_pixels
-    if facts.width * facts.height > pixels or max(facts.width, facts.height) > MAX_SIDE:
+    if header.width * header.height > pixels or max(header.width, header.height) > MAX_SIDE:
         raise _beyond(
             source,
             "too-large",
-            f"has frames of {facts.width}x{facts.height}, at most {pixels} pixels and {MAX_SIDE} a side are allowed",
+            f"has frames of {header.width}x{header.height}, at most {pixels} pixels and {MAX_SIDE} a side are allowed",
             "Export it smaller",
         )
 

@@ -1,8 +1,7 @@
 """From an upload to a planned job: read the inputs, write the manifest once, publish one task a segment."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from defacer.ingest import limits
 from defacer.pipeline import channel, log
@@ -12,38 +11,17 @@ from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Vid
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import cleanup, events, failure, job_state
+from defacer.pipeline.media_engine import MediaEngine, VideoHeader
 from defacer.pipeline.messaging import pubsub
-from defacer.pipeline.segmentation import VideoFacts, plan_segments
-from defacer.pipeline.settings import Settings, settings
+from defacer.pipeline.segmentation import choose_segment_seconds, plan_segments
+from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import VideoName
 
 NUMPY_ARCHIVE = "application/octet-stream"
-SHARE_OF_DEADLINE = 1 / 3  # a step of a segment should be done in: a worker may be slower than was measured
-MIN_SEGMENT_SECONDS = 1.0
-USUAL_RATE = 60.0  # frames a second, if the header does not say
-MAX_SEGMENTS = 10_000  # of segments shorter than the settings say
-MAX_RATE = 240.0  # some headers say 1,000 or more, of no frame in particular
 
 
-@dataclass(frozen=True)
-class Embeddings:
-    """The targets as the engine knows them: who they are, and the archive that a worker reads."""
-
-    people: tuple[str, ...]
-    archive: bytes
-
-
-@dataclass(frozen=True)
-class Eyes:
-    """What planning needs of the engine. All raise PermanentError about what they can't use."""
-
-    probe: Callable[[ObjectRef], VideoFacts]
-    embed: Callable[[Sequence[TargetPicture], str], Embeddings]
-    require_picture: Callable[[ObjectRef], None]
-
-
-def plan(source: ObjectRef, eyes: Eyes) -> None:
+def plan(source: ObjectRef, engine: MediaEngine) -> None:
     """Plan the job of this upload, or, if it was planned already, publish its tasks again.
 
     Anything that is not a video in the intake bucket is ignored. Twice at once is fine: both plan, the first
@@ -59,7 +37,7 @@ def plan(source: ObjectRef, eyes: Eyes) -> None:
             cleanup.clean_up(job)  # of a planning that died and came too late
             return
         found = job_state.find_manifest(job)
-        manifest, ref = found or write(_draft(job, source, video, eyes))
+        manifest, ref = found or write_manifest(_draft(job, source, video, engine))
         if job_state.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
             cleanup.clean_up(job)
             return
@@ -81,14 +59,14 @@ def announce(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None)
     events.announce_planned(manifest)
     tasks = [
         SegmentTask(
-            job=manifest.job, index=index, step="hide" if faces else "find", manifest=ref, faces=faces
+            job=manifest.job, index=index, step="redact" if faces else "detect", manifest=ref, faces=faces
         )
         for index in range(len(manifest.segments))
     ]
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)
 
 
-def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifest:
+def _draft(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -> Manifest:
     """Read everything that can be wrong first; write the gallery last."""
     limits.require_name(source, video)
     blob = objects.find(source.bucket, source.name, source.generation)
@@ -98,11 +76,11 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
     policy = channel.read_policy(source.bucket, video.channel)
     image = channel.find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
     if image is not None:
-        eyes.require_picture(image)
+        engine.require_replacement(image)
     pictures = channel.list_targets(source.bucket, video.channel)
-    facts = eyes.probe(source)
-    limits.require_facts(source, facts)
-    people, gallery = _gallery(job, pictures, policy, eyes)
+    header = engine.probe(source)
+    limits.require_header(source, header)
+    people, gallery = _gallery(job, pictures, policy, engine)
     return Manifest(
         job=job,
         channel=video.channel,
@@ -114,26 +92,26 @@ def _draft(job: str, source: ObjectRef, video: VideoName, eyes: Eyes) -> Manifes
         targets=people,
         gallery=gallery,
         replacement=image,
-        video=described(facts),
-        segments=segments_of(facts),
+        video=describe_video(header),
+        segments=segments_of(header),
     )
 
 
-def described(facts: VideoFacts) -> Video:
-    """What a manifest says of the video."""
+def describe_video(header: VideoHeader) -> Video:
+    """Return the part of the header that a manifest stores."""
     return Video(
-        width=facts.width,
-        height=facts.height,
-        codec=facts.codec,
-        duration_seconds=facts.duration_seconds,
-        time_base=f"{facts.time_base.numerator}/{facts.time_base.denominator}",
-        start_pts=facts.start_pts,
+        width=header.width,
+        height=header.height,
+        codec=header.codec,
+        duration_seconds=header.duration_seconds,
+        time_base=f"{header.time_base.numerator}/{header.time_base.denominator}",
+        start_pts=header.start_pts,
     )
 
 
-def segments_of(facts: VideoFacts) -> tuple[TimeRange, ...]:
-    """Where the video is cut, by the settings."""
-    return plan_segments(facts, seconds_of_a_segment(facts, settings()))
+def segments_of(header: VideoHeader) -> tuple[TimeRange, ...]:
+    """Return the segments of the video, by the settings."""
+    return plan_segments(header, choose_segment_seconds(header, settings()))
 
 
 def check_still_wanted(manifest: Manifest) -> None:
@@ -152,29 +130,19 @@ def check_still_wanted(manifest: Manifest) -> None:
         )
 
 
-def seconds_of_a_segment(facts: VideoFacts, given: Settings) -> float:
-    """As the settings say; less for pictures so large that a worker would need long for it."""
-    rate = min(facts.frame_rate or USUAL_RATE, MAX_RATE)
-    pixels = facts.width * facts.height * rate
-    in_time = given.deadline_seconds * SHARE_OF_DEADLINE * given.worker_megapixels_per_second * 1e6 / pixels
-    # Of a long video they are not so short that there would be too many.
-    least = max(MIN_SEGMENT_SECONDS, (facts.duration_seconds or 0) / MAX_SEGMENTS)
-    return min(given.segment_seconds, max(least, in_time))
-
-
 def _gallery(
-    job: str, pictures: Sequence[TargetPicture], policy: Policy, eyes: Eyes
+    job: str, pictures: Sequence[TargetPicture], policy: Policy, engine: MediaEngine
 ) -> tuple[tuple[str, ...], ObjectRef | None]:
     if not pictures:
         return (), None
-    embeddings = eyes.embed(pictures, policy.recognizer)
+    embeddings = engine.embed_targets(pictures, policy.recognizer)
     name = object_names.gallery(job, hashlib.sha256(embeddings.archive).hexdigest())
     ref = objects.write_once(settings().work_bucket, name, embeddings.archive, NUMPY_ARCHIVE)
     return embeddings.people, ref
 
 
-def write(draft: Manifest) -> tuple[Manifest, ObjectRef]:
-    """Write the manifest; if somebody else planned the job meanwhile, theirs counts and our gallery goes."""
+def write_manifest(draft: Manifest) -> objects.Stored[Manifest]:
+    """Write the manifest and return it, or the manifest of a planning that was faster. Then delete this gallery."""
     data = draft.model_dump_json(indent=2).encode()
     try:
         ref = objects.write_once(settings().work_bucket, object_names.manifest(draft.job), data)
@@ -182,7 +150,7 @@ def write(draft: Manifest) -> tuple[Manifest, ObjectRef]:
         manifest = objects.read_json(error.existing, Manifest)
         if draft.gallery is not None and draft.gallery != manifest.gallery:
             objects.delete(draft.gallery)
-        return manifest, error.existing
+        return objects.Stored(manifest, error.existing)
     # Here, where one of them can write it: the dashboard counts this line.
     log.info("planned", segments=len(draft.segments), people=len(draft.targets))
-    return draft, ref
+    return objects.Stored(draft, ref)

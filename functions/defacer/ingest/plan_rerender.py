@@ -4,8 +4,8 @@ The faces of the report, with what was asked for decided anew, are what linking 
 job is like any other. It needs no gallery and no findings, so there are no embeddings.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from defacer.ingest import plan_job
 from defacer.pipeline import log
@@ -15,36 +15,17 @@ from defacer.pipeline.documents.manifest import Manifest, Rerender, RerenderRequ
 from defacer.pipeline.documents.report import ReportHead
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import cleanup, failure, job_state, rerender_request
-from defacer.pipeline.segmentation import VideoFacts
+from defacer.pipeline.media_engine import EditedFaces, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
 
-@dataclass(frozen=True)
-class Decided:
-    """A report's faces with other decisions, as `faces.json` has them.
-
-    `people` are named in it; `strangers` are the tracks kept of people who may not be kept.
-    """
-
-    document: bytes = field(repr=False)
-    people: tuple[str, ...]
-    strangers: tuple[int, ...]
+class _Draft(NamedTuple):
+    manifest: Manifest
+    faces: EditedFaces
 
 
-@dataclass(frozen=True)
-class Means:
-    """What rendering again needs of the engine. All raise PermanentError about what they can't use.
-
-    `decide_anew` gets the faces, what is decided anew, and who may be kept by name; its error is the end of a sentence.
-    """
-
-    probe: Callable[[ObjectRef], VideoFacts]
-    require_picture: Callable[[ObjectRef], None]
-    decide_anew: Callable[[bytes, Mapping[int, Decision], Collection[str]], Decided]
-
-
-def plan(request: ObjectRef, means: Means) -> None:
+def plan(request: ObjectRef, engine: MediaEngine) -> None:
     """Plan the job of this request, or, if it was planned already, publish its tasks again.
 
     Twice at once is fine: the first manifest counts, and names the report; the faces and tasks of either are the same.
@@ -58,17 +39,19 @@ def plan(request: ObjectRef, means: Means) -> None:
         if job_state.is_over(job):
             cleanup.clean_up(job)  # of a planning that died and came too late
             return
-        found, decided = job_state.find_manifest(job), None
-        if found is None:
-            draft, decided = _draft(job, request, means)
-            found = plan_job.write(draft)
-            if found[0] != draft:
-                decided = None  # somebody else planned it meanwhile, perhaps from another report
-        manifest, ref = found
+        planned, edited = job_state.find_manifest(job), None
+        if planned is None:
+            draft = _draft(job, request, engine)
+            planned = plan_job.write_manifest(draft.manifest)
+            if (
+                planned.document == draft.manifest
+            ):  # else another planning was faster, perhaps from another report
+                edited = draft.faces
+        manifest, ref = planned
         faces = objects.find(settings().work_bucket, object_names.faces(job))
         if faces is None:
             plan_job.check_still_wanted(manifest)
-            faces_ref = _write_faces(job, decided or _decided_as_planned(manifest, means))
+            faces_ref = _write_faces(job, edited or _edit_as_planned(manifest, engine))
         else:
             faces_ref = objects.reference(faces)
         if job_state.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
@@ -77,7 +60,7 @@ def plan(request: ObjectRef, means: Means) -> None:
         plan_job.announce(manifest, ref, faces_ref)
 
 
-def _draft(job: str, ref: ObjectRef, means: Means) -> tuple[Manifest, Decided]:
+def _draft(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
     request = _read(ref)
     source = request.source
     video = object_names.parse_video(source.name)
@@ -93,12 +76,12 @@ def _draft(job: str, ref: ObjectRef, means: Means) -> tuple[Manifest, Decided]:
         raise RetryableError("the report was replaced in this moment: the message comes back") from error
     if head.source != source:
         raise _not_a_report(report)
-    decided = _decide(source, faces, request.decisions, means)
+    edited = _edit_faces(source, faces, request.decisions, engine)
     policy = head.policy
     image = find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
     if image is not None:
-        means.require_picture(image)
-    facts = means.probe(source)
+        engine.require_replacement(image)
+    header = engine.probe(source)
     manifest = Manifest(
         job=job,
         channel=video.channel,
@@ -107,11 +90,11 @@ def _draft(job: str, ref: ObjectRef, means: Means) -> tuple[Manifest, Decided]:
         result=video.result,
         report=video.report,
         policy=policy,
-        targets=decided.people,
+        targets=edited.people,
         gallery=None,
         replacement=image,
-        video=plan_job.described(facts),
-        segments=plan_job.segments_of(facts),
+        video=plan_job.describe_video(header),
+        segments=plan_job.segments_of(header),
         again=Rerender(
             of=head.job,
             decisions=request.decisions,
@@ -120,7 +103,7 @@ def _draft(job: str, ref: ObjectRef, means: Means) -> tuple[Manifest, Decided]:
             fingerprint=head.fingerprint,
         ),
     )
-    return manifest, decided
+    return _Draft(manifest, edited)
 
 
 def _read(ref: ObjectRef) -> RerenderRequest:
@@ -165,7 +148,9 @@ def _not_a_report(report: ObjectRef) -> PermanentError:
     )
 
 
-def _decide(source: ObjectRef, faces: bytes, decisions: Mapping[int, Decision], means: Means) -> Decided:
+def _edit_faces(
+    source: ObjectRef, faces: bytes, decisions: Mapping[int, Decision], engine: MediaEngine
+) -> EditedFaces:
     """The report's faces with what was asked for decided anew. Raises PermanentError for a track that is not there.
 
     Whoever is kept by name needs a target picture: without one, they may have withdrawn their consent.
@@ -174,20 +159,20 @@ def _decide(source: ObjectRef, faces: bytes, decisions: Mapping[int, Decision], 
     channel = object_names.channel_of_input(source.name) or ""
     known = {picture.person for picture in list_targets(source.bucket, channel)}
     try:
-        decided = means.decide_anew(faces, decisions, known)
+        edited = engine.edit_faces(faces, decisions, known)
     except PermanentError as error:
         raise PermanentError(error.code, f"{name} can't be rendered again: {error}") from error
-    if decided.strangers:
-        tracks = ", ".join(map(str, decided.strangers))
+    if edited.unconsented_tracks:
+        tracks = ", ".join(map(str, edited.unconsented_tracks))
         raise PermanentError(
             job_state.TARGET_GONE,
             f"{name} was not rendered again: it keeps people of whom there is no target picture any more (tracks "
             f"{tracks}). Hide these tracks, too, or upload the pictures again.",
         )
-    return decided
+    return edited
 
 
-def _decided_as_planned(manifest: Manifest, means: Means) -> Decided:
+def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
     """What a planning that died, or was slower, has decided: the manifest says by which report."""
     planned = manifest.again
     if planned is None:
@@ -200,12 +185,12 @@ def _decided_as_planned(manifest: Manifest, means: Means) -> Decided:
             f"{object_names.owner_name(manifest.source.name)} was not rendered again: its report was deleted or "
             "replaced while that was being planned. Ask for it again.",
         ) from error
-    return _decide(manifest.source, faces, planned.decisions, means)
+    return _edit_faces(manifest.source, faces, planned.decisions, engine)
 
 
-def _write_faces(job: str, decided: Decided) -> ObjectRef:
+def _write_faces(job: str, edited: EditedFaces) -> ObjectRef:
     """The commit of what linking would be."""
     try:
-        return objects.write_once(settings().work_bucket, object_names.faces(job), decided.document)
+        return objects.write_once(settings().work_bucket, object_names.faces(job), edited.document)
     except objects.AlreadyWrittenError as error:
         return error.existing

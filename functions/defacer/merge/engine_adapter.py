@@ -1,6 +1,6 @@
-"""Where merge meets the engine: what goes in, what comes out, and what its errors mean. Imports no torch."""
+"""The engine of merge: link the detections, join the segments, and translate the engine's errors. No torch here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import cast
@@ -12,79 +12,85 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.tracking import linking as engine_link
 from defacer.engine.tracking.segment_detections import SegmentDetections
-from defacer.merge.join_step import Joined, JoinInput
-from defacer.merge.link_step import Found, Linked
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentReport
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.plurals import pluralize
 
 
-def link_faces(found: Found) -> Linked:
-    """Have the engine link what was found. Raises PermanentError for findings that do not fit together."""
-    manifest = found.manifest
-    gallery = Gallery.from_bytes(found.gallery) if found.gallery else None
-    options = Options(**manifest.policy.for_engine())
-    frames = [0] * len(manifest.segments)
-    try:
-        faces = engine_link.link(_counted(found, frames), gallery, options, found.keep_claim)
-    except EngineError as error:
-        ref = manifest.source
-        raise PermanentError(error.code, f"{object_names.owner_name(ref.name)}: {error}") from error
-    faces = replace(faces, segments=tuple(frames))
-    return Linked(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
+class MergeEngine(MediaEngine):
+    """`MediaEngine.link`, `MediaEngine.join` and `MediaEngine.check_result`, which need no models."""
+
+    def link(self, job: LinkInput) -> LinkedFaces:
+        """Link segment by segment, so that only compact tracks are in memory together."""
+        manifest = job.manifest
+        gallery = Gallery.from_bytes(job.gallery) if job.gallery else None
+        options = Options(**manifest.policy.for_engine())
+        frames = [0] * len(manifest.segments)
+        try:
+            faces = engine_link.link(_read_detections(job, frames), gallery, options, job.renew_lease)
+        except EngineError as error:
+            name = object_names.owner_name(manifest.source.name)
+            raise PermanentError(error.code, f"{name}: {error}") from error
+        faces = replace(faces, segments=tuple(frames))
+        return LinkedFaces(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
+
+    def join(self, job: JoinInput) -> JoinedVideo:
+        """Copy the packets of all segments."""
+        segments = [_segment_file(report) for report in job.reports]
+        with open_ranged(job.manifest.source) as source, _pipeline_errors(job.manifest):
+            joined = engine_join.join(source, segments, job.samples, job.renew_lease)
+        return JoinedVideo(
+            joined.head,
+            joined.frames,
+            joined.audio_packets,
+            joined.fingerprint,
+            joined.dropped,
+            details=joined,
+        )
+
+    def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
+        """Compare every packet of the stored result with the joined packets."""
+        with open_ranged(result, "object-gone") as file, _pipeline_errors(job.manifest):
+            engine_join.check(file, cast(engine_join.Joined, joined.details), job.renew_lease)
 
 
-def _counted(found: Found, frames: list[int]) -> Iterator[SegmentDetections]:
-    """The findings, segment by segment; the frames of each are added to `frames`.
+def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetections]:
+    """Yield the detections segment by segment, and add the frames of each segment to `frames`.
 
-    Raises PermanentError for more looks at faces than memory may have to hold.
+    Raises PermanentError if there are more detections than fit into memory.
     """
-    allowed, looks = settings().max_face_looks, 0
-    for index, data in found.findings:
-        findings = SegmentDetections.from_bytes(data)
-        frames[index] += findings.frames
-        looks += sum(len(sighting.faces) for sighting in findings.sightings)
-        if looks > allowed:
-            ref = found.manifest.source
+    allowed, count = settings().max_detections, 0
+    for segment, data in job.detections:
+        detections = SegmentDetections.from_bytes(data)
+        frames[segment] += detections.frames
+        count += sum(len(frame.faces) for frame in detections.sightings)
+        if count > allowed:
             raise PermanentError(
                 "too-many-faces",
-                f"{object_names.owner_name(ref.name)} shows too many faces: {looks} detections in the "
-                f"first {index + 1} of "
-                f"{pluralize(len(found.manifest.segments), 'segment')}, at most {allowed} are allowed. "
-                "Cut it into parts.",
+                f"{object_names.owner_name(job.manifest.source.name)} shows too many faces: {count} detections in the "
+                f"first {segment + 1} of {pluralize(len(job.manifest.segments), 'segment')}, at most {allowed} are "
+                "allowed. Cut it into parts.",
             )
-        yield findings
+        yield detections
 
 
-def join(parts: JoinInput) -> engine_join.Joined:
-    """Have the engine join the segments. Raises PermanentError if anything does not add up."""
-    segments = [_segment(report) for report in parts.reports]
-    with open_ranged(parts.manifest.source) as source, _as_pipeline_errors(parts.manifest):
-        return engine_join.join(source, segments, parts.samples, parts.keep_claim)
-
-
-def check(manifest: Manifest, result: ObjectRef, joined: Joined, keep_claim: Callable[[], None]) -> None:
-    """Have the engine read what was joined once more. Raises PermanentError if it is not what it should be."""
-    with open_ranged(result, "object-gone") as file, _as_pipeline_errors(manifest):
-        engine_join.check(file, cast(engine_join.Joined, joined), keep_claim)
-
-
-def _segment(report: SegmentReport) -> engine_join.SegmentFile:
+def _segment_file(report: SegmentReport) -> engine_join.SegmentFile:
     written = Written(report.frames, report.reorder_depth)
     return engine_join.SegmentFile(lambda: open_ranged(report.video, "object-gone"), written)
 
 
 @contextmanager
-def _as_pipeline_errors(manifest: Manifest) -> Iterator[None]:
-    ref = manifest.source
+def _pipeline_errors(manifest: Manifest) -> Iterator[None]:
     try:
         yield
     except OutputError as error:
         raise RetryableError(str(error)) from error
     except (CheckError, VideoError) as error:
-        raise PermanentError(error.code, f"{object_names.owner_name(ref.name)}: {error}") from error
+        name = object_names.owner_name(manifest.source.name)
+        raise PermanentError(error.code, f"{name}: {error}") from error

@@ -6,11 +6,10 @@ not yet finished with: the next delivery goes on from there, and no step minds b
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import zip_longest
-from typing import BinaryIO, Protocol
+from typing import NamedTuple
 
 from defacer.merge.timeouts import fail_if_timeouts_exhausted
 from defacer.pipeline import log
@@ -24,6 +23,7 @@ from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, 
 from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
 from defacer.pipeline.lifecycle.publishing import PublishedVersion, compare_with_published
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import pluralize
@@ -31,43 +31,7 @@ from defacer.plurals import pluralize
 MP4 = "video/mp4"
 
 
-@dataclass(frozen=True)
-class JoinInput:
-    """What to join: the source, and the segments by their reports; `samples` takes the result but for its head."""
-
-    manifest: Manifest
-    reports: tuple[SegmentReport, ...]
-    samples: BinaryIO
-    keep_claim: Callable[[], None]
-
-
-class Joined(Protocol):
-    """What merge needs to know of the joined video: `defacer.engine.media.joiner.Joined` has it.
-
-    `head` comes before the samples.
-    """
-
-    @property
-    def head(self) -> bytes: ...
-    @property
-    def frames(self) -> int: ...
-    @property
-    def audio_packets(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def dropped(self) -> tuple[str, ...]: ...
-
-
-@dataclass(frozen=True)
-class Hands:
-    """What merge needs of the engine. Both raise PermanentError if anything does not add up."""
-
-    join: Callable[[JoinInput], Joined]
-    check: Callable[[Manifest, ObjectRef, Joined, Callable[[], None]], None]
-
-
-def join_and_publish(done: SegmentDone, message_id: str, hands: Hands) -> None:
+def join_and_publish(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
     """Finish the job if this was its last segment, or if somebody died while finishing it.
 
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
@@ -82,19 +46,19 @@ def join_and_publish(done: SegmentDone, message_id: str, hands: Hands) -> None:
         manifest = job_state.load_verified_manifest(done.job, done.index, done.manifest)
         if (
             not job_state.is_published(done.job)
-            and list_outputs_if_complete(manifest, "hide", done.index) is None
+            and list_outputs_if_complete(manifest, "redact", done.index) is None
         ):
             return
         with acquire_lease(settings().work_bucket, claim, lease_options_for(message_id)) as held:
             if not job_state.is_published(done.job) and verdict.find(done.job) is None:
                 fail_if_timeouts_exhausted(manifest, held, "joining it")
-                _decide(manifest, done.faces, held, hands)
+                _decide(manifest, done.faces, held, engine)
             published = finalize.apply_verdict(manifest, held.keep)
             if published is not None:
                 finalize.finalize(manifest, published)
 
 
-def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, hands: Hands) -> None:
+def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engine: MediaEngine) -> None:
     """Make the result and write the verdict, with which it is published whatever happens to this merge."""
     # Before the work: a result that can't be published need not be made.
     if PublishedVersion.NEWER in {
@@ -104,7 +68,7 @@ def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, ha
         return
     parts = object_names.merge_part(manifest.job, held.token, "")
     try:
-        ours = _made(manifest, faces_ref, held, hands)
+        ours = _made(manifest, faces_ref, held, engine)
         held.keep()
     except Exception:
         with suppress(RetryableError):  # what went wrong first is what counts
@@ -114,14 +78,13 @@ def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, ha
         objects.delete_all(settings().work_bucket, parts)
 
 
-def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, hands: Hands) -> Verdict:
+def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engine: MediaEngine) -> Verdict:
     """The result and its report as objects of the work bucket, checked: what may be published."""
     faces, head = job_state.read_faces(manifest.job, faces_ref)
     reports = _reports(manifest, head, held)
-    result, joined = _joined(manifest, reports, held, hands.join)
+    result, joined = _join(manifest, reports, held, engine)
     if manifest.again and joined.fingerprint != manifest.again.fingerprint:
         raise _mismatch(manifest, "it is not the video that the report it was rendered again from is about")
-    hands.check(manifest, result, joined, held.keep)
     name = object_names.merge_part(manifest.job, held.token, "report.json")
     faces, found = _with_found_faces(manifest, faces, reports)
     data = _report(manifest, reports, joined, found).with_faces(faces)
@@ -144,12 +107,14 @@ def _to_publish(
     )
 
 
-def _joined(
-    manifest: Manifest,
-    reports: tuple[SegmentReport, ...],
-    held: HeldLease,
-    join: Callable[[JoinInput], Joined],
-) -> tuple[ObjectRef, Joined]:
+class _StoredResult(NamedTuple):
+    ref: ObjectRef
+    joined: JoinedVideo
+
+
+def _join(
+    manifest: Manifest, reports: tuple[SegmentReport, ...], held: HeldLease, engine: MediaEngine
+) -> _StoredResult:
     """The result as an object of the work bucket: the samples as they come, then the head, then both as one.
 
     So nothing of it is ever on this machine.
@@ -159,14 +124,17 @@ def _joined(
         object_names.merge_part(manifest.job, held.token, part) for part in ("head", "samples", "mp4")
     )
     with objects.writing(bucket, samples, MP4, held.keep) as file:
-        joined = join(JoinInput(manifest, reports, file, held.keep))
+        job = JoinInput(manifest, reports, file, held.keep)
+        joined = engine.join(job)
     objects.write_once(bucket, head, joined.head, MP4, progress=held.keep)
-    return objects.compose([head, samples], bucket, whole, MP4), joined
+    result = objects.compose([head, samples], bucket, whole, MP4)
+    engine.check_result(job, result, joined)
+    return _StoredResult(result, joined)
 
 
 def _reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[SegmentReport, ...]:
     """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
-    refs = list_outputs_if_complete(manifest, "hide", 0)
+    refs = list_outputs_if_complete(manifest, "redact", 0)
     if refs is None:
         raise _mismatch(manifest, "the report of a segment is gone")
     reports = []
@@ -246,7 +214,7 @@ def _checked(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> Result
 
 
 def _report(
-    manifest: Manifest, reports: Sequence[SegmentReport], joined: Joined, found: tuple[int, ...]
+    manifest: Manifest, reports: Sequence[SegmentReport], joined: JoinedVideo, found: tuple[int, ...]
 ) -> ReportHead:
     return ReportHead(
         job=manifest.job,

@@ -6,8 +6,7 @@ The claim's object goes last. So after a crash at any point it is still there, a
 yet handed on: the next delivery goes on from there, and no step minds being done twice.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 from defacer.merge.timeouts import fail_if_timeouts_exhausted
 from defacer.pipeline import log
@@ -18,39 +17,13 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import cleanup, failure, job_state
 from defacer.pipeline.lifecycle.lease import HeldLease, LeaseLostError, acquire_lease, lease_options_for
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
+from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine, StoredDetections
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
 
-@dataclass(frozen=True)
-class Found:
-    """What to link: the findings of all segments in order, each with its segment's index and read when it is asked
-    for (of a segment that was split there are several), and the gallery.
-
-    `keep_claim` must be called often; it may raise to stop.
-    """
-
-    manifest: Manifest
-    gallery: bytes | None = field(repr=False)
-    findings: Iterator[tuple[int, bytes]] = field(repr=False)
-    keep_claim: Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Linked:
-    """What came of it: how many, and `faces.json` as it is to be stored (see `contracts.Faces`)."""
-
-    frames: int
-    looks: int
-    tracks: int
-    document: bytes = field(repr=False)
-
-
-LinkFaces = Callable[[Found], Linked]
-
-
-def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
+def link(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
     """Link the job if this was its last segment to look through, or if somebody died while linking it.
 
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
@@ -64,18 +37,18 @@ def link(done: SegmentDone, message_id: str, link_faces: LinkFaces) -> None:
         manifest = job_state.load_verified_manifest(done.job, done.index, done.manifest)
         if (
             not job_state.is_linked(done.job)
-            and list_outputs_if_complete(manifest, "find", done.index) is None
+            and list_outputs_if_complete(manifest, "detect", done.index) is None
         ):
             return
         with acquire_lease(
             settings().work_bucket, object_names.link_lease(done.job), lease_options_for(message_id)
         ) as held:
-            faces = _faces(manifest, held, link_faces)
+            faces = _faces(manifest, held, engine)
             if faces is not None:
                 dispatch_redaction(manifest, done.manifest, faces)
 
 
-def _faces(manifest: Manifest, held: HeldLease, link_faces: LinkFaces) -> ObjectRef | None:
+def _faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRef | None:
     """The job's faces: as they are there, or after linking. None if the job has failed meanwhile."""
     name = object_names.faces(manifest.job)
     found = objects.find(settings().work_bucket, name)
@@ -83,7 +56,8 @@ def _faces(manifest: Manifest, held: HeldLease, link_faces: LinkFaces) -> Object
         return objects.reference(found)
     fail_if_timeouts_exhausted(manifest, held, "linking its faces")
     try:
-        faces, count = _linked(manifest, held, link_faces)
+        outputs = _list_detections(manifest)
+        faces = _link(manifest, outputs, held, engine)
     except PermanentError as error:
         if job_state.is_linked(manifest.job):
             raise LeaseLostError("another has linked, and deleted what this one was reading") from error
@@ -94,7 +68,13 @@ def _faces(manifest: Manifest, held: HeldLease, link_faces: LinkFaces) -> Object
     try:
         ref = objects.write_once(settings().work_bucket, name, faces.document, progress=held.keep)
         # Each line "faces found" is counted off by this one (infra/observability.tf).
-        log.info("linked", segments=count, frames=faces.frames, looks=faces.looks, tracks=faces.tracks)
+        log.info(
+            "linked",
+            segments=len(outputs),
+            frames=faces.frames,
+            detections=faces.detections,
+            tracks=faces.tracks,
+        )
     except objects.AlreadyWrittenError as error:
         ref = error.existing
     if job_state.has_failed(manifest.job):  # its clean-up may have come before these were there
@@ -103,26 +83,31 @@ def _faces(manifest: Manifest, held: HeldLease, link_faces: LinkFaces) -> Object
     return ref
 
 
-def _linked(manifest: Manifest, held: HeldLease, link_faces: LinkFaces) -> tuple[Linked, int]:
-    """What came of it, and of how many findings."""
-    findings = list_outputs_if_complete(manifest, "find", 0)
-    if findings is None:
+def _list_detections(manifest: Manifest) -> tuple[ObjectRef, ...]:
+    outputs = list_outputs_if_complete(manifest, "detect", 0)
+    if outputs is None:
         raise _gone(manifest)
+    return outputs
+
+
+def _link(
+    manifest: Manifest, outputs: tuple[ObjectRef, ...], held: HeldLease, engine: MediaEngine
+) -> LinkedFaces:
     gallery = objects.read(manifest.gallery) if manifest.gallery else None
-    return link_faces(Found(manifest, gallery, _read(findings, held), held.keep)), len(findings)
+    return engine.link(LinkInput(manifest, gallery, _read(outputs, held), held.keep))
 
 
-def _read(findings: tuple[ObjectRef, ...], held: HeldLease) -> Iterator[tuple[int, bytes]]:
-    for ref in findings:
+def _read(outputs: tuple[ObjectRef, ...], held: HeldLease) -> Iterator[StoredDetections]:
+    for ref in outputs:
         piece = object_names.parse_subsegment(ref.name)
         held.keep()
         if piece is not None:
-            yield piece.index, objects.read(ref)
+            yield StoredDetections(piece.index, objects.read(ref))
 
 
 def dispatch_redaction(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:
     tasks = [
-        SegmentTask(job=manifest.job, index=index, step="hide", manifest=manifest_ref, faces=faces)
+        SegmentTask(job=manifest.job, index=index, step="redact", manifest=manifest_ref, faces=faces)
         for index in range(len(manifest.segments))
     ]
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)

@@ -1,13 +1,13 @@
-"""A step of a segment is done: if it was the last, link the faces, or join and publish.
+"""Merge: after the last segment of a step, link the faces, or join and publish the video.
 
-Reached by Pub/Sub push from the topic `segments-done`.
+Pub/Sub pushes messages of the topic `segments-done`.
 """
 
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from defacer.merge.engine_adapter import check, join, link_faces
-from defacer.merge.join_step import Hands, join_and_publish
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
 from defacer.merge.link_step import link
 from defacer.pipeline.documents.segment_messages import SegmentDone
 from defacer.pipeline.messaging import pubsub
@@ -16,11 +16,9 @@ from defacer.pipeline.messaging.http_status import http_status_of
 
 @functions_framework.cloud_event
 def merge(event: CloudEvent) -> None:
-    """Go on with the job whose segment the message names, if that was the last one of the step."""
+    """Continue the job if this segment was the last of its step."""
     with http_status_of("merge"):
         message = pubsub.receive(event)
         done = pubsub.parse(message, SegmentDone)
-        if done.step == "find":
-            link(done, message.id, link_faces)
-        else:
-            join_and_publish(done, message.id, Hands(join, check))
+        step = link if done.step == "detect" else join_and_publish
+        step(done, message.id, MergeEngine())

@@ -11,10 +11,9 @@ from google.cloud.storage import Blob
 from pydantic import ValidationError
 
 from defacer.pipeline import log
-from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.base import EncodingError, ObjectRef, normalize_utf8
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.messaging.decoding import EncodingError, utf8_json
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
@@ -51,7 +50,7 @@ def read_policy(bucket: str, channel: str) -> Policy:
 def parse_policy(data: bytes, label: str) -> Policy:
     """The policy that these bytes hold. Raises PermanentError that names it for a broken one."""
     try:
-        return Policy.model_validate_json(utf8_json(data))
+        return Policy.model_validate_json(normalize_utf8(data))
     except EncodingError as error:
         raise PermanentError(
             "bad-policy", f"{label}: {error}. Save it as UTF-8 and upload the video again."

@@ -1,48 +1,28 @@
-"""Where a video is cut into segments: a pure function of what its header says."""
+"""Plan the segments of a video from its header."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Protocol
 
 from defacer.pipeline.documents.manifest import TimeRange
+from defacer.pipeline.media_engine import VideoHeader
+from defacer.pipeline.settings import Settings
+
+MAX_SHARE_OF_DEADLINE = (
+    1 / 3
+)  # for one step of a segment, because a worker can be slower than the measured one
+MIN_SEGMENT_SECONDS = 1.0
+MAX_SEGMENTS = 10_000  # if they are shorter than the settings say
+DEFAULT_FRAME_RATE = 60.0  # if the header has none
+MAX_FRAME_RATE = 240.0  # some headers have 1,000 or more, whatever the frames' times are
 
 
-class Timeline(Protocol):
-    """What cutting needs to know of a video: `defacer.engine.media.reader.VideoInfo` has it.
+def plan_segments(video: VideoHeader, seconds: float) -> tuple[TimeRange, ...]:
+    """Cut the video about every `seconds`, at a key frame if one is within half of that time.
 
-    `keyframes` are the presentation times of the key frames that the index lists, sorted; it may be empty.
-    """
-
-    @property
-    def time_base(self) -> Fraction: ...
-    @property
-    def start_pts(self) -> int: ...
-    @property
-    def duration_seconds(self) -> float | None: ...
-    @property
-    def keyframes(self) -> tuple[int, ...]: ...
-
-
-class VideoFacts(Timeline, Protocol):
-    """What the manifest needs to know of a video besides."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def codec(self) -> str: ...
-    @property
-    def frame_rate(self) -> float | None: ...
-
-
-def plan_segments(video: Timeline, seconds: float) -> tuple[TimeRange, ...]:
-    """Cut the video about every `seconds`, at a key frame where one lies within half of that.
-
-    A worker that starts at a key frame decodes nothing for nothing; without one near, the cut is exact. The
-    first range has no start and the last no end, so whatever frames there are, each lies in one range. A
-    last piece shorter than half of `seconds` joins the one before; a video of unknown length is one segment.
+    A worker that starts at a key frame decodes no frame in vain. The first range has no start and the last has no end,
+    so that each frame belongs to exactly one range. A last segment shorter than half of `seconds` joins the one
+    before. A video of unknown length is one segment.
     """
     if video.duration_seconds is None:
         return (TimeRange(start=None, end=None),)
@@ -64,8 +44,24 @@ def plan_segments(video: Timeline, seconds: float) -> tuple[TimeRange, ...]:
     )
 
 
+def choose_segment_seconds(header: VideoHeader, given: Settings) -> float:
+    """Return the length of a segment: the setting, or less if a worker needs too long for such large frames."""
+    rate = min(header.frame_rate or DEFAULT_FRAME_RATE, MAX_FRAME_RATE)
+    pixels_per_second = header.width * header.height * rate
+    in_time = (
+        given.deadline_seconds
+        * MAX_SHARE_OF_DEADLINE
+        * given.worker_megapixels_per_second
+        * 1e6
+        / pixels_per_second
+    )
+    # A long video has at most MAX_SEGMENTS such short segments.
+    shortest = max(MIN_SEGMENT_SECONDS, (header.duration_seconds or 0) / MAX_SEGMENTS)
+    return min(given.segment_seconds, max(shortest, in_time))
+
+
 def _nearest(sorted_times: Sequence[int], wanted: int, reach: int) -> int | None:
-    """The time nearest to `wanted` that is at most `reach` away, or None."""
+    """Return the time nearest to `wanted` that is at most `reach` away, or None."""
     position = bisect_left(sorted_times, wanted)
     around = sorted_times[max(position - 1, 0) : position + 1]
     nearest = min(around, key=lambda time: abs(time - wanted), default=None)

@@ -1,4 +1,8 @@
-"""The environment, read once, typed, checked at start. Nothing else in `functions` reads `os.environ`."""
+"""The settings of all services: environment variables that are read once and validated when a process starts.
+
+Each field is the variable `DEFACER_` plus its name in capitals. One class lists the settings of one service, and
+`Settings` has them all. Nothing else in `functions` reads `os.environ`.
+"""
 
 import os
 import re
@@ -17,13 +21,11 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class SettingsError(Exception):
-    """An environment variable is missing or has a value that can't be used; the message names it."""
+    """An environment variable is missing or has a value that can't be used. The message names the variable."""
 
 
-class Settings(BaseModel):
-    """One field for each variable: `DEFACER_` and the field's name in capitals."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+class CloudSettings(BaseModel):
+    """The resources that all services share, and how they call them."""
 
     project: str = Field(min_length=3)
     intake_bucket: str = Field(min_length=3)
@@ -33,115 +35,159 @@ class Settings(BaseModel):
     segments_topic: str = "segments"
     segments_done_topic: str = "segments-done"
     job_events_topic: str = "job-events"
-    segment_seconds: float = Field(default=10.0, ge=1, le=120)
-    # A lease outlives the longest pause between two renewals by far, and a dead holder is replaced soon.
+    # How long a call to Cloud Storage or Pub/Sub is retried before the message is redelivered.
+    retry_seconds: float = Field(default=30.0, gt=0, le=120)
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class LeaseSettings(BaseModel):
+    """The limits of one delivery, in worker, merge and dead_letter."""
+
+    # Much longer than the longest pause between two renewals, and short enough to replace a dead holder soon.
     lease_seconds: float = Field(default=90.0, ge=1, le=600)
-    # Pub/Sub waits 600 s at most for an answer: work must have stopped by then
+    # Work must have stopped before Pub/Sub's largest acknowledgement deadline, 600 s
     # (https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions, ackDeadlineSeconds).
     deadline_seconds: float = Field(default=540.0, ge=1, le=590)
-    # How long one call to storage or messaging is repeated before the message goes back to the queue.
-    retry_seconds: float = Field(default=30.0, gt=0, le=120)
     max_segment_attempts: int = Field(default=5, ge=1, le=100)
-    # A segment whose workers ran out of time so often is split in two; a job whose merges did fails.
-    late_attempts: int = Field(default=3, ge=1, le=100)
-    # What a worker gets through in a second, in either step: a third of what two cores without a GPU were measured to
-    # do (tests/benchmarks/README.md). Segments of large pictures are planned shorter by it.
-    worker_megapixels_per_second: float = Field(default=20.0, gt=0, le=100_000)
-    # What merge joins and checks in a second, of the source's bytes: 7 s for 1 GB were measured
-    # (tests/benchmarks/README.md), 30 s are for three passes over a network of 100 MB/s (infra/CAPACITY.md).
-    merge_megabytes_per_second: float = Field(default=27.0, gt=0, le=100_000)
-    # What one job may be. README.md has the table; passing one fails the job with a sentence.
+    # After so many timeouts a segment is split in two, and a job whose merges timed out fails.
+    max_timeouts: int = Field(default=3, ge=1, le=100)
+
+
+class IngestSettings(BaseModel):
+    """Segments, and the limits of a job. A job that exceeds a limit fails with an error that names it."""
+
+    segment_seconds: float = Field(default=10.0, ge=1, le=120)
     max_video_seconds: float = Field(default=12 * 3600, ge=1, le=24 * 3600)
     max_video_bytes: int = Field(default=500 * 10**9, ge=1)
-    max_frame_pixels: int = Field(default=8192 * 4608, ge=1, le=8192 * 8192)  # the engine takes no more
-    max_face_looks: int = Field(default=3_000_000, ge=1)  # merge takes 0.4 KB for each
+    max_frame_pixels: int = Field(default=8192 * 4608, ge=1, le=8192 * 8192)  # the engine's own limit
     max_policy_bytes: int = Field(default=64 * 1024, ge=2)
     max_picture_bytes: int = Field(default=30 * MEBIBYTE, ge=1)
-    max_picture_pixels: int = Field(default=50_000_000, ge=1, le=100_000_000)  # the engine takes no more
+    max_picture_pixels: int = Field(default=50_000_000, ge=1, le=100_000_000)  # the engine's own limit
     max_target_pictures: int = Field(default=200, ge=1, le=10_000)
-    # All of a job's target pictures are in memory together.
-    max_targets_bytes: int = Field(default=300 * MEBIBYTE, ge=1)
-    # Whether a worker loads its models before its first request, and refuses to start where PyTorch finds no GPU.
-    preload_models: bool = False
-    require_gpu: bool = False
-    # Who is told of a job's end (functions/defacer/webhook), and what the call is signed with.
+    max_targets_bytes: int = Field(
+        default=300 * MEBIBYTE, ge=1
+    )  # all pictures of a job are in memory together
+
+
+class WorkerSettings(BaseModel):
+    """The worker's speed and start."""
+
+    # In each step: a third of what two cores without a GPU were measured to process (tests/benchmarks/README.md).
+    # Segments with large frames are planned shorter accordingly.
+    worker_megapixels_per_second: float = Field(default=20.0, gt=0, le=100_000)
+    preload_models: bool = False  # before the first request
+    require_gpu: bool = False  # to start at all
+
+
+class MergeSettings(BaseModel):
+    """The speed and memory of merge."""
+
+    # Bytes of the source that merge joins and checks. 1 GB was measured to take 7 s (tests/benchmarks/README.md). This
+    # value leaves 30 s for three passes over a network of 100 MB/s (infra/CAPACITY.md).
+    merge_megabytes_per_second: float = Field(default=27.0, gt=0, le=100_000)
+    max_detections: int = Field(default=3_000_000, ge=1)  # linking takes 0.4 KB for each
+
+
+class WebhookSettings(BaseModel):
+    """The receiver of events, and the key that signs its calls."""
+
     webhook_url: str | None = None
     webhook_secret: SecretStr | None = Field(default=None, min_length=32)
-    # The console (web console): the address that it is opened at, if it is one only; the account that signs its
-    # addresses of media; the audience of Identity-Aware Proxy's tokens, where that stands before it.
-    console_origin: str | None = None
-    console_signer: str | None = None
-    console_iap_audience: str | None = None
-    # The live page (functions/defacer/web/live): the address that it is opened at, if it is one only; how many
-    # streams an
-    # instance does and how many watch each; how late a frame is shown at least; how many frames a second are taken.
-    live_origin: str | None = None
-    live_streams: int = Field(default=2, ge=1, le=100)
-    live_viewers: int = Field(default=8, ge=1, le=1000)
-    live_delay_seconds: float = Field(default=0.5, ge=0.3, le=1)
-    live_frames_per_second: float = Field(default=20.0, ge=5, le=60)
-    # Which addresses of cameras it reads: schemes, hosts with what is below them (none: any public one), ports (none:
-    # any), each with commas between. Only for trying it out: this machine, too.
-    live_schemes: str = "https,http,rtsp"
-    live_hosts: str = ""
-    live_ports: str = "80,443,554,8000,8080,8081,8443,8554,8888"
-    live_allow_loopback: bool = False
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator(*SECRETS, mode="before")
     @classmethod
     def _strip_secret(cls, secret: object) -> object:
-        """Drop trailing white space: Secret Manager keeps the line break of a command that filled the secret."""
+        """Drop trailing white space: Secret Manager keeps the line break of a command that stored the secret."""
         return secret.rstrip() if isinstance(secret, str) else secret
 
     @field_validator("webhook_url")
     @classmethod
-    def _is_safe(cls, url: str | None) -> str | None:
-        """What goes there must be read by nobody on the way, and a URL is no place for a password: consoles show it."""
+    def _require_private_url(cls, url: str | None) -> str | None:
+        """Require encryption outside of this machine, and no password, because Cloud Run's console shows the URL."""
         if url is None:
             return None
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-            raise ValueError("expected https://HOST/PATH; http only to this machine")
+            raise ValueError("expected https://HOST/PATH; http is allowed only for this machine")
         if not parts.hostname or "@" in parts.netloc or parts.fragment:
             raise ValueError("expected a host, and neither a password nor a fragment")
         return url
 
-    @field_validator("console_origin", "live_origin")
-    @classmethod
-    def _is_origin(cls, origin: str | None) -> str | None:
-        parts = urlsplit(origin or "")
-        if origin is not None and (
-            parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != origin
-        ):
-            raise ValueError("expected https://HOST, or http://HOST:PORT, and no path")
-        return origin
+
+class ConsoleSettings(BaseModel):
+    """The web console: its only origin, the account that signs its URLs, and the audience of IAP's tokens."""
+
+    console_origin: str | None = None
+    console_signer: str | None = None
+    console_iap_audience: str | None = None
+
+
+class LiveSettings(BaseModel):
+    """The live page: its only origin, and the limits of its streams and their sources.
+
+    The lists are comma-separated. An empty list of hosts allows all public hosts, an empty list of ports all ports.
+    """
+
+    live_origin: str | None = None
+    live_streams: int = Field(default=2, ge=1, le=100)  # per instance
+    live_viewers: int = Field(default=8, ge=1, le=1000)  # per stream
+    live_delay_seconds: float = Field(default=0.5, ge=0.3, le=1)
+    live_frames_per_second: float = Field(default=20.0, ge=5, le=60)
+    live_schemes: str = "https,http,rtsp"
+    live_hosts: str = ""
+    live_ports: str = "80,443,554,8000,8080,8081,8443,8554,8888"
+    live_allow_loopback: bool = False  # for local tests
 
     @field_validator("live_schemes")
     @classmethod
-    def _are_schemes(cls, schemes: str) -> str:
+    def _require_schemes(cls, schemes: str) -> str:
         if not set(schemes.split(",")) <= {"https", "http", "rtsp"}:
             raise ValueError("expected some of https,http,rtsp")
         return schemes
 
     @field_validator("live_hosts")
     @classmethod
-    def _are_hosts(cls, hosts: str) -> str:
-        """A misspelt list must not be one that allows any host."""
+    def _require_hosts(cls, hosts: str) -> str:
+        """Refuse a misspelt list, which would allow other hosts."""
         if hosts and not all(HOST_NAME.fullmatch(host) for host in hosts.split(",")):
-            raise ValueError("expected names of hosts, small letters, with commas between")
+            raise ValueError("expected comma-separated names of hosts in lowercase")
         return hosts
 
     @field_validator("live_ports")
     @classmethod
-    def _are_ports(cls, ports: str) -> str:
+    def _require_ports(cls, ports: str) -> str:
         if ports and not all(port.isdecimal() and 0 < int(port) < 65536 for port in ports.split(",")):
-            raise ValueError("expected numbers from 1 to 65535 with commas between")
+            raise ValueError("expected comma-separated numbers from 1 to 65535")
         return ports
+
+
+class Settings(
+    CloudSettings,
+    LeaseSettings,
+    IngestSettings,
+    WorkerSettings,
+    MergeSettings,
+    WebhookSettings,
+    ConsoleSettings,
+    LiveSettings,
+):
+    """All settings of all services. Each process validates all of them, so a typo is found wherever it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @field_validator("console_origin", "live_origin")
+    @classmethod
+    def _require_origin(cls, origin: str | None) -> str | None:
+        parts = urlsplit(origin or "")
+        if origin is not None and (
+            parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != origin
+        ):
+            raise ValueError("expected https://HOST or http://HOST:PORT, without a path")
+        return origin
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Settings from variables named `DEFACER_*`. Raises SettingsError that names each bad variable."""
+        """Return the settings from the variables `DEFACER_*`. Raise SettingsError that names each bad variable."""
         known = {PREFIX + name.upper(): name for name in cls.model_fields}
         values = {name: environment[variable] for variable, name in known.items() if variable in environment}
         try:
@@ -159,5 +205,5 @@ class Settings(BaseModel):
 
 @cache
 def settings() -> Settings:
-    """This process's settings: the environment is read at the first call, and never again."""
+    """Return this process's settings. The environment is read at the first call only."""
     return Settings.from_environment(os.environ)

@@ -1,26 +1,24 @@
-"""The step "find": look for faces in one segment and write down what was seen. `main.py` brings the engine along.
+"""The step "detect": look for faces in one segment and write down what was seen. `main.py` brings the engine along.
 
 A segment is done when its findings are there: that write is the commit. They hold embeddings, so they are
 deleted as soon as the faces are linked across the segments. A worker that comes later than that leaves none.
 """
 
 import time
-from collections.abc import Callable
 
 from defacer.pipeline import log
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.lifecycle import cleanup, job_state
 from defacer.pipeline.lifecycle.segments import self_and_ancestors
+from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker.segment_attempt import StepInput, attempting, run_step_once
+from defacer.worker.segment_attempt import attempting, run_step_once
 
 NUMPY_ARCHIVE = "application/octet-stream"
 
-DetectSegment = Callable[[StepInput], bytes]
 
-
-def detect(task: SegmentTask, message_id: str, look: DetectSegment) -> None:
+def detect(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
     """Do this step unless it is done, and say that it is done; when it came too late, do nothing.
 
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
@@ -34,7 +32,7 @@ def detect(task: SegmentTask, message_id: str, look: DetectSegment) -> None:
             if job_state.is_over(task.job):
                 cleanup.clean_up(task.job)
             return
-        run_step_once(task, message_id, _is_done, lambda todo: _do(task, todo, look))
+        run_step_once(task, message_id, _is_done, lambda step: _do(task, step, engine))
 
 
 def _is_done(task: SegmentTask) -> bool:
@@ -50,9 +48,9 @@ def _is_done(task: SegmentTask) -> bool:
     )
 
 
-def _do(task: SegmentTask, todo: StepInput, look: DetectSegment) -> None:
+def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
     started = time.monotonic()
-    data = look(todo)
+    data = engine.detect(step)
     name = object_names.segment_detections(task.job, task.index, task.part)
     try:
         ref = objects.write_once(
@@ -61,7 +59,7 @@ def _do(task: SegmentTask, todo: StepInput, look: DetectSegment) -> None:
             data,
             NUMPY_ARCHIVE,
             metadata={object_names.OF_SECONDS: f"{time.monotonic() - started:.3f}"},
-            progress=todo.keep_claim,
+            progress=step.renew_lease,
         )
     except objects.AlreadyWrittenError:
         return  # somebody was quicker: theirs count

@@ -1,4 +1,4 @@
-"""Where the worker's steps meet the engine: what goes in, what comes out, and what its errors mean."""
+"""The engine of the worker: detect and redact one segment, and translate the engine's errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,23 +16,22 @@ from defacer.engine.verification import release_gate
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import SegmentCheck
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.media_engine import MediaEngine, RedactedSegment, StepInput
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
-from defacer.worker.redact_step import Redacted
-from defacer.worker.segment_attempt import StepInput
 
 
 @cache
 def engine() -> Engine:
-    """This process's engine, models loaded: made by the first segment, kept for the next ones."""
+    """Return this process's engine with its models, which is created for the first segment."""
     return Engine()
 
 
-def warm_up() -> None:
+def preload_models() -> None:
     """Load the models that most jobs need.
 
-    Raises PermanentError if they can't be had, or if the settings ask for a GPU and PyTorch can't use one.
+    Raises PermanentError if they can't be loaded, or if the settings require a GPU that PyTorch can't use.
     """
     try:
         if settings().require_gpu:
@@ -42,38 +41,38 @@ def warm_up() -> None:
         raise PermanentError(error.code, str(error)) from error
 
 
-def detect_segment(todo: StepInput) -> bytes:
-    """Have the engine find the faces of one segment. Raises PermanentError for a video that can't be used."""
-    manifest = todo.manifest
-    gallery = Gallery.from_bytes(objects.read(manifest.gallery)) if manifest.gallery else None
-    with _opened(todo) as segment:
-        findings = engine().find(segment, gallery, _options(manifest), lambda _: todo.keep_claim())
-    return findings.to_bytes()
+class WorkerEngine(MediaEngine):
+    """`MediaEngine.detect` and `MediaEngine.redact` with the models of this process."""
 
+    def detect(self, step: StepInput) -> bytes:
+        """Return the segment detections, embeddings included."""
+        manifest = step.manifest
+        gallery = Gallery.from_bytes(objects.read(manifest.gallery)) if manifest.gallery else None
+        with _open_segment(step) as segment:
+            detections = engine().find(segment, gallery, _options_of(manifest), lambda _: step.renew_lease())
+        return detections.to_bytes()
 
-def redact_segment(todo: StepInput, faces: bytes, out: Path) -> Redacted:
-    """Have the engine hide the faces of one segment and check the result.
-
-    Raises PermanentError for what can't be used, and for a face that stays visible.
-    """
-    manifest = todo.manifest
-    replacement = objects.read(manifest.replacement) if manifest.replacement else None
-    with _opened(todo) as segment:
-        known = Faces.from_bytes(faces, segment.start, segment.end)
-        redacted = release_gate.redact_and_verify(
-            segment,
-            known,
-            out,
-            _options(manifest),
-            engine().checker,
-            replacement,
-            lambda _: todo.keep_claim(),
+    def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
+        """Redact the segment and search the encoded segment for faces that are still visible."""
+        manifest = step.manifest
+        replacement = objects.read(manifest.replacement) if manifest.replacement else None
+        with _open_segment(step) as segment:
+            verified = release_gate.redact_and_verify(
+                segment,
+                Faces.from_bytes(faces, segment.start, segment.end),
+                out,
+                _options_of(manifest),
+                engine().checker,
+                replacement,
+                lambda _: step.renew_lease(),
+            )
+        written = verified.written
+        return RedactedSegment(
+            written.frames, written.reorder_depth, written.black_frames, _to_document(verified.checked)
         )
-    written = redacted.written
-    return Redacted(written.frames, written.reorder_depth, written.black_frames, _check(redacted.checked))
 
 
-def _check(checked: release_gate.Checked | None) -> SegmentCheck | None:
+def _to_document(checked: release_gate.Checked | None) -> SegmentCheck | None:
     if checked is None:
         return None
     return SegmentCheck.model_validate(
@@ -88,16 +87,16 @@ def _check(checked: release_gate.Checked | None) -> SegmentCheck | None:
     )
 
 
-def _options(manifest: Manifest) -> Options:
+def _options_of(manifest: Manifest) -> Options:
     return Options(**manifest.policy.for_engine())
 
 
 @contextmanager
-def _opened(todo: StepInput) -> Iterator[Segment]:
-    ref = todo.manifest.source
+def _open_segment(step: StepInput) -> Iterator[Segment]:
+    ref = step.manifest.source
     with open_ranged(ref) as source:
         try:
-            yield Segment(source, todo.segment.start, todo.segment.end)
+            yield Segment(source, step.segment.start, step.segment.end)
         except (OutputError, WeightsError) as error:
             raise RetryableError(str(error)) from error
         except EngineError as error:

@@ -1,4 +1,4 @@
-"""A segment message: find its faces, or hide them. Reached by Pub/Sub push from the topic `segments`."""
+"""The worker: detect or redact the faces of one segment. Pub/Sub pushes messages of the topic `segments`."""
 
 from threading import Lock
 
@@ -9,21 +9,19 @@ from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.worker.detect_step import detect
-from defacer.worker.engine_adapter import detect_segment, redact_segment
+from defacer.worker.engine_adapter import WorkerEngine
 from defacer.worker.redact_step import redact
 
-# The models serve one caller at a time, and a request that timed out goes on beside the next one.
-ALONE = Lock()
+# The models serve one caller at a time, and a request that timed out can still run beside the next request.
+MODELS = Lock()
 
 
 @functions_framework.cloud_event
 def worker(event: CloudEvent) -> None:
-    """Do the step of the segment that the message names."""
+    """Do the step that the message names."""
     with http_status_of("worker"):
         message = pubsub.receive(event)
         task = pubsub.parse(message, SegmentTask)
-        with ALONE:
-            if task.step == "find":
-                detect(task, message.id, detect_segment)
-            else:
-                redact(task, message.id, redact_segment)
+        with MODELS:
+            step = detect if task.step == "detect" else redact
+            step(task, message.id, WorkerEngine())

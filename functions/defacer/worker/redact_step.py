@@ -1,4 +1,4 @@
-"""The step "hide": hide the faces of one segment and commit it. `main.py` brings the engine along.
+"""The step "redact": hide the faces of one segment and commit it. `main.py` brings the engine along.
 
 A segment is done when its report is there: that write is the commit. The video is written before, under
 a name made of its own hash, so two workers at once never write over each other, and the report says which
@@ -8,39 +8,22 @@ counts.
 import hashlib
 import tempfile
 import time
-from array import array
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.report import SegmentCheck
 from defacer.pipeline.documents.segment_messages import SegmentReport, SegmentTask
 from defacer.pipeline.lifecycle import cleanup, job_state
 from defacer.pipeline.lifecycle.segments import self_and_ancestors
+from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker.segment_attempt import StepInput, attempting, run_step_once
+from defacer.worker.segment_attempt import attempting, run_step_once
 
 NUT = "video/x-nut"
 
 
-@dataclass(frozen=True)
-class Redacted:
-    """A written segment; `contracts.SegmentReport` describes the fields."""
-
-    frames: "array[int]"
-    reorder_depth: int
-    black_frames: int = 0
-    checked: SegmentCheck | None = None
-
-
-# Writes the segment with the faces (`faces.json`) redacted, and checks the result.
-RedactSegment = Callable[[StepInput, bytes, Path], Redacted]
-
-
-def redact(task: SegmentTask, message_id: str, conceal: RedactSegment) -> None:
+def redact(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
     """Do this step unless it is done, and say that it is done.
 
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
@@ -49,7 +32,7 @@ def redact(task: SegmentTask, message_id: str, conceal: RedactSegment) -> None:
         if job_state.is_over(task.job):
             cleanup.clean_up(task.job)  # of a worker that died after it wrote too late
             return
-        run_step_once(task, message_id, _is_done, lambda todo: _do(task, todo, conceal))
+        run_step_once(task, message_id, _is_done, lambda step: _do(task, step, engine))
 
 
 def _is_done(task: SegmentTask) -> bool:
@@ -60,12 +43,12 @@ def _is_done(task: SegmentTask) -> bool:
     return any(objects.find(settings().work_bucket, name) for name in names)
 
 
-def _do(task: SegmentTask, todo: StepInput, conceal: RedactSegment) -> None:
+def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
     started = time.monotonic()
     faces, _ = job_state.read_faces(task.job, task.faces)
     with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
         out = Path(folder) / "segment.nut"
-        written = conceal(todo, faces, out)
+        written = engine.redact(step, faces, out)
         with out.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         video = objects.write_once(
@@ -73,7 +56,7 @@ def _do(task: SegmentTask, todo: StepInput, conceal: RedactSegment) -> None:
             object_names.segment_video(task.job, task.index, digest, task.part),
             out,
             NUT,
-            progress=todo.keep_claim,
+            progress=step.renew_lease,
         )
     seconds = round(time.monotonic() - started, 3)
     report = SegmentReport(

@@ -2,27 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from defacer.pipeline import log
-from defacer.pipeline.documents.manifest import Manifest, TimeRange
+from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure, job_state
 from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
 from defacer.pipeline.lifecycle.segments import can_split, range_of
+from defacer.pipeline.media_engine import StepInput
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-
-
-@dataclass(frozen=True)
-class StepInput:
-    """What to work on. `keep_claim` must be called often; it may raise to stop."""
-
-    manifest: Manifest
-    segment: TimeRange
-    keep_claim: Callable[[], None]
 
 
 @contextmanager
@@ -69,7 +60,7 @@ class _TooSlowError(Exception):
 
 
 def fail_if_timeouts_exhausted(task: SegmentTask, manifest: Manifest, held: HeldLease) -> None:
-    if held.late >= settings().late_attempts and can_split(manifest, task.index, task.part):
+    if held.late >= settings().max_timeouts and can_split(manifest, task.index, task.part):
         raise _TooSlowError
 
 

@@ -118,6 +118,6 @@ def _possible(call: Call) -> tuple[str, ...]:
     """The faults that a call can meet."""
     if call.writes:
         return ("kill-at-write", *ANYWHERE)
-    if call.verb == "read" and "/claims/" in (call.name or ""):
+    if call.verb == "read" and "/leases/" in (call.name or ""):
         return ("lease-jump", *ANYWHERE)
     return ANYWHERE

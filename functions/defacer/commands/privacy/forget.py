@@ -26,6 +26,7 @@ from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import finalize, job_state
+from defacer.pipeline.media_engine import MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
@@ -34,7 +35,6 @@ MP4 = "video/mp4"
 Removed = Callable[[ObjectRef], None]
 # Writes the video of a report into a file, and returns the report of that; gets the replacement picture if the report's
 # policy needs one.
-RenderAgain = Callable[[Report, bytes | None, Path], Report]
 
 
 def withdraw(channel: str, person: str, removed: Removed, say: Say) -> PersonData:
@@ -59,7 +59,7 @@ def _take_out(traces: PersonData, removed: Removed) -> PersonData:
     return traces
 
 
-def hide_again(shown: VisibleIn, person: str, render_again: RenderAgain) -> None:
+def hide_again(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
     """Replace the result by one with the person hidden, then the report. Raises PermanentError if that can't be."""
     report = without(shown.report, person)
     there = objects.find(shown.ref.bucket, report.result)
@@ -71,7 +71,7 @@ def hide_again(shown: VisibleIn, person: str, render_again: RenderAgain) -> None
         )
     with tempfile.TemporaryDirectory(prefix="defacer-forget-") as folder:
         out = Path(folder) / "result.mp4"
-        report = render_again(report, _replacement(report), out)
+        report = engine.rerender(report, _replacement(report), out)
         result = _replace(objects.reference(there), out, MP4)
     found = objects.find_json(settings().work_bucket, object_names.published(report.job), Published)
     if found is not None:

@@ -158,7 +158,7 @@ def _failed_without(failed: Failed) -> Failed:
 def _manifest_without(manifest: Manifest, person: str) -> Manifest:
     """Whoever is still at the job shows the person: so nothing is kept any more of what they may yet write."""
     targets = tuple(target for target in manifest.targets if not same_name(target, person))
-    policy = manifest.policy.model_copy(update={"work": "delete"})
+    policy = manifest.policy.model_copy(update={"keep_intermediates": False})
     return manifest.model_copy(update={"targets": targets, "policy": policy})
 
 

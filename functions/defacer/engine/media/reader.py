@@ -112,7 +112,7 @@ def open_video(
             raise VideoError(f"it is damaged. {_DAMAGED}") from error
 
 
-_DAMAGED = 'Export the video again, or accept black in place of such frames (damaged: "hide").'
+_DAMAGED = 'Export the video again, or accept black in place of such frames (on_decode_error: "hide").'
 _NOT_A_VIDEO = (
     "it is not a video that can be read, or its end is missing. Copy or export it again, as an MP4."
 )

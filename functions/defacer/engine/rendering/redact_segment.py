@@ -61,7 +61,7 @@ def redact_segment(
         drawn or DrawnMasks(),
     )
     drawn.orientation = encoding.orientation
-    black: list[int] | None = [] if options.damaged == "hide" else None
+    black: list[int] | None = [] if options.on_decode_error == "hide" else None
     needed = hold.reach(segment)
     decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0))
 

@@ -4,8 +4,9 @@ Each carries `version`. A reader takes its own version, and older ones that only
 older function that meets a newer message answers with an error, so Pub/Sub keeps it until the newer function is there.
 """
 
+import codecs
 from array import array
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -15,6 +16,9 @@ from pydantic import (
     PlainValidator,
     StringConstraints,
 )
+from pydantic_core import from_json
+
+from defacer.pipeline.errors import RetryableError
 
 # Seconds for one unit of a presentation time, such as "1/90000"; never zero.
 TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
@@ -50,6 +54,9 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+AnyDocument = TypeVar("AnyDocument", bound=Document)
+
+
 class ObjectRef(Document):
     """One version of one object: reading it gives the same bytes for ever, or an error."""
 
@@ -59,3 +66,37 @@ class ObjectRef(Document):
 
     def __str__(self) -> str:
         return f"gs://{self.bucket}/{self.name}#{self.generation}"
+
+
+class EncodingError(ValueError):
+    """Text is not encoded in UTF-8."""
+
+
+def normalize_utf8(data: bytes) -> bytes:
+    """Return JSON without the byte-order mark that some editors write. Raise EncodingError for UTF-16 and UTF-32."""
+    # JSON begins with two ASCII characters, so a zero byte among the first two is half of a wider character.
+    if b"\0" in data[:2] or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise EncodingError("it is encoded in UTF-16 or UTF-32, UTF-8 is expected")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def parse_document(model: type[AnyDocument], data: bytes) -> AnyDocument:
+    """Parse JSON into a document.
+
+    Raises RetryableError if its version is newer than this function's: the message waits for the newer function.
+    Raises ValueError (pydantic's) if it is not a valid document.
+    """
+    data = normalize_utf8(data)
+    try:
+        # Python's json raises RecursionError for deep nesting.
+        document = from_json(data)
+    except ValueError:
+        document = None
+    version = document.get("version") if isinstance(document, dict) else None
+    known = model.model_fields.get("version")
+    if known is not None and isinstance(version, int) and version > known.default:
+        raise RetryableError(
+            f"{model.__name__} has version {version}, this function supports up to {known.default}: deploy the newer "
+            "version of De-facer"
+        )
+    return model.model_validate_json(data)

@@ -26,10 +26,10 @@ class Policy(Document):
     recognition: Literal["strict", "balanced", "lenient"] | None = "balanced"
     match_threshold: float | None = Field(default=None, gt=0, le=2)
     quality: int = Field(default=18, ge=0, le=40)
-    damaged: Literal["refuse", "hide"] = "refuse"
+    on_decode_error: Literal["refuse", "hide"] = "refuse"
     verify: Literal["off", "standard", "strict"] = "standard"
-    source: Literal["keep", "delete"] = "keep"
-    work: Literal["delete", "keep"] = "delete"
+    source_retention: Literal["keep", "delete"] = "keep"
+    keep_intermediates: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -63,7 +63,7 @@ class Policy(Document):
 
     def for_engine(self) -> dict[str, Any]:
         """Without what only the pipeline looks at: the fields of `defacer.engine.options.Options`."""
-        return self.model_dump(exclude={"source", "work"})
+        return self.model_dump(exclude={"source_retention", "keep_intermediates"})
 
 
 class TimeRange(Document):
@@ -91,7 +91,7 @@ class Video(Document):
 
 
 class RerenderRequest(Document):
-    """`channels/NAME/again/UPLOAD.json`: render this video again with these decisions, without looking for faces."""
+    """`channels/NAME/rerender/UPLOAD.json`: render this video again with these decisions, without looking for faces."""
 
     version: Literal[1] = 1
     source: ObjectRef

@@ -12,7 +12,7 @@ from defacer.pipeline.documents.report import SegmentCheck
 
 
 class _SegmentMessage(Document):
-    """What messages about a segment say. All else is in the manifest, and for the step "hide" in `faces`.
+    """What messages about a segment say. All else is in the manifest, and for the step "redact" in `faces`.
 
     `part` is that of a segment that was split (see `parts`), "" the whole.
     """
@@ -21,14 +21,14 @@ class _SegmentMessage(Document):
     job: JobId
     index: int = Field(ge=0)
     part: Subsegment = ""
-    step: Literal["find", "hide"]
+    step: Literal["detect", "redact"]
     manifest: ObjectRef
     faces: ObjectRef | None = None
 
     @model_validator(mode="after")
     def _hiding_goes_by_the_faces(self) -> Self:
-        if (self.step == "hide") != (self.faces is not None):
-            raise ValueError('the step "hide" needs `faces`, and before it there are none')
+        if (self.step == "redact") != (self.faces is not None):
+            raise ValueError('the step "redact" needs `faces`, and before it there are none')
         return self
 
 

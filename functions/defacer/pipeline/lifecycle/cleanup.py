@@ -24,7 +24,7 @@ def clean_up(job: str) -> None:
         if object_names.failed(job) not in there or not names_forgotten_person(job):
             stays.add(object_names.manifest(job))
         found = try_read_manifest(job) if object_names.manifest(job) in there else None
-        if found is not None and found[0].policy.work == "keep":
+        if found is not None and found[0].policy.keep_intermediates:
             work = (
                 object_names.faces(job),
                 object_names.segments_prefix(job),

@@ -98,7 +98,7 @@ def finalize(names: JobIdentity, published: Published) -> None:
     """Tell, delete the source if the policy says so, and what was made on the way, but for the caller's claim."""
     manifest = names if isinstance(names, Manifest) else None
     events.announce_completed(names, published, len(manifest.segments) if manifest else None)
-    if manifest is not None and manifest.policy.source == "delete":
+    if manifest is not None and manifest.policy.source_retention == "delete":
         objects.delete(names.source)
     cleanup.clean_up(names.job)
 

@@ -44,15 +44,15 @@ def is_linked(job: str) -> bool:
 
 
 def redaction_dispatched(job: str) -> bool:
-    """Whether the linked faces have been handed on to be hidden: no message of the step "find" matters now."""
+    """Whether the linked faces have been handed on to be hidden: no message of the step "detect" matters now."""
     return is_linked(job) and objects.find(settings().work_bucket, object_names.link_lease(job)) is None
 
 
-def find_manifest(job: str) -> tuple[Manifest, ObjectRef] | None:
+def find_manifest(job: str) -> objects.Stored[Manifest] | None:
     return objects.find_json(settings().work_bucket, object_names.manifest(job), Manifest)
 
 
-def try_read_manifest(job: str) -> tuple[Manifest, ObjectRef] | None:
+def try_read_manifest(job: str) -> objects.Stored[Manifest] | None:
     """As `find_manifest`, and None for one that can't be read: for what has to end a job, or to erase it."""
     try:
         return find_manifest(job)

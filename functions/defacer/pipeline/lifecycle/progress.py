@@ -32,7 +32,7 @@ class Progress:
 
 
 def share_of(found: int, hidden: int, segments: int, *, is_again: bool) -> float:
-    """Return how much of the work is done. A video that is rendered again has no step "find"."""
+    """Return how much of the work is done. A video that is rendered again has no step "detect"."""
     if not segments:
         return 0.0
     if is_again:

@@ -17,7 +17,7 @@ from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import ownership
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.pipeline.storage.object_names import OF_AGAIN, OF_JOB, OF_SOURCE, OF_SOURCE_GENERATION
+from defacer.pipeline.storage.object_names import OF_JOB, OF_RERENDER, OF_SOURCE, OF_SOURCE_GENERATION
 
 MAX_CAS_RETRIES = 5
 
@@ -80,7 +80,7 @@ def compare_with_published(names: JobIdentity, name: str) -> tuple[PublishedVers
     if blob is None:
         return PublishedVersion.ABSENT, None
     metadata: Mapping[str, str] = blob.metadata or {}
-    generation, again = metadata.get(OF_SOURCE_GENERATION, ""), metadata.get(OF_AGAIN, "0")
+    generation, again = metadata.get(OF_SOURCE_GENERATION, ""), metadata.get(OF_RERENDER, "0")
     if metadata.get(OF_SOURCE) != names.source.name or not generation.isdecimal() or not again.isdecimal():
         raise PermanentError(
             "result-exists",
@@ -117,7 +117,7 @@ def publish(names: JobIdentity, name: str, made: ObjectRef, progress: objects.Pr
             OF_JOB: names.job,
             OF_SOURCE: names.source.name,
             OF_SOURCE_GENERATION: str(names.source.generation),
-            **({OF_AGAIN: str(_again_of(names))} if names.request else {}),
+            **({OF_RERENDER: str(_again_of(names))} if names.request else {}),
         }
         try:
             return objects.copy(made, *where, generation=generation, metadata=metadata, progress=progress)

@@ -24,7 +24,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
 
-def find(job: str) -> tuple[Verdict, ObjectRef] | None:
+def find(job: str) -> objects.Stored[Verdict] | None:
     return objects.find_json(settings().work_bucket, object_names.verdict(job), Verdict)
 
 

@@ -13,9 +13,8 @@ from google.cloud import pubsub_v1
 from google.pubsub_v1 import PublisherClient as PublisherApi
 from google.pubsub_v1 import PublishRequest, PubsubMessage
 
-from defacer.pipeline.documents.base import Document, ObjectRef
+from defacer.pipeline.documents.base import AnyDocument, Document, ObjectRef, parse_document
 from defacer.pipeline.errors import MalformedMessageError
-from defacer.pipeline.messaging.decoding import AnyContract, decode
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.transient_errors import TRANSIENT, transient_errors_as_retryable
 
@@ -67,13 +66,13 @@ def _id_of(event: CloudEvent) -> str:
     return found
 
 
-def parse(message: Message, model: type[AnyContract]) -> AnyContract:
+def parse(message: Message, model: type[AnyDocument]) -> AnyDocument:
     """The contract that a message carries.
 
     Raises MalformedMessageError if it carries none, RetryableError if it is of a newer version.
     """
     try:
-        return decode(model, message.data)
+        return parse_document(model, message.data)
     except ValueError as error:
         raise MalformedMessageError(f"message {message.id} is no {model.__name__}: {error}") from error
 

@@ -4,8 +4,8 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/targets/PERSON/*.jpg|png       who stays visible (or targets/PERSON.jpg|png)
          channels/NAME/policy.json                    how to hide
          channels/NAME/replacement.png                the picture for mode "image"
-         channels/NAME/again/JOB.json                 render that upload's video again, with other decisions
-work     jobs/ID/manifest.json, gallery-HASH.npz, findings/*, faces.json, segments/*, claims/*, merge/*,
+         channels/NAME/rerender/JOB.json              render that upload's video again, with other decisions
+work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.json, segments/*, leases/*, merge/*,
          bugs/*, verdict.json, published.json, failed.json
 output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upload and which job it is of
 """
@@ -27,20 +27,20 @@ OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
 OF_SOURCE_GENERATION = "defacer-source-generation"
 OF_SECONDS = "defacer-seconds"  # how long the work on it took: on what the two steps of a segment have made
-OF_AGAIN = "defacer-again"  # the request's generation; not there on an upload's result
+OF_RERENDER = "defacer-rerender"  # the request's generation; not there on an upload's result
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
 _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
-_AGAIN = re.compile(_CHANNEL + rf"/again/(?P<upload>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json", re.DOTALL)
+_RERENDER = re.compile(_CHANNEL + rf"/rerender/(?P<upload>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json", re.DOTALL)
 _OWN = re.compile(_CHANNEL + r"/(?:videos/)?(?P<path>.+)", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
 _PART = r"(?P<index>[0-9]{5})(?:-(?P<part>[01]+))?"
 _PIECE = {
-    "find": re.compile(rf"findings/{_PART}\.(?P<kind>npz|split)"),
-    "hide": re.compile(rf"segments/{_PART}\.(?P<kind>json|split)"),
+    "detect": re.compile(rf"segment-detections/{_PART}\.(?P<kind>npz|split)"),
+    "redact": re.compile(rf"segments/{_PART}\.(?P<kind>json|split)"),
 }
 
 
@@ -138,12 +138,12 @@ class RerenderName:
 
 
 def rerender_prefix(channel: str) -> str:
-    return f"channels/{channel}/again/"
+    return f"channels/{channel}/rerender/"
 
 
 def parse_rerender(object_name: str) -> RerenderName | None:
-    """The opposite of `AgainName.object_name`; None for any other name."""
-    match = _AGAIN.fullmatch(object_name)
+    """The opposite of `RerenderName.object_name`; None for any other name."""
+    match = _RERENDER.fullmatch(object_name)
     return RerenderName(match["channel"], match["upload"]) if match else None
 
 
@@ -232,7 +232,7 @@ def manifest(job: str) -> str:
 def holds_embeddings(object_name: str) -> bool:
     """Whether a job's object is its gallery, or a segment's findings."""
     match = _JOB_OBJECT.fullmatch(object_name)
-    return match is not None and match["rest"].startswith(("findings/", "gallery-"))
+    return match is not None and match["rest"].startswith(("segment-detections/", "gallery-"))
 
 
 def gallery_prefix(job: str) -> str:
@@ -248,11 +248,11 @@ def gallery(job: str, digest: str) -> str:
 
 
 def segment_detections_prefix(job: str) -> str:
-    return f"jobs/{job}/findings/"
+    return f"jobs/{job}/segment-detections/"
 
 
 def segment_detections(job: str, index: int, part: str = "") -> str:
-    """What was seen in a segment or a part of it, embeddings among it: writing it is the commit of "find"."""
+    """What was seen in a segment or a part of it, embeddings among it: writing it is the commit of "detect"."""
     return f"{segment_detections_prefix(job)}{_piece(index, part)}.npz"
 
 
@@ -275,24 +275,24 @@ def failed(job: str) -> str:
 
 
 def link_lease(job: str) -> str:
-    return f"jobs/{job}/claims/link.json"
+    return f"jobs/{job}/leases/link.json"
 
 
 def merge_lease(job: str) -> str:
-    return f"jobs/{job}/claims/merge.json"
+    return f"jobs/{job}/leases/merge.json"
 
 
 def segment_lease(job: str, step: str, index: int, part: str = "") -> str:
-    return f"jobs/{job}/claims/{segment_step(step, index, part)}.json"
+    return f"jobs/{job}/leases/{segment_step(step, index, part)}.json"
 
 
 def segment_step(step: str, index: int, part: str = "") -> str:
-    """Return the name of a step of a segment within its job, such as `find-00003`."""
+    """Return the name of a step of a segment within its job, such as `detect-00003`."""
     return f"{step}-{_piece(index, part)}"
 
 
 def leases_prefix(job: str) -> str:
-    return f"jobs/{job}/claims/"
+    return f"jobs/{job}/leases/"
 
 
 def bugs_prefix(job: str, stage: str, piece: str = "") -> str:
@@ -325,7 +325,7 @@ def segment_report(job: str, index: int, part: str = "") -> str:
 
 def step_prefix(job: str, step: str) -> str:
     """Where a step puts what it makes."""
-    return segment_detections_prefix(job) if step == "find" else segments_prefix(job)
+    return segment_detections_prefix(job) if step == "detect" else segments_prefix(job)
 
 
 def block_prefix(job: str, step: str, index: int) -> str:

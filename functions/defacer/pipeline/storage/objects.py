@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, Generic, NamedTuple, cast
 
 import google_crc32c
 from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -18,9 +18,8 @@ from google.api_core.retry import Retry
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.base import AnyDocument, ObjectRef, parse_document
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.messaging.decoding import AnyContract, decode
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
@@ -38,6 +37,13 @@ class AlreadyWrittenError(Exception):
     def __init__(self, existing: ObjectRef):
         super().__init__(f"{existing} is there already, with other bytes")
         self.existing = existing
+
+
+class Stored(NamedTuple, Generic[AnyDocument]):
+    """A document, and the version of the object that holds it."""
+
+    document: AnyDocument
+    ref: ObjectRef
 
 
 @cache
@@ -164,13 +170,13 @@ def read(ref: ObjectRef) -> bytes:
         return cast(bytes, _pinned(ref).download_as_bytes(retry=retries()))
 
 
-def read_json(ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
+def read_json(ref: ObjectRef, model: type[AnyDocument]) -> AnyDocument:
     """One version as a contract. Raises PermanentError if it is gone or is no such document."""
     return parse_object(read(ref), ref, model)
 
 
-def find_json(bucket: str, name: str, model: type[AnyContract]) -> tuple[AnyContract, ObjectRef] | None:
-    """The version that is there now, as a contract and by reference; None if there is none."""
+def find_json(bucket: str, name: str, model: type[AnyDocument]) -> Stored[AnyDocument] | None:
+    """Return the current version of a document; None if there is none."""
     blob = find(bucket, name)
     if blob is None:
         return None
@@ -179,7 +185,7 @@ def find_json(bucket: str, name: str, model: type[AnyContract]) -> tuple[AnyCont
             data = cast(bytes, _pinned(reference(blob)).download_as_bytes(retry=retries()))
     except NotFound:  # replaced or deleted since: what is there now counts
         return find_json(bucket, name, model)
-    return parse_object(data, reference(blob), model), reference(blob)
+    return Stored(parse_object(data, reference(blob), model), reference(blob))
 
 
 @contextmanager
@@ -316,10 +322,10 @@ def _pinned(ref: ObjectRef) -> storage.Blob:
     return client().bucket(ref.bucket).blob(ref.name, generation=ref.generation)
 
 
-def parse_object(data: bytes, ref: ObjectRef, model: type[AnyContract]) -> AnyContract:
+def parse_object(data: bytes, ref: ObjectRef, model: type[AnyDocument]) -> AnyDocument:
     """An object's bytes as a contract. Raises PermanentError if they are no such document."""
     try:
-        return decode(model, data)
+        return parse_document(model, data)
     except ValueError as error:
         raise PermanentError(
             "bad-object",

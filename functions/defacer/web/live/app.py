@@ -15,8 +15,8 @@ from starlette.routing import Route, WebSocketRoute
 
 from defacer import engine_host
 from defacer.pipeline import log
+from defacer.pipeline.documents.base import EncodingError, normalize_utf8
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.messaging.decoding import EncodingError, utf8_json
 from defacer.pipeline.settings import settings
 from defacer.web.common.page_templates import environment_of, page_of, static_of
 from defacer.web.common.rate_limit import RateLimiter
@@ -100,7 +100,7 @@ async def _begin(request: Request) -> Response:
     await require_token(request)
     streams.require_room()
     try:
-        wish = StreamRequest.model_validate_json(utf8_json(await limited_body(request, MAX_BODY_BYTES)))
+        wish = StreamRequest.model_validate_json(normalize_utf8(await limited_body(request, MAX_BODY_BYTES)))
     except EncodingError as error:
         raise HTTPException(422, f"Not understood: {error}.") from error
     except ValidationError as error:

@@ -16,12 +16,12 @@ from cloudevents.http import CloudEvent
 from defacer.engine.media.reader import Segment, open_video, time_base
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.media_engine import MediaEngine, RedactedSegment, StepInput
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.worker.detect_step import detect
-from defacer.worker.redact_step import Redacted, redact
-from defacer.worker.segment_attempt import StepInput
+from defacer.worker.redact_step import redact
 from tests.load.notes import note
 
 
@@ -32,50 +32,53 @@ def worker(event: CloudEvent) -> None:
         message = pubsub.receive(event)
         task = pubsub.parse(message, SegmentTask)
         note("delivery", job=task.job, index=task.index, step=task.step)
-        if task.step == "find":
-            detect(task, message.id, _look)
+        if task.step == "detect":
+            detect(task, message.id, CopyingEngine())
         else:
-            redact(task, message.id, _copy)
+            redact(task, message.id, CopyingEngine())
 
 
-def _look(todo: StepInput) -> bytes:
-    video = todo.manifest.video
-    base = Fraction(video.time_base)
-    with _packets(todo) as (_, packets):
-        frames = len(list(packets))
-    return SegmentDetections("centerface", 0.5, None, video.width, video.height, base, frames, ()).to_bytes()
+class CopyingEngine(MediaEngine):
+    """Detect no face, and write the packets of the source."""
 
+    def detect(self, step: StepInput) -> bytes:
+        video = step.manifest.video
+        base = Fraction(video.time_base)
+        with _packets(step) as (_, packets):
+            frames = len(list(packets))
+        detections = SegmentDetections("centerface", 0.5, None, video.width, video.height, base, frames, ())
+        return detections.to_bytes()
 
-def _copy(todo: StepInput, faces: bytes, out: Path) -> Redacted:
-    times = []
-    with (
-        _packets(todo) as (stream, packets),
-        av.open(str(out), "w", format="nut", options={"avoid_negative_ts": "disabled"}) as result,
-    ):
-        copied = result.add_stream_from_template(stream)
-        copied.time_base = stream.time_base
-        for packet in packets:
-            times.append(packet.pts)
-            packet.stream = copied
-            result.mux(packet)
-    return Redacted(array("q", times), 0)
+    def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
+        times = []
+        with (
+            _packets(step) as (stream, packets),
+            av.open(str(out), "w", format="nut", options={"avoid_negative_ts": "disabled"}) as result,
+        ):
+            copied = result.add_stream_from_template(stream)
+            copied.time_base = stream.time_base
+            for packet in packets:
+                times.append(packet.pts)
+                packet.stream = copied
+                result.mux(packet)
+        return RedactedSegment(array("q", times), 0)
 
 
 @contextmanager
-def _packets(todo: StepInput) -> Iterator[tuple[av.video.stream.VideoStream, Iterator[av.Packet]]]:
+def _packets(step: StepInput) -> Iterator[tuple[av.video.stream.VideoStream, Iterator[av.Packet]]]:
     """The packets of a segment; each is a frame of its own."""
-    segment = Segment(b"", todo.segment.start, todo.segment.end)  # type: ignore[arg-type]  # for its `holds`
-    with open_ranged(todo.manifest.source) as file, open_video(file) as (container, stream):
+    segment = Segment(b"", step.segment.start, step.segment.end)  # type: ignore[arg-type]  # for its `holds`
+    with open_ranged(step.manifest.source) as file, open_video(file) as (container, stream):
         if segment.start is not None:
             container.seek(segment.start, stream=stream, backward=True)
 
         def within() -> Iterator[av.Packet]:
             for packet in container.demux(stream):
-                todo.keep_claim()
+                step.renew_lease()
                 if packet.pts is None or (segment.end is not None and packet.pts >= segment.end):
                     return
                 if segment.holds(packet.pts):
                     yield packet
 
-        assert time_base(stream) == Fraction(todo.manifest.video.time_base)
+        assert time_base(stream) == Fraction(step.manifest.video.time_base)
         yield stream, within()

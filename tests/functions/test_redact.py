@@ -1,4 +1,4 @@
-"""The step "hide": the segment that it makes, and whose faces it goes by."""
+"""The step "redact": the segment that it makes, and whose faces it goes by."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The step "find": what it leaves, and that no embedding is there longer than it is needed."""
+"""The step "detect": what it leaves, and that no embedding is there longer than it is needed."""
 
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def test_a_segment_is_not_looked_through_again_that_was_linked_just_before_the_c
     linked: list[Planned] = []
 
     def link_meanwhile(method: str, path: str) -> bool:
-        if "claims" in path and not linked:
+        if "lease" in path and not linked:
             linked.append(link_job(buckets, planned))
         return False
 

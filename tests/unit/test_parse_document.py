@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from defacer.pipeline.channel import parse_policy
-from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.base import EncodingError, ObjectRef, normalize_utf8, parse_document
 from defacer.pipeline.documents.manifest import Policy, RerenderRequest
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
-from defacer.pipeline.messaging.decoding import EncodingError, decode, utf8_json
 from defacer_emulator.chaos.plan import Plan, read_plan
 from defacer_emulator.errors import UsageError
 from defacer_emulator.uploading import Upload, check
@@ -23,13 +22,13 @@ MARK = codecs.BOM_UTF8
 @pytest.mark.parametrize("text", ["{}", '{"mode": "blur"}', "[]", " "])
 def test_json_of_another_encoding_is_refused_by_its_name(encoding: str, text: str) -> None:
     with pytest.raises(EncodingError, match="UTF-16 or UTF-32, UTF-8 is expected"):
-        utf8_json(text.encode(encoding))
+        normalize_utf8(text.encode(encoding))
 
 
 def test_only_one_mark_at_the_start_is_left_out() -> None:
-    assert utf8_json(MARK + b"{}") == utf8_json(b"{}") == b"{}"
-    assert utf8_json(MARK + MARK + b"{}") == MARK + b"{}"
-    assert utf8_json(b"") == b""
+    assert normalize_utf8(MARK + b"{}") == normalize_utf8(b"{}") == b"{}"
+    assert normalize_utf8(MARK + MARK + b"{}") == MARK + b"{}"
+    assert normalize_utf8(b"") == b""
 
 
 def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -> None:
@@ -38,7 +37,7 @@ def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -
     source = ObjectRef(bucket="intake", name="channels/street/videos/walk.mp4", generation=1)
     request = RerenderRequest(source=source, decisions={1: "keep"})
     data = MARK + request.model_dump_json().encode()
-    assert decode(RerenderRequest, data) == request
+    assert parse_document(RerenderRequest, data) == request
     name = rerender_request.request_name(source)
     assert rerender_request.parse(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
     with pytest.raises(PermanentError, match="can't be read"):

@@ -1,0 +1,180 @@
+"""The protocol through which the pipeline uses an engine that reads, redacts and writes videos.
+
+`defacer.pipeline` and `defacer.engine` import nothing of each other. Each function's `engine_adapter.py` implements the
+operations of that function with the real engine. The model check implements all of them without one.
+"""
+
+from array import array
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from defacer.pipeline.channel import TargetPicture
+from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.manifest import Manifest, TimeRange
+from defacer.pipeline.documents.report import Report, SegmentCheck
+from defacer.pipeline.documents.segment_messages import SegmentReport
+
+RenewLease = Callable[[], None]  # an operation calls it often; it can raise, to stop the operation
+
+
+@dataclass(frozen=True)
+class VideoHeader:
+    """A video's header. Width and height are those of the displayed frame.
+
+    Times are in units of `time_base`. `keyframes` are the sorted times of the key frames that the index lists.
+    """
+
+    width: int
+    height: int
+    codec: str
+    time_base: Fraction
+    start_pts: int
+    duration_seconds: float | None
+    frame_rate: float | None
+    keyframes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TargetGallery:
+    """The names of the targets, each once, and the archive of their embeddings that a worker reads."""
+
+    people: tuple[str, ...]
+    archive: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class EditedFaces:
+    """The faces of a report with other decisions, as `faces.json` stores them.
+
+    `people` are the names in the document. `unconsented_tracks` are kept although their person is not a target now.
+    """
+
+    document: bytes = field(repr=False)
+    people: tuple[str, ...]
+    unconsented_tracks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StepInput:
+    """One step of one segment, or of a part of one."""
+
+    manifest: Manifest
+    segment: TimeRange
+    renew_lease: RenewLease
+
+
+class StoredDetections(NamedTuple):
+    """The detections of a segment, or of a part of one, as the worker stored them. `segment` is its index."""
+
+    segment: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class LinkInput:
+    """The detections of all segments in order, each read when the iterator reaches it, and the targets' embeddings."""
+
+    manifest: Manifest
+    gallery: bytes | None = field(repr=False)
+    detections: Iterator[StoredDetections] = field(repr=False)
+    renew_lease: RenewLease
+
+
+@dataclass(frozen=True)
+class LinkedFaces:
+    """The tracks of a whole video: the counts for the log, and `faces.json` as merge stores it."""
+
+    frames: int
+    detections: int
+    tracks: int
+    document: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RedactedSegment:
+    """An encoded segment; `SegmentReport` describes the fields."""
+
+    frames: "array[int]"
+    reorder_depth: int
+    black_frames: int = 0
+    checked: SegmentCheck | None = None
+
+
+@dataclass(frozen=True)
+class JoinInput:
+    """The segments to join, by their reports. The engine writes the result to `samples`, except for its head."""
+
+    manifest: Manifest
+    reports: tuple[SegmentReport, ...]
+    samples: BinaryIO
+    renew_lease: RenewLease
+
+
+@dataclass(frozen=True)
+class JoinedVideo:
+    """A joined video. `head` precedes the samples. `details` are the engine's own, for `check_result`."""
+
+    head: bytes = field(repr=False)
+    frames: int
+    audio_packets: int
+    fingerprint: str
+    dropped: tuple[str, ...]
+    details: object = field(default=None, repr=False)
+
+
+class MediaEngine:
+    """The operations on videos, pictures and faces. An adapter implements only those that its function calls.
+
+    All raise PermanentError for input that can't be used, and RetryableError for a transient error.
+    """
+
+    def probe(self, source: ObjectRef) -> VideoHeader:
+        """Read the header of a video."""
+        raise NotImplementedError
+
+    def embed_targets(self, pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
+        """Detect the face in each target picture and embed it."""
+        raise NotImplementedError
+
+    def require_replacement(self, picture: ObjectRef) -> None:
+        """Raise PermanentError unless the replacement picture can be used."""
+        raise NotImplementedError
+
+    def edit_faces(
+        self, faces: bytes, decisions: Mapping[int, Decision], people: Collection[str]
+    ) -> EditedFaces:
+        """Apply decisions to the faces of a report. Only tracks of `people` can be kept by name.
+
+        Raises PermanentError for a track that does not exist; its message is the end of a sentence.
+        """
+        raise NotImplementedError
+
+    def detect(self, step: StepInput) -> bytes:
+        """Detect the faces of a segment and return its segment detections."""
+        raise NotImplementedError
+
+    def link(self, job: LinkInput) -> LinkedFaces:
+        """Link the detections of all segments into tracks, and decide on each track."""
+        raise NotImplementedError
+
+    def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
+        """Write the segment to `out` with its faces redacted, and check it. `faces` is `faces.json`.
+
+        Raises PermanentError if a face stays visible.
+        """
+        raise NotImplementedError
+
+    def join(self, job: JoinInput) -> JoinedVideo:
+        """Join the redacted segments. Raises PermanentError unless every frame and packet of the source is there."""
+        raise NotImplementedError
+
+    def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
+        """Read the stored result again. Raises PermanentError unless it is what was joined."""
+        raise NotImplementedError
+
+    def rerender(self, report: Report, replacement: bytes | None, out: Path) -> Report:
+        """Render the source of a report with the report's decisions to `out`, and return the new report."""
+        raise NotImplementedError
