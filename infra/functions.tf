@@ -31,7 +31,7 @@ resource "google_cloud_run_v2_service" "function" {
 
   template {
     service_account                  = google_service_account.function[each.key].email
-    timeout                          = "${local.functions[each.key].acknowledge_seconds - 10}s"
+    timeout                          = "${local.functions[each.key].ack_deadline_seconds - 10}s"
     max_instance_request_concurrency = local.functions[each.key].concurrency
 
     scaling {

@@ -10,35 +10,35 @@ locals {
   every_function = {
     ingest = {
       topic                 = "uploads"
-      acknowledge_seconds   = 600
+      ack_deadline_seconds  = 600
       concurrency           = 4
       max_delivery_attempts = 10
       dead_letter_topic     = "dead-letters"
     }
     worker = {
       topic                 = "segments"
-      acknowledge_seconds   = 600
+      ack_deadline_seconds  = 600
       concurrency           = 1
       max_delivery_attempts = 100
       dead_letter_topic     = "dead-letters"
     }
     merge = {
       topic                 = "segments-done"
-      acknowledge_seconds   = 600
+      ack_deadline_seconds  = 600
       concurrency           = 4
       max_delivery_attempts = 20
       dead_letter_topic     = "dead-letters"
     }
     dead-letter = {
       topic                 = "dead-letters"
-      acknowledge_seconds   = 60
+      ack_deadline_seconds  = 60
       concurrency           = 4
       max_delivery_attempts = 100
       dead_letter_topic     = "lost-letters"
     }
     webhook = {
       topic                 = "job-events"
-      acknowledge_seconds   = 60
+      ack_deadline_seconds  = 60
       concurrency           = 4
       max_delivery_attempts = 100
       dead_letter_topic     = "dead-letters"

@@ -16,7 +16,7 @@ resource "google_pubsub_subscription" "push" {
   topic    = google_pubsub_topic.topic[each.value.topic].id
   filter   = lookup(local.filters, each.key, null)
 
-  ack_deadline_seconds       = each.value.acknowledge_seconds
+  ack_deadline_seconds       = each.value.ack_deadline_seconds
   message_retention_duration = "604800s"
 
   push_config {

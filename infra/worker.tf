@@ -29,7 +29,7 @@ resource "google_cloud_run_v2_service" "worker" {
     service_account = google_service_account.function["worker"].email
 
     # The worker stops by itself after DEFACER_DEADLINE_SECONDS (540), then Cloud Run gives up, then Pub/Sub.
-    timeout                          = "${local.functions.worker.acknowledge_seconds - 10}s"
+    timeout                          = "${local.functions.worker.ack_deadline_seconds - 10}s"
     max_instance_request_concurrency = local.functions.worker.concurrency
     # The other one emulates Linux's calls; this one's processor is faster, at the same price:
     # https://docs.cloud.google.com/run/docs/configuring/execution-environments

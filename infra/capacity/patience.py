@@ -24,7 +24,7 @@ def least_hours(retries: RetryPolicy, attempts: int) -> float:
 def round_seconds(function: Function) -> float:
     """From a message's first delivery to its last answer, if each takes all the time that it has."""
     pauses = least_hours(CLOUD_RETRIES, function.max_delivery_attempts) * 3600
-    return function.max_delivery_attempts * function.acknowledge_seconds + pauses
+    return function.max_delivery_attempts * function.ack_deadline_seconds + pauses
 
 
 def longest_days(*, splits: int = MAX_SPLITS, dead_letter_rounds: int = 1) -> float:

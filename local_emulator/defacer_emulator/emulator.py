@@ -16,7 +16,7 @@ from google.cloud import storage as cloud_storage
 
 import defacer
 from defacer.pipeline.settings import Settings, SettingsError
-from defacer.pipeline.topology import FUNCTIONS, LOCAL_RETRIES, WEBHOOK, Function, Resources
+from defacer.pipeline.topology import FUNCTIONS, WEBHOOK, Function
 from defacer_emulator.chaos import setup as chaos
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.errors import EmulatorError, UsageError
@@ -32,6 +32,7 @@ from defacer_emulator.processes.supervisor import (
 )
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 from defacer_emulator.pubsub.policy import MAX_OUTSTANDING
+from defacer_emulator.resources import Resources
 from defacer_emulator.services import messaging, storage
 
 PROJECT = "defacer-local"
@@ -93,7 +94,7 @@ class Emulator:
         self.options = options
         self.folder = StateFolder(options.state.resolve())
         functions = (*FUNCTIONS, WEBHOOK) if options.receiver else FUNCTIONS
-        self.resources = Resources(PROJECT, LOCAL_RETRIES, functions=functions)
+        self.resources = Resources(PROJECT, functions)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:

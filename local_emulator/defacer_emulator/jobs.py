@@ -17,8 +17,8 @@ from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of
 from defacer.pipeline.storage import object_names
-from defacer.pipeline.topology import Resources
 from defacer_emulator.errors import EmulatorError
+from defacer_emulator.resources import Resources
 
 SECONDS = 10.0  # for one request: the server is on this machine
 AnyDocument = TypeVar("AnyDocument", bound=Document)

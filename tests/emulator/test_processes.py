@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from defacer.pipeline.topology import KEEPER
+from defacer.pipeline.topology import LOST_LETTERS_SUBSCRIPTION
 from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.errors import EmulatorError, UsageError
@@ -224,7 +224,7 @@ def test_every_subscription_is_what_the_description_says(stand_ins: Path, tmp_pa
                 for function in emulator.resources.functions
             }
             keeper = client.get_subscription(
-                subscription=f"projects/{emulator.state.project}/subscriptions/{KEEPER}"
+                subscription=f"projects/{emulator.state.project}/subscriptions/{LOST_LETTERS_SUBSCRIPTION}"
             )
 
         worker, dead_letter = found["worker"], found["dead_letter"]

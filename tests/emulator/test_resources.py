@@ -1,17 +1,10 @@
 from defacer.pipeline.settings import Settings
-from defacer.pipeline.topology import (
-    CLOUD_RETRIES,
-    FUNCTIONS,
-    KEEPER,
-    LOST_LETTERS,
-    TOPICS,
-    WEBHOOK,
-    Resources,
-)
+from defacer.pipeline.topology import FUNCTIONS, LOST_LETTERS, LOST_LETTERS_SUBSCRIPTION, TOPICS, WEBHOOK
+from defacer_emulator.resources import Resources
 from tests.servers import ROOT
 
 ALL = (*FUNCTIONS, WEBHOOK)
-RESOURCES = Resources("some-project", CLOUD_RETRIES)
+RESOURCES = Resources("some-project")
 
 
 def test_the_environment_is_what_the_functions_read() -> None:
@@ -35,9 +28,9 @@ def test_every_function_is_there_and_has_a_topic() -> None:
 
 def test_everything_is_within_the_limits_of_pubsub() -> None:
     for function in ALL:
-        assert 10 <= function.acknowledge_seconds <= 600
+        assert 10 <= function.ack_deadline_seconds <= 600
         assert 5 <= function.max_delivery_attempts <= 100
-    for name in (*TOPICS, KEEPER, *(function.subscription for function in ALL)):
+    for name in (*TOPICS, LOST_LETTERS_SUBSCRIPTION, *(function.subscription for function in ALL)):
         assert len(name) >= 3
 
 
@@ -55,4 +48,6 @@ def test_every_message_that_gives_up_goes_on_until_it_is_kept_for_a_person() -> 
 def test_a_function_has_stopped_before_its_deadline() -> None:
     deadline = Settings.from_environment(RESOURCES.environment()).deadline_seconds
 
-    assert all(function.acknowledge_seconds > deadline for function in FUNCTIONS if function.name == "worker")
+    assert all(
+        function.ack_deadline_seconds > deadline for function in FUNCTIONS if function.name == "worker"
+    )

@@ -8,14 +8,14 @@ import pytest
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Bucket
 
-from defacer.pipeline.topology import LOCAL_RETRIES, Resources
 from defacer_emulator.processes.ports import free_ports
 from defacer_emulator.processes.state import StateFolder
 from defacer_emulator.processes.supervisor import Processes, inherited_environment
+from defacer_emulator.resources import Resources
 from defacer_emulator.services import storage
 
 RACERS = 16
-RESOURCES = Resources("defacer-test", LOCAL_RETRIES)
+RESOURCES = Resources("defacer-test")
 
 
 @pytest.fixture(scope="module")

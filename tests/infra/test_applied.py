@@ -1,11 +1,12 @@
 """What Terraform itself makes of infra/, applied with a stand-in for the provider: is it what the emulator makes?"""
 
 from defacer.pipeline.settings import Settings
-from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, KEEPER, TOPICS, WEBHOOK, Resources
+from defacer.pipeline.topology import FUNCTIONS, LOST_LETTERS_SUBSCRIPTION, TOPICS, WEBHOOK
+from defacer_emulator.resources import Resources
 from tests.infra.applying import Project
 from tests.infra.stand_in_provider import NUMBER, PROJECT
 
-RESOURCES = Resources(PROJECT, CLOUD_RETRIES)
+RESOURCES = Resources(PROJECT)
 PAGES = {"console", "live"}
 
 
@@ -21,11 +22,11 @@ def test_it_makes_the_topics_and_subscriptions_that_the_emulator_makes(project: 
         return f"projects/{PROJECT}/topics/{name}"
 
     made = {body["name"]: body for body in project.made("pubsub_subscription")}
-    assert set(made) == {KEEPER, *(function.subscription for function in told)}
+    assert set(made) == {LOST_LETTERS_SUBSCRIPTION, *(function.subscription for function in told)}
     for function in told:
         body = made[function.subscription]
         assert body["topic"] == topic(function.topic)
-        assert body["ack_deadline_seconds"] == function.acknowledge_seconds
+        assert body["ack_deadline_seconds"] == function.ack_deadline_seconds
         assert body["retry_policy"] == [{"minimum_backoff": "10s", "maximum_backoff": "600s"}]
         assert body["dead_letter_policy"] == [
             {
@@ -35,7 +36,7 @@ def test_it_makes_the_topics_and_subscriptions_that_the_emulator_makes(project: 
         ]
         (push,) = body["push_config"]
         assert push["push_endpoint"] == f"https://{function.subscription}.example/"
-    assert made[KEEPER]["push_config"] == []
+    assert made[LOST_LETTERS_SUBSCRIPTION]["push_config"] == []
 
 
 def test_each_function_runs_with_the_emulator_s_environment_and_with_settings_that_it_takes(

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from defacer.pipeline.topology import CLOUD_RETRIES, Resources
+from defacer_emulator.resources import Resources
 from tests.infra.applying import KEY, REGION, TAG, Project
 from tests.infra.stand_in_provider import NUMBER, PROJECT
 
-RESOURCES = Resources(PROJECT, CLOUD_RETRIES)
+RESOURCES = Resources(PROJECT)
 PAGES = {"console", "live"}
 
 

@@ -11,18 +11,18 @@ from defacer.pipeline.settings import PREFIX, Settings
 from defacer.pipeline.topology import (
     CLOUD_RETRIES,
     FUNCTIONS,
-    KEEPER,
     LOST_LETTERS,
+    LOST_LETTERS_SUBSCRIPTION,
     TOPICS,
     UPLOADS,
     WEBHOOK,
     Function,
-    Resources,
 )
 from defacer.webhook.delivery import TOLD
+from defacer_emulator.resources import Resources
 from tests.terraform import INFRA, blocks, documents, local, one, resources
 
-RESOURCES = Resources("some-project", CLOUD_RETRIES)
+RESOURCES = Resources("some-project")
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields} | {DIRECTORY_VARIABLE}
 SERVICES = ("function", "worker")
 EVERY = (*FUNCTIONS, WEBHOOK)
@@ -58,7 +58,7 @@ def test_the_functions_and_their_subscriptions_are_the_same() -> None:
     assert {name.replace("-", "_"): body for name, body in local("every_function").items()} == {
         function.name: {
             "topic": function.topic,
-            "acknowledge_seconds": function.acknowledge_seconds,
+            "ack_deadline_seconds": function.ack_deadline_seconds,
             "concurrency": function.concurrency,
             "max_delivery_attempts": function.max_delivery_attempts,
             "dead_letter_topic": function.dead_letter_topic,
@@ -75,7 +75,7 @@ def test_a_push_subscription_is_made_of_what_is_said_of_its_function() -> None:
     assert push["name"] == "${each.key}"
     assert push["topic"] == "${google_pubsub_topic.topic[each.value.topic].id}"
     assert push["filter"] == "${lookup(local.filters, each.key, null)}"
-    assert push["ack_deadline_seconds"] == "${each.value.acknowledge_seconds}"
+    assert push["ack_deadline_seconds"] == "${each.value.ack_deadline_seconds}"
     assert one(push["dead_letter_policy"]) == {
         "dead_letter_topic": "${google_pubsub_topic.topic[each.value.dead_letter_topic].id}",
         "max_delivery_attempts": "${each.value.max_delivery_attempts}",
@@ -96,7 +96,7 @@ def test_the_retry_policy_is_the_same() -> None:
 def test_lost_letters_are_kept_on_the_same_subscription_which_nothing_pushes() -> None:
     keeper = resources("google_pubsub_subscription")["keeper"]
 
-    assert local("keeper") == {"name": KEEPER, "topic": LOST_LETTERS}
+    assert local("keeper") == {"name": LOST_LETTERS_SUBSCRIPTION, "topic": LOST_LETTERS}
     assert keeper["name"] == "${local.keeper.name}"
     assert keeper["topic"] == "${google_pubsub_topic.topic[local.keeper.topic].id}"
     assert "push_config" not in keeper
@@ -162,13 +162,13 @@ def test_a_request_ends_before_pubsub_gives_it_up_and_after_the_worker_stops_by_
     deadline = Settings.from_environment(RESOURCES.environment()).deadline_seconds
     for name in SERVICES:
         expression = re.fullmatch(
-            r"\$\{local\.functions(?:\[each\.key\]|\.worker)\.acknowledge_seconds - (\d+)\}s",
+            r"\$\{local\.functions(?:\[each\.key\]|\.worker)\.ack_deadline_seconds - (\d+)\}s",
             template(name)["timeout"],
         )
         assert expression
         assert int(expression[1]) >= 5
     worker = next(function for function in FUNCTIONS if function.name == "worker")
-    assert worker.acknowledge_seconds - int(expression[1]) > deadline
+    assert worker.ack_deadline_seconds - int(expression[1]) > deadline
 
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.name)

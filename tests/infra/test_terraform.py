@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, TOPICS, Resources
+from defacer.pipeline.topology import FUNCTIONS, TOPICS
+from defacer_emulator.resources import Resources
 from tests.servers import ROOT
 from tests.terraform import INFRA
 
@@ -51,10 +52,10 @@ def test_terraform_itself_makes_these_names_of_a_project(tmp_path: Path) -> None
     )
     topics, buckets, environment, functions = json.loads(json.loads(done.stdout))
 
-    resources = Resources("some-project", CLOUD_RETRIES)
+    resources = Resources("some-project")
     assert topics == list(TOPICS)
     assert set(buckets) == set(resources.buckets)
     assert environment == resources.environment()
-    assert {name: body["acknowledge_seconds"] for name, body in functions.items()} == {
-        function.subscription: function.acknowledge_seconds for function in FUNCTIONS
+    assert {name: body["ack_deadline_seconds"] for name, body in functions.items()} == {
+        function.subscription: function.ack_deadline_seconds for function in FUNCTIONS
     }

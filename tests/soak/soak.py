@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from defacer.pipeline.topology import LOCAL_RETRIES
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.jobs import StorageError
+from defacer_emulator.resources import LOCAL_RETRIES
 from defacer_emulator.setup.weights import fetch_weights
 from tests.soak.clips import Sort, make_sorts, sorts_of
 from tests.soak.jobs import Job, Jobs

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from defacer.pipeline.storage import object_names
-from defacer.pipeline.topology import LOCAL_RETRIES, Resources
 from defacer_emulator.chaos.http import Request
 from defacer_emulator.chaos.plan import FIRST_TIMES, RATES, Moment, OccurrenceCounter, Plan, read_plan
 from defacer_emulator.chaos.subjects import CallClassifier, subject_of
 from defacer_emulator.errors import UsageError
+from defacer_emulator.resources import Resources
 
-RESOURCES = Resources("defacer-test", LOCAL_RETRIES)
+RESOURCES = Resources("defacer-test")
 MOMENTS = [Moment(f"worker/{number:05d}", times) for number in range(400) for times in (1, 2, 3, 4, 5)]
 
 

@@ -9,9 +9,9 @@ import pytest
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.storage import object_names
-from defacer.pipeline.topology import LOCAL_RETRIES, Resources
 from defacer_emulator.commands import status
 from defacer_emulator.jobs import JobReader
+from defacer_emulator.resources import Resources
 from defacer_emulator.waiting import done, stage
 from tests.clips import write_clip
 from tests.cloud import Buckets
@@ -20,7 +20,7 @@ from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
 
 @pytest.fixture
 def resources() -> Resources:
-    return Resources(f"test-{uuid.uuid4().hex[:8]}", LOCAL_RETRIES)
+    return Resources(f"test-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture

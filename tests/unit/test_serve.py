@@ -12,13 +12,14 @@ import pytest
 
 from defacer import serve
 from defacer.pipeline.settings import Settings
-from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, Resources
+from defacer.pipeline.topology import FUNCTIONS
 from defacer_emulator.processes.ports import free_ports
 from defacer_emulator.processes.supervisor import HOST
+from defacer_emulator.resources import Resources
 from tests.servers import ROOT
 
 GUNICORN = str(Path(sys.executable).parent / "gunicorn")
-ENVIRONMENT = Resources("some-project", CLOUD_RETRIES).environment()
+ENVIRONMENT = Resources("some-project").environment()
 
 
 def command(function: str) -> list[str]:

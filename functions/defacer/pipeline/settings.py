@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from defacer.pipeline import topology
+
 PREFIX = "DEFACER_"
 MEBIBYTE = 1024 * 1024
 SECRETS = {"webhook_secret"}
@@ -31,10 +33,10 @@ class CloudSettings(BaseModel):
     intake_bucket: str = Field(min_length=3)
     work_bucket: str = Field(min_length=3)
     output_bucket: str = Field(min_length=3)
-    uploads_topic: str = "uploads"
-    segments_topic: str = "segments"
-    segments_done_topic: str = "segments-done"
-    job_events_topic: str = "job-events"
+    uploads_topic: str = topology.UPLOADS
+    segments_topic: str = topology.SEGMENTS
+    segments_done_topic: str = topology.SEGMENTS_DONE
+    job_events_topic: str = topology.JOB_EVENTS
     # How long a call to Cloud Storage or Pub/Sub is retried before the message is redelivered.
     retry_seconds: float = Field(default=30.0, gt=0, le=120)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -8,12 +8,12 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from defacer.pipeline.topology import LOCAL_RETRIES, Resources
 from defacer_emulator.chaos.journal import Journal
 from defacer_emulator.chaos.plan import OccurrenceCounter, Plan
 from defacer_emulator.chaos.subjects import CallClassifier
 from defacer_emulator.processes.state import EmulatorState, mark
 from defacer_emulator.processes.supervisor import HOST, Program, listens
+from defacer_emulator.resources import Resources
 
 PROCESS = "chaos"
 PORTS = 3
@@ -83,7 +83,7 @@ class Run:
     comings: OccurrenceCounter = field(default_factory=OccurrenceCounter)
 
     def __post_init__(self) -> None:
-        self.resources = Resources(self.setup.project, LOCAL_RETRIES)
+        self.resources = Resources(self.setup.project)
         self.things = CallClassifier(self.resources)
         self.journal = Journal(self.setup.plan, self.write_line)
 

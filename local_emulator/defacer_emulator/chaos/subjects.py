@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from defacer.pipeline.storage import object_names
-from defacer.pipeline.topology import Resources
 from defacer_emulator.chaos.http import Request
+from defacer_emulator.resources import Resources
 
 _JOB = re.compile(rf"jobs/([0-9a-f]{{{object_names.JOB_ID_LENGTH}}})/(.*)", re.DOTALL)
 # What a name is made unique by: a content's hash, a holder's token.

@@ -13,9 +13,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defacer.pipeline.topology import LOCAL_RETRIES, Resources
 from defacer_emulator.errors import EmulatorError, UsageError
 from defacer_emulator.processes.reaper import end, marked_groups
+from defacer_emulator.resources import Resources
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ROOT / ".emulator"
@@ -66,7 +66,7 @@ class EmulatorState(BaseModel):
 
     @property
     def resources(self) -> Resources:
-        return Resources(self.project, LOCAL_RETRIES)
+        return Resources(self.project)
 
     def environment(self) -> Mapping[str, str]:
         """What a program needs to work with this emulator: the functions, or one of yours."""

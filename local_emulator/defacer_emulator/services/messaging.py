@@ -11,9 +11,10 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, Subscription
 from google.pubsub_v1.types import RetryPolicy as RetryPolicyMessage
 
-from defacer.pipeline.topology import KEEPER, LOST_LETTERS, Function, Resources
+from defacer.pipeline.topology import LOST_LETTERS, LOST_LETTERS_SUBSCRIPTION, TOPICS, Function
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.pubsub.policy import MAX_OUTSTANDING_LABEL
+from defacer_emulator.resources import LOCAL_RETRIES, Resources
 
 
 def channel(host: str) -> grpc.Channel:
@@ -36,7 +37,7 @@ def topic_path(project: str, topic: str) -> str:
 def create_topics(host: str, resources: Resources) -> None:
     """All topics: they must be there before the first upload, whose announcement is lost otherwise."""
     with publisher(host) as client:
-        for topic in resources.topics:
+        for topic in TOPICS:
             try:
                 client.create_topic(name=topic_path(resources.project, topic), timeout=10.0)
             except GoogleAPIError as error:
@@ -59,7 +60,7 @@ def create_subscriptions(
         for function in resources.functions
     ]
     keeper = Subscription(
-        name=f"projects/{resources.project}/subscriptions/{KEEPER}",
+        name=f"projects/{resources.project}/subscriptions/{LOST_LETTERS_SUBSCRIPTION}",
         topic=topic_path(resources.project, LOST_LETTERS),
     )
     add_subscriptions(host, [*create, keeper])
@@ -86,14 +87,14 @@ def subscription(resources: Resources, function: Function, url: str, max_outstan
         name=f"projects/{resources.project}/subscriptions/{function.subscription}",
         topic=topic_path(resources.project, function.topic),
         push_config=PushConfig(push_endpoint=url),
-        ack_deadline_seconds=function.acknowledge_seconds,
+        ack_deadline_seconds=function.ack_deadline_seconds,
         dead_letter_policy=DeadLetterPolicy(
             dead_letter_topic=topic_path(resources.project, function.dead_letter_topic),
             max_delivery_attempts=function.max_delivery_attempts,
         ),
         retry_policy=RetryPolicyMessage(
-            minimum_backoff=timedelta(seconds=resources.retries.minimum_seconds),
-            maximum_backoff=timedelta(seconds=resources.retries.maximum_seconds),
+            minimum_backoff=timedelta(seconds=LOCAL_RETRIES.minimum_seconds),
+            maximum_backoff=timedelta(seconds=LOCAL_RETRIES.maximum_seconds),
         ),
         labels={MAX_OUTSTANDING_LABEL: str(max_outstanding)},
     )

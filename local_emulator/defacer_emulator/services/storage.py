@@ -16,9 +16,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 
-from defacer.pipeline.topology import UPLOADS, Resources
+from defacer.pipeline.topology import UPLOADS
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.processes.supervisor import HOST, Program, answers_http
+from defacer_emulator.resources import Resources
 
 PROCESS = "storage"
 # It holds an upload in memory until it is complete; a keener collector halves its peak (400 MB: 2.6 to 2.0 GB).
