@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from defacer.pipeline.storage import objects
-from defacer_emulator.chaos.http import Answer, Handler, Request, send, serve
+from defacer_emulator.chaos.http import Handler, Request, Response, send, serve
 
 # The client looks a bucket's location up by itself, in the background: no step of anything.
 BUCKET_LOOKUP = re.compile(r"/storage/v1/b/[^/]+")
@@ -42,22 +42,22 @@ class Proxy:
             patch.setattr(self, "fails", fails)
             yield
 
-    async def handle(self, request: Request) -> Answer:
+    async def handle(self, request: Request) -> Response:
         step = (request.method, request.target)
         counts = not BUCKET_LOOKUP.fullmatch(urlsplit(request.target).path)
         if counts:
             self.requests.append(step)
         # In a thread, because what a test does there may come through here again.
         if counts and await asyncio.to_thread(self.fails, *step):
-            return Answer(503, body=b"out of order")
+            return Response(503, body=b"out of order")
         answer = await self.pass_on(request)
         if request.method == "GET" and "alt=media" in request.target:
             self.downloaded_bytes += len(answer.body)
         if await asyncio.to_thread(self.loses, *step):
-            return Answer(503, body=b"the answer was lost")
+            return Response(503, body=b"the answer was lost")
         return answer
 
-    async def pass_on(self, request: Request) -> Answer:
+    async def pass_on(self, request: Request) -> Response:
         return await send(self._upstream, request)
 
 

@@ -9,11 +9,11 @@ import re
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
-from defacer_emulator.chaos.http import Answer, Request
+from defacer_emulator.chaos.http import Request, Response
 from tests.proxy import Proxy
 
 LISTING = re.compile(r"/storage/v1/b/[^/]+/o")
-GONE = Answer(404, body=b"no such version")
+GONE = Response(404, body=b"no such version")
 
 
 class Versions(Proxy):
@@ -23,7 +23,7 @@ class Versions(Proxy):
         super().__init__(upstream)
         self.deleted: set[str] = set()
 
-    async def pass_on(self, request: Request) -> Answer:
+    async def pass_on(self, request: Request) -> Response:
         """Let the server see only what it does right."""
         url = urlsplit(request.target)
         generation = parse_qs(url.query).get("generation", [""])[0]
@@ -33,7 +33,7 @@ class Versions(Proxy):
             self.deleted.add(generation)
             live = await super().pass_on(replace(request, method="GET", target=url.path, body=b""))
             is_live = live.status == 200 and json.loads(live.body)["generation"] == generation
-            return await super().pass_on(request) if is_live else Answer(204)
+            return await super().pass_on(request) if is_live else Response(204)
         answer = await super().pass_on(request)
         if request.method == "GET" and LISTING.fullmatch(url.path) and answer.status == 200:
             listed = json.loads(answer.body)

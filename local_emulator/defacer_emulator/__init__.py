@@ -1,1 +1,1 @@
-"""The pipeline on one machine: the same functions, against emulators of Cloud Storage and Pub/Sub."""
+"""The local emulator: it runs the functions on one machine, against emulators of Cloud Storage and Pub/Sub."""

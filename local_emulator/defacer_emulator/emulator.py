@@ -1,4 +1,4 @@
-"""The whole pipeline on this machine, as a block: storage, messaging and the functions, each a process."""
+"""Run the whole pipeline on this machine: storage, messaging and each function in its own process."""
 
 import os
 import shutil
@@ -20,16 +20,10 @@ from defacer.pipeline.topology import FUNCTIONS, WEBHOOK, Function
 from defacer_emulator.chaos import setup as chaos
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.processes.environment import child_environment
 from defacer_emulator.processes.ports import choose_ports, free_ports
 from defacer_emulator.processes.state import DEFAULT_STATE, EmulatorState, ProcessRecord, StateFolder
-from defacer_emulator.processes.supervisor import (
-    HOST,
-    Processes,
-    Program,
-    answers_http,
-    inherited_environment,
-    listens,
-)
+from defacer_emulator.processes.supervisor import HOST, Processes, Program, is_http_ready, is_listening
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 from defacer_emulator.pubsub.policy import MAX_OUTSTANDING
 from defacer_emulator.resources import Resources
@@ -38,9 +32,9 @@ from defacer_emulator.services import messaging, storage
 PROJECT = "defacer-local"
 FUNCTIONS_FOLDER = Path(defacer.__file__).parent
 PUBSUB = "pubsub"
-CONSOLE, BROWSING, LIVE = "console", "browsing", "live"
+CONSOLE, BROWSER_STORAGE, LIVE = "console", "browser-storage", "live"
 SERVER_SECONDS = 60.0
-# The worker loads the engine when it starts: seconds on an idle machine, more on a busy one.
+# The worker loads the engine when it starts. That takes seconds on an idle machine, and longer on a busy one.
 FUNCTION_SECONDS = 180.0
 
 PubSubKind = Literal["auto", "google", "builtin"]
@@ -48,7 +42,7 @@ PubSubKind = Literal["auto", "google", "builtin"]
 
 @dataclass(frozen=True)
 class Receiver:
-    """Who is told of a job's end by the function `webhook`, and the secret that the call is signed with."""
+    """The URL that the function `webhook` calls at the end of a job, and the secret that signs the call."""
 
     url: str
     secret: str = field(repr=False)
@@ -59,12 +53,12 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run it. `functions` is the folder with NAME/main.py of each; `variables` go to each of them.
+    """How to run the emulator.
 
-    With `chaos`, what the functions send and get goes through proxies that do harm (chaos/README.md).
-    The function `webhook` runs only with a `receiver`, the console and the live page only if asked for.
-    `ports` are those of services that were chosen by name (see ports.py). The others listen on free ports, or with
-    `default_ports` on the default ports that are free.
+    `functions` is the folder with NAME/main.py of each function, and each gets the environment `variables`. With
+    `chaos`, the functions' traffic goes through proxies that inject faults (chaos/README.md). The function `webhook`
+    runs only with a `receiver`, the console and the live page only if enabled. `ports` are the chosen ports by service
+    (processes/ports.py). The other services listen on free ports, or with `default_ports` on free default ports.
     """
 
     state: Path = DEFAULT_STATE
@@ -81,10 +75,10 @@ class Options:
 
 
 class Emulator:
-    """Runs while the block runs. All its processes have ended when the block has, even if this one is killed.
+    """An emulator that runs for the length of a `with` block. Its processes end even if this process is killed.
 
-    Raises UsageError if one runs in the same folder already, EmulatorError if a part does not start.
-    `state` is there inside the block: ports, addresses and processes. `notices` name default ports that are in use.
+    Entering raises UsageError if an emulator already runs in the folder, and EmulatorError if a process does not
+    start. Inside the block, `state` has the ports, addresses and processes. `notices` name default ports in use.
     """
 
     state: EmulatorState
@@ -99,7 +93,9 @@ class Emulator:
 
     def __enter__(self) -> Self:
         if not 1 <= self.options.workers <= MAX_OUTSTANDING:
-            raise UsageError(f"{self.options.workers} workers: expected 1 to {MAX_OUTSTANDING}.")
+            raise UsageError(
+                f"{self.options.workers} workers are not possible. Choose a number from 1 to {MAX_OUTSTANDING}."
+            )
         if self.options.receiver:
             try:
                 Settings.from_environment(
@@ -108,7 +104,7 @@ class Emulator:
             except SettingsError as error:
                 raise UsageError(f"The webhook can't be used: {error}.") from None
         with ExitStack() as stack:
-            stack.enter_context(self.folder.taken())
+            stack.enter_context(self.folder.lock())
             self._start(stack)
             self._stack = stack.pop_all()
         return self
@@ -132,22 +128,22 @@ class Emulator:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a program of yours needs in its environment to work with this emulator."""
+        """Return the variables that a program of yours needs to use this emulator."""
         return self.state.environment()
 
     def storage_client(self) -> cloud_storage.Client:
-        return storage.client(PROJECT, self.state.storage_url)
+        return storage.create_client(PROJECT, self.state.storage_url)
 
     def check(self) -> None:
-        """Raise EmulatorError if a part of the emulator has ended by itself, with the end of its log."""
+        """Raise EmulatorError with the end of the log if a process of the emulator has ended."""
         self._processes.check()
 
     def log_files(self) -> tuple[tuple[str, Path], ...]:
-        """The name and the log of each process worth following: Pub/Sub emulators tell of their insides only."""
+        """Return the name and the log of each process that users follow. Others log only their own internals."""
         return tuple(
             (name, self.folder.log(name))
             for name in self._processes.names()
-            if name not in {PUBSUB, BROWSING}
+            if name not in {PUBSUB, BROWSER_STORAGE}
         )
 
     def _start(self, stack: ExitStack) -> None:
@@ -157,14 +153,14 @@ class Emulator:
         inner_ports = free_ports(len(self.resources.functions) + chaos.PORTS, ports.values())
         function_ports, chaos_ports = inner_ports[: -chaos.PORTS], inner_ports[-chaos.PORTS :]
         pubsub_host = f"{HOST}:{ports['pubsub']}"
-        kind, pubsub = self._pubsub(ports["pubsub"])
+        kind, pubsub = self._pubsub_program(ports["pubsub"])
         self.state = EmulatorState(
             run=run,
             started_at=datetime.now(UTC),
             project=PROJECT,
             buckets=self.resources.buckets,
             pubsub=kind,
-            storage_url=storage.url(ports["storage"]),
+            storage_url=storage.url_of(ports["storage"]),
             pubsub_host=pubsub_host,
             function_urls={
                 function.name: f"http://{HOST}:{port}"
@@ -176,48 +172,47 @@ class Emulator:
         )
         plan = self.options.chaos
         self._chaos = chaos.Setup.of(plan, self.state, chaos_ports) if plan else None
-        stack.callback(self.folder.forget)
+        stack.callback(self.folder.delete_state)
         self._processes = stack.enter_context(Processes(self.folder, run))
-        self._record(ready=False)
+        self._write_state(ready=False)
 
-        self._run(pubsub, seconds=SERVER_SECONDS)
+        self._start_programs(pubsub, seconds=SERVER_SECONDS)
         messaging.create_topics(pubsub_host, self.resources)
         files = self.folder.path / "storage"
-        environment = inherited_environment()
-        server = storage.program(self.resources, ports["storage"], files, pubsub_host, environment)
-        functions = [
-            self._function(function, port)
+        environment = child_environment()
+        server = storage.storage_program(self.resources, ports["storage"], files, pubsub_host, environment)
+        programs = [
+            self._function_program(function, port)
             for function, port in zip(self.resources.functions, function_ports, strict=True)
         ]
         if self._chaos:
-            functions.append(self._chaos.program(self.folder.path / "chaos.json", environment))
+            programs.append(self._chaos.program(self.folder.path / "chaos.json", environment))
         if self.options.console:
-            functions += self._console(ports["console"], ports["browser-storage"])
+            programs += self._console_programs(ports["console"], ports["browser-storage"])
         if self.options.live:
-            functions.append(self._live(ports["live"]))
-        self._run(server, *functions, seconds=FUNCTION_SECONDS)
+            programs.append(self._live_program(ports["live"]))
+        self._start_programs(server, *programs, seconds=FUNCTION_SECONDS)
         storage.create_buckets(self.storage_client(), self.resources.buckets)
-        instances = {function.name: self._instances(function) for function in self.resources.functions}
+        instances = {function.name: self._instance_count(function) for function in self.resources.functions}
         urls = self._chaos.push_urls if self._chaos else self.state.function_urls
         messaging.create_subscriptions(pubsub_host, self.resources, urls, instances)
-        self._record(ready=True)
+        self._write_state(ready=True)
 
-    def _run(self, *programs: Program, seconds: float) -> None:
+    def _start_programs(self, *programs: Program, seconds: float) -> None:
         for program in programs:
             self._processes.start(program)
-        self._record(ready=False)
+        self._write_state(ready=False)
         self._processes.wait_until_ready(programs, seconds)
 
-    def _record(self, *, ready: bool) -> None:
+    def _write_state(self, *, ready: bool) -> None:
         self.state = self.state.model_copy(update={"processes": self._processes.records(), "ready": ready})
         self.folder.write(self.state)
 
-    def _pubsub(self, port: int) -> tuple[str, Program]:
+    def _pubsub_program(self, port: int) -> tuple[str, Program]:
         google = None if self.options.pubsub == "builtin" else find_google_emulator()
         if self.options.pubsub == "google" and google is None:
             raise UsageError(
-                f"Google's Pub/Sub emulator is not installed here. To install it: {INSTALL_HINT}. "
-                "Or take --pubsub builtin."
+                f"Google's Pub/Sub emulator is not installed. Install it ({INSTALL_HINT}), or choose --pubsub builtin."
             )
         command = google or (sys.executable, "-m", "defacer_emulator.pubsub")
         return (
@@ -225,67 +220,76 @@ class Emulator:
             Program(
                 PUBSUB,
                 (*command, f"--host={HOST}", f"--port={port}"),
-                inherited_environment(),
-                lambda: listens(port),
+                child_environment(),
+                lambda: is_listening(port),
             ),
         )
 
-    def _function(self, function: Function, port: int) -> Program:
+    def _function_program(self, function: Function, port: int) -> Program:
         source = self.options.functions / function.source
         if not source.is_file():
-            raise EmulatorError(f"The function {function.name} is not there: {source} is missing.")
+            raise EmulatorError(
+                f"The function {function.name} has no {source}. Add the file, or choose another --functions folder."
+            )
         command = (
             *(sys.executable, "-m", "functions_framework", f"--target={function.name}", f"--source={source}"),
             *("--signature-type=cloudevent", f"--host={HOST}", f"--port={port}"),
         )
-        own = {
-            "WORKERS": str(self._instances(function)),
+        variables = {
+            "WORKERS": str(self._instance_count(function)),
             "THREADS": str(function.concurrency),
-            # gunicorn puts a socket there; without this all four fight for one in the user's home.
+            # gunicorn creates a socket there. Without this, all functions would use the same one in the user's home.
             "XDG_RUNTIME_DIR": str(self._empty_folder("run", function.name)),
-            # What a killed worker leaves is gone with the next start.
+            # Removes the files of a killed worker at the next start.
             "TMPDIR": str(self._empty_folder("tmp", function.name)),
         }
         if function == WEBHOOK and self.options.receiver:
-            own |= self.options.receiver.environment()
-        if self._instances(function) > 1:  # each would take all cores: 28 s instead of 21 s for 2 on 2 cores
-            own["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._instances(function)))
-        led = self._chaos.for_functions if self._chaos else {}
+            variables |= self.options.receiver.environment()
+        if (
+            self._instance_count(function) > 1
+        ):  # each would use all cores: 28 s instead of 21 s for 2 on 2 cores
+            variables["OMP_NUM_THREADS"] = str(
+                max(1, (os.cpu_count() or 1) // self._instance_count(function))
+            )
+        proxies = self._chaos.function_environment if self._chaos else {}
         environment = {
-            **inherited_environment(), **self.environment, **led, **own, **dict(self.options.variables)
+            **child_environment(), **self.environment, **proxies, **variables, **dict(self.options.variables)
         }  # fmt: skip
-        return Program(function.name, command, environment, lambda: answers_http(port))
+        return Program(function.name, command, environment, lambda: is_http_ready(port))
 
-    def _console(self, port: int, browsing_port: int) -> list[Program]:
-        """The console, and what stands before storage for it and for browsers. It meets no chaos: people look at it."""
-        environment = {**inherited_environment(), **dict(self.options.variables)}
-        browsing = (
+    def _console_programs(self, port: int, storage_port: int) -> list[Program]:
+        """Return the console, and the storage proxy for it and for browsers. Faults are not injected into either."""
+        environment = {**child_environment(), **dict(self.options.variables)}
+        proxy = (
             sys.executable,
             "-m",
             "defacer_emulator.services.storage_browser_proxy",
             self.state.storage_url,
         )
-        own = {
+        variables = {
             **self.environment,
-            "STORAGE_EMULATOR_HOST": f"http://{HOST}:{browsing_port}",
+            "STORAGE_EMULATOR_HOST": f"http://{HOST}:{storage_port}",
             "DEFACER_CONSOLE_ORIGIN": f"http://{HOST}:{port}",
             "TMPDIR": str(self._empty_folder("tmp", CONSOLE)),
         }
         return [
             Program(
-                BROWSING, (*browsing, f"--port={browsing_port}"), environment, lambda: listens(browsing_port)
+                BROWSER_STORAGE,
+                (*proxy, f"--port={storage_port}"),
+                environment,
+                lambda: is_listening(storage_port),
             ),
             Program(
                 CONSOLE,
                 (sys.executable, "-m", "defacer.web.console", f"--host={HOST}", f"--port={port}"),
-                {**environment, **own},
-                lambda: answers_http(port, "/health"),
+                {**environment, **variables},
+                lambda: is_http_ready(port, "/health"),
             ),
         ]
 
-    def _live(self, port: int) -> Program:
-        """The live page. Unlike in a cloud it also reads cameras at addresses of this machine."""
-        own = {
+    def _live_program(self, port: int) -> Program:
+        """Return the live page. Unlike on Google Cloud, it also reads cameras at addresses of this machine."""
+        variables = {
             **self.environment,
             "DEFACER_LIVE_ORIGIN": f"http://{HOST}:{port}",
             "DEFACER_LIVE_ALLOW_LOOPBACK": "true",
@@ -295,11 +299,11 @@ class Emulator:
         return Program(
             LIVE,
             (sys.executable, "-m", "defacer.web.live", f"--host={HOST}", f"--port={port}"),
-            {**inherited_environment(), **own, **dict(self.options.variables)},
-            lambda: answers_http(port, "/health"),
+            {**child_environment(), **variables, **dict(self.options.variables)},
+            lambda: is_http_ready(port, "/health"),
         )
 
-    def _instances(self, function: Function) -> int:
+    def _instance_count(self, function: Function) -> int:
         return self.options.workers if function.name == "worker" else 1
 
     def _empty_folder(self, kind: str, function: str) -> Path:

@@ -1,13 +1,13 @@
-"""What a person at the command line is told: one sentence, no traceback."""
+"""Errors that the command line prints as one sentence, without a traceback."""
 
 
 class EmulatorError(Exception):
-    """Something did not work. The message says what was found and what to do; exit code 1."""
+    """An operation failed. The message says what was found and what to do. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(EmulatorError):
-    """The command as given can't be done: a bad argument, a missing file, no emulator running; exit code 2."""
+    """The command can't be done as given: a bad argument, a missing file, no emulator running. Exit code 2."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""Where jobs are, read from the emulator's buckets."""
+"""Read the state of jobs from the emulator's buckets."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -20,17 +20,17 @@ from defacer.pipeline.storage import object_names
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.resources import Resources
 
-SECONDS = 10.0  # for one request: the server is on this machine
+REQUEST_SECONDS = 10.0  # the server is on this machine
 AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 
 class StorageError(EmulatorError):
-    """The storage emulator does not answer, or not as expected."""
+    """The storage emulator does not answer, or answers with an error."""
 
 
 @contextmanager
-def storage_faults() -> Iterator[None]:
-    """Raise StorageError for whatever the storage client raises in the block."""
+def storage_errors() -> Iterator[None]:
+    """Turn every error of the storage client in the block into a StorageError."""
     try:
         yield
     except (requests.ConnectionError, requests.Timeout, TransportError) as error:
@@ -46,38 +46,38 @@ class JobReader:
         self._client = client
         self._resources = resources
 
-    def view(self, job: str) -> JobStatus | None:
-        """One job, or None if the buckets know none of that name."""
+    def find_job(self, job: str) -> JobStatus | None:
+        """Return one job, or None if there is no such job."""
         blobs = self._list(self._resources.work, object_names.job_prefix(job))
         source = self._uploads().get(job)
-        return self._view(job, blobs, source) if blobs or source else None
+        return self._status(job, blobs, source) if blobs or source else None
 
     def follow(self, job: str, source: str) -> JobStatus:
-        """A job whose upload is known: cheaper than `view`, for looking again and again."""
-        return self._view(job, self._list(self._resources.work, object_names.job_prefix(job)), source)
+        """Return a job whose upload is known. Cheaper than `find_job`, for polling."""
+        return self._status(job, self._list(self._resources.work, object_names.job_prefix(job)), source)
 
-    def all(self) -> tuple[JobStatus, ...]:
-        """Every job that has left a trace, in the order in which that was."""
-        traces: dict[str, list[Blob]] = defaultdict(list)
+    def list_jobs(self) -> tuple[JobStatus, ...]:
+        """Return all jobs, in the order of their creation."""
+        blobs: dict[str, list[Blob]] = defaultdict(list)
         for blob in self._list(self._resources.work, "jobs/"):
-            traces[blob.name.split("/")[1]].append(blob)
+            blobs[blob.name.split("/")[1]].append(blob)
         uploads = self._uploads()
-        views = [self._view(job, traces[job], uploads.get(job)) for job in {**uploads, **traces}]
-        return tuple(sorted(views, key=lambda view: (view.since is None, view.since)))
+        jobs = [self._status(job, blobs[job], uploads.get(job)) for job in {**uploads, **blobs}]
+        return tuple(sorted(jobs, key=lambda status: (status.since is None, status.since)))
 
-    def report(self, manifest: Manifest) -> Report:
+    def read_report(self, manifest: Manifest) -> Report:
         return self._read(self._resources.output, manifest.report, Report)
 
     def kept_people(self, channel: str) -> tuple[str, ...]:
-        """Whom a channel's target pictures name."""
+        """Return the people whom a channel's target pictures name."""
         blobs = self._list(self._resources.intake, object_names.targets_prefix(channel))
         return object_names.people(blob.name for blob in blobs)
 
-    def has(self, intake_object: str) -> bool:
+    def has_object(self, intake_object: str) -> bool:
         return any(blob.name == intake_object for blob in self._list(self._resources.intake, intake_object))
 
     def download(self, ref: ObjectRef, path: Path) -> None:
-        with storage_faults():
+        with storage_errors():
             blob = self._client.bucket(ref.bucket).blob(ref.name, generation=ref.generation)
             blob.download_to_filename(str(path), retry=None)
 
@@ -89,22 +89,24 @@ class JobReader:
             if object_names.channel_of_input(blob.name)
         }
 
-    def _view(self, job: str, blobs: Iterable[Blob], source: str | None) -> JobStatus:
+    def _status(self, job: str, blobs: Iterable[Blob], source: str | None) -> JobStatus:
         return job_status_of(
             job, blobs, source, lambda name, model: self._read(self._resources.work, name, model)
         )
 
     def _list(self, bucket: str, prefix: str) -> list[Blob]:
-        with storage_faults():
-            return list(self._client.list_blobs(bucket, prefix=prefix, retry=None, timeout=SECONDS))
+        with storage_errors():
+            return list(self._client.list_blobs(bucket, prefix=prefix, retry=None, timeout=REQUEST_SECONDS))
 
     def _read(self, bucket: str, name: str, model: type[AnyDocument]) -> AnyDocument:
-        with storage_faults():
-            data = self._client.bucket(bucket).blob(name).download_as_bytes(retry=None, timeout=SECONDS)
+        with storage_errors():
+            data = (
+                self._client.bucket(bucket).blob(name).download_as_bytes(retry=None, timeout=REQUEST_SECONDS)
+            )
         try:
             return model.model_validate_json(data)
         except ValidationError as error:
             raise EmulatorError(
-                f"gs://{bucket}/{name} is no {model.__name__} of this version: the job is another version's. "
-                "Delete the state folder, or run the version that made it."
+                f"gs://{bucket}/{name} is not a valid {model.__name__} of this version of De-facer. Delete the state "
+                "folder, or run the version that created the job."
             ) from error

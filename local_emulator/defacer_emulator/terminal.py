@@ -1,4 +1,4 @@
-"""What a person sees while they wait: live bars on a terminal, plain lines in a file or a pipe."""
+"""Progress on standard error: live bars on a terminal, plain lines in a file or a pipe."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,38 +23,38 @@ MEGABYTE = 1_000_000
 
 
 def printable_lines(text: str) -> str:
-    """The same for a text of several lines."""
+    """Replace unprintable characters in a text of several lines."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 class Terminal:
-    """Standard error: what happens goes there, what came of it goes to standard output."""
+    """Standard error, for progress and hints. Results go to standard output."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         self._console.print(printable_lines(line), markup=False)
 
     @contextmanager
-    def reading(self, path: Path, what: str) -> Iterator[BinaryIO]:
-        """A file to be read from its beginning to its end, with a bar of how far that is."""
-        size, what = path.stat().st_size, printable(what)
+    def open_with_progress(self, path: Path, description: str) -> Iterator[BinaryIO]:
+        """Open a file to be read from start to end, and show a progress bar."""
+        size, description = path.stat().st_size, printable(description)
         if not self._console.is_terminal:
-            self.say(f"{what} ({size / MEGABYTE:.1f} MB)")
+            self.print_line(f"{description} ({size / MEGABYTE:.1f} MB)")
             with path.open("rb") as file:
                 yield file
             return
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with (
             Progress(*columns, console=self._console) as progress,
-            progress.open(path, "rb", total=size, description=escape(what)) as file,
+            progress.open(path, "rb", total=size, description=escape(description)) as file,
         ):
             yield file
 
     @contextmanager
-    def counting(self, what: str) -> Iterator["Counter"]:
-        """Something that goes through stages, some of which can be counted."""
+    def show_progress(self, stage: str) -> Iterator["StageProgress"]:
+        """Show the progress of work that has several stages."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -63,32 +63,32 @@ class Terminal:
             TextColumn("{task.fields[left]}"),
         )
         with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
-            yield Counter(self, progress, what)
+            yield StageProgress(self, progress, stage)
 
 
-class Counter:
-    """A bar that may change its description; without a terminal, each new description on a line."""
+class StageProgress:
+    """A progress bar with the current stage. Without a terminal, each new stage is printed on a line."""
 
-    def __init__(self, terminal: Terminal, progress: Progress, what: str):
+    def __init__(self, terminal: Terminal, progress: Progress, stage: str):
         self._terminal = terminal
         self._progress = progress
-        self._task = progress.add_task(what, total=None, left="")
+        self._task = progress.add_task(stage, total=None, left="")
         self._shown: tuple[str, float | None] | None = None
 
-    def show(self, what: str, share: float | None = None, left: str = "") -> bool:
-        """Show the current step, the share of all work that is done, and the time left. Return whether it moved."""
+    def update(self, stage: str, share: float | None = None, left: str = "") -> bool:
+        """Show the stage, the finished share and the remaining time. Return whether stage or share changed."""
         total = None if share is None else 1.0
-        self._progress.update(self._task, description=what, completed=share or 0, total=total, left=left)
-        if (what, share) == self._shown:
+        self._progress.update(self._task, description=stage, completed=share or 0, total=total, left=left)
+        if (stage, share) == self._shown:
             return False
-        self._shown = (what, share)
+        self._shown = (stage, share)
         if self._progress.disable:
-            self._terminal.say(what if share is None else f"{what}, {percent(share)} done")
+            self._terminal.print_line(stage if share is None else f"{stage}, {percent(share)} done")
         return True
 
-    def hint(self, line: str) -> None:
-        """Say something besides."""
+    def print_hint(self, line: str) -> None:
+        """Print a line above the bar."""
         if self._progress.disable:
-            self._terminal.say(line)
+            self._terminal.print_line(line)
         else:
             self._progress.console.print(printable_lines(line), markup=False)

@@ -1,4 +1,4 @@
-"""Waiting for a job to end, and what came of it."""
+"""Wait for a job to end, save its result and summarize its report."""
 
 import time
 from collections import Counter
@@ -20,18 +20,18 @@ from defacer_emulator.setup.files import report_beside
 from defacer_emulator.terminal import Terminal
 from defacer_emulator.uploading import Uploaded
 
-LOOK_AGAIN_SECONDS = 0.25
+POLL_SECONDS = 0.25
 QUIET_SECONDS = 120.0
 STORAGE_SECONDS = 15.0
 
 
 class JobFailedError(EmulatorError):
-    """The job failed; the message is the sentence in its failed.json."""
+    """The job failed. The message is that of its failed.json."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """How to wait. `check` raises EmulatorError when the emulator is gone; `logs` is where its logs lie."""
+    """What waiting needs. `check` raises EmulatorError if the emulator has ended. `logs` is the folder of its logs."""
 
     reader: JobReader
     terminal: Terminal
@@ -39,109 +39,116 @@ class Watch:
     logs: Path
 
 
-def wait(dropped: Uploaded, watch: Watch) -> JobStatus:
-    """Return the job when it is published. Raises JobFailedError if it fails, EmulatorError if it can't go on."""
-    with watch.terminal.counting("planning") as counter:
+def wait_for_job(uploaded: Uploaded, watch: Watch) -> JobStatus:
+    """Return the job when it is published.
+
+    Raises JobFailedError if the job fails, and EmulatorError if the emulator ends.
+    """
+    with watch.terminal.show_progress("planning") as progress:
         changed, hinted = time.monotonic(), False
         while True:
-            view = _look(dropped, watch)
-            if view.over:
+            status = _read_status(uploaded, watch)
+            if status.over:
                 break
-            if counter.show(stage(view), *done(view)):
+            if progress.update(describe_stage(status), *describe_progress(status)):
                 changed, hinted = time.monotonic(), False
             if not hinted and time.monotonic() - changed > QUIET_SECONDS:
                 hinted = True
-                counter.hint(
-                    f"Nothing has changed for {QUIET_SECONDS:.0f} s. That may be right for a busy machine; "
-                    f"if not, {watch.logs / (_function(view) + '.log')} says why."
+                progress.print_hint(
+                    f"Nothing has changed for {QUIET_SECONDS:.0f} s. On a busy machine that is normal. Otherwise, "
+                    f"see {watch.logs / (_current_function(status) + '.log')}."
                 )
-            time.sleep(LOOK_AGAIN_SECONDS)
-    _check_end(view)
-    return view
+            time.sleep(POLL_SECONDS)
+    _check_end(status)
+    return status
 
 
-def _look(dropped: Uploaded, watch: Watch) -> JobStatus:
-    """The job as it is now. Storage may be away for a moment, or first of all when the emulator stops."""
+def _read_status(uploaded: Uploaded, watch: Watch) -> JobStatus:
+    """Return the current state of the job. Storage can be unavailable for a moment, and when the emulator stops."""
     deadline = time.monotonic() + STORAGE_SECONDS
     while True:
         try:
-            view = watch.reader.follow(dropped.job, dropped.source)
+            status = watch.reader.follow(uploaded.job, uploaded.source)
         except StorageError as error:
             watch.check()
             if time.monotonic() > deadline:
-                raise EmulatorError(f"{error} Job {dropped.job} can't be watched any more.") from error
-            time.sleep(LOOK_AGAIN_SECONDS)
+                raise EmulatorError(f"{error} Stopped waiting for job {uploaded.job}.") from error
+            time.sleep(POLL_SECONDS)
             continue
-        if not view.over:
+        if not status.over:
             watch.check()
-        return view
+        return status
 
 
-def stage(view: JobStatus) -> str:
+def describe_stage(status: JobStatus) -> str:
     """Return the current step in words."""
-    pluralize = f"{view.done}/{view.segments}"
-    what = {
+    counts = f"{status.done}/{status.segments}"
+    stages = {
         "waiting": "planning",
-        "finding": f"looking for faces {pluralize}",
-        "linking": "following faces",
-        "hiding": f"hiding faces {pluralize}",
+        "finding": f"detecting faces {counts}",
+        "linking": "linking tracks",
+        "hiding": f"redacting faces {counts}",
     }
-    return what.get(view.state, "joining")
+    return stages.get(status.state, "joining")
 
 
-def done(view: JobStatus) -> tuple[float | None, str]:
-    """Return the share that is done, and in words how long the rest takes; as the console and `status` show it."""
-    if view.state == "waiting":
+def describe_progress(status: JobStatus) -> tuple[float | None, str]:
+    """Return the finished share and the remaining time in words, as the console and `status` show them."""
+    if status.state == "waiting":
         return None, ""
-    progress = view.progress(datetime.now(UTC))
+    progress = status.progress(datetime.now(UTC))
     left = "" if progress.seconds_left is None else f"{about(progress.seconds_left)} left"
     return progress.share, ". ".join(filter(None, (left, progress.note)))
 
 
-def _function(view: JobStatus) -> str:
-    """Whose turn it is."""
-    return {"waiting": "ingest", "finding": "worker", "hiding": "worker"}.get(view.state, "merge")
+def _current_function(status: JobStatus) -> str:
+    """Return the function that processes the job at the moment."""
+    return {"waiting": "ingest", "finding": "worker", "hiding": "worker"}.get(status.state, "merge")
 
 
-def _check_end(view: JobStatus) -> None:
-    if view.state == "erased":
-        raise JobFailedError(f"Job {view.job} was erased.")
-    if view.failed is not None and view.published is None:
-        raise JobFailedError(f"Job {view.job} failed ({view.failed.code}): {printable(view.failed.message)}")
-    if view.state == "superseded":
+def _check_end(status: JobStatus) -> None:
+    if status.state == "erased":
+        raise JobFailedError(f"Job {status.job} was erased.")
+    if status.failed is not None and status.published is None:
         raise JobFailedError(
-            f"Job {view.job} was overtaken: a newer upload or rendering of "
-            f"{printable(view.source or 'it')} was published before it."
+            f"Job {status.job} failed ({status.failed.code}): {printable(status.failed.message)}"
+        )
+    if status.state == "superseded":
+        raise JobFailedError(
+            f"Job {status.job} is superseded: a newer upload or re-render of "
+            f"{printable(status.source or 'its video')} was published first."
         )
 
 
-def save(result: ObjectRef, report: Report, out: Path, reader: JobReader) -> None:
-    """Write the result and its report: each appears under its name when it is complete."""
-    with _complete(out) as path:
+def save_result(result: ObjectRef, report: Report, out: Path, reader: JobReader) -> None:
+    """Write the result and its report. Each file gets its name when it is complete."""
+    with _complete_file(out) as path:
         reader.download(result, path)
-    with _complete(report_beside(out)) as path:
+    with _complete_file(report_beside(out)) as path:
         path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _complete(path: Path) -> Iterator[Path]:
+def _complete_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise EmulatorError(f"{path} can't be written: {error.strerror}.") from error
+        raise EmulatorError(
+            f"{path} can't be written: {error.strerror}. Check the folder and the disk, then drop the video again."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def summary(report: Report, rerender: str | None = None) -> str:
-    """Return the kept and hidden tracks in a few lines. `rerender` is the command that changes a decision."""
+def summarize(report: Report, rerender: str | None = None) -> str:
+    """Return a few lines about the kept and hidden tracks. `rerender` is the command that changes a decision."""
     kept: Counter[str] = Counter()
     hidden = 0
     for track in report.faces.tracks:
         if track.decision == "keep":
-            kept[track.person or "somebody"] += 1
+            kept[track.person or "unnamed"] += 1
         else:
             hidden += 1
     people = ", ".join(
@@ -149,21 +156,21 @@ def summary(report: Report, rerender: str | None = None) -> str:
     )
     lines = [
         f"{pluralize(report.frames, 'frame')} in {pluralize(len(report.segments), 'segment')}, "
-        f"{pluralize(report.audio_packets, 'sound packet')} copied",
-        f"kept:   {people or 'nobody'}",
-        f"hidden: {pluralize(hidden, 'track')} (a track is one face, without a break)",
+        f"{pluralize(report.audio_packets, 'audio packet')} copied",
+        f"kept:   {people or 'no one'}",
+        f"hidden: {pluralize(hidden, 'track')} (a track is one face, followed without a gap)",
     ]
     if report.again is not None:
         changed = report.again.decisions.items()
-        told = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
-        lines.append(f"decided by hand, for what job {report.again.of} had published: {told}")
+        decisions = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
+        lines.append(f"decided by hand, based on the result of job {report.again.of}: {decisions}")
     if report.checked is not None:
         found = pluralize(len(report.checked.tracks), "track") if report.checked.tracks else "no visible face"
         lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {found} found")
     if report.black_frames:
         lines.append(f"black:  {pluralize(report.black_frames, 'frame')} that could not be decoded")
     if report.dropped:
-        lines.append(f"left out, for it can name or place somebody: {', '.join(report.dropped)}")
+        lines.append(f"removed because it can identify people or places: {', '.join(report.dropped)}")
     for warning in report.faces.warnings:
         lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
         if warning.track is not None:

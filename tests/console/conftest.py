@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import jobs, people, policy, review, upload
 from defacer.web.console.app import application
-from defacer_emulator.chaos.http import Answer, Request
+from defacer_emulator.chaos.http import Request, Response
 from defacer_emulator.services.storage_browser_proxy import StorageBrowserProxy
 from tests.cloud import Buckets
 from tests.console.rights import refused
@@ -77,10 +77,10 @@ def browsing(
     made: list[StorageBrowserProxy] = []
     missed: list[str] = []
 
-    async def handle(request: Request) -> Answer:
+    async def handle(request: Request) -> Response:
         missing = refused(request, buckets) if stage.limited and stage.busy else []
         missed.extend(missing)
-        return Answer(403, body=b"no right to do this") if missing else await made[0].handle(request)
+        return Response(403, body=b"no right to do this") if missing else await made[0].handle(request)
 
     with serving(handle) as address:
         made.append(StorageBrowserProxy(storage_address, address))

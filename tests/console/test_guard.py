@@ -19,7 +19,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from defacer.pipeline import log
 from defacer.web.common import iap
 from defacer.web.console.app import application
-from defacer_emulator.chaos.http import Answer, Request
+from defacer_emulator.chaos.http import Request, Response
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving
 
@@ -164,8 +164,8 @@ def test_behind_identity_aware_proxy_only_its_word_opens_the_console(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
 
-    async def keys(_: Request) -> Answer:
-        return Answer(
+    async def keys(_: Request) -> Response:
+        return Response(
             200, (("Content-Type", "application/json"),), json.dumps({"key": public.decode()}).encode()
         )
 
@@ -196,9 +196,9 @@ def test_behind_identity_aware_proxy_only_its_word_opens_the_console(
 def test_what_is_no_keys_is_not_taken_for_them_and_old_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [(404, b'{"error": "x"}'), (200, b"<html>"), (200, b'{"1": "a key"}'), (503, b"")]
 
-    async def answer(_: Request) -> Answer:
+    async def answer(_: Request) -> Response:
         status, body = answers.pop(0)
-        return Answer(status, body=body)
+        return Response(status, body=body)
 
     keys, now = iap._Keys(), 0.0
     monkeypatch.setattr("defacer.web.common.iap.time.monotonic", lambda: now)

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from defacer.web.console import signed_urls
-from defacer_emulator.chaos.http import Answer, Request
+from defacer_emulator.chaos.http import Request, Response
 from defacer_emulator.services.storage_browser_proxy import StorageBrowserProxy
 from tests.console.visitor import Visitor
 from tests.servers import wait_until
@@ -118,7 +118,7 @@ def test_a_name_that_somebody_takes_meanwhile_is_not_replaced_without_a_word(
     asked: list[str] = []
     handle = StorageBrowserProxy.handle
 
-    async def noting(self: StorageBrowserProxy, request: Request) -> Answer:
+    async def noting(self: StorageBrowserProxy, request: Request) -> Response:
         if request.method == "POST" and "uploadType=resumable" in request.target:
             asked.append(parse_qs(urlsplit(request.target).query).get("ifGenerationMatch", ["any"])[0])
         return await handle(self, request)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from defacer.pipeline.topology import FUNCTIONS, SEGMENTS
-from defacer_emulator.chaos.plan import Moment, Plan
+from defacer_emulator.chaos.plan import Occurrence, Plan
 from defacer_emulator.chaos.setup import Setup
-from defacer_emulator.chaos.subjects import hash_name, subject_of
+from defacer_emulator.chaos.subjects import hash_name, job_name_of
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.services import messaging
 from tests.emulator.conftest import STAND_IN
@@ -55,16 +55,16 @@ WORKER = """
 def plan() -> Plan:
     """Each fault strikes one thing, once."""
     faults = {
-        fault: Moment(f"ingest/{subject_of('a', f'{fault}.mp4')}/upload", 1)
+        fault: Occurrence(f"ingest/{job_name_of('a', f'{fault}.mp4')}/upload", 1)
         for fault in PUSHES
         if fault != "kill-at-write"
     }
-    faults["kill-at-write"] = Moment(f"storage/write/other/{hash_name('notes/kill-at-write.mp4')}", 1)
+    faults["kill-at-write"] = Occurrence(f"storage/write/other/{hash_name('notes/kill-at-write.mp4')}", 1)
     faults |= {
-        fault: Moment(f"publish/{SEGMENTS}/{JOB}/detect-{index:05d}", 1)
+        fault: Occurrence(f"publish/{SEGMENTS}/{JOB}/detect-{index:05d}", 1)
         for index, fault in enumerate(PUBLISHING)
     }
-    faults["full-disk"] = Moment(f"worker/{JOB}/redact-00007", 1)
+    faults["full-disk"] = Occurrence(f"worker/{JOB}/redact-00007", 1)
     replayed = frozenset((fault, str(moment)) for fault, moment in faults.items())
     return Plan(seed=5, replayed=replayed)
 
@@ -120,7 +120,7 @@ def publish(emulator: Emulator, step: str, index: int) -> None:
     """As a function publishes."""
     setup = Setup.model_validate_json((emulator.folder.path / "chaos.json").read_bytes())
     data = json.dumps({"job": JOB, "step": step, "index": index}).encode()
-    with messaging.publisher(setup.for_functions["PUBSUB_EMULATOR_HOST"]) as client:
+    with messaging.create_publisher(setup.function_environment["PUBSUB_EMULATOR_HOST"]) as client:
         client.publish(topic=messaging.topic_path(setup.project, SEGMENTS), messages=[{"data": data}])
 
 

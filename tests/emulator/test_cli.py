@@ -48,8 +48,8 @@ def one_line(output: Output) -> str:
     [
         ([], "COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
-        (["up", "--workers", "0"], "'0' is no number above zero"),
-        (["up", "--workers", "some"], "'some' is no number above zero"),
+        (["up", "--workers", "0"], "'0' is not a number above zero"),
+        (["up", "--workers", "some"], "'some' is not a number above zero"),
         (["up", "--pubsub", "kafka"], "invalid choice: 'kafka'"),
         (["up", "--console-port", "http"], "'http' is not a port from 0 to 65535"),
         (["up", "--pubsub-port", "65536"], "'65536' is not a port from 0 to 65535"),
@@ -228,12 +228,12 @@ def test_what_can_t_be_done_is_refused_and_leaves_nothing_in_the_channel(
     policy.write_text('{"mode": "image"}')
     typo.write_text('{"mood": "blur"}')
     drop = ["drop", str(video), "--channel", "street", "--state", str(up.folder.path)]
-    client = storage.client(state.project, state.storage_url)
+    client = storage.create_client(state.project, state.storage_url)
 
     for how in (["--mode", "image"], ["--policy", str(policy)], ["--policy", str(typo)]):
         assert main([*drop, *how]) == 2
         assert not list(client.list_blobs(state.resources.intake))
-    assert "add --replacement PICTURE.png" in capsys.readouterr().err.splitlines()[0]
+    assert "Add --replacement PICTURE.png" in capsys.readouterr().err.splitlines()[0]
     assert main([*drop, "--mode", "image", "--replacement", str(picture)]) == 0
     assert main([*drop, "--policy", str(policy)]) == 0  # the picture of the earlier drop is there
 
@@ -350,7 +350,7 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on(up: Up, video: Path) -> 
 
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the job goes on. How it goes: " in errors
+    assert "The job continues. To see its progress: " in errors
     assert f"python -m defacer_emulator status {job}" in errors
     assert "Traceback" not in errors
 
@@ -373,7 +373,7 @@ def test_waiting_ends_when_the_emulator_does(up: Up, how: str, video: Path) -> N
 
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "The emulator was stopped before the job's end." in errors
+    assert "The emulator was stopped before the job's end" in errors
     assert "Traceback" not in errors
 
 

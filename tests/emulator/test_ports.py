@@ -64,7 +64,7 @@ def test_a_chosen_port_in_use_is_an_error(taken: int) -> None:
 
 def test_one_port_for_two_services_is_an_error() -> None:
     (port,) = free_ports(1)
-    with pytest.raises(UsageError, match=f"Port {port} is named for two services"):
+    with pytest.raises(UsageError, match=f"Port {port} is chosen for two services"):
         choose_ports({"console": port, "live": port}, use_defaults=False)
 
 

@@ -8,9 +8,10 @@ import pytest
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Bucket
 
+from defacer_emulator.processes.environment import child_environment
 from defacer_emulator.processes.ports import free_ports
 from defacer_emulator.processes.state import StateFolder
-from defacer_emulator.processes.supervisor import Processes, inherited_environment
+from defacer_emulator.processes.supervisor import Processes
 from defacer_emulator.resources import Resources
 from defacer_emulator.services import storage
 
@@ -23,18 +24,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A storage server as the emulator runs it, with no Pub/Sub behind it."""
     folder = StateFolder(tmp_path_factory.mktemp("storage"))
     port, nobody = free_ports(2)
-    with folder.taken(), Processes(folder, "a-test") as processes:
+    with folder.lock(), Processes(folder, "a-test") as processes:
         files = folder.path / "storage"
-        server = storage.program(RESOURCES, port, files, f"127.0.0.1:{nobody}", inherited_environment())
+        server = storage.storage_program(RESOURCES, port, files, f"127.0.0.1:{nobody}", child_environment())
         processes.start(server)
         processes.wait_until_ready([server], 30)
-        storage.create_buckets(storage.client(RESOURCES.project, storage.url(port)), RESOURCES.buckets)
-        yield storage.url(port)
+        storage.create_buckets(
+            storage.create_client(RESOURCES.project, storage.url_of(port)), RESOURCES.buckets
+        )
+        yield storage.url_of(port)
 
 
 @pytest.fixture
 def bucket(address: str) -> Bucket:
-    return storage.client(RESOURCES.project, address).bucket(RESOURCES.work)
+    return storage.create_client(RESOURCES.project, address).bucket(RESOURCES.work)
 
 
 def race(address: str, name: str, generation: int) -> list[str]:
@@ -42,7 +45,7 @@ def race(address: str, name: str, generation: int) -> list[str]:
     barrier = threading.Barrier(RACERS)
 
     def write(racer: int) -> str:
-        blob = storage.client(RESOURCES.project, address).bucket(RESOURCES.work).blob(name)
+        blob = storage.create_client(RESOURCES.project, address).bucket(RESOURCES.work).blob(name)
         barrier.wait()
         try:
             blob.upload_from_string(f"racer {racer}", if_generation_match=generation, retry=None)

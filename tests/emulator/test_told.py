@@ -22,7 +22,7 @@ def test_an_event_reaches_the_receiver_signed_and_again_after_a_503(stand_ins: P
         receiver.answers = [503, 200]
         told = Receiver(f"{receiver.address}/hook", secret := "only for the tests of this repository")
         options = Options(tmp_path / "state", "builtin", functions=stand_ins, receiver=told)
-        with Emulator(options) as emulator, messaging.publisher(emulator.state.pubsub_host) as client:
+        with Emulator(options) as emulator, messaging.create_publisher(emulator.state.pubsub_host) as client:
             topic = messaging.topic_path(emulator.state.project, JOB_EVENTS)
             job, source = "0123456789abcdef0123", ObjectRef(bucket="a", name="b", generation=1)
             data = JobEventData(job=job, channel="a", source=source)

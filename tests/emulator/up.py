@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defacer_emulator.processes.ports import SERVICES
-from defacer_emulator.processes.reaper import marked_groups
-from defacer_emulator.processes.state import EmulatorState, StateFolder, mark
-from defacer_emulator.processes.supervisor import listens
+from defacer_emulator.processes.reaper import find_marked_groups
+from defacer_emulator.processes.state import EmulatorState, StateFolder, environment_mark
+from defacer_emulator.processes.supervisor import is_listening
 from tests.servers import wait_until
 
 START_SECONDS = 60
@@ -52,12 +52,12 @@ class Up:
 
 def leftovers(state: EmulatorState) -> list[str]:
     """What is left of an emulator: its processes, by name or group, and its open ports."""
-    left = [process.name for process in state.processes if process.alive()]
-    left += [f"group {group}" for group in marked_groups(mark(state.run))]
+    left = [process.name for process in state.processes if process.is_alive()]
+    left += [f"group {group}" for group in find_marked_groups(environment_mark(state.run))]
     addresses = [state.storage_url, state.pubsub_host, *state.function_urls.values()]
     addresses += [state.console_url] if state.console_url else []
     ports = [int(address.rsplit(":", 1)[1]) for address in addresses]
-    return left + [f"port {port}" for port in ports if listens(port)]
+    return left + [f"port {port}" for port in ports if is_listening(port)]
 
 
 def wait_until_gone(state: EmulatorState) -> None:

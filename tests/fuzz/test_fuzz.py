@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from defacer_emulator.errors import UsageError
-from defacer_emulator.uploading import Upload, check
+from defacer_emulator.uploading import Upload, check_upload
 from tests.fuzz import __main__ as command
 from tests.fuzz import harnesses
 from tests.fuzz.harnesses import DOCUMENTS, HARNESSES
@@ -132,7 +132,7 @@ def test_a_file_of_any_name_is_dropped_under_that_name_or_refused(
     file = tmp_path / name
     file.write_bytes(b"x")
     try:
-        check(Upload(file, channel))
+        check_upload(Upload(file, channel))
     except UsageError:
         return
     harnesses.name(f"channels/{channel}/videos/{name}".encode())

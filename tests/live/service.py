@@ -17,7 +17,7 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from defacer_emulator.processes.supervisor import answers_http
+from defacer_emulator.processes.supervisor import is_http_ready
 from tests.cloud import PROJECT
 from tests.live.pictures import FRAMES_PER_SECOND, Clip, endlessly
 from tests.servers import ROOT, free_port, wait_until
@@ -80,7 +80,9 @@ def live_service(
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:
-            wait_until(lambda: process.poll() is not None or answers_http(port), "it listened", START_SECONDS)
+            wait_until(
+                lambda: process.poll() is not None or is_http_ready(port), "it listened", START_SECONDS
+            )
             assert process.poll() is None, log.read_text()
             yield Service(url, log)
         finally:

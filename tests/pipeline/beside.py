@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import psutil
+
 from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.plan import Plan, journal_lines
-from defacer_emulator.chaos.subjects import subject_of
+from defacer_emulator.chaos.subjects import job_name_of
 from defacer_emulator.emulator import Emulator, Options
 from tests.servers import wait_until
 from tests.soak.clips import Sort, make_sorts
@@ -39,8 +41,8 @@ def plan(rounds: int) -> Plan:
     """That these kill, and nothing else happens."""
     kills = []
     for segment, upload in map(poisons, range(rounds)):
-        kills.append(f"storage/write/{subject_of(CHANNEL, segment)}/segment-detections/00001.npz")
-        kills.append(f"storage/write/{subject_of(CHANNEL, upload)}/manifest.json")
+        kills.append(f"storage/write/{job_name_of(CHANNEL, segment)}/segment-detections/00001.npz")
+        kills.append(f"storage/write/{job_name_of(CHANNEL, upload)}/manifest.json")
     return Plan(seed=1, rates={}, always={"kill-at-write": tuple(kills)})
 
 
@@ -102,9 +104,9 @@ class Measuring:
             leader = next(
                 process.pid for process in self._running.state.processes if process.name == function
             )
-            children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+            children = psutil.Process(leader).children()
             if children:
-                process_faults.kill(int(children[0]))
+                process_faults.kill(children[0].pid)
 
 
 def main() -> int:

@@ -80,10 +80,10 @@ def subscribe(emulator: Emulator, urls: dict[str, str]) -> None:
     """Let every subscription lead somewhere else."""
     host = emulator.state.pubsub_host
     wanted = [
-        messaging.subscription(emulator.resources, function, urls[function.name], OUTSTANDING)
+        messaging.subscription_request(emulator.resources, function, urls[function.name], OUTSTANDING)
         for function in emulator.resources.functions
     ]
-    with messaging.subscriber(host) as client:
+    with messaging.create_subscriber(host) as client:
         for subscription in wanted:
             client.delete_subscription(subscription=subscription.name)
     messaging.add_subscriptions(host, wanted)

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from defacer_emulator.chaos.plan import Plan, journal_lines
-from defacer_emulator.chaos.subjects import subject_of
+from defacer_emulator.chaos.subjects import job_name_of
 from defacer_emulator.emulator import Emulator, Options
 from tests.servers import wait_until
 from tests.soak.clips import make_sorts
 from tests.soak.jobs import Jobs
 
 NAME = "full.mp4"
-SUBJECT = subject_of("soak-everyone", NAME)
+SUBJECT = job_name_of("soak-everyone", NAME)
 HIDE = f"worker/{SUBJECT}/redact-00001#1"
 ALWAYS = ("ingest/*", "worker/*/detect-*", "merge/*")
 SECONDS = 300

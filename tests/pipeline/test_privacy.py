@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from defacer.pipeline.documents.report import Report
@@ -129,7 +130,7 @@ def test_who_is_forgotten_is_hidden_in_what_was_published(
     )
     assert {track.decision for track in report.faces.tracks} == {"hide"}
     status = command(pipeline, "status", ended.job)
-    assert "keeps     nobody" in status.stdout
+    assert "keeps     no one" in status.stdout
 
 
 def wait_until_quiet(pipeline: Pipeline, folder: Path) -> None:
@@ -139,7 +140,7 @@ def wait_until_quiet(pipeline: Pipeline, folder: Path) -> None:
 
 
 def send(pipeline: Pipeline, topic: str, data: bytes, **attributes: str) -> None:
-    with messaging.publisher(pipeline.emulator.state.pubsub_host) as publisher:
+    with messaging.create_publisher(pipeline.emulator.state.pubsub_host) as publisher:
         path = messaging.topic_path(pipeline.emulator.resources.project, topic)
         publisher.publish(topic=path, messages=[{"data": data, "attributes": attributes}])
 
@@ -153,10 +154,8 @@ def log_levels(emulator: Emulator) -> dict[str, str]:
     """What each function was started with, as the system knows it."""
     levels = {}
     for process in emulator.state.processes:
-        words = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-        level = next((word for word in words if word.startswith(b"DEFACER_LOG_LEVEL=")), b"")
         if process.name in emulator.state.function_urls:
-            levels[process.name] = level.partition(b"=")[2].decode()
+            levels[process.name] = psutil.Process(process.pid).environ().get("DEFACER_LOG_LEVEL", "")
     return levels
 
 

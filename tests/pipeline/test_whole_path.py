@@ -231,7 +231,7 @@ def test_a_decision_is_changed_and_nobody_is_looked_for_again(
         relay.wait_until_idle()
 
     assert ended.code == 0, ended.errors
-    assert f"decided by hand, for what job {dropped.job} had published: " in ended.out
+    assert f"decided by hand, based on the result of job {dropped.job}: " in ended.out
     assert min(differences(clip, out, "astronaut")) > HIDDEN_AT_LEAST
     seen = sorted(differences(clip, out, "admiral"))
     assert seen[len(seen) * 8 // 10] < KEPT_AT_MOST

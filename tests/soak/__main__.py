@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from defacer_emulator.chaos.plan import Plan, read_plan
-from defacer_emulator.commands.cli import INTERRUPTED, stopped_by_signals
+from defacer_emulator.commands.cli import INTERRUPTED, interrupt_on_signals
 from defacer_emulator.errors import EmulatorError
 from tests.soak.soak import Soak, run
 from tests.soak.table import table
@@ -31,7 +31,7 @@ def _soak(options: argparse.Namespace) -> int:
     plan = read_plan(str(options.chaos)) if options.chaos else Plan(seed=seed)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="defacer-soak-"))
     print(f"soak with seed {plan.seed}, in {folder}", file=sys.stderr, flush=True)
-    with stopped_by_signals():
+    with interrupt_on_signals():
         outcome = run(Soak(plan, options.jobs, options.minutes, folder))
     print(f"seed {plan.seed}\n{table(outcome)}", flush=True)
     if not outcome.good or outcome.interrupted:

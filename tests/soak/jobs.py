@@ -39,7 +39,7 @@ class Job:
 class Silent(Terminal):
     """A terminal that is told nothing."""
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         pass
 
 

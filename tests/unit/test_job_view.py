@@ -12,7 +12,7 @@ from defacer.pipeline.storage import object_names
 from defacer_emulator.commands import status
 from defacer_emulator.jobs import JobReader
 from defacer_emulator.resources import Resources
-from defacer_emulator.waiting import done, stage
+from defacer_emulator.waiting import describe_progress, describe_stage
 from tests.clips import write_clip
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
@@ -49,7 +49,7 @@ def test_progress_counts_every_segment_once_in_each_step(
 
     def look() -> JobStatus:
         view = reader.follow(planned.job, planned.manifest.source.name)
-        shown.append((view.state, stage(view), round(done(view)[0] or 0, 3)))
+        shown.append((view.state, describe_stage(view), round(describe_progress(view)[0] or 0, 3)))
         return view
 
     look()
@@ -74,14 +74,14 @@ def test_progress_counts_every_segment_once_in_each_step(
     view = reader.follow(planned.job, planned.manifest.source.name)
 
     assert shown == [
-        ("finding", "looking for faces 0/2", 0),
-        ("finding", "looking for faces 1/2", 0.3),
-        ("linking", "following faces", 0.6),
-        ("hiding", "hiding faces 0/2", 0.6),
-        ("hiding", "hiding faces 1/2", 0.795),
+        ("finding", "detecting faces 0/2", 0),
+        ("finding", "detecting faces 1/2", 0.3),
+        ("linking", "linking tracks", 0.6),
+        ("hiding", "redacting faces 0/2", 0.6),
+        ("hiding", "redacting faces 1/2", 0.795),
         ("merging", "joining", 0.99),
     ]
-    assert (view.state, view.done, view.segments, done(view)) == ("published", 2, 2, (1.0, ""))
+    assert (view.state, view.done, view.segments, describe_progress(view)) == ("published", 2, 2, (1.0, ""))
 
 
 def test_status_shows_the_share_that_drop_and_the_console_show(
@@ -90,11 +90,11 @@ def test_status_shows_the_share_that_drop_and_the_console_show(
     started = datetime.now(UTC) - timedelta(hours=1)
     find_segment(emulated, planned, 1)
     view = reader.follow(planned.job, planned.manifest.source.name)
-    assert status._done(view, started).startswith("30 %")
-    assert view.progress(datetime.now(UTC)).share == done(view)[0] == 0.3
-    assert status._done(view, started + timedelta(hours=2)) == "-"  # stopped with an earlier emulator
+    assert status._progress(view, started).startswith("30 %")
+    assert view.progress(datetime.now(UTC)).share == describe_progress(view)[0] == 0.3
+    assert status._progress(view, started + timedelta(hours=2)) == "-"  # stopped with an earlier emulator
 
 
 def test_an_upload_without_a_manifest_waits_to_be_planned(reader: JobReader) -> None:
     view = reader.follow("0" * 20, "channels/street/videos/walk.mp4")
-    assert (view.state, stage(view), *done(view)) == ("waiting", "planning", None, "")
+    assert (view.state, describe_stage(view), *describe_progress(view)) == ("waiting", "planning", None, "")

@@ -12,7 +12,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer_emulator.chaos.plan import Plan, read_plan
 from defacer_emulator.errors import UsageError
-from defacer_emulator.uploading import Upload, check
+from defacer_emulator.uploading import Upload, check_upload
 from tests.cloud import Environment
 
 MARK = codecs.BOM_UTF8
@@ -50,10 +50,10 @@ def test_drop_takes_a_policy_with_a_mark_and_refuses_utf_16(tmp_path: Path) -> N
     video, policy = tmp_path / "walk.mp4", tmp_path / "policy.json"
     video.write_bytes(b"\0\0\0\x18ftypmp42")
     policy.write_text('{"mode": "solid"}', encoding="utf-8-sig")
-    check(Upload(video, "street", policy=policy))
+    check_upload(Upload(video, "street", policy=policy))
     policy.write_text('{"mode": "solid"}', encoding="utf-16")
     with pytest.raises(UsageError, match=r"policy.json: it is encoded in UTF-16 .* Save it as UTF-8"):
-        check(Upload(video, "street", policy=policy))
+        check_upload(Upload(video, "street", policy=policy))
 
 
 def test_a_plan_of_faults_with_a_mark_is_read(tmp_path: Path) -> None:

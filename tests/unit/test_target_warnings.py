@@ -8,7 +8,7 @@ from defacer.engine.tracking.face_report import ADVICE
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import Faces, Look, Report, TargetWarning, Track
-from defacer_emulator.waiting import summary
+from defacer_emulator.waiting import summarize
 
 JOB = "0123456789abcdef0123"
 
@@ -52,7 +52,7 @@ def report() -> Report:
 
 
 def test_the_summary_of_a_job_warns_and_says_what_to_do(report: Report) -> None:
-    blurred, nearest, by_hand, none_at_all = summary(report).splitlines()[-4:]
+    blurred, nearest, by_hand, none_at_all = summarize(report).splitlines()[-4:]
     assert blurred == f"warning: A target picture of Ada is blurred. {ADVICE['blurred-picture']}"
     assert nearest == f"warning: No track of Ada was kept. {ADVICE['no-track-kept']}"
     assert by_hand.endswith(f"python -m defacer_emulator again {JOB} --keep 4")

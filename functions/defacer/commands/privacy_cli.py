@@ -85,15 +85,6 @@ def add_forget(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     return command
 
 
-def words_of(options: argparse.Namespace) -> list[str]:
-    """The options as they are given to this command line: for the emulator, which has the same two commands."""
-    words = ["forget", "--channel", options.channel] if "person" in options else ["erase"]
-    for name in ("yes", "render_again", "delete_unrenderable"):
-        if getattr(options, name, False):
-            words.append(f"--{name.replace('_', '-')}")
-    return [*words, "--", options.person if "person" in options else options.subject]
-
-
 def _add_yes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--yes", action="store_true", help="do it without asking")
 

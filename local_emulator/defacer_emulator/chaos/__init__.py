@@ -1,1 +1,1 @@
-"""Faults on purpose: what Cloud Storage, Pub/Sub and Cloud Run do to a function now and then, in a few minutes."""
+"""Fault injection: proxies that do within minutes what Cloud Storage, Pub/Sub and Cloud Run rarely do to a function."""

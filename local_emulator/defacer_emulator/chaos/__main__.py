@@ -1,4 +1,4 @@
-"""`python -m defacer_emulator.chaos SETUP.json`: the proxies, until they are ended."""
+"""`python -m defacer_emulator.chaos SETUP.json`: run the proxies until the process is ended."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from defacer_emulator.chaos.storage_proxy import StorageProxy
 
 
 async def main(file: Path) -> None:
-    """Listen on all three ports for ever."""
+    """Listen on all three ports until the process ends."""
     setup = Setup.model_validate_json(file.read_bytes())
     run = Run(setup, lambda line: print(line, flush=True))
     publishing = await publish_proxy.serve(run)

@@ -1,6 +1,6 @@
-"""HTTP/1.1 as a proxy needs it: whole requests in, whole answers out, and what a bad line does to them.
+"""HTTP/1.1 for proxies: read whole requests, send whole responses, and cut or slow their transmission.
 
-Bodies are held in memory: what the functions send and read at once is 8 MiB at most.
+Bodies are kept in memory: the functions send and read at most 8 MiB at once.
 """
 
 import asyncio
@@ -12,20 +12,20 @@ from urllib.parse import urlsplit
 
 from defacer_emulator.processes.supervisor import HOST
 
-HEAD_BYTES = 256 * 1024
-PIECES = 8
+MAX_HEAD_BYTES = 256 * 1024
+SLOW_CHUNKS = 8
 Headers = tuple[tuple[str, str], ...]
-# They are about one connection, not about what is sent over it.
-OF_A_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
+# They describe one connection, so a proxy replaces them.
+CONNECTION_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 
 
 class HangUpError(Exception):
-    """The connection ends here, without an answer."""
+    """The connection is closed without a response."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """`port` is the caller's end of the connection: it tells which process that is."""
+    """An HTTP request. `port` is the caller's end of the connection, which identifies the calling process."""
 
     method: str
     target: str
@@ -38,8 +38,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """`sent` is the share of the body that goes out before the line is cut; `seconds` is how long that takes."""
+class Response:
+    """An HTTP response. `sent` is the share of the body to send before the connection is closed, within `seconds`."""
 
     status: int
     headers: Headers = ()
@@ -49,52 +49,54 @@ class Answer:
 
 
 @dataclass
-class Sending:
-    """A request under way to a server. `port` is this end of the connection, 0 before there is one.
+class Transmission:
+    """How to send a request to a server, and this end's `port` once connected (0 before).
 
-    With `may_go` nothing is sent before it is set; the connection stands by then.
+    `sent` and `seconds` are as in `Response`. With `start`, the request is sent after this event is set.
     """
 
     port: int = 0
     sent: float = 1.0
     seconds: float = 0.0
     connected: asyncio.Event = field(default_factory=asyncio.Event)
-    may_go: asyncio.Event | None = None
+    start: asyncio.Event | None = None
 
 
-Handler = Callable[[Request], Awaitable[Answer]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 async def serve(handler: Handler, port: int) -> asyncio.Server:
-    """Answer every request that comes to this port with what the handler makes of it."""
+    """Listen on this port and answer every request with the handler's response."""
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, HangUpError):
             while (request := await _read_request(reader, writer)) is not None:
-                await _write_answer(writer, await handler(request))
+                await _write_response(writer, await handler(request))
         writer.close()
 
-    return await asyncio.start_server(connected, HOST, port, limit=HEAD_BYTES)
+    return await asyncio.start_server(answer_requests, HOST, port, limit=MAX_HEAD_BYTES)
 
 
-async def send(address: str, request: Request, sending: Sending | None = None) -> Answer:
-    """Pass a request on to the server at this address. Raises HangUpError if no whole answer comes back."""
-    sending = sending or Sending()
+async def send(address: str, request: Request, transmission: Transmission | None = None) -> Response:
+    """Forward a request to the server at this address. Raise HangUpError if no complete response arrives."""
+    transmission = transmission or Transmission()
     server = urlsplit(address)
     try:
-        reader, writer = await asyncio.open_connection(server.hostname, server.port, limit=HEAD_BYTES)
+        reader, writer = await asyncio.open_connection(server.hostname, server.port, limit=MAX_HEAD_BYTES)
     except OSError as error:
         raise HangUpError from error
     try:
-        sending.port = writer.get_extra_info("sockname")[1]
-        sending.connected.set()
-        if sending.may_go:
-            await sending.may_go.wait()
+        transmission.port = writer.get_extra_info("sockname")[1]
+        transmission.connected.set()
+        if transmission.start:
+            await transmission.start.wait()
         head = f"{request.method} {request.target} HTTP/1.1"
-        await _write(writer, head, request.headers, request.body, sending.sent, sending.seconds, "close")
-        if sending.sent < 1:
+        await _write(
+            writer, head, request.headers, request.body, transmission.sent, transmission.seconds, "close"
+        )
+        if transmission.sent < 1:
             raise HangUpError
-        return await _read_answer(reader, request.method)
+        return await _read_response(reader, request.method)
     except (OSError, asyncio.IncompleteReadError, ValueError) as error:
         raise HangUpError from error
     finally:
@@ -105,20 +107,20 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     try:
         first, headers = await _read_head(reader)
     except asyncio.IncompleteReadError:
-        return None  # the caller has closed its end: no more requests
+        return None  # the caller has closed its end
     method, target, _ = first.split(" ", 2)
-    body = await _read_body(reader, headers, until_the_end=False)
+    body = await _read_body(reader, headers, until_close=False)
     return Request(method, target, headers, body, writer.get_extra_info("peername")[1])
 
 
-async def _read_answer(reader: asyncio.StreamReader, method: str) -> Answer:
+async def _read_response(reader: asyncio.StreamReader, method: str) -> Response:
     status = HTTPStatus.CONTINUE.value
     while status < HTTPStatus.OK:
         first, headers = await _read_head(reader)
         status = int(first.split(" ", 2)[1])
-    bare = method == "HEAD" or status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-    body = b"" if bare else await _read_body(reader, headers, until_the_end=True)
-    return Answer(status, headers, body)
+    has_no_body = method == "HEAD" or status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+    body = b"" if has_no_body else await _read_body(reader, headers, until_close=True)
+    return Response(status, headers, body)
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[str, Headers]:
@@ -128,13 +130,13 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[str, Headers]:
     return first, tuple((key.strip(), value.strip()) for key, _, value in pairs)
 
 
-async def _read_body(reader: asyncio.StreamReader, headers: Headers, *, until_the_end: bool) -> bytes:
-    named = {key.lower(): value for key, value in headers}
-    if named.get("transfer-encoding", "").lower() == "chunked":
+async def _read_body(reader: asyncio.StreamReader, headers: Headers, *, until_close: bool) -> bytes:
+    values = {key.lower(): value for key, value in headers}
+    if values.get("transfer-encoding", "").lower() == "chunked":
         return await _read_chunks(reader)
-    if "content-length" in named:
-        return await reader.readexactly(int(named["content-length"]))
-    return await reader.read() if until_the_end else b""
+    if "content-length" in values:
+        return await reader.readexactly(int(values["content-length"]))
+    return await reader.read() if until_close else b""
 
 
 async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
@@ -147,14 +149,14 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
     return b"".join(chunks)
 
 
-async def _write_answer(writer: asyncio.StreamWriter, answer: Answer) -> None:
-    known = {status.value for status in HTTPStatus}
-    phrase = HTTPStatus(answer.status).phrase if answer.status in known else "Unknown"
-    if answer.sent < 1 and not answer.body:
+async def _write_response(writer: asyncio.StreamWriter, response: Response) -> None:
+    known_statuses = {status.value for status in HTTPStatus}
+    phrase = HTTPStatus(response.status).phrase if response.status in known_statuses else "Unknown"
+    if response.sent < 1 and not response.body:
         raise HangUpError
-    head = f"HTTP/1.1 {answer.status} {phrase}"
-    await _write(writer, head, answer.headers, answer.body, answer.sent, answer.seconds, "keep-alive")
-    if answer.sent < 1:
+    head = f"HTTP/1.1 {response.status} {phrase}"
+    await _write(writer, head, response.headers, response.body, response.sent, response.seconds, "keep-alive")
+    if response.sent < 1:
         raise HangUpError
 
 
@@ -167,22 +169,22 @@ async def _write(
     seconds: float,
     connection: str,
 ) -> None:
-    kept = [f"{key}: {value}" for key, value in headers if key.lower() not in OF_A_CONNECTION]
-    lines = [first, *kept, f"Content-Length: {len(body)}", f"Connection: {connection}", "", ""]
+    forwarded = [f"{key}: {value}" for key, value in headers if key.lower() not in CONNECTION_HEADERS]
+    lines = [first, *forwarded, f"Content-Length: {len(body)}", f"Connection: {connection}", "", ""]
     writer.write("\r\n".join(lines).encode("latin-1"))
     body = body[: int(len(body) * sent)]
     if not seconds:
         writer.write(body)
         await writer.drain()
         return
-    size = max(1, -(-len(body) // PIECES))
+    size = max(1, -(-len(body) // SLOW_CHUNKS))
     for start in range(0, len(body), size):
         await writer.drain()
-        await asyncio.sleep(seconds / PIECES)
+        await asyncio.sleep(seconds / SLOW_CHUNKS)
         writer.write(body[start : start + size])
     await writer.drain()
 
 
-def without(answer: Answer, *names: str) -> Answer:
-    """The answer without these headers, by their names in small letters."""
-    return replace(answer, headers=tuple(pair for pair in answer.headers if pair[0].lower() not in names))
+def without_headers(response: Response, *names: str) -> Response:
+    """Return the response without these headers. The names are lowercase."""
+    return replace(response, headers=tuple(pair for pair in response.headers if pair[0].lower() not in names))

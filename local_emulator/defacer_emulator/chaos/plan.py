@@ -1,7 +1,7 @@
-"""Which fault strikes where: decided by a seed and by what is struck, never by when.
+"""The plan of faults: a seed and the subject decide which fault is injected, never the time.
 
-A fault strikes a *thing* (one message's delivery, one call about one object) for the n-th time that it comes by,
-and only the first few times: so whatever the rates are, a healthy job gets done in the end.
+A subject is one message for a function, or one kind of call about one object. A fault is injected into the n-th
+occurrence of a subject, and only into the first few. So a healthy job ends with success, whatever the rates are.
 """
 
 import hashlib
@@ -18,57 +18,58 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from defacer_emulator.errors import UsageError
 
-# Times that a thing can be struck, seen from its first. A message has 10 deliveries before it is given up.
-FIRST_TIMES = 3
+# A fault is injected into the first occurrences of a subject only: a message has 10 deliveries until it is exhausted.
+MAX_STRUCK_OCCURRENCES = 3
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 
-# Shares of the times that a thing comes by for the first time, the second and the third.
+# The share of the first, second and third occurrences into which a fault is injected.
 RATES: Mapping[str, float] = {
     # A function's call to Cloud Storage
     "storage-429": 0.003,
     "storage-500": 0.003,
     "storage-503": 0.004,
-    "storage-lost": 0.006,  # done, but the answer is lost
-    "storage-cut": 0.006,  # the connection is cut in the middle of a body, the caller's or the answer
+    "storage-lost": 0.006,  # done, but the response is lost
+    "storage-cut": 0.006,  # the connection is closed within the body of the request or response
     "storage-slow": 0.006,
     "storage-delay": 0.01,
-    "lease-jump": 0.25,  # a reader's clock is ahead: a live claim looks expired
-    "kill-at-write": 0.004,  # SIGKILL just before or after a write is done
+    "lease-jump": 0.25,  # a reader's clock is ahead: a valid lease looks expired
+    "kill-at-write": 0.004,  # SIGKILL just before or after a write
     # A push of Pub/Sub to a function
     "push-429": 0.01,
     "push-500": 0.01,
     "push-503": 0.01,
-    "push-lost": 0.03,  # the function ran, but Pub/Sub does not hear of it
-    "push-cut": 0.01,  # half a message reaches the function
+    "push-lost": 0.03,  # the function ran, but its response to Pub/Sub is lost
+    "push-cut": 0.01,  # half of the message reaches the function
     "push-slow": 0.01,
-    "push-twice": 0.05,  # at the same time, or again after a while
+    "push-twice": 0.05,  # two deliveries at once, or a second one later
     "push-delay": 0.03,
-    "push-reorder": 0.03,  # held back until later ones have gone
-    "kill": 0.02,  # SIGKILL of the function's process at some moment of the request
-    "full-disk": 0.05,  # nothing bigger than a few kilobytes can be written meanwhile
+    "push-reorder": 0.03,  # delivered after later messages
+    "kill": 0.02,  # SIGKILL of the function's process during the request
+    "full-disk": 0.05,  # the process can write only a few kilobytes during the request
     # A function's publishing
     "publish-refused": 0.02,
-    "publish-lost": 0.03,  # published, but the answer is lost: the client publishes it again
+    "publish-lost": 0.03,  # published, but the response is lost: the client publishes again
     "publish-delay": 0.03,
 }
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A thing that comes by for the `number`-th time, counted from 1."""
+class Occurrence:
+    """The `number`-th occurrence of a subject, counted from 1."""
 
-    thing: str
+    subject: str
     number: int
 
     def __str__(self) -> str:
-        return f"{self.thing}#{self.number}"
+        return f"{self.subject}#{self.number}"
 
 
 class Plan(BaseModel):
-    """`always` are patterns of things that a fault strikes each time; `replayed` are a former run's faults.
+    """Which faults to inject.
 
-    With `replayed`, nothing else strikes.
+    `always` has patterns of subjects with the fault at every occurrence. `replayed` are the faults of an earlier run;
+    with it, no other fault is injected, except those of `always`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,56 +83,56 @@ class Plan(BaseModel):
     @classmethod
     def _known_faults(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
         if unknown := sorted(set(value) - set(RATES)):
-            raise ValueError(f"there is no fault {unknown[0]!r}, there are: {', '.join(RATES)}")
+            raise ValueError(f"there is no fault {unknown[0]!r}; the faults are {', '.join(RATES)}")
         return value
 
-    def strikes(self, fault: str, moment: Moment) -> bool:
-        """Whether this fault strikes then: the same answer whenever it is asked."""
-        if self.always_strikes(fault, moment):
+    def has_fault(self, fault: str, occurrence: Occurrence) -> bool:
+        """Return whether to inject this fault. The same occurrence always has the same result."""
+        if self.is_permanent(fault, occurrence):
             return True
         if self.replayed is not None:
-            return (fault, str(moment)) in self.replayed
-        if moment.number > FIRST_TIMES:
+            return (fault, str(occurrence)) in self.replayed
+        if occurrence.number > MAX_STRUCK_OCCURRENCES:
             return False
-        return self.share(fault, moment, "strikes") < self.rates.get(fault, 0.0)
+        return self.random_share(fault, occurrence, "strikes") < self.rates.get(fault, 0.0)
 
-    def always_strikes(self, fault: str, moment: Moment) -> bool:
-        """Whether it strikes this thing whenever it comes by: what it strikes must never get done then."""
-        return any(fnmatchcase(moment.thing, pattern) for pattern in self.always.get(fault, ()))
+    def is_permanent(self, fault: str, occurrence: Occurrence) -> bool:
+        """Return whether the fault is injected at every occurrence of the subject, so that it never succeeds."""
+        return any(fnmatchcase(occurrence.subject, pattern) for pattern in self.always.get(fault, ()))
 
-    def first(self, faults: Iterable[str], moment: Moment) -> str | None:
-        """The first of these faults that strikes then."""
-        return next((fault for fault in faults if self.strikes(fault, moment)), None)
+    def first_fault(self, faults: Iterable[str], occurrence: Occurrence) -> str | None:
+        """Return the first of these faults to inject, or None."""
+        return next((fault for fault in faults if self.has_fault(fault, occurrence)), None)
 
-    def share(self, fault: str, moment: Moment, of: str) -> float:
-        """A number from 0 up to 1 that is this fault's for this purpose: how long, how much, which of two."""
-        text = f"{self.seed}|{fault}|{moment}|{of}"
+    def random_share(self, fault: str, occurrence: Occurrence, purpose: str) -> float:
+        """Return a number from 0 to below 1, such as for a duration. It depends only on the seed and the arguments."""
+        text = f"{self.seed}|{fault}|{occurrence}|{purpose}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
 
 
 class OccurrenceCounter:
-    """Counts how often each thing has come by."""
+    """Counts the occurrences of each subject."""
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def next(self, thing: str) -> Moment:
-        self._seen[thing] += 1
-        return Moment(thing, self._seen[thing])
+    def next(self, subject: str) -> Occurrence:
+        self._counts[subject] += 1
+        return Occurrence(subject, self._counts[subject])
 
 
-def read_plan(what: str) -> Plan:
-    """The plan that `--chaos` names: a seed, a file of a plan, or the chaos.log of a run to replay.
+def read_plan(source: str) -> Plan:
+    """Return the plan of `--chaos`: a seed, a plan file, or the chaos.log of a run to replay.
 
     Raises UsageError for anything else.
     """
-    if what.isascii() and what.isdigit():
-        return Plan(seed=int(what))
+    if source.isascii() and source.isdigit():
+        return Plan(seed=int(source))
     try:
-        text = Path(what).read_text(encoding="utf-8-sig")
+        text = Path(source).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"--chaos takes a number (the seed) or a file, and {what} can't be read: {error}."
+            f"--chaos takes a number (the seed) or a file, and {source} can't be read: {error}."
         ) from error
     try:
         lines = journal_lines(text)
@@ -140,13 +141,15 @@ def read_plan(what: str) -> Plan:
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}" for item in error.errors()
         )
-        raise UsageError(f"{what} is no plan of faults: {problems}.") from error
+        raise UsageError(f"{source} is not a valid plan of faults: {problems}. Correct the file.") from error
     except (LookupError, TypeError, ValueError) as error:
-        raise UsageError(f"{what} is neither a plan of faults nor a chaos.log: {error!r}.") from error
+        raise UsageError(
+            f"{source} is neither a plan of faults nor a chaos.log: {error!r}. Name one of these, or a number as seed."
+        ) from error
 
 
 def journal_lines(text: str) -> list[dict[str, Any]]:
-    """The lines of a chaos.log (journal.py). Others may stand between them, and the last may be half a line."""
+    """Return the lines of a chaos.log (journal.py). Skip other lines and an incomplete last line."""
     found = []
     for line in text.splitlines():
         with suppress(ValueError):

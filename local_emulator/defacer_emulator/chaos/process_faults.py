@@ -1,42 +1,36 @@
-"""The process at the other end of a connection: found by its socket, ended, or left without a disk.
+"""Faults of a function's process: find it by its end of a connection, kill it, or limit the size of its files.
 
-Linux only, by /proc. A process is touched only if it carries the mark of this run of the emulator.
+Linux only. A process is affected only if it has the mark of this run of the emulator.
 """
 
 import os
-import re
 import resource
 import signal
 from contextlib import suppress
-from pathlib import Path
 
-PROC = Path("/proc")
-# What a process may still write with a full disk: the rest of the page that a file's end lies in.
+import psutil  # type: ignore[import-untyped]
+
+from defacer_emulator.processes.reaper import has_mark
+
+# With a full disk, a process can still write the rest of the page at the end of a file.
 FULL_DISK_BYTES = 4096
 
 
-def can_be_found() -> bool:
-    """Whether this system tells who owns a socket."""
-    return (PROC / "net" / "tcp").exists()
-
-
-def owner(mark: str, port: int, peer: int) -> int | None:
-    """The process of this run that owns the socket from `port` to `peer`, both on this machine; None if nobody does."""
-    inode = _inode(port, peer)
-    if inode is None:
-        return None
-    wanted = f"socket:[{inode}]"
-    for folder in PROC.glob("[0-9]*"):
-        with suppress(OSError):  # another user's, or it has just ended
-            if mark.encode() not in (folder / "environ").read_bytes().split(b"\0"):
-                continue
-            if any(_link(descriptor) == wanted for descriptor in (folder / "fd").iterdir()):
-                return int(folder.name)
+def find_owner(mark: str, port: int, peer: int) -> int | None:
+    """Return the process of this run that owns the socket from `port` to `peer`, both on this machine, or None."""
+    for connection in psutil.net_connections("tcp4") if psutil.LINUX else ():
+        if (
+            connection.pid
+            and connection.raddr
+            and (connection.laddr.port, connection.raddr.port) == (port, peer)
+        ):
+            with suppress(psutil.NoSuchProcess):
+                return int(connection.pid) if has_mark(psutil.Process(connection.pid), mark) else None
     return None
 
 
 def kill(pid: int) -> bool:
-    """As Cloud Run ends an instance that used too much memory. False if it had ended already."""
+    """Kill a process as Cloud Run kills an instance that used too much memory. Return False if it had ended."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -45,35 +39,19 @@ def kill(pid: int) -> bool:
 
 
 def fill_disk(pid: int) -> None:
-    """From now on the process can't make a file bigger than a page: OSError EFBIG, as ENOSPC elsewhere.
+    """Limit the process to files of one page. Larger ones raise EFBIG, where a full disk raises ENOSPC.
 
-    What it logs beyond that is lost: its log is such a file. Nothing happens if it has ended.
+    The limit also applies to its log, so further log lines are lost. A process that has ended is ignored.
     """
-    _limit_files(pid, FULL_DISK_BYTES)
+    _limit_file_size(pid, FULL_DISK_BYTES)
 
 
 def free_disk(pid: int) -> None:
-    """It can write again."""
-    _limit_files(pid, None)
+    """Remove the limit that `fill_disk` set."""
+    _limit_file_size(pid, None)
 
 
-def _limit_files(pid: int, size: int | None) -> None:
+def _limit_file_size(pid: int, size: int | None) -> None:
     with suppress(ProcessLookupError):
-        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most if size is None else size, most))
-
-
-def _inode(port: int, peer: int) -> str | None:
-    """proc(5), /proc/net/tcp: local address, remote address, ..., inode in the tenth column; 0: nobody's yet."""
-    pattern = re.compile(rf"[0-9A-F]{{8}}:{port:04X} [0-9A-F]{{8}}:{peer:04X}$")
-    for line in (PROC / "net" / "tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if pattern.match(f"{fields[1]} {fields[2]}") and fields[9] != "0":
-            return fields[9]
-    return None
-
-
-def _link(descriptor: Path) -> str:
-    with suppress(OSError):
-        return os.readlink(descriptor)
-    return ""
+        _, hard_limit = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard_limit if size is None else size, hard_limit))

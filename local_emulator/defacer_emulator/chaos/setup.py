@@ -1,4 +1,4 @@
-"""Where the proxies stand: which ports are theirs, and who is behind them."""
+"""The configuration of the proxies: their ports, and the servers behind them."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from defacer_emulator.chaos.journal import Journal
 from defacer_emulator.chaos.plan import OccurrenceCounter, Plan
 from defacer_emulator.chaos.subjects import CallClassifier
-from defacer_emulator.processes.state import EmulatorState, mark
-from defacer_emulator.processes.supervisor import HOST, Program, listens
+from defacer_emulator.processes.state import EmulatorState, environment_mark
+from defacer_emulator.processes.supervisor import HOST, Program, is_listening
 from defacer_emulator.resources import Resources
 
 PROCESS = "chaos"
@@ -20,7 +20,7 @@ PORTS = 3
 
 
 class Setup(BaseModel):
-    """What the proxies' process is told, in a file. `mark` stands in the environment of every function."""
+    """The configuration, which the proxies' process reads from a file. Every function has `mark` in its environment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,12 +36,12 @@ class Setup(BaseModel):
 
     @classmethod
     def of(cls, plan: Plan, state: EmulatorState, ports: tuple[int, ...]) -> Self:
-        """For an emulator that is starting, at ports that are free."""
+        """Return the setup for an emulator that is starting, with free ports."""
         storage_port, pubsub_port, push_port = ports
         return cls(
             plan=plan,
             project=state.project,
-            mark=mark(state.run),
+            mark=environment_mark(state.run),
             storage_url=state.storage_url,
             pubsub_host=state.pubsub_host,
             function_urls=state.function_urls,
@@ -51,8 +51,8 @@ class Setup(BaseModel):
         )
 
     @property
-    def for_functions(self) -> Mapping[str, str]:
-        """The environment that leads a function to the proxies."""
+    def function_environment(self) -> Mapping[str, str]:
+        """Return the variables that make a function use the proxies."""
         return {
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{self.storage_port}",
             "PUBSUB_EMULATOR_HOST": f"{HOST}:{self.pubsub_port}",
@@ -60,31 +60,31 @@ class Setup(BaseModel):
 
     @property
     def push_urls(self) -> Mapping[str, str]:
-        """Where Pub/Sub shall push to, by the function's name."""
+        """Return the push endpoints for Pub/Sub, by the function's name."""
         return {name: f"http://{HOST}:{self.push_port}/{name}" for name in self.function_urls}
 
     def program(self, file: Path, environment: Mapping[str, str]) -> Program:
-        """The proxies' process, which reads this setup from `file`."""
+        """Write this setup to `file`, and return the program of the proxies, which reads it."""
         file.write_text(self.model_dump_json(), encoding="utf-8")
         command = (sys.executable, "-m", "defacer_emulator.chaos", str(file))
         ports = (self.storage_port, self.pubsub_port, self.push_port)
-        return Program(PROCESS, command, environment, lambda: all(map(listens, ports)))
+        return Program(PROCESS, command, environment, lambda: all(map(is_listening, ports)))
 
 
 @dataclass
 class Run:
-    """What the proxies of one run share. `write_line` takes each line of the journal."""
+    """The state that the proxies of one run share. `write_line` writes one line of the journal."""
 
     setup: Setup
     write_line: Callable[[str], None]
     resources: Resources = field(init=False)
-    things: CallClassifier = field(init=False)
+    classifier: CallClassifier = field(init=False)
     journal: Journal = field(init=False)
-    comings: OccurrenceCounter = field(default_factory=OccurrenceCounter)
+    occurrences: OccurrenceCounter = field(default_factory=OccurrenceCounter)
 
     def __post_init__(self) -> None:
         self.resources = Resources(self.setup.project)
-        self.things = CallClassifier(self.resources)
+        self.classifier = CallClassifier(self.resources)
         self.journal = Journal(self.setup.plan, self.write_line)
 
     @property

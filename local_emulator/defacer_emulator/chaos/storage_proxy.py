@@ -1,6 +1,6 @@
-"""Between the functions and Cloud Storage: calls that fail, take long, or end in the middle.
+"""The proxy for Cloud Storage: it fails, delays and cuts the functions' calls.
 
-What fake-gcs-server does not keep is kept here (keeping.py).
+It also enforces the guarantees that fake-gcs-server lacks (preconditions.py).
 """
 
 import asyncio
@@ -9,115 +9,115 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from defacer_emulator.chaos import process_faults
-from defacer_emulator.chaos.http import Answer, HangUpError, Request, Sending, send, without
-from defacer_emulator.chaos.plan import Moment
-from defacer_emulator.chaos.preconditions import PreconditionEnforcer, refusal
+from defacer_emulator.chaos.http import HangUpError, Request, Response, Transmission, send, without_headers
+from defacer_emulator.chaos.plan import Occurrence
+from defacer_emulator.chaos.preconditions import PreconditionEnforcer, error_response
 from defacer_emulator.chaos.setup import Run
 from defacer_emulator.chaos.subjects import Call, Subject, hash_name
 
-REFUSED = ("storage-429", "storage-500", "storage-503")
-ANYWHERE = (*REFUSED, "storage-lost", "storage-cut", "storage-slow", "storage-delay")
-LONGEST_DELAY_SECONDS = 1.0
-LONGEST_BODY_SECONDS = 2.0
-LONG_AGO = "2000-01-01T00:00:00Z"
-CHECKSUMS = ("x-goog-hash", "content-md5", "etag")
+ERROR_FAULTS = ("storage-429", "storage-500", "storage-503")
+COMMON_FAULTS = (*ERROR_FAULTS, "storage-lost", "storage-cut", "storage-slow", "storage-delay")
+MAX_DELAY_SECONDS = 1.0
+MAX_BODY_SECONDS = 2.0
+EXPIRED_AT = "2000-01-01T00:00:00Z"
+CHECKSUM_HEADERS = ("x-goog-hash", "content-md5", "etag")
 
 
 class StorageProxy:
-    """`handle` answers one request of a function."""
+    """Answers the requests of functions."""
 
     def __init__(self, run: Run):
         self._run = run
         self._upstream = run.setup.storage_url
         self._output = run.resources.output
-        own = run.setup.for_functions["STORAGE_EMULATOR_HOST"]
-        self._keeping = PreconditionEnforcer(run.setup.storage_url, own, run.things)
+        own_url = run.setup.function_environment["STORAGE_EMULATOR_HOST"]
+        self._server = PreconditionEnforcer(run.setup.storage_url, own_url, run.classifier)
 
-    async def handle(self, request: Request) -> Answer:
-        call = self._run.things.call(request)
+    async def handle(self, request: Request) -> Response:
+        call = self._run.classifier.parse_call(request)
         if call.verb == "other":
             return await send(self._upstream, request)
-        about = self._run.things.of_call(call)
-        moment = self._run.comings.next(about.thing)
-        fault = self._run.plan.first(_possible(call), moment)
+        subject = self._run.classifier.classify_call(call)
+        occurrence = self._run.occurrences.next(subject.name)
+        fault = self._run.plan.first_fault(_possible_faults(call), occurrence)
         if fault is None:
-            return await self._pass_on(request, call)
-        return await self._strike(fault, request, call, about, moment)
+            return await self._forward(request, call)
+        return await self._inject(fault, request, call, subject, occurrence)
 
-    async def _strike(
-        self, fault: str, request: Request, call: Call, about: Subject, moment: Moment
-    ) -> Answer:
-        share = self._run.plan.share(fault, moment, "how")
-        tell = self._run.journal.fault
+    async def _inject(
+        self, fault: str, request: Request, call: Call, subject: Subject, occurrence: Occurrence
+    ) -> Response:
+        share = self._run.plan.random_share(fault, occurrence, "how")
+        log_fault = self._run.journal.log_fault
         if fault == "lease-jump":
-            return self._expired(await self._pass_on(request, call), about, moment)
+            return self._expire_lease(await self._forward(request, call), subject, occurrence)
         if fault == "kill-at-write":
-            before = share < 0.5 or self._run.plan.always_strikes(fault, moment)
-            return await self._kill(request, call, about, moment, before=before)
-        if fault in REFUSED:
-            tell(fault, moment, about)
-            return refusal(int(fault.rpartition("-")[2]), "out of order, on purpose")
+            before = share < 0.5 or self._run.plan.is_permanent(fault, occurrence)
+            return await self._kill_at_write(request, call, subject, occurrence, before=before)
+        if fault in ERROR_FAULTS:
+            log_fault(fault, occurrence, subject)
+            return error_response(int(fault.rpartition("-")[2]), "injected fault")
         if fault == "storage-lost":
-            await self._pass_on(request, call)
-            tell(fault, moment, about, "503" if share < 0.5 else "cut")
+            await self._forward(request, call)
+            log_fault(fault, occurrence, subject, "503" if share < 0.5 else "cut")
             if share < 0.5:
-                return refusal(503, "the answer was lost, on purpose")
+                return error_response(503, "injected fault: the response is lost")
             raise HangUpError
         if fault == "storage-cut" and request.body and share < 0.5:
-            tell(fault, moment, about, "the caller's body")
-            return await send(self._upstream, request, Sending(sent=0.5))
+            log_fault(fault, occurrence, subject, "the request's body")
+            return await send(self._upstream, request, Transmission(sent=0.5))
         if fault == "storage-delay":
-            tell(fault, moment, about, f"{share * LONGEST_DELAY_SECONDS:.2f} s")
-            await asyncio.sleep(share * LONGEST_DELAY_SECONDS)
-            return await self._pass_on(request, call)
-        answer = await self._pass_on(request, call)
+            log_fault(fault, occurrence, subject, f"{share * MAX_DELAY_SECONDS:.2f} s")
+            await asyncio.sleep(share * MAX_DELAY_SECONDS)
+            return await self._forward(request, call)
+        response = await self._forward(request, call)
         if fault == "storage-slow":
-            tell(fault, moment, about, f"{share * LONGEST_BODY_SECONDS:.2f} s")
-            return replace(answer, seconds=share * LONGEST_BODY_SECONDS)
-        tell(fault, moment, about, "the answer's body")
-        return replace(answer, sent=0.5)
+            log_fault(fault, occurrence, subject, f"{share * MAX_BODY_SECONDS:.2f} s")
+            return replace(response, seconds=share * MAX_BODY_SECONDS)
+        log_fault(fault, occurrence, subject, "the response's body")
+        return replace(response, sent=0.5)
 
-    async def _pass_on(self, request: Request, call: Call) -> Answer:
-        answer = await self._keeping.pass_on(request, call)
-        if call.writes:
-            self._note(call, answer)
-        return answer
+    async def _forward(self, request: Request, call: Call) -> Response:
+        response = await self._server.forward(request, call)
+        if call.is_write:
+            self._log_write(call, response)
+        return response
 
-    def _note(self, call: Call, answer: Answer) -> None:
-        """Tell of each version that comes into being in the output bucket."""
-        if call.bucket != self._output or call.verb in {"delete", "mark"} or answer.status != 200:
+    def _log_write(self, call: Call, response: Response) -> None:
+        """Log each version that is written to the output bucket."""
+        if call.bucket != self._output or call.verb in {"delete", "mark"} or response.status != 200:
             return
-        document = json.loads(answer.body)
-        made = document.get("resource", document)
-        self._run.journal.write(hash_name(call.name or ""), str(made.get("generation")))
+        document = json.loads(response.body)
+        version = document.get("resource", document)
+        self._run.journal.log_write(hash_name(call.name or ""), str(version.get("generation")))
 
-    def _expired(self, answer: Answer, about: Subject, moment: Moment) -> Answer:
-        """A claim as somebody reads it whose clock is ahead."""
-        if answer.status != 200:
-            return answer
-        claim = json.loads(answer.body)
-        if datetime.fromisoformat(claim["expires_at"]) <= datetime.now(UTC):
-            return answer
-        self._run.journal.fault("lease-jump", moment, about, f"it held until {claim['expires_at']}")
-        body = json.dumps({**claim, "expires_at": LONG_AGO}).encode()
-        return replace(without(answer, *CHECKSUMS), body=body)
+    def _expire_lease(self, response: Response, subject: Subject, occurrence: Occurrence) -> Response:
+        """Return the lease as a reader sees it whose clock is ahead."""
+        if response.status != 200:
+            return response
+        lease = json.loads(response.body)
+        if datetime.fromisoformat(lease["expires_at"]) <= datetime.now(UTC):
+            return response
+        self._run.journal.log_fault("lease-jump", occurrence, subject, f"valid until {lease['expires_at']}")
+        body = json.dumps({**lease, "expires_at": EXPIRED_AT}).encode()
+        return replace(without_headers(response, *CHECKSUM_HEADERS), body=body)
 
-    async def _kill(
-        self, request: Request, call: Call, about: Subject, moment: Moment, *, before: bool
-    ) -> Answer:
+    async def _kill_at_write(
+        self, request: Request, call: Call, subject: Subject, occurrence: Occurrence, *, before: bool
+    ) -> Response:
         if not before:
-            answer = await self._pass_on(request, call)
-        pid = process_faults.owner(self._run.setup.mark, request.port, self._run.setup.storage_port)
+            response = await self._forward(request, call)
+        pid = process_faults.find_owner(self._run.setup.mark, request.port, self._run.setup.storage_port)
         if pid is None or not process_faults.kill(pid):
-            return await self._pass_on(request, call) if before else answer
-        self._run.journal.fault("kill-at-write", moment, about, "before" if before else "after")
+            return await self._forward(request, call) if before else response
+        self._run.journal.log_fault("kill-at-write", occurrence, subject, "before" if before else "after")
         raise HangUpError
 
 
-def _possible(call: Call) -> tuple[str, ...]:
-    """The faults that a call can meet."""
-    if call.writes:
-        return ("kill-at-write", *ANYWHERE)
+def _possible_faults(call: Call) -> tuple[str, ...]:
+    """Return the faults that are possible for a call."""
+    if call.is_write:
+        return ("kill-at-write", *COMMON_FAULTS)
     if call.verb == "read" and "/leases/" in (call.name or ""):
-        return ("lease-jump", *ANYWHERE)
-    return ANYWHERE
+        return ("lease-jump", *COMMON_FAULTS)
+    return COMMON_FAULTS

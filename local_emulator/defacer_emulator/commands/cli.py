@@ -1,6 +1,7 @@
-"""The commands and their arguments, and how an error becomes a line and an exit code."""
+"""The commands and their arguments. An error becomes one line on standard error and an exit code."""
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from defacer.commands import privacy_cli as privacy
-from defacer.commands import rerender as asking
+from defacer.commands import rerender as rerender_command
 from defacer.engine.options import MODES
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.processes.ports import SERVICES
@@ -22,36 +23,35 @@ INTERRUPTED = 130
 SECRET_VARIABLE = "DEFACER_WEBHOOK_SECRET"  # noqa: S105 - its name
 
 DESCRIPTION = """\
-The whole pipeline on this machine: Cloud Storage and Pub/Sub as emulators, and the same
-functions as on Google Cloud, each in a process of its own.
+Run the whole pipeline on this machine: emulators of Cloud Storage and Pub/Sub, and the same
+functions as on Google Cloud, each in its own process.
 """
 EXAMPLES = """\
 examples:
-  python -m defacer_emulator demo                         the whole path, on a clip that is made for it
-  python -m defacer_emulator up                           start, and follow the logs; Ctrl-C stops all
+  python -m defacer_emulator demo                         redact a generated clip
+  python -m defacer_emulator up                           start and follow the logs; Ctrl-C stops everything
   python -m defacer_emulator drop in.mp4 --target me.jpg -o out.mp4
                                                         in another terminal: hide everyone but me
   python -m defacer_emulator drop in.mp4 --channel street --mode pixelate
-                                                        keep the channel's people, hide the others; does not wait
-  python -m defacer_emulator status                       all jobs
-  python -m defacer_emulator again JOB                    the tracks of a published video, by number
+                                                        keep the channel's people, hide all others; do not wait
+  python -m defacer_emulator status                       list all jobs
+  python -m defacer_emulator again JOB                    list the tracks of a published video by number
   python -m defacer_emulator again JOB --hide 4 -o out.mp4
-                                                        render it again with that face hidden
-  python -m defacer_emulator erase JOB                    remove a job from every bucket; so does channels/NAME
+                                                        render it again with this track hidden
+  python -m defacer_emulator erase JOB                    remove a job (or channels/NAME) from every bucket
   python -m defacer_emulator forget Ada --channel street --render-again
-                                                        keep Ada no longer, nor in what was published
-  python -m defacer_emulator down                         stop it from another terminal
+                                                        hide Ada in new and in published videos
+  python -m defacer_emulator down                         stop the emulator from another terminal
 
-exit codes: 0 done, 1 it failed (the last line says why), 2 the command can't be done as given,
-130 interrupted
+exit codes: 0 done, 1 failed (the last line has the reason), 2 invalid command, 130 interrupted
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Gives the exit code; what went wrong is one message on standard error."""
+    """Run one command and return the exit code. Errors are one message on standard error."""
     options = parser().parse_args(arguments)
     try:
-        with stopped_by_signals():
+        with interrupt_on_signals():
             code: int = options.run(options)
     except EmulatorError as error:
         print(f"defacer_emulator: {printable_lines(str(error))}", file=sys.stderr)
@@ -59,14 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("defacer_emulator: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has gone
+    except BrokenPipeError:  # the reader of the output has ended
         sys.stderr.close()
         return 1
     return code
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands. Each sets `run`, a function of the parsed arguments that gives the exit code."""
+    """Return the parser. Each command sets `run`, a function of the parsed arguments that returns the exit code."""
     top = argparse.ArgumentParser(
         prog="python -m defacer_emulator",
         description=DESCRIPTION,
@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     for add in (privacy.add_erase, privacy.add_forget):
         command = add(commands)
         _add_state(command)
-        command.set_defaults(run=_run_privacy)
+        command.set_defaults(run=_run_privacy, run_command=command.get_default("run"))
     return top
 
 
@@ -93,39 +93,43 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     _add_state(command)
     _add_pubsub(command)
     command.add_argument(
-        "--workers", type=_positive, default=1, metavar="N", help="segments done at a time (default: 1)"
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="number of segments to process at a time (default: 1)",
     )
     command.add_argument(
         "--functions",
         type=Path,
         metavar="DIR",
-        help="serve NAME/main.py from another folder, to try a change (default: functions/)",
+        help="run NAME/main.py from another folder, to try a change (default: functions/defacer)",
     )
     command.add_argument(
         "--chaos",
         metavar="SEED|FILE",
-        help="do harm on purpose, as a number decides, a plan in a file, or the chaos.log of a run to replay: "
+        help="inject faults: by a seed, by a plan in a file, or by the chaos.log of a run to replay. See "
         "local_emulator/defacer_emulator/chaos/README.md",
     )
     command.add_argument(
         "--webhook",
         metavar="URL",
-        help="tell this receiver of each job's end; the calls are signed with the secret in the variable "
-        f"{SECRET_VARIABLE}, of 32 characters or more",
+        help="call this URL at the end of each job. The secret in the variable "
+        f"{SECRET_VARIABLE}, at least 32 characters, signs the calls",
     )
     for name, service in SERVICES.items():
         command.add_argument(
             f"--{name}-port",
             type=_port,
             metavar="PORT",
-            help=f"the port of {service.title}; 0 for any free one (default: {service.default}, or a free one if "
+            help=f"the port of {service.title}; 0 means any free port (default: {service.default}, or a free port if "
             "that is in use)",
         )
     command.set_defaults(run=_run_up)
 
 
 def _add_drop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "drop", "upload a video, with the pictures of those to keep")
+    command = _command(commands, "drop", "upload a video with the pictures of the people to keep")
     command.add_argument("video", type=Path, metavar="VIDEO", help="the video")
     command.add_argument("--channel", default="demo", metavar="NAME", help="the channel (default: demo)")
     command.add_argument(
@@ -134,12 +138,12 @@ def _add_drop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         action="append",
         default=[],
         metavar="ME.jpg",
-        help="a picture with one face, that of a person who stays visible, called after the file; repeatable. "
+        help="a picture with one face: this person stays visible. The file name names the person; repeatable. "
         "Pictures of earlier drops stay in the channel",
     )
-    how = command.add_mutually_exclusive_group()
-    how.add_argument("--policy", type=Path, metavar="FILE", help="the channel's policy.json")
-    how.add_argument("--mode", choices=MODES, help="instead: a policy of just this way to hide a face")
+    policy = command.add_mutually_exclusive_group()
+    policy.add_argument("--policy", type=Path, metavar="FILE", help="the channel's policy.json")
+    policy.add_argument("--mode", choices=MODES, help="how to hide faces, instead of a policy file")
     command.add_argument(
         "--replacement", type=Path, metavar="PNG", help="the picture that covers faces in mode image"
     )
@@ -149,8 +153,8 @@ def _add_drop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_again(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "again", "render a published video again, with other decisions")
-    asking.add_arguments(command)
+    command = _command(commands, "again", "render a published video again with other decisions")
+    rerender_command.add_arguments(command)
     _add_waiting(command)
     _add_state(command)
     command.set_defaults(run=_run_again)
@@ -158,10 +162,14 @@ def _add_again(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_waiting(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--wait", action="store_true", help="wait for the end, and say what was kept and hidden"
+        "--wait", action="store_true", help="wait for the end and print the kept and hidden tracks"
     )
     command.add_argument(
-        "-o", "--out", type=Path, metavar="OUT", help="wait, then save the result here, its report beside it"
+        "-o",
+        "--out",
+        type=Path,
+        metavar="OUT",
+        help="wait, then save the result here and its report beside it",
     )
     _add_force(command)
 
@@ -171,8 +179,8 @@ def _add_force(command: argparse.ArgumentParser) -> None:
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "status", "all jobs in a table, or one in detail")
-    command.add_argument("job", nargs="?", metavar="JOB", help="a job as `drop` printed it")
+    command = _command(commands, "status", "show all jobs in a table, or one job in detail")
+    command.add_argument("job", nargs="?", metavar="JOB", help="a job id that `drop` printed")
     _add_state(command)
     command.set_defaults(run=_run_status)
 
@@ -184,22 +192,20 @@ def _add_down(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "demo", "start, drop a video, wait, save the result, stop")
-    command.add_argument(
-        "--video", type=Path, metavar="V", help="a video (default: a clip made for the demo)"
-    )
+    command = _command(commands, "demo", "start, drop a video, wait, save the result, and stop")
+    command.add_argument("--video", type=Path, metavar="V", help="a video (default: a generated clip)")
     command.add_argument(
         "--target",
         type=Path,
         action="append",
         default=[],
         metavar="T",
-        help="a picture of who stays visible (default: one of the two in the demo's clip; nobody in yours)",
+        help="a picture of a person who stays visible (default: one of the two in the generated clip, no one in yours)",
     )
     command.add_argument(
-        "--drawn", action="store_true", help="with drawn people instead of portraits: the README's picture"
+        "--drawn", action="store_true", help="generate the clip with drawn people, as in the README's picture"
     )
-    command.add_argument("--mode", choices=MODES, help="how to hide (default: blur)")
+    command.add_argument("--mode", choices=MODES, help="how to hide faces (default: blur)")
     command.add_argument(
         "--replacement", type=Path, metavar="PNG", help="the picture that covers faces in mode image"
     )
@@ -235,14 +241,14 @@ def _add_pubsub(command: argparse.ArgumentParser) -> None:
         "--pubsub",
         choices=("auto", "google", "builtin"),
         default="auto",
-        help="Google's Pub/Sub emulator, this project's own, or (auto) Google's where it is installed",
+        help="Google's Pub/Sub emulator, the built-in one, or (auto) Google's if it is installed",
     )
 
 
 def _positive(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
     return number
 
 
@@ -254,8 +260,8 @@ def _port(text: str) -> int:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that everything is put away."""
+def interrupt_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt the block as Ctrl-C does, so that it cleans up."""
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
@@ -268,7 +274,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-# The commands are imported when they run: `--help` and a mistyped argument answer at once.
+# The commands are imported when they run, so that `--help` and errors in arguments are fast.
 
 
 def _run_up(options: argparse.Namespace) -> int:
@@ -279,7 +285,7 @@ def _run_up(options: argparse.Namespace) -> int:
     functions = (options.functions or FUNCTIONS_FOLDER).resolve()
     plan = read_plan(options.chaos) if options.chaos is not None else None
     receiver = Receiver(options.webhook, os.environ.get(SECRET_VARIABLE, "")) if options.webhook else None
-    given = {name: getattr(options, f"{name.replace('-', '_')}_port") for name in SERVICES}
+    ports = {name: getattr(options, f"{name.replace('-', '_')}_port") for name in SERVICES}
     return up_down.up(
         Options(
             options.state,
@@ -290,7 +296,7 @@ def _run_up(options: argparse.Namespace) -> int:
             receiver=receiver,
             console=True,
             live=True,
-            ports={name: port for name, port in given.items() if port is not None},
+            ports={name: port for name, port in ports.items() if port is not None},
             default_ports=True,
         )
     )
@@ -327,14 +333,18 @@ def _run_drop(options: argparse.Namespace) -> int:
 def _run_again(options: argparse.Namespace) -> int:
     from defacer_emulator.commands import rerender
 
-    wish = rerender.RerenderOptions(options.job, tuple(options.keep), tuple(options.hide))
-    return rerender.run(wish, options.state, wait=options.wait, out=options.out, force=options.force)
+    decisions = rerender.RerenderOptions(options.job, tuple(options.keep), tuple(options.hide))
+    return rerender.run(decisions, options.state, wait=options.wait, out=options.out, force=options.force)
 
 
 def _run_privacy(options: argparse.Namespace) -> int:
-    from defacer_emulator.commands import up_down
+    from defacer.commands.exit_codes import run_cli
+    from defacer_emulator.processes.environment import use_emulator
+    from defacer_emulator.processes.state import StateFolder
 
-    return up_down.with_emulator(options.state, ("defacer.commands.privacy", *privacy.words_of(options)))
+    logging.getLogger("defacer").addHandler(logging.NullHandler())  # errors are printed, not logged
+    with use_emulator(StateFolder(options.state.resolve()).require_running()):
+        return run_cli(lambda: int(options.run_command(options)))
 
 
 def _run_demo(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`demo`: the whole path in one command, from a clip that it makes to a result that can be looked at."""
+"""`demo`: run the whole pipeline in one command, from a generated clip to a picture of the result."""
 
 import shlex
 import shutil
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import probe
-from defacer_emulator import uploading as upload
-from defacer_emulator import waiting
-from defacer_emulator.commands import drop as drop_command
+from defacer_emulator import uploading, waiting
+from defacer_emulator.commands import drop
 from defacer_emulator.demo.demo_clip import make_demo_clip, target_picture
 from defacer_emulator.demo.drawn_clip import drawn_target_picture, make_drawn_clip
 from defacer_emulator.demo.picture import before_and_after
@@ -26,14 +25,14 @@ from defacer_emulator.uploading import Upload
 
 FOLDER = ROOT / "demo"
 CHANNEL = "demo"
-STEPS = 5  # the first is the installation, which make prints
+STEPS = 5  # make prints the first one, the installation
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What to show. Without a video one is made, and one of the two people in it is kept.
+    """What to redact. Without a video, the demo generates a clip of two people and keeps one of them.
 
-    `drawn`: the people in it are drawn, so that a picture of the result shows nobody who exists.
+    With `drawn`, the people in that clip are drawings, for pictures that must not show real people.
     """
 
     video: Path | None = None
@@ -47,7 +46,7 @@ class Demo:
 
 
 def run(demo: Demo) -> int:
-    """Start an emulator, drop the video, wait, save the result and a picture of it, and stop everything."""
+    """Start an emulator, drop the video, wait, save the result and a picture of it, and stop the emulator."""
     terminal = Terminal()
     out = demo.out or FOLDER / "result.mp4"
     FOLDER.mkdir(exist_ok=True)
@@ -56,22 +55,24 @@ def run(demo: Demo) -> int:
     # The demo replaces its own earlier result.
     check_out(out, inputs, force=demo.force or demo.out is None)
     check_inputs(CHANNEL, demo.video, demo.targets, demo.replacement)
-    terminal.say(f"2/{STEPS} Checking the models' weights (18 MB, downloaded once) ...")
-    fetch_weights(lambda line: terminal.say(f"    {line} ..."))
-    terminal.say(f"3/{STEPS} {'Checking the video' if demo.video else 'Making a clip of two people'} ...")
+    terminal.print_line(f"2/{STEPS} Checking the models' weights (18 MB, downloaded once) ...")
+    fetch_weights(lambda line: terminal.print_line(f"    {line} ..."))
+    terminal.print_line(
+        f"3/{STEPS} {'Checking the video' if demo.video else 'Generating a clip of two people'} ..."
+    )
     video, targets = demo.video, demo.targets
     if video is None and demo.drawn:
-        video = _made(FOLDER / "drawn.mp4", make_drawn_clip)
-        targets = targets or (_made(FOLDER / "woman.png", drawn_target_picture),)
+        video = _generate_once(FOLDER / "drawn.mp4", make_drawn_clip)
+        targets = targets or (_generate_once(FOLDER / "woman.png", drawn_target_picture),)
     elif video is None:
-        video = _made(FOLDER / "clip.mp4", make_demo_clip)
-        targets = targets or (_made(FOLDER / "astronaut.png", target_picture),)
-    drop = Upload(video, CHANNEL, targets, mode=demo.mode, replacement=demo.replacement)
-    upload.check(drop)
+        video = _generate_once(FOLDER / "clip.mp4", make_demo_clip)
+        targets = targets or (_generate_once(FOLDER / "astronaut.png", target_picture),)
+    upload = Upload(video, CHANNEL, targets, mode=demo.mode, replacement=demo.replacement)
+    uploading.check_upload(upload)
     _check_readable(video)
     state = Path(tempfile.mkdtemp(prefix="emulator-", dir=FOLDER))
     try:
-        _show(drop, out, Options(state, demo.pubsub), terminal)
+        _redact(upload, out, Options(state, demo.pubsub), terminal)
     except UsageError:
         shutil.rmtree(state)
         raise
@@ -86,35 +87,37 @@ def run(demo: Demo) -> int:
 
 
 def _check_readable(video: Path) -> None:
-    """Raise UsageError unless FFmpeg reads it as a video: found out here, before the emulator starts."""
+    """Raise UsageError unless FFmpeg can read the video. The start of the emulator would take longer."""
     try:
         probe(str(video))
     except VideoError as error:
         raise UsageError(f"{video}: {error}") from error
 
 
-def _made(path: Path, make: Callable[[Path], None]) -> Path:
-    """A file of the demo, made on first use. `make clean` deletes it."""
+def _generate_once(path: Path, generate: Callable[[Path], None]) -> Path:
+    """Generate a file of the demo on first use, and return its path. `make clean` deletes it."""
     if not path.exists():
         complete = path.with_name(f"part-{path.name}")
-        make(complete)
+        generate(complete)
         complete.replace(path)
     return path
 
 
-def _show(drop: Upload, out: Path, options: Options, terminal: Terminal) -> None:
+def _redact(upload: Upload, out: Path, options: Options, terminal: Terminal) -> None:
     picture = FOLDER / "before_and_after.png"
-    terminal.say(f"4/{STEPS} Starting the emulator ...")
+    terminal.print_line(f"4/{STEPS} Starting the emulator ...")
     with Emulator(options) as emulator:
-        terminal.say(f"5/{STEPS} Redacting {drop.video.name} ...")
-        dropped = upload.upload(drop, emulator.state, terminal)
+        terminal.print_line(f"5/{STEPS} Redacting {upload.video.name} ...")
+        uploaded = uploading.upload_video(upload, emulator.state, terminal)
         reader = JobReader(emulator.storage_client(), emulator.resources)
         watch = waiting.Watch(reader, terminal, emulator.check, emulator.folder.logs)
-        # The emulator of the demo is about to stop, so `again` cannot be the advice.
-        files = " ".join(shlex.quote(str(path)) for path in (drop.video, report_beside(out)))
-        drop_command.finish(dropped, watch, out, f"{ENGINE} rerender {files} OUT.mp4")
+        # The emulator of the demo stops soon, so the command `again` would not work.
+        files = " ".join(shlex.quote(str(path)) for path in (upload.video, report_beside(out)))
+        drop.wait_and_save(uploaded, watch, out, f"{ENGINE} rerender {files} OUT.mp4")
     try:
-        before_and_after(drop.video, out, picture)
+        before_and_after(upload.video, out, picture)
     except ValueError as error:
-        raise EmulatorError(f"No picture of the result could be made: {error}") from error
+        raise EmulatorError(
+            f"The picture of the result was not written: {error}. The result is {out}."
+        ) from error
     print(f"picture: {picture}")

@@ -1,18 +1,22 @@
-"""`again`: list a published video's tracks, or have it rendered again with other decisions about them."""
+"""`again`: list a published video's tracks, or render the video again with other decisions for some of them."""
 
-import subprocess
-import sys
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.api_core.exceptions import GoogleAPICallError
+
 from defacer.commands.track_table import track_lines
+from defacer.pipeline.documents.base import Decision
 from defacer.pipeline.documents.report import Report
+from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.pipeline.lifecycle.rerender_request import request_rerender
 from defacer_emulator.commands import drop
 from defacer_emulator.errors import EmulatorError, UsageError
 from defacer_emulator.jobs import JobReader
+from defacer_emulator.processes.environment import use_emulator
 from defacer_emulator.processes.state import COMMAND, EmulatorState, StateFolder
-from defacer_emulator.processes.supervisor import inherited_environment
 from defacer_emulator.services import storage
 from defacer_emulator.setup.files import check_out
 from defacer_emulator.terminal import Terminal
@@ -21,56 +25,61 @@ from defacer_emulator.uploading import Uploaded
 
 @dataclass(frozen=True)
 class RerenderOptions:
-    """Which tracks of which job to decide anew. With neither the tracks are listed."""
+    """The job to render again, and the tracks with a new decision. Without any, the tracks are listed."""
 
     job: str
     keep: tuple[int, ...] = ()
     hide: tuple[int, ...] = ()
 
+    @property
+    def decisions(self) -> dict[int, Decision]:
+        return {**dict.fromkeys(self.keep, "keep"), **dict.fromkeys(self.hide, "hide")}
 
-def run(wish: RerenderOptions, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
-    """List the tracks, or ask for the video again, print its new job and, if asked, wait for its end."""
-    if both := set(wish.keep) & set(wish.hide):
-        raise UsageError(f"Track {min(both)} can't be kept and hidden at once.")
+
+def run(options: RerenderOptions, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
+    """List the tracks, or request a re-render, print its job and, if asked, wait for its end."""
+    if both := set(options.keep) & set(options.hide):
+        raise UsageError(
+            f"Track {min(both)} can't be kept and hidden at once. Remove it from --keep or --hide."
+        )
     if out is not None:
         check_out(out, force=force)
     folder = StateFolder(path.resolve())
-    emulator = folder.running()
-    reader = JobReader(storage.client(emulator.project, emulator.storage_url), emulator.resources)
-    view = reader.view(wish.job)
-    if view is None or view.source is None:
-        raise EmulatorError(f"There is no job {wish.job} in {folder.path}. `status` without a job lists all.")
-    if not wish.keep and not wish.hide:
-        print("\n".join(track_lines(_report(view, reader))))
-        Terminal().say(
-            f"To change that: {COMMAND} again {wish.job} --keep TRACK --hide TRACK{folder.option()}"
+    emulator = folder.require_running()
+    reader = JobReader(storage.create_client(emulator.project, emulator.storage_url), emulator.resources)
+    status = reader.find_job(options.job)
+    if status is None or status.source is None:
+        raise EmulatorError(f"There is no job {options.job} in {folder.path}. List all jobs with `status`.")
+    if not options.decisions:
+        print("\n".join(track_lines(_read_report(status, reader))))
+        Terminal().print_line(
+            f"To change decisions: {COMMAND} again {options.job} --keep TRACK --hide TRACK{folder.option()}"
         )
         return 0
-    job = _ask(wish, emulator)
-    dropped = Uploaded(job, view.manifest.source.name if view.manifest else view.source)
-    return drop.see_through(dropped, folder, emulator, wait=wait, out=out)
+    job = _request(options, emulator)
+    uploaded = Uploaded(job, status.manifest.source.name if status.manifest else status.source)
+    return drop.print_or_wait(uploaded, folder, emulator, wait=wait, out=out)
 
 
-def _ask(wish: RerenderOptions, emulator: EmulatorState) -> str:
-    """The new job. What is wrong is said by the command that asks, as on Google Cloud."""
-    options: list[str] = []
-    for name, tracks in (("--keep", wish.keep), ("--hide", wish.hide)):
-        options += [word for track in tracks for word in (name, str(track))]
-    asked = subprocess.run(
-        [sys.executable, "-m", "defacer.commands", *options, "--", wish.job],
-        env={**inherited_environment(), **emulator.environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if asked.returncode:
+def _request(options: RerenderOptions, emulator: EmulatorState) -> str:
+    """Request the re-render as on Google Cloud, and return its job."""
+    logging.getLogger("defacer").addHandler(logging.NullHandler())  # errors are printed, not logged
+    try:
+        with use_emulator(emulator):
+            return request_rerender(options.job, options.decisions)
+    except PermanentError as error:
+        raise EmulatorError(str(error)) from error
+    except RetryableError as error:
+        raise EmulatorError(f"{str(error).partition(': ')[0]}. Run the same command again.") from error
+    except GoogleAPICallError as error:
         raise EmulatorError(
-            asked.stderr.strip() or f"It could not be asked for: exit code {asked.returncode}."
+            f"The re-render was not requested: {error}. Run the same command again."
+        ) from error
+
+
+def _read_report(status: JobStatus, reader: JobReader) -> Report:
+    if status.manifest is None or status.published is None or status.published.result is None:
+        raise EmulatorError(
+            f"Job {status.job} is not published, so it has no report with tracks. Choose a published job."
         )
-    return asked.stdout.strip()
-
-
-def _report(view: JobStatus, reader: JobReader) -> Report:
-    if view.manifest is None or view.published is None or view.published.result is None:
-        raise EmulatorError(f"Job {view.job} has no report that lists tracks: it was not published.")
-    return reader.report(view.manifest)
+    return reader.read_report(status.manifest)

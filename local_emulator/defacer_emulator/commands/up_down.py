@@ -1,11 +1,8 @@
-"""`up` and `down`: the emulator in the foreground, and stopping it from elsewhere."""
+"""`up` and `down`: run the emulator in the foreground, and stop it from another terminal."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,15 +10,15 @@ from defacer_emulator.emulator import FUNCTIONS_FOLDER, Emulator, Options
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.processes.logs import LogFollower
 from defacer_emulator.processes.state import COMMAND, ProcessRecord, StateFolder
-from defacer_emulator.processes.supervisor import REAPER_SECONDS, inherited_environment
+from defacer_emulator.processes.supervisor import REAPER_SECONDS
 from defacer_emulator.setup.weights import fetch_weights
 
-LOOK_AGAIN_SECONDS = 0.2
+POLL_SECONDS = 0.2
 STOP_SECONDS = REAPER_SECONDS + 5.0
 
 
 def up(options: Options) -> int:
-    """Run until interrupted. Raises EmulatorError, with everything stopped, if a part ends by itself."""
+    """Run the emulator until it is interrupted. Raise EmulatorError, with everything stopped, if a process ends."""
     if options.functions == FUNCTIONS_FOLDER:
         fetch_weights(print)
     print(f"Starting in {options.state} ...", flush=True)
@@ -30,25 +27,25 @@ def up(options: Options) -> int:
             for notice in emulator.notices:
                 print(notice)
             print(_banner(emulator), flush=True)
-            _follow(emulator)
+            _follow_logs(emulator)
     except KeyboardInterrupt:
         print("\nStopped.", flush=True)
     return 0
 
 
-def _follow(emulator: Emulator) -> NoReturn:
-    """Print the logs as they grow, until a part ends or somebody interrupts."""
+def _follow_logs(emulator: Emulator) -> NoReturn:
+    """Print the logs as they grow, until a process ends or the user interrupts."""
     follower = LogFollower(emulator.log_files())
     try:
         while True:
-            _print_new(follower)
+            _print_new_lines(follower)
             emulator.check()
-            time.sleep(LOOK_AGAIN_SECONDS)
+            time.sleep(POLL_SECONDS)
     finally:
-        _print_new(follower)
+        _print_new_lines(follower)
 
 
-def _print_new(follower: LogFollower) -> None:
+def _print_new_lines(follower: LogFollower) -> None:
     for line in follower.new_lines():
         print(line, flush=True)
 
@@ -62,44 +59,38 @@ def _banner(emulator: Emulator) -> str:
   pubsub       {state.pubsub_host} ({state.pubsub})
 {urls}
   logs         {emulator.folder.logs}
-For a program of yours that is to use it:
+To use it from a program of yours:
 {exports}
 Drop a video from another terminal:
   {COMMAND} drop VIDEO --target ME.jpg -o OUT.mp4{emulator.folder.option()}
 Or open the console in a browser:
   {state.console_url}
-Or the live page, with a camera:
+Or open the live page, with a camera:
   {state.live_url}
 Ready. Ctrl-C stops everything."""
 
 
-def with_emulator(path: Path, module: Sequence[str]) -> int:
-    """Run a Python module with arguments against the emulator in this folder; gives its exit code."""
-    environment = {**inherited_environment(), **StateFolder(path.resolve()).running().environment()}
-    return subprocess.run([sys.executable, "-m", *module], env=environment, check=False).returncode
-
-
 def down(path: Path) -> int:
-    """Stop the emulator in this folder, and whatever is left of one that was killed. Fine if there is none."""
+    """Stop the emulator in this folder, and end the processes that a killed one left. No emulator is not an error."""
     folder = StateFolder(path.resolve())
     state = folder.read()
     if state is None:
         print(f"No emulator runs in {folder.path}.")
         return 0
-    was_running = state.parent.alive()
+    was_running = state.parent.is_alive()
     if was_running:
         _stop(state.parent)
-    with folder.taken() as left:
+    with folder.lock() as left:
         print(
-            f"{'Stopped the emulator' if was_running else 'The emulator had ended already'} in {folder.path}."
+            f"{'Stopped the emulator' if was_running else 'The emulator had already ended'} in {folder.path}."
         )
         if left:
-            print(f"Ended what it had left: {', '.join(left)}.")
+            print(f"Ended the processes that it had left: {', '.join(left)}.")
     return 0
 
 
 def _stop(parent: ProcessRecord) -> None:
-    """Ask the emulator's process to stop, and kill it if it does not: its reaper then ends all others."""
+    """Stop the emulator's process, and kill it if it does not end in time. Its reaper then ends all others."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.kill(parent.pid, number)
@@ -107,11 +98,11 @@ def _stop(parent: ProcessRecord) -> None:
             return
         except PermissionError as error:
             raise EmulatorError(
-                f"The emulator is another user's process, {parent.pid}: stop it as that user."
+                f"The emulator's process {parent.pid} belongs to another user. Stop it as that user."
             ) from error
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
-            if not parent.alive():
+            if not parent.is_alive():
                 return
-            time.sleep(LOOK_AGAIN_SECONDS)
-    raise EmulatorError(f"The emulator's process {parent.pid} does not end. End it by hand.")
+            time.sleep(POLL_SECONDS)
+    raise EmulatorError(f"The emulator's process {parent.pid} did not end after SIGKILL. End it by hand.")

@@ -1,4 +1,4 @@
-"""The logs of the emulator's processes: their ends, and following them as they grow."""
+"""The logs of the emulator's processes: read their last lines, and follow them as they grow."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,8 +8,8 @@ TAIL_LINES = 15
 TAIL_BYTES = 16 * 1024
 
 
-def tail(path: Path) -> str:
-    """The last lines of a log, indented; says so if there are none."""
+def read_tail(path: Path) -> str:
+    """Return the last lines of a log, indented, or a note that it is empty."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - TAIL_BYTES))
@@ -19,10 +19,10 @@ def tail(path: Path) -> str:
     return "\n".join(f"    {line}" for line in lines) or "    (its log is empty)"
 
 
-def shortened(line: str) -> str:
-    """A line of JSON (functions/defacer/pipeline/log.py) as severity, message, job and segment.
+def shorten_line(line: str) -> str:
+    """Shorten a JSON line of a log (`defacer/pipeline/log.py`) to severity, message, job and segment.
 
-    One of chaos.log as what was done to whom; others as they are.
+    A line of chaos.log is shortened to its event, fault and subject. Other lines are returned unchanged.
     """
     try:
         fields = json.loads(line)
@@ -42,7 +42,7 @@ def shortened(line: str) -> str:
 
 
 class LogFollower:
-    """Gives the new lines of several logs, each with the name of its process, complete lines only."""
+    """Reads the new lines of several logs."""
 
     def __init__(self, logs: Iterable[tuple[str, Path]]):
         self._logs = tuple(logs)
@@ -50,6 +50,7 @@ class LogFollower:
         self._offsets = {name: 0 for name, _ in self._logs}
 
     def new_lines(self) -> Iterator[str]:
+        """Yield the complete lines since the last call, each with the name of its process."""
         for name, path in self._logs:
             with path.open("rb") as log:
                 log.seek(self._offsets[name])
@@ -57,4 +58,4 @@ class LogFollower:
             complete = text[: text.rfind(b"\n") + 1]
             self._offsets[name] += len(complete)
             for line in complete.decode(errors="replace").splitlines():
-                yield f"{name:<{self._width}} | {shortened(line)}"
+                yield f"{name:<{self._width}} | {shorten_line(line)}"

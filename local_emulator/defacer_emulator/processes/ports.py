@@ -6,17 +6,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from defacer_emulator.errors import EmulatorError, UsageError
-from defacer_emulator.processes.supervisor import HOST, listens
+from defacer_emulator.processes.supervisor import HOST, is_listening
 
-# Below the range that systems use for outgoing connections (32768 and up on Linux, 49152 and up on macOS):
-# a port found free here is not taken by chance before its server listens on it.
+# Below the range that systems use for outgoing connections (32768 and up on Linux, 49152 and up on macOS), so that
+# no outgoing connection uses a port before its server listens on it.
 FREE_PORTS = range(20000, 32000)
 ANY_FREE = 0
 
 
 @dataclass(frozen=True)
 class Service:
-    """A part of the emulator that people and their programs address. `default` is the port that `up` prefers."""
+    """A service of the emulator for users and their programs. `default` is the port that `up` prefers."""
 
     title: str
     default: int
@@ -34,9 +34,9 @@ SERVICES: Mapping[str, Service] = {
 def choose_ports(chosen: Mapping[str, int], *, use_defaults: bool) -> tuple[dict[str, int], list[str]]:
     """Return a port for each service, and a notice for each default port that is in use.
 
-    `chosen` holds the ports that a user asked for by name of the service; 0 is any free port. Raises UsageError if
-    one of them can't be used. Without `use_defaults` every other service gets a free port, so that emulators on one
-    machine never meet.
+    `chosen` maps services to the ports that the user chose; 0 is any free port. Raises UsageError if a chosen port
+    can't be used. Without `use_defaults` every other service gets a free port, so that several emulators can run on
+    one machine.
     """
     ports: dict[str, int] = {}
     notices = []
@@ -44,7 +44,7 @@ def choose_ports(chosen: Mapping[str, int], *, use_defaults: bool) -> tuple[dict
         if port == ANY_FREE:
             continue
         if port in ports.values():
-            raise UsageError(f"Port {port} is named for two services. Choose another --{name}-port.")
+            raise UsageError(f"Port {port} is chosen for two services. Choose another --{name}-port.")
         if not is_free(port):
             raise UsageError(
                 f"Port {port} for {SERVICES[name].title} is in use, or this user is not allowed to use it. Stop the "
@@ -70,7 +70,7 @@ def choose_ports(chosen: Mapping[str, int], *, use_defaults: bool) -> tuple[dict
 
 def is_free(port: int) -> bool:
     """Return whether a server can listen on this port of the loopback interface."""
-    if listens(port):
+    if is_listening(port):
         return False
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
         # Servers set it too: closed connections of an earlier run do not block a port.
@@ -82,22 +82,23 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_ports(count: int, taken: Collection[int] = ()) -> tuple[int, ...]:
-    """Return different ports of this machine that no program listens on, and none of `taken`."""
-    found: list[int] = []
+def free_ports(count: int, excluded: Collection[int] = ()) -> tuple[int, ...]:
+    """Return different free ports of this machine, except those in `excluded`."""
+    free: list[int] = []
     for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
-        if len(found) == count:
+        if len(free) == count:
             break
-        if port in taken:
+        if port in excluded:
             continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
             try:
                 candidate.bind((HOST, port))
             except OSError:
                 continue
-        found.append(port)
-    if len(found) < count:
+        free.append(port)
+    if len(free) < count:
         raise EmulatorError(
-            f"Fewer than {count} ports are free between {FREE_PORTS.start} and {FREE_PORTS.stop} on {HOST}."
+            f"Fewer than {count} ports are free between {FREE_PORTS.start} and {FREE_PORTS.stop} on {HOST}. Stop "
+            "programs that listen there."
         )
-    return tuple(found)
+    return tuple(free)

@@ -1,11 +1,11 @@
-"""Ends the emulator's processes when the emulator ends, however it ends: run as a script, in its own session.
+"""Ends the emulator's processes when the emulator ends, even if it was killed. Runs as a script in its own session.
 
-The emulator holds the other end of standard input and never closes it while it lives. When that end closes
-(a normal stop, a crash, SIGKILL), every process group that was named on standard input, one number a line, is
-told to stop, and killed if it has not. A process that was started in the very moment in which the emulator
-died may not have been named yet: on Linux it is found by the mark that all of them carry in their environment.
+The emulator keeps the other end of standard input open for as long as it runs. It writes one process group number a
+line. When that end closes (normal stop, crash or SIGKILL), the reaper stops every group and kills those that remain.
+A process that started just before the emulator died might be missing from this list. The reaper finds it by the
+variable that all processes of one emulator have in their environment.
 
-    reaper.py MARK     where MARK is "NAME=VALUE", set in the environment of every process to be ended
+    reaper.py MARK     where MARK is "NAME=VALUE"
 """
 
 import os
@@ -14,16 +14,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from contextlib import suppress
+
+import psutil  # type: ignore[import-untyped]
 
 STOP_SECONDS = 3.0
 KILL_SECONDS = 2.0
-LOOK_AGAIN_SECONDS = 0.02
+POLL_SECONDS = 0.02
 PARENT_CHECK_SECONDS = 1.0
 
 
-def named_groups() -> set[int]:
-    """The groups named on standard input, once the emulator has closed it or is gone."""
+def read_groups() -> set[int]:
+    """Return the groups on standard input, after the emulator has closed it or ended."""
     emulator = os.getppid()
     text = b""
     while True:
@@ -31,58 +33,65 @@ def named_groups() -> set[int]:
         data = os.read(0, 65536) if ready else None
         if data:
             text += data
-        # A fork of the emulator may keep the pipe open: then a new parent tells that the emulator is gone.
+        # A fork of the emulator might keep the pipe open: then a new parent shows that the emulator has ended.
         elif data == b"" or os.getppid() != emulator:
             return {int(line) for line in text.split(b"\n")[:-1]}
 
 
-def marked_groups(mark: str) -> set[int]:
-    """The groups of all processes whose environment holds the mark; none where there is no /proc."""
+def has_mark(process: psutil.Process, mark: str) -> bool:
+    """Return whether the process has this "NAME=VALUE" in its environment."""
+    name, _, value = mark.partition("=")
+    with suppress(psutil.Error, OSError):  # another user's process, or one that has just ended
+        return bool(process.environ().get(name) == value)
+    return False
+
+
+def find_marked_groups(mark: str) -> set[int]:
+    """Return the groups of all processes with the mark in their environment, but not this process's own group."""
     groups = set()
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in environment.read_bytes().split(b"\0"):
-                groups.add(os.getpgid(int(environment.parent.name)))
-        except OSError:  # another user's process, or one that has just ended
-            continue
+    for process in psutil.process_iter():
+        if has_mark(process, mark):
+            with suppress(ProcessLookupError):
+                groups.add(os.getpgid(process.pid))
     return groups - {os.getpgid(0)}
 
 
-def tell(groups: Iterable[int], number: int) -> set[int]:
-    """Send a signal (0: none) to each group; gives those that are still there."""
-    there = set()
+def signal_groups(groups: Iterable[int], number: int) -> set[int]:
+    """Send a signal (0: only check) to each group, and return the groups that still exist."""
+    existing = set()
     for group in groups:
         try:
             os.killpg(group, number)
-            there.add(group)
+            existing.add(group)
         except (ProcessLookupError, PermissionError):  # PermissionError: macOS, a group of zombies only
             continue
-    return there
+    return existing
 
 
-def end(groups: Iterable[int], meanwhile: Callable[[], None] = lambda: None) -> set[int]:
-    """Stop the groups, kill those that are still there after a while; gives those that outlived even that.
+def end_groups(groups: Iterable[int], on_poll: Callable[[], None] = lambda: None) -> set[int]:
+    """Stop the groups, kill those that remain after STOP_SECONDS, and return those that survive even that.
 
-    `meanwhile` is called while it waits. A parent collects its ended children there: until then they count.
+    `on_poll` is called while this waits. A parent reaps its ended children there, because zombies count as existing.
     """
-    there = tell(groups, signal.SIGTERM)
+    existing = signal_groups(groups, signal.SIGTERM)
     for seconds, number in ((STOP_SECONDS, signal.SIGKILL), (KILL_SECONDS, 0)):
         deadline = time.monotonic() + seconds
-        while there and time.monotonic() < deadline:
-            time.sleep(LOOK_AGAIN_SECONDS)
-            meanwhile()
-            there = tell(there, 0)
-        there = tell(there, number)
-    return there
+        while existing and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            on_poll()
+            existing = signal_groups(existing, 0)
+        existing = signal_groups(existing, number)
+    return existing
 
 
 def main() -> None:
+    """Wait for the emulator's end, then end its processes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     print("ready", flush=True)
-    groups = named_groups()
-    end(groups | marked_groups(sys.argv[1]))
-    end(marked_groups(sys.argv[1]))  # started by one of them meanwhile
+    groups = read_groups()
+    end_groups(groups | find_marked_groups(sys.argv[1]))
+    end_groups(find_marked_groups(sys.argv[1]))  # those that the first ones started in the meantime
 
 
 if __name__ == "__main__":

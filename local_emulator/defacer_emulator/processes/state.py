@@ -1,9 +1,8 @@
-"""The state folder: who runs there, on which ports, with which logs. `state.json` is how terminals find it."""
+"""The state folder of an emulator: its processes, ports and logs. Other terminals find the emulator by `state.json`."""
 
 import fcntl
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,42 +10,46 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+import psutil  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defacer_emulator.errors import EmulatorError, UsageError
-from defacer_emulator.processes.reaper import end, marked_groups
+from defacer_emulator.processes.reaper import end_groups, find_marked_groups
 from defacer_emulator.resources import Resources
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_STATE = ROOT / ".emulator"
-# As it can be pasted into the terminal that the hint was printed in.
+# As the user can paste it into the terminal that prints the hint.
 PYTHON = Path(sys.executable)
 PYTHON = PYTHON.relative_to(Path.cwd()) if PYTHON.is_relative_to(Path.cwd()) else PYTHON
 COMMAND = f"{shlex.quote(str(PYTHON))} -m defacer_emulator"
 ENGINE = f"{shlex.quote(str(PYTHON))} -m defacer.engine"
-# Every process of an emulator carries this variable with the emulator's run as its value.
+# Every process of an emulator has this environment variable. Its value is the emulator's run.
 MARK_VARIABLE = "DEFACER_EMULATOR_RUN"
+# psutil computes start times from the clock, which the system might correct in between.
+MAX_CLOCK_CORRECTION_SECONDS = 5.0
 
 
 class ProcessRecord(BaseModel):
-    """A process, and when it started: a process id alone may belong to somebody else by now."""
+    """A process and its start time: the system can give the process id to another process later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     pid: int
-    started: str
+    started: float
 
     @classmethod
     def of(cls, name: str, pid: int) -> Self:
-        return cls(name=name, pid=pid, started=start_time(pid) or "gone")
+        return cls(name=name, pid=pid, started=start_time(pid) or 0.0)
 
-    def alive(self) -> bool:
-        return start_time(self.pid) == self.started
+    def is_alive(self) -> bool:
+        found = start_time(self.pid)
+        return found is not None and abs(found - self.started) < MAX_CLOCK_CORRECTION_SECONDS
 
 
 class EmulatorState(BaseModel):
-    """What `state.json` says. `run` differs for every start; `ready` is false while it starts."""
+    """The content of `state.json`. `run` differs for every start. `ready` is false while the emulator starts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,7 +72,7 @@ class EmulatorState(BaseModel):
         return Resources(self.project)
 
     def environment(self) -> Mapping[str, str]:
-        """What a program needs to work with this emulator: the functions, or one of yours."""
+        """Return the variables that a program needs to use this emulator: a function, or a program of yours."""
         return {
             "STORAGE_EMULATOR_HOST": self.storage_url,
             "PUBSUB_EMULATOR_HOST": self.pubsub_host,
@@ -78,28 +81,22 @@ class EmulatorState(BaseModel):
         }
 
 
-def mark(run: str) -> str:
-    """What stands in the environment of each process of this run of the emulator."""
+def environment_mark(run: str) -> str:
+    """Return "NAME=VALUE", which is in the environment of each process of this run of the emulator."""
     return f"{MARK_VARIABLE}={run}"
 
 
-def start_time(pid: int) -> str | None:
-    """When a process started, in a form to compare; None if there is no such process, or only its remains."""
-    if not Path("/proc/self/stat").exists():
-        found = subprocess.run(
-            ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-        ).stdout.strip()
-        return None if not found or found.startswith("Z") else found.split(maxsplit=1)[1]
+def start_time(pid: int) -> float | None:
+    """Return when a process started, in seconds since 1970, or None if it has ended."""
     try:
-        # proc(5): the name in parentheses may hold anything; the state is field 3, the start is field 22.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
         return None
-    return None if fields[0] in "ZX" else fields[19]
 
 
 class StateFolder:
-    """The folder that an emulator runs in."""
+    """The folder in which an emulator runs."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -116,15 +113,15 @@ class StateFolder:
         return self.logs / f"{name}.log"
 
     def read(self) -> EmulatorState | None:
-        """What runs here, or did when the folder was left; None if nothing ever said so."""
+        """Return the last written state, or None if there is none. Its emulator might have ended."""
         try:
             return EmulatorState.model_validate_json(self.file.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
             raise EmulatorError(
-                f"{self.file} can't be read as the emulator's state ({type(error).__name__}). If no emulator "
-                "runs there, delete the file; if one does, stop it with Ctrl-C in its terminal first."
+                f"{self.file} is not a valid emulator state ({type(error).__name__}). If no emulator runs there, "
+                "delete the file. If one runs, stop it first with Ctrl-C in its terminal."
             ) from error
 
     def write(self, state: EmulatorState) -> None:
@@ -132,52 +129,54 @@ class StateFolder:
         temporary.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
         temporary.replace(self.file)
 
-    def forget(self) -> None:
+    def delete_state(self) -> None:
         self.file.unlink(missing_ok=True)
 
-    def running(self) -> EmulatorState:
-        """The emulator that is ready here. Raises UsageError if there is none."""
+    def require_running(self) -> EmulatorState:
+        """Return the state of the emulator that is ready in this folder. Raise UsageError if there is none."""
         state = self.read()
-        up = f"{COMMAND} up{self.option()}"
-        if state is None or not state.parent.alive():
-            raise UsageError(f"No emulator runs in {self.path}. Start one in another terminal: {up}")
+        if state is None or not state.parent.is_alive():
+            raise UsageError(
+                f"No emulator runs in {self.path}. Start one in another terminal: {COMMAND} up{self.option()}"
+            )
         if not state.ready:
             raise UsageError(f"The emulator in {self.path} is still starting. Try again in a few seconds.")
         return state
 
     def option(self) -> str:
-        """How a command says that it means this folder: nothing for the default."""
+        """Return the option that selects this folder on the command line: empty for the default folder."""
         return "" if self.path == DEFAULT_STATE else f" --state {shlex.quote(str(self.path))}"
 
     @contextmanager
-    def taken(self) -> Iterator[tuple[str, ...]]:
-        """Hold this folder: one emulator at a time. The system lets go of it when the process ends.
+    def lock(self) -> Iterator[tuple[str, ...]]:
+        """Lock this folder for one emulator, and yield the names of the processes that an earlier emulator left.
 
-        What a killed emulator left behind is ended first; gives the names of those processes.
-        Raises UsageError if an emulator runs here.
+        These processes are ended first. The system releases the lock when this process ends. Raises UsageError if an
+        emulator runs here.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("ab") as lock:
+        with (self.path / "lock").open("ab") as file:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 state = self.read()
-                who = f" (process {state.parent.pid}, storage at {state.storage_url})" if state else ""
+                details = f" (process {state.parent.pid}, storage at {state.storage_url})" if state else ""
                 raise UsageError(
-                    f"An emulator runs in {self.path} already{who}. Stop it with Ctrl-C in its terminal or with: "
+                    f"An emulator already runs in {self.path}{details}. Stop it with Ctrl-C in its terminal or with: "
                     f"{COMMAND} down{self.option()}"
                 ) from None
-            yield self._sweep()
+            yield self._end_leftovers()
 
-    def _sweep(self) -> tuple[str, ...]:
+    def _end_leftovers(self) -> tuple[str, ...]:
         state = self.read()
         if state is None:
             return ()
-        left = [process for process in state.processes if process.alive()]
-        groups = {process.pid for process in left} | marked_groups(mark(state.run))
-        if remains := end(groups):
+        left = [process for process in state.processes if process.is_alive()]
+        groups = {process.pid for process in left} | find_marked_groups(environment_mark(state.run))
+        if surviving := end_groups(groups):
             raise EmulatorError(
-                f"Processes {sorted(remains)} of an earlier emulator in {self.path} do not end. End them by hand."
+                f"Processes {sorted(surviving)} of an earlier emulator in {self.path} did not end after SIGKILL. End "
+                "them by hand."
             )
-        self.forget()
+        self.delete_state()
         return tuple(process.name for process in left)

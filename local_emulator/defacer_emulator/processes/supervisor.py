@@ -1,11 +1,10 @@
-"""Processes that are started together, watched, and ended together, whatever happens to the one who started them.
+"""Starts the emulator's processes, watches them, and ends them together.
 
-Each runs in a session of its own, so that Ctrl-C reaches only the emulator, which then ends them in order.
-The reaper (reaper.py) does the ending: it also works when the emulator is killed and can do nothing any more.
+Each process runs in its own session, so Ctrl-C reaches only the emulator, which then ends the others in order.
+The reaper (reaper.py) ends them. It also works when the emulator itself was killed.
 """
 
 import http.client
-import os
 import socket
 import subprocess
 import sys
@@ -18,24 +17,24 @@ from typing import Self
 
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.processes import reaper
-from defacer_emulator.processes.logs import tail
-from defacer_emulator.processes.state import ROOT, ProcessRecord, StateFolder, mark
+from defacer_emulator.processes.logs import read_tail
+from defacer_emulator.processes.state import ROOT, ProcessRecord, StateFolder, environment_mark
 
 HOST = "127.0.0.1"
 PROBE_SECONDS = 1.0
-LOOK_AGAIN_SECONDS = 0.05
-REAPER_GONE = "The process that ends the emulator's others was ended itself: the emulator stops."
+POLL_SECONDS = 0.05
+REAPER_ENDED = "The emulator's reaper process has ended, so the emulator stops. Start the emulator again."
 REAPER_SECONDS = reaper.STOP_SECONDS + reaper.KILL_SECONDS + 5.0
 
 
 @dataclass(frozen=True)
 class Program:
-    """A server to run: it is ready when `answers` says so."""
+    """A server to run. `is_ready` returns whether it answers."""
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    answers: Callable[[], bool]
+    is_ready: Callable[[], bool]
 
 
 class Processes:
@@ -43,7 +42,7 @@ class Processes:
 
     def __init__(self, folder: StateFolder, run: str):
         self._folder = folder
-        self._mark = mark(run)
+        self._mark = environment_mark(run)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._reaper: subprocess.Popen[bytes] | None = None
 
@@ -57,32 +56,33 @@ class Processes:
         assert self._reaper.stdout is not None  # noqa: S101 - given as PIPE above
         if self._reaper.stdout.readline() != b"ready\n":
             raise EmulatorError(
-                "The process that ends the emulator's others did not start: nothing was started."
+                f"The emulator's reaper process did not start, so nothing else was started. Run {reaper.__file__} by "
+                "hand to see its error."
             )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the reaper end all, and collect what has ended, so that it sees who is left."""
+        """Let the reaper end all processes, and reap the ended ones so that the reaper does not wait for them."""
         if self._reaper is None or self._reaper.stdin is None or self._reaper.stdout is None:
             return
-        with suppress(BrokenPipeError):  # it was killed: then all is left to do below
+        with suppress(BrokenPipeError):  # the reaper was killed: this process ends the others below
             self._reaper.stdin.close()
         deadline = time.monotonic() + REAPER_SECONDS
         while self._reaper.poll() is None and time.monotonic() < deadline:
-            self._collect()
-            time.sleep(LOOK_AGAIN_SECONDS)
+            self._reap_children()
+            time.sleep(POLL_SECONDS)
         self._reaper.stdout.close()
-        self._collect()
+        self._reap_children()
         groups = {process.pid for process in self._running.values() if process.returncode is None}
-        if left := reaper.end(groups | reaper.marked_groups(self._mark), self._collect):
-            raise EmulatorError(f"These process groups did not end, end them by hand: {sorted(left)}")
+        if left := reaper.end_groups(groups | reaper.find_marked_groups(self._mark), self._reap_children):
+            raise EmulatorError(f"Process groups {sorted(left)} did not end after SIGKILL. End them by hand.")
 
     def start(self, program: Program) -> None:
-        """Start a program; its output goes to its log."""
+        """Start a program and send its output to its log."""
         if self._reaper is None or self._reaper.stdin is None:
-            raise RuntimeError("programs start inside the block only")
+            raise RuntimeError("programs can only start inside the block")
         with self._folder.log(program.name).open("wb") as log:
             try:
                 process = subprocess.Popen(
@@ -103,66 +103,54 @@ class Processes:
             self._reaper.stdin.write(f"{process.pid}\n".encode())
             self._reaper.stdin.flush()
         except BrokenPipeError as error:
-            raise EmulatorError(REAPER_GONE) from error
+            raise EmulatorError(REAPER_ENDED) from error
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._running)
 
     def records(self) -> tuple[ProcessRecord, ...]:
-        """Who runs, for `state.json`: each leads a process group of the same number."""
-        everyone = dict(self._running)
+        """Return the processes for `state.json`. Each leads the process group with its process id."""
+        processes = dict(self._running)
         if self._reaper is not None:
-            everyone["reaper"] = self._reaper
-        return tuple(ProcessRecord.of(name, process.pid) for name, process in everyone.items())
+            processes["reaper"] = self._reaper
+        return tuple(ProcessRecord.of(name, process.pid) for name, process in processes.items())
 
     def check(self) -> None:
-        """Raise EmulatorError if a program has ended, with the end of its log."""
+        """Raise EmulatorError with the end of the log if a program has ended."""
         for name, process in self._running.items():
             if process.poll() is not None:
-                how = (
+                reason = (
                     f"exit code {process.returncode}"
                     if process.returncode >= 0
                     else f"signal {-process.returncode}"
                 )
                 raise EmulatorError(
-                    f"{name} ended by itself ({how}). The end of {self._folder.log(name)}:\n"
-                    f"{tail(self._folder.log(name))}"
+                    f"{name} ended unexpectedly ({reason}). The end of {self._folder.log(name)}:\n"
+                    f"{read_tail(self._folder.log(name))}"
                 )
         if self._reaper is not None and self._reaper.poll() is not None:
-            raise EmulatorError(REAPER_GONE)
+            raise EmulatorError(REAPER_ENDED)
 
     def wait_until_ready(self, programs: Iterable[Program], seconds: float) -> None:
-        """Return when all answer. Raises EmulatorError that names the one that ended or does not answer."""
+        """Return when all programs are ready. Raise EmulatorError if one ends or does not answer in time."""
         deadline = time.monotonic() + seconds
         for program in programs:
-            while not program.answers():
+            while not program.is_ready():
                 self.check()
                 if time.monotonic() > deadline:
                     log = self._folder.log(program.name)
                     raise EmulatorError(
-                        f"{program.name} does not answer after {seconds:.0f} s. The end of {log}:\n{tail(log)}"
+                        f"{program.name} does not answer after {seconds:.0f} s. The end of {log}:\n{read_tail(log)}"
                     )
-                time.sleep(LOOK_AGAIN_SECONDS)
+                time.sleep(POLL_SECONDS)
 
-    def _collect(self) -> None:
+    def _reap_children(self) -> None:
         for process in self._running.values():
             process.poll()
 
 
-def inherited_environment() -> dict[str, str]:
-    """This process's environment for its children, without what would lead them away from the emulator."""
-    environment = dict(os.environ)
-    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "WORKERS", "THREADS"):
-        environment.pop(name, None)
-    environment.pop("DEFACER_WEBHOOK_SECRET", None)  # for the one function that signs with it
-    nowhere = ",".join(
-        filter(None, (environment.get("NO_PROXY") or environment.get("no_proxy"), HOST, "localhost"))
-    )
-    return {**environment, "NO_PROXY": nowhere, "no_proxy": nowhere, "PYTHONUNBUFFERED": "1"}
-
-
-def listens(port: int) -> bool:
-    """Whether somebody accepts connections on this port."""
+def is_listening(port: int) -> bool:
+    """Return whether a server accepts connections on this port."""
     try:
         socket.create_connection((HOST, port), timeout=PROBE_SECONDS).close()
     except OSError:
@@ -170,8 +158,8 @@ def listens(port: int) -> bool:
     return True
 
 
-def answers_http(port: int, path: str = "/") -> bool:
-    """Whether an HTTP server answers there, no matter what."""
+def is_http_ready(port: int, path: str = "/") -> bool:
+    """Return whether an HTTP server answers on this port, with any status."""
     connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_SECONDS)
     try:
         connection.request("GET", path)

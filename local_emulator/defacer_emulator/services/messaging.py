@@ -1,4 +1,4 @@
-"""Topics and push subscriptions in a Pub/Sub emulator."""
+"""Create topics and push subscriptions in a Pub/Sub emulator."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -17,17 +17,17 @@ from defacer_emulator.pubsub.policy import MAX_OUTSTANDING_LABEL
 from defacer_emulator.resources import LOCAL_RETRIES, Resources
 
 
-def channel(host: str) -> grpc.Channel:
-    """A plain connection to an emulator, past any proxy that the environment names."""
+def open_channel(host: str) -> grpc.Channel:
+    """Open an unencrypted connection to an emulator. It ignores proxies that the environment names."""
     return grpc.insecure_channel(host, options=[("grpc.enable_http_proxy", 0)])
 
 
-def publisher(host: str) -> PublisherClient:
-    return PublisherClient(transport=PublisherGrpcTransport(channel=channel(host)))
+def create_publisher(host: str) -> PublisherClient:
+    return PublisherClient(transport=PublisherGrpcTransport(channel=open_channel(host)))
 
 
-def subscriber(host: str) -> SubscriberClient:
-    return SubscriberClient(transport=SubscriberGrpcTransport(channel=channel(host)))
+def create_subscriber(host: str) -> SubscriberClient:
+    return SubscriberClient(transport=SubscriberGrpcTransport(channel=open_channel(host)))
 
 
 def topic_path(project: str, topic: str) -> str:
@@ -35,53 +35,56 @@ def topic_path(project: str, topic: str) -> str:
 
 
 def create_topics(host: str, resources: Resources) -> None:
-    """All topics: they must be there before the first upload, whose announcement is lost otherwise."""
-    with publisher(host) as client:
+    """Create all topics. Without the topic, fake-gcs-server loses the message about an upload."""
+    with create_publisher(host) as client:
         for topic in TOPICS:
             try:
                 client.create_topic(name=topic_path(resources.project, topic), timeout=10.0)
             except GoogleAPIError as error:
                 raise EmulatorError(
-                    f"The Pub/Sub emulator did not create the topic {topic}: {error}"
+                    f"The Pub/Sub emulator did not create the topic {topic}: {error}. Start the emulator again."
                 ) from error
 
 
 def create_subscriptions(
     host: str, resources: Resources, urls: Mapping[str, str], instances: Mapping[str, int]
 ) -> None:
-    """One push subscription for each function, and the one that keeps lost letters.
+    """Create a push subscription for each function, and the pull subscription for lost letters.
 
-    `urls` and `instances` by the function's name.
+    The keys of `urls` and `instances` are the names of the functions.
     """
-    create = [
-        subscription(
+    pushes = [
+        subscription_request(
             resources, function, urls[function.name], function.concurrency * instances[function.name]
         )
         for function in resources.functions
     ]
-    keeper = Subscription(
+    lost_letters = Subscription(
         name=f"projects/{resources.project}/subscriptions/{LOST_LETTERS_SUBSCRIPTION}",
         topic=topic_path(resources.project, LOST_LETTERS),
     )
-    add_subscriptions(host, [*create, keeper])
+    add_subscriptions(host, [*pushes, lost_letters])
 
 
 def add_subscriptions(host: str, subscriptions: Iterable[Subscription]) -> None:
-    with subscriber(host) as client:
-        for wanted in subscriptions:
+    with create_subscriber(host) as client:
+        for request in subscriptions:
             try:
-                client.create_subscription(request=wanted, timeout=10.0)
+                client.create_subscription(request=request, timeout=10.0)
             except GoogleAPIError as error:
                 raise EmulatorError(
-                    f"The Pub/Sub emulator did not create the subscription {wanted.name}: {error}"
+                    f"The Pub/Sub emulator did not create the subscription {request.name}: {error}. Start the "
+                    "emulator again."
                 ) from error
 
 
-def subscription(resources: Resources, function: Function, url: str, max_outstanding: int) -> Subscription:
-    """A function's push subscription, as Pub/Sub is asked for it.
+def subscription_request(
+    resources: Resources, function: Function, url: str, max_outstanding: int
+) -> Subscription:
+    """Return the request that creates a function's push subscription.
 
-    The built-in emulator keeps at most `max_outstanding` of its messages in the function's hands, as Cloud
-    Run's request queue does; Google's emulator has nothing of the kind and ignores the label.
+    The built-in emulator sends a function at most `max_outstanding` messages at a time, as Cloud Run's request queue
+    does. Google's emulator ignores the label.
     """
     return Subscription(
         name=f"projects/{resources.project}/subscriptions/{function.subscription}",

@@ -1,14 +1,14 @@
-"""Cloud Storage as a browser needs it, before fake-gcs-server, which is made for clients (v1.54.0, measured).
+"""A proxy that adds the features of Cloud Storage that browsers need and fake-gcs-server lacks (v1.54.0, measured).
 
-| a browser wants | fake-gcs-server | here |
+| a browser sends | fake-gcs-server | this proxy |
 |---|---|---|
-| to ask an upload how far it is (`bytes */N`) | ends the upload | answers 308 and how far, from what went through |
-| to read that answer's `Range` | does not let a page of elsewhere | does |
-| a 404 for an upload that has ended | hangs up in the middle of a piece | reads the piece, then answers 404 |
-| `/BUCKET/OBJECT` at an address that was signed | 404 | reads the object, until the address's time is over |
-| an open range of a long video | sends all of it | sends a piece: browsers ask for the next one |
+| a progress query of an upload (`bytes */N`) | ends the upload | answers 308 with the range that it forwarded |
+| a cross-origin read of that answer's `Range` | forbids it | allows it |
+| a chunk of an upload that has ended | closes the connection within the chunk | reads the chunk, then answers 404 |
+| a signed URL, `/BUCKET/OBJECT` | answers 404 | returns the object until the URL expires |
+| an open range of a long video | sends all of it | sends one chunk: browsers request the next one |
 
-Everything else goes through as it is. Who signed an address is not checked: the emulator has no passwords.
+Other requests are forwarded unchanged. Signatures are not verified, because the emulator has no passwords.
 """
 
 import argparse
@@ -18,124 +18,132 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from defacer_emulator.chaos.http import Answer, Request, send, serve, without
+from defacer_emulator.chaos.http import Request, Response, send, serve, without_headers
 from defacer_emulator.processes.supervisor import HOST
 
-PIECE_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 8 * 1024 * 1024
 UPLOADS = "/upload/"
 API = ("/storage/", "/upload/", "/download/", "/resumable/", "/batch/", "/_internal/", "/b/")
-CORS = ("access-control-allow-origin", "access-control-expose-headers", "access-control-allow-credentials")
-ANYBODY = (
+REPLACED_HEADERS = (
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-allow-credentials",
+)
+CORS_HEADERS = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Expose-Headers", "Range, Content-Range, Location"),
 )
-ALLOWED = (
+PREFLIGHT_HEADERS = (
     ("Access-Control-Allow-Methods", "GET, HEAD, PUT, POST"),
     ("Access-Control-Allow-Headers", "Content-Range, Content-Type, Range"),
 )
-SENT = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-ASKED = re.compile(r"bytes \*/(\d+)")
+CHUNK_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+PROGRESS_QUERY = re.compile(r"bytes \*/(\d+)")
 OPEN_RANGE = re.compile(r"bytes=(\d+)-")
 
 
 @dataclass
 class Session:
-    """An upload under way: how many bytes are there, and the answer to the last of them."""
+    """An upload in progress: the number of received bytes, and the response to the last chunk."""
 
-    arrived: int = 0
-    done: Answer | None = None
+    received: int = 0
+    response: Response | None = None
 
 
 class StorageBrowserProxy:
-    """`handle` answers one request."""
+    """Answers the requests of browsers with the server at `upstream`. Browsers reach it at `own_url`."""
 
-    def __init__(self, upstream: str, own: str):
+    def __init__(self, upstream: str, own_url: str):
         self._upstream = upstream
-        self._own = own
+        self._own_url = own_url
         self._sessions: dict[str, Session] = {}
 
-    async def handle(self, request: Request) -> Answer:
+    async def handle(self, request: Request) -> Response:
         path = urlsplit(request.target).path
         if request.method == "OPTIONS":
-            return Answer(204, (*ANYBODY, *ALLOWED))
+            return Response(204, (*CORS_HEADERS, *PREFLIGHT_HEADERS))
         if path.startswith(UPLOADS):
-            answer = await self._upload(request)
+            response = await self._answer_upload(request)
         elif request.method in {"GET", "HEAD"} and not path.startswith(API) and path.count("/") > 1:
-            answer = await self._read(request)
+            response = await self._answer_read(request)
         else:
-            answer = await send(self._upstream, request)
-        answer = without(answer, *CORS)
-        return replace(answer, headers=(*answer.headers, *ANYBODY))
+            response = await send(self._upstream, request)
+        response = without_headers(response, *REPLACED_HEADERS)
+        return replace(response, headers=(*response.headers, *CORS_HEADERS))
 
-    async def _upload(self, request: Request) -> Answer:
+    async def _answer_upload(self, request: Request) -> Response:
         session_id = parse_qs(urlsplit(request.target).query).get("upload_id", [""])[0]
-        asked, sent = (form.fullmatch(request.header("content-range")) for form in (ASKED, SENT))
+        query, chunk = (
+            form.fullmatch(request.header("content-range")) for form in (PROGRESS_QUERY, CHUNK_RANGE)
+        )
         if request.method != "PUT" or not session_id:
-            return self._begun(await send(self._upstream, request))
+            return self._register_session(await send(self._upstream, request))
         session = self._sessions.get(session_id)
-        if session is None:  # it ended with an earlier emulator
-            return Answer(404, (("Content-Type", "text/plain"),), b"There is no such upload.")
-        if session.done is not None:
-            return session.done
-        if asked:
-            return _so_far(session)
-        if sent and int(sent[1]) != session.arrived:  # sent twice, or too early: only the next bytes count
-            return _so_far(session)
-        answer = await send(self._upstream, request)
-        if sent and answer.status < 400:
-            session.arrived = int(sent[2]) + 1
-            if session.arrived == int(sent[3]):
-                session.done = answer
+        if session is None:  # of an earlier emulator
+            return Response(
+                404, (("Content-Type", "text/plain"),), b"This upload does not exist. Start it again."
+            )
+        if session.response is not None:
+            return session.response
+        if query:
+            return _progress_of(session)
+        if chunk and int(chunk[1]) != session.received:  # a duplicate, or out of order
+            return _progress_of(session)
+        response = await send(self._upstream, request)
+        if chunk and response.status < 400:
+            session.received = int(chunk[2]) + 1
+            if session.received == int(chunk[3]):
+                session.response = response
             else:
-                return _so_far(session)
-        return answer
+                return _progress_of(session)
+        return response
 
-    def _begun(self, answer: Answer) -> Answer:
-        """Remember a new session. Its address names the server behind, and has to name this one."""
-        location = next((value for key, value in answer.headers if key.lower() == "location"), "")
+    def _register_session(self, response: Response) -> Response:
+        """Register a new session, and point its URL at this proxy instead of the server."""
+        location = next((value for key, value in response.headers if key.lower() == "location"), "")
         for session_id in parse_qs(urlsplit(location).query).get("upload_id", []):
             self._sessions[session_id] = Session()
         if not location:
-            return answer
-        answer = without(answer, "location")
-        own = location.replace(self._upstream, self._own)
-        return replace(answer, headers=(*answer.headers, ("Location", own)))
+            return response
+        response = without_headers(response, "location")
+        url = location.replace(self._upstream, self._own_url)
+        return replace(response, headers=(*response.headers, ("Location", url)))
 
-    async def _read(self, request: Request) -> Answer:
+    async def _answer_read(self, request: Request) -> Response:
         parts = urlsplit(request.target)
-        words = parse_qs(parts.query)
-        if _is_over(words):
-            return Answer(400, (("Content-Type", "text/plain"),), b"ExpiredToken")
+        query = parse_qs(parts.query)
+        if _is_expired(query):
+            return Response(400, (("Content-Type", "text/plain"),), b"ExpiredToken")
         _, bucket, name = parts.path.split("/", 2)
-        generation = "".join(f"&generation={value}" for value in words.get("generation", []))
+        generation = "".join(f"&generation={value}" for value in query.get("generation", []))
         target = f"/storage/v1/b/{bucket}/o/{quote(unquote(name), safe='')}?alt=media{generation}"
         start = OPEN_RANGE.fullmatch(request.header("range"))
         headers = tuple(pair for pair in request.headers if not (start and pair[0].lower() == "range"))
         if start:
-            headers += (("Range", f"bytes={start[1]}-{int(start[1]) + PIECE_BYTES - 1}"),)
-        answer = await send(self._upstream, replace(request, target=target, headers=headers))
+            headers += (("Range", f"bytes={start[1]}-{int(start[1]) + CHUNK_BYTES - 1}"),)
+        response = await send(self._upstream, replace(request, target=target, headers=headers))
         for name in ("content-disposition", "content-type"):
-            for word in words.get(f"response-{name}", []):
-                answer = without(answer, name)
-                answer = replace(answer, headers=(*answer.headers, (name, word)))
-        return answer
+            for value in query.get(f"response-{name}", []):
+                response = without_headers(response, name)
+                response = replace(response, headers=(*response.headers, (name, value)))
+        return response
 
 
-def _so_far(session: Session) -> Answer:
-    return Answer(308, (("Range", f"bytes=0-{session.arrived - 1}"),) if session.arrived else ())
+def _progress_of(session: Session) -> Response:
+    return Response(308, (("Range", f"bytes=0-{session.received - 1}"),) if session.received else ())
 
 
-def _is_over(words: dict[str, list[str]]) -> bool:
-    """Whether an address was signed, and for a time that is over."""
-    if "X-Goog-Date" not in words:
+def _is_expired(query: dict[str, list[str]]) -> bool:
+    """Return whether this is the query of a signed URL that has expired."""
+    if "X-Goog-Date" not in query:
         return False
-    since = datetime.strptime(words["X-Goog-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return datetime.now(UTC) > since + timedelta(seconds=int(words["X-Goog-Expires"][0]))
+    signed_at = datetime.strptime(query["X-Goog-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return datetime.now(UTC) > signed_at + timedelta(seconds=int(query["X-Goog-Expires"][0]))
 
 
 async def _main(upstream: str, port: int) -> None:
-    browsing = StorageBrowserProxy(upstream, f"http://{HOST}:{port}")
-    server = await serve(browsing.handle, port)
+    proxy = StorageBrowserProxy(upstream, f"http://{HOST}:{port}")
+    server = await serve(proxy.handle, port)
     async with server:
         await server.serve_forever()
 

@@ -8,16 +8,16 @@ from defacer.engine.output_paths import OutputPathError, check_outputs
 from defacer.pipeline.storage.object_names import PICTURE_SUFFIXES, VideoName
 from defacer_emulator.errors import UsageError
 
-LONGEST_FILE_NAME = 255
+MAX_FILE_NAME_BYTES = 255
 HEAD_BYTES = 4096
 PICTURE_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8")
 DOCUMENT_SIGNATURES = (b"%PDF", b"PK\x03\x04")
 
 
 def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], replacement: Path | None) -> None:
-    """Raise UsageError for a channel, a video or a picture that the pipeline would refuse by name or kind."""
+    """Raise UsageError for a channel, video or picture whose name or kind the pipeline would reject."""
     if not channel or "/" in channel:
-        raise UsageError(f"A channel's name is a word without slashes, not {channel!r}.")
+        raise UsageError(f"The channel name {channel!r} is not valid. Choose a name without slashes.")
     if video is not None:
         _check_video(video)
         _check_name(video, VideoName(channel, video.name))
@@ -26,13 +26,13 @@ def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], repl
         if target.suffix.lower() not in PICTURE_SUFFIXES:
             allowed = ", ".join(sorted(PICTURE_SUFFIXES))
             raise UsageError(
-                f"The target picture {target} must end in one of {allowed}: save it as one of these."
+                f"The target picture {target} must end in one of {allowed}. Save it in one of these formats."
             )
         _check_picture(target, "The target picture")
     names = [target.name for target in targets]
-    if doubles := sorted({name for name in names if names.count(name) > 1}):
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(
-            f"Two target pictures are called {doubles[0]}: rename one, its name is the person's."
+            f"Two target pictures are called {duplicates[0]}. The file name names the person: rename one picture."
         )
     if replacement:
         _check_picture(replacement, "The replacement picture")
@@ -49,28 +49,28 @@ def check_mode(mode: str | None, replacement: Path | None) -> None:
         )
 
 
-def check_file(path: Path, what: str) -> bytes:
-    """Return the first bytes of a file. Raises UsageError unless it is a file that can be read."""
+def check_file(path: Path, description: str) -> bytes:
+    """Return the first bytes of a file. Raise UsageError if it can't be read."""
     try:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise UsageError(f"{what} {path} does not exist.") from None
+        raise UsageError(f"{description} {path} does not exist.") from None
     except IsADirectoryError:
-        raise UsageError(f"{what} {path} is a folder, not a file.") from None
+        raise UsageError(f"{description} {path} is a folder, not a file.") from None
     except OSError as error:
-        raise UsageError(f"{what} {path} can't be read: {error.strerror}.") from error
+        raise UsageError(f"{description} {path} can't be read: {error.strerror}.") from error
 
 
 def report_beside(out: Path) -> Path:
-    """Where the report of a result goes: `X.mp4` has `X.report.json`, as in the output bucket."""
+    """Return the path of a result's report: `X.report.json` for `X.mp4`, as in the output bucket."""
     return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
 
 
 def check_out(
     out: Path, inputs: Iterable[Path] = (), *, force: bool = False, option: str = "--force"
 ) -> None:
-    """Raise UsageError if the result or its report can't be written there, before the work is done."""
+    """Raise UsageError if the result or its report can't be written, before the work is done."""
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
     try:
@@ -80,7 +80,7 @@ def check_out(
 
 
 def _check_video(path: Path) -> None:
-    """Refuse pictures and documents. FFmpeg refuses other files later."""
+    """Raise UsageError for pictures and documents. FFmpeg rejects other files later."""
     head = check_file(path, "The video")
     if not head:
         raise UsageError(f"The video {path} is empty.")
@@ -93,13 +93,13 @@ def _check_video(path: Path) -> None:
         raise UsageError(f"The video {path} is {kind}. Choose a video file, such as an MP4.")
 
 
-def _check_picture(path: Path, what: str) -> None:
-    if not check_file(path, what).startswith(PICTURE_SIGNATURES):
-        raise UsageError(f"{what} {path} is not a picture that can be read. Use a JPEG or PNG file.")
+def _check_picture(path: Path, description: str) -> None:
+    if not check_file(path, description).startswith(PICTURE_SIGNATURES):
+        raise UsageError(f"{description} {path} is not a picture that can be read. Use a JPEG or PNG file.")
 
 
 def _is_text(head: bytes) -> bool:
-    """Return whether these are lines of text. Of YUV4MPEG2 only the first line is one."""
+    """Return whether these bytes are text. A YUV4MPEG2 video has a first line of text only."""
     try:
         text = head.decode("ascii")
     except UnicodeDecodeError:
@@ -108,11 +108,13 @@ def _is_text(head: bytes) -> bool:
 
 
 def _check_name(path: Path, name: VideoName) -> None:
-    """Raise UsageError unless a video of that name can be done in that channel; pictures follow the same rule."""
+    """Raise UsageError unless a video or picture can have this name in this channel."""
     problem = name.problem
-    if not problem and len(Path(name.report).name.encode()) > LONGEST_FILE_NAME:
+    if not problem and len(Path(name.report).name.encode()) > MAX_FILE_NAME_BYTES:
         problem = (
-            f"the report's name would have more than {LONGEST_FILE_NAME} bytes, and objects here are files"
+            f"the report's name would be longer than {MAX_FILE_NAME_BYTES} bytes, and objects are files here"
         )
     if problem:
-        raise UsageError(f"{str(path)!r} can't go into channel {name.channel!r}: {problem}. Rename it.")
+        raise UsageError(
+            f"{str(path)!r} can't be uploaded into channel {name.channel!r}: {problem}. Rename it."
+        )

@@ -3,7 +3,7 @@
     VIRTUAL_ENV=.venv python3 -m defacer_emulator.setup.install .venv/bin/uv pip install --require-hashes -r
     requirements.lock
 
-uv also lists every package that it installed; that list is left out.
+The list of installed packages that uv prints is left out.
 """
 
 import os
@@ -19,13 +19,13 @@ INTERRUPTED = 130
 
 
 def main(command: Sequence[str]) -> int:
-    """Return uv's exit code. After an interrupted installation all packages are installed again."""
+    """Run the command and return uv's exit code. After an interrupted run, install all packages again."""
     incomplete = Path(os.environ["VIRTUAL_ENV"]) / ".incomplete"
-    again = ["--reinstall"] if incomplete.exists() else []
+    options = ["--reinstall"] if incomplete.exists() else []
     incomplete.touch()
     started = time.monotonic()
     try:
-        with subprocess.Popen([*command, *again], stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
             for line in process.stderr or ():
                 if not LISTED_PACKAGE.match(line):
                     print(f"    {line.strip()}", flush=True)

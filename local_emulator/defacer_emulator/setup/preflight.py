@@ -2,7 +2,7 @@
 
     python3 -m defacer_emulator.setup.preflight --video in.mp4 --target me.jpg --mode blur --out out.mp4
 
-An empty value stands for an argument that was not given.
+An empty value means that the argument was not given.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from defacer_emulator.setup.files import check_inputs, check_mode, check_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 if the demo can be done as given, or else print why not and return 2."""
+    """Return 0 if the arguments are valid. Otherwise, print the reason and return 2."""
     parser = argparse.ArgumentParser(prog="python3 -m defacer_emulator.setup.preflight", allow_abbrev=False)
     for name in ("video", "target", "mode", "replacement", "out"):
         parser.add_argument(f"--{name}", default="")

@@ -1,4 +1,4 @@
-"""Download the models' weights before anything starts."""
+"""Download the models' weights before the emulator starts."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ from defacer.engine.models import weights
 from defacer_emulator.errors import EmulatorError
 
 
-def fetch_weights(say: Callable[[str], None]) -> None:
-    """Return when the weights are on disk; `say` gets a line before each download. Raises EmulatorError."""
+def fetch_weights(print_line: Callable[[str], None]) -> None:
+    """Download missing weights, with a line to `print_line` before each download. Raise EmulatorError on failure."""
     try:
-        weights.fetch_all(progress=say)
+        weights.fetch_all(progress=print_line)
     except WeightsError as error:
         raise EmulatorError(str(error)) from error
