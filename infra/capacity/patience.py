@@ -3,7 +3,6 @@
 from defacer.dead_letter.handler import MAX_OUTAGES, MAX_WAITS
 from defacer.pipeline.lifecycle.segments import MAX_SPLITS
 from defacer.pipeline.topology import CLOUD_RETRIES, Function, RetryPolicy
-from defacer_emulator.pubsub.policy import Backoff
 from infra.capacity.pipeline import BY_NAME
 
 ATTEMPTS = BY_NAME["worker"].max_delivery_attempts
@@ -17,8 +16,7 @@ CHOICES = (
 
 def least_hours(retries: RetryPolicy, attempts: int) -> float:
     """The pauses alone, without what a delivery itself waits: nothing is given up sooner."""
-    backoff = Backoff(retries.minimum_seconds, retries.maximum_seconds)
-    return sum(backoff.seconds(attempt) for attempt in range(1, attempts)) / 3600
+    return sum(retries.pause_seconds(attempt) for attempt in range(1, attempts)) / 3600
 
 
 def round_seconds(function: Function) -> float:

@@ -14,7 +14,6 @@ import simpy
 
 from defacer.dead_letter.handler import MAX_WAITS
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
-from defacer_emulator.pubsub.policy import Backoff
 from infra.capacity.cloud_run import Answer, CloudRun, Service
 from infra.capacity.inputs import inputs
 from infra.capacity.pubsub import Handler, Message, Policy, Subscription, Window
@@ -149,7 +148,7 @@ class _Pipeline:
         )
         self._segments = Subscription(
             self._env,
-            Policy(_backoff(scenario.retries), scenario.max_attempts, scenario.window),
+            Policy(scenario.retries, scenario.max_attempts, scenario.window),
             self._worker,
             scenario.maximum,
             Handler(self._segment_seconds, self._segment_succeeded, self._segment_done, self._segment_dead),
@@ -183,7 +182,7 @@ class _Pipeline:
             Service(SMALL_MAXIMUM, inputs()["cold_start_cpu"], concurrency=function.concurrency),
         )
         self._small.append(service)
-        policy = Policy(_backoff(CLOUD_RETRIES), function.max_delivery_attempts, "adaptive")
+        policy = Policy(CLOUD_RETRIES, function.max_delivery_attempts, "adaptive")
         handler = Handler(seconds, lambda _, answer: answer is Answer.DONE, done, self._small_dead)
         return Subscription(self._env, policy, service, SMALL_MAXIMUM, handler)
 
@@ -281,7 +280,3 @@ class _Pipeline:
         self._out.completed += 1
         self._out.job_seconds.append(self._env.now - last.job.upload.at)
         self._out.ended_at = self._env.now
-
-
-def _backoff(retries: RetryPolicy) -> Backoff:
-    return Backoff(retries.minimum_seconds, retries.maximum_seconds)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import simpy
 
-from defacer_emulator.pubsub.policy import Backoff
+from defacer.pipeline.topology import RetryPolicy
 from infra.capacity.cloud_run import Answer, CloudRun, Request
 from infra.capacity.inputs import inputs
 
@@ -54,7 +54,7 @@ class Handler:
 class Policy:
     """The subscription's settings."""
 
-    backoff: Backoff
+    backoff: RetryPolicy
     max_attempts: int
     window: Window
 
@@ -129,7 +129,9 @@ class Subscription:
             if message.attempts >= self._policy.max_attempts:
                 self._end(message, "dead", self._handler.dead)
             else:
-                self._after(self._policy.backoff.seconds(message.attempts), lambda: self._again(message))
+                self._after(
+                    self._policy.backoff.pause_seconds(message.attempts), lambda: self._again(message)
+                )
         self._pump()
 
     def _again(self, message: Message) -> None:

@@ -9,9 +9,10 @@ import pytest
 from google.pubsub_v1.types import PublishRequest, PubsubMessage, Topic
 from google.pubsub_v1.types import Subscription as Resource
 
+from defacer.pipeline.topology import RetryPolicy
 from defacer_emulator.pubsub.broker import Broker, rfc3339
 from defacer_emulator.pubsub.errors import InvalidArgumentError
-from defacer_emulator.pubsub.policy import NO_BACKOFF, PUSH_BACKOFF, Backoff
+from defacer_emulator.pubsub.policy import NO_BACKOFF, PUSH_BACKOFF
 from defacer_emulator.pubsub.subscription import Subscription
 
 TOPIC = "projects/project/topics/topic"
@@ -67,18 +68,20 @@ def retry(minimum: float, maximum: float) -> dict[str, timedelta]:
 @pytest.mark.parametrize(
     ("backoff", "pauses"),
     [
-        (Backoff(1, 10), [1, 2, 4, 8, 10, 10]),
-        (Backoff(5, 5), [5, 5]),
+        (RetryPolicy(1, 10), [1, 2, 4, 8, 10, 10]),
+        (RetryPolicy(5, 5), [5, 5]),
         (NO_BACKOFF, [0, 0, 0]),
         (PUSH_BACKOFF, [0.1, 0.2, 0.4, 0.8, 1.6]),
     ],
 )
-def test_the_pause_doubles_up_to_the_maximum(backoff: Backoff, pauses: list[float]) -> None:
-    assert [backoff.seconds(attempts) for attempts in range(1, len(pauses) + 1)] == pytest.approx(pauses)
+def test_the_pause_doubles_up_to_the_maximum(backoff: RetryPolicy, pauses: list[float]) -> None:
+    assert [backoff.pause_seconds(attempts) for attempts in range(1, len(pauses) + 1)] == pytest.approx(
+        pauses
+    )
 
 
 def test_the_pause_after_very_many_attempts_is_the_maximum() -> None:
-    assert Backoff(0.1, 600).seconds(100_000) == 600
+    assert RetryPolicy(0.1, 600).pause_seconds(100_000) == 600
 
 
 @pytest.mark.parametrize(
@@ -86,18 +89,18 @@ def test_the_pause_after_very_many_attempts_is_the_maximum() -> None:
     [
         ({}, NO_BACKOFF),
         ({"push_config": {"push_endpoint": "http://localhost:9/"}}, PUSH_BACKOFF),
-        ({"retry_policy": {}}, Backoff(10, 600)),
-        ({"retry_policy": retry(0.5, 20)}, Backoff(0.5, 20)),
+        ({"retry_policy": {}}, RetryPolicy(10, 600)),
+        ({"retry_policy": retry(0.5, 20)}, RetryPolicy(0.5, 20)),
         ({"retry_policy": retry(0, 0)}, NO_BACKOFF),
         # Never without a pause: a dead endpoint would be pushed to as fast as the machine can.
         (
             {"retry_policy": retry(0, 0), "push_config": {"push_endpoint": "http://localhost:9/"}},
-            Backoff(0.1, 0.1),
+            RetryPolicy(0.1, 0.1),
         ),
     ],
     ids=str,
 )
-def test_the_back_off_that_a_subscription_gets(broker: Broker, fields: dict, expected: Backoff) -> None:
+def test_the_back_off_that_a_subscription_gets(broker: Broker, fields: dict, expected: RetryPolicy) -> None:
     assert subscribe(broker, **fields).policy.backoff == expected
 
 

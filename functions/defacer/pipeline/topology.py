@@ -22,10 +22,18 @@ LOST_LETTERS_SUBSCRIPTION = "lost-letters"
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The bounds of the exponential backoff between two deliveries of a message."""
+    """The pause before a message is redelivered: it doubles with each attempt, between two bounds.
 
-    minimum_seconds: int
-    maximum_seconds: int
+    Pub/Sub documents "exponential backoff" without its base. The base 2 without jitter makes runs repeatable.
+    """
+
+    minimum_seconds: float
+    maximum_seconds: float
+
+    def pause_seconds(self, attempts: int) -> float:
+        """Return the pause after `attempts` deliveries (at least 1) without an acknowledgement."""
+        # 2 ** 32 times the smallest pause used here exceeds every maximum. A larger power would overflow a float.
+        return min(self.maximum_seconds, self.minimum_seconds * 2.0 ** min(attempts - 1, 32))
 
 
 CLOUD_RETRIES = RetryPolicy(10, 600)

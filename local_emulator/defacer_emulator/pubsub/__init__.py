@@ -1,5 +1,5 @@
-"""A Pub/Sub of our own, in memory: what the pipeline needs of google.pubsub.v1, with push flow control.
+"""The built-in Pub/Sub emulator, in memory: the part of google.pubsub.v1 that the pipeline uses, with flow control.
 
-The gRPC surface is `service`; the state is `broker`, `subscription` and `backlog`; `push` sends the messages.
-`google` finds Google's own emulator, which one contract (tests/contract/test_pubsub.py) holds both to.
+`service` has the gRPC methods. `broker`, `subscription` and `backlog` have the state, and `push` sends the messages.
+`google` finds Google's emulator. The same contract tests run against both (tests/contract/test_pubsub.py).
 """

@@ -13,10 +13,10 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print `listening on HOST:PORT` when ready; returns 0 after a signal, 1 if it can't start (and says why)."""
+    """Print `listening on HOST:PORT` when ready. Return 0 after a signal, or 1 if the server can't start."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    # Blocked before any thread starts, so that they wait for the sigwait below and interrupt nothing.
+    # Blocked before any thread starts, so that only the sigwait below receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         with Server(options.host, options.port, options.max_outstanding) as server:
@@ -31,17 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m defacer_emulator.pubsub",
-        description="A Pub/Sub emulator, in memory.",
+        description="Run an in-memory Pub/Sub emulator.",
         allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8085, help="0 = a free one (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8085, help="0 means any free port (default: %(default)s)")
     parser.add_argument(
         "--max-outstanding",
         type=int,
         default=1,
         metavar="N",
-        help=f"unanswered pushes at a time, 1 to {MAX_OUTSTANDING}, of each subscription that has no label "
+        help=f"the maximum of unanswered pushes, 1 to {MAX_OUTSTANDING}, for each subscription without the label "
         f"{MAX_OUTSTANDING_LABEL} (default: %(default)s)",
     )
     return parser

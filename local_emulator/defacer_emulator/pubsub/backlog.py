@@ -1,6 +1,6 @@
-"""The messages of one subscription that are not acknowledged: waiting for their time, or out on a lease.
+"""The unacknowledged messages of one subscription: waiting for delivery, or leased to a subscriber.
 
-Only a data structure: it holds no lock and reads no clock. Times are seconds on the caller's clock.
+This data structure has no lock and no clock. Times are seconds on the caller's clock.
 """
 
 import heapq
@@ -12,7 +12,7 @@ from google.pubsub_v1.types import PubsubMessage
 
 @dataclass
 class Entry:
-    """A message and how often it was delivered."""
+    """A message and the number of its deliveries."""
 
     message: PubsubMessage
     attempts: int = 0
@@ -20,7 +20,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message on its way to a subscriber. `ack_id` stands for this attempt, counted from 1."""
+    """A message for a subscriber. `ack_id` identifies this attempt; attempts are counted from 1."""
 
     ack_id: str
     message: PubsubMessage
@@ -34,7 +34,7 @@ class _Lease:
 
 
 class Backlog:
-    """Entries in the order of the time from which they may be delivered, then of their arrival."""
+    """Entries, ordered by the time at which they become ready, then by arrival."""
 
     def __init__(self, name: str):
         self._name = name
@@ -46,11 +46,11 @@ class Backlog:
         return len(self._waiting) + len(self._leased)
 
     def add(self, entry: Entry, ready_at: float) -> None:
-        """Hold `entry` back until `ready_at`."""
+        """Add an entry that becomes ready at `ready_at`."""
         heapq.heappush(self._waiting, (ready_at, next(self._numbers), entry))
 
     def take(self, maximum: int, now: float, until: float) -> list[Delivery]:
-        """Lease up to `maximum` entries that are ready, each for one more attempt, until the time `until`."""
+        """Lease up to `maximum` ready entries until `until`, each for one more attempt."""
         deliveries: list[Delivery] = []
         while len(deliveries) < maximum and self._waiting and self._waiting[0][0] <= now:
             _, _, entry = heapq.heappop(self._waiting)
@@ -61,22 +61,22 @@ class Backlog:
         return deliveries
 
     def release(self, ack_id: str) -> Entry | None:
-        """End a lease and return its entry, which the backlog forgets; None if the lease had ended before."""
+        """End a lease, and remove and return its entry. Return None if the lease has already ended."""
         lease = self._leased.pop(ack_id, None)
         return lease.entry if lease else None
 
     def extend(self, ack_id: str, until: float) -> None:
-        """Set the end of a lease; without effect if it has ended."""
+        """Set the end of a lease. Do nothing if it has ended."""
         if lease := self._leased.get(ack_id):
             lease.until = until
 
     def release_expired(self, now: float) -> list[Entry]:
-        """End the leases whose time is over and return their entries."""
+        """End the expired leases, and remove and return their entries."""
         expired = [ack_id for ack_id, lease in self._leased.items() if lease.until <= now]
         return [self._leased.pop(ack_id).entry for ack_id in expired]
 
     def next_change(self) -> float | None:
-        """When an entry becomes ready or a lease ends, the earlier of the two; None if nothing is held."""
+        """Return when the next entry becomes ready or the next lease expires, or None if the backlog is empty."""
         times = [lease.until for lease in self._leased.values()]
         if self._waiting:
             times.append(self._waiting[0][0])

@@ -1,4 +1,4 @@
-"""All topics and subscriptions, in memory, behind one lock."""
+"""The topics and subscriptions, in memory, protected by one lock."""
 
 import itertools
 import logging
@@ -12,11 +12,11 @@ from google.pubsub_v1.types import Subscription as SubscriptionResource
 
 from defacer_emulator.pubsub.checks import check_fields, check_messages, check_name, check_project
 from defacer_emulator.pubsub.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
-from defacer_emulator.pubsub.policy import MAX_OUTSTANDING, filled, policy
+from defacer_emulator.pubsub.policy import MAX_OUTSTANDING, delivery_policy, fill_defaults
 from defacer_emulator.pubsub.subscription import Clock, Subscription
 
-# Added to a dead letter (cloud.google.com/pubsub/docs/dead-letter-topics#how_dead_letter_topics_work); Google's
-# emulator adds the same four.
+# The attributes of a dead letter (cloud.google.com/pubsub/docs/dead-letter-topics#how_dead_letter_topics_work).
+# Google's emulator adds the same four.
 SOURCE_SUBSCRIPTION = "CloudPubSubDeadLetterSourceSubscription"
 SOURCE_PROJECT = "CloudPubSubDeadLetterSourceSubscriptionProject"
 SOURCE_DELIVERY_COUNT = "CloudPubSubDeadLetterSourceDeliveryCount"
@@ -27,13 +27,13 @@ _TOPIC_FIELDS = {"name", "labels", "message_storage_policy", "message_retention_
 _log = logging.getLogger(__name__)
 
 
-def rfc3339(moment: datetime) -> str:
-    """A publish time as Pub/Sub writes it in JSON: UTC, to the millisecond."""
+def format_time(moment: datetime) -> str:
+    """Return a time as Pub/Sub writes it in JSON: RFC 3339, UTC, with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Broker:
-    """Topics and subscriptions by name, and who gets which message. Thread-safe; every refusal is a RefusedError."""
+    """Stores topics and subscriptions by name, and distributes messages. Thread-safe. Raises RefusedError."""
 
     def __init__(self, max_outstanding: int = 1, clock: Clock = time.monotonic):
         if not 1 <= max_outstanding <= MAX_OUTSTANDING:
@@ -45,7 +45,7 @@ class Broker:
         self._lock = threading.RLock()
         self._topics: dict[str, Topic] = {}
         self._subscriptions: dict[str, Subscription] = {}
-        # Microseconds since 1970: 16 digits like Pub/Sub's, and none comes twice when the emulator is started anew.
+        # Microseconds since 1970: 16 digits as in Pub/Sub, and unique across restarts of the emulator.
         self._message_ids = itertools.count(time.time_ns() // 1000)
 
     def create_topic(self, topic: Topic) -> Topic:
@@ -53,98 +53,100 @@ class Broker:
         check_fields(topic.name, topic, _TOPIC_FIELDS)
         with self._lock:
             if topic.name in self._topics:
-                raise AlreadyExistsError(f"The topic {topic.name} exists already.")
+                raise AlreadyExistsError(f"The topic {topic.name} already exists. Choose another name.")
             self._topics[topic.name] = topic
         return topic
 
-    def topic(self, name: str) -> Topic:
+    def get_topic(self, name: str) -> Topic:
         check_name("topics", name)
         with self._lock:
             if name not in self._topics:
-                raise NotFoundError(f"The topic {name} does not exist: create it first.")
+                raise NotFoundError(f"The topic {name} does not exist. Create it first.")
             return self._topics[name]
 
-    def topics(self, project: str) -> list[Topic]:
-        """The topics of `projects/PROJECT`, by name."""
+    def list_topics(self, project: str) -> list[Topic]:
+        """Return the topics of `projects/PROJECT`, sorted by name."""
         check_project(project)
         with self._lock:
             return [self._topics[name] for name in sorted(self._topics) if name.startswith(f"{project}/")]
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic. Its subscriptions stay, with what they hold, but no topic gives them more."""
+        """Delete a topic. Its subscriptions keep their messages but receive no more."""
         with self._lock:
-            self.topic(name)
+            self.get_topic(name)
             del self._topics[name]
-            for subscription in self._of_topic(name):
+            for subscription in self._subscriptions_of(name):
                 subscription.detach()
 
     def publish(self, request: PublishRequest) -> list[str]:
-        """Give each message an id and a time and hand it to every subscription; returns the ids in order."""
+        """Add an id and a time to each message, add it to every subscription, and return the ids in order."""
         messages = [PubsubMessage(message) for message in request.messages]
         check_name("topics", request.topic)
         check_messages(request.topic, messages, len(PublishRequest.serialize(request)))
         with self._lock:
-            self.topic(request.topic)
+            self.get_topic(request.topic)
             return self._publish(request.topic, messages)
 
-    def create_subscription(self, asked: SubscriptionResource) -> Subscription:
-        resource = filled(asked)
-        delivery = policy(resource, self._max_outstanding)
+    def create_subscription(self, request: SubscriptionResource) -> Subscription:
+        resource = fill_defaults(request)
+        delivery = delivery_policy(resource, self._max_outstanding)
         with self._lock:
             if resource.name in self._subscriptions:
-                raise AlreadyExistsError(f"The subscription {resource.name} exists already.")
-            self.topic(resource.topic)
+                raise AlreadyExistsError(
+                    f"The subscription {resource.name} already exists. Choose another name."
+                )
+            self.get_topic(resource.topic)
             if delivery.dead_letters:
-                self.topic(delivery.dead_letters.topic)
-            subscription = Subscription(resource, delivery, self._lock, self._give_up, self._clock)
+                self.get_topic(delivery.dead_letters.topic)
+            subscription = Subscription(resource, delivery, self._lock, self._dead_letter, self._clock)
             self._subscriptions[resource.name] = subscription
         return subscription
 
-    def subscription(self, name: str) -> Subscription:
+    def get_subscription(self, name: str) -> Subscription:
         check_name("subscriptions", name)
         with self._lock:
             if name not in self._subscriptions:
-                raise NotFoundError(f"The subscription {name} does not exist: create it first.")
+                raise NotFoundError(f"The subscription {name} does not exist. Create it first.")
             return self._subscriptions[name]
 
-    def subscriptions(self, project: str) -> list[Subscription]:
-        """The subscriptions of `projects/PROJECT`, by name."""
+    def list_subscriptions(self, project: str) -> list[Subscription]:
+        """Return the subscriptions of `projects/PROJECT`, sorted by name."""
         check_project(project)
         with self._lock:
             names = sorted(name for name in self._subscriptions if name.startswith(f"{project}/"))
             return [self._subscriptions[name] for name in names]
 
     def delete_subscription(self, name: str) -> None:
-        """Delete a subscription and what it holds; an answer to a push that is under way counts no more."""
+        """Delete a subscription and its messages. The response to a push in progress is ignored."""
         with self._lock:
-            self.subscription(name).close()
+            self.get_subscription(name).close()
             del self._subscriptions[name]
 
     def close(self) -> None:
-        """End everybody's waiting; the broker is of no use after that."""
+        """End all waiting calls. The broker can't be used afterwards."""
         with self._lock:
             for subscription in self._subscriptions.values():
                 subscription.close()
 
-    def _of_topic(self, name: str) -> list[Subscription]:
-        return [held for held in self._subscriptions.values() if held.resource.topic == name]
+    def _subscriptions_of(self, name: str) -> list[Subscription]:
+        return [found for found in self._subscriptions.values() if found.resource.topic == name]
 
     def _publish(self, topic: str, messages: Sequence[PubsubMessage]) -> list[str]:
         now = datetime.now(UTC)
-        # Whole milliseconds, so that pull, push and the dead letter's attribute say the same.
+        # Whole milliseconds, so that pull, push and the dead letter's attribute have the same time.
         publish_time = now.replace(microsecond=now.microsecond // 1000 * 1000)
         for message in messages:
             message.message_id = str(next(self._message_ids))
             message.publish_time = publish_time
-        self._hand_out(self._of_topic(topic), messages)
+        self._distribute(self._subscriptions_of(topic), messages)
         return [message.message_id for message in messages]
 
-    def _hand_out(self, subscriptions: Iterable[Subscription], messages: Sequence[PubsubMessage]) -> None:
+    def _distribute(self, subscriptions: Iterable[Subscription], messages: Sequence[PubsubMessage]) -> None:
         for subscription in subscriptions:
             for message in messages:
                 subscription.add(message)
 
-    def _give_up(self, source: Subscription, message: PubsubMessage, attempts: int) -> bool:
+    def _dead_letter(self, source: Subscription, message: PubsubMessage, attempts: int) -> bool:
         dead_letters = source.policy.dead_letters
         if dead_letters is None or dead_letters.topic not in self._topics:
             return False
@@ -154,17 +156,17 @@ class Broker:
             SOURCE_SUBSCRIPTION: identifier,
             SOURCE_PROJECT: project,
             SOURCE_DELIVERY_COUNT: str(attempts),
-            SOURCE_PUBLISH_TIME: rfc3339(message.publish_time),
+            SOURCE_PUBLISH_TIME: format_time(message.publish_time),
         }
         letter = PubsubMessage(data=message.data, attributes=attributes, ordering_key=message.ordering_key)
-        kept = bool(self._of_topic(dead_letters.topic))
+        has_subscription = bool(self._subscriptions_of(dead_letters.topic))
         self._publish(dead_letters.topic, [letter])
         _log.warning(
-            "Message %s of %s went to %s after %d attempts%s.",
+            "message dead-lettered: %s of %s to %s after %d attempts%s",
             message.message_id,
             source.name,
             dead_letters.topic,
             attempts,
-            "" if kept else ", which has no subscription: it is lost",
+            "" if has_subscription else "; the topic has no subscription, so the message is lost",
         )
         return True

@@ -1,10 +1,10 @@
-"""Why a call is refused. Each error names the gRPC status that the caller gets (google.rpc.Code)."""
+"""Errors of rejected calls. Each has the gRPC status that the caller receives (google.rpc.Code)."""
 
 from typing import ClassVar
 
 
 class RefusedError(Exception):
-    """A call that Pub/Sub would refuse. The message names the resource, what was found and what is expected."""
+    """A call that Pub/Sub would reject. The message names the resource, the value and the expected value."""
 
     code: ClassVar[str]
 
@@ -16,7 +16,7 @@ class NotFoundError(RefusedError):
 
 
 class AlreadyExistsError(RefusedError):
-    """There is a topic or subscription of that name."""
+    """A topic or subscription with this name already exists."""
 
     code = "ALREADY_EXISTS"
 
@@ -28,12 +28,12 @@ class InvalidArgumentError(RefusedError):
 
 
 class FailedPreconditionError(RefusedError):
-    """The call does not fit the resource, such as a pull from a push subscription."""
+    """The resource does not support the call, such as a pull from a push subscription."""
 
     code = "FAILED_PRECONDITION"
 
 
 class UnsupportedError(RefusedError):
-    """Pub/Sub has it, this emulator does not. Refused, because ignoring it would give another behaviour."""
+    """Pub/Sub has this feature, but this emulator does not. Ignoring it would change the behaviour."""
 
     code = "UNIMPLEMENTED"

@@ -1,4 +1,4 @@
-"""Where Google's own Pub/Sub emulator is on this machine (Java; part of the gcloud CLI)."""
+"""Find Google's Pub/Sub emulator on this machine (Java; part of the gcloud CLI)."""
 
 import re
 import shutil
@@ -14,21 +14,21 @@ _JARS = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
 
 
 def find_google_emulator(jar: Path | None = None) -> list[str] | None:
-    """The command that runs Google's emulator, or None where the emulator or Java is not installed.
+    """Return the command that runs Google's emulator, or None if the emulator or Java is not installed.
 
-    Add `--host=HOST` and `--port=PORT`, each as ONE argument: with `--port PORT` it ends with a
-    NumberFormatException. It has no port 0, prints no ready line on stdout, and listens some 2 s later.
-    `jar`: take this one and don't search. Raises FileNotFoundError if it is not there.
+    Add `--host=HOST` and `--port=PORT`, each as one argument: with `--port PORT` the emulator ends with a
+    NumberFormatException. It does not support port 0, prints no ready line, and listens after about 2 s.
+    With `jar`, use this file instead of a search. Raises FileNotFoundError if the file does not exist.
     """
     if jar is not None and not jar.is_file():
-        raise FileNotFoundError(f"There is no Pub/Sub emulator at {jar}. To install it: {INSTALL_HINT}.")
+        raise FileNotFoundError(f"The Pub/Sub emulator {jar} does not exist. Install it: {INSTALL_HINT}.")
     java = shutil.which("java")
     found = jar or next(_jars(), None)
     return [java, "-jar", str(found)] if java and found else None
 
 
 def _jars() -> Iterator[Path]:
-    """The jars of every SDK on this machine, within an SDK the newest first."""
+    """Yield the jars of every SDK on this machine; those of one SDK with the newest first."""
     gcloud = shutil.which("gcloud")
     roots = [Path(gcloud).resolve().parent.parent] if gcloud else []
     for root in dict.fromkeys([*roots, _DEBIAN_ROOT]):

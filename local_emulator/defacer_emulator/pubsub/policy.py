@@ -1,4 +1,4 @@
-"""What a subscription asks for: checked, filled with Pub/Sub's defaults, and as plain values.
+"""The settings of a subscription: checked, completed with Pub/Sub's defaults, and as plain values.
 
 Ranges and defaults: google/pubsub_v1/types/pubsub.py, the messages Subscription, RetryPolicy, DeadLetterPolicy.
 """
@@ -8,12 +8,14 @@ from datetime import timedelta
 
 import urllib3.exceptions
 import urllib3.util
-from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, RetryPolicy, Subscription
+from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, Subscription
+from google.pubsub_v1.types import RetryPolicy as RetryPolicyMessage
 
+from defacer.pipeline.topology import RetryPolicy
 from defacer_emulator.pubsub.checks import check_fields, check_name
 from defacer_emulator.pubsub.errors import InvalidArgumentError
 
-# A label may hold it, because a subscription has no field for it: Pub/Sub finds its window out by itself.
+# A label, because a subscription has no field for it: Pub/Sub computes its window itself.
 MAX_OUTSTANDING_LABEL = "max-outstanding"
 MAX_OUTSTANDING = 100
 
@@ -31,37 +33,21 @@ _SUBSCRIPTION_FIELDS = {
     "retry_policy",
     "dead_letter_policy",
     "labels",
-    "message_retention_duration",  # nothing expires here: this emulator lives for hours, the shortest is 10 min
+    "message_retention_duration",  # ignored: the minimum is 10 min, and an emulator runs for hours
     "expiration_policy",
 }
 _PUSH_FIELDS = {"push_endpoint", "attributes", "pubsub_wrapper"}
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """The pause before a message is delivered again: it doubles with each attempt between two limits, in seconds.
-
-    Pub/Sub says "exponential" and leaves the base open; 2 without jitter makes a run repeatable.
-    """
-
-    minimum: float
-    maximum: float
-
-    def seconds(self, attempts: int) -> float:
-        """The pause after `attempts` deliveries (1 or more) that were not acknowledged."""
-        # 2 ** 32 times the smallest pause used here is beyond every maximum; more would overflow a float.
-        return min(self.maximum, self.minimum * 2.0 ** min(attempts - 1, 32))
-
-
-# Pub/Sub's push back-off, 100 ms to 60 s (cloud.google.com/pubsub/docs/push#push_backoff), is over the whole
-# subscription; here it is each message's, so that one bad message does not slow the healthy ones.
-PUSH_BACKOFF = Backoff(0.1, 60.0)
-NO_BACKOFF = Backoff(0.0, 0.0)
+# Pub/Sub applies its push backoff, 100 ms to 60 s (cloud.google.com/pubsub/docs/push#push_backoff), to the whole
+# subscription. Here it applies to each message, so that one bad message does not slow down the others.
+PUSH_BACKOFF = RetryPolicy(0.1, 60.0)
+NO_BACKOFF = RetryPolicy(0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class DeadLetters:
-    """Where a message goes that was delivered `max_attempts` times and never acknowledged."""
+    """The topic for messages without an acknowledgement after `max_attempts` deliveries."""
 
     topic: str
     max_attempts: int
@@ -69,7 +55,7 @@ class DeadLetters:
 
 @dataclass(frozen=True)
 class Push:
-    """Where messages are sent, and how many may be unanswered at a time."""
+    """The endpoint for messages, and the maximum of unanswered ones."""
 
     endpoint: str
     max_outstanding: int
@@ -77,16 +63,16 @@ class Push:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a subscription's messages are delivered."""
+    """The delivery settings of a subscription."""
 
     ack_deadline_seconds: int
-    backoff: Backoff
+    backoff: RetryPolicy
     dead_letters: DeadLetters | None
     push: Push | None
 
 
-def filled(asked: Subscription) -> Subscription:
-    """A copy of `asked` with the defaults that Pub/Sub fills in. Raises RefusedError if it can't be honoured."""
+def fill_defaults(asked: Subscription) -> Subscription:
+    """Return a copy of `asked` with Pub/Sub's defaults. Raise RefusedError for names and fields not supported."""
     check_name("subscriptions", asked.name)
     check_name("topics", asked.topic)
     check_fields(asked.name, asked, _SUBSCRIPTION_FIELDS)
@@ -96,7 +82,7 @@ def filled(asked: Subscription) -> Subscription:
     subscription.ack_deadline_seconds = asked.ack_deadline_seconds or ACK_DEADLINE_SECONDS[0]
     subscription.message_retention_duration = asked.message_retention_duration or RETENTION
     if "retry_policy" in asked:
-        subscription.retry_policy = _filled_retry(asked.retry_policy)
+        subscription.retry_policy = _fill_retry_defaults(asked.retry_policy)
     if "dead_letter_policy" in asked:
         subscription.dead_letter_policy = DeadLetterPolicy(
             dead_letter_topic=asked.dead_letter_policy.dead_letter_topic,
@@ -105,8 +91,8 @@ def filled(asked: Subscription) -> Subscription:
     return subscription
 
 
-def policy(subscription: Subscription, default_max_outstanding: int) -> Policy:
-    """The policy in a subscription that is `filled`. Raises InvalidArgumentError for a value out of range."""
+def delivery_policy(subscription: Subscription, default_max_outstanding: int) -> Policy:
+    """Return the policy of a subscription with defaults. Raise InvalidArgumentError for a value out of range."""
     name = subscription.name
     _check_range(name, "ack_deadline_seconds", subscription.ack_deadline_seconds, ACK_DEADLINE_SECONDS)
     push = _push(subscription, default_max_outstanding)
@@ -119,15 +105,15 @@ def policy(subscription: Subscription, default_max_outstanding: int) -> Policy:
     return Policy(subscription.ack_deadline_seconds, _backoff(subscription, push), dead_letters, push)
 
 
-def _filled_retry(asked: RetryPolicy) -> RetryPolicy:
+def _fill_retry_defaults(asked: RetryPolicyMessage) -> RetryPolicyMessage:
     minimum, maximum = (timedelta(seconds=seconds) for seconds in DEFAULT_BACKOFF_SECONDS)
-    return RetryPolicy(
+    return RetryPolicyMessage(
         minimum_backoff=asked.minimum_backoff if "minimum_backoff" in asked else minimum,
         maximum_backoff=asked.maximum_backoff if "maximum_backoff" in asked else maximum,
     )
 
 
-def _backoff(subscription: Subscription, push: Push | None) -> Backoff:
+def _backoff(subscription: Subscription, push: Push | None) -> RetryPolicy:
     if "retry_policy" not in subscription:
         return PUSH_BACKOFF if push else NO_BACKOFF
     minimum = subscription.retry_policy.minimum_backoff.total_seconds()
@@ -136,12 +122,11 @@ def _backoff(subscription: Subscription, push: Push | None) -> Backoff:
     _check_range(subscription.name, "maximum_backoff", maximum, BACKOFF_SECONDS)
     if maximum < minimum:
         raise InvalidArgumentError(
-            f"{subscription.name}: found maximum_backoff {maximum:g} s, expected {minimum:g} s (minimum_backoff) "
-            "or more."
+            f"{subscription.name}: maximum_backoff is {maximum:g} s. Set it to {minimum:g} s (minimum_backoff) or more."
         )
-    # A pause of 0 would push to a dead endpoint as fast as the machine can.
-    floor = PUSH_BACKOFF.minimum if push else 0.0
-    return Backoff(max(minimum, floor), max(maximum, floor))
+    # Without a pause, a dead endpoint would receive pushes as fast as the machine can send.
+    floor = PUSH_BACKOFF.minimum_seconds if push else 0.0
+    return RetryPolicy(max(minimum, floor), max(maximum, floor))
 
 
 def _push(subscription: Subscription, default_max_outstanding: int) -> Push | None:
@@ -151,10 +136,12 @@ def _push(subscription: Subscription, default_max_outstanding: int) -> Push | No
     try:
         url = urllib3.util.parse_url(endpoint)
     except urllib3.exceptions.LocationParseError as error:
-        raise InvalidArgumentError(f"{subscription.name}: push_endpoint: {error}.") from error
+        raise InvalidArgumentError(
+            f"{subscription.name}: push_endpoint: {error}. Set it to http://HOST:PORT/PATH."
+        ) from error
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidArgumentError(
-            f"{subscription.name}: found push_endpoint {endpoint!r}, expected http://HOST:PORT/PATH."
+            f"{subscription.name}: push_endpoint is {endpoint!r}. Set it to http://HOST:PORT/PATH."
         )
     return Push(endpoint, _max_outstanding(subscription, default_max_outstanding))
 
@@ -165,7 +152,7 @@ def _max_outstanding(subscription: Subscription, default: int) -> int:
         return default
     if not label.isdecimal() or not 1 <= int(label) <= MAX_OUTSTANDING:
         raise InvalidArgumentError(
-            f"{subscription.name}: found the label {MAX_OUTSTANDING_LABEL}={label!r}, expected a number from 1 to "
+            f"{subscription.name}: the label {MAX_OUTSTANDING_LABEL} is {label!r}. Set it to a number from 1 to "
             f"{MAX_OUTSTANDING}."
         )
     return int(label)
@@ -174,4 +161,4 @@ def _max_outstanding(subscription: Subscription, default: int) -> int:
 def _check_range(name: str, field: str, value: float, limits: tuple[float, float]) -> None:
     low, high = limits
     if not low <= value <= high:
-        raise InvalidArgumentError(f"{name}: found {field} {value:g}, expected {low:g} to {high:g}.")
+        raise InvalidArgumentError(f"{name}: {field} is {value:g}. Set it to {low:g} to {high:g}.")

@@ -1,7 +1,7 @@
 """Sends a push subscription's messages to its endpoint.
 
-Flow control: as many threads as the subscription may have messages outstanding, each with one message at a
-time. A message that waits for a busy endpoint is not sent, so it can neither time out nor use up an attempt.
+For flow control, each of the `max_outstanding` threads sends one message at a time. A message that waits for a busy
+endpoint is not sent, so it does not time out and uses up no attempt.
 """
 
 import base64
@@ -14,7 +14,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from defacer_emulator.pubsub.backlog import Delivery
-from defacer_emulator.pubsub.broker import rfc3339
+from defacer_emulator.pubsub.broker import format_time
 from defacer_emulator.pubsub.policy import Push
 from defacer_emulator.pubsub.subscription import Subscription
 
@@ -25,9 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 def push_body(subscription: Subscription, delivery: Delivery) -> bytes:
-    """The JSON that Pub/Sub posts; the attempt is in it only with a dead-letter policy."""
+    """Return the JSON that Pub/Sub posts. It has the attempt only with a dead-letter policy."""
     message = delivery.message
-    publish_time = rfc3339(message.publish_time)
+    publish_time = format_time(message.publish_time)
     content: dict[str, Any] = {
         "data": base64.b64encode(message.data).decode(),
         "attributes": dict(message.attributes),
@@ -45,9 +45,9 @@ def push_body(subscription: Subscription, delivery: Delivery) -> bytes:
 
 
 def start_pushing(subscription: Subscription) -> None:
-    """Push the messages of `subscription` from threads of its own, until it is closed or the process ends.
+    """Push the subscription's messages from new threads, until it is closed or the process ends.
 
-    Does nothing for a subscription without a push endpoint.
+    Do nothing for a subscription without a push endpoint.
     """
     push = subscription.policy.push
     for number in range(push.max_outstanding if push else 0):
@@ -55,33 +55,33 @@ def start_pushing(subscription: Subscription) -> None:
             target=_push_all,
             args=(subscription, push),
             name=f"push {number} {subscription.name}",
-            daemon=True,  # a push may take 600 s; the end of the emulator does not wait for it
+            daemon=True,  # a push can take 600 s; the emulator does not wait for it at its end
         ).start()
 
 
 def _push_all(subscription: Subscription, push: Push) -> None:
     while deliveries := subscription.take(maximum=1):
         (delivery,) = deliveries
-        found = _push(subscription, push, delivery)
-        if found is None:
+        failure = _push(subscription, push, delivery)
+        if failure is None:
             subscription.acknowledge([delivery.ack_id])
             continue
         _log.warning(
-            "Message %s of %s, attempt %d, was not acknowledged by %s: %s.",
+            "message not acknowledged: %s of %s, attempt %d, endpoint %s: %s",
             delivery.message.message_id,
             subscription.name,
             delivery.attempt,
             push.endpoint,
-            found,
+            failure,
         )
         subscription.reject([delivery.ack_id])
 
 
 def _push(subscription: Subscription, push: Push, delivery: Delivery) -> str | None:
-    """Returns None for an acknowledgement, otherwise what came instead of it."""
+    """Push a message. Return None for an acknowledgement, otherwise the reason of the failure."""
     timeout = urllib3.Timeout(total=subscription.policy.ack_deadline_seconds)
-    # A pool for one push, because a connection that is kept may be closed by the endpoint just when it is used
-    # again, which would count as a failed attempt. It reads no proxy from the environment.
+    # A pool for one push: the endpoint might close a kept connection just when it is used again, which would count
+    # as a failed attempt. The pool ignores proxies from the environment.
     with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
         try:
             response = pool.request(

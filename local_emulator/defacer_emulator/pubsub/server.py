@@ -9,25 +9,25 @@ import grpc  # type: ignore[import-untyped, unused-ignore]
 from defacer_emulator.pubsub.broker import Broker
 from defacer_emulator.pubsub.service import PublisherService, SubscriberService
 
-# A pull that waits holds a thread.
-CALLS_AT_ONCE = 64
-# Above the largest request of Pub/Sub, which is refused with a sentence; beyond this gRPC itself refuses.
+# A waiting pull occupies a thread.
+MAX_CONCURRENT_CALLS = 64
+# Above the limit of Pub/Sub, so that the emulator itself can reject a larger request with a clear message.
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 STOP_SECONDS = 0.5
 
 
 class AddressError(Exception):
-    """The address can't be listened on; the message names it."""
+    """The server can't listen on the address. The message names it."""
 
 
 class Server:
-    """Listens while its block runs. On leaving, waiting pulls end empty and pushes under way are abandoned."""
+    """Listens for the length of a `with` block. At its end, waiting pulls return nothing and pushes are abandoned."""
 
     def __init__(self, host: str, port: int, max_outstanding: int = 1):
         self.host = host
         self._broker = Broker(max_outstanding)
         self._server = grpc.server(
-            ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="call"),
+            ThreadPoolExecutor(MAX_CONCURRENT_CALLS, thread_name_prefix="call"),
             handlers=(
                 PublisherService(self._broker).handler(),
                 SubscriberService(self._broker).handler(),
@@ -36,7 +36,7 @@ class Server:
                 (
                     "grpc.so_reuseport",
                     0,
-                ),  # otherwise two emulators may share a port, each with half the calls
+                ),  # otherwise two emulators can share a port, each with half of the calls
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
             ],
         )
@@ -44,8 +44,8 @@ class Server:
             self.port: int = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
             raise AddressError(
-                f"Can't listen on {host}:{port}: something listens there already, or it is not an address of this "
-                "machine. Stop what runs there, or take another port (0 = a free one)."
+                f"Can't listen on {host}:{port}: another program listens there, or it is not an address of this "
+                "machine. Stop the other program, or choose another port (0 means any free port)."
             ) from error
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
-"""google.pubsub.v1 Publisher and Subscriber over gRPC, as far as the pipeline uses them.
+"""The gRPC services google.pubsub.v1 Publisher and Subscriber, with the methods that the pipeline uses.
 
-A method that is missing here is answered with UNIMPLEMENTED by gRPC itself.
+gRPC itself answers other methods with UNIMPLEMENTED.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ from defacer_emulator.pubsub.push import start_pushing
 from defacer_emulator.pubsub.subscription import Subscription
 
 DEFAULT_PAGE = 1000
-# A pull without a deadline of its own returns empty-handed after this time, so that it holds no thread for ever.
-LONGEST_PULL_SECONDS = 30.0
-# An empty answer has to reach the caller before the caller's deadline.
-PULL_PART_OF_DEADLINE = 0.9
+# A pull without a deadline returns nothing after this time, so that it does not occupy a thread forever.
+MAX_PULL_SECONDS = 30.0
+# An empty response must reach the caller before the caller's deadline.
+PULL_DEADLINE_SHARE = 0.9
 
 Method = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -46,12 +46,12 @@ class PublisherService:
         return self._broker.create_topic(request)
 
     def get_topic(self, request: types.GetTopicRequest, _: grpc.ServicerContext) -> types.Topic:
-        return self._broker.topic(request.topic)
+        return self._broker.get_topic(request.topic)
 
     def list_topics(
         self, request: types.ListTopicsRequest, _: grpc.ServicerContext
     ) -> types.ListTopicsResponse:
-        page, token = _page(self._broker.topics(request.project), request)
+        page, token = _page(self._broker.list_topics(request.project), request)
         return types.ListTopicsResponse(topics=page, next_page_token=token)
 
     def delete_topic(self, request: types.DeleteTopicRequest, _: grpc.ServicerContext) -> None:
@@ -62,7 +62,7 @@ class PublisherService:
 
 
 class SubscriberService:
-    """The methods of google.pubsub.v1.Subscriber, without those that stream or change a subscription."""
+    """The methods of google.pubsub.v1.Subscriber, except those that stream or change a subscription."""
 
     def __init__(self, broker: Broker):
         self._broker = broker
@@ -95,60 +95,62 @@ class SubscriberService:
     def get_subscription(
         self, request: types.GetSubscriptionRequest, _: grpc.ServicerContext
     ) -> types.Subscription:
-        return self._broker.subscription(request.subscription).resource
+        return self._broker.get_subscription(request.subscription).resource
 
     def list_subscriptions(
         self, request: types.ListSubscriptionsRequest, _: grpc.ServicerContext
     ) -> types.ListSubscriptionsResponse:
-        found = [subscription.resource for subscription in self._broker.subscriptions(request.project)]
-        page, token = _page(found, request)
+        resources = [
+            subscription.resource for subscription in self._broker.list_subscriptions(request.project)
+        ]
+        page, token = _page(resources, request)
         return types.ListSubscriptionsResponse(subscriptions=page, next_page_token=token)
 
     def delete_subscription(self, request: types.DeleteSubscriptionRequest, _: grpc.ServicerContext) -> None:
         self._broker.delete_subscription(request.subscription)
 
     def pull(self, request: types.PullRequest, context: grpc.ServicerContext) -> types.PullResponse:
-        """Waits for a first message until shortly before the caller's deadline, unless told not to."""
-        subscription = self._broker.subscription(request.subscription)
+        """Return messages. Wait for the first one until shortly before the deadline, unless `return_immediately`."""
+        subscription = self._broker.get_subscription(request.subscription)
         if subscription.policy.push:
             raise FailedPreconditionError(
-                f"{subscription.name} is a push subscription: its messages go to {subscription.policy.push.endpoint}."
+                f"{subscription.name} is a push subscription to {subscription.policy.push.endpoint}. Do not pull."
             )
         if request.max_messages < 1:
             raise InvalidArgumentError(
-                f"{subscription.name}: found max_messages {request.max_messages}, expected 1 or more."
+                f"{subscription.name}: max_messages is {request.max_messages}. Set it to at least 1."
             )
-        context.add_callback(subscription.wake)  # the caller may go away while this waits
+        context.add_callback(subscription.wake)  # the caller can disconnect while this waits
         deliveries = subscription.take(
             maximum=request.max_messages,
             lease_seconds=subscription.policy.ack_deadline_seconds,
             wait_seconds=0.0 if request.return_immediately else _pull_seconds(context.time_remaining()),
-            wanted=context.is_active,
+            is_wanted=context.is_active,
         )
-        counted = subscription.policy.dead_letters is not None
+        has_attempts = subscription.policy.dead_letters is not None
         return types.PullResponse(
             received_messages=[
                 types.ReceivedMessage(
                     ack_id=delivery.ack_id,
                     message=delivery.message,
-                    delivery_attempt=delivery.attempt if counted else 0,
+                    delivery_attempt=delivery.attempt if has_attempts else 0,
                 )
                 for delivery in deliveries
             ]
         )
 
     def acknowledge(self, request: types.AcknowledgeRequest, _: grpc.ServicerContext) -> None:
-        subscription = self._broker.subscription(request.subscription)
-        subscription.acknowledge(_checked_ack_ids(subscription, request.ack_ids))
+        subscription = self._broker.get_subscription(request.subscription)
+        subscription.acknowledge(_check_ack_ids(subscription, request.ack_ids))
 
     def modify_ack_deadline(self, request: types.ModifyAckDeadlineRequest, _: grpc.ServicerContext) -> None:
-        """0 seconds give the messages back at once."""
-        subscription = self._broker.subscription(request.subscription)
-        ack_ids = _checked_ack_ids(subscription, request.ack_ids)
-        seconds, most = request.ack_deadline_seconds, ACK_DEADLINE_SECONDS[1]
-        if not 0 <= seconds <= most:
+        """Set the deadline of messages. 0 seconds mean that they are redelivered at once."""
+        subscription = self._broker.get_subscription(request.subscription)
+        ack_ids = _check_ack_ids(subscription, request.ack_ids)
+        seconds, maximum = request.ack_deadline_seconds, ACK_DEADLINE_SECONDS[1]
+        if not 0 <= seconds <= maximum:
             raise InvalidArgumentError(
-                f"{subscription.name}: found ack_deadline_seconds {seconds}, expected 0 to {most}."
+                f"{subscription.name}: ack_deadline_seconds is {seconds}. Set it to 0 to {maximum}."
             )
         if seconds == 0:
             subscription.reject(ack_ids)
@@ -157,40 +159,40 @@ class SubscriberService:
 
 
 def _unary(method: Method, request_type: Any, response_type: Any | None = None) -> grpc.RpcMethodHandler:
-    """A handler that answers a RefusedError with its status; without a response type the answer is Empty."""
+    """Return a handler that turns a RefusedError into its status. Without a response type, the response is Empty."""
 
-    def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
+    def call(request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return method(request, context)
         except RefusedError as error:
             return context.abort(grpc.StatusCode[error.code], str(error))
 
     return grpc.unary_unary_rpc_method_handler(
-        behaviour,
+        call,
         request_deserializer=request_type.deserialize,
         response_serializer=response_type.serialize if response_type else lambda _: b"",
     )
 
 
-def _page(found: Sequence[Any], request: Any) -> tuple[list[Any], str]:
-    """The part of `found`, which is in the order of the names, that `request` asks for, and the next one's token."""
-    rest = [resource for resource in found if resource.name >= request.page_token]
+def _page(resources: Sequence[Any], request: Any) -> tuple[list[Any], str]:
+    """Return the requested page of the resources, which are sorted by name, and the token of the next page."""
+    rest = [resource for resource in resources if resource.name >= request.page_token]
     size = request.page_size or DEFAULT_PAGE
     return rest[:size], rest[size].name if len(rest) > size else ""
 
 
 def _pull_seconds(remaining: float | None) -> float:
     if remaining is None:
-        return LONGEST_PULL_SECONDS
-    return min(LONGEST_PULL_SECONDS, remaining * PULL_PART_OF_DEADLINE)
+        return MAX_PULL_SECONDS
+    return min(MAX_PULL_SECONDS, remaining * PULL_DEADLINE_SHARE)
 
 
-def _checked_ack_ids(subscription: Subscription, ack_ids: Sequence[str]) -> Sequence[str]:
+def _check_ack_ids(subscription: Subscription, ack_ids: Sequence[str]) -> Sequence[str]:
     if not ack_ids:
-        raise InvalidArgumentError(f"{subscription.name}: no ack_ids given, expected one or more.")
+        raise InvalidArgumentError(f"{subscription.name}: ack_ids is empty. Set at least one.")
     for ack_id in ack_ids:
         if not ack_id.startswith(f"{subscription.name}:"):
             raise InvalidArgumentError(
-                f"{subscription.name}: found the ack_id {ack_id!r}, which is not from a pull of this subscription."
+                f"{subscription.name}: the ack_id {ack_id!r} is not from a pull of this subscription. Use one that is."
             )
     return ack_ids
