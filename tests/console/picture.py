@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from defacer.pipeline.storage import object_names
-from defacer_emulator.demo.drawn_clip import drawn_target_picture, make_drawn_clip
+from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.emulator import Emulator, Options
 from tests.console.browser import PATIENCE_MS, browser
 from tests.servers import ROOT
@@ -21,7 +21,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, browser() as launched:
         folder = Path(temporary)
         make_drawn_clip(folder / "street.mp4", seconds=8)
-        drawn_target_picture(folder / "robin.png")
+        write_drawn_target_picture(folder / "robin.png")
         with Emulator(Options(folder / "state", "builtin", console=True)) as emulator:
             intake = emulator.storage_client().bucket(emulator.intake)
             for name, file in (

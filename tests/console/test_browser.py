@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
 
 from defacer.pipeline.storage import object_names
-from defacer_emulator.demo.demo_clip import demo_truth, make_demo_clip, target_picture
+from defacer_emulator.demo.demo_clip import compute_demo_boxes, make_demo_clip, write_target_picture
 from defacer_emulator.emulator import Emulator, Options
 from tests.console.browser import PATIENCE_MS, Window
 from tests.console.browser import browser as open_browser
@@ -69,7 +69,7 @@ def dropped(browser: Browser, emulator: Emulator, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("files")
     clip, picture = folder / CLIP, folder / "me.png"
     make_demo_clip(clip, SECONDS, SIZE, RATE)
-    target_picture(picture)
+    write_target_picture(picture)
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     window = Window(context.new_page())
     window.page.on("dialog", _answer)
@@ -137,7 +137,9 @@ def face_changed(emulator: Emulator, clip: Path) -> float:
     number = int(SECONDS * RATE / 4)
     one, other = (_frame(path, number) for path in (clip, made))
     (face,) = [
-        box for box in demo_truth(SECONDS, SIZE, RATE) if box.frame == number and box.name == "astronaut"
+        box
+        for box in compute_demo_boxes(SECONDS, SIZE, RATE)
+        if box.frame == number and box.name == "astronaut"
     ]
     part = np.s_[int(face.y1) : int(face.y2), int(face.x1) : int(face.x2)]
     return float(np.abs(one[part].astype(int) - other[part]).mean())
@@ -282,7 +284,7 @@ def test_a_policy_is_tried_on_a_frame_of_one_s_own_and_saved(
     page.goto(dropped.review.partition("/jobs/")[0] + "/policy")
     page.get_by_label("A picture").check()
     expect(page.get_by_text("Videos fail until there is one")).to_be_visible()
-    target_picture(tmp_path / "cover.png")
+    write_target_picture(tmp_path / "cover.png")
     page.get_by_label("The picture (PNG").set_input_files(tmp_path / "cover.png")
     expect(page.get_by_alt_text("The picture that covers faces")).to_be_visible()
     expect(page.get_by_text("Videos fail until there is one")).to_have_count(0)

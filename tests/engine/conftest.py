@@ -6,7 +6,7 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.recognition.gallery import Gallery, Picture
-from defacer_emulator.demo.demo_clip import make_demo_clip, target_picture
+from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 
 DEMO_SECONDS, DEMO_SIZE, DEMO_RATE = 4.0, (640, 360), 30
 
@@ -26,5 +26,5 @@ def demo_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gallery(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     path = tmp_path_factory.mktemp("target") / "astronaut.png"
-    target_picture(path)
+    write_target_picture(path)
     return engine.gallery([Picture("astronaut", path.name, path.read_bytes())], "sface")

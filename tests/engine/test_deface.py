@@ -21,7 +21,7 @@ from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.face_report import Box, Faces
 from defacer.engine.tracking.linking import link
-from defacer_emulator.demo.demo_clip import demo_truth
+from defacer_emulator.demo.demo_clip import compute_demo_boxes
 from tests.clips import admiral, astronaut, encode_picture, frame_times
 from tests.engine.conftest import DEMO_RATE, DEMO_SECONDS, DEMO_SIZE
 
@@ -42,7 +42,7 @@ def seen(clip: Path, results: list[Path], name: str) -> list[float]:
     """How much of a face is left, frame by frame, where it could be recognised in the source."""
     after = [frame for path in results for frame in grey(path)]
     found = []
-    for face in demo_truth(DEMO_SECONDS, DEMO_SIZE, DEMO_RATE):
+    for face in compute_demo_boxes(DEMO_SECONDS, DEMO_SIZE, DEMO_RATE):
         if face.name == name and face.visible:
             box = np.s_[max(0, round(face.y1)) : round(face.y2), max(0, round(face.x1)) : round(face.x2)]
             found.append(likeness(grey_of(clip)[face.frame][box], after[face.frame][box]))

@@ -16,7 +16,7 @@ from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
-from defacer_emulator.demo.demo_clip import target_picture
+from defacer_emulator.demo.demo_clip import write_target_picture
 from tests.clips import frame_times
 
 
@@ -34,7 +34,7 @@ def test_the_gpu_decides_as_the_processor_does(
     def look() -> Faces:
         engine = Engine()
         picture = tmp_path / "astronaut.png"
-        target_picture(picture)
+        write_target_picture(picture)
         gallery: Gallery = engine.gallery([Picture("a", "a", picture.read_bytes())], "sface")
         return link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
 

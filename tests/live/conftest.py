@@ -5,7 +5,7 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
-from defacer_emulator.demo.demo_clip import target_picture
+from defacer_emulator.demo.demo_clip import write_target_picture
 from tests.live.pictures import Clip
 
 
@@ -17,7 +17,7 @@ def clip() -> Clip:
 @pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("target") / "astronaut.png"
-    target_picture(path)
+    write_target_picture(path)
     return path.read_bytes()
 
 

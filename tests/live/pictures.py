@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer_emulator.demo.demo_clip import FaceBox, demo_cast, render, truth
-from tests.soak.judging import SEEN_CORRELATION, likeness
+from defacer_emulator.demo.demo_clip import FaceBox, compute_boxes, demo_cast, render
+from tests.soak.judging import VISIBLE_CORRELATION, correlate_detail
 
 SIZE, FRAMES_PER_SECOND, SECONDS = (640, 360), 15, 12
 COUNT = FRAMES_PER_SECOND * SECONDS
@@ -31,7 +31,7 @@ class Clip:
             assert done
             self.jpegs.append(data.tobytes())
             self.greys.append(grey(self.jpegs[-1]))
-        self.faces = truth(demo_cast(), COUNT, SIZE)
+        self.faces = compute_boxes(demo_cast(), COUNT, SIZE)
 
     def number(self, picture: Grey) -> int:
         bits = picture[: BIT // 2, : BITS * BIT].reshape(BIT // 2, BITS, BIT)[2:-2, :, 4:-4].mean(axis=(0, 2))
@@ -65,7 +65,7 @@ class Seen:
             face = self.clip.visible(name, number)
             if face is None:
                 continue
-            can_be_seen = likeness(self.clip.greys[number], picture, face) > SEEN_CORRELATION
+            can_be_seen = correlate_detail(self.clip.greys[number], picture, face) > VISIBLE_CORRELATION
             if name == "admiral" and can_be_seen:
                 self.leaked.append(number)
             elif name == "admiral":

@@ -1,4 +1,4 @@
-"""What the stand-ins of the load test write down: one line of JSON each, in the file that LOAD_NOTES names."""
+"""The notes of the load test's functions: one JSON line each, in the file that LOAD_NOTES names."""
 
 import json
 import os
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 
-def note(kind: str, **facts: Any) -> None:
-    """Write a line, with the time and the most memory that this process ever held; whole even when several do."""
-    line = json.dumps({"kind": kind, "at": time.time(), "memory": megabytes(), **facts}) + "\n"
+def write_note(kind: str, **facts: Any) -> None:
+    """Append a line with the time and the peak memory of this process, in a single write."""
+    line = json.dumps({"kind": kind, "at": time.time(), "memory": peak_megabytes(), **facts}) + "\n"
     with open(os.environ["LOAD_NOTES"], "ab", buffering=0) as file:
         file.write(line.encode())
 
 
-def megabytes() -> float:
-    """The most that this process ever held."""
+def peak_megabytes() -> float:
+    """Return the peak memory of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
 def read_notes(path: Path) -> list[dict[str, Any]]:
-    """All lines so far."""
+    """Return all lines so far."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

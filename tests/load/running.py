@@ -1,4 +1,4 @@
-"""Jobs under load, on the local emulator with a worker that only copies, and what was counted of them."""
+"""Run jobs under load on the local emulator with a worker that only copies, and measure them."""
 
 import statistics
 import time
@@ -19,17 +19,20 @@ from tests.load.notes import read_notes
 FUNCTIONS = Path(__file__).parent / "functions"
 RATE = 2
 STEPS = ("detect", "redact")
-PAGE = 1000  # objects of one answer of Cloud Storage to a listing
+PAGE = 1000  # objects in one response of Cloud Storage to a listing
 
 
 @dataclass(frozen=True)
 class Load:
-    """What came of some jobs of `segments` segments each.
+    """The measurements of some jobs of `segments` segments each.
 
-    `lost` are messages about a segment that reached no worker, `listings` answers to list calls per job, `merge_ms`
-    milliseconds of the processor for linking and joining, per segment. `memory` is the most that merge ever held, in
-    MB, and `worker_memory` that a worker did. `waited` are the seconds until the last segment reached a worker, `again`
-    deliveries of segments beyond the first.
+    - `incomplete`: results that lack frames
+    - `lost`: messages about a segment that reached no worker
+    - `listings`: responses to list calls per job
+    - `merge_ms`: milliseconds of CPU time per segment for linking and joining
+    - `merge_memory`, `worker_memory`: the peak memory of merge and of a worker, in MB
+    - `longest_wait`: seconds until the last segment reached a worker
+    - `redeliveries`: deliveries of segments after the first
     """
 
     jobs: int
@@ -38,19 +41,19 @@ class Load:
     published: int
     failed: int
     dead_letters: int
-    wrong: int
+    incomplete: int
     lost: int
     listings: float
     merge_ms: float
-    memory: float
+    merge_memory: float
     worker_memory: float
-    waited: float
+    longest_wait: float
     deliveries: int
-    again: int
+    redeliveries: int
 
 
 def write_clip(path: Path, seconds: int) -> Path:
-    """Small pictures, each a key frame: a packet is a frame, and any part of it can be copied."""
+    """Write a clip of small key frames: each packet is a frame, so a segment can be copied without decoding."""
     with av.open(str(path), "w") as out:
         options = {"preset": "ultrafast", "g": "1", "bf": "0", "threads": "1"}
         stream = out.add_stream("libx264", rate=RATE, options=options)
@@ -65,19 +68,19 @@ def write_clip(path: Path, seconds: int) -> Path:
     return path
 
 
-def emulator(folder: Path) -> Emulator:
-    """One whose worker only copies; each second is a segment. It writes down what it does in `notes`."""
+def run_emulator(folder: Path) -> Emulator:
+    """Return an emulator with a worker that only copies. Each second is a segment. The functions write to `notes`."""
     variables = (
         ("DEFACER_SEGMENT_SECONDS", "1"),
         ("LOAD_NOTES", str(folder / "notes")),
-        # Many times as long as a step takes here, and short enough for a run.
+        # Much longer than a step takes here, and short enough for a run.
         ("DEFACER_LEASE_SECONDS", "30"),
     )
     return Emulator(Options(folder / "state", "builtin", functions=FUNCTIONS, variables=variables))
 
 
-def load(running: Emulator, folder: Path, jobs: int, segments: int, most_seconds: float) -> Load:
-    """Drop so many videos at once and wait for the end of all of them."""
+def run_jobs(running: Emulator, folder: Path, jobs: int, segments: int, max_seconds: float) -> Load:
+    """Drop this number of videos at once, wait for the end of all jobs, and return the measurements."""
     clip = write_clip(folder / f"{segments}.mp4", segments).read_bytes()
     before = len(read_notes(folder / "notes"))
     client, started, dropped = running.storage_client(), time.monotonic(), time.time()
@@ -87,14 +90,14 @@ def load(running: Emulator, folder: Path, jobs: int, segments: int, most_seconds
         blob = client.bucket(running.intake).blob(name)
         blob.upload_from_string(clip, "video/mp4")
         ids[object_names.job_id(running.intake, name, int(blob.generation))] = name
-    ends = _wait(running, ids, started + most_seconds)
+    ends = _wait_for_ends(running, ids, started + max_seconds)
     seconds = time.monotonic() - started
     notes = read_notes(folder / "notes")[before:]
-    return _counted(running, ids, ends, notes, segments, (seconds, dropped))
+    return _measure(running, ids, ends, notes, segments, (seconds, dropped))
 
 
-def _wait(running: Emulator, ids: dict[str, str], until: float) -> dict[str, str]:
-    """How each job has ended; jobs that have not are left out."""
+def _wait_for_ends(running: Emulator, ids: dict[str, str], until: float) -> dict[str, str]:
+    """Return how each job has ended. Jobs that have not ended are missing."""
     client = running.storage_client()
     ends: dict[str, str] = {}
     while len(ends) < len(ids) and time.monotonic() < until:
@@ -110,16 +113,18 @@ def _wait(running: Emulator, ids: dict[str, str], until: float) -> dict[str, str
     return ends
 
 
-def _counted(
+def _measure(
     running: Emulator, ids: dict[str, str], ends: dict[str, str], notes: list[dict[str, Any]], segments: int,
     times: tuple[float, float],
 ) -> Load:  # fmt: skip
     seconds, dropped = times
-    delivered = [n for n in notes if n["kind"] == "delivery" and n["job"] in ids]
+    delivered = [note for note in notes if note["kind"] == "delivery" and note["job"] in ids]
     first: dict[tuple[str, int, str], float] = {}
-    for n in delivered:
-        first.setdefault((n["job"], n["index"], n["step"]), n["at"])
-    listings = sum(-(-max(n["objects"], 1) // PAGE) for n in notes if n["kind"] == "list" and n["job"] in ids)
+    for note in delivered:
+        first.setdefault((note["job"], note["index"], note["step"]), note["at"])
+    listings = sum(
+        -(-max(note["objects"], 1) // PAGE) for note in notes if note["kind"] == "list" and note["job"] in ids
+    )
     logs = dict(running.log_files())
     return Load(
         jobs=len(ids),
@@ -128,30 +133,36 @@ def _counted(
         published=list(ends.values()).count("published"),
         failed=list(ends.values()).count("failed"),
         dead_letters=logs["dead_letter"].read_text().count('"message"'),
-        wrong=sum(not _is_right(running, name, segments) for job, name in ids.items() if ends.get(job)),
+        incomplete=sum(
+            not _is_complete(running, name, segments) for job, name in ids.items() if ends.get(job)
+        ),
         lost=len(ids) * segments * len(STEPS) - len(first),
         listings=listings / len(ids),
         merge_ms=sum(_milliseconds(notes, work, segments) for work in ("link", "join")),
-        memory=_most(n["memory"] for n in notes if n["kind"] != "delivery"),
-        worker_memory=_most(n["memory"] for n in delivered),
-        waited=_most(at - dropped for at in first.values()),
+        merge_memory=_max(note["memory"] for note in notes if note["kind"] != "delivery"),
+        worker_memory=_max(note["memory"] for note in delivered),
+        longest_wait=_max(at - dropped for at in first.values()),
         deliveries=len(delivered),
-        again=len(delivered) - len(first),
+        redeliveries=len(delivered) - len(first),
     )
 
 
 def _milliseconds(notes: list[dict[str, Any]], work: str, segments: int) -> float:
-    """Of one segment, in the middle one of these jobs."""
-    done = [n["seconds"] / n["segments"] for n in notes if (n["kind"], n.get("segments")) == (work, segments)]
-    return 1000 * statistics.median(done) if done else float("nan")
+    """Return the CPU time of one segment, as the median of these jobs."""
+    measured = [
+        note["seconds"] / note["segments"]
+        for note in notes
+        if (note["kind"], note.get("segments")) == (work, segments)
+    ]
+    return 1000 * statistics.median(measured) if measured else float("nan")
 
 
-def _most(values: Iterable[float]) -> float:
+def _max(values: Iterable[float]) -> float:
     return max(values, default=float("nan"))
 
 
-def _is_right(running: Emulator, name: str, segments: int) -> bool:
-    """Whether what was published says that it holds every frame; merge has read it once more before."""
+def _is_complete(running: Emulator, name: str, segments: int) -> bool:
+    """Return whether the published report has every frame. Merge has verified the result before."""
     video = object_names.parse_video(name)
     blob = running.storage_client().bucket(running.output).get_blob(video.report) if video else None
     if blob is None:

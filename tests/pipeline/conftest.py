@@ -1,4 +1,4 @@
-"""The real functions on the emulator, once with each Pub/Sub."""
+"""The real functions on the emulator, once with each Pub/Sub emulator."""
 
 import sys
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ import pytest
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.storage import object_names
 from defacer_emulator.commands.cli import main
-from defacer_emulator.demo.demo_clip import make_demo_clip, target_picture
+from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 
-# `drop` uploads it: its first bytes are not those of a text, a picture or a document.
+# `drop` accepts it: its first bytes are not those of a text, a picture or a document.
 NOISE = bytes(range(256)) * 8
 CLIP_SECONDS, CLIP_SIZE, CLIP_RATE = 4.0, (640, 360), 30
-# Two segments of the clip, which has a keyframe every 2 s.
+# The clip has a key frame every 2 s, so it has two segments.
 VARIABLES = (("DEFACER_SEGMENT_SECONDS", "2"), ("DEFACER_LEASE_SECONDS", "20"))
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What a command said, and its exit code."""
+class CommandResult:
+    """The output and the exit code of a command."""
 
     code: int
     out: str
@@ -37,35 +37,35 @@ class Ended:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The running emulator, the command line to it, and its buckets."""
+    """A running emulator, its command line and its buckets."""
 
     emulator: Emulator
     capture: pytest.CaptureFixture[str]
 
-    def drop(self, video: Path, *arguments: str | Path) -> Ended:
+    def drop(self, video: Path, *arguments: str | Path) -> CommandResult:
         self.capture.readouterr()
         state = ("--state", str(self.emulator.folder.path))
         code = main(["drop", str(video), *map(str, arguments), *state])
-        found = self.capture.readouterr()
-        return Ended(code, found.out, found.err)
+        output = self.capture.readouterr()
+        return CommandResult(code, output.out, output.err)
 
     def put(self, name: str, data: bytes) -> None:
-        """Into the intake bucket, past all that `drop` checks."""
+        """Write into the intake bucket without the checks of `drop`."""
         self.emulator.storage_client().bucket(self.emulator.intake).blob(name).upload_from_string(data)
 
-    def names(self, bucket: str, prefix: str) -> list[str]:
+    def list_names(self, bucket: str, prefix: str) -> list[str]:
         return sorted(blob.name for blob in self.emulator.storage_client().list_blobs(bucket, prefix=prefix))
 
-    def blob(self, bucket: str, name: str) -> Any:
+    def get_blob(self, bucket: str, name: str) -> Any:
         return self.emulator.storage_client().bucket(bucket).get_blob(name)
 
-    def failed(self, job: str) -> Failed:
+    def read_failed(self, job: str) -> Failed:
         return Failed.model_validate_json(
-            self.blob(self.emulator.work, object_names.failed(job)).download_as_bytes()
+            self.get_blob(self.emulator.work, object_names.failed(job)).download_as_bytes()
         )
 
-    def published(self, job: str) -> Published | None:
-        blob = self.blob(self.emulator.work, object_names.published(job))
+    def read_published(self, job: str) -> Published | None:
+        blob = self.get_blob(self.emulator.work, object_names.published(job))
         return Published.model_validate_json(blob.download_as_bytes()) if blob else None
 
 
@@ -76,7 +76,7 @@ def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(f"emulator-{request.param}")
     with Emulator(Options(folder, request.param, variables=VARIABLES)) as running:
         yield running
-        for name, log in running.log_files():  # shown when a test of this module has failed
+        for name, log in running.log_files():  # printed if a test of this module fails
             sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")
 
 
@@ -87,7 +87,7 @@ def pipeline(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> Pipeline
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo clip, short and small: the astronaut and the admiral."""
+    """Write a short, small demo clip of the astronaut and the admiral."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     make_demo_clip(path, CLIP_SECONDS, CLIP_SIZE, CLIP_RATE)
     return path
@@ -96,5 +96,5 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("target") / "astronaut.png"
-    target_picture(path)
+    write_target_picture(path)
     return path

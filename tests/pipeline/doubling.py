@@ -1,4 +1,4 @@
-"""A relay between Pub/Sub and the functions that hands over every message twice, at the same time."""
+"""A relay between Pub/Sub and the functions that delivers every message twice, at the same time."""
 
 import threading
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ BUSY_SECONDS = 120
 
 
 class Relay:
-    """Counts what is under way: when nothing is, every delivery has been answered."""
+    """Delivers messages twice, and counts the deliveries in progress."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way = 0
+        self._in_progress = 0
         self.delivered: dict[str, int] = {}
 
-    def hand_over(self, function: str, url: str, body: bytes, headers: dict[str, str]) -> int:
-        """Deliver twice; gives the worse of both answers."""
+    def deliver_twice(self, function: str, url: str, body: bytes, headers: dict[str, str]) -> int:
+        """Deliver a message twice, and return the worse status."""
         with self._lock:
-            self._under_way += 1
+            self._in_progress += 1
             self.delivered[function] = self.delivered.get(function, 0) + 1
         try:
             with ThreadPoolExecutor(2) as both:
@@ -38,15 +38,15 @@ class Relay:
                 return max(answer.status_code for answer in answers)
         finally:
             with self._lock:
-                self._under_way -= 1
+                self._in_progress -= 1
 
     def wait_until_idle(self) -> None:
-        wait_until(lambda: self._under_way == 0, "all deliveries were answered", BUSY_SECONDS)
+        wait_until(lambda: self._in_progress == 0, "all deliveries were answered", BUSY_SECONDS)
 
 
 @contextmanager
-def everything_twice(emulator: Emulator) -> Iterator[Relay]:
-    """In this block every message reaches its function twice."""
+def duplicate_messages(emulator: Emulator) -> Iterator[Relay]:
+    """Deliver every message to its function twice within the block."""
     relay = Relay()
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def everything_twice(emulator: Emulator) -> Iterator[Relay]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             function = self.path.strip("/")
             headers = {"Content-Type": self.headers["Content-Type"]}
-            status = relay.hand_over(function, emulator.state.function_urls[function], body, headers)
+            status = relay.deliver_twice(function, emulator.state.function_urls[function], body, headers)
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -68,16 +68,16 @@ def everything_twice(emulator: Emulator) -> Iterator[Relay]:
     try:
         names = [function.name for function in emulator.resources.functions]
         address = f"http://127.0.0.1:{server.server_port}"
-        subscribe(emulator, {name: f"{address}/{name}" for name in names})
+        replace_subscriptions(emulator, {name: f"{address}/{name}" for name in names})
         yield relay
-        subscribe(emulator, dict(emulator.state.function_urls))
+        replace_subscriptions(emulator, dict(emulator.state.function_urls))
     finally:
         server.shutdown()
         server.server_close()
 
 
-def subscribe(emulator: Emulator, urls: dict[str, str]) -> None:
-    """Let every subscription lead somewhere else."""
+def replace_subscriptions(emulator: Emulator, urls: dict[str, str]) -> None:
+    """Replace every subscription by one that pushes to these URLs."""
     host = emulator.state.pubsub_host
     wanted = [
         messaging.subscription_request(emulator.resources, function, urls[function.name], OUTSTANDING)

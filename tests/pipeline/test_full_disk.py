@@ -1,4 +1,4 @@
-"""A full disk brings the segment that is being hidden back, and stops nobody else: no other step writes to a disk."""
+"""A full disk makes Pub/Sub redeliver a redact task. Other steps write no files, so they are not affected."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from defacer_emulator.chaos.plan import Plan, journal_lines
 from defacer_emulator.chaos.subjects import job_name_of
 from defacer_emulator.emulator import Emulator, Options
 from tests.servers import wait_until
-from tests.soak.clips import make_sorts
+from tests.soak.clips import make_kinds
 from tests.soak.jobs import Jobs
 
 NAME = "full.mp4"
@@ -27,27 +27,27 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         yield running
 
 
-def test_a_job_whose_every_step_meets_a_full_disk_is_published(
+def test_job_with_a_full_disk_in_every_step_is_published(
     emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    everyone = next(s for s in make_sorts(tmp_path_factory.mktemp("clips")) if s.name == "everyone")
+    everyone = next(s for s in make_kinds(tmp_path_factory.mktemp("clips")) if s.name == "everyone")
     jobs = Jobs(emulator)
     jobs.prepare(everyone)
     job = jobs.drop(everyone, NAME)
 
-    wait_until(lambda: job in jobs.look(), "the job ended", SECONDS)
+    wait_until(lambda: job in jobs.poll(), "the job ended", SECONDS)
 
     assert (job.failed, job.leaked, job.changed) == (None, 0, None)
     lines = journal_lines(emulator.folder.log("chaos").read_text())
-    struck = [line["at"] for line in lines if line.get("fault") == "full-disk"]
-    came_back = [line["at"] for line in lines if line["event"] == "retry"]
-    assert {f"ingest/{SUBJECT}/upload#1", HIDE} <= set(struck)
+    faults = [line["at"] for line in lines if line.get("fault") == "full-disk"]
+    redelivered = [line["at"] for line in lines if line["event"] == "retry"]
+    assert {f"ingest/{SUBJECT}/upload#1", HIDE} <= set(faults)
     assert {"detect-00000#1", "detect-00001#1"} == {
-        at.rpartition("/")[2] for at in struck if at.startswith("worker/")
+        at.rpartition("/")[2] for at in faults if at.startswith("worker/")
     } - {"redact-00001#1"}
-    assert {at.rpartition("/")[2].partition("-")[0] for at in struck if at.startswith("merge/")} == {
+    assert {at.rpartition("/")[2].partition("-")[0] for at in faults if at.startswith("merge/")} == {
         "detect",
         "redact",
     }
-    # A merge that finds another one at it comes back, too.
-    assert [at for at in came_back if not at.startswith("merge/")] == [HIDE]
+    # A merge is redelivered, too, if another delivery has the lease.
+    assert [at for at in redelivered if not at.startswith("merge/")] == [HIDE]

@@ -64,7 +64,7 @@ def command(pipeline: Pipeline, *words: str) -> subprocess.CompletedProcess[str]
 
 def left(pipeline: Pipeline, channel: str) -> list[str]:
     buckets = (pipeline.emulator.intake, pipeline.emulator.output)
-    return [name for bucket in buckets for name in pipeline.names(bucket, f"channels/{channel}/")]
+    return [name for bucket in buckets for name in pipeline.list_names(bucket, f"channels/{channel}/")]
 
 
 @pytest.mark.parametrize("what", ["job", "channel"])
@@ -85,7 +85,7 @@ def test_what_is_erased_is_nowhere(what: str, pipeline: Pipeline, tmp_path: Path
     assert again.stdout == f"There is nothing of {subject}.\n"
     assert left(pipeline, "erased") == (["channels/erased/policy.json"] if what == "job" else [])
     mark = object_names.failed(ended.job)
-    assert pipeline.names(pipeline.emulator.work, object_names.job_prefix(ended.job)) == [mark]
+    assert pipeline.list_names(pipeline.emulator.work, object_names.job_prefix(ended.job)) == [mark]
     status = command(pipeline, "status", ended.job)
     assert "erased on request" in status.stdout
 
@@ -98,7 +98,8 @@ def test_a_job_that_is_erased_while_it_is_under_way_never_comes_back(
     work, mark = pipeline.emulator.work, object_names.failed(dropped.job)
     wait_until(
         lambda: (
-            object_names.manifest(dropped.job) in pipeline.names(work, object_names.job_prefix(dropped.job))
+            object_names.manifest(dropped.job)
+            in pipeline.list_names(work, object_names.job_prefix(dropped.job))
         ),
         "the job was planned",
         300,
@@ -108,7 +109,7 @@ def test_a_job_that_is_erased_while_it_is_under_way_never_comes_back(
 
     assert done.returncode == 0, done.stderr
     wait_until_quiet(pipeline, tmp_path)
-    assert pipeline.names(work, object_names.job_prefix(dropped.job)) == [mark]
+    assert pipeline.list_names(work, object_names.job_prefix(dropped.job)) == [mark]
     assert left(pipeline, "hasty") == []
 
 
@@ -126,7 +127,7 @@ def test_who_is_forgotten_is_hidden_in_what_was_published(
     assert f"(job {ended.job}): it can be rendered again" in listed.stdout
     assert "rendered again" in done.stdout
     report = Report.model_validate_json(
-        pipeline.blob(pipeline.emulator.output, "channels/vlog/clip.report.json").download_as_bytes()
+        pipeline.get_blob(pipeline.emulator.output, "channels/vlog/clip.report.json").download_as_bytes()
     )
     assert {track.decision for track in report.faces.tracks} == {"hide"}
     status = command(pipeline, "status", ended.job)

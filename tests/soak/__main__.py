@@ -1,4 +1,4 @@
-"""Many short jobs under faults of all kinds at once: python -m tests.soak [--jobs 200] [--seed N] [--minutes M]."""
+"""Run many short jobs under faults of all kinds: python -m tests.soak [--jobs 200] [--seed N] [--minutes M]."""
 
 import argparse
 import random
@@ -11,7 +11,7 @@ from defacer_emulator.chaos.plan import Plan, read_plan
 from defacer_emulator.commands.cli import INTERRUPTED, interrupt_on_signals
 from defacer_emulator.errors import EmulatorError
 from tests.soak.soak import Soak, run
-from tests.soak.table import table
+from tests.soak.table import format_table
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
         print(f"soak: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("soak: interrupted before anything was known", file=sys.stderr)
+        print("soak: interrupted before the first job", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -33,10 +33,10 @@ def _soak(options: argparse.Namespace) -> int:
     print(f"soak with seed {plan.seed}, in {folder}", file=sys.stderr, flush=True)
     with interrupt_on_signals():
         outcome = run(Soak(plan, options.jobs, options.minutes, folder))
-    print(f"seed {plan.seed}\n{table(outcome)}", flush=True)
-    if not outcome.good or outcome.interrupted:
-        print(f"Logs and objects: {folder / 'state'}. To do it again: --chaos {folder}/state/logs/chaos.log")
-        return INTERRUPTED if outcome.good else 1
+    print(f"seed {plan.seed}\n{format_table(outcome)}", flush=True)
+    if not outcome.is_good or outcome.interrupted:
+        print(f"Logs and objects: {folder / 'state'}. To repeat it: --chaos {folder}/state/logs/chaos.log")
+        return INTERRUPTED if outcome.is_good else 1
     if options.folder is None:
         shutil.rmtree(folder)
     return 0
@@ -46,12 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__, allow_abbrev=False)
     parser.add_argument("--jobs", type=int, default=200, metavar="N", help="(default: 200)")
     parser.add_argument(
-        "--minutes", type=float, default=20, metavar="M", help="drop no more jobs after this (default: 20)"
+        "--minutes",
+        type=float,
+        default=20,
+        metavar="M",
+        help="start no new job after this time (default: 20)",
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--seed", type=int, metavar="N", help="decides which faults strike (default: by chance)"
-    )
+    which.add_argument("--seed", type=int, metavar="N", help="the seed of the faults (default: random)")
     which.add_argument(
         "--chaos", type=Path, metavar="FILE", help="a plan of faults, or the chaos.log of a soak to replay"
     )
@@ -59,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "--folder",
         type=Path,
         metavar="DIR",
-        help="keep everything there (default: only what went wrong is kept)",
+        help="keep all files there (default: only files of a failed soak are kept)",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""The videos of a soak: a second or two of portraits that move a little, small, and some that can't be used."""
+"""The videos of a soak: small clips of moving portraits of a few seconds, and files that can't be processed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from defacer_emulator.demo.demo_clip import (
     FaceBox,
     Pose,
     Role,
+    compute_boxes,
+    count_frames,
     demo_cast,
-    frame_count,
     render,
-    target_picture,
-    truth,
+    write_target_picture,
 )
 from defacer_emulator.demo.picture import save_picture, write_clip
 from tests.inputs.making import patched
@@ -24,11 +24,11 @@ SIZE, RATE = (320, 240), 12
 
 
 @dataclass(frozen=True)
-class Sort:
-    """A sort of job. Its channel is called after it.
+class JobKind:
+    """A kind of job, with its own channel.
 
-    `hidden` are whose faces must be hidden; `fails` is the code that it must fail with. `share` is how many of
-    twenty jobs are of this sort.
+    `hidden` are the people whose faces must be hidden. `fails` is the error code with which the job must fail. `share`
+    is the number of jobs of this kind among twenty.
     """
 
     name: str
@@ -45,49 +45,49 @@ class Sort:
         return f"soak-{self.name}"
 
 
-def make_sorts(folder: Path) -> tuple[Sort, ...]:
-    """Write all videos and pictures."""
+def make_kinds(folder: Path) -> tuple[JobKind, ...]:
+    """Write all videos and pictures, and return the kinds of jobs."""
     admiral, astronaut = (role.portrait for role in demo_cast())
     left = Role(admiral, (Pose(0, 0.27, 0.5, 0.42), Pose(1, 0.31, 0.47, 0.44)))
     right = Role(astronaut, (Pose(0, 0.73, 0.5, 0.44), Pose(1, 0.69, 0.52, 0.42)))
     walks = Role(astronaut, (Pose(0, 0.2, 0.5, 0.4), Pose(1, 0.8, 0.48, 0.44)))
     comes = Role(admiral, (Pose(0, 0.4, 0.5, 0.32), Pose(1, 0.5, 0.5, 0.52)))
 
-    two, two_faces = _clip(folder / "two.mp4", 2.0, (left, right))
-    walk, walk_faces = _clip(folder / "walk.mp4", 3.0, (walks,))
-    one, one_faces = _clip(folder / "one.mp4", 1.0, (comes,))
+    two, two_faces = _write_clip(folder / "two.mp4", 2.0, (left, right))
+    walk, walk_faces = _write_clip(folder / "walk.mp4", 3.0, (walks,))
+    one, one_faces = _write_clip(folder / "one.mp4", 1.0, (comes,))
     me, nobody = folder / "me.png", folder / "nobody.png"
-    target_picture(me)
+    write_target_picture(me)
     save_picture(nobody, np.full((200, 200, 3), 120, np.uint8))
     text = folder / "text.mp4"
     text.write_bytes(b"this is no video\n" * 200)
     both = ("admiral", "astronaut")
     return (
-        Sort("everyone", 5, two, hidden=both, faces=two_faces),
-        Sort("target", 5, two, "pixelate", target=me, hidden=("admiral",), faces=two_faces),
-        Sort("walk", 3, walk, "pixelate", hidden=("astronaut",), faces=walk_faces),
-        Sort("one", 4, one, "solid", hidden=("admiral",), faces=one_faces),
-        Sort("text", 1, text, fails="not-a-video"),
-        Sort("damaged", 1, _damaged(two, folder / "damaged.mp4"), fails="not-a-video"),
-        Sort("nobody", 1, one, target=nobody, fails="bad-picture"),
+        JobKind("everyone", 5, two, hidden=both, faces=two_faces),
+        JobKind("target", 5, two, "pixelate", target=me, hidden=("admiral",), faces=two_faces),
+        JobKind("walk", 3, walk, "pixelate", hidden=("astronaut",), faces=walk_faces),
+        JobKind("one", 4, one, "solid", hidden=("admiral",), faces=one_faces),
+        JobKind("text", 1, text, fails="not-a-video"),
+        JobKind("damaged", 1, _damage_copy(two, folder / "damaged.mp4"), fails="not-a-video"),
+        JobKind("nobody", 1, one, target=nobody, fails="bad-picture"),
     )
 
 
-def sorts_of(sorts: tuple[Sort, ...], count: int) -> Iterator[Sort]:
-    """`count` sorts, each as often as its share says, well mixed."""
-    order = [sort for sort in sorts for _ in range(sort.share)]
+def mix_kinds(kinds: tuple[JobKind, ...], count: int) -> Iterator[JobKind]:
+    """Yield `count` kinds of jobs by their shares, mixed."""
+    order = [kind for kind in kinds for _ in range(kind.share)]
     for number in range(count):
         yield order[number * 7 % len(order)]
 
 
-def _clip(path: Path, seconds: float, cast: tuple[Role, ...]) -> tuple[Path, tuple[FaceBox, ...]]:
-    frames = frame_count(seconds, RATE)
+def _write_clip(path: Path, seconds: float, cast: tuple[Role, ...]) -> tuple[Path, tuple[FaceBox, ...]]:
+    frames = count_frames(seconds, RATE)
     write_clip(path, render(cast, frames, SIZE), seconds, SIZE, RATE)
-    return path, tuple(truth(cast, frames, SIZE))
+    return path, tuple(compute_boxes(cast, frames, SIZE))
 
 
-def _damaged(source: Path, path: Path) -> Path:
-    """A copy of which one packet in the middle has its middle overwritten."""
+def _damage_copy(source: Path, path: Path) -> Path:
+    """Write a copy in which the middle of one packet is overwritten."""
     path.write_bytes(source.read_bytes())
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]

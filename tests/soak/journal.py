@@ -1,4 +1,4 @@
-"""What chaos.log says (local_emulator/defacer_emulator/chaos/journal.py)."""
+"""Read and count the lines of chaos.log (local_emulator/defacer_emulator/chaos/journal.py)."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -7,21 +7,21 @@ from defacer_emulator.chaos.plan import journal_lines
 
 
 @dataclass
-class Told:
-    """Faults by kind, deliveries that were not acknowledged, and versions of output objects by their hashed names."""
+class JournalCounts:
+    """The faults by kind, the unacknowledged deliveries, and the versions of output objects by hashed name."""
 
     faults: Counter[str] = field(default_factory=Counter)
     retries: int = 0
     writes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
-def read_journal(text: str) -> Told:
-    told = Told()
+def read_journal(text: str) -> JournalCounts:
+    counts = JournalCounts()
     for line in journal_lines(text):
         if line["event"] == "fault":
-            told.faults[line["fault"]] += 1
+            counts.faults[line["fault"]] += 1
         elif line["event"] == "retry":
-            told.retries += 1
+            counts.retries += 1
         elif line["event"] == "write":
-            told.writes[line["object"]].add(line["generation"])
-    return told
+            counts.writes[line["object"]].add(line["generation"])
+    return counts

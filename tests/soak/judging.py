@@ -1,7 +1,7 @@
-"""Whether a face can still be seen in a result, and whether all else came back as it was: by pixels and packets.
+"""Judge a result by pixels and packets: is a face still visible, and is everything else unchanged?
 
-A face is seen when the detail in its box is that of the source: what is finer than a sixteenth of the face, as a
-correlation. A second encode keeps that, whatever hides a face does not; colours and outlines do not count.
+A face counts as visible if the fine detail in its box correlates with that of the source. Detail is fine if it is
+smaller than a sixteenth of the face. It survives another encoding, but no redaction. Colours and outlines are ignored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,38 +15,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defacer_emulator.demo.demo_clip import FaceBox
-from tests.soak.clips import Sort
+from tests.soak.clips import JobKind
 
 Grey = NDArray[np.uint8]
 
-# Faces that were hidden come to 0.45 at most, those that were only encoded once more to 0.98 at least.
-SEEN_CORRELATION = 0.6
-FINEST_PART = 16
+# Redacted faces reach at most 0.45, faces that were only encoded again at least 0.98.
+VISIBLE_CORRELATION = 0.6
+DETAIL_DIVISOR = 16
 
 
-def leaked(sort: Sort, result: bytes) -> int:
-    """How many faces that must be hidden can be seen."""
-    before, after = list(pictures(sort.video)), list(pictures(BytesIO(result)))
-    hidden = [face for face in sort.faces if face.name in sort.hidden]
+def count_leaked_faces(kind: JobKind, result: bytes) -> int:
+    """Return the number of visible faces that must be hidden."""
+    before, after = list(read_luma(kind.video)), list(read_luma(BytesIO(result)))
+    hidden = [face for face in kind.faces if face.name in kind.hidden]
     return sum(
-        likeness(before[face.frame], after[face.frame], face) > SEEN_CORRELATION
+        correlate_detail(before[face.frame], after[face.frame], face) > VISIBLE_CORRELATION
         for face in hidden
         if face.frame < len(after)
     )
 
 
-def changed(source: Path, result: bytes) -> str | None:
-    """What is not as in the source: the frames' size, their number, their times, the sound. None: nothing."""
-    before, after = (list(pictures(file)) for file in (source, BytesIO(result)))
+def find_change(source: Path, result: bytes) -> str | None:
+    """Return what differs from the source: the frames' size, number or times, or the sound. None means nothing."""
+    before, after = (list(read_luma(file)) for file in (source, BytesIO(result)))
     if [picture.shape for picture in before] != [picture.shape for picture in after]:
-        return f"{len(after)} frames, {len(before)} in the source, or another size"
-    if not np.allclose(times(source), times(BytesIO(result)), atol=1e-6):
+        return f"{len(after)} frames, {len(before)} in the source, or a different size"
+    if not np.allclose(frame_times(source), frame_times(BytesIO(result)), atol=1e-6):
         return "the frames' times"
-    return None if sound(source) == sound(BytesIO(result)) else "the sound"
+    return None if audio_packets(source) == audio_packets(BytesIO(result)) else "the sound"
 
 
-def likeness(before: Grey, after: Grey, face: FaceBox) -> float:
-    """How much of the detail inside a face's box is the same: from -1 to 1, which is all."""
+def correlate_detail(before: Grey, after: Grey, face: FaceBox) -> float:
+    """Return the correlation of the fine detail inside a face's box, from -1 to 1."""
     box = np.s_[max(round(face.y1), 0) : round(face.y2), max(round(face.x1), 0) : round(face.x2)]
     a, b = (_detail(picture[box]) for picture in (before, after))
     both = float(np.sqrt((a * a).sum() * (b * b).sum()))
@@ -54,26 +54,26 @@ def likeness(before: Grey, after: Grey, face: FaceBox) -> float:
 
 
 def _detail(picture: Grey) -> NDArray[np.float32]:
-    finest = max(picture.shape) / FINEST_PART
+    finest = max(picture.shape) / DETAIL_DIVISOR
     smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), finest)
     return np.asarray(picture.astype(np.float32) - smooth, np.float32)
 
 
-def pictures(file: Any) -> Iterator[Grey]:
-    """The luma of each frame."""
+def read_luma(file: Any) -> Iterator[Grey]:
+    """Yield the luma of each frame."""
     with av.open(str(file) if isinstance(file, Path) else file) as container:
         for frame in container.decode(video=0):
             yield np.asarray(frame.to_ndarray(format="gray"), np.uint8)
 
 
-def times(file: Any) -> Sequence[float]:
-    """When each frame is shown, in seconds."""
+def frame_times(file: Any) -> Sequence[float]:
+    """Return the time of each frame in seconds."""
     with av.open(str(file) if isinstance(file, Path) else file) as container:
         return [float(frame.time or 0) for frame in container.decode(video=0)]
 
 
-def sound(file: Any) -> list[tuple[float, bytes]]:
-    """Each packet of sound, with its time in seconds."""
+def audio_packets(file: Any) -> list[tuple[float, bytes]]:
+    """Return each audio packet with its time in seconds."""
     with av.open(str(file) if isinstance(file, Path) else file) as container:
         packets = [packet for packet in container.demux(audio=0) if packet.pts is not None]
         return [(round(float(packet.pts * packet.time_base), 6), bytes(packet)) for packet in packets]

@@ -1,4 +1,4 @@
-"""Many short jobs at once on an emulator that does harm, and what came of them."""
+"""Run many short jobs at once on an emulator with faults, and collect their outcomes."""
 
 import sys
 import time
@@ -12,11 +12,11 @@ from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.jobs import StorageError
 from defacer_emulator.resources import LOCAL_RETRIES
 from defacer_emulator.setup.weights import fetch_weights
-from tests.soak.clips import Sort, make_sorts, sorts_of
+from tests.soak.clips import JobKind, make_kinds, mix_kinds
 from tests.soak.jobs import Job, Jobs
-from tests.soak.journal import Told, read_journal
+from tests.soak.journal import JournalCounts, read_journal
 
-# Each clip has several segments, and what a killed process held is free again soon.
+# Each clip has several segments, and the lease of a killed process expires soon.
 VARIABLES = (
     ("DEFACER_SEGMENT_SECONDS", "1"),
     ("DEFACER_LEASE_SECONDS", "6"),
@@ -24,18 +24,18 @@ VARIABLES = (
     ("DEFACER_DEADLINE_SECONDS", "60"),
 )
 WORKERS = 2
-UNDER_WAY = 10
-LOOK_AGAIN_SECONDS = 0.3
-# A job that has not ended after this time is lost: with every message at its last delivery it takes less.
+MAX_RUNNING_JOBS = 10
+POLL_SECONDS = 0.3
+# A job that has not ended after this time counts as lost. A job whose messages all need every delivery takes less.
 LOST_SECONDS = 240.0
-# How long nothing may have happened before it counts that nothing more will: longer than Pub/Sub's longest back-off.
-QUIET_SECONDS, LONGEST_SETTLING_SECONDS = LOCAL_RETRIES.maximum_seconds + 3.0, 60.0
+# The soak ends when no log has grown for this time, which is longer than the longest pause of the retries.
+QUIET_SECONDS, MAX_SETTLING_SECONDS = LOCAL_RETRIES.maximum_seconds + 3.0, 60.0
 PROGRESS_EVERY = 10
 
 
 @dataclass(frozen=True)
 class Soak:
-    """What to do. No new job is dropped after `minutes`; those under way are seen to their end."""
+    """The settings of a soak. No new job starts after `minutes`; running jobs continue to their end."""
 
     plan: Plan
     jobs: int
@@ -45,21 +45,21 @@ class Soak:
 
 @dataclass
 class Outcome:
-    """What is known so far."""
+    """The outcome so far."""
 
     jobs: list[Job] = field(default_factory=list)
-    told: Told = field(default_factory=Told)
+    journal: JournalCounts = field(default_factory=JournalCounts)
     lost: list[Job] = field(default_factory=list)
     duplicated: list[Job] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    wanted: int = 0
+    requested: int = 0
     interrupted: bool = False
 
     @property
     def leaked(self) -> list[Job]:
-        """Those with a face to be seen that must be hidden, and those published that must fail."""
-        return [job for job in self.jobs if job.leaked or (job.sort.fails and job.ended and not job.failed)]
+        """Return the jobs with a visible face that must be hidden, and published jobs that had to fail."""
+        return [job for job in self.jobs if job.leaked or (job.kind.fails and job.ended and not job.failed)]
 
     @property
     def changed(self) -> list[Job]:
@@ -71,33 +71,33 @@ class Outcome:
 
     @property
     def failed_though_healthy(self) -> list[Job]:
-        return [job for job in self.failed if job.failed and job.failed.code != job.sort.fails]
+        return [job for job in self.failed if job.failed and job.failed.code != job.kind.fails]
 
     @property
     def published(self) -> list[Job]:
         return [job for job in self.jobs if job.ended and not job.failed]
 
     @property
-    def good(self) -> bool:
+    def is_good(self) -> bool:
         return not (self.lost or self.duplicated or self.leaked or self.changed or self.left_behind)
 
     @property
     def left_behind(self) -> list[str]:
-        """What is left of jobs that have ended, without claims.
+        """Return the objects that ended jobs left behind, without leases.
 
-        A doubled delivery that takes a claim after the end, and is killed at once, leaves it: nobody repeats that
-        delivery, and nobody needs the claim. On Google Cloud a lifecycle rule takes it (pipeline/README.md).
+        A duplicate delivery can acquire a lease after the end and be killed at once. It leaves the lease, which has no
+        further effect. On Google Cloud a lifecycle rule deletes it (pipeline/README.md).
         """
         return [name for name in self.left if "/leases/" not in name]
 
 
 def run(soak: Soak) -> Outcome:
-    """Do the soak. Ctrl-C ends it with what is known by then."""
+    """Run the soak. Ctrl-C ends it with the outcome so far."""
     fetch_weights(print)
     clips = soak.folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)
-    sorts = make_sorts(clips)
-    outcome = Outcome(wanted=soak.jobs)
+    kinds = make_kinds(clips)
+    outcome = Outcome(requested=soak.jobs)
     options = Options(soak.folder / "state", "builtin", workers=WORKERS, variables=VARIABLES, chaos=soak.plan)
     with Emulator(options) as emulator:
         jobs = Jobs(emulator)
@@ -105,60 +105,60 @@ def run(soak: Soak) -> Outcome:
         log = emulator.folder.log("chaos")
         started = time.monotonic()
         try:
-            for sort in sorts:
-                jobs.prepare(sort)
-            _see_through(soak, emulator, jobs, sorts, outcome)
+            for kind in kinds:
+                jobs.prepare(kind)
+            _run_jobs(soak, emulator, jobs, kinds, outcome)
             _settle(log, emulator)
         except KeyboardInterrupt:
             outcome.interrupted = True
         outcome.seconds = time.monotonic() - started
-        outcome.told = read_journal(log.read_text())
-        outcome.duplicated = jobs.duplicated(outcome.told.writes)
+        outcome.journal = read_journal(log.read_text())
+        outcome.duplicated = jobs.duplicated(outcome.journal.writes)
         if not outcome.interrupted:
-            outcome.left = jobs.left()
+            outcome.left = jobs.list_leftovers()
     return outcome
 
 
-def _see_through(soak: Soak, emulator: Emulator, jobs: Jobs, sorts: Sequence[Sort], outcome: Outcome) -> None:
+def _run_jobs(soak: Soak, emulator: Emulator, jobs: Jobs, kinds: Sequence[JobKind], outcome: Outcome) -> None:
     """Drop the jobs, some at a time, and return when each has ended or is lost."""
-    wanted = list(enumerate(sorts_of(tuple(sorts), soak.jobs)))
+    remaining = list(enumerate(mix_kinds(tuple(kinds), soak.jobs)))
     last_drop = time.monotonic() + soak.minutes * 60
     ended = 0
-    while wanted or len(jobs.under_way()) > len(outcome.lost):
+    while remaining or len(jobs.running()) > len(outcome.lost):
         if time.monotonic() > last_drop:
-            wanted.clear()
-        while wanted and len(jobs.under_way()) - len(outcome.lost) < UNDER_WAY:
-            number, sort = wanted.pop(0)
-            jobs.drop(sort, f"{number:04d}.mp4")
-        with suppress(StorageError):  # too busy to answer: look again
-            for _ in jobs.look():
+            remaining.clear()
+        while remaining and len(jobs.running()) - len(outcome.lost) < MAX_RUNNING_JOBS:
+            number, kind = remaining.pop(0)
+            jobs.drop(kind, f"{number:04d}.mp4")
+        with suppress(StorageError):  # too busy to answer: poll again
+            for _ in jobs.poll():
                 ended += 1
                 if ended % PROGRESS_EVERY == 0:
-                    _progress(ended, soak, jobs, emulator)
-        outcome.lost = [job for job in jobs.under_way() if job.seconds > LOST_SECONDS]
+                    _print_progress(ended, soak, jobs, emulator)
+        outcome.lost = [job for job in jobs.running() if job.seconds > LOST_SECONDS]
         emulator.check()
-        time.sleep(LOOK_AGAIN_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def _progress(ended: int, soak: Soak, jobs: Jobs, emulator: Emulator) -> None:
-    told = read_journal(emulator.folder.log("chaos").read_text())
+def _print_progress(ended: int, soak: Soak, jobs: Jobs, emulator: Emulator) -> None:
+    journal = read_journal(emulator.folder.log("chaos").read_text())
     since = time.monotonic() - jobs.all[0].dropped
     print(
-        f"  {ended} of {soak.jobs} jobs ended, {len(jobs.under_way())} under way, "
-        f"{told.faults.total()} faults, {told.retries} retries, {since:.0f} s",
+        f"  {ended} of {soak.jobs} jobs ended, {len(jobs.running())} running, "
+        f"{journal.faults.total()} faults, {journal.retries} retries, {since:.0f} s",
         file=sys.stderr,
         flush=True,
     )
 
 
 def _settle(log: Path, emulator: Emulator) -> None:
-    """Wait until what comes late has come: deliveries once more, clean-ups that were interrupted."""
+    """Wait for late redeliveries and interrupted cleanups: until no log grows any more."""
     logs = [emulator.folder.log(name) for name in ("ingest", "worker", "merge", "dead_letter")]
-    give_up = time.monotonic() + LONGEST_SETTLING_SECONDS
+    deadline = time.monotonic() + MAX_SETTLING_SECONDS
     sizes: list[int] = []
     since = time.monotonic()
-    while time.monotonic() < min(give_up, since + QUIET_SECONDS):
+    while time.monotonic() < min(deadline, since + QUIET_SECONDS):
         now = [file.stat().st_size for file in (*logs, log)]
         if now != sizes:
             sizes, since = now, time.monotonic()
-        time.sleep(LOOK_AGAIN_SECONDS)
+        time.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Which fault strikes where: the same in every run, a bounded number of times, and no name in it."""
+"""The plan of faults: the same in every run, limited in number, and without object names."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ OCCURRENCES = [
 ]
 
 
-def struck(plan: Plan) -> set[tuple[str, str]]:
+def injected_faults(plan: Plan) -> set[tuple[str, str]]:
     return {
         (fault, str(occurrence))
         for occurrence in OCCURRENCES
@@ -35,28 +35,28 @@ def struck(plan: Plan) -> set[tuple[str, str]]:
     }
 
 
-def test_a_seed_strikes_the_same_in_every_run_and_another_one_elsewhere() -> None:
-    assert struck(Plan(seed=7)) == struck(Plan(seed=7))
-    assert struck(Plan(seed=7)) != struck(Plan(seed=8))
+def test_same_seed_injects_the_same_faults() -> None:
+    assert injected_faults(Plan(seed=7)) == injected_faults(Plan(seed=7))
+    assert injected_faults(Plan(seed=7)) != injected_faults(Plan(seed=8))
 
 
-def test_every_fault_strikes_and_about_as_often_as_its_rate_says() -> None:
-    found = struck(Plan(seed=7, rates={"push-twice": 0.5, "kill": 0.1}))
+def test_each_fault_is_injected_at_about_its_rate() -> None:
+    found = injected_faults(Plan(seed=7, rates={"push-twice": 0.5, "kill": 0.1}))
 
     assert {fault for fault, _ in found} == {"push-twice", "kill"}
     times = 400 * MAX_STRUCK_OCCURRENCES
     assert len([fault for fault, _ in found if fault == "push-twice"]) == pytest.approx(0.5 * times, rel=0.1)
-    assert {fault for fault, _ in struck(Plan(seed=7))} == set(RATES)
+    assert {fault for fault, _ in injected_faults(Plan(seed=7))} == set(RATES)
 
 
-def test_nothing_is_struck_any_more_after_its_first_times() -> None:
+def test_no_fault_is_injected_after_the_first_occurrences() -> None:
     plan = Plan(seed=7, rates=dict.fromkeys(RATES, 1.0))
 
     assert plan.has_fault("kill", Occurrence("worker/a", MAX_STRUCK_OCCURRENCES))
     assert not plan.has_fault("kill", Occurrence("worker/a", MAX_STRUCK_OCCURRENCES + 1))
 
 
-def test_what_is_always_struck_is_struck_each_time_and_nothing_else() -> None:
+def test_permanent_fault_is_injected_at_every_occurrence() -> None:
     plan = Plan(seed=7, rates={}, always={"kill": ("worker/abc.1/detect-*",)})
 
     assert plan.has_fault("kill", Occurrence("worker/abc.1/detect-00001", 50))
@@ -64,12 +64,12 @@ def test_what_is_always_struck_is_struck_each_time_and_nothing_else() -> None:
     assert not plan.has_fault("push-twice", Occurrence("worker/abc.1/detect-00001", 1))
 
 
-def test_a_thing_is_counted_by_itself() -> None:
+def test_each_subject_has_its_own_count() -> None:
     counter = OccurrenceCounter()
     assert [str(counter.next(name)) for name in ("a", "b", "a")] == ["a#1", "b#1", "a#2"]
 
 
-def test_the_log_of_a_run_strikes_what_was_struck_then_and_nothing_else(tmp_path: Path) -> None:
+def test_replayed_log_injects_exactly_its_faults(tmp_path: Path) -> None:
     plan = Plan(seed=7)
     log = tmp_path / "chaos.log"
     lines = [{"event": "plan", "plan": plan.model_dump(mode="json", exclude={"replayed"})}]
@@ -78,12 +78,12 @@ def test_the_log_of_a_run_strikes_what_was_struck_then_and_nothing_else(tmp_path
 
     replay = read_plan(str(log))
 
-    assert struck(replay) == {("kill", "worker/00001#2")}
+    assert injected_faults(replay) == {("kill", "worker/00001#2")}
     occurrence = Occurrence("worker/00001", 2)
     assert replay.random_share("kill", occurrence, "how") == plan.random_share("kill", occurrence, "how")
 
 
-def test_a_number_is_a_seed_and_a_file_a_plan(tmp_path: Path) -> None:
+def test_plan_is_read_from_a_seed_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     file.write_text('{"seed": 3, "rates": {"kill": 1}}')
 
@@ -92,7 +92,7 @@ def test_a_number_is_a_seed_and_a_file_a_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "can't be read"),
         ('{"seed": 1, "rates": {"earthquake": 1}}', "there is no fault 'earthquake'"),
@@ -101,56 +101,56 @@ def test_a_number_is_a_seed_and_a_file_a_plan(tmp_path: Path) -> None:
         ('{"event": "fault"}\n', "neither a plan of faults nor a chaos.log"),
     ],
 )
-def test_what_is_no_plan_is_refused_with_the_reason(content: str | None, said: str, tmp_path: Path) -> None:
+def test_invalid_plan_is_rejected_with_the_reason(content: str | None, message: str, tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     if content is not None:
         file.write_text(content)
 
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         read_plan(str(file))
 
 
-def upload(name: str, generation: int) -> tuple[str, bytes]:
-    """The job of an upload, and the push that announces it."""
+def create_upload(name: str, generation: int) -> tuple[str, bytes]:
+    """Return the job of an upload, and the push that announces it."""
     attributes = {"bucketId": RESOURCES.intake, "objectId": name, "objectGeneration": str(generation)}
     body = json.dumps({"message": {"attributes": attributes, "data": ""}}).encode()
     return object_names.job_id(RESOURCES.intake, name, generation), body
 
 
-def task(job: str) -> bytes:
+def task_push(job: str) -> bytes:
     data = json.dumps({"job": job, "index": 3, "step": "detect"}).encode()
     return json.dumps({"message": {"data": base64.b64encode(data).decode()}}).encode()
 
 
-def test_a_job_is_called_the_same_in_every_run_though_its_id_differs() -> None:
+def test_job_name_is_the_same_in_every_run() -> None:
     name = "channels/vlog/videos/secret party.mp4"
-    called = []
+    runs = []
     for generation in (1_700_000_000_000_000, 1_800_000_000_000_000):
         classifier = CallClassifier(RESOURCES)
-        job, announced = upload(name, generation)
+        job, announced = create_upload(name, generation)
         path = f"/storage/v1/b/{RESOURCES.work}/o/jobs%2F{job}%2Fsegments%2F00003-0123456789abcdef.nut"
         call = classifier.parse_call(Request("DELETE", path, (), b"", 0))
-        called.append(
+        runs.append(
             [
                 classifier.classify_push("ingest", announced).name,
-                classifier.classify_push("worker", task(job)).name,
+                classifier.classify_push("worker", task_push(job)).name,
                 classifier.classify_call(call).name,
             ]
         )
 
-    subject = job_name_of("vlog", "secret party.mp4")
-    assert called[0] == [
-        f"ingest/{subject}/upload",
-        f"worker/{subject}/detect-00003",
-        f"storage/delete/{subject}/segments/00003.nut",
+    job_name = job_name_of("vlog", "secret party.mp4")
+    assert runs[0] == [
+        f"ingest/{job_name}/upload",
+        f"worker/{job_name}/detect-00003",
+        f"storage/delete/{job_name}/segments/00003.nut",
     ]
-    assert called[1] == called[0]
-    assert "secret" not in str(called)
+    assert runs[1] == runs[0]
+    assert "secret" not in str(runs)
 
 
-def test_a_second_upload_of_a_name_is_another_thing() -> None:
+def test_second_upload_with_the_same_name_is_another_subject() -> None:
     classifier = CallClassifier(RESOURCES)
-    first, second = (upload("channels/vlog/videos/a.mp4", generation)[1] for generation in (1, 2))
+    first, second = (create_upload("channels/vlog/videos/a.mp4", generation)[1] for generation in (1, 2))
 
     pushed = [classifier.classify_push("ingest", body).name for body in (first, second, first)]
 

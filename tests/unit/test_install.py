@@ -9,7 +9,7 @@ import pytest
 from defacer_emulator.setup.install import main
 from tests.servers import ROOT
 
-SAYS = "import sys; print('Downloading av (34.1MiB)\\n + av==18.1.0', file=sys.stderr); print(sys.argv[1:])"
+PRINTS = "import sys; print('Downloading av (34.1MiB)\\n + av==18.1.0', file=sys.stderr); print(sys.argv[1:])"
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +18,8 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_progress_is_shown_without_the_list_of_packages(
-    venv: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert main([sys.executable, "-c", SAYS]) == 0
+def test_progress_is_printed_without_the_package_list(venv: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([sys.executable, "-c", PRINTS]) == 0
 
     out = capfd.readouterr().out
     assert "    Downloading av (34.1MiB)\n" in out
@@ -30,24 +28,24 @@ def test_progress_is_shown_without_the_list_of_packages(
     assert list(venv.iterdir()) == []
 
 
-def test_a_failed_installation_is_done_again_from_the_start(
+def test_run_after_a_failed_installation_reinstalls_all(
     venv: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main([sys.executable, "-c", "raise SystemExit(3)"]) == 3
     assert [path.name for path in venv.iterdir()] == [".incomplete"]
 
-    assert main([sys.executable, "-c", SAYS]) == 0
+    assert main([sys.executable, "-c", PRINTS]) == 0
     assert "['--reinstall']" in capfd.readouterr().out
-    assert main([sys.executable, "-c", SAYS]) == 0
+    assert main([sys.executable, "-c", PRINTS]) == 0
     assert "['--reinstall']" not in capfd.readouterr().out
 
 
-def test_ctrl_c_says_what_the_next_run_does(venv: Path) -> None:
-    """The child interrupts its whole process group, as a terminal does. A job in the background ignores Ctrl-C."""
-    listens = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+def test_ctrl_c_prints_what_the_next_run_does(venv: Path) -> None:
+    """The child interrupts its process group, as a terminal does. Background jobs need the handler for Ctrl-C."""
+    handle_interrupt = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     starts = "from defacer_emulator.setup.install import main; sys.exit(main(sys.argv[1:]))"
     child = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); os.killpg(0, signal.SIGINT)"
-    command = [sys.executable, "-c", listens + starts, sys.executable, "-c", child]
+    command = [sys.executable, "-c", handle_interrupt + starts, sys.executable, "-c", child]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True
     )

@@ -1,4 +1,4 @@
-"""`make demo` refuses bad arguments before it installs anything."""
+"""`make demo` rejects invalid arguments before it installs anything."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ VIDEO = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00"
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of several kinds in the working directory."""
+    """Create files of several kinds in the working directory."""
     monkeypatch.chdir(tmp_path)
     Path("in.mp4").write_bytes(VIDEO)
     Path("empty.mp4").touch()
@@ -35,7 +35,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--video=none.mp4"], "The video none.mp4 does not exist."),
         (["--video=folder.mp4"], "The video folder.mp4 is a folder, not a file."),
@@ -57,25 +57,25 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--video=in.mp4", "--out=in.mp4"], "in.mp4 is also an input and would be overwritten"),
     ],
 )
-def test_a_bad_argument_is_refused_with_one_line(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+def test_invalid_argument_is_rejected_with_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
 
-    said = capsys.readouterr()
-    assert said.err.startswith(f"make demo: {says}")
-    assert said.err.count("\n") == 1
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert output.err.startswith(f"make demo: {message}")
+    assert output.err.count("\n") == 1
+    assert output.out == ""
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_an_unreadable_video_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_video_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in.mp4").chmod(0)
     assert main(["--video=in.mp4"]) == 2
     assert "The video in.mp4 can't be read: Permission denied." in capsys.readouterr().err
 
 
-def test_good_arguments_and_none_pass(tmp_path: Path) -> None:
+def test_valid_and_missing_arguments_pass(tmp_path: Path) -> None:
     write_clip(tmp_path / "real.mkv", Clip(seconds=0.2))
 
     assert main([]) == 0
@@ -85,7 +85,7 @@ def test_good_arguments_and_none_pass(tmp_path: Path) -> None:
     assert main(["--video=in.mp4", "--mode=image", "--replacement=me.png"]) == 0
 
 
-def test_the_policy_has_the_modes_that_the_commands_offer() -> None:
+def test_policy_modes_are_those_of_the_commands() -> None:
     assert Policy.model_json_schema()["properties"]["mode"]["enum"] == list(MODES)
 
 
@@ -107,7 +107,7 @@ def test_make_demo_checks_its_arguments_before_it_installs(tmp_path: Path) -> No
     assert not venv.exists()
 
 
-def test_make_passes_file_names_with_any_characters_on(tmp_path: Path) -> None:
+def test_make_passes_file_names_with_special_characters(tmp_path: Path) -> None:
     video = write_clip(tmp_path / """Cost $5 it's "x" `touch y` $(HOME).mkv""", Clip(seconds=0.2))
     command = ["make", f"VENV={tmp_path}", f"PYTHON={sys.executable}", "check-demo", f"VIDEO={video}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -115,7 +115,7 @@ def test_make_passes_file_names_with_any_characters_on(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_check_needs_no_installed_package() -> None:
+def test_preflight_imports_the_standard_library_only() -> None:
     roots = [str(ROOT / "functions"), str(ROOT / "local_emulator")]
     code = "import defacer_emulator.setup.preflight, defacer_emulator.setup.install, sys; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {roots!r}; {code}"]

@@ -11,8 +11,8 @@ from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import probe
 from defacer_emulator import uploading, waiting
 from defacer_emulator.commands import drop
-from defacer_emulator.demo.demo_clip import make_demo_clip, target_picture
-from defacer_emulator.demo.drawn_clip import drawn_target_picture, make_drawn_clip
+from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
+from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.demo.picture import before_and_after
 from defacer_emulator.emulator import Emulator, Options, PubSubKind
 from defacer_emulator.errors import EmulatorError, UsageError
@@ -63,10 +63,10 @@ def run(demo: Demo) -> int:
     video, targets = demo.video, demo.targets
     if video is None and demo.drawn:
         video = _generate_once(FOLDER / "drawn.mp4", make_drawn_clip)
-        targets = targets or (_generate_once(FOLDER / "woman.png", drawn_target_picture),)
+        targets = targets or (_generate_once(FOLDER / "woman.png", write_drawn_target_picture),)
     elif video is None:
         video = _generate_once(FOLDER / "clip.mp4", make_demo_clip)
-        targets = targets or (_generate_once(FOLDER / "astronaut.png", target_picture),)
+        targets = targets or (_generate_once(FOLDER / "astronaut.png", write_target_picture),)
     upload = Upload(video, CHANNEL, targets, mode=demo.mode, replacement=demo.replacement)
     uploading.check_upload(upload)
     _check_readable(video)
@@ -116,7 +116,7 @@ def _redact(upload: Upload, out: Path, options: Options, terminal: Terminal) -> 
         drop.wait_and_save(uploaded, watch, out, f"{ENGINE} rerender {files} OUT.mp4")
     try:
         before_and_after(upload.video, out, picture)
-    except ValueError as error:
+    except VideoError as error:
         raise EmulatorError(
             f"The picture of the result was not written: {error}. The result is {out}."
         ) from error

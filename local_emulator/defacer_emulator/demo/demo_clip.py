@@ -1,11 +1,10 @@
-"""The demo clip: two public-domain portraits that move, grow, turn away and cross, and where each face is.
+"""The demo clip: two public-domain portraits that move, grow, turn away and cross, with the box of each face.
 
-The portraits come with installed packages: scikit-image's `astronaut.png` (NASA) and matplotlib's
-`grace_hopper.jpg` (US Navy). Each is cut out along its outline and carried through the picture as a flat card
-in space: a scale, a turn about the vertical axis and a perspective projection, which together are one
-homography (Hartley and Zisserman, "Multiple View Geometry", 2nd edition, section 8.1.1). The true place of a
-face is its box in the portrait, carried through the same homography. All pictures are RGB, 8 bits a channel;
-all places are pixels, x to the right, y down.
+The portraits come with installed packages: scikit-image's `astronaut.png` (NASA) and matplotlib's `grace_hopper.jpg`
+(US Navy). Each is cut out along its outline and moves through the frame as a flat card in space. Its scale, its turn
+about the vertical axis and the perspective projection are one homography (Hartley and Zisserman, "Multiple View
+Geometry", 2nd edition, section 8.1.1). The true box of a face is its box in the portrait, transformed by the same
+homography. All pictures are RGB with 8 bits a channel. Coordinates are pixels, x to the right, y down.
 """
 
 from __future__ import annotations
@@ -25,10 +24,9 @@ Floats = NDArray[np.float64]
 Size = tuple[int, int]  # width, height
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 
-BOTH_LARGE_AT = 0.25  # this share of the way through the demo clip both faces are frontal and large
-FOCAL_LENGTH = 1.8  # in frame heights at 16:9: a mild tele lens, so that a turned head is not distorted much
+FOCAL_LENGTH = 1.8  # in frame heights at 16:9: a mild tele lens, which distorts a turned head little
 
-# Outlines of head and shoulders, traced by hand in pixels of the portraits.
+# Outlines of head and shoulders, traced by hand, in pixels of the portraits.
 ASTRONAUT_FACE = (182.0, 68.0, 270.0, 187.0)
 ASTRONAUT_OUTLINE = """
     20,440 20,395 30,345 45,300 62,262 87,239 97,221 112,206 121,190 128,172 137,160 158,151 184,149
@@ -45,7 +43,7 @@ ADMIRAL_OUTLINE = """
 
 @dataclass(frozen=True)
 class Portrait:
-    """A cut-out: `pixels` (height, width, 4) RGBA, premultiplied; `face` is x1, y1, x2, y2 in its pixels."""
+    """A cut-out portrait: `pixels` (height, width, 4) as premultiplied RGBA, and the box of its face."""
 
     name: str
     pixels: Picture
@@ -54,8 +52,9 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a face is at a moment, in shares: of the clip's length, the frame's size, a 16:9 frame's height.
+    """The place of a face at a moment.
 
+    `at` is a share of the clip's length, `x` and `y` of the frame's size, `face_height` of a 16:9 frame's height.
     Angles are in degrees: `turn` about the vertical axis (0 is frontal), `tilt` in the plane of the frame.
     """
 
@@ -69,7 +68,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Role:
-    """A portrait and its movement: at least two poses in order of time, the first at 0, the last at 1."""
+    """A portrait and its movement: at least two poses, ordered by time, the first at 0 and the last at 1."""
 
     portrait: Portrait
     poses: tuple[Pose, ...]
@@ -77,9 +76,10 @@ class Role:
 
 @dataclass(frozen=True)
 class FaceBox:
-    """The upright box around one face in one frame, in displayed pixels; frames count from 0.
+    """The upright box around one face in one frame, in displayed pixels. Frames are counted from 0.
 
-    `covered`: the share of it behind somebody else. `visible`: turned by at most 60 degrees, covered by 0.1.
+    `covered` is the share of the box behind another person. A `visible` face is turned by at most 60 degrees and
+    covered by at most 0.1.
     """
 
     name: str
@@ -115,63 +115,63 @@ ADMIRAL_POSES = (
 
 
 def make_demo_clip(path: Path, seconds: float = 12.0, size: Size = (1280, 720), fps: int = 30) -> None:
-    """Write the demo clip as MP4: H.264 with a keyframe every 2 s, and AAC sound.
+    """Write the demo clip as MP4: H.264 with a key frame every 2 s, and AAC sound.
 
-    `size` is width, height in pixels. A shorter clip shows the same movements, faster. Raises ValueError
-    for a length without a frame, or a size that H.264 with 4:2:0 colours cannot hold.
+    `size` is width, height in pixels. A shorter clip has the same movements, but faster. Raises ValueError for a
+    length without a frame, or a size that 4:2:0 colours do not support.
     """
-    write_clip(path, render(demo_cast(), frame_count(seconds, fps), size), seconds, size, fps)
+    write_clip(path, render(demo_cast(), count_frames(seconds, fps), size), seconds, size, fps)
 
 
-def demo_truth(seconds: float = 12.0, size: Size = (1280, 720), fps: int = 30) -> list[FaceBox]:
-    """Return where each face is in each frame of the clip that `make_demo_clip` writes with these values."""
-    return truth(demo_cast(), frame_count(seconds, fps), size)
+def compute_demo_boxes(seconds: float = 12.0, size: Size = (1280, 720), fps: int = 30) -> list[FaceBox]:
+    """Return the box of each face in each frame of the clip that `make_demo_clip` writes with these values."""
+    return compute_boxes(demo_cast(), count_frames(seconds, fps), size)
 
 
-def target_picture(path: Path) -> None:
-    """Write the picture of the one to keep, the astronaut's head and shoulders, as PNG."""
-    save_picture(path, astronaut_photo()[0:350, 50:400])
+def write_target_picture(path: Path) -> None:
+    """Write the target picture, the astronaut's head and shoulders, as PNG."""
+    save_picture(path, load_astronaut()[0:350, 50:400])
 
 
 def demo_cast() -> tuple[Role, ...]:
-    """Return the roles of the demo clip, the rearmost first."""
-    admiral = cut_out("admiral", admiral_photo(), ADMIRAL_OUTLINE, ADMIRAL_FACE)
-    astronaut = cut_out("astronaut", astronaut_photo(), ASTRONAUT_OUTLINE, ASTRONAUT_FACE)
+    """Return the roles of the demo clip, rearmost first."""
+    admiral = cut_out("admiral", load_admiral(), ADMIRAL_OUTLINE, ADMIRAL_FACE)
+    astronaut = cut_out("astronaut", load_astronaut(), ASTRONAUT_OUTLINE, ASTRONAUT_FACE)
     return Role(admiral, ADMIRAL_POSES), Role(astronaut, ASTRONAUT_POSES)
 
 
-def astronaut_photo() -> Picture:
-    return packaged_photo("scikit-image", "skimage/data/astronaut.png")
+def load_astronaut() -> Picture:
+    return load_packaged_photo("scikit-image", "skimage/data/astronaut.png")
 
 
-def admiral_photo() -> Picture:
-    return packaged_photo("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg")
+def load_admiral() -> Picture:
+    return load_packaged_photo("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg")
 
 
-def packaged_photo(package: str, name: str) -> Picture:
+def load_packaged_photo(package: str, name: str) -> Picture:
     """Read a picture that comes with an installed package, without importing the package."""
     path = distribution(package).locate_file(name)
     photo = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if photo is None:
-        raise FileNotFoundError(f"{path} is missing or damaged. Install {package} again, which brings it.")
+        raise FileNotFoundError(f"{path} is missing or damaged. Install {package} again.")
     return np.asarray(photo, np.uint8)
 
 
 def cut_out(name: str, photo: Picture, outline: str, face: Box) -> Portrait:
-    """Cut a photo (height, width, 3) out along "x,y x,y ...", with soft edges."""
+    """Cut out a photo (height, width, 3) along the outline "x,y x,y ...", with soft edges."""
     points = np.array([pair.split(",") for pair in outline.split()], np.int32)
     photo = photo[: int(points[:, 1].max()) + 1]
     inside = np.zeros(photo.shape[:2], np.uint8)
     cv2.fillPoly(inside, [points], 255)
-    rounded = cv2.GaussianBlur(inside, (0, 0), 4) / 255.0  # takes the corners off the polygon
+    rounded = cv2.GaussianBlur(inside, (0, 0), 4) / 255.0  # rounds the corners of the polygon
     opacity = cv2.GaussianBlur(np.clip((rounded - 0.5) * 4 + 0.35, 0, 1), (0, 0), 1.2)
-    return with_shadow(name, photo, np.asarray(opacity, np.float64), face)
+    return add_shadow(name, photo, np.asarray(opacity, np.float64), face)
 
 
-def with_shadow(name: str, photo: Picture, opacity: Floats, face: Box) -> Portrait:
-    """Lay a faint shadow around a photo (height, width, 3) and its opacity (height, width; 0 to 1).
+def add_shadow(name: str, photo: Picture, opacity: Floats, face: Box) -> Portrait:
+    """Return a portrait of a photo (height, width, 3) with this opacity (height, width; 0 to 1) and a faint shadow.
 
-    The lowest part fades out, for the moments at which it is inside the frame.
+    Its lowest part fades out, because it is inside the frame at times.
     """
     shadow = 0.28 * cv2.GaussianBlur(opacity, (0, 0), 9)
     fade = np.clip(np.linspace(1, 0, len(photo)) / 0.07, 0, 1)[:, None]
@@ -180,16 +180,16 @@ def with_shadow(name: str, photo: Picture, opacity: Floats, face: Box) -> Portra
     return Portrait(name, np.rint(pixels).astype(np.uint8), face)
 
 
-def frame_count(seconds: float, fps: int) -> int:
-    """Return the number of frames of a clip; raises ValueError if it would have none."""
+def count_frames(seconds: float, fps: int) -> int:
+    """Return the number of frames of a clip. Raise ValueError if it would have none."""
     count = round(seconds * fps)
     if seconds <= 0 or fps <= 0 or count < 1:
-        raise ValueError(f"a clip of {seconds} s at {fps} frames/s has no frame; both must be above 0")
+        raise ValueError(f"a clip of {seconds} s at {fps} frames/s has no frame. Choose larger values")
     return count
 
 
-def pose_at(poses: Sequence[Pose], at: float) -> Pose:
-    """Find the pose at a share of the clip's length: smoothstep between the given ones; a slight sway."""
+def interpolate_pose(poses: Sequence[Pose], at: float) -> Pose:
+    """Return the pose at a share of the clip's length: smoothstep between the poses, with a slight sway."""
     table = np.array([astuple(pose) for pose in poses])
     after = int(np.clip(np.searchsorted(table[:, 0], at, side="right"), 1, len(table) - 1))
     start, end = table[after - 1], table[after]
@@ -199,8 +199,8 @@ def pose_at(poses: Sequence[Pose], at: float) -> Pose:
     return Pose(at, x + 0.002 * sway, y + 0.002 * sway, face_height, turn, tilt + 0.8 * sway)
 
 
-def homography(portrait: Portrait, pose: Pose, size: Size) -> Floats:
-    """Return the (3, 3) matrix from a portrait's pixels to those of a frame of width, height `size`."""
+def compute_homography(portrait: Portrait, pose: Pose, size: Size) -> Floats:
+    """Return the (3, 3) matrix from a portrait's pixels to the pixels of a frame of width, height `size`."""
     x1, y1, x2, y2 = portrait.face
     unit = min(size[0] * 9 / 16, size[1])
     scale = pose.face_height * unit / (y2 - y1)
@@ -208,31 +208,33 @@ def homography(portrait: Portrait, pose: Pose, size: Size) -> Floats:
     turn, tilt = np.deg2rad([pose.turn, pose.tilt])
     tilted = np.array([[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]])
     focal = FOCAL_LENGTH * unit
-    # The card's x axis points along (cos, 0, sin); the face's centre is as far away as the focal length.
+    # The card's x axis points along (cos, 0, sin). The face's centre is one focal length away.
     project = np.array([[np.cos(turn), 0, 0], [0, 1, 0], [np.sin(turn) / focal, 0, 1]])
     to_frame = np.array([[1, 0, pose.x * size[0]], [0, 1, pose.y * size[1]], [0, 0, 1]])
     return np.asarray(to_frame @ project @ tilted @ to_card, np.float64)
 
 
-def carry(matrix: Floats, points: Floats) -> Floats:
-    """Carry points (count, 2) through a homography."""
-    carried = np.column_stack([points, np.ones(len(points))]) @ matrix.T
-    return np.asarray(carried[:, :2] / carried[:, 2:], np.float64)
+def transform(matrix: Floats, points: Floats) -> Floats:
+    """Transform points (count, 2) by a homography."""
+    points = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    return np.asarray(points[:, :2] / points[:, 2:], np.float64)
 
 
-def truth(cast: Sequence[Role], count: int, size: Size) -> list[FaceBox]:
+def compute_boxes(cast: Sequence[Role], count: int, size: Size) -> list[FaceBox]:
     """Return the box of every face of the cast (rearmost first) in each of `count` frames."""
     boxes = []
     for frame in range(count):
-        poses = [pose_at(role.poses, frame / max(count - 1, 1)) for role in cast]
-        matrices = [homography(role.portrait, pose, size) for role, pose in zip(cast, poses, strict=True)]
+        poses = [interpolate_pose(role.poses, frame / max(count - 1, 1)) for role in cast]
+        matrices = [
+            compute_homography(role.portrait, pose, size) for role, pose in zip(cast, poses, strict=True)
+        ]
         for depth, (role, pose) in enumerate(zip(cast, poses, strict=True)):
             x1, y1, x2, y2 = role.portrait.face
             grid = np.stack(np.meshgrid(np.linspace(x1, x2, 12), np.linspace(y1, y2, 12)), axis=-1)
-            points = carry(matrices[depth], grid.reshape(-1, 2))
+            points = transform(matrices[depth], grid.reshape(-1, 2))
             hidden = np.zeros(len(points), np.bool_)
             for front in range(depth + 1, len(cast)):
-                hidden |= opaque_at(cast[front].portrait, matrices[front], points)
+                hidden |= is_opaque_at(cast[front].portrait, matrices[front], points)
             covered = float(hidden.mean())
             visible = abs(pose.turn) <= 60 and covered <= 0.1
             (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
@@ -240,44 +242,44 @@ def truth(cast: Sequence[Role], count: int, size: Size) -> list[FaceBox]:
     return boxes
 
 
-def opaque_at(portrait: Portrait, matrix: Floats, points: Floats) -> NDArray[np.bool_]:
-    """Tell for points (count, 2) of the frame whether a portrait is more than half opaque there."""
+def is_opaque_at(portrait: Portrait, matrix: Floats, points: Floats) -> NDArray[np.bool_]:
+    """Return for each of the points (count, 2) of the frame whether the portrait is more than half opaque there."""
     height, width = portrait.pixels.shape[:2]
-    x, y = np.rint(carry(np.asarray(np.linalg.inv(matrix), np.float64), points)).astype(np.int64).T
+    x, y = np.rint(transform(np.asarray(np.linalg.inv(matrix), np.float64), points)).astype(np.int64).T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     alpha = portrait.pixels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1), 3]
     return np.asarray(inside & (alpha > 127), np.bool_)
 
 
 def render(cast: Sequence[Role], count: int, size: Size) -> Iterator[Picture]:
-    """Yield `count` frames (height, width, 3) of the cast (rearmost first) before a drifting background."""
-    fitted = [Role(fit(role, size), role.poses) for role in cast]
+    """Yield `count` frames (height, width, 3) of the cast (rearmost first) before a moving background."""
+    scaled = [Role(scale_portrait(role, size), role.poses) for role in cast]
     grain = np.random.default_rng(7).integers(0, 4, (size[1], size[0], 3), np.uint8)  # hides banding
     for frame in range(count):
         at = frame / max(count - 1, 1)
-        canvas = np.asarray(cv2.add(background(at, size), grain), np.uint8)
-        for role in fitted:
-            lay(canvas, role.portrait, pose_at(role.poses, at), size)
+        canvas = np.asarray(cv2.add(draw_background(at, size), grain), np.uint8)
+        for role in scaled:
+            draw_portrait(canvas, role.portrait, interpolate_pose(role.poses, at), size)
         yield canvas
 
 
-def fit(role: Role, size: Size) -> Portrait:
-    """Scale a portrait to the largest height at which its role shows it, so that the warp does not alias."""
+def scale_portrait(role: Role, size: Size) -> Portrait:
+    """Scale a portrait to its largest height in the clip, so that the warp does not alias."""
     portrait = role.portrait
     largest = max(pose.face_height for pose in role.poses) * min(size[0] * 9 / 16, size[1])
     scale = largest / (portrait.face[3] - portrait.face[1])
     width, height = (round(scale * length) for length in portrait.pixels.shape[1::-1])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     pixels = cv2.resize(portrait.pixels, (width, height), interpolation=method)
-    # cv2.resize lines up the outer edges of the pixels, not the centres of the first ones.
+    # cv2.resize aligns the outer edges of the pixels, not the centres of the first ones.
     x1, y1, x2, y2 = (scale * (edge + 0.5) - 0.5 for edge in portrait.face)
     return Portrait(portrait.name, np.asarray(pixels, np.uint8), (x1, y1, x2, y2))
 
 
-def lay(canvas: Picture, portrait: Portrait, pose: Pose, size: Size) -> None:
-    """Lay a portrait over the frame in place; it darkens a little as it turns away from the light."""
-    matrix, (height, width) = homography(portrait, pose, size), portrait.pixels.shape[:2]
-    corners = carry(matrix, np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64))
+def draw_portrait(canvas: Picture, portrait: Portrait, pose: Pose, size: Size) -> None:
+    """Draw a portrait over the frame in place. It darkens a little as it turns away from the light."""
+    matrix, (height, width) = compute_homography(portrait, pose, size), portrait.pixels.shape[:2]
+    corners = transform(matrix, np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64))
     left, top = np.clip(np.floor(corners.min(axis=0)), 0, size).astype(int).tolist()
     right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, size).astype(int).tolist()
     if left >= right or top >= bottom:
@@ -291,8 +293,8 @@ def lay(canvas: Picture, portrait: Portrait, pose: Pose, size: Size) -> None:
     area[:] = cv2.add(cv2.multiply(area, clear, scale=1 / 255), colours)
 
 
-def background(at: float, size: Size) -> Picture:
-    """Draw a soft gradient from teal to plum, with broad bands of light that drift across it."""
+def draw_background(at: float, size: Size) -> Picture:
+    """Return a soft gradient from teal to plum, with broad moving bands of light."""
     y, x = np.mgrid[0:1:54j, 0:1:96j]
     bend = x + 0.18 * np.sin(2 * np.pi * (0.9 * y + 0.5 * at)) + 0.25 * y
     bands = 0.5 + 0.5 * np.sin(2 * np.pi * (1.6 * bend - 0.7 * at))

@@ -1,6 +1,6 @@
-"""A worker that hides nobody: a stand-in for the load test alone, which is about messages, not about pictures.
+"""A stand-in for the worker in the load test, which is about messages. It redacts nothing.
 
-Its engine copies packets: it finds no face in any segment, and writes the source's own pictures.
+Its engine copies packets: it detects no face in any segment, and writes the pictures of the source.
 """
 
 from array import array
@@ -22,16 +22,16 @@ from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.worker.detect_step import detect
 from defacer.worker.redact_step import redact
-from tests.load.notes import note
+from tests.load.notes import write_note
 
 
 @functions_framework.cloud_event
 def worker(event: CloudEvent) -> None:
-    """Do the step of the segment as the real worker does, but with an engine that copies."""
+    """Process the step of a segment as the real worker does, but with an engine that copies."""
     with http_status_of("worker"):
         message = pubsub.receive(event)
         task = pubsub.parse(message, SegmentTask)
-        note("delivery", job=task.job, index=task.index, step=task.step)
+        write_note("delivery", job=task.job, index=task.index, step=task.step)
         if task.step == "detect":
             detect(task, message.id, CopyingEngine())
         else:
@@ -66,7 +66,7 @@ class CopyingEngine(MediaEngine):
 
 @contextmanager
 def _packets(step: StepInput) -> Iterator[tuple[av.video.stream.VideoStream, Iterator[av.Packet]]]:
-    """The packets of a segment; each is a frame of its own."""
+    """Yield the video stream and the packets of a segment. Each packet is one frame."""
     segment = Segment(b"", step.segment.start, step.segment.end)  # type: ignore[arg-type]  # for its `holds`
     with open_ranged(step.manifest.source) as file, open_video(file) as (container, stream):
         if segment.start is not None:

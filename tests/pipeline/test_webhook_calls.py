@@ -1,4 +1,4 @@
-"""From an upload to the call of the webhook, with the real functions."""
+"""The webhook calls at the end of jobs, with the real functions."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SECRET = "only for the tests of this repository"  # noqa: S105 - no secret
 SECONDS = 300
 
 
-def test_a_job_that_is_published_and_one_that_fails_are_told(
+def test_webhook_is_called_for_a_published_and_a_failed_job(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=2, portrait=admiral()))
@@ -24,8 +24,8 @@ def test_a_job_that_is_published_and_one_that_fails_are_told(
     broken.write_bytes(NOISE)
     jobs = []
     with open_receiver() as receiver:
-        told = Receiver(receiver.address, SECRET)
-        with Emulator(Options(tmp_path / "state", "builtin", receiver=told)) as emulator:
+        webhook = Receiver(receiver.address, SECRET)
+        with Emulator(Options(tmp_path / "state", "builtin", receiver=webhook)) as emulator:
             for count, path in enumerate((video, broken), start=1):
                 capsys.readouterr()
                 assert main(["drop", str(path), "--state", str(emulator.folder.path)]) == 0
