@@ -21,8 +21,8 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import objects
 from tests.cloud import PROJECT, Buckets, Topics
 from tests.inbox import Inbox, open_inbox
-from tests.protocol.arrows import page
-from tests.protocol.going import watched
+from tests.protocol.transitions import page_rows
+from tests.protocol.watched_storage import record_transitions
 from tests.proxy import Proxy, open_proxy
 from tests.servers import ROOT, pubsub_server, storage_server
 
@@ -155,15 +155,17 @@ def topics(
 
 
 @pytest.fixture(autouse=True)
-def arrows(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that functions/defacer/pipeline/README.md names for an arrow goes it."""
-    named = {row.arrow for row in page() if row.is_of(request.path, request.node.name)}
+def transitions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check that a test that pipeline/README.md names for a transition makes it."""
+    named = {row.transition for row in page_rows() if row.names_test(request.path, request.node.name)}
     if not named:
         yield
         return
-    with watched(request.getfixturevalue("buckets")) as gone:
+    with record_transitions(request.getfixturevalue("buckets")) as made:
         yield
-    assert named <= gone, f"it is named for {sorted(named - gone)}, and went {sorted(gone)}"
+    assert named <= made, (
+        f"pipeline/README.md names it for {sorted(named - made)}, and it made {sorted(made)}"
+    )
 
 
 @pytest.fixture(scope="session")

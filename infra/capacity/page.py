@@ -1,6 +1,6 @@
 """`infra/CAPACITY.md`: what the tables say, and how they came about."""
 
-from defacer.dead_letter.handler import MAX_WAITS
+from defacer.dead_letter.handler import MAX_TASK_REQUEUES
 from defacer.pipeline.topology import CLOUD_RETRIES
 from infra.capacity import tables
 from infra.capacity.inputs import inputs
@@ -95,7 +95,8 @@ between two. So a message can't wait for ever:
 {tables.patience()}
 The present settings (the first row) are within an hour of the longest that Pub/Sub has; a longer first pause would only
 make short queues slower. They stay. For a longer backlog `dead_letter` publishes a segment's message
-anew, {MAX_WAITS} times (*begun anew* above), so that it is given up after {MAX_WAITS + 1} times as long only:
+anew, {MAX_TASK_REQUEUES} times (*begun anew* above), so that it is given up after
+{MAX_TASK_REQUEUES + 1} times as long only:
 by then an alert on the oldest message has rung for days. Pulling instead of pushing would need one attempt each, and
 is the quickest (`paced` above).
 

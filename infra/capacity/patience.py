@@ -1,6 +1,6 @@
 """How long a healthy segment may wait before Pub/Sub gives it up, and how long a job takes at most."""
 
-from defacer.dead_letter.handler import MAX_OUTAGES, MAX_WAITS
+from defacer.dead_letter.handler import MAX_OTHER_REQUEUES, MAX_TASK_REQUEUES
 from defacer.pipeline.lifecycle.segments import MAX_SPLITS
 from defacer.pipeline.topology import CLOUD_RETRIES, Function, RetryPolicy
 from infra.capacity.pipeline import BY_NAME
@@ -37,5 +37,7 @@ def longest_days(*, splits: int = MAX_SPLITS, dead_letter_rounds: int = 1) -> fl
         given_up = dead_letter_rounds * round_seconds(BY_NAME["dead_letter"])
         return (waits + 1) * (round_seconds(BY_NAME[function]) + given_up)
 
-    step = (splits + 1) * message_seconds("worker", MAX_WAITS) + message_seconds("merge", MAX_OUTAGES)
-    return (message_seconds("ingest", MAX_OUTAGES) + 2 * step) / 86_400
+    step = (splits + 1) * message_seconds("worker", MAX_TASK_REQUEUES) + message_seconds(
+        "merge", MAX_OTHER_REQUEUES
+    )
+    return (message_seconds("ingest", MAX_OTHER_REQUEUES) + 2 * step) / 86_400

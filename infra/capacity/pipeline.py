@@ -12,7 +12,7 @@ from random import Random
 
 import simpy
 
-from defacer.dead_letter.handler import MAX_WAITS
+from defacer.dead_letter.handler import MAX_TASK_REQUEUES
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity.cloud_run import Answer, CloudRun, Service
 from infra.capacity.inputs import inputs
@@ -255,7 +255,7 @@ class _Pipeline:
         """It begins anew, some times; else the job fails: its other messages are acknowledged at once."""
         task: _Task = message.of
         self._out.attempts[message.attempts] += 1
-        if not task.job.failed and task.waited < MAX_WAITS:
+        if not task.job.failed and task.waited < MAX_TASK_REQUEUES:
             self._out.anew += 1
             since = message.published_at if task.since is None else task.since
             self._segments.publish([replace(task, waited=task.waited + 1, since=since)])

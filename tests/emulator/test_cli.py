@@ -384,7 +384,7 @@ def test_a_job_of_an_earlier_emulator_is_shown_as_stopped(
     job = "0123456789abcdef0123"
     with Emulator(options) as emulator:
         emulator.storage_client().bucket(emulator.work).blob(
-            f"jobs/{job}/leases/merge.json"
+            f"jobs/{job}/merge-lease.json"
         ).upload_from_string(b"x")
         assert main(["status", "--state", str(options.state)]) == 0
         assert "waiting" in capsys.readouterr().out

@@ -146,7 +146,7 @@ def test_of_two_renderings_the_one_asked_for_later_stays(
     ends = [cloud.published(job).superseded for job in jobs]
     assert ends == [first_done == "newer", False]
     said = {event["subject"]: event["data"]["message"] for event in cloud.topics.events()}
-    told = "A newer upload or rendering of this video was published before."
+    told = "A newer upload or re-render of this video was published before."
     assert said[jobs[0]] == (told if first_done == "newer" else None)
 
 

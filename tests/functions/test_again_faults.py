@@ -14,8 +14,8 @@ from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import RerenderRequest
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import failure, finalize, job_state, publishing, rerender_request, verdict
-from defacer.pipeline.lifecycle.publishing import JobIdentity
+from defacer.pipeline.lifecycle import failure, finalize, ownership, publishing, rerender_request, verdict
+from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.media_engine import EditedFaces
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
@@ -318,7 +318,7 @@ def test_the_message_of_a_request_that_gave_up_starts_anew_once(
     request = cloud.ask(first.job, {0: "hide"})
     assert dead_letter(given_up(upload_push(request), waited="0")) == 200
     (anew,) = cloud.topics.all(cloud.topics.uploads)
-    assert anew["message"]["attributes"]["waited"] == "1"
+    assert anew["message"]["attributes"]["requeues"] == "1"
     assert cloud.ingest(anew) == 200
     cloud.lead(cloud.topics.segments, cloud.worker)
     cloud.lead(cloud.topics.segments_done, cloud.merge)
@@ -340,7 +340,7 @@ def test_a_decided_rendering_that_lost_its_manifest_still_ends(
             said = verdict.find(job)
             assert said is not None
             assert said[0].result is not None
-            publishing.publish(names, RESULT, said[0].result, progress)
+            publishing.publish_object(names, RESULT, said[0].result, progress)
         raise RetryableError("it dies")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -415,7 +415,7 @@ def test_a_manifest_that_names_what_is_not_its_job_s_is_not_followed(
     document["again"][part] |= changes
     ref = cloud.buckets.put(cloud.buckets.work, name, json.dumps(document).encode())
     with pytest.raises(PermanentError, match="it is about another job"):
-        job_state.load_verified_manifest(job_of(request), 0, ref)
+        ownership.load_verified_manifest(job_of(request), 0, ref)
 
 
 def test_a_rendering_that_is_given_up_speaks_of_the_video_and_of_asking_again(

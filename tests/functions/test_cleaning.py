@@ -71,7 +71,7 @@ def test_the_policy_keeps_the_work_but_never_an_embedding(
         "segments/00000.json",
         f"{end}.json",
     } < set(left)
-    assert "leases/merge.json" not in left
+    assert "merge-lease.json" not in left
 
 
 def test_a_merge_that_is_alive_loses_its_claim_when_the_job_fails(
@@ -91,7 +91,7 @@ def test_the_claim_of_a_merge_that_died_while_winding_up_stays_until_somebody_ha
     assert merge(linked.done(1)) == 200
     put_merge_claim(buckets, linked, seconds=-1)
     assert worker(linked.task(0)) == 200
-    assert names(buckets, linked) == ["leases/merge.json", "manifest.json", "published.json", "verdict.json"]
+    assert names(buckets, linked) == ["manifest.json", "merge-lease.json", "published.json", "verdict.json"]
     assert merge(linked.done(0)) == 200
     assert names(buckets, linked) == ["manifest.json", "published.json", "verdict.json"]
 

@@ -25,7 +25,7 @@ GAVE_UP = {
 def given_up(push: Push, waited: str = "3") -> Push:
     """The push with what Pub/Sub adds when it moves a message to the dead letters; by default once too often."""
     message = push["message"]
-    attributes = message["attributes"] | GAVE_UP | {"waited": waited, "tried": "100"}
+    attributes = message["attributes"] | GAVE_UP | {"requeues": waited, "deliveries": "100"}
     return push | {"message": message | {"attributes": attributes}}
 
 
@@ -49,7 +49,7 @@ def test_the_job_of_a_message_that_gave_up_fails_loudly(
     assert dead_letter(given_up(push)) == 200
     failed = failure_of(buckets, job.job)
     assert (failed.stage, failed.code, failed.source) == (stage, "gave-up", job.manifest.source)
-    for part in ("walk.mp4", stage, "107 tries", job.job, "Upload it again"):
+    for part in ("walk.mp4", stage, "107 attempts", job.job, "Upload it again"):
         assert part in failed.message
     (event,) = topics.events()
     assert (event["type"], event["id"], event["data"]["code"]) == (
@@ -221,7 +221,7 @@ def test_a_segment_that_waited_for_a_worker_is_not_given_up(
     for waited in ("0", "2"):
         assert dead_letter(given_up(job.task(1), waited)) == 200
     anew = topics.all(topics.segments)
-    assert [push["message"]["attributes"]["waited"] for push in anew] == ["1", "3"]
+    assert [push["message"]["attributes"]["requeues"] for push in anew] == ["1", "3"]
     assert {SegmentTask.model_validate(document(push)) for push in anew} == {job.segment_task(1)}
     assert object_names.failed(job.job) not in buckets.names(buckets.work)
     assert topics.events() == []
@@ -241,7 +241,7 @@ def test_what_gave_up_while_storage_was_away_starts_anew_once(
     (anew,) = topics.all(getattr(topics, kind))
     assert document(anew) == document(push)
     attributes = push["message"]["attributes"]
-    assert anew["message"]["attributes"] == attributes | {"waited": "1", "tried": "107"}
+    assert anew["message"]["attributes"] == attributes | {"requeues": "1", "deliveries": "107"}
     assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     assert dead_letter(given_up(anew, "1")) == 200
     assert failure_of(buckets, planned.job).code == "gave-up"
@@ -256,16 +256,16 @@ def test_the_sentence_counts_the_tries_of_all_rounds(
         message = push["message"]
         dead_letter(push | {"message": message | {"attributes": message["attributes"] | GAVE_UP}})
         push = topics.all(topics.segments)[-1]
-    assert push["message"]["attributes"]["tried"] == "21"
+    assert push["message"]["attributes"]["deliveries"] == "21"
     message = push["message"]
     dead_letter(push | {"message": message | {"attributes": message["attributes"] | GAVE_UP}})
-    assert "did not get done in 28 tries" in failure_of(buckets, job.job).message
+    assert "did not finish in 28 attempts" in failure_of(buckets, job.job).message
 
 
 def test_a_message_that_does_not_say_how_often_it_was_tried_was_tried_many_times(
     buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
 ) -> None:
     push = given_up(job.task(0))
-    attributes = push["message"]["attributes"] | {"tried": "often"}
+    attributes = push["message"]["attributes"] | {"deliveries": "often"}
     assert dead_letter(push | {"message": push["message"] | {"attributes": attributes}}) == 200
-    assert "did not get done in many tries" in failure_of(buckets, job.job).message
+    assert "did not finish in many attempts" in failure_of(buckets, job.job).message

@@ -48,7 +48,7 @@ def crash_when_decided(buckets: Buckets, planned: Planned) -> None:
     expire_claim(buckets, object_names.merge_lease(planned.job))
     said = verdict.find(planned.job)
     assert said is not None
-    assert said[0].end == "publish"
+    assert said[0].state == "publishing"
     assert buckets.names(buckets.output) == []
 
 
@@ -57,7 +57,7 @@ def copy_result(planned: Planned) -> None:
     said = verdict.find(planned.job)
     assert said is not None
     assert said[0].result is not None
-    publishing.publish(planned.manifest, RESULT, said[0].result, lambda: None)
+    publishing.publish_object(planned.manifest, RESULT, said[0].result, lambda: None)
 
 
 def test_who_comes_after_a_merge_that_died_with_the_verdict_publishes_what_that_one_made(
@@ -85,7 +85,11 @@ def test_what_was_failed_before_the_verdict_is_not_published(
     def meanwhile(parts: JoinInput) -> JoinedVideo:
         joined = MergeEngine().join(parts)
         assert verdict.decide(
-            Verdict(job=linked.job, end="fail", failed=finalize.failure_record(linked.manifest, ERROR))
+            Verdict(
+                job=linked.job,
+                state="failing",
+                failed=failure.failure_record(linked.job, linked.manifest.source, ERROR),
+            )
         )
         return joined
 
@@ -93,7 +97,7 @@ def test_what_was_failed_before_the_verdict_is_not_published(
     assert failure_of(buckets, linked).message == "what a worker met"
     assert buckets.names(buckets.output) == []
     stays = [object_names.failed(linked.job), linked.ref.name, object_names.verdict(linked.job)]
-    assert [name for name in buckets.names(buckets.work) if "lease" not in name] == stays
+    assert [name for name in buckets.names(buckets.work) if not object_names.is_lease(name)] == stays
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
 
@@ -158,7 +162,11 @@ def test_a_withdrawal_that_was_left_half_done_is_done_by_the_next(
     crash_when_decided(buckets, linked)
     said = verdict.find(linked.job)
     assert said is not None
-    verdict.change(*said, end="withdraw", failed=finalize.failure_record(linked.manifest, ERROR))
+    verdict.change(
+        *said,
+        state="rolling_back_pending",
+        failed=failure.failure_record(linked.job, linked.manifest.source, ERROR),
+    )
     join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert failure_of(buckets, linked).message == "what a worker met"
     assert buckets.names(buckets.output) == []

@@ -189,7 +189,7 @@ def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
         environment(lease_seconds=1)
         from defacer.pipeline.lifecycle.lease import HeldLease, lease_options_for
 
-        HeldLease.take(buckets.work, object_names.merge_lease(keeping.job), lease_options_for("merging"))
+        HeldLease.acquire(buckets.work, object_names.merge_lease(keeping.job), lease_options_for("merging"))
     other = plan_job(buckets, clip, name="channels/street/videos/run.mp4", targets=("Grace",))
     elsewhere = plan_job(buckets, clip, name="channels/other/videos/walk.mp4", targets=("Eileen",))
     assert main([*FORGET]) == 0

@@ -65,7 +65,7 @@ def test_a_failure_that_was_not_told_yet_is_told_without_the_name(
     ):
         source = condemned.manifest.source if job == condemned.job else untold
         failed = Failed(job=job, source=source, stage="ingest", code="bad-target", message=message)
-        said = Verdict(job=job, end="fail", failed=failed) if name is object_names.verdict else failed
+        said = Verdict(job=job, state="failing", failed=failed) if name is object_names.verdict else failed
         buckets.put(buckets.work, name(job), said.model_dump_json().encode())
     assert main([*FORGET]) == 0
     assert ingest(upload_push(untold)) == 200
@@ -116,7 +116,7 @@ def test_a_job_that_can_t_be_read_is_told_of_and_hides_no_other(
     buckets.put(buckets.work, name(broken), b"{nothing that can be read")
     assert main([*FORGET]) == 1
     assert f"can't be read job {broken}" in capsys.readouterr().out
-    assert job_state.has_failed(healthy.job)
+    assert job_state.read_job(healthy.job).has_failed
     assert PICTURE not in buckets.names(buckets.intake)
     assert main(["erase", broken, "--yes"]) == 0
     assert main([*FORGET]) == 0

@@ -196,7 +196,7 @@ def test_a_message_that_saw_all_findings_just_before_they_were_linked_hands_the_
     linked: list[int] = []
 
     def link_meanwhile(method: str, path: str) -> bool:
-        if "lease" in path and not linked:
+        if "link-lease" in path and not linked:
             linked.append(1)
             link(planned.segment_done(0), "first", LinkingEngine(planned))
         return False

@@ -23,7 +23,7 @@ from tests.planned import Planned, do_all_segments
 def too_late(buckets: Buckets, name: str, times: int) -> None:
     """As if so many merges had run out of time."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, late=times)  # noqa: S106 - no secret
+    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
     buckets.put(buckets.work, name, claim.model_dump_json().encode())
 
 
@@ -38,7 +38,7 @@ def test_a_merge_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
     do_all_segments(buckets, linked)
     environment(deadline_seconds=1)
     for _ in range(3):
-        with pytest.raises(RetryableError, match="not done after 1 s"):
+        with pytest.raises(RetryableError, match="not done within the 1 s"):
             join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
         assert topics.events() == []
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
@@ -58,7 +58,7 @@ def test_a_linking_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
             job.renew_lease()
 
     for _ in range(3):
-        with pytest.raises(RetryableError, match="not done after 1 s"):
+        with pytest.raises(RetryableError, match="not done within the 1 s"):
             link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
     link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
     failed = assert_link_failed(buckets, topics, planned, "too-slow")

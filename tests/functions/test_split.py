@@ -38,7 +38,7 @@ def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
 def too_late(buckets: Buckets, planned: Planned, index: int, times: int) -> None:
     """As if so many workers had run out of time with this segment."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, late=times)  # noqa: S106 - no secret
+    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
     buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())
 
 
@@ -95,7 +95,7 @@ def test_time_that_ran_out_is_counted_apart_from_other_attempts(
         with pytest.raises((RetryableError, MemoryError)):
             work(job, 0, "mine", stage)
         claim = Lease.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
-        assert (claim.attempts, claim.late) == expected
+        assert (claim.attempts, claim.timeouts) == expected
 
 
 def test_a_segment_that_fails_three_times_on_time_is_split_and_its_halves_make_the_video(
@@ -162,7 +162,7 @@ def test_what_is_too_short_to_be_split_fails_the_job_in_the_end(
     quarter = job.segment_task(0).model_copy(update={"part": "0"})
     name = object_names.segment_lease(job.job, quarter.step, 0, "0")
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Lease(holder="h", token="t", expires_at=expired, attempts=5, late=5)  # noqa: S106 - no secret
+    claim = Lease(holder="h", token="t", expires_at=expired, attempts=5, timeouts=5)  # noqa: S106 - no secret
     buckets.put(buckets.work, name, claim.model_dump_json().encode())
     assert worker(push_of(quarter)) == 200
     assert failure_of(buckets, job).code == "poison-segment"

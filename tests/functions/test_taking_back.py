@@ -1,5 +1,6 @@
 """A job that can't be published after all, and one that has lost its manifest: each still ends, once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,7 @@ from defacer.ingest.plan_job import plan
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.job_records import Verdict
-from defacer.pipeline.lifecycle import finalize, verdict
+from defacer.pipeline.lifecycle import failure, finalize, job_state, verdict
 from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Post, Topics
@@ -81,23 +81,23 @@ def test_what_is_out_stays_out(buckets: Buckets, topics: Topics, linked: Planned
     said = verdict.find(linked.job)
     assert said is not None
     result = objects.reference(buckets.blob(buckets.output, RESULT))
-    verdict.change(*said, end="out", result=result)
+    verdict.change(*said, state="published_pending", result=result)
     buckets.put(buckets.output, REPORT, b"somebody else's")
     assert dead_letter(given_up(linked.done(0))) == 200
     assert_published(buckets, topics, linked)
 
 
-@pytest.mark.parametrize("left", ["unpublish", "fail"])
+@pytest.mark.parametrize("left", ["rolling_back", "failing"])
 def test_a_taking_back_that_was_left_half_done_is_done_by_the_next(
     left: str, buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
-    if left == "unpublish":
+    if left == "rolling_back":
         copy_result(linked)
     said = verdict.find(linked.job)
     assert said is not None
-    failed = finalize.failure_record(linked.manifest, ERROR)
-    verdict.change(*said, end=left, failed=failed)
+    failed = failure.failure_record(linked.job, linked.manifest.source, ERROR)
+    verdict.change(*said, state=left, failed=failed)
     join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert_failed_once(buckets, topics, linked, "code")
     assert buckets.names(buckets.output) == []
@@ -146,19 +146,6 @@ def test_a_verdict_that_names_the_video_of_another_job_is_not_followed(
     assert dead_letter(given_up(linked.done(0))) == 503
 
 
-def test_a_verdict_of_the_version_before_is_carried_out(
-    buckets: Buckets, topics: Topics, linked: Planned
-) -> None:
-    crash_when_decided(buckets, linked)
-    found = verdict.find(linked.job)
-    assert found is not None
-    said, ref = found
-    old = said.model_dump(exclude={"source"}) | {"version": 1}
-    verdict.replace(ref, Verdict.model_validate(old))
-    join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
-    assert_published(buckets, topics, linked)
-
-
 def test_an_upload_that_comes_again_takes_no_manifest_from_a_job_that_is_being_published(
     buckets: Buckets, topics: Topics, clip: Path, merge: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +157,8 @@ def test_an_upload_that_comes_again_takes_no_manifest_from_a_job_that_is_being_p
     crash_when_decided(buckets, linked)
     buckets.client.bucket(buckets.intake).blob(TARGET).delete()
     with monkeypatch.context() as patch:
-        patch.setattr("defacer.ingest.plan_job.job_state.is_linked", lambda job: False)
+        read_job = job_state.read_job
+        patch.setattr(job_state, "read_job", lambda job: replace(read_job(job), faces=None))
         with pytest.raises(Exception, match="being published"):
             plan(planned.manifest.source, ENGINE)
     assert merge(linked.done(1)) == 200

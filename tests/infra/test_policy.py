@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from defacer.dead_letter.handler import MAX_WAITS
+from defacer.dead_letter.handler import MAX_TASK_REQUEUES
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import FUNCTIONS, Function
@@ -96,7 +96,7 @@ def test_a_message_is_kept_no_longer_than_the_marks_that_say_its_job_is_done() -
     push = resources("google_pubsub_subscription")["push"]
     retention = int(push["message_retention_duration"].removesuffix("s")) / (24 * 3600)
     assert "for_each" in push
-    longest = (MAX_WAITS + 1) * 2 * retention
+    longest = (MAX_TASK_REQUEUES + 1) * 2 * retention
     variable = dict(blocks("variable"))["keep_work_days"]
     validation = one(variable["validation"])
     (least,) = re.findall(r"var\.keep_work_days >= (\d+)", validation["condition"])

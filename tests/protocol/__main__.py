@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.protocol.arrows import Arrow, told
 from tests.protocol.model import Outcome, check
+from tests.protocol.transitions import Transition, documented_transitions
 
 DEFAULT = 20_000
 MAX_SHOWN = 3
@@ -35,7 +35,7 @@ class Summary:
     violations: int = 0
     trouble: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    arrows: set[tuple[Arrow, str]] = field(default_factory=set)
+    transitions: set[tuple[Transition, str]] = field(default_factory=set)
     digests: set[bytes] = field(default_factory=set)
 
     def add(self, outcome: Outcome) -> None:
@@ -48,7 +48,7 @@ class Summary:
         self.trouble.update(outcome.counts)
         self.failed.update(outcome.failed)
         self.digests.add(outcome.digest)
-        self.arrows |= outcome.arrows
+        self.transitions |= outcome.transitions
 
     def lines(self) -> Iterator[str]:
         killed = self.trouble["killed before"] + self.trouble["killed after"]
@@ -67,17 +67,18 @@ class Summary:
         yield f"users           {users}"
         yield f"published       {self.published}"
         yield f"failed          {self.failed.total()} ({reasons})"
-        yield f"arrows          {len(self.arrows & told())} of {len(told())} of the page, by function"
-        yield from (
-            f"  {who} never went from {before} to {after}"
-            for (before, after), who in sorted(told() - self.arrows)
-        )
-        yield from (f"  not on the page: {arrow}" for arrow in self.strange())
+        documented = documented_transitions()
+        made = len(self.transitions & documented)
+        yield f"transitions     {made} of {len(documented)} of the page, by function"
+        for (before, after), function in sorted(documented - self.transitions):
+            yield f"  {function} never went from {before} to {after}"
+        yield from (f"  not on the page: {transition}" for transition in self.undocumented())
         yield f"violations      {self.violations}"
 
-    def strange(self) -> list[str]:
-        """Arrows that the page does not have."""
-        return sorted(f"{who}: {before} to {after}" for (before, after), who in self.arrows - told())
+    def undocumented(self) -> list[str]:
+        """Return the transitions that are not on the page."""
+        others = self.transitions - documented_transitions()
+        return sorted(f"{function}: {before} to {after}" for (before, after), function in others)
 
 
 def main() -> int:
@@ -100,7 +101,7 @@ def main() -> int:
                 f"... {summary.interleavings}, violations {summary.violations}", file=sys.stderr, flush=True
             )
     print(*summary.lines(), f"seconds         {time.monotonic() - started:.0f}", sep="\n")
-    return 1 if summary.violations or summary.strange() else 0
+    return 1 if summary.violations or summary.undocumented() else 0
 
 
 if __name__ == "__main__":

@@ -157,22 +157,29 @@ class Client:
         return Bucket(self, name)
 
     def list_blobs(
-        self, bucket: str, prefix: str, retry: object, versions: str | None = None, delimiter: str = ""
-    ) -> "Listed":
+        self,
+        bucket: str,
+        prefix: str,
+        retry: object,
+        versions: str | None = None,
+        delimiter: str | None = None,
+    ) -> "BlobListing":
         lists = self.storage.versions_with_prefix if versions else self.storage.with_prefix
         found = self.gate(f"list {prefix}", lambda: lists(bucket, prefix))
-        if not delimiter:
-            return Listed(Blob.loaded(self, stored) for stored in found)
-        listed, rests = Listed(), [stored.name.removeprefix(prefix) for stored in found]
-        folders = {rest.partition(delimiter)[0] for rest in rests if delimiter in rest}
-        listed.prefixes = {f"{prefix}{folder}{delimiter}" for folder in folders}
-        return listed
+        folders = set()
+        if delimiter is not None:
+            below = {stored.name: stored.name.removeprefix(prefix).partition(delimiter) for stored in found}
+            folders = {f"{prefix}{folder}{delimiter}" for folder, slash, _ in below.values() if slash}
+            found = [stored for stored in found if not below[stored.name][1]]
+        return BlobListing([Blob.loaded(self, stored) for stored in found], folders)
 
 
-class Listed(list["Blob"]):
-    """What a listing gives; with a delimiter only the folders, which is all that is looked at then."""
+class BlobListing(list["Blob"]):
+    """The objects of a listing; with a delimiter also the folders, as `prefixes`."""
 
-    prefixes: set[str]
+    def __init__(self, blobs: list["Blob"], prefixes: set[str]):
+        super().__init__(blobs)
+        self.prefixes = prefixes
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.worker import redact_step as hiding
 from defacer.worker.detect_step import detect
 from defacer.worker.redact_step import redact
-from tests.protocol.arrows import Arrow, WatchedStorage
 from tests.protocol.engine import SEGMENT_SECONDS, StandInEngine
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken
 from tests.protocol.memory import Client, Publisher
 from tests.protocol.mutations import LeftToAnotherError
 from tests.protocol.scenario import BUG, REPORT, RESULT, VIDEO, Scenario, draw
+from tests.protocol.transitions import Transition, WatchedStorage
 from tests.protocol.world import ERASING, UPLOADS, EndlessError, World
 
 TARGET = "channels/street/targets/ada.jpg"
@@ -51,7 +51,7 @@ def run_again_later(seconds: float) -> None:
 class Outcome:
     """What came of one interleaving; `violations` are sentences, `trace` says step by step how it came to that.
 
-    `arrows` are those of the protocol page that were gone, each with the function that went it.
+    `transitions` are those that happened, each with the function that made it.
     """
 
     seed: int
@@ -62,7 +62,7 @@ class Outcome:
     counts: dict[str, int]
     published: int
     failed: dict[str, int]
-    arrows: frozenset[tuple[Arrow, str]]
+    transitions: frozenset[tuple[Transition, str]]
     violations: list[str]
     trace: str = field(repr=False)
 
@@ -70,10 +70,10 @@ class Outcome:
 def check(seed: int, aim: str | None = None) -> Outcome:
     """Run the interleaving of this seed and say what is wrong with what came of it."""
     rng = random.Random(seed)
-    return _Model(rng, draw(rng, aim)).check(seed)
+    return InterleavingRun(rng, draw(rng, aim)).check(seed)
 
 
-class _Model:
+class InterleavingRun:
     def __init__(self, rng: random.Random, scenario: Scenario):
         self.scenario = scenario
         self.rng = rng
@@ -113,7 +113,7 @@ class _Model:
             counts=self.world.counts,
             published=sum(name.endswith("/published.json") for name in self.storage.names(WORK)),
             failed=failed,
-            arrows=frozenset(self.storage.passed),
+            transitions=frozenset(self.storage.transitions),
             violations=violations,
             trace="" if not violations else self.describe(),
         )
@@ -141,8 +141,8 @@ class _Model:
             patch.setattr(hiding.time, "monotonic", self.world.monotonic)
             patch.setattr(job_lookup.time, "sleep", run_again_later)
             if not self.scenario.anew:
-                patch.setattr(handler, "MAX_WAITS", 0)
-                patch.setattr(handler, "MAX_OUTAGES", 0)
+                patch.setattr(handler, "MAX_TASK_REQUEUES", 0)
+                patch.setattr(handler, "MAX_OTHER_REQUEUES", 0)
             patch.setattr(logging.getLogger("defacer"), "disabled", True)
             settings.cache_clear()
             try:

@@ -1,8 +1,11 @@
 """Bugs to put into the functions, each of which the model check has to see: without that it proves nothing."""
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -13,11 +16,11 @@ from defacer.merge import join_step, link_step
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published, Verdict
 from defacer.pipeline.errors import RetryableError
-from defacer.pipeline.lifecycle import cleanup, failure, finalize, job_state, lease, verdict
-from defacer.pipeline.lifecycle.publishing import PublishedVersion
+from defacer.pipeline.lifecycle import cleanup, failure, finalize, job_state, lease, publishing, verdict
+from defacer.pipeline.lifecycle.publishing import PublishedObject, PublishedVersion
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker import redact_step, segment_attempt
+from defacer.worker import detect_step, redact_step, segment_attempt
 from tests.protocol.scenario import REPORT
 
 
@@ -78,7 +81,7 @@ def a_late_copy_stays(patch: Patch) -> None:
 
     def careless(names: Any) -> None:
         said = verdict.find(names.job)
-        if said is None or said[0].end != "fail":
+        if said is None or said[0].state != "failing":
             unpublish(names)
 
     patch.setitem(carry_out, "unpublish", careless)
@@ -93,7 +96,9 @@ def the_made_result_is_not_deleted_before_a_withdrawal(patch: Patch) -> None:
 
 
 def a_withdrawal_does_not_look_whether_the_result_is_out(patch: Patch) -> None:
-    patch.setattr(finalize, "compare_with_published", lambda manifest, name: (PublishedVersion.ABSENT, None))
+    patch.setattr(
+        finalize, "compare_with_published", lambda identity, name: PublishedObject(PublishedVersion.ABSENT)
+    )
 
 
 def published_is_written_whatever_the_verdict_says_by_then(patch: Patch) -> None:
@@ -101,7 +106,7 @@ def published_is_written_whatever_the_verdict_says_by_then(patch: Patch) -> None
 
     def careless(said: Verdict, ref: Any, **changes: Any) -> None:
         change(said, ref, **changes)
-        if changes["end"] == "out":
+        if changes["state"] == "published_pending":
             done = Published(
                 job=said.job, result=changes["result"], report=REPORT, superseded=not changes["result"]
             )
@@ -116,15 +121,17 @@ def a_foreign_report_only_withdraws(patch: Patch) -> None:
     change = verdict.change
 
     def careless(said: Verdict, ref: Any, **changes: Any) -> None:
-        if (said.end, changes["end"]) == ("publish", "unpublish"):
-            changes["end"] = "withdraw"
+        if (said.state, changes["state"]) == ("publishing", "rolling_back"):
+            changes["state"] = "rolling_back_pending"
         change(said, ref, **changes)
 
     patch.setattr(verdict, "change", careless)
 
 
 def an_erased_job_is_cleaned_up_like_a_failed_one(patch: Patch) -> None:
-    patch.setattr(cleanup, "_is_erased", lambda failed: False)
+    from_blobs = job_state.JobRecord.from_blobs
+    careless = lambda job, blobs: replace(from_blobs(job, blobs), is_erased=False)  # noqa: E731
+    patch.setattr(cleanup.JobRecord, "from_blobs", careless)
 
 
 def a_result_is_not_looked_for_again_when_nobody_can_publish_it_any_more(patch: Patch) -> None:
@@ -145,13 +152,14 @@ def a_manifest_that_names_whose_pictures_are_gone_stays(patch: Patch) -> None:
 
 
 def an_older_upload_replaces_a_newer_one(patch: Patch) -> None:
-    standing = finalize.publish.__globals__["compare_with_published"]
+    compare = publishing.compare_with_published
 
-    def careless(manifest: Any, name: str) -> Any:
-        now, blob = standing(manifest, name)
-        return (PublishedVersion.OLDER if now is PublishedVersion.NEWER else now), blob
+    def careless(identity: Any, name: str) -> PublishedObject:
+        there = compare(identity, name)
+        is_newer = there.version is PublishedVersion.NEWER
+        return replace(there, version=PublishedVersion.OLDER) if is_newer else there
 
-    patch.setitem(finalize.publish.__globals__, "compare_with_published", careless)
+    patch.setattr(publishing, "compare_with_published", careless)
     patch.setattr(join_step, "compare_with_published", careless)
 
 
@@ -161,16 +169,19 @@ def what_was_written_with_the_same_bytes_counts_as_ours(patch: Patch) -> None:
 
 
 def a_late_worker_leaves_its_segment(patch: Patch) -> None:
-    patch.setattr(redact_step, "cleanup", _With(cleanup, "clean_up"))
+    patch.setattr(redact_step, "failure", _With(failure, "finish_ended_job"))
 
 
 def findings_are_not_looked_at_again_after_writing(patch: Patch) -> None:
-    past = job_state.detection_is_over
+    read_job = job_state.read_job
 
-    def careless(job: str) -> bool:
-        return past(job) and not objects.list_all("work", object_names.segment_detections_prefix(job))
+    def careless(job: str) -> job_state.JobRecord:
+        record = read_job(job)
+        if objects.list_all("work", object_names.segment_detections_prefix(job)):
+            return replace(record, faces=None, published=None, failed=None)
+        return record
 
-    patch.setattr(job_state, "detection_is_over", careless)
+    patch.setattr(detect_step, "job_state", _With(job_state, "read_job", careless))
 
 
 class _With:
@@ -209,7 +220,7 @@ def a_task_that_was_not_published_is_forgotten(patch: Patch) -> None:
 
 def a_message_is_acknowledged_while_another_one_s_holder_is_at_it(patch: Patch) -> None:
     """As it was until this check found that the other message may have been acknowledged too."""
-    take = lease.HeldLease.take.__func__  # type: ignore[attr-defined]  # of a class method
+    take = lease.HeldLease.acquire.__func__  # type: ignore[attr-defined]  # of a class method
 
     def careless(cls: Any, bucket: str, name: str, terms: lease.LeaseOptions) -> Any:
         try:
@@ -219,7 +230,7 @@ def a_message_is_acknowledged_while_another_one_s_holder_is_at_it(patch: Patch) 
                 raise LeftToAnotherError from error
             raise
 
-    patch.setattr(lease.HeldLease, "take", classmethod(careless))
+    patch.setattr(lease.HeldLease, "acquire", classmethod(careless))
 
 
 def a_lease_is_for_ever(patch: Patch) -> None:
@@ -238,9 +249,19 @@ def a_given_up_job_is_left_alone(patch: Patch) -> None:
 
 def the_event_is_not_told_again(patch: Patch) -> None:
     """Of a failure whose teller died before telling."""
-    patch.setattr(
-        job_state, "has_failed", lambda job: objects.find("work", object_names.failed(job)) is not None
-    )
+    announce = failure.announce_failure
+
+    def finish(record: job_state.JobRecord) -> None:
+        cleanup.clean_up(record.job)
+
+    def announce_once(job: str) -> None:
+        if job not in tried:
+            tried.add(job)
+            announce(job)
+
+    tried: set[str] = set()
+    patch.setattr(failure, "finish_ended_job", finish)
+    patch.setattr(failure, "announce_failure", announce_once)
 
 
 def embeddings_of_a_failed_job_stay(patch: Patch) -> None:
@@ -264,11 +285,25 @@ def a_job_is_taken_for_done_when_its_first_segment_is(patch: Patch) -> None:
 
 
 def a_rendering_counts_as_old_as_its_upload(patch: Patch) -> None:
-    patch.setitem(finalize.publish.__globals__, "_again_of", lambda manifest: 0)
+    patch.setattr(publishing, "request_generation", lambda identity: 0)
 
 
 def a_late_rendering_leaves_its_faces(patch: Patch) -> None:
-    patch.setattr(plan_rerender, "cleanup", _With(cleanup, "clean_up"))
+    patch.setattr(plan_rerender, "failure", _With(failure, "finish_ended_job"))
+
+
+def the_state_is_read_once_a_delivery(patch: Patch) -> None:
+    """A step that never reads the state again misses an erasure or a failure that lands while it works."""
+    read_job = job_state.read_job
+    by_delivery: WeakKeyDictionary[threading.Thread, dict[str, job_state.JobRecord]] = WeakKeyDictionary()
+
+    def careless(job: str) -> job_state.JobRecord:
+        records = by_delivery.setdefault(threading.current_thread(), {})
+        if job not in records:
+            records[job] = read_job(job)
+        return records[job]
+
+    patch.setattr(job_state, "read_job", careless)
 
 
 # Each with where trouble has to come for it to show.
@@ -296,7 +331,7 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             the_link_is_released_before_it_is_handed_on: None,
             a_task_that_was_not_published_is_forgotten: "publish on",
             a_message_is_acknowledged_while_another_one_s_holder_is_at_it: None,
-            a_lease_is_for_ever: "leases/",
+            a_lease_is_for_ever: "lease",
             a_given_up_job_is_left_alone: "",
             the_event_is_not_told_again: "publish on",
             embeddings_of_a_failed_job_stay: "",
@@ -304,6 +339,7 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             a_job_is_taken_for_done_when_its_first_segment_is: "",
             a_rendering_counts_as_old_as_its_upload: "",
             a_late_rendering_leaves_its_faces: "faces.json",
+            the_state_is_read_once_a_delivery: "segments/",
         }.items()
     },
 }

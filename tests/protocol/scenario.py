@@ -28,8 +28,9 @@ BUG = "bug"  # the code of a function raises a TypeError instead of sending its 
 # Where it hits: the first request from its step on that has this in its name. So it comes where it matters, and two
 # come to the same place more often than by chance.
 AIMS = (
-    "", "", "leases/", "manifest", "gallery-", "segment-detections/", "faces.json", "segments/", "merge/", "verdict",
-    "failed", "published", "copy to", "publish on", "delete",
+    "", "", "leases/", "-lease.json", "manifest",
+    "gallery-", "segment-detections/", "faces.json", "segments/", "merge/", "verdict", "failed",
+    "published", "copy to", "publish on", "delete",
 )  # fmt: skip
 # What the subscriptions allow (resources.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
 # because it keeps to that number "on a best effort basis".

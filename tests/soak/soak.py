@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from defacer.pipeline.storage import object_names
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.jobs import StorageError
@@ -88,7 +89,7 @@ class Outcome:
         A duplicate delivery can acquire a lease after the end and be killed at once. It leaves the lease, which has no
         further effect. On Google Cloud a lifecycle rule deletes it (pipeline/README.md).
         """
-        return [name for name in self.left if "/leases/" not in name]
+        return [name for name in self.left if not object_names.is_lease(name)]
 
 
 def run(soak: Soak) -> Outcome:

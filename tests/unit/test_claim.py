@@ -61,7 +61,7 @@ def test_a_live_claim_brings_a_message_back_whoever_holds_it(
 ) -> None:
     with acquire_lease(buckets.work, NAME, terms("m1", clock)):
         with pytest.raises(RetryableError, match="for the message m1"):
-            HeldLease.take(buckets.work, NAME, terms(message, clock))
+            HeldLease.acquire(buckets.work, NAME, terms(message, clock))
         assert claim(buckets).holder == "m1"
 
 
@@ -69,7 +69,7 @@ def test_a_live_claim_brings_a_message_back_whoever_holds_it(
 def test_an_expired_claim_is_taken_over_with_one_attempt_more(
     holder: str, buckets: Buckets, clock: Clock
 ) -> None:
-    HeldLease.take(buckets.work, NAME, terms("m1", clock))  # and its process is killed
+    HeldLease.acquire(buckets.work, NAME, terms("m1", clock))  # and its process is killed
     clock.advance(91)
     with acquire_lease(buckets.work, NAME, terms(holder, clock)) as held:
         assert held.attempts == 2
@@ -81,8 +81,8 @@ def test_who_was_taken_over_learns_it_and_does_not_touch_the_new_claim(
 ) -> None:
     with pytest.raises(LeaseLostError), acquire_lease(buckets.work, NAME, terms("m1", clock)) as late:
         clock.advance(91)
-        taken = HeldLease.take(buckets.work, NAME, terms("m2", clock))
-        late.keep()
+        taken = HeldLease.acquire(buckets.work, NAME, terms("m2", clock))
+        late.renew()
     assert claim(buckets).holder == "m2"
     assert claim(buckets).expires_at > clock()
     taken.release()
@@ -90,9 +90,9 @@ def test_who_was_taken_over_learns_it_and_does_not_touch_the_new_claim(
 
 
 def test_a_late_release_does_not_delete_the_new_holder_s_claim(buckets: Buckets, clock: Clock) -> None:
-    late = HeldLease.take(buckets.work, NAME, terms("m1", clock))
+    late = HeldLease.acquire(buckets.work, NAME, terms("m1", clock))
     clock.advance(91)
-    HeldLease.take(buckets.work, NAME, terms("m2", clock))
+    HeldLease.acquire(buckets.work, NAME, terms("m2", clock))
     late.release()
     assert claim(buckets).holder == "m2"
 
@@ -127,11 +127,11 @@ def test_keeping_writes_at_most_once_in_a_third_of_the_lease(
         before = len(proxy.requests)
         for _ in range(29):
             clock.advance(1)
-            held.keep()
+            held.renew()
         assert len(proxy.requests) == before
         clock.advance(1)
-        held.keep()
-        held.keep()
+        held.renew()
+        held.renew()
         assert len(proxy.requests) == before + 1
         assert claim(buckets).expires_at == clock() + timedelta(seconds=90)
 
@@ -140,20 +140,20 @@ def test_a_claim_that_is_kept_outlives_its_first_lease(buckets: Buckets, clock: 
     with acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
         for _ in range(10):
             clock.advance(31)
-            held.keep()
+            held.renew()
         with pytest.raises(RetryableError):
-            HeldLease.take(buckets.work, NAME, terms("m2", clock))
+            HeldLease.acquire(buckets.work, NAME, terms("m2", clock))
 
 
 def test_past_the_deadline_the_work_is_abandoned(buckets: Buckets, clock: Clock) -> None:
     with (
-        pytest.raises(RetryableError, match="not done after 540 s"),
+        pytest.raises(RetryableError, match="not done within the 540 s"),
         acquire_lease(buckets.work, NAME, terms("m1", clock)) as held,
     ):
         clock.advance(539)
-        held.keep()
+        held.renew()
         clock.advance(1)
-        held.keep()
+        held.renew()
     with acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
         assert held.attempts == 2
 
@@ -165,10 +165,10 @@ def test_a_renewal_whose_answer_was_lost_is_found_to_be_ours(
         lost: list[str] = []
         proxy.loses = lambda method, path: method == "POST" and not lost and lost.append(path) is None
         clock.advance(31)
-        held.keep()
+        held.renew()
         assert lost
         clock.advance(31)
-        held.keep()
+        held.renew()
     assert buckets.names(buckets.work) == []
 
 
@@ -176,14 +176,14 @@ def test_a_claim_that_vanished_is_lost(buckets: Buckets, clock: Clock) -> None:
     with pytest.raises(RetryableError), acquire_lease(buckets.work, NAME, terms("m1", clock)) as held:
         objects.delete_all(buckets.work, NAME)
         clock.advance(31)
-        held.keep()
+        held.renew()
     assert buckets.names(buckets.work) == []
 
 
 @pytest.mark.parametrize("expired", [False, True])
 def test_of_sixteen_racers_one_holds_the_claim(expired: bool, buckets: Buckets, clock: Clock) -> None:
     if expired:
-        HeldLease.take(buckets.work, NAME, terms("dead", clock))
+        HeldLease.acquire(buckets.work, NAME, terms("dead", clock))
         clock.advance(91)
     start = threading.Barrier(RACERS)
     take: Callable[[int], int | None]
@@ -191,7 +191,7 @@ def test_of_sixteen_racers_one_holds_the_claim(expired: bool, buckets: Buckets, 
     def take(number: int) -> int | None:
         start.wait()
         try:
-            return HeldLease.take(buckets.work, NAME, terms(f"m{number}", clock)).attempts
+            return HeldLease.acquire(buckets.work, NAME, terms(f"m{number}", clock)).attempts
         except RetryableError:
             return None
 

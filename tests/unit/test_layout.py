@@ -150,7 +150,6 @@ def test_everything_of_a_job_lies_under_its_prefix() -> None:
     assert object_names.gallery(job, "ab" * 32).startswith(object_names.gallery_prefix(job))
     assert object_names.segment_detections(job, 0).startswith(object_names.segment_detections_prefix(job))
     assert object_names.segment_lease(job, "redact", 0).startswith(object_names.leases_prefix(job))
-    assert object_names.link_lease(job).startswith(object_names.leases_prefix(job))
 
 
 @pytest.mark.parametrize("path", ODD_NAMES.values(), ids=ODD_NAMES)
@@ -185,3 +184,14 @@ def test_a_request_to_render_again_is_named_after_its_upload() -> None:
 def test_any_other_name_begins_no_job(name: str) -> None:
     assert parse_rerender(name) is None
     assert object_names.channel_of_input(name) is None
+
+
+def test_leases_of_segments_and_of_jobs_are_leases_and_other_objects_are_not() -> None:
+    job = "0" * 20
+    leases = (
+        object_names.link_lease(job),
+        object_names.merge_lease(job),
+        object_names.segment_lease(job, "find", 3),
+    )
+    assert all(map(object_names.is_lease, leases))
+    assert not any(map(object_names.is_lease, (object_names.manifest(job), object_names.faces(job), "x")))

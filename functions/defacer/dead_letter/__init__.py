@@ -1,1 +1,1 @@
-"""A message gave up: its job fails, loudly, and publishes nothing."""
+"""The function that handles dead letters: it requeues a message, and fails its job when the requeues are used up."""

@@ -1,4 +1,4 @@
-"""A message gave up: its job fails, loudly. Reached by Pub/Sub push from the topic `dead-letters`."""
+"""The function `dead_letter`, which Pub/Sub pushes the messages of the topic `dead-letters` to."""
 
 import functions_framework
 from cloudevents.http import CloudEvent
@@ -10,6 +10,6 @@ from defacer.pipeline.messaging.http_status import http_status_of
 
 @functions_framework.cloud_event
 def dead_letter(event: CloudEvent) -> None:
-    """Fail the job of the message that was given up."""
+    """Requeue the message, or fail its job."""
     with http_status_of("dead_letter"):
         handle_dead_letter(pubsub.receive(event))

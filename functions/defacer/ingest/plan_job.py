@@ -10,7 +10,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle import cleanup, events, failure, job_state
+from defacer.pipeline.lifecycle import events, failure, job_state
 from defacer.pipeline.media_engine import MediaEngine, VideoHeader
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.segmentation import choose_segment_seconds, plan_segments
@@ -33,17 +33,17 @@ def plan(source: ObjectRef, engine: MediaEngine) -> None:
         return
     job = object_names.job_id(source.bucket, source.name, source.generation)
     with failure.fail_job_on_permanent_error(job, "ingest", source):
-        if job_state.is_over(job):
-            cleanup.clean_up(job)  # of a planning that died and came too late
+        record = job_state.read_job(job)
+        if record.is_over:
+            failure.finish_ended_job(record)  # of a planning that died and came too late
             return
         found = job_state.find_manifest(job)
         manifest, ref = found or write_manifest(_draft(job, source, video, engine))
-        if job_state.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
-            cleanup.clean_up(job)
+        record = job_state.read_job(job)
+        if record.is_over:  # it was given up meanwhile, and its clean-up may have come too early
+            failure.finish_ended_job(record)
             return
-        if found and job_state.is_linked(
-            job
-        ):  # it has gone on from here: an earlier delivery has announced it all
+        if found and record.is_linked:  # it has gone on from here: an earlier delivery has announced it all
             return
         if found:
             log.info("planned before: its tasks are published again")

@@ -14,7 +14,7 @@ from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Rerender, RerenderRequest
 from defacer.pipeline.documents.report import ReportHead
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import cleanup, failure, job_state, rerender_request
+from defacer.pipeline.lifecycle import failure, job_state, rerender_request
 from defacer.pipeline.media_engine import EditedFaces, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -35,9 +35,12 @@ def plan(request: ObjectRef, engine: MediaEngine) -> None:
         return
     job = object_names.job_id(request.bucket, request.name, request.generation)
     named = rerender_request.video_of(request) or request  # in what is told if it fails
-    with failure.fail_job_on_permanent_error(job, "ingest", named, is_past=job_state.detection_is_over):
-        if job_state.is_over(job):
-            cleanup.clean_up(job)  # of a planning that died and came too late
+    with failure.fail_job_on_permanent_error(
+        job, "ingest", named, stage_already_passed=lambda record: record.detection_is_over
+    ):
+        record = job_state.read_job(job)
+        if record.is_over:
+            failure.finish_ended_job(record)  # of a planning that died and came too late
             return
         planned, edited = job_state.find_manifest(job), None
         if planned is None:
@@ -54,8 +57,9 @@ def plan(request: ObjectRef, engine: MediaEngine) -> None:
             faces_ref = _write_faces(job, edited or _edit_as_planned(manifest, engine))
         else:
             faces_ref = objects.reference(faces)
-        if job_state.is_over(job):  # it was given up meanwhile, and its clean-up may have come too early
-            cleanup.clean_up(job)
+        record = job_state.read_job(job)
+        if record.is_over:  # it was given up meanwhile, and its clean-up may have come too early
+            failure.finish_ended_job(record)
             return
         plan_job.announce(manifest, ref, faces_ref)
 

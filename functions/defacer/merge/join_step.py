@@ -21,6 +21,7 @@ from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentRepo
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, verdict
 from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
+from defacer.pipeline.lifecycle.ownership import load_verified_manifest, read_faces
 from defacer.pipeline.lifecycle.publishing import PublishedVersion, compare_with_published
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, MediaEngine
@@ -37,23 +38,21 @@ def join_and_publish(done: SegmentDone, message_id: str, engine: MediaEngine) ->
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
     with failure.fail_job_on_permanent_error(done.job, "merge"):
-        claim = object_names.merge_lease(done.job)
-        if job_state.has_failed(done.job) or (
-            job_state.is_published(done.job) and objects.find(settings().work_bucket, claim) is None
-        ):
-            finalize.clean_up(done.job)  # of a merge that died when all others' was deleted
+        record = job_state.read_job(done.job)
+        if record.has_failed or record.is_finalized:  # a merge can have died after the others had cleaned up
+            finalize.roll_back_late_copy(done.job)
+            failure.finish_ended_job(record)
             return
-        manifest = job_state.load_verified_manifest(done.job, done.index, done.manifest)
-        if (
-            not job_state.is_published(done.job)
-            and list_outputs_if_complete(manifest, "redact", done.index) is None
-        ):
+        manifest = load_verified_manifest(done.job, done.index, done.manifest)
+        if not record.is_published and list_outputs_if_complete(manifest, "redact", done.index) is None:
             return
-        with acquire_lease(settings().work_bucket, claim, lease_options_for(message_id)) as held:
-            if not job_state.is_published(done.job) and verdict.find(done.job) is None:
+        lease = object_names.merge_lease(done.job)
+        with acquire_lease(settings().work_bucket, lease, lease_options_for(message_id)) as held:
+            record = job_state.read_job(done.job)
+            if not record.is_published and record.verdict is None:
                 fail_if_timeouts_exhausted(manifest, held, "joining it")
                 _decide(manifest, done.faces, held, engine)
-            published = finalize.apply_verdict(manifest, held.keep)
+            published = finalize.apply_verdict(manifest, held.renew)
             if published is not None:
                 finalize.finalize(manifest, published)
 
@@ -62,14 +61,14 @@ def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, en
     """Make the result and write the verdict, with which it is published whatever happens to this merge."""
     # Before the work: a result that can't be published need not be made.
     if PublishedVersion.NEWER in {
-        compare_with_published(manifest, name)[0] for name in (manifest.result, manifest.report)
+        compare_with_published(manifest, name).version for name in (manifest.result, manifest.report)
     }:
         verdict.decide(_to_publish(manifest))
         return
     parts = object_names.merge_part(manifest.job, held.token, "")
     try:
         ours = _made(manifest, faces_ref, held, engine)
-        held.keep()
+        held.renew()
     except Exception:
         with suppress(RetryableError):  # what went wrong first is what counts
             objects.delete_all(settings().work_bucket, parts)
@@ -80,7 +79,7 @@ def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, en
 
 def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engine: MediaEngine) -> Verdict:
     """The result and its report as objects of the work bucket, checked: what may be published."""
-    faces, head = job_state.read_faces(manifest.job, faces_ref)
+    faces, head = read_faces(manifest.job, faces_ref)
     reports = _reports(manifest, head, held)
     result, joined = _join(manifest, reports, held, engine)
     if manifest.again and joined.fingerprint != manifest.again.fingerprint:
@@ -88,7 +87,7 @@ def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engi
     name = object_names.merge_part(manifest.job, held.token, "report.json")
     faces, found = _with_found_faces(manifest, faces, reports)
     data = _report(manifest, reports, joined, found).with_faces(faces)
-    report = objects.write_once(settings().work_bucket, name, data, progress=held.keep)
+    report = objects.write_once(settings().work_bucket, name, data, progress=held.renew)
     # Each line "segment done" is counted off by this one (infra/observability.tf).
     log.info("joined", segments=len(reports), frames=joined.frames)
     return _to_publish(manifest, result, report)
@@ -99,7 +98,7 @@ def _to_publish(
 ) -> Verdict:
     return Verdict(
         job=manifest.job,
-        end="publish",
+        state="publishing",
         source=manifest.source,
         request=manifest.request,
         result=result,
@@ -123,10 +122,10 @@ def _join(
     head, samples, whole = (
         object_names.merge_part(manifest.job, held.token, part) for part in ("head", "samples", "mp4")
     )
-    with objects.writing(bucket, samples, MP4, held.keep) as file:
-        job = JoinInput(manifest, reports, file, held.keep)
+    with objects.writing(bucket, samples, MP4, held.renew) as file:
+        job = JoinInput(manifest, reports, file, held.renew)
         joined = engine.join(job)
-    objects.write_once(bucket, head, joined.head, MP4, progress=held.keep)
+    objects.write_once(bucket, head, joined.head, MP4, progress=held.renew)
     result = objects.compose([head, samples], bucket, whole, MP4)
     engine.check_result(job, result, joined)
     return _StoredResult(result, joined)
@@ -139,7 +138,7 @@ def _reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[Seg
         raise _mismatch(manifest, "the report of a segment is gone")
     reports = []
     for ref in refs:
-        held.keep()
+        held.renew()
         report = objects.read_json(ref, SegmentReport)
         if (
             ref.name != object_names.segment_report(manifest.job, report.index, report.part)

@@ -16,6 +16,7 @@ from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import cleanup, failure, job_state
 from defacer.pipeline.lifecycle.lease import HeldLease, LeaseLostError, acquire_lease, lease_options_for
+from defacer.pipeline.lifecycle.ownership import load_verified_manifest
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine, StoredDetections
 from defacer.pipeline.messaging import pubsub
@@ -29,16 +30,14 @@ def link(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
     with failure.fail_job_on_permanent_error(done.job, "merge"):
-        if job_state.is_over(done.job):
-            cleanup.clean_up(done.job)
+        record = job_state.read_job(done.job)
+        if record.is_over:
+            failure.finish_ended_job(record)
             return
-        if job_state.redaction_dispatched(done.job):
+        if record.redaction_dispatched:
             return
-        manifest = job_state.load_verified_manifest(done.job, done.index, done.manifest)
-        if (
-            not job_state.is_linked(done.job)
-            and list_outputs_if_complete(manifest, "detect", done.index) is None
-        ):
+        manifest = load_verified_manifest(done.job, done.index, done.manifest)
+        if not record.is_linked and list_outputs_if_complete(manifest, "detect", done.index) is None:
             return
         with acquire_lease(
             settings().work_bucket, object_names.link_lease(done.job), lease_options_for(message_id)
@@ -59,14 +58,14 @@ def _faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRe
         outputs = _list_detections(manifest)
         faces = _link(manifest, outputs, held, engine)
     except PermanentError as error:
-        if job_state.is_linked(manifest.job):
+        if job_state.read_job(manifest.job).is_linked:
             raise LeaseLostError("another has linked, and deleted what this one was reading") from error
         raise
-    if job_state.has_failed(manifest.job):
+    if _finish_if_failed(manifest.job):
         return None
-    held.keep()
+    held.renew()
     try:
-        ref = objects.write_once(settings().work_bucket, name, faces.document, progress=held.keep)
+        ref = objects.write_once(settings().work_bucket, name, faces.document, progress=held.renew)
         # Each line "faces found" is counted off by this one (infra/observability.tf).
         log.info(
             "linked",
@@ -77,10 +76,17 @@ def _faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRe
         )
     except objects.AlreadyWrittenError as error:
         ref = error.existing
-    if job_state.has_failed(manifest.job):  # its clean-up may have come before these were there
-        cleanup.clean_up(manifest.job)
+    if _finish_if_failed(manifest.job):  # its clean-up may have come before these were there
         return None
     return ref
+
+
+def _finish_if_failed(job: str) -> bool:
+    """Finish the job if it has failed meanwhile, and return whether it has."""
+    record = job_state.read_job(job)
+    if record.has_failed:
+        failure.finish_ended_job(record)
+    return record.has_failed
 
 
 def _list_detections(manifest: Manifest) -> tuple[ObjectRef, ...]:
@@ -94,13 +100,13 @@ def _link(
     manifest: Manifest, outputs: tuple[ObjectRef, ...], held: HeldLease, engine: MediaEngine
 ) -> LinkedFaces:
     gallery = objects.read(manifest.gallery) if manifest.gallery else None
-    return engine.link(LinkInput(manifest, gallery, _read(outputs, held), held.keep))
+    return engine.link(LinkInput(manifest, gallery, _read(outputs, held), held.renew))
 
 
 def _read(outputs: tuple[ObjectRef, ...], held: HeldLease) -> Iterator[StoredDetections]:
     for ref in outputs:
         piece = object_names.parse_subsegment(ref.name)
-        held.keep()
+        held.renew()
         if piece is not None:
             yield StoredDetections(piece.index, objects.read(ref))
 

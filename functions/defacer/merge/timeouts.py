@@ -10,7 +10,7 @@ from defacer.pipeline.storage import object_names
 def fail_if_timeouts_exhausted(manifest: Manifest, held: HeldLease, doing: str) -> None:
     """End a job for which one merge after another ran out of time, as their claim says. `doing`: "joining it"."""
     allowed, source = settings().max_timeouts, manifest.source
-    if held.late >= allowed:
+    if held.timeouts >= allowed:
         raise PermanentError(
             "too-slow",
             f"{object_names.owner_name(source.name)} was not published: {doing} was not done in "

@@ -8,7 +8,7 @@ import time
 
 from defacer.pipeline import log
 from defacer.pipeline.documents.segment_messages import SegmentTask
-from defacer.pipeline.lifecycle import cleanup, job_state
+from defacer.pipeline.lifecycle import failure, job_state
 from defacer.pipeline.lifecycle.segments import self_and_ancestors
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
@@ -23,32 +23,30 @@ def detect(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
 
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
-    with attempting(task, is_past=job_state.detection_is_over):
-        if job_state.detection_is_over(task.job):
+    with attempting(task, stage_already_passed=lambda record: record.detection_is_over):
+        record = job_state.read_job(task.job)
+        if record.detection_is_over:
             # A worker that died may have written them after all others were deleted.
             objects.delete_any(
                 settings().work_bucket, object_names.segment_detections(task.job, task.index, task.part)
             )
-            if job_state.is_over(task.job):
-                cleanup.clean_up(task.job)
+            if record.is_over:
+                failure.finish_ended_job(record)
             return
         run_step_once(task, message_id, _is_done, lambda step: _do(task, step, engine))
 
 
 def _is_done(task: SegmentTask) -> bool:
-    """Whether the findings of this part are there, or of what it is a part of, or were.
-
-    In this order, because they go after the job is linked.
-    """
+    """Whether the findings of this part are there, or of what it is a part of."""
     names = (
         object_names.segment_detections(task.job, task.index, part) for part in self_and_ancestors(task.part)
     )
-    return any(objects.find(settings().work_bucket, name) for name in names) or job_state.detection_is_over(
-        task.job
-    )
+    return any(objects.find(settings().work_bucket, name) for name in names)
 
 
 def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
+    if job_state.read_job(task.job).detection_is_over:
+        return  # it was linked before this worker had the lease
     started = time.monotonic()
     data = engine.detect(step)
     name = object_names.segment_detections(task.job, task.index, task.part)
@@ -63,8 +61,6 @@ def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
         )
     except objects.AlreadyWrittenError:
         return  # somebody was quicker: theirs count
-    if job_state.detection_is_over(
-        task.job
-    ):  # the others' were deleted meanwhile, perhaps before these were there
-        objects.delete(ref)
+    if job_state.read_job(task.job).detection_is_over:
+        objects.delete(ref)  # the others' were deleted meanwhile, perhaps before these were there
     log.info("faces found", seconds=round(time.monotonic() - started, 3))

@@ -13,7 +13,8 @@ from pathlib import Path
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.segment_messages import SegmentReport, SegmentTask
-from defacer.pipeline.lifecycle import cleanup, job_state
+from defacer.pipeline.lifecycle import failure, job_state
+from defacer.pipeline.lifecycle.ownership import read_faces
 from defacer.pipeline.lifecycle.segments import self_and_ancestors
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
@@ -29,8 +30,9 @@ def redact(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
     Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
     """
     with attempting(task):
-        if job_state.is_over(task.job):
-            cleanup.clean_up(task.job)  # of a worker that died after it wrote too late
+        record = job_state.read_job(task.job)
+        if record.is_over:
+            failure.finish_ended_job(record)  # of a worker that died after it wrote too late
             return
         run_step_once(task, message_id, _is_done, lambda step: _do(task, step, engine))
 
@@ -45,7 +47,7 @@ def _is_done(task: SegmentTask) -> bool:
 
 def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
     started = time.monotonic()
-    faces, _ = job_state.read_faces(task.job, task.faces)
+    faces, _ = read_faces(task.job, task.faces)
     with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
         out = Path(folder) / "segment.nut"
         written = engine.redact(step, faces, out)
@@ -71,8 +73,9 @@ def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
         seconds=seconds,
     )
     _commit(report, video)
-    if job_state.is_over(task.job):  # the others' were deleted meanwhile, perhaps before this one was there
-        cleanup.clean_up(task.job)
+    record = job_state.read_job(task.job)
+    if record.is_over:  # the others' were deleted meanwhile, perhaps before this one was there
+        failure.finish_ended_job(record)
     log.info("segment done", frames=len(written.frames), seconds=seconds)
 
 

@@ -7,8 +7,10 @@ from defacer.pipeline import log
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle import failure, job_state
+from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.lifecycle.job_state import JobRecord
 from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
+from defacer.pipeline.lifecycle.ownership import load_verified_manifest
 from defacer.pipeline.lifecycle.segments import can_split, range_of
 from defacer.pipeline.media_engine import StepInput
 from defacer.pipeline.messaging import pubsub
@@ -17,12 +19,17 @@ from defacer.pipeline.storage import object_names, objects
 
 
 @contextmanager
-def attempting(task: SegmentTask, is_past: Callable[[str], bool] = job_state.is_published) -> Iterator[None]:
+def attempting(
+    task: SegmentTask,
+    stage_already_passed: Callable[[JobRecord], bool] = lambda record: record.is_published,
+) -> Iterator[None]:
     """Fail the job as `jobs.failing` does, with the segment and the step on each log line."""
     piece = object_names.segment_step(task.step, task.index, task.part)
     with (
         log.bound(segment=task.index, step=task.step),
-        failure.fail_job_on_permanent_error(task.job, "worker", is_past=is_past, piece=piece),
+        failure.fail_job_on_permanent_error(
+            task.job, "worker", stage_already_passed=stage_already_passed, piece=piece
+        ),
     ):
         yield
 
@@ -39,7 +46,7 @@ def run_step_once(
     RetryableError if the message has to come back, PermanentError for a segment that one worker after another has
     not finished.
     """
-    manifest = job_state.load_verified_manifest(task.job, task.index, task.manifest)
+    manifest = load_verified_manifest(task.job, task.index, task.manifest)
     if not is_done(task):
         claim = object_names.segment_lease(task.job, task.step, task.index, task.part)
         try:
@@ -47,7 +54,7 @@ def run_step_once(
                 if not is_done(task):
                     fail_if_timeouts_exhausted(task, manifest, held)
                     fail_if_attempts_exhausted(task, manifest, held)
-                    do(StepInput(manifest, range_of(manifest, task.index, task.part), held.keep))
+                    do(StepInput(manifest, range_of(manifest, task.index, task.part), held.renew))
         except _TooSlowError:
             _split(task)
             return
@@ -60,7 +67,7 @@ class _TooSlowError(Exception):
 
 
 def fail_if_timeouts_exhausted(task: SegmentTask, manifest: Manifest, held: HeldLease) -> None:
-    if held.late >= settings().max_timeouts and can_split(manifest, task.index, task.part):
+    if held.timeouts >= settings().max_timeouts and can_split(manifest, task.index, task.part):
         raise _TooSlowError
 
 

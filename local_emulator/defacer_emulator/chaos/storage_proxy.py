@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from defacer.pipeline.storage import object_names
 from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.http import HangUpError, Request, Response, Transmission, send, without_headers
 from defacer_emulator.chaos.plan import Occurrence
@@ -118,6 +119,6 @@ def _possible_faults(call: Call) -> tuple[str, ...]:
     """Return the faults that are possible for a call."""
     if call.is_write:
         return ("kill-at-write", *COMMON_FAULTS)
-    if call.verb == "read" and "/leases/" in (call.name or ""):
+    if call.verb == "read" and object_names.is_lease(call.name or ""):
         return ("lease-jump", *COMMON_FAULTS)
     return COMMON_FAULTS

@@ -94,8 +94,8 @@ def erase(subject: Subject, removed: Removed, say: Say) -> None:
                 _delete(found.requests, removed)  # by these the other jobs are found again
             with hold_publish_lease(job, say) as held:
                 if subject.job is not None:
-                    _delete((*_published_by(job), *_source_of(job)), removed, held.keep)
-                _delete(_work_of(job, but_claim=True), removed, held.keep)
+                    _delete((*_published_by(job), *_source_of(job)), removed, held.renew)
+                _delete(_work_of(job, but_claim=True), removed, held.renew)
             _delete(
                 _work_of(job, but_claim=True), lambda _: None
             )  # versions that a bucket keeps of the claim

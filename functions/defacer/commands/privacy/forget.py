@@ -25,7 +25,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import finalize, job_state
+from defacer.pipeline.lifecycle import failure, finalize, job_state
 from defacer.pipeline.media_engine import MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -44,9 +44,11 @@ def withdraw(channel: str, person: str, removed: Removed, say: Say) -> PersonDat
     traces = _take_out(look(channel, person), removed)
     for job in traces.under_way:
         with hold_publish_lease(job, say) as held:
-            if not job_state.is_over(job):
-                finalize.abort_job(job, "forget", _withdrawn(job), held.keep)
-            if job_state.has_failed(job):
+            if not job_state.read_job(job).is_over:
+                finalize.abort_job(job, "forget", _withdrawn(job), held.renew)
+            record = job_state.read_job(job)
+            if record.has_failed:
+                failure.finish_ended_job(record)
                 say(f"Job {job} was under way and has failed: drop its video again.")
     return _take_out(look(channel, person), removed) if traces.under_way else traces
 

@@ -33,18 +33,21 @@ class Failed(Document):
     message: str
 
 
-class Verdict(Document):
-    """`jobs/ID/verdict.json`: how the job ends (functions/defacer/pipeline/lifecycle/verdict.py).
+VerdictState = Literal["publishing", "published_pending", "rolling_back_pending", "rolling_back", "failing"]
 
-    `result` and `report` are what to publish, in the work bucket; both None: something newer was quicker. At the end
-    "out" `result` is what was published instead. `failed` is why not, at all ends but "publish" and "out". `source` is
-    the video, `request` what asked to render it again, if anything did: a job can be ended by these whose manifest is
-    gone.
+
+class Verdict(Document):
+    """`jobs/ID/verdict.json`: whether the job is published or fails (`pipeline/lifecycle/verdict.py`).
+
+    `result` and `report` are the objects of the work bucket to publish; both are None if a newer version was published
+    first. In the state "published_pending", `result` is the published object. `failed` is the failure, in the states
+    that lead to one. `source` is the video and `request` the re-render request, if there was one. They identify a job
+    whose manifest is gone.
     """
 
-    version: Literal[1, 2] = 2
+    version: Literal[3] = 3
     job: JobId
-    end: Literal["publish", "out", "withdraw", "unpublish", "fail"]
+    state: VerdictState
     source: ObjectRef | None = None
     request: ObjectRef | None = None
     result: ObjectRef | None = None
@@ -52,26 +55,28 @@ class Verdict(Document):
     failed: Failed | None = None
 
     @model_validator(mode="after")
-    def _says_why_not(self) -> Self:
-        if (self.end in ("publish", "out")) != (self.failed is None):
+    def _require_failure_where_it_fails(self) -> Self:
+        is_published = self.state in ("publishing", "published_pending")
+        if is_published != (self.failed is None):
             raise ValueError(
-                '`failed` says why a job is not published: not with "publish" or "out", always otherwise'
+                f"the state is {self.state!r}: `failed` must be "
+                f"{'absent' if is_published else 'the failure'} in this state"
             )
         return self
 
 
 class Lease(Document):
-    """Who works on a thing, until when. `holder` is the id of the message that the holder works for.
+    """The exclusive right to do a step, until it expires. `holder` is the id of the message that it is held for.
 
-    `attempts` counts the holders so far, `late` those whose time ran out.
+    `attempts` counts the holders so far, `timeouts` those that reached their deadline.
     """
 
-    version: Literal[1, 2] = 2
+    version: Literal[3] = 3
     holder: str
     token: str
     expires_at: AwareDatetime
     attempts: int = Field(ge=0)
-    late: int = Field(default=0, ge=0)
+    timeouts: int = Field(default=0, ge=0)
 
 
 class JobEventData(Document):

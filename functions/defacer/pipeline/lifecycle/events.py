@@ -1,10 +1,12 @@
-"""The events that announce that a job was planned or completed."""
+"""The events that announce that a job was planned, completed or failed."""
 
-from defacer.pipeline.documents.job_records import JobEvent, JobEventData, Published
+from defacer.pipeline import log
+from defacer.pipeline.documents.job_records import Failed, JobEvent, JobEventData, Published
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.lifecycle.publishing import JobIdentity
+from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names
 
 CLOUDEVENTS = "application/cloudevents+json"
 
@@ -19,24 +21,36 @@ def announce_planned(manifest: Manifest) -> None:
     _publish(JobEvent(id=f"{manifest.job}-planned", type="job.planned", subject=manifest.job, data=data))
 
 
-def announce_completed(names: JobIdentity, published: Published, segments: int | None) -> None:
+def announce_completed(identity: JobIdentity, published: Published, segments: int | None) -> None:
     data = JobEventData(
-        job=names.job,
-        channel=names.channel,
-        source=names.source,
+        job=identity.job,
+        channel=identity.channel,
+        source=identity.source,
         result=published.result,
         report=None if published.superseded else published.report,
-        message=superseded_message(names) if published.superseded else None,
+        message=superseded_message(identity) if published.superseded else None,
         segments=segments,
     )
-    _publish(JobEvent(id=f"{names.job}-completed", type="job.completed", subject=names.job, data=data))
+    _publish(JobEvent(id=f"{identity.job}-completed", type="job.completed", subject=identity.job, data=data))
 
 
-def superseded_message(names: JobIdentity) -> str:
-    what = "upload of this video" if names.request is None else "upload or rendering of this video"
-    return f"A newer {what} was published before."
+def announce_failed(failed: Failed) -> None:
+    """Publish the failure to the video's channel; log it if the channel is unknown."""
+    channel = object_names.channel_of_input(failed.source.name) if failed.source else None
+    if failed.source is None or channel is None:
+        log.error("a failed job has no manifest, so its channel is unknown and no event is published")
+        return
+    data = JobEventData(
+        job=failed.job, channel=channel, source=failed.source, code=failed.code, message=failed.message
+    )
+    _publish(JobEvent(id=f"{failed.job}-failed", type="job.failed", subject=failed.job, data=data))
+
+
+def superseded_message(identity: JobIdentity) -> str:
+    newer = "upload of this video" if identity.request is None else "upload or re-render of this video"
+    return f"A newer {newer} was published before."
 
 
 def _publish(event: JobEvent) -> None:
-    # The attribute is what the CloudEvents binding for Pub/Sub asks of its structured mode.
+    # The CloudEvents binding for Pub/Sub requires this attribute in its structured mode.
     pubsub.publish(settings().job_events_topic, event.type, [event], **{"content-type": CLOUDEVENTS})

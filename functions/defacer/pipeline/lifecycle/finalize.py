@@ -1,23 +1,24 @@
-"""The end of a job: do what its verdict says, wherever somebody else has left off, and wind up.
+"""Carry out the verdict of a job: publish it or roll it back, then announce it and clean up.
 
-Whoever fails a job that is being published deletes the made result first. From then on nobody can begin to copy it
-into the output bucket, not even a holder that has stood still for hours; and then it can be seen whether somebody had
-before. A copy that was under way in that moment may still land. Whoever made it sees the verdict then and takes it
-back, as does every later message to merge: it may be out for a moment, complete and checked, and does not stay.
+Every step can be interrupted and repeated by another process.
+
+A rollback first deletes the made result. From then on no process can start to copy it to the output bucket, however
+long it was paused, and the output bucket shows whether a copy was made before. A copy that is running in that moment
+can still land. The process that made it finds the verdict afterwards and deletes the copy, and so does every later
+message to merge. So a complete, checked result can be visible for a moment.
 """
 
 from defacer.pipeline import log, programming_errors
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.job_records import Failed, Published, Verdict
+from defacer.pipeline.documents.job_records import Published, Verdict
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import cleanup, events, failure, job_state, verdict
+from defacer.pipeline.lifecycle.ownership import DerivedJobIdentity, JobIdentity
 from defacer.pipeline.lifecycle.publishing import (
-    JobIdentities,
-    JobIdentity,
     PublishedVersion,
     compare_with_published,
-    publish,
+    publish_object,
     unpublish,
 )
 from defacer.pipeline.settings import settings
@@ -26,158 +27,166 @@ from defacer.pipeline.storage import object_names, objects
 MAX_CAS_RETRIES = 8
 
 
-def apply_verdict(names: JobIdentity, progress: objects.Progress) -> Published | None:
-    """Publish or fail the job as its verdict says; None if it failed. The verdict must be there."""
+def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Published | None:
+    """Publish or fail the job as its verdict says. Return None if it failed.
+
+    Each round reads the job again: an erasure can land at any time, also while the result is copied.
+    """
     for _ in range(MAX_CAS_RETRIES):
-        published = objects.find_json(settings().work_bucket, object_names.published(names.job), Published)
+        name = object_names.published(identity.job)
+        published = objects.find_json(settings().work_bucket, name, Published)
         if published is not None:
-            return published[0]
-        found = verdict.find(names.job)
-        if (found is None or found[0].end in ("publish", "out")) and _was_erased(names):
+            return published.document
+        found = verdict.find(identity.job)
+        is_rolled_back = found is not None and found.document.state not in ("publishing", "published_pending")
+        if not is_rolled_back and _roll_back_if_erased(identity):
             return None
         if found is None:
-            raise RetryableError("the verdict is gone: the message comes back")
-        said, ref = found
-        if said.end == "publish":
+            raise RetryableError("verdict.json is gone: the message is redelivered")
+        decided, ref = found
+        if decided.state == "publishing":
             try:
-                _publish(names, said, ref, progress)
+                _publish_result(identity, decided, ref, progress)
             except RetryableError:
-                _was_erased(names)  # no later message could tell where its copy went
+                _roll_back_if_erased(identity)  # no later message would know where the copy is
                 raise
-        elif said.end == "out":
-            return _mark(names, said.result)
-        elif said.end == "withdraw":
-            _withdraw(names, said, ref)
-        elif said.end == "unpublish":
-            _unpublish(names, said, ref)
-        elif said.failed is not None:
-            unpublish(names)
-            failure.record_failure(said.failed)
+        elif decided.state == "published_pending":
+            return _record_published(identity, decided.result)
+        elif decided.state == "rolling_back_pending":
+            _decide_rollback(identity, decided, ref)
+        elif decided.state == "rolling_back":
+            _roll_back(identity, decided, ref)
+        elif decided.failed is not None:
+            unpublish(identity)
+            failure.record_failure(decided.failed)
             return None
-    raise RetryableError(f"the verdict changed {MAX_CAS_RETRIES} times meanwhile: the message comes back")
+    raise RetryableError(f"verdict.json changed {MAX_CAS_RETRIES} times: the message is redelivered")
 
 
 def abort_job(
     job: str, stage: str, error: PermanentError, progress: objects.Progress, source: ObjectRef | None = None
 ) -> None:
-    """Fail the job, even if it is being published; if it is out already, do what is left of publishing it.
+    """Fail the job even if it is being published. If it is published already, finalize it.
 
-    To be called with the claim on the merge in hand, so that a healthy merge is not disturbed.
+    The caller holds the lease on the merge, so that a healthy merge is not disturbed.
     """
-    if not job_state.is_published(job) and failure.fail_job(job, stage, error, source):
+    is_published = job_state.read_job(job).is_published
+    if not is_published and failure.fail_job(job, stage, error, source):
         return
-    said = verdict.find(job)
-    names = _names_of(job, said[0] if said else None)
-    if said is not None and said[0].end == "publish" and not job_state.is_published(job):
-        verdict.change(*said, end="withdraw", failed=failure_record(names, error, stage))
-    published = apply_verdict(names, progress)
-    if published is not None:
-        log.info("the job was out already", stage=stage)
-        finalize(names, published)
-
-
-def clean_up(job: str) -> None:
-    """Of a job that is over: as `jobs.clean_up`, and what a copy put out that was under way when it was taken back."""
-    try:
-        said = verdict.find(job)
-    except PermanentError:  # nobody can tell any more what it put out, but embeddings go
-        said = None
+    found = verdict.find(job)
+    identity = _identity_of(job, found.document if found else None)
     if (
-        said is not None
-        and said[0].end == "fail"
-        and said[0].result is not None
-        and said[0].source is not None
+        found is not None
+        and found.document.state == "publishing"
+        and not job_state.read_job(job).is_published
     ):
-        names = JobIdentities.of(job, said[0].source, said[0].request)
-        if names is not None:
-            unpublish(names)
-    cleanup.clean_up(job)
+        failed = failure.failure_record(job, identity.source, error, stage)
+        verdict.change(*found, state="rolling_back_pending", failed=failed)
+    published = apply_verdict(identity, progress)
+    if published is not None:
+        log.info("the job was published already", stage=stage)
+        finalize(identity, published)
 
 
-def finalize(names: JobIdentity, published: Published) -> None:
-    """Tell, delete the source if the policy says so, and what was made on the way, but for the caller's claim."""
-    manifest = names if isinstance(names, Manifest) else None
-    events.announce_completed(names, published, len(manifest.segments) if manifest else None)
+def roll_back_late_copy(job: str) -> None:
+    """Delete what a failed job has published: its copy was running when the job was rolled back."""
+    try:
+        found = verdict.find(job)
+    except PermanentError:  # nothing names what the job published
+        return
+    decided = found.document if found else None
+    if decided is None or decided.state != "failing" or decided.result is None or decided.source is None:
+        return
+    identity = DerivedJobIdentity.from_source(job, decided.source, decided.request)
+    if identity is not None:
+        unpublish(identity)
+
+
+def finalize(identity: JobIdentity, published: Published) -> None:
+    """Announce a published job, delete its source if the policy says so, and clean up. The caller's lease stays."""
+    manifest = identity if isinstance(identity, Manifest) else None
+    events.announce_completed(identity, published, len(manifest.segments) if manifest else None)
     if manifest is not None and manifest.policy.source_retention == "delete":
-        objects.delete(names.source)
-    cleanup.clean_up(names.job)
+        objects.delete(identity.source)
+    cleanup.clean_up(identity.job)
 
 
-def failure_record(names: JobIdentity, error: PermanentError, stage: str = "merge") -> Failed:
-    """What `failed.json` will say of an error that a job is withdrawn for."""
-    return Failed(job=names.job, source=names.source, stage=stage, code=error.code, message=str(error))
-
-
-def _names_of(job: str, said: Verdict | None) -> JobIdentity:
-    """By the manifest, or by the verdict if that is gone or can't be read."""
+def _identity_of(job: str, decided: Verdict | None) -> JobIdentity:
+    """Return the manifest or, without a readable one, the identity that the verdict gives."""
     found = job_state.try_read_manifest(job)
     if found is not None:
-        return found[0]
-    names = JobIdentities.of(job, said.source, said.request) if said and said.source else None
-    if names is None:
-        raise RetryableError("a job is published that has no manifest: the message comes back")
-    return names
+        return found.document
+    identity = (
+        DerivedJobIdentity.from_source(job, decided.source, decided.request)
+        if decided and decided.source
+        else None
+    )
+    if identity is None:
+        raise RetryableError("a job without a manifest is being published: the message is redelivered")
+    return identity
 
 
-def _was_erased(names: JobIdentity) -> bool:
-    """Whether it was erased while it was being published; then what it put out is taken back."""
-    if not job_state.has_failed(names.job):
+def _roll_back_if_erased(identity: JobIdentity) -> bool:
+    """Delete what the job published if it was erased meanwhile, and return whether it was."""
+    if not job_state.read_job(identity.job).has_failed:
         return False
-    unpublish(names)
-    cleanup.clean_up(names.job)
+    unpublish(identity)
+    cleanup.clean_up(identity.job)
     return True
 
 
-def _publish(names: JobIdentity, said: Verdict, ref: ObjectRef, progress: objects.Progress) -> None:
-    """From "publish" to "out": put the result out with its report. It may turn out that something is in the way."""
-    result = None  # something newer is there
+def _publish_result(
+    identity: JobIdentity, decided: Verdict, ref: ObjectRef, progress: objects.Progress
+) -> None:
+    """Publish result and report: to "published_pending", or to "rolling_back" if a foreign object is in the way."""
+    result = None  # a newer version is there
     try:
-        with programming_errors.counted(names.job, "merge"):
-            if said.result is not None and said.report is not None:
-                compare_with_published(names, names.report)  # an object that blocks the report blocks both
-                result = publish(names, names.result, said.result, progress)
+        with programming_errors.counted(identity.job, "merge"):
+            if decided.result is not None and decided.report is not None:
+                # A foreign object in the report's place prevents both.
+                compare_with_published(identity, identity.report)
+                result = publish_object(identity, identity.result, decided.result, progress)
                 if result is not None:
-                    publish(names, names.report, said.report, progress)
+                    publish_object(identity, identity.report, decided.report, progress)
     except PermanentError as error:
-        verdict.change(said, ref, end="unpublish", failed=failure_record(names, error))
+        failed = failure.failure_record(identity.job, identity.source, error)
+        verdict.change(decided, ref, state="rolling_back", failed=failed)
         return
-    verdict.change(said, ref, end="out", result=result)
+    verdict.change(decided, ref, state="published_pending", result=result)
 
 
-def _mark(names: JobIdentity, result: ObjectRef | None) -> Published:
-    published = Published(job=names.job, result=result, report=names.report, superseded=result is None)
-    name, data = object_names.published(names.job), published.model_dump_json(indent=2).encode()
+def _record_published(identity: JobIdentity, result: ObjectRef | None) -> Published:
+    """Write `published.json` once, and return the one that counts."""
+    published = Published(job=identity.job, result=result, report=identity.report, superseded=result is None)
+    name, data = object_names.published(identity.job), published.model_dump_json(indent=2).encode()
     try:
         objects.write_once(settings().work_bucket, name, data)
     except objects.AlreadyWrittenError as error:
         return objects.read_json(error.existing, Published)
-    # Here, where one of them can write it: alerts and costs count this line.
-    seconds = names.video.duration_seconds if isinstance(names, Manifest) else None
+    # Only one process gets here. Alerts and costs count this line.
+    seconds = identity.video.duration_seconds if isinstance(identity, Manifest) else None
     log.info("published", video_seconds=seconds, superseded=published.superseded)
     return published
 
 
-def _withdraw(names: JobIdentity, said: Verdict, ref: ObjectRef) -> None:
-    """Back to "publish" if the result is out, else to "unpublish"."""
-    if said.result is not None:
-        objects.delete(said.result)
+def _decide_rollback(identity: JobIdentity, decided: Verdict, ref: ObjectRef) -> None:
+    """Delete the made result. Then to "publishing" if it is published already, else to "rolling_back"."""
+    if decided.result is not None:
+        objects.delete(decided.result)
     try:
-        out = compare_with_published(names, names.result)[0] in {
-            PublishedVersion.OURS,
-            PublishedVersion.NEWER,
-        }
+        version = compare_with_published(identity, identity.result).version
     except PermanentError:  # a foreign object is in its place
-        out = False
-    if out:
-        verdict.change(said, ref, end="publish", failed=None)
+        version = PublishedVersion.ABSENT
+    if version in (PublishedVersion.OURS, PublishedVersion.NEWER):
+        verdict.change(decided, ref, state="publishing", failed=None)
     else:
-        verdict.change(said, ref, end="unpublish")
+        verdict.change(decided, ref, state="rolling_back")
 
 
-def _unpublish(names: JobIdentity, said: Verdict, ref: ObjectRef) -> None:
-    """To "fail", when nothing can be put out any more and nothing is."""
-    for made in (said.result, said.report):
+def _roll_back(identity: JobIdentity, decided: Verdict, ref: ObjectRef) -> None:
+    """Delete what could be published, then what is published: to "failing"."""
+    for made in (decided.result, decided.report):
         if made is not None:
             objects.delete(made)
-    unpublish(names)
-    verdict.change(said, ref, end="fail")
+    unpublish(identity)
+    verdict.change(decided, ref, state="failing")

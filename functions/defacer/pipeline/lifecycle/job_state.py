@@ -1,59 +1,166 @@
-"""A job's ends: is it over, fail it, tell the world. Everything here may be done twice."""
+"""The state of a job, read from its objects. Nothing here writes.
+
+A job is the folder `jobs/ID/` of the work bucket. `read_job` lists the top level of that folder once and returns an
+immutable `JobRecord`. A record is a snapshot: another function can fail, erase or publish the job at any moment. Use a
+record only until the first long action, and read it again after an error, after a lease was renewed, and directly
+before you publish or roll back.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
 
 from google.cloud.storage import Blob
 
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import VerdictState
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.report import FacesHead
-from defacer.pipeline.errors import MalformedMessageError, PermanentError
-from defacer.pipeline.lifecycle import ownership
+from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
-ANNOUNCED = {"announced": "yes"}
 ERASED = "erased"
 TARGET_GONE = "target-gone"
+# Metadata of `failed.json`: the failure was announced and cleaned up after.
+ANNOUNCED = {"announced": "yes"}
 
 
-def is_published(job: str) -> bool:
-    return objects.find(settings().work_bucket, object_names.published(job)) is not None
+class JobState(StrEnum):
+    """The states of a job. The table in `functions/defacer/pipeline/README.md` says which objects make each of them."""
+
+    UPLOADED = "uploaded"
+    PLANNED = "planned"
+    DETECTED = "detected"
+    LINKED = "linked"
+    REDACTING = "redacting"
+    REDACTED = "redacted"
+    COMMITTED = "committed"
+    PUBLISHED_PENDING = "published_pending"
+    ROLLBACK_PENDING = "rollback_pending"
+    ROLLING_BACK = "rolling_back"
+    FAILING = "failing"
+    FAILED = "failed"
+    ANNOUNCED = "announced"
+    PUBLISHED = "published"
+    FINALIZED = "finalized"
 
 
-def has_failed(job: str) -> bool:
-    """Whether the job has failed. If whoever failed it died before telling, this tells."""
-    failed = objects.find(settings().work_bucket, object_names.failed(job))
-    if failed is not None and not failed.metadata:
-        from defacer.pipeline.lifecycle.failure import _announce_failure
-
-        _announce_failure(job)
-    return failed is not None
-
-
-def detection_is_over(job: str) -> bool:
-    """Whether nobody needs findings of the job any more: looked at in the order in which that comes about."""
-    return is_linked(job) or is_over(job)
+STATE_OF_VERDICT: Mapping[VerdictState, JobState] = {
+    "publishing": JobState.COMMITTED,
+    "published_pending": JobState.PUBLISHED_PENDING,
+    "rolling_back_pending": JobState.ROLLBACK_PENDING,
+    "rolling_back": JobState.ROLLING_BACK,
+    "failing": JobState.FAILING,
+}
 
 
-def is_over(job: str) -> bool:
-    return is_published(job) or has_failed(job)
+@dataclass(frozen=True)
+class JobRecord:
+    """The objects that make a job's state, each by the version that was there; None if it was not."""
+
+    job: str
+    manifest: ObjectRef | None = None
+    faces: ObjectRef | None = None
+    link_lease: ObjectRef | None = None
+    verdict: ObjectRef | None = None
+    verdict_state: VerdictState | None = None
+    published: ObjectRef | None = None
+    merge_lease: ObjectRef | None = None
+    failed: ObjectRef | None = None
+    is_announced: bool = False
+    is_erased: bool = False
+
+    @classmethod
+    def from_blobs(cls, job: str, blobs: Iterable[Blob]) -> Self:
+        """Return the record of a job with these objects. Objects in its subfolders do not count."""
+        by_name = {blob.name: blob for blob in blobs}
+
+        def ref(name: str) -> ObjectRef | None:
+            return objects.reference(by_name[name]) if name in by_name else None
+
+        def marks(name: str) -> Mapping[str, str]:
+            return (by_name[name].metadata or {}) if name in by_name else {}
+
+        verdict, failed = object_names.verdict(job), object_names.failed(job)
+        return cls(
+            job=job,
+            manifest=ref(object_names.manifest(job)),
+            faces=ref(object_names.faces(job)),
+            link_lease=ref(object_names.link_lease(job)),
+            verdict=ref(verdict),
+            verdict_state=_parse_verdict_state(marks(verdict).get(object_names.OF_STATE)),
+            published=ref(object_names.published(job)),
+            merge_lease=ref(object_names.merge_lease(job)),
+            failed=ref(failed),
+            is_announced=bool(marks(failed)),
+            is_erased=ERASED in marks(failed),
+        )
+
+    @property
+    def is_published(self) -> bool:
+        return self.published is not None
+
+    @property
+    def is_finalized(self) -> bool:
+        """Whether the job was published, announced and cleaned up."""
+        return self.is_published and self.merge_lease is None
+
+    @property
+    def has_failed(self) -> bool:
+        return self.failed is not None
+
+    @property
+    def has_pending_failure(self) -> bool:
+        """Whether the process that recorded the failure has not announced it yet."""
+        return self.has_failed and not self.is_announced
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_published or self.has_failed
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the faces are linked across the segments, so that no step needs embeddings any more."""
+        return self.faces is not None
+
+    @property
+    def redaction_dispatched(self) -> bool:
+        """Whether the tasks of the step "redact" are published, so that no message of "detect" matters any more."""
+        return self.is_linked and self.link_lease is None
+
+    @property
+    def detection_is_over(self) -> bool:
+        """Whether no step needs the detections of the segments any more."""
+        return self.is_linked or self.is_over
+
+    @property
+    def state(self) -> JobState:
+        """The state by these objects alone: PLANNED can be DETECTED, and REDACTING can be REDACTED, by the segments."""
+        if self.has_failed:
+            return JobState.ANNOUNCED if self.is_announced else JobState.FAILED
+        if self.is_published:
+            return JobState.FINALIZED if self.is_finalized else JobState.PUBLISHED
+        if self.verdict_state is not None:
+            return STATE_OF_VERDICT[self.verdict_state]
+        if self.is_linked:
+            return JobState.REDACTING if self.redaction_dispatched else JobState.LINKED
+        return JobState.UPLOADED if self.manifest is None else JobState.PLANNED
 
 
-def is_linked(job: str) -> bool:
-    """Whether the job's faces are linked across its segments: then nobody needs its embeddings any more."""
-    return objects.find(settings().work_bucket, object_names.faces(job)) is not None
-
-
-def redaction_dispatched(job: str) -> bool:
-    """Whether the linked faces have been handed on to be hidden: no message of the step "detect" matters now."""
-    return is_linked(job) and objects.find(settings().work_bucket, object_names.link_lease(job)) is None
+def read_job(job: str) -> JobRecord:
+    """Return the job's state now, from one listing."""
+    blobs = objects.list_blobs(settings().work_bucket, object_names.job_prefix(job), recursive=False)
+    return JobRecord.from_blobs(job, blobs)
 
 
 def find_manifest(job: str) -> objects.Stored[Manifest] | None:
+    """Return the job's manifest; None if it has none. Raise PermanentError if it can't be read."""
     return objects.find_json(settings().work_bucket, object_names.manifest(job), Manifest)
 
 
 def try_read_manifest(job: str) -> objects.Stored[Manifest] | None:
-    """As `find_manifest`, and None for one that can't be read: for what has to end a job, or to erase it."""
+    """Return the job's manifest; None also if it can't be read, so that such a job can be failed or erased."""
     try:
         return find_manifest(job)
     except PermanentError:
@@ -61,36 +168,10 @@ def try_read_manifest(job: str) -> objects.Stored[Manifest] | None:
 
 
 def source_of_job(job: str) -> ObjectRef | None:
-    """The job's video as its manifest names it; None if there is no manifest that can be read."""
+    """Return the video that the job's manifest names; None if there is no readable manifest."""
     found = try_read_manifest(job)
-    return found[0].source if found else None
+    return found.document.source if found else None
 
 
-def load_verified_manifest(job: str, index: int, ref: ObjectRef) -> Manifest:
-    """The manifest that a message names. Raises MalformedMessageError if it is not this job's and segment's.
-
-    Raises PermanentError if it is gone, or is none that ingest writes.
-    """
-    ownership.require_job_object(job, ref, object_names.manifest(job))
-    manifest = objects.read_json(ref, Manifest)
-    if manifest.job != job or index >= len(manifest.segments):
-        raise MalformedMessageError(
-            f"a message for segment {index} of job {job} names the manifest {ref}, which has "
-            f"{len(manifest.segments)} segments of job {manifest.job}"
-        )
-    ownership.require_job_objects(manifest)
-    return manifest
-
-
-def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, FacesHead]:
-    """The faces that a message names, as they are stored, and their head: all of them would fill the memory.
-
-    Raises MalformedMessageError if they are not this job's, PermanentError if they are gone or no such document.
-    """
-    ref = ownership.require_job_object(job, ref, object_names.faces(job))
-    data = objects.read(ref)
-    return data, objects.parse_object(data.partition(b',"shots":')[0] + b"}", ref, FacesHead)
-
-
-def _is_erased(failed: Blob) -> bool:
-    return ERASED in (failed.metadata or {})
+def _parse_verdict_state(text: str | None) -> VerdictState | None:
+    return next((state for state in STATE_OF_VERDICT if state == text), None)

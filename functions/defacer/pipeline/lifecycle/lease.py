@@ -1,19 +1,19 @@
-"""A claim with a lease: one worker at a time on one thing, and a dead one is replaced.
+"""Leases: one worker at a time does a step, and a dead worker is replaced.
 
-A claim is an object, and every change of it has its generation as the precondition:
+A lease is an object, and every change of it is a conditional write:
 
-| it is | then |
+| the object | result |
 |---|---|
-| absent | taken: attempt 1 |
+| absent | acquired: attempt 1 |
 | expired | taken over: one attempt more |
-| live | ClaimedError: the message comes back, because the holder may die |
+| not expired | LeaseTakenError: the message is redelivered, because the holder can die |
 
-A message that finds a live claim comes back even if the claim is another message's. Of messages that are
-delivered twice, one delivery may be acknowledged while the other goes on and takes the claim: then nobody comes
-back when that one dies.
+A message that finds a lease taken is redelivered even if another message holds it. Of two deliveries of one message,
+the first can be acknowledged while the second still works and acquires the lease. If that one dies, no other message
+would come.
 
-A thing that fails again and again is known by the claim's attempts, not by the message's deliveries: waiting
-for a free worker costs deliveries too (a busy answer is one), so a subscription has to allow many.
+A step that fails again and again is recognised by the attempts in its lease, not by the deliveries of its message:
+waiting for a free worker costs deliveries too, so a subscription has to allow many of them.
 """
 
 import uuid
@@ -31,21 +31,20 @@ from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import objects
 
-Clock = Callable[[], datetime]
-# Races for one claim settle within a round; more than this many lost in a row is something else.
+# Races for one lease settle within a round. More lost rounds in a row have another cause.
 MAX_CAS_RETRIES = 5
 
 
 class LeaseTakenError(RetryableError):
-    """Somebody else is at this thing now."""
+    """Another process holds the lease."""
 
 
 class LeaseLostError(RetryableError):
-    """The lease ran out and somebody took over, or the claim was deleted: this holder's work is void."""
+    """The lease expired and was taken over, or it was deleted: this holder's work does not count."""
 
 
 class DeadlineError(RetryableError):
-    """One delivery's time is over. It counts as an attempt: what never gets done in time must end somewhere."""
+    """The delivery's deadline passed. This counts as an attempt, so work that always times out fails in the end."""
 
 
 def utc_now() -> datetime:
@@ -54,133 +53,136 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class LeaseOptions:
-    """Whose claim it is, for how long, and when its holder must stop at the latest, seen from taking it."""
+    """The holder of a lease, how long the lease lasts without a renewal, and the holder's deadline in seconds."""
 
     holder: str
     lease_seconds: float
     deadline_seconds: float
-    clock: Clock = utc_now
+    now: Callable[[], datetime] = utc_now
 
 
 def lease_options_for(message_id: str) -> LeaseOptions:
-    """Those of one delivery of a message, as the settings say."""
+    """Return the options of one delivery of a message, from the settings."""
     return LeaseOptions(message_id, settings().lease_seconds, settings().deadline_seconds)
 
 
 class HeldLease:
-    """A claim that is held. `attempts` counts the holders so far, this one included."""
+    """A lease that is held. `attempts` counts the holders so far, including this one."""
 
-    def __init__(self, ref: ObjectRef, claim: Lease, terms: LeaseOptions):
+    def __init__(self, ref: ObjectRef, lease: Lease, options: LeaseOptions):
         self._ref = ref
-        self._claim = claim
-        self._terms = terms
-        now = terms.clock()
-        self._renew_at = now + timedelta(seconds=terms.lease_seconds / 3)
-        self._deadline = now + timedelta(seconds=terms.deadline_seconds)
-        self._one_at_a_time = Lock()
+        self._lease = lease
+        self._options = options
+        now = options.now()
+        self._renew_at = now + timedelta(seconds=options.lease_seconds / 3)
+        self._deadline = now + timedelta(seconds=options.deadline_seconds)
+        self._renewing = Lock()
 
     @property
     def token(self) -> str:
-        """No other holder has it."""
-        return self._claim.token
+        """A name that no other holder has."""
+        return self._lease.token
 
     @property
     def attempts(self) -> int:
-        return self._claim.attempts
+        return self._lease.attempts
 
     @property
-    def late(self) -> int:
-        """How many holders before this one ran out of time."""
-        return self._claim.late
+    def timeouts(self) -> int:
+        """The number of earlier holders that reached their deadline."""
+        return self._lease.timeouts
 
-    def keep(self) -> None:
-        """Say that the holder is alive: call it often, it writes once in a third of the lease at most.
+    def renew(self) -> None:
+        """Renew the lease. Call this often, from any thread: it writes at most once in a third of the lease time.
 
-        Raises ClaimLostError if the claim is somebody else's now, RetryableError if the deadline has passed. Any
-        thread of the holder may call it.
+        Raises LeaseLostError if the lease was taken over, and DeadlineError if the deadline has passed.
         """
-        with self._one_at_a_time:
-            self._keep(self._terms.clock())
+        with self._renewing:
+            now = self._options.now()
+            if now >= self._deadline:
+                raise DeadlineError(
+                    f"not done within the {self._options.deadline_seconds:g} s of one delivery"
+                )
+            if now >= self._renew_at:
+                self._write(now + timedelta(seconds=self._options.lease_seconds))
+                self._renew_at = now + timedelta(seconds=self._options.lease_seconds / 3)
 
-    def _keep(self, now: datetime) -> None:
-        if now >= self._deadline:
-            raise DeadlineError(
-                f"not done after {self._terms.deadline_seconds:g} s, which is all that one delivery has"
-            )
-        if now >= self._renew_at:
-            self._write(now + timedelta(seconds=self._terms.lease_seconds))
-            self._renew_at = now + timedelta(seconds=self._terms.lease_seconds / 3)
-
-    def expire(self, *, count: bool, late: bool = False) -> None:
-        """Let the next holder start at once. Without `count` this attempt counts for nothing."""
-        attempts = self._claim.attempts - (not count)
-        self._claim = self._claim.model_copy(update={"attempts": attempts, "late": self._claim.late + late})
-        self._write(self._terms.clock())
+    def expire(self, *, is_attempt: bool, is_timeout: bool = False) -> None:
+        """Let the next holder start at once. Count this holder as an attempt, and as a timeout, if it was one."""
+        self._lease = self._lease.model_copy(
+            update={
+                "attempts": self._lease.attempts - (not is_attempt),
+                "timeouts": self._lease.timeouts + is_timeout,
+            }
+        )
+        self._write(self._options.now())
 
     def release(self) -> None:
-        """Delete the claim: the thing is done."""
+        """Delete the lease: the step is done."""
         objects.delete(self._ref)
 
     def _write(self, expires_at: datetime) -> None:
-        claim = self._claim.model_copy(update={"expires_at": expires_at})
-        data = claim.model_dump_json().encode()
+        data = self._lease.model_copy(update={"expires_at": expires_at}).model_dump_json().encode()
         try:
             self._ref = objects.replace(
                 self._ref.bucket, self._ref.name, data, generation=self._ref.generation
             )
         except objects.AlreadyWrittenError as error:
-            raise LeaseLostError("the claim was taken over: this holder was silent for too long") from error
+            raise LeaseLostError("the lease was taken over, because it was not renewed in time") from error
 
     @classmethod
-    def take(cls, bucket: str, name: str, terms: LeaseOptions) -> Self:
-        """Take a claim that is absent or expired. Raises as the table above says."""
+    def acquire(cls, bucket: str, name: str, options: LeaseOptions) -> Self:
+        """Acquire a lease that is absent or expired. Raises LeaseTakenError as the table above says."""
         for _ in range(MAX_CAS_RETRIES):
-            now = terms.clock()
+            now = options.now()
             found = objects.find_json(bucket, name, Lease)
-            if found is not None and found[0].expires_at > now:
-                until = found[0].expires_at.isoformat()
-                raise LeaseTakenError(f"claimed until {until} for the message {found[0].holder}")
-            claim = Lease(
-                holder=terms.holder,
-                # No two holders write the same bytes: so a lost answer is told from a lost race.
+            if found is not None and found.document.expires_at > now:
+                until = found.document.expires_at.isoformat()
+                raise LeaseTakenError(
+                    f"the lease is taken until {until}, for the message {found.document.holder}"
+                )
+            lease = Lease(
+                holder=options.holder,
+                # No two holders write the same bytes, so a lost answer differs from a lost race.
                 token=uuid.uuid4().hex,
-                expires_at=now + timedelta(seconds=terms.lease_seconds),
-                attempts=found[0].attempts + 1 if found else 1,
-                late=found[0].late if found else 0,
+                expires_at=now + timedelta(seconds=options.lease_seconds),
+                attempts=found.document.attempts + 1 if found else 1,
+                timeouts=found.document.timeouts if found else 0,
             )
             try:
                 ref = objects.replace(
                     bucket,
                     name,
-                    claim.model_dump_json().encode(),
-                    generation=found[1].generation if found else 0,
+                    lease.model_dump_json().encode(),
+                    generation=found.ref.generation if found else 0,
                 )
             except objects.AlreadyWrittenError:
-                continue  # somebody was quicker: look at what is there now
-            return cls(ref, claim, terms)
-        raise RetryableError(f"lost the race for a claim {MAX_CAS_RETRIES} times: the message comes back")
+                continue  # another process was quicker
+            return cls(ref, lease, options)
+        raise RetryableError(f"lost the race for a lease {MAX_CAS_RETRIES} times: the message is redelivered")
 
 
-def delete_expired(bucket: str, name: str, clock: Clock = utc_now) -> None:
-    """Delete a claim whose holder has ended, or died long enough ago."""
+def delete_expired(bucket: str, name: str) -> None:
+    """Delete a lease that has expired, if there is one."""
     found = objects.find_json(bucket, name, Lease)
-    if found is not None and found[0].expires_at <= clock():
-        objects.delete(found[1])
+    if found is not None and found.document.expires_at <= utc_now():
+        objects.delete(found.ref)
 
 
 @contextmanager
-def acquire_lease(bucket: str, name: str, terms: LeaseOptions) -> Iterator[HeldLease]:
-    """Hold a claim for the block: deleted when the block ends well, expired at once when it raises.
+def acquire_lease(bucket: str, name: str, options: LeaseOptions) -> Iterator[HeldLease]:
+    """Hold a lease in the block. It is deleted when the block succeeds, and expires at once when the block raises.
 
-    A crash and the deadline count as attempts. Passing faults do not, and programming errors are counted in `bugs`.
+    A crash and a passed deadline count as attempts. Transient errors do not, and `programming_errors` counts bugs.
     """
-    held = HeldLease.take(bucket, name, terms)
+    held = HeldLease.acquire(bucket, name, options)
     try:
         yield held
     except BaseException as error:
-        late = isinstance(error, DeadlineError)
-        passing = isinstance(error, RetryableError) and not late
-        with suppress(RetryableError):  # best effort: if storage is away, the lease runs out by itself
-            held.expire(count=not passing and not programming_errors.is_bug(error), late=late)
+        is_timeout = isinstance(error, DeadlineError)
+        is_transient = isinstance(error, RetryableError) and not is_timeout
+        is_attempt = not is_transient and not programming_errors.is_bug(error)
+        with suppress(RetryableError):  # best effort: without storage the lease expires by itself
+            held.expire(is_attempt=is_attempt, is_timeout=is_timeout)
         raise
     held.release()

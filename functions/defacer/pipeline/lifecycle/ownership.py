@@ -1,25 +1,97 @@
-"""What belongs to a job: a message or a document that names something else is not followed there.
+"""The identity of a job, and the objects that belong to it.
 
-Whoever can send a message could otherwise have the functions read, replace or delete what they have a right to.
+A message or a document names objects. Each of these names is checked before it is used: otherwise everyone with the
+right to publish a message could make the functions read, replace or delete any object that the functions can reach.
 """
+
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.documents.report import FacesHead
 from defacer.pipeline.documents.segment_messages import SegmentReport
 from defacer.pipeline.errors import MalformedMessageError, PermanentError
 from defacer.pipeline.settings import settings
-from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage import object_names, objects
+
+
+class JobIdentity(Protocol):
+    """A job's name, its inputs and its outputs. A manifest has them all.
+
+    `request` is the re-render request that started the job; None if an upload did.
+    """
+
+    @property
+    def job(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def source(self) -> ObjectRef: ...
+    @property
+    def request(self) -> ObjectRef | None: ...
+    @property
+    def result(self) -> str: ...
+    @property
+    def report(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class DerivedJobIdentity:
+    """The identity of a job without a manifest, derived from its video and its request."""
+
+    job: str
+    channel: str
+    source: ObjectRef
+    request: ObjectRef | None
+    result: str
+    report: str
+
+    @classmethod
+    def from_source(cls, job: str, source: ObjectRef, request: ObjectRef | None) -> Self | None:
+        """Return None if neither this video nor this request started the job."""
+        video = object_names.parse_video(source.name)
+        if video is None or not is_job_of(job, source, request):
+            return None
+        return cls(job, video.channel, source, request, video.result, video.report)
+
+
+def load_verified_manifest(job: str, index: int, ref: ObjectRef) -> Manifest:
+    """Return the manifest that a message names.
+
+    Raises MalformedMessageError if it is not the manifest of this job with this segment, and PermanentError if it is
+    gone or not a valid manifest.
+    """
+    require_job_object(job, ref, object_names.manifest(job))
+    manifest = objects.read_json(ref, Manifest)
+    if manifest.job != job or index >= len(manifest.segments):
+        raise MalformedMessageError(
+            f"a message for segment {index} of job {job} names the manifest {ref}, which has "
+            f"{len(manifest.segments)} segments of job {manifest.job}"
+        )
+    require_job_objects(manifest)
+    return manifest
+
+
+def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, FacesHead]:
+    """Return the faces document that a message names, as stored, and its head. All faces parsed would fill the memory.
+
+    Raises MalformedMessageError if the document is not this job's, and PermanentError if it is gone or not valid.
+    """
+    ref = require_job_object(job, ref, object_names.faces(job))
+    data = objects.read(ref)
+    return data, objects.parse_object(data.partition(b',"shots":')[0] + b"}", ref, FacesHead)
 
 
 def require_job_object(job: str, ref: ObjectRef | None, name: str) -> ObjectRef:
-    """Give the object that a message names. Raises MalformedMessageError unless it is `name` in the work bucket."""
+    """Return the object that a message names. Raise MalformedMessageError unless it is `name` in the work bucket."""
     if ref is None or (ref.bucket, ref.name) != (settings().work_bucket, name):
         raise MalformedMessageError(f"a message of job {job} names {ref}: expected {name} in the work bucket")
     return ref
 
 
 def require_job_objects(manifest: Manifest) -> None:
-    """Raise PermanentError if the manifest would have us read, write or delete what is not the job's."""
+    """Raise PermanentError if the manifest names an object that does not belong to its job."""
     source, gallery, replacement = manifest.source, manifest.gallery, manifest.replacement
     again = manifest.again
     video = object_names.parse_video(source.name)
@@ -30,7 +102,7 @@ def require_job_objects(manifest: Manifest) -> None:
         and source.bucket == settings().intake_bucket
         and (manifest.channel, manifest.result, manifest.report)
         == (video.channel, video.result, video.report)
-        and (gallery is None or _is_work(gallery, object_names.gallery_prefix(manifest.job)))
+        and (gallery is None or _is_in_work_bucket(gallery, object_names.gallery_prefix(manifest.job)))
         and (
             replacement is None
             or (replacement.bucket, replacement.name)
@@ -46,7 +118,7 @@ def require_job_objects(manifest: Manifest) -> None:
 
 
 def is_job_of(job: str, source: ObjectRef, request: ObjectRef | None) -> bool:
-    """Whether the job is that of this video's upload or, with a request, of that one to render the video again."""
+    """Return whether this upload started the job or, with a request, whether this request of the upload's video did."""
     upload = object_names.job_id(source.bucket, source.name, source.generation)
     if request is None:
         return job == upload
@@ -56,14 +128,14 @@ def is_job_of(job: str, source: ObjectRef, request: ObjectRef | None) -> bool:
     )
 
 
+def is_segment_video(report: SegmentReport) -> bool:
+    """Return whether the video that a segment's report names belongs to the report's job."""
+    return _is_in_work_bucket(report.video, object_names.segments_prefix(report.job))
+
+
 def _is_own_report(report: ObjectRef, manifest: Manifest) -> bool:
     return (report.bucket, report.name) == (settings().output_bucket, manifest.report)
 
 
-def is_segment_video(report: SegmentReport) -> bool:
-    """Whether the video that a segment's report names is one of its job's."""
-    return _is_work(report.video, object_names.segments_prefix(report.job))
-
-
-def _is_work(ref: ObjectRef, prefix: str) -> bool:
+def _is_in_work_bucket(ref: ObjectRef, prefix: str) -> bool:
     return ref.bucket == settings().work_bucket and ref.name.startswith(prefix)

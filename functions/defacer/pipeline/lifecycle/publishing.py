@@ -1,20 +1,19 @@
-"""Publishing under a name that others may have published under before: who may replace whom.
+"""Publish objects under names that earlier jobs can have published under, and delete them again.
 
-Every published object says in its metadata which upload it was made from, and by which request, if it was rendered
-again. Only what is older gives way: an older upload of the same video, or an older rendering of the same upload. What
-is newer stays, and anything else there is not ours to touch.
+The metadata of every published object names the upload that it was made from, and the request if it was re-rendered.
+A job replaces only older versions: of an older upload of the same video, or an older re-render of the same upload. A
+newer version stays. Any other object in that place is foreign and is never touched.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol, Self
 
 from google.cloud.storage import Blob
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import ownership
+from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import OF_JOB, OF_RERENDER, OF_SOURCE, OF_SOURCE_GENERATION
@@ -22,48 +21,8 @@ from defacer.pipeline.storage.object_names import OF_JOB, OF_RERENDER, OF_SOURCE
 MAX_CAS_RETRIES = 5
 
 
-class JobIdentity(Protocol):
-    """What a job is called, what it is made of, and what it makes. A manifest has it.
-
-    `request` is what it was asked for by, if it renders the video again.
-    """
-
-    @property
-    def job(self) -> str: ...
-    @property
-    def channel(self) -> str: ...
-    @property
-    def source(self) -> ObjectRef: ...
-    @property
-    def request(self) -> ObjectRef | None: ...
-    @property
-    def result(self) -> str: ...
-    @property
-    def report(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class JobIdentities:
-    """The same for a job whose manifest is gone: all of it follows from video and request."""
-
-    job: str
-    channel: str
-    source: ObjectRef
-    request: ObjectRef | None
-    result: str
-    report: str
-
-    @classmethod
-    def of(cls, job: str, source: ObjectRef, request: ObjectRef | None) -> Self | None:
-        """None if the job is not that of this video, or of this request to render it again."""
-        video = object_names.parse_video(source.name)
-        if video is None or not ownership.is_job_of(job, source, request):
-            return None
-        return cls(job, video.channel, source, request, video.result, video.report)
-
-
 class PublishedVersion(Enum):
-    """How what is there now stands to this job. A foreign object raises instead."""
+    """How the object in a job's place compares to the job's own. A foreign object raises instead."""
 
     ABSENT = auto()
     OURS = auto()
@@ -71,64 +30,84 @@ class PublishedVersion(Enum):
     NEWER = auto()
 
 
-def compare_with_published(names: JobIdentity, name: str) -> tuple[PublishedVersion, Blob | None]:
-    """How the output object of this name stands to the job, and what is there.
+@dataclass(frozen=True)
+class PublishedObject:
+    """The object in a job's place, and how it compares to the job's own."""
 
-    Raises PermanentError "result-exists" if something is there that does not come from this video.
+    version: PublishedVersion
+    blob: Blob | None = None
+
+
+def compare_with_published(identity: JobIdentity, name: str) -> PublishedObject:
+    """Return the output object of this name and how it compares to the job's own.
+
+    Raises PermanentError "result-exists" if the object was not made from the job's video.
     """
     blob = objects.find(settings().output_bucket, name)
     if blob is None:
-        return PublishedVersion.ABSENT, None
+        return PublishedObject(PublishedVersion.ABSENT)
     metadata: Mapping[str, str] = blob.metadata or {}
-    generation, again = metadata.get(OF_SOURCE_GENERATION, ""), metadata.get(OF_RERENDER, "0")
-    if metadata.get(OF_SOURCE) != names.source.name or not generation.isdecimal() or not again.isdecimal():
+    generation, rerender = metadata.get(OF_SOURCE_GENERATION, ""), metadata.get(OF_RERENDER, "0")
+    is_of_video = metadata.get(OF_SOURCE) == identity.source.name
+    if not is_of_video or not generation.isdecimal() or not rerender.isdecimal():
         raise PermanentError(
             "result-exists",
-            f"{object_names.owner_name(names.source.name)} was not published: a result named "
+            f"{object_names.owner_name(identity.source.name)} was not published: a result named "
             f"{object_names.owner_name(name)} "
             "is there already and was not made from it. Upload the video under another name, or ask the operator "
             "of De-facer to remove that result.",
         )
-    if metadata.get(OF_JOB) == names.job:
-        return PublishedVersion.OURS, blob
-    older = (int(generation), int(again)) < (names.source.generation, _again_of(names))
-    return (PublishedVersion.OLDER if older else PublishedVersion.NEWER), blob
+    if metadata.get(OF_JOB) == identity.job:
+        return PublishedObject(PublishedVersion.OURS, blob)
+    is_older = (int(generation), int(rerender)) < (identity.source.generation, request_generation(identity))
+    return PublishedObject(PublishedVersion.OLDER if is_older else PublishedVersion.NEWER, blob)
 
 
-def _again_of(names: JobIdentity) -> int:
-    return names.request.generation if names.request else 0
+def publish_object(
+    identity: JobIdentity, name: str, made: ObjectRef, progress: objects.Progress
+) -> ObjectRef | None:
+    """Copy an object of the work bucket to the output bucket once, in place of nothing or of an older version.
 
-
-def publish(names: JobIdentity, name: str, made: ObjectRef, progress: objects.Progress) -> ObjectRef | None:
-    """Copy what was made to the output once, in place of nothing or of what is older.
-
-    Returns what the job has published there, now or before; None if something newer is there and stays.
-    Raises PermanentError as `standing` does, and if what was made is gone.
+    Returns the version that the job has published, now or before; None if a newer one is there and stays. Raises
+    PermanentError as `compare_with_published` does, and if the object to copy is gone.
     """
     for _ in range(MAX_CAS_RETRIES):
-        now, blob = compare_with_published(names, name)
-        if now is PublishedVersion.NEWER:
+        there = compare_with_published(identity, name)
+        if there.version is PublishedVersion.NEWER:
             return None
-        if now is PublishedVersion.OURS:
-            return objects.reference(blob)
-        where = (settings().output_bucket, name)
-        generation = int(blob.generation) if blob else 0
+        if there.version is PublishedVersion.OURS:
+            return objects.reference(there.blob)
+        generation = int(there.blob.generation) if there.blob else 0
         metadata = {
-            OF_JOB: names.job,
-            OF_SOURCE: names.source.name,
-            OF_SOURCE_GENERATION: str(names.source.generation),
-            **({OF_RERENDER: str(_again_of(names))} if names.request else {}),
+            OF_JOB: identity.job,
+            OF_SOURCE: identity.source.name,
+            OF_SOURCE_GENERATION: str(identity.source.generation),
+            **({OF_RERENDER: str(request_generation(identity))} if identity.request else {}),
         }
         try:
-            return objects.copy(made, *where, generation=generation, metadata=metadata, progress=progress)
+            return objects.copy(
+                made,
+                settings().output_bucket,
+                name,
+                generation=generation,
+                metadata=metadata,
+                progress=progress,
+            )
         except objects.AlreadyWrittenError:
-            continue  # somebody published meanwhile: see who
-    raise RetryableError(f"lost the race for a result {MAX_CAS_RETRIES} times: the message comes back")
+            continue  # another job published meanwhile: compare with its version
+    raise RetryableError(
+        f"the published object changed {MAX_CAS_RETRIES} times while it was replaced: the message is redelivered"
+    )
 
 
-def unpublish(names: JobIdentity) -> None:
-    """Delete what the job has published, of a job that failed, or was erased, in that moment."""
-    for name in (names.report, names.result):
+def request_generation(identity: JobIdentity) -> int:
+    """Return the generation of the re-render request; 0 for the job of an upload."""
+    return identity.request.generation if identity.request else 0
+
+
+def unpublish(identity: JobIdentity) -> None:
+    """Delete what the job has published: it failed, or was erased, while it was being published."""
+    for name in (identity.report, identity.result):
         blob = objects.find(settings().output_bucket, name)
-        if blob is not None and (blob.metadata or {}).get(OF_JOB) == names.job:
+        if blob is not None and (blob.metadata or {}).get(OF_JOB) == identity.job:
             objects.delete(objects.reference(blob))

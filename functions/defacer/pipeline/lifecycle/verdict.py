@@ -1,18 +1,20 @@
-"""How a job ends: the one object that decides, so that no job ever ends in two ways.
+"""The verdict of a job: the one object that decides whether the job is published or fails.
 
-`published.json` and `failed.json` are two objects, and no precondition covers both. So before either is written, and
-before anything is put into the output bucket, `verdict.json` is: once, or with its own generation as precondition.
+`published.json` and `failed.json` are two objects, and no precondition covers both. So `verdict.json` is written before
+either of them, and before anything is written to the output bucket. Every change is a conditional write.
 
-| it is | becomes | by |
+| state | becomes | by |
 |---|---|---|
-| absent | publish | merge, with the result made and checked |
-| absent | fail | whoever met a permanent error, or a message that gave up |
-| publish | out | who has put result and report out, or found something newer: it stays so |
-| publish | withdraw | a message that gave up |
-| publish | unpublish | who finds that it can't be published: a foreign object in the place of result or report |
-| withdraw | publish | whoever carries it out and finds that the result is out already |
-| withdraw | unpublish | whoever carries it out and finds that it is not, and never will be |
-| unpublish | fail | whoever has deleted what was made, and then what of it was out |
+| absent | publishing | merge, with a result that is made and checked |
+| absent | failing | the function that had a permanent error, or that received a dead letter |
+| publishing | published_pending | the function that published result and report, or found a newer version |
+| publishing | rolling_back_pending | dead_letter |
+| publishing | rolling_back | the function that found a foreign object in the place of result or report |
+| rolling_back_pending | publishing | the function that found the result published |
+| rolling_back_pending | rolling_back | the function that deleted the made result and found it not published |
+| rolling_back | failing | the function that deleted the made result and then what was published of it |
+
+The state is also in the object's metadata, so that one listing shows it (`job_state.read_job`).
 """
 
 from contextlib import suppress
@@ -25,31 +27,45 @@ from defacer.pipeline.storage import object_names, objects
 
 
 def find(job: str) -> objects.Stored[Verdict] | None:
+    """Return the verdict and its version; None if there is none."""
     return objects.find_json(settings().work_bucket, object_names.verdict(job), Verdict)
 
 
 def decide(verdict: Verdict) -> Verdict:
     """Write the verdict unless there is one, and return the one that counts."""
+    name = object_names.verdict(verdict.job)
     try:
-        objects.write_once(settings().work_bucket, object_names.verdict(verdict.job), _bytes(verdict))
+        objects.write_once(settings().work_bucket, name, _to_bytes(verdict), metadata=_metadata(verdict))
     except objects.AlreadyWrittenError as error:
         found = find(verdict.job)
         if found is None:
-            raise RetryableError("the verdict came and went: the message comes back") from error
-        return found[0]
+            raise RetryableError(
+                "verdict.json was deleted while it was read: the message is redelivered"
+            ) from error
+        return found.document
     return verdict
 
 
 def replace(ref: ObjectRef, verdict: Verdict) -> None:
-    """Write it in place of that version. Nothing happens if another one is there by now: then that counts."""
+    """Write the verdict in place of this version. Do nothing if another version is there by now: that one counts."""
     with suppress(objects.AlreadyWrittenError):
-        objects.replace(ref.bucket, ref.name, _bytes(verdict), generation=ref.generation)
+        objects.replace(
+            ref.bucket,
+            ref.name,
+            _to_bytes(verdict),
+            generation=ref.generation,
+            metadata=_metadata(verdict),
+        )
 
 
 def change(verdict: Verdict, ref: ObjectRef, **changes: object) -> None:
-    """To another end, as `replace` does it."""
-    replace(ref, Verdict.model_validate({**dict(verdict), "version": 2, **changes}))
+    """Change these fields of the verdict, as `replace` does."""
+    replace(ref, Verdict.model_validate({**dict(verdict), **changes}))
 
 
-def _bytes(verdict: Verdict) -> bytes:
+def _to_bytes(verdict: Verdict) -> bytes:
     return verdict.model_dump_json(indent=2).encode()
+
+
+def _metadata(verdict: Verdict) -> dict[str, str]:
+    return {object_names.OF_STATE: verdict.state}

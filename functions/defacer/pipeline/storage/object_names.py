@@ -6,7 +6,7 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/replacement.png                the picture for mode "image"
          channels/NAME/rerender/JOB.json              render that upload's video again, with other decisions
 work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.json, segments/*, leases/*, merge/*,
-         bugs/*, verdict.json, published.json, failed.json
+         bugs/*, link-lease.json, merge-lease.json, verdict.json, published.json, failed.json
 output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upload and which job it is of
 """
 
@@ -26,6 +26,7 @@ BLOCK = 100  # a power of ten: the numbers of a block differ in their last digit
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
 OF_SOURCE_GENERATION = "defacer-source-generation"
+OF_STATE = "defacer-state"  # of a verdict
 OF_SECONDS = "defacer-seconds"  # how long the work on it took: on what the two steps of a segment have made
 OF_RERENDER = "defacer-rerender"  # the request's generation; not there on an upload's result
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
@@ -275,11 +276,19 @@ def failed(job: str) -> str:
 
 
 def link_lease(job: str) -> str:
-    return f"jobs/{job}/leases/link.json"
+    return f"jobs/{job}/link-lease.json"
 
 
 def merge_lease(job: str) -> str:
-    return f"jobs/{job}/leases/merge.json"
+    return f"jobs/{job}/merge-lease.json"
+
+
+def is_lease(object_name: str) -> bool:
+    """Return whether a job's object is a lease."""
+    match = _JOB_OBJECT.fullmatch(object_name)
+    return match is not None and (
+        match["rest"] in ("link-lease.json", "merge-lease.json") or match["rest"].startswith("leases/")
+    )
 
 
 def segment_lease(job: str, step: str, index: int, part: str = "") -> str:
@@ -292,6 +301,7 @@ def segment_step(step: str, index: int, part: str = "") -> str:
 
 
 def leases_prefix(job: str) -> str:
+    """Return the folder of the segments' leases. The job's own lie beside its state: one listing shows both."""
     return f"jobs/{job}/leases/"
 
 

@@ -140,10 +140,11 @@ def list_all(bucket: str, prefix: str) -> tuple[ObjectRef, ...]:
     return tuple(map(reference, list_blobs(bucket, prefix)))
 
 
-def list_blobs(bucket: str, prefix: str) -> list[storage.Blob]:
-    """As `list_all`, with their metadata."""
+def list_blobs(bucket: str, prefix: str, *, recursive: bool = True) -> list[storage.Blob]:
+    """Return these objects as `list_all` does, with their metadata; without `recursive`, none of the folders below."""
+    delimiter = None if recursive else "/"
     with transient_errors_as_retryable("listing objects"):
-        blobs = list(client().list_blobs(bucket, prefix=prefix, retry=retries()))
+        blobs = list(client().list_blobs(bucket, prefix=prefix, delimiter=delimiter, retry=retries()))
     return sorted(blobs, key=lambda blob: blob.name)
 
 
