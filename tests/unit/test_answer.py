@@ -1,3 +1,5 @@
+"""The HTTP status that a function answers for each kind of error, and what it logs."""
+
 import json
 from collections.abc import Callable
 
@@ -11,18 +13,18 @@ from defacer.pipeline.messaging.http_status import http_status_of
 
 
 @pytest.fixture(autouse=True)
-def settings_are_there(environment: Callable[..., None]) -> None:
+def default_settings(environment: Callable[..., None]) -> None:
     pass
 
 
 @pytest.mark.parametrize("error", [PermanentError("c", "x"), MalformedMessageError("x")])
-def test_what_no_further_try_can_change_is_acknowledged(error: Exception) -> None:
+def test_permanent_error_is_acknowledged(error: Exception) -> None:
     with http_status_of("worker"):
         raise error
 
 
-@pytest.mark.parametrize("error", [RetryableError("x"), ValueError("a fault of this code"), MemoryError()])
-def test_everything_else_comes_back(error: Exception) -> None:
+@pytest.mark.parametrize("error", [RetryableError("x"), ValueError("a bug"), MemoryError()])
+def test_any_other_error_leads_to_a_redelivery(error: Exception) -> None:
     with pytest.raises(ServiceUnavailable) as caught, http_status_of("worker"):
         raise error
     assert caught.value.__cause__ is error
@@ -38,7 +40,7 @@ def test_everything_else_comes_back(error: Exception) -> None:
         (DefaultCredentialsError("a person's name"), "an unexpected error, the message will come back"),
     ],
 )
-def test_bug_is_logged_as_a_bug_with_its_class_and_place(
+def test_bug_is_logged_with_its_class_and_place(
     error: Exception, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ServiceUnavailable), http_status_of("worker"):

@@ -16,15 +16,15 @@ SOURCES = [
 
 
 def parsers_of(path: Path) -> list[ast.Call]:
-    """The calls in a file that make an argument parser or a sub-parser."""
+    """Return the calls in a file that create an argument parser or a subparser."""
     text = path.read_text()
-    if not any(name in text for name in MAKERS):  # most files: parsing them takes seconds
+    if not any(name in text for name in MAKERS):  # skip most files, because parsing all of them takes seconds
         return []
     calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-    return [call for call in calls if _name_of(call.func) in MAKERS]
+    return [call for call in calls if _callee_name(call.func) in MAKERS]
 
 
-def _name_of(function: ast.expr) -> str:
+def _callee_name(function: ast.expr) -> str:
     return getattr(function, "attr", getattr(function, "id", ""))
 
 
@@ -37,12 +37,12 @@ def forbids_abbreviations(call: ast.Call) -> bool:
     "path", [path for path in SOURCES if parsers_of(path)], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_no_parser_accepts_abbreviated_options(path: Path) -> None:
-    """`--keep me.jpg` must not be read as `--match-threshold`. A sub-parser does not inherit the setting."""
+    """An abbreviation could select an option that the caller did not mean. Subparsers do not inherit the setting."""
     lenient = [call.lineno for call in parsers_of(path) if not forbids_abbreviations(call)]
     assert not lenient, f"{path.relative_to(ROOT)}: add allow_abbrev=False in lines {lenient}"
 
 
-def test_the_rule_covers_the_command_lines_that_people_use() -> None:
+def test_rule_covers_the_public_command_lines() -> None:
     found = {path.relative_to(ROOT).as_posix() for path in SOURCES if parsers_of(path)}
     assert {
         "functions/defacer/engine/__main__.py",

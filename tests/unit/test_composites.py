@@ -11,19 +11,21 @@ from tests.quality.composite_plans import RATE, SHORT_FRAMES, Library, Plan, pla
 from tests.quality.composites import WIDTH, Composite, composites
 from tests.quality.public_clips import PublicClipsError, PublicFile
 
-FRAMES = 12  # of each clip
+FRAMES = 12  # per clip
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[PublicFile, Path]:
-    """Two people with a clip, one of them also with a picture, and one with a picture alone."""
+    """Return files of two people with a clip, one of them also with a picture, and a third with only a picture."""
     folder = tmp_path_factory.mktemp("public-clips")
     made: dict[PublicFile, Path] = {}
     for person, portrait in (("p1", astronaut()), ("p2", admiral())):
         clip = Clip(FRAMES / RATE, audio=False, portrait=portrait)
-        made |= listed(folder, person, "clip.mp4", write_clip(folder / "clip.mp4", clip).read_bytes())
-    made |= listed(folder, "p2", "picture.png", encode_picture(admiral()))
-    return made | listed(folder, "f1", "picture.jpg", encode_picture(astronaut()[:, ::-1].copy(), ".jpg"))
+        made |= cached_file(folder, person, "clip.mp4", write_clip(folder / "clip.mp4", clip).read_bytes())
+    made |= cached_file(folder, "p2", "picture.png", encode_picture(admiral()))
+    return made | cached_file(
+        folder, "f1", "picture.jpg", encode_picture(astronaut()[:, ::-1].copy(), ".jpg")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +41,22 @@ def test_every_kind_is_built(built: dict[str, Composite]) -> None:
         assert composite.truth["target_image"] is None
 
 
-def test_people_of_cuts_are_shown_one_after_the_other(built: dict[str, Composite]) -> None:
+def test_cuts_show_people_one_after_another(built: dict[str, Composite]) -> None:
     cuts = built["cuts-1"]
-    tracks = [track for _, track in sorted(one[:2] for one in graded(cuts))]
+    tracks = [track for _, track in sorted(face[:2] for face in graded_faces(cuts))]
     changes = [track for n, track in enumerate(tracks) if n == 0 or track != tracks[n - 1]]
     assert changes == [0, 1, 0, 1]
     assert len(tracks) > 0.9 * cuts.truth["frames"]
 
 
-def test_people_of_pairs_are_side_by_side(built: dict[str, Composite]) -> None:
-    faces = graded(built["pairs-1"])
+def test_pairs_show_people_side_by_side(built: dict[str, Composite]) -> None:
+    faces = graded_faces(built["pairs-1"])
     assert {track for _, track, *_ in faces} == {0, 1}
     for _, track, _, x1, _, x2, _ in faces:
         assert (x1 + x2) / 2 < WIDTH / 2 if track == 0 else (x1 + x2) / 2 > WIDTH / 2
 
 
-def test_truth_of_a_target_has_roles_by_person(built: dict[str, Composite]) -> None:
+def test_truth_of_a_target_assigns_roles_by_person(built: dict[str, Composite]) -> None:
     pair = built["pairs-1"]
     for own, target in enumerate(pair.targets):
         truth = pair.truth_of(target)
@@ -72,7 +74,7 @@ def test_composites_are_built_once(files: dict[PublicFile, Path], built: dict[st
     assert lines == []
 
 
-def test_part_for_the_target_picture_is_not_shown(files: dict[PublicFile, Path]) -> None:
+def test_target_picture_s_frame_is_not_shown(files: dict[PublicFile, Path]) -> None:
     library = Library(list(files), files)
     shots = [shot for plan in plans(library) for scene in plan.scenes for shot in scene]
     assert all(shot.first_frame >= 1 for shot in shots if shot.person == "p1")
@@ -94,7 +96,7 @@ def test_unreadable_picture_names_repository_and_file(tmp_path: Path) -> None:
         next(library.target_images("f1"))
 
 
-def test_plans_depend_on_the_files_alone(files: dict[PublicFile, Path]) -> None:
+def test_plans_depend_only_on_the_files(files: dict[PublicFile, Path]) -> None:
     assert plan_of(files, "cuts-1") == plan_of(files, "cuts-1")
 
 
@@ -102,11 +104,11 @@ def plan_of(files: dict[PublicFile, Path], name: str) -> Plan:
     return next(plan for plan in plans(Library(list(files), files)) if plan.name == name)
 
 
-def graded(composite: Composite) -> list[list[Any]]:
+def graded_faces(composite: Composite) -> list[list[Any]]:
     return [face for face in composite.truth["faces"] if face[2] == "other"]
 
 
-def listed(folder: Path, person: str, path: str, data: bytes) -> dict[PublicFile, Path]:
+def cached_file(folder: Path, person: str, path: str, data: bytes) -> dict[PublicFile, Path]:
     file = PublicFile(person, "owner/name", "0" * 40, path, hashlib.sha256(data).hexdigest())
     (folder / file.cached_name).write_bytes(data)
     return {file: folder / file.cached_name}

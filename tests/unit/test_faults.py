@@ -1,3 +1,5 @@
+"""Which errors count as transient and become a `RetryableError`."""
+
 import concurrent.futures
 
 import pytest
@@ -30,7 +32,7 @@ from defacer.pipeline.storage.transient_errors import transient_errors_as_retrya
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_passing_fault_is_worth_another_try(error: Exception) -> None:
+def test_transient_error_becomes_retryable(error: Exception) -> None:
     with (
         pytest.raises(RetryableError, match=type(error).__name__) as caught,
         transient_errors_as_retryable("a call"),
@@ -46,12 +48,12 @@ def test_a_passing_fault_is_worth_another_try(error: Exception) -> None:
         api.Forbidden("403"),
         api.PreconditionFailed("412"),
         api.BadRequest("400"),
-        ValueError("a fault of this code"),
+        ValueError("a bug"),
         requests.exceptions.InvalidURL(),
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_any_other_error_goes_through_as_it_is(error: Exception) -> None:
+def test_other_error_passes_through_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, transient_errors_as_retryable("a call"):
         raise error
     assert caught.value is error

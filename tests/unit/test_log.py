@@ -1,3 +1,5 @@
+"""Log lines are JSON and never contain the text of an error."""
+
 import json
 import logging
 from collections.abc import Callable
@@ -20,7 +22,7 @@ def lines(environment: Callable[..., None], capsys: pytest.CaptureFixture[str]) 
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_line_is_json_with_what_is_bound_around_it(lines: Callable[[], list[Any]]) -> None:
+def test_line_is_json_with_its_bound_fields(lines: Callable[[], list[Any]]) -> None:
     with log.bound(function="worker", job="j"):
         with log.bound(segment=3):
             log.info("done", looks=7)
@@ -35,7 +37,7 @@ def test_a_line_is_json_with_what_is_bound_around_it(lines: Callable[[], list[An
     assert "function" not in third
 
 
-def test_an_error_is_told_by_class_code_and_place_but_never_by_its_message(
+def test_error_is_logged_by_class_code_and_place_only(
     lines: Callable[[], list[Any]],
 ) -> None:
     try:
@@ -52,7 +54,7 @@ def test_an_error_is_told_by_class_code_and_place_but_never_by_its_message(
     assert "ada" not in json.dumps(line)
 
 
-def test_only_a_permanent_error_has_its_detail_logged(lines: Callable[[], list[Any]]) -> None:
+def test_detail_is_logged_for_permanent_errors_only(lines: Callable[[], list[Any]]) -> None:
     log.error("failed", PermanentError("bad-object", "Ada can't be read.", detail="not a valid Manifest"))
     log.error("failed", HTTPException(404, "Ada is not in this channel."))
     ours, others = lines()
@@ -60,26 +62,26 @@ def test_only_a_permanent_error_has_its_detail_logged(lines: Callable[[], list[A
     assert "Ada" not in json.dumps([ours, others])
 
 
-def test_setting_up_twice_writes_each_line_once(lines: Callable[[], list[Any]]) -> None:
+def test_configuring_twice_writes_each_line_once(lines: Callable[[], list[Any]]) -> None:
     log.configure()
     log.info("once")
     assert len(lines()) == 1
 
 
-def test_setting_up_in_many_threads_at_once_writes_each_line_once(
+def test_concurrent_configuration_writes_each_line_once(
     lines: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log.LOGGER, "handlers", [])
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    together = Barrier(8)
+    start = Barrier(8)
     level = log.settings().log_level
 
     def settings() -> SimpleNamespace:
-        sleep(0.01)  # the others come while this one is setting up
+        sleep(0.01)  # the other threads enter during this call
         return SimpleNamespace(log_level=level)
 
     def configure(_: int) -> None:
-        together.wait()
+        start.wait()
         log.configure()
 
     monkeypatch.setattr(log, "settings", settings)
@@ -90,7 +92,7 @@ def test_setting_up_in_many_threads_at_once_writes_each_line_once(
     assert len(log.LOGGER.handlers) == len(logging.getLogger().handlers) == 1
 
 
-def test_a_library_s_warning_is_told_without_what_it_says(lines: Callable[[], list[Any]]) -> None:
+def test_library_warning_is_logged_without_its_text(lines: Callable[[], list[Any]]) -> None:
     with log.bound(job="j"):
         try:
             raise ValueError("gs://intake/channels/ada/videos/secret.mp4")
@@ -106,7 +108,7 @@ def test_a_library_s_warning_is_told_without_what_it_says(lines: Callable[[], li
     assert "ada" not in json.dumps(line)
 
 
-def test_a_command_that_ran_before_takes_no_line_of_a_function(
+def test_earlier_command_suppresses_no_function_log_line(
     lines: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log.LOGGER, "handlers", [logging.NullHandler()])

@@ -1,4 +1,4 @@
-"""The benchmark of moving bytes still runs: it calls merge's parts by hand, and nothing else in the suite runs it."""
+"""The data transfer benchmark still runs. It calls merge's internals, and no other test runs it."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ import pytest
     ("step", "counted"),
     [(["link", "--hours", "0.02"], "faces"), (["join", "--gigabytes", "0.02", "--rate", "30"], "frames")],
 )
-def test_a_step_on_little_counts_what_it_did(step: list[str], counted: str, tmp_path: Path) -> None:
+def test_step_on_a_small_job_reports_its_counts(step: list[str], counted: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.benchmarks.moving", "--work", str(tmp_path), "--step", *step]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""`make test-newest-python` finds the newest supported Python. The candidates are scripts that answer as one would."""
+"""`make test-newest-python` finds the newest supported Python. The candidates are scripts that print what it prints."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""JSON that a person wrote with an editor that marks it as UTF-8 is read like any other."""
+"""JSON with a UTF-8 byte order mark is read like JSON without one. Other encodings are rejected."""
 
 import codecs
 from pathlib import Path
@@ -20,18 +20,18 @@ MARK = codecs.BOM_UTF8
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("text", ["{}", '{"mode": "blur"}', "[]", " "])
-def test_json_of_another_encoding_is_refused_by_its_name(encoding: str, text: str) -> None:
+def test_json_in_another_encoding_is_rejected(encoding: str, text: str) -> None:
     with pytest.raises(EncodingError, match="UTF-16 or UTF-32, UTF-8 is expected"):
         normalize_utf8(text.encode(encoding))
 
 
-def test_only_one_mark_at_the_start_is_left_out() -> None:
+def test_only_one_leading_byte_order_mark_is_removed() -> None:
     assert normalize_utf8(MARK + b"{}") == normalize_utf8(b"{}") == b"{}"
     assert normalize_utf8(MARK + MARK + b"{}") == MARK + b"{}"
     assert normalize_utf8(b"") == b""
 
 
-def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -> None:
+def test_policy_and_request_with_a_mark_are_read(environment: Environment) -> None:
     environment(intake_bucket="intake")
     assert parse_policy(MARK + b'{"mode": "solid"}', "it") == Policy(mode="solid")
     source = ObjectRef(bucket="intake", name="channels/street/videos/walk.mp4", generation=1)
@@ -46,7 +46,7 @@ def test_a_policy_and_a_request_with_a_mark_are_read(environment: Environment) -
         )
 
 
-def test_drop_takes_a_policy_with_a_mark_and_refuses_utf_16(tmp_path: Path) -> None:
+def test_drop_accepts_a_policy_with_a_mark_but_not_utf_16(tmp_path: Path) -> None:
     video, policy = tmp_path / "walk.mp4", tmp_path / "policy.json"
     video.write_bytes(b"\0\0\0\x18ftypmp42")
     policy.write_text('{"mode": "solid"}', encoding="utf-8-sig")
@@ -56,7 +56,7 @@ def test_drop_takes_a_policy_with_a_mark_and_refuses_utf_16(tmp_path: Path) -> N
         check_upload(Upload(video, "street", policy=policy))
 
 
-def test_a_plan_of_faults_with_a_mark_is_read(tmp_path: Path) -> None:
+def test_fault_plan_with_a_mark_is_read(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     file.write_text(Plan(seed=7).model_dump_json(), encoding="utf-8-sig")
     assert read_plan(str(file)).seed == 7

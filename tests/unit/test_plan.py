@@ -1,3 +1,5 @@
+"""Where a video is cut into segments."""
+
 import itertools
 import random
 from fractions import Fraction
@@ -33,43 +35,43 @@ def test_without_key_frames_the_cuts_are_exact() -> None:
     assert boundaries(header_of(40)) == [10_000, 20_000, 30_000]
 
 
-def test_a_cut_snaps_to_the_nearest_key_frame_within_half_a_segment() -> None:
+def test_cut_snaps_to_nearest_key_frame_within_half_a_segment() -> None:
     assert boundaries(header_of(30, keyframes=(0, 4_000, 8_500, 12_000, 18_700, 25_000))) == [8_500, 18_700]
 
 
-def test_the_next_cut_is_measured_from_the_last_one() -> None:
+def test_next_cut_is_measured_from_the_previous_cut() -> None:
     assert boundaries(header_of(45, keyframes=(0, 14_000))) == [14_000, 24_000, 34_000]
 
 
-def test_a_key_frame_further_than_half_a_segment_is_not_waited_for() -> None:
+def test_key_frame_beyond_half_a_segment_is_ignored() -> None:
     assert boundaries(header_of(20, keyframes=(0, 4_999, 15_001))) == [10_000]
     assert boundaries(header_of(25, keyframes=(0, 15_000))) == [15_000]
 
 
 @pytest.mark.parametrize(("length", "cuts"), [(9, 0), (14.9, 0), (15, 1), (24.9, 1), (25, 2)])
-def test_a_last_piece_shorter_than_half_a_segment_joins_the_one_before(length: float, cuts: int) -> None:
+def test_short_remainder_joins_the_previous_segment(length: float, cuts: int) -> None:
     assert len(boundaries(header_of(length))) == cuts
 
 
-def test_a_cut_that_snaps_too_near_to_the_end_is_left_out() -> None:
+def test_cut_that_snaps_too_near_the_end_is_omitted() -> None:
     assert boundaries(header_of(17, keyframes=(0, 14_000))) == []
 
 
 @pytest.mark.parametrize("length", [None, 0.0, 0.01, -3.0])
-def test_a_video_of_unknown_or_no_length_is_one_segment(length: float | None) -> None:
+def test_video_of_unknown_or_zero_length_is_one_segment(length: float | None) -> None:
     assert boundaries(header_of(length)) == []
 
 
-def test_times_count_from_the_first_frame_in_the_stream_s_time_base() -> None:
+def test_cuts_are_offset_by_the_first_frame_in_stream_time_base() -> None:
     header = header_of(30, time_base=Fraction(1, 90_000), start_pts=1_000_000)
     assert boundaries(header) == [1_900_000, 2_800_000]
 
 
-def test_a_coarse_time_base_is_met_within_one_tick() -> None:
+def test_coarse_time_base_rounds_within_one_tick() -> None:
     assert boundaries(header_of(4, time_base=Fraction(1, 3)), seconds=1.5) == [4, 8]
 
 
-def test_whatever_the_key_frames_segments_are_neither_tiny_nor_long() -> None:
+def test_random_key_frames_give_no_tiny_or_long_segment() -> None:
     chance = random.Random(7)
     for _ in range(300):
         length = chance.uniform(1, 200)
@@ -82,7 +84,7 @@ def test_whatever_the_key_frames_segments_are_neither_tiny_nor_long() -> None:
             assert all(piece >= 4_999 for piece in pieces), (length, keys, pieces)
 
 
-def test_a_day_of_video_with_a_key_frame_in_every_frame_is_planned_at_once() -> None:
+def test_day_of_video_with_only_key_frames_is_planned() -> None:
     keys = tuple(range(0, 86_400_000, 40))
     assert len(boundaries(header_of(86_400, keyframes=keys))) == 8_639
 
@@ -97,10 +99,10 @@ def test_a_day_of_video_with_a_key_frame_in_every_frame_is_planned_at_once() -> 
         (640, 360, None, 10),
     ],
 )
-def test_segments_of_large_pictures_are_shorter(
+def test_large_frames_get_shorter_segments(
     width: int, height: int, rate: float | None, seconds: float, environment: Environment
 ) -> None:
-    """So that a worker gets one done in a third of its time, at 20 megapixels a second."""
+    """A worker at 20 megapixels per second finishes a segment in a third of its deadline."""
     environment(worker_megapixels_per_second=20, deadline_seconds=540, segment_seconds=10)
     header = header_of(100.0, size=(width, height), frame_rate=rate)
     assert choose_segment_seconds(header, settings()) == pytest.approx(seconds, rel=0.01)

@@ -1,4 +1,4 @@
-"""tests/README.md says what shows each promise: those tests and commands are there, and each figure has its commit."""
+"""The tests and commands that tests/README.md names exist, and each of its figures names a commit."""
 
 import re
 
@@ -12,19 +12,19 @@ ITEMS = PAGE.split("## Unbreakable, item by item")[1]
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of a table's rows, without its head."""
+    """Return the cells of a table's rows, without its header."""
     lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def test_each_item_of_the_task_has_a_row() -> None:
+def test_each_promise_has_a_row() -> None:
     assert [row[0].partition(".")[0].strip() for row in rows(ITEMS)] == [
         str(number) for number in range(1, 11)
     ]
 
 
 @pytest.mark.parametrize("row", rows(ITEMS), ids=lambda row: row[0])
-def test_the_tests_of_an_item_are_there(row: list[str]) -> None:
+def test_tests_of_a_promise_exist(row: list[str]) -> None:
     named = re.findall(r"`(tests/\S+)`", row[1])
     assert named
     for file in named:
@@ -32,7 +32,7 @@ def test_the_tests_of_an_item_are_there(row: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"`((?:make|python -m) [^`]+)`", PAGE))))
-def test_a_command_is_there(command: str) -> None:
+def test_command_exists(command: str) -> None:
     words = command.split()
     if words[0] == "make":
         assert f"\n{words[1]}:" in MAKEFILE
@@ -42,7 +42,7 @@ def test_a_command_is_there(command: str) -> None:
 
 
 @pytest.mark.parametrize("row", rows(PAGE.split("## Unbreakable")[0]), ids=lambda row: row[0])
-def test_a_figure_has_the_commit_that_it_is_of(row: list[str]) -> None:
+def test_figure_names_its_commit(row: list[str]) -> None:
     found, at = row[2:]
     elsewhere = re.fullmatch(r"`(\S+\.md)`", found)
     if elsewhere:

@@ -1,4 +1,4 @@
-"""The fetcher of the public clips, with small local git repositories."""
+"""Fetch public clips from small local git repositories."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def origin(tmp_path: Path) -> str:
-    """Return the address below which `owner/name.git` is, with one commit."""
+    """Return the base URL of `owner/name.git`, which has one commit."""
     work, bare = tmp_path / "work", tmp_path / "origin" / "owner" / "name.git"
     (work / "a folder").mkdir(parents=True)
     (work / "a folder" / "clip.mp4").write_bytes(CONTENT)
@@ -42,7 +42,7 @@ def origin(tmp_path: Path) -> str:
 
 
 def test_file_is_fetched_with_git_and_cached(tmp_path: Path, origin: str) -> None:
-    file, folder = listed(origin), tmp_path / "cache"
+    file, folder = listed_file(origin), tmp_path / "cache"
     lines: list[str] = []
     path = fetch([file], lines.append, folder=folder, address=origin)[file]
     assert path.read_bytes() == CONTENT
@@ -54,7 +54,7 @@ def test_file_is_fetched_with_git_and_cached(tmp_path: Path, origin: str) -> Non
 
 
 def test_damaged_file_in_cache_is_fetched_again(tmp_path: Path, origin: str) -> None:
-    file, folder = listed(origin), tmp_path / "cache"
+    file, folder = listed_file(origin), tmp_path / "cache"
     path = fetch([file], folder=folder, address=origin)[file]
     path.write_bytes(b"damaged")
     assert fetch([file], folder=folder, address=origin)[file].read_bytes() == CONTENT
@@ -64,7 +64,7 @@ def test_damaged_file_in_cache_is_fetched_again(tmp_path: Path, origin: str) -> 
 def test_mirror_is_read_before_the_network(
     tmp_path: Path, origin: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    file = listed(origin)
+    file = listed_file(origin)
     (tmp_path / "mirror" / name).parent.mkdir(parents=True)
     (bare_of(origin)).rename(tmp_path / "mirror" / name)
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / "mirror"))
@@ -72,26 +72,26 @@ def test_mirror_is_read_before_the_network(
     assert found[file].read_bytes() == CONTENT
 
 
-def test_other_content_than_listed_is_refused(tmp_path: Path, origin: str) -> None:
-    file = listed(origin, sha256="0" * 64)
+def test_content_with_another_hash_is_rejected(tmp_path: Path, origin: str) -> None:
+    file = listed_file(origin, sha256="0" * 64)
     with pytest.raises(PublicClipsError, match=r"clip.mp4 has the SHA-256 .*, expected 000"):
         fetch([file], folder=tmp_path / "cache", address=origin)
     assert not list((tmp_path / "cache").glob("*.mp4"))
 
 
-def test_path_that_the_commit_lacks_names_file_and_commit(tmp_path: Path, origin: str) -> None:
-    file = listed(origin, path="other.mp4")
+def test_path_missing_in_commit_names_file_and_commit(tmp_path: Path, origin: str) -> None:
+    file = listed_file(origin, path="other.mp4")
     with pytest.raises(PublicClipsError, match=rf"other.mp4 at commit {file.commit} cannot be read"):
         fetch([file], folder=tmp_path / "cache", address=origin)
 
 
 def test_unreachable_repository_names_address_and_mirror(tmp_path: Path, origin: str) -> None:
     with pytest.raises(PublicClipsError, match=rf"file:///nowhere/owner/name.git.*{MIRROR_VARIABLE}"):
-        fetch([listed(origin)], folder=tmp_path / "cache", address="file:///nowhere")
+        fetch([listed_file(origin)], folder=tmp_path / "cache", address="file:///nowhere")
 
 
 def test_missing_git_is_reported(tmp_path: Path, origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = listed(origin)
+    file = listed_file(origin)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PublicClipsError, match="git cannot be run: No such file"):
         fetch([file], folder=tmp_path / "cache", address=origin)
@@ -109,7 +109,7 @@ def test_list_has_forty_people_and_unique_files() -> None:
     }
 
 
-def listed(origin: str, path: str = "a folder/clip.mp4", sha256: str = "") -> PublicFile:
+def listed_file(origin: str, path: str = "a folder/clip.mp4", sha256: str = "") -> PublicFile:
     commit = git("-C", str(bare_of(origin)), "rev-parse", "HEAD")
     return PublicFile("p01", "owner/name", commit, path, sha256 or hashlib.sha256(CONTENT).hexdigest())
 

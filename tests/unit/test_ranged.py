@@ -1,3 +1,5 @@
+"""Read an object of the real storage server in blocks, as a seekable file."""
+
 import io
 import random
 from collections.abc import Callable
@@ -17,11 +19,11 @@ def content() -> bytes:
     return random.Random(3).randbytes(3 * BLOCK_BYTES + 12_345)
 
 
-def downloads(proxy: Proxy) -> int:
+def count_downloads(proxy: Proxy) -> int:
     return sum("alt=media" in path for _, path in proxy.requests)
 
 
-def test_any_reads_and_seeks_give_what_the_object_holds(buckets: Buckets, content: bytes) -> None:
+def test_random_reads_and_seeks_return_the_content(buckets: Buckets, content: bytes) -> None:
     ref = buckets.put(buckets.intake, "v", content)
     expected = io.BytesIO(content)
     chance = random.Random(5)
@@ -36,7 +38,7 @@ def test_any_reads_and_seeks_give_what_the_object_holds(buckets: Buckets, conten
             assert file.tell() == expected.tell()
 
 
-def test_the_whole_object_is_read_to_its_end_and_no_further(buckets: Buckets, content: bytes) -> None:
+def test_reading_stops_at_the_end_of_the_object(buckets: Buckets, content: bytes) -> None:
     ref = buckets.put(buckets.intake, "v", content)
     with open_ranged(ref) as file:
         assert file.read() == content
@@ -45,41 +47,39 @@ def test_the_whole_object_is_read_to_its_end_and_no_further(buckets: Buckets, co
         assert file.read(10) == b""
 
 
-def test_an_empty_object_is_an_empty_file(buckets: Buckets) -> None:
+def test_empty_object_is_an_empty_file(buckets: Buckets) -> None:
     with open_ranged(buckets.put(buckets.intake, "v", b"")) as file:
         assert file.read() == b""
 
 
-def test_only_the_blocks_that_are_asked_for_are_fetched(
-    buckets: Buckets, proxy: Proxy, content: bytes
-) -> None:
+def test_only_requested_blocks_are_fetched(buckets: Buckets, proxy: Proxy, content: bytes) -> None:
     ref = buckets.put(buckets.intake, "v", content)
     with open_ranged(ref) as file:
-        assert downloads(proxy) == 0
+        assert count_downloads(proxy) == 0
         file.read(100)
         file.seek(-100, io.SEEK_END)
         file.read(100)
-        assert downloads(proxy) == 2
+        assert count_downloads(proxy) == 2
 
 
-def test_reading_at_two_places_in_turn_fetches_each_block_once(
-    buckets: Buckets, proxy: Proxy, content: bytes
-) -> None:
+def test_alternating_reads_fetch_each_block_once(buckets: Buckets, proxy: Proxy, content: bytes) -> None:
     ref = buckets.put(buckets.intake, "v", content)
     with open_ranged(ref) as file:
         for step in range(50):
             for start in (0, 2 * BLOCK_BYTES):
                 file.seek(start + step * 20_000)
                 file.read(20_000)
-    assert downloads(proxy) == 2
+    assert count_downloads(proxy) == 2
 
 
-def test_who_reads_on_and_on_gets_more_with_each_request(buckets: Buckets, proxy: Proxy) -> None:
+def test_sequential_read_fetches_more_with_each_request(buckets: Buckets, proxy: Proxy) -> None:
     data = bytes(range(256)) * (24 * BLOCK_BYTES // 256) + b"end"
     ref = buckets.put(buckets.intake, "v", data)
     with open_ranged(ref) as file:
         assert file.read() == data
-    assert downloads(proxy) == STREAK_BLOCKS + 3  # eight blocks, twice eight at once, and what is left
+    assert (
+        count_downloads(proxy) == STREAK_BLOCKS + 3
+    )  # eight single blocks, two requests of eight blocks each, and the rest
 
 
 def test_memory_is_bounded(buckets: Buckets) -> None:
@@ -91,7 +91,7 @@ def test_memory_is_bounded(buckets: Buckets) -> None:
         assert len(raw._blocks) == KEPT_BLOCKS
 
 
-def test_a_version_that_is_gone_at_the_start_is_a_permanent_error(buckets: Buckets) -> None:
+def test_version_replaced_before_opening_is_a_permanent_error(buckets: Buckets) -> None:
     ref = buckets.put(buckets.intake, "v", b"1")
     buckets.put(buckets.intake, "v", b"2")
     with pytest.raises(PermanentError) as caught, open_ranged(ref):
@@ -99,7 +99,7 @@ def test_a_version_that_is_gone_at_the_start_is_a_permanent_error(buckets: Bucke
     assert caught.value.code == "source-gone"
 
 
-def test_a_version_that_goes_while_it_is_read_is_a_permanent_error(buckets: Buckets, content: bytes) -> None:
+def test_version_replaced_during_reading_is_a_permanent_error(buckets: Buckets, content: bytes) -> None:
     ref = buckets.put(buckets.intake, "v", content)
     with pytest.raises(PermanentError) as caught, open_ranged(ref) as file:
         file.read(10)
@@ -109,7 +109,7 @@ def test_a_version_that_goes_while_it_is_read_is_a_permanent_error(buckets: Buck
     assert caught.value.code == "source-gone"
 
 
-def test_a_fault_is_raised_in_the_read_and_in_every_later_one(
+def test_transient_error_is_raised_again_by_later_reads(
     buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
 ) -> None:
     ref = buckets.put(buckets.intake, "v", content)
@@ -122,7 +122,7 @@ def test_a_fault_is_raised_in_the_read_and_in_every_later_one(
         file.read(10)
 
 
-def test_a_fault_that_a_reader_swallows_is_raised_at_the_end(
+def test_swallowed_transient_error_is_raised_at_the_end(
     buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
 ) -> None:
     ref = buckets.put(buckets.intake, "v", content)
@@ -133,7 +133,7 @@ def test_a_fault_that_a_reader_swallows_is_raised_at_the_end(
             file.read(10)
 
 
-def test_a_fault_that_a_reader_takes_for_a_broken_video_is_raised_as_what_it_is(
+def test_transient_error_is_not_reported_as_a_broken_video(
     buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
 ) -> None:
     ref = buckets.put(buckets.intake, "v", content)
@@ -146,21 +146,23 @@ def test_a_fault_that_a_reader_takes_for_a_broken_video_is_raised_as_what_it_is(
             raise PermanentError("not-a-video", "it is not a video") from error
 
 
-def test_an_error_of_the_reader_s_own_goes_through(buckets: Buckets) -> None:
+def test_error_of_the_caller_passes_through(buckets: Buckets) -> None:
     ref = buckets.put(buckets.intake, "v", b"1")
     with pytest.raises(ZeroDivisionError), open_ranged(ref):
         raise ZeroDivisionError
 
 
-def test_a_short_answer_is_not_taken_for_the_end(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_response_is_not_the_end_of_the_object(
+    buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ref = buckets.put(buckets.intake, "v", b"1234567890")
     find = ranged_reader.objects.find
 
-    def claim_more(bucket: str, name: str, generation: int | None = None) -> object:
+    def overstate_size(bucket: str, name: str, generation: int | None = None) -> object:
         blob = find(bucket, name, generation)
         blob._properties["size"] = "20"
         return blob
 
-    monkeypatch.setattr(ranged_reader.objects, "find", claim_more)
+    monkeypatch.setattr(ranged_reader.objects, "find", overstate_size)
     with pytest.raises(RetryableError, match="20 bytes gave 10"), open_ranged(ref) as file:
         file.read(20)

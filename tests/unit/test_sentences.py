@@ -67,7 +67,7 @@ def test_no_sentence_interpolates_a_library_s_message_or_an_address() -> None:
     assert wrong == []
 
 
-def test_only_a_reference_s_own_form_is_an_address() -> None:
+def test_only_object_references_spell_an_address() -> None:
     places = [
         (path.name, text)
         for path, tree in modules(*PACKAGES)
@@ -105,5 +105,5 @@ def test_every_code_states_whether_trying_again_helps() -> None:
         ("new-code", False),
     ],
 )
-def test_trying_again_helps_by_the_code_alone(code: str, helps: bool) -> None:
+def test_retry_advice_depends_only_on_the_code(code: str, helps: bool) -> None:
     assert can_try_again(code) == helps

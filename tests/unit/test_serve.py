@@ -1,4 +1,4 @@
-"""A function as its container runs it: gunicorn, with the arguments that Terraform gives."""
+"""Run a function as its container does: gunicorn with the arguments from Terraform."""
 
 import http.client
 import os
@@ -28,8 +28,8 @@ def command(function: str) -> list[str]:
 
 
 @contextmanager
-def served(function: str, folder: Path, environment: Mapping[str, str]) -> Iterator[int]:
-    """The port that the function listens on."""
+def run_function(function: str, folder: Path, environment: Mapping[str, str]) -> Iterator[int]:
+    """Serve a function, and yield its port."""
     (port,) = free_ports(1)
     variables = {**os.environ, **environment, "PORT": str(port), "HOME": str(folder)}
     with (folder / "log").open("wb") as log:
@@ -44,13 +44,13 @@ def served(function: str, folder: Path, environment: Mapping[str, str]) -> Itera
 
 def wait_until_open(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     while process.poll() is None:
-        if ask(port, "GET", serve.HEALTH) is not None:
+        if request_status(port, "GET", serve.HEALTH) is not None:
             return
     pytest.fail(log.read_text())
 
 
-def ask(port: int, method: str, path: str, body: bytes = b"") -> int | None:
-    """The answer's status; None if nobody listens yet."""
+def request_status(port: int, method: str, path: str, body: bytes = b"") -> int | None:
+    """Return the response's status, or None while no server listens."""
     connection = http.client.HTTPConnection(HOST, port, timeout=120)
     try:
         connection.request(method, path, body, {"content-type": "application/json"})
@@ -62,11 +62,11 @@ def ask(port: int, method: str, path: str, body: bytes = b"") -> int | None:
 
 
 @pytest.mark.parametrize("function", ["dead_letter", "merge"])
-def test_a_function_is_healthy_and_answers_pushes_alone(function: str, tmp_path: Path) -> None:
-    with served(function, tmp_path, ENVIRONMENT) as port:
-        assert ask(port, "GET", serve.HEALTH) == 200
-        assert ask(port, "GET", "/") == 405
-        assert ask(port, "POST", "/", b"not a push") == 400
+def test_function_is_healthy_and_accepts_only_pushes(function: str, tmp_path: Path) -> None:
+    with run_function(function, tmp_path, ENVIRONMENT) as port:
+        assert request_status(port, "GET", serve.HEALTH) == 200
+        assert request_status(port, "GET", "/") == 405
+        assert request_status(port, "POST", "/", b"not a push") == 400
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_function_is_healthy_and_answers_pushes_alone(function: str, tmp_path:
         ({"DEFACER_PRELOAD_MODELS": "true", "DEFACER_REQUIRE_GPU": "true"}, "PyTorch"),
     ],
 )
-def test_a_worker_that_can_t_work_does_not_start_and_says_why(
+def test_misconfigured_worker_exits_with_a_clear_error(
     environment: Mapping[str, str], sentence: str, tmp_path: Path
 ) -> None:
     from defacer.engine.models.gpu import has_cuda
@@ -93,7 +93,7 @@ def test_a_worker_that_can_t_work_does_not_start_and_says_why(
     assert "Traceback" not in done.stderr
 
 
-def test_the_container_s_entrypoint_is_what_is_tested_here() -> None:
+def test_container_entrypoint_equals_the_tested_command() -> None:
     text = (ROOT / "infra/Dockerfile").read_text()
     entrypoint = [part.strip().strip('"') for part in text.split("ENTRYPOINT [")[1].split("]")[0].split(",")]
     assert entrypoint == ["gunicorn", *command("worker")[1:5]]
@@ -104,6 +104,6 @@ def test_every_function_can_be_served() -> None:
         assert (Path(serve.__file__).parent / function.source).is_file()
 
 
-def test_nothing_is_warmed_up_unless_it_is_asked_for() -> None:
+def test_models_are_preloaded_only_on_request() -> None:
     settings = Settings.from_environment(ENVIRONMENT)
     assert (settings.preload_models, settings.require_gpu) == (False, False)

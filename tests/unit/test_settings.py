@@ -1,3 +1,5 @@
+"""Settings are typed, checked and documented."""
+
 import re
 
 import pytest
@@ -6,7 +8,7 @@ from pydantic.fields import FieldInfo
 from defacer.pipeline.settings import PREFIX, Settings, SettingsError
 from tests.servers import ROOT
 
-NEEDED = {
+REQUIRED = {
     "DEFACER_PROJECT": "my-project",
     "DEFACER_INTAKE_BUCKET": "intake",
     "DEFACER_WORK_BUCKET": "work",
@@ -14,8 +16,8 @@ NEEDED = {
 }
 
 
-def test_four_variables_are_enough() -> None:
-    settings = Settings.from_environment(NEEDED)
+def test_four_variables_are_required() -> None:
+    settings = Settings.from_environment(REQUIRED)
     assert (settings.project, settings.segments_topic, settings.segment_seconds) == (
         "my-project",
         "segments",
@@ -23,16 +25,16 @@ def test_four_variables_are_enough() -> None:
     )
 
 
-def test_values_are_typed_and_other_variables_ignored() -> None:
+def test_values_are_typed_and_unknown_variables_ignored() -> None:
     settings = Settings.from_environment(
-        {**NEEDED, "DEFACER_LEASE_SECONDS": "12.5", "DEFACER_UNKNOWN": "x", "PATH": "/bin"}
+        {**REQUIRED, "DEFACER_LEASE_SECONDS": "12.5", "DEFACER_UNKNOWN": "x", "PATH": "/bin"}
     )
     assert settings.lease_seconds == 12.5
 
 
-@pytest.mark.parametrize("variable", sorted(NEEDED))
-def test_a_missing_variable_is_named(variable: str) -> None:
-    environment = {key: value for key, value in NEEDED.items() if key != variable}
+@pytest.mark.parametrize("variable", sorted(REQUIRED))
+def test_missing_variable_is_named(variable: str) -> None:
+    environment = {key: value for key, value in REQUIRED.items() if key != variable}
     with pytest.raises(SettingsError, match=f"{variable}=None: Field required"):
         Settings.from_environment(environment)
 
@@ -49,26 +51,26 @@ def test_a_missing_variable_is_named(variable: str) -> None:
         ("DEFACER_RETRY_SECONDS", "0"),
     ],
 )
-def test_a_bad_value_is_named_with_its_variable(variable: str, value: str) -> None:
+def test_invalid_value_is_named_with_its_variable(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable}='{value}': "):
-        Settings.from_environment({**NEEDED, variable: value})
+        Settings.from_environment({**REQUIRED, variable: value})
 
 
-def test_all_bad_variables_are_named_at_once() -> None:
+def test_all_invalid_variables_are_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings.from_environment({**NEEDED, "DEFACER_LOG_LEVEL": "LOUD", "DEFACER_LEASE_SECONDS": "-1"})
+        Settings.from_environment({**REQUIRED, "DEFACER_LOG_LEVEL": "LOUD", "DEFACER_LEASE_SECONDS": "-1"})
     assert "DEFACER_LOG_LEVEL" in str(caught.value)
     assert "DEFACER_LEASE_SECONDS" in str(caught.value)
 
 
-SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - no secret
+SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a test value
 
 
 @pytest.mark.parametrize(
     "url", ["https://example.com/hook?channel=a", "http://127.0.0.1:8000/", "http://[::1]/"]
 )
-def test_a_webhook_is_called_over_https_or_on_this_machine(url: str) -> None:
-    assert Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_URL": url}).webhook_url == url
+def test_webhook_url_can_be_https_or_loopback(url: str) -> None:
+    assert Settings.from_environment({**REQUIRED, "DEFACER_WEBHOOK_URL": url}).webhook_url == url
 
 
 @pytest.mark.parametrize(
@@ -76,20 +78,20 @@ def test_a_webhook_is_called_over_https_or_on_this_machine(url: str) -> None:
     ["http://example.com/", "ftp://example.com/", "https:///x", "https://me:word@example.com/", "https://a/#b", "",
      "http://127.0.0.1.example.com/", "http://localhost@example.com/"],
 )  # fmt: skip
-def test_a_webhook_that_others_could_read_is_refused(url: str) -> None:
+def test_unencrypted_or_malformed_webhook_url_is_rejected(url: str) -> None:
     with pytest.raises(SettingsError, match="DEFACER_WEBHOOK_URL"):
-        Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_URL": url})
+        Settings.from_environment({**REQUIRED, "DEFACER_WEBHOOK_URL": url})
 
 
 @pytest.mark.parametrize(
     "origin", ["127.0.0.1:8080", "https://example.com/", "https://example.com/x", "ftp://a", ""]
 )
-def test_the_console_is_at_an_address_without_a_path(origin: str) -> None:
+def test_console_origin_has_no_path(origin: str) -> None:
     assert Settings.from_environment(
-        {**NEEDED, "DEFACER_CONSOLE_ORIGIN": "http://127.0.0.1:80"}
+        {**REQUIRED, "DEFACER_CONSOLE_ORIGIN": "http://127.0.0.1:80"}
     ).console_origin
     with pytest.raises(SettingsError, match="DEFACER_CONSOLE_ORIGIN"):
-        Settings.from_environment({**NEEDED, "DEFACER_CONSOLE_ORIGIN": origin})
+        Settings.from_environment({**REQUIRED, "DEFACER_CONSOLE_ORIGIN": origin})
 
 
 @pytest.mark.parametrize(
@@ -98,22 +100,22 @@ def test_the_console_is_at_an_address_without_a_path(origin: str) -> None:
      ("LIVE_PORTS", "80,x"), ("LIVE_PORTS", "0"), ("LIVE_PORTS", "80;443"), ("LIVE_PORTS", "65536"),
      ("LIVE_HOSTS", ","), ("LIVE_HOSTS", "https://a.example"), ("LIVE_ORIGIN", "localhost:1")],
 )  # fmt: skip
-def test_what_live_may_read_is_never_guessed(name: str, value: str) -> None:
+def test_invalid_live_restriction_is_rejected(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
-        Settings.from_environment({**NEEDED, f"DEFACER_{name}": value})
+        Settings.from_environment({**REQUIRED, f"DEFACER_{name}": value})
 
 
-def test_a_secret_is_never_shown() -> None:
-    settings = Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET})
+def test_secret_is_never_shown() -> None:
+    settings = Settings.from_environment({**REQUIRED, "DEFACER_WEBHOOK_SECRET": SECRET})
     assert SECRET not in f"{settings!r} {settings.model_dump_json()}"
     with pytest.raises(SettingsError, match="DEFACER_WEBHOOK_SECRET") as caught:
-        Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET[1:]})
+        Settings.from_environment({**REQUIRED, "DEFACER_WEBHOOK_SECRET": SECRET[1:]})
     assert SECRET[1:] not in f"{caught.value} {caught.value.__cause__}"
 
 
-def test_white_space_does_not_make_a_short_secret_long_enough() -> None:
+def test_trailing_whitespace_does_not_lengthen_a_secret() -> None:
     with pytest.raises(SettingsError, match="DEFACER_WEBHOOK_SECRET"):
-        Settings.from_environment({**NEEDED, "DEFACER_WEBHOOK_SECRET": SECRET[1:] + "\n"})
+        Settings.from_environment({**REQUIRED, "DEFACER_WEBHOOK_SECRET": SECRET[1:] + "\n"})
 
 
 PAGE = ROOT / "functions" / "defacer" / "pipeline" / "README.md"
@@ -131,31 +133,31 @@ def default_of(field: FieldInfo) -> str:
 
 
 def allowed_by(field: FieldInfo) -> str:
-    """In words, as the table has it; "" for what no bound is set to."""
+    """Return the bounds in the words of the table, or "" for a setting without bounds."""
     bounds = {
         name: getattr(bound, name)
         for bound in field.metadata
         for name in ("ge", "gt", "le", "min_length", "pattern")
         if getattr(bound, name, None) is not None
     }
-    most = f"{bounds['le']:,}" if "le" in bounds else ""
+    maximum = f"{bounds['le']:,}" if "le" in bounds else ""
     if "pattern" in bounds:
         return ", ".join(bounds["pattern"].strip("^$()").split("|"))
     if "min_length" in bounds:
         return f"{bounds['min_length']} characters or more"
     if "gt" in bounds:
-        return f"above {bounds['gt']}, up to {most}"
+        return f"above {bounds['gt']}, up to {maximum}"
     if "ge" in bounds:
-        return f"{bounds['ge']} to {most}" if most else f"{bounds['ge']} or more"
+        return f"{bounds['ge']} to {maximum}" if maximum else f"{bounds['ge']} or more"
     return "true, false" if field.annotation is bool else ""
 
 
 def test_settings_page_lists_every_setting_with_default_and_range() -> None:
-    told = {
+    documented = {
         name: (default.strip("`"), allowed.strip())
         for name, default, allowed in ROW.findall(PAGE.read_text())
     }
-    assert told == {
+    assert documented == {
         PREFIX + name.upper(): (default_of(field), allowed_by(field))
         for name, field in Settings.model_fields.items()
     }

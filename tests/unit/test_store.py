@@ -1,3 +1,5 @@
+"""Conditional writes and reads of objects, on a real storage server."""
+
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,20 +19,20 @@ RACERS = 16
 Environment = Callable[..., None]
 
 
-def test_what_is_written_once_can_be_read_back(buckets: Buckets) -> None:
+def test_object_written_once_can_be_read(buckets: Buckets) -> None:
     ref = objects.write_once(buckets.work, "a", b"content", "text/plain", metadata={"k": "v"})
     assert objects.read(ref) == b"content"
     blob = buckets.blob(buckets.work, "a")
     assert (blob.content_type, blob.metadata, blob.generation) == ("text/plain", {"k": "v"}, ref.generation)
 
 
-def test_a_file_is_written_like_bytes(buckets: Buckets, tmp_path: Path) -> None:
+def test_file_is_written_like_bytes(buckets: Buckets, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"from a file")
     assert objects.read(objects.write_once(buckets.work, "a", file)) == b"from a file"
 
 
-def test_a_file_over_eight_mebibytes_goes_up_in_pieces_and_says_so(buckets: Buckets, tmp_path: Path) -> None:
+def test_large_file_is_uploaded_in_chunks_with_progress(buckets: Buckets, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(range(256)) * (70 * 1024))
     calls: list[int] = []
@@ -39,16 +41,16 @@ def test_a_file_over_eight_mebibytes_goes_up_in_pieces_and_says_so(buckets: Buck
     assert objects.read(ref) == file.read_bytes()
 
 
-def test_what_is_written_piece_by_piece_becomes_one_object_with_others(buckets: Buckets) -> None:
+def test_streamed_object_can_be_composed_and_copied(buckets: Buckets) -> None:
     calls: list[int] = []
-    piece = bytes(range(256)) * 4096
+    chunk = bytes(range(256)) * 4096
     with objects.writing(buckets.work, "samples", "video/mp4", lambda: calls.append(1)) as file:
         for _ in range(20):
-            file.write(piece)
+            file.write(chunk)
     assert len(calls) == 20
     objects.write_once(buckets.work, "head", b"head")
     whole = objects.compose(["head", "samples"], buckets.work, "whole", "video/mp4")
-    assert objects.read(whole) == b"head" + 20 * piece
+    assert objects.read(whole) == b"head" + 20 * chunk
 
     copied = objects.copy(whole, buckets.output, "result", generation=0, metadata={"job": "j"})
     blob = buckets.blob(buckets.output, "result")
@@ -57,7 +59,7 @@ def test_what_is_written_piece_by_piece_becomes_one_object_with_others(buckets: 
         {"job": "j"},
         "video/mp4",
     )
-    assert objects.read(copied) == b"head" + 20 * piece
+    assert objects.read(copied) == b"head" + 20 * chunk
     assert objects.copy(whole, buckets.output, "result", generation=0, metadata={"job": "j"}) == copied
     with pytest.raises(AlreadyWrittenError):
         objects.copy(
@@ -69,7 +71,7 @@ def test_what_is_written_piece_by_piece_becomes_one_object_with_others(buckets: 
         )
 
 
-def test_nothing_is_left_of_what_was_not_written_to_its_end(buckets: Buckets) -> None:
+def test_interrupted_write_leaves_no_object(buckets: Buckets) -> None:
     def write() -> None:
         with objects.writing(buckets.work, "samples", "video/mp4", lambda: None) as file:
             file.write(bytes(20 * 1024 * 1024))
@@ -80,12 +82,12 @@ def test_nothing_is_left_of_what_was_not_written_to_its_end(buckets: Buckets) ->
     assert buckets.names(buckets.work) == []
 
 
-def test_the_same_bytes_again_count_as_the_first_write(buckets: Buckets) -> None:
+def test_writing_the_same_bytes_again_returns_the_first_version(buckets: Buckets) -> None:
     first = objects.write_once(buckets.work, "a", b"same")
     assert objects.write_once(buckets.work, "a", b"same") == first
 
 
-def test_other_bytes_do_not_replace_the_first_ones(buckets: Buckets) -> None:
+def test_different_bytes_do_not_replace_the_first_version(buckets: Buckets) -> None:
     first = objects.write_once(buckets.work, "a", b"first")
     with pytest.raises(AlreadyWrittenError) as caught:
         objects.write_once(buckets.work, "a", b"other")
@@ -93,25 +95,25 @@ def test_other_bytes_do_not_replace_the_first_ones(buckets: Buckets) -> None:
     assert objects.read(first) == b"first"
 
 
-def test_the_same_bytes_of_somebody_else_do_not_count_as_ours(buckets: Buckets) -> None:
-    made = objects.write_once(buckets.work, "made", b"same")
-    objects.copy(made, buckets.output, "a", generation=0, metadata={"job": "1"})
+def test_same_bytes_with_other_metadata_are_not_ours(buckets: Buckets) -> None:
+    source = objects.write_once(buckets.work, "made", b"same")
+    objects.copy(source, buckets.output, "a", generation=0, metadata={"job": "1"})
     with pytest.raises(AlreadyWrittenError):
-        objects.copy(made, buckets.output, "a", generation=0, metadata={"job": "2"})
+        objects.copy(source, buckets.output, "a", generation=0, metadata={"job": "2"})
     with pytest.raises(AlreadyWrittenError):
         objects.write_once(buckets.output, "a", b"same", metadata={"job": "2"})
 
 
-def test_copying_what_is_deleted_in_this_very_moment_says_that_it_is_gone(buckets: Buckets) -> None:
-    made = objects.write_once(buckets.work, "made", b"result")
+def test_copying_a_just_deleted_object_is_a_permanent_error(buckets: Buckets) -> None:
+    source = objects.write_once(buckets.work, "made", b"result")
     with pytest.raises(PermanentError, match="was deleted"):
         objects.copy(
-            made, buckets.output, "a", generation=0, metadata={}, progress=lambda: objects.delete(made)
+            source, buckets.output, "a", generation=0, metadata={}, progress=lambda: objects.delete(source)
         )
     assert buckets.names(buckets.output) == []
 
 
-def test_of_sixteen_racers_one_wins_and_all_others_learn_who(buckets: Buckets) -> None:
+def test_one_of_sixteen_racing_writers_wins(buckets: Buckets) -> None:
     start = threading.Barrier(RACERS)
 
     def race(number: int) -> tuple[bool, ObjectRef]:
@@ -128,7 +130,7 @@ def test_of_sixteen_racers_one_wins_and_all_others_learn_who(buckets: Buckets) -
     assert len({ref.generation for _, ref in results}) == 1
 
 
-def test_a_write_whose_answer_was_lost_is_found_to_be_ours(buckets: Buckets, proxy: Proxy) -> None:
+def test_write_with_a_lost_response_is_recognised_as_ours(buckets: Buckets, proxy: Proxy) -> None:
     lost: list[str] = []
 
     def lose_first_upload(method: str, path: str) -> bool:
@@ -144,7 +146,7 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_ours(buckets: Buckets, pro
     assert ref.generation == buckets.blob(buckets.work, "a").generation
 
 
-def test_replacing_needs_the_version_that_is_there(buckets: Buckets) -> None:
+def test_replacing_requires_the_live_generation(buckets: Buckets) -> None:
     first = objects.write_once(buckets.work, "a", b"1")
     second = objects.replace(buckets.work, "a", b"2", generation=first.generation)
     with pytest.raises(AlreadyWrittenError):
@@ -152,32 +154,32 @@ def test_replacing_needs_the_version_that_is_there(buckets: Buckets) -> None:
     assert objects.read(second) == b"2"
 
 
-def test_replacing_what_is_gone_is_tried_again_later(buckets: Buckets) -> None:
+def test_replacing_a_missing_object_is_retryable(buckets: Buckets) -> None:
     with pytest.raises(RetryableError):
         objects.replace(buckets.work, "a", b"2", generation=12345)
 
 
-def test_a_version_that_was_replaced_is_gone_for_good(buckets: Buckets) -> None:
+def test_reading_a_replaced_version_is_a_permanent_error(buckets: Buckets) -> None:
     first = buckets.put(buckets.work, "a", b"1")
     buckets.put(buckets.work, "a", b"2")
     with pytest.raises(PermanentError, match="was deleted or replaced"):
         objects.read(first)
 
 
-def test_json_that_is_no_such_document_is_a_permanent_error(buckets: Buckets) -> None:
+def test_json_of_another_document_is_a_permanent_error(buckets: Buckets) -> None:
     ref = buckets.put(buckets.work, "a", b'{"mode": "nonsense"}')
     with pytest.raises(PermanentError, match="can't be read") as caught:
         objects.read_json(ref, Policy)
     assert (caught.value.code, caught.value.detail) == ("bad-object", "not a valid Policy")
 
 
-def test_a_document_is_found_with_its_version_or_not_at_all(buckets: Buckets) -> None:
+def test_document_is_found_with_its_version(buckets: Buckets) -> None:
     assert objects.find_json(buckets.work, "a", Policy) is None
     ref = objects.write_once(buckets.work, "a", Policy(mode="solid").model_dump_json().encode())
     assert objects.find_json(buckets.work, "a", Policy) == (Policy(mode="solid"), ref)
 
 
-def test_deleting_takes_only_the_version_that_was_meant(buckets: Buckets) -> None:
+def test_deleting_affects_only_the_given_version(buckets: Buckets) -> None:
     first = buckets.put(buckets.work, "a", b"1")
     second = buckets.put(buckets.work, "a", b"2")
     objects.delete(first)
@@ -187,14 +189,14 @@ def test_deleting_takes_only_the_version_that_was_meant(buckets: Buckets) -> Non
     assert buckets.names(buckets.work) == []
 
 
-def test_deleting_a_prefix_leaves_its_neighbours(buckets: Buckets) -> None:
+def test_deleting_a_prefix_leaves_its_neighbors(buckets: Buckets) -> None:
     for name in ("jobs/1/a", "jobs/1/b", "jobs/12/a"):
         buckets.put(buckets.work, name, b"x")
     objects.delete_all(buckets.work, "jobs/1/")
     assert buckets.names(buckets.work) == ["jobs/12/a"]
 
 
-def test_objects_are_listed_in_order_beyond_one_page_of_a_thousand(buckets: Buckets) -> None:
+def test_listing_continues_beyond_one_page_in_order(buckets: Buckets) -> None:
     def put(number: int) -> ObjectRef:
         return buckets.put(buckets.work, f"x/{number:04d}", b"")
 
@@ -203,7 +205,7 @@ def test_objects_are_listed_in_order_beyond_one_page_of_a_thousand(buckets: Buck
     assert objects.list_all(buckets.work, "x/") == refs
 
 
-def test_a_mark_is_added_without_a_new_version(buckets: Buckets) -> None:
+def test_metadata_is_added_without_a_new_version(buckets: Buckets) -> None:
     ref = objects.write_once(buckets.work, "a", b"1")
     objects.mark(ref, {"announced": "yes"})
     blob = buckets.blob(buckets.work, "a")
@@ -211,7 +213,7 @@ def test_a_mark_is_added_without_a_new_version(buckets: Buckets) -> None:
 
 
 @pytest.mark.parametrize("call", ["write", "find", "read", "delete", "list"])
-def test_storage_that_is_out_of_order_is_a_retryable_error(
+def test_failing_storage_is_a_retryable_error(
     call: str, buckets: Buckets, proxy: Proxy, environment: Environment
 ) -> None:
     ref = buckets.put(buckets.work, "a", b"1")
@@ -228,7 +230,7 @@ def test_storage_that_is_out_of_order_is_a_retryable_error(
         calls[call]()
 
 
-def test_storage_that_is_not_there_at_all_is_a_retryable_error(
+def test_unreachable_storage_is_a_retryable_error(
     buckets: Buckets, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
@@ -237,7 +239,7 @@ def test_storage_that_is_not_there_at_all_is_a_retryable_error(
         objects.find(buckets.work, "a")
 
 
-def test_a_bucket_that_does_not_exist_is_no_passing_fault(environment: Environment, buckets: Buckets) -> None:
+def test_missing_bucket_is_not_a_transient_error(environment: Environment, buckets: Buckets) -> None:
     with pytest.raises(Exception, match="404") as caught:
         objects.write_once("no-such-bucket", "a", b"1")
     assert not isinstance(caught.value, RetryableError)

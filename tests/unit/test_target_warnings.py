@@ -1,4 +1,4 @@
-"""Warnings about targets, from the report to those who read it."""
+"""Warnings about targets in the report and in the lists that commands print."""
 
 import pytest
 
@@ -15,7 +15,7 @@ JOB = "0123456789abcdef0123"
 
 @pytest.fixture
 def report() -> Report:
-    """A report of a video that shows neither target."""
+    """Return the report of a video that shows neither target."""
     return Report(
         job=JOB,
         source=ObjectRef(bucket="intake", name="channels/a/videos/b.mp4", generation=1),
@@ -51,19 +51,19 @@ def report() -> Report:
     )
 
 
-def test_the_summary_of_a_job_warns_and_says_what_to_do(report: Report) -> None:
-    blurred, nearest, by_hand, none_at_all = summarize(report).splitlines()[-4:]
+def test_job_summary_lists_warnings_with_advice(report: Report) -> None:
+    blurred, nearest, command, no_track = summarize(report).splitlines()[-4:]
     assert blurred == f"warning: A target picture of Ada is blurred. {ADVICE['blurred-picture']}"
     assert nearest == f"warning: No track of Ada was kept. {ADVICE['no-track-kept']}"
-    assert by_hand.endswith(f"python -m defacer_emulator again {JOB} --keep 4")
-    assert none_at_all.startswith("warning: No track of \\x1bBob was kept.")
+    assert command.endswith(f"python -m defacer_emulator again {JOB} --keep 4")
+    assert no_track.startswith("warning: No track of \\x1bBob was kept.")
 
 
-def test_a_forgotten_person_leaves_the_warnings(report: Report) -> None:
+def test_warnings_of_a_forgotten_person_are_removed(report: Report) -> None:
     assert [warning.person for warning in without(report, "Ada").faces.warnings] == ["Bob"]
 
 
-def test_a_report_without_warnings_can_still_be_read(report: Report) -> None:
+def test_report_without_warnings_can_be_read(report: Report) -> None:
     document = report.model_dump(mode="json")
     document["faces"]["version"] = 2
     del document["faces"]["warnings"]
@@ -74,19 +74,19 @@ def with_track(report: Report, track: Track) -> Report:
     return report.model_copy(update={"faces": report.faces.model_copy(update={"tracks": (track,)})})
 
 
-def a_track(decision: Decision, person: str | None) -> Track:
+def track_of(decision: Decision, person: str | None) -> Track:
     return Track(
         id=4, start=0, end=50, decision=decision, person=person, reason="near no target", distance=1.1, margin=-0.13,
         strangers_per_10000=21, continues=None, looks=(Look(pts=0, box=(1, 2, 3, 4)),),
     )  # fmt: skip
 
 
-def test_the_list_of_tracks_says_how_many_strangers_look_as_alike(report: Report) -> None:
+def test_track_list_shows_how_many_strangers_are_as_similar(report: Report) -> None:
     alike = "distance 1.10: about 21 in 10,000 strangers look this alike"
-    _, line = track_lines(with_track(report, a_track("hide", None)))
+    _, line = track_lines(with_track(report, track_of("hide", None)))
     assert line == f"    4      0.00s      2.00s  hide: near no target ({alike})"
 
 
-def test_a_forgotten_person_s_track_says_nothing_of_a_resemblance(report: Report) -> None:
-    (track,) = without(with_track(report, a_track("keep", "Ada")), "Ada").faces.tracks
+def test_track_of_a_forgotten_person_has_no_distance(report: Report) -> None:
+    (track,) = without(with_track(report, track_of("keep", "Ada")), "Ada").faces.tracks
     assert (track.person, track.distance, track.margin, track.strangers_per_10000) == (None, None, None, None)

@@ -1,3 +1,5 @@
+"""Names on a terminal are shown without control characters."""
+
 import pytest
 
 from defacer.plurals import printable
@@ -15,14 +17,14 @@ from defacer_emulator.terminal import printable_lines
         ("\x07\x9b1m", "\\x07\\x9b1m"),
     ],
 )
-def test_what_a_terminal_would_obey_is_spelt_out(name: str, shown: str) -> None:
+def test_control_characters_are_escaped(name: str, shown: str) -> None:
     assert printable(name) == shown
 
 
 @pytest.mark.parametrize("name", ["walk 1.mp4", "שלום", "مرحبا", "日本", "👩\u200d👩\u200d👧", "é", "[bold]"])
-def test_a_name_that_does_no_harm_is_shown_as_it_is(name: str) -> None:
+def test_harmless_name_is_shown_unchanged(name: str) -> None:
     assert printable(name) == name
 
 
-def test_the_lines_of_a_longer_text_stay_lines() -> None:
+def test_line_breaks_of_a_longer_text_stay() -> None:
     assert printable_lines("one\ntwo\x1b[0m") == "one\ntwo\\x1b[0m"
