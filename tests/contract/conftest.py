@@ -25,7 +25,7 @@ def client(pubsub: PubSub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     with pubsub_v1.SubscriberClient() as subscriber:
         client = Client(f"p{uuid.uuid4().hex[:12]}", publisher, subscriber)
         yield client
-        # A later test's endpoint may get the port that this one's subscriptions push to.
+        # A later test's endpoint might be assigned the port that these subscriptions push to.
         client.delete_subscriptions()
     publisher.stop()
     publisher.transport.close()

@@ -1,4 +1,4 @@
-"""What the contract's tests say to a Pub/Sub emulator, through the official clients."""
+"""Short calls to a Pub/Sub emulator through the official clients, for the contract tests."""
 
 import time
 import uuid
@@ -13,20 +13,20 @@ from google.pubsub_v1.types import ReceivedMessage
 
 
 def retry(minimum: float, maximum: float) -> dict[str, timedelta]:
-    """A retry policy, in seconds."""
+    """Return a retry policy with backoffs in seconds."""
     return {"minimum_backoff": timedelta(seconds=minimum), "maximum_backoff": timedelta(seconds=maximum)}
 
 
 @dataclass(frozen=True)
 class Client:
-    """The official clients, and short ways to say what most tests need. Names are unique to a test."""
+    """The official clients of one test's project. Names are unique to a test."""
 
     project: str
     publisher: pubsub_v1.PublisherClient
     subscriber: pubsub_v1.SubscriberClient
 
     def topic(self) -> str:
-        """A new topic's full name."""
+        """Create a topic and return its full name."""
         name = self.topic_name()
         self.publisher.create_topic(name=name, timeout=10)
         return name
@@ -35,7 +35,7 @@ class Client:
         return f"projects/{self.project}/topics/t{uuid.uuid4().hex[:12]}"
 
     def subscription(self, topic: str, endpoint: str = "", **fields: Any) -> str:
-        """A new subscription's full name; with an endpoint it pushes."""
+        """Create a subscription and return its full name. With an endpoint it is a push subscription."""
         request = {"name": self.subscription_name(), "topic": topic, **fields}
         if endpoint:
             request["push_config"] = {"push_endpoint": endpoint}
@@ -52,29 +52,29 @@ class Client:
             self.subscriber.delete_subscription(subscription=subscription.name, timeout=10)
 
     def publish(self, topic: str, data: bytes = b"data", **attributes: str) -> str:
-        """Returns the message id."""
+        """Publish a message and return its id."""
         return str(self.publisher.publish(topic, data, **attributes).result(timeout=10))
 
     def publish_raw(self, topic: str, *messages: dict[str, Any]) -> list[str]:
-        """Publishes in one call, past the checks that the publisher makes itself; returns the message ids."""
+        """Publish in one call, without the publisher's own checks, and return the message ids."""
         request = {"topic": topic, "messages": list(messages)}
         return list(PublisherClient.publish(self.publisher, request=request, timeout=10).message_ids)
 
     def pull(self, subscription: str, maximum: int = 10, seconds: float = 20) -> list[ReceivedMessage]:
-        """Waits for messages; an AssertionError if none comes."""
+        """Wait for messages and return them. Raise an AssertionError if none arrives in time."""
         request = {"subscription": subscription, "max_messages": maximum}
         deadline = time.monotonic() + seconds
-        # One call may return empty-handed: Google's emulator does after a while, and Pub/Sub may.
+        # Google's emulator and Pub/Sub can return an empty response before the timeout.
         while (remaining := deadline - time.monotonic()) > 0.5:
             if messages := self.subscriber.pull(request=request, timeout=remaining).received_messages:
                 return list(messages)
-        raise AssertionError(f"nothing came to {subscription} in {seconds} s")
+        raise AssertionError(f"no message arrived on {subscription} within {seconds} s")
 
-    def look(self, subscription: str) -> list[ReceivedMessage]:
-        """What is there now."""
+    def pull_now(self, subscription: str) -> list[ReceivedMessage]:
+        """Return the messages that are available now."""
         request = {"subscription": subscription, "max_messages": 100, "return_immediately": True}
         with warnings.catch_warnings():
-            # return_immediately is deprecated for those who would poll with it.
+            # return_immediately is deprecated because clients polled with it. This is a single call.
             warnings.simplefilter("ignore", DeprecationWarning)
             return list(self.subscriber.pull(request=request, timeout=10).received_messages)
 

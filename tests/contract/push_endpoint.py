@@ -1,4 +1,4 @@
-"""A push endpoint that records what comes and answers as a test wants."""
+"""A push endpoint that records each push and responds as the test decides."""
 
 import json
 import select
@@ -15,7 +15,7 @@ from tests.servers import wait_until
 
 @dataclass(frozen=True)
 class Received:
-    """A push as the endpoint got it; `arrived` in seconds of time.monotonic()."""
+    """A push that the endpoint received. `arrived` is in seconds of time.monotonic()."""
 
     arrived: float
     path: str
@@ -28,22 +28,22 @@ class Received:
         return str(self.body["message"]["messageId"])
 
     def is_abandoned(self) -> bool:
-        """Whether the sender has closed the connection and so waits for no answer."""
+        """Return whether the sender closed the connection and no longer waits for a response."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
 
 
-HANG_UP = 0
-Answer = Callable[[Received], int]  # an HTTP status, or HANG_UP to close the connection without an answer
+DISCONNECT = 0
+Answer = Callable[[Received], int]  # an HTTP status, or DISCONNECT to close the connection without a response
 
 
 class PushEndpoint:
-    """Takes pushes in as many threads as come, keeps them, and answers as it is told. Listens within its block."""
+    """Receive each push in its own thread, record it, and respond with `answer`'s status, within a `with` block."""
 
     def __init__(self, answer: Answer = lambda _: 204, *, listening: bool = True):
         self.answer = answer
-        self.most_at_once = 0
-        self._at_once = 0
+        self.max_concurrent = 0
+        self._concurrent = 0
         self._listening = listening
         self._lock = threading.Lock()
         self._received: list[Received] = []
@@ -62,7 +62,7 @@ class PushEndpoint:
         self._server.server_close()
 
     def listen(self) -> None:
-        """Until this is called for an endpoint with `listening=False`, connections are refused."""
+        """Accept connections. An endpoint with `listening=False` refuses them until this call."""
         self._listening = True
         self._server.server_activate()
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -73,24 +73,24 @@ class PushEndpoint:
 
     def wait_for(self, count: int, path: str | None = None, seconds: float = 30) -> list[Received]:
         wait_until(
-            lambda: len(self.received(path)) >= count, f"{count} pushes came to {path or '/'}", seconds
+            lambda: len(self.received(path)) >= count, f"{count} pushes arrived at {path or '/'}", seconds
         )
         return self.received(path)
 
-    def take(self, received: Received) -> int:
+    def handle(self, received: Received) -> int:
         with self._lock:
             self._received.append(received)
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self._concurrent += 1
+            self.max_concurrent = max(self.max_concurrent, self._concurrent)
         try:
             return self.answer(received)
         finally:
             with self._lock:
-                self._at_once -= 1
+                self._concurrent -= 1
 
     @property
-    def at_once(self) -> int:
-        return self._at_once
+    def concurrent(self) -> int:
+        return self._concurrent
 
 
 class _Server(ThreadingHTTPServer):
@@ -98,7 +98,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, *_: object) -> None:
-        """An emulator that has hung up is not worth a traceback."""
+        """Print no traceback when an emulator closes its connection."""
 
 
 def _handler(endpoint: PushEndpoint) -> type[BaseHTTPRequestHandler]:
@@ -109,8 +109,8 @@ def _handler(endpoint: PushEndpoint) -> type[BaseHTTPRequestHandler]:
             arrived = time.monotonic()
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             content_type = self.headers["Content-Type"]
-            status = endpoint.take(Received(arrived, self.path, content_type, body, self.connection))
-            if status == HANG_UP:
+            status = endpoint.handle(Received(arrived, self.path, content_type, body, self.connection))
+            if status == DISCONNECT:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return

@@ -1,7 +1,7 @@
-"""What arrives by push, and what the functions understand: golden pairs, one a file.
+"""Push bodies and the messages that the functions parse from them, as golden pairs.
 
-Each file holds a push body as Pub/Sub (or a real emulator) posts it and what it is parsed into. A message that
-an older version sent stays in here for as long as one may be in a queue.
+Each file holds a push body as Pub/Sub or a real emulator posts it, and the parsed message. Keep the messages of
+older versions here for as long as such a message might be in a queue.
 """
 
 import json
@@ -23,8 +23,8 @@ GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 KINDS = {"segment-task": SegmentTask, "segment-done": SegmentDone}
 
 
-def understand(push: Any, kind: str) -> Any:
-    """Parse a push body as the function for this kind of message does; what comes out, as JSON."""
+def parse_push(push: Any, kind: str) -> Any:
+    """Parse a push body as the function for this kind of message does, and return the result as JSON."""
     request = Request(EnvironBuilder(method="POST", json=push).get_environ())
     try:
         message = pubsub.receive(background_event_to_cloud_event(request))
@@ -35,30 +35,30 @@ def understand(push: Any, kind: str) -> Any:
     except MalformedMessageError:
         return {"error": "malformed: acknowledged and logged"}
     except RetryableError:
-        return {"error": "retryable: comes back until the newer function is there"}
+        return {"error": "retryable: redelivered until the newer function is deployed"}
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_a_push_is_understood_as_it_was_agreed(path: Path) -> None:
+def test_push_is_parsed_as_its_golden_file_states(path: Path) -> None:
     golden = json.loads(path.read_text())
-    assert understand(golden["push"], golden["kind"]) == golden["understood"], golden["about"]
+    assert parse_push(golden["push"], golden["kind"]) == golden["parsed"], golden["about"]
 
 
-def test_there_are_golden_files_for_every_kind_and_every_outcome() -> None:
+def test_golden_files_cover_every_kind_and_outcome() -> None:
     files = [json.loads(path.read_text()) for path in GOLDEN]
     assert {file["kind"] for file in files} == {"upload", *KINDS}
-    assert len({str(file["understood"].get("error")) for file in files}) == 3
+    assert len({str(file["parsed"].get("error")) for file in files}) == 3
 
 
 @pytest.mark.parametrize("step", ["", "-redact"])
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_what_is_published_now_is_what_the_golden_message_says(kind: str, step: str) -> None:
+def test_published_message_equals_the_golden_message(kind: str, step: str) -> None:
     golden = json.loads((Path(__file__).parent / "golden" / f"{kind}{step}.json").read_text())
-    model = KINDS[kind].model_validate(golden["understood"][kind])
-    assert understand(golden["push"], kind)[kind] == model.model_dump()
+    model = KINDS[kind].model_validate(golden["parsed"][kind])
+    assert parse_push(golden["push"], kind)[kind] == model.model_dump()
 
 
-def test_an_event_is_a_cloud_event_in_json() -> None:
+def test_job_event_is_a_cloud_event_in_json() -> None:
     job = "0123456789abcdef0123"
     source = ObjectRef(bucket="intake", name="channels/c/videos/a.mp4", generation=1)
     data = JobEventData(job=job, channel="c", source=source, segments=2)

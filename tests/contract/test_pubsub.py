@@ -1,6 +1,7 @@
-"""One contract for our Pub/Sub emulator and Google's. Where they differ, the difference is asserted.
+"""One contract for our Pub/Sub emulator and Google's. Where they differ, the tests assert the difference.
 
-Here: topics, subscriptions, other programs' clients. test_pubsub_pull.py and test_pubsub_push.py: delivery.
+This module covers topics, subscriptions and clients of other programs. test_pubsub_pull.py and test_pubsub_push.py
+cover delivery.
 """
 
 from datetime import timedelta
@@ -12,13 +13,13 @@ import requests
 from google.api_core import exceptions
 
 from tests.contract.pubsub_client import Client, retry
-from tests.contract.pubsub_servers import PubSub, storage_that_announces
+from tests.contract.pubsub_servers import PubSub, storage_with_notifications
 
 BAD_NAMES = ["ab", "1abc", "google-things", "has space", "a" * 256]
 
 
 class TestTopics:
-    def test_a_topic_is_created_found_listed_and_deleted(self, client: Client) -> None:
+    def test_topic_is_created_found_listed_and_deleted(self, client: Client) -> None:
         name = client.topic_name()
         created = client.publisher.create_topic(request={"name": name, "labels": {"team": "video"}})
         assert (created.name, dict(created.labels)) == (name, {"team": "video"})
@@ -29,7 +30,7 @@ class TestTopics:
         with pytest.raises(exceptions.NotFound):
             client.publisher.get_topic(topic=name)
 
-    def test_many_topics_are_listed_page_by_page(self, client: Client) -> None:
+    def test_topics_are_listed_in_pages(self, client: Client) -> None:
         names = {client.topic() for _ in range(5)}
         pager = client.publisher.list_topics(
             request={"project": f"projects/{client.project}", "page_size": 2}
@@ -38,7 +39,7 @@ class TestTopics:
         assert [len(page) for page in pages] == [2, 2, 1]
         assert {name for page in pages for name in page} == names
 
-    def test_a_missing_topic_is_not_found(self, client: Client) -> None:
+    def test_missing_topic_is_not_found(self, client: Client) -> None:
         name = client.topic_name()
         for call in (client.publisher.get_topic, client.publisher.delete_topic):
             with pytest.raises(exceptions.NotFound):
@@ -46,29 +47,29 @@ class TestTopics:
         with pytest.raises(exceptions.NotFound):
             client.publish(name)
 
-    def test_a_topic_is_created_once(self, client: Client) -> None:
+    def test_topic_that_exists_is_not_created_again(self, client: Client) -> None:
         name = client.topic()
         with pytest.raises(exceptions.AlreadyExists):
             client.publisher.create_topic(name=name)
 
     @pytest.mark.parametrize("name", [*BAD_NAMES, ""])
-    def test_a_bad_name_is_refused(self, client: Client, name: str) -> None:
+    def test_invalid_name_is_rejected(self, client: Client, name: str) -> None:
         with pytest.raises(exceptions.InvalidArgument):
             client.publisher.create_topic(name=f"projects/{client.project}/topics/{name}")
 
-    def test_our_refusals_name_the_resource(self, client: Client, pubsub: PubSub) -> None:
+    def test_our_errors_name_the_resource(self, client: Client, pubsub: PubSub) -> None:
         name = client.topic_name()
-        with pytest.raises(exceptions.NotFound) as refusal:
+        with pytest.raises(exceptions.NotFound) as error:
             client.publisher.get_topic(topic=name)
-        assert (name in refusal.value.message) == (pubsub.name == "builtin")
+        assert (name in error.value.message) == (pubsub.name == "builtin")
 
-    def test_what_no_emulator_has_is_unimplemented(self, client: Client) -> None:
+    def test_call_that_no_emulator_supports_is_unimplemented(self, client: Client) -> None:
         with pytest.raises(exceptions.MethodNotImplemented):
             client.publisher.detach_subscription(request={"subscription": client.subscription_name()})
 
 
 class TestSubscriptions:
-    def test_a_subscription_is_created_found_listed_and_deleted(self, client: Client) -> None:
+    def test_subscription_is_created_found_listed_and_deleted(self, client: Client) -> None:
         topic, name = client.topic(), client.subscription_name()
         created = client.subscriber.create_subscription(
             request={"name": name, "topic": topic, "labels": {"max-outstanding": "3"}}
@@ -94,7 +95,7 @@ class TestSubscriptions:
         assert "retry_policy" not in plain
         assert "dead_letter_policy" not in plain
 
-    def test_a_missing_subscription_is_not_found(self, client: Client) -> None:
+    def test_missing_subscription_is_not_found(self, client: Client) -> None:
         name = client.subscription_name()
         with pytest.raises(exceptions.NotFound):
             client.subscriber.delete_subscription(subscription=name)
@@ -103,20 +104,20 @@ class TestSubscriptions:
         with pytest.raises(exceptions.NotFound):
             client.subscriber.acknowledge(subscription=name, ack_ids=["any"])
 
-    def test_a_subscription_is_created_once(self, client: Client) -> None:
+    def test_subscription_that_exists_is_not_created_again(self, client: Client) -> None:
         topic = client.topic()
         name = client.subscription(topic)
         with pytest.raises(exceptions.AlreadyExists):
             client.subscriber.create_subscription(name=name, topic=topic)
 
-    def test_its_topic_and_its_dead_letter_topic_must_exist(self, client: Client) -> None:
+    def test_topic_and_dead_letter_topic_must_exist(self, client: Client) -> None:
         with pytest.raises(exceptions.NotFound):
             client.subscription(client.topic_name())
         with pytest.raises(exceptions.NotFound):
             client.subscription(client.topic(), dead_letter_policy={"dead_letter_topic": client.topic_name()})
 
     @pytest.mark.parametrize("name", BAD_NAMES)
-    def test_a_bad_name_is_refused(self, client: Client, name: str) -> None:
+    def test_invalid_name_is_rejected(self, client: Client, name: str) -> None:
         with pytest.raises(exceptions.InvalidArgument):
             client.subscription(client.topic(), name=f"projects/{client.project}/subscriptions/{name}")
 
@@ -132,22 +133,22 @@ class TestSubscriptions:
         ],
         ids=str,
     )
-    def test_a_value_out_of_range_is_refused(self, client: Client, fields: dict[str, Any]) -> None:
+    def test_value_out_of_range_is_rejected(self, client: Client, fields: dict[str, Any]) -> None:
         with pytest.raises(exceptions.InvalidArgument):
             client.subscription(client.topic(), **fields)
 
     @pytest.mark.parametrize("attempts", [4, 101])
-    def test_delivery_attempts_out_of_range_are_refused(
+    def test_delivery_attempts_out_of_range_are_rejected(
         self, client: Client, pubsub: PubSub, attempts: int
     ) -> None:
         topic = client.topic()
         policy = {"dead_letter_topic": topic, "max_delivery_attempts": attempts}
-        with pytest.raises(pubsub.differences.attempts_out_of_range):
+        with pytest.raises(pubsub.differences.error_for_attempts_out_of_range):
             client.subscription(topic, dead_letter_policy=policy)
 
-    def test_the_shortest_ack_deadline(self, client: Client, pubsub: PubSub) -> None:
-        client.subscription(client.topic(), ack_deadline_seconds=pubsub.differences.shortest_ack_deadline)
-        if pubsub.differences.shortest_ack_deadline == 10:
+    def test_ack_deadline_has_a_minimum(self, client: Client, pubsub: PubSub) -> None:
+        client.subscription(client.topic(), ack_deadline_seconds=pubsub.differences.min_ack_deadline)
+        if pubsub.differences.min_ack_deadline == 10:
             with pytest.raises(exceptions.InvalidArgument):
                 client.subscription(client.topic(), ack_deadline_seconds=9)
 
@@ -159,19 +160,19 @@ class TestSubscriptions:
         ],
         ids=str,
     )
-    def test_ours_refuses_what_it_would_not_honour(
+    def test_our_emulator_rejects_unsupported_fields(
         self, client: Client, pubsub: PubSub, fields: dict[str, Any]
     ) -> None:
-        if pubsub.differences.refuses_unsupported_fields:
+        if pubsub.differences.rejects_unsupported_fields:
             with pytest.raises(exceptions.MethodNotImplemented):
                 client.subscription(client.topic(), **fields)
         else:
             client.subscription(client.topic(), **fields)
 
-    def test_a_filter_is_refused_or_ignored(self, client: Client, pubsub: PubSub) -> None:
+    def test_filter_is_rejected_or_ignored(self, client: Client, pubsub: PubSub) -> None:
         topic = client.topic()
         fields = {"filter": 'attributes.kind = "a"'}
-        if pubsub.differences.refuses_unsupported_fields:
+        if pubsub.differences.rejects_unsupported_fields:
             with pytest.raises(exceptions.MethodNotImplemented, match="filter"):
                 client.subscription(topic, **fields)
         else:
@@ -180,7 +181,7 @@ class TestSubscriptions:
             (message,) = client.pull(subscription)
             assert dict(message.message.attributes) == {"kind": "b"}
 
-    def test_a_deleted_topic_leaves_its_subscriptions_what_they_hold(self, client: Client) -> None:
+    def test_subscription_of_a_deleted_topic_keeps_its_messages(self, client: Client) -> None:
         topic = client.topic()
         subscription = client.subscription(topic)
         client.publish(topic, b"before")
@@ -188,18 +189,18 @@ class TestSubscriptions:
         assert client.subscriber.get_subscription(subscription=subscription).topic == "_deleted-topic_"
         client.publisher.create_topic(name=topic)
         client.publish(topic, b"after")
-        assert [one.message.data for one in client.pull(subscription)] == [b"before"]
-        assert client.look(subscription) == []
+        assert [received.message.data for received in client.pull(subscription)] == [b"before"]
+        assert client.pull_now(subscription) == []
 
 
 class TestOtherClients:
-    def test_fake_gcs_server_announces_an_upload(
+    def test_fake_gcs_server_publishes_an_upload(
         self, client: Client, pubsub: PubSub, tmp_path: Path
     ) -> None:
         topic = client.topic()
         subscription = client.subscription(topic)
         name = topic.rpartition("/")[2]
-        with storage_that_announces(pubsub, client.project, name, "intake", tmp_path) as address:
+        with storage_with_notifications(pubsub, client.project, name, "intake", tmp_path) as address:
             requests.post(f"{address}/storage/v1/b", json={"name": "intake"}, timeout=10).raise_for_status()
             upload = requests.post(
                 f"{address}/upload/storage/v1/b/intake/o",

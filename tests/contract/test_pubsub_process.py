@@ -1,4 +1,4 @@
-"""Our Pub/Sub emulator as a process: its arguments, its end, what it logs. (Google's is not ours to test.)"""
+"""Our Pub/Sub emulator as a process: its arguments, its shutdown and its log."""
 
 import signal
 import subprocess
@@ -13,11 +13,11 @@ import pytest
 from google.cloud import pubsub_v1
 
 from tests.contract.pubsub_client import Client
-from tests.contract.pubsub_servers import running_builtin
+from tests.contract.pubsub_servers import run_builtin
 from tests.contract.push_endpoint import PushEndpoint, Received
 from tests.servers import ROOT, wait_until
 
-STOP_SECONDS = 3  # less than any ack deadline, and room for a busy machine; it takes 0.1 s
+STOP_SECONDS = 3  # shorter than any ack deadline; 0.1 s suffices on an idle machine
 
 Connect = Callable[[str], Client]
 
@@ -38,7 +38,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @contextmanager
 def busy_endpoint() -> Iterator[PushEndpoint]:
-    """It does not answer within the block."""
+    """Yield an endpoint that does not respond within the block."""
     release = threading.Event()
 
     def answer(_: Received) -> int:
@@ -53,13 +53,13 @@ def busy_endpoint() -> Iterator[PushEndpoint]:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_at_once_whatever_is_under_way(
+def test_process_stops_at_once_during_a_push_and_a_pull(
     tmp_path: Path, connect: Connect, stop: signal.Signals
 ) -> None:
     with (
         busy_endpoint() as endpoint,
         ThreadPoolExecutor() as pool,
-        running_builtin(tmp_path) as (process, address),
+        run_builtin(tmp_path) as (process, address),
     ):
         client = connect(address)
         topic = client.topic()
@@ -74,15 +74,15 @@ def test_it_stops_at_once_whatever_is_under_way(
     assert (tmp_path / "builtin.log").read_text() == ""
 
 
-def test_the_limit_without_a_label_is_an_argument(tmp_path: Path, connect: Connect) -> None:
-    with busy_endpoint() as endpoint, running_builtin(tmp_path, "--max-outstanding=4") as (_, address):
+def test_default_concurrency_is_a_command_line_option(tmp_path: Path, connect: Connect) -> None:
+    with busy_endpoint() as endpoint, run_builtin(tmp_path, "--max-outstanding=4") as (_, address):
         client = connect(address)
         topic = client.topic()
         client.subscription(topic, f"{endpoint.address}/four")
         client.subscription(topic, f"{endpoint.address}/two", labels={"max-outstanding": "2"})
         client.publish_raw(topic, *({"data": b"x"} for _ in range(20)))
-        wait_until(lambda: endpoint.at_once >= 6, "all that is allowed was pushed")
-        # A further one would have come with the others: a publish and a pull later there is still none.
+        wait_until(lambda: endpoint.concurrent >= 6, "all allowed pushes arrived")
+        # A push beyond the limit would have arrived before this publish and pull finish.
         subscription = client.subscription(topic)
         client.publish(topic)
         client.pull(subscription)
@@ -90,10 +90,10 @@ def test_the_limit_without_a_label_is_an_argument(tmp_path: Path, connect: Conne
         assert len(endpoint.received("/two")) == 2
 
 
-def test_a_failed_push_is_logged_with_what_was_found(tmp_path: Path, connect: Connect) -> None:
+def test_failed_push_is_logged_with_its_status(tmp_path: Path, connect: Connect) -> None:
     with (
         PushEndpoint(lambda _: 503 if len(endpoint.received()) == 1 else 204) as endpoint,
-        running_builtin(tmp_path) as (_, address),
+        run_builtin(tmp_path) as (_, address),
     ):
         client = connect(address)
         topic = client.topic()
@@ -105,15 +105,15 @@ def test_a_failed_push_is_logged_with_what_was_found(tmp_path: Path, connect: Co
     assert line.endswith(f"{endpoint.address}: status 503.")
 
 
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    with running_builtin(tmp_path) as (_, address):
+def test_port_in_use_is_reported(tmp_path: Path) -> None:
+    with run_builtin(tmp_path) as (_, address):
         port = address.rpartition(":")[2]
         ended = run("--port", port)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"Can't listen on 127.0.0.1:{port}" in ended.stderr
 
 
-def test_a_limit_out_of_range_is_named() -> None:
+def test_limit_out_of_range_is_reported() -> None:
     ended = run("--port=0", "--max-outstanding=0")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "max_outstanding: found 0, expected 1 to 100.\n"

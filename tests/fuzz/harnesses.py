@@ -1,6 +1,7 @@
-"""What is fuzzed. A harness takes any bytes, and raises only where a promise of the code is broken.
+"""The fuzz harnesses. A harness accepts any bytes, and raises only if the code breaks a promise.
 
-`make test` gives each the kept seeds and what hypothesis makes up; `make fuzz` lets atheris look for more.
+`make test` runs each harness on the committed seeds and on inputs from hypothesis. `make fuzz` searches for more with
+atheris.
 """
 
 import io
@@ -43,16 +44,16 @@ DOCUMENTS: tuple[type[Document], ...] = (
     manifest.RerenderRequest,
 )
 POLICY = "gs://intake/channels/c/policy.json"
-MAX_SENTENCE = 2_000  # bytes
+MAX_MESSAGE_BYTES = 2_000
 MAX_PIXELS = 1_000_000
 
 
 def push(data: bytes) -> None:
-    """A whole push body, and what the functions make of the message in it."""
+    """Parse a whole push body and its message."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
-        return  # functions-framework's to refuse
+        return  # functions-framework rejects these
     message = body.get("message") if isinstance(body, dict) else None
     number = message.get("messageId") if isinstance(message, dict) else None
     event = CloudEvent({"type": "t", "source": "s", "id": str(number)}, body)
@@ -61,93 +62,93 @@ def push(data: bytes) -> None:
     except MalformedMessageError:
         return
     received.id.encode()
-    _understand(received)
+    _parse_message(received)
 
 
 def message(data: bytes) -> None:
-    """The data of a message about a segment."""
-    _understand(Message("1", {}, data))
+    """Parse the data of a message about a segment."""
+    _parse_message(Message("1", {}, data))
 
 
 def notification(data: bytes) -> None:
-    """The attributes of a Cloud Storage notification, each in a line that ends in a null."""
+    """Parse the attributes of a Cloud Storage notification, which are separated by null bytes."""
     names = ("eventType", "bucketId", "objectId", "objectGeneration")
-    values = _text(data).split("\0")
-    _upload(Message("1", dict(zip(names, values, strict=False)), b""))
+    values = _decode_text(data).split("\0")
+    _parse_upload(Message("1", dict(zip(names, values, strict=False)), b""))
 
 
-def _understand(received: Message) -> None:
+def _parse_message(received: Message) -> None:
     for model in (segment_messages.SegmentTask, segment_messages.SegmentDone):
         try:
             parsed = pubsub.parse(received, model)
         except (MalformedMessageError, RetryableError):
             continue
-        _survives(parsed)
-    _upload(received)
+        _require_round_trip(parsed)
+    _parse_upload(received)
 
 
-def _upload(received: Message) -> None:
+def _parse_upload(received: Message) -> None:
     try:
         ref = pubsub.parse_upload(received)
     except MalformedMessageError:
         return
     if ref is not None:
-        _survives(ref)
+        _require_round_trip(ref)
         object_names.job_id(ref.bucket, ref.name, ref.generation)
-        _name(ref.name)
+        _check_name(ref.name)
 
 
 def document(data: bytes) -> None:
-    """Any of the documents that pass between the functions; the first byte says which."""
+    """Parse a document that the functions exchange. The first byte selects its type."""
     model = DOCUMENTS[data[0] % len(DOCUMENTS)] if data else Document
     try:
         found = parse_document(model, data[1:])
     except (ValueError, RetryableError):
         return
-    _survives(found)
+    _require_round_trip(found)
 
 
-def _survives(document: Document) -> None:
-    """What was read is written, and read again as the same."""
+def _require_round_trip(document: Document) -> None:
+    """Assert that a document equals itself after writing and reading."""
     written = document.model_dump_json().encode()
     assert parse_document(type(document), written) == document
 
 
 def policy(data: bytes) -> None:
-    """A channel's policy: taken, or refused with a sentence that is not too long."""
+    """Parse a channel's policy, which is accepted or rejected with a short message."""
     try:
         found = parse_policy(data, POLICY)
     except PermanentError as error:
-        _is_told(error)
+        _require_short_message(error)
         return
-    _survives(found)
+    _require_round_trip(found)
 
 
-def _is_told(error: Exception) -> None:
-    """A sentence for a person: not too long, and text that a document can hold."""
-    assert 0 < len(str(error).encode()) <= MAX_SENTENCE
+def _require_short_message(error: Exception) -> None:
+    """Assert that an error's message is short and can be stored in a document."""
+    assert 0 < len(str(error).encode()) <= MAX_MESSAGE_BYTES
 
 
 def name(data: bytes) -> None:
-    """The name of any object."""
-    _name(_text(data))
+    """Parse an object name."""
+    _check_name(_decode_text(data))
 
 
-def _text(data: bytes) -> str:
-    """Any bytes as text, halves of characters among it: Python's JSON lets them through."""
+def _decode_text(data: bytes) -> str:
+    """Decode any bytes as text. Lone surrogates are allowed, because Python's JSON accepts them."""
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 
 
-def _name(text: str) -> None:
+def _check_name(text: str) -> None:
     video = object_names.parse_video(text)
     if video is not None:
         assert video.object_name == text
         assert text.startswith(f"channels/{video.channel}/videos/")
         if video.problem is None:
-            _harmless(video)
+            _require_harmless_names(video)
     person = object_names.parse_target(text)
     assert person is None or (person and "/" not in person and text.startswith("channels/"))
     piece = object_names.parse_subsegment(text)
@@ -162,8 +163,8 @@ def _name(text: str) -> None:
     assert all(character.isprintable() or character in JOINERS for character in shown)
 
 
-def _harmless(video: VideoName) -> None:
-    """Everything made of the name stays in the channel's folder, wherever it is copied to."""
+def _require_harmless_names(video: VideoName) -> None:
+    """Assert that every object name derived from the video stays in the channel's folder."""
     for made in (video.object_name, video.result, video.report):
         assert posixpath.normpath(made).startswith(f"channels/{video.channel}/")
         assert len(made.encode()) <= object_names.MAX_NAME_BYTES
@@ -173,17 +174,17 @@ def _harmless(video: VideoName) -> None:
 
 
 def picture(data: bytes) -> None:
-    """A target's or replacement picture."""
+    """Decode a target picture or replacement picture."""
     try:
         require_decodable(data, "me", MAX_PIXELS)
     except PictureError as error:
-        _is_told(error)
+        _require_short_message(error)
         return
     decode_here(data, alpha=True)
 
 
 def claims(data: bytes) -> None:
-    """What an MP4 claims."""
+    """Check the sample counts of an MP4."""
     try:
         require_likely_samples(io.BytesIO(data))
     except VideoError:
@@ -191,11 +192,11 @@ def claims(data: bytes) -> None:
 
 
 def video(data: bytes) -> None:
-    """A video's header, as ingest reads it."""
+    """Read a video's header as ingest does."""
     try:
         found = probe(io.BytesIO(data))
     except VideoError as error:
-        _is_told(error)
+        _require_short_message(error)
         return
     assert found.width > 0
     assert found.height > 0

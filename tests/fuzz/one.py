@@ -1,14 +1,14 @@
-"""One harness under atheris: `python -m tests.fuzz.one NAME` and libFuzzer's arguments."""
+"""Run one harness under atheris: `python -m tests.fuzz.one NAME`, with libFuzzer's arguments."""
 
 import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["functions"]):
+with atheris.instrument_imports(include=["defacer"]):
     from defacer.engine.media import reader
     from tests.fuzz.harnesses import HARNESSES
 
-# Key frames are looked up for each second of what a header claims, and most of what is made up claims days.
+# The reader seeks a key frame for each second of the duration in a header, and most generated headers claim days.
 MAX_SECONDS = 60
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The HTTP status that a function answers for each kind of error, and what it logs."""
+"""Each kind of error leads to its HTTP status and log line."""
 
 import json
 from collections.abc import Callable

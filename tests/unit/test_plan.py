@@ -71,7 +71,7 @@ def test_coarse_time_base_rounds_within_one_tick() -> None:
     assert boundaries(header_of(4, time_base=Fraction(1, 3)), seconds=1.5) == [4, 8]
 
 
-def test_random_key_frames_give_no_tiny_or_long_segment() -> None:
+def test_random_key_frames_lead_to_no_tiny_or_long_segment() -> None:
     chance = random.Random(7)
     for _ in range(300):
         length = chance.uniform(1, 200)
