@@ -1,1 +1,1 @@
-"""The way to Google Cloud: Terraform, images, and what they cost."""
+"""The deployment to Google Cloud: Terraform, images, bill of materials and cost model."""

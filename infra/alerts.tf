@@ -1,4 +1,4 @@
-# Each has a paragraph in infra/RUNBOOK.md, which its message points to.
+# Each alert has a section in infra/RUNBOOK.md, which its message names.
 
 resource "google_monitoring_notification_channel" "email" {
   count        = var.alert_email == null ? 0 : 1
@@ -10,13 +10,13 @@ resource "google_monitoring_notification_channel" "email" {
 
 resource "google_monitoring_alert_policy" "dead_letters" {
   count                 = var.alerts ? 1 : 0
-  display_name          = "De-facer: a message gave up"
+  display_name          = "De-facer: a message exhausted its deliveries"
   combiner              = "OR"
   severity              = "ERROR"
   notification_channels = local.channels
 
   conditions {
-    display_name = "a message went to the dead letters"
+    display_name = "a message became a dead letter"
     condition_threshold {
       filter          = "resource.type=\"pubsub_subscription\" AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\" AND resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", [for name, function in local.functions : name if function.dead_letter_topic == "dead-letters"])}\")"
       comparison      = "COMPARISON_GT"
@@ -32,8 +32,8 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   }
 
   documentation {
-    subject = "De-facer: a message gave up"
-    content = "A message was delivered too often: its job has failed, or nobody was told of its end (webhook). infra/RUNBOOK.md, \"A message gave up\"."
+    subject = "De-facer: a message exhausted its deliveries"
+    content = "A message used up its deliveries. Its job has failed, or the webhook did not report the job's end. See infra/RUNBOOK.md, \"A message exhausted its deliveries\"."
   }
 
   depends_on = [google_project_service.used]
@@ -47,7 +47,7 @@ resource "google_monitoring_alert_policy" "lost_letters" {
   notification_channels = local.channels
 
   conditions {
-    display_name = "a message is kept that even dead-letter gave up on"
+    display_name = "dead-letter exhausted a message too"
     condition_threshold {
       filter          = "resource.type=\"pubsub_subscription\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.labels.subscription_id=\"${local.keeper.name}\""
       comparison      = "COMPARISON_GT"
@@ -62,7 +62,7 @@ resource "google_monitoring_alert_policy" "lost_letters" {
 
   documentation {
     subject = "De-facer: a dead letter was lost"
-    content = "A job may hang without having failed. infra/RUNBOOK.md, \"A dead letter was lost\"."
+    content = "A job might never end, not even as failed. See infra/RUNBOOK.md, \"A dead letter was lost\"."
   }
 
   depends_on = [google_project_service.used]
@@ -93,7 +93,7 @@ resource "google_monitoring_alert_policy" "oldest_message" {
 
   documentation {
     subject = "De-facer: a message waits for more than 15 minutes"
-    content = "Work comes in faster than it is done, or is not done at all. infra/RUNBOOK.md, \"A message waits\"."
+    content = "Work arrives faster than it is processed, or processing has stopped. See infra/RUNBOOK.md, \"A message waits\"."
   }
 
   depends_on = [google_project_service.used]
@@ -107,7 +107,7 @@ resource "google_monitoring_alert_policy" "failed_jobs" {
   notification_channels = local.channels
 
   conditions {
-    display_name = "failed jobs above a tenth of those that ended, over an hour"
+    display_name = "more than a tenth of the jobs that ended within an hour failed"
     condition_threshold {
       filter             = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.counted["jobs"].name}\" AND metric.labels.event=\"the job failed\""
       denominator_filter = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.counted["jobs"].name}\" AND metric.labels.event=monitoring.regex.full_match(\"the job failed|published\")"
@@ -129,11 +129,11 @@ resource "google_monitoring_alert_policy" "failed_jobs" {
 
   documentation {
     subject = "De-facer: more than a tenth of the jobs fail"
-    content = "infra/RUNBOOK.md, \"Jobs fail\"."
+    content = "See infra/RUNBOOK.md, \"Jobs fail\"."
   }
 }
 
-# Tells at half, nine tenths and all of the month's budget, and when the month is going to end above it.
+# Notifies at 50 %, 90 % and 100 % of the month's budget, and when the forecast exceeds the budget.
 resource "google_billing_budget" "month" {
   count           = var.billing_account == null ? 0 : 1
   billing_account = var.billing_account

@@ -5,8 +5,8 @@ resource "google_artifact_registry_repository" "images" {
   format        = "DOCKER"
   kms_key_name  = var.kms_key_name
 
-  # The last five of each image can be rolled back to. Tags are not made immutable, because then nothing tagged is ever
-  # deleted: https://cloud.google.com/artifact-registry/docs/repositories/update-repo-settings
+  # Keep the last five versions of each image for rollbacks. Tags are not immutable, because an image with an immutable
+  # tag is never deleted: https://cloud.google.com/artifact-registry/docs/repositories/update-repo-settings
   cleanup_policies {
     id     = "keep-the-last-five"
     action = "KEEP"
@@ -25,7 +25,7 @@ resource "google_artifact_registry_repository" "images" {
   depends_on = [google_project_service.used, google_kms_crypto_key_iam_member.agents]
 }
 
-# The code of a build on its way to Cloud Build (infra/deploy.sh).
+# infra/deploy.sh stages the source of a build here for Cloud Build.
 resource "google_storage_bucket" "builds" {
   name                        = "${var.project}-builds"
   location                    = var.region

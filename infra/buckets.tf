@@ -1,5 +1,5 @@
-# Soft delete is off, because deleting has to mean deleting: sources show people who did not want to be seen, and the
-# work bucket holds embeddings until a job's faces are linked.
+# Soft delete is off, so that a deletion is final. Sources show people who did not want to be seen, and the work bucket
+# contains embeddings until a job's tracks are linked.
 
 resource "google_storage_bucket" "intake" {
   name                        = local.buckets.intake
@@ -11,7 +11,7 @@ resource "google_storage_bucket" "intake" {
     retention_duration_seconds = 0
   }
 
-  # A job goes on with its own upload when the name is uploaded again. What deletes a source deletes the version.
+  # A job continues with its own version when the same name is uploaded again. Deleting a source deletes its version.
   versioning {
     enabled = true
   }
@@ -35,7 +35,7 @@ resource "google_storage_bucket" "intake" {
     }
   }
 
-  # The console's pages send videos here by themselves.
+  # The console's pages upload videos directly from the browser.
   dynamic "cors" {
     for_each = var.console == null ? [] : [local.console_origins]
     content {
@@ -46,7 +46,7 @@ resource "google_storage_bucket" "intake" {
     }
   }
 
-  # By suffix, because target pictures and policies lie here too, and stay.
+  # Match the suffix, because target pictures and policies are in this bucket too and must stay.
   dynamic "lifecycle_rule" {
     for_each = var.keep_sources_days == null ? [] : [var.keep_sources_days]
     content {
@@ -81,7 +81,7 @@ resource "google_storage_bucket" "work" {
     retention_duration_seconds = 0
   }
 
-  # Segments and embeddings go when a job ends; this takes what is left of it, and what a crash left.
+  # A job's end deletes its segments and embeddings. This rule deletes the rest, and what a crash left behind.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -107,7 +107,7 @@ resource "google_storage_bucket" "output" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
 
-  # One way of getting a replaced result back is enough: versions, if they are asked for.
+  # Versioning, if enabled, is the one way to restore a replaced result.
   soft_delete_policy {
     retention_duration_seconds = 0
   }

@@ -4,8 +4,8 @@ locals {
     { worker = google_cloud_run_v2_service.worker.uri },
   )
 
-  # How each but the worker is run: the image's stage (infra/Dockerfile), what an instance has, and how many there may be.
-  # merge may link four videos of DEFACER_MAX_DETECTIONS (3,000,000, 0.4 kB each) at a time.
+  # The image's stage (infra/Dockerfile), resources and instance limit of each function except the worker.
+  # merge can link four videos of DEFACER_MAX_DETECTIONS (3,000,000, 0.4 kB each) at a time.
   every_size = {
     ingest      = { stage = "cpu", cpu = "2", memory = "4Gi", max_instances = 10 }
     merge       = { stage = "base", cpu = "2", memory = "8Gi", max_instances = 20 }
@@ -14,9 +14,9 @@ locals {
   }
   sizes = { for name, size in local.every_size : name => size if lookup(local.optional, name, true) }
 
-  # What one function is given beside local.environment: values, and names of secrets in Secret Manager.
+  # Environment variables of single functions in addition to local.environment: values, and secrets in Secret Manager.
   values = {
-    ingest  = { DEFACER_MAX_FRAME_PIXELS = tostring(local.worker.most_pixels) }
+    ingest  = { DEFACER_MAX_FRAME_PIXELS = tostring(local.worker.max_pixels) }
     webhook = { DEFACER_WEBHOOK_URL = try(var.webhook.url, null) }
   }
   secrets = { webhook = { DEFACER_WEBHOOK_SECRET = try(var.webhook.secret_name, null) } }
@@ -67,7 +67,7 @@ resource "google_cloud_run_v2_service" "function" {
         }
       }
 
-      # Billed while a request runs, and not in between.
+      # Billed only while a request runs.
       resources {
         limits            = { cpu = each.value.cpu, memory = each.value.memory }
         cpu_idle          = true

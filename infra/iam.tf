@@ -1,8 +1,9 @@
-# One account for each function, with what its code does and no more; one that pushes; one that builds the images.
+# Service accounts: one per function with only the permissions that its code needs, one that pushes messages, and one that
+# builds the images.
 
 locals {
-  # objectUser reads, writes, lists and deletes. Overwriting a claim and deleting embeddings need the last one.
-  # dead-letter ends a job that it finds half published, as merge would. ingest reads the report of what is rendered again.
+  # objectUser reads, writes, lists and deletes. Overwriting a lease and deleting embeddings need the delete permission.
+  # dead-letter finishes a job that is partly published, as merge does. ingest reads the report of a video to re-render.
   bucket_roles = {
     ingest      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser", output = "roles/storage.objectViewer" }
     worker      = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser" }
@@ -10,7 +11,7 @@ locals {
     dead-letter = { intake = "roles/storage.objectViewer", work = "roles/storage.objectUser", output = "roles/storage.objectUser" }
   }
 
-  # When a job is published its source is deleted, if the channel's policy says so.
+  # These functions delete a published job's source, if the channel's policy requires it.
   source_removers = ["merge", "dead-letter"]
 
   publishes = {
@@ -73,7 +74,7 @@ resource "google_pubsub_topic_iam_member" "function_publishes" {
   member   = google_service_account.function[each.value.name].member
 }
 
-# A secret is made and filled by a person (README.md): its value is in no file and in no state.
+# An operator creates and fills each secret (README.md), so that its value is in no file and in no Terraform state.
 resource "google_secret_manager_secret_iam_member" "function" {
   for_each  = local.secret_grants
   secret_id = each.value.secret
@@ -83,7 +84,7 @@ resource "google_secret_manager_secret_iam_member" "function" {
   depends_on = [google_project_service.used]
 }
 
-# Beside reading, deleting is all that they may do in the intake bucket.
+# In the intake bucket these functions are allowed to read and delete, and nothing else.
 resource "google_project_iam_custom_role" "source_remover" {
   role_id     = "defacerSourceRemover"
   title       = "De-facer: deletes sources"
@@ -98,7 +99,7 @@ resource "google_storage_bucket_iam_member" "source_remover" {
   member   = google_service_account.function[each.key].member
 }
 
-# Who Pub/Sub says it is when it calls a function.
+# The identity that Pub/Sub uses to call a function.
 resource "google_service_account" "pusher" {
   account_id   = "defacer-pusher"
   display_name = "De-facer: calls the functions for Pub/Sub"
@@ -120,7 +121,7 @@ resource "google_cloud_run_v2_service_iam_member" "worker_invoker" {
   member   = google_service_account.pusher.member
 }
 
-# Google's own agents: Storage announces uploads, Pub/Sub moves messages that gave up.
+# Google's service agents: Storage publishes uploads, and Pub/Sub moves dead letters.
 data "google_storage_project_service_account" "agent" {
   depends_on = [google_project_service.used]
 }
@@ -131,21 +132,21 @@ resource "google_pubsub_topic_iam_member" "storage_publishes" {
   member = local.storage_agent
 }
 
-resource "google_pubsub_topic_iam_member" "letters_go_on" {
+resource "google_pubsub_topic_iam_member" "dead_letter_publisher" {
   for_each = toset([for name, function in local.functions : function.dead_letter_topic])
   topic    = google_pubsub_topic.topic[each.key].id
   role     = "roles/pubsub.publisher"
   member   = local.pubsub_agent
 }
 
-resource "google_pubsub_subscription_iam_member" "letters_leave" {
+resource "google_pubsub_subscription_iam_member" "dead_letter_subscriber" {
   for_each     = google_pubsub_subscription.push
   subscription = each.value.name
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
 }
 
-# Whatever is encrypted with a key of one's own is made after these. deploy.sh sees to it that the agents exist.
+# Resources encrypted with a customer-managed key depend on these grants. deploy.sh creates the agents first.
 resource "google_kms_crypto_key_iam_member" "agents" {
   for_each = var.kms_key_name == null ? {} : {
     storage = local.storage_agent
@@ -158,8 +159,8 @@ resource "google_kms_crypto_key_iam_member" "agents" {
   depends_on    = [google_project_service.used]
 }
 
-# Cloud Build runs as this: it reads the code that is sent to it, pushes images and writes logs. Google's role for it
-# (cloudbuild.builds.builder) may read every bucket of the project, the videos too.
+# Cloud Build runs as this account, which reads the staged source, pushes images and writes logs. Google's own role for
+# it (cloudbuild.builds.builder) can read every bucket of the project, and so the videos.
 resource "google_service_account" "builder" {
   account_id   = "defacer-builder"
   display_name = "De-facer: builds the images"

@@ -1,9 +1,8 @@
-"""What the images install, in megabytes, packages with their bytecode and weights.
+"""Measure the packages (with bytecode) and weights that each image installs (`make image-sizes`).
 
-    python -m infra.image_sizes      # install each lock file into an empty folder, as the Dockerfile does, and measure
-
-It takes 9 GB of disk and some minutes, and writes infra/image_sizes.json and the table of infra/README.md. What is
-counted are the images of a deployment that says nothing else. The base image (Debian, Python) is not counted.
+The module installs each lock file into an empty folder, as the Dockerfile does. This takes some minutes and 9 GB of
+disk. The results go to infra/image_sizes.json and to the table in infra/README.md. The images are those of a default
+deployment, without the base image (Debian, Python).
 """
 
 import json
@@ -37,7 +36,7 @@ def default_cuda() -> str:
 
 @dataclass(frozen=True)
 class Image:
-    """A stage of infra/Dockerfile: the lock file in infra/locks that it installs, and whether weights are baked in."""
+    """A stage of infra/Dockerfile, its lock file in infra/locks, and whether it contains the weights."""
 
     stage: str
     lock: str
@@ -51,8 +50,8 @@ IMAGES = (
 )
 
 
-def measured(lock: str) -> dict[str, int]:
-    """Bytes on disk of each package of a lock file, by `name==version`, after installing it into an empty folder."""
+def measure_packages(lock: str) -> dict[str, int]:
+    """Install a lock file into an empty folder, and return the bytes on disk of each package by `name==version`."""
     uv = str(Path(sys.executable).parent / "uv")
     with tempfile.TemporaryDirectory(prefix="defacer-image-") as folder:
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
@@ -65,29 +64,29 @@ def measured(lock: str) -> dict[str, int]:
         )  # fmt: skip
         (site,) = Path(folder).glob("lib/python*/site-packages")
         found = {
-            f"{canonicalize_name(package.name)}=={package.version}": size(package)
+            f"{canonicalize_name(package.name)}=={package.version}": package_size(package)
             for package in distributions(path=[str(site)])
         }
     return dict(sorted(found.items()))
 
 
-def size(package: Distribution) -> int:
-    """Bytes that a package takes where it is installed: its files, and their bytecode where they are compiled."""
+def package_size(package: Distribution) -> int:
+    """Return the bytes of an installed package: its files, and their bytecode if they are compiled."""
     files = {Path(str(file.locate())) for file in package.files or ()}
     files |= {Path(cache_from_source(str(file))) for file in files if file.suffix == ".py"}
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def weights_size() -> int:
-    """Return the bytes of the weights that the Dockerfile bakes in."""
+    """Return the bytes of the weights in the images."""
     with tempfile.TemporaryDirectory(prefix="defacer-weights-") as folder:
         weights.fetch_all(Path(folder))
         weights.facenet("facenet-casia", Path(folder))
         return sum(file.stat().st_size for file in Path(folder).iterdir())
 
 
-def table(sizes: Mapping[str, Mapping[str, int]]) -> str:
-    """The sizes as a table in Markdown."""
+def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the sizes as a Markdown table."""
     rows = []
     for image in IMAGES:
         packages = sizes[image.lock]
@@ -103,13 +102,13 @@ def table(sizes: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def main() -> None:
-    sizes = {lock: measured(lock) for lock in sorted({image.lock for image in IMAGES})}
+    sizes = {lock: measure_packages(lock) for lock in sorted({image.lock for image in IMAGES})}
     sizes[WEIGHTS] = {"all": weights_size()}
     SIZES.write_text(json.dumps(sizes, indent=1) + "\n")
-    made = table(sizes)
+    text = size_table(sizes)
     old = re.compile(re.escape(HEAD) + r"(?:\|.*\n)+")
-    README.write_text(old.sub(lambda _: made, README.read_text()))
-    print(made, end="")
+    README.write_text(old.sub(lambda _: text, README.read_text()))
+    print(text, end="")
 
 
 if __name__ == "__main__":

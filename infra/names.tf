@@ -1,8 +1,8 @@
-# What the local emulator creates too (functions/defacer/pipeline/topology.py): tests/infra/test_names.py compares the two.
+# What the local emulator creates too (functions/defacer/pipeline/topology.py): tests/infra/test_topology.py compares the two.
 locals {
   topics = ["uploads", "segments", "segments-done", "dead-letters", "lost-letters", "job-events"]
 
-  # What is there only if a variable asks for it, by the service's name. All else in these tables always is.
+  # The services that exist only if their variable is set. All others always exist.
   optional = { webhook = var.webhook != null, console = var.console != null, live = var.live != null }
 
   # By the name of the Cloud Run service and of its push subscription. The deadline is also the longest that Pub/Sub
@@ -46,10 +46,10 @@ locals {
   }
   functions = { for name, function in local.every_function : name => function if lookup(local.optional, name, true) }
 
-  # Of a topic's messages, a function is called for these only. The webhook tells nobody that a job was planned.
+  # The messages for which a function is called. The webhook does not report planned jobs.
   filters = { webhook = "attributes.type = \"job.completed\" OR attributes.type = \"job.failed\"" }
 
-  # What even dead-letter gives up on ends here, for a person to look at.
+  # Messages that dead-letter exhausted too stay here for an operator.
   keeper = { name = "lost-letters", topic = "lost-letters" }
 
   retries = { minimum_seconds = 10, maximum_seconds = 600 }

@@ -1,12 +1,12 @@
-# Metrics are taken from the log lines of functions/defacer/pipeline/log.py, by their message: tests/infra/test_operating.py sees to
-# it that the code still writes each of them.
+# Metrics from the log lines of functions/defacer/pipeline/log.py, selected by message. tests/infra/test_observability.py
+# checks that the code still writes each of these messages.
 
 locals {
   channels = google_monitoring_notification_channel.email[*].id
 
   ours = "resource.type=\"cloud_run_revision\" AND jsonPayload.function=~\"^(${join("|", [for name in keys(local.every_function) : replace(name, "-", "_")])})$\""
 
-  # Counted: one for each line. Labels are fields of the line.
+  # Counters: one for each line. Labels are fields of the line.
   counted = {
     jobs = {
       description = "Jobs planned, published and failed"
@@ -14,12 +14,12 @@ locals {
       labels      = { event = "message", stage = "stage", code = "code" }
     }
     segments = {
-      description = "Steps of segments done, and segments split"
+      description = "Completed segment steps, and split segments"
       messages    = ["faces found", "segment done", "split, because it took too long"]
       labels      = { event = "message" }
     }
     troubles = {
-      description = "Messages that came back or were dropped"
+      description = "Messages that were redelivered or dropped"
       messages = [
         "not done, the message will come back",
         "an unexpected error, the message will come back",
@@ -30,7 +30,7 @@ locals {
     }
   }
 
-  # Measured: a number of the line.
+  # Distributions: a number of the line.
   measured = {
     video_seconds = {
       description = "Length of each published video"
@@ -39,7 +39,7 @@ locals {
       labels      = {}
     }
     step_seconds = {
-      description = "How long a worker took for a step of a segment"
+      description = "Seconds that a worker took for a segment step"
       messages    = ["faces found", "segment done"]
       field       = "seconds"
       labels      = { step = "step" }
@@ -51,13 +51,13 @@ locals {
       labels      = {}
     }
     linked_segments = {
-      description = "Findings of each linked job: of segments, and of parts of those that were split"
+      description = "Segment detections of each linked job, including those of subsegments"
       messages    = ["linked"]
       field       = "segments"
       labels      = {}
     }
     joined_segments = {
-      description = "Hidden segments of each joined job, and parts of those that were split"
+      description = "Redacted segments of each joined job, including subsegments"
       messages    = ["joined"]
       field       = "segments"
       labels      = {}

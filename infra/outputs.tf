@@ -1,30 +1,30 @@
 output "drop_into" {
-  description = "Where a channel's videos go: CHANNEL is any name."
+  description = "The folder to upload a channel's videos to. CHANNEL is any name."
   value       = "gs://${google_storage_bucket.intake.name}/channels/CHANNEL/videos/"
 }
 
 output "results" {
-  description = "Where the results and reports come out."
+  description = "The folder of a channel's results and reports."
   value       = "gs://${google_storage_bucket.output.name}/channels/CHANNEL/"
 }
 
 output "work" {
-  description = "Where jobs/ID/failed.json says what went wrong."
+  description = "The folder of all jobs. ID/failed.json contains the cause of a failure."
   value       = "gs://${google_storage_bucket.work.name}/jobs/"
 }
 
 output "registry" {
-  description = "Where the images are pushed."
+  description = "The registry of the images."
   value       = local.registry
 }
 
 output "worker" {
-  description = "What the worker runs on: the next deployment takes the same, if it is not told another."
+  description = "The worker's hardware. The next deployment uses the same unless you set WORKER."
   value       = var.worker
 }
 
 output "builds" {
-  description = "Where the code of a build is put for Cloud Build."
+  description = "The bucket in which a build's source is staged for Cloud Build."
   value       = google_storage_bucket.builds.url
 }
 
@@ -34,16 +34,16 @@ output "builder" {
 }
 
 output "dashboard" {
-  description = "The dashboard, in the console's monitoring pages."
+  description = "The dashboard in Cloud Monitoring."
   value       = google_monitoring_dashboard.operations.id
 }
 
 output "live" {
-  description = "Where the live page is, for those whom var.live names."
+  description = "The address of the live page, for the members in var.live."
   value       = try(google_cloud_run_v2_service.page["live"].uri, null)
 }
 
 output "console" {
-  description = "Where the console is, for those whom var.console names: one of the addresses that uploads are taken from."
+  description = "The address of the console, for the members in var.console. Uploads are accepted from this origin."
   value       = var.console == null ? null : local.console_origins[0]
 }

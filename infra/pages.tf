@@ -1,11 +1,11 @@
-# What people open in a browser: the console (functions/defacer/web/console) and the live page (functions/defacer/web/live). Each is there where
-# its variable names somebody, and for them alone.
+# The web pages: the console (functions/defacer/web/console) and the live page (functions/defacer/web/live). Each exists
+# only if its variable is set, and opens only for the members that the variable names.
 locals {
-  # Beside what all pages have below. A page that is not wanted is in none of the tables that are made of this one.
+  # The values that differ between the pages. The tables below leave out a page whose variable is not set.
   every_page = {
     console = {
       members       = try(var.console.members, [])
-      timeout       = "900s" # lists of jobs stay open
+      timeout       = "900s" # the job list is a long request
       requests      = 60
       affinity      = false
       cpu           = "2"
@@ -14,10 +14,10 @@ locals {
     }
     live = {
       members  = try(var.live.members, [])
-      timeout  = "3600s" # the longest there is: a stream is one request
-      requests = 40      # two streams, what they show to eight each, and pages
-      affinity = true    # a stream is in one instance: who watches must come to the same
-      # Two cores for each stream. An address is read by threads of no request, but only as long as somebody watches it.
+      timeout  = "3600s" # the maximum, because a stream is one request
+      requests = 40      # two streams, eight viewers of each, and pages
+      affinity = true    # a stream runs in one instance, which all its viewers must reach
+      # Two cores per stream. Background threads read an address, but only while a viewer is connected.
       cpu           = "4"
       memory        = "4Gi"
       max_instances = try(var.live.max_instances, 1)
@@ -25,7 +25,7 @@ locals {
   }
   pages = { for name, page in local.every_page : name => page if local.optional[name] }
 
-  # What one is given beside local.environment; null: nothing of that name.
+  # Environment variables of single pages in addition to local.environment. null omits the variable.
   page_values = {
     console = {
       DEFACER_CONSOLE_SIGNER       = try(google_service_account.page["console"].email, null)
@@ -39,15 +39,15 @@ locals {
     }
   }
 
-  # Roles of our own, because Google's have more: "roles/storage.objectUser" also changes metadata and restores.
-  # Writing over an object is deleting it: the console replaces policies, pictures and, if asked, a video.
+  # Custom roles, because Google's grant more: "roles/storage.objectUser" also changes metadata and restores objects.
+  # Overwriting needs the delete permission: the console replaces policies, pictures and, on request, a video.
   page_permissions = {
     console_keeps = ["storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list"]
     console_lists = ["storage.objects.list"]
   }
 
-  # What each may do in a bucket: a role of Google's, or one of ours by its name above; and of which objects.
-  # In the work bucket embeddings and segments lie beside the documents (functions/defacer/pipeline/storage/object_names.py).
+  # The role of each page in a bucket, either Google's or a custom one from above, and the suffix of the objects it covers.
+  # The work bucket contains embeddings and segments as well as documents (functions/defacer/pipeline/storage/object_names.py).
   page_roles = {
     console = {
       keeps      = { bucket = "intake", ours = "console_keeps", role = null, suffix = null }
@@ -69,7 +69,7 @@ locals {
     for name, page in local.pages : { for member in page.members : "${name}/${member}" => { page = name, member = member } }
   ]...)
 
-  # From where browsers reach the console: the address that Cloud Run makes, one's own, and `gcloud run services proxy`.
+  # The origins of the console in a browser: your own, that of Cloud Run, and that of `gcloud run services proxy`.
   console_address = "https://console-${data.google_project.this.number}.${var.region}.run.app"
   console_origins = concat(try(var.console.origins, []), [local.console_address, "http://localhost:8080"])
 }
@@ -104,11 +104,11 @@ resource "google_storage_bucket_iam_member" "page" {
   }
 }
 
-# Addresses of media that end are signed by the console's account itself: there is no key.
+# The console's account itself signs the temporary URLs of media, so that no key file exists.
 resource "google_project_iam_custom_role" "signer" {
   for_each    = setintersection(keys(local.pages), ["console"])
   role_id     = "defacerSigner"
-  title       = "De-facer: signs addresses of media"
+  title       = "De-facer: signs URLs of media"
   permissions = ["iam.serviceAccounts.signBlob"]
   depends_on  = [google_project_service.used]
 }
@@ -124,7 +124,7 @@ resource "google_cloud_run_v2_service" "page" {
   for_each            = local.pages
   name                = each.key
   location            = var.region
-  ingress             = "INGRESS_TRAFFIC_ALL" # of those that may call it: see below
+  ingress             = "INGRESS_TRAFFIC_ALL" # callers need roles/run.invoker: see below
   deletion_protection = false
 
   template {
@@ -184,10 +184,10 @@ resource "google_cloud_run_v2_service" "page" {
   ]
 }
 
-# Who may open one: those that are named, and nobody as long as nobody is. `gcloud run services proxy console` opens it in
-# a browser; `... live` also gives OBS on the same machine an address that it can open. Where Identity-Aware Proxy stands
-# before the console (infra/README.md), its agent is who is named.
-resource "google_cloud_run_v2_service_iam_member" "page_opened_by" {
+# Only the named members can open a page. `gcloud run services proxy console` opens the console in a browser, and
+# `... live` also serves an address for OBS on the same machine. If Identity-Aware Proxy protects the console
+# (infra/README.md), name its service agent as the member.
+resource "google_cloud_run_v2_service_iam_member" "page_invoker" {
   for_each = local.page_members
   name     = google_cloud_run_v2_service.page[each.value.page].name
   location = google_cloud_run_v2_service.page[each.value.page].location

@@ -21,6 +21,6 @@ resource "google_project_service" "used" {
   for_each = toset(local.services)
   service  = each.key
 
-  # Other things in the project may need it.
+  # Other resources in the project might need the service.
   disable_on_destroy = false
 }

@@ -43,15 +43,15 @@ resource "google_pubsub_subscription" "push" {
     ttl = ""
   }
 
-  # Without these attempts are not even counted, and the first pushes are refused.
+  # Without these grants Pub/Sub does not count delivery attempts, and the first pushes are rejected.
   depends_on = [
-    google_pubsub_topic_iam_member.letters_go_on,
+    google_pubsub_topic_iam_member.dead_letter_publisher,
     google_cloud_run_v2_service_iam_member.function_invoker,
     google_cloud_run_v2_service_iam_member.worker_invoker,
   ]
 }
 
-# Nothing pulls it, so nothing is ever delivered and counted here: it needs no dead-letter topic, it is the last one.
+# No program pulls from this subscription, so its messages are never delivered and need no further dead-letter topic.
 resource "google_pubsub_subscription" "keeper" {
   name  = local.keeper.name
   topic = google_pubsub_topic.topic[local.keeper.topic].id

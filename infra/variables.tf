@@ -1,128 +1,128 @@
 variable "project" {
-  description = "The Google Cloud project that everything is made in. It should hold nothing else."
+  description = "The Google Cloud project for all resources. Use a project that contains nothing else."
   type        = string
 }
 
 variable "region" {
-  description = "Where everything runs and lies. With worker = \"gpu\" it must have L4 GPUs for Cloud Run: see infra/README.md."
+  description = "The region of all services and buckets. With worker = \"gpu\" it must have L4 GPUs for Cloud Run: see infra/README.md."
   type        = string
 }
 
 variable "tag" {
-  description = "The tag of the images to run. deploy.sh takes the commit that it built."
+  description = "The tag of the images to run. deploy.sh uses a hash of the files in the images."
   type        = string
 }
 
 variable "worker" {
-  description = "What the worker runs on: \"gpu\" (an NVIDIA L4) or \"cpu\", for a project without GPU quota."
+  description = "The worker's hardware: \"gpu\" (an NVIDIA L4), or \"cpu\" for a project without GPU quota."
   type        = string
   default     = "gpu"
 
   validation {
     condition     = contains(["gpu", "cpu"], var.worker)
-    error_message = "worker must be \"gpu\" or \"cpu\"."
+    error_message = "worker must be \"gpu\" or \"cpu\". Correct it in infra/terraform.tfvars or in WORKER."
   }
 }
 
 variable "worker_max_instances" {
-  description = "Workers at a time. With a GPU not above the project's quota; a first deployment is granted 3. null: 3 with a GPU, 10 without."
+  description = "The maximum number of worker instances. With a GPU, at most the project's quota: Google grants 3 to a first deployment. null: 3 with a GPU, 10 without."
   type        = number
   default     = null
 }
 
 variable "gpu_zonal_redundancy" {
-  description = "Whether GPUs are reserved in a second zone too: dearer by half, and a quota of its own."
+  description = "Whether GPUs are also reserved in a second zone, which costs half as much again and has a separate quota."
   type        = bool
   default     = false
 }
 
 variable "keep_work_days" {
-  description = "After how many days a job's manifest, faces and marks are deleted from the work bucket."
+  description = "The number of days after which a job's manifest, tracks and state objects are deleted from the work bucket."
   type        = number
   default     = 60
 
   validation {
     condition     = var.keep_work_days >= 56
-    error_message = "keep_work_days must be 56 or more: a segment's message starts anew up to 3 times, each of its 4 lives is 7 days in Pub/Sub and 7 days as a dead letter at most, and the marks tell it that its job is over."
+    error_message = "keep_work_days must be 56 or more: a segment's message is requeued up to 3 times. Each of its 4 rounds takes at most 7 days in Pub/Sub and 7 days as a dead letter, and the state objects must outlive all of them."
   }
 }
 
 variable "keep_sources_days" {
-  description = "After how many days an uploaded video is deleted; null: never (a channel's policy.json may delete it when it is done)."
+  description = "The number of days after which an uploaded video is deleted. null: never (a channel's policy.json can delete it after processing)."
   type        = number
   default     = null
 }
 
 variable "keep_replaced_results_days" {
-  description = "For how many days a result stays restorable after a newer upload's has replaced it or somebody deleted it; 0: not at all."
+  description = "The number of days for which a replaced or deleted result can be restored. 0: not at all."
   type        = number
   default     = 0
 }
 
 variable "kms_key_name" {
-  description = "A Cloud KMS key (projects/P/locations/REGION/keyRings/R/cryptoKeys/K) for buckets, topics and images, before anything is there; null: Google's own keys."
+  description = "A Cloud KMS key (projects/P/locations/REGION/keyRings/R/cryptoKeys/K) for buckets, topics and images. Set it before the first deployment. null: Google's own keys."
   type        = string
   default     = null
 
   validation {
     condition     = var.kms_key_name == null || can(regex("^projects/[^/]+/locations/${var.region}/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key_name))
-    error_message = "kms_key_name must be projects/P/locations/REGION/keyRings/R/cryptoKeys/K with the region that everything else is in: buckets take no key from elsewhere."
+    error_message = "kms_key_name must be projects/P/locations/REGION/keyRings/R/cryptoKeys/K with the region of the deployment, because buckets accept no key from another region."
   }
 }
 
 variable "alerts" {
-  description = "Whether there are alerts. Google bills their conditions, of which there are four."
+  description = "Whether to create the alerts. Google bills each of their four conditions."
   type        = bool
   default     = true
 }
 
 variable "alert_email" {
-  description = "Who is told of alerts; null: alerts show in the console only."
+  description = "The email address that receives alerts. null: alerts appear only in Cloud Monitoring."
   type        = string
   default     = null
 }
 
 variable "billing_account" {
-  description = "The billing account to put a budget on (needs roles/billing.costsManager there); null: no budget."
+  description = "The billing account for the budget, on which you need roles/billing.costsManager. null: no budget."
   type        = string
   default     = null
 }
 
 variable "monthly_budget" {
-  description = "The budget of a month, whole units of the billing account's currency."
+  description = "The monthly budget, in whole units of the billing account's currency."
   type        = number
   default     = 100
 }
 
 variable "webhook" {
-  description = "Who is told of each job's end: an https address, and the name of the secret in Secret Manager that signs the calls (32 characters or more); null: nobody."
+  description = "The webhook that reports each job's end: an https URL, and the name of the secret in Secret Manager that signs the calls (32 characters or more). null: no webhook."
   type        = object({ url = string, secret_name = string })
   default     = null
 }
 
 variable "console" {
-  description = "The console and who may open it (\"user:ada@example.com\", \"group:...\"), the audience of Identity-Aware Proxy's tokens where that stands before it, and addresses of one's own that lead to it (\"https://console.example.com\"); null: there is none."
+  description = "The console: the members who can open it (\"user:ada@example.com\", \"group:...\"), the audience of Identity-Aware Proxy's tokens if that protects it, and your own origins for it (\"https://console.example.com\"). null: no console."
   type        = object({ members = optional(list(string), []), iap_audience = optional(string), origins = optional(list(string), []) })
   default     = null
 
   validation {
     condition     = var.console == null || alltrue([for member in try(var.console.members, []) : can(regex("^(user|group|domain|serviceAccount):", member))])
-    error_message = "console.members must each be user:, group:, domain: or serviceAccount: and an address. It shows sources, so it is never open to everybody."
+    error_message = "Each of console.members must be user:, group:, domain: or serviceAccount: and an address. The console shows source videos, so it cannot be public."
   }
 
   validation {
     condition     = var.console == null || alltrue([for origin in try(var.console.origins, []) : can(regex("^https://[a-z0-9.-]+(:[0-9]+)?$", origin))])
-    error_message = "console.origins must each be https:// and a host, without a path or a slash at the end, as browsers write an origin."
+    error_message = "Each of console.origins must be https:// and a host, without a path or a trailing slash, as browsers write an origin."
   }
 }
 
 variable "live" {
-  description = "The live page and who may open it (\"user:ada@example.com\", \"group:...\"), the hosts of cameras that it reads (none: any public one), and how many instances there are at most; null: there is none."
+  description = "The live page: the members who can open it (\"user:ada@example.com\", \"group:...\"), the hosts of cameras that it can read (none: any public host), and the maximum number of instances. null: no live page."
   type        = object({ members = optional(list(string), []), hosts = optional(list(string), []), max_instances = optional(number, 1) })
   default     = null
 
   validation {
     condition     = var.live == null || alltrue([for member in try(var.live.members, []) : can(regex("^(user|group|domain|serviceAccount):", member))])
-    error_message = "live.members must each be user:, group:, domain: or serviceAccount: and an address. It reads cameras, so it is never open to everybody."
+    error_message = "Each of live.members must be user:, group:, domain: or serviceAccount: and an address. The live page reads cameras, so it cannot be public."
   }
 }

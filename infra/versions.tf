@@ -8,7 +8,7 @@ terraform {
     }
   }
 
-  # deploy.sh makes this bucket and names it: a state on one person's disk is lost with the disk.
+  # deploy.sh creates this bucket and passes its name. A local state would be lost with the disk.
   backend "gcs" {
     prefix = "defacer"
   }
@@ -18,7 +18,7 @@ provider "google" {
   project = var.project
   region  = var.region
 
-  # A person's own login may make a budget only in the name of a project that pays for the call.
+  # With a user login, the budget API requires a project that is billed for the call.
   user_project_override = var.billing_account != null
   billing_project       = var.project
 }

@@ -1,20 +1,20 @@
 locals {
   gpu = var.worker == "gpu"
 
-  # With a GPU, the least that an L4 may have. Without, what was measured: two cores, and 2.5 GB at 6144x3456.
-  # Twice as many cores cost twice as much a second and are not twice as quick. Files are memory here: a segment is some
-  # 10 MB. What a GPU's worker may do, 8192x4608, takes 4.2 GB: ingest refuses it where workers have less.
+  # With a GPU, the minimum that Cloud Run accepts with an L4. Without a GPU, the measured machine: two cores, and 2.5 GB
+  # at 6144x3456. Four cores cost twice as much per second and are less than twice as fast. Files count as memory: a
+  # segment has about 10 MB. The GPU worker's limit, 8192x4608, needs 4.2 GB. ingest rejects it where workers have less.
   workers = {
-    gpu = { cpu = "4", memory = "16Gi", instances = 3, most_pixels = 8192 * 4608 }
-    cpu = { cpu = "2", memory = "4Gi", instances = 10, most_pixels = 6144 * 3456 }
+    gpu = { cpu = "4", memory = "16Gi", instances = 3, max_pixels = 8192 * 4608 }
+    cpu = { cpu = "2", memory = "4Gi", instances = 10, max_pixels = 6144 * 3456 }
   }
   worker = local.workers[var.worker]
 
-  # deploy.sh compares both before it builds the images.
+  # deploy.sh compares these two before it builds the images.
   worker_instances = coalesce(var.worker_max_instances, local.worker.instances)
   gpu_quota        = var.gpu_zonal_redundancy ? "NvidiaL4GpuAllocPerProjectRegion" : "NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion"
 
-  # USD a second while it is billed, us-central1 (CAPACITY.md has the prices), for the dashboard.
+  # USD per billed second in us-central1, for the dashboard. CAPACITY.md lists the prices.
   worker_prices = { cpu = 0.000058, gpu = 0.0002907, gpu_with_redundancy = 0.0003949 }
   worker_price  = local.worker_prices[!local.gpu ? "cpu" : var.gpu_zonal_redundancy ? "gpu_with_redundancy" : "gpu"]
 }
@@ -28,10 +28,10 @@ resource "google_cloud_run_v2_service" "worker" {
   template {
     service_account = google_service_account.function["worker"].email
 
-    # The worker stops by itself after DEFACER_DEADLINE_SECONDS (540), then Cloud Run gives up, then Pub/Sub.
+    # The order of the deadlines: first the worker's DEFACER_DEADLINE_SECONDS (540), then Cloud Run's, then Pub/Sub's.
     timeout                          = "${local.functions.worker.ack_deadline_seconds - 10}s"
     max_instance_request_concurrency = local.functions.worker.concurrency
-    # The other one emulates Linux's calls; this one's processor is faster, at the same price:
+    # The first generation emulates Linux system calls. The second is faster at the same price:
     # https://docs.cloud.google.com/run/docs/configuring/execution-environments
     execution_environment         = "EXECUTION_ENVIRONMENT_GEN2"
     gpu_zonal_redundancy_disabled = local.gpu ? !var.gpu_zonal_redundancy : null
@@ -50,7 +50,7 @@ resource "google_cloud_run_v2_service" "worker" {
 
     containers {
       image = "${local.registry}/${var.worker}:${var.tag}"
-      # Threads beyond the one request: for probes, and for a request that was given up but has not ended yet.
+      # More threads than requests: for probes, and for a timed-out request that is still running.
       args = ["--threads=4", "defacer.serve:application('worker')"]
 
       dynamic "env" {
@@ -64,14 +64,14 @@ resource "google_cloud_run_v2_service" "worker" {
         }
       }
 
-      # An L4 is billed for the instance's whole life; without one, while a request runs.
+      # With an L4, the instance is billed for its whole life. Without, only while a request runs.
       resources {
         limits            = merge({ cpu = local.worker.cpu, memory = local.worker.memory }, local.gpu ? { "nvidia.com/gpu" = "1" } : {})
         cpu_idle          = !local.gpu
         startup_cpu_boost = true
       }
 
-      # It answers when the models are loaded and have run once. Cloud Run allows 240 s in all.
+      # The probe succeeds once the models are loaded and have run once. Cloud Run allows 240 s in total.
       startup_probe {
         period_seconds    = 10
         timeout_seconds   = 10

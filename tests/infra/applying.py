@@ -1,11 +1,11 @@
-"""infra/, applied by Terraform itself to an empty project that a stand-in for the provider makes up."""
+"""Apply infra/ with the real Terraform to an empty project of the stub provider."""
 
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.infra.stand_in_provider import PROJECT, StandIn
+from tests.infra.stub_provider import PROJECT, StubProvider
 from tests.infra.test_terraform import TOOLS
 from tests.terraform import INFRA
 
@@ -13,7 +13,7 @@ SCHEMA = TOOLS / "google_schema.json"
 REGION = "europe-west4"
 KEY = f"projects/p/locations/{REGION}/keyRings/r/cryptoKeys/k"
 TAG = "0123456789ab"
-EVERYTHING = (
+ALL_VARIABLES = (
     'webhook={url="https://example.com/defacer",secret_name="some-name"}',
     'live={members=["user:ada@example.com"],hosts=["cameras.example.com"]}',
     "worker=cpu",
@@ -27,10 +27,10 @@ EVERYTHING = (
 
 @dataclass
 class Project:
-    """An empty project in `folder`; `made` is what was applied to it, by type."""
+    """An empty project in `folder`."""
 
     folder: Path
-    provider: StandIn
+    provider: StubProvider
     environment: dict[str, str]
     variables: tuple[str, ...]
 
@@ -41,25 +41,30 @@ class Project:
         )
 
     def apply(self, *options: str) -> None:
-        done = self.terraform("apply", "-auto-approve", "-input=false", "-no-color", *self.given, *options)
+        done = self.terraform(
+            "apply", "-auto-approve", "-input=false", "-no-color", *self.variable_options, *options
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def changes(self) -> str:
-        """What would still change."""
-        done = self.terraform("plan", "-detailed-exitcode", "-input=false", "-no-color", *self.given)
+    def plan_changes(self) -> str:
+        """Return Terraform's plan, or "" if nothing would change."""
+        done = self.terraform(
+            "plan", "-detailed-exitcode", "-input=false", "-no-color", *self.variable_options
+        )
         return "" if done.returncode == 0 else done.stdout + done.stderr
 
     @property
-    def given(self) -> list[str]:
-        known = (f"project={PROJECT}", f"region={REGION}", f"tag={TAG}")
-        return [f"-var={variable}" for variable in (*known, *self.variables)]
+    def variable_options(self) -> list[str]:
+        required = (f"project={PROJECT}", f"region={REGION}", f"tag={TAG}")
+        return [f"-var={variable}" for variable in (*required, *self.variables)]
 
-    def made(self, kind: str) -> list[dict[str, Any]]:
-        return self.provider.made.get(f"google_{kind}", [])
+    def resources(self, kind: str) -> list[dict[str, Any]]:
+        """Return the applied resources of a type, without its prefix `google_`."""
+        return self.provider.resources.get(f"google_{kind}", [])
 
 
 def first_targets() -> list[str]:
-    """What infra/deploy.sh has made before it builds."""
+    """Return the targets that infra/deploy.sh applies before it builds the images."""
     text = (INFRA / "deploy.sh").read_text()
     found = [word.removeprefix("-target=") for word in text.split() if word.startswith("-target=")]
     assert found

@@ -1,6 +1,7 @@
-"""The Google APIs that infra/deploy.sh needs, on loopback: the real gcloud and the real Terraform talk to them.
+"""The Google APIs that infra/deploy.sh needs, on loopback, for the real gcloud and the real Terraform.
 
-Each answers only what gcloud 528 and Terraform's `gcs` backend ask for. Permissions and limits are not checked.
+Each API responds only to the requests of gcloud 528 and of Terraform's `gcs` backend. It checks no
+permissions or limits.
 """
 
 import json
@@ -14,13 +15,13 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.infra.stand_in_provider import NUMBER, PROJECT
+from tests.infra.stub_provider import NUMBER, PROJECT
 
 Json = dict[str, Any]
 
 
 class ApiError(Exception):
-    """The API refuses the request with this status."""
+    """The API rejects the request with this status."""
 
     def __init__(self, status: int):
         super().__init__(status)
@@ -40,10 +41,10 @@ class Request:
 
     @property
     def content(self) -> bytes:
-        """The content of an uploaded object: the body, or the second of its two parts."""
+        """Return the content of an uploaded object: the body, or the second of its two parts."""
         if self.query["uploadType"] != "multipart":
             return self.body
-        boundary = self.headers.get_param("boundary").strip("'").encode()  # gcloud quotes it so
+        boundary = self.headers.get_param("boundary").strip("'").encode()  # gcloud adds the quotes
         _, _, part, _ = self.body.split(b"--" + boundary)
         _, content = re.split(rb"\r?\n\r?\n", part, maxsplit=1)
         return re.sub(rb"\r?\n\Z", b"", content)
@@ -51,7 +52,7 @@ class Request:
 
 @dataclass
 class FakeGoogle:
-    """One project, which holds what the commands made. Tests may fill it before they run a command."""
+    """A project with everything that the commands created. Tests can fill it before they run a command."""
 
     services: set[str] = field(default_factory=set)
     agents: set[str] = field(default_factory=set)
@@ -63,7 +64,7 @@ class FakeGoogle:
     secrets: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
 
-    def answer(self, method: str, path: str, request: Request) -> Json | bytes:
+    def respond(self, method: str, path: str, request: Request) -> Json | bytes:
         self.requests.append(f"{method} {path}")
         for known, pattern, handler in ROUTES:
             found = re.fullmatch(pattern, path)
@@ -84,7 +85,7 @@ class FakeGoogle:
     def service(self, name: str, _: Request) -> Json:
         return {"state": "ENABLED" if name in self.services else "DISABLED"}
 
-    def identify(self, name: str, _: Request) -> Json:
+    def create_agent(self, name: str, _: Request) -> Json:
         self.agents.add(name)
         identity = {"email": f"service-{NUMBER}@{name}", "uniqueId": "1"}
         return {"name": "operations/some", "done": True, "response": identity}
@@ -94,7 +95,7 @@ class FakeGoogle:
             raise ApiError(403)
         return {"quotaId": name, "service": "run.googleapis.com", "dimensionsInfos": self.quotas[name]}
 
-    def make_bucket(self, request: Request) -> Json:
+    def create_bucket(self, request: Request) -> Json:
         body = request.json
         if body["name"] in self.buckets:
             raise ApiError(409)
@@ -113,12 +114,12 @@ class FakeGoogle:
     def list_objects(self, bucket: str, _: Request) -> Json:
         if bucket not in self.buckets:
             raise ApiError(404)
-        return {"items": [self._described(*key) for key in self.objects if key[0] == bucket]}
+        return {"items": [self._describe(*key) for key in self.objects if key[0] == bucket]}
 
     def object(self, bucket: str, name: str, _: Request) -> Json:
         if (bucket, name) not in self.objects:
             raise ApiError(404)
-        return self._described(bucket, name)
+        return self._describe(bucket, name)
 
     def read(self, bucket: str, name: str, _: Request) -> bytes:
         if (bucket, name) not in self.objects:
@@ -134,9 +135,9 @@ class FakeGoogle:
         if request.query.get("ifGenerationMatch") == "0" and (bucket, name) in self.objects:
             raise ApiError(412)
         self.objects[bucket, name] = (len(self.requests), request.content)
-        return self._described(bucket, name)
+        return self._describe(bucket, name)
 
-    def _described(self, bucket: str, name: str) -> Json:
+    def _describe(self, bucket: str, name: str) -> Json:
         generation, content = self.objects[bucket, name]
         return {"bucket": bucket, "name": name, "generation": str(generation), "size": str(len(content))}
 
@@ -156,7 +157,7 @@ class FakeGoogle:
         self.builds.append({**build, "region": region})
         return {"name": "operations/some", "metadata": {"build": build}}
 
-    def make_secret(self, request: Request) -> Json:
+    def create_secret(self, request: Request) -> Json:
         self.secrets[request.query["secretId"]] = b""
         return {"name": f"projects/{NUMBER}/secrets/{request.query['secretId']}"}
 
@@ -164,7 +165,7 @@ class FakeGoogle:
         self.secrets[name] = b64decode(request.json["payload"]["data"])
         return {"name": f"projects/{NUMBER}/secrets/{name}/versions/1"}
 
-    def built(self, number: str, _: Request) -> Json:
+    def get_build(self, number: str, _: Request) -> Json:
         return {key: value for key, value in self.builds[int(number)].items() if key != "region"}
 
 
@@ -174,9 +175,9 @@ ROUTES: tuple[tuple[str, str, Callable[..., Json | bytes]], ...] = (
     ("GET", f"/v1/projects/{PROJECT}", FakeGoogle.project),
     ("POST", "/v1/projects/[^/]+/services:batchEnable", FakeGoogle.enable),
     ("GET", "/v1/projects/[^/]+/services/([^/]+)", FakeGoogle.service),
-    ("POST", "/v1beta1/projects/[^/]+/services/([^/]+):generateServiceIdentity", FakeGoogle.identify),
+    ("POST", "/v1beta1/projects/[^/]+/services/([^/]+):generateServiceIdentity", FakeGoogle.create_agent),
     ("GET", "/v1beta/projects/.+/services/run.googleapis.com/quotaInfos/([^/]+)", FakeGoogle.quota),
-    ("POST", _STORAGE, FakeGoogle.make_bucket),
+    ("POST", _STORAGE, FakeGoogle.create_bucket),
     ("GET", f"{_STORAGE}/([^/]+)", FakeGoogle.bucket),
     ("PATCH", f"{_STORAGE}/([^/]+)", FakeGoogle.change_bucket),
     ("GET", f"{_STORAGE}/([^/]+)/o", FakeGoogle.list_objects),
@@ -186,15 +187,15 @@ ROUTES: tuple[tuple[str, str, Callable[..., Json | bytes]], ...] = (
     ("GET", "/v1/projects/[^/]+/locations/[^/]+/repositories/([^/]+)", FakeGoogle.repository),
     ("GET", "/v1/(projects/.+)/packages/([^/]+)/tags/([^/]+)", FakeGoogle.image),
     ("POST", "/v1/projects/[^/]+/locations/([^/]+)/builds", FakeGoogle.build),
-    ("GET", "/v1/projects/.+/builds/([^/]+)", FakeGoogle.built),
-    ("POST", "/v1/projects/[^/]+/secrets", FakeGoogle.make_secret),
+    ("GET", "/v1/projects/.+/builds/([^/]+)", FakeGoogle.get_build),
+    ("POST", "/v1/projects/[^/]+/secrets", FakeGoogle.create_secret),
     ("POST", "/v1/projects/[^/]+/secrets/([^/]+):addVersion", FakeGoogle.fill_secret),
-    ("GET", "/([^/]+)/(.+)", FakeGoogle.read),  # how Terraform reads an object
+    ("GET", "/([^/]+)/(.+)", FakeGoogle.read),  # Terraform reads objects at this path
 )
 
 
 @contextmanager
-def serving(google: FakeGoogle) -> Iterator[str]:
+def serve(google: FakeGoogle) -> Iterator[str]:
     """Serve the APIs and yield their address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -204,7 +205,7 @@ def serving(google: FakeGoogle) -> Iterator[str]:
             parts = urlsplit(self.path)
             body = self._body()
             try:
-                found = google.answer(
+                found = google.respond(
                     self.command, parts.path, Request(dict(parse_qsl(parts.query)), self.headers, body)
                 )
                 status = 200
@@ -218,7 +219,7 @@ def serving(google: FakeGoogle) -> Iterator[str]:
             self.wfile.write(content)
 
         def _body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding") != "chunked":  # as Terraform uploads
+            if self.headers.get("Transfer-Encoding") != "chunked":  # Terraform uploads in chunks
                 return self.rfile.read(int(self.headers.get("Content-Length") or 0))
             body = b""
             while size := int(self.rfile.readline(), 16):
@@ -227,7 +228,7 @@ def serving(google: FakeGoogle) -> Iterator[str]:
             self.rfile.readline()
             return body
 
-        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - their names
+        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the base class's names
 
         def log_message(self, *_: Any) -> None:
             pass

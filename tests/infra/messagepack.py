@@ -1,15 +1,15 @@
-"""MessagePack, as far as Terraform writes values with it (https://github.com/msgpack/msgpack/blob/master/spec.md)."""
+"""The part of MessagePack that Terraform uses (https://github.com/msgpack/msgpack/blob/master/spec.md)."""
 
 import struct
 from typing import Any
 
 
 class _Unknown:
-    """A value that is known only after applying: an extension of any kind."""
+    """A value that is known only after applying. MessagePack encodes it as an extension of any kind."""
 
 
 UNKNOWN = _Unknown()
-# By the first byte: how a length or a number after it is written.
+# The format of the length or number after each first byte.
 LENGTHS = {
     0xC4: ">B", 0xC5: ">H", 0xC6: ">I", 0xC7: ">B", 0xC8: ">H", 0xC9: ">I", 0xD9: ">B", 0xDA: ">H", 0xDB: ">I",
     0xDC: ">H", 0xDD: ">I", 0xDE: ">H", 0xDF: ">I",
@@ -21,7 +21,7 @@ NUMBERS = {
 CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
 
 
-def packed(value: Any) -> bytes:
+def pack(value: Any) -> bytes:
     if value is UNKNOWN:
         return b"\xd4\x00\x00"
     if value is None or isinstance(value, bool):
@@ -34,20 +34,20 @@ def packed(value: Any) -> bytes:
         text = value.encode()
         return b"\xdb" + struct.pack(">I", len(text)) + text
     if isinstance(value, list):
-        return b"\xdd" + struct.pack(">I", len(value)) + b"".join(map(packed, value))
+        return b"\xdd" + struct.pack(">I", len(value)) + b"".join(map(pack, value))
     assert isinstance(value, dict), value
-    items = (packed(key) + packed(item) for key, item in value.items())
+    items = (pack(key) + pack(item) for key, item in value.items())
     return b"\xdf" + struct.pack(">I", len(value)) + b"".join(items)
 
 
-def unpacked(data: bytes) -> Any:
+def unpack(data: bytes) -> Any:
     value, end = _read(data, 0)
     assert end == len(data)
     return value
 
 
 def _read(data: bytes, at: int) -> tuple[Any, int]:
-    """The value that begins there, and where the next one does."""
+    """Return the value that begins at `at`, and the position of the next value."""
     first, at = data[at], at + 1
     if first in CONSTANTS:
         return CONSTANTS[first], at

@@ -1,6 +1,6 @@
 """infra/deploy.sh with the real gcloud and the real Terraform, against Google APIs on loopback (fake_google.py).
 
-The stand-ins of test_deploy.py accept any arguments. The real gcloud refuses a bucket as a staging folder, and the real
+The stubs of test_deploy.py accept any arguments. The real gcloud rejects a bucket as a staging folder, and the real
 Terraform prints a warning as the value of a missing output.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.infra.applying import SCHEMA
-from tests.infra.fake_google import FakeGoogle, serving
-from tests.infra.stand_in_provider import NUMBER, PROJECT, StandIn
+from tests.infra.fake_google import FakeGoogle, serve
+from tests.infra.stub_provider import NUMBER, PROJECT, StubProvider
 from tests.terraform import INFRA
 
 ROOT = INFRA.parent
@@ -43,15 +43,15 @@ pytestmark = [
 
 @dataclass
 class Machine:
-    """A machine with gcloud and Terraform, whose Google is `google`; `folder` is a checkout."""
+    """A machine with gcloud, Terraform and a checkout in `folder`, whose Google APIs are `google`."""
 
     folder: Path
     google: FakeGoogle
     environment: dict[str, str]
-    provider: StandIn | None = None
+    provider: StubProvider | None = None
 
     def run(self, *command: str, answers: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command at a terminal, which hands out one line of `answers` to each reader, then an end of file."""
+        """Run a command at a terminal that returns one line of `answers` per read, then an end of file."""
         terminal, keyboard = pty.openpty()
         os.write(terminal, answers.encode() + b"\x04")
         try:
@@ -69,17 +69,17 @@ class Machine:
         where = {"PROJECT": PROJECT, "REGION": "europe-west1", "PATIENCE_SECONDS": "0"}
         return self.run("bash", "infra/deploy.sh", what, answers=answers, **where | variables)
 
-    def has_begun_terraform(self) -> bool:
+    def has_started_terraform(self) -> bool:
         return (self.folder / "infra/.terraform").exists()
 
 
 def checkout(folder: Path) -> Path:
-    """Copy what a deployment needs; the code is only one file, because no image is built here."""
+    """Copy the files that a deployment needs. One file of code is enough, because no image is built."""
     shutil.copytree(INFRA, folder / "infra", ignore=shutil.ignore_patterns(".terraform*", "*.tfvars"))
     shutil.copy(ROOT / "requirements-bootstrap.lock", folder)
     (folder / "functions").mkdir()
     (folder / "functions/code.py").write_text("pass\n")
-    (folder / "video.mp4").write_bytes(b"never sent to a build")
+    (folder / "video.mp4").write_bytes(b"not staged for the build")
     return folder
 
 
@@ -87,7 +87,7 @@ def checkout(folder: Path) -> Path:
 def machine(tmp_path: Path) -> Iterator[Machine]:
     google = FakeGoogle()
     with ExitStack() as stack:
-        address = stack.enter_context(serving(google))
+        address = stack.enter_context(serve(google))
         (tmp_path / "token").write_text("some")
         (tmp_path / "login.json").write_text(
             '{"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}'
@@ -105,16 +105,16 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
             "GOOGLE_BACKEND_STORAGE_CUSTOM_ENDPOINT": f"{address}/storage/v1/",
             "CHECKPOINT_DISABLE": "1",
         }  # fmt: skip
-        made = Machine(checkout(tmp_path / "checkout"), google, environment)
+        machine = Machine(checkout(tmp_path / "checkout"), google, environment)
         if SCHEMA.exists():
-            made.provider = StandIn(SCHEMA)
-            made.environment |= stack.enter_context(made.provider.serving())
-        yield made
+            machine.provider = StubProvider(SCHEMA)
+            machine.environment |= stack.enter_context(machine.provider.serve())
+        yield machine
 
 
 def quota(limit: int, region: str) -> list[dict[str, object]]:
-    """Return Google's description of a quota that is 3 in another region, and `limit` in `region`."""
-    details = {"value": str(limit)} if limit else {}  # Google leaves out a 0
+    """Return Google's description of a quota of 3 in another region and of `limit` in `region`."""
+    details = {"value": str(limit)} if limit else {}  # Google omits a value of 0
     return [
         {
             "dimensions": {"region": "us-east4"},
@@ -126,11 +126,11 @@ def quota(limit: int, region: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SCHEMA.exists(), reason="DEFACER_TOOLS names no folder with google_schema.json")
-def test_first_and_second_deployment_get_through(machine: Machine) -> None:
+@pytest.mark.skipif(not SCHEMA.exists(), reason="google_schema.json is missing in DEFACER_TOOLS")
+def test_first_and_second_deployment_succeed(machine: Machine) -> None:
     assert machine.provider is not None
     machine.google.quotas[QUOTA] = quota(0, "europe-west1")
-    machine.provider.refusals[ALERT] = [NEW_METRIC, NEW_METRIC]
+    machine.provider.rejections[ALERT] = [NEW_METRIC, NEW_METRIC]
 
     done = machine.deploy(answers="cpu\nyes\nyes\n")
 
@@ -138,7 +138,9 @@ def test_first_and_second_deployment_get_through(machine: Machine) -> None:
     assert done.returncode == 0, output
     assert f"The quota {QUOTA} of {PROJECT} in europe-west1 is 0, but up to 3 GPU workers" in done.stderr
     assert done.stderr.count("Trying again in 30 s") == 2
-    assert ALERT in {body["display_name"] for body in machine.provider.made["google_monitoring_alert_policy"]}
+    assert ALERT in {
+        body["display_name"] for body in machine.provider.resources["google_monitoring_alert_policy"]
+    }
     state = machine.google.buckets[STATE]
     assert state["location"] == "europe-west1"
     assert state["versioning"] == {"enabled": True}
@@ -151,20 +153,20 @@ def test_first_and_second_deployment_get_through(machine: Machine) -> None:
     assert source["bucket"] == f"{PROJECT}-builds"
     assert re.fullmatch(r"source/.+\.tgz", source["object"])
     (worker,) = (
-        body for body in machine.provider.made["google_cloud_run_v2_service"] if body["name"] == "worker"
+        body for body in machine.provider.resources["google_cloud_run_v2_service"] if body["name"] == "worker"
     )
     ((container,),) = (template["containers"] for template in worker["template"])
     assert container["image"].endswith(f"/defacer/cpu:{build['substitutions']['_TAG']}")
 
-    again = machine.deploy()
+    second = machine.deploy()
 
-    assert again.returncode == 0, again.stdout + again.stderr
+    assert second.returncode == 0, second.stdout + second.stderr
     assert len(machine.google.builds) == 1
-    assert "No changes" in again.stdout
+    assert "No changes" in second.stdout
 
 
-def test_a_deployment_without_cpu_or_gpu_in_its_state_asks_for_a_gpu(machine: Machine) -> None:
-    """Terraform's answer on an empty state is a warning, which must not become the worker."""
+def test_empty_state_leads_to_a_gpu_worker(machine: Machine) -> None:
+    """Terraform prints a warning for an empty state, which must not become the worker."""
     if machine.provider is None:
         pytest.skip("DEFACER_TOOLS names no folder with google_schema.json")
     machine.google.quotas[QUOTA] = quota(2, "europe-west1")
@@ -181,10 +183,10 @@ def test_terraform_does_not_start_with_a_foreign_state_bucket(what: str, machine
     done = machine.deploy(what)
     assert done.returncode == 1
     assert f"gs://{STATE} belongs to project number 666, but {PROJECT} has number {NUMBER}" in done.stderr
-    assert not machine.has_begun_terraform()
+    assert not machine.has_started_terraform()
 
 
-def test_the_readme_s_command_writes_a_secret_without_a_line_break(machine: Machine) -> None:
+def test_readme_command_stores_a_secret_without_a_line_break(machine: Machine) -> None:
     (command,) = re.findall(
         "^.*gcloud secrets create defacer-webhook.*$", (INFRA / "README.md").read_text(), re.M
     )

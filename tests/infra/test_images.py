@@ -1,4 +1,4 @@
-"""The images as far as they can be seen without building one: their Dockerfile, and what they install."""
+"""The Dockerfile and the lock files of the images, checked without a build."""
 
 import ast
 import json
@@ -15,13 +15,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from defacer.engine.models import weights
-from infra.image_sizes import IMAGES, LOCKS, README, SIZES, size, table, weights_size
+from infra.image_sizes import IMAGES, LOCKS, README, SIZES, package_size, size_table, weights_size
 from tests.servers import ROOT
 from tests.terraform import INFRA, local
 
 DOCKERFILE = INFRA / "Dockerfile"
-# What a .pth file or an installer brings into every interpreter of a development environment.
-TOOLS_OF_HERE = {"setuptools", "pip"}
+# Packages that every interpreter of a development environment imports.
+DEVELOPMENT_TOOLS = {"setuptools", "pip"}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -30,7 +30,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def stages() -> dict[str, tuple[str, list[tuple[str, str]]]]:
-    """What each stage starts from, and its instructions, by name."""
+    """Return each stage's source and instructions, by name."""
     found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
     current: list[tuple[str, str]] = []
     for name, rest in instructions():
@@ -43,23 +43,23 @@ def stages() -> dict[str, tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def whole(stage: str) -> list[tuple[str, str]]:
-    """A stage's instructions after those of the stages it starts from."""
+def inherited_instructions(stage: str) -> list[tuple[str, str]]:
+    """Return a stage's instructions after those of its source stages."""
     source, own = stages()[stage]
-    return (whole(source) if source in stages() else []) + own
+    return (inherited_instructions(source) if source in stages() else []) + own
 
 
-def asked_for(name: str) -> Iterator[str]:
-    """The packages that a file in infra/locks names."""
+def listed_packages(name: str) -> Iterator[str]:
+    """Yield the packages that a file in infra/locks lists."""
     for line in (LOCKS / name).read_text().splitlines():
         if line.startswith("-r "):
-            yield from asked_for(line.removeprefix("-r "))
+            yield from listed_packages(line.removeprefix("-r "))
         elif line and not line.startswith("#"):
             yield line
 
 
-def installed(names: Iterable[str]) -> set[str]:
-    """These packages and all that they need on this machine, by canonical name."""
+def with_dependencies(names: Iterable[str]) -> set[str]:
+    """Return these packages and their dependencies on this machine, by canonical name."""
     found: set[str] = set()
     todo = [Requirement(name) for name in names]
     while todo:
@@ -76,29 +76,29 @@ def installed(names: Iterable[str]) -> set[str]:
     return found
 
 
-def pins(lock: str) -> dict[str, set[str]]:
-    """The versions that a lock file pins: several, where they depend on Python's."""
+def locked_versions(lock: str) -> dict[str, set[str]]:
+    """Return the versions that a lock file pins. Several versions depend on the version of Python."""
     found: dict[str, set[str]] = {}
     for name, version in re.findall(r"^([a-z0-9.-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE):
         found.setdefault(name, set()).add(version)
     return found
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_reports_nothing() -> None:
     command = [str(Path(sys.executable).parent / "hadolint"), str(DOCKERFILE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_everything_starts_from_one_base_pinned_by_digest() -> None:
+def test_all_stages_start_from_one_base_pinned_by_digest() -> None:
     outside = {source for source, _ in stages().values() if source not in stages()}
     assert len(outside) == 1
     assert re.fullmatch(r"python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", outside.pop())
 
 
 @pytest.mark.parametrize("stage", ["base", "cpu", "gpu"])
-def test_an_image_runs_without_rights_and_holds_nothing_to_install_or_build_with(stage: str) -> None:
-    steps = whole(stage)
+def test_image_is_unprivileged_and_has_no_build_tools(stage: str) -> None:
+    steps = inherited_instructions(stage)
     runs = " ".join(rest for name, rest in steps if name == "RUN")
     assert "pip uninstall" in runs
     assert not re.search(r"apt|gcc|build-essential|uv pip|pip install", runs)
@@ -111,7 +111,7 @@ def test_an_image_runs_without_rights_and_holds_nothing_to_install_or_build_with
     assert [rest.split('"')[1] for name, rest in steps if name == "ENTRYPOINT"] == ["gunicorn"]
 
 
-def test_every_package_is_installed_by_hash_and_none_is_built() -> None:
+def test_packages_are_installed_by_hash_and_never_built() -> None:
     commands = [part for name, rest in instructions() if name == "RUN" for part in rest.split("&&")]
     installing = [command for command in commands if re.search(r"pip install", command)]
     assert len(installing) == 3
@@ -120,80 +120,88 @@ def test_every_package_is_installed_by_hash_and_none_is_built() -> None:
 
 
 @pytest.mark.parametrize("stage", ["cpu", "gpu"])
-def test_the_weights_are_in_the_images_that_look_at_faces(stage: str) -> None:
-    assert any("--from=weights" in rest for name, rest in whole(stage) if name == "COPY")
-    assert any("DEFACER_WEIGHTS_DIR=/opt/weights" in rest for name, rest in whole(stage) if name == "ENV")
+def test_images_that_detect_faces_contain_the_weights(stage: str) -> None:
+    assert any("--from=weights" in rest for name, rest in inherited_instructions(stage) if name == "COPY")
+    assert any(
+        "DEFACER_WEIGHTS_DIR=/opt/weights" in rest
+        for name, rest in inherited_instructions(stage)
+        if name == "ENV"
+    )
 
 
-def test_the_command_that_bakes_the_weights_in_calls_what_there_is() -> None:
+def test_weights_stage_calls_existing_functions() -> None:
     (run,) = (rest for name, rest in stages()["weights"][1] if name == "RUN")
     code = run.split('"')[1].strip()
-    called = {
+    calls = {
         node.attr
         for node in ast.walk(ast.parse(code))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "weights"
     }
-    assert called == {"fetch_all", "facenet"}
-    assert all(callable(getattr(weights, name)) for name in called)
+    assert calls == {"fetch_all", "facenet"}
+    assert all(callable(getattr(weights, name)) for name in calls)
 
 
-def test_every_stage_that_a_service_runs_is_built() -> None:
+def test_every_stage_of_a_service_is_built() -> None:
     wanted = {size["stage"] for size in local("every_size").values()} | {"cpu", "gpu"}
     assert wanted <= {image.stage for image in IMAGES} <= set(stages())
 
 
-def test_the_base_image_installs_tested_versions_and_all_that_it_needs() -> None:
-    base, tested = pins("infra/locks/base.lock"), pins("requirements-dev.lock")
+def test_base_image_has_tested_versions_and_all_dependencies() -> None:
+    base, tested = locked_versions("infra/locks/base.lock"), locked_versions("requirements-dev.lock")
     assert {
         name: versions for name, versions in base.items() if not versions <= tested.get(name, set())
     } == {}
-    assert set(base) == installed(asked_for("base.in"))
+    assert set(base) == with_dependencies(listed_packages("base.in"))
 
 
-@pytest.mark.parametrize(("cuda", "brought"), [("12", ("12.", "torch", "torchvision")), ("13", ("13.",))])
-def test_the_images_with_models_install_tested_versions_but_for_a_pytorch_of_an_older_cuda(
-    cuda: str, brought: tuple[str, ...]
+@pytest.mark.parametrize(("cuda", "exceptions"), [("12", ("12.", "torch", "torchvision")), ("13", ("13.",))])
+def test_model_images_have_tested_versions_except_older_pytorch(
+    cuda: str, exceptions: tuple[str, ...]
 ) -> None:
-    models, tested = pins(f"infra/locks/cuda{cuda}.lock"), pins("requirements-dev.lock")
+    models, tested = locked_versions(f"infra/locks/cuda{cuda}.lock"), locked_versions("requirements-dev.lock")
     (runtime,) = (versions for name, versions in models.items() if name.startswith("nvidia-cuda-runtime"))
-    assert all(version.startswith(brought[0]) for version in runtime)
+    assert all(version.startswith(exceptions[0]) for version in runtime)
     others = {name for name, versions in models.items() if not versions <= tested.get(name, set())}
-    assert {name for name in others if not re.match("nvidia-|cuda-|triton", name)} == set(brought[1:])
-    assert {re.sub("[-_.]+", "-", name).lower() for name in asked_for("models.in")} <= set(models)
+    assert {name for name in others if not re.match("nvidia-|cuda-|triton", name)} == set(exceptions[1:])
+    assert {re.sub("[-_.]+", "-", name).lower() for name in listed_packages("models.in")} <= set(models)
 
 
-def test_a_deployment_takes_the_pytorch_that_the_hosts_driver_can_run() -> None:
+def test_default_cuda_matches_the_host_driver() -> None:
     (default,) = (rest for name, rest in instructions() if name == "ARG")
     assert default == "CUDA=12"
-    built = (INFRA / "cloudbuild.yaml").read_text()
-    assert '_CUDA: "12"' in built
-    assert "--build-arg CUDA=$_CUDA" in built
+    build = (INFRA / "cloudbuild.yaml").read_text()
+    assert '_CUDA: "12"' in build
+    assert "--build-arg CUDA=$_CUDA" in build
 
 
-def test_the_other_images_install_every_package_that_the_product_asks_for() -> None:
-    needed = {requirement.name for requirement in product()}
-    assert needed - set(asked_for("models.in")) == {"rich"}  # the emulator's own
+def test_model_images_list_every_package_of_the_product() -> None:
+    needed = {requirement.name for requirement in product_requirements()}
+    assert needed - set(listed_packages("models.in")) == {"rich"}  # of the emulator
 
 
-def product() -> list[Requirement]:
-    """What pyproject.toml says that the product needs, with the extra `torch`."""
+def product_requirements() -> list[Requirement]:
+    """Return the product's dependencies in pyproject.toml, with the extra `torch`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     texts = [*project["dependencies"], *project["optional-dependencies"]["torch"]]
     return [Requirement(text) for text in texts]
 
 
 @pytest.mark.parametrize("lock", sorted(path.stem for path in LOCKS.glob("*.lock")))
-def test_a_lock_file_has_what_its_stage_asks_for_in_versions_that_the_product_takes(lock: str) -> None:
-    locked = pins(f"infra/locks/{lock}.lock")
-    asked = {canonicalize_name(Requirement(name).name) for name in asked_for(f"{lock}.in")}
-    assert asked <= set(locked)
-    takes = {canonicalize_name(requirement.name): requirement.specifier for requirement in product()}
-    if lock == "cuda12":  # an older PyTorch, which its .in file names
-        assert pins("infra/locks/cuda12.in") == {name: locked[name] for name in ("torch", "torchvision")}
-        asked -= {"torch", "torchvision"}
-    for name in asked:
+def test_lock_file_has_the_listed_packages_in_accepted_versions(lock: str) -> None:
+    locked = locked_versions(f"infra/locks/{lock}.lock")
+    listed = {canonicalize_name(Requirement(name).name) for name in listed_packages(f"{lock}.in")}
+    assert listed <= set(locked)
+    accepted = {
+        canonicalize_name(requirement.name): requirement.specifier for requirement in product_requirements()
+    }
+    if lock == "cuda12":  # its .in file pins an older PyTorch
+        assert locked_versions("infra/locks/cuda12.in") == {
+            name: locked[name] for name in ("torch", "torchvision")
+        }
+        listed -= {"torch", "torchvision"}
+    for name in listed:
         (version,) = locked[name]
-        assert version in takes[name], f"{name} {version}"
+        assert version in accepted[name], f"{name} {version}"
 
 
 def test_every_line_of_a_lock_file_has_a_hash() -> None:
@@ -210,7 +218,7 @@ def test_every_line_of_a_lock_file_has_a_hash() -> None:
         (["ingest.main", "worker.main", "web.console.app", "web.live.app"], "models.in"),
     ],
 )
-def test_an_image_has_every_package_that_its_functions_import(functions: list[str], file: str) -> None:
+def test_image_has_every_package_that_its_functions_import(functions: list[str], file: str) -> None:
     imports = ", ".join(f"defacer.{name}" for name in functions)
     code = (
         f"import sys; from importlib.metadata import packages_distributions; import defacer.serve, {imports}; "
@@ -220,28 +228,28 @@ def test_an_image_has_every_package_that_its_functions_import(functions: list[st
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     imported = {re.sub(r"[-_.]+", "-", name).lower() for name in done.stdout.split()}
     assert {"av", "flask", "gunicorn"} <= imported
-    assert imported - TOOLS_OF_HERE <= installed(asked_for(file))
+    assert imported - DEVELOPMENT_TOOLS <= with_dependencies(listed_packages(file))
 
 
-def test_the_sizes_are_those_of_what_the_lock_files_pin() -> None:
+def test_documented_image_sizes_match_the_lock_files() -> None:
     sizes = json.loads(SIZES.read_text())
     for lock in {image.lock for image in IMAGES}:
         locked = {
             f"{name}=={version}"
-            for name, versions in pins(f"infra/locks/{lock}.lock").items()
+            for name, versions in locked_versions(f"infra/locks/{lock}.lock").items()
             for version in versions
         }
         assert set(sizes[lock]) == locked, "run make image-sizes"
-    assert table(sizes) in README.read_text(), "run make image-sizes"
+    assert size_table(sizes) in README.read_text(), "run make image-sizes"
 
 
-def test_a_package_is_as_large_here_as_is_told_of_it() -> None:
-    """But for bytecode, which is not there everywhere, and another Python's wheels."""
+def test_installed_package_has_about_its_documented_size() -> None:
+    """The tolerance covers missing bytecode and wheels for another Python."""
     sizes = json.loads(SIZES.read_text())
     assert weights_size() == pytest.approx(sizes["weights"]["all"], rel=0.02)
     compared = 0
-    for told, there in {**sizes["base"], **sizes[IMAGES[-1].lock]}.items():
-        name, _, version = told.partition("==")
+    for pin, documented in {**sizes["base"], **sizes[IMAGES[-1].lock]}.items():
+        name, _, version = pin.partition("==")
         try:
             package = distribution(name)
         except PackageNotFoundError:
@@ -249,11 +257,11 @@ def test_a_package_is_as_large_here_as_is_told_of_it() -> None:
         if package.version != version:
             continue
         compared += 1
-        assert 0.25 * there - 100_000 < size(package) < 1.25 * there + 100_000, told
+        assert 0.25 * documented - 100_000 < package_size(package) < 1.25 * documented + 100_000, pin
     assert compared > 40
 
 
-def test_the_default_is_what_the_sizes_are_told_of_and_grows_with_what_an_image_does() -> None:
+def test_documented_sizes_are_of_the_default_images() -> None:
     assert [image.stage for image in IMAGES] == ["base", "cpu", "gpu"]
     assert {image.lock for image in IMAGES[1:]} == {"cuda12"}
     sizes = json.loads(SIZES.read_text())

@@ -1,4 +1,4 @@
-"""Rules that every resource in infra/*.tf keeps, whatever is added."""
+"""Rules for all present and future resources in infra/*.tf."""
 
 import re
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from tests.terraform import INFRA, blocks, local, one, resources, strings
 
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
-# There is no smaller thing to give it on.
+# Roles that cannot be granted on a smaller resource.
 ON_THE_PROJECT = {"roles/logging.logWriter"}
 SECRET = re.compile(r"password|secret|private_key|token|api_?key", re.IGNORECASE)
-# Long and without a word's shape: as keys look that somebody pasted.
+# Long strings of letters and digits, as pasted keys are.
 KEY = re.compile(r"\b(?=\w*\d)[A-Za-z0-9+/=_-]{32,}\b|BEGIN [A-Z ]*PRIVATE KEY")
 
 
@@ -33,42 +33,42 @@ def grants() -> list[tuple[str, str, str]]:
     return found
 
 
-def test_every_grant_adds_a_member_and_takes_nothing_from_others() -> None:
+def test_grants_add_members_and_replace_none() -> None:
     kinds = {label.split(".")[0] for label, _ in blocks("resource") if "_iam_" in label}
     assert all(kind.endswith(("_iam_member", "_iam_custom_role")) for kind in kinds)
 
 
-def test_nobody_in_public_is_named_anywhere() -> None:
+def test_no_resource_is_public() -> None:
     for kind in ("resource", "locals", "data"):
         for label, body in blocks(kind):
             assert not PUBLIC & set(strings(body)), label
 
 
-def test_no_role_is_a_primitive_one() -> None:
+def test_no_primitive_role_is_granted() -> None:
     named = {text for kind in ("resource", "locals") for _, body in blocks(kind) for text in strings(body)}
     assert not {text for text in named for role in PRIMITIVE if role in text}
 
 
-def test_a_role_on_the_whole_project_is_the_builder_s_alone() -> None:
-    given = {
+def test_only_the_builder_has_a_role_on_the_project() -> None:
+    project_grants = {
         (role, member) for label, role, member in grants() if label.startswith("google_project_iam_member")
     }
-    assert given == {(role, "${google_service_account.builder.member}") for role in ON_THE_PROJECT}
+    assert project_grants == {(role, "${google_service_account.builder.member}") for role in ON_THE_PROJECT}
 
 
-def test_every_bucket_is_closed_to_the_public() -> None:
+def test_every_bucket_prevents_public_access() -> None:
     for body in resources("google_storage_bucket").values():
         assert body["public_access_prevention"] == "enforced"
         assert body["uniform_bucket_level_access"] is True
 
 
 @pytest.mark.parametrize("bucket", ["intake", "work", "output", "builds"])
-def test_no_bucket_keeps_what_is_deleted_without_being_asked_to(bucket: str) -> None:
+def test_no_bucket_has_soft_delete(bucket: str) -> None:
     body = resources("google_storage_bucket")[bucket]
     assert one(body["soft_delete_policy"]) == {"retention_duration_seconds": 0}
 
 
-def test_an_upload_outlives_its_successor_for_a_day_and_an_embedding_nothing() -> None:
+def test_replaced_upload_is_kept_for_a_day_and_embeddings_are_not() -> None:
     buckets = resources("google_storage_bucket")
     assert one(buckets["intake"]["versioning"]) == {"enabled": True}
     conditions = [one(rule["condition"]) for rule in buckets["intake"]["lifecycle_rule"]]
@@ -76,7 +76,7 @@ def test_an_upload_outlives_its_successor_for_a_day_and_an_embedding_nothing() -
     assert "versioning" not in buckets["work"]
 
 
-def test_every_subscription_has_a_dead_letter_topic_but_the_last_one_which_nothing_reads() -> None:
+def test_only_the_last_subscription_lacks_a_dead_letter_topic() -> None:
     without = {
         name: body
         for name, body in resources("google_pubsub_subscription").items()
@@ -91,36 +91,36 @@ def test_no_subscription_expires() -> None:
         assert one(body["expiration_policy"]) == {"ttl": ""}
 
 
-def test_a_message_is_kept_no_longer_than_the_marks_that_say_its_job_is_done() -> None:
-    """However often it starts anew: each time it is kept by its subscription, and then by that of dead letters."""
+def test_state_objects_outlive_every_message_of_their_job() -> None:
+    """Each requeue adds the retention of the message's own subscription and of the dead-letter subscription."""
     push = resources("google_pubsub_subscription")["push"]
     retention = int(push["message_retention_duration"].removesuffix("s")) / (24 * 3600)
     assert "for_each" in push
     longest = (MAX_TASK_REQUEUES + 1) * 2 * retention
     variable = dict(blocks("variable"))["keep_work_days"]
     validation = one(variable["validation"])
-    (least,) = re.findall(r"var\.keep_work_days >= (\d+)", validation["condition"])
-    assert int(least) == longest
-    assert validation["error_message"].startswith(f"keep_work_days must be {least} or more: ")
-    assert variable["default"] >= int(least)
-    assert rerender_request.PENDING.days == int(least)  # so long it can be told whether a rendering is over
-    assert f"`keep_work_days` is {least} at least" in (INFRA / "README.md").read_text()
+    (minimum,) = re.findall(r"var\.keep_work_days >= (\d+)", validation["condition"])
+    assert int(minimum) == longest
+    assert validation["error_message"].startswith(f"keep_work_days must be {minimum} or more: ")
+    assert variable["default"] >= int(minimum)
+    assert rerender_request.PENDING.days == int(minimum)  # a re-render's end can be detected for as long
+    assert f"`keep_work_days` is {minimum} at least" in (INFRA / "README.md").read_text()
 
 
-def test_every_push_says_who_it_is() -> None:
+def test_every_push_is_authenticated() -> None:
     push = one(resources("google_pubsub_subscription")["push"]["push_config"])
     assert one(push["oidc_token"])["service_account_email"] == "${google_service_account.pusher.email}"
 
 
-def test_pubsub_may_do_what_dead_letters_need() -> None:
+def test_agents_can_publish_uploads_and_move_dead_letters() -> None:
     agent = "${local.pubsub_agent}"
-    given = {label.split(".")[1]: (role, member) for label, role, member in grants()}
-    assert given["letters_go_on"] == ("roles/pubsub.publisher", agent)
-    assert given["letters_leave"] == ("roles/pubsub.subscriber", agent)
-    assert given["storage_publishes"] == ("roles/pubsub.publisher", "${local.storage_agent}")
+    by_name = {label.split(".")[1]: (role, member) for label, role, member in grants()}
+    assert by_name["dead_letter_publisher"] == ("roles/pubsub.publisher", agent)
+    assert by_name["dead_letter_subscriber"] == ("roles/pubsub.subscriber", agent)
+    assert by_name["storage_publishes"] == ("roles/pubsub.publisher", "${local.storage_agent}")
 
 
-def test_every_service_has_its_own_account_and_is_reached_from_inside_alone() -> None:
+def test_services_have_own_accounts_and_internal_ingress() -> None:
     assert resources("google_service_account")["function"]["for_each"] == "${local.functions}"
     accounts = {
         name: one(body["template"])["service_account"]
@@ -132,33 +132,33 @@ def test_every_service_has_its_own_account_and_is_reached_from_inside_alone() ->
         "page": "${google_service_account.page[each.key].email}",
     }
     for name, body in resources("google_cloud_run_v2_service").items():
-        reached = "INGRESS_TRAFFIC_ALL" if name == "page" else "INGRESS_TRAFFIC_INTERNAL_ONLY"
-        assert body["ingress"] == reached
+        ingress = "INGRESS_TRAFFIC_ALL" if name == "page" else "INGRESS_TRAFFIC_INTERNAL_ONLY"
+        assert body["ingress"] == ingress
 
 
 def test_only_the_pusher_calls_a_function() -> None:
     invokers = {
         member
         for label, role, member in grants()
-        if role == "roles/run.invoker" and not label.endswith("page_opened_by")
+        if role == "roles/run.invoker" and not label.endswith("page_invoker")
     }
     assert invokers == {"${google_service_account.pusher.member}"}
 
 
 @pytest.mark.parametrize("page", ["console", "live"])
-def test_nobody_opens_a_page_but_those_that_are_named_and_by_default_there_is_none(page: str) -> None:
+def test_page_exists_only_for_named_members(page: str) -> None:
     variable = dict(blocks("variable"))[page]
     assert variable["default"] in (None, "null", "${null}")
     assert local("optional")[page] == f"${{var.{page} != null}}"
     assert local("every_page")[page]["members"] == f"${{try(var.{page}.members, [])}}"
-    opened = resources("google_cloud_run_v2_service_iam_member")["page_opened_by"]
-    assert opened["for_each"] == "${local.page_members}"
-    assert opened["member"] == "${each.value.member}"
+    invoker = resources("google_cloud_run_v2_service_iam_member")["page_invoker"]
+    assert invoker["for_each"] == "${local.page_members}"
+    assert invoker["member"] == "${each.value.member}"
     for kind in ("google_cloud_run_v2_service", "google_service_account"):
         assert resources(kind)["page"]["for_each"] == "${local.pages}"
 
 
-def test_who_watches_a_stream_comes_to_the_instance_that_has_it() -> None:
+def test_live_page_has_session_affinity_and_a_long_timeout() -> None:
     page = one(resources("google_cloud_run_v2_service")["page"]["template"])
     assert page["session_affinity"] == "${each.value.affinity}"
     assert page["timeout"] == "${each.value.timeout}"
@@ -166,25 +166,25 @@ def test_who_watches_a_stream_comes_to_the_instance_that_has_it() -> None:
     assert local("every_page")["live"]["timeout"] == "3600s"
 
 
-def test_every_service_says_when_it_is_ready_and_whether_it_still_lives() -> None:
+def test_every_service_has_startup_and_liveness_probes() -> None:
     for body in resources("google_cloud_run_v2_service").values():
         container = one(one(body["template"])["containers"])
         for probe in ("startup_probe", "liveness_probe"):
             assert one(one(container[probe])["http_get"]) == {"path": "/health"}
 
 
-def test_the_live_page_reads_the_intake_and_nothing_else() -> None:
+def test_live_page_can_only_read_the_intake_bucket() -> None:
     assert [(grant["bucket"], grant["role"]) for grant in local("page_roles")["live"].values()] == [
         ("intake", "roles/storage.objectViewer")
     ]
 
 
-def test_the_console_reads_no_embedding_changes_no_result_and_signs_as_nobody_but_itself() -> None:
-    """What it needs of this is found out by tests/console, which are refused all else."""
-    ours = local("page_permissions")
+def test_console_cannot_read_embeddings_or_change_results() -> None:
+    """The tests in tests/console run with these permissions only."""
+    custom_roles = local("page_permissions")
     for grant in local("page_roles")["console"].values():
         if grant["bucket"] == "work":
-            assert ours.get(grant["ours"]) == ["storage.objects.list"] or grant["suffix"] == ".json"
+            assert custom_roles.get(grant["ours"]) == ["storage.objects.list"] or grant["suffix"] == ".json"
         if grant["bucket"] != "intake":
             assert grant["role"] in (None, "roles/storage.objectViewer")
     signs = resources("google_service_account_iam_member")["console_signs"]
@@ -195,38 +195,40 @@ def test_the_console_reads_no_embedding_changes_no_result_and_signs_as_nobody_bu
     ]
 
 
-def test_nothing_idle_costs_a_machine() -> None:
+def test_idle_services_run_no_instance() -> None:
     for body in resources("google_cloud_run_v2_service").values():
         assert one(one(body["template"])["scaling"])["min_instance_count"] == 0
 
 
-def test_every_function_may_publish_to_topics_that_the_settings_name() -> None:
+def test_functions_can_publish_to_the_topics_of_the_settings() -> None:
     assert set(local("publishes")) == set(local("bucket_roles")) == {f.subscription for f in FUNCTIONS}
     fields = Settings.model_fields
     topics = {
         str(fields[name].default)
         for name in ("uploads_topic", "segments_topic", "segments_done_topic", "job_events_topic")
     }
-    assert {topic for given in local("publishes").values() for topic in given} == topics
+    assert {topic for names in local("publishes").values() for topic in names} == topics
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
-def test_only_a_function_whose_code_ends_jobs_may_write_results_and_delete_sources(
+def test_only_functions_that_end_jobs_can_write_results(
     function: Function,
 ) -> None:
     ends_jobs = "defacer.pipeline.lifecycle.finalize" in modules_after_importing(
         f"defacer.{function.name}.main"
     )
-    given = local("bucket_roles")[function.subscription]
+    roles = local("bucket_roles")[function.subscription]
 
-    reads = function.name == "ingest"  # the reports of what is rendered again
-    role = "roles/storage.objectUser" if ends_jobs else "roles/storage.objectViewer" if reads else None
-    assert given.get("output") == role
+    reads_reports = function.name == "ingest"  # for re-renders
+    role = (
+        "roles/storage.objectUser" if ends_jobs else "roles/storage.objectViewer" if reads_reports else None
+    )
+    assert roles.get("output") == role
     assert (function.subscription in local("source_removers")) == ends_jobs
-    assert given["intake"] == "roles/storage.objectViewer"
+    assert roles["intake"] == "roles/storage.objectViewer"
 
 
-def test_no_secret_is_written_down() -> None:
+def test_no_secret_is_in_the_files() -> None:
     for kind in ("resource", "locals"):
         for label, body in blocks(kind):
             for name, value in arguments(body):
@@ -237,7 +239,7 @@ def test_no_secret_is_written_down() -> None:
 
 
 def arguments(body: Any) -> Iterator[tuple[str, str]]:
-    """The name and the value of every argument that is a text, however deep."""
+    """Yield the name and the value of every string argument, at any depth."""
     for item in body if isinstance(body, list) else [body]:
         for name, value in item.items() if isinstance(item, dict) else ():
             if isinstance(value, str):
@@ -246,13 +248,13 @@ def arguments(body: Any) -> Iterator[tuple[str, str]]:
                 yield from arguments(value)
 
 
-def test_old_images_are_deleted_which_immutable_tags_would_forbid() -> None:
+def test_old_images_are_deleted() -> None:
     body = resources("google_artifact_registry_repository")["images"]
     assert {policy["action"] for policy in body["cleanup_policies"]} == {"KEEP", "DELETE"}
     assert "docker_config" not in body
 
 
-def test_a_budget_may_be_made_with_a_person_s_own_login() -> None:
+def test_budget_can_be_created_with_a_user_login() -> None:
     ((_, provider),) = blocks("provider")
     assert provider["user_project_override"] == "${var.billing_account != null}"
     assert provider["billing_project"] == "${var.project}"

@@ -1,4 +1,4 @@
-"""infra/*.tf before Terraform itself: its formatter, and the provider's schema. Skipped where these are missing."""
+"""infra/*.tf satisfies Terraform's formatter and the provider's schema. Skipped where these are missing."""
 
 import json
 import os
@@ -18,26 +18,26 @@ TOOLS = Path(os.environ.get("DEFACER_TOOLS", ROOT.parent / "shared" / "tools"))
 SCHEMA_CHECK = TOOLS / "tf_schema_check.py"
 
 
-with_terraform = pytest.mark.skipif(not shutil.which("terraform"), reason="terraform is not installed here")
+with_terraform = pytest.mark.skipif(not shutil.which("terraform"), reason="terraform is not installed")
 
 
 @with_terraform
-def test_terraform_would_format_it_as_it_is() -> None:
+def test_terraform_files_are_formatted() -> None:
     command = ["terraform", "fmt", "-check", "-diff", "-recursive", str(INFRA)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(
-    not SCHEMA_CHECK.exists(), reason=f"no {SCHEMA_CHECK.name}: DEFACER_TOOLS names the folder that has it"
+    not SCHEMA_CHECK.exists(), reason=f"{SCHEMA_CHECK.name} is missing in the folder that DEFACER_TOOLS names"
 )
-def test_the_provider_knows_every_argument_and_block() -> None:
+def test_provider_schema_has_every_argument_and_block() -> None:
     done = subprocess.run([sys.executable, SCHEMA_CHECK, INFRA], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @with_terraform
-def test_terraform_itself_makes_these_names_of_a_project(tmp_path: Path) -> None:
+def test_terraform_derives_the_emulator_s_names(tmp_path: Path) -> None:
     for name in ("names.tf", "variables.tf"):
         shutil.copy(INFRA / name, tmp_path)
     subprocess.run(["terraform", "init", "-input=false"], cwd=tmp_path, capture_output=True, check=True)

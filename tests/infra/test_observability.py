@@ -1,4 +1,4 @@
-"""Metrics, dashboard, alerts and runbook: each names what another one makes."""
+"""Metrics, dashboard, alerts and runbook refer only to log lines, metrics and sections that exist."""
 
 import ast
 import json
@@ -17,8 +17,8 @@ from tests.terraform import INFRA, local, resources, strings
 LEVELS = {"info", "warning", "error"}
 
 
-def logged() -> Iterator[tuple[str, set[str]]]:
-    """The message and the fields of every line that the functions log."""
+def log_lines() -> Iterator[tuple[str, set[str]]]:
+    """Yield the message and the fields of every line that the functions log."""
     for path in (ROOT / "functions" / "defacer").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
@@ -30,7 +30,7 @@ def logged() -> Iterator[tuple[str, set[str]]]:
                 and isinstance(node.args[0], ast.Constant)
             ):
                 fields = {keyword.arg for keyword in node.keywords if keyword.arg}
-                # An error is described by two fields; these are bound around a step of a segment (log.bound).
+                # An error adds two fields, and log.bound adds two around a segment step.
                 more = {"error", "code"} if len(node.args) > 1 else set()
                 yield str(node.args[0].value), fields | more | {"message", "function", "step"}
 
@@ -43,20 +43,20 @@ def rendered_dashboard() -> dict[str, object]:
     return document
 
 
-def test_the_code_writes_every_line_that_a_metric_counts_with_the_fields_that_it_takes() -> None:
-    lines = dict(logged())
+def test_code_logs_every_line_and_field_of_a_metric() -> None:
+    lines = dict(log_lines())
     metrics = {**local("counted"), **local("measured")}
     assert metrics
     for metric in metrics.values():
         for message in metric["messages"]:
-            wanted = set(metric["labels"].values()) | {metric.get("field", "message")}
+            required = set(metric["labels"].values()) | {metric.get("field", "message")}
             assert message in lines
-            # A label that a line has no field for is empty; a number has to be there.
+            # A label without a field is empty, but a distribution needs its number.
             assert metric.get("field", "message") in lines[message]
-            assert wanted <= {field for text in metric["messages"] for field in lines[text]}
+            assert required <= {field for text in metric["messages"] for field in lines[text]}
 
 
-def test_the_dashboard_shows_metrics_that_there_are() -> None:
+def test_dashboard_shows_existing_metrics() -> None:
     text = json.dumps(rendered_dashboard())
     shown = set(re.findall(r"user_defacer_(\w+?)(?:_sum|_bucket|_count)?\{", text))
     counted, measured = set(local("counted")), set(local("measured"))
@@ -65,7 +65,7 @@ def test_the_dashboard_shows_metrics_that_there_are() -> None:
     assert summed == measured
 
 
-def test_the_dashboard_shows_states_ages_dead_letters_speed_and_cost() -> None:
+def test_dashboard_has_tiles_for_states_ages_speed_and_cost() -> None:
     layout = rendered_dashboard()["mosaicLayout"]
     assert isinstance(layout, dict)
     shown = {tile["widget"]["title"]: json.dumps(tile["widget"]) for tile in layout["tiles"]}
@@ -77,11 +77,11 @@ def test_the_dashboard_shows_states_ages_dead_letters_speed_and_cost() -> None:
         "Seconds of video per GPU second": ("video_seconds_sum", "billable_instance_time"),
         "Workers' cost of a minute of video": ("0.0002907", "video_seconds_sum"),
     }.items():
-        (found,) = (text for name, text in shown.items() if name.startswith(title))
-        assert all(metric in found for metric in metrics), title
+        (tile,) = (text for name, text in shown.items() if name.startswith(title))
+        assert all(metric in tile for metric in metrics), title
 
 
-def test_a_query_asks_for_subscriptions_functions_and_lines_that_there_are() -> None:
+def test_dashboard_queries_existing_resources_and_lines() -> None:
     text = json.dumps(rendered_dashboard()).replace('\\"', '"')
     subscriptions = {*local("every_function"), local("keeper")["name"]}
     assert set(re.findall(r'subscription_id="([^"]+)"', text)) <= subscriptions
@@ -90,20 +90,20 @@ def test_a_query_asks_for_subscriptions_functions_and_lines_that_there_are() -> 
     assert set(re.findall(r'service_name="([^"]+)"', text)) == {"worker"}
 
 
-def test_the_tiles_of_the_dashboard_lie_side_by_side() -> None:
+def test_dashboard_tiles_do_not_overlap() -> None:
     layout = rendered_dashboard()["mosaicLayout"]
     assert isinstance(layout, dict)
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for tile in layout["tiles"]:
         cells = {
             (tile["xPos"] + x, tile["yPos"] + y) for x in range(tile["width"]) for y in range(tile["height"])
         }
-        assert not taken & cells
+        assert not occupied & cells
         assert max(x for x, _ in cells) < layout["columns"]
-        taken |= cells
+        occupied |= cells
 
 
-def test_every_alert_points_to_a_paragraph_of_the_runbook() -> None:
+def test_every_alert_points_to_a_section_of_the_runbook() -> None:
     headings = re.findall(r"^## (.+)$", (INFRA / "RUNBOOK.md").read_text(), re.MULTILINE)
     pointed = [
         re.search(r'infra/RUNBOOK\.md, "([^"]+)"', " ".join(strings(body["documentation"])))
@@ -115,26 +115,26 @@ def test_every_alert_points_to_a_paragraph_of_the_runbook() -> None:
     assert len(headings) == len(pointed) + 1
 
 
-def test_everybody_who_is_to_be_told_is_told_of_every_alert() -> None:
+def test_every_alert_notifies_all_channels() -> None:
     for body in resources("google_monitoring_alert_policy").values():
         assert body["notification_channels"] == "${local.channels}"
         assert body["count"] == "${var.alerts ? 1 : 0}"
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_a_worker_is_as_large_and_costs_as_much_as_capacity_reckons_with(kind: Kind) -> None:
+def test_worker_has_the_size_and_price_of_the_capacity_model(kind: Kind) -> None:
     worker = local("workers")[kind]
     assert float(worker["cpu"]) == inputs()[f"{kind}_worker_cpu"]
     assert worker["memory"] == f"{inputs()[f'{kind}_worker_memory']:.0f}Gi"
     assert local("worker_prices")[kind] == pytest.approx(second_price(kind), rel=0.01)
 
 
-def test_ingest_takes_no_picture_that_a_worker_has_no_memory_for() -> None:
-    most = {
-        kind: math.prod(map(int, re.findall(r"\d+", worker["most_pixels"])))
+def test_frame_limit_of_ingest_fits_the_worker_s_memory() -> None:
+    max_pixels = {
+        kind: math.prod(map(int, re.findall(r"\d+", worker["max_pixels"])))
         for kind, worker in local("workers").items()
     }
-    assert most["gpu"] == Settings.model_fields["max_frame_pixels"].default
-    # 4.2 GB at 8192x4608, measured; and room for the server and a segment's file.
-    assert 4.2 * most["cpu"] / most["gpu"] < 0.75 * inputs()["cpu_worker_memory"]
-    assert local("values")["ingest"] == {"DEFACER_MAX_FRAME_PIXELS": "${tostring(local.worker.most_pixels)}"}
+    assert max_pixels["gpu"] == Settings.model_fields["max_frame_pixels"].default
+    # Measured: 4.2 GB at 8192x4608. The server and a segment's file need memory too.
+    assert 4.2 * max_pixels["cpu"] / max_pixels["gpu"] < 0.75 * inputs()["cpu_worker_memory"]
+    assert local("values")["ingest"] == {"DEFACER_MAX_FRAME_PIXELS": "${tostring(local.worker.max_pixels)}"}

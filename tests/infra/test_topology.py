@@ -1,4 +1,4 @@
-"""What Terraform creates is what the emulator creates: names, deadlines, policies, environments."""
+"""Terraform's names, deadlines, retry policies and environments equal those of the emulator."""
 
 import re
 from typing import Any
@@ -28,12 +28,10 @@ SERVICES = ("function", "worker")
 EVERY = (*FUNCTIONS, WEBHOOK)
 
 
-def evaluated(text: str) -> str:
-    """A name of names.tf as it is for the project `some-project`."""
+def evaluate(text: str) -> str:
+    """Return a name of names.tf for the project `some-project`."""
     bucket = re.fullmatch(r"\$\{local\.buckets\.(\w+)\}", text)
-    return (
-        evaluated(local("buckets")[bucket[1]]) if bucket else text.replace("${var.project}", "some-project")
-    )
+    return evaluate(local("buckets")[bucket[1]]) if bucket else text.replace("${var.project}", "some-project")
 
 
 def service(name: str) -> Any:
@@ -48,13 +46,13 @@ def container(name: str) -> Any:
     return one(template(name)["containers"])
 
 
-def test_the_topics_are_the_same() -> None:
+def test_topics_equal_the_topology() -> None:
     assert local("topics") == list(TOPICS)
     assert resources("google_pubsub_topic")["topic"]["for_each"] == "${toset(local.topics)}"
     assert set(resources("google_pubsub_topic")) == {"topic"}
 
 
-def test_the_functions_and_their_subscriptions_are_the_same() -> None:
+def test_functions_and_subscriptions_equal_the_topology() -> None:
     assert {name.replace("-", "_"): body for name, body in local("every_function").items()} == {
         function.name: {
             "topic": function.topic,
@@ -68,7 +66,7 @@ def test_the_functions_and_their_subscriptions_are_the_same() -> None:
     assert list(local("every_function")) == [function.subscription for function in EVERY]
 
 
-def test_a_push_subscription_is_made_of_what_is_said_of_its_function() -> None:
+def test_push_subscription_uses_the_values_of_its_function() -> None:
     push = resources("google_pubsub_subscription")["push"]
 
     assert push["for_each"] == "${local.functions}"
@@ -86,14 +84,14 @@ def test_a_push_subscription_is_made_of_what_is_said_of_its_function() -> None:
     }
 
 
-def test_the_retry_policy_is_the_same() -> None:
+def test_retry_policy_equals_the_topology() -> None:
     assert local("retries") == {
         "minimum_seconds": CLOUD_RETRIES.minimum_seconds,
         "maximum_seconds": CLOUD_RETRIES.maximum_seconds,
     }
 
 
-def test_lost_letters_are_kept_on_the_same_subscription_which_nothing_pushes() -> None:
+def test_lost_letters_are_kept_on_a_pull_subscription() -> None:
     keeper = resources("google_pubsub_subscription")["keeper"]
 
     assert local("keeper") == {"name": LOST_LETTERS_SUBSCRIPTION, "topic": LOST_LETTERS}
@@ -103,7 +101,7 @@ def test_lost_letters_are_kept_on_the_same_subscription_which_nothing_pushes() -
     assert set(resources("google_pubsub_subscription")) == {"push", "keeper"}
 
 
-def test_the_webhook_is_there_only_where_somebody_is_to_be_told_and_signs_with_a_secret() -> None:
+def test_webhook_exists_only_if_configured_and_uses_a_secret() -> None:
     assert local("optional")["webhook"] == "${var.webhook != null}"
     assert local("functions").startswith("${{for name, function in local.every_function")
     assert set(local("values")["webhook"]) == {"DEFACER_WEBHOOK_URL"} <= KNOWN
@@ -113,14 +111,14 @@ def test_the_webhook_is_there_only_where_somebody_is_to_be_told_and_signs_with_a
     }
 
 
-def test_the_buckets_are_the_same() -> None:
-    assert tuple(map(evaluated, local("buckets").values())) == RESOURCES.buckets
+def test_buckets_equal_those_of_the_emulator() -> None:
+    assert tuple(map(evaluate, local("buckets").values())) == RESOURCES.buckets
     names = {name: body["name"] for name, body in resources("google_storage_bucket").items()}
     assert names.pop("builds") == "${var.project}-builds"
     assert names == {name: f"${{local.buckets.{name}}}" for name in ("intake", "work", "output")}
 
 
-def test_uploads_are_announced_where_ingest_hears_of_them() -> None:
+def test_uploads_are_published_on_the_topic_of_ingest() -> None:
     (notification,) = resources("google_storage_notification").values()
 
     assert notification["topic"] == f'${{google_pubsub_topic.topic["{UPLOADS}"].id}}'
@@ -128,8 +126,8 @@ def test_uploads_are_announced_where_ingest_hears_of_them() -> None:
     assert "channels/street/videos/walk.mp4".startswith(notification["object_name_prefix"])
 
 
-def test_every_function_gets_the_environment_that_the_emulator_gives_it() -> None:
-    environment = {name: evaluated(value) for name, value in local("environment").items()}
+def test_functions_have_the_environment_of_the_emulator() -> None:
+    environment = {name: evaluate(value) for name, value in local("environment").items()}
 
     assert environment == {
         name: value.replace("${var.project}", "some-project")
@@ -141,7 +139,7 @@ def test_every_function_gets_the_environment_that_the_emulator_gives_it() -> Non
         assert one(env["content"]) == {"name": "${env.key}", "value": "${env.value}"}
 
 
-def test_no_variable_is_set_that_no_setting_reads() -> None:
+def test_every_variable_in_the_files_is_a_setting() -> None:
     text = "".join((INFRA / name).read_text() for name in (*documents(), "Dockerfile"))
     named = set(re.findall(r"^[^#\n]*?\b(DEFACER_[A-Z_]+) *=", text, re.MULTILINE))
 
@@ -172,12 +170,12 @@ def test_a_request_ends_before_pubsub_gives_it_up_and_after_the_worker_stops_by_
 
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.name)
-def test_a_service_runs_the_function_that_it_is_named_after(function: Function) -> None:
+def test_service_runs_the_function_of_its_name(function: Function) -> None:
     args = container(function.name)["args"]
     assert f"defacer.serve:application('{function.name}')" in [
         text.replace('${replace(each.key, "-", "_")}', function.name) for text in args
     ]
 
 
-def test_every_variable_is_described() -> None:
+def test_every_variable_has_a_description() -> None:
     assert all(body.get("description") for _, body in blocks("variable"))

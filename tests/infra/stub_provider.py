@@ -1,8 +1,8 @@
-"""A stand-in for the provider "google": Terraform plans and applies infra/ with it, and nothing is made anywhere.
+"""A stub of the provider "google", with which Terraform plans and applies infra/ without a cloud.
 
-It speaks Terraform's plugin protocol (version 5, docs/plugin-protocol in Terraform's repository) from inside the test,
-has the arguments and blocks of the real provider's schema (tf_schema_check.py's file), and fills in what a cloud would.
-What it can't see is what only Google's servers know: values they refuse, roles, quotas.
+The stub implements Terraform's plugin protocol (version 5, docs/plugin-protocol in Terraform's repository) inside the
+test. It uses the real provider's schema (google_schema.json) and fills in the computed attributes. It cannot check what
+only Google's servers check: rejected values, roles and quotas.
 """
 
 import json
@@ -20,17 +20,17 @@ from tests.infra import messagepack
 
 PROVIDER = "registry.terraform.io/hashicorp/google"
 PROJECT, NUMBER = "some-project", "123456789012"
-# The messages, as far as they are used: "number name type", a star for repeated ones.
+# The used part of the protocol's messages: "number name type". A star marks a repeated field.
 MESSAGES = {
     "Value": "1 msgpack bytes",
     "Attribute": "1 name string, 2 type bytes, 4 required bool, 5 optional bool, 6 computed bool",
     "Block": "2 attributes *Attribute, 3 block_types *Nested",
     "Nested": "1 type_name string, 2 block Block, 3 nesting int64, 4 min_items int64, 5 max_items int64",
     "Schema": "1 version int64, 2 block Block",
-    "Named": "1 key string, 2 value Schema",  # how a map is written
+    "Named": "1 key string, 2 value Schema",  # an entry of a map
     "Schemas": "1 provider Schema, 2 resources *Named, 3 sources *Named",
     "Raw": "1 json bytes",
-    # One form for all requests and answers: fields that a method does not have stay empty.
+    # One type for several requests and responses. Fields that a method lacks stay empty.
     "Config": "1 value Value",
     "Typed": "1 type_name string, 2 value Value, 3 raw Raw",
     "Change": "1 type_name string, 2 prior Value, 3 planned Value",
@@ -52,12 +52,12 @@ REQUESTS = {
     "ReadDataSource": "Typed",
     "Stop": "Nothing",
 }
-SINGLE, LIST = 1, 2  # how blocks are nested
+SINGLE, LIST = 1, 2  # the nesting of a block
 ERROR = 1  # a diagnostic's severity
 
 
-def _messages() -> dict[str, Any]:
-    """A class for each of MESSAGES."""
+def _message_classes() -> dict[str, Any]:
+    """Return a class for each of MESSAGES."""
     kinds = descriptor_pb2.FieldDescriptorProto
     scalars = {
         "string": kinds.TYPE_STRING,
@@ -84,23 +84,23 @@ def _messages() -> dict[str, Any]:
     }
 
 
-class StandIn:
-    """One provider. `made` are the resources that were applied, by type: what Terraform and the cloud know of each.
+class StubProvider:
+    """A provider. `resources` are the applied resources by type, including their computed attributes.
 
-    `order` are their types, one for each, as they came. `refusals` are errors by a resource's display name:
-    each of them refuses one attempt to create it.
+    `order` lists their types in the order of application. `rejections` are errors by a resource's display name: each
+    error rejects one attempt to create the resource.
     """
 
     def __init__(self, schema: Path):
-        self.made: dict[str, list[dict[str, Any]]] = {}
+        self.resources: dict[str, list[dict[str, Any]]] = {}
         self.order: list[str] = []
-        self.refusals: dict[str, list[str]] = {}
+        self.rejections: dict[str, list[str]] = {}
         self._schema = json.loads(schema.read_text())
-        self._new = _messages()
+        self._new = _message_classes()
 
     @contextmanager
-    def serving(self) -> Iterator[dict[str, str]]:
-        """Give the environment in which Terraform finds it."""
+    def serve(self) -> Iterator[dict[str, str]]:
+        """Serve the provider, and yield the environment variables that point Terraform to it."""
         server = grpc.server(ThreadPoolExecutor(8))
         handlers = {method: self._handler(method, request) for method, request in REQUESTS.items()}
         server.add_generic_rpc_handlers(
@@ -109,9 +109,9 @@ class StandIn:
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         address = {"Network": "tcp", "String": f"127.0.0.1:{port}"}
-        found = {"Protocol": "grpc", "ProtocolVersion": 5, "Pid": 1, "Test": True, "Addr": address}
+        connection = {"Protocol": "grpc", "ProtocolVersion": 5, "Pid": 1, "Test": True, "Addr": address}
         try:
-            yield {"TF_REATTACH_PROVIDERS": json.dumps({PROVIDER: found})}
+            yield {"TF_REATTACH_PROVIDERS": json.dumps({PROVIDER: connection})}
         finally:
             server.stop(None)
 
@@ -119,7 +119,7 @@ class StandIn:
         name = re.sub("(?=[A-Z])", "_", method).lower()
         answer = getattr(self, name, lambda _: self._new["Nothing"]())
         return grpc.unary_unary_rpc_method_handler(
-            lambda asked, _: answer(asked),
+            lambda received, _: answer(received),
             request_deserializer=self._new[request].FromString,
             response_serializer=lambda message: message.SerializeToString(),
         )
@@ -127,14 +127,14 @@ class StandIn:
     def _get_schema(self, _: Any) -> Any:
         def named(part: str) -> list[Any]:
             return [
-                self._new["Named"](key=key, value=self._described(body))
+                self._new["Named"](key=key, value=self._schema_of(body))
                 for key, body in self._schema[part].items()
             ]
 
-        provider = self._described(self._schema["provider"])
+        provider = self._schema_of(self._schema["provider"])
         return self._new["Schemas"](provider=provider, resources=named("resources"), sources=named("data"))
 
-    def _described(self, body: dict[str, Any]) -> Any:
+    def _schema_of(self, body: dict[str, Any]) -> Any:
         return self._new["Schema"](block=self._block(body))
 
     def _block(self, body: dict[str, Any]) -> Any:
@@ -148,70 +148,70 @@ class StandIn:
             if name not in body.get("a", {}):
                 block.attributes.add(name=name, type=_type("string"), computed=True)
         for name, inner in body.get("b", {}).items():
-            least, most = inner.get("n") or (0, 0)
+            minimum, maximum = inner.get("n") or (0, 0)
             many = name != "timeouts"
             block.block_types.add(
                 type_name=name, block=self._block(inner), nesting=LIST if many else SINGLE,
-                min_items=least if many else 0, max_items=most if many else 0,
+                min_items=minimum if many else 0, max_items=maximum if many else 0,
             )  # fmt: skip
         return block
 
     def _value(self, value: Any) -> Any:
-        return self._new["Value"](msgpack=messagepack.packed(value))
+        return self._new["Value"](msgpack=messagepack.pack(value))
 
-    def _prepare_provider_config(self, asked: Any) -> Any:
-        return self._new["Config"](value=asked.value)
+    def _prepare_provider_config(self, request: Any) -> Any:
+        return self._new["Config"](value=request.value)
 
-    def _upgrade_resource_state(self, asked: Any) -> Any:
-        return self._new["Config"](value=self._value(json.loads(asked.raw.json)))
+    def _upgrade_resource_state(self, request: Any) -> Any:
+        return self._new["Config"](value=self._value(json.loads(request.raw.json)))
 
-    def _read_resource(self, asked: Any) -> Any:
-        return self._new["Config"](value=asked.value)
+    def _read_resource(self, request: Any) -> Any:
+        return self._new["Config"](value=request.value)
 
-    def _read_data_source(self, asked: Any) -> Any:
-        found = messagepack.unpacked(asked.value.msgpack)
-        if asked.type_name == "google_project":
+    def _read_data_source(self, request: Any) -> Any:
+        found = messagepack.unpack(request.value.msgpack)
+        if request.type_name == "google_project":
             found["number"] = NUMBER
-        elif asked.type_name == "google_storage_project_service_account":
+        elif request.type_name == "google_storage_project_service_account":
             found["email_address"] = f"service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
         return self._new["Config"](value=self._value(found))
 
-    def _plan_resource_change(self, asked: Any) -> Any:
-        """What is asked for; of a new resource the cloud's part is not known yet."""
-        planned = messagepack.unpacked(asked.planned.msgpack)
-        if planned is not None and messagepack.unpacked(asked.prior.msgpack) is None:
-            for name in self._clouds(asked.type_name):
+    def _plan_resource_change(self, request: Any) -> Any:
+        """Return the requested resource. The computed attributes of a new resource are unknown."""
+        planned = messagepack.unpack(request.planned.msgpack)
+        if planned is not None and messagepack.unpack(request.prior.msgpack) is None:
+            for name in self._computed_attributes(request.type_name):
                 planned[name] = messagepack.UNKNOWN if planned.get(name) is None else planned[name]
         return self._new["Planned"](value=self._value(planned), legacy=True)
 
-    def _apply_resource_change(self, asked: Any) -> Any:
-        made = messagepack.unpacked(asked.planned.msgpack)
+    def _apply_resource_change(self, request: Any) -> Any:
+        made = messagepack.unpack(request.planned.msgpack)
         if made is not None:
-            refusals = self.refusals.get(made.get("display_name"), [])
-            if refusals:
-                refusal = self._new["Diagnostic"](severity=ERROR, summary=refusals.pop(0))
-                return self._new["Applied"](value=self._value(None), diagnostics=[refusal], legacy=True)
-            for name in self._clouds(asked.type_name):
+            rejections = self.rejections.get(made.get("display_name"), [])
+            if rejections:
+                rejection = self._new["Diagnostic"](severity=ERROR, summary=rejections.pop(0))
+                return self._new["Applied"](value=self._value(None), diagnostics=[rejection], legacy=True)
+            for name in self._computed_attributes(request.type_name):
                 if made.get(name) in (None, messagepack.UNKNOWN):
-                    made[name] = _filled(asked.type_name, name, made)
-            self.made.setdefault(asked.type_name, []).append(made)
-            self.order.append(asked.type_name)
+                    made[name] = _computed_value(request.type_name, name, made)
+            self.resources.setdefault(request.type_name, []).append(made)
+            self.order.append(request.type_name)
         return self._new["Applied"](value=self._value(made), legacy=True)
 
-    def _clouds(self, kind: str) -> list[str]:
+    def _computed_attributes(self, kind: str) -> list[str]:
         body = self._schema["resources"][kind]
         return [*body.get("o", []), *(name for name in ("project", "id") if name in body["a"])]
 
 
 def _type(kind: str) -> bytes:
-    """A type of the schema's file, such as `list(string)!`, as Terraform writes it."""
+    """Return a type of the schema file, such as `list(string)!`, in Terraform's JSON encoding."""
     kind = kind.removesuffix("!")
     many = re.fullmatch(r"(list|set|map)\((\w+)\)", kind)
     return json.dumps([many[1], many[2]] if many else kind).encode()
 
 
-def _filled(kind: str, name: str, made: dict[str, Any]) -> str:
-    """What the cloud says of a new resource, where something else goes on from it."""
+def _computed_value(kind: str, name: str, made: dict[str, Any]) -> str:
+    """Return a computed attribute of a new resource. Those that other resources refer to have Google's form."""
     names = (made.get("name"), made.get("repository_id"))
     known = next((found for found in names if isinstance(found, str)), "")
     account = f"{made.get('account_id')}@{PROJECT}.iam.gserviceaccount.com"
