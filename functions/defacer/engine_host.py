@@ -1,13 +1,17 @@
-"""The one engine of a process, for ingest, the console and the live page."""
+"""The one engine of a process, which ingest, the console and the live page share."""
 
-from collections.abc import Sequence
-from functools import cache
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from defacer.engine.errors import EngineError, WeightsError
+from defacer.engine.media.image_decoder import MAX_PROCESSES
 from defacer.engine.media.still_image import require_decodable
+from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.pipeline import log
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
@@ -16,34 +20,85 @@ from defacer.pipeline.storage import objects
 if TYPE_CHECKING:
     from defacer.engine.engine import Engine
 
-
-# The engine's models serve one caller at a time, and ingest's requests run in threads. Pictures are decoded outside of
-# it: a picture that is slow to decode must not stop other channels.
-ALONE = Lock()
+Result = TypeVar("Result")
 
 
-@cache
-def engine() -> "Engine":
-    """This process's engine, models loaded: made for the first job that has targets, not before."""
-    from defacer.engine.engine import Engine
-
-    return Engine()
+class EngineBusyError(Exception):
+    """Too many callers wait for the engine."""
 
 
-def load(pictures: Sequence[TargetPicture]) -> list[Picture]:
-    """These pictures, read from where they lie."""
+class EngineHost:
+    """Loads the engine, lets one caller at a time use its models, and limits how many callers wait.
+
+    The coroutines belong to one event loop. `lock` and the other methods are safe to use from any thread.
+    """
+
+    def __init__(self, max_running: int = MAX_PROCESSES, max_queued: int = 8):
+        self.lock = Lock()  # held while a model is loaded or runs; never while a picture is decoded
+        self.models_loaded = False
+        self._slots = asyncio.Semaphore(max_running)
+        self._max_queued = max_queued
+        self._queued = 0
+        self._loading: asyncio.Task[None] | None = None
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """The engine. It is imported and created at first use, because most jobs of ingest have no targets."""
+        from defacer.engine.engine import Engine
+
+        return Engine()
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run `work` in a thread when a slot is free. Raise EngineBusyError if the queue is full."""
+        if self._queued >= self._max_queued:
+            raise EngineBusyError
+        self._queued += 1
+        try:
+            async with self._slots:
+                return await asyncio.to_thread(work)
+        finally:
+            self._queued -= 1
+
+    def start_loading(self) -> "asyncio.Task[None]":
+        """Start to load the models, unless that is done or under way. Start again if it failed."""
+        if self._loading is None or (self._loading.done() and not self.models_loaded):
+            self._loading = asyncio.create_task(self._load_models())
+        return self._loading
+
+    async def wait_until_loaded(self) -> None:
+        """Return when the models are loaded. Raise RetryableError if they can't be loaded."""
+        await asyncio.shield(self.start_loading())
+
+    def build_gallery(self, pictures: Sequence[Picture], recognizer: str) -> Gallery:
+        """Return the gallery of these pictures. Raise PermanentError that names the first unusable picture."""
+        try:
+            # Pictures are decoded without the lock: a picture that is slow to decode must not stop other channels.
+            for picture in pictures:
+                require_decodable(picture.data, picture.label, settings().max_picture_pixels)
+            with self.lock:
+                engine = self.engine
+            return engine.gallery(pictures, recognizer, self.lock)
+        except WeightsError as error:
+            raise RetryableError(str(error)) from error
+        except EngineError as error:
+            raise PermanentError(error.code, str(error)) from error
+
+    async def _load_models(self) -> None:
+        try:
+            await asyncio.to_thread(self._warm_up)
+        except EngineError as error:
+            log.error("the models can't be loaded", error)
+            raise RetryableError(str(error)) from error
+        self.models_loaded = True
+
+    def _warm_up(self) -> None:
+        with self.lock:
+            self.engine.warm_up(Options())
+
+
+HOST = EngineHost()
+
+
+def read_pictures(pictures: Sequence[TargetPicture]) -> list[Picture]:
+    """Read these target pictures from storage."""
     return [Picture(picture.person, picture.label, objects.read(picture.ref)) for picture in pictures]
-
-
-def gallery_of(pictures: Sequence[Picture], recognizer: str) -> Gallery:
-    """The gallery of these pictures. Raises PermanentError that names the picture that can't be used."""
-    try:
-        for picture in pictures:
-            require_decodable(picture.data, picture.label, settings().max_picture_pixels)
-        with ALONE:
-            chosen = engine()
-        return chosen.gallery(pictures, recognizer, ALONE)
-    except WeightsError as error:
-        raise RetryableError(str(error)) from error
-    except EngineError as error:
-        raise PermanentError(error.code, str(error)) from error

@@ -1,4 +1,4 @@
-"""A real headless Chromium, and what every page is held to in it."""
+"""A real headless Chromium, and the checks that every page must pass in it."""
 
 import re
 import shutil
@@ -15,60 +15,62 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expec
 from tests.servers import ROOT
 
 SCREENSHOTS = ROOT / ".screenshots"
-HOW_TO_GET = "no Chromium: apt-get install chromium, or .venv/bin/playwright install chromium"
-PATIENCE_MS = 240_000  # for what the pipeline does on a slow machine
-GRAVE = {"serious", "critical"}
-# What a page has to bear: a call that was refused, and a line that was cut.
-EXPECTED = re.compile(r"status of (409|403|422)|net::ERR_(FAILED|CONNECTION|INTERNET)")
+SKIP_REASON = "no Chromium: apt-get install chromium, or .venv/bin/playwright install chromium"
+PIPELINE_TIMEOUT_MS = 240_000  # for the pipeline on a slow machine
+SERIOUS_IMPACTS = {"serious", "critical"}
+# Console errors of refused requests and of cut connections, which tests cause on purpose.
+EXPECTED_ERRORS = re.compile(r"status of (409|403|422)|net::ERR_(FAILED|CONNECTION|INTERNET)")
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """Debian's, or another one on the PATH, or else Playwright's own; skips the test without any."""
+def launch_browser() -> Iterator[Browser]:
+    """Launch a Chromium on the PATH, or else Playwright's own. Skip the test if neither is installed."""
     expect.set_options(timeout=60_000)
     with (
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=_executable(playwright)) as launched,
+        playwright.chromium.launch(executable_path=_find_executable(playwright)) as launched,
     ):
         yield launched
 
 
-def _executable(playwright: Playwright) -> str:
+def _find_executable(playwright: Playwright) -> str:
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next(filter(None, map(shutil.which, names)), None) or playwright.chromium.executable_path
     if not Path(found).exists():
-        pytest.skip(HOW_TO_GET)
+        pytest.skip(SKIP_REASON)
     return found
 
 
 @dataclass
 class Window:
-    """A page, with everything that went wrong in it."""
+    """A page that records the errors of its scripts and its console."""
 
     page: Page
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(60_000)
-        self.page.on("console", self._note)
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", self._record)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
-    def _note(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not EXPECTED.search(message.text):
-            self.faults.append(message.text)
+    def _record(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not EXPECTED_ERRORS.search(message.text):
+            self.errors.append(message.text)
 
-    def look(self, name: str) -> None:
-        """Keep a picture of the page, and hold it to what people who can't see or use a mouse need."""
+    def check_page(self, name: str) -> None:
+        """Take a screenshot, and require accessibility, a page as wide as the window, and no error."""
         SCREENSHOTS.mkdir(exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-        grave = [fault for fault in axe(self.page) if fault["impact"] in GRAVE]
-        assert not grave, [(fault["id"], [node["html"][:200] for node in fault["nodes"]]) for fault in grave]
+        serious = [found for found in run_axe(self.page) if found["impact"] in SERIOUS_IMPACTS]
+        assert not serious, [
+            (found["id"], [node["html"][:200] for node in found["nodes"]]) for found in serious
+        ]
         inner, whole = self.page.evaluate("() => [innerWidth, document.documentElement.scrollWidth]")
         assert whole <= inner, f"{name} is {whole} pixels wide in a window of {inner}"
-        assert self.faults == []
+        assert self.errors == []
 
 
-def axe(page: Page) -> list[dict[str, Any]]:
-    """What axe-core finds wrong."""
-    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
-    return found
+def run_axe(page: Page) -> list[dict[str, Any]]:
+    """Return the violations that axe-core finds."""
+    violations: list[dict[str, Any]] = Axe().run(page).response["violations"]
+    return violations

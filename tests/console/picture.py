@@ -1,4 +1,4 @@
-"""`python -m tests.console.picture`: the console's picture in the README, made anew."""
+"""Take the console's screenshot for the README: `python -m tests.console.picture`."""
 
 import tempfile
 from pathlib import Path
@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from defacer.pipeline.storage import object_names
 from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.emulator import Emulator, Options
-from tests.console.browser import PATIENCE_MS, browser
+from tests.console.browser import PIPELINE_TIMEOUT_MS, launch_browser
 from tests.servers import ROOT
 
 PICTURE = ROOT / "local_emulator" / "console.png"
@@ -17,8 +17,8 @@ VIDEOS = "[...document.querySelectorAll('video')]"
 
 
 def main() -> None:
-    """Two invented people: no real person's picture is in the repository."""
-    with tempfile.TemporaryDirectory() as temporary, browser() as launched:
+    """Review a video of two drawn people, because the repository has no picture of a real person."""
+    with tempfile.TemporaryDirectory() as temporary, launch_browser() as browser:
         folder = Path(temporary)
         make_drawn_clip(folder / "street.mp4", seconds=8)
         write_drawn_target_picture(folder / "robin.png")
@@ -29,14 +29,14 @@ def main() -> None:
                 (f"{object_names.videos_prefix(CHANNEL)}street.mp4", "street.mp4"),
             ):
                 intake.blob(name).upload_from_filename(str(folder / file))
-            page = launched.new_page(viewport={"width": 1000, "height": 900})
+            page = browser.new_page(viewport={"width": 1000, "height": 900})
             page.goto(f"{emulator.state.console_url}/channels/{CHANNEL}/jobs")
-            page.get_by_role("link", name="Review").click(timeout=PATIENCE_MS)
+            page.get_by_role("link", name="Review").click(timeout=PIPELINE_TIMEOUT_MS)
             page.wait_for_function(f"() => {VIDEOS}.every((video) => video.readyState >= 2)")
-            page.locator("#place").fill("250")
+            page.locator("#position").fill("250")
             page.locator(".track.hidden").first.locator(".go").click()
             expect(page.locator(".mark.shown")).to_have_count(2)
-            page.locator("#place").fill("270")
+            page.locator("#position").fill("270")
             page.mouse.move(0, 0)
             page.evaluate("() => scrollTo(0, 0)")
             page.wait_for_function(

@@ -1,4 +1,4 @@
-"""The console in a real browser, on the whole pipeline: as somebody uses it who has never seen it before."""
+"""The console in a real browser on the whole pipeline, used as a first-time user would."""
 
 import re
 import sys
@@ -14,21 +14,20 @@ from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
 from defacer.pipeline.storage import object_names
 from defacer_emulator.demo.demo_clip import compute_demo_boxes, make_demo_clip, write_target_picture
 from defacer_emulator.emulator import Emulator, Options
-from tests.console.browser import PATIENCE_MS, Window
-from tests.console.browser import browser as open_browser
+from tests.console.browser import PIPELINE_TIMEOUT_MS, Window, launch_browser
 
 CHANNEL = "vlog & <b>co</b>".replace("/", "")
 PERSON = "Eileen <img src=x onerror=alert(1)>"
 CLIP = "street <img src=x onerror=alert(2)>.mp4"
 SECONDS, SIZE, RATE = 4.0, (640, 360), 15
 VARIABLES = (("DEFACER_SEGMENT_SECONDS", "2"), ("DEFACER_LEASE_SECONDS", "20"))
-PIECE = 16 * 1024 * 1024
-LARGE = 2 * PIECE + 5_000_000
+CHUNK = 16 * 1024 * 1024
+LARGE = 2 * CHUNK + 5_000_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with open_browser() as launched:
+    with launch_browser() as launched:
         yield launched
 
 
@@ -37,7 +36,7 @@ def emulator(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("emulator")
     with Emulator(Options(folder, "builtin", variables=VARIABLES, console=True)) as running:
         yield running
-        for name, log in running.log_files():  # shown when a test of this module has failed
+        for name, log in running.log_files():  # pytest shows it if a test of this module failed
             sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")
 
 
@@ -45,82 +44,84 @@ def emulator(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def window(browser: Browser, emulator: Emulator) -> Iterator[Window]:
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     opened = Window(context.new_page())
-    opened.page.on("dialog", _answer)
+    opened.page.on("dialog", _accept_dialog)
     yield opened
     context.close()
 
 
-def _answer(dialog: Dialog) -> None:
-    assert dialog.type == "beforeunload", f"a page could be made to say {dialog.message!r}"
+def _accept_dialog(dialog: Dialog) -> None:
+    assert dialog.type == "beforeunload", f"unexpected dialog: {dialog.message!r}"
     dialog.accept()
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """A video that is published, and where its review is."""
+class PublishedVideo:
+    """A published video and the URL of its review."""
 
     clip: Path
     review: str
 
 
 @pytest.fixture(scope="module")
-def dropped(browser: Browser, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Dropped:
-    """From the start page to a published video, with a look at each page on the way."""
+def published(
+    browser: Browser, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> PublishedVideo:
+    """Upload a video from the start page until it is published, and check each page on the way."""
     folder = tmp_path_factory.mktemp("files")
     clip, picture = folder / CLIP, folder / "me.png"
     make_demo_clip(clip, SECONDS, SIZE, RATE)
     write_target_picture(picture)
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     window = Window(context.new_page())
-    window.page.on("dialog", _answer)
+    window.page.on("dialog", _accept_dialog)
     page = window.page
 
     page.goto(f"{emulator.state.console_url}")
-    expect(page.get_by_text("There is no channel yet")).to_be_visible()
-    window.look("channels-empty")
+    expect(page.get_by_text("No channels yet")).to_be_visible()
+    window.check_page("channels-empty")
     page.get_by_label("Name").fill(CHANNEL)
     page.get_by_role("button", name="Open").click()
-    expect(page.get_by_role("heading", name="Drop a video")).to_be_visible()
-    window.look("drop-empty")
+    expect(page.get_by_role("heading", name="Upload a video")).to_be_visible()
+    window.check_page("upload-empty")
 
     page.get_by_role("link", name="Jobs").click()
-    expect(page.get_by_text("No video was dropped yet")).to_be_visible()
-    window.look("jobs-empty")
+    expect(page.get_by_text("No videos yet")).to_be_visible()
+    window.check_page("jobs-empty")
     page.get_by_role("link", name="People").click()
-    expect(page.get_by_text("Nobody yet")).to_be_visible()
-    window.look("people-empty")
+    expect(page.get_by_text("No targets yet")).to_be_visible()
+    window.check_page("people-empty")
     page.get_by_label("Name", exact=True).fill(PERSON)
     page.get_by_label("Pictures (JPEG").set_input_files(picture)
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_role("heading", name=PERSON)).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("heading", name=PERSON)).to_be_visible(timeout=PIPELINE_TIMEOUT_MS)
     expect(page.get_by_text("One clear face")).to_be_visible()
-    window.look("people")
+    window.check_page("people")
 
-    page.get_by_role("link", name="Drop").click()
+    page.get_by_role("link", name="Upload", exact=True).click()
     page.get_by_label("Choose videos").set_input_files(clip)
-    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
-    window.look("drop-done")
+    expect(page.get_by_text("Upload complete").first).to_be_visible()
+    window.check_page("upload-done")
     page.get_by_role("link", name="See the job").click()
     expect(page.get_by_role("heading", name=CLIP)).to_be_visible()
-    window.look("jobs-going-on")
-    expect(page.get_by_text("Ready.")).to_be_visible(timeout=PATIENCE_MS)
-    window.look("jobs-ready")
+    window.check_page("jobs-in-progress")
+    expect(page.get_by_text("Ready.")).to_be_visible(timeout=PIPELINE_TIMEOUT_MS)
+    window.check_page("jobs-ready")
     page.get_by_role("link", name="Review").click()
     expect(page.locator(".track").first).to_be_visible()
-    found = Dropped(clip, page.url)
+    video = PublishedVideo(clip, page.url)
     context.close()
-    return found
+    return video
 
 
-def both_ready(page: Page) -> None:
+def wait_until_both_are_ready(page: Page) -> None:
     page.wait_for_function(
         "() => [...document.querySelectorAll('video')].every((video) => video.readyState >= 2)",
         timeout=60_000,
     )
 
 
-def in_step(page: Page) -> None:
-    """Once they stand still, both videos come to show the same moment."""
+def wait_until_in_step(page: Page) -> None:
+    """Wait until both videos are paused at the same time."""
     page.wait_for_function(
         """() => {
             const [one, other] = ["source", "result"].map((id) => document.getElementById(id));
@@ -129,13 +130,13 @@ def in_step(page: Page) -> None:
     )
 
 
-def face_changed(emulator: Emulator, clip: Path) -> float:
-    """How much the target's face differs between source and result, where both faces are large."""
+def measure_face_difference(emulator: Emulator, clip: Path) -> float:
+    """Return the mean difference of the target's face between source and result, in a frame with two large faces."""
     name = object_names.VideoName(CHANNEL, CLIP).result
     made = clip.with_name("result.mp4")
     emulator.storage_client().bucket(emulator.output).blob(name).download_to_filename(str(made))
     number = int(SECONDS * RATE / 4)
-    one, other = (_frame(path, number) for path in (clip, made))
+    one, other = (_read_frame(path, number) for path in (clip, made))
     (face,) = [
         box
         for box in compute_demo_boxes(SECONDS, SIZE, RATE)
@@ -145,7 +146,7 @@ def face_changed(emulator: Emulator, clip: Path) -> float:
     return float(np.abs(one[part].astype(int) - other[part]).mean())
 
 
-def _frame(path: Path, number: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def _read_frame(path: Path, number: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     with av.open(str(path)) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index == number:
@@ -153,101 +154,101 @@ def _frame(path: Path, number: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.
     raise AssertionError(f"{path} has no frame {number}")
 
 
-def test_from_dropping_a_video_to_its_result_and_one_decision_changed(
-    window: Window, emulator: Emulator, dropped: Dropped
+def test_uploaded_video_is_published_reviewed_and_re_rendered(
+    window: Window, emulator: Emulator, published: PublishedVideo
 ) -> None:
     page = window.page
-    page.goto(dropped.review)
-    both_ready(page)
+    page.goto(published.review)
+    wait_until_both_are_ready(page)
     kept, hidden = page.locator(".track.kept"), page.locator(".track.hidden")
     assert kept.count() >= 1
     assert hidden.count() >= 1
-    assert face_changed(emulator, dropped.clip) < 10
+    assert measure_face_difference(emulator, published.clip) < 10
 
     late = page.locator(".track").last
     late.locator(".go").click()
     expect(page.locator(".mark.shown").first).to_be_visible()
     start = float(late.get_attribute("data-start") or 0)
     page.wait_for_function("(start) => document.getElementById('result').currentTime >= start", arg=start)
-    in_step(page)
-    window.look("review")
+    wait_until_in_step(page)
+    window.check_page("review")
 
-    page.locator("#place").fill("0")
+    page.locator("#position").fill("0")
     page.locator("#play").click()
     page.wait_for_function(
         "() => ['source', 'result'].every((id) => document.getElementById(id).currentTime > 0.5)"
     )
     page.locator("#play").click()
     expect(page.locator("#play")).to_have_text("Play")
-    in_step(page)
+    wait_until_in_step(page)
 
     for row in kept.all():
         row.get_by_label("Hide").check()
-    expect(page.locator("#changed")).to_contain_text("changed")
-    window.look("review-changed")
-    page.get_by_role("button", name="Render again").click()
+    expect(page.locator("#changes")).to_contain_text("changed")
+    window.check_page("review-changed")
+    page.get_by_role("button", name="Re-render").click()
     page.wait_for_url("**/jobs")
-    expect(page.get_by_text("Ready.")).to_have_count(1, timeout=PATIENCE_MS)
+    expect(page.get_by_text("Ready.")).to_have_count(1, timeout=PIPELINE_TIMEOUT_MS)
     expect(page.get_by_role("link", name="Review")).not_to_have_attribute(
-        "href", re.compile(dropped.review.rpartition("/")[2]), timeout=PATIENCE_MS
+        "href", re.compile(published.review.rpartition("/")[2]), timeout=PIPELINE_TIMEOUT_MS
     )
     page.get_by_role("link", name="Review").click()
     expect(page.get_by_text("Decided by hand.").first).to_be_visible()
     assert page.locator(".track.kept").count() == 0
-    assert face_changed(emulator, dropped.clip) > 20
-    window.look("review-again")
+    assert measure_face_difference(emulator, published.clip) > 20
+    window.check_page("review-rerendered")
 
 
-def test_an_upload_that_is_cut_off_goes_on_also_after_the_page_was_left(
+def test_interrupted_upload_resumes_after_the_page_was_reloaded(
     window: Window, emulator: Emulator, tmp_path: Path
 ) -> None:
     page, name = window.page, "cut <b>off.mp4"
     (tmp_path / name).write_bytes(bytes(range(256)) * (LARGE // 256))
-    cut, asked, sent = True, 0, []
+    is_cut, queries, sent = True, 0, []
 
-    def pass_on(route: Route, request: Request) -> None:
-        nonlocal asked
-        place = request.headers.get("content-range", "")
-        asked += place.startswith("bytes */")
-        start = re.match(r"bytes (\d+)-", place)
-        if cut and (start is None or int(start[1]) >= PIECE):
+    def forward(route: Route, request: Request) -> None:
+        nonlocal queries
+        content_range = request.headers.get("content-range", "")
+        queries += content_range.startswith("bytes */")
+        start = re.match(r"bytes (\d+)-", content_range)
+        if is_cut and (start is None or int(start[1]) >= CHUNK):
             route.abort("connectionreset")
             return
         if start:
             sent.append(int(start[1]))
         route.continue_()
 
-    page.route("**/upload/**", pass_on)
-    page.goto(f"{emulator.state.console_url}/channels/large/drop")
+    page.route("**/upload/**", forward)
+    page.goto(f"{emulator.state.console_url}/channels/large/upload")
     page.get_by_label("Choose videos").set_input_files(tmp_path / name)
     expect(page.get_by_text("The connection was lost").first).to_be_visible()
-    window.look("drop-cut-off")
+    window.check_page("upload-interrupted")
     page.reload()
-    expect(page.get_by_role("heading", name="Not finished")).to_be_visible()
-    window.look("drop-not-finished")
-    cut = False
+    expect(page.get_by_role("heading", name="Unfinished uploads")).to_be_visible()
+    window.check_page("upload-unfinished")
+    is_cut = False
     page.get_by_label("Choose videos").set_input_files(tmp_path / name)
-    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
+    expect(page.get_by_text("Upload complete").first).to_be_visible()
 
-    assert sent == [0, PIECE, 2 * PIECE]
-    assert asked >= 1
+    assert sent == [0, CHUNK, 2 * CHUNK]
+    assert queries >= 1
     blob = emulator.storage_client().bucket(emulator.intake).get_blob(f"channels/large/videos/{name}")
     assert blob.download_as_bytes() == (tmp_path / name).read_bytes()
-    expect(page.get_by_role("heading", name="Not finished")).to_be_hidden()
+    expect(page.get_by_role("heading", name="Unfinished uploads")).to_be_hidden()
 
     page.get_by_role("link", name="See the job").click()
-    expect(page.get_by_text("Failed.")).to_be_visible(timeout=PATIENCE_MS)
-    window.look("jobs-failed")
+    expect(page.get_by_text("Failed.")).to_be_visible(timeout=PIPELINE_TIMEOUT_MS)
+    window.check_page("jobs-failed")
     expect(page.get_by_text("it is not a video that can be read")).to_be_visible()
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)  # the same bytes fail the same way
 
 
-def test_a_file_that_is_dragged_onto_the_page_is_dropped(
+def test_file_that_is_dragged_onto_the_page_is_uploaded(
     window: Window, emulator: Emulator, tmp_path: Path
 ) -> None:
     page, file = window.page, tmp_path / "dragged.mp4"
-    file.write_bytes(b"no video, but the bytes count\0" * 1000)
-    page.goto(f"{emulator.state.console_url}/channels/large/drop")
+    file.write_bytes(b"not a video, but a file\0" * 1000)
+    page.goto(f"{emulator.state.console_url}/channels/large/upload")
     zone = page.locator("#zone").bounding_box()
     assert zone is not None
     dragging = page.context.new_cdp_session(page)
@@ -257,51 +258,53 @@ def test_a_file_that_is_dragged_onto_the_page_is_dropped(
         dragging.send("Input.dispatchDragEvent", {"type": kind, **place, "data": what})
         if kind == "dragOver":
             expect(page.locator("#zone")).to_have_class(re.compile("over"))
-    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
+    expect(page.get_by_text("Upload complete").first).to_be_visible()
     blob = emulator.storage_client().bucket(emulator.intake).get_blob("channels/large/videos/dragged.mp4")
     assert blob.download_as_bytes() == file.read_bytes()
 
 
-def test_a_name_that_somebody_took_meanwhile_is_asked_about(
+def test_name_that_another_user_took_meanwhile_is_asked_about(
     window: Window, emulator: Emulator, tmp_path: Path
 ) -> None:
-    """Storage's answer to the last byte is Google's: the emulator's storage does not look at the precondition."""
+    """The test answers the last byte as Google does, because the emulator ignores the precondition."""
     page, file = window.page, tmp_path / "taken.mp4"
-    file.write_bytes(b"no video\0" * 1000)
+    file.write_bytes(b"not a video\0" * 1000)
     page.route("**/upload/**", lambda route: route.fulfill(status=412), times=1)
-    page.goto(f"{emulator.state.console_url}/channels/large/drop")
+    page.goto(f"{emulator.state.console_url}/channels/large/upload")
     page.get_by_label("Choose videos").set_input_files(file)
-    expect(page.get_by_text("Somebody else dropped a video of this name meanwhile").first).to_be_visible()
-    window.faults.clear()  # what the browser says of the 412
+    expect(page.get_by_text("Another user uploaded a video of this name").first).to_be_visible()
+    window.errors.clear()  # the browser logs the 412
     page.get_by_role("button", name="Replace").click()
-    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
+    expect(page.get_by_text("Upload complete").first).to_be_visible()
 
 
-def test_a_policy_is_tried_on_a_frame_of_one_s_own_and_saved(
-    window: Window, dropped: Dropped, tmp_path: Path
+def test_policy_is_previewed_on_a_frame_and_saved(
+    window: Window, published: PublishedVideo, tmp_path: Path
 ) -> None:
     page = window.page
-    page.goto(dropped.review.partition("/jobs/")[0] + "/policy")
+    page.goto(published.review.partition("/jobs/")[0] + "/policy")
     page.get_by_label("A picture").check()
-    expect(page.get_by_text("Videos fail until there is one")).to_be_visible()
+    expect(page.get_by_text("Videos fail until you upload one")).to_be_visible()
     write_target_picture(tmp_path / "cover.png")
-    page.get_by_label("The picture (PNG").set_input_files(tmp_path / "cover.png")
+    page.get_by_label("The picture (JPEG").set_input_files(tmp_path / "cover.png")
     expect(page.get_by_alt_text("The picture that covers faces")).to_be_visible()
-    expect(page.get_by_text("Videos fail until there is one")).to_have_count(0)
+    expect(page.get_by_text("Videos fail until you upload one")).to_have_count(0)
     expect(page.locator("#color")).to_be_hidden()
     page.get_by_label("One colour").check()
     expect(page.locator("#color")).to_be_visible()
-    page.get_by_role("button", name="Show it").click()
-    expect(page.get_by_text("2 faces are hidden.")).to_be_visible(timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Show the preview").click()
+    expect(page.get_by_text("2 faces are hidden.")).to_be_visible(timeout=PIPELINE_TIMEOUT_MS)
     page.wait_for_function("() => document.getElementById('preview').naturalWidth > 0")
-    window.look("policy")
+    window.check_page("policy")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
     expect(page.get_by_label("One colour")).to_be_checked()
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_every_page_fits_a_phone_in_light_and_dark(browser: Browser, dropped: Dropped, colours: str) -> None:
+def test_every_page_fits_a_phone_in_light_and_dark(
+    browser: Browser, published: PublishedVideo, colours: str
+) -> None:
     context = browser.new_context(
         viewport={"width": 360, "height": 740},
         has_touch=True,
@@ -310,32 +313,32 @@ def test_every_page_fits_a_phone_in_light_and_dark(browser: Browser, dropped: Dr
     )
     window = Window(context.new_page())
     page = window.page
-    base = dropped.review.partition("/jobs/")[0]
+    base = published.review.partition("/jobs/")[0]
     for name, address in (
         ("channels", base.partition("/channels/")[0]),
-        *((tab, f"{base}/{tab}") for tab in ("drop", "people", "policy", "jobs")),
-        ("review", dropped.review),
+        *((tab, f"{base}/{tab}") for tab in ("upload", "people", "policy", "jobs")),
+        ("review", published.review),
         ("nothing", f"{base}/jobs/none"),
     ):
         page.goto(address)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
-        window.faults.clear() if name == "nothing" else None  # a page that is not there is an error to the browser
-        window.look(f"phone-{colours}-{name}")
+        window.errors.clear() if name == "nothing" else None  # the browser logs the 404
+        window.check_page(f"phone-{colours}-{name}")
     context.close()
 
 
-def test_everything_is_done_with_the_keyboard_alone(window: Window, dropped: Dropped) -> None:
+def test_console_is_usable_with_the_keyboard_alone(window: Window, published: PublishedVideo) -> None:
     page = window.page
-    page.goto(dropped.review.partition("/jobs/")[0] + "/drop")
+    page.goto(published.review.partition("/jobs/")[0] + "/upload")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     expect(page.locator("#files")).to_be_focused()
 
-    page.goto(dropped.review)
-    both_ready(page)
+    page.goto(published.review)
+    wait_until_both_are_ready(page)
     page.locator("#play").focus()
     page.keyboard.press("Space")
     page.wait_for_function("() => document.getElementById('result').currentTime > 0.2")
@@ -346,10 +349,10 @@ def test_everything_is_done_with_the_keyboard_alone(window: Window, dropped: Dro
     expect(row).to_have_class(re.compile("chosen"))
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#changed")).to_contain_text("One decision is changed")
+    expect(page.locator("#changes")).to_contain_text("One decision is changed")
 
 
-def test_no_log_names_a_channel_a_person_or_a_video(emulator: Emulator, dropped: Dropped) -> None:
+def test_logs_name_no_channel_person_or_video(emulator: Emulator, published: PublishedVideo) -> None:
     for process in ("console", "browsing"):
         log = emulator.folder.log(process).read_text()
         assert not [name for name in ("vlog", "Eileen", "street", "%3Cimg") if name in log]

@@ -1,4 +1,4 @@
-"""The console's forms in a real browser, without the pipeline: "Back", unsent changes, the check of files."""
+"""The console's forms in a real browser, without the pipeline: "Back", unsaved changes, the check of files."""
 
 import re
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Dialog, Route, expect
 
-from tests.console.browser import Window
-from tests.console.browser import browser as open_browser
+from tests.console.browser import Window, launch_browser
 from tests.console.test_review import published  # noqa: F401
 from tests.console.visitor import Visitor
 from tests.planned import Planned
@@ -18,7 +17,7 @@ from tests.planned import Planned
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with open_browser() as launched:
+    with launch_browser() as launched:
         yield launched
 
 
@@ -30,8 +29,8 @@ def window(browser: Browser) -> Iterator[Window]:
 
 
 @pytest.fixture
-def asked(window: Window) -> list[str]:
-    """The kinds of dialogs that the page has opened; each is accepted."""
+def dialogs(window: Window) -> list[str]:
+    """Accept each dialog of the page. Return the list of their kinds."""
     kinds: list[str] = []
 
     def accept(dialog: Dialog) -> None:
@@ -42,85 +41,85 @@ def asked(window: Window) -> list[str]:
     return kinds
 
 
-def review_of(visitor: Visitor, planned: Planned) -> str:
-    return visitor.at("street", "jobs", planned.job)
+def review_url(visitor: Visitor, planned: Planned) -> str:
+    return visitor.url("street", "jobs", planned.job)
 
 
 def test_back_restores_a_changed_decision_and_its_button(
     window: Window,
     visitor: Visitor,
     published: Planned,  # noqa: F811
-    asked: list[str],
+    dialogs: list[str],
 ) -> None:
     page = window.page
-    page.goto(review_of(visitor, published))
+    page.goto(review_url(visitor, published))
     page.locator("#keep-0").check()
-    expect(page.locator("#render")).to_be_enabled()
-    page.goto(visitor.at("street", "people"))
+    expect(page.locator("#rerender")).to_be_enabled()
+    page.goto(visitor.url("street", "people"))
     page.go_back()
     expect(page.locator("#keep-0")).to_be_checked()
-    expect(page.locator("#render")).to_be_enabled()
-    expect(page.locator("#changed")).to_contain_text("One decision is changed")
-    assert asked == ["beforeunload"]
+    expect(page.locator("#rerender")).to_be_enabled()
+    expect(page.locator("#changes")).to_contain_text("One decision is changed")
+    assert dialogs == ["beforeunload"]
 
 
 def test_leaving_a_review_asks_only_about_unsent_changes(
     window: Window,
     visitor: Visitor,
     published: Planned,  # noqa: F811
-    asked: list[str],
+    dialogs: list[str],
 ) -> None:
     page = window.page
-    page.goto(review_of(visitor, published))
-    page.locator("#place").click()  # a browser asks nothing before the first click on a page
-    page.goto(review_of(visitor, published))
+    page.goto(review_url(visitor, published))
+    page.locator("#position").click()  # browsers show no dialog before the first click on a page
+    page.goto(review_url(visitor, published))
     page.locator("#keep-0").check()
     page.locator("#hide-0").check()
-    page.goto(review_of(visitor, published))
-    assert asked == []
+    page.goto(review_url(visitor, published))
+    assert dialogs == []
     page.locator("#keep-0").check()
-    page.get_by_role("button", name="Render again").click()
+    page.get_by_role("button", name="Re-render").click()
     page.wait_for_url("**/street/jobs")
-    assert asked == []
-    page.goto(review_of(visitor, published))
+    assert dialogs == []
+    page.goto(review_url(visitor, published))
     page.locator("#keep-2").check()
-    page.goto(visitor.at("street", "people"))
-    assert asked == ["beforeunload"]
+    page.goto(visitor.url("street", "people"))
+    assert dialogs == ["beforeunload"]
 
 
 def test_back_restores_a_changed_policy_with_its_fields(
-    window: Window, visitor: Visitor, asked: list[str]
+    window: Window, visitor: Visitor, dialogs: list[str]
 ) -> None:
     page = window.page
-    page.goto(visitor.at("street", "policy"))
+    page.goto(visitor.url("street", "policy"))
     expect(page.locator("#color")).to_be_hidden()
     page.get_by_label("One colour").check()
-    page.goto(visitor.at("street", "people"))
-    assert asked == ["beforeunload"]
+    page.goto(visitor.url("street", "people"))
+    assert dialogs == ["beforeunload"]
     page.go_back()
     expect(page.get_by_label("One colour")).to_be_checked()
     expect(page.locator("#color")).to_be_visible()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
-    page.goto(visitor.at("street", "people"))
-    assert asked == ["beforeunload"]
+    page.goto(visitor.url("street", "people"))
+    assert dialogs == ["beforeunload"]
 
 
-def test_a_distance_of_one_s_own_is_bounded_by_the_chosen_model(window: Window, visitor: Visitor) -> None:
+def test_own_threshold_is_limited_by_the_chosen_model(window: Window, visitor: Visitor) -> None:
     page = window.page
-    page.goto(visitor.at("street", "policy"))
+    page.goto(visitor.url("street", "policy"))
     expect(page.get_by_label("Balanced")).to_be_checked()
-    page.locator("#own_distance").fill("0.97")
-    expect(page.get_by_label("A distance of your own")).to_be_checked()
-    page.get_by_text("For those who know the models").click()
+    page.locator("#own_threshold").fill("0.97")
+    expect(page.get_by_label("Your own match threshold")).to_be_checked()
+    page.get_by_text("Models and diagnostics").click()
     page.get_by_role("radio", name="FaceNet, CASIA-WebFace It").check()
-    expect(page.locator("#own_distance")).to_have_attribute("max", "0.75")
+    expect(page.locator("#own_threshold")).to_have_attribute("max", "0.75")
     page.get_by_role("button", name="Save").click()
-    expect(page.locator("#own_distance:invalid")).to_be_focused()
+    expect(page.locator("#own_threshold:invalid")).to_be_focused()
     page.get_by_role("radio", name="SFace Recommended").check()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
-    expect(page.locator("#own_distance")).to_have_value("0.97")
+    expect(page.locator("#own_threshold")).to_have_value("0.97")
 
 
 # Suffix, FFmpeg's name of the container, codec. All are on the engine's list of demuxers.
@@ -142,7 +141,7 @@ CONTAINERS = (
     ("ivf", "ivf", "libvpx"),
 )
 PIXELS = {"gif": "rgb8"}
-# Old QuickTime files begin with one of these; a tape's DV stream and a cut transport stream have no magic number.
+# Old QuickTime files begin with one of these boxes. DV and cut transport streams have no magic number.
 ODD_BEGINNINGS = {
     "moov.mov": b"\0\0\x02\x00moov\0\0\0\x6cmvhd",
     "mdat.mov": b"\0\x10\0\0mdat" + b"plain text inside " * 400,
@@ -154,8 +153,8 @@ ODD_BEGINNINGS = {
 }
 
 
-def container(path: Path, name: str, codec: str) -> bytes:
-    """A video of a few small frames in this container."""
+def encode_container(path: Path, name: str, codec: str) -> bytes:
+    """Write a video of three small frames in this container. Return its bytes."""
     with av.open(str(path), "w", format=name) as out:
         stream = out.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 176, 144, PIXELS.get(codec, "yuv420p")
@@ -166,38 +165,38 @@ def container(path: Path, name: str, codec: str) -> bytes:
     return path.read_bytes()
 
 
-def blu_ray(stream: bytes) -> bytes:
-    """A transport stream as cameras store it: four bytes of time before each packet."""
+def to_m2ts(stream: bytes) -> bytes:
+    """Return the transport stream as cameras store it, with a timestamp of four bytes before each packet."""
     return b"".join(b"\0\0\0\0" + stream[place : place + 188] for place in range(0, len(stream), 188))
 
 
-def test_every_container_of_the_engine_passes_the_check_of_a_file(
+def test_every_container_of_the_engine_passes_the_file_check(
     window: Window, visitor: Visitor, tmp_path: Path
 ) -> None:
-    files = {f"a.{suffix}": container(tmp_path / f"a.{suffix}", *how) for suffix, *how in CONTAINERS}
-    files["a.m2ts"] = blu_ray(files["a.ts"])
+    files = {f"a.{suffix}": encode_container(tmp_path / f"a.{suffix}", *how) for suffix, *how in CONTAINERS}
+    files["a.m2ts"] = to_m2ts(files["a.ts"])
     files |= ODD_BEGINNINGS
     window.page.goto(visitor.address)
-    said = window.page.evaluate(
+    problems = window.page.evaluate(
         """async (files) => {
-            const { problemOf } = await import("/static/video_file.js");
-            const said = {};
+            const { findProblem } = await import("/static/video_file.js");
+            const problems = {};
             for (const [name, bytes] of files) {
                 const file = new File([new Uint8Array(bytes)], name, { type: "text/plain" });
-                said[name] = await problemOf(file);
+                problems[name] = await findProblem(file);
             }
-            return said;
+            return problems;
         }""",
         [[name, list(data[:8192])] for name, data in files.items()],
     )
-    assert said == dict.fromkeys(files)
+    assert problems == dict.fromkeys(files)
 
 
-def test_other_files_are_refused_with_a_sentence_before_their_upload(
+def test_other_files_are_refused_before_their_upload(
     window: Window, visitor: Visitor, tmp_path: Path
 ) -> None:
     page = window.page
-    picture = container(tmp_path / "picture.gif", "gif", "gif")
+    picture = encode_container(tmp_path / "picture.gif", "gif", "gif")
     refused = {
         "notes.mp4": ("Grüße an alle.\n" * 600).encode(),
         "utf16.mp4": "Grüße".encode("utf-16"),
@@ -211,29 +210,29 @@ def test_other_files_are_refused_with_a_sentence_before_their_upload(
     }
     for name, data in refused.items():
         (tmp_path / name).write_bytes(data)
-    container(tmp_path / "walk.mp4", "mp4", "libx264")
-    page.goto(visitor.at("street", "drop"))
+    encode_container(tmp_path / "walk.mp4", "mp4", "libx264")
+    page.goto(visitor.url("street", "upload"))
     page.locator("#files").set_input_files([tmp_path / name for name in (*refused, "walk.mp4")])
-    expect(page.get_by_text("All of it has arrived").first).to_be_visible()
-    sentences = dict(zip(refused, page.locator("#list .words").all_text_contents(), strict=False))
+    expect(page.get_by_text("Upload complete").first).to_be_visible()
+    messages = dict(zip(refused, page.locator("#uploads .message").all_text_contents(), strict=False))
     kinds = ("text", "text", "picture", "picture", "PDF", "archive", "sound", "picture", "empty")
-    for (name, sentence), kind in zip(sentences.items(), kinds, strict=True):
-        assert re.fullmatch(rf"This .*\b{kind}\b.*\. Choose a video file, such as an MP4\.", sentence), name
+    for (name, message), kind in zip(messages.items(), kinds, strict=True):
+        assert re.fullmatch(rf"This .*\b{kind}\b.*\. Choose a video file, such as an MP4\.", message), name
     assert visitor.buckets.names(visitor.buckets.intake) == ["channels/street/videos/walk.mp4"]
-    assert page.locator("#list button:visible").count() == 0
+    assert page.locator("#uploads button:visible").count() == 0
 
 
-def test_a_file_that_is_stopped_before_its_session_began_is_not_sent(
+def test_file_that_is_stopped_before_its_session_starts_is_not_sent(
     window: Window, visitor: Visitor, tmp_path: Path
 ) -> None:
     page = window.page
-    container(tmp_path / "walk.mp4", "mp4", "libx264")
-    asked_for: list[Route] = []
-    page.route("**/uploads", lambda route: asked_for.append(route))
-    page.goto(visitor.at("street", "drop"))
+    encode_container(tmp_path / "walk.mp4", "mp4", "libx264")
+    requests: list[Route] = []
+    page.route("**/uploads", lambda route: requests.append(route))
+    page.goto(visitor.url("street", "upload"))
     page.locator("#files").set_input_files(tmp_path / "walk.mp4")
-    expect(page.get_by_text("Asking for a place.")).to_be_visible()
+    expect(page.get_by_text("Starting the upload.")).to_be_visible()
     page.get_by_role("button", name="Stop: walk.mp4").click()
-    asked_for[0].continue_()
-    expect(page.locator("#list .words")).to_have_text("Stopped. It can go on where it was.")
+    requests[0].continue_()
+    expect(page.locator("#uploads .message")).to_have_text("Upload stopped. You can resume it.")
     assert visitor.buckets.names(visitor.buckets.intake) == []

@@ -1,4 +1,4 @@
-"""Whatever a form holds, the console answers with a sentence and never with 500."""
+"""The console answers any form, body and header with an error message, never with status 500."""
 
 from urllib.parse import quote
 
@@ -8,17 +8,17 @@ import requests
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import FORM, MAX_FIELDS
 from tests.clips import astronaut, encode_picture
-from tests.console.test_guard import changing
+from tests.console.test_security import list_post_paths
 from tests.console.visitor import Visitor
 from tests.hostile import png_of_texts, progressive_jpeg
 
 pytestmark = pytest.mark.usefixtures("limited")
 
-# One of each kind of field, with a value that is taken.
+# Each form field with a valid value.
 GOOD = {
-    "name": "walk.mp4", "size": "1000", "type": "video/mp4", "there": "", "person": "Eileen", "picture": "me.png",
+    "name": "walk.mp4", "size": "1000", "type": "video/mp4", "on_conflict": "", "person": "Eileen", "picture": "me.png",
     "generation": "0", "mode": "blur", "strength": "1", "color": "#000000", "quality": "18", "recognition": "own",
-    "own_distance": "0.7", "video": "walk.mp4", "share": "500", "of": "1", "track-1": "keep",
+    "own_threshold": "0.7", "video": "walk.mp4", "share": "500", "of": "1", "track-1": "keep",
 }  # fmt: skip
 ODD = {
     "empty": "",
@@ -55,37 +55,37 @@ BODIES: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.fixture
-def often(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Visitor:
-    """A visitor who may ask as often as the test needs."""
-    monkeypatch.setattr(RateLimiter, "require", lambda self, request: None)
-    visitor.buckets.put(visitor.buckets.intake, "channels/street/videos/walk.mp4", b"no video")
-    visitor.buckets.put(visitor.buckets.intake, "channels/street/targets/Eileen/me.png", b"no picture")
+def unlimited(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Visitor:
+    """Return a client without rate limits."""
+    monkeypatch.setattr(RateLimiter, "enforce", lambda self, request: None)
+    visitor.buckets.put(visitor.buckets.intake, "channels/street/videos/walk.mp4", b"not a video")
+    visitor.buckets.put(visitor.buckets.intake, "channels/street/targets/Eileen/me.png", b"not a picture")
     return visitor
 
 
-def statuses(answers: dict[str, requests.Response]) -> dict[str, tuple[int, str]]:
-    """Those that are a fault of the console."""
+def find_server_errors(responses: dict[str, requests.Response]) -> dict[str, tuple[int, str]]:
+    """Return the responses with a status of 500 or higher."""
     return {
-        what: (answer.status_code, answer.text[:200])
-        for what, answer in answers.items()
-        if answer.status_code >= 500
+        name: (response.status_code, response.text[:200])
+        for name, response in responses.items()
+        if response.status_code >= 500
     }
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_value_in_any_field_is_not_answered_with_500(often: Visitor, kind: str) -> None:
+def test_invalid_value_in_a_field_causes_no_server_error(unlimited: Visitor, kind: str) -> None:
     odd, answers = ODD[kind], {}
-    for path in changing():
+    for path in list_post_paths():
         forms: dict[str, dict[str, str]] = {field: {**GOOD, field: odd} for field in USED.get(path, ())}
         forms |= {"all": dict.fromkeys(GOOD, odd), "names": {**GOOD, odd or "x": "1"}}
-        for what, form in forms.items():
-            answers[f"{path} {what}"] = often.post(often.address + path, form)
-    assert statuses(answers) == {}
+        for name, form in forms.items():
+            answers[f"{path} {name}"] = unlimited.post(unlimited.address + path, form)
+    assert find_server_errors(answers) == {}
 
 
 USED = {
     "/channels": {"name"},
-    "/channels/street/uploads": {"name", "size", "type", "there"},
+    "/channels/street/uploads": {"name", "size", "type", "on_conflict"},
     "/channels/street/people/check": {"picture"},
     "/channels/street/people/rename": {"person", "name"},
     "/channels/street/people/remove": {"person", "picture"},
@@ -94,7 +94,7 @@ USED = {
         "mode",
         "strength",
         "recognition",
-        "own_distance",
+        "own_threshold",
         "quality",
         "color",
     },
@@ -102,32 +102,32 @@ USED = {
 }
 
 
-@pytest.mark.parametrize("what", BODIES)
-def test_a_body_of_any_kind_is_not_answered_with_500(often: Visitor, what: str) -> None:
-    kind, body = BODIES[what]
+@pytest.mark.parametrize("case", BODIES)
+def test_invalid_body_causes_no_server_error(unlimited: Visitor, case: str) -> None:
+    kind, body = BODIES[case]
     answers = {
-        path: often.post(often.address + path, body, {"Content-Type": kind.encode("latin-1")})
-        for path in changing()
+        path: unlimited.post(unlimited.address + path, body, {"Content-Type": kind.encode("latin-1")})
+        for path in list_post_paths()
     }
-    assert statuses(answers) == {}
+    assert find_server_errors(answers) == {}
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_value_in_an_address_is_not_answered_with_500(often: Visitor, kind: str) -> None:
+def test_invalid_value_in_a_path_causes_no_server_error(unlimited: Visitor, kind: str) -> None:
     odd = quote(ODD[kind], safe="")
     targets = quote("channels/street/targets/", safe="") + odd
-    paths = [f"/channels/{odd}/{page}" for page in ("drop", "people", "policy", "jobs")]
+    paths = [f"/channels/{odd}/{page}" for page in ("upload", "people", "policy", "jobs")]
     paths += [f"/channels/street/jobs/{odd}", f"/channels/street/jobs/{odd}/result"]
     paths += [f"/channels/street/people/picture?name={name}" for name in (odd, targets, targets + "/a.png")]
-    answers = {path: often.session.get(often.address + path, timeout=60) for path in paths}
+    answers = {path: unlimited.session.get(unlimited.address + path, timeout=60) for path in paths}
     add = f"/channels/street/people/pictures?person={odd}"
-    answers["add"] = often.post(often.address + add, b"no picture", {"Content-Type": "image/png"})
-    assert statuses(answers) == {}
+    answers["add"] = unlimited.post(unlimited.address + add, b"not a picture", {"Content-Type": "image/png"})
+    assert find_server_errors(answers) == {}
 
 
 @pytest.mark.parametrize("header", ["X-CSRF-Token", "Origin", "Accept", "Cookie", "Content-Type"])
-def test_an_odd_header_is_not_answered_with_500(often: Visitor, header: str) -> None:
-    often.open(often.address)
+def test_invalid_header_causes_no_server_error(unlimited: Visitor, header: str) -> None:
+    unlimited.open(unlimited.address)
     values = [
         "",
         "\xff\xfe",
@@ -137,51 +137,59 @@ def test_an_odd_header_is_not_answered_with_500(often: Visitor, header: str) -> 
         ";;=,",
         "multipart/form-data;boundary=",
     ]
-    address = often.address + "/channels/street/uploads"
+    address = unlimited.address + "/channels/street/uploads"
     assert (
-        statuses({value: often.post(address, GOOD, {header: value.encode("latin-1")}) for value in values})
+        find_server_errors(
+            {value: unlimited.post(address, GOOD, {header: value.encode("latin-1")}) for value in values}
+        )
         == {}
     )
 
 
 @pytest.mark.parametrize("kind", ["video/mp4\r\nX-Evil: yes", "video/\u65e5", "x" * 201, "video/mp4\0"])
-def test_a_type_that_no_header_can_hold_is_refused(often: Visitor, kind: str) -> None:
-    answer = often.post(often.at("street", "uploads"), {**GOOD, "name": "new.mp4", "type": kind})
-    assert (answer.status_code, answer.json()["error"][:26]) == (422, "This file's type can't be ")
+def test_type_that_is_not_a_header_value_is_refused(unlimited: Visitor, kind: str) -> None:
+    answer = unlimited.post(unlimited.url("street", "uploads"), {**GOOD, "name": "new.mp4", "type": kind})
+    assert (answer.status_code, answer.json()["error"][:26]) == (422, "This file's type is not va")
 
 
-def test_a_form_of_too_many_fields_is_refused_with_the_limit(often: Visitor) -> None:
+def test_form_of_too_many_fields_is_refused_with_the_limit(unlimited: Visitor) -> None:
     kind, body = BODIES["12,000 fields"]
-    answer = often.post(often.at("street", "uploads"), body, {"Content-Type": kind})
+    answer = unlimited.post(unlimited.url("street", "uploads"), body, {"Content-Type": kind})
     assert answer.status_code == 422
-    assert answer.json()["error"] == f"A form has at most {MAX_FIELDS} fields. Send fewer."
+    assert answer.json()["error"] == f"The form has more than {MAX_FIELDS} fields. Send fewer."
 
 
-def test_a_generation_that_is_not_a_number_replaces_nothing(often: Visitor) -> None:
+def test_generation_that_is_not_a_number_replaces_nothing(unlimited: Visitor) -> None:
     name = "channels/street/policy.json"
-    often.buckets.put(often.buckets.intake, name, b'{"mode": "solid"}')
+    unlimited.buckets.put(unlimited.buckets.intake, name, b'{"mode": "solid"}')
     for generation in ("9" * 5_000, "-1", "x"):
-        answer = often.post(often.at("street", "policy", "save"), {"mode": "blur", "generation": generation})
+        answer = unlimited.post(
+            unlimited.url("street", "policy", "save"), {"mode": "blur", "generation": generation}
+        )
         assert answer.status_code == 422
-    assert often.buckets.json(often.buckets.intake, name)["mode"] == "solid"
+    assert unlimited.buckets.json(unlimited.buckets.intake, name)["mode"] == "solid"
 
 
-def test_a_policy_with_a_byte_order_mark_is_shown(often: Visitor) -> None:
+def test_policy_with_a_byte_order_mark_is_shown(unlimited: Visitor) -> None:
     data = '{"mode": "solid", "color": "#123456"}'.encode("utf-8-sig")
-    often.buckets.put(often.buckets.intake, "channels/street/policy.json", data)
-    page = often.open(often.at("street", "policy"))
+    unlimited.buckets.put(unlimited.buckets.intake, "channels/street/policy.json", data)
+    page = unlimited.open(unlimited.url("street", "policy"))
     assert "#123456" in page
-    assert "can't be used" not in page
+    assert "is not valid" not in page
 
 
-def test_pictures_that_cost_too_much_to_decode_are_refused(often: Visitor) -> None:
+def test_pictures_that_are_too_slow_to_decode_are_refused(unlimited: Visitor) -> None:
     slow = progressive_jpeg(7_000, 10_000)
-    added = often.post(often.at("street", "people") + "/pictures?person=Eileen", slow)
-    assert (added.status_code, added.json()["good"]) == (200, False)
-    assert added.json()["sentence"].startswith("This picture has 10000 scans, at most 100 are allowed.")
-    replaced = often.post(often.at("street", "policy", "replacement"), slow)
+    added = unlimited.post(unlimited.url("street", "people") + "/pictures?person=Eileen", slow)
+    assert (added.status_code, added.json()["usable"]) == (200, False)
+    assert added.json()["message"].startswith("This picture has 10000 scans, at most 100 are allowed.")
+    replaced = unlimited.post(unlimited.url("street", "policy", "replacement"), slow)
     assert replaced.status_code == 422
     assert replaced.json()["error"].startswith("This picture has 10000 scans, at most 100 are allowed.")
-    assert often.post(often.at("street", "policy", "replacement"), png_of_texts(50)).status_code == 200
-    good = often.post(often.at("street", "people") + "/pictures?person=Ada", encode_picture(astronaut()))
-    assert good.json()["good"]
+    assert (
+        unlimited.post(unlimited.url("street", "policy", "replacement"), png_of_texts(50)).status_code == 200
+    )
+    good = unlimited.post(
+        unlimited.url("street", "people") + "/pictures?person=Ada", encode_picture(astronaut())
+    )
+    assert good.json()["usable"]

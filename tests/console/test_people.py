@@ -1,4 +1,4 @@
-"""Pictures of those who stay visible: looked at by the real detector before anything is kept."""
+"""Target pictures: the real detector checks them before they are stored."""
 
 from collections.abc import Callable
 
@@ -15,107 +15,105 @@ from tests.hostile import png_bomb
 pytestmark = pytest.mark.usefixtures("limited")
 
 
-def two_faces() -> bytes:
+def make_two_faces() -> bytes:
     one, other = (cv2.resize(picture, (512, 600)) for picture in (astronaut(), admiral()))
     return encode_picture(np.hstack([one, other]).astype(np.uint8))
 
 
-def small_face() -> bytes:
+def make_small_face() -> bytes:
     return encode_picture(cv2.resize(astronaut(), (100, 100)).astype(np.uint8))
 
 
-def blurred() -> bytes:
+def make_blurred() -> bytes:
     return encode_picture(cv2.GaussianBlur(astronaut(), (0, 0), 5).astype(np.uint8))
 
 
-def landscape() -> bytes:
+def make_landscape() -> bytes:
     return encode_picture(np.linspace(0, 255, 300 * 400 * 3).reshape(300, 400, 3).astype(np.uint8))
 
 
 def add(visitor: Visitor, data: bytes, person: str = "Eileen") -> requests.Response:
     return visitor.post(
-        f"{visitor.at('street', 'people')}/pictures?person={person}", data, {"Content-Type": "image/png"}
+        f"{visitor.url('street', 'people')}/pictures?person={person}", data, {"Content-Type": "image/png"}
     )
 
 
-def test_a_clear_picture_is_kept_where_ingest_finds_it(visitor: Visitor) -> None:
+def test_clear_picture_is_stored_where_ingest_reads_it(visitor: Visitor) -> None:
     answer = add(visitor, encode_picture(astronaut()))
 
-    assert answer.json()["good"], answer.text
+    assert answer.json()["usable"], answer.text
     assert not answer.json()["doubtful"]
     (target,) = channel.list_targets(visitor.buckets.intake, "street")
     assert target.person == "Eileen"
     blob = visitor.buckets.blob(visitor.buckets.intake, target.ref.name)
     assert blob.content_type == "image/png"
-    assert "Eileen" in visitor.open(visitor.at("street", "people"))
-    assert add(visitor, encode_picture(astronaut())).json()["good"]
+    assert "Eileen" in visitor.open(visitor.url("street", "people"))
+    assert add(visitor, encode_picture(astronaut())).json()["usable"]
     assert len(visitor.buckets.names(visitor.buckets.intake)) == 1
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "text"),
     [
-        (landscape, "shows no face"),
-        (two_faces, "shows 2 faces"),
-        (small_face, "pixels high"),
-        (lambda: b"no picture at all", "not a picture"),
+        (make_landscape, "shows no face"),
+        (make_two_faces, "shows 2 faces"),
+        (make_small_face, "pixels high"),
+        (lambda: b"not a picture", "not a picture"),
         (lambda: png_bomb(20_000), "pixels, at most"),
     ],
-    ids=["no face", "two faces", "small", "no picture", "bomb"],
+    ids=["no face", "two faces", "small", "not a picture", "bomb"],
 )
-def test_a_picture_that_ingest_would_refuse_is_refused_at_once_with_a_sentence(
-    visitor: Visitor, make: Callable[[], bytes], says: str
+def test_picture_that_ingest_would_refuse_is_refused_with_a_message(
+    visitor: Visitor, make: Callable[[], bytes], text: str
 ) -> None:
     answer = add(visitor, make())
 
     assert answer.status_code == 200
-    assert answer.json()["good"] is False
-    assert answer.json()["sentence"].startswith("This picture ")
-    assert says in answer.json()["sentence"]
+    assert answer.json()["usable"] is False
+    assert answer.json()["message"].startswith("This picture ")
+    assert text in answer.json()["message"]
     assert visitor.buckets.names(visitor.buckets.intake) == []
 
 
-def test_a_blurred_picture_is_kept_and_said_to_be_so(visitor: Visitor) -> None:
-    answer = add(visitor, blurred()).json()
-    assert (answer["good"], answer["doubtful"]) == (True, True)
-    assert "not sharp" in answer["sentence"]
+def test_blurred_picture_is_stored_with_a_warning(visitor: Visitor) -> None:
+    answer = add(visitor, make_blurred()).json()
+    assert (answer["usable"], answer["doubtful"]) == (True, True)
+    assert "not sharp" in answer["message"]
 
 
-def test_a_turned_picture_is_kept_and_said_to_be_so(visitor: Visitor) -> None:
+def test_turned_picture_is_stored_with_a_warning(visitor: Visitor) -> None:
     answer = add(visitor, encode_picture(turned(astronaut(), 155))).json()
-    assert (answer["good"], answer["doubtful"]) == (True, True)
-    assert answer["sentence"].endswith(
+    assert (answer["usable"], answer["doubtful"]) == (True, True)
+    assert answer["message"].endswith(
         "turned away from the camera. One that shows the face from the front is recognised more reliably."
     )
 
 
-def test_a_picture_that_came_another_way_is_looked_at_too(visitor: Visitor) -> None:
+def test_picture_that_was_uploaded_elsewhere_is_checked_too(visitor: Visitor) -> None:
     buckets = visitor.buckets
     good = buckets.put(buckets.intake, "channels/street/targets/Eileen.png", encode_picture(astronaut()))
-    bad = buckets.put(buckets.intake, "channels/street/targets/Rosa/one.png", landscape())
-    people = visitor.at("street", "people")
+    bad = buckets.put(buckets.intake, "channels/street/targets/Rosa/one.png", make_landscape())
+    people = visitor.url("street", "people")
 
     assert visitor.open(people).count("data-unchecked") == 2
-    assert visitor.post(f"{people}/check", {"picture": good.name}).json()["good"] is True
-    assert visitor.post(f"{people}/check", {"picture": bad.name}).json()["good"] is False
+    assert visitor.post(f"{people}/check", {"picture": good.name}).json()["usable"] is True
+    assert visitor.post(f"{people}/check", {"picture": bad.name}).json()["usable"] is False
     page = visitor.open(people)
     assert "data-unchecked" not in page
     assert "One clear face" in page
     assert "shows no face" in page
 
 
-def test_too_large_a_picture_is_not_read_to_its_end(
-    visitor: Visitor, environment: Callable[..., None]
-) -> None:
+def test_too_large_picture_is_refused(visitor: Visitor, environment: Callable[..., None]) -> None:
     environment(max_picture_bytes=1000)
     assert add(visitor, bytes(5000)).status_code == 413
 
 
-def test_a_person_is_renamed_with_all_pictures_and_merged_with_one_of_that_name(visitor: Visitor) -> None:
+def test_renaming_a_person_to_an_existing_name_merges_both(visitor: Visitor) -> None:
     buckets = visitor.buckets
     for name in ("Ada/1.png", "Ada/2.png", "Bea.png", "Bea/1.png"):
         buckets.put(buckets.intake, f"channels/street/targets/{name}", name.encode())
-    people = visitor.at("street", "people")
+    people = visitor.url("street", "people")
 
     assert visitor.post(f"{people}/rename", {"person": "Ada", "name": " Cleo "}).json() == {"moved": 2}
     assert visitor.post(f"{people}/rename", {"person": "Bea", "name": "Cleo"}).json() == {"moved": 2}

@@ -21,7 +21,7 @@ from defacer.web.console import review, signed_urls
 from defacer.web.console.review import Shown
 from tests.clips import frame_times, write_clip
 from tests.cloud import Buckets
-from tests.console.browser import browser as open_browser
+from tests.console.browser import launch_browser
 from tests.console.visitor import PAGE, Visitor
 from tests.planned import Planned, plan_job
 
@@ -32,7 +32,7 @@ MATCH_THRESHOLD = 0.72
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with open_browser() as launched:
+    with launch_browser() as launched:
         yield launched
 
 
@@ -128,11 +128,11 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
 
 
 def page_of(visitor: Visitor, planned: Planned) -> str:
-    return visitor.open(visitor.at("street", "jobs", planned.job))
+    return visitor.open(visitor.url("street", "jobs", planned.job))
 
 
 def decide(visitor: Visitor, planned: Planned, **fields: str) -> requests.Response:
-    address = visitor.at("street", "jobs", planned.job) + "/decisions"
+    address = visitor.url("street", "jobs", planned.job) + "/decisions"
     return visitor.post(
         address,
         {"of": planned.job, **{name.replace("_", "-"): value for name, value in fields.items()}},
@@ -166,7 +166,7 @@ def test_faces_that_might_have_been_decided_otherwise_come_first_then_the_kept_t
 def test_a_target_without_a_kept_track_is_warned_about(visitor: Visitor, published: Planned) -> None:
     page = page_of(visitor, published)
     assert "</strong> No track of Bo &lt;i&gt;. Use a sharper and larger picture of this person." in page
-    assert "Or choose Keep for a face below." in page
+    assert "Or choose Keep for a track below." in page
 
 
 def test_a_face_lies_on_the_timeline_where_it_is_seen(published: Planned, buckets: Buckets) -> None:
@@ -182,23 +182,23 @@ def test_a_face_lies_on_the_timeline_where_it_is_seen(published: Planned, bucket
 
 
 def test_where_a_face_is_is_told_in_seconds_and_pixels(visitor: Visitor, published: Planned) -> None:
-    found = json.loads(visitor.open(visitor.at("street", "jobs", published.job) + "/tracks/3"))
+    found = json.loads(visitor.open(visitor.url("street", "jobs", published.job) + "/tracks/3"))
     assert (found["width"], found["height"]) == (
         published.manifest.video.width,
         published.manifest.video.height,
     )
-    assert [look[1:] for look in found["looks"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    visitor.open(visitor.at("street", "jobs", published.job) + "/tracks/99", 404)
+    assert [look[1:] for look in found["detections"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    visitor.open(visitor.url("street", "jobs", published.job) + "/tracks/99", 404)
 
 
 @pytest.mark.parametrize("which", ["source", "result"])
 def test_media_are_read_from_storage_at_an_address_that_was_signed(
-    visitor: Visitor, published: Planned, browsing: str, which: str
+    visitor: Visitor, published: Planned, storage_proxy: str, which: str
 ) -> None:
-    address = visitor.at("street", "jobs", published.job) + f"/{which}"
+    address = visitor.url("street", "jobs", published.job) + f"/{which}"
     led = visitor.session.get(address, headers=PAGE, allow_redirects=False, timeout=60)
     assert led.status_code == 303
-    assert led.headers["Location"].startswith(browsing)
+    assert led.headers["Location"].startswith(storage_proxy)
     assert "X-Goog-Signature=" in led.headers["Location"]
     read = requests.get(led.headers["Location"], timeout=60)
     assert read.content == published.clip.read_bytes()
@@ -211,7 +211,7 @@ def test_media_are_read_from_storage_at_an_address_that_was_signed(
 def test_a_download_does_not_have_the_name_of_the_source(
     visitor: Visitor, published: Planned, which: str, name: str
 ) -> None:
-    address = visitor.at("street", "jobs", published.job) + f"/{which}"
+    address = visitor.url("street", "jobs", published.job) + f"/{which}"
     assert f'href="{address.removeprefix(visitor.address)}?save=yes"' in page_of(visitor, published)
     for query, kind in (("?save=yes", "attachment"), ("", "inline")):
         led = visitor.session.get(address + query, headers=PAGE, timeout=60)
@@ -228,7 +228,7 @@ def test_a_browser_saves_a_result_under_its_name_in_any_script(
     ref = visitor.buckets.put(visitor.buckets.output, result, b"a video")
     page = browser.new_page()
     page.set_content(
-        f'<a href="{escape(signed_urls.readable(ref, object_names.download_name(result), save=True))}">x</a>'
+        f'<a href="{escape(signed_urls.sign_read_url(ref, object_names.download_name(result), save=True))}">x</a>'
     )
     with page.expect_download() as downloading:
         page.get_by_role("link").click()
@@ -263,7 +263,7 @@ def test_what_is_said_differently_is_asked_for_and_nothing_else(
     assert (answer.status_code, answer.headers["Location"]) == (303, "/channels/street/jobs")
     (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
     assert json.loads(buckets.get(buckets.intake, name))["decisions"] == {"1": "hide", "2": "keep"}
-    assert "walk.mp4" in visitor.open(visitor.at("street", "jobs"))
+    assert "walk.mp4" in visitor.open(visitor.url("street", "jobs"))
 
 
 def test_a_form_that_changes_nothing_or_is_of_an_older_report_asks_for_nothing(
@@ -279,10 +279,10 @@ def test_without_its_source_a_result_is_shown_and_can_t_be_changed(
 ) -> None:
     buckets.client.bucket(buckets.intake).delete_blob(published.manifest.source.name)
     page = page_of(visitor, published)
-    assert "The source is not there any more" in page
+    assert "The source was deleted" in page
     assert 'id="source"' not in page
     assert 'type="radio"' not in page
-    visitor.open(visitor.at("street", "jobs", published.job) + "/source", 404)
+    visitor.open(visitor.url("street", "jobs", published.job) + "/source", 404)
     assert decide(visitor, published, track_0="keep").status_code == 422
 
 
@@ -292,7 +292,7 @@ def test_a_newer_upload_s_result_is_not_shown_beside_this_source(
     blob = buckets.client.bucket(buckets.output).blob(published.manifest.result)
     blob.metadata = {object_names.OF_SOURCE_GENERATION: "7"}
     blob.upload_from_string(b"another one")
-    visitor.open(visitor.at("street", "jobs", published.job) + "/result", 404)
+    visitor.open(visitor.url("street", "jobs", published.job) + "/result", 404)
 
 
 def test_a_job_that_is_not_published_has_nothing_to_review(
@@ -301,7 +301,7 @@ def test_a_job_that_is_not_published_has_nothing_to_review(
     planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
     assert "Nothing to review yet" in page_of(visitor, planned)
     for path in ("/source", "/result"):
-        visitor.open(visitor.at("street", "jobs", planned.job) + path, 404)
+        visitor.open(visitor.url("street", "jobs", planned.job) + path, 404)
     assert decide(visitor, planned, track_0="keep").status_code == 409
 
 
@@ -311,9 +311,9 @@ def test_what_is_asked_for_already_is_shown_and_can_be_taken_back(
     """Else a face that somebody chose to keep, and then to hide, would be kept: asking again does both."""
     assert decide(visitor, published, track_0="keep", track_4="keep").status_code == 303
     page = page_of(visitor, published)
-    assert "2 decisions are asked for already" in page
+    assert "2 changed decisions are being rendered already" in page
     assert re.findall(r'id="keep-(\d)" value="keep" checked', page) == ["0", "4", "3", "1"]
-    assert page.count("Asked to be kept: not rendered yet") == 2
+    assert page.count("Change to kept: not rendered yet") == 2
     (version,) = re.findall(r'name="of" value="([^"]+)"', page)
     assert decide(visitor, published, of=version, track_0="keep", track_4="keep").status_code == 422
     assert decide(visitor, published, of=version, track_0="hide", track_4="keep").status_code == 303
@@ -351,7 +351,7 @@ def test_faces_that_are_too_many_for_a_page_are_counted_and_it_says_how_to_see_t
 ) -> None:
     monkeypatch.setattr(review, "MAX_ROWS", 2)
     page = page_of(visitor, published)
-    assert "4 more faces, 1 of them kept, are in the report and not shown here" in page
+    assert "The report lists 4 more tracks, 1 of them kept." in page
     assert f"python -m defacer.commands {published.job}" in page
 
 
@@ -368,7 +368,7 @@ def test_a_report_that_is_too_large_for_a_page_gets_a_sentence_that_says_what_to
     visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(review, "MAX_REPORT_BYTES", 1000)
-    said = visitor.open(visitor.at("street", "jobs", published.job), 422)
+    said = visitor.open(visitor.url("street", "jobs", published.job), 422)
     assert "This video has more faces than a page can show" in said
     assert f"python -m defacer.commands {published.job}" in said
 
@@ -387,9 +387,9 @@ def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(
         message="It crashed. Try again.",
     )
     buckets.put(buckets.work, object_names.failed(failed.job), failed.model_dump_json().encode())
-    assert "Try again" in visitor.open(visitor.at("street", "jobs"))
+    assert "Try again" in visitor.open(visitor.url("street", "jobs"))
 
-    address = visitor.at("street", "jobs", failed.job) + "/again"
+    address = visitor.url("street", "jobs", failed.job) + "/retry"
     assert visitor.post(address, {}, PAGE).status_code == 303
     assert buckets.get(buckets.intake, name) == wish
     assert buckets.blob(buckets.intake, name).generation != generation

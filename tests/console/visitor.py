@@ -1,4 +1,4 @@
-"""What a browser sends, without one."""
+"""A client that sends the console the same requests as a browser."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ SCRIPT = {"Accept": "application/json", "Sec-Fetch-Site": "same-origin"}
 
 
 class Visitor:
-    """Keeps the cookie, and knows the token of the page that it read last."""
+    """A client that keeps the cookie and the token of the last page."""
 
     def __init__(self, address: str, buckets: Buckets):
         self.address = address
@@ -21,11 +21,12 @@ class Visitor:
         self.session = requests.Session()
         self.token = ""
 
-    def at(self, channel: str, *parts: str) -> str:
+    def url(self, channel: str, *parts: str) -> str:
+        """Return the URL of a channel's page."""
         return "/".join((self.address, "channels", *(quote(part, safe="") for part in (channel, *parts))))
 
     def open(self, address: str, status: int = 200) -> str:
-        """A page's text."""
+        """Open a page and return its text."""
         answer = self.session.get(address, headers=PAGE, timeout=60)
         assert answer.status_code == status, answer.text
         found = re.search(r'name="csrf" content="([^"]+)"', answer.text)
@@ -35,7 +36,7 @@ class Visitor:
     def post(
         self, address: str, data: Any = None, headers: dict[str, str] | None = None
     ) -> requests.Response:
-        """As one of the console's scripts does it."""
+        """Send a request as the console's scripts do."""
         if not self.token:
             self.open(self.address)
         sent = {**SCRIPT, "X-CSRF-Token": self.token, "Origin": self.address, **(headers or {})}

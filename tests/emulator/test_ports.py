@@ -13,8 +13,7 @@ from defacer_emulator.errors import UsageError
 from defacer_emulator.processes import ports
 from defacer_emulator.processes.ports import SERVICES, Service, choose_ports, free_ports
 from defacer_emulator.processes.supervisor import HOST
-from tests.console.browser import Window
-from tests.console.browser import browser as open_browser
+from tests.console.browser import Window, launch_browser
 
 PIECE = 16 * 1024 * 1024  # of an upload (functions/defacer/web/console/static/upload.js)
 
@@ -101,12 +100,12 @@ def test_an_upload_and_addresses_survive_a_restart(
         first = "bytes 0-" in route.request.headers.get("content-range", "")
         route.continue_() if first else route.abort("connectionreset")
 
-    with open_browser() as browser:
+    with launch_browser() as browser:
         page = Window(browser.new_page()).page
         with Emulator(options) as emulator:
             before = emulator.state
             assert before.console_url == f"http://{HOST}:{defaults['console']}"
-            page.goto(f"{before.console_url}/channels/street/drop")
+            page.goto(f"{before.console_url}/channels/street/upload")
             page.route("**/upload/**", cut)
             page.get_by_label("Choose videos").set_input_files(file)
             expect(page.get_by_text("The connection was lost").first).to_be_visible()
@@ -114,7 +113,7 @@ def test_an_upload_and_addresses_survive_a_restart(
         with Emulator(options) as emulator:
             assert emulator.state.environment() == before.environment()
             assert (emulator.state.console_url, emulator.notices) == (before.console_url, ())
-            expect(page.get_by_text("All of it has arrived").first).to_be_visible()
+            expect(page.get_by_text("Upload complete").first).to_be_visible()
             blob = (
                 emulator.storage_client().bucket(emulator.intake).get_blob("channels/street/videos/walk.mp4")
             )

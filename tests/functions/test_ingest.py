@@ -271,6 +271,6 @@ def test_a_recognizer_that_is_not_installed_fails_the_job_at_once(monkeypatch: p
     with pytest.raises(
         PermanentError, match=r"Recognizer facenet-vggface2 needs PyTorch.*make torch"
     ) as refused:
-        engine_host.gallery_of([], "facenet-vggface2")
+        engine_host.HOST.build_gallery([], "facenet-vggface2")
 
     assert refused.value.code == "missing-package"

@@ -1,4 +1,4 @@
-"""Cameras to read from: one that sends MJPEG or anything else over HTTP, one that speaks RTSP (RFC 2326) over TCP."""
+"""Cameras for the tests: an HTTP server for MJPEG and other content, and an RTSP server (RFC 2326) over TCP."""
 
 import socket
 import threading
@@ -10,75 +10,78 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import av
 
-from tests.live.pictures import FRAMES_PER_SECOND, SIZE, Clip, endlessly
+from tests.live.pictures import FRAMES_PER_SECOND, SIZE, Clip, repeat_frames
 
-Answer = Callable[["WebCamera"], None]
+Handler = Callable[["WebCamera"], None]
 
 
 class WebCamera(BaseHTTPRequestHandler):
-    """Answers each path as the test says."""
+    """Handles each path with the handler that the test passes."""
 
-    answers: dict[str, Answer] = {}  # noqa: RUF012 - each test has a class of its own
-    asked: list[str] = []  # noqa: RUF012
+    handlers: dict[str, Handler] = {}  # noqa: RUF012 - each test has its own class
+    requested: list[str] = []  # noqa: RUF012
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         with suppress(OSError):
-            self.answers[self.path.partition("?")[0]](self)
+            self.handlers[self.path.partition("?")[0]](self)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - so it is called
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         pass
 
 
 @contextmanager
-def web_camera(**answers: Answer) -> Iterator[tuple[str, list[str]]]:
-    """A server that answers `/NAME`; its address, and the paths that it was asked for."""
-    asked: list[str] = []
-    own = {"answers": {f"/{name}": answer for name, answer in answers.items()}, "asked": asked}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Camera", (WebCamera,), own))
+def web_camera(**handlers: Handler) -> Iterator[tuple[str, list[str]]]:
+    """Serve `/NAME` with the handler NAME. Yield the server's address and the list of requested paths."""
+    requested: list[str] = []
+    attributes = {
+        "handlers": {f"/{name}": handler for name, handler in handlers.items()},
+        "requested": requested,
+    }
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Camera", (WebCamera,), attributes))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
     finally:
         server.shutdown()
         server.server_close()
 
 
-def mjpeg(clip: Clip) -> Answer:
-    """The clip, over and over, as cameras send it."""
+def serve_mjpeg(clip: Clip) -> Handler:
+    """Return a handler that sends the clip in a loop, as cameras do."""
 
-    def answer(camera: WebCamera) -> None:
+    def handle(camera: WebCamera) -> None:
         camera.send_response(200)
         camera.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         camera.end_headers()
-        for jpeg in endlessly(clip):
+        for jpeg in repeat_frames(clip):
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             camera.wfile.write(head.encode() + jpeg + b"\r\n")
             time.sleep(1 / FRAMES_PER_SECOND)
 
-    return answer
+    return handle
 
 
-def redirect(to: str) -> Answer:
-    def answer(camera: WebCamera) -> None:
+def serve_redirect(to: str) -> Handler:
+    def handle(camera: WebCamera) -> None:
         camera.send_response(302)
         camera.send_header("Location", to)
         camera.end_headers()
 
-    return answer
+    return handle
 
 
-def body(kind: str, data: bytes) -> Answer:
-    def answer(camera: WebCamera) -> None:
+def serve_body(kind: str, data: bytes) -> Handler:
+    def handle(camera: WebCamera) -> None:
         camera.send_response(200)
         camera.send_header("Content-Type", kind)
         camera.send_header("Content-Length", str(len(data)))
         camera.end_headers()
         camera.wfile.write(data)
 
-    return answer
+    return handle
 
 
 SDP = """v=0
@@ -93,8 +96,8 @@ a=control:track0
 """
 
 
-class _Packets:
-    """What FFmpeg's RTP muxer writes, each packet framed for one connection ("interleaved")."""
+class _InterleavedWriter:
+    """The output of FFmpeg's RTP muxer, with each packet framed for the RTSP connection ("interleaved")."""
 
     def __init__(self, connection: socket.socket):
         self._connection = connection
@@ -107,16 +110,16 @@ class _Packets:
 
 @contextmanager
 def rtsp_camera(clip: Clip, redirect_to: str | None = None) -> Iterator[str]:
-    """An RTSP server with the clip as H.264; its address. With `redirect_to` it says that the stream is there."""
+    """Serve the clip as H.264 over RTSP and yield the address. With `redirect_to`, redirect clients there."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         with suppress(OSError):
             while True:
                 connection = server.accept()[0]
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+                threading.Thread(target=handle_client, args=(connection,), daemon=True).start()
 
-    def talk(connection: socket.socket) -> None:
+    def handle_client(connection: socket.socket) -> None:
         with connection, suppress(OSError, av.error.FFmpegError):
             requests = connection.makefile("r", newline="\r\n")
             while line := requests.readline():
@@ -124,11 +127,11 @@ def rtsp_camera(clip: Clip, redirect_to: str | None = None) -> Iterator[str]:
                 while (header := requests.readline().strip()) != "":
                     name, _, value = header.partition(":")
                     headers[name.lower()] = value.strip()
-                send(connection, method, headers)
+                respond(connection, method, headers)
                 if method == "PLAY":
-                    play(connection, clip)
+                    send_clip(connection, clip)
 
-    def send(connection: socket.socket, method: str, headers: dict[str, str]) -> None:
+    def respond(connection: socket.socket, method: str, headers: dict[str, str]) -> None:
         status, more, content = "200 OK", "", ""
         if method == "DESCRIBE" and redirect_to:
             status, more = "302 Found", f"Location: {redirect_to}\r\n"
@@ -139,8 +142,8 @@ def rtsp_camera(clip: Clip, redirect_to: str | None = None) -> Iterator[str]:
             more = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
         elif method == "OPTIONS":
             more = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
-        answer = f"RTSP/1.0 {status}\r\nCSeq: {headers.get('cseq', '0')}\r\n{more}\r\n{content}"
-        connection.sendall(answer.encode())
+        response = f"RTSP/1.0 {status}\r\nCSeq: {headers.get('cseq', '0')}\r\n{more}\r\n{content}"
+        connection.sendall(response.encode())
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -150,9 +153,9 @@ def rtsp_camera(clip: Clip, redirect_to: str | None = None) -> Iterator[str]:
         server.close()
 
 
-def play(connection: socket.socket, clip: Clip) -> None:
-    """The clip as RTP, with a key frame each second that brings the codec's headers along."""
-    out = av.open(_Packets(connection), "w", format="rtp", options={"packetsize": "1400"})
+def send_clip(connection: socket.socket, clip: Clip) -> None:
+    """Send the clip as RTP, with a key frame and the codec's headers each second."""
+    out = av.open(_InterleavedWriter(connection), "w", format="rtp", options={"packetsize": "1400"})
     options = {
         "preset": "ultrafast",
         "tune": "zerolatency",
@@ -163,7 +166,7 @@ def play(connection: socket.socket, clip: Clip) -> None:
     stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
     stream.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
     decoder = av.CodecContext.create("mjpeg", "r")
-    for number, jpeg in enumerate(endlessly(clip)):
+    for number, jpeg in enumerate(repeat_frames(clip)):
         frame = decoder.decode(av.Packet(jpeg))[0].reformat(format="yuv420p", dst_color_range="MPEG")
         frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
         frame.pict_type = 0

@@ -1,4 +1,4 @@
-"""What the live tests share: the clip, the models, a target's picture."""
+"""Fixtures of the live tests: the clip, the engine, the target's picture and gallery."""
 
 import pytest
 
@@ -23,9 +23,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    made = Engine()
-    made.warm_up(Options())
-    return made
+    engine = Engine()
+    engine.warm_up(Options())
+    return engine
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The live service as a process, and who uses it as its page does."""
+"""Run the live service as a process, and use it as its page does."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from defacer_emulator.processes.supervisor import is_http_ready
 from tests.cloud import PROJECT
-from tests.live.pictures import FRAMES_PER_SECOND, Clip, endlessly
+from tests.live.pictures import FRAMES_PER_SECOND, Clip, repeat_frames
 from tests.servers import ROOT, free_port, wait_until
 
 START_SECONDS = 180
@@ -27,7 +27,7 @@ START_SECONDS = 180
 
 @dataclass
 class Service:
-    """Where it is, and what it has logged."""
+    """A running service: its address and its log file."""
 
     url: str
     log: Path
@@ -36,8 +36,8 @@ class Service:
     def host(self) -> str:
         return self.url.removeprefix("http://")
 
-    def session(self) -> requests.Session:
-        """A browser's: with the page's token."""
+    def open_page(self) -> requests.Session:
+        """Open the page and return a session with its token."""
         browser = requests.Session()
         page = browser.get(self.url, timeout=60)
         token = re.search(r'name="csrf" content="([^"]+)"', page.text)
@@ -45,13 +45,14 @@ class Service:
         browser.headers.update({"Origin": self.url, "X-CSRF-Token": token[1]})
         return browser
 
-    def begin(self, **wish: Any) -> dict[str, str]:
-        answer = self.session().post(f"{self.url}/streams", json=wish, timeout=120)
+    def start_stream(self, **fields: Any) -> dict[str, str]:
+        """Start a stream. Return its id and key."""
+        answer = self.open_page().post(f"{self.url}/streams", json=fields, timeout=120)
         assert answer.status_code == 201, answer.text
-        begun: dict[str, str] = answer.json()
-        return begun
+        started: dict[str, str] = answer.json()
+        return started
 
-    def socket(self, path: str, origin: str | None = None) -> ClientConnection:
+    def open_socket(self, path: str, origin: str | None = None) -> ClientConnection:
         return connect(f"ws://{self.host}{path}", origin=origin or self.url, open_timeout=60, max_size=None)
 
 
@@ -59,7 +60,7 @@ class Service:
 def live_service(
     folder: Path, storage: str, buckets: tuple[str, str, str], **settings: object
 ) -> Iterator[Service]:
-    """The service, with these settings besides."""
+    """Run the service with these settings."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     values = {
@@ -81,7 +82,9 @@ def live_service(
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:
             wait_until(
-                lambda: process.poll() is not None or is_http_ready(port), "it listened", START_SECONDS
+                lambda: process.poll() is not None or is_http_ready(port),
+                "the service listens",
+                START_SECONDS,
             )
             assert process.poll() is None, log.read_text()
             yield Service(url, log)
@@ -95,15 +98,15 @@ def live_service(
 
 
 @contextmanager
-def camera(service: Service, begun: dict[str, str], clip: Clip) -> Iterator[ClientConnection]:
-    """Sends the clip over and over, as the page sends its camera's frames."""
+def camera(service: Service, started: dict[str, str], clip: Clip) -> Iterator[ClientConnection]:
+    """Send the clip in a loop, as the page sends its camera's frames."""
     stop = threading.Event()
-    with service.socket(f"/streams/{begun['id']}/camera") as connection:
-        connection.send(begun["key"])
+    with service.open_socket(f"/streams/{started['id']}/camera") as connection:
+        connection.send(started["key"])
 
         def send() -> None:
             try:
-                for number, jpeg in enumerate(endlessly(clip)):
+                for number, jpeg in enumerate(repeat_frames(clip)):
                     connection.send(struct.pack(">d", number + 1.0) + jpeg)
                     if stop.wait(1 / FRAMES_PER_SECOND):
                         return
@@ -119,15 +122,15 @@ def camera(service: Service, begun: dict[str, str], clip: Clip) -> Iterator[Clie
             thread.join(60)
 
 
-def watched(service: Service, name: str) -> Iterator[bytes | dict[str, Any]]:
-    """What a watching page gets: JPEGs, and how it goes."""
-    with service.socket(f"/streams/{name}/watch") as connection:
+def watch_stream(service: Service, stream_id: str) -> Iterator[bytes | dict[str, Any]]:
+    """Yield the JPEGs and the status messages that a watching page receives."""
+    with service.open_socket(f"/streams/{stream_id}/watch") as connection:
         for message in connection:
             yield json.loads(message) if isinstance(message, str) else message[16:]
 
 
-def parts(answer: requests.Response) -> Iterator[bytes]:
-    """The JPEGs of a multipart answer."""
+def read_mjpeg(answer: requests.Response) -> Iterator[bytes]:
+    """Yield the JPEGs of a multipart response."""
     left = b""
     for piece in answer.iter_content(16384):
         left += piece
@@ -139,13 +142,13 @@ def parts(answer: requests.Response) -> Iterator[bytes]:
             left = left[head + 4 + length + 2 :]
 
 
-def until_it_works(attempt: Callable[[], requests.Response], seconds: float = 60) -> requests.Response:
-    """The first answer that is no 429."""
+def retry_while_full(attempt: Callable[[], requests.Response], seconds: float = 60) -> requests.Response:
+    """Repeat the request until its status is not 429. Return that response."""
     answers: list[requests.Response] = []
 
-    def worked() -> bool:
+    def has_capacity() -> bool:
         answers.append(attempt())
         return answers[-1].status_code != 429
 
-    wait_until(worked, "there was room for a stream", seconds)
+    wait_until(has_capacity, "the service has capacity for a stream", seconds)
     return answers[-1]

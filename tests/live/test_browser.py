@@ -1,4 +1,4 @@
-"""A real browser: its camera is a file, and what its page shows is judged by its pixels."""
+"""The live page in a real browser: a file is its camera, and the tests judge the pixels that the page shows."""
 
 import base64
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, sync_playwright
 
-from tests.live.pictures import SIZE, Clip, Seen
+from tests.live.pictures import SIZE, Clip, VisibilityCount
 from tests.live.service import live_service
 from tests.live.test_service import BUCKETS
 from tests.servers import ROOT, wait_until
@@ -18,14 +18,14 @@ from tests.servers import ROOT, wait_until
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = ROOT / ".screenshots"
 ENOUGH = 10
-PATIENCE_SECONDS = 300
+TIMEOUT_SECONDS = 300
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
 def video(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clip as Chromium reads a camera's file."""
+    """Write the clip in the format of Chromium's fake camera."""
     path = tmp_path_factory.mktemp("camera") / "clip.mjpeg"
     path.write_bytes(b"".join(clip.jpegs))
     return path
@@ -33,6 +33,7 @@ def video(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def page_with_camera(video: Path) -> Iterator[Page]:
+    """Open a page in a browser whose camera is the video."""
     arguments = [
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
@@ -46,38 +47,38 @@ def page_with_camera(video: Path) -> Iterator[Page]:
         browser.close()
 
 
-def shown(page: Page) -> bytes:
-    """What the page's picture shows, as PNG."""
+def read_picture(page: Page) -> bytes:
+    """Return the page's picture as PNG."""
     data: str = page.evaluate("document.getElementById('picture').toDataURL('image/png')")
     return base64.b64decode(data.partition(",")[2])
 
 
-def frames(page: Page) -> int:
+def count_frames(page: Page) -> int:
     return int(page.evaluate("Number(document.getElementById('picture').dataset.frames || 0)"))
 
 
 def require_accessible(page: Page) -> None:
-    """axe-core finds nothing serious."""
+    """Require that axe-core finds no serious violation."""
     found = Axe().run(page).response["violations"]
     assert [fault["id"] for fault in found if fault["impact"] in {"serious", "critical"}] == []
 
 
-def watch_until(page: Page, seen: Seen) -> None:
-    """Look at what the page shows until enough was seen with somebody hidden."""
-    last = 0
+def count_until_hidden(page: Page, seen: VisibilityCount) -> None:
+    """Count the frames that the page shows until enough of them hide a face."""
+    counted = 0
 
-    def enough() -> bool:
-        nonlocal last
+    def is_enough() -> bool:
+        nonlocal counted
         assert page.locator("#problem").is_hidden(), page.locator("#problem").inner_text()
-        if (now := frames(page)) > last:
-            last = now
-            seen.look(shown(page))
+        if (now := count_frames(page)) > counted:
+            counted = now
+            seen.add(read_picture(page))
         return seen.hidden >= ENOUGH
 
-    wait_until(enough, "somebody was hidden", PATIENCE_SECONDS)
+    wait_until(is_enough, "enough faces are hidden", TIMEOUT_SECONDS)
 
 
-def test_the_page_shows_its_camera_de_faced(
+def test_page_shows_its_redacted_camera(
     storage_address: str, clip: Clip, target: bytes, video: Path, tmp_path: Path
 ) -> None:
     problems: list[str] = []
@@ -91,28 +92,28 @@ def test_the_page_shows_its_camera_de_faced(
             [{"name": "me.png", "mimeType": "image/png", "buffer": target}]
         )
         page.locator("#start").click()
-        seen = Seen(clip)
-        watch_until(page, seen)
+        seen = VisibilityCount(clip)
+        count_until_hidden(page, seen)
         assert seen.leaked == []
         for figure in (
             "fps",
-            "late",
-        ):  # of the last second: on a slow machine there may have been nothing in it
+            "delay-measured",
+        ):  # a slow machine might show no frame in a second
             place = page.locator(f"#{figure}")
             wait_until(
                 lambda place=place: float(place.inner_text().removesuffix(" s") or 0) > 0,
-                "figures are shown",
+                "the figures are shown",
                 120,
             )
         page.screenshot(path=SCREENSHOTS / "live.png", full_page=True)
         require_accessible(page)
 
         other = page.context.new_page()
-        other.goto(page.locator("#page").input_value())
-        second = Seen(clip)
-        watch_until(other, second)
+        other.goto(page.locator("#page-url").input_value())
+        second = VisibilityCount(clip)
+        count_until_hidden(other, second)
         assert second.leaked == []
-        wait_until(lambda: page.locator("#watching").inner_text() == "2", "both were counted", 60)
+        wait_until(lambda: page.locator("#watching").inner_text() == "2", "both viewers are counted", 60)
 
         page.locator("#stop").click()
         page.locator("#start").wait_for(state="visible")
@@ -121,30 +122,28 @@ def test_the_page_shows_its_camera_de_faced(
         assert problems == []
 
 
-def test_a_frame_that_cannot_be_shown_or_made_does_not_stop_the_page(
-    storage_address: str, video: Path, tmp_path: Path
-) -> None:
-    fails_at_first = """
+def test_page_continues_after_a_frame_that_fails(storage_address: str, video: Path, tmp_path: Path) -> None:
+    fail_first_calls = """
         let pictures = 0, blobs = 0;
         const make = window.createImageBitmap, encode = HTMLCanvasElement.prototype.toBlob;
-        window.createImageBitmap = (...all) => pictures++ ? make(...all) : Promise.reject(new Error("no picture"));
+        window.createImageBitmap = (...all) => pictures++ ? make(...all) : Promise.reject(new Error("not a picture"));
         HTMLCanvasElement.prototype.toBlob = function (done, ...all) {
             return blobs++ ? encode.call(this, done, ...all) : done(null);
         };
     """
     with live_service(tmp_path, storage_address, BUCKETS) as service, page_with_camera(video) as page:
-        page.add_init_script(fails_at_first)
+        page.add_init_script(fail_first_calls)
         page.goto(service.url)
         page.locator("#start").click()
-        wait_until(lambda: frames(page) > 1, "later frames were shown", PATIENCE_SECONDS)
+        wait_until(lambda: count_frames(page) > 1, "later frames are shown", TIMEOUT_SECONDS)
 
 
-def test_the_browsers_camera_shows_both_faces_where_nothing_hides_them(video: Path, clip: Clip) -> None:
-    """What the other test takes for a leak is one."""
+def test_unredacted_camera_shows_both_faces(video: Path, clip: Clip) -> None:
+    """The other tests can detect a leak: here both faces are visible."""
     with page_with_camera(video) as page:
         html = "<video id=v autoplay muted></video><canvas id=picture></canvas>"
         page.route("http://localhost/", lambda route: route.fulfill(body=html, content_type="text/html"))
-        page.goto("http://localhost/")  # only such a page may use a camera
+        page.goto("http://localhost/")  # only secure origins can use a camera
         page.evaluate(
             """async ([width, height]) => {
               const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 } });
@@ -153,11 +152,11 @@ def test_the_browsers_camera_shows_both_faces_where_nothing_hides_them(video: Pa
               setInterval(() => canvas.getContext("2d").drawImage(video, 0, 0, width, height), 20); }""",
             list(SIZE),
         )
-        seen = Seen(clip)
+        seen = VisibilityCount(clip)
 
-        def enough() -> bool:
-            seen.look(shown(page))
+        def is_enough() -> bool:
+            seen.add(read_picture(page))
             return len(seen.leaked) >= ENOUGH
 
-        wait_until(enough, "both faces were seen", PATIENCE_SECONDS)
+        wait_until(is_enough, "both faces are visible", TIMEOUT_SECONDS)
     assert seen.kept > 0

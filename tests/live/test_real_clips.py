@@ -1,4 +1,4 @@
-"""Real clips as a camera would send them: who is to be hidden is not seen in what is shown of them."""
+"""Real clips as a camera would send them: faces that must be hidden are not visible in the redacted frames."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ from defacer.engine.media.orientation import Orientation
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Picture
 from defacer.engine.rendering.redaction import Style, redact
-from defacer.web.live.jpeg import fitted
+from defacer.web.live.jpeg import fit_frame
 from defacer.web.live.stream import TIME_BASE
 
 FRAMES_PER_SECOND, WIDTH = 15, 640
@@ -24,7 +24,7 @@ CLIPS = Path(os.environ.get("DEFACER_EVAL", "")) / "clips"
 HEAVY_BLUR = 6
 
 pytestmark = pytest.mark.skipif(
-    "DEFACER_EVAL" not in os.environ, reason="DEFACER_EVAL names no folder of real clips: CONTRIBUTING.md"
+    "DEFACER_EVAL" not in os.environ, reason="DEFACER_EVAL is not set: CONTRIBUTING.md"
 )
 
 
@@ -38,9 +38,9 @@ def score() -> ModuleType:
     return module
 
 
-def coming(clip: Path) -> tuple[float, list[tuple[int, av.VideoFrame]]]:
-    """How much smaller than the clip a camera's frames are, and those, each with its number in the clip."""
-    found, due, scale = [], Fraction(0), 1.0
+def read_camera_frames(clip: Path) -> tuple[float, list[tuple[int, av.VideoFrame]]]:
+    """Return the scale of a camera's frames against the clip, and the frames with their numbers in the clip."""
+    frames, due, scale = [], Fraction(0), 1.0
     with av.open(str(clip)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             seconds = Fraction(frame.pts or 0) * Fraction(frame.time_base or 1)
@@ -48,29 +48,29 @@ def coming(clip: Path) -> tuple[float, list[tuple[int, av.VideoFrame]]]:
                 continue
             due = max(due, seconds) + Fraction(9, 10) / FRAMES_PER_SECOND
             scale = WIDTH / frame.width
-            small = fitted(frame.reformat(WIDTH, round(frame.height * WIDTH / frame.width / 2) * 2))
+            small = fit_frame(frame.reformat(WIDTH, round(frame.height * WIDTH / frame.width / 2) * 2))
             small.pts, small.time_base = round(seconds / TIME_BASE), TIME_BASE
-            found.append((number, small))
-    return scale, found
+            frames.append((number, small))
+    return scale, frames
 
 
 @pytest.mark.parametrize("name", ["c02", "c06", "c10"])
-def test_nobody_leaks_and_the_target_is_mostly_kept(name: str, engine: Engine, score: ModuleType) -> None:
+def test_no_face_leaks_and_the_target_is_mostly_kept(name: str, engine: Engine, score: ModuleType) -> None:
     truth = json.loads((CLIPS / f"{name}.json").read_text())
     picture = CLIPS / truth["target_image"]
     gallery = engine.gallery([Picture("target", "the target", picture.read_bytes())], "sface")
-    scale, given = coming(CLIPS / f"{name}.mp4")
-    known = list(engine.follow((frame for _, frame in given), TIME_BASE, gallery, Options()))
+    scale, frames = read_camera_frames(CLIPS / f"{name}.mp4")
+    snapshots = list(engine.follow((frame for _, frame in frames), TIME_BASE, gallery, Options()))
     leaked, hidden, kept, lost = [], 0, 0, 0
-    at = 0
-    for number, frame in given:
+    index = 0
+    for number, frame in frames:
         pts = frame.pts or 0
-        while at < len(known) and not known[at].decides(pts):
-            at += 1
-        if at == len(known):
+        while index < len(snapshots) and not snapshots[index].decides(pts):
+            index += 1
+        if index == len(snapshots):
             break
         before = frame.to_ndarray(format="gray")
-        redact(frame, known[at].cover.boxes(pts), Style(), Orientation())
+        redact(frame, snapshots[index].cover.boxes(pts), Style(), Orientation())
         after = frame.to_ndarray(format="gray")
         for role, box in ((face[2], face[3:]) for face in truth["faces"] if face[0] == number):
             a, b = (score.crop(image, [side * scale for side in box]) for image in (before, after))

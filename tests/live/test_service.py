@@ -1,4 +1,4 @@
-"""The service from outside: frames in by WebSocket, HTTP and RTSP, out to several at once, and who is refused."""
+"""The live service from outside: frames in by WebSocket, HTTP and RTSP, frames out to viewers, and refusals."""
 
 import base64
 import re
@@ -15,16 +15,24 @@ from google.cloud import storage
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from defacer.web.live.sessions import (
-    LOOK_AGAIN_SECONDS,
-    LOST_SECONDS,
-    SILENT,
-    SILENT_SECONDS,
-    UNWATCHED_SECONDS,
+    CAMERA_TIMEOUT_SECONDS,
+    NO_FRAMES,
+    REAP_INTERVAL_SECONDS,
+    SEND_TIMEOUT_SECONDS,
+    UNWATCHED_TIMEOUT_SECONDS,
 )
 from tests.cloud import PROJECT
-from tests.live.cameras import Answer, WebCamera, body, mjpeg, redirect, rtsp_camera, web_camera
-from tests.live.pictures import FRAMES_PER_SECOND, Clip, Seen
-from tests.live.service import Service, camera, live_service, parts, until_it_works, watched
+from tests.live.cameras import (
+    Handler,
+    WebCamera,
+    rtsp_camera,
+    serve_body,
+    serve_mjpeg,
+    serve_redirect,
+    web_camera,
+)
+from tests.live.pictures import FRAMES_PER_SECOND, Clip, VisibilityCount
+from tests.live.service import Service, camera, live_service, read_mjpeg, retry_while_full, watch_stream
 from tests.servers import wait_until
 
 BUCKETS = ("live-intake", "live-work", "live-output")
@@ -50,22 +58,22 @@ def service(
 
 
 @pytest.fixture(autouse=True)
-def room(service: Service) -> None:
-    """The stream of the test before has ended."""
-    browser = service.session()
+def wait_for_capacity(service: Service) -> None:
+    """Wait until the previous test's stream has ended."""
+    browser = service.open_page()
     wait_until(
-        lambda: browser.post(f"{service.url}/streams", data="no wish", timeout=60).status_code == 422,
-        "the last stream had ended",
+        lambda: browser.post(f"{service.url}/streams", data="not a request", timeout=60).status_code == 422,
+        "the previous stream has ended",
         60,
     )
 
 
-def look_until_hidden(seen: Seen, messages: Iterator[bytes | dict[str, Any]]) -> dict[str, Any]:
-    """Look at frames until enough were seen with somebody hidden; how it went then."""
+def count_until_hidden(seen: VisibilityCount, messages: Iterator[bytes | dict[str, Any]]) -> dict[str, Any]:
+    """Count frames until enough hide a face. Return the stream's status."""
     status: dict[str, Any] = {}
     for message in messages:
         if isinstance(message, bytes):
-            seen.look(message)
+            seen.add(message)
         else:
             status = message
             assert status["ended"] is None, status["ended"]
@@ -74,80 +82,80 @@ def look_until_hidden(seen: Seen, messages: Iterator[bytes | dict[str, Any]]) ->
     raise AssertionError(f"the stream ended early: {status}")
 
 
-def test_frames_of_a_camera_come_back_to_all_who_watch_and_nobody_leaks(
-    service: Service, clip: Clip, target: bytes
-) -> None:
-    wish = {"targets": [{"person": "me", "data": base64.b64encode(target).decode()}], "mode": "pixelate"}
-    begun = service.begin(**wish)
-    page, player = Seen(clip), Seen(clip)
-    address = f"{service.url}/streams/{begun['id']}/mjpeg"
-    with camera(service, begun, clip), requests.get(address, stream=True, timeout=60) as answer:
+def test_all_viewers_get_redacted_frames_of_a_camera(service: Service, clip: Clip, target: bytes) -> None:
+    fields = {"targets": [{"person": "me", "data": base64.b64encode(target).decode()}], "mode": "pixelate"}
+    started = service.start_stream(**fields)
+    page, player = VisibilityCount(clip), VisibilityCount(clip)
+    address = f"{service.url}/streams/{started['id']}/mjpeg"
+    with camera(service, started, clip), requests.get(address, stream=True, timeout=60) as answer:
         assert answer.headers["Content-Type"].startswith("multipart/x-mixed-replace")
-        frames = parts(answer)
-        status = look_until_hidden(page, watched(service, begun["id"]))
+        frames = read_mjpeg(answer)
+        status = count_until_hidden(page, watch_stream(service, started["id"]))
         while player.hidden < ENOUGH_HIDDEN:
-            player.look(next(frames))
+            player.add(next(frames))
     assert status["watching"] == 2
     assert page.leaked == player.leaked == []
 
 
-def test_the_targets_of_a_channel_are_taken_from_its_folder(
+def test_stream_keeps_the_targets_of_its_channel(
     service: Service, clip: Clip, target: bytes, intake: storage.Bucket
 ) -> None:
     intake.blob("channels/street/targets/me.png").upload_from_string(target)
     intake.blob("channels/street/policy.json").upload_from_string(b'{"mode": "solid", "color": "#00ff00"}')
-    begun = service.begin(channel="street")
-    seen = Seen(clip)
-    with camera(service, begun, clip):
-        look_until_hidden(seen, watched(service, begun["id"]))
+    started = service.start_stream(channel="street")
+    seen = VisibilityCount(clip)
+    with camera(service, started, clip):
+        count_until_hidden(seen, watch_stream(service, started["id"]))
     assert seen.leaked == []
-    answer = service.session().post(f"{service.url}/streams", json={"channel": "street/../../x"}, timeout=60)
+    answer = service.open_page().post(
+        f"{service.url}/streams", json={"channel": "street/../../x"}, timeout=60
+    )
     assert answer.status_code in (422, 429)
 
 
-def test_a_camera_that_sends_mjpeg_is_read(service: Service, clip: Clip) -> None:
-    seen = Seen(clip)
-    with web_camera(stream=mjpeg(clip)) as (url, _):
-        begun = service.begin(address=f"{url}/stream?password=hunter2")
-        messages = watched(service, begun["id"])
-        look_until_hidden(seen, messages)
+def test_mjpeg_camera_is_read(service: Service, clip: Clip) -> None:
+    seen = VisibilityCount(clip)
+    with web_camera(stream=serve_mjpeg(clip)) as (url, _):
+        started = service.start_stream(address=f"{url}/stream?password=hunter2")
+        messages = watch_stream(service, started["id"])
+        count_until_hidden(seen, messages)
         messages.close()  # type: ignore[attr-defined]
     assert (seen.leaked, seen.kept) == ([], 0)
     assert "hunter2" not in service.log.read_text()
-    assert begun["id"] not in service.log.read_text()
+    assert started["id"] not in service.log.read_text()
 
 
-def test_a_camera_that_speaks_rtsp_is_read(service: Service, clip: Clip) -> None:
-    seen = Seen(clip)
+def test_rtsp_camera_is_read(service: Service, clip: Clip) -> None:
+    seen = VisibilityCount(clip)
     with rtsp_camera(clip) as url:
-        begun = service.begin(address=url)
-        look_until_hidden(seen, watched(service, begun["id"]))
+        started = service.start_stream(address=url)
+        count_until_hidden(seen, watch_stream(service, started["id"]))
     assert (seen.leaked, seen.kept) == ([], 0)
 
 
-def ended(service: Service, **wish: Any) -> str:
-    """Why the stream came to an end without a picture."""
-    begun = service.begin(**wish)
-    for message in watched(service, begun["id"]):
-        assert isinstance(message, dict), "a frame came"
+def end_reason(service: Service, **fields: Any) -> str:
+    """Return why the stream ended without a frame."""
+    started = service.start_stream(**fields)
+    for message in watch_stream(service, started["id"]):
+        assert isinstance(message, dict), "a frame arrived"
         if message["ended"] is not None:
             return str(message["ended"])
-    raise AssertionError("it closed without a word")
+    raise AssertionError("the socket was closed without a reason")
 
 
-def test_an_address_that_leads_elsewhere_is_not_followed(service: Service, clip: Clip) -> None:
-    with web_camera(secret=mjpeg(clip), away=lambda camera: None) as (inner, asked):
-        with web_camera(led=redirect(f"{inner}/secret")) as (url, _):
-            assert "leads elsewhere" in ended(service, address=f"{url}/led")
+def test_redirects_are_not_followed(service: Service, clip: Clip) -> None:
+    with web_camera(secret=serve_mjpeg(clip), away=lambda camera: None) as (inner, requested):
+        with web_camera(moved=serve_redirect(f"{inner}/secret")) as (url, _):
+            assert "redirects elsewhere" in end_reason(service, address=f"{url}/moved")
         with rtsp_camera(clip, redirect_to=inner.replace("http", "rtsp") + "/secret") as url:
-            ended(service, address=url)
-        assert asked == []
+            end_reason(service, address=url)
+        assert requested == []
 
 
-def stops(clip: Clip) -> Answer:
-    """MJPEG that ends in the middle of a frame, of which a byte comes now and then."""
+def serve_stalling_mjpeg(clip: Clip) -> Handler:
+    """Return a handler that sends MJPEG, and then drips the bytes of a frame that never ends."""
 
-    def answer(camera: WebCamera) -> None:
+    def handle(camera: WebCamera) -> None:
         camera.send_response(200)
         camera.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         camera.end_headers()
@@ -160,19 +168,17 @@ def stops(clip: Clip) -> Answer:
             camera.wfile.write(b"\0")
             time.sleep(0.5)
 
-    return answer
+    return handle
 
 
-def test_an_address_whose_frames_stop_gives_its_place_back_though_somebody_watches(
-    service: Service, clip: Clip
-) -> None:
-    with web_camera(stream=stops(clip)) as (url, _):
-        begun = service.begin(address=f"{url}/stream")
-        for number, message in enumerate(watched(service, begun["id"])):
+def test_address_without_new_frames_ends_although_it_has_a_viewer(service: Service, clip: Clip) -> None:
+    with web_camera(stream=serve_stalling_mjpeg(clip)) as (url, _):
+        started = service.start_stream(address=f"{url}/stream")
+        for number, message in enumerate(watch_stream(service, started["id"])):
             if isinstance(message, dict) and message["ended"] is not None:
-                assert message["ended"] == SILENT
+                assert message["ended"] == NO_FRAMES
                 return
-            assert number < 300, "it went on"
+            assert number < 300, "the stream did not end"
 
 
 @pytest.mark.parametrize(
@@ -191,91 +197,91 @@ def test_an_address_whose_frames_stop_gives_its_place_back_though_somebody_watch
         ),
     ],
 )
-def test_a_playlist_is_no_video(service: Service, clip: Clip, kind: str, text: str) -> None:
-    with web_camera(secret=mjpeg(clip)) as (inner, asked):
-        with web_camera(list=body(kind, text.format(inner=inner).encode())) as (url, _):
-            assert "no video" in ended(service, address=f"{url}/list")
-        assert asked == []
+def test_playlist_is_not_accepted_as_video(service: Service, clip: Clip, kind: str, text: str) -> None:
+    with web_camera(secret=serve_mjpeg(clip)) as (inner, requested):
+        with web_camera(list=serve_body(kind, text.format(inner=inner).encode())) as (url, _):
+            assert "No readable video" in end_reason(service, address=f"{url}/list")
+        assert requested == []
 
 
 @pytest.mark.parametrize(
     "address", ["http://169.254.169.254/latest", "http://10.0.0.1/", "file:///etc/passwd"]
 )
-def test_an_address_that_may_not_be_read_is_refused_at_once(service: Service, address: str) -> None:
-    answer = service.session().post(f"{service.url}/streams", json={"address": address}, timeout=60)
+def test_forbidden_address_is_refused_at_once(service: Service, address: str) -> None:
+    answer = service.open_page().post(f"{service.url}/streams", json={"address": address}, timeout=60)
     assert answer.status_code == 422
     assert answer.json()["error"]
 
 
-def test_a_picture_without_a_face_is_refused_with_a_sentence(service: Service, clip: Clip) -> None:
-    nobody = base64.b64encode(b"no picture").decode()
-    answer = service.session().post(
-        f"{service.url}/streams", json={"targets": [{"person": "x", "data": nobody}]}, timeout=60
+def test_unreadable_target_picture_is_refused_with_its_number(service: Service, clip: Clip) -> None:
+    picture = base64.b64encode(b"no picture").decode()
+    answer = service.open_page().post(
+        f"{service.url}/streams", json={"targets": [{"person": "x", "data": picture}]}, timeout=60
     )
     assert answer.status_code == 422
     assert "Picture 1" in answer.json()["error"]
 
 
-def test_what_is_no_jpeg_ends_the_stream(service: Service, clip: Clip) -> None:
-    begun = service.begin()
-    with service.socket(f"/streams/{begun['id']}/camera") as connection:
-        connection.send(begun["key"])
+def test_frame_that_is_not_a_jpeg_ends_the_stream(service: Service, clip: Clip) -> None:
+    started = service.start_stream()
+    with service.open_socket(f"/streams/{started['id']}/camera") as connection:
+        connection.send(started["key"])
         connection.send(b"12345678" + clip.jpegs[0][:3000])
         with pytest.raises(ConnectionClosed):
             connection.recv(60)
 
 
-def test_there_are_only_so_many_streams(service: Service) -> None:
-    service.begin()
-    answer = service.session().post(f"{service.url}/streams", json={}, timeout=60)
+def test_streams_beyond_the_limit_are_refused(service: Service) -> None:
+    service.start_stream()
+    answer = service.open_page().post(f"{service.url}/streams", json={}, timeout=60)
     assert answer.status_code == 429
     assert "Try again later" in answer.json()["error"]
 
 
-def test_all_is_freed_when_the_cameras_page_is_lost(service: Service, clip: Clip) -> None:
-    begun = service.begin()
-    with camera(service, begun, clip) as connection:
-        seen = Seen(clip)
-        for message in watched(service, begun["id"]):
+def test_resources_are_freed_when_the_cameras_page_is_lost(service: Service, clip: Clip) -> None:
+    started = service.start_stream()
+    with camera(service, started, clip) as connection:
+        seen = VisibilityCount(clip)
+        for message in watch_stream(service, started["id"]):
             if isinstance(message, bytes):
-                seen.look(message)
+                seen.add(message)
                 break
         connection.socket.shutdown(socket.SHUT_RDWR)
-    browser = service.session()
-    answer = until_it_works(lambda: browser.post(f"{service.url}/streams", json={}, timeout=60))
+    browser = service.open_page()
+    answer = retry_while_full(lambda: browser.post(f"{service.url}/streams", json={}, timeout=60))
     assert answer.status_code == 201
-    # How long that takes at most, without what a busy machine adds.
-    assert LOST_SECONDS + LOOK_AGAIN_SECONDS < 5
-    assert SILENT_SECONDS + LOOK_AGAIN_SECONDS < 5
+    # The longest time that takes on an idle machine.
+    assert SEND_TIMEOUT_SECONDS + REAP_INTERVAL_SECONDS < 5
+    assert CAMERA_TIMEOUT_SECONDS + REAP_INTERVAL_SECONDS < 5
 
 
-def test_all_is_freed_when_nobody_watches_an_address_any_more(service: Service, clip: Clip) -> None:
-    with web_camera(stream=mjpeg(clip)) as (url, _):
-        begun = service.begin(address=f"{url}/stream")
-        messages = watched(service, begun["id"])
+def test_resources_are_freed_when_an_address_has_no_viewer(service: Service, clip: Clip) -> None:
+    with web_camera(stream=serve_mjpeg(clip)) as (url, _):
+        started = service.start_stream(address=f"{url}/stream")
+        messages = watch_stream(service, started["id"])
         while not isinstance(next(messages), bytes):
             pass
         messages.close()  # type: ignore[attr-defined]
-        browser = service.session()
-        answer = until_it_works(lambda: browser.post(f"{service.url}/streams", json={}, timeout=60))
+        browser = service.open_page()
+        answer = retry_while_full(lambda: browser.post(f"{service.url}/streams", json={}, timeout=60))
         assert answer.status_code == 201
-    assert LOST_SECONDS + UNWATCHED_SECONDS + LOOK_AGAIN_SECONDS < 5
+    assert SEND_TIMEOUT_SECONDS + UNWATCHED_TIMEOUT_SECONDS + REAP_INTERVAL_SECONDS < 5
 
 
-def test_only_who_began_a_stream_sends_frames_and_ends_it(service: Service, clip: Clip) -> None:
-    begun = service.begin()
-    with service.socket(f"/streams/{begun['id']}/camera") as connection:
+def test_sending_frames_and_ending_a_stream_need_its_key(service: Service, clip: Clip) -> None:
+    started = service.start_stream()
+    with service.open_socket(f"/streams/{started['id']}/camera") as connection:
         connection.send("no key")
         with pytest.raises(ConnectionClosed):
             connection.recv(60)
-    browser = service.session()
-    end = f"{service.url}/streams/{begun['id']}/end"
+    browser = service.open_page()
+    end = f"{service.url}/streams/{started['id']}/end"
     assert browser.post(end, data="no key", timeout=60).status_code == 403
-    assert browser.post(end, data=begun["key"], timeout=60).status_code == 204
+    assert browser.post(end, data=started["key"], timeout=60).status_code == 204
 
 
-def test_pages_of_others_are_refused(service: Service) -> None:
-    browser = service.session()
+def test_requests_of_other_sites_are_refused(service: Service) -> None:
+    browser = service.open_page()
     for headers in (
         {"Origin": "https://evil.example"},
         {"Sec-Fetch-Site": "cross-site"},
@@ -285,24 +291,24 @@ def test_pages_of_others_are_refused(service: Service) -> None:
     ):
         answer = browser.post(f"{service.url}/streams", json={}, headers=headers, timeout=60)
         assert answer.status_code == 403, headers
-    begun = service.begin()
+    started = service.start_stream()
     for path in ("watch", "camera"):
         with pytest.raises(InvalidStatus):
-            service.socket(f"/streams/{begun['id']}/{path}", origin="https://evil.example")
+            service.open_socket(f"/streams/{started['id']}/{path}", origin="https://evil.example")
 
 
-def test_an_id_cannot_be_guessed_and_an_unknown_one_leads_nowhere(service: Service) -> None:
-    begun = service.begin()
-    assert len(begun["id"]) >= 32
-    assert begun["id"] != begun["key"]
+def test_ids_are_long_and_unknown_ids_are_not_found(service: Service) -> None:
+    started = service.start_stream()
+    assert len(started["id"]) >= 32
+    assert started["id"] != started["key"]
     for path in ("", "/mjpeg"):
         assert requests.get(f"{service.url}/streams/unknown{path}", timeout=60).status_code == 404
     with pytest.raises(InvalidStatus):
-        service.socket("/streams/unknown/watch")
+        service.open_socket("/streams/unknown/watch")
 
 
 @pytest.mark.parametrize("path", ["/", "/static/live.js", "/static/style.css", "/streams/unknown"])
-def test_a_browser_is_told_what_the_page_may_do(service: Service, path: str) -> None:
+def test_responses_have_security_headers(service: Service, path: str) -> None:
     headers = requests.get(service.url + path, timeout=60).headers
     policy = headers["Content-Security-Policy"]
     assert "script-src 'self';" in policy
@@ -314,7 +320,7 @@ def test_a_browser_is_told_what_the_page_may_do(service: Service, path: str) -> 
     assert "server" not in {name.lower() for name in headers}
 
 
-def test_the_page_has_no_script_of_its_own_inside(service: Service) -> None:
+def test_page_has_no_inline_script_or_style(service: Service) -> None:
     text = requests.get(service.url, timeout=60).text
     assert '<script type="module" src="/static/live.js"></script>' in text
     assert text.count("<script") == 1
@@ -322,23 +328,23 @@ def test_the_page_has_no_script_of_its_own_inside(service: Service) -> None:
     assert re.search(r"\son\w+=", text) is None
 
 
-def test_nothing_of_a_stream_is_logged_but_that_there_is_one(service: Service) -> None:
-    service.begin()
-    wait_until(lambda: "a stream began" in service.log.read_text(), "it was logged")
+def test_log_has_no_private_data_of_a_stream(service: Service) -> None:
+    service.start_stream()
+    wait_until(lambda: "a stream started" in service.log.read_text(), "the start is logged")
     log = service.log.read_text()
     for word in ("127.0.0.1:", "/streams/", "hunter2", "street"):
         assert word not in log
 
 
-def test_whoever_begins_streams_too_often_is_told_to_wait(service: Service) -> None:
-    """The last test here: after it, nobody of this machine may begin one for a while."""
-    browser = service.session()
+def test_too_many_starts_are_refused_with_a_waiting_time(service: Service) -> None:
+    """This is the module's last test: after it, this machine can't start streams for a minute."""
+    browser = service.open_page()
     for _ in range(100):
-        wish = {"address": "http://10.0.0.1/"}
-        answer = browser.post(f"{service.url}/streams", json=wish, timeout=60)
+        fields = {"address": "http://10.0.0.1/"}
+        answer = browser.post(f"{service.url}/streams", json=fields, timeout=60)
         if answer.status_code == 429:
             assert "Try again in" in answer.json()["error"]
             assert int(answer.headers["Retry-After"]) >= 1
             return
         assert answer.status_code == 422
-    raise AssertionError("a hundred were looked at")
+    raise AssertionError("a hundred starts were accepted")

@@ -1,4 +1,4 @@
-"""A stream with the real models: who is hidden is never seen, however slow looking is and whatever fails."""
+"""A stream with the real models never shows a hidden face, however slow detection is and whatever fails."""
 
 import random
 import threading
@@ -22,20 +22,27 @@ from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking.detection_pass import Targets
 from defacer.engine.tracking.face_report import VERSION, Faces
 from defacer.web.live.jpeg import Decoder
-from defacer.web.live.stream import FAILED, HOLD_SECONDS, FullError, Plan, Shown, Stream
-from tests.live.pictures import FRAMES_PER_SECOND, Clip, Seen, endlessly
+from defacer.web.live.stream import (
+    FAILED,
+    MAX_OVERDUE_SECONDS,
+    RenderedFrame,
+    Stream,
+    StreamPlan,
+    TooManyViewersError,
+)
+from tests.live.pictures import FRAMES_PER_SECOND, Clip, VisibilityCount, repeat_frames
 from tests.servers import wait_until
 
-PATIENCE_SECONDS = 300.0  # until a busy machine has shown enough
-SLOWER = 6  # than real time: a busy machine is quick enough then
+TIMEOUT_SECONDS = 300.0  # until a busy machine has shown enough frames
+SLOWDOWN = 6  # of the clock, so that a busy machine keeps up
 
 
 def clock() -> float:
-    return time.monotonic() / SLOWER
+    return time.monotonic() / SLOWDOWN
 
 
-class Hampered:
-    """An engine whose detector does something before each look."""
+class InstrumentedEngine:
+    """An engine whose detector calls `before` before each detection."""
 
     def __init__(self, engine: Engine, before: Callable[[], None]):
         self._engine = engine
@@ -46,7 +53,7 @@ class Hampered:
     ) -> Iterator[LiveSnapshot]:
         inner, before = self._engine.detector("centerface"), self._before
 
-        class Slow:
+        class InstrumentedDetector:
             name, sure = inner.name, inner.sure
 
             def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
@@ -54,39 +61,39 @@ class Hampered:
                     before()
                 return inner.detect(images)
 
-        detector: Detector = Slow()
+        detector: Detector = InstrumentedDetector()
         assert gallery is not None
         targets = Targets(gallery, self._engine.recognizer(options.recognizer), limits_of(options))
         return follow(frames, time_base, detector, targets)
 
 
-def plan(gallery: Gallery | None) -> Plan:
-    return Plan(gallery, Options(), Style(), delay_seconds=0.5, most_frames_per_second=20)
+def make_plan(gallery: Gallery | None) -> StreamPlan:
+    return StreamPlan(gallery, Options(), Style(), delay_seconds=0.5, max_frames_per_second=20)
 
 
-def play(stream: Stream, clip: Clip, enough: Callable[[Seen], bool]) -> Seen:
-    """Send the clip as a camera does, over and over, until enough was seen or the stream has ended."""
-    shown: Queue[Shown] = Queue()
-    seen, stop = Seen(clip), threading.Event()
+def play_clip(stream: Stream, clip: Clip, is_enough: Callable[[VisibilityCount], bool]) -> VisibilityCount:
+    """Send the clip in a loop until enough frames were counted or the stream has ended."""
+    shown: Queue[RenderedFrame] = Queue()
+    seen, stop = VisibilityCount(clip), threading.Event()
 
     def send() -> None:
         decoder, due = Decoder(), clock()
-        for jpeg in endlessly(clip):
+        for jpeg in repeat_frames(clip):
             if stop.is_set() or stream.ended is not None:
                 return
-            stream.take(decoder.decode(jpeg))
+            stream.add_frame(decoder.decode(jpeg))
             due = max(due + 1 / FRAMES_PER_SECOND, clock())
-            stop.wait((due - clock()) * SLOWER)
+            stop.wait((due - clock()) * SLOWDOWN)
 
-    leave = stream.watch(shown.put, 9)
+    remove_viewer = stream.add_viewer(shown.put, 9)
     stream.start()
     sender = threading.Thread(target=send)
     sender.start()
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     try:
-        while not enough(seen) and time.monotonic() < deadline:
+        while not is_enough(seen) and time.monotonic() < deadline:
             try:
-                seen.look(shown.get(timeout=0.2).jpeg)
+                seen.add(shown.get(timeout=0.2).jpeg)
             except Empty:
                 if not any(thread.is_alive() for thread in stream._threads):
                     break
@@ -95,47 +102,49 @@ def play(stream: Stream, clip: Clip, enough: Callable[[Seen], bool]) -> Seen:
         sender.join()
         stream.end("the test is over")
         assert stream.join(60)
-        leave()
+        remove_viewer()
     while not shown.empty():
-        seen.look(shown.get().jpeg)
+        seen.add(shown.get().jpeg)
     return seen
 
 
-def ends_in_black(stream: Stream, clip: Clip) -> None:
-    """Whatever fails, nobody was seen, and what is seen last is black."""
-    last: list[Shown] = []
-    stream.watch(last.append, 9)
-    seen = play(stream, clip, lambda _: False)
+def require_black_end(stream: Stream, clip: Clip) -> None:
+    """Play the clip until the stream fails. Require a black last frame and no visible face before it."""
+    frames: list[RenderedFrame] = []
+    stream.add_viewer(frames.append, 9)
+    seen = play_clip(stream, clip, lambda _: False)
 
     assert stream.ended == FAILED
     assert seen.leaked == []
-    final = Seen(clip)
-    final.look(last[-1].jpeg)
+    final = VisibilityCount(clip)
+    final.add(frames[-1].jpeg)
     assert final.black == 1
 
 
-def test_the_target_is_seen_and_the_other_one_never(engine: Engine, gallery: Gallery, clip: Clip) -> None:
-    seen = play(Stream(engine, plan(gallery), clock), clip, lambda seen: seen.kept > 30 and seen.hidden > 60)
+def test_target_is_visible_and_the_other_face_is_not(engine: Engine, gallery: Gallery, clip: Clip) -> None:
+    seen = play_clip(
+        Stream(engine, make_plan(gallery), clock), clip, lambda seen: seen.kept > 30 and seen.hidden > 60
+    )
 
     assert seen.leaked == []
     assert seen.kept > 30
     assert seen.hidden > 60
 
 
-def test_without_targets_nobody_is_seen(engine: Engine, clip: Clip) -> None:
-    seen = play(Stream(engine, plan(None), clock), clip, lambda seen: seen.hidden > 60)
+def test_stream_without_targets_hides_all_faces(engine: Engine, clip: Clip) -> None:
+    seen = play_clip(Stream(engine, make_plan(None), clock), clip, lambda seen: seen.hidden > 60)
 
     assert (seen.leaked, seen.kept) == ([], 0)
     assert seen.hidden > 60
     assert seen.lost > 0
 
 
-def test_the_picture_is_black_where_looking_takes_too_long(
-    engine: Engine, gallery: Gallery, clip: Clip
-) -> None:
-    slow = Hampered(engine, lambda: time.sleep(SLOWER * (plan(gallery).delay_seconds + HOLD_SECONDS)))
+def test_picture_is_black_if_detection_takes_too_long(engine: Engine, gallery: Gallery, clip: Clip) -> None:
+    slow = InstrumentedEngine(
+        engine, lambda: time.sleep(SLOWDOWN * (make_plan(gallery).delay_seconds + MAX_OVERDUE_SECONDS))
+    )
 
-    seen = play(Stream(slow, plan(gallery), clock), clip, lambda seen: seen.black > 20)  # type: ignore[arg-type]
+    seen = play_clip(Stream(slow, make_plan(gallery), clock), clip, lambda seen: seen.black > 20)  # type: ignore[arg-type]
 
     assert seen.black > 20
     assert seen.frames == seen.black
@@ -143,74 +152,80 @@ def test_the_picture_is_black_where_looking_takes_too_long(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
-def test_nobody_is_seen_who_is_hidden_while_looking_comes_and_goes(
+def test_hidden_face_stays_hidden_while_detection_stalls_at_random(
     seed: int, engine: Engine, gallery: Gallery, clip: Clip
 ) -> None:
-    dice = random.Random(seed)
-    moody = Hampered(engine, lambda: time.sleep(SLOWER * dice.choice([0, 0, 0, 0, 0.1, 0.3, 1.0])))
+    rng = random.Random(seed)
+    stalling = InstrumentedEngine(
+        engine, lambda: time.sleep(SLOWDOWN * rng.choice([0, 0, 0, 0, 0.1, 0.3, 1.0]))
+    )
 
-    seen = play(Stream(moody, plan(gallery), clock), clip, lambda seen: seen.hidden > 20 and seen.frames > 40)  # type: ignore[arg-type]
+    seen = play_clip(
+        Stream(stalling, make_plan(gallery), clock), clip, lambda seen: seen.hidden > 20 and seen.frames > 40
+    )  # type: ignore[arg-type]
 
     assert seen.leaked == []
     assert seen.frames > 40
 
 
-def test_a_look_that_raises_ends_the_stream_with_a_black_picture(
+def test_exception_in_detection_ends_the_stream_in_black(
     engine: Engine, gallery: Gallery, clip: Clip
 ) -> None:
-    looks = iter(range(30))
+    detections = iter(range(30))
 
-    def break_down() -> None:
-        if next(looks, None) is None:
-            raise RuntimeError("the detector broke down")
+    def fail_at_last() -> None:
+        if next(detections, None) is None:
+            raise RuntimeError("the detector failed")
 
-    ends_in_black(Stream(Hampered(engine, break_down), plan(gallery), clock), clip)  # type: ignore[arg-type]
+    require_black_end(Stream(InstrumentedEngine(engine, fail_at_last), make_plan(gallery), clock), clip)  # type: ignore[arg-type]
 
 
-def test_a_picture_that_changes_its_size_is_refused(engine: Engine, gallery: Gallery) -> None:
-    stream = Stream(engine, plan(gallery))
-    assert stream.take(av.VideoFrame(640, 360, "yuv420p"))
-    wait_until(lambda: stream.take(av.VideoFrame(640, 360, "yuv420p")), "it was time for another frame")
+def test_picture_that_changes_its_size_is_refused(engine: Engine, gallery: Gallery) -> None:
+    stream = Stream(engine, make_plan(gallery))
+    assert stream.add_frame(av.VideoFrame(640, 360, "yuv420p"))
+    wait_until(
+        lambda: stream.add_frame(av.VideoFrame(640, 360, "yuv420p")), "the stream accepts another frame"
+    )
 
-    def refused() -> bool:
+    def is_refused() -> bool:
         try:
-            stream.take(av.VideoFrame(360, 640, "yuv420p"))
+            stream.add_frame(av.VideoFrame(360, 640, "yuv420p"))
         except VideoError as error:
-            return "changed its size" in str(error)
+            return "size of the picture changed" in str(error)
         return False
 
-    wait_until(refused, "the frame of another size was refused")
+    wait_until(is_refused, "the frame of another size is refused")
 
 
-def test_hiding_that_raises_ends_the_stream_with_a_black_picture(
+def test_exception_in_redaction_ends_the_stream_in_black(
     engine: Engine, gallery: Gallery, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = iter(range(20))
 
-    def break_down(*arguments: object) -> None:
+    def fail_at_last(*arguments: object) -> None:
         if next(left, None) is None:
             raise RuntimeError("no memory")
         redact(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("defacer.web.live.stream.redact", break_down)
-    ends_in_black(Stream(engine, plan(gallery), clock), clip)
+    monkeypatch.setattr("defacer.web.live.stream.redact", fail_at_last)
+    require_black_end(Stream(engine, make_plan(gallery), clock), clip)
 
 
-def test_a_frame_waits_for_the_look_that_may_yet_cover_it() -> None:
-    """A face that is first seen at the very end of what was looked at is covered so much earlier, and no later."""
-    found = Faces(
+def test_frame_waits_for_the_sample_that_might_still_mask_it() -> None:
+    """The mask of a face that the last sample shows first begins LEAD_SECONDS earlier, not before."""
+    faces = Faces(
         version=VERSION, detector="centerface", recognizer=None, match_threshold=0.0, width=1, height=1,
         time_base="1/1000", frames=0, looks=0, shots=(), tracks=(),
     )  # fmt: skip
     lead = round(LEAD_SECONDS * 1000)
-    assert not LiveSnapshot(until=lead, faces=found).decides(0)
-    assert LiveSnapshot(until=lead + 1, faces=found).decides(0)
+    assert not LiveSnapshot(until=lead, faces=faces).decides(0)
+    assert LiveSnapshot(until=lead + 1, faces=faces).decides(0)
 
 
-def test_no_more_watch_a_stream_than_may(engine: Engine) -> None:
-    stream = Stream(engine, plan(None))
-    leave = stream.watch(print, 1)
-    with pytest.raises(FullError):
-        stream.watch(print, 1)
-    leave()
-    stream.watch(print, 1)
+def test_viewers_beyond_the_limit_are_refused(engine: Engine) -> None:
+    stream = Stream(engine, make_plan(None))
+    remove_viewer = stream.add_viewer(print, 1)
+    with pytest.raises(TooManyViewersError):
+        stream.add_viewer(print, 1)
+    remove_viewer()
+    stream.add_viewer(print, 1)

@@ -6,7 +6,7 @@ from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.media import reader
 from defacer.engine.media.still_image import decode_picture
 from defacer.engine.tracking import report_edit
-from defacer.engine_host import gallery_of, load
+from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.errors import PermanentError
@@ -30,7 +30,7 @@ class IngestEngine(MediaEngine):
 
     def embed_targets(self, pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
         """Embed all pictures with the engine of this process."""
-        gallery = gallery_of(load(pictures), recognizer)
+        gallery = HOST.build_gallery(read_pictures(pictures), recognizer)
         # The gallery has one row per picture, so a person with several pictures is in it several times.
         return TargetGallery(tuple(dict.fromkeys(gallery.people)), gallery.to_bytes())
 

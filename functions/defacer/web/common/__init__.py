@@ -1,1 +1,1 @@
-"""What the console and the live page share: who may ask, how often, and how a page looks. Knows neither of them."""
+"""Shared by the console and the live page: security, rate limits, templates and serving. Imports neither of them."""

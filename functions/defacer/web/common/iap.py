@@ -1,74 +1,79 @@
-"""Identity-Aware Proxy's word for who asks: a signed token in a header of every request that it lets through.
+"""Check the signed token that Identity-Aware Proxy adds to each request that it lets through.
 
 https://cloud.google.com/iap/docs/signed-headers-howto
 """
 
+import json
 import threading
 import time
 from http import HTTPStatus
 from typing import Any
 
 import urllib3
-from google.auth import jwt
-from google.auth.exceptions import GoogleAuthError
-from urllib3.exceptions import HTTPError
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.auth.transport import Response
+from google.auth.transport.urllib3 import Request
+from google.oauth2 import id_token
 
 from defacer.pipeline import log
 
 HEADER = "x-goog-iap-jwt-assertion"
 ISSUER = "https://cloud.google.com/iap"
-KEYS = "https://www.gstatic.com/iap/verify/public_key"
-KEYS_SECONDS, AGAIN_SECONDS = 3600.0, 60.0
-REFUSED = "Identity-Aware Proxy did not send you. Open this page at its own address."
+KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
+KEYS_SECONDS, RETRY_SECONDS = 3600.0, 60.0
+REFUSED = "This request did not come through Identity-Aware Proxy. Open this page at its own address."
 
 
-class _Keys:
-    """Google's public keys, fetched once an hour, and kept for as long as newer ones can't be."""
+class KeyCache:
+    """A transport request for `id_token` that fetches Google's public keys once an hour.
+
+    The last keys stay in use while newer keys can't be fetched: Google publishes keys long before it signs with them.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._until = 0.0
-        self._keys: dict[str, Any] = {}
+        self._request = Request(urllib3.PoolManager(timeout=5.0, retries=1))  # type: ignore[no-untyped-call]
+        self._expires = 0.0
+        self._response: Response | None = None
 
-    def get(self, address: str) -> dict[str, Any]:
+    def __call__(self, url: str, method: str = "GET", **_: Any) -> Response:
+        """Return the response that holds the keys. Raise TransportError if no keys were ever fetched."""
         with self._lock:
-            if time.monotonic() > self._until:
+            if self._response is None or time.monotonic() > self._expires:
                 try:
-                    self._keys = _fetched(address)
-                    self._until = time.monotonic() + KEYS_SECONDS
-                except HTTPError:
-                    if not self._keys:
+                    self._response = self._fetch(url, method)
+                    self._expires = time.monotonic() + KEYS_SECONDS
+                except TransportError:
+                    if self._response is None:
                         raise
-                    self._until = time.monotonic() + AGAIN_SECONDS  # the old ones are good for long after
-            return self._keys
+                    self._expires = time.monotonic() + RETRY_SECONDS
+            return self._response
+
+    def _fetch(self, url: str, method: str) -> Response:
+        response: Response = self._request(url, method=method)
+        try:
+            keys = json.loads(response.data) if response.status == HTTPStatus.OK else None
+        except ValueError:
+            keys = None
+        if not isinstance(keys, dict) or not keys:
+            message = f"{url} answered {response.status} without keys, expected a JSON object of keys"
+            raise TransportError(message)  # type: ignore[no-untyped-call]
+        return response
 
 
-def _fetched(address: str) -> dict[str, Any]:
-    """The keys by their ids. Raises HTTPError for any other answer than keys."""
-    with urllib3.PoolManager(timeout=5.0, retries=1) as pool:
-        answer = pool.request("GET", address)
-    try:
-        keys = answer.json() if answer.status == HTTPStatus.OK else None
-    except ValueError:
-        keys = None
-    if not isinstance(keys, dict) or not keys:
-        raise HTTPError(f"answered {answer.status}, and no keys")
-    return keys
+_keys = KeyCache()
 
 
-_keys = _Keys()
-
-
-def problem(token: str | None, audience: str) -> str | None:
-    """Why this request is not one that Identity-Aware Proxy let through; None if it is."""
+def check_token(token: str | None, audience: str) -> str | None:
+    """Return why Identity-Aware Proxy did not let this request through, as a sentence; None if it did."""
     if not token:
         return REFUSED
     try:
-        claims = jwt.decode(token, certs=_keys.get(KEYS), audience=audience)  # type: ignore[no-untyped-call]
+        claims = id_token.verify_token(token, _keys, audience, KEYS_URL)  # type: ignore[arg-type]
+    except TransportError as error:
+        log.error("the keys of Identity-Aware Proxy could not be fetched", error)
+        return "Google's public keys could not be fetched. Try again in a minute."
     except (GoogleAuthError, ValueError, KeyError) as error:
         log.warning("a token of Identity-Aware Proxy was refused", error)
         return REFUSED
-    except HTTPError as error:
-        log.error("the keys of Identity-Aware Proxy could not be fetched", error)
-        return "Google's keys could not be fetched. Try again in a minute."
     return None if claims.get("iss") == ISSUER else REFUSED

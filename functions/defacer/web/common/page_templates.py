@@ -1,4 +1,4 @@
-"""Pages of templates, in which everything is escaped, and the files that go with them."""
+"""Render HTML pages from templates that escape all values, and serve the static files that belong to them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from defacer.web.common.security import keep_token, token_of
+from defacer.web.common.security import get_csrf_token, set_csrf_cookie
 
 HERE = Path(__file__).parent
 
 
-def environment_of(folder: Path) -> Environment:
-    """A service's templates, in its folder; `base.html` is here, for all."""
+def make_environment(folder: Path) -> Environment:
+    """Return the templates of a service's folder, with the shared `base.html`."""
     return Environment(
         loader=FileSystemLoader([folder / "templates", HERE / "templates"]),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -25,16 +25,16 @@ def environment_of(folder: Path) -> Environment:
     )
 
 
-def static_of(folder: Path) -> Mount:
-    """`/static`: a service's own files, in its folder, and those of all."""
+def mount_static(folder: Path) -> Mount:
+    """Serve the static files of a service's folder, and the shared ones, at `/static`."""
     return Mount("/static", StaticFiles(directory=folder / "static", packages=[(__package__, "static")]))
 
 
-def page_of(
+def render_page(
     environment: Environment, request: Request, template: str, status: int = 200, **values: Any
 ) -> HTMLResponse:
-    """A whole page, which knows this browser's token as `csrf`."""
-    text = environment.get_template(template).render(csrf=token_of(request), **values)
-    answer = HTMLResponse(text, status_code=status)
-    keep_token(request, answer.headers)
-    return answer
+    """Render a whole page. The template gets this browser's token as `csrf`."""
+    text = environment.get_template(template).render(csrf=get_csrf_token(request), **values)
+    response = HTMLResponse(text, status_code=status)
+    set_csrf_cookie(request, response.headers)
+    return response

@@ -1,7 +1,7 @@
-"""What stands before every page, the live one's too: who may ask, and what a browser may do with the answer.
+"""Protect every page of the console and the live page: who is allowed to send requests, and what a page can do.
 
-Who may open them at all is decided before that: by Cloud Run's IAM, or by Identity-Aware Proxy, whose token is checked
-here too where the settings name its audience.
+Cloud Run's IAM or Identity-Aware Proxy decides first who can open a page. The proxy's token is checked here again if
+the settings name its audience.
 """
 
 import hmac
@@ -22,19 +22,19 @@ from defacer.web.common import iap
 
 SAFE_METHODS = {"GET", "HEAD"}
 TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"
-PERSON = "person"  # in a request's state: whom Identity-Aware Proxy let in
+USER = "user"  # key in a request's state: the user that Identity-Aware Proxy names
 FORM = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES = 256 * 1024
 MAX_FIELDS = 10_000
-OPEN = {"/health"}  # asked by Cloud Run itself
+UNPROTECTED_PATHS = {"/health"}  # for Cloud Run's health checks
 
 
 @dataclass(frozen=True)
 class Site:
-    """What is guarded: what it is called, the one address that it is opened at (None: any), and what its pages may do.
+    """The site to protect: its name, its only origin (None: any), and what its pages can do.
 
-    `storage` are the places in Cloud Storage that pages read pictures and videos from and send videos to. `audience`
-    is that of Identity-Aware Proxy's tokens, where it stands before the site.
+    `storage` are the Cloud Storage URLs that pages read from and upload to. `audience` is the audience of the tokens of
+    Identity-Aware Proxy, or None without the proxy.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Site:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Scripts and styles of this address only, none inside a page; no frame, no plugin, no form elsewhere."""
-        places = " ".join(("'self'", *self.storage))
+        """The security headers. They allow only scripts and styles of this origin, and no inline code or frames."""
+        sources = " ".join(("'self'", *self.storage))
         policy = (
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
-            f"img-src blob: {places}",
-            f"media-src blob: {places}",
-            f"connect-src {places}",
+            f"img-src blob: {sources}",
+            f"media-src blob: {sources}",
+            f"connect-src {sources}",
             "form-action 'self'",
             "base-uri 'none'",
             "frame-ancestors 'none'",
@@ -69,8 +69,8 @@ class Site:
         }
 
 
-class Guard:
-    """ASGI middleware: refuses what comes from elsewhere, and says with each answer what its page may do."""
+class SecurityMiddleware:
+    """ASGI middleware that refuses requests of other sites and adds the security headers to each response."""
 
     def __init__(self, app: ASGIApp, site: Site):
         self._app = app
@@ -78,15 +78,16 @@ class Guard:
         self._headers = site.headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        refusal = await self._refusal(scope, Headers(scope=scope))
+        refusal = await self._find_refusal(scope, Headers(scope=scope))
         if scope["type"] == "websocket":
             await (WebSocketClose(1008, refusal) if refusal else self._app)(scope, receive, send)
             return
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(self._headers)
@@ -94,29 +95,31 @@ class Guard:
             await send(message)
 
         app = PlainTextResponse(refusal, status_code=403) if refusal else self._app
-        await app(scope, receive, sending)
+        await app(scope, receive, send_with_headers)
 
-    async def _refusal(self, scope: Scope, headers: Headers) -> str | None:
-        if scope["path"] in OPEN:
+    async def _find_refusal(self, scope: Scope, headers: Headers) -> str | None:
+        if scope["path"] in UNPROTECTED_PATHS:
             return None
         origin, audience = self._site.origin(), self._site.audience()
-        # Else a page of anybody's whose name is made to lead to this machine could read what is here.
+        # DNS rebinding: a page of another site whose host name resolves to this machine could read the responses.
         if origin is not None and headers.get("host") != urlsplit(origin).netloc:
-            return f"The {self._site.name} is at {origin}."
-        # A browser says where a WebSocket comes from, but opens it to anywhere.
-        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        if changes and not is_from_own_page(headers):
-            return f"This was not sent by a page of the {self._site.name}. Open the page again and try once more."
+            return (
+                f"Unknown host: {headers.get('host')}. The {self._site.name} is at {origin}. Open it there."
+            )
+        # Browsers let any page open a WebSocket to any address, so its origin is checked here.
+        is_change = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
+        if is_change and not is_same_origin(headers):
+            return f"This request was not sent by a page of the {self._site.name}. Open the page again and retry."
         if audience is None:
             return None
-        problem = await run_in_threadpool(iap.problem, headers.get(iap.HEADER), audience)
-        if problem is None:  # only then does its other header say who that is
-            scope.setdefault("state", {})[PERSON] = headers.get("x-goog-authenticated-user-email")
-        return problem
+        refusal = await run_in_threadpool(iap.check_token, headers.get(iap.HEADER), audience)
+        if refusal is None:  # the header with the user is only trusted beside a valid token
+            scope.setdefault("state", {})[USER] = headers.get("x-goog-authenticated-user-email")
+        return refusal
 
 
-def is_from_own_page(headers: Headers) -> bool:
-    """Whether a browser says that a page of this very address sends this. Whoever says nothing is no browser."""
+def is_same_origin(headers: Headers) -> bool:
+    """Return whether a browser states that a page of this origin sent the request. Browsers always state it."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -124,56 +127,58 @@ def is_from_own_page(headers: Headers) -> bool:
     return origin is not None and urlsplit(origin).netloc == headers.get("host")
 
 
-def token_of(request: Request) -> str:
-    """This browser's token: the one in its cookie, or a new one, which `keep_token` puts there."""
+def get_csrf_token(request: Request) -> str:
+    """Return the token in this browser's cookie, or a new token for `set_csrf_cookie`."""
     if not hasattr(request.state, "token"):
-        request.state.token = request.cookies.get(_cookie(request)) or secrets.token_urlsafe(32)
+        request.state.token = request.cookies.get(_cookie_name(request)) or secrets.token_urlsafe(32)
     return str(request.state.token)
 
 
-def keep_token(request: Request, headers: MutableHeaders) -> None:
-    """Send the token as a cookie, if the browser has none yet."""
-    if _cookie(request) not in request.cookies:
+def set_csrf_cookie(request: Request, headers: MutableHeaders) -> None:
+    """Send the token as a cookie if the browser has no such cookie yet."""
+    if _cookie_name(request) not in request.cookies:
         secure = "; Secure" if request.url.scheme == "https" else ""
-        cookie = f"{_cookie(request)}={token_of(request)}; Path=/; HttpOnly; SameSite=Strict{secure}"
+        cookie = (
+            f"{_cookie_name(request)}={get_csrf_token(request)}; Path=/; HttpOnly; SameSite=Strict{secure}"
+        )
         headers.append("Set-Cookie", cookie)
 
 
-def _cookie(request: Request) -> str:
-    # With this prefix browsers take it from this host alone, over HTTPS.
+def _cookie_name(request: Request) -> str:
+    # Browsers accept the prefix only from this host over HTTPS.
     return "__Host-defacer" if request.url.scheme == "https" else "defacer"
 
 
-async def require_token(request: Request) -> dict[str, str]:
-    """The fields of the form that was sent, or none for any other body, if the token came with it.
+async def require_csrf_token(request: Request) -> dict[str, str]:
+    """Return the fields of the form in the body, if the request carries the token. Other bodies have no fields.
 
-    Raises 403, and 413 or 422 for a form that is too large.
-
-    A page of somebody else can send a form here with the browser's cookie, but it can't read the token.
+    A page of another site can send a form with the browser's cookie, but can't read the token.
+    Raise 403 without the token, 413 if the form is too large, and 422 if it has too many fields.
     """
     fields: dict[str, str] = {}
     if request.headers.get("content-type", "").partition(";")[0].strip() == FORM:
-        body = (await limited_body(request, MAX_FORM_BYTES)).decode(errors="replace")
+        body = (await read_limited_body(request, MAX_FORM_BYTES)).decode(errors="replace")
         request.state.has_form = True
-        try:  # it raises for too many fields, and for nothing else
+        try:  # raises only for too many fields
             fields = dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FIELDS))
         except ValueError as error:
-            raise HTTPException(422, f"A form has at most {MAX_FIELDS} fields. Send fewer.") from error
+            raise HTTPException(422, f"The form has more than {MAX_FIELDS} fields. Send fewer.") from error
     sent = request.headers.get(TOKEN_HEADER) or fields.pop(TOKEN_FIELD, "")
     fields.pop(TOKEN_FIELD, None)
-    kept = request.cookies.get(_cookie(request), "")
-    if not kept or not hmac.compare_digest(sent.encode(), kept.encode()):
-        raise HTTPException(403, "This page was open for too long. Open it again and try once more.")
+    expected = request.cookies.get(_cookie_name(request), "")
+    if not expected or not hmac.compare_digest(sent.encode(), expected.encode()):
+        raise HTTPException(403, "This page was open for too long. Load it again and retry.")
     return fields
 
 
-async def limited_body(request: Request, most: int) -> bytes:
-    """Return the whole body. Raise 413 if it has more than `most` bytes, 415 if it was read as a form before."""
+async def read_limited_body(request: Request, max_bytes: int) -> bytes:
+    """Return the whole body. Raise 413 if it is larger than `max_bytes`, 415 if it was read as a form before."""
     if hasattr(request.state, "has_form"):
-        raise HTTPException(415, "A form was sent where a file is expected. Send the file itself.")
+        raise HTTPException(415, "The request holds a form, expected a file. Send the file itself.")
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise HTTPException(413, f"That is more than the {most / 1024 / 1024:.0f} MiB that are allowed.")
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            allowed = f"{max_bytes / 1024 / 1024:.0f} MiB"
+            raise HTTPException(413, f"The file is larger than {allowed}. Choose a smaller file.")
     return bytes(body)

@@ -1,4 +1,4 @@
-"""How a service of pages is served: its command line, and who is believed about who calls."""
+"""Serve a web service with uvicorn: its command line, and how many proxies it trusts."""
 
 import argparse
 import sys
@@ -10,12 +10,14 @@ from starlette.applications import Starlette
 from defacer.pipeline.settings import SettingsError
 
 
-def options_of(name: str, purpose: str | None, port: int) -> argparse.Namespace:
-    """The options of `python -m defacer.NAME`: `host`, `port`, `behind_proxy`."""
+def parse_options(name: str, purpose: str | None, port: int) -> argparse.Namespace:
+    """Parse the command line of `python -m defacer.web.NAME`: `host`, `port` and `behind_proxy`."""
     parser = argparse.ArgumentParser(
         prog=f"python -m defacer.web.{name}", description=purpose, allow_abbrev=False
     )
-    parser.add_argument("--host", default="127.0.0.1", help="where it listens (default: this machine alone)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
     parser.add_argument("--port", type=int, default=port, help=f"default: {port}")
     parser.add_argument(
         "--behind-proxy",
@@ -24,16 +26,16 @@ def options_of(name: str, purpose: str | None, port: int) -> argparse.Namespace:
         const=1,
         default=0,
         metavar="N",
-        help="how many proxies stand before it (1 if no number is given; Cloud Run is one, a load balancer before it "
-        "another): believe what they say about who calls and by which scheme",
+        help="number of proxies in front of the service, 1 without a number: trust their headers about the caller and "
+        "the scheme. Cloud Run is one proxy, a load balancer in front of it is another one.",
     )
     return parser.parse_args()
 
 
-def built(name: str, application: Callable[[], Starlette], proxies: int) -> Starlette | None:
-    """The application, or None where the environment is not fit for it: then that has been said."""
+def build_application(name: str, build: Callable[[], Starlette], proxies: int) -> Starlette | None:
+    """Build the application. Print the error and return None if the settings are not valid."""
     try:
-        app = application()
+        app = build()
     except SettingsError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return None
@@ -41,8 +43,8 @@ def built(name: str, application: Callable[[], Starlette], proxies: int) -> Star
     return app
 
 
-def common(proxies: int) -> dict[str, Any]:
-    """uvicorn's options. No log of requests: their addresses name channels, people and streams."""
+def uvicorn_options(proxies: int) -> dict[str, Any]:
+    """Return the uvicorn options. Requests are not logged: their paths name channels, people and streams."""
     return {
         "access_log": False,
         "log_config": None,

@@ -1,1 +1,1 @@
-"""A channel's owner's own pages: drop videos, say who stays visible and how the others are hidden, look at results."""
+"""The console: pages for a channel's owner to upload videos, name targets, set the policy and review results."""

@@ -1,20 +1,22 @@
-"""`python -m defacer.web.console`: the console, served until it is stopped."""
+"""Serve the console until it is stopped: `python -m defacer.web.console`."""
 
 import sys
 
 import uvicorn
 
-from defacer.web.common.server import built, common, options_of
+from defacer.web.common.server import build_application, parse_options, uvicorn_options
 from defacer.web.console.app import application
 
 
 def main() -> int:
-    """Serve; gives the exit code."""
-    options = options_of("console", __doc__, 8080)
-    console = built("console", application, options.behind_proxy)
-    if console is None:
+    """Serve the console. Return the exit code."""
+    options = parse_options("console", __doc__, 8080)
+    app = build_application("console", application, options.behind_proxy)
+    if app is None:
         return 2
-    config = uvicorn.Config(console, host=options.host, port=options.port, **common(options.behind_proxy))
+    config = uvicorn.Config(
+        app, host=options.host, port=options.port, **uvicorn_options(options.behind_proxy)
+    )
     uvicorn.Server(config).run()
     return 0
 

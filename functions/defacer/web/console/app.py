@@ -1,5 +1,4 @@
-"""The console: an ASGI application, for whoever may see a channel's videos. `python -m
-defacer.web.console` serves it."""
+"""The console as an ASGI application: its routes, and how it reports errors."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,101 +9,105 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from defacer.engine_host import EngineBusyError
 from defacer.pipeline import log
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.objects import AlreadyWrittenError
-from defacer.web.common.page_templates import static_of
-from defacer.web.common.security import Guard, Site, require_token
+from defacer.web.common.page_templates import mount_static
+from defacer.web.common.security import SecurityMiddleware, Site, require_csrf_token
 from defacer.web.console import channels, jobs, people, policy, review, signed_urls, upload
-from defacer.web.console.rendering import HERE, page
+from defacer.web.console.rendering import HERE, render_page
 
-Page = Callable[[Request], Awaitable[Response]]
-Change = Callable[[Request, dict[str, str]], Awaitable[Response]]
+PostHandler = Callable[[Request, dict[str, str]], Awaitable[Response]]
 CHANNEL = "/channels/{channel}"
 JOB = CHANNEL + "/jobs/{job}"
-STATUS_TITLES = {404: "There is nothing here", 403: "Not allowed", 429: "Too often", 503: "Not now"}
+STATUS_TITLES = {404: "Not found", 403: "Not allowed", 429: "Too many requests", 503: "Not available"}
 
 
 def application() -> Starlette:
-    """The whole console. Raises SettingsError if the environment is not fit for it."""
+    """Build the console. Raise SettingsError if the settings are not valid."""
     settings()
     log.configure()
     site = Site(
         "console",
         origin=lambda: settings().console_origin,
-        storage=signed_urls.places(),
+        storage=signed_urls.list_storage_sources(),
         audience=lambda: settings().console_iap_audience,
     )
     return Starlette(
         routes=[
             Route("/health", lambda _: PlainTextResponse("ready")),
             Route("/", channels.show),
-            _changing("/channels", channels.open_channel),
-            Route(CHANNEL + "/drop", upload.show),
-            _changing(CHANNEL + "/uploads", upload.start),
+            _post_route("/channels", channels.open_channel),
+            Route(CHANNEL + "/upload", upload.show),
+            _post_route(CHANNEL + "/uploads", upload.start),
             Route(CHANNEL + "/people", people.show),
-            Route(CHANNEL + "/people/picture", people.picture),
-            _changing(CHANNEL + "/people/pictures", people.add),
-            _changing(CHANNEL + "/people/check", people.check),
-            _changing(CHANNEL + "/people/rename", people.rename),
-            _changing(CHANNEL + "/people/remove", people.remove),
+            Route(CHANNEL + "/people/picture", people.redirect_to_picture),
+            _post_route(CHANNEL + "/people/pictures", people.add),
+            _post_route(CHANNEL + "/people/check", people.check),
+            _post_route(CHANNEL + "/people/rename", people.rename),
+            _post_route(CHANNEL + "/people/remove", people.remove),
             Route(CHANNEL + "/policy", policy.show),
-            _changing(CHANNEL + "/policy/save", policy.save),
-            _changing(CHANNEL + "/policy/replacement", policy.replace_picture),
-            _changing(CHANNEL + "/policy/preview", policy.preview),
+            _post_route(CHANNEL + "/policy/save", policy.save),
+            _post_route(CHANNEL + "/policy/replacement", policy.replace_picture),
+            _post_route(CHANNEL + "/policy/preview", policy.preview),
             Route(CHANNEL + "/jobs", jobs.show),
-            Route(CHANNEL + "/jobs/live", jobs.live),
-            _changing(JOB + "/again", jobs.again),
+            Route(CHANNEL + "/jobs/live", jobs.stream_changes),
+            _post_route(JOB + "/retry", jobs.retry),
             Route(JOB, review.show),
-            Route(JOB + "/source", review.source),
-            Route(JOB + "/result", review.result),
-            Route(JOB + "/report", review.report),
-            Route(JOB + "/tracks/{track:int}", review.track),
-            _changing(JOB + "/decisions", review.decide),
-            static_of(HERE),
+            Route(JOB + "/source", review.redirect_to_source),
+            Route(JOB + "/result", review.redirect_to_result),
+            Route(JOB + "/report", review.redirect_to_report),
+            Route(JOB + "/tracks/{track:int}", review.show_track),
+            _post_route(JOB + "/decisions", review.decide),
+            mount_static(HERE),
         ],
-        middleware=[Middleware(Guard, site=site)],
+        middleware=[Middleware(SecurityMiddleware, site=site)],
         exception_handlers={
-            HTTPException: _told,
-            PermanentError: _told,
-            RetryableError: _told,
-            AlreadyWrittenError: _told,
-            Exception: _unexpected,
+            HTTPException: _render_error,
+            PermanentError: _render_error,
+            RetryableError: _render_error,
+            AlreadyWrittenError: _render_error,
+            EngineBusyError: _render_error,
+            Exception: _render_unexpected_error,
         },
     )
 
 
-def _changing(path: str, change: Change) -> Route:
-    """A route that changes something or costs something: by POST, with this browser's token."""
+def _post_route(path: str, handler: PostHandler) -> Route:
+    """Return a route for a change or an expensive request: only POST, only with this browser's token."""
 
-    async def guarded(request: Request) -> Response:
-        return await change(request, await require_token(request))
+    async def handle(request: Request) -> Response:
+        return await handler(request, await require_csrf_token(request))
 
-    return Route(path, guarded, methods=["POST"])
+    return Route(path, handle, methods=["POST"])
 
 
-async def _told(request: Request, error: Exception) -> Response:
-    """What went wrong, as a page or, for a script, as a document."""
-    status, sentence, headers = 500, "Something went wrong.", None
+async def _render_error(request: Request, error: Exception) -> Response:
+    """Return the error as a page, or as JSON for a script."""
+    status, message, headers = 500, "The console failed. Try again.", None
     if isinstance(error, HTTPException):
-        status, sentence, headers = error.status_code, error.detail, error.headers
+        status, message, headers = error.status_code, error.detail, error.headers
     elif isinstance(error, PermanentError):
-        status, sentence = 422, str(error)
+        status, message = 422, str(error)
     elif isinstance(error, AlreadyWrittenError):
-        status, sentence = 409, "Somebody else changed the same thing in this moment. Load the page again."
+        status, message = 409, "Another user changed this at the same time. Load the page again and retry."
+    elif isinstance(error, EngineBusyError):
+        status, headers = 429, {"Retry-After": "5"}
+        message = "Too many pictures are waiting to be checked. Try again in 5 s."
     elif isinstance(error, RetryableError):
-        log.warning("storage did not do what a page asked of it", error)
-        status, sentence = 503, "Cloud Storage does not answer as it should. Try again in a moment."
+        log.warning("storage failed during a request to the console", error)
+        status, message = 503, "Cloud Storage is not available at the moment. Try again in a minute."
     if "text/html" not in request.headers.get("accept", ""):
-        return JSONResponse({"error": sentence}, status, headers)
-    answer = page(
-        request, "error.html", status, title=STATUS_TITLES.get(status, "That did not work"), sentence=sentence
-    )
-    answer.headers.update(headers or {})
-    return answer
+        return JSONResponse({"error": message}, status, headers)
+    title = STATUS_TITLES.get(status, "Request failed")
+    response = render_page(request, "error.html", status, title=title, message=message)
+    response.headers.update(headers or {})
+    return response
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+async def _render_unexpected_error(request: Request, error: Exception) -> Response:
     log.error("an unexpected error in the console", error)
-    return await _told(request, HTTPException(500, "A fault of the console itself; it is noted in its log."))
+    message = "The console failed unexpectedly. Its log has the details. Try again."
+    return await _render_error(request, HTTPException(500, message))

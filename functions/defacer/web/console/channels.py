@@ -1,4 +1,4 @@
-"""Which channels there are: every folder below `channels/` in the intake bucket."""
+"""The start page with the list of channels. A channel is a folder below `channels/` in the intake bucket."""
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -8,40 +8,43 @@ from starlette.responses import RedirectResponse, Response
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import VideoName
-from defacer.web.console.rendering import at, page
+from defacer.web.console.rendering import channel_url, render_page
 
 
-def problem(name: str) -> str | None:
-    """Why no channel can be called this; None if one can."""
+def find_name_problem(name: str) -> str | None:
+    """Return why a channel can't have this name, as a sentence; None if it can."""
     if not name or "/" in name:
-        return "A channel's name is a word without slashes."
-    wrong = VideoName(name, "video.mp4").problem
-    return f"No channel can be called that: {wrong}." if wrong else None
+        return "A channel's name must not be empty or have a slash. Choose another name."
+    problem = VideoName(name, "video.mp4").problem
+    return f"A channel can't have this name: {problem}. Choose another name." if problem else None
 
 
-def channel_of(request: Request) -> str:
-    """The channel whose page is asked for. Raises 404 if there can be none of that name."""
+def require_channel(request: Request) -> str:
+    """Return the channel in the request's path. Raise 404 if no channel can have that name."""
     name = str(request.path_params["channel"])
-    if problem(name):
-        raise HTTPException(404, "No channel can have that name.")
+    if find_name_problem(name):
+        raise HTTPException(404, "A channel can't have this name. Choose a channel on the start page.")
     return name
 
 
 async def show(request: Request) -> Response:
-    """The start page."""
-    return page(request, "channels.html", channels=await run_in_threadpool(_all), problem=None)
+    """Render the start page."""
+    return render_page(
+        request, "channels.html", channels=await run_in_threadpool(_list_channels), problem=None
+    )
 
 
 async def open_channel(request: Request, fields: dict[str, str]) -> Response:
-    """A channel is there as soon as something lies in it: opening one is all that there is to do."""
+    """Redirect to the channel's page for uploads. The channel exists when its folder has an object."""
     name = fields.get("name", "").strip()
-    wrong = problem(name)
-    if wrong:
-        return page(request, "channels.html", 422, channels=await run_in_threadpool(_all), problem=wrong)
-    return RedirectResponse(at(name, "drop"), 303)
+    problem = find_name_problem(name)
+    if problem:
+        existing = await run_in_threadpool(_list_channels)
+        return render_page(request, "channels.html", 422, channels=existing, problem=problem)
+    return RedirectResponse(channel_url(name, "upload"), 303)
 
 
-def _all() -> list[str]:
+def _list_channels() -> list[str]:
     folders = objects.list_folders(settings().intake_bucket, object_names.CHANNELS)
     names = (folder.removeprefix(object_names.CHANNELS).removesuffix("/") for folder in folders)
-    return [name for name in names if not problem(name)]
+    return [name for name in names if not find_name_problem(name)]

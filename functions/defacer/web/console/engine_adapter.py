@@ -1,26 +1,23 @@
-"""Where the console meets the engine: is this picture fit for a target, how would this frame look."""
+"""The console's use of the engine: check a target picture, and render a preview of the policy."""
 
 from dataclasses import dataclass
 
-from defacer import engine_host
 from defacer.engine.errors import PictureError, VideoError
-from defacer.engine.media.image_decoder import MAX_PROCESSES
 from defacer.engine.media.still_image import decode_picture
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import only_face, picture_warnings
 from defacer.engine.rendering.preview import Preview, preview
 from defacer.engine.tracking.face_report import ADVICE
+from defacer.engine_host import HOST
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.ranged_reader import open_ranged
-from defacer.web.common.rate_limit import EngineQueue
 
-ROOM = EngineQueue(at_once=MAX_PROCESSES)
-THIS = "This picture"
-DOUBTS = {
+PICTURE_LABEL = "This picture"  # the subject of the engine's messages
+WARNING_TEXT = {
     "blurred-picture": "but not sharp",
     "small-picture": "which is small",
     "turned-picture": "turned away from the camera",
@@ -28,41 +25,38 @@ DOUBTS = {
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Whether a picture can be used, and the sentence that says so. `doubtful`: it can, but a better one should be."""
+class PictureCheck:
+    """Whether a target picture is usable, and a sentence about it. A doubtful picture is usable, but poor."""
 
-    good: bool
-    sentence: str
+    usable: bool
+    message: str
     doubtful: bool = False
 
 
-def look_at(data: bytes) -> Answer:
-    """What ingest will say of this picture of a target, and whether it is sharp."""
+def check_picture(data: bytes) -> PictureCheck:
+    """Check a target picture as ingest does, and rate its quality."""
     try:
-        image = decode_picture(data, THIS, max_pixels=settings().max_picture_pixels)
-        with engine_host.ALONE:
-            face = only_face(image, THIS, _detector)
+        image = decode_picture(data, PICTURE_LABEL, max_pixels=settings().max_picture_pixels)
+        with HOST.lock:
+            face = only_face(image, PICTURE_LABEL, _load_detector)
     except PictureError as error:
-        return Answer(False, str(error))
-    side = int(face.box[3] - face.box[1])
-    for warning in picture_warnings(image, face, THIS):
-        return Answer(
-            True,
-            f"One face, {side} pixels high, {DOUBTS[warning.code]}. {ADVICE[warning.code]}",
-            doubtful=True,
-        )
-    return Answer(True, f"One clear face, {side} pixels high.")
+        return PictureCheck(usable=False, message=str(error))
+    height = int(face.box[3] - face.box[1])
+    for warning in picture_warnings(image, face, PICTURE_LABEL):
+        message = f"One face, {height} pixels high, {WARNING_TEXT[warning.code]}. {ADVICE[warning.code]}"
+        return PictureCheck(usable=True, message=message, doubtful=True)
+    return PictureCheck(usable=True, message=f"One clear face, {height} pixels high.")
 
 
-def _detector(name: str) -> Detector:
-    return engine_host.engine().detector(name)
-
-
-def preview_of(source: ObjectRef, share: float, policy: Policy, replacement: bytes | None) -> Preview:
-    """A frame of this video, its faces hidden as the policy says. Raises PermanentError with a sentence."""
+def render_preview(source: ObjectRef, share: float, policy: Policy, replacement: bytes | None) -> Preview:
+    """Return a frame of the video with all faces redacted by the policy. Raise PermanentError if that fails."""
     options = Options(**policy.for_engine())
     with open_ranged(source) as file:
         try:
-            return preview(file, share, options, _detector, engine_host.ALONE, replacement)
+            return preview(file, share, options, _load_detector, HOST.lock, replacement)
         except (VideoError, PictureError) as error:
             raise PermanentError(error.code, f"No preview: {error}") from error
+
+
+def _load_detector(name: str) -> Detector:
+    return HOST.engine.detector(name)

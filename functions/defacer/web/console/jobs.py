@@ -1,4 +1,4 @@
-"""Jobs: what a channel's videos have come to, live; and starting a failed one again."""
+"""The list of a channel's jobs, which stays up to date while it is open, and retrying failed jobs."""
 
 import asyncio
 import json
@@ -24,43 +24,44 @@ from defacer.pipeline.lifecycle.job_status import STATES, JobStatus, job_status_
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.web.common.rate_limit import RateLimiter
-from defacer.web.common.security import token_of
-from defacer.web.console.channels import channel_of
-from defacer.web.console.rendering import at, fragment, page
+from defacer.web.common.security import get_csrf_token
+from defacer.web.console.channels import require_channel
+from defacer.web.console.rendering import channel_url, render_fragment, render_page
 
 MAX_SHOWN = 40
-FRESH_SECONDS = 1.5  # however many look on, storage is asked once in this time
-STREAM_SECONDS = 600.0  # then the browser comes again by itself
-MAX_STREAMS = 24
-MAX_ENDED, MAX_BOARDS = 2000, 100
-AGAIN_A_MINUTE = RateLimiter(20)
+REFRESH_SECONDS = 1.5  # storage is read once in this time, for any number of viewers
+EVENT_STREAM_SECONDS = 600.0  # then the browser reconnects
+MAX_EVENT_STREAMS = 24
+MAX_CACHED_JOBS, MAX_CACHED_LISTS = 2000, 100
+RETRY_LIMIT = RateLimiter(20)
 
 
 @dataclass(frozen=True)
-class Trace:
-    """A job that a channel's buckets tell of. `begun_by`: whose arrival began it, a video or a wish, if it is there."""
+class ListedJob:
+    """A job that a channel's buckets refer to. `trigger` is the upload or re-render request that started it."""
 
     job: str
-    at: datetime
+    updated: datetime
     name: str
-    begun_by: ObjectRef | None
+    trigger: ObjectRef | None
 
 
 @dataclass(frozen=True)
 class JobCard:
-    """A job as the list shows it."""
+    """A job with its status, as the list shows it."""
 
-    trace: Trace
-    view: JobStatus
+    listed: ListedJob
+    status: JobStatus
 
     @property
     def job(self) -> str:
-        return self.trace.job
+        """The job's id."""
+        return self.listed.job
 
     @property
     def name(self) -> str:
-        """What the video is called in its channel."""
-        for name in (self.view.source, self.trace.name):
+        """The video's name in its channel."""
+        for name in (self.status.source, self.listed.name):
             video = object_names.parse_video(name) if name else None
             if video is not None:
                 return video.path
@@ -69,218 +70,220 @@ class JobCard:
 
 @dataclass
 class _JobListCache:
-    """A channel's cards, when they were looked for, and who is looking for them now."""
+    """A channel's cards, when they were read, and the task that reads them now."""
 
-    made: float = -math.inf
+    read_at: float = -math.inf
     cards: list[JobCard] = field(default_factory=list)
-    looking: asyncio.Task[None] | None = None
+    refresh: asyncio.Task[None] | None = None
 
 
-class _JobLists:
-    """Each channel's cards, as they were a moment ago; jobs that are over are read once.
+class JobLists:
+    """The cards of each channel, at most REFRESH_SECONDS old. The status of an ended job is read once.
 
-    However many look on at a channel, one thread asks storage for it, and the others wait without one.
+    One thread reads a channel for all its viewers. The viewers wait without a thread.
     """
 
     def __init__(self) -> None:
-        self._boards: OrderedDict[str, _JobListCache] = OrderedDict()
-        self._lock = threading.Lock()  # never held while storage is asked
+        self._lists: OrderedDict[str, _JobListCache] = OrderedDict()
+        self._lock = threading.Lock()  # never held while storage is read
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
 
-    async def cards(self, channel: str) -> list[JobCard]:
-        """Raises RetryableError if storage does not answer."""
-        board = self._boards.setdefault(channel, _JobListCache())
-        self._boards.move_to_end(channel)
-        while len(self._boards) > MAX_BOARDS:
-            self._boards.popitem(last=False)
-        if board.looking is None and time.monotonic() - board.made > FRESH_SECONDS:
-            board.looking = asyncio.create_task(self._renew(board, channel))
-            board.looking.add_done_callback(_seen)
-        if board.looking is not None:
-            await asyncio.shield(board.looking)  # whoever leaves takes it from no other
-        return board.cards
+    async def get_cards(self, channel: str) -> list[JobCard]:
+        """Return the channel's cards. Raise RetryableError if storage can't be read."""
+        cache = self._lists.setdefault(channel, _JobListCache())
+        self._lists.move_to_end(channel)
+        while len(self._lists) > MAX_CACHED_LISTS:
+            self._lists.popitem(last=False)
+        if cache.refresh is None and time.monotonic() - cache.read_at > REFRESH_SECONDS:
+            cache.refresh = asyncio.create_task(self._refresh(cache, channel))
+            cache.refresh.add_done_callback(_retrieve_exception)
+        if cache.refresh is not None:
+            await asyncio.shield(cache.refresh)  # a viewer that leaves must not cancel it for the others
+        return cache.cards
 
-    async def _renew(self, board: _JobListCache, channel: str) -> None:
+    async def _refresh(self, cache: _JobListCache, channel: str) -> None:
         try:
-            board.cards = await run_in_threadpool(self._look, channel)
-            board.made = time.monotonic()
+            cache.cards = await run_in_threadpool(self._read_cards, channel)
+            cache.read_at = time.monotonic()
         finally:
-            board.looking = None
+            cache.refresh = None
 
-    def _look(self, channel: str) -> list[JobCard]:
-        newest = sorted(traces(channel).values(), key=lambda trace: (trace.at, trace.job), reverse=True)
-        cards = [JobCard(trace, self._view(trace.job, trace.name)) for trace in newest[:MAX_SHOWN]]
-        return without_replaced(cards)
+    def _read_cards(self, channel: str) -> list[JobCard]:
+        listed = sorted(list_jobs(channel).values(), key=lambda each: (each.updated, each.job), reverse=True)
+        cards = [JobCard(each, self._read_status(each.job, each.name)) for each in listed[:MAX_SHOWN]]
+        return remove_replaced(cards)
 
-    def _view(self, job: str, name: str) -> JobStatus:
+    def _read_status(self, job: str, name: str) -> JobStatus:
         with self._lock:
             ended = self._ended.get(job)
         if ended is not None:
             return ended
-        view = job_view(job, name)
-        if view.over and view.is_readable:  # else somebody may mend or erase it
+        status = read_status(job, name)
+        if status.over and status.is_readable:  # an operator can repair or erase an unreadable job
             with self._lock:
-                self._ended[job] = view
-                while len(self._ended) > MAX_ENDED:
+                self._ended[job] = status
+                while len(self._ended) > MAX_CACHED_JOBS:
                     self._ended.popitem(last=False)
-        return view
+        return status
 
 
-def _seen(task: asyncio.Task[None]) -> None:
-    """Whoever waited has heard of its fault; if nobody did, it is none."""
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Mark the task's exception as retrieved: its viewers got it, and without viewers it does not matter."""
     if not task.cancelled():
         task.exception()
 
 
-class _Live(StreamingResponse):
-    """Events for one who looks on. Its place is free again however that ends. Raises 503 if there is none."""
+class _EventStream(StreamingResponse):
+    """Server-sent events for one viewer. Raise 503 if MAX_EVENT_STREAMS are open."""
 
-    taken = 0
+    open_count = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _Live.taken >= MAX_STREAMS:
-            sentence = "Too many look on already. Load the page again in a minute."
-            raise HTTPException(503, sentence, {"Retry-After": "60"})
-        _Live.taken += 1
+        if _EventStream.open_count >= MAX_EVENT_STREAMS:
+            message = "Too many job lists are open. Load the page again in a minute."
+            raise HTTPException(503, message, {"Retry-After": "60"})
+        _EventStream.open_count += 1
         try:
             await super().__call__(scope, receive, send)
         finally:
-            _Live.taken -= 1
+            _EventStream.open_count -= 1
 
 
-_job_lists = _JobLists()
+_job_lists = JobLists()
 
 
-def traces(channel: str) -> dict[str, Trace]:
-    """The channel's jobs: of the uploads that are there, of what was asked for again, and of the results."""
-    known = settings()
-    found: dict[str, Trace] = {}
-    for blob in objects.list_blobs(known.output_bucket, object_names.channel_prefix(channel)):
+def list_jobs(channel: str) -> dict[str, ListedJob]:
+    """Return the channel's jobs by id: those of its results, its uploads and its re-render requests."""
+    config = settings()
+    jobs: dict[str, ListedJob] = {}
+    for blob in objects.list_blobs(config.output_bucket, object_names.channel_prefix(channel)):
         job, source = (
             (blob.metadata or {}).get(key) for key in (object_names.OF_JOB, object_names.OF_SOURCE)
         )
         if job and source and object_names.is_job_id(job):
-            found[job] = Trace(job, blob.updated, source, None)
-    names = {}
-    for blob in objects.list_blobs(known.intake_bucket, object_names.videos_prefix(channel)):
+            jobs[job] = ListedJob(job, blob.updated, source, None)
+    upload_names = {}
+    for blob in objects.list_blobs(config.intake_bucket, object_names.videos_prefix(channel)):
         if object_names.parse_video(blob.name) is not None:
             ref = objects.reference(blob)
             job = object_names.job_id(ref.bucket, ref.name, ref.generation)
-            found[job] = Trace(job, blob.updated, blob.name, ref)
-            names[job] = blob.name
-    for blob in objects.list_blobs(known.intake_bucket, object_names.rerender_prefix(channel)):
-        asked = object_names.parse_rerender(blob.name)
-        if asked is not None:
+            jobs[job] = ListedJob(job, blob.updated, blob.name, ref)
+            upload_names[job] = blob.name
+    for blob in objects.list_blobs(config.intake_bucket, object_names.rerender_prefix(channel)):
+        parsed = object_names.parse_rerender(blob.name)
+        if parsed is not None:
             ref = objects.reference(blob)
             job = object_names.job_id(ref.bucket, ref.name, ref.generation)
-            found[job] = Trace(job, blob.updated, names.get(asked.upload, blob.name), ref)
-    return found
+            jobs[job] = ListedJob(job, blob.updated, upload_names.get(parsed.upload, blob.name), ref)
+    return jobs
 
 
-def without_replaced(cards: list[JobCard]) -> list[JobCard]:
-    """Newest first, of each video one that is published: rendered again, it has taken the earlier one's place."""
+def remove_replaced(cards: list[JobCard]) -> list[JobCard]:
+    """Return the cards, newest first, without published jobs whose result a newer job of the video replaced."""
     published: set[str] = set()
-    left = []
+    remaining = []
     for card in cards:
-        if card.view.state == "published":
+        if card.status.state == "published":
             if card.name in published:
                 continue
             published.add(card.name)
-        left.append(card)
-    return left
+        remaining.append(card)
+    return remaining
 
 
-def job_view(job: str, name: str | None) -> JobStatus:
-    """How far a job is."""
+def read_status(job: str, name: str | None) -> JobStatus:
+    """Read a job's status. Raise RetryableError if its objects change meanwhile."""
     bucket = settings().work_bucket
 
     def read(name: str, model: Any) -> Any:
         found = objects.find_json(bucket, name, model)
-        if found is None:  # between listing and reading: the next look will see it as it is
-            raise RetryableError("a job's objects changed while they were read")
+        if found is None:
+            raise RetryableError("an object of the job was deleted between listing and reading")
         return found[0]
 
     return job_status_of(job, objects.list_blobs(bucket, object_names.job_prefix(job)), name, read)
 
 
 def require_job(request: Request) -> tuple[str, str]:
-    """The channel and the job that are asked for. Raises 404 if there is no such job in the channel."""
-    channel, job = channel_of(request), str(request.path_params["job"])
+    """Return the channel and the job in the request's path. Raise 404 if the channel does not have the job."""
+    channel, job = require_channel(request), str(request.path_params["job"])
     if object_names.is_job_id(job):
         manifest = pipeline_jobs.try_read_manifest(job)
-        if (manifest is not None and manifest[0].channel == channel) or job in traces(channel):
+        if (manifest is not None and manifest[0].channel == channel) or job in list_jobs(channel):
             return channel, job
-    raise HTTPException(404, "There is no such job in this channel.")
+    raise HTTPException(404, "This channel does not have that job. Choose a job on the page Jobs.")
 
 
 async def show(request: Request) -> Response:
-    """The list as it is; static/jobs.js keeps it so."""
-    channel = channel_of(request)
-    cards = await _job_lists.cards(channel)
-    shown = [_html(channel, card, token_of(request)) for card in cards]
-    return page(request, "jobs.html", channel=channel, tab="jobs", cards=shown, most=MAX_SHOWN)
+    """Render the list. `static/jobs.js` keeps it up to date."""
+    channel = require_channel(request)
+    cards = await _job_lists.get_cards(channel)
+    html = [_render_card(channel, card, get_csrf_token(request)) for card in cards]
+    return render_page(request, "jobs.html", channel=channel, tab="jobs", cards=html, most=MAX_SHOWN)
 
 
-async def live(request: Request) -> Response:
-    """What changes, as server-sent events: the order of the jobs, and the cards that are not as they were."""
-    return _Live(_events(request, channel_of(request)), media_type="text/event-stream")
+async def stream_changes(request: Request) -> Response:
+    """Return server-sent events: the order of the jobs, and each card that changed."""
+    return _EventStream(_generate_events(request, require_channel(request)), media_type="text/event-stream")
 
 
-async def again(request: Request, _: dict[str, str]) -> Response:
-    """A failed job once more: the same bytes become a new object, video or wish, and so a new job."""
-    AGAIN_A_MINUTE.require(request)
+async def retry(request: Request, _: dict[str, str]) -> Response:
+    """Retry a failed job: copy its upload or re-render request onto itself, which starts a new job."""
+    RETRY_LIMIT.enforce(request)
     channel, job = await run_in_threadpool(require_job, request)
-    await run_in_threadpool(_again, channel, job)
-    return RedirectResponse(at(channel, "jobs"), 303)
+    await run_in_threadpool(_copy_trigger, channel, job)
+    return RedirectResponse(channel_url(channel, "jobs"), 303)
 
 
-async def _events(request: Request, channel: str) -> AsyncIterator[str]:
+async def _generate_events(request: Request, channel: str) -> AsyncIterator[str]:
     sent: dict[str, str] = {}
     order: list[str] = []
-    until = time.monotonic() + STREAM_SECONDS
-    while time.monotonic() < until and not await request.is_disconnected():
+    deadline = time.monotonic() + EVENT_STREAM_SECONDS
+    while time.monotonic() < deadline and not await request.is_disconnected():
         try:
-            cards = await _job_lists.cards(channel)
+            cards = await _job_lists.get_cards(channel)
         except RetryableError:
-            yield ": storage does not answer now\n\n"
-            await asyncio.sleep(FRESH_SECONDS)
+            yield ": storage is not available\n\n"
+            await asyncio.sleep(REFRESH_SECONDS)
             continue
-        now = {card.job: _html(channel, card, token_of(request)) for card in cards}
-        changed = {job: html for job, html in now.items() if sent.get(job) != html}
-        if changed or list(now) != order:
-            sent, order = now, list(now)
+        current = {card.job: _render_card(channel, card, get_csrf_token(request)) for card in cards}
+        changed = {job: html for job, html in current.items() if sent.get(job) != html}
+        if changed or list(current) != order:
+            sent, order = current, list(current)
             yield f"data: {json.dumps({'order': order, 'changed': changed})}\n\n"
         else:
-            yield ": still here\n\n"
-        await asyncio.sleep(FRESH_SECONDS)
+            yield ": no change\n\n"
+        await asyncio.sleep(REFRESH_SECONDS)
 
 
-def _html(channel: str, card: JobCard, token: str) -> str:
-    view = card.view
-    return fragment(
+def _render_card(channel: str, card: JobCard, token: str) -> str:
+    status = card.status
+    return render_fragment(
         "_job.html",
         channel=channel,
         csrf=token,
         job=card.job,
         name=card.name,
-        when=card.trace.at,
-        view=view,
-        words=STATES[view.state],
-        progress=view.progress(datetime.now(UTC)),
-        can_retry=view.can_try_again and card.trace.begun_by is not None,
+        updated=card.listed.updated,
+        status=status,
+        state_text=STATES[status.state],
+        progress=status.progress(datetime.now(UTC)),
+        can_retry=status.can_try_again and card.listed.trigger is not None,
     )
 
 
-def _again(channel: str, job: str) -> None:
-    view = job_view(job, None)
-    trace = traces(channel).get(job)
-    if view.state != "failed":
-        raise HTTPException(409, "This job has not failed. Load the page again.")
-    if not view.can_try_again:
-        raise HTTPException(409, "Trying this video again can't help. Its job says what to do.")
-    if trace is None or trace.begun_by is None:
-        raise HTTPException(409, "The video is not there any more. Drop it again.")
-    ref = trace.begun_by
-    there = objects.find(ref.bucket, ref.name, ref.generation)
-    metadata = dict(there.metadata or {}) if there else {}
+def _copy_trigger(channel: str, job: str) -> None:
+    status = read_status(job, None)
+    listed = list_jobs(channel).get(job)
+    if status.state != "failed":
+        raise HTTPException(
+            409, "Only failed jobs can be retried, and this job has not failed. Load the page again."
+        )
+    if not status.can_try_again:
+        raise HTTPException(409, "A retry of this job would fail again. Do what its error message says.")
+    if listed is None or listed.trigger is None:
+        raise HTTPException(409, "The video was deleted from the channel. Upload it again.")
+    ref = listed.trigger
+    blob = objects.find(ref.bucket, ref.name, ref.generation)
+    metadata = dict(blob.metadata or {}) if blob else {}
     objects.copy(ref, ref.bucket, ref.name, generation=ref.generation, metadata=metadata)

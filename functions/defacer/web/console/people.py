@@ -1,4 +1,4 @@
-"""People: who stays visible in a channel's videos, by pictures that are checked as they come."""
+"""The people who stay visible in a channel's videos, and their target pictures. Each picture is checked on upload."""
 
 import hashlib
 from collections import OrderedDict
@@ -11,184 +11,186 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from defacer.engine.media.still_image import PNG
+from defacer.engine_host import HOST
 from defacer.pipeline.channel import list_targets
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import VideoName
 from defacer.web.common.rate_limit import RateLimiter
-from defacer.web.common.security import limited_body
+from defacer.web.common.security import read_limited_body
 from defacer.web.console import engine_adapter, signed_urls
-from defacer.web.console.channels import channel_of
-from defacer.web.console.engine_adapter import Answer
-from defacer.web.console.rendering import page
+from defacer.web.console.channels import require_channel
+from defacer.web.console.engine_adapter import PictureCheck
+from defacer.web.console.rendering import render_page
 
-A_MINUTE = RateLimiter(60)
-MAX_KEPT_ANSWERS = 2000
-LONGEST_NAME = 100
+CHECK_LIMIT = RateLimiter(60)
+MAX_CACHED_CHECKS = 2000
+MAX_NAME_CHARACTERS = 100
+NO_PICTURE = "This picture was removed. Load the page again."
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture on the page. `said` is what it was told when it was checked before."""
+class PictureCard:
+    """A picture on the page. `check` is its cached check, if any."""
 
     ref: ObjectRef
-    said: Answer | None
+    check: PictureCheck | None
 
 
-class _Answers:
-    """What the engine said of a version of a picture: it stays true."""
+class _CheckCache:
+    """Checks of pictures. They stay valid, because a version of an object never changes."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[ObjectRef, Answer] = OrderedDict()
+        self._checks: OrderedDict[ObjectRef, PictureCheck] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, ref: ObjectRef) -> Answer | None:
+    def get(self, ref: ObjectRef) -> PictureCheck | None:
         with self._lock:
-            return self._kept.get(ref)
+            return self._checks.get(ref)
 
-    def keep(self, ref: ObjectRef, answer: Answer) -> None:
+    def put(self, ref: ObjectRef, check: PictureCheck) -> None:
         with self._lock:
-            self._kept[ref] = answer
-            while len(self._kept) > MAX_KEPT_ANSWERS:
-                self._kept.popitem(last=False)
+            self._checks[ref] = check
+            while len(self._checks) > MAX_CACHED_CHECKS:
+                self._checks.popitem(last=False)
 
 
-_answers = _Answers()
+_checks = _CheckCache()
 
 
 async def show(request: Request) -> Response:
-    """Everybody, with their pictures."""
-    channel = channel_of(request)
-    people = await run_in_threadpool(_people, channel)
+    """Render the page with all people and their pictures."""
+    channel = require_channel(request)
+    people = await run_in_threadpool(_list_people, channel)
     most = settings().max_picture_bytes
-    return page(request, "people.html", channel=channel, tab="people", people=people, most=most)
+    return render_page(request, "people.html", channel=channel, tab="people", people=people, most=most)
 
 
 async def add(request: Request, _: dict[str, str]) -> Response:
-    """Check a picture, the request's body; keep it if it can be used, as one of the person that `person` names."""
-    channel = channel_of(request)
-    A_MINUTE.require(request)
+    """Check the picture in the body, and store it for the person in the query if it is usable."""
+    channel = require_channel(request)
+    CHECK_LIMIT.enforce(request)
     person = _require_name(channel, request.query_params.get("person", ""))
-    data = await limited_body(request, settings().max_picture_bytes)
-    answer = await engine_adapter.ROOM.do(lambda: engine_adapter.look_at(data))
-    if answer.good:
-        await run_in_threadpool(_keep, channel, person, data, answer)
-    return _told(answer)
+    data = await read_limited_body(request, settings().max_picture_bytes)
+    check = await HOST.run(lambda: engine_adapter.check_picture(data))
+    if check.usable:
+        await run_in_threadpool(_store_picture, channel, person, data, check)
+    return _check_response(check)
 
 
-async def picture(request: Request) -> Response:
-    """To where a picture can be read, for a while."""
-    channel, name = channel_of(request), request.query_params.get("name", "")
-    return RedirectResponse(await run_in_threadpool(_address, channel, name), 303)
+async def redirect_to_picture(request: Request) -> Response:
+    """Redirect to a signed URL of a picture."""
+    channel, name = require_channel(request), request.query_params.get("name", "")
+    return RedirectResponse(await run_in_threadpool(_sign_picture_url, channel, name), 303)
 
 
 async def check(request: Request, fields: dict[str, str]) -> Response:
-    """Check a picture that is there already: it may have come another way."""
-    A_MINUTE.require(request)
-    ref = await run_in_threadpool(_require_picture, channel_of(request), fields.get("picture", ""))
-    answer = _answers.get(ref)
-    if answer is None:
+    """Check a stored picture: it might not have been uploaded through the console."""
+    CHECK_LIMIT.enforce(request)
+    ref = await run_in_threadpool(_require_picture, require_channel(request), fields.get("picture", ""))
+    result = _checks.get(ref)
+    if result is None:
         data = await run_in_threadpool(objects.read, ref)
-        answer = await engine_adapter.ROOM.do(lambda: engine_adapter.look_at(data))
-        _answers.keep(ref, answer)
-    return _told(answer)
+        result = await HOST.run(lambda: engine_adapter.check_picture(data))
+        _checks.put(ref, result)
+    return _check_response(result)
 
 
 async def rename(request: Request, fields: dict[str, str]) -> Response:
-    """Give a person another name: each picture moves to the folder of that name."""
-    channel = channel_of(request)
+    """Rename a person: move each picture to the folder of the new name."""
+    channel = require_channel(request)
     name = _require_name(channel, fields.get("name", ""))
-    moved = await run_in_threadpool(_rename, channel, fields.get("person", ""), name)
+    moved = await run_in_threadpool(_rename_person, channel, fields.get("person", ""), name)
     return JSONResponse({"moved": moved})
 
 
 async def remove(request: Request, fields: dict[str, str]) -> Response:
-    """Remove one picture, or all of a person."""
-    removed = await run_in_threadpool(
-        _remove, channel_of(request), fields.get("person", ""), fields.get("picture", "")
-    )
+    """Remove one picture, or all pictures of a person."""
+    person, picture = fields.get("person", ""), fields.get("picture", "")
+    removed = await run_in_threadpool(_remove_pictures, require_channel(request), person, picture)
     return JSONResponse({"removed": removed})
 
 
-def _people(channel: str) -> dict[str, list[Shown]]:
-    found: dict[str, list[Shown]] = {}
-    for picture in list_targets(settings().intake_bucket, channel):
-        shown = Shown(picture.ref, _answers.get(picture.ref))
-        found.setdefault(picture.person, []).append(shown)
-    return dict(sorted(found.items()))
+def _list_people(channel: str) -> dict[str, list[PictureCard]]:
+    people: dict[str, list[PictureCard]] = {}
+    for target in list_targets(settings().intake_bucket, channel):
+        card = PictureCard(target.ref, _checks.get(target.ref))
+        people.setdefault(target.person, []).append(card)
+    return dict(sorted(people.items()))
 
 
 def _require_name(channel: str, name: str) -> str:
-    """Raises 422 unless a folder of targets can be called this."""
+    """Return the name without surrounding space. Raise 422 if a folder of target pictures can't have it."""
     name = name.strip()
-    wrong = VideoName(channel, name).problem if name else "it is empty"
+    problem = VideoName(channel, name).problem if name else "it is empty"
     if "/" in name:
-        wrong = "it has a slash"
-    if len(name) > LONGEST_NAME:
-        wrong = f"it is longer than {LONGEST_NAME} characters"
-    if wrong:
-        raise HTTPException(422, f"Nobody can be called that here: {wrong}.")
+        problem = "it has a slash"
+    if len(name) > MAX_NAME_CHARACTERS:
+        problem = f"it is longer than {MAX_NAME_CHARACTERS} characters"
+    if problem:
+        raise HTTPException(422, f"A person can't have this name: {problem}. Enter another name.")
     return name
 
 
-def _keep(channel: str, person: str, data: bytes, answer: Answer) -> None:
-    """Named after its content: the same picture again is the same object, and no name of a file is taken over."""
+def _store_picture(channel: str, person: str, data: bytes, check: PictureCheck) -> None:
+    """Store the picture under the hash of its content, so that a second upload of it creates no second object."""
     is_png = data.startswith(PNG)
-    suffix, kind = ("png", "image/png") if is_png else ("jpg", "image/jpeg")
-    name = f"{object_names.targets_prefix(channel)}{person}/{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
-    _answers.keep(objects.write_once(settings().intake_bucket, name, data, kind), answer)
+    suffix, content_type = ("png", "image/png") if is_png else ("jpg", "image/jpeg")
+    folder = f"{object_names.targets_prefix(channel)}{person}/"
+    name = f"{folder}{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
+    _checks.put(objects.write_once(settings().intake_bucket, name, data, content_type), check)
 
 
 def _require_picture(channel: str, name: str) -> ObjectRef:
     for picture in list_targets(settings().intake_bucket, channel):
         if picture.ref.name == name:
             return picture.ref
-    raise HTTPException(404, "This picture is not there any more. Load the page again.")
+    raise HTTPException(404, NO_PICTURE)
 
 
-def _address(channel: str, name: str) -> str:
-    """Without listing: a page asks for each of its pictures."""
-    is_of_channel = (
-        name.startswith(object_names.targets_prefix(channel)) and object_names.parse_target(name) is not None
-    )
-    blob = objects.find(settings().intake_bucket, name) if is_of_channel else None
+def _sign_picture_url(channel: str, name: str) -> str:
+    """Return a signed URL of the picture without a listing, because a page requests each of its pictures."""
+    is_of_channel = name.startswith(object_names.targets_prefix(channel))
+    is_target = is_of_channel and object_names.parse_target(name) is not None
+    blob = objects.find(settings().intake_bucket, name) if is_target else None
     if blob is None:
-        raise HTTPException(404, "This picture is not there any more.")
-    return signed_urls.readable(objects.reference(blob))
+        raise HTTPException(404, NO_PICTURE)
+    return signed_urls.sign_read_url(objects.reference(blob))
 
 
-def _of(channel: str, person: str) -> list[ObjectRef]:
+def _require_pictures_of(channel: str, person: str) -> list[ObjectRef]:
     pictures = list_targets(settings().intake_bucket, channel)
-    found = [picture.ref for picture in pictures if picture.person == person]
-    if not found:
-        raise HTTPException(404, "Nobody of that name is there any more. Load the page again.")
-    return found
+    refs = [picture.ref for picture in pictures if picture.person == person]
+    if not refs:
+        raise HTTPException(404, "This person was renamed or removed. Load the page again.")
+    return refs
 
 
-def _rename(channel: str, person: str, name: str) -> int:
-    """First all copies, then all deletes: whoever plans a job meanwhile sees the pictures under either name."""
+def _rename_person(channel: str, person: str, name: str) -> int:
+    """Copy all pictures before the first delete, so that a job planned meanwhile finds them under either name."""
     if person == name:
         return 0
-    prefix = f"{object_names.targets_prefix(channel)}{name}/"
-    pictures = _of(channel, person)
+    folder = f"{object_names.targets_prefix(channel)}{name}/"
+    pictures = _require_pictures_of(channel, person)
     for ref in pictures:
-        name = ref.name.rpartition("/")[2]
+        file_name = ref.name.rpartition("/")[2]
         try:
-            objects.copy(ref, ref.bucket, prefix + name, generation=0, metadata={})
-        except objects.AlreadyWrittenError:  # another picture has that name: both stay
-            objects.copy(ref, ref.bucket, f"{prefix}{ref.generation}-{name}", generation=0, metadata={})
+            objects.copy(ref, ref.bucket, folder + file_name, generation=0, metadata={})
+        except objects.AlreadyWrittenError:  # the new name has another picture of this file name: keep both
+            unique_name = f"{folder}{ref.generation}-{file_name}"
+            objects.copy(ref, ref.bucket, unique_name, generation=0, metadata={})
     for ref in pictures:
         objects.delete(ref)
     return len(pictures)
 
 
-def _remove(channel: str, person: str, picture: str) -> int:
-    pictures = [_require_picture(channel, picture)] if picture else _of(channel, person)
-    for ref in pictures:
+def _remove_pictures(channel: str, person: str, picture: str) -> int:
+    refs = [_require_picture(channel, picture)] if picture else _require_pictures_of(channel, person)
+    for ref in refs:
         objects.delete(ref)
-    return len(pictures)
+    return len(refs)
 
 
-def _told(answer: Answer) -> Response:
-    return JSONResponse({"good": answer.good, "sentence": answer.sentence, "doubtful": answer.doubtful})
+def _check_response(check: PictureCheck) -> Response:
+    return JSONResponse({"usable": check.usable, "message": check.message, "doubtful": check.doubtful})

@@ -1,4 +1,4 @@
-"""The console's pages, and the words that they say things with."""
+"""Render the console's pages, with filters that format URLs, times and sizes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,19 +8,19 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from defacer.plurals import about, percent
-from defacer.web.common.page_templates import environment_of, page_of
+from defacer.web.common import page_templates
 
 HERE = Path(__file__).parent
-THOUSAND, EXACT_BELOW = 1000, 10
+THOUSAND, MAX_WITH_DECIMAL = 1000, 10
 
 
-def at(channel: str, *parts: str) -> str:
-    """The address of a channel's page; each part becomes one piece of the path, whatever it holds."""
+def channel_url(channel: str, *parts: str) -> str:
+    """Return the path of a channel's page. Each part becomes one path segment, whatever it contains."""
     return "/".join(("/channels", *(quote(part, safe="") for part in (channel, *parts))))
 
 
-def clock(seconds: float | None) -> str:
-    """A place in a video: `1:05`, `1:02:03`."""
+def format_clock(seconds: float | None) -> str:
+    """Return a time in a video, such as `1:05` or `1:02:03`."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(int(seconds), 60)
@@ -28,25 +28,27 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def size(count: float) -> str:
-    """A number of bytes, as people say it."""
+def format_size(count: float) -> str:
+    """Return a number of bytes with a unit, such as `1.5 MB`."""
     units = ("bytes", "kB", "MB", "GB")
     step = 0
     while count >= THOUSAND and step < len(units) - 1:
         count, step = count / THOUSAND, step + 1
-    return f"{count:.1f} {units[step]}" if step and count < EXACT_BELOW else f"{count:.0f} {units[step]}"
+    return f"{count:.1f} {units[step]}" if step and count < MAX_WITH_DECIMAL else f"{count:.0f} {units[step]}"
 
 
-environment = environment_of(HERE)
-environment.filters.update(at=at, clock=clock, about=about, percent=percent, size=size)
+environment = page_templates.make_environment(HERE)
+environment.filters.update(
+    url=channel_url, clock=format_clock, about=about, percent=percent, size=format_size
+)
 
 
-def fragment(template: str, **values: Any) -> str:
-    """A piece of a page."""
+def render_fragment(template: str, **values: Any) -> str:
+    """Render a part of a page."""
     return environment.get_template(template).render(**values)
 
 
-def page(
+def render_page(
     request: Request,
     template: str,
     status: int = 200,
@@ -54,5 +56,7 @@ def page(
     tab: str = "",
     **values: Any,
 ) -> HTMLResponse:
-    """A whole page of a channel, or of none."""
-    return page_of(environment, request, template, status, channel=channel, tab=tab, **values)
+    """Render a page. With a channel it has that channel's tabs, and `tab` is the current one."""
+    return page_templates.render_page(
+        environment, request, template, status, channel=channel, tab=tab, **values
+    )

@@ -28,10 +28,10 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import resemblance
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import signed_urls
-from defacer.web.console.jobs import job_view, require_job
-from defacer.web.console.rendering import at, clock, page
+from defacer.web.console.jobs import read_status, require_job
+from defacer.web.console.rendering import channel_url, format_clock, render_page
 
-A_MINUTE = RateLimiter(10)
+RERENDER_LIMIT = RateLimiter(10)
 UNSURE = 0.1  # of the keep distance: a track so near to it might have been decided the other way
 MAX_ROWS = 300
 MAX_REPORT_BYTES = 32 * 1024 * 1024  # a page holds all of it for a moment
@@ -63,10 +63,10 @@ class Row:
 
     id: int
     decision: Decision
-    asked: Decision
-    who: str
+    requested: Decision
+    label: str
     reason: str
-    alike: str
+    resemblance: str
     unsure: bool
     start: float
     end: float
@@ -82,11 +82,11 @@ class Row:
     @property
     def span(self) -> str:
         """When it is seen, in words."""
-        start, end = clock(self.start), clock(self.end)
+        start, end = format_clock(self.start), format_clock(self.end)
         return start if start == end else f"{start}–{end}"  # noqa: RUF001
 
     @property
-    def why(self) -> str:
+    def reason_text(self) -> str:
         """The reason as a sentence without its full stop."""
         return REASON_TEXT.get(self.reason, self.reason[:1].upper() + self.reason[1:])
 
@@ -119,28 +119,28 @@ class Shown:
 async def show(request: Request) -> Response:
     """The page of a job that is published; of any other how far it is."""
     channel, job = await run_in_threadpool(require_job, request)
-    view = await run_in_threadpool(job_view, job, None)
+    view = await run_in_threadpool(read_status, job, None)
     if view.state != "published" or view.manifest is None:
-        return page(request, "unready.html", channel=channel, tab="jobs", view=view)
+        return render_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=view)
     return await run_in_threadpool(_page, request, channel, view, view.manifest)
 
 
-async def source(request: Request) -> Response:
+async def redirect_to_source(request: Request) -> Response:
     """To where the source can be read, for a while."""
     return await run_in_threadpool(_lead_to, request, "source")
 
 
-async def result(request: Request) -> Response:
+async def redirect_to_result(request: Request) -> Response:
     """Redirect to the result. With the query parameter `save`, the browser saves it to a file."""
     return await run_in_threadpool(_lead_to, request, "result")
 
 
-async def report(request: Request) -> Response:
+async def redirect_to_report(request: Request) -> Response:
     """Redirect to the report, as `result` does."""
     return await run_in_threadpool(_lead_to, request, "report")
 
 
-async def track(request: Request) -> Response:
+async def show_track(request: Request) -> Response:
     """Where a face is seen: `[second, x1, y1, x2, y2]` of each look, in pixels of the frame."""
     shown = await run_in_threadpool(_shown, request)
     found = next(
@@ -149,13 +149,13 @@ async def track(request: Request) -> Response:
     if found is None:
         raise HTTPException(404, "There is no such face in the report.")
     faces = shown.report.faces
-    looks = [[round(shown.seconds(look.pts), 3), *look.box] for look in found.looks]
-    return JSONResponse({"width": faces.width, "height": faces.height, "looks": looks})
+    detections = [[round(shown.seconds(look.pts), 3), *look.box] for look in found.looks]
+    return JSONResponse({"width": faces.width, "height": faces.height, "detections": detections})
 
 
 async def decide(request: Request, fields: dict[str, str]) -> Response:
     """Ask for the video once more, with what the form says differently from the report."""
-    A_MINUTE.require(request)
+    RERENDER_LIMIT.enforce(request)
     shown = await run_in_threadpool(_shown, request)
     if fields.get("of") != shown.version:
         raise HTTPException(
@@ -165,7 +165,7 @@ async def decide(request: Request, fields: dict[str, str]) -> Response:
     if not decisions:
         raise HTTPException(422, "No decision was changed, so there is nothing to render again.")
     await run_in_threadpool(rerender_request.request_rerender, shown.job, decisions)
-    return RedirectResponse(at(shown.channel, "jobs"), 303)
+    return RedirectResponse(channel_url(shown.channel, "jobs"), 303)
 
 
 def changes(
@@ -190,7 +190,7 @@ def rows_of(shown: Shown) -> list[Row]:
         start, end = max(0.0, shown.seconds(item.start)), shown.seconds(item.end)
         x = min(WIDTH - 4, round(WIDTH * start / length))
         width = max(4, min(WIDTH - x, round(WIDTH * (end - start) / length)))
-        who = item.person if item.decision == "keep" and item.person else "Somebody"
+        who = item.person if item.decision == "keep" and item.person else "Unnamed face"
         rows.append(
             Row(
                 item.id,
@@ -207,7 +207,9 @@ def rows_of(shown: Shown) -> list[Row]:
             )
         )
     order = ("unsure", "kept", "hidden")
-    return sorted(rows, key=lambda row: (row.asked == row.decision, order.index(row.kind), row.start, row.id))
+    return sorted(
+        rows, key=lambda row: (row.requested == row.decision, order.index(row.kind), row.start, row.id)
+    )
 
 
 def is_unsure(item: Track, match_threshold: float) -> bool:
@@ -227,7 +229,7 @@ def is_unsure(item: Track, match_threshold: float) -> bool:
 def _page(request: Request, channel: str, view: JobStatus, manifest: Manifest) -> Response:
     shown = _of(channel, view.job, manifest)
     rows = rows_of(shown)
-    return page(
+    return render_page(
         request,
         "review.html",
         channel=channel,
@@ -237,11 +239,12 @@ def _page(request: Request, channel: str, view: JobStatus, manifest: Manifest) -
         report=shown.report,
         warnings=[f"{item.message} {ADVICE.get(item.code, '')}" for item in shown.report.faces.warnings],
         version=shown.version,
-        asked=len(shown.pending),
+        requested=len(shown.pending),
         has_source=shown.has_source,
         rows=rows[:MAX_ROWS],
         left_out=max(0, len(rows) - MAX_ROWS),
         left_out_kept=sum(row.decision == "keep" for row in rows[MAX_ROWS:]),
+        track_count=len(rows),
         counts={kind: sum(row.kind == kind for row in rows) for kind in ("unsure", "kept", "hidden")},
         width=WIDTH,
     )
@@ -249,7 +252,7 @@ def _page(request: Request, channel: str, view: JobStatus, manifest: Manifest) -
 
 def _shown(request: Request) -> Shown:
     channel, job = require_job(request)
-    view = job_view(job, None)
+    view = read_status(job, None)
     if view.state != "published" or view.manifest is None:
         raise HTTPException(409, "This job is not published.")
     return _of(channel, job, view.manifest)
@@ -279,7 +282,7 @@ def _exists(ref: ObjectRef) -> bool:
 
 def _lead_to(request: Request, which: str) -> Response:
     _, job = require_job(request)
-    view = job_view(job, None)
+    view = read_status(job, None)
     if view.manifest is None or view.state != "published":
         raise HTTPException(404, "There is nothing to show yet.")
     manifest = view.manifest
@@ -298,7 +301,7 @@ def _lead_to(request: Request, which: str) -> Response:
     guessed = mimetypes.guess_type(ref.name)[0] or ""
     video = guessed if guessed.startswith("video/") else "video/mp4"
     kind = objects.JSON if which == "report" else video
-    return RedirectResponse(signed_urls.readable(ref, file_name, kind, save=save), 303)
+    return RedirectResponse(signed_urls.sign_read_url(ref, file_name, kind, save=save), 303)
 
 
 def _published(manifest: Manifest, name: str) -> ObjectRef | None:

@@ -1,4 +1,4 @@
-"""Drop: a video goes from the browser straight into the intake bucket. Here is only its beginning, no byte of it."""
+"""Start the upload of a video. The browser sends its bytes straight to the intake bucket (`static/upload.js`)."""
 
 from google.api_core.exceptions import PreconditionFailed
 from starlette.concurrency import run_in_threadpool
@@ -12,81 +12,91 @@ from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.object_names import VideoName
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import signed_urls
-from defacer.web.console.channels import channel_of
-from defacer.web.console.rendering import page, size
+from defacer.web.console.channels import require_channel
+from defacer.web.console.rendering import format_size, render_page
 
-A_MINUTE = RateLimiter(60)
-OTHER = "application/octet-stream"
-LONGEST_TYPE = 200
+UPLOAD_LIMIT = RateLimiter(60)
+DEFAULT_TYPE = "application/octet-stream"
+MAX_TYPE_CHARACTERS = 200
 MAX_NUMBERED = 100
-TAKEN = "A video of this name is in the channel already."
+MAX_SIZE_DIGITS = 19
+NAME_IN_USE = "The channel already has a video of this name."
+REPLACE, KEEP_BOTH = "replace", "keep-both"  # values of the form field `on_conflict`
 
 
 async def show(request: Request) -> Response:
-    """The page; the upload itself is static/drop.js."""
-    channel = channel_of(request)
-    people = await run_in_threadpool(_people, channel)
-    most = size(settings().max_video_bytes)
-    return page(request, "drop.html", channel=channel, tab="drop", people=people, most=most)
+    """Render the page for uploads."""
+    channel = require_channel(request)
+    people = await run_in_threadpool(_list_people, channel)
+    most = format_size(settings().max_video_bytes)
+    return render_page(request, "upload.html", channel=channel, tab="upload", people=people, most=most)
 
 
 async def start(request: Request, fields: dict[str, str]) -> Response:
-    """An address that takes a video's bytes, for the page that asks; or why there is none.
+    """Return a URL that accepts the video's bytes from this page, or an error.
 
-    A video of that name that is there already is only replaced if `there` says so; or else gets a brother.
+    If the channel has a video of that name, `on_conflict` decides: replace it, keep both, or (empty) respond with 409.
     """
-    channel = channel_of(request)
-    A_MINUTE.require(request)
+    channel = require_channel(request)
+    UPLOAD_LIMIT.enforce(request)
     video = VideoName(channel, fields.get("name", ""))
     digits = fields.get("size", "")
-    count = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else 0
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= MAX_SIZE_DIGITS
+    size = int(digits) if is_number else 0
     if not video.path or "/" in video.path or video.problem:
-        why = video.problem or "it is no name of a file"
-        raise HTTPException(422, f"This video can't be taken: {why}. Rename it.")
-    if count < 1:
+        problem = video.problem or "it is not a file name"
+        raise HTTPException(422, f"A video can't have this name: {problem}. Rename it.")
+    if size < 1:
         raise HTTPException(422, "This file is empty. Choose a video.")
-    if count > settings().max_video_bytes:
-        allowed = size(settings().max_video_bytes)
+    if size > settings().max_video_bytes:
+        allowed = format_size(settings().max_video_bytes)
         raise HTTPException(
-            422, f"This video has {size(count)}; at most {allowed} are allowed. Cut it into parts."
+            422, f"This video has {format_size(size)}; at most {allowed} are allowed. Cut it into parts."
         )
-    kind = fields.get("type", "")
-    if not kind.isascii() or not kind.isprintable() or len(kind) > LONGEST_TYPE:
+    content_type = fields.get("type", "")
+    if (
+        not content_type.isascii()
+        or not content_type.isprintable()
+        or len(content_type) > MAX_TYPE_CHARACTERS
+    ):
         raise HTTPException(
-            422, "This file's type can't be read. A type is like video/mp4; choose another file."
+            422, "This file's type is not valid, expected one like video/mp4. Choose another file."
         )
+    if not content_type.startswith("video/"):
+        content_type = DEFAULT_TYPE
     origin = request.headers.get("origin") or f"{request.url.scheme}://{request.url.netloc}"
-    return await run_in_threadpool(
-        _session, video, kind if kind.startswith("video/") else OTHER, count, origin, fields.get("there", "")
-    )
+    on_conflict = fields.get("on_conflict", "")
+    return await run_in_threadpool(_start_session, video, content_type, size, origin, on_conflict)
 
 
-def _session(video: VideoName, kind: str, count: int, origin: str, there: str) -> Response:
+def _start_session(video: VideoName, content_type: str, size: int, origin: str, on_conflict: str) -> Response:
     bucket = settings().intake_bucket
-    if there != "replace" and objects.find(bucket, video.object_name) is not None:
-        if there != "beside":
-            return JSONResponse({"error": TAKEN}, 409)
-        video = _beside(bucket, video)
-    # Else whoever comes first would be replaced without a word.
-    generation = None if there == "replace" else 0
+    if on_conflict != REPLACE and objects.find(bucket, video.object_name) is not None:
+        if on_conflict != KEEP_BOTH:
+            return JSONResponse({"error": NAME_IN_USE}, 409)
+        video = _find_free_name(bucket, video)
+    # Generation 0 means "no such object": a video that another user uploads meanwhile is never silently replaced.
+    generation = None if on_conflict == REPLACE else 0
     try:
-        address = signed_urls.upload_session(bucket, video.object_name, kind, count, origin, generation)
-    except PreconditionFailed:  # somebody was quicker
-        return JSONResponse({"error": TAKEN}, 409)
-    return JSONResponse({"address": address, "name": video.path})
+        url = signed_urls.start_upload_session(
+            bucket, video.object_name, content_type, size, origin, generation
+        )
+    except PreconditionFailed:  # another upload took the name since the check above
+        return JSONResponse({"error": NAME_IN_USE}, 409)
+    return JSONResponse({"url": url, "name": video.path})
 
 
-def _beside(bucket: str, video: VideoName) -> VideoName:
-    """The next free name: `clip (2).mp4`."""
+def _find_free_name(bucket: str, video: VideoName) -> VideoName:
+    """Return the next free name, such as `clip (2).mp4`."""
     stem, dot, suffix = video.path.rpartition(".")
     for number in range(2, MAX_NUMBERED):
         path = f"{stem} ({number}){dot}{suffix}" if dot else f"{suffix} ({number})"
-        other = VideoName(video.channel, path)
-        if objects.find(bucket, other.object_name) is None:
-            return other
-    raise HTTPException(422, "There are too many videos of this name. Rename it.")
+        candidate = VideoName(video.channel, path)
+        if objects.find(bucket, candidate.object_name) is None:
+            return candidate
+    raise HTTPException(422, f"The channel has {MAX_NUMBERED} videos of this name. Rename the file.")
 
 
-def _people(channel: str) -> list[str]:
+def _list_people(channel: str) -> list[str]:
     pictures = list_targets(settings().intake_bucket, channel)
     return sorted({picture.person for picture in pictures})

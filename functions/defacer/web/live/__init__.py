@@ -1,1 +1,1 @@
-"""De-faces while a camera runs: frames in, de-faced frames out, a moment later. README.md tells how."""
+"""The live page: redacts faces while a camera runs, with a delay below a second. README.md describes the protocol."""

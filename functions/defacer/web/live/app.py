@@ -1,4 +1,7 @@
-"""The live page: an ASGI application. `python -m defacer.web.live` serves it."""
+"""The live page as an ASGI application: the page itself, and starting and ending streams.
+
+`endpoints.py` has the endpoints that are open for as long as a stream runs.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,50 +16,49 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from defacer import engine_host
+from defacer.engine_host import HOST
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import EncodingError, normalize_utf8
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
-from defacer.web.common.page_templates import environment_of, page_of, static_of
+from defacer.web.common.page_templates import make_environment, mount_static, render_page
 from defacer.web.common.rate_limit import RateLimiter
-from defacer.web.common.security import Guard, Site, limited_body, require_token
+from defacer.web.common.security import SecurityMiddleware, Site, read_limited_body, require_csrf_token
 from defacer.web.live import endpoints, url_policy
-from defacer.web.live.model_loading import ModelLoading
-from defacer.web.live.sessions import Streams
+from defacer.web.live.sessions import SessionRegistry
 from defacer.web.live.stream_request import MAX_BODY_BYTES, StreamRequest, plan_stream
 from defacer.web.live.url_policy import AddressError, Rules
 
 HERE = Path(__file__).parent
-PAGES = environment_of(HERE)
-STARTS_A_MINUTE = RateLimiter(30)  # each may look an address up and connect to it
+TEMPLATES = make_environment(HERE)
+START_LIMIT = RateLimiter(30)  # a start can resolve a host name and connect to it
 SITE = Site("live page", origin=lambda: settings().live_origin, camera=True)
 
 
 def application() -> Starlette:
-    """The whole service. Raises SettingsError if the environment is not fit for it."""
+    """Build the live page. Raise SettingsError if the settings are not valid."""
     settings()
     log.configure()
     return Starlette(
         routes=[
             Route("/health", lambda _: PlainTextResponse("ready")),
-            Route("/", _page),
-            Route("/loaded", _loaded),
-            Route("/streams", _begin, methods=["POST"]),
-            Route("/streams/{stream}", _page),
-            Route("/streams/{stream}/end", _end, methods=["POST"]),
+            Route("/", _show_page),
+            Route("/loaded", _wait_for_models),
+            Route("/streams", _start_stream, methods=["POST"]),
+            Route("/streams/{stream}", _show_page),
+            Route("/streams/{stream}/end", _end_stream, methods=["POST"]),
             Route("/streams/{stream}/mjpeg", endpoints.mjpeg),
             WebSocketRoute("/streams/{stream}/camera", endpoints.camera),
             WebSocketRoute("/streams/{stream}/watch", endpoints.watch),
-            static_of(HERE),
+            mount_static(HERE),
         ],
-        middleware=[Middleware(Guard, site=SITE)],
+        middleware=[Middleware(SecurityMiddleware, site=SITE)],
         exception_handlers={
-            HTTPException: _told,
-            AddressError: _told,
-            PermanentError: _told,
-            RetryableError: _told,
-            Exception: _unexpected,
+            HTTPException: _render_error,
+            AddressError: _render_error,
+            PermanentError: _render_error,
+            RetryableError: _render_error,
+            Exception: _render_unexpected_error,
         },
         lifespan=_lifespan,
     )
@@ -64,87 +66,88 @@ def application() -> Starlette:
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    app.state.models = models = ModelLoading()
-    models.load()
-    if settings().preload_models:  # nobody is answered before
-        await models.wait()
-    app.state.streams = Streams(engine_host.engine())
-    async with app.state.streams.tended():
+    HOST.start_loading()
+    if settings().preload_models:
+        await HOST.wait_until_loaded()
+    app.state.sessions = SessionRegistry(HOST.engine)
+    async with app.state.sessions.run_reaper():
         yield
 
 
-async def _page(request: Request) -> Response:
-    """The page; with a stream's id to watch that one."""
-    name = request.path_params.get("stream", "")
-    if name and request.app.state.streams.find(name) is None:
-        raise HTTPException(404, "There is no such stream, or it has ended.")
-    models: ModelLoading = request.app.state.models
-    return page_of(
-        PAGES,
+async def _show_page(request: Request) -> Response:
+    """Render the page to start a stream, or with a stream's id the page to watch it."""
+    stream_id = request.path_params.get("stream", "")
+    if stream_id:
+        endpoints.require_session(request)
+    return render_page(
+        TEMPLATES,
         request,
         "live.html",
-        stream=name,
+        stream=stream_id,
         delay=settings().live_delay_seconds,
-        loading=not models.are_loaded,
+        loading=not HOST.models_loaded,
     )
 
 
-async def _loaded(request: Request) -> Response:
-    """Answers when streams can begin."""
-    await request.app.state.models.wait()
+async def _wait_for_models(_: Request) -> Response:
+    """Respond when the models are loaded."""
+    await HOST.wait_until_loaded()
     return Response(status_code=204)
 
 
-async def _begin(request: Request) -> Response:
-    streams: Streams = request.app.state.streams
-    await require_token(request)
-    streams.require_room()
+async def _start_stream(request: Request) -> Response:
+    sessions: SessionRegistry = request.app.state.sessions
+    await require_csrf_token(request)
+    sessions.require_capacity()
     try:
-        wish = StreamRequest.model_validate_json(normalize_utf8(await limited_body(request, MAX_BODY_BYTES)))
+        asked = StreamRequest.model_validate_json(normalize_utf8(await read_limited_body(request, MAX_BODY_BYTES)))
     except EncodingError as error:
-        raise HTTPException(422, f"Not understood: {error}.") from error
+        raise HTTPException(422, f"The request is not valid: {error}.") from error
     except ValidationError as error:
-        where = sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
-        raise HTTPException(422, f"Not understood: {', '.join(where) or 'no JSON'}.") from error
-    STARTS_A_MINUTE.require(request)
+        fields = sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
+        raise HTTPException(
+            422, f"The request is not valid: {', '.join(fields) or 'it is not JSON'}. Load the page again."
+        ) from error
+    START_LIMIT.enforce(request)
     address = None
-    if wish.address is not None:
-        address = await run_in_threadpool(url_policy.check, wish.address, _rules())
-    await request.app.state.models.wait()
-    plan = await run_in_threadpool(plan_stream, wish)
-    session = streams.begin(plan, address)
+    if asked.address is not None:
+        address = await run_in_threadpool(url_policy.check_address, asked.address, _url_rules())
+    await HOST.wait_until_loaded()
+    plan = await run_in_threadpool(plan_stream, asked)
+    session = sessions.start(plan, address)
     return JSONResponse({"id": session.id, "key": session.key}, 201)
 
 
-def _rules() -> Rules:
-    chosen = settings()
-    hosts = tuple(filter(None, chosen.live_hosts.split(",")))
-    ports = tuple(map(int, filter(None, chosen.live_ports.split(","))))
-    return Rules(tuple(chosen.live_schemes.split(",")), hosts, ports, chosen.live_allow_loopback)
+def _url_rules() -> Rules:
+    config = settings()
+    hosts = tuple(filter(None, config.live_hosts.split(",")))
+    ports = tuple(map(int, filter(None, config.live_ports.split(","))))
+    return Rules(tuple(config.live_schemes.split(",")), hosts, ports, config.live_allow_loopback)
 
 
-async def _end(request: Request) -> Response:
-    await require_token(request)
-    session = endpoints.session_of(request)
-    if not session.is_owner((await limited_body(request, 100)).decode(errors="replace")):
-        raise HTTPException(403, "Only who began a stream may end it.")
-    session.end("It was ended.")
+async def _end_stream(request: Request) -> Response:
+    await require_csrf_token(request)
+    session = endpoints.require_session(request)
+    if not session.is_owner((await read_limited_body(request, 100)).decode(errors="replace")):
+        raise HTTPException(403, "Only the page that started a stream can end it.")
+    session.end("The stream was ended.")
     return Response(status_code=204)
 
 
-async def _told(_: Request, error: Exception) -> Response:
-    """What went wrong, for the page to show."""
-    status, sentence, headers = 422, str(error), None
+async def _render_error(_: Request, error: Exception) -> Response:
+    """Return the error as JSON with a sentence for the page to show."""
+    status, message, headers = 422, str(error), None
     if isinstance(error, HTTPException):
-        status, sentence, headers = error.status_code, error.detail, error.headers
+        status, message, headers = error.status_code, error.detail, error.headers
     elif isinstance(error, RetryableError):
-        log.warning("storage or weights could not be read", error)
-        status, sentence = 503, "What this needs can't be read at the moment. Try again."
+        log.warning("storage or the models' weights could not be read", error)
+        status, message = 503, "Cloud Storage or the models could not be read. Try again in a minute."
     elif getattr(error, "code", "") == "too-many-streams":
         status = 429
-    return JSONResponse({"error": sentence}, status, headers)
+    return JSONResponse({"error": message}, status, headers)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+async def _render_unexpected_error(request: Request, error: Exception) -> Response:
     log.error("an unexpected error in the live page", error)
-    return await _told(request, HTTPException(500, "A fault of this service itself; it is noted in its log."))
+    message = "The live page failed unexpectedly. Its log has the details. Try again."
+    return await _render_error(request, HTTPException(500, message))

@@ -1,4 +1,4 @@
-"""The one connection to an address that was checked."""
+"""The only connection to a camera's address: it goes to the IP addresses that `url_policy` checked."""
 
 import socket
 import ssl
@@ -7,14 +7,14 @@ from contextlib import suppress
 
 from defacer.web.live.url_policy import Address, AddressError
 
-CONNECT_SECONDS = 4.0  # for each IP of the address
+CONNECT_SECONDS = 4.0  # for each IP address
 READ_SECONDS = 4.0  # without a byte
-# Whether nothing answers there, or what answers is something else, is not told: nobody looks for open ports from here.
-NO_VIDEO = "There is no video at that address that can be read."
+# One message for a closed port and for another protocol, so that the service can't be used to scan for open ports.
+NO_VIDEO = "No readable video at that address. Check it in a player."
 
 
 class Connection:
-    """Any thread may end it at any moment, while it is being made, too: whoever waits for it then waits no longer."""
+    """A connection that any thread can end at any time, also while it is being opened."""
 
     def __init__(self, address: Address):
         self._address = address
@@ -23,21 +23,21 @@ class Connection:
         self._ended = False
 
     def open(self) -> socket.socket:
-        """A connection to the IP that was checked, with TLS for the name where it is https. Raises AddressError."""
+        """Connect to the checked IP address, with TLS for https. Raise AddressError if that fails."""
         try:
-            made = self._connect()
+            plain = self._connect()
             if self._address.scheme != "https":
-                return made
+                return plain
             context, name = ssl.create_default_context(), self._address.host
-            safe = context.wrap_socket(made, server_hostname=name, do_handshake_on_connect=False)
-            self._keep(safe)
-            safe.do_handshake()
-            return safe
+            encrypted = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+            self._adopt(encrypted)
+            encrypted.do_handshake()
+            return encrypted
         except (OSError, ValueError) as error:
             raise AddressError(NO_VIDEO) from error
 
     def end(self) -> None:
-        """Nothing comes or goes any more."""
+        """Shut the connection down. A thread that waits for it stops waiting."""
         with self._lock:
             self._ended = True
             if self._socket is not None:
@@ -45,35 +45,35 @@ class Connection:
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End it, and free what it took. For the thread that reads."""
+        """End the connection and free the socket. Only the reading thread calls this."""
         self.end()
         if self._socket is not None:
             self._socket.close()
 
     def _connect(self) -> socket.socket:
-        failure = OSError("no IP")
+        failure = OSError("no IP address")
         for ip in self._address.ips:
-            made = None
+            candidate = None
             try:
-                made = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
-                self._keep(made)
-                made.settimeout(CONNECT_SECONDS)
-                made.connect((ip, self._address.port))
-                made.settimeout(READ_SECONDS)
-                return self._keep(made)
+                candidate = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+                self._adopt(candidate)
+                candidate.settimeout(CONNECT_SECONDS)
+                candidate.connect((ip, self._address.port))
+                candidate.settimeout(READ_SECONDS)
+                return self._adopt(candidate)
             except OSError as error:
-                if made is not None:
-                    made.close()
+                if candidate is not None:
+                    candidate.close()
                 failure = error
                 if self._ended:
                     break
         raise failure
 
-    def _keep(self, made: socket.socket) -> socket.socket:
-        """It is what `end` ends from now on. Raises OSError if that was before."""
+    def _adopt(self, candidate: socket.socket) -> socket.socket:
+        """Make this the socket that `end` shuts down. Raise OSError if the connection was ended before."""
         with self._lock:
             if self._ended:
-                made.close()
-                raise OSError("it was ended")
-            self._socket = made
-        return made
+                candidate.close()
+                raise OSError("the connection was ended")
+            self._socket = candidate
+        return candidate

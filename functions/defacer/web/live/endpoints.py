@@ -1,7 +1,7 @@
-"""What runs as long as a stream does: frames in from a camera's page, frames out to whoever watches.
+"""The endpoints that are open for as long as a stream runs: frames in from a camera's page, redacted frames out.
 
-A message of a camera is a number of its own, a double, and a JPEG. One to a watching page is that number, how old the
-frame is in seconds, a double too, and the de-faced JPEG; in between come texts: JSON of how it goes.
+A message of a camera's page is a double that the page chooses, and a JPEG. A message to a watching page is that double,
+the frame's age in seconds as a double, and the redacted JPEG. Text messages in between are the stream's status as JSON.
 """
 
 import asyncio
@@ -20,49 +20,49 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from defacer.engine.errors import EngineError
 from defacer.web.live.jpeg import Decoder
 from defacer.web.live.sessions import (
-    CLIENT_GONE,
-    LOST_SECONDS,
-    SILENT,
-    SILENT_SECONDS,
+    CAMERA_GONE,
+    CAMERA_TIMEOUT_SECONDS,
+    NO_FRAMES,
+    SEND_TIMEOUT_SECONDS,
     Session,
-    Streams,
+    SessionRegistry,
     Viewer,
 )
-from defacer.web.live.stream import FullError
+from defacer.web.live.stream import TooManyViewersError
 
 MARK = struct.Struct(">d")
 MARK_AND_AGE = struct.Struct(">dd")
 STATUS_SECONDS = 0.5
 KEY_SECONDS = 5.0
 BOUNDARY = "defacer"
-FULL = "As many watch this stream as may."
-NO_STREAM = "There is no such stream, or it has ended."
-REFUSED, OVER = 1008, 1000
+TOO_MANY_VIEWERS = "This stream has the largest number of viewers. Try again later."
+NO_STREAM = "No such stream, or it has ended. Start a new one."
+POLICY_VIOLATION, NORMAL_CLOSURE = 1008, 1000  # WebSocket close codes (RFC 6455)
 
 
-def session_of(request: Request) -> Session:
-    """The session that the address names. Raises HTTPException."""
-    session = _found(request)
+def require_session(request: Request) -> Session:
+    """Return the session that the path names. Raise 404 if it does not exist."""
+    session = _find_session(request)
     if session is None:
         raise HTTPException(404, NO_STREAM)
     return session
 
 
-def _found(connection: HTTPConnection) -> Session | None:
-    streams: Streams = connection.app.state.streams
-    return streams.find(connection.path_params["stream"])
+def _find_session(connection: HTTPConnection) -> Session | None:
+    sessions: SessionRegistry = connection.app.state.sessions
+    return sessions.find(connection.path_params["stream"])
 
 
-async def _welcomed(socket: WebSocket) -> Session | None:
-    """The session, its socket accepted; None if there is none: then the socket is closed."""
-    session = _found(socket)
-    await (socket.accept() if session else socket.close(REFUSED, NO_STREAM))
+async def _accept(socket: WebSocket) -> Session | None:
+    """Accept the socket and return its session. Close the socket and return None if the session does not exist."""
+    session = _find_session(socket)
+    await (socket.accept() if session else socket.close(POLICY_VIOLATION, NO_STREAM))
     return session
 
 
 async def camera(socket: WebSocket) -> None:
-    """Frames from the page that began the stream; the first message is the key. The stream ends with it."""
-    session = await _welcomed(socket)
+    """Receive frames from the page that started the stream. Its first message is the key. The stream ends with it."""
+    session = await _accept(socket)
     if session is None:
         return
     try:
@@ -70,73 +70,72 @@ async def camera(socket: WebSocket) -> None:
     except (TimeoutError, KeyError, WebSocketDisconnect):
         key = ""
     if not session.is_owner(key) or session.has_camera or session.reader is not None:
-        await socket.close(REFUSED, "This stream takes no frames from here.")
+        await socket.close(POLICY_VIOLATION, "This stream accepts no frames from this page.")
         return
     session.has_camera = True
-    decoder, why = Decoder(), CLIENT_GONE
+    decoder, reason = Decoder(), CAMERA_GONE
     try:
         while session.stream.ended is None:
-            message = await asyncio.wait_for(socket.receive(), SILENT_SECONDS)
+            message = await asyncio.wait_for(socket.receive(), CAMERA_TIMEOUT_SECONDS)
             if message["type"] == "websocket.disconnect":
                 break
             data = message.get("bytes") or b""
             if len(data) > MARK.size:
                 frame = await run_in_threadpool(decoder.decode, data[MARK.size :])
-                await run_in_threadpool(session.stream.take, frame, MARK.unpack_from(data)[0])
+                await run_in_threadpool(session.stream.add_frame, frame, MARK.unpack_from(data)[0])
     except EngineError as error:
-        why = str(error)
+        reason = str(error)
     except TimeoutError:
-        why = SILENT
+        reason = NO_FRAMES
     finally:
-        session.end(why)
+        session.end(reason)
 
 
 async def watch(socket: WebSocket) -> None:
-    """Frames and how it goes, to a page."""
-    session = await _welcomed(socket)
+    """Send redacted frames and the stream's status to a page."""
+    session = await _accept(socket)
     if session is None:
         return
-    leaving = asyncio.create_task(_gone(socket))
-    told = 0.0
+    disconnected = asyncio.create_task(_wait_for_websocket_disconnect(socket))
+    status_sent = 0.0
     try:
         with Viewer(session.stream) as viewer:
-            while not leaving.done():
-                shown = await viewer.next(STATUS_SECONDS)
-                if shown is not None:
-                    head = MARK_AND_AGE.pack(shown.mark, shown.delay_seconds)
-                    await asyncio.wait_for(socket.send_bytes(head + shown.jpeg), LOST_SECONDS)
-                if time.monotonic() - told > STATUS_SECONDS:
-                    told = time.monotonic()
-                    await asyncio.wait_for(socket.send_text(_status(session)), LOST_SECONDS)
-                if shown is None and session.stream.ended is not None:
-                    await socket.send_text(_status(session))
-                    await socket.close(OVER)
+            while not disconnected.done():
+                frame = await viewer.next_frame(STATUS_SECONDS)
+                if frame is not None:
+                    head = MARK_AND_AGE.pack(frame.mark, frame.delay_seconds)
+                    await asyncio.wait_for(socket.send_bytes(head + frame.jpeg), SEND_TIMEOUT_SECONDS)
+                if time.monotonic() - status_sent > STATUS_SECONDS:
+                    status_sent = time.monotonic()
+                    await asyncio.wait_for(socket.send_text(_status_json(session)), SEND_TIMEOUT_SECONDS)
+                if frame is None and session.stream.ended is not None:
+                    await socket.send_text(_status_json(session))
+                    await socket.close(NORMAL_CLOSURE)
                     return
-    except FullError:
-        await socket.close(REFUSED, FULL)
+    except TooManyViewersError:
+        await socket.close(POLICY_VIOLATION, TOO_MANY_VIEWERS)
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
-        pass  # whoever watched is gone
+        pass  # the viewer is gone
     finally:
-        leaving.cancel()
+        disconnected.cancel()
 
 
-def _status(session: Session) -> str:
+def _status_json(session: Session) -> str:
     stream = session.stream
-    return json.dumps({**asdict(stream.status), "watching": stream.watchers, "ended": stream.ended})
+    return json.dumps({**asdict(stream.status), "watching": stream.viewer_count, "ended": stream.ended})
 
 
-async def _gone(socket: WebSocket) -> None:
-    """Returns when the other side is gone."""
+async def _wait_for_websocket_disconnect(socket: WebSocket) -> None:
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass
 
 
 async def mjpeg(request: Request) -> Response:
-    """An address that OBS or a player can open."""
-    return _Mjpeg(session_of(request))
+    """Return the stream as MJPEG, for OBS or a player."""
+    return _MjpegResponse(require_session(request))
 
 
-class _Mjpeg(Response):
+class _MjpegResponse(Response):
     """Frames as multipart/x-mixed-replace, until the stream or the connection ends."""
 
     def __init__(self, session: Session):
@@ -144,33 +143,34 @@ class _Mjpeg(Response):
         self._session = session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the frames."""
         try:
             with Viewer(self._session.stream) as viewer:
-                await self._show(viewer, receive, send)
-        except FullError:
-            await JSONResponse({"error": FULL}, 429)(scope, receive, send)
+                await self._send_frames(viewer, receive, send)
+        except TooManyViewersError:
+            await JSONResponse({"error": TOO_MANY_VIEWERS}, 429)(scope, receive, send)
 
-    async def _show(self, viewer: Viewer, receive: Receive, send: Send) -> None:
+    async def _send_frames(self, viewer: Viewer, receive: Receive, send: Send) -> None:
         raw = [header for header in self.raw_headers if header[0] != b"content-length"]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
-        leaving = asyncio.create_task(_hung_up(receive))
+        disconnected = asyncio.create_task(_wait_for_http_disconnect(receive))
         try:
-            while not leaving.done():
-                shown = await viewer.next(STATUS_SECONDS)
-                if shown is not None:
-                    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(shown.jpeg)}\r\n\r\n"
-                    body = head.encode() + shown.jpeg + b"\r\n"
+            while not disconnected.done():
+                frame = await viewer.next_frame(STATUS_SECONDS)
+                if frame is not None:
+                    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(frame.jpeg)}\r\n\r\n"
+                    body = head.encode() + frame.jpeg + b"\r\n"
                     message = {"type": "http.response.body", "body": body, "more_body": True}
-                    await asyncio.wait_for(send(message), LOST_SECONDS)
+                    await asyncio.wait_for(send(message), SEND_TIMEOUT_SECONDS)
                 elif self._session.stream.ended is not None:
                     await send({"type": "http.response.body", "body": f"--{BOUNDARY}--\r\n".encode()})
                     return
         except (TimeoutError, OSError):
             pass
         finally:
-            leaving.cancel()
+            disconnected.cancel()
 
 
-async def _hung_up(receive: Receive) -> None:
+async def _wait_for_http_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

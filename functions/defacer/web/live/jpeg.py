@@ -1,4 +1,4 @@
-"""Frames in and out as JPEG, their planes as they are: nothing goes through RGB."""
+"""Decode and encode frames as JPEG without a conversion to RGB."""
 
 from fractions import Fraction
 
@@ -8,21 +8,21 @@ from av.video.codeccontext import VideoCodecContext
 from defacer.engine.errors import VideoError
 from defacer.engine.media.still_image import require_decodable
 
-MAX_PIXELS = 3840 * 2160  # of a frame that comes in
-MAX_SCANNED_PIXELS = 10 * MAX_PIXELS  # ten scans are a usual progressive JPEG; cameras write one
+MAX_PIXELS = 3840 * 2160  # of an incoming frame
+MAX_SCANNED_PIXELS = 10 * MAX_PIXELS  # progressive JPEGs usually have ten scans, those of cameras have one
 MAX_FRAME_BYTES = 4 * 1024 * 1024
-MAX_SIDE = 1280  # pixels: larger frames are made smaller
+MIN_SIDE, MAX_SIDE = 16, 1280  # pixels; larger frames are scaled down
 PIXEL_FORMAT = "yuvj420p"
-QUALITY = 4  # of FFmpeg's 2 (best) to 31
-NOT_A_FRAME = "a frame is not a JPEG that can be read."
+QUALITY = 4  # on FFmpeg's scale from 2 (best) to 31
+NOT_A_FRAME = "A frame is not a readable JPEG. Start again."
 
 
 class Decoder:
-    """Takes one JPEG after the other. Not for two threads at once."""
+    """Decodes one JPEG after the other, in one thread at a time."""
 
     def __init__(self) -> None:
         self._context = VideoCodecContext.create("mjpeg", "r")
-        self._context.thread_count = 1  # more would hold frames back
+        self._context.thread_count = 1  # more threads delay the frames
         self._context.options = {"err_detect": "explode"}
 
     def decode(self, data: bytes) -> av.VideoFrame:
@@ -38,7 +38,7 @@ class Decoder:
 
 
 class Encoder:
-    """Gives a JPEG for each frame of one size; nothing that came with the source's picture is in it."""
+    """Encodes frames of one size as JPEG, without any metadata of the source."""
 
     def __init__(self, width: int, height: int):
         self._context = VideoCodecContext.create("mjpeg", "w")
@@ -49,18 +49,22 @@ class Encoder:
         self._context.thread_count = 1
 
     def encode(self, frame: av.VideoFrame) -> bytes:
+        """Return the frame as JPEG."""
         return b"".join(bytes(packet) for packet in self._context.encode(frame))
 
 
-def fitted(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame as it is worked on: of even sides, MAX_SIDE at most, and with samples that JPEG has.
+def fit_frame(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return the frame with even sides of at most MAX_SIDE pixels, in JPEG's pixel format.
 
-    Raises VideoError for a frame that is too small for any of it.
+    Raise VideoError if a side is smaller than MIN_SIDE.
     """
     scale = min(1.0, MAX_SIDE / max(frame.width, frame.height))
     width, height = (2 * round(side * scale / 2) for side in (frame.width, frame.height))
-    if min(width, height) < 16:
-        raise VideoError(f"its picture has {frame.width}x{frame.height} pixels. Use a larger one.")
+    if min(width, height) < MIN_SIDE:
+        raise VideoError(
+            f"The picture has {frame.width}x{frame.height} pixels, at least {MIN_SIDE}x{MIN_SIDE} are needed. "
+            "Use a larger one."
+        )
     if (width, height, frame.format.name) == (frame.width, frame.height, PIXEL_FORMAT):
         return frame
     return frame.reformat(

@@ -1,4 +1,4 @@
-"""The streams of this process: begun, watched, and freed when nobody wants them any more."""
+"""The streams of this process: start and watch them, and free those that are no longer used."""
 
 import asyncio
 import contextlib
@@ -12,158 +12,167 @@ from defacer.engine.engine import Engine
 from defacer.pipeline import log
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
-from defacer.web.live.stream import Plan, Shown, Stream
-from defacer.web.live.stream_reader import Reader
+from defacer.web.live.stream import RenderedFrame, Stream, StreamPlan
+from defacer.web.live.stream_reader import StreamReader
 from defacer.web.live.url_policy import Address
 
-# With what it takes to notice that a connection is lost (LOST_SECONDS), all is free 5 s after a client is gone.
-SILENT_SECONDS = 4.0  # without a frame from a camera
-UNWATCHED_SECONDS = 1.5  # without anybody who watches an address
-# Until the first frame of a camera or an address has come, whatever that waits for; until the first one watches; and
-# between an address's frames.
-FIRST_SECONDS = 10.0
-LOST_SECONDS = 3.0  # to send a frame; also what pings are given (see __main__.py)
-LOOK_AGAIN_SECONDS = 0.25
-TOLD_SECONDS = 20.0  # for so long after its end, why it ended can be asked
-CLIENT_GONE = "The camera's page is gone."
-NOBODY_WATCHES = "Nobody watches any more."
-SILENT = "No picture comes any more."
+# All resources are free 5 s after a client is lost: one of these times, and SEND_TIMEOUT_SECONDS to detect the loss.
+CAMERA_TIMEOUT_SECONDS = 4.0  # without a frame from a camera's page
+UNWATCHED_TIMEOUT_SECONDS = 1.5  # without a viewer of an address
+# Until the first frame, until the first viewer of an address, and between the frames of an address.
+STARTUP_TIMEOUT_SECONDS = 10.0
+SEND_TIMEOUT_SECONDS = 3.0  # to send a frame, and for the answer to a ping (`__main__.py`)
+REAP_INTERVAL_SECONDS = 0.25
+RETENTION_SECONDS = 20.0  # an ended session is kept this long, so that its pages can ask why it ended
+CAMERA_GONE = "The camera's page was closed."
+NO_VIEWERS = "The stream ended because it had no viewers."
+NO_FRAMES = "The stream ended because no frames arrived."
 
 
 @dataclass(eq=False)
 class Session:
-    """A stream and who may do what: whoever knows `id` may watch, whoever knows `key` may send frames and end it."""
+    """A stream and its access rights: `id` allows to watch it, `key` allows to send frames and to end it."""
 
     stream: Stream
-    reader: Reader | None
+    reader: StreamReader | None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-    begun: float = field(default_factory=time.monotonic)
-    watched: float = field(default_factory=time.monotonic)  # when somebody watched last
+    started: float = field(default_factory=time.monotonic)
+    last_watched: float = field(default_factory=time.monotonic)
     has_camera: bool = False
     was_watched: bool = False
-    freed: float | None = None  # when its threads had ended
+    stopped: float | None = None  # when its threads had ended
 
     def is_owner(self, key: str) -> bool:
+        """Return whether `key` is this session's key."""
         return hmac.compare_digest(key.encode(), self.key.encode())
 
-    def end(self, why: str) -> None:
-        self.stream.end(why)
+    def end(self, reason: str) -> None:
+        """End the stream and its reader."""
+        self.stream.end(reason)
         if self.reader is not None:
             self.reader.stop()
 
-    def is_over(self) -> bool:
-        """Whether its threads have ended, after its end."""
-        readers = self.reader is None or self.reader.join(0)
-        return self.stream.ended is not None and self.stream.join(0) and readers
+    def has_stopped(self) -> bool:
+        """Return whether the stream ended and its threads have stopped."""
+        has_reader_stopped = self.reader is None or self.reader.join(0)
+        return self.stream.ended is not None and self.stream.join(0) and has_reader_stopped
 
-    def tend(self, now: float) -> None:
-        """End it if nobody needs it."""
-        if self.stream.watchers:
-            self.watched, self.was_watched = now, True
+    def end_if_idle(self, now: float) -> None:
+        """End the stream if no frames arrive or if it has no viewers."""
+        if self.stream.viewer_count:
+            self.last_watched, self.was_watched = now, True
         if self.stream.ended is not None:
             self.end(self.stream.ended)
-        elif not self.stream.has_taken:
-            if now - self.begun > FIRST_SECONDS:
-                self.end(SILENT)
-        elif now - self.stream.last_came > (SILENT_SECONDS if self.reader is None else FIRST_SECONDS):
-            self.end(SILENT)
-        elif self.reader is not None and now - self.watched > self._patience:
-            self.end(NOBODY_WATCHES)
+        elif not self.stream.has_frames:
+            if now - self.started > STARTUP_TIMEOUT_SECONDS:
+                self.end(NO_FRAMES)
+        elif now - self.stream.last_received > self._frame_timeout:
+            self.end(NO_FRAMES)
+        elif self.reader is not None and now - self.last_watched > self._viewer_timeout:
+            self.end(NO_VIEWERS)
 
     @property
-    def _patience(self) -> float:
-        return UNWATCHED_SECONDS if self.was_watched else FIRST_SECONDS
+    def _frame_timeout(self) -> float:
+        return CAMERA_TIMEOUT_SECONDS if self.reader is None else STARTUP_TIMEOUT_SECONDS
+
+    @property
+    def _viewer_timeout(self) -> float:
+        return UNWATCHED_TIMEOUT_SECONDS if self.was_watched else STARTUP_TIMEOUT_SECONDS
 
 
-class Streams:
-    """All sessions. Used by the event loop's thread alone."""
+class SessionRegistry:
+    """All sessions of this process. Only the event loop's thread uses it."""
 
     def __init__(self, engine: Engine):
         self._engine = engine
         self._sessions: dict[str, Session] = {}
 
     @property
-    def running(self) -> int:
-        return sum(session.freed is None for session in self._sessions.values())
+    def running_count(self) -> int:
+        """The number of sessions whose threads still run."""
+        return sum(session.stopped is None for session in self._sessions.values())
 
-    def require_room(self) -> None:
-        """Raise PermanentError if there are as many as may be."""
-        if self.running >= settings().live_streams:
+    def require_capacity(self) -> None:
+        """Raise PermanentError if the largest number of streams runs already."""
+        most = settings().live_streams
+        if self.running_count >= most:
             raise PermanentError(
-                "too-many-streams", "As many streams run as this service can do. Try again later."
+                "too-many-streams",
+                f"{self.running_count} streams run already, at most {most} are allowed. Try again later.",
             )
 
-    def begin(self, plan: Plan, address: Address | None) -> Session:
-        """Start a stream. Raises PermanentError if there are as many as may be."""
-        self.require_room()
+    def start(self, plan: StreamPlan, address: Address | None) -> Session:
+        """Start a stream. Raise PermanentError if the largest number of streams runs already."""
+        self.require_capacity()
         stream = Stream(self._engine, plan)
-        session = Session(stream, Reader(address, stream) if address else None)
+        session = Session(stream, StreamReader(address, stream) if address else None)
         self._sessions[session.id] = session
         stream.start()
         if session.reader is not None:
             session.reader.start()
-        log.info("a stream began", streams=self.running)
+        log.info("a stream started", streams=self.running_count)
         return session
 
-    def find(self, name: str) -> Session | None:
-        return self._sessions.get(name)
+    def find(self, session_id: str) -> Session | None:
+        """Return the session with this id, or None."""
+        return self._sessions.get(session_id)
 
     @contextlib.asynccontextmanager
-    async def tended(self) -> AsyncIterator[None]:
-        """Tend them as long as the block runs; all have ended after it."""
-        tending = asyncio.create_task(self._tend())
+    async def run_reaper(self) -> AsyncIterator[None]:
+        """End idle sessions while the block runs, and all sessions after it."""
+        reaper = asyncio.create_task(self._reap_idle())
         try:
             yield
         finally:
-            tending.cancel()
+            reaper.cancel()
             for session in self._sessions.values():
-                session.end("The service stops.")
+                session.end("The service is stopping. Start again in a minute.")
 
-    async def _tend(self) -> None:
+    async def _reap_idle(self) -> None:
         while True:
             now = time.monotonic()
             for session in list(self._sessions.values()):
-                session.tend(now)
-                if session.freed is None and session.is_over():
-                    session.freed = now
-                    log.info("a stream ended", streams=self.running)
-                if session.freed is not None and now - session.freed > TOLD_SECONDS:
+                session.end_if_idle(now)
+                if session.stopped is None and session.has_stopped():
+                    session.stopped = now
+                    log.info("a stream ended", streams=self.running_count)
+                if session.stopped is not None and now - session.stopped > RETENTION_SECONDS:
                     del self._sessions[session.id]
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(REAP_INTERVAL_SECONDS)
 
 
 class Viewer:
-    """One who watches: gets the latest frame each time, and misses those for which it is too slow.
+    """A viewer of a stream. It gets the latest frame each time and misses frames if it is too slow.
 
-    A context manager; entering raises FullError if as many watch as may.
+    A context manager. Entering raises TooManyViewersError if the stream has the largest number of viewers.
     """
 
     def __init__(self, stream: Stream):
         self._stream = stream
         self._loop = asyncio.get_running_loop()
-        self._latest: Shown | None = None
-        self._came = asyncio.Event()
+        self._latest: RenderedFrame | None = None
+        self._arrived = asyncio.Event()
 
     def __enter__(self) -> "Viewer":
-        self._leave = self._stream.watch(self._take, settings().live_viewers)
+        self._leave = self._stream.add_viewer(self._receive, settings().live_viewers)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._leave()
 
-    async def next(self, seconds: float) -> Shown | None:
-        """The next frame; None if none comes in this time."""
+    async def next_frame(self, timeout_seconds: float) -> RenderedFrame | None:
+        """Return the next frame, or None if none arrives in time."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._came.wait(), seconds)
-        self._came.clear()
-        shown, self._latest = self._latest, None
-        return shown
+            await asyncio.wait_for(self._arrived.wait(), timeout_seconds)
+        self._arrived.clear()
+        frame, self._latest = self._latest, None
+        return frame
 
-    def _take(self, shown: Shown) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: everything ends
-            self._loop.call_soon_threadsafe(self._put, shown)
+    def _receive(self, frame: RenderedFrame) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed because the service stops
+            self._loop.call_soon_threadsafe(self._store, frame)
 
-    def _put(self, shown: Shown) -> None:
-        self._latest = shown
-        self._came.set()
+    def _store(self, frame: RenderedFrame) -> None:
+        self._latest = frame
+        self._arrived.set()

@@ -1,8 +1,8 @@
-"""One stream: frames come in, are looked at, and go out with faces hidden, some tenths of a second later.
+"""One live stream: frames arrive, are sampled, and leave redacted some tenths of a second later.
 
-It fails closed. A frame is shown when it was looked at, and what follows it for as long as a face is covered before
-it is first seen. Until then the last frame that was shown stays; where that takes too long, the picture is black.
-What a thread raises ends the stream with a black picture. When looking falls behind, fewer frames are taken.
+It fails closed. A frame is shown only after detection has covered it and the time for which a mask precedes a face.
+Until then the last frame stays visible; if that takes too long, the picture turns black. An exception in a thread ends
+the stream with a black picture. If detection falls behind, fewer frames are accepted.
 """
 
 import threading
@@ -23,35 +23,35 @@ from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.rendering.redaction import Style, redact
 from defacer.engine.streaming import LiveSnapshot
 from defacer.pipeline import log
-from defacer.web.live.jpeg import Encoder, fitted
+from defacer.web.live.jpeg import Encoder, fit_frame
 
 TIME_BASE = Fraction(1, 1000)
-HOLD_SECONDS = 1.0  # so much later than it was due a frame may still be shown; then it is black
-BEHIND_SECONDS = 0.2  # a frame that has waited so long to be looked at gives way to the next one
-MAX_WAITING = 64
+MAX_OVERDUE_SECONDS = 1.0  # a frame that is later than this is shown black
+MAX_DETECTION_LAG_SECONDS = 0.2  # a frame that has waited longer for detection gives way to the next one
+MAX_PENDING = 64
 STATISTICS_SECONDS = 2.0
-WAIT_SECONDS = 0.25  # for nothing longer, without a look at the clock
-FAILED = "Looking for faces failed, so nothing is shown any more. Start again."
+POLL_SECONDS = 0.25  # longest wait without checking the clock
+FAILED = "Detecting faces failed, so the stream ended with a black picture. Start again."
 
 
-class FullError(Exception):
-    """As many watch a stream as may."""
+class TooManyViewersError(Exception):
+    """The stream has the largest number of viewers."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a stream is done. `delay_seconds`: how long after it came a frame is shown, at least."""
+class StreamPlan:
+    """How a stream is redacted. A frame is shown at least `delay_seconds` after it arrived."""
 
     gallery: Gallery | None
     options: Options
     style: Style
     delay_seconds: float
-    most_frames_per_second: float
+    max_frames_per_second: float
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A frame that may be seen: a JPEG. `mark` came with its source, `delay_seconds` is how old that is."""
+class RenderedFrame:
+    """A redacted frame as JPEG. `mark` arrived with its source, and `delay_seconds` is the time since then."""
 
     number: int
     jpeg: bytes
@@ -60,8 +60,8 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Status:
-    """What the page tells of a stream."""
+class StreamStatus:
+    """The figures that a page shows about a stream."""
 
     frames_per_second: float
     delay_seconds: float
@@ -71,203 +71,214 @@ class Status:
 
 
 @dataclass(eq=False)
-class _Held:
+class _PendingFrame:
     frame: av.VideoFrame
-    came: float
+    arrived: float
     mark: float
 
 
 class Stream:
-    """Its threads run from `start` until `end`. `take` may be called by any thread. `clock` gives seconds."""
+    """A stream whose threads run from `start` until `end`. Any thread can call `add_frame`. `clock` returns seconds."""
 
-    def __init__(self, engine: Engine, plan: Plan, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, engine: Engine, plan: StreamPlan, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._engine = engine
         self._plan = plan
         self._changed = threading.Condition()
-        self._waiting: deque[_Held] = deque()
-        self._to_look: deque[_Held] = deque()
-        self._known: LiveSnapshot | None = None
-        self._watchers: list[Callable[[Shown], None]] = []
-        self._begun = clock()
-        self._last: tuple[float, int] | None = None  # when the last frame came that was taken, and its pts
+        self._to_show: deque[_PendingFrame] = deque()
+        self._to_sample: deque[_PendingFrame] = deque()
+        self._snapshot: LiveSnapshot | None = None
+        self._viewers: list[Callable[[RenderedFrame], None]] = []
+        self._started = clock()
+        self._last_added: tuple[float, int] | None = None  # arrival and pts of the newest accepted frame
         self._size: tuple[int, int] | None = None
-        self._numbers = 0
-        self._times: deque[tuple[float, float]] = deque()  # when a frame was shown, and how old it was
-        self._status = Status(0.0, 0.0, 0, 0, black=False)
+        self._frame_count = 0
+        self._shown: deque[tuple[float, float]] = deque()  # when each recent frame was shown, and its delay
+        self._status = StreamStatus(0.0, 0.0, 0, 0, black=False)
         self._threads = [
-            threading.Thread(target=self._safely, args=(work,), name=name, daemon=True)
-            for name, work in (("live-look", self._look), ("live-show", self._show))
+            threading.Thread(target=self._run_and_end, args=(work,), name=name, daemon=True)
+            for name, work in (("live-detect", self._detect_faces), ("live-show", self._show_frames))
         ]
         self.ended: str | None = None
-        self.last_came = self._begun
+        self.last_received = self._started
 
     def start(self) -> None:
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
-    def end(self, why: str) -> None:
-        """Stop; the first reason stays. Does not wait for the threads: they end with what they are at."""
+    def end(self, reason: str) -> None:
+        """Stop the stream; the first reason stays. The threads end after their current frame."""
         with self._changed:
             if self.ended is None:
-                self.ended = why
-                self._to_look.clear()
-                self._waiting.clear()
+                self.ended = reason
+                self._to_sample.clear()
+                self._to_show.clear()
             self._changed.notify_all()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the threads, so long at most. Whether all have ended."""
+        """Wait for the threads, at most this long. Return whether all have ended."""
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def watch(self, watcher: Callable[[Shown], None], most: int) -> Callable[[], None]:
-        """Call `watcher` with each frame from now on, from another thread. Gives what ends that.
+    def add_viewer(self, viewer: Callable[[RenderedFrame], None], max_viewers: int) -> Callable[[], None]:
+        """Call `viewer` with each frame from now on, from another thread. Return a function that removes it.
 
-        Raises FullError if `most` watch already.
+        Raise TooManyViewersError if the stream has `max_viewers` viewers.
         """
         with self._changed:
-            if len(self._watchers) >= most:
-                raise FullError
-            self._watchers.append(watcher)
+            if len(self._viewers) >= max_viewers:
+                raise TooManyViewersError
+            self._viewers.append(viewer)
 
-        def leave() -> None:
+        def remove() -> None:
             with self._changed:
-                if watcher in self._watchers:
-                    self._watchers.remove(watcher)
+                if viewer in self._viewers:
+                    self._viewers.remove(viewer)
 
-        return leave
-
-    @property
-    def watchers(self) -> int:
-        return len(self._watchers)
+        return remove
 
     @property
-    def has_taken(self) -> bool:
-        """Whether a frame has come."""
-        return self._last is not None
+    def viewer_count(self) -> int:
+        """The number of viewers."""
+        return len(self._viewers)
 
     @property
-    def status(self) -> Status:
+    def has_frames(self) -> bool:
+        """Whether a frame has arrived."""
+        return self._last_added is not None
+
+    @property
+    def status(self) -> StreamStatus:
+        """The figures of the last seconds."""
         with self._changed:
             return self._status
 
-    def take(self, frame: av.VideoFrame, mark: float = 0.0) -> bool:
-        """Take a frame, if it is time for one; whether it did. Raises VideoError.
+    def add_frame(self, frame: av.VideoFrame, mark: float = 0.0) -> bool:
+        """Accept a frame unless it is too early for the next one. Return whether it was accepted.
 
-        The frame is the stream's from now on.
+        The stream owns the frame from now on. Raise VideoError if the frame is too small or if its size changed.
         """
         now = self._clock()
         with self._changed:
-            self.last_came = now
-            if self.ended is not None or self._is_too_soon(now):
+            self.last_received = now
+            if self.ended is not None or self._is_too_early(now):
                 return False
-        frame = fitted(frame)
+        frame = fit_frame(frame)
         with self._changed:
             if self._size not in (None, (frame.width, frame.height)):
-                raise VideoError("its picture changed its size. Start again.")
+                raise VideoError("The size of the picture changed during the stream. Start again.")
             self._size = frame.width, frame.height
-            pts = round((now - self._begun) / TIME_BASE)
-            if self._last is not None:
-                pts = max(pts, self._last[1] + 1)
-            self._last = now, pts
+            pts = round((now - self._started) / TIME_BASE)
+            if self._last_added is not None:
+                pts = max(pts, self._last_added[1] + 1)
+            self._last_added = now, pts
             frame.pts, frame.time_base = pts, TIME_BASE
-            held = _Held(frame, now, mark)
-            self._waiting.append(held)
-            self._to_look.append(held)
+            pending = _PendingFrame(frame, now, mark)
+            self._to_show.append(pending)
+            self._to_sample.append(pending)
             self._changed.notify_all()
         return True
 
-    def _is_too_soon(self, now: float) -> bool:
-        if self._last is not None and now - self._last[0] < 0.9 / self._plan.most_frames_per_second:
+    def _is_too_early(self, now: float) -> bool:
+        interval = 0.9 / self._plan.max_frames_per_second
+        if self._last_added is not None and now - self._last_added[0] < interval:
             return True
-        return len(self._waiting) >= MAX_WAITING
+        return len(self._to_show) >= MAX_PENDING
 
-    def _safely(self, work: Callable[[], None]) -> None:
+    def _run_and_end(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - nothing may be shown after any
-            log.error("a stream's thread failed: its picture is black", error)
+        except BaseException as error:  # noqa: BLE001 - no frame is allowed to be shown after any exception
+            log.error("a thread of a stream failed, so its picture is black", error)
             self.end(FAILED)
         finally:
             self.end("")
 
-    def _look(self) -> None:
-        for known in self._engine.follow(self._come(), TIME_BASE, self._plan.gallery, self._plan.options):
+    def _detect_faces(self) -> None:
+        frames = self._frames_to_sample()
+        for snapshot in self._engine.follow(frames, TIME_BASE, self._plan.gallery, self._plan.options):
             with self._changed:
-                self._known = known
+                self._snapshot = snapshot
                 self._changed.notify_all()
                 if self.ended is not None:
                     return
 
-    def _come(self) -> Iterator[av.VideoFrame]:
+    def _frames_to_sample(self) -> Iterator[av.VideoFrame]:
         while True:
             with self._changed:
-                while not self._to_look and self.ended is None:
-                    self._changed.wait(WAIT_SECONDS)
+                while not self._to_sample and self.ended is None:
+                    self._changed.wait(POLL_SECONDS)
                 if self.ended is not None:
                     return
-                held = self._to_look.popleft()
-                while self._to_look and self._clock() - held.came > BEHIND_SECONDS:
-                    if held in self._waiting:
-                        self._waiting.remove(held)  # neither looked at nor shown
-                    held = self._to_look.popleft()
-            yield held.frame
+                pending = self._to_sample.popleft()
+                while self._to_sample and self._clock() - pending.arrived > MAX_DETECTION_LAG_SECONDS:
+                    if pending in self._to_show:
+                        self._to_show.remove(pending)  # a frame that is not sampled is not shown
+                    pending = self._to_sample.popleft()
+            yield pending.frame
 
-    def _show(self) -> None:
+    def _show_frames(self) -> None:
         encoder: Encoder | None = None
-        held: _Held | None = None
+        pending: _PendingFrame | None = None
         try:
-            while (found := self._next()) is not None:
-                held, known = found
-                frame = held.frame
+            while (due := self._wait_for_due_frame()) is not None:
+                pending, snapshot = due
+                frame = pending.frame
                 if encoder is None:
                     encoder = Encoder(frame.width, frame.height)
-                if known is None:
+                if snapshot is None:
                     frame = black(frame, frame.pts or 0)
                 else:
-                    pts, cover = frame.pts or 0, known.cover
+                    pts, cover = frame.pts or 0, snapshot.cover
                     redact(frame, cover.boxes(pts), self._plan.style, Orientation(), cover.openings(pts))
-                self._publish(held, encoder.encode(frame), known)
-        finally:  # whatever it ends by
-            if held is not None and encoder is not None:
-                frame = black(held.frame, (held.frame.pts or 0) + 1)
-                self._publish(_Held(frame, self._clock(), 0.0), encoder.encode(frame), None)
+                self._send_to_viewers(pending, encoder.encode(frame), snapshot)
+        finally:  # the last picture is black, also after an exception
+            if pending is not None and encoder is not None:
+                frame = black(pending.frame, (pending.frame.pts or 0) + 1)
+                last = _PendingFrame(frame, self._clock(), 0.0)
+                self._send_to_viewers(last, encoder.encode(frame), None)
 
-    def _next(self) -> tuple[_Held, LiveSnapshot | None] | None:
-        """The next frame that is due, and what is known of it; nothing: it has to be black. None at the end."""
+    def _wait_for_due_frame(self) -> tuple[_PendingFrame, LiveSnapshot | None] | None:
+        """Return the next due frame with its snapshot, or None when the stream has ended.
+
+        A frame without a snapshot is overdue: it has to be shown black.
+        """
         with self._changed:
             while self.ended is None:
-                left = WAIT_SECONDS
-                if self._waiting:
-                    first, known = self._waiting[0], self._known
-                    late = self._clock() - first.came - self._plan.delay_seconds
-                    if late >= 0 and known is not None and known.decides(first.frame.pts or 0):
-                        return self._waiting.popleft(), known
-                    if late > HOLD_SECONDS:
-                        return self._waiting.popleft(), None
-                    left = min(WAIT_SECONDS, -late if late < 0 else HOLD_SECONDS - late + 0.001)
-                self._changed.wait(left)
+                wait = POLL_SECONDS
+                if self._to_show:
+                    first, snapshot = self._to_show[0], self._snapshot
+                    overdue = self._clock() - first.arrived - self._plan.delay_seconds
+                    if overdue >= 0 and snapshot is not None and snapshot.decides(first.frame.pts or 0):
+                        return self._to_show.popleft(), snapshot
+                    if overdue > MAX_OVERDUE_SECONDS:
+                        return self._to_show.popleft(), None
+                    wait = min(
+                        POLL_SECONDS, -overdue if overdue < 0 else MAX_OVERDUE_SECONDS - overdue + 0.001
+                    )
+                self._changed.wait(wait)
             return None
 
-    def _publish(self, held: _Held, jpeg: bytes, known: LiveSnapshot | None) -> None:
+    def _send_to_viewers(self, pending: _PendingFrame, jpeg: bytes, snapshot: LiveSnapshot | None) -> None:
         now = self._clock()
         with self._changed:
-            watchers = list(self._watchers)
-            self._numbers += 1
-            shown = Shown(self._numbers, jpeg, held.mark, now - held.came)
-            self._times.append((now, shown.delay_seconds))
-            while now - self._times[0][0] > STATISTICS_SECONDS:
-                self._times.popleft()
-            since = max(now - self._times[0][0], 1e-3)
-            kept, hidden = known.counts(held.frame.pts or 0) if known else (0, 0)
-            self._status = Status(
-                frames_per_second=(len(self._times) - 1) / since if len(self._times) > 1 else 0.0,
-                delay_seconds=sum(delay for _, delay in self._times) / len(self._times),
+            viewers = list(self._viewers)
+            self._frame_count += 1
+            rendered = RenderedFrame(self._frame_count, jpeg, pending.mark, now - pending.arrived)
+            self._shown.append((now, rendered.delay_seconds))
+            while now - self._shown[0][0] > STATISTICS_SECONDS:
+                self._shown.popleft()
+            elapsed = max(now - self._shown[0][0], 1e-3)
+            kept, hidden = snapshot.counts(pending.frame.pts or 0) if snapshot else (0, 0)
+            self._status = StreamStatus(
+                frames_per_second=(len(self._shown) - 1) / elapsed if len(self._shown) > 1 else 0.0,
+                delay_seconds=sum(delay for _, delay in self._shown) / len(self._shown),
                 kept=kept,
                 hidden=hidden,
-                black=known is None,
+                black=snapshot is None,
             )
-        for watcher in watchers:
-            watcher(shown)
+        for viewer in viewers:
+            viewer(rendered)

@@ -1,4 +1,4 @@
-"""Frames from an address, over a connection that was checked, into a stream."""
+"""Read a camera's address over a checked connection, and add its frames to a stream."""
 
 import base64
 import http.client
@@ -15,63 +15,64 @@ from defacer.engine.errors import EngineError, VideoError
 from defacer.engine.media.reader import DECODE, DEMUXERS
 from defacer.pipeline import log
 from defacer.web.live.connection import NO_VIDEO, READ_SECONDS, Connection
-from defacer.web.live.rtsp_relay import Relay
+from defacer.web.live.rtsp_relay import RtspRelay
 from defacer.web.live.stream import Stream
 from defacer.web.live.url_policy import Address, AddressError
 
 MULTIPART = "multipart/x-mixed-replace"
-# Of a file that comes faster than it is shown, so many seconds are read ahead.
-AHEAD_SECONDS = 1.0
+READ_AHEAD_SECONDS = 1.0  # of a file, which arrives faster than it plays
 MAX_DAMAGED = 250  # frames in a row: ten seconds
-OVER = "The address sends nothing any more."
+ENDED = "The address sends no more video. Start again when it does."
 OPTIONS = {**DECODE, "fflags": "nobuffer", "analyzeduration": "1000000", "probesize": "1000000"}
 
 
-class Reader:
-    """Reads in a thread of its own from `start` until `stop`, its stream's end, or its own."""
+class StreamReader:
+    """Reads in its own thread from `start` until `stop`, until the stream ends, or until the address ends."""
 
     def __init__(self, address: Address, stream: Stream):
         self._address = address
         self._stream = stream
-        self._source = Relay(address) if address.scheme == "rtsp" else _Http(address)
+        self._source = RtspRelay(address) if address.scheme == "rtsp" else _HttpSource(address)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-read", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the connection, however far it has come; the thread ends with it."""
+        """End the connection, also while it is being opened. The thread ends with it."""
         self._stopped.set()
         self._source.close()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the thread, so long at most. Whether it has ended."""
+        """Wait for the thread, at most this long. Return whether it has ended."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        why = OVER
+        reason = ENDED
         try:
             with self._source as source:
                 source.open()
-                with source_opened(source, self._address) as container:
-                    self._read(container, paced=isinstance(source, _Http) and not source.is_pictures)
+                with open_container(source, self._address) as container:
+                    is_file = isinstance(source, _HttpSource) and not source.is_mjpeg
+                    self._read_frames(container, is_paced=is_file)
         except (AddressError, EngineError) as error:
-            why = str(error)
+            reason = str(error)
         except av.error.FFmpegError:
-            why = OVER if self._stream.has_taken else NO_VIDEO
-        except Exception as error:  # noqa: BLE001 - a thread's end must end the stream, whatever it is
+            reason = ENDED if self._stream.has_frames else NO_VIDEO
+        except Exception as error:  # noqa: BLE001 - any exception of this thread must end the stream
             log.error("reading an address failed", error)
         finally:
-            self._stream.end(why)
+            self._stream.end(reason)
 
-    def _read(self, container: InputContainer, paced: bool) -> None:
+    def _read_frames(self, container: InputContainer, is_paced: bool) -> None:
         if not container.streams.video:
             raise VideoError(NO_VIDEO)
         video = container.streams.video[0]
-        video.thread_type = "SLICE"  # frames in several threads come later
-        begun: tuple[float, float] | None = None
+        video.thread_type = "SLICE"  # frame threads would delay the frames
+        first: tuple[float, float] | None = None  # clock and frame time of the first frame
         damaged = 0
         for packet in container.demux(video):
             try:
@@ -86,73 +87,74 @@ class Reader:
                     damaged += 1
                     continue
                 damaged = 0
-                if paced and frame.time is not None:
+                if is_paced and frame.time is not None:
                     now = time.monotonic()
-                    begun = begun or (now, frame.time)
-                    early = (frame.time - begun[1]) - (now - begun[0])
-                    if early > AHEAD_SECONDS:
-                        self._stopped.wait(min(early - AHEAD_SECONDS, READ_SECONDS))
-                self._stream.take(frame)
+                    first = first or (now, frame.time)
+                    early = (frame.time - first[1]) - (now - first[0])
+                    if early > READ_AHEAD_SECONDS:
+                        self._stopped.wait(min(early - READ_AHEAD_SECONDS, READ_SECONDS))
+                self._stream.add_frame(frame)
             if damaged > MAX_DAMAGED:
-                raise VideoError("what comes from that address is damaged.")
+                raise VideoError("The video at that address is damaged. Check it in a player.")
 
 
-class _Http:
-    """A body that comes by HTTP, for FFmpeg to read. Redirects are not followed: they lead to what was not checked."""
+class _HttpSource:
+    """An HTTP response body that FFmpeg reads. Redirects are not followed, because their target was not checked."""
 
     def __init__(self, address: Address):
         self._address = address
-        self._line = Connection(address)
-        self._answer: http.client.HTTPResponse | None = None
-        self.is_pictures = False
+        self._connection = Connection(address)
+        self._response: http.client.HTTPResponse | None = None
+        self.is_mjpeg = False
 
-    def __enter__(self) -> "_Http":
+    def __enter__(self) -> "_HttpSource":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._line.close()
+        self._connection.close()
 
     def close(self) -> None:
-        """Nothing comes any more. May be called by any thread, and more than once."""
-        self._line.end()
+        """End the connection. Any thread can call this, more than once."""
+        self._connection.end()
 
     def open(self) -> None:
-        """Ask for it. Raises AddressError."""
+        """Send the request and read the response's header. Raise AddressError unless it is 200."""
         address = self._address
-        headers = {"Host": _host(address), "User-Agent": "defacer-live", "Accept": "*/*"}
+        headers = {"Host": _host_header(address), "User-Agent": "defacer-live", "Accept": "*/*"}
         if address.credentials is not None:
             pair = ":".join(address.credentials).encode()
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        connection = http.client.HTTPConnection(address.host, address.port)
-        connection.sock = self._line.open()
+        client = http.client.HTTPConnection(address.host, address.port)
+        client.sock = self._connection.open()
         try:
-            connection.request("GET", address.target, headers=headers)
-            self._answer = connection.getresponse()
+            client.request("GET", address.target, headers=headers)
+            self._response = client.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise AddressError(NO_VIDEO) from error
-        status = self._answer.status
+        status = self._response.status
         if status != http.client.OK:
-            led = " It leads elsewhere; give that address instead." if 300 <= status < 400 else ""
-            raise AddressError(f"The server answers {status}.{led}")
-        kind = (self._answer.getheader("Content-Type") or "").partition(";")[0].strip().lower()
-        self.is_pictures = kind == MULTIPART
+            is_redirect = 300 <= status < 400
+            action = "It redirects elsewhere: enter that address." if is_redirect else "Check the address."
+            raise AddressError(f"The camera's server answered {status}, expected 200. {action}")
+        kind = (self._response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
+        self.is_mjpeg = kind == MULTIPART
 
-    def read(self, most: int) -> bytes:
-        """What has come, `most` bytes at most; nothing at the end."""
+    def read(self, max_bytes: int) -> bytes:
+        """Return the available bytes, at most `max_bytes`; b"" at the end."""
         try:
-            return self._answer.read1(most) if self._answer is not None else b""
+            return self._response.read1(max_bytes) if self._response is not None else b""
         except (OSError, ValueError, http.client.HTTPException):
             return b""
 
 
-def _host(address: Address) -> str:
+def _host_header(address: Address) -> str:
     return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
 
 
 @contextmanager
-def source_opened(source: "_Http | Relay", address: Address) -> Iterator[InputContainer]:
-    """FFmpeg at work on it. It may open nothing else: of protocols and of formats it has what this needs alone."""
-    if isinstance(source, Relay):
+def open_container(source: "_HttpSource | RtspRelay", address: Address) -> Iterator[InputContainer]:
+    """Open the source with FFmpeg, limited to the protocols and formats that this source needs."""
+    if isinstance(source, RtspRelay):
         options = {
             **OPTIONS,
             "protocol_whitelist": "tcp",
@@ -160,13 +162,13 @@ def source_opened(source: "_Http | Relay", address: Address) -> Iterator[InputCo
             "rtsp_transport": "tcp",
         }
         options["timeout"] = str(int(READ_SECONDS * 1_000_000))
-        who = (
+        user = (
             ":".join(quote(part, safe="") for part in address.credentials) + "@"
             if address.credentials
             else ""
         )
         container: InputContainer = av.open(
-            f"rtsp://{who}127.0.0.1:{source.port}{address.target}",
+            f"rtsp://{user}127.0.0.1:{source.port}{address.target}",
             mode="r",
             options=options,
             timeout=3 * READ_SECONDS,
@@ -174,8 +176,6 @@ def source_opened(source: "_Http | Relay", address: Address) -> Iterator[InputCo
     else:
         formats = ",".join((*DEMUXERS, "mpjpeg"))
         options = {**OPTIONS, "protocol_whitelist": "none", "format_whitelist": formats}
-        container = av.open(
-            source, mode="r", options=options, format="mpjpeg" if source.is_pictures else None
-        )
+        container = av.open(source, mode="r", options=options, format="mpjpeg" if source.is_mjpeg else None)
     with container:
         yield container

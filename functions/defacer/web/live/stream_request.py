@@ -1,22 +1,22 @@
-"""What was asked for, checked, and made into a stream's plan: who is kept, and how the others are hidden."""
+"""Validate the request for a stream and turn it into a plan: who stays visible, and how other faces are redacted."""
 
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Base64Bytes, Field
 
-from defacer import engine_host
 from defacer.engine.errors import PictureError
 from defacer.engine.media.still_image import decode_picture
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Picture
 from defacer.engine.rendering.redaction import Style
+from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import find_replacement, list_targets, read_policy
 from defacer.pipeline.documents.base import Document
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import objects
-from defacer.web.live.stream import Plan
+from defacer.web.live.stream import StreamPlan
 from defacer.web.live.url_policy import MAX_CHARACTERS
 
 if TYPE_CHECKING:
@@ -27,14 +27,17 @@ MAX_BODY_BYTES = 24 * 1024 * 1024
 
 
 class Target(Document):
-    """A picture of somebody who stays visible, for this stream alone."""
+    """A target picture for this stream only."""
 
     person: str = Field(min_length=1, max_length=100)
     data: Base64Bytes = Field(repr=False)
 
 
 class StreamRequest(Document):
-    """What the page asks for. Without an address frames come from its camera; what is null is as the channel has it."""
+    """A page's request for a stream. Without an address, frames come from the page's camera.
+
+    Fields that are null take the value of the channel's policy.
+    """
 
     address: str | None = Field(default=None, max_length=MAX_CHARACTERS, repr=False)
     channel: str | None = Field(default=None, max_length=222, pattern=r"^[^/\x00-\x1f\x7f]+$")
@@ -44,39 +47,43 @@ class StreamRequest(Document):
     delay_seconds: float | None = Field(default=None, ge=0.3, le=1)
 
 
-def plan_stream(wish: StreamRequest) -> Plan:
-    """The plan. Raises PermanentError with a sentence for who asked."""
-    limits, intake = settings(), settings().intake_bucket
+def plan_stream(request: StreamRequest) -> StreamPlan:
+    """Return the plan of the stream. Raise PermanentError with a sentence for the page."""
+    config = settings()
     policy, pictures = Policy(), []
-    if wish.channel is not None:
-        policy = read_policy(intake, wish.channel)
-        pictures = engine_host.load(list_targets(intake, wish.channel))
+    if request.channel is not None:
+        policy = read_policy(config.intake_bucket, request.channel)
+        pictures = read_pictures(list_targets(config.intake_bucket, request.channel))
     pictures += [
         Picture(target.person, f"Picture {number}", target.data)
-        for number, target in enumerate(wish.targets, start=1)
+        for number, target in enumerate(request.targets, start=1)
     ]
-    mode = wish.mode or policy.mode
-    return Plan(
-        gallery=engine_host.gallery_of(pictures, policy.recognizer) if pictures else None,
-        # One detector for all: the other one is too slow for this.
+    mode = request.mode or policy.mode
+    return StreamPlan(
+        gallery=HOST.build_gallery(pictures, policy.recognizer) if pictures else None,
+        # The policy's detector is ignored: MTCNN is too slow for a live stream.
         options=Options(
             mode=mode,
             recognizer=policy.recognizer,
             recognition=policy.recognition,
             match_threshold=policy.match_threshold,
         ),
-        style=Style(mode, policy.strength, policy.color, _replacement(wish) if mode == "image" else None),
-        delay_seconds=wish.delay_seconds or limits.live_delay_seconds,
-        most_frames_per_second=limits.live_frames_per_second,
+        style=Style(
+            mode, policy.strength, policy.color, _read_replacement(request) if mode == "image" else None
+        ),
+        delay_seconds=request.delay_seconds or config.live_delay_seconds,
+        max_frames_per_second=config.live_frames_per_second,
     )
 
 
-def _replacement(wish: StreamRequest) -> "Image":
-    data = wish.replacement
-    if data is None and wish.channel is not None:
-        data = objects.read(find_replacement(settings().intake_bucket, wish.channel))
+def _read_replacement(request: StreamRequest) -> "Image":
+    data = request.replacement
+    if data is None and request.channel is not None:
+        data = objects.read(find_replacement(settings().intake_bucket, request.channel))
     if data is None:
-        raise PermanentError("no-replacement", "Choose the picture that shall cover faces.")
+        raise PermanentError(
+            "no-replacement", "No picture to cover faces. Choose one, or another redaction style."
+        )
     try:
         return decode_picture(
             data, "The picture that covers faces", alpha=True, max_pixels=settings().max_picture_pixels

@@ -1,8 +1,8 @@
-"""Addresses that a user gives: which may be read.
+"""Decide which camera addresses the service reads, against server-side request forgery (SSRF).
 
-A service that reads what it is told to read can be told to read what only it can reach. So an address is taken apart
-and checked here, its name is looked up once, every answer is checked, and the connection (line.py) goes to the answer
-that was checked. Nothing else connects: FFmpeg is given a stream of bytes, or for RTSP a relay (relay.py).
+A service that reads any URL can be made to read internal services. So an address is parsed and checked here, its host
+is resolved once, and every IP address is checked. The connection (`connection.py`) goes to a checked IP address.
+FFmpeg never connects: it gets a stream of bytes, or for RTSP a relay (`rtsp_relay.py`).
 """
 
 import ipaddress
@@ -14,25 +14,27 @@ from urllib.parse import unquote, urlsplit
 
 PORTS = {"http": 80, "https": 443, "rtsp": 554}
 MAX_CHARACTERS = 2000
-MAX_ANSWERS = 3  # that are tried
-# What is given out to all (https://www.iana.org/assignments/ipv6-address-space). Outside of it are forms with an IPv4
-# address inside, some of which Python calls global: ::7f00:1, ::ffff:7f00:1, 64:ff9b::7f00:1, 64:ff9b:1::7f00:1.
-EVERYBODYS = ipaddress.ip_network("2000::/3")
-# Within what Python calls global, or some of its versions do.
-NOT_EVERYBODYS = tuple(
+MAX_IPS = 3  # that the connection tries
+# Global unicast (https://www.iana.org/assignments/ipv6-address-space). Some forms outside of it embed an IPv4 address,
+# although Python calls them global: ::7f00:1, ::ffff:7f00:1, 64:ff9b::7f00:1, 64:ff9b:1::7f00:1.
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+# Special networks that Python, or some of its versions, call global.
+SPECIAL_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in (
-        "192.0.0.0/24",  # for protocols (RFC 6890)
-        "192.88.99.0/24",  # to whoever relays IPv6 nearby (RFC 7526)
-        "168.63.129.16/32",  # what Azure tells its machines
-        "199.36.153.0/24",  # what Google tells machines of a private network
-        "2001::/23",  # for protocols (RFC 2928); with an IPv4 address inside (Teredo, RFC 4380)
-        "2002::/16",  # with an IPv4 address inside (RFC 3056)
-        "3fff::/20",  # for examples (RFC 9637)
+        "192.0.0.0/24",  # protocol assignments (RFC 6890)
+        "192.88.99.0/24",  # 6to4 relays (RFC 7526)
+        "168.63.129.16/32",  # Azure's service for its virtual machines
+        "199.36.153.0/24",  # Google APIs for private networks
+        "2001::/23",  # protocol assignments (RFC 2928), among them Teredo with an embedded IPv4 address (RFC 4380)
+        "2002::/16",  # 6to4, with an embedded IPv4 address (RFC 3056)
+        "3fff::/20",  # documentation (RFC 9637)
     )
 )
-# Which of both is not told: names of a private network are nobody's business outside.
-NOT_FOUND = "That host is not known, or leads into a private network, which is not read from here."
+# One message for both cases, so that the service does not reveal the names of a private network.
+NOT_FOUND = (
+    "That host is unknown, or it is in a private network. Use a host that the public internet can reach."
+)
 PRINTABLE = re.compile(r"[!-~]+")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -40,14 +42,15 @@ Resolve = Callable[[str, int], list[str]]
 
 
 class AddressError(Exception):
-    """An address that is not read, or where nothing can be read. Every message is a sentence for who gave it."""
+    """An address that is not allowed or not readable. The message is a sentence for the user."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Which addresses may be read. `hosts`: these and what ends in ".HOST"; none: any public one. `ports`: none: any.
+    """The allowed addresses.
 
-    `loopback`: also this machine itself, for trying it out.
+    `hosts` are the allowed hosts, with their subdomains; empty: any public host. `ports` are the allowed ports; empty:
+    any. `loopback` also allows addresses of this machine, for tests.
     """
 
     schemes: tuple[str, ...] = ("https", "http", "rtsp")
@@ -58,7 +61,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Address:
-    """An address that may be read. `ips` are what its name was found to be, and what is connected to."""
+    """An allowed address. `ips` are the checked IP addresses of its host; the connection goes to one of them."""
 
     scheme: str
     host: str
@@ -68,56 +71,58 @@ class Address:
     ips: tuple[str, ...]
 
 
-def resolve(host: str, port: int) -> list[str]:
-    """All that the name stands for."""
+def resolve_host(host: str, port: int) -> list[str]:
+    """Return all IP addresses of the host."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise AddressError(NOT_FOUND) from error
-    return [str(answer[4][0]) for answer in found]
+    return [str(answer[4][0]) for answer in answers]
 
 
-def check(text: str, rules: Rules, resolve: Resolve = resolve) -> Address:
-    """The address, if it may be read. Raises AddressError."""
+def check_address(text: str, rules: Rules, resolve: Resolve = resolve_host) -> Address:
+    """Return the parsed address. Raise AddressError if it is not allowed."""
     if len(text) > MAX_CHARACTERS or not PRINTABLE.fullmatch(text) or "\\" in text:
-        raise AddressError("That is no address: expected something like rtsp://camera.example/stream.")
+        raise AddressError("That is not an address. Enter one like rtsp://camera.example/stream.")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise AddressError("That is no address: its host or port can't be read.") from error
+        raise AddressError(
+            "That is not an address: its host or port is not readable. Enter one like rtsp://camera.example/stream."
+        ) from error
     scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".").lower()
     if scheme not in rules.schemes or scheme not in PORTS:
-        raise AddressError(f"Addresses may begin with {', '.join(f'{name}://' for name in rules.schemes)}.")
+        allowed = ", ".join(f"{name}://" for name in rules.schemes)
+        raise AddressError(f"Addresses of this kind are not read. Use one that begins with {allowed}.")
     if not host or port == 0:
-        raise AddressError("That address names no host.")
+        raise AddressError("That address has no host. Enter one like rtsp://camera.example/stream.")
     if rules.hosts and not any(host == name or host.endswith("." + name) for name in rules.hosts):
-        raise AddressError("That host is not among those that may be read here.")
+        raise AddressError(
+            "That host is not among the allowed hosts. Ask the operator of this service to allow it."
+        )
     port = port or PORTS[scheme]
     if rules.ports and port not in rules.ports:
-        raise AddressError(
-            f"Port {port} is not among those that are read here: {', '.join(map(str, rules.ports))}."
-        )
-    answers = resolve(host, port)
-    if not answers or not all(_may_be_read(ipaddress.ip_address(answer), rules) for answer in answers):
+        allowed = ", ".join(map(str, rules.ports))
+        raise AddressError(f"Port {port} is not among the allowed ports. Use one of {allowed}.")
+    ips = resolve(host, port)
+    if not ips or not all(_is_allowed(ipaddress.ip_address(ip), rules) for ip in ips):
         raise AddressError(NOT_FOUND)
     credentials = None
     if parts.username is not None:
         credentials = unquote(parts.username), unquote(parts.password or "")
         if any(not text.isprintable() for text in credentials):
-            raise AddressError("The name or password in that address can't be sent.")
+            raise AddressError(
+                "The user name or password has unprintable characters. Change it on the camera."
+            )
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Address(scheme, host, port, target, credentials, tuple(answers[:MAX_ANSWERS]))
+    return Address(scheme, host, port, target, credentials, tuple(ips[:MAX_IPS]))
 
 
-def _may_be_read(address: IpAddress, rules: Rules) -> bool:
-    """Only what everybody can reach: no address of a private network, of this machine or of a cloud's metadata."""
-    if address.is_loopback:
+def _is_allowed(ip: IpAddress, rules: Rules) -> bool:
+    """Return whether the address is public: not in a private network, not this machine, not a metadata service."""
+    if ip.is_loopback:
         return rules.loopback
-    if address.version == 6 and address not in EVERYBODYS:
+    if ip.version == 6 and ip not in GLOBAL_UNICAST:
         return False
-    return (
-        address.is_global
-        and not address.is_multicast
-        and not any(address in network for network in NOT_EVERYBODYS)
-    )
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in SPECIAL_NETWORKS)

@@ -1,52 +1,52 @@
-// The page Jobs: cards change as the server says, one by one; whoever has the focus in one keeps it.
+// The page Jobs: replace each card that the server reports as changed, and keep the keyboard focus.
 const list = document.getElementById("jobs");
-const line = document.getElementById("line");
+const connection = document.getElementById("connection");
 let source = null;
 
-function made(html) {
+function parseCard(html) {
   const template = document.createElement("template");
-  template.innerHTML = html.trim(); // the server's own page piece, escaped there
+  template.innerHTML = html.trim(); // the server has escaped all values
   return template.content.firstElementChild;
 }
 
-// As people here write it; without this script it is said in UTC.
-function tellTimes(root) {
+// Show times in the user's time zone and format. Without JavaScript they are in UTC.
+function localizeTimes(root) {
   for (const time of root.querySelectorAll("time")) {
     time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   }
 }
 
-function take({ order, changed }) {
+function applyChanges({ order, changed }) {
   for (const [job, html] of Object.entries(changed)) {
     const old = document.getElementById(`job-${job}`);
-    const card = made(html);
-    tellTimes(card);
+    const card = parseCard(html);
+    localizeTimes(card);
     if (!old) list.append(card);
     else {
-      const focused = old.contains(document.activeElement);
+      const hadFocus = old.contains(document.activeElement);
       old.replaceWith(card);
-      if (focused) (card.querySelector("a, button") ?? list).focus();
+      if (hadFocus) (card.querySelector("a, button") ?? list).focus();
     }
   }
-  const wanted = new Set(order.map((job) => `job-${job}`));
-  for (const card of [...list.children]) if (!wanted.has(card.id)) card.remove();
-  order.forEach((job, place) => {
+  const listed = new Set(order.map((job) => `job-${job}`));
+  for (const card of [...list.children]) if (!listed.has(card.id)) card.remove();
+  order.forEach((job, index) => {
     const card = document.getElementById(`job-${job}`);
-    if (list.children[place] !== card) list.insertBefore(card, list.children[place] ?? null);
+    if (list.children[index] !== card) list.insertBefore(card, list.children[index] ?? null);
   });
-  document.getElementById("none").hidden = order.length > 0;
+  document.getElementById("empty").hidden = order.length > 0;
 }
 
-function listen() {
+function connect() {
   source?.close();
   source = null;
   if (document.hidden) return;
   source = new EventSource(list.dataset.live);
-  source.onopen = () => { line.textContent = ""; };
-  source.onmessage = (event) => take(JSON.parse(event.data));
-  source.onerror = () => { line.textContent = "The list is not live at the moment. Trying again."; };
+  source.onopen = () => { connection.textContent = ""; };
+  source.onmessage = (event) => applyChanges(JSON.parse(event.data));
+  source.onerror = () => { connection.textContent = "The connection was lost, so the list is not up to date. Trying again."; };
 }
 
-tellTimes(list);
-document.addEventListener("visibilitychange", listen);
-listen();
+localizeTimes(list);
+document.addEventListener("visibilitychange", connect);
+connect();

@@ -1,23 +1,23 @@
-// The page People: pictures are checked by the engine as they come; what is there is checked once, one by one.
-import { ask, form } from "./ask.js";
+// The page People: the engine checks each picture on upload, and each stored picture once.
+import { encodeForm, post } from "./api.js";
 
 const people = document.getElementById("people");
 const { base, most } = people.dataset;
 const problem = document.getElementById("problem");
-const dialog = document.getElementById("ask");
+const dialog = document.getElementById("dialog");
 
-function tell(error) {
+function showError(error) {
   problem.textContent = error.message;
   problem.hidden = false;
   problem.scrollIntoView({ block: "nearest" });
 }
 
-// Ask for a yes, or for a name; resolves to true or the name, or to null.
-function confirmed(title, yes, name = null) {
-  document.getElementById("ask-title").textContent = title;
-  document.getElementById("ask-yes").textContent = yes;
-  const field = document.getElementById("ask-name");
-  document.getElementById("ask-field").hidden = name === null;
+// Ask for a confirmation, or for a new name. Resolves to true, to the name, or to null if the user cancels.
+function askUser(title, action, name = null) {
+  document.getElementById("dialog-title").textContent = title;
+  document.getElementById("dialog-confirm").textContent = action;
+  const field = document.getElementById("dialog-name");
+  document.getElementById("dialog-field").hidden = name === null;
   field.required = name !== null;
   field.value = name ?? "";
   dialog.returnValue = "no";
@@ -27,64 +27,64 @@ function confirmed(title, yes, name = null) {
   });
 }
 
-const words = (answer) => [answer.sentence, answer.good && !answer.doubtful ? "good" : "bad"];
+const ratingOf = (check) => (check.usable && !check.doubtful ? "good" : "bad");
 
-async function send(person, file) {
-  if (file.size > Number(most)) return { good: false, sentence: "This picture is too large. Use a smaller one." };
-  const answer = await ask(`${base}/pictures?${form({ person })}`, file, { "content-type": file.type || "application/octet-stream" });
-  return answer.json();
+async function uploadPicture(person, file) {
+  if (file.size > Number(most)) return { usable: false, message: "This picture is too large. Use a smaller one." };
+  const url = `${base}/pictures?${encodeForm({ person })}`;
+  const response = await post(url, file, { "content-type": file.type || "application/octet-stream" });
+  return response.json();
 }
 
-// Each picture with its answer; gives how many were taken.
-async function sendAll(person, files, list) {
-  let taken = 0;
-  let refused = 0;
+// Upload the pictures, and list the result of each check.
+async function uploadPictures(person, files, list) {
+  let added = 0;
+  let withMessage = 0; // pictures whose message the user has to read
   for (const file of files) {
     const row = list.appendChild(document.createElement("li"));
-    row.textContent = `${file.name}: is being looked at ...`;
+    row.textContent = `${file.name}: checking ...`;
     try {
-      const answer = await send(person, file);
-      const [sentence, kind] = words(answer);
-      row.textContent = `${file.name}: ${answer.good ? "added" : "not added"}. ${sentence}`;
-      row.className = kind;
-      answer.good ? (taken += 1) : (refused += 1);
-      if (answer.doubtful) refused += 1;
+      const check = await uploadPicture(person, file);
+      row.textContent = `${file.name}: ${check.usable ? "added" : "not added"}. ${check.message}`;
+      row.className = ratingOf(check);
+      if (check.usable) added += 1;
+      if (!check.usable || check.doubtful) withMessage += 1;
     } catch (error) {
-      refused += 1;
+      withMessage += 1;
       row.textContent = `${file.name}: not added. ${error.message}`;
       row.className = "bad";
     }
   }
-  // What was not taken stays to be read; the page is new when all is well, or on a click.
-  if (taken && !refused) location.reload();
-  else if (taken) {
+  // The page reloads at once only if it has no message to read.
+  if (added && !withMessage) location.reload();
+  else if (added) {
     const button = list.appendChild(document.createElement("li")).appendChild(document.createElement("button"));
     button.type = "button";
-    button.textContent = "Show what was added";
+    button.textContent = "Show the added pictures";
     button.onclick = () => location.reload();
   }
 }
 
-async function changing(address, values) {
+async function postAndReload(path, values) {
   try {
-    await ask(`${base}/${address}`, form(values));
+    await post(`${base}/${path}`, encodeForm(values));
     location.reload();
-  } catch (error) { tell(error); }
+  } catch (error) { showError(error); }
 }
 
 for (const section of people.querySelectorAll(".person")) {
   const { person } = section.dataset;
-  section.querySelector(".add").onchange = (event) => sendAll(person, [...event.target.files], section.querySelector(".answers"));
+  section.querySelector(".add").onchange = (event) => uploadPictures(person, [...event.target.files], section.querySelector(".answers"));
   section.querySelector(".rename").onclick = async () => {
-    const name = await confirmed(`Rename ${person}`, "Rename", person);
-    if (name) changing("rename", { person, name });
+    const name = await askUser(`Rename ${person}`, "Rename", person);
+    if (name) postAndReload("rename", { person, name });
   };
   section.querySelector(".remove").onclick = async () => {
-    if (await confirmed(`Remove ${person} and all of their pictures?`, "Remove")) changing("remove", { person });
+    if (await askUser(`Remove ${person} and all of their pictures?`, "Remove")) postAndReload("remove", { person });
   };
   for (const item of section.querySelectorAll("[data-picture]")) {
     item.querySelector("button").onclick = async () => {
-      if (await confirmed(`Remove this picture of ${person}?`, "Remove")) changing("remove", { picture: item.dataset.picture });
+      if (await askUser(`Remove this picture of ${person}?`, "Remove")) postAndReload("remove", { picture: item.dataset.picture });
     };
   }
 }
@@ -95,20 +95,20 @@ document.getElementById("new").onsubmit = async (event) => {
   const button = event.submitter;
   list.replaceChildren();
   if (button) button.disabled = true;
-  await sendAll(document.getElementById("person").value.trim(), [...document.getElementById("pictures").files], list);
+  await uploadPictures(document.getElementById("person").value.trim(), [...document.getElementById("pictures").files], list);
   if (button) button.disabled = false;
 };
 
 for (const item of people.querySelectorAll("[data-unchecked]")) {
-  const place = item.querySelector(".words");
-  place.textContent = "Is being looked at ...";
+  const message = item.querySelector(".message");
+  message.textContent = "Checking ...";
   try {
-    const [sentence, kind] = words(await (await ask(`${base}/check`, form({ picture: item.dataset.picture }))).json());
-    place.textContent = sentence;
-    place.classList.add(kind);
+    const check = await (await post(`${base}/check`, encodeForm({ picture: item.dataset.picture }))).json();
+    message.textContent = check.message;
+    message.classList.add(ratingOf(check));
   } catch (error) {
-    place.textContent = error.message;
-    place.classList.add("bad");
+    message.textContent = error.message;
+    message.classList.add("bad");
     break;
   }
 }

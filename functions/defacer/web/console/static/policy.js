@@ -1,57 +1,57 @@
-// The page Policy: only what belongs to the chosen mode is shown; a frame of the channel's own shows what it does.
-import { ask } from "./ask.js";
-import { watch } from "./unsaved.js";
+// The page Policy: show only the fields of the chosen mode, and preview the policy on a frame of the channel's video.
+import { post } from "./api.js";
+import { watchForm } from "./unsaved.js";
 
 const policy = document.getElementById("policy");
-const at = (id) => document.getElementById(id);
-const STRENGTHS = [[1.2, "usual"], [1.8, "stronger"], [2.6, "strong"], [9, "the strongest"]];
+const byId = (id) => document.getElementById(id);
+const STRENGTHS = [[1.2, "normal"], [1.8, "stronger"], [2.6, "strong"], [9, "strongest"]]; // upper bound, name
 
 function arrange() {
   const mode = new FormData(policy).get("mode");
-  for (const part of policy.querySelectorAll("[data-for]")) part.hidden = !part.dataset.for.split(" ").includes(mode);
-  const own = at("own_distance");
-  own.required = at("own").checked;
-  own.max = own.required ? JSON.parse(own.dataset.largest)[new FormData(policy).get("recognizer")] : "";
-  at("strength-said").textContent = STRENGTHS.find(([most]) => at("strength").value <= most)[1];
-  if (at("share")) at("share-said").textContent = `${Math.round(at("share").value / 10)} % of the way`;
+  for (const field of policy.querySelectorAll("[data-for]")) field.hidden = !field.dataset.for.split(" ").includes(mode);
+  const threshold = byId("own_threshold");
+  threshold.required = byId("own").checked;
+  threshold.max = threshold.required ? JSON.parse(threshold.dataset.largest)[new FormData(policy).get("recognizer")] : "";
+  byId("strength-name").textContent = STRENGTHS.find(([most]) => byId("strength").value <= most)[1];
+  if (byId("share")) byId("share-value").textContent = `at ${Math.round(byId("share").value / 10)} % of the video`;
 }
 
-async function look() {
+async function showPreview() {
   const values = new URLSearchParams(new FormData(policy));
-  values.set("video", at("video").value);
-  values.set("share", at("share").value);
-  at("look").disabled = true;
-  at("preview-said").textContent = "Looking for faces ...";
+  values.set("video", byId("video").value);
+  values.set("share", byId("share").value);
+  byId("show-preview").disabled = true;
+  byId("preview-status").textContent = "Detecting faces ...";
   try {
-    const answer = await ask(policy.dataset.preview, values, { Accept: "image/jpeg, application/json" });
-    const faces = Number(answer.headers.get("x-faces"));
-    URL.revokeObjectURL(at("preview").src);
-    at("preview").src = URL.createObjectURL(await answer.blob());
-    at("preview").hidden = false;
-    const count = faces === 0 ? "No face is found in this frame." : faces === 1 ? "One face is hidden." : `${faces} faces are hidden.`;
-    at("preview-said").textContent = `${count} Who stays is decided for a whole video, not for one frame.`;
+    const response = await post(policy.dataset.preview, values, { Accept: "image/jpeg, application/json" });
+    const faces = Number(response.headers.get("x-faces"));
+    URL.revokeObjectURL(byId("preview").src);
+    byId("preview").src = URL.createObjectURL(await response.blob());
+    byId("preview").hidden = false;
+    const count = faces === 0 ? "No face was detected in this frame." : faces === 1 ? "One face is hidden." : `${faces} faces are hidden.`;
+    byId("preview-status").textContent = `${count} A preview hides targets too: they are recognised in a whole video only.`;
   } catch (error) {
-    at("preview-said").textContent = error.message;
+    byId("preview-status").textContent = error.message;
   }
-  at("look").disabled = false;
+  byId("show-preview").disabled = false;
 }
 
-at("replacement").onchange = async (event) => {
-  const said = at("replacement-said");
+byId("replacement").onchange = async (event) => {
+  const status = byId("replacement-status");
   const [file] = event.target.files;
   if (!file) return;
   try {
-    await ask(policy.dataset.replacement, file, { "content-type": file.type || "application/octet-stream" });
-    said.textContent = "It is the channel's picture now.";
-    said.className = "small good";
-    at("replacement-now").src = URL.createObjectURL(file);
-    at("replacement-now").hidden = false;
-    at("replacement-none")?.remove();
+    await post(policy.dataset.replacement, file, { "content-type": file.type || "application/octet-stream" });
+    status.textContent = "The picture was saved.";
+    status.className = "small good";
+    byId("replacement-current").src = URL.createObjectURL(file);
+    byId("replacement-current").hidden = false;
+    byId("replacement-missing")?.remove();
   } catch (error) {
-    said.textContent = error.message;
-    said.className = "small bad";
+    status.textContent = error.message;
+    status.className = "small bad";
   }
 };
-at("own_distance").oninput = () => { at("own").checked = true; };
-at("look")?.addEventListener("click", look);
-watch(policy, arrange);
+byId("own_threshold").oninput = () => { byId("own").checked = true; };
+byId("show-preview")?.addEventListener("click", showPreview);
+watchForm(policy, arrange);

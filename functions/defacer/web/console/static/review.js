@@ -1,62 +1,64 @@
-// The page Review: the two videos, the rows of the timeline, and what was decided anew.
+// The page Review: the two videos, the timeline of the tracks, and the changed decisions.
 import { Player } from "./player.js";
-import { watch } from "./unsaved.js";
+import { watchForm } from "./unsaved.js";
 
-const at = (id) => document.getElementById(id);
-const player = new Player(at("result"), at("source"));
+const byId = (id) => document.getElementById(id);
+const player = new Player(byId("result"), byId("source"));
 const tracks = [...document.querySelectorAll(".track")];
-const form = at("decisions");
-let marked = null; // the face that is chosen: { width, height, looks }
+const form = byId("decisions");
+let markedTrack = null; // the chosen track: { width, height, detections }
 
-function clock(seconds) {
+function formatClock(seconds) {
   const whole = Math.floor(seconds);
   const rest = String(whole % 60).padStart(2, "0");
   return whole < 3600 ? `${Math.floor(whole / 60)}:${rest}` : `${Math.floor(whole / 3600)}:${String(Math.floor(whole / 60) % 60).padStart(2, "0")}:${rest}`;
 }
 
 function draw() {
-  const { time, length, playing } = player;
-  at("play").textContent = playing ? "Pause" : "Play";
-  at("time").textContent = `${clock(time)} of ${clock(length)}`;
-  if (document.activeElement !== at("place") || playing) at("place").value = length ? (1000 * time) / length : 0;
-  at("place").setAttribute("aria-valuetext", `${clock(time)} of ${clock(length)}`);
-  const x = length ? (1000 * time) / length : 0;
+  const { time, duration, playing } = player;
+  const position = duration ? (1000 * time) / duration : 0;
+  const clock = `${formatClock(time)} of ${formatClock(duration)}`;
+  byId("play").textContent = playing ? "Pause" : "Play";
+  byId("time").textContent = clock;
+  if (document.activeElement !== byId("position") || playing) byId("position").value = position;
+  byId("position").setAttribute("aria-valuetext", clock);
   for (const track of tracks) {
-    track.querySelector(".now").setAttribute("x", x);
+    track.querySelector(".now").setAttribute("x", position);
     track.classList.toggle("here", time >= track.dataset.start - 0.1 && time <= Number(track.dataset.end) + 0.1);
   }
   drawMark(time);
 }
 
-function boxAt(looks, time) {
-  if (!looks.length || time < looks[0][0] - 0.5 || time > looks.at(-1)[0] + 0.5) return null;
-  const after = looks.findIndex((look) => look[0] >= time);
-  if (after <= 0) return (after < 0 ? looks.at(-1) : looks[0]).slice(1);
-  const [a, b] = [looks[after - 1], looks[after]];
+// Return the box at this time, interpolated between two detections: [x1, y1, x2, y2].
+function boxAt(boxes, time) {
+  if (!boxes.length || time < boxes[0][0] - 0.5 || time > boxes.at(-1)[0] + 0.5) return null;
+  const after = boxes.findIndex((box) => box[0] >= time);
+  if (after <= 0) return (after < 0 ? boxes.at(-1) : boxes[0]).slice(1);
+  const [a, b] = [boxes[after - 1], boxes[after]];
   const share = b[0] > a[0] ? (time - a[0]) / (b[0] - a[0]) : 0;
   return [1, 2, 3, 4].map((i) => a[i] + share * (b[i] - a[i]));
 }
 
 function drawMark(time) {
-  const box = marked && boxAt(marked.looks, time);
+  const box = markedTrack && boxAt(markedTrack.detections, time);
   for (const svg of document.querySelectorAll(".mark")) {
     svg.classList.toggle("shown", Boolean(box));
     if (!box) continue;
-    const more = 0.15 * (box[3] - box[1]);
+    const margin = 0.15 * (box[3] - box[1]);
     const rect = svg.firstElementChild;
-    svg.setAttribute("viewBox", `0 0 ${marked.width} ${marked.height}`);
-    for (const [name, value] of Object.entries({ x: box[0] - more, y: box[1] - more, width: box[2] - box[0] + 2 * more, height: box[3] - box[1] + 2 * more })) rect.setAttribute(name, value);
+    svg.setAttribute("viewBox", `0 0 ${markedTrack.width} ${markedTrack.height}`);
+    for (const [name, value] of Object.entries({ x: box[0] - margin, y: box[1] - margin, width: box[2] - box[0] + 2 * margin, height: box[3] - box[1] + 2 * margin })) rect.setAttribute(name, value);
   }
 }
 
 async function choose(track, seconds) {
   for (const other of tracks) other.classList.toggle("chosen", other === track);
   player.seek(seconds);
-  marked = null;
+  markedTrack = null;
   draw();
-  const answer = await fetch(`${form.dataset.tracks}/${track.dataset.track}`).catch(() => null);
-  if (answer?.ok && track.classList.contains("chosen")) {
-    marked = await answer.json();
+  const response = await fetch(`${form.dataset.tracks}/${track.dataset.track}`).catch(() => null);
+  if (response?.ok && track.classList.contains("chosen")) {
+    markedTrack = await response.json();
     draw();
   }
 }
@@ -68,34 +70,34 @@ for (const track of tracks) {
   const line = track.querySelector(".line");
   line.onclick = (event) => {
     const area = line.getBoundingClientRect();
-    choose(track, (player.length * (event.clientX - area.left)) / area.width);
+    choose(track, (player.duration * (event.clientX - area.left)) / area.width);
   };
 }
 
-function count(fields) {
+function showChanges(fields) {
   const rows = new Set(fields.map((field) => field.closest(".track")));
   for (const track of tracks) track.classList.toggle("altered", rows.has(track));
-  at("render").disabled = rows.size === 0;
-  at("changed").parentElement.classList.toggle("changed", rows.size > 0);
-  at("changed").textContent = rows.size === 0 ? "Change a decision, and the video can be rendered again. No face is looked for anew."
-    : `${rows.size === 1 ? "One decision is" : `${rows.size} decisions are`} changed. The result is replaced when the new one is ready.`;
+  byId("rerender").disabled = rows.size === 0;
+  byId("changes").parentElement.classList.toggle("changed", rows.size > 0);
+  byId("changes").textContent = rows.size === 0 ? byId("changes").dataset.none
+    : `${rows.size === 1 ? "One decision is" : `${rows.size} decisions are`} changed. The result is replaced when the re-render is done.`;
 }
-if (at("render")) watch(form, count);
+if (byId("rerender")) watchForm(form, showChanges);
 
-at("play").onclick = () => player.toggle();
-at("back").onclick = () => player.seek(player.time - 1);
-at("on").onclick = () => player.seek(player.time + 1);
-at("place").oninput = (event) => player.seek((player.length * event.target.value) / 1000);
-at("sound").onclick = (event) => {
-  const on = event.target.getAttribute("aria-pressed") !== "true";
-  player.lead.muted = !on;
-  event.target.setAttribute("aria-pressed", String(on));
+byId("play").onclick = () => player.toggle();
+byId("back").onclick = () => player.seek(player.time - 1);
+byId("forward").onclick = () => player.seek(player.time + 1);
+byId("position").oninput = (event) => player.seek((player.duration * event.target.value) / 1000);
+byId("sound").onclick = (event) => {
+  const isOn = event.target.getAttribute("aria-pressed") !== "true";
+  player.leader.muted = !isOn;
+  event.target.setAttribute("aria-pressed", String(isOn));
 };
-player.lead.muted = true;
+player.leader.muted = true;
 player.addEventListener("change", draw);
-player.addEventListener("trouble", (event) => {
-  at("trouble").hidden = false;
-  at("trouble").textContent = `This browser can't play the ${event.detail.id}. Its format may not be one that browsers know; the other one and the list below still work.`;
+player.addEventListener("unplayable", (event) => {
+  byId("playback-problem").hidden = false;
+  byId("playback-problem").textContent = `This browser can't play the ${event.detail.id}: it might not support the format. The other video and the tracks below still work.`;
 });
-(function often() { if (player.playing) draw(); requestAnimationFrame(often); })();
+(function drawWhilePlaying() { if (player.playing) draw(); requestAnimationFrame(drawWhilePlaying); })();
 draw();

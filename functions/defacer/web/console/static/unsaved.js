@@ -1,25 +1,25 @@
-// Forms whose changes are lost when the page is left: the browser asks before that, except when the form is sent.
+// Forms with unsaved changes: the browser asks before the user leaves the page, except when the form is submitted.
 
-function differs(field) {
+function isChanged(field) {
   if (field.type === "radio" || field.type === "checkbox") return field.checked !== field.defaultChecked;
   if (field.type === "select-one") {
-    const first = [...field.options].find((option) => option.defaultSelected) ?? field.options[0];
-    return first !== field.options[field.selectedIndex];
+    const initial = [...field.options].find((option) => option.defaultSelected) ?? field.options[0];
+    return initial !== field.options[field.selectedIndex];
   }
   if (field.type === "range" || field.type === "number") return Number(field.value) !== Number(field.defaultValue);
-  return field.type !== "file" && field.value.toLowerCase() !== field.defaultValue.toLowerCase(); // a colour is lowercased
+  return field.type !== "file" && field.value.toLowerCase() !== field.defaultValue.toLowerCase(); // browsers lowercase colours
 }
 
 // Call `show(changed)` now, at each change, and when the browser restores the form after "Back".
-// `changed` are the fields with a `name` whose value is not the one that the server sent.
-export function watch(form, show) {
-  let sent = false;
-  const changed = () => [...form.elements].filter((field) => field.name && differs(field));
-  const update = () => show(changed());
+// `changed` are the fields with a `name` whose value differs from the server's.
+export function watchForm(form, show) {
+  let submitted = false;
+  const findChanged = () => [...form.elements].filter((field) => field.name && isChanged(field));
+  const update = () => show(findChanged());
   form.addEventListener("input", update);
   form.addEventListener("change", update);
-  form.addEventListener("submit", () => { sent = true; });
-  addEventListener("pageshow", () => { sent = false; update(); });
-  addEventListener("beforeunload", (event) => { if (!sent && changed().length) event.preventDefault(); });
+  form.addEventListener("submit", () => { submitted = true; });
+  addEventListener("pageshow", () => { submitted = false; update(); });
+  addEventListener("beforeunload", (event) => { if (!submitted && findChanged().length) event.preventDefault(); });
   update();
 }

@@ -1,94 +1,186 @@
-// A file to Cloud Storage in pieces, over a resumable session:
-// https://cloud.google.com/storage/docs/performing-resumable-uploads
-// A piece that fails is not believed to have failed: the session is asked how far it is, and it goes on from there.
+// The page Upload: send the chosen files one after the other, and remember unfinished uploads in this browser.
+import { encodeForm, formatBytes, formatDuration, post } from "./api.js";
+import { NameTakenError, ResumableUpload, SessionExpiredError } from "./resumable_upload.js";
+import { findProblem } from "./video_file.js";
 
-const PIECE = 16 * 1024 * 1024; // a multiple of 256 KiB, as the protocol wants it
-const WAITS = [1, 2, 4, 8, 15, 30]; // seconds, the last one again and again
+const input = document.getElementById("files");
+const zone = document.getElementById("zone");
+const list = document.getElementById("uploads");
+const announcement = document.getElementById("announcement");
+const WEEK_MS = 7 * 24 * 3600 * 1000; // Cloud Storage keeps a session for a week
+const KEY_PREFIX = `upload ${input.dataset.channel} `;
+const activeKeys = new Set();
+let queue = Promise.resolve();
 
-export class Gone extends Error {}
-export class Taken extends Error {}
+const keyOf = (file) => `${KEY_PREFIX}${file.size} ${file.lastModified} ${file.name}`;
+const saveSession = (file, url) => localStorage.setItem(keyOf(file), JSON.stringify({ url, name: file.name, size: file.size, since: Date.now() }));
+const forgetSession = (file) => localStorage.removeItem(keyOf(file));
 
-export class Upload {
-  // `onProgress(sent, waiting)`: bytes that have arrived or are on the way; whether a lost line is waited for.
-  constructor(file, address, onProgress) {
+function loadSession(key) {
+  try {
+    const session = JSON.parse(localStorage.getItem(key));
+    if (session && Date.now() - session.since < WEEK_MS) return session;
+  } catch { /* another page's entry */ }
+  localStorage.removeItem(key);
+  return null;
+}
+
+function showUnfinished() {
+  const keys = Object.keys(localStorage).filter((key) => key.startsWith(KEY_PREFIX) && !activeKeys.has(key));
+  const sessions = keys.map((key) => [key, loadSession(key)]).filter(([, session]) => session);
+  document.getElementById("unfinished").hidden = !sessions.length;
+  document.getElementById("unfinished-list").replaceChildren(...sessions.map(([key, session]) => {
+    const row = document.createElement("li");
+    row.className = "card row";
+    const name = document.createElement("strong");
+    name.className = "grow";
+    name.textContent = session.name;
+    const size = document.createElement("span");
+    size.className = "muted number";
+    size.textContent = formatBytes(session.size);
+    const forget = document.createElement("button");
+    forget.type = "button";
+    forget.textContent = "Forget it";
+    forget.setAttribute("aria-label", `Forget ${session.name}`);
+    forget.onclick = () => { localStorage.removeItem(key); showUnfinished(); };
+    row.append(name, size, forget);
+    return row;
+  }));
+}
+
+function addFiles(files) {
+  for (const file of files) {
+    const item = new UploadItem(file);
+    queue = queue.then(() => item.run());
+  }
+  input.value = "";
+}
+
+class UploadItem {
+  constructor(file) {
     this.file = file;
-    this.address = address;
-    this.onProgress = onProgress;
+    const fragment = document.getElementById("item").content.cloneNode(true);
+    this.row = fragment.firstElementChild;
+    const find = (selector) => this.row.querySelector(selector);
+    [this.bar, this.message, this.amount, this.link] = [".bar", ".message", ".amount", "a"].map(find);
+    [this.replace, this.keepBoth, this.resume, this.stop] = [".replace", ".keep-both", ".resume", ".stop"].map(find);
+    find(".name").textContent = file.name;
+    this.bar.setAttribute("aria-label", `${file.name}: upload progress`);
+    for (const button of [this.replace, this.keepBoth, this.resume, this.stop]) button.setAttribute("aria-label", `${button.textContent}: ${file.name}`);
+    this.amount.textContent = formatBytes(file.size);
+    this.show("Waiting for the uploads before it.");
+    this.replace.onclick = () => this.retry("replace");
+    this.keepBoth.onclick = () => this.retry("keep-both");
+    this.resume.onclick = () => this.retry("");
+    this.stop.onclick = () => { this.stopped = true; this.upload?.stop(); if (!this.upload) this.finish("Upload stopped.", "resume"); };
+    document.getElementById("sending").hidden = false;
+    list.append(fragment);
+  }
+
+  show(text, announce = false) {
+    this.message.textContent = text;
+    if (announce) announcement.textContent = `${this.file.name}: ${text}`;
+  }
+
+  retry(onConflict) {
     this.stopped = false;
+    this.showButtons("stop");
+    queue = queue.then(() => this.run(onConflict));
   }
 
-  stop() {
-    this.stopped = true;
-    this.request?.abort();
-    this.wake?.();
+  showButtons(...names) {
+    for (const name of ["replace", "keepBoth", "resume", "stop"]) this[name].hidden = !names.includes(name);
   }
 
-  // Resolves when all is there; rejects with Gone if the session is no more, with Taken if the
-  // name is in use by now, with AbortError when stopped.
-  async run(asking = false) {
-    let sent = asking ? null : 0;
-    for (let failures = 0; sent !== this.file.size; ) {
-      if (this.stopped) throw new DOMException("stopped", "AbortError");
+  // Without buttons, this file's upload is over.
+  finish(text, ...buttons) {
+    this.upload = null;
+    activeKeys.delete(keyOf(this.file));
+    this.show(text, true);
+    this.showButtons(...buttons);
+  }
+
+  async run(onConflict = "") {
+    if (this.stopped) return;
+    const problem = await findProblem(this.file);
+    if (problem) return this.finish(problem);
+    activeKeys.add(keyOf(this.file));
+    const session = onConflict ? null : loadSession(keyOf(this.file));
+    try {
+      const url = session ? session.url : await this.startSession(onConflict);
+      if (this.stopped) throw new DOMException("stopped", "AbortError"); // while the session was being started
+      await this.send(url, Boolean(session));
+      forgetSession(this.file);
+      this.bar.value = 1;
+      this.finish("Upload complete. The job is starting.");
+      this.link.hidden = false;
+    } catch (error) {
+      const ask = "Replace the video and its result, or keep both?";
+      if (error instanceof SessionExpiredError) {
+        forgetSession(this.file);
+        if (session || !this.restarted) {
+          this.upload = null;
+          this.restarted = true; // only once: the user decides about a session that expires repeatedly
+          return this.run(onConflict);
+        }
+        this.finish("Cloud Storage ended this upload. Start it again.", "resume");
+      } else if (error instanceof NameTakenError) {
+        forgetSession(this.file);
+        this.finish(`Another user uploaded a video of this name during your upload. ${ask}`, "replace", "keepBoth");
+      } else if (error.name === "AbortError") this.finish("Upload stopped. You can resume it.", "resume");
+      else if (error.status === 409) this.finish(`${error.message} ${ask}`, "replace", "keepBoth");
+      else this.finish(error.message, "resume");
+    }
+    showUnfinished();
+  }
+
+  async startSession(onConflict) {
+    this.show("Starting the upload.");
+    const { name, size, type } = this.file;
+    const fields = encodeForm({ name, size, type, on_conflict: onConflict });
+    const response = await this.retryWhileUnreachable(() => post(input.dataset.uploads, fields));
+    const { url } = await response.json();
+    saveSession(this.file, url);
+    return url;
+  }
+
+  // An upload that restarts waits for the console, which might be restarting too.
+  async retryWhileUnreachable(call) {
+    for (;;) {
       try {
-        sent = sent === null ? await this.#ask() : await this.#send(sent);
-        this.onProgress(sent, false);
-        failures = 0;
+        return await call();
       } catch (error) {
-        if (error instanceof Gone || error instanceof Taken || this.stopped) throw this.stopped ? new DOMException("stopped", "AbortError") : error;
-        sent = null;
-        this.onProgress(null, true);
-        await this.#pause(WAITS[Math.min(failures, WAITS.length - 1)]);
-        failures += 1;
+        if (error.status !== 0 || !this.restarted) throw error;
+        if (this.stopped) throw new DOMException("stopped", "AbortError");
+        this.show("The connection was lost. Trying again.");
+        await new Promise((resolve) => setTimeout(resolve, 2000));
       }
     }
   }
 
-  async #send(start) {
-    const end = Math.min(start + PIECE, this.file.size);
-    const range = `bytes ${start}-${end - 1}/${this.file.size}`;
-    return this.#reached(await this.#put(range, this.file.slice(start, end), start));
-  }
-
-  async #ask() {
-    return this.#reached(await this.#put(`bytes */${this.file.size}`, null, 0));
-  }
-
-  // How many bytes have arrived, as the answer says.
-  #reached(request) {
-    if (request.status === 200 || request.status === 201) return this.file.size;
-    if (request.status === 308) {
-      const range = /bytes=0-(\d+)/.exec(request.getResponseHeader("Range") || "");
-      return range ? Number(range[1]) + 1 : 0;
-    }
-    if (request.status === 412) throw new Taken();
-    if (request.status >= 400 && request.status < 500 && ![408, 429].includes(request.status)) throw new Gone();
-    throw new Error(`answered ${request.status}`);
-  }
-
-  #put(range, body, start) {
-    return new Promise((resolve, reject) => {
-      const request = (this.request = new XMLHttpRequest());
-      request.open("PUT", this.address);
-      request.setRequestHeader("Content-Range", range);
-      request.upload.onprogress = (event) => this.onProgress(start + event.loaded, false);
-      request.onload = () => resolve(request);
-      request.onerror = request.onabort = () => reject(new Error("the line was lost"));
-      request.send(body);
-    });
-  }
-
-  #pause(seconds) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(done, seconds * 1000);
-      const self = this;
-      function done() {
-        clearTimeout(timer);
-        removeEventListener("online", done);
-        self.wake = null;
-        resolve();
+  send(url, isResumed) {
+    let since = performance.now();
+    let firstSent = null;
+    this.showButtons("stop");
+    this.upload = new ResumableUpload(this.file, url, (sent, isWaiting) => {
+      if (isWaiting) {
+        firstSent = null;
+        return this.show("The connection was lost. Trying again.", true);
       }
-      this.wake = done;
-      addEventListener("online", done);
+      if (firstSent === null) [firstSent, since] = [sent, performance.now()];
+      this.bar.value = sent / this.file.size;
+      this.amount.textContent = `${formatBytes(sent)} of ${formatBytes(this.file.size)}`;
+      const speed = (sent - firstSent) / ((performance.now() - since) / 1000);
+      const left = formatDuration((this.file.size - sent) / speed);
+      this.show(speed > 0 && left ? `${formatBytes(speed)} per second, ${left} left` : "Sending.");
     });
+    return this.upload.run(isResumed);
   }
 }
+
+input.onchange = () => addFiles(input.files);
+for (const name of ["dragover", "dragenter"]) zone.addEventListener(name, (event) => { event.preventDefault(); zone.classList.add("over"); });
+zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+zone.addEventListener("drop", (event) => { event.preventDefault(); zone.classList.remove("over"); addFiles(event.dataTransfer.files); });
+addEventListener("beforeunload", (event) => { if (activeKeys.size) event.preventDefault(); });
+showUnfinished();

@@ -1,37 +1,37 @@
-// The live page: sends the camera's frames, shows the de-faced ones, tells how it goes.
+// The live page: send the camera's frames, show the redacted frames, and show the stream's status.
 
 const WIDTH = 640, MAX_HEIGHT = 640, FRAMES_PER_SECOND = 20, QUALITY = 0.8;
-const MAX_BUFFERED = 200000; // bytes that wait to be sent: above, frames are left out
-const TARGET_SIDE = 1600, COVER_SIDE = 1024;
+const MAX_BUFFERED_BYTES = 200000; // frames are skipped while more bytes wait to be sent
+const MAX_TARGET_SIDE = 1600, MAX_REPLACEMENT_SIDE = 1024;
 
-const by = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 const token = document.querySelector("meta[name=csrf]").content;
-const watched = document.querySelector("meta[name=stream]").content;
-const form = by("begin"), picture = by("picture");
+const watchedStream = document.querySelector("meta[name=stream]").content;
+const form = byId("start-form"), picture = byId("picture");
 let running = null;
 
-function problem(sentence) {
-  by("problem").textContent = sentence;
-  by("problem").hidden = !sentence;
+function showProblem(message) {
+  byId("problem").textContent = message;
+  byId("problem").hidden = !message;
 }
 
-function socket(path) {
-  const opened = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
-  opened.binaryType = "arraybuffer";
-  return opened;
+function openSocket(path) {
+  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
+  socket.binaryType = "arraybuffer";
+  return socket;
 }
 
-async function send(path, body) {
-  const answer = await fetch(path, { method: "POST", body, headers: { "X-CSRF-Token": token } });
-  const told = answer.status === 204 ? {} : await answer.json();
-  if (!answer.ok) throw new Error(told.error);
-  return told;
+async function post(path, body) {
+  const response = await fetch(path, { method: "POST", body, headers: { "X-CSRF-Token": token } });
+  const result = response.status === 204 ? {} : await response.json();
+  if (!response.ok) throw new Error(result.error);
+  return result;
 }
 
-async function base64(file, side, type) {
-  // Made smaller here: what is sent stays small, and holds no place or time.
+async function encodePicture(file, maxSide, type) {
+  // The browser scales and encodes the picture anew, so that it is small and has no metadata such as a location.
   const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
+  const scale = Math.min(1, maxSide / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");
   canvas.width = Math.round(bitmap.width * scale);
   canvas.height = Math.round(bitmap.height * scale);
@@ -39,154 +39,156 @@ async function base64(file, side, type) {
   return canvas.toDataURL(type, 0.95).split(",")[1];
 }
 
-async function wish() {
-  const chosen = new FormData(form), targets = [];
-  for (const file of by("targets").files) {
-    targets.push({ person: file.name.slice(0, 100), data: await base64(file, TARGET_SIDE, "image/jpeg") });
+async function readRequest() {
+  const fields = new FormData(form), targets = [];
+  for (const file of byId("targets").files) {
+    targets.push({ person: file.name.slice(0, 100), data: await encodePicture(file, MAX_TARGET_SIDE, "image/jpeg") });
   }
-  const cover = by("replacement").files[0];
+  const replacement = byId("replacement").files[0];
+  const hasReplacement = fields.get("mode") === "image" && replacement;
   return {
-    address: chosen.get("source") === "address" ? chosen.get("address").trim() : null,
-    channel: chosen.get("channel").trim() || null,
+    address: fields.get("source") === "address" ? fields.get("address").trim() : null,
+    channel: fields.get("channel").trim() || null,
     targets,
-    mode: chosen.get("mode") || null,
-    replacement: chosen.get("mode") === "image" && cover ? await base64(cover, COVER_SIDE, "image/png") : null,
-    delay_seconds: Number(chosen.get("delay")),
+    mode: fields.get("mode") || null,
+    replacement: hasReplacement ? await encodePicture(replacement, MAX_REPLACEMENT_SIDE, "image/png") : null,
+    delay_seconds: Number(fields.get("delay")),
   };
 }
 
 async function openCamera() {
-  const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 }, audio: false });
-  by("camera").srcObject = stream;
-  await by("camera").play();
-  return stream;
+  const media = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 }, audio: false });
+  byId("camera").srcObject = media;
+  await byId("camera").play();
+  return media;
 }
 
-function sendCamera(stream, key, name) {
-  const video = by("camera"), canvas = document.createElement("canvas");
+function sendCamera(media, key, id) {
+  const video = byId("camera"), canvas = document.createElement("canvas");
   canvas.width = WIDTH;
   canvas.height = Math.min(MAX_HEIGHT, 2 * Math.round((WIDTH * video.videoHeight) / video.videoWidth / 2));
-  const pen = canvas.getContext("2d", { alpha: false }), out = socket(`/streams/${name}/camera`);
-  let busy = false, timer = 0;
-  const frame = () => {
-    if (busy || out.bufferedAmount > MAX_BUFFERED) return;
-    busy = true;
+  const context = canvas.getContext("2d", { alpha: false }), socket = openSocket(`/streams/${id}/camera`);
+  let encoding = false, timer = 0;
+  const sendFrame = () => {
+    if (encoding || socket.bufferedAmount > MAX_BUFFERED_BYTES) return;
+    encoding = true;
     const mark = performance.now();
-    pen.drawImage(video, 0, 0, canvas.width, canvas.height);
+    context.drawImage(video, 0, 0, canvas.width, canvas.height);
     canvas.toBlob(async (blob) => {
       try {
         const bytes = new Uint8Array(8 + blob.size);
         new DataView(bytes.buffer).setFloat64(0, mark);
         bytes.set(new Uint8Array(await blob.arrayBuffer()), 8);
-        if (out.readyState === WebSocket.OPEN) out.send(bytes);
+        if (socket.readyState === WebSocket.OPEN) socket.send(bytes);
       } finally {
-        busy = false; // a frame that could not be made is left out
+        encoding = false; // a frame that can't be encoded is skipped
       }
     }, "image/jpeg", QUALITY);
   };
-  out.onopen = () => {
-    out.send(key);
-    timer = setInterval(frame, 1000 / FRAMES_PER_SECOND);
+  socket.onopen = () => {
+    socket.send(key);
+    timer = setInterval(sendFrame, 1000 / FRAMES_PER_SECOND);
   };
-  out.onclose = () => clearInterval(timer);
-  running.camera = { stream, out };
+  socket.onclose = () => clearInterval(timer);
+  running.camera = { media, socket };
 }
 
-function watch(name, own) {
-  const incoming = socket(`/streams/${name}/watch`), pen = picture.getContext("2d", { alpha: false });
+function watch(id, isOwnCamera) {
+  const socket = openSocket(`/streams/${id}/watch`), context = picture.getContext("2d", { alpha: false });
   let decoding = false;
-  incoming.onmessage = async ({ data }) => {
-    if (typeof data === "string") return tell(JSON.parse(data));
+  socket.onmessage = async ({ data }) => {
+    if (typeof data === "string") return showStatus(JSON.parse(data));
     if (decoding) return;
     decoding = true;
     const head = new DataView(data), mark = head.getFloat64(0);
     const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 16)], { type: "image/jpeg" })).catch(() => null);
     decoding = false;
-    if (!bitmap) return; // the next one may be read
+    if (!bitmap) return; // the next frame might be readable
     if (picture.width !== bitmap.width || picture.height !== bitmap.height) {
       picture.width = bitmap.width;
       picture.height = bitmap.height;
     }
-    pen.drawImage(bitmap, 0, 0);
+    context.drawImage(bitmap, 0, 0);
     bitmap.close();
     picture.dataset.frames = Number(picture.dataset.frames || 0) + 1;
-    // The camera's own page knows when a frame was taken: the whole way there and back.
-    const age = own && mark > 0 ? (performance.now() - mark) / 1000 : head.getFloat64(8);
-    by("late").textContent = `${age.toFixed(2)} s`;
+    // The camera's own page compares its own clock, so its delay includes both directions of the network.
+    const delay = isOwnCamera && mark > 0 ? (performance.now() - mark) / 1000 : head.getFloat64(8);
+    byId("delay-measured").textContent = `${delay.toFixed(2)} s`;
   };
-  incoming.onclose = ({ reason }) => stop(reason);
-  return incoming;
+  socket.onclose = ({ reason }) => stop(reason);
+  return socket;
 }
 
-function tell(status) {
-  by("fps").textContent = status.frames_per_second.toFixed(1);
-  by("kept").textContent = status.kept;
-  by("hidden").textContent = status.hidden;
-  by("watching").textContent = status.watching;
-  by("black").hidden = !status.black;
+function showStatus(status) {
+  byId("fps").textContent = status.frames_per_second.toFixed(1);
+  byId("kept").textContent = status.kept;
+  byId("hidden").textContent = status.hidden;
+  byId("watching").textContent = status.watching;
+  byId("black").hidden = !status.black;
   if (status.ended) stop(status.ended);
 }
 
-function stop(sentence) {
+function stop(message) {
   if (!running) return;
-  const { camera, incoming } = running;
+  const { camera, watching } = running;
   running = null;
-  incoming?.close();
-  camera?.out.close();
-  camera?.stream.getTracks().forEach((track) => track.stop());
+  watching?.close();
+  camera?.socket.close();
+  camera?.media.getTracks().forEach((track) => track.stop());
   if (form) {
     form.hidden = false;
-    by("live").hidden = true;
+    byId("live").hidden = true;
   }
-  picture.getContext("2d").clearRect(0, 0, picture.width, picture.height); // nobody stands there as if it went on
-  if (sentence) problem(sentence);
+  picture.getContext("2d").clearRect(0, 0, picture.width, picture.height); // the last frame would look like a live one
+  if (message) showProblem(message);
 }
 
-async function begin() {
-  problem("");
-  by("start").disabled = true;
-  let camera = null;
+async function start() {
+  showProblem("");
+  byId("start").disabled = true;
+  let media = null;
   try {
-    const asked = await wish();
-    if (asked.address === null) camera = await openCamera();
-    const { id, key } = await send("/streams", JSON.stringify(asked));
+    const request = await readRequest();
+    if (request.address === null) media = await openCamera();
+    const { id, key } = await post("/streams", JSON.stringify(request));
     running = { id, key };
     form.hidden = true;
-    by("live").hidden = false;
-    by("page").value = `${location.origin}/streams/${id}`;
-    by("mjpeg").value = `${location.origin}/streams/${id}/mjpeg`;
-    running.incoming = watch(id, camera !== null);
-    if (camera) sendCamera(camera, key, id);
-    by("stop").focus();
+    byId("live").hidden = false;
+    byId("page-url").value = `${location.origin}/streams/${id}`;
+    byId("mjpeg-url").value = `${location.origin}/streams/${id}/mjpeg`;
+    running.watching = watch(id, media !== null);
+    if (media) sendCamera(media, key, id);
+    byId("stop").focus();
   } catch (error) {
-    camera?.getTracks().forEach((track) => track.stop());
-    problem(error.name === "NotAllowedError" ? "The browser does not let this page use the camera." : error.message);
+    media?.getTracks().forEach((track) => track.stop());
+    const isDenied = error.name === "NotAllowedError";
+    showProblem(isDenied ? "This page is not allowed to use the camera. Allow it in the browser, then start again." : error.message);
   }
-  by("start").disabled = false;
+  byId("start").disabled = false;
 }
 
-async function untilLoaded(note) {
-  const answer = await fetch("/loaded");
+async function hideWhenLoaded(note) {
+  const response = await fetch("/loaded");
   note.hidden = true;
-  if (!answer.ok) problem((await answer.json()).error);
+  if (!response.ok) showProblem((await response.json()).error);
 }
 
-if (by("loading")) untilLoaded(by("loading")).catch(() => {});
-if (watched) {
+if (byId("loading")) hideWhenLoaded(byId("loading")).catch(() => {});
+if (watchedStream) {
   running = {};
-  running.incoming = watch(watched, false);
+  running.watching = watch(watchedStream, false);
 } else {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    begin();
+    start();
   });
-  by("mode").addEventListener("change", () => { by("cover").hidden = by("mode").value !== "image"; });
-  by("delay").addEventListener("input", () => { by("delay-told").textContent = by("delay").value; });
-  by("address").addEventListener("input", () => { by("from-address").checked = true; });
-  by("stop").addEventListener("click", async () => {
+  byId("mode").addEventListener("change", () => { byId("replacement-field").hidden = byId("mode").value !== "image"; });
+  byId("delay").addEventListener("input", () => { byId("delay-chosen").textContent = byId("delay").value; });
+  byId("address").addEventListener("input", () => { byId("from-address").checked = true; });
+  byId("stop").addEventListener("click", async () => {
     if (!running) return;
     const { id, key } = running;
     stop("");
-    await send(`/streams/${id}/end`, key).catch(() => {});
+    await post(`/streams/${id}/end`, key).catch(() => {});
   });
 }

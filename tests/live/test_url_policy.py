@@ -1,4 +1,4 @@
-"""Addresses that a user gives: each attempt to make the service read what only it can reach is refused."""
+"""The check of camera addresses refuses each attempt to make the service read internal addresses (SSRF)."""
 
 import http.client
 import io
@@ -10,20 +10,20 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from defacer.web.live.connection import NO_VIDEO, Connection
-from defacer.web.live.rtsp_relay import checked
-from defacer.web.live.stream_reader import Reader
-from defacer.web.live.url_policy import Address, AddressError, Rules, check, resolve
+from defacer.web.live.rtsp_relay import read_message
+from defacer.web.live.stream_reader import StreamReader
+from defacer.web.live.url_policy import Address, AddressError, Rules, check_address, resolve_host
 from tests.servers import wait_until
 
 PUBLIC = "93.184.215.14"
-NO_ADDRESS = "0.0.0.0"  # noqa: S104 - that is the point
+NO_ADDRESS = "0.0.0.0"  # noqa: S104 - the test needs it
 NOT_PUBLIC = [
     "127.0.0.1", "127.8.8.8", NO_ADDRESS, "10.0.0.1", "172.16.5.4", "192.168.1.1", "169.254.169.254", "100.64.0.1",
     "198.18.0.1", "192.0.2.1", "224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255",
     "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1",
     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
     "2001:0:4136:e378:8000:63bf:3fff:fdd2",
-    # What Python calls global although it leads inwards, or to nobody: with an IPv4 address inside, and others.
+    # Python calls these global: addresses with an embedded IPv4 address, and special networks.
     "::7f00:1", "::a9fe:a9fe", "::5db8:d70e", "::ffff:0:7f00:1", "::ffff:169.254.169.254", "::ffff:93.184.215.14",
     "::ffff:168.63.129.16", "64:ff9b::7f00:1", "64:ff9b::5db8:d70e", "64:ff9b::a83f:8110", "64:ff9b:1::a9fe:a9fe",
     "64:ff9b:1::1", "2002:5db8:d70e::1", "2002:a9fe:a9fe::", "2001:0:5db8:d70e::1",
@@ -37,25 +37,25 @@ PUBLIC_TOO = [
 ]  # fmt: skip
 
 
-def leads_to(*answers: str):  # type: ignore[no-untyped-def]
-    return lambda host, port: list(answers)
+def resolves_to(*ips: str):  # type: ignore[no-untyped-def]
+    return lambda host, port: list(ips)
 
 
-@pytest.mark.parametrize("answer", NOT_PUBLIC)
-def test_a_name_that_leads_to_an_inner_address_is_refused(answer: str) -> None:
+@pytest.mark.parametrize("ip", NOT_PUBLIC)
+def test_host_of_internal_address_is_refused(ip: str) -> None:
     with pytest.raises(AddressError, match="private network"):
-        check("http://camera.example/", Rules(), leads_to(answer))
+        check_address("http://camera.example/", Rules(), resolves_to(ip))
 
 
-@pytest.mark.parametrize("answer", PUBLIC_TOO)
-def test_a_public_address_beside_those_may_be_read(answer: str) -> None:
-    assert check("http://camera.example/", Rules(), leads_to(answer)).ips == (answer,)
+@pytest.mark.parametrize("ip", PUBLIC_TOO)
+def test_host_of_public_address_is_allowed(ip: str) -> None:
+    assert check_address("http://camera.example/", Rules(), resolves_to(ip)).ips == (ip,)
 
 
-@pytest.mark.parametrize("answer", NOT_PUBLIC)
-def test_one_inner_address_among_public_ones_is_enough(answer: str) -> None:
+@pytest.mark.parametrize("ip", NOT_PUBLIC)
+def test_host_is_refused_if_any_of_its_addresses_is_internal(ip: str) -> None:
     with pytest.raises(AddressError, match="private network"):
-        check("rtsp://camera.example/", Rules(), leads_to(PUBLIC, answer))
+        check_address("rtsp://camera.example/", Rules(), resolves_to(PUBLIC, ip))
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_one_inner_address_among_public_ones_is_enough(answer: str) -> None:
     ["127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1", "0177.0.0.1", "localhost", "[::1]", "[::ffff:7f00:1]", "0",
      NO_ADDRESS],
 )  # fmt: skip
-def test_this_machine_is_refused_however_it_is_written(host: str) -> None:
+def test_this_machine_is_refused_in_any_notation(host: str) -> None:
     with pytest.raises(AddressError):
-        check(f"http://{host}/", Rules())
+        check_address(f"http://{host}/", Rules())
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_this_machine_is_refused_however_it_is_written(host: str) -> None:
         "async:http://a.example", "crypto:http://a.example", "rtsps://a.example/", "",
     ],
 )  # fmt: skip
-def test_only_schemes_that_are_allowed_are_read(text: str) -> None:
+def test_scheme_that_is_not_allowed_is_refused(text: str) -> None:
     with pytest.raises(AddressError):
-        check(text, Rules(), leads_to(PUBLIC))
+        check_address(text, Rules(), resolves_to(PUBLIC))
 
 
 @pytest.mark.parametrize(
@@ -90,44 +90,44 @@ def test_only_schemes_that_are_allowed_are_read(text: str) -> None:
         "http://a%0d%0ab:c%0a@a.example/", "http://" + "a" * 3000,
     ],
 )  # fmt: skip
-def test_what_cannot_be_taken_apart_without_doubt_is_refused(text: str) -> None:
+def test_malformed_address_is_refused(text: str) -> None:
     with pytest.raises(AddressError):
-        check(text, Rules(), leads_to(PUBLIC))
+        check_address(text, Rules(), resolves_to(PUBLIC))
 
 
-def test_hosts_that_are_not_listed_are_refused_where_there_is_a_list() -> None:
+def test_host_that_is_not_listed_is_refused() -> None:
     rules = Rules(hosts=("cameras.example",))
     for text in ("http://cameras.example/", "rtsp://yard.cameras.example./a?b=c"):
-        assert check(text, rules, leads_to(PUBLIC)).ips == (PUBLIC,)
+        assert check_address(text, rules, resolves_to(PUBLIC)).ips == (PUBLIC,)
     for text in ("http://example/", "http://evilcameras.example/", "http://cameras.example.evil.test/"):
         with pytest.raises(AddressError, match="not among"):
-            check(text, rules, leads_to(PUBLIC))
+            check_address(text, rules, resolves_to(PUBLIC))
 
 
-def test_ports_that_are_not_listed_are_refused_where_there_is_a_list_before_any_name_is_looked_up() -> None:
-    def unasked(host: str, port: int) -> list[str]:
-        raise AssertionError("a name was looked up")
+def test_port_that_is_not_listed_is_refused_before_dns() -> None:
+    def fail_on_dns(host: str, port: int) -> list[str]:
+        raise AssertionError("a host name was resolved")
 
     rules = Rules(ports=(80, 554))
     for text in ("http://a.example/", "http://a.example:554/", "rtsp://a.example:80/"):
-        assert check(text, rules, leads_to(PUBLIC)).ips == (PUBLIC,)
+        assert check_address(text, rules, resolves_to(PUBLIC)).ips == (PUBLIC,)
     for text in ("https://a.example/", "http://a.example:22/", "rtsp://a.example:8554/"):
         with pytest.raises(AddressError, match="not among"):
-            check(text, rules, unasked)
+            check_address(text, rules, fail_on_dns)
 
 
-def test_an_unknown_name_and_one_of_a_private_network_are_told_apart_by_nobody() -> None:
-    told = []
-    for resolver in (leads_to("10.0.0.1"), lambda host, port: resolve("no-such-host.invalid", port)):
+def test_unknown_and_internal_hosts_get_the_same_message() -> None:
+    messages = []
+    for resolver in (resolves_to("10.0.0.1"), lambda host, port: resolve_host("no-such-host.invalid", port)):
         with pytest.raises(AddressError) as caught:
-            check("http://a.example/", Rules(), resolver)
-        told.append(str(caught.value))
-    assert told[0] == told[1]
+            check_address("http://a.example/", Rules(), resolver)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
-def test_the_connection_goes_to_the_answer_that_was_checked() -> None:
-    answers = iter([[PUBLIC], ["127.0.0.1"]])
-    address = check("https://camera.example/a?b=c", Rules(), lambda host, port: next(answers))
+def test_address_keeps_the_checked_ip_of_a_single_resolution() -> None:
+    resolutions = iter([[PUBLIC], ["127.0.0.1"]])
+    address = check_address("https://camera.example/a?b=c", Rules(), lambda host, port: next(resolutions))
     assert (address.ips, address.port, address.host, address.target) == (
         (PUBLIC,),
         443,
@@ -136,39 +136,39 @@ def test_the_connection_goes_to_the_answer_that_was_checked() -> None:
     )
 
 
-def test_neither_the_path_nor_the_password_is_printed() -> None:
-    address = check("rtsp://me:secret@camera.example/private?token=1", Rules(), leads_to(PUBLIC))
+def test_repr_hides_path_and_password() -> None:
+    address = check_address("rtsp://me:secret@camera.example/private?token=1", Rules(), resolves_to(PUBLIC))
     assert address.credentials == ("me", "secret")
     for word in ("secret", "private", "token"):
         assert word not in repr(address)
 
 
-def test_this_machine_can_be_allowed_and_other_inner_addresses_stay_refused() -> None:
+def test_allowed_loopback_leaves_other_internal_addresses_refused() -> None:
     rules = Rules(loopback=True)
-    assert check("http://127.0.0.1:8000/", rules).port == 8000
-    for answer in ("10.0.0.1", "169.254.169.254", "fe80::1", NO_ADDRESS):
+    assert check_address("http://127.0.0.1:8000/", rules).port == 8000
+    for ip in ("10.0.0.1", "169.254.169.254", "fe80::1", NO_ADDRESS):
         with pytest.raises(AddressError, match="private network"):
-            check("http://camera.example/", rules, leads_to(answer))
+            check_address("http://camera.example/", rules, resolves_to(ip))
 
 
-def messages(data: bytes) -> list[bytes]:
-    file, found = io.BytesIO(data), []
-    while piece := checked(file):
-        found.append(piece)
-    return found
+def read_messages(data: bytes) -> list[bytes]:
+    file, messages = io.BytesIO(data), []
+    while message := read_message(file):
+        messages.append(message)
+    return messages
 
 
-def test_the_relay_passes_answers_and_pictures_on_as_they_are() -> None:
+def test_relay_forwards_responses_and_video_unchanged() -> None:
     parts = [
         b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 4\r\n\r\nbody",
         b"$\x00\x00\x05hello",
         b"RTSP/1.0 401 Unauthorized\r\nCSeq: 2\r\n\r\n",
     ]
-    assert messages(b"".join(parts)) == parts
+    assert read_messages(b"".join(parts)) == parts
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"RTSP/1.0 302 Moved\r\nLocation: rtsp://127.0.0.1/\r\n\r\n",
         b"RTSP/1.0 301 Moved\nLocation: rtsp://127.0.0.1/\n\n",
@@ -178,43 +178,43 @@ def test_the_relay_passes_answers_and_pictures_on_as_they_are() -> None:
         b"RTSP/1.0 200 OK\r\nContent-Length: 9999999\r\n\r\n",
     ],
 )
-def test_the_relay_passes_nothing_on_that_leads_elsewhere(answer: bytes) -> None:
-    with pytest.raises(ValueError, match="answer"):
-        messages(b"$\x00\x00\x01x" + answer)
+def test_relay_refuses_redirects_and_invalid_responses(response: bytes) -> None:
+    with pytest.raises(ValueError, match="response"):
+        read_messages(b"$\x00\x00\x01x" + response)
 
 
 @contextmanager
-def listening() -> Iterator[tuple[int, list[bytes]]]:
-    """A port that notes what it is sent."""
-    got: list[bytes] = []
+def recording_server() -> Iterator[tuple[int, list[bytes]]]:
+    """Listen on a port and record the received bytes."""
+    received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             with server.accept()[0] as connection:
-                got.append(connection.recv(4096))
+                received.append(connection.recv(4096))
                 connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield server.getsockname()[1], got
+        yield server.getsockname()[1], received
         thread.join(30)
 
 
-def test_a_connection_goes_to_the_ip_whatever_the_name() -> None:
-    with listening() as (port, got):
+def test_connection_goes_to_the_checked_ip_not_to_the_host_name() -> None:
+    with recording_server() as (port, received):
         address = Address("http", "no-such-host.invalid", port, "/", None, ("127.0.0.1",))
         connection = http.client.HTTPConnection(address.host, port)
         connection.sock = Connection(address).open()
         connection.request("GET", "/")
         assert connection.getresponse().status == 204
         connection.close()
-    assert b"no-such-host.invalid" in got[0]
+    assert b"no-such-host.invalid" in received[0]
 
 
-def test_a_port_that_is_closed_and_one_that_speaks_something_else_are_told_apart_by_nobody() -> None:
+def test_closed_port_and_other_protocol_get_the_same_message() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    told = {said_of("http", port), said_of("https", port), said_of("rtsp", port)}
+    reasons = {end_reason("http", port), end_reason("https", port), end_reason("rtsp", port)}
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def greet() -> None:
@@ -225,49 +225,49 @@ def test_a_port_that_is_closed_and_one_that_speaks_something_else_are_told_apart
 
         threading.Thread(target=greet, daemon=True).start()
         port = server.getsockname()[1]
-        told |= {said_of("http", port), said_of("https", port), said_of("rtsp", port)}
+        reasons |= {end_reason("http", port), end_reason("https", port), end_reason("rtsp", port)}
         server.shutdown(socket.SHUT_RDWR)
-    assert told == {NO_VIDEO}
+    assert reasons == {NO_VIDEO}
 
 
-def said_of(scheme: str, port: int) -> str | None:
-    """Why a stream of this address ended."""
-    stream = NoStream()
-    reader = Reader(Address(scheme, "camera.invalid", port, "/", None, ("127.0.0.1",)), stream)  # type: ignore[arg-type]
+def end_reason(scheme: str, port: int) -> str | None:
+    """Return why a stream of this address ended."""
+    stream = FakeStream()
+    reader = StreamReader(Address(scheme, "camera.invalid", port, "/", None, ("127.0.0.1",)), stream)  # type: ignore[arg-type]
     reader.start()
     assert reader.join(60)
     return stream.ended
 
 
-def test_a_reader_that_is_stopped_before_it_began_ends() -> None:
+def test_reader_that_is_stopped_before_its_start_ends() -> None:
     for scheme in ("http", "https", "rtsp"):
-        reader = Reader(Address(scheme, "camera.invalid", 9, "/", None, ("127.0.0.1",)), NoStream())  # type: ignore[arg-type]
+        reader = StreamReader(Address(scheme, "camera.invalid", 9, "/", None, ("127.0.0.1",)), FakeStream())  # type: ignore[arg-type]
         reader.stop()
         reader.start()
         assert reader.join(60)
 
 
-class NoStream:
-    """What a reader whose address never sends a frame asks of its stream."""
+class FakeStream:
+    """The part of a stream that a reader uses if its address never sends a frame."""
 
     ended: str | None = None
-    has_taken = False
+    has_frames = False
 
-    def end(self, why: str) -> None:
-        self.ended = why
+    def end(self, reason: str) -> None:
+        self.ended = reason
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "rtsp"])
-def test_who_drips_an_answer_byte_by_byte_holds_nothing_that_was_stopped(scheme: str) -> None:
-    """Each byte comes within the time that a read is given: only who stops the reader ends it."""
-    came, gone = threading.Event(), threading.Event()
+def test_slow_drip_of_bytes_does_not_keep_a_stopped_reader_alive(scheme: str) -> None:
+    """Each byte arrives before the read's timeout, so only `stop` can end the reader."""
+    requested, finished = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
             with server.accept()[0] as connection:
                 connection.recv(4096)
-                came.set()
-                while not gone.wait(0.1):
+                requested.set()
+                while not finished.wait(0.1):
                     try:
                         connection.sendall({"http": b"H", "https": b"\x16", "rtsp": b"R"}[scheme])
                     except OSError:
@@ -276,12 +276,14 @@ def test_who_drips_an_answer_byte_by_byte_holds_nothing_that_was_stopped(scheme:
         dripping = threading.Thread(target=drip, daemon=True)
         dripping.start()
         port = server.getsockname()[1]
-        reader = Reader(Address(scheme, "camera.invalid", port, "/", None, ("127.0.0.1",)), NoStream())  # type: ignore[arg-type]
+        reader = StreamReader(
+            Address(scheme, "camera.invalid", port, "/", None, ("127.0.0.1",)), FakeStream()
+        )  # type: ignore[arg-type]
         reader.start()
-        assert came.wait(30)
-        if scheme != "https":  # of which the first bytes are no handshake already
+        assert requested.wait(30)
+        if scheme != "https":  # its first bytes already fail the TLS handshake
             assert not reader.join(0.5)
         reader.stop()
-        wait_until(lambda: reader.join(0.1), "the reader's thread had ended", 30)
-        gone.set()
+        wait_until(lambda: reader.join(0.1), "the reader's thread has ended", 30)
+        finished.set()
         dripping.join(30)

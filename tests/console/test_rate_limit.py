@@ -1,19 +1,19 @@
-"""How often anybody may ask, and how much the engine does at a time."""
+"""Rate limits of callers, and the queue for the engine."""
 
 import asyncio
 import threading
 
 import pytest
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from defacer.web.common.rate_limit import EngineQueue, RateLimiter, caller_of
+from defacer.engine_host import EngineBusyError, EngineHost
+from defacer.web.common.rate_limit import RateLimiter, identify_caller
 from defacer.web.console import policy
 from tests.console.visitor import Visitor
 
 
-def test_so_many_a_minute_are_allowed_and_time_brings_them_back() -> None:
+def test_allowance_of_a_caller_refills_with_time() -> None:
     now = 0.0
     rate = RateLimiter(6, clock=lambda: now)
 
@@ -27,47 +27,46 @@ def test_so_many_a_minute_are_allowed_and_time_brings_them_back() -> None:
     assert [rate.seconds_to_wait("a") for _ in range(7)].count(0) == 6
 
 
-def test_previews_are_limited_and_the_answer_says_when_to_come_again(
+def test_too_many_previews_are_refused_with_a_waiting_time(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "PREVIEWS_A_MINUTE", RateLimiter(2, clock=lambda: 0.0))
-    address = f"{visitor.at('street', 'policy')}/preview"
+    monkeypatch.setattr(policy, "PREVIEW_LIMIT", RateLimiter(2, clock=lambda: 0.0))
+    address = f"{visitor.url('street', 'policy')}/preview"
 
     assert [visitor.post(address, {"video": "none.mp4"}).status_code for _ in range(3)] == [404, 404, 429]
-    refused = visitor.post(address, {"video": "none.mp4"})
-    assert refused.headers["Retry-After"] == "30"
-    assert "Try again in 30 s" in refused.json()["error"]
+    limited = visitor.post(address, {"video": "none.mp4"})
+    assert limited.headers["Retry-After"] == "30"
+    assert "Try again in 30 s" in limited.json()["error"]
 
 
-def test_the_engine_looks_at_one_picture_at_a_time_and_few_wait() -> None:
-    room = EngineQueue(most_waiting=3)
-    go, lock = threading.Event(), threading.Lock()
-    inside, most = 0, 0
+def test_engine_runs_one_task_at_a_time_and_refuses_a_full_queue() -> None:
+    host = EngineHost(max_running=1, max_queued=3)
+    may_finish, lock = threading.Event(), threading.Lock()
+    running, most = 0, 0
 
     def work() -> None:
-        nonlocal inside, most
+        nonlocal running, most
         with lock:
-            inside += 1
-            most = max(most, inside)
-        go.wait(30)
+            running += 1
+            most = max(most, running)
+        may_finish.wait(30)
         with lock:
-            inside -= 1
+            running -= 1
 
     async def main() -> list[object]:
-        tasks = [asyncio.create_task(room.do(work)) for _ in range(5)]
+        tasks = [asyncio.create_task(host.run(work)) for _ in range(5)]
         while sum(task.done() for task in tasks) < 2:
             await asyncio.sleep(0.01)
-        go.set()
+        may_finish.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     results = asyncio.run(main())
-    refused = [result for result in results if isinstance(result, HTTPException)]
-    assert [error.status_code for error in refused] == [429, 429]
+    assert [type(result) for result in results].count(EngineBusyError) == 2
     assert most == 1
-    assert inside == 0
+    assert running == 0
 
 
-def asking(proxies: int, *forwarded: str) -> Request:
+def make_request(proxies: int, *forwarded: str) -> Request:
     app = Starlette()
     app.state.proxies = proxies
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
@@ -86,7 +85,7 @@ def asking(proxies: int, *forwarded: str) -> Request:
         (1, (), "192.0.2.9"),
     ],
 )
-def test_a_caller_is_known_by_what_the_nearest_proxies_say_and_not_by_what_it_says_itself(
+def test_caller_is_identified_by_trusted_proxies_only(
     proxies: int, forwarded: tuple[str, ...], caller: str
 ) -> None:
-    assert caller_of(asking(proxies, *forwarded)) == caller
+    assert identify_caller(make_request(proxies, *forwarded)) == caller

@@ -1,4 +1,4 @@
-"""What `rights.py` refuses, without which the tests that are `limited` could not fail."""
+"""`permissions.py` detects missing permissions, so the tests with the fixture `limited` can fail."""
 
 from urllib.parse import quote
 
@@ -6,7 +6,7 @@ import pytest
 
 from defacer_emulator.chaos.http import Request
 from tests.cloud import Buckets
-from tests.console.rights import refused
+from tests.console.permissions import find_missing
 
 VIDEO = quote("channels/street/videos/walk.mp4", safe="")
 JOB = "jobs%2F0123456789abcdef0123%2F"
@@ -21,10 +21,10 @@ OBJECTS = "/storage/v1/b/{}/o"
         ("GET", "/download" + OBJECTS + f"/{JOB}manifest.json?alt=media"),
     ],
 )
-def test_of_the_work_bucket_it_may_list_all_and_read_documents(
+def test_account_lists_the_work_bucket_and_reads_documents(
     method: str, target: str, buckets: Buckets
 ) -> None:
-    assert refused(asked(method, target.format(buckets.work)), buckets) == []
+    assert find_missing(make_request(method, target.format(buckets.work)), buckets) == []
 
 
 @pytest.mark.parametrize(
@@ -36,29 +36,29 @@ def test_of_the_work_bucket_it_may_list_all_and_read_documents(
         ("DELETE", OBJECTS + f"/{JOB}manifest.json", "delete"),
     ],
 )
-def test_embeddings_and_segments_it_does_not_read_and_changes_nothing_of_a_job(
+def test_account_reads_no_embeddings_or_segments_and_changes_no_job(
     method: str, target: str, missing: str, buckets: Buckets
 ) -> None:
-    (sentence,) = refused(asked(method, target.format(buckets.work)), buckets)
-    assert sentence.startswith(f"storage.objects.{missing} on work")
+    (message,) = find_missing(make_request(method, target.format(buckets.work)), buckets)
+    assert message.startswith(f"storage.objects.{missing} on work")
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
     [("DELETE", OBJECTS + f"/{VIDEO}"), ("POST", "/upload" + OBJECTS), ("PATCH", OBJECTS + f"/{VIDEO}")],
 )
-def test_results_it_only_reads_and_it_changes_nobody_s_metadata(
-    method: str, path: str, buckets: Buckets
-) -> None:
-    assert refused(asked(method, path.format(buckets.output)), buckets)
-    assert bool(refused(asked(method, path.format(buckets.intake)), buckets)) == (method == "PATCH")
+def test_account_only_reads_results_and_changes_no_metadata(method: str, path: str, buckets: Buckets) -> None:
+    assert find_missing(make_request(method, path.format(buckets.output)), buckets)
+    assert bool(find_missing(make_request(method, path.format(buckets.intake)), buckets)) == (
+        method == "PATCH"
+    )
 
 
-def test_a_copy_is_reading_there_and_writing_here(buckets: Buckets) -> None:
+def test_copy_needs_read_and_create_permissions(buckets: Buckets) -> None:
     copy = f"/storage/v1/b/{buckets.intake}/o/{VIDEO}/rewriteTo/b/{buckets.output}/o/{VIDEO}"
-    (sentence,) = refused(asked("POST", copy), buckets)
-    assert sentence.startswith("storage.objects.create on output")
+    (message,) = find_missing(make_request("POST", copy), buckets)
+    assert message.startswith("storage.objects.create on output")
 
 
-def asked(method: str, target: str) -> Request:
+def make_request(method: str, target: str) -> Request:
     return Request(method, target, (), b"", 0)

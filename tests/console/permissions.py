@@ -1,6 +1,6 @@
-"""What the console's account may do in its buckets (infra/pages.tf): of what it asks, what is refused.
+"""The permissions of the console's account in its buckets (infra/pages.tf), checked against its storage requests.
 
-fake-gcs-server lets everybody do everything, so a right that is missing would be missed on Google Cloud alone.
+fake-gcs-server allows every request, so a missing permission would otherwise show only on Google Cloud.
 """
 
 import re
@@ -20,18 +20,18 @@ API = re.compile(
 METHODS = {"GET": "get", "PUT": "create", "POST": "create", "DELETE": "delete", "PATCH": "update"}
 
 
-def refused(request: Request, buckets: Buckets) -> list[str]:
-    """The permissions that a request needs and that no grant gives."""
-    known = {buckets.intake: "intake", buckets.work: "work", buckets.output: "output"}
+def find_missing(request: Request, buckets: Buckets) -> list[str]:
+    """Return the permissions that the request needs and that no grant includes."""
+    bucket_names = {buckets.intake: "intake", buckets.work: "work", buckets.output: "output"}
     return [
-        f"{permission} on {known[bucket]}: {name}"
-        for permission, bucket, name in needed(request.method, urlsplit(request.target).path)
-        if bucket in known and not is_granted(permission, known[bucket], name)
+        f"{permission} on {bucket_names[bucket]}: {name}"
+        for permission, bucket, name in list_needed(request.method, urlsplit(request.target).path)
+        if bucket in bucket_names and not is_granted(permission, bucket_names[bucket], name)
     ]
 
 
-def needed(method: str, path: str) -> Iterator[tuple[str, str, str]]:
-    """Permission, bucket and object ("" for the bucket itself); nothing for what browsers ask before they ask."""
+def list_needed(method: str, path: str) -> Iterator[tuple[str, str, str]]:
+    """Yield permission, bucket and object ("" for the bucket itself). A preflight request needs none."""
     copied, api = COPY.fullmatch(path), API.fullmatch(path)
     if copied:
         yield "storage.objects.get", copied[1], unquote(copied[2])
@@ -40,14 +40,14 @@ def needed(method: str, path: str) -> Iterator[tuple[str, str, str]]:
         is_list = method == "GET" and api["name"] is None
         permission = "list" if is_list else METHODS[method]
         yield f"storage.objects.{permission}", api["bucket"], unquote(api["name"] or "")
-    elif method in METHODS and not path.startswith("/storage/v1/"):  # a signed address
+    elif method in METHODS and not path.startswith("/storage/v1/"):  # a signed URL
         bucket, _, name = path.removeprefix("/").partition("/")
         yield f"storage.objects.{METHODS[method]}", bucket, unquote(name)
 
 
 def is_granted(permission: str, bucket: str, name: str) -> bool:
     for grant in local("page_roles")["console"].values():
-        given = READS if grant["role"] == VIEWER else frozenset(local("page_permissions")[grant["ours"]])
-        if grant["bucket"] == bucket and permission in given and name.endswith(grant["suffix"] or ""):
+        granted = READS if grant["role"] == VIEWER else frozenset(local("page_permissions")[grant["ours"]])
+        if grant["bucket"] == bucket and permission in granted and name.endswith(grant["suffix"] or ""):
             return True
     return False

@@ -1,4 +1,4 @@
-"""A stream's plan from the channel's policy."""
+"""The plan of a stream follows the channel's policy."""
 
 import pytest
 
@@ -19,14 +19,12 @@ POLICY = "channels/street/policy.json"
         (b'{"recognizer": "sface", "match_threshold": 0.9}', 0.9),
     ],
 )
-def test_a_stream_recognises_people_as_its_channel_does(
-    buckets: Buckets, policy: bytes, match: float
-) -> None:
+def test_stream_uses_its_channels_match_threshold(buckets: Buckets, policy: bytes, match: float) -> None:
     buckets.put(buckets.intake, POLICY, policy)
     assert limits_of(plan_stream(StreamRequest(channel="street")).options).match == match
 
 
-def test_a_stream_of_a_channel_with_an_unknown_recogniser_is_refused(buckets: Buckets) -> None:
+def test_stream_of_channel_with_unknown_recogniser_is_refused(buckets: Buckets) -> None:
     buckets.put(buckets.intake, POLICY, b'{"recognizer": "casia-webface"}')
     with pytest.raises(PermanentError, match="\"recognizer\" is 'casia-webface': input should be 'sface'"):
         plan_stream(StreamRequest(channel="street"))
