@@ -263,7 +263,7 @@ def test_file_that_is_dragged_onto_the_page_is_uploaded(
     assert blob.download_as_bytes() == file.read_bytes()
 
 
-def test_name_that_another_user_took_meanwhile_is_asked_about(
+def test_name_that_a_concurrent_upload_took_is_asked_about(
     window: Window, emulator: Emulator, tmp_path: Path
 ) -> None:
     """The test answers the last byte as Google does, because the emulator ignores the precondition."""

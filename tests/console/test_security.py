@@ -1,4 +1,4 @@
-"""Who is allowed to send requests to the console, and what its pages can do in a browser."""
+"""The console's protection against requests of other sites, and its security headers."""
 
 import json
 import re

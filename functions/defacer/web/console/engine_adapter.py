@@ -1,12 +1,13 @@
-"""The console's use of the engine: check a target picture, and render a preview of the policy."""
+"""The console's use of the engine: check pictures, describe recognition levels, and render a preview of a policy."""
 
 from dataclasses import dataclass
 
 from defacer.engine.errors import PictureError, VideoError
-from defacer.engine.media.still_image import decode_picture
+from defacer.engine.media.still_image import PNG, decode_picture
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import only_face, picture_warnings
+from defacer.engine.recognition.recognition_levels import calibration_of, strangers_at
 from defacer.engine.rendering.preview import Preview, preview
 from defacer.engine.tracking.face_report import ADVICE
 from defacer.engine_host import HOST
@@ -31,6 +32,38 @@ class PictureCheck:
     usable: bool
     message: str
     doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class LevelRates:
+    """The measured rates of a recognition level: strangers kept in 10,000, and percent of targets kept.
+
+    Both are None if they were not measured.
+    """
+
+    strangers: int | None
+    targets_percent: int | None
+
+
+def is_png(data: bytes) -> bool:
+    """Return whether the picture is a PNG. All other accepted pictures are JPEGs."""
+    return data.startswith(PNG)
+
+
+def require_replacement(data: bytes) -> None:
+    """Raise PermanentError if the picture can't be used to cover faces."""
+    try:
+        decode_picture(data, PICTURE_LABEL, alpha=True, max_pixels=settings().max_picture_pixels)
+    except PictureError as error:
+        raise PermanentError(error.code, str(error)) from error
+
+
+def measured_rates(recognizer: str) -> dict[str, LevelRates]:
+    """Return the measured rates of each recognition level."""
+    levels = calibration_of(recognizer).levels
+    return {
+        name: LevelRates(strangers_at(recognizer, level.match), level.kept) for name, level in levels.items()
+    }
 
 
 def check_picture(data: bytes) -> PictureCheck:

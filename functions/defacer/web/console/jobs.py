@@ -192,7 +192,7 @@ def remove_replaced(cards: list[JobCard]) -> list[JobCard]:
 
 
 def read_status(job: str, name: str | None) -> JobStatus:
-    """Read a job's status. Raise RetryableError if its objects change meanwhile."""
+    """Read a job's status. Raise RetryableError if its objects change during the read."""
     bucket = settings().work_bucket
 
     def read(name: str, model: Any) -> Any:

@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from defacer.engine.media.still_image import PNG
 from defacer.engine_host import HOST
 from defacer.pipeline.channel import list_targets
 from defacer.pipeline.documents.base import ObjectRef
@@ -135,7 +134,7 @@ def _require_name(channel: str, name: str) -> str:
 
 def _store_picture(channel: str, person: str, data: bytes, check: PictureCheck) -> None:
     """Store the picture under the hash of its content, so that a second upload of it creates no second object."""
-    is_png = data.startswith(PNG)
+    is_png = engine_adapter.is_png(data)
     suffix, content_type = ("png", "image/png") if is_png else ("jpg", "image/jpeg")
     folder = f"{object_names.targets_prefix(channel)}{person}/"
     name = f"{folder}{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
@@ -168,7 +167,7 @@ def _require_pictures_of(channel: str, person: str) -> list[ObjectRef]:
 
 
 def _rename_person(channel: str, person: str, name: str) -> int:
-    """Copy all pictures before the first delete, so that a job planned meanwhile finds them under either name."""
+    """Copy all pictures before the first delete, so that a job planned in between finds the pictures."""
     if person == name:
         return 0
     folder = f"{object_names.targets_prefix(channel)}{name}/"

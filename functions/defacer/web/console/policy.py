@@ -10,9 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from defacer.engine.errors import PictureError
-from defacer.engine.media.still_image import PNG, decode_picture
-from defacer.engine.recognition.recognition_levels import Level, calibration_of, strangers_at
 from defacer.engine_host import HOST
 from defacer.pipeline.channel import find_replacement, policy_problems, read_policy
 from defacer.pipeline.documents.base import ObjectRef
@@ -24,6 +21,7 @@ from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import read_limited_body
 from defacer.web.console import engine_adapter, signed_urls
 from defacer.web.console.channels import require_channel
+from defacer.web.console.engine_adapter import LevelRates
 from defacer.web.console.rendering import channel_url, render_page
 
 PREVIEW_LIMIT, PICTURE_LIMIT = RateLimiter(30), RateLimiter(20)
@@ -172,20 +170,19 @@ def _render_form(
 
 def _describe_levels(recognizer: str) -> dict[str, tuple[str, str]]:
     """Return each level's title, and its meaning with the rates measured for the recogniser."""
-    calibration = calibration_of(recognizer)
+    rates = engine_adapter.measured_rates(recognizer)
     return {
-        name: (title, f"{meaning} {_describe_rates(recognizer, calibration.levels[name])}")
+        name: (title, f"{meaning} {_describe_rates(recognizer, rates[name])}")
         for name, (title, meaning) in LEVELS.items()
     }
 
 
-def _describe_rates(recognizer: str, level: Level) -> str:
-    name, strangers = RECOGNIZERS[recognizer][0], strangers_at(recognizer, level.match)
-    if strangers is None:
+def _describe_rates(recognizer: str, rates: LevelRates) -> str:
+    name = RECOGNIZERS[recognizer][0]
+    if rates.strangers is None:
         return f"It was not measured for {name}."
-    number = strangers or "fewer than 1"
-    rates = f"{number} in 10,000 strangers and {level.kept} % of the appearances of targets"
-    return f"With {name} it keeps {rates}."
+    strangers = f"{rates.strangers or 'fewer than 1'} in 10,000 strangers"
+    return f"With {name} it keeps {strangers} and {rates.targets_percent} % of the appearances of targets."
 
 
 def _list_videos(channel: str) -> list[str]:
@@ -212,13 +209,9 @@ def _read_preview_inputs(channel: str, path: str, policy: Policy) -> tuple[Objec
 
 
 def _store_replacement(channel: str, data: bytes) -> None:
-    label, most = engine_adapter.PICTURE_LABEL, settings().max_picture_pixels
-    try:
-        decode_picture(data, label, alpha=True, max_pixels=most)
-    except PictureError as error:
-        raise PermanentError(error.code, str(error)) from error
+    engine_adapter.require_replacement(data)
     bucket, name = settings().intake_bucket, object_names.replacement(channel)
     stored = objects.find(bucket, name)
-    content_type = "image/png" if data.startswith(PNG) else "image/jpeg"
+    content_type = "image/png" if engine_adapter.is_png(data) else "image/jpeg"
     generation = int(stored.generation) if stored else 0
     objects.replace(bucket, name, data, content_type, generation=generation)

@@ -1,4 +1,4 @@
-"""Sign URLs with which a browser reads pictures and videos from Cloud Storage, and start sessions to upload videos."""
+"""Sign the URLs that let a browser read pictures and videos from Cloud Storage, and start sessions for uploads."""
 
 import unicodedata
 from datetime import timedelta

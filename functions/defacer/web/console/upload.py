@@ -75,7 +75,7 @@ def _start_session(video: VideoName, content_type: str, size: int, origin: str, 
         if on_conflict != KEEP_BOTH:
             return JSONResponse({"error": NAME_IN_USE}, 409)
         video = _find_free_name(bucket, video)
-    # Generation 0 means "no such object": a video that another user uploads meanwhile is never silently replaced.
+    # Generation 0 means "no such object", so a concurrent upload of that name is never silently replaced.
     generation = None if on_conflict == REPLACE else 0
     try:
         url = signed_urls.start_upload_session(

@@ -1,6 +1,6 @@
 """One live stream: frames arrive, are sampled, and leave redacted some tenths of a second later.
 
-It fails closed. A frame is shown only after detection has covered it and the time for which a mask precedes a face.
+It fails closed. A frame is shown only after detection has covered it and the lead time of a mask after it.
 Until then the last frame stays visible; if that takes too long, the picture turns black. An exception in a thread ends
 the stream with a black picture. If detection falls behind, fewer frames are accepted.
 """
@@ -27,7 +27,7 @@ from defacer.web.live.jpeg import Encoder, fit_frame
 
 TIME_BASE = Fraction(1, 1000)
 MAX_OVERDUE_SECONDS = 1.0  # a frame that is later than this is shown black
-MAX_DETECTION_LAG_SECONDS = 0.2  # a frame that has waited longer for detection gives way to the next one
+MAX_DETECTION_LAG_SECONDS = 0.2  # a frame that has waited longer for detection is skipped
 MAX_PENDING = 64
 STATISTICS_SECONDS = 2.0
 POLL_SECONDS = 0.25  # longest wait without checking the clock

@@ -184,3 +184,4 @@ zone.addEventListener("dragleave", () => zone.classList.remove("over"));
 zone.addEventListener("drop", (event) => { event.preventDefault(); zone.classList.remove("over"); addFiles(event.dataTransfer.files); });
 addEventListener("beforeunload", (event) => { if (activeKeys.size) event.preventDefault(); });
 showUnfinished();
+addFiles(input.files); // files that were chosen while this script was loading

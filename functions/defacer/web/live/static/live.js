@@ -29,7 +29,7 @@ async function post(path, body) {
 }
 
 async function encodePicture(file, maxSide, type) {
-  // The browser scales and encodes the picture anew, so that it is small and has no metadata such as a location.
+  // The browser scales and re-encodes the picture, so that it is small and has no metadata such as a location.
   const bitmap = await createImageBitmap(file);
   const scale = Math.min(1, maxSide / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");
