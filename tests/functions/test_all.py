@@ -69,5 +69,5 @@ def assert_counted_off(lines: list[dict[str, Any]]) -> None:
     said = Counter(line["message"] for line in lines)
     assert [said[once] for once in ("planned", "linked", "joined", "published")] == [1, 1, 1, 1]
     segments = {line["message"]: line["segments"] for line in lines if "segments" in line}
-    assert segments["planned"] == said["faces found"] == segments["linked"] == 2
-    assert said["segment done"] == segments["joined"] == 2
+    assert segments["planned"] == said["segment detected"] == segments["linked"] == 2
+    assert said["segment redacted"] == segments["joined"] == 2

@@ -158,7 +158,7 @@ def test_fault_of_the_machine_is_not_a_bug(
     break_code("defacer.ingest.limits.require_name", kind)
     assert {ingest(upload_push(source)) for _ in range(5)} == {503}
     assert buckets.names(buckets.work) == []
-    assert {line["message"] for line in lines()} == {"an unexpected error, the message will come back"}
+    assert {line["message"] for line in lines()} == {"unexpected error, the message will be redelivered"}
 
 
 def test_upload_that_storage_refuses_is_not_a_bug(

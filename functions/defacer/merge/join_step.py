@@ -88,7 +88,7 @@ def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engi
     faces, found = _with_found_faces(manifest, faces, reports)
     data = _report(manifest, reports, joined, found).with_faces(faces)
     report = objects.write_once(settings().work_bucket, name, data, progress=held.renew)
-    # Each line "segment done" is counted off by this one (infra/observability.tf).
+    # Each line "segment redacted" is counted off by this one (infra/observability.tf).
     log.info("joined", segments=len(reports), frames=joined.frames)
     return _to_publish(manifest, result, report)
 

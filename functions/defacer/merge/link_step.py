@@ -66,7 +66,7 @@ def _faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRe
     held.renew()
     try:
         ref = objects.write_once(settings().work_bucket, name, faces.document, progress=held.renew)
-        # Each line "faces found" is counted off by this one (infra/observability.tf).
+        # Each line "segment detected" is counted off by this one (infra/observability.tf).
         log.info(
             "linked",
             segments=len(outputs),

@@ -63,4 +63,4 @@ def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
         return  # somebody was quicker: theirs count
     if job_state.read_job(task.job).detection_is_over:
         objects.delete(ref)  # the others' were deleted meanwhile, perhaps before these were there
-    log.info("faces found", seconds=round(time.monotonic() - started, 3))
+    log.info("segment detected", seconds=round(time.monotonic() - started, 3))

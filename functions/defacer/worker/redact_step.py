@@ -76,7 +76,7 @@ def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
     record = job_state.read_job(task.job)
     if record.is_over:  # the others' were deleted meanwhile, perhaps before this one was there
         failure.finish_ended_job(record)
-    log.info("segment done", frames=len(written.frames), seconds=seconds)
+    log.info("segment redacted", frames=len(written.frames), seconds=seconds)
 
 
 def _commit(report: SegmentReport, video: ObjectRef) -> None:

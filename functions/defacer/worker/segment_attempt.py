@@ -77,7 +77,7 @@ def _split(task: SegmentTask) -> None:
     objects.write_once(settings().work_bucket, mark, b"{}")
     halves = [task.model_copy(update={"part": task.part + half}) for half in "01"]
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, halves)
-    log.warning("split, because it took too long", part=task.part)
+    log.warning("segment split", part=task.part)
 
 
 def fail_if_attempts_exhausted(task: SegmentTask, manifest: Manifest, held: HeldLease) -> None:

@@ -14,7 +14,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import job_state, verdict
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.pipeline.storage.object_names import same_name
+from defacer.pipeline.storage.object_names import is_same_name
 
 REASON = "no longer to be kept"  # as `defacer.engine.tracking.face_report.FORGOTTEN`, by which it is never kept again
 
@@ -144,7 +144,7 @@ def _ends_naming(job: str, channel: str, person: str) -> Iterator[tuple[ObjectRe
 
 def _names(failed: Failed, channel: str, person: str) -> bool:
     is_of_channel = failed.source is None or object_names.channel_of_input(failed.source.name) == channel
-    return is_of_channel and object_names.names_picture(failed.message, person)
+    return is_of_channel and object_names.mentions_target(failed.message, person)
 
 
 def _failed_without(failed: Failed) -> Failed:
@@ -157,7 +157,7 @@ def _failed_without(failed: Failed) -> Failed:
 
 def _manifest_without(manifest: Manifest, person: str) -> Manifest:
     """Whoever is still at the job shows the person: so nothing is kept any more of what they may yet write."""
-    targets = tuple(target for target in manifest.targets if not same_name(target, person))
+    targets = tuple(target for target in manifest.targets if not is_same_name(target, person))
     policy = manifest.policy.model_copy(update={"keep_intermediates": False})
     return manifest.model_copy(update={"targets": targets, "policy": policy})
 
@@ -202,11 +202,11 @@ def without(report: Report, person: str) -> Report:
     nothing = dict.fromkeys(("person", "distance", "margin", "strangers_per_10000"))
     hidden = {"decision": "hide", "reason": REASON, **nothing}
     tracks = tuple(
-        track.model_copy(update=hidden) if track.person and same_name(track.person, person) else track
+        track.model_copy(update=hidden) if track.person and is_same_name(track.person, person) else track
         for track in report.faces.tracks
     )
-    targets = tuple(target for target in report.targets if not same_name(target, person))
-    warnings = tuple(item for item in report.faces.warnings if not same_name(item.person, person))
+    targets = tuple(target for target in report.targets if not is_same_name(target, person))
+    warnings = tuple(item for item in report.faces.warnings if not is_same_name(item.person, person))
     faces = report.faces.model_copy(update={"tracks": tracks, "warnings": warnings})
     return report.model_copy(update={"faces": faces, "targets": targets})
 
@@ -247,7 +247,7 @@ def _keeps(report: Report, person: str) -> bool:
 
 
 def _any_is(names: Iterable[str], person: str) -> bool:
-    return any(same_name(name, person) for name in names)
+    return any(is_same_name(name, person) for name in names)
 
 
 def _obstacle(report: Report) -> str | None:
