@@ -58,7 +58,7 @@ def fill_channel(buckets: Buckets) -> None:
 
 
 @pytest.mark.parametrize("setting", LIMITS)
-def test_what_passes_a_limit_fails_the_job_with_the_limit(
+def test_exceeded_limit_fails_the_job_with_the_limit(
     setting: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path, environment: Environment
 ) -> None:
     value, code, *said = LIMITS[setting]
@@ -69,7 +69,7 @@ def test_what_passes_a_limit_fails_the_job_with_the_limit(
     assert_failed(buckets, topics, ref, code, *said)
 
 
-def test_what_meets_every_limit_is_planned(
+def test_video_within_all_limits_is_planned(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path, environment: Environment
 ) -> None:
     fill_channel(buckets)
@@ -84,7 +84,7 @@ def test_what_meets_every_limit_is_planned(
 
 
 @pytest.mark.parametrize("allowed", [5, 6])
-def test_more_looks_at_faces_than_are_allowed_fail_the_job_before_any_is_hidden(
+def test_too_many_detections_fail_the_job_before_redaction(
     allowed: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post, environment: Environment
 ) -> None:
     environment(max_detections=allowed)

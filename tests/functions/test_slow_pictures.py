@@ -43,7 +43,7 @@ def address(app: App) -> Iterator[str]:
     thread.join()
 
 
-def test_another_channel_is_planned_while_a_picture_is_decoded(
+def test_slow_picture_does_not_block_another_channel(
     address: str,
     slow: bytes,
     buckets: Buckets,
@@ -82,7 +82,7 @@ def test_another_channel_is_planned_while_a_picture_is_decoded(
 
 
 @pytest.mark.parametrize(("name", "code"), [(TARGET, "bad-picture"), (REPLACEMENT, "bad-replacement")])
-def test_a_decode_that_takes_too_long_fails_the_job_by_its_name(
+def test_decode_timeout_fails_the_job_by_name(
     name: str,
     code: str,
     slow: bytes,

@@ -79,7 +79,7 @@ def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
         assert_published(buckets, topics, job)
 
 
-def test_time_that_ran_out_is_counted_apart_from_other_attempts(
+def test_timeouts_are_counted_apart_from_attempts(
     buckets: Buckets, topics: Topics, job: Planned, environment: Environment
 ) -> None:
     environment(deadline_seconds=1)
@@ -98,7 +98,7 @@ def test_time_that_ran_out_is_counted_apart_from_other_attempts(
         assert (claim.attempts, claim.timeouts) == expected
 
 
-def test_a_segment_that_fails_three_times_on_time_is_split_and_its_halves_make_the_video(
+def test_segment_is_split_after_three_timeouts(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post, clip: Path
 ) -> None:
     """With the real engine, in both steps."""
@@ -131,7 +131,7 @@ def test_a_segment_that_fails_three_times_on_time_is_split_and_its_halves_make_t
     assert sum(segment.frames for segment in report.segments) == CLIP.frames
 
 
-def test_a_segment_is_split_once_however_often_its_message_comes(
+def test_duplicate_messages_split_a_segment_once(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     too_late(buckets, job, 0, times=3)
@@ -143,7 +143,7 @@ def test_a_segment_is_split_once_however_often_its_message_comes(
     assert topics.all(topics.segments_done) == []
 
 
-def test_whole_or_in_halves_what_is_done_first_counts(
+def test_first_finished_output_counts_whole_or_split(
     buckets: Buckets, topics: Topics, linked: Planned, worker: Post, merge: Post
 ) -> None:
     """A worker that was given up as too slow gets done after all, beside one of the halves."""
@@ -156,7 +156,7 @@ def test_whole_or_in_halves_what_is_done_first_counts(
     assert_published(buckets, topics, linked)
 
 
-def test_what_is_too_short_to_be_split_fails_the_job_in_the_end(
+def test_segment_too_short_to_split_fails_the_job(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     quarter = job.segment_task(0).model_copy(update={"part": "0"})
@@ -169,7 +169,7 @@ def test_what_is_too_short_to_be_split_fails_the_job_in_the_end(
     assert [task for task in tasks(topics, quarter.step) if task.part] == []
 
 
-def test_a_part_that_cannot_be_is_acknowledged_and_does_nothing(
+def test_impossible_subsegment_is_acknowledged(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     task = job.segment_task(0).model_copy(update={"part": "0110"})
@@ -178,7 +178,7 @@ def test_a_part_that_cannot_be_is_acknowledged_and_does_nothing(
     assert topics.all(topics.segments_done) == []
 
 
-def test_halves_meet_and_leave_nothing_out(planned: Planned) -> None:
+def test_halves_cover_their_segment_without_gap(planned: Planned) -> None:
     for index in range(2):
         whole = planned.manifest.segments[index]
         first, second = (range_of(planned.manifest, index, half) for half in "01")
@@ -186,7 +186,7 @@ def test_halves_meet_and_leave_nothing_out(planned: Planned) -> None:
         assert first.end == second.start
 
 
-def test_the_news_of_a_half_that_was_never_told_comes_with_its_message_s_next_delivery(
+def test_redelivery_announces_a_finished_half(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, merge: Post
 ) -> None:
     """Its worker died after it had written what it made; the other half's news had found it missing."""
@@ -215,7 +215,7 @@ def test_the_news_of_a_half_that_was_never_told_comes_with_its_message_s_next_de
     assert_went_on(buckets, topics, job)
 
 
-def test_messages_of_halves_that_come_twice_and_late_change_nothing(
+def test_late_duplicates_of_halves_change_nothing(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, merge: Post
 ) -> None:
     halves = split(buckets, topics, job, worker)
@@ -240,7 +240,7 @@ def test_messages_of_halves_that_come_twice_and_late_change_nothing(
     assert_went_on(buckets, topics, job)
 
 
-def test_a_face_that_crosses_the_seam_of_a_split_segment_stays_hidden_in_both_halves(
+def test_face_across_a_split_stays_hidden(
     buckets: Buckets, topics: Topics, worker: Post, merge: Post, tmp_path: Path
 ) -> None:
     """With the real engine; both steps are split, so the seam lies in what is looked through and in what is hidden."""

@@ -64,9 +64,7 @@ def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said
 
 @pytest.mark.parametrize("gone", ["deleted", "replaced"])
 @pytest.mark.parametrize("when", ["before planning", "before hiding", "before joining"])
-def test_a_source_that_is_gone_fails_the_job_with_a_sentence(
-    gone: str, when: str, cloud: Cloud, first: Planned
-) -> None:
+def test_deleted_source_fails_the_rerender(gone: str, when: str, cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {0: "hide"})
     if when != "before planning":
         assert cloud.ingest(upload_push(request)) == 200
@@ -85,16 +83,14 @@ def test_a_source_that_is_gone_fails_the_job_with_a_sentence(
     assert raised.value.code == "source-gone"
 
 
-def test_a_source_with_other_bytes_than_the_report_is_about_fails_the_job(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_source_that_differs_from_the_report_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
     cloud.rewrite_report(cloud.report().model_copy(update={"fingerprint": "0" * 64}))
     request = cloud.ask(first.job, {0: "hide"})
     cloud.run(request)
     assert_failed(cloud, request, "merge", "check-failed", "it is not the video that the report")
 
 
-def test_a_report_of_another_video_fails_the_job(cloud: Cloud, first: Planned) -> None:
+def test_report_of_another_video_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
     other = first.manifest.source.model_copy(update={"generation": 1})
     cloud.rewrite_report(cloud.report().model_copy(update={"source": other}))
     request = cloud.ask(first.job, {0: "hide"})
@@ -102,13 +98,13 @@ def test_a_report_of_another_video_fails_the_job(cloud: Cloud, first: Planned) -
     assert_failed(cloud, request, "ingest", "bad-object", "is not the report that was published there")
 
 
-def test_a_track_that_is_not_there_fails_the_job(cloud: Cloud, first: Planned) -> None:
+def test_unknown_track_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {1: "keep", 7: "hide"})
     cloud.run(request)
     assert_failed(cloud, request, "ingest", "bad-decisions", "has no track 7; it has 3 tracks", "walk.mp4 ")
 
 
-def test_who_has_no_picture_any_more_is_not_kept_once_more(cloud: Cloud, first: Planned) -> None:
+def test_person_without_target_picture_is_not_kept(cloud: Cloud, first: Planned) -> None:
     cloud.buckets.client.bucket(cloud.buckets.intake).blob(EILEEN).delete()
     request = cloud.ask(first.job, {1: "keep"})
     cloud.run(request)
@@ -118,9 +114,7 @@ def test_who_has_no_picture_any_more_is_not_kept_once_more(cloud: Cloud, first: 
     assert [track.person for track in cloud.report().faces.tracks] == [None] * 3
 
 
-def test_who_is_forgotten_while_a_rendering_is_planned_is_not_shown_by_it(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, first: Planned) -> None:
     """The pictures were there when it read them, and there was no manifest by which `forget` could find it."""
     request = cloud.ask(first.job, {1: "keep"})
 
@@ -135,9 +129,7 @@ def test_who_is_forgotten_while_a_rendering_is_planned_is_not_shown_by_it(
     assert cloud.hidden() == [True, True, True]
 
 
-def test_who_is_forgotten_while_a_rendering_is_under_way_is_not_shown_by_it(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_person_forgotten_during_rerender_is_hidden(cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {1: "keep"})
     cloud.run_to_the_end_but_one(request)
     assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
@@ -146,9 +138,7 @@ def test_who_is_forgotten_while_a_rendering_is_under_way_is_not_shown_by_it(
     assert cloud.hidden() == [True, True, True]
 
 
-def test_of_two_plannings_from_different_reports_the_first_manifest_counts(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_first_manifest_of_two_plannings_counts(cloud: Cloud, first: Planned) -> None:
     """Another rendering was published in between: the slower one would have begun from it."""
     between = cloud.ask(first.job, {0: "hide"})
     cloud.run_to_the_end_but_one(between)
@@ -170,7 +160,7 @@ def test_of_two_plannings_from_different_reports_the_first_manifest_counts(
     assert manifest.again.of == job_of(between)
 
 
-def test_a_slower_planning_goes_by_the_report_that_the_manifest_names(cloud: Cloud, first: Planned) -> None:
+def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Planned) -> None:
     """The quicker one began when Eileen was forgotten, and died before it wrote the faces."""
     request = cloud.ask(first.job, {1: "keep"})
 
@@ -190,7 +180,7 @@ def test_a_slower_planning_goes_by_the_report_that_the_manifest_names(cloud: Clo
     assert cloud.manifest(job_of(request)).targets == ()
 
 
-def test_whoever_was_forgotten_meanwhile_is_not_kept_by_a_request(cloud: Cloud, first: Planned) -> None:
+def test_request_cannot_keep_a_forgotten_person(cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {0: "keep"})
     assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
     cloud.run(request)
@@ -214,14 +204,16 @@ def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
     ],
     ids=["empty", "no fields", "no text", "no source", "too long"],
 )
-def test_what_is_no_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned) -> None:
+def test_invalid_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned) -> None:
     request = put(cloud, data, rerender_request.request_name(first.manifest.source))
     cloud.run(request)
     assert_failed(cloud, request, "ingest", "bad-request", "The request to render a video again")
 
 
 @pytest.mark.parametrize("other", ["upload", "channel", "bucket", "report"])
-def test_a_request_is_about_the_upload_of_its_name_alone(other: str, cloud: Cloud, first: Planned) -> None:
+def test_request_for_another_upload_than_its_name_is_refused(
+    other: str, cloud: Cloud, first: Planned
+) -> None:
     """Whoever may write into one channel's folder reaches no other video by it."""
     source = first.manifest.source
     name = rerender_request.request_name(source)
@@ -242,7 +234,7 @@ def test_a_request_is_about_the_upload_of_its_name_alone(other: str, cloud: Clou
     assert cloud.hidden() == [False, True, True]
 
 
-def test_a_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) -> None:
+def test_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) -> None:
     name = rerender_request.request_name(first.manifest.source)
     request = RerenderRequest(source=first.manifest.source, decisions={1: "keep"}).model_dump_json().encode()
     before = cloud.buckets.names(cloud.buckets.work)
@@ -250,7 +242,7 @@ def test_a_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) ->
     assert cloud.buckets.names(cloud.buckets.work) == before
 
 
-def test_a_planning_that_dies_at_any_point_is_gone_on_with(
+def test_planning_continues_after_a_crash_at_any_request(
     cloud: Cloud,
     first: Planned,
     proxy: Proxy,
@@ -277,7 +269,7 @@ def test_a_planning_that_dies_at_any_point_is_gone_on_with(
     assert cloud.hidden() == [True, True, True]
 
 
-def test_a_planning_that_finds_its_report_gone_says_so(cloud: Cloud, first: Planned) -> None:
+def test_planning_without_its_report_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
     """Its manifest names a version that somebody has replaced before its faces were written."""
     request = cloud.ask(first.job, {0: "hide"})
     assert cloud.ingest(upload_push(request)) == 200
@@ -288,9 +280,7 @@ def test_a_planning_that_finds_its_report_gone_says_so(cloud: Cloud, first: Plan
     assert_failed(cloud, request, "ingest", "report-gone", "Ask for it again")
 
 
-def test_a_rendering_that_is_given_up_while_it_is_planned_leaves_no_faces_and_no_tasks(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_rerender_that_fails_while_planned_leaves_nothing(cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {0: "hide"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
@@ -302,9 +292,7 @@ def test_a_rendering_that_is_given_up_while_it_is_planned_leaves_no_faces_and_no
     assert_failed(cloud, request, "ingest", "gave-up")
 
 
-def test_the_job_of_a_request_whose_message_gave_up_fails(
-    cloud: Cloud, first: Planned, dead_letter: Post
-) -> None:
+def test_dead_letter_of_a_request_fails_its_job(cloud: Cloud, first: Planned, dead_letter: Post) -> None:
     request = cloud.ask(first.job, {0: "hide"})
     assert dead_letter(given_up(upload_push(request), waited="1")) == 200
     assert_failed(cloud, request, "ingest", "gave-up")
@@ -312,9 +300,7 @@ def test_the_job_of_a_request_whose_message_gave_up_fails(
     assert cloud.steps() == set()
 
 
-def test_the_message_of_a_request_that_gave_up_starts_anew_once(
-    cloud: Cloud, first: Planned, dead_letter: Post
-) -> None:
+def test_dead_letter_of_a_request_is_requeued_once(cloud: Cloud, first: Planned, dead_letter: Post) -> None:
     request = cloud.ask(first.job, {0: "hide"})
     assert dead_letter(given_up(upload_push(request), waited="0")) == 200
     (anew,) = cloud.topics.all(cloud.topics.uploads)
@@ -326,7 +312,7 @@ def test_the_message_of_a_request_that_gave_up_starts_anew_once(
 
 
 @pytest.mark.parametrize("out", [False, True])
-def test_a_decided_rendering_that_lost_its_manifest_still_ends(
+def test_rerender_with_verdict_ends_without_manifest(
     out: bool, cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
     """Its job is not that of the video: the verdict names the request, too."""
@@ -360,7 +346,7 @@ def test_a_decided_rendering_that_lost_its_manifest_still_ends(
         assert_failed(cloud, request, "merge", "gave-up")
 
 
-def test_what_is_rendered_again_may_be_cut_elsewhere_than_what_was_searched(
+def test_rerender_can_have_other_segments_than_detection(
     cloud: Cloud, first: Planned, environment: Environment
 ) -> None:
     """As when the settings were changed since: the faces' frames are those of other segments."""
@@ -373,7 +359,7 @@ def test_what_is_rendered_again_may_be_cut_elsewhere_than_what_was_searched(
     assert cloud.hidden() == [True, True, True]
 
 
-def test_frames_that_were_not_searched_are_not_rendered_again(cloud: Cloud, first: Planned) -> None:
+def test_frames_without_detection_fail_the_rerender(cloud: Cloud, first: Planned) -> None:
     report = cloud.report()
     fewer = report.faces.model_copy(update={"frames": report.faces.frames - 1})
     cloud.rewrite_report(report.model_copy(update={"faces": fewer}))
@@ -382,7 +368,7 @@ def test_frames_that_were_not_searched_are_not_rendered_again(cloud: Cloud, firs
     assert_failed(cloud, request, "merge", "check-failed", "faces were looked for in")
 
 
-def test_a_report_with_an_unknown_recogniser_is_refused(cloud: Cloud, first: Planned) -> None:
+def test_report_with_unknown_recogniser_is_refused(cloud: Cloud, first: Planned) -> None:
     report = cloud.buckets.get(cloud.buckets.output, REPORT)
     assert report.count(b'"recognizer":null') == 1
     cloud.rewrite_report_bytes(report.replace(b'"recognizer":null', b'"recognizer":"casia-webface/1/1"'))
@@ -392,9 +378,7 @@ def test_a_report_with_an_unknown_recogniser_is_refused(cloud: Cloud, first: Pla
     assert_failed(cloud, request, "ingest", "bad-decisions", sentence)
 
 
-def test_a_report_from_before_frames_were_counted_by_segment_is_begun_from_too(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_report_without_frames_per_segment_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
     report = cloud.report()
     old = report.faces.model_copy(update={"version": 1, "segments": ()})
     cloud.rewrite_report(report.model_copy(update={"faces": old}))
@@ -405,7 +389,7 @@ def test_a_report_from_before_frames_were_counted_by_segment_is_begun_from_too(
 @pytest.mark.parametrize(
     ("part", "changes"), [("request", {"generation": 1}), ("report", {"bucket": "other"})]
 )
-def test_a_manifest_that_names_what_is_not_its_job_s_is_not_followed(
+def test_manifest_with_foreign_references_is_refused(
     part: str, changes: dict[str, object], cloud: Cloud, first: Planned
 ) -> None:
     request = cloud.ask(first.job, {0: "hide"})
@@ -418,9 +402,7 @@ def test_a_manifest_that_names_what_is_not_its_job_s_is_not_followed(
         ownership.load_verified_manifest(job_of(request), 0, ref)
 
 
-def test_a_rendering_that_is_given_up_speaks_of_the_video_and_of_asking_again(
-    cloud: Cloud, first: Planned, dead_letter: Post
-) -> None:
+def test_exhausted_rerender_message_names_the_video(cloud: Cloud, first: Planned, dead_letter: Post) -> None:
     request = cloud.ask(first.job, {0: "hide"})
     assert dead_letter(given_up(upload_push(request))) == 200
     said = ("walk.mp4 was not published", "Ask for it again")
@@ -428,16 +410,14 @@ def test_a_rendering_that_is_given_up_speaks_of_the_video_and_of_asking_again(
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
 
-def test_a_rendering_that_fails_before_it_is_planned_tells_of_which_video(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_rerender_that_fails_before_planning_names_the_video(cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {99: "hide"})
     cloud.run(request)
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["younger", "older than any mark"])
-def test_of_a_request_of_which_nothing_tells_whether_it_is_over_only_whom_it_hides_is_taken_over(
+def test_only_hide_decisions_of_an_unfinished_request_are_merged(
     kept: bool, cloud: Cloud, first: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.ask(first.job, {0: "hide", 1: "keep"})
@@ -448,9 +428,7 @@ def test_of_a_request_of_which_nothing_tells_whether_it_is_over_only_whom_it_hid
     assert cloud.hidden() == [True, not kept, False]
 
 
-def test_erasing_finds_a_rendering_whose_request_was_replaced_though_the_upload_s_manifest_is_gone(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_erase_finds_rerender_with_replaced_request(cloud: Cloud, first: Planned) -> None:
     """As it is when whoever met the mark has cleaned up before the command went on."""
     replaced = job_of(cloud.ask(first.job, {0: "hide"}))
     assert cloud.ingest(upload_push(cloud.ask(first.job, {1: "keep"}))) == 200
@@ -468,7 +446,7 @@ def test_erasing_finds_a_rendering_whose_request_was_replaced_though_the_upload_
 
 
 @pytest.mark.parametrize("how", ["replaced", "deleted"])
-def test_a_rendering_whose_request_is_gone_speaks_of_the_video_all_the_same(
+def test_rerender_with_deleted_request_names_the_video(
     how: str, cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
     request = cloud.ask(first.job, {0: "hide"})
@@ -482,7 +460,7 @@ def test_a_rendering_whose_request_is_gone_speaks_of_the_video_all_the_same(
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
 
-def test_a_request_in_another_channel_s_folder_is_told_to_nobody_else(
+def test_request_in_another_channel_announces_to_that_channel_only(
     cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
     name = rerender_request.request_name(first.manifest.source).replace("street", "elsewhere")
@@ -494,9 +472,7 @@ def test_a_request_in_another_channel_s_folder_is_told_to_nobody_else(
     assert "Ask for it again" in failed.message
 
 
-def test_erasing_a_request_that_names_another_channel_s_upload_erases_nothing_of_that(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_erase_of_foreign_request_keeps_the_other_channel(cloud: Cloud, first: Planned) -> None:
     request = put(
         cloud, b"{}", rerender_request.request_name(first.manifest.source).replace("street", "elsewhere")
     )
@@ -507,7 +483,7 @@ def test_erasing_a_request_that_names_another_channel_s_upload_erases_nothing_of
     assert object_names.manifest(first.job) in cloud.buckets.names(cloud.buckets.work)
 
 
-def test_erasing_finds_a_rendering_whose_request_somebody_has_deleted(cloud: Cloud, first: Planned) -> None:
+def test_erase_finds_rerender_with_deleted_request(cloud: Cloud, first: Planned) -> None:
     """Its result is out, and says that it is the rendering's, not the upload's."""
     request = cloud.ask(first.job, {1: "keep"})
     second = cloud.run(request)
@@ -518,7 +494,7 @@ def test_erasing_finds_a_rendering_whose_request_somebody_has_deleted(cloud: Clo
     assert cloud.buckets.names(cloud.buckets.work) == sorted(map(object_names.failed, (first.job, second)))
 
 
-def test_who_asks_what_is_pending_ends_no_job(cloud: Cloud, first: Planned) -> None:
+def test_query_for_pending_decisions_writes_nothing(cloud: Cloud, first: Planned) -> None:
     """The console does, by opening a page; it may neither publish events nor delete work."""
     job = job_of(cloud.ask(first.job, {0: "hide"}))
     failed = Failed(job=job, source=first.manifest.source, stage="ingest", code="x", message="Not told yet.")

@@ -16,7 +16,7 @@ from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, assert_published, failure_of, published_of
 from tests.functions.test_dead_letter import given_up
-from tests.functions.test_ending import ERROR, copy_result, crash_when_decided, never
+from tests.functions.test_job_end import ERROR, copy_result, crash_when_decided, never
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments, link_job, plan_job
 
@@ -39,7 +39,7 @@ def assert_failed_once(buckets: Buckets, topics: Topics, planned: Planned, code:
 
 
 @pytest.mark.parametrize("who", ["merge", "dead_letter"])
-def test_a_foreign_report_that_came_after_the_result_was_out_fails_the_job_and_takes_the_result_back(
+def test_foreign_report_rolls_back_the_published_result(
     who: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -53,7 +53,7 @@ def test_a_foreign_report_that_came_after_the_result_was_out_fails_the_job_and_t
     assert_failed_once(buckets, topics, linked, "result-exists")
 
 
-def test_a_merger_that_stands_still_before_it_copies_the_report_can_t_publish_what_was_taken_back(
+def test_merge_stalled_before_the_report_cannot_publish(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -74,7 +74,9 @@ def test_a_merger_that_stands_still_before_it_copies_the_report_can_t_publish_wh
     assert_failed_once(buckets, topics, linked, "result-exists")
 
 
-def test_what_is_out_stays_out(buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post) -> None:
+def test_published_job_is_not_rolled_back(
+    buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
+) -> None:
     """Once the verdict says so: whatever is put over the report then is like what is put there a day later."""
     crash_when_decided(buckets, linked)
     copy_result(linked)
@@ -88,7 +90,7 @@ def test_what_is_out_stays_out(buckets: Buckets, topics: Topics, linked: Planned
 
 
 @pytest.mark.parametrize("left", ["rolling_back", "failing"])
-def test_a_taking_back_that_was_left_half_done_is_done_by_the_next(
+def test_interrupted_rollback_is_continued(
     left: str, buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -104,7 +106,7 @@ def test_a_taking_back_that_was_left_half_done_is_done_by_the_next(
 
 
 @pytest.mark.parametrize("out", [False, True])
-def test_a_decided_job_that_lost_its_manifest_still_ends(
+def test_job_with_verdict_ends_without_manifest(
     out: bool, buckets: Buckets, topics: Topics, linked: Planned, merge: Post, dead_letter: Post
 ) -> None:
     """As when the bucket's lifecycle rule took it from a job of weeks."""
@@ -134,7 +136,7 @@ def test_a_decided_job_that_lost_its_manifest_still_ends(
     assert dead_letter(given_up(linked.done(0))) == 200
 
 
-def test_a_verdict_that_names_the_video_of_another_job_is_not_followed(
+def test_verdict_with_foreign_source_is_refused(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -146,7 +148,7 @@ def test_a_verdict_that_names_the_video_of_another_job_is_not_followed(
     assert dead_letter(given_up(linked.done(0))) == 503
 
 
-def test_an_upload_that_comes_again_takes_no_manifest_from_a_job_that_is_being_published(
+def test_late_upload_message_keeps_the_manifest(
     buckets: Buckets, topics: Topics, clip: Path, merge: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its target's picture went, and it saw the job before it was linked."""
@@ -165,9 +167,7 @@ def test_an_upload_that_comes_again_takes_no_manifest_from_a_job_that_is_being_p
     assert_published(buckets, topics, linked)
 
 
-def test_a_manifest_that_keeps_somebody_whose_pictures_are_gone_goes_with_the_job(
-    buckets: Buckets, topics: Topics, clip: Path
-) -> None:
+def test_manifest_of_a_forgotten_person_is_deleted(buckets: Buckets, topics: Topics, clip: Path) -> None:
     """Whoever writes it again after that cleans it up, too."""
     planned = plan_job(buckets, clip, targets=("Eileen",))
     for _ in range(2):
@@ -180,7 +180,7 @@ def test_a_manifest_that_keeps_somebody_whose_pictures_are_gone_goes_with_the_jo
         buckets.put(buckets.work, planned.ref.name, planned.manifest.model_dump_json().encode())
 
 
-def test_a_copy_that_lands_after_the_job_failed_is_taken_back_by_who_made_it(
+def test_late_copy_is_rolled_back_by_its_merge(
     buckets: Buckets, topics: Topics, linked: Planned, monkeypatch: pytest.MonkeyPatch, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -206,7 +206,7 @@ def test_a_copy_that_lands_after_the_job_failed_is_taken_back_by_who_made_it(
 
 
 @pytest.mark.parametrize("who", ["merge", "dead_letter"])
-def test_a_copy_that_landed_late_is_taken_back_by_the_next_message_if_its_maker_died(
+def test_late_copy_of_a_dead_merge_is_rolled_back(
     who: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)

@@ -15,7 +15,7 @@ from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import assert_failed as assert_link_failed
 from tests.functions.linking import ready_to_link
 from tests.functions.merging import assert_failed, assert_published
-from tests.functions.test_ending import crash_when_decided
+from tests.functions.test_job_end import crash_when_decided
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
 
@@ -32,7 +32,7 @@ def endless(parts: JoinInput) -> JoinedVideo:
         parts.renew_lease()
 
 
-def test_a_merge_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
+def test_merge_fails_the_job_after_three_timeouts(
     buckets: Buckets, topics: Topics, linked: Planned, environment: Environment
 ) -> None:
     do_all_segments(buckets, linked)
@@ -47,7 +47,7 @@ def test_a_merge_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
     assert "in 3 tries. Cut it into parts." in failed.message
 
 
-def test_a_linking_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
+def test_linking_fails_the_job_after_three_timeouts(
     buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
 ) -> None:
     ready_to_link(buckets, planned)
@@ -65,7 +65,7 @@ def test_a_linking_that_runs_out_of_time_is_tried_three_times_and_fails_the_job(
     assert "linking its faces was not done" in failed.message
 
 
-def test_two_merges_out_of_time_are_no_reason_to_give_up(
+def test_two_timeouts_do_not_fail_the_job(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -74,7 +74,7 @@ def test_two_merges_out_of_time_are_no_reason_to_give_up(
     assert_published(buckets, topics, linked)
 
 
-def test_what_is_joined_is_published_however_late(buckets: Buckets, topics: Topics, linked: Planned) -> None:
+def test_joined_video_is_published_after_timeouts(buckets: Buckets, topics: Topics, linked: Planned) -> None:
     crash_when_decided(buckets, linked)
     too_late(buckets, object_names.merge_lease(linked.job), 3)
     join_and_publish(linked.segment_done(0), "1", MergeEngine())

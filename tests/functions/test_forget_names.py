@@ -18,7 +18,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure, job_state
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics, upload_push
-from tests.functions.test_forgetting import FORGET, PICTURE, WHITE, everything, publish
+from tests.functions.test_forget import FORGET, PICTURE, WHITE, everything, publish
 from tests.media_engines import with_operations
 from tests.planned import VIDEO, plan_job
 
@@ -31,9 +31,7 @@ def refuse_picture(buckets: Buckets, clip: Path) -> ObjectRef:
     return source
 
 
-def test_a_job_that_failed_because_of_the_person_s_picture_names_it_no_more(
-    buckets: Buckets, topics: Topics, clip: Path
-) -> None:
+def test_failure_about_a_picture_loses_the_name(buckets: Buckets, topics: Topics, clip: Path) -> None:
     """It has no manifest: how it failed is all that there is of it."""
     source = refuse_picture(buckets, clip)
     failed = object_names.failed(object_names.job_id(source.bucket, source.name, source.generation))
@@ -51,7 +49,7 @@ def test_a_job_that_failed_because_of_the_person_s_picture_names_it_no_more(
     assert len(topics.events()) == 1
 
 
-def test_a_failure_that_was_not_told_yet_is_told_without_the_name(
+def test_unannounced_failure_is_announced_without_the_name(
     buckets: Buckets, topics: Topics, clip: Path, ingest: Post
 ) -> None:
     """Who condemned the job died, and so its verdict is all that there is; or its event and the mark got lost."""
@@ -79,7 +77,7 @@ def test_a_failure_that_was_not_told_yet_is_told_without_the_name(
     "told", ["gs://intake/channels/street/targets/", "targets/"]
 )  # until 2026-11, and since
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_name_is_found_however_its_accents_are_stored(
+def test_forget_finds_names_in_nfc_and_nfd(
     form: Literal["NFC", "NFD"], told: str, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     """A Mac stores an accent as a character of its own; a keyboard types the two as one."""
@@ -104,7 +102,7 @@ def test_a_name_is_found_however_its_accents_are_stored(
 
 
 @pytest.mark.parametrize("name", [object_names.manifest, object_names.failed, object_names.verdict])
-def test_a_job_that_can_t_be_read_is_told_of_and_hides_no_other(
+def test_unreadable_job_is_reported_and_others_are_processed(
     name: Callable[[str], str],
     buckets: Buckets,
     topics: Topics,
@@ -122,5 +120,5 @@ def test_a_job_that_can_t_be_read_is_told_of_and_hides_no_other(
     assert main([*FORGET]) == 0
 
 
-def test_who_was_forgotten_is_hidden_for_the_reason_that_the_engine_looks_for() -> None:
+def test_forgotten_person_has_the_engine_s_reason() -> None:
     assert person_data.REASON == face_report.FORGOTTEN

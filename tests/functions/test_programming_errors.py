@@ -120,7 +120,7 @@ def test_bug_fails_its_job_after_three_attempts(
     assert MARK not in json.dumps(logged)
 
 
-def test_bug_that_goes_away_leaves_no_trace(
+def test_bug_that_disappears_leaves_no_records(
     case: Case,
     buckets: Buckets,
     topics: Topics,
@@ -136,7 +136,7 @@ def test_bug_that_goes_away_leaves_no_trace(
     assert object_names.failed(case.job) not in buckets.names(buckets.work)
 
 
-def test_bugs_of_two_segments_are_counted_apart(
+def test_bugs_are_counted_per_segment(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, break_code: Break
 ) -> None:
     break_code("av.open", times=4)
@@ -145,7 +145,7 @@ def test_bugs_of_two_segments_are_counted_apart(
 
 
 @pytest.mark.parametrize("kind", [MemoryError, PermissionError])
-def test_fault_of_the_machine_is_not_a_bug(
+def test_machine_fault_is_not_a_bug(
     kind: type[Exception],
     buckets: Buckets,
     topics: Topics,
@@ -161,7 +161,7 @@ def test_fault_of_the_machine_is_not_a_bug(
     assert {line["message"] for line in lines()} == {"unexpected error, the message will be redelivered"}
 
 
-def test_upload_that_storage_refuses_is_not_a_bug(
+def test_refused_upload_is_not_a_bug(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post, proxy: Proxy
 ) -> None:
     """The client has an exception of its own for a refused piece of an upload."""
@@ -172,7 +172,7 @@ def test_upload_that_storage_refuses_is_not_a_bug(
     assert merge(linked.done(0)) == 200
 
 
-def test_bug_in_publishing_fails_the_job_and_takes_it_back(
+def test_bug_in_publishing_fails_the_job_and_rolls_back(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post, break_code: Break
 ) -> None:
     do_all_segments(buckets, linked)
@@ -192,7 +192,7 @@ def test_bug_in_dead_letter_fails_the_job(
     assert_failed_with_bug(buckets, topics, job_of(source), "dead_letter")
 
 
-def test_dead_letter_after_a_bug_says_internal_error(
+def test_dead_letter_after_a_bug_reports_internal_error(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, dead_letter: Post, break_code: Break
 ) -> None:
     break_code("av.open")
@@ -201,7 +201,7 @@ def test_dead_letter_after_a_bug_says_internal_error(
     assert_failed_with_bug(buckets, topics, planned.job, "worker")
 
 
-def test_dead_letter_after_a_bug_in_another_segment_can_be_tried_again(
+def test_dead_letter_after_bug_in_another_segment_is_retryable(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, dead_letter: Post, break_code: Break
 ) -> None:
     break_code("av.open", times=1)
@@ -210,7 +210,7 @@ def test_dead_letter_after_a_bug_in_another_segment_can_be_tried_again(
     assert failure_of(buckets, planned.job).code == "gave-up"
 
 
-def test_bug_in_webhook_is_logged_and_brings_the_message_back(
+def test_bug_in_webhook_is_logged_and_redelivered(
     environment: Environment, app: Callable[[str], FlaskClient], break_code: Break, lines: Lines
 ) -> None:
     """Its job has ended, and the receiver still has to learn of it."""

@@ -60,7 +60,7 @@ def copy_result(planned: Planned) -> None:
     publishing.publish_object(planned.manifest, RESULT, said[0].result, lambda: None)
 
 
-def test_who_comes_after_a_merge_that_died_with_the_verdict_publishes_what_that_one_made(
+def test_next_merge_publishes_result_of_a_dead_merge(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -68,7 +68,7 @@ def test_who_comes_after_a_merge_that_died_with_the_verdict_publishes_what_that_
     assert_published(buckets, topics, linked)
 
 
-def test_what_a_worker_meets_while_the_job_is_published_does_not_fail_it(
+def test_worker_error_during_publishing_does_not_fail_the_job(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -77,7 +77,7 @@ def test_what_a_worker_meets_while_the_job_is_published_does_not_fail_it(
     assert topics.events() == []
 
 
-def test_what_was_failed_before_the_verdict_is_not_published(
+def test_job_that_failed_before_the_verdict_is_not_published(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     do_all_segments(buckets, linked)
@@ -101,7 +101,7 @@ def test_what_was_failed_before_the_verdict_is_not_published(
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
 
-def test_a_job_that_is_given_up_between_the_verdict_and_the_copy_fails(
+def test_job_exhausted_between_verdict_and_copy_fails(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -111,7 +111,7 @@ def test_a_job_that_is_given_up_between_the_verdict_and_the_copy_fails(
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
 
-def test_a_merger_that_stands_still_just_before_the_copy_can_t_publish_what_was_given_up(
+def test_merge_stalled_before_the_copy_cannot_publish(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -127,7 +127,7 @@ def test_a_merger_that_stands_still_just_before_the_copy_can_t_publish_what_was_
     assert buckets.names(buckets.output) == []
 
 
-def test_a_result_that_is_out_already_is_not_given_up_but_finished_with(
+def test_dead_letter_finalizes_a_result_that_is_published(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -136,7 +136,7 @@ def test_a_result_that_is_out_already_is_not_given_up_but_finished_with(
     assert_published(buckets, topics, linked)
 
 
-def test_a_published_job_whose_merges_all_died_is_wound_up_by_the_dead_letter(
+def test_dead_letter_finalizes_job_whose_merges_died(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -145,7 +145,7 @@ def test_a_published_job_whose_merges_all_died_is_wound_up_by_the_dead_letter(
     assert_published(buckets, topics, linked)
 
 
-def test_a_foreign_object_that_came_after_the_verdict_fails_the_job(
+def test_foreign_object_after_the_verdict_fails_the_job(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     crash_when_decided(buckets, linked)
@@ -156,9 +156,7 @@ def test_a_foreign_object_that_came_after_the_verdict_fails_the_job(
     assert buckets.names(buckets.output, REPORT) == []
 
 
-def test_a_withdrawal_that_was_left_half_done_is_done_by_the_next(
-    buckets: Buckets, topics: Topics, linked: Planned
-) -> None:
+def test_interrupted_rollback_request_is_continued(buckets: Buckets, topics: Topics, linked: Planned) -> None:
     crash_when_decided(buckets, linked)
     said = verdict.find(linked.job)
     assert said is not None
@@ -173,7 +171,7 @@ def test_a_withdrawal_that_was_left_half_done_is_done_by_the_next(
 
 
 @pytest.mark.parametrize("end", ["published", "failed"])
-def test_parts_that_a_merge_left_that_died_after_the_end_are_deleted_with_its_next_delivery(
+def test_redelivery_deletes_parts_of_a_dead_merge(
     end: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     end_job(buckets, linked, end)
@@ -182,9 +180,7 @@ def test_parts_that_a_merge_left_that_died_after_the_end_are_deleted_with_its_ne
     assert buckets.names(buckets.work, object_names.merge_prefix(linked.job)) == []
 
 
-def test_a_verdict_that_is_gone_brings_the_message_back(
-    buckets: Buckets, topics: Topics, linked: Planned
-) -> None:
+def test_missing_verdict_is_retried(buckets: Buckets, topics: Topics, linked: Planned) -> None:
     with pytest.raises(RetryableError):
         finalize.apply_verdict(linked.manifest, lambda: None)
 

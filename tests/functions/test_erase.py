@@ -83,7 +83,7 @@ def publish(buckets: Buckets, planned: Planned, merge: Post) -> Planned:
     return linked
 
 
-def test_a_job_is_erased_from_every_bucket_and_nothing_else_is(
+def test_erase_deletes_one_job_from_all_buckets(
     buckets: Buckets, topics: Topics, planned: Planned, clip: Path, merge: Post
 ) -> None:
     published = publish(buckets, planned, merge)
@@ -104,7 +104,7 @@ def test_a_job_is_erased_from_every_bucket_and_nothing_else_is(
     assert topics.events() == events
 
 
-def test_a_newer_upload_s_source_and_result_stay(
+def test_erase_keeps_source_and_result_of_newer_upload(
     buckets: Buckets, topics: Topics, planned: Planned, clip: Path, merge: Post
 ) -> None:
     publish(buckets, planned, merge)
@@ -119,7 +119,7 @@ def test_a_newer_upload_s_source_and_result_stay(
     assert buckets.blob(buckets.intake, VIDEO).generation == newer.manifest.source.generation
 
 
-def test_a_channel_is_erased_with_all_its_jobs_and_no_other_channel_is(
+def test_erase_deletes_one_channel_with_all_its_jobs(
     buckets: Buckets, topics: Topics, planned: Planned, clip: Path, merge: Post, ingest: Post
 ) -> None:
     published = publish(buckets, planned, merge)
@@ -154,7 +154,7 @@ def test_a_channel_is_erased_with_all_its_jobs_and_no_other_channel_is(
 
 @pytest.mark.parametrize("subject", ["job", "channel"])
 @pytest.mark.parametrize("crash_after", range(0, 29, 4))
-def test_after_a_crash_at_any_point_the_same_command_goes_on(
+def test_erase_continues_after_a_crash_at_any_request(
     crash_after: int,
     subject: str,
     buckets: Buckets,
@@ -178,7 +178,9 @@ def test_after_a_crash_at_any_point_the_same_command_goes_on(
     assert buckets.names(buckets.intake) + buckets.names(buckets.output) == []
 
 
-def test_a_worker_that_is_at_it_leaves_nothing(buckets: Buckets, topics: Topics, job: Planned) -> None:
+def test_running_worker_leaves_nothing_of_an_erased_job(
+    buckets: Buckets, topics: Topics, job: Planned
+) -> None:
     """Before and after linking: it writes what it has made when all else is gone already."""
     erased: list[list[str]] = []
     work(job, 0, "slow", lambda _: erased.append(erase_job(job.job)))
@@ -186,7 +188,7 @@ def test_a_worker_that_is_at_it_leaves_nothing(buckets: Buckets, topics: Topics,
     assert_erased(buckets, job)
 
 
-def test_a_worker_that_dies_too_late_to_clean_up_leaves_nothing_after_its_next_delivery(
+def test_redelivery_deletes_late_output_of_an_erased_job(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     erase_job(job.job)
@@ -200,7 +202,7 @@ def test_a_worker_that_dies_too_late_to_clean_up_leaves_nothing_after_its_next_d
 
 
 @pytest.mark.parametrize("message", ["upload", "task", "done", "given up"])
-def test_a_message_that_comes_after_the_erasure_brings_nothing_back(
+def test_message_after_erase_creates_nothing(
     message: str,
     buckets: Buckets,
     topics: Topics,
@@ -222,7 +224,9 @@ def test_a_message_that_comes_after_the_erasure_brings_nothing_back(
     assert topics.events() == []
 
 
-def test_a_planning_that_is_under_way_leaves_nothing(buckets: Buckets, topics: Topics, clip: Path) -> None:
+def test_running_planning_leaves_nothing_of_an_erased_job(
+    buckets: Buckets, topics: Topics, clip: Path
+) -> None:
     buckets.put(buckets.intake, TARGET, b"a picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
     job = object_names.job_id(source.bucket, source.name, source.generation)
@@ -239,7 +243,7 @@ def test_a_planning_that_is_under_way_leaves_nothing(buckets: Buckets, topics: T
 
 
 @pytest.mark.parametrize("moment", ["linking", "writing the faces"])
-def test_a_linking_that_is_under_way_leaves_nothing(
+def test_running_linking_leaves_nothing_of_an_erased_job(
     moment: str, buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
     ready_to_link(buckets, planned)
@@ -284,7 +288,7 @@ class InTheBackground:
 
 
 @pytest.mark.parametrize("moment", ["joining", "copying the result", "writing the report"])
-def test_what_is_being_published_is_taken_back(
+def test_erase_rolls_back_a_running_publication(
     moment: str, buckets: Buckets, topics: Topics, linked: Planned, proxy: Proxy
 ) -> None:
     """The merge has its claim, so the erasure waits for it; and the merge looks again when it has published."""
@@ -307,7 +311,7 @@ def test_what_is_being_published_is_taken_back(
 
 
 @pytest.mark.parametrize("moment", ["copying the result", "writing the report"])
-def test_a_frozen_merger_whose_claim_ran_out_takes_back_what_it_publishes(
+def test_merge_with_expired_lease_rolls_back_after_erase(
     moment: str,
     buckets: Buckets,
     topics: Topics,
@@ -354,7 +358,7 @@ def at(moment: str, buckets: Buckets, do: Callable[[], None]) -> Callable[[str, 
     return look
 
 
-def test_a_failed_job_s_sentence_goes_too(buckets: Buckets, topics: Topics, planned: Planned) -> None:
+def test_erase_deletes_the_failure_message(buckets: Buckets, topics: Topics, planned: Planned) -> None:
     failure.fail_job(
         planned.job, "worker", PermanentError("source-gone", f"gs://{buckets.intake}/{VIDEO} is gone")
     )
@@ -363,7 +367,7 @@ def test_a_failed_job_s_sentence_goes_too(buckets: Buckets, topics: Topics, plan
     assert_erased(buckets, planned)
 
 
-def test_in_buckets_with_versions_every_version_is_deleted_by_its_number(
+def test_erase_deletes_each_noncurrent_version(
     buckets: Buckets, topics: Topics, clip: Path, environment: Environment, proxy: Proxy
 ) -> None:
     """fake-gcs-server keeps what is deleted of such a bucket whatever it is told: so what it is asked is looked at."""
@@ -389,7 +393,7 @@ def test_in_buckets_with_versions_every_version_is_deleted_by_its_number(
 
 
 @pytest.mark.parametrize("policy", [Policy(), Policy(keep_intermediates=True)])
-def test_what_the_policy_keeps_is_erased_all_the_same(
+def test_erase_deletes_kept_intermediates(
     policy: Policy, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     planned = publish(buckets, plan_job(buckets, clip, policy=policy), merge)
@@ -400,7 +404,7 @@ def test_what_the_policy_keeps_is_erased_all_the_same(
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "no\n"])
-def test_without_a_yes_nothing_is_erased_and_the_count_is_said(
+def test_erase_without_confirmation_reports_the_count(
     answer: str,
     buckets: Buckets,
     topics: Topics,
@@ -420,7 +424,7 @@ def test_without_a_yes_nothing_is_erased_and_the_count_is_said(
     assert buckets.names(buckets.work) == [planned.ref.name]
 
 
-def test_a_yes_that_is_piped_in_is_an_answer(
+def test_erase_accepts_a_piped_confirmation(
     buckets: Buckets,
     topics: Topics,
     planned: Planned,
@@ -433,7 +437,7 @@ def test_a_yes_that_is_piped_in_is_an_answer(
     assert_erased(buckets, planned)
 
 
-def test_each_removed_object_is_printed_and_a_second_time_there_is_nothing(
+def test_erase_prints_each_object_and_is_idempotent(
     buckets: Buckets, topics: Topics, planned: Planned, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["erase", planned.job, "--yes"]) == 0
@@ -448,14 +452,12 @@ def test_each_removed_object_is_printed_and_a_second_time_there_is_nothing(
 
 
 @pytest.mark.parametrize("what", ["street", "channels/", "channels/a/b", "jobs/0", "0" * 19, "A" * 20, ""])
-def test_what_is_neither_a_job_nor_a_channel_is_refused(
-    what: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_erase_refuses_an_unknown_subject(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["erase", what, "--yes"]) == 2
     assert "neither a job" in capsys.readouterr().err
 
 
-def test_storage_out_of_order_is_said_and_the_command_may_be_run_again(
+def test_erase_reports_a_storage_outage_and_can_be_repeated(
     buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy, environment: Environment,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -467,7 +469,7 @@ def test_storage_out_of_order_is_said_and_the_command_may_be_run_again(
     assert_erased(buckets, planned)
 
 
-def test_without_the_buckets_names_the_command_says_which_variables_are_missing(
+def test_erase_names_missing_variables(
     monkeypatch: pytest.MonkeyPatch, environment: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("DEFACER_WORK_BUCKET")
@@ -477,7 +479,7 @@ def test_without_the_buckets_names_the_command_says_which_variables_are_missing(
 
 
 @pytest.mark.parametrize("name", [object_names.manifest, object_names.failed])
-def test_another_job_that_can_t_be_read_keeps_no_channel_from_being_erased(
+def test_unreadable_foreign_job_does_not_block_erase(
     name: Callable[[str], str],
     buckets: Buckets,
     topics: Topics,

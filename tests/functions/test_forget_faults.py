@@ -17,7 +17,7 @@ from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT, expire_claim
-from tests.functions.test_forgetting import FORGET, PICTURE, face_of, publish
+from tests.functions.test_forget import FORGET, PICTURE, face_of, publish
 from tests.planned import VIDEO, Planned, faces_of, link_job, plan_job
 from tests.proxy import open_proxy
 from tests.versions import Versions
@@ -125,7 +125,7 @@ def everything(buckets: Buckets) -> Iterator[bytes]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("rendered", "topics")
 @pytest.mark.parametrize("how", ["--render-again", "--delete-unrenderable"])
-def test_after_a_crash_before_any_write_the_same_command_goes_on(
+def test_forget_continues_after_a_crash_before_any_write(
     how: str,
     buckets: Buckets,
     clip: Path,
@@ -171,7 +171,7 @@ def test_after_a_crash_before_any_write_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("what", ["a picture", "a job", "a result"])
-def test_what_comes_while_it_runs_is_told_and_goes_with_the_next_run(
+def test_forget_reports_concurrent_objects(
     what: str,
     buckets: Buckets,
     topics: Topics,

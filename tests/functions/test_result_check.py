@@ -55,7 +55,7 @@ def found_at(pts: int) -> Track:
     )  # fmt: skip
 
 
-def test_worker_masks_a_face_that_no_track_follows_and_records_it(
+def test_worker_masks_and_records_a_face_without_track(
     buckets: Buckets, topics: Topics, portrait: Path, worker: Post
 ) -> None:
     linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
@@ -69,15 +69,13 @@ def test_worker_masks_a_face_that_no_track_follows_and_records_it(
     assert all(whites(buckets.get(buckets.work, report.video.name)))
 
 
-def test_worker_checks_nothing_where_the_policy_says_off(
-    buckets: Buckets, topics: Topics, portrait: Path, worker: Post
-) -> None:
+def test_verify_off_skips_the_check(buckets: Buckets, topics: Topics, portrait: Path, worker: Post) -> None:
     linked = link_job(buckets, plan_job(buckets, portrait, policy=Policy(verify="off")))
     assert worker(linked.task(0)) == 200
     assert report_of(buckets, linked, 0).checked is None
 
 
-def test_report_lists_the_faces_that_the_check_found_as_tracks(
+def test_report_lists_faces_found_by_the_check(
     buckets: Buckets, topics: Topics, portrait: Path, ingest: Post, worker: Post, merge: Post
 ) -> None:
     cloud = Cloud(buckets, topics, ingest, worker, merge)
@@ -91,7 +89,7 @@ def test_report_lists_the_faces_that_the_check_found_as_tracks(
     assert all(whites(buckets.get(buckets.output, RESULT)))
 
 
-def test_rendering_again_keeps_masking_what_the_check_found(
+def test_rerender_keeps_masking_faces_found_by_the_check(
     buckets: Buckets, topics: Topics, portrait: Path, ingest: Post, worker: Post, merge: Post
 ) -> None:
     cloud = Cloud(buckets, topics, ingest, worker, merge)
@@ -104,7 +102,7 @@ def test_rendering_again_keeps_masking_what_the_check_found(
     assert all(whites(buckets.get(buckets.output, RESULT)))
 
 
-def test_job_with_a_face_that_cannot_be_masked_is_quarantined_once(
+def test_unmaskable_face_quarantines_the_job_once(
     buckets: Buckets, topics: Topics, portrait: Path, worker: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
@@ -125,7 +123,7 @@ def test_job_with_a_face_that_cannot_be_masked_is_quarantined_once(
 
 
 @pytest.mark.parametrize("tracks", [0, 2])
-def test_found_faces_are_numbered_on_from_those_of_the_document(
+def test_found_faces_continue_the_track_numbers(
     tracks: int, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     times = frame_times(planned.clip)
@@ -145,7 +143,7 @@ def test_found_faces_are_numbered_on_from_those_of_the_document(
     assert FacesDocument.model_validate_json(whole).tracks[-1].start == times[9]
 
 
-def test_report_says_nothing_was_checked_unless_every_segment_was(
+def test_report_is_unchecked_unless_every_segment_was_checked(
     buckets: Buckets, topics: Topics, clip: Path, ingest: Post, worker: Post, merge: Post
 ) -> None:
     cloud = Cloud(buckets, topics, ingest, worker, merge)

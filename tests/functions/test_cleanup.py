@@ -44,7 +44,7 @@ def names(buckets: Buckets, planned: Planned) -> list[str]:
     return [name.removeprefix(prefix) for name in buckets.names(buckets.work, prefix)]
 
 
-def test_a_failed_job_leaves_its_manifest_and_why_it_failed(
+def test_failed_job_leaves_only_manifest_and_failure(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     linked = leave_everything(buckets, planned)
@@ -53,7 +53,7 @@ def test_a_failed_job_leaves_its_manifest_and_why_it_failed(
 
 
 @pytest.mark.parametrize("end", ["failed", "published"])
-def test_the_policy_keeps_the_work_but_never_an_embedding(
+def test_policy_keeps_intermediates_but_no_embeddings(
     end: str, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     linked = leave_everything(buckets, plan_job(buckets, clip, policy=KEEP))
@@ -74,7 +74,7 @@ def test_the_policy_keeps_the_work_but_never_an_embedding(
     assert "merge-lease.json" not in left
 
 
-def test_a_merge_that_is_alive_loses_its_claim_when_the_job_fails(
+def test_failed_job_deletes_the_lease_of_a_live_merge(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     """It needs none any more: the verdict is what keeps it from publishing."""
@@ -84,7 +84,7 @@ def test_a_merge_that_is_alive_loses_its_claim_when_the_job_fails(
     assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
 
 
-def test_the_claim_of_a_merge_that_died_while_winding_up_stays_until_somebody_has(
+def test_merge_lease_stays_until_the_job_is_finalized(
     buckets: Buckets, topics: Topics, linked: Planned, worker: Post, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -97,7 +97,7 @@ def test_the_claim_of_a_merge_that_died_while_winding_up_stays_until_somebody_ha
 
 
 @pytest.mark.parametrize("end", ["failed", "published"])
-def test_a_worker_that_comes_too_late_deletes_what_it_wrote(
+def test_late_worker_deletes_its_output(
     end: str, buckets: Buckets, topics: Topics, job: Planned, merge: Post
 ) -> None:
     """Another worker did the segment and the job came to its end, while this one stood still."""
@@ -106,7 +106,7 @@ def test_a_worker_that_comes_too_late_deletes_what_it_wrote(
 
 
 @pytest.mark.parametrize("end", ["failed", "published"])
-def test_what_a_worker_left_that_died_too_late_is_deleted_with_its_next_delivery(
+def test_redelivery_deletes_output_of_a_dead_late_worker(
     end: str, buckets: Buckets, topics: Topics, job: Planned, merge: Post, worker: Post
 ) -> None:
     bring_to(end, buckets, job, merge)
@@ -120,7 +120,7 @@ def test_what_a_worker_left_that_died_too_late_is_deleted_with_its_next_delivery
 
 
 @pytest.mark.parametrize("end", ["failed", "published"])
-def test_a_given_up_message_cleans_up_after_its_worker(
+def test_dead_letter_cleans_up_after_its_worker(
     end: str, buckets: Buckets, topics: Topics, job: Planned, merge: Post, dead_letter: Post
 ) -> None:
     bring_to(end, buckets, job, merge)
@@ -138,7 +138,7 @@ def bring_to(end: str, buckets: Buckets, planned: Planned, merge: Post) -> None:
     assert merge(linked.done(1)) == 200
 
 
-def test_a_manifest_that_can_t_be_read_keeps_no_embedding_and_the_failure_is_told_once(
+def test_unreadable_manifest_keeps_no_embedding(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     linked = leave_everything(buckets, planned)
@@ -154,7 +154,7 @@ def test_a_manifest_that_can_t_be_read_keeps_no_embedding_and_the_failure_is_tol
 
 @pytest.mark.parametrize("name", ["failed.json", "verdict.json"])
 @pytest.mark.parametrize("who", ["worker", "merge", "dead_letter"])
-def test_an_end_that_can_t_be_read_keeps_no_embedding(
+def test_unreadable_failure_keeps_no_embedding(
     who: str, name: str, buckets: Buckets, topics: Topics, planned: Planned, request: pytest.FixtureRequest
 ) -> None:
     fail(planned)

@@ -29,7 +29,7 @@ def marked(buckets: Buckets, topics: Topics, clip: Path, environment: Environmen
 
 @pytest.mark.parametrize("function", ["ingest", "worker", "merge", "dead_letter"])
 @pytest.mark.parametrize("fault", ["at once", "later", "another version", "gone", "a bug"])
-def test_a_fault_is_logged_without_a_name(
+def test_errors_are_logged_without_names(
     fault: str,
     function: str,
     buckets: Buckets,

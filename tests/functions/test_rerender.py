@@ -47,7 +47,7 @@ def first(cloud: Cloud, clip: Path) -> Planned:
     return cloud.publish_first(clip)
 
 
-def test_without_a_decision_the_command_lists_the_tracks(
+def test_command_without_decisions_lists_the_tracks(
     cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = cloud.report()
@@ -66,7 +66,7 @@ def test_without_a_decision_the_command_lists_the_tracks(
     assert "There is no job" in capsys.readouterr().err
 
 
-def test_a_track_that_was_kept_is_hidden(cloud: Cloud, first: Planned, tmp_path: Path) -> None:
+def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) -> None:
     job = cloud.run(cloud.ask(first.job, {0: "hide"}))
     assert cloud.hidden() == [True, True, True]
     result = tmp_path / "result.mp4"
@@ -83,7 +83,7 @@ def test_a_track_that_was_kept_is_hidden(cloud: Cloud, first: Planned, tmp_path:
     assert cloud.buckets.names(cloud.buckets.work, object_names.job_prefix(job)) == stays
 
 
-def test_a_track_that_was_hidden_is_kept_and_all_others_stay_hidden(cloud: Cloud, first: Planned) -> None:
+def test_hidden_track_can_be_kept_and_others_stay_hidden(cloud: Cloud, first: Planned) -> None:
     before = cloud.report().faces
     cloud.run(cloud.ask(first.job, {1: "keep"}))
     assert cloud.hidden() == [False, False, True]
@@ -93,7 +93,7 @@ def test_a_track_that_was_hidden_is_kept_and_all_others_stay_hidden(cloud: Cloud
     assert after == before.model_copy(update={"tracks": (before.tracks[0], changed, before.tracks[2])})
 
 
-def test_nobody_is_looked_for_and_a_test_would_see_it(cloud: Cloud, first: Planned) -> None:
+def test_rerender_runs_no_detector(cloud: Cloud, first: Planned) -> None:
     cloud.run(cloud.ask(first.job, {1: "keep"}))
     assert cloud.steps() == {"redact"}
     assert cloud.worker(Planned(first.clip, first.manifest, first.ref).task(0)) == 200  # it is over
@@ -102,7 +102,7 @@ def test_nobody_is_looked_for_and_a_test_would_see_it(cloud: Cloud, first: Plann
     assert cloud.worker(other.task(0)) == 503
 
 
-def test_a_third_run_keeps_what_the_second_decided(cloud: Cloud, first: Planned) -> None:
+def test_third_rerender_keeps_decisions_of_the_second(cloud: Cloud, first: Planned) -> None:
     second = cloud.run(cloud.ask(first.job, {1: "keep", 0: "hide"}))
     third = cloud.run(cloud.ask(second, {2: "keep"}))
     assert cloud.hidden() == [True, False, False]
@@ -116,9 +116,7 @@ def test_a_third_run_keeps_what_the_second_decided(cloud: Cloud, first: Planned)
     assert cloud.report().targets == ("Eileen",)
 
 
-def test_the_numbers_of_a_request_that_is_under_way_are_asked_for_by_the_next_one_too(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_later_request_includes_decisions_of_a_pending_one(cloud: Cloud, first: Planned) -> None:
     older = cloud.ask(first.job, {0: "hide"})
     newer = cloud.ask(first.job, {1: "keep"})
     cloud.run(newer)
@@ -129,9 +127,7 @@ def test_the_numbers_of_a_request_that_is_under_way_are_asked_for_by_the_next_on
 
 
 @pytest.mark.parametrize("first_done", ["older", "newer"])
-def test_of_two_renderings_the_one_asked_for_later_stays(
-    first_done: str, cloud: Cloud, first: Planned
-) -> None:
+def test_later_of_two_rerenders_stays_published(first_done: str, cloud: Cloud, first: Planned) -> None:
     jobs, done = [], []
     for decisions in ({0: "hide"}, {1: "keep"}):
         request = cloud.ask(first.job, decisions)  # type: ignore[arg-type]  # of dicts' values
@@ -150,7 +146,7 @@ def test_of_two_renderings_the_one_asked_for_later_stays(
     assert said[jobs[0]] == (told if first_done == "newer" else None)
 
 
-def test_a_newer_upload_s_result_is_not_replaced(cloud: Cloud, first: Planned) -> None:
+def test_rerender_does_not_replace_result_of_newer_upload(cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {1: "keep"})
     cloud.run_to_the_end_but_one(request)
     for name in (RESULT, REPORT):
@@ -171,7 +167,7 @@ def test_a_newer_upload_s_result_is_not_replaced(cloud: Cloud, first: Planned) -
     assert raised.value.code == "result-changed"
 
 
-def test_all_messages_twice_make_one_result(cloud: Cloud, first: Planned) -> None:
+def test_duplicate_messages_create_one_result(cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {0: "hide"})
     job = cloud.run(request, times=2)
     assert cloud.hidden() == [True, True, True]
@@ -185,7 +181,7 @@ def test_all_messages_twice_make_one_result(cloud: Cloud, first: Planned) -> Non
     assert cloud.buckets.blob(cloud.buckets.output, RESULT).generation == result.generation
 
 
-def test_the_picture_that_covers_faces_is_the_channel_s(cloud: Cloud, clip: Path) -> None:
+def test_rerender_uses_the_channel_s_replacement_picture(cloud: Cloud, clip: Path) -> None:
     from tests.clips import astronaut, encode_picture
 
     replacement = encode_picture(astronaut() // 2 + 128)
@@ -201,7 +197,7 @@ def test_the_picture_that_covers_faces_is_the_channel_s(cloud: Cloud, clip: Path
     assert cloud.report().job == job
 
 
-def test_a_report_out_of_which_a_name_was_taken_is_begun_from_too(cloud: Cloud, first: Planned) -> None:
+def test_report_without_a_forgotten_name_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
     forget = ["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]
     assert privacy(forget) == 0
     assert cloud.hidden() == [True, True, True]
@@ -212,7 +208,7 @@ def test_a_report_out_of_which_a_name_was_taken_is_begun_from_too(cloud: Cloud, 
     assert report.targets == ()
 
 
-def test_who_was_kept_before_is_forgotten_in_a_rendering_too(cloud: Cloud, first: Planned) -> None:
+def test_forget_applies_to_rerendered_results(cloud: Cloud, first: Planned) -> None:
     """Hidden by hand and kept again, a face is still known by its name."""
     cloud.run(cloud.ask(first.job, {0: "hide"}))
     cloud.run(cloud.ask(first.job, {0: "keep", 2: "keep"}))
@@ -225,9 +221,7 @@ def test_who_was_kept_before_is_forgotten_in_a_rendering_too(cloud: Cloud, first
 
 
 @pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])
-def test_erasing_one_job_of_an_upload_erases_all_that_was_made_of_it(
-    which: str, cloud: Cloud, first: Planned
-) -> None:
+def test_erasing_one_job_erases_all_jobs_of_its_upload(which: str, cloud: Cloud, first: Planned) -> None:
     older = cloud.run(cloud.ask(first.job, {0: "hide"}))
     newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
     erased = {"upload": first.job, "rendering": newer, "older rendering": older}[which]
@@ -241,7 +235,7 @@ def test_erasing_one_job_of_an_upload_erases_all_that_was_made_of_it(
 
 @pytest.mark.parametrize("when", ["its own manifest", "any manifest"])
 @pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])
-def test_an_erasing_that_dies_when_a_manifest_is_gone_goes_on_with_all_that_was_made_of_the_upload(
+def test_interrupted_erase_without_manifest_finds_all_jobs(
     which: str, when: str, cloud: Cloud, first: Planned
 ) -> None:
     older = cloud.run(cloud.ask(first.job, {0: "hide"}))
@@ -265,7 +259,7 @@ def test_an_erasing_that_dies_when_a_manifest_is_gone_goes_on_with_all_that_was_
 
 
 @pytest.mark.parametrize("which", ["upload", "rendering"])
-def test_an_upload_without_a_manifest_is_erased_with_what_its_requests_made(
+def test_erase_of_upload_without_manifest_erases_its_rerenders(
     which: str, cloud: Cloud, first: Planned
 ) -> None:
     older = cloud.run(cloud.ask(first.job, {0: "hide"}))
@@ -280,9 +274,7 @@ def test_an_upload_without_a_manifest_is_erased_with_what_its_requests_made(
     ]
 
 
-def test_a_rendering_that_is_erased_while_it_is_under_way_never_comes_back(
-    cloud: Cloud, first: Planned
-) -> None:
+def test_erased_rerender_publishes_nothing(cloud: Cloud, first: Planned) -> None:
     request = cloud.ask(first.job, {1: "keep"})
     cloud.run_to_the_end_but_one(request)
     assert privacy(["erase", "channels/street", "--yes"]) == 0
@@ -294,7 +286,7 @@ def test_a_rendering_that_is_erased_while_it_is_under_way_never_comes_back(
     assert cloud.buckets.names(cloud.buckets.work) == marks
 
 
-def test_what_was_never_published_can_t_be_asked_for(cloud: Cloud, planned: Planned) -> None:
+def test_unpublished_video_cannot_be_rerendered(cloud: Cloud, planned: Planned) -> None:
     for job, code in ((planned.job, "not-published"), ("ab" * 10, "no-job"), ("../x", "no-job")):
         with pytest.raises(PermanentError) as raised:
             rerender_request.request_rerender(job, {1: "keep"})
@@ -302,7 +294,7 @@ def test_what_was_never_published_can_t_be_asked_for(cloud: Cloud, planned: Plan
     assert cloud.buckets.names(cloud.buckets.intake) == [VIDEO]
 
 
-def test_a_job_of_which_only_the_result_is_left_can_be_asked_for(cloud: Cloud, first: Planned) -> None:
+def test_job_with_only_its_result_left_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
     for name in cloud.buckets.names(cloud.buckets.work):
         cloud.buckets.client.bucket(cloud.buckets.work).blob(name).delete()
     cloud.run(cloud.ask(first.job, {0: "hide"}))
@@ -310,9 +302,7 @@ def test_a_job_of_which_only_the_result_is_left_can_be_asked_for(cloud: Cloud, f
 
 
 @pytest.mark.parametrize("decisions", [{}, {1: "blur"}, {-1: "keep"}])
-def test_only_decisions_about_tracks_can_be_asked_for(
-    decisions: dict[int, object], cloud: Cloud, first: Planned
-) -> None:
+def test_invalid_decisions_are_refused(decisions: dict[int, object], cloud: Cloud, first: Planned) -> None:
     with pytest.raises(PermanentError, match="Say for each track") as raised:
         rerender_request.request_rerender(first.job, decisions)  # type: ignore[arg-type]  # as a careless caller would
     assert raised.value.code == "bad-decisions"

@@ -42,7 +42,7 @@ def planned_of(buckets: Buckets, clip: Path, source: ObjectRef) -> Planned:
 
 
 @pytest.mark.parametrize("first_done", ["older", "newer"])
-def test_a_video_uploaded_again_is_two_jobs_that_both_end_and_the_newer_result_stays(
+def test_second_upload_is_a_second_job_with_newer_result(
     first_done: str, versioned: str, buckets: Buckets, topics: Topics, clip: Path, ingest: Post, merge: Post
 ) -> None:
     older = buckets.put(versioned, VIDEO, clip)
@@ -89,7 +89,7 @@ def assert_failed_cleanly(buckets: Buckets, topics: Topics, source: ObjectRef, s
     assert [event["type"] for event in topics.events() if event["type"] != "job.planned"] == ["job.failed"]
 
 
-def test_a_source_that_is_deleted_before_it_is_planned_fails_the_job(
+def test_source_deleted_before_planning_fails_the_job(
     buckets: Buckets, topics: Topics, clip: Path, deleted: Callable[[], None], ingest: Post
 ) -> None:
     source = buckets.put(buckets.intake, VIDEO, clip)
@@ -98,7 +98,7 @@ def test_a_source_that_is_deleted_before_it_is_planned_fails_the_job(
     assert_failed_cleanly(buckets, topics, source, "ingest")
 
 
-def test_a_source_that_is_deleted_before_its_faces_are_looked_for_fails_the_job(
+def test_source_deleted_before_detection_fails_the_job(
     buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None], worker: Post
 ) -> None:
     assert worker(planned.task(1)) == 200
@@ -107,7 +107,7 @@ def test_a_source_that_is_deleted_before_its_faces_are_looked_for_fails_the_job(
     assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
 
 
-def test_a_source_that_is_deleted_while_its_faces_are_looked_for_fails_the_job(
+def test_source_deleted_during_detection_fails_the_job(
     buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None]
 ) -> None:
     def look_at_nothing(step: StepInput) -> bytes:
@@ -118,7 +118,7 @@ def test_a_source_that_is_deleted_while_its_faces_are_looked_for_fails_the_job(
     assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
 
 
-def test_a_source_that_is_deleted_between_finding_and_hiding_fails_the_job(
+def test_source_deleted_between_the_steps_fails_the_job(
     buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None], merge: Post, worker: Post
 ) -> None:
     find_all_segments(buckets, planned)
@@ -129,7 +129,7 @@ def test_a_source_that_is_deleted_between_finding_and_hiding_fails_the_job(
     assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
 
 
-def test_a_source_that_is_deleted_while_its_faces_are_hidden_fails_the_job(
+def test_source_deleted_during_redaction_fails_the_job(
     buckets: Buckets, topics: Topics, linked: Planned, deleted: Callable[[], None], worker: Post
 ) -> None:
     assert worker(linked.task(1)) == 200
@@ -143,7 +143,7 @@ def test_a_source_that_is_deleted_while_its_faces_are_hidden_fails_the_job(
 
 
 @pytest.mark.parametrize("when", ["before", "while"])
-def test_a_source_that_is_deleted_before_or_while_segments_are_joined_fails_the_job(
+def test_source_deleted_before_or_during_join_fails_the_job(
     when: str, buckets: Buckets, topics: Topics, linked: Planned, deleted: Callable[[], None]
 ) -> None:
     do_all_segments(buckets, linked)
@@ -159,7 +159,7 @@ def test_a_source_that_is_deleted_before_or_while_segments_are_joined_fails_the_
     assert_failed_cleanly(buckets, topics, linked.manifest.source, "merge")
 
 
-def test_a_source_that_is_deleted_once_segments_are_joined_is_not_needed_any_more(
+def test_source_deleted_after_join_does_not_fail_the_job(
     buckets: Buckets, topics: Topics, linked: Planned, deleted: Callable[[], None]
 ) -> None:
     do_all_segments(buckets, linked)

@@ -71,7 +71,7 @@ def everything(buckets: Buckets) -> str:
     return "\n".join(found)
 
 
-def test_the_pictures_go_and_the_results_that_show_the_person_are_listed(
+def test_forget_deletes_pictures_and_lists_results(
     buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
 ) -> None:
     assert main([*FORGET]) == 1
@@ -90,7 +90,7 @@ def test_the_pictures_go_and_the_results_that_show_the_person_are_listed(
     assert manifest.targets == ("Grace",)
 
 
-def test_a_result_is_rendered_again_with_the_person_hidden_and_the_name_is_nowhere(
+def test_forget_rerenders_without_person_and_name(
     buckets: Buckets, topics: Topics, shown: Planned, tmp_path: Path, capsys: Output
 ) -> None:
     buckets.client.bucket(buckets.intake).blob("channels/street/targets/Eileen Grace.png").delete()
@@ -117,7 +117,7 @@ def test_a_result_is_rendered_again_with_the_person_hidden_and_the_name_is_nowhe
     assert main([*FORGET]) == 0
 
 
-def test_others_who_are_kept_stay_kept(
+def test_forget_keeps_other_targets_visible(
     buckets: Buckets, topics: Topics, clip: Path, merge: Post, tmp_path: Path
 ) -> None:
     publish(buckets, plan_job(buckets, clip, policy=WHITE, targets=("Grace",)), merge, "Grace")
@@ -128,7 +128,7 @@ def test_others_who_are_kept_stay_kept(
 
 
 @pytest.mark.parametrize("gone", ["source", "replacement"])
-def test_what_can_t_be_rendered_again_is_listed_with_the_reason_and_deleted_only_if_asked_for(
+def test_forget_lists_results_it_cannot_rerender(
     gone: str, buckets: Buckets, topics: Topics, clip: Path, merge: Post, capsys: Output
 ) -> None:
     policy = Policy(mode="image" if gone == "replacement" else "blur", source_retention="keep")
@@ -146,7 +146,7 @@ def test_what_can_t_be_rendered_again_is_listed_with_the_reason_and_deleted_only
     assert len(buckets.names(buckets.intake)) == 1
 
 
-def test_a_result_that_the_engine_refuses_to_render_is_listed_and_stays(
+def test_forget_lists_results_that_the_engine_refuses(
     buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
 ) -> None:
     report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
@@ -159,7 +159,7 @@ def test_a_result_that_the_engine_refuses_to_render_is_listed_and_stays(
     assert buckets.blob(buckets.output, RESULT).generation == generation
 
 
-def test_a_result_without_a_report_is_told_of(
+def test_forget_reports_a_result_without_report(
     buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
 ) -> None:
     buckets.client.bucket(buckets.output).blob(REPORT).delete()
@@ -168,7 +168,7 @@ def test_a_result_without_a_report_is_told_of(
     assert buckets.names(buckets.output) == [RESULT]
 
 
-def test_a_report_that_only_names_the_person_loses_the_name(
+def test_forget_removes_the_name_from_reports(
     buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     publish(buckets, plan_job(buckets, clip, targets=("Eileen", "Grace")), merge, "Grace", None)
@@ -179,7 +179,7 @@ def test_a_report_that_only_names_the_person_loses_the_name(
 
 
 @pytest.mark.parametrize("claimed", [False, True])
-def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
+def test_forget_fails_only_jobs_that_keep_the_person(
     claimed: bool, buckets: Buckets, topics: Topics, clip: Path, merge: Post, environment: Environment
 ) -> None:
     """Even while it is being joined: then it is waited for."""
@@ -209,9 +209,7 @@ def test_a_job_under_way_that_keeps_the_person_fails_and_others_do_not(
     assert buckets.names(buckets.output) == []
 
 
-def test_a_job_that_is_being_planned_when_the_pictures_go_fails(
-    buckets: Buckets, topics: Topics, clip: Path
-) -> None:
+def test_job_planned_during_forget_fails(buckets: Buckets, topics: Topics, clip: Path) -> None:
     """It has read them, and has no manifest yet by which `forget` could find it."""
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
@@ -229,16 +227,14 @@ def test_a_job_that_is_being_planned_when_the_pictures_go_fails(
     assert "Eileen" not in everything(buckets)
 
 
-def test_a_channel_has_to_be_named(capsys: Output) -> None:
+def test_forget_requires_a_channel(capsys: Output) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["forget", "Eileen", "--yes"])
     assert ended.value.code == 2
     assert "--channel" in capsys.readouterr().err
 
 
-def test_of_a_name_that_is_not_there_it_is_not_said_that_it_is_forgotten(
-    buckets: Buckets, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_forget_reports_an_unknown_name(buckets: Buckets, capsys: pytest.CaptureFixture[str]) -> None:
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     assert main(["forget", "eileen", "--channel", "street", "--yes"]) == 0
     said = capsys.readouterr().out
@@ -247,7 +243,7 @@ def test_of_a_name_that_is_not_there_it_is_not_said_that_it_is_forgotten(
     assert buckets.names(buckets.intake) == ["channels/street/targets/Eileen.png"]
 
 
-def test_segments_that_the_policy_keeps_go_too(buckets: Buckets, shown: Planned) -> None:
+def test_forget_deletes_kept_segments(buckets: Buckets, shown: Planned) -> None:
     """They were made with the person visible."""
     buckets.put(buckets.work, object_names.segment_video(shown.job, 0, "ab" * 32), b"with the person in it")
     buckets.put(buckets.work, object_names.faces(shown.job), b"with the person's name")
@@ -256,7 +252,7 @@ def test_segments_that_the_policy_keeps_go_too(buckets: Buckets, shown: Planned)
     assert object_names.faces(shown.job) not in buckets.names(buckets.work)
 
 
-def test_what_a_late_worker_writes_is_not_kept_whatever_the_policy_says(
+def test_late_output_of_a_forgotten_person_is_deleted(
     buckets: Buckets, topics: Topics, clip: Path, worker: Post
 ) -> None:
     """It was made with the person visible, and by then the manifest does not name them any more."""

@@ -34,7 +34,7 @@ def run(app: App, topics: Topics, ref: ObjectRef) -> None:
 
 
 @pytest.mark.parametrize("portrait", [astronaut, admiral])
-def test_an_upload_comes_back_with_every_frame_and_the_target_s_face_alone(
+def test_upload_is_published_with_only_the_target_visible(
     portrait: Callable[[], Picture],
     buckets: Buckets,
     topics: Topics,

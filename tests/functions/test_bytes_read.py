@@ -63,7 +63,7 @@ def uploaded(buckets: Buckets, gigabyte: tuple[str, Path]) -> tuple[str, ObjectR
     return where, ObjectRef(bucket=buckets.intake, name=blob.name, generation=int(blob.generation))
 
 
-def test_ingest_and_a_worker_read_little_of_a_gigabyte(
+def test_ingest_and_worker_read_little_of_a_gigabyte(
     uploaded: tuple[str, ObjectRef], proxy: Proxy, tmp_path: Path
 ) -> None:
     where, source = uploaded

@@ -41,7 +41,7 @@ def post(app: App, function: str, body: object) -> int:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES)
-def test_a_video_of_any_name_that_does_no_harm_is_planned(
+def test_unusual_video_names_are_planned(
     name: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Any
 ) -> None:
     ref = buckets.put(buckets.intake, f"channels/street/videos/{name}", clip)
@@ -53,9 +53,7 @@ def test_a_video_of_any_name_that_does_no_harm_is_planned(
 
 
 @pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES)
-def test_a_video_of_a_harmful_name_fails_and_the_sentence_says_to_rename_it(
-    name: str, buckets: Buckets, topics: Topics, ingest: Post
-) -> None:
+def test_harmful_video_names_fail_the_job(name: str, buckets: Buckets, topics: Topics, ingest: Post) -> None:
     ref = buckets.put(buckets.intake, f"channels/street/videos/{name}", b"not looked at")
     assert ingest(upload_push(ref)) == 200
     assert_failed(
@@ -64,7 +62,7 @@ def test_a_video_of_a_harmful_name_fails_and_the_sentence_says_to_rename_it(
 
 
 @pytest.mark.parametrize("channel", ["..", ".", "a\tb"])
-def test_a_channel_of_a_harmful_name_gets_nothing(
+def test_harmful_channel_names_are_ignored(
     channel: str, buckets: Buckets, topics: Topics, ingest: Post
 ) -> None:
     ref = buckets.put(buckets.intake, f"channels/{channel}/videos/a.mp4", b"not looked at")
@@ -72,7 +70,7 @@ def test_a_channel_of_a_harmful_name_gets_nothing(
     assert_failed(buckets, topics, ref, "bad-name", "under another name")
 
 
-def test_a_policy_with_a_byte_order_mark_is_read(
+def test_policy_with_byte_order_mark_is_read(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Any
 ) -> None:
     buckets.put(buckets.intake, POLICY, '{"mode": "solid"}'.encode("utf-8-sig"))
@@ -104,7 +102,7 @@ def test_a_policy_with_a_byte_order_mark_is_read(
     ],
     ids=lambda value: repr(value[:20]) if isinstance(value, bytes) else "",
 )
-def test_a_hostile_policy_fails_the_job_with_a_short_sentence(
+def test_hostile_policy_fails_with_a_short_message(
     policy: bytes, said: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Any
 ) -> None:
     buckets.put(buckets.intake, POLICY, policy)
@@ -125,7 +123,7 @@ def ref_key(ref: ObjectRef) -> tuple[str, str, int]:
 @pytest.mark.parametrize(
     "value", ["", "\0", "-1", "9" * 5_000, "١٢", "1_0", " 1", "../..", "\ud800", "x" * 5_000]
 )
-def test_no_notification_with_an_odd_attribute_does_anything(
+def test_notifications_with_odd_attributes_are_ignored(
     attribute: str, value: str, buckets: Buckets, topics: Topics, ingest: Post
 ) -> None:
     push = upload_push(ObjectRef(bucket=buckets.intake, name="channels/street/readme.txt", generation=7))
@@ -136,7 +134,7 @@ def test_no_notification_with_an_odd_attribute_does_anything(
 
 @pytest.mark.parametrize("function", KINDS)
 @pytest.mark.parametrize("bucket", ["intake", "output", "somebody-else-s-bucket", ""])
-def test_a_message_that_names_the_manifest_in_another_bucket_is_dropped(
+def test_message_with_foreign_bucket_is_dropped(
     bucket: str, function: str, buckets: Buckets, topics: Topics, planned: Planned, app: App, capsys: Output
 ) -> None:
     """Even if a manifest of this job lies there: whoever sends messages does not say what a job is."""
@@ -155,7 +153,7 @@ def test_a_message_that_names_the_manifest_in_another_bucket_is_dropped(
 
 
 @pytest.mark.parametrize("function", KINDS)
-def test_a_message_that_names_another_job_s_manifest_is_dropped(
+def test_message_with_foreign_manifest_is_dropped(
     function: str, buckets: Buckets, topics: Topics, planned: Planned, app: App, capsys: Output
 ) -> None:
     other = planned.segment_task(0).model_dump() | {"job": "0" * 20}
@@ -173,7 +171,7 @@ def test_a_message_that_names_another_job_s_manifest_is_dropped(
         lambda faces, buckets: {"name": faces["name"].replace("faces", "manifest")},
     ],
 )
-def test_a_message_that_names_other_faces_is_dropped_and_hides_nothing(
+def test_message_with_foreign_faces_is_dropped(
     change: Any, function: str, buckets: Buckets, topics: Topics, linked: Planned, app: App, capsys: Output
 ) -> None:
     if function == "merge":
@@ -205,7 +203,7 @@ def test_a_message_that_names_other_faces_is_dropped_and_hides_nothing(
     ],
 )
 @pytest.mark.parametrize("function", ["worker", "merge"])
-def test_a_manifest_that_names_what_is_not_its_job_s_fails_the_job(
+def test_manifest_with_foreign_objects_fails_the_job(
     change: Any, function: str, buckets: Buckets, topics: Topics, planned: Planned, app: App
 ) -> None:
     forged = planned.manifest.model_copy(update=change(planned.manifest, buckets))
@@ -221,7 +219,7 @@ def test_a_manifest_that_names_what_is_not_its_job_s_fails_the_job(
 
 
 @pytest.mark.parametrize("bucket", ["intake", "work"])
-def test_a_segment_whose_report_names_a_video_elsewhere_is_not_published(
+def test_segment_report_with_foreign_video_fails_the_job(
     bucket: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -255,7 +253,7 @@ def test_a_segment_whose_report_names_a_video_elsewhere_is_not_published(
     ],
     ids=lambda body: repr(body[:16]),
 )
-def test_a_message_that_is_no_document_is_dropped(
+def test_message_without_valid_document_is_dropped(
     body: bytes, function: str, buckets: Buckets, topics: Topics, app: App, capsys: Output
 ) -> None:
     assert post(app, function, body) == 200
@@ -266,7 +264,7 @@ def test_a_message_that_is_no_document_is_dropped(
 
 @pytest.mark.parametrize("function", KINDS)
 @pytest.mark.parametrize("missing", ["job", "index", "step", "manifest"])
-def test_a_message_without_a_field_is_dropped(
+def test_message_without_a_field_is_dropped(
     missing: str, function: str, buckets: Buckets, topics: Topics, planned: Planned, app: App, capsys: Output
 ) -> None:
     body = {key: value for key, value in planned.segment_task(0).model_dump().items() if key != missing}
@@ -279,7 +277,7 @@ def test_a_message_without_a_field_is_dropped(
 @pytest.mark.parametrize(
     ("field", "value"), [("generation", -1), ("generation", 2**63), ("generation", 1.5), ("name", "")]
 )
-def test_a_message_with_an_impossible_reference_is_dropped(
+def test_message_with_impossible_reference_is_dropped(
     field: str,
     value: object,
     function: str,
@@ -298,7 +296,7 @@ def test_a_message_with_an_impossible_reference_is_dropped(
 
 @pytest.mark.parametrize("function", KINDS)
 @pytest.mark.parametrize("version", [4, 999, 2**40])
-def test_a_message_of_a_newer_version_is_kept_for_the_newer_function(
+def test_message_of_newer_version_is_redelivered(
     version: int, function: str, buckets: Buckets, topics: Topics, planned: Planned, app: App
 ) -> None:
     assert post(app, function, planned.segment_task(0).model_dump() | {"version": version}) == 503
@@ -306,7 +304,7 @@ def test_a_message_of_a_newer_version_is_kept_for_the_newer_function(
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[" * DEEP, b"\xff"])
-def test_a_job_whose_manifest_is_garbage_fails(
+def test_invalid_manifest_fails_the_job(
     data: bytes, buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     ref = buckets.put(buckets.work, planned.ref.name, data)
@@ -320,7 +318,7 @@ def test_a_job_whose_manifest_is_garbage_fails(
     "data", [b"", b"[" * DEEP, b'{"frames": NaN,"shots":[]}', b'{"frames": "' + b"9" * 5_000 + b'"}']
 )
 @pytest.mark.parametrize("function", ["worker", "merge"])
-def test_a_job_whose_faces_are_garbage_fails_and_publishes_nothing(
+def test_invalid_faces_fail_the_job(
     data: bytes, function: str, buckets: Buckets, topics: Topics, planned: Planned, app: App
 ) -> None:
     linked = link_job(buckets, planned)
@@ -334,7 +332,7 @@ def test_a_job_whose_faces_are_garbage_fails_and_publishes_nothing(
     assert buckets.names(buckets.output) == []
 
 
-def test_after_hostile_messages_a_function_does_its_work(
+def test_function_works_after_hostile_messages(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Any, environment: Environment
 ) -> None:
     for body in (b"[" * DEEP, b"", b"\xff" * 1_000_000):
