@@ -116,7 +116,7 @@ def test_bug_fails_its_job_after_three_attempts(
     for line in reported:
         assert (line["severity"], line["function"], line["job"]) == ("ERROR", case.function, case.job)
         assert line["error"] == "TypeError"
-        assert line["stack"][-1].startswith("test_bugs.py:")
+        assert line["stack"][-1].startswith("test_programming_errors.py:")
     assert MARK not in json.dumps(logged)
 
 
