@@ -211,7 +211,7 @@ def test_dead_letter_of_an_event_is_logged_and_fails_no_job(
     assert buckets.names(buckets.work) == before
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (line["severity"], line["job"]) == ("ERROR", job.job)
-    assert "never told" in line["message"]
+    assert "not delivered" in line["message"]
 
 
 def test_segment_without_free_worker_is_requeued(
