@@ -227,7 +227,7 @@ def test_segment_report_with_foreign_video_fails_the_job(
     change_report(buckets, linked, 0, video=foreign)
     assert merge(linked.done(0)) == 200
     failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(linked.job)))
-    assert (failed.code, "the report of a segment is about another one" in failed.message) == (
+    assert (failed.code, "the report of a segment is not its own" in failed.message) == (
         "check-failed",
         True,
     )

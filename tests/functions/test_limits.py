@@ -17,12 +17,12 @@ from tests.planned import Planned, find_segment
 
 LIMITS: dict[str, tuple[object, ...]] = {
     # The setting, a value that the clip or its channel passes, the code, and what the sentence says.
-    "max_video_seconds": (1.9, "too-long", "lasts 2 s by its header, at most 2 s", "Cut it"),
+    "max_video_seconds": (1.9, "too-long", "has 2 s by its header, at most 2 s", "Cut it"),
     "max_video_bytes": (1_000, "too-large", "bytes, at most 1000 are allowed", "Cut it"),
     "merge_megabytes_per_second": (
         0.00001,
         "too-large",
-        "bytes: to join so much takes some",
+        "bytes, which take about",
         "s, and 540 s are allowed",
         "Cut it into parts",
     ),

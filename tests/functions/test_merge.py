@@ -133,7 +133,7 @@ def test_frames_without_detection_fail_the_job(
     do_all_segments(buckets, linked)
     assert merge(linked.done(2)) == 200
     failed = assert_failed(buckets, topics, linked, "check-failed")
-    assert f"looked for in {expected + more} frames, and hidden in {expected}" in failed.message
+    assert f"detected in {expected + more} frames and redacted in {expected}" in failed.message
 
 
 def test_faces_of_an_older_version_are_published(

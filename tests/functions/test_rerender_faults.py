@@ -108,7 +108,7 @@ def test_person_without_target_picture_is_not_kept(cloud: Cloud, first: Planned)
     cloud.buckets.client.bucket(cloud.buckets.intake).blob(EILEEN).delete()
     request = cloud.ask(first.job, {1: "keep"})
     cloud.run(request)
-    assert_failed(cloud, request, "ingest", "target-gone", "(tracks 0)", "Hide these tracks, too")
+    assert_failed(cloud, request, "ingest", "target-gone", "(tracks 0)", "Hide these tracks too")
     cloud.run(cloud.ask(first.job, {0: "hide", 1: "keep"}))
     assert cloud.hidden() == [True, False, True]
     assert [track.person for track in cloud.report().faces.tracks] == [None] * 3
@@ -207,7 +207,7 @@ def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
 def test_invalid_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned) -> None:
     request = put(cloud, data, rerender_request.request_name(first.manifest.source))
     cloud.run(request)
-    assert_failed(cloud, request, "ingest", "bad-request", "The request to render a video again")
+    assert_failed(cloud, request, "ingest", "bad-request", "The re-render request")
 
 
 @pytest.mark.parametrize("other", ["upload", "channel", "bucket", "report"])
@@ -365,7 +365,7 @@ def test_frames_without_detection_fail_the_rerender(cloud: Cloud, first: Planned
     cloud.rewrite_report(report.model_copy(update={"faces": fewer}))
     request = cloud.ask(first.job, {0: "hide"})
     cloud.run(request)
-    assert_failed(cloud, request, "merge", "check-failed", "faces were looked for in")
+    assert_failed(cloud, request, "merge", "check-failed", "faces were detected in")
 
 
 def test_report_with_unknown_recogniser_is_refused(cloud: Cloud, first: Planned) -> None:
@@ -374,7 +374,7 @@ def test_report_with_unknown_recogniser_is_refused(cloud: Cloud, first: Planned)
     cloud.rewrite_report_bytes(report.replace(b'"recognizer":null', b'"recognizer":"casia-webface/1/1"'))
     request = cloud.ask(first.job, {0: "hide"})
     cloud.run(request)
-    sentence = "can't be rendered again: the recogniser is 'casia-webface', allowed are sface"
+    sentence = "can't be re-rendered: the recogniser is 'casia-webface', allowed are sface"
     assert_failed(cloud, request, "ingest", "bad-decisions", sentence)
 
 

@@ -53,7 +53,7 @@ def test_segment_with_exhausted_attempts_fails_the_job(
     assert worker(job.task(1, "mine")) == 200
     failed = failure_of(buckets, job)
     assert (failed.stage, failed.code, failed.source) == ("worker", "poison-segment", job.manifest.source)
-    assert "3 workers in a row did not finish segment 2 of 2" in failed.message
+    assert "3 attempts did not finish segment 2 of 2" in failed.message
     assert "walk.mp4" in failed.message
     assert [event["type"] for event in topics.events()] == ["job.failed"]
     assert buckets.names(buckets.work, object_names.gallery_prefix(job.job)) == []
