@@ -23,7 +23,7 @@ LIMITS: dict[str, tuple[object, ...]] = {
         0.00001,
         "too-large",
         "bytes, which take about",
-        "s, and 540 s are allowed",
+        "s to join; at most 540 s are allowed",
         "Cut it into parts",
     ),
     "max_frame_pixels": (

@@ -43,7 +43,7 @@ def test_merge_fails_the_job_after_three_timeouts(
         assert topics.events() == []
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
     failed = assert_failed(buckets, topics, linked, "too-slow")
-    assert "joining it was not done in 1 s" in failed.message
+    assert "joining it did not finish within 1 s" in failed.message
     assert "in 3 tries. Cut it into parts." in failed.message
 
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import NamedTuple
 
-from defacer.merge.timeouts import fail_if_timeouts_exhausted
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Verdict
@@ -20,7 +19,12 @@ from defacer.pipeline.documents.report import Faces, FacesHead, ReportedSegment,
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, verdict
-from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
+from defacer.pipeline.lifecycle.lease import (
+    HeldLease,
+    acquire_lease,
+    fail_if_timeouts_exhausted,
+    lease_options_for,
+)
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest, read_faces
 from defacer.pipeline.lifecycle.publishing import PublishedVersion, compare_with_published
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete

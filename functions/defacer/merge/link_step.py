@@ -8,14 +8,19 @@ repeated.
 
 from collections.abc import Iterator
 
-from defacer.merge.timeouts import fail_if_timeouts_exhausted
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import cleanup, failure, job_state
-from defacer.pipeline.lifecycle.lease import HeldLease, LeaseLostError, acquire_lease, lease_options_for
+from defacer.pipeline.lifecycle.lease import (
+    HeldLease,
+    LeaseLostError,
+    acquire_lease,
+    fail_if_timeouts_exhausted,
+    lease_options_for,
+)
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine, StoredDetections

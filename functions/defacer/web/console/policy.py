@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from defacer.engine_host import HOST
-from defacer.pipeline.channel import find_replacement, describe_problems, read_policy
+from defacer.pipeline.channel import describe_problems, find_replacement, read_policy
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import MAX_MATCH_THRESHOLDS, Policy
 from defacer.pipeline.errors import PermanentError
