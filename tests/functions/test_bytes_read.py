@@ -1,4 +1,4 @@
-"""How many bytes are moved: ingest reads a header, a worker its own range, whatever the size of the file."""
+"""The bytes that are read: ingest reads a header, and a worker its own range, whatever the size of the file."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,7 @@ FRAMES, RATE = 1000, 25
 
 @pytest.fixture(scope="module")
 def frame_bytes() -> bytes:
-    """A JPEG of about a megabyte."""
+    """Return a JPEG of about a megabyte."""
     noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     data = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     assert 0.9 * MEGABYTE < len(data) < 1.5 * MEGABYTE
@@ -38,7 +38,7 @@ def frame_bytes() -> bytes:
 def gigabyte(
     request: pytest.FixtureRequest, frame_bytes: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
-    """A video of more than a gigabyte, and where its index is."""
+    """Return the place of the index and a video of more than a gigabyte."""
     path = tmp_path_factory.mktemp("large") / "in.mp4"
     options = {"movflags": "faststart"} if request.param == "first" else {}
     with av.open(str(path), "w", options=options) as out:
@@ -58,7 +58,7 @@ def gigabyte(
 def uploaded(buckets: Buckets, gigabyte: tuple[str, Path]) -> tuple[str, ObjectRef]:
     where, path = gigabyte
     blob = buckets.client.bucket(buckets.intake).blob("channels/street/videos/large.mp4")
-    blob.chunk_size = 256 * 1024 * 1024  # the emulator copies all it has at each piece
+    blob.chunk_size = 256 * 1024 * 1024  # the emulator copies the whole object for each chunk
     blob.upload_from_filename(str(path), timeout=300)
     return where, ObjectRef(bucket=buckets.intake, name=blob.name, generation=int(blob.generation))
 

@@ -1,4 +1,4 @@
-"""What stays in the work bucket when a job is over: its manifest and its end, whoever comes late."""
+"""The objects that stay when a job is over: its manifest and its end, also after late writes."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ def put_merge_claim(buckets: Buckets, planned: Planned, seconds: float) -> None:
 
 
 def leave_everything(buckets: Buckets, planned: Planned) -> Planned:
-    """One of each kind of object that a job may have, as if all its holders had died."""
+    """Store an object of each kind that a job can have, as if all its workers had died."""
     buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     find_segment(buckets, planned, 0)
     linked = link_job(buckets, planned)
@@ -77,7 +77,7 @@ def test_policy_keeps_intermediates_but_no_embeddings(
 def test_failed_job_deletes_the_lease_of_a_live_merge(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
-    """It needs none any more: the verdict is what keeps it from publishing."""
+    """The verdict, not the lease, keeps that merge from publishing."""
     linked = leave_everything(buckets, planned)
     put_merge_claim(buckets, linked, seconds=600)
     fail(linked)
@@ -100,7 +100,7 @@ def test_merge_lease_stays_until_the_job_is_finalized(
 def test_late_worker_deletes_its_output(
     end: str, buckets: Buckets, topics: Topics, job: Planned, merge: Post
 ) -> None:
-    """Another worker did the segment and the job came to its end, while this one stood still."""
+    """Another worker did the segment and the job ended while this worker was stalled."""
     work(job, 0, "slow", lambda _: bring_to(end, buckets, job, merge))
     assert names(buckets, job) == sorted([f"{end}.json", "manifest.json", "verdict.json"])
 
@@ -148,7 +148,7 @@ def test_unreadable_manifest_keeps_no_embedding(
     assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
     assert [worker(task), worker(task)] == [200, 200]
     assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
-    # No manifest says of which channel it is: there is nobody to tell, and the log has told it.
+    # Without a manifest the channel is unknown, so the failure is only logged.
     assert topics.events() == []
 
 

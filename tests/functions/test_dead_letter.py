@@ -23,7 +23,7 @@ GAVE_UP = {
 
 
 def given_up(push: Push, waited: str = "3") -> Push:
-    """The push with what Pub/Sub adds when it moves a message to the dead letters; by default once too often."""
+    """Return the push with the attributes of a dead letter. By default it was already requeued as often as allowed."""
     message = push["message"]
     attributes = message["attributes"] | GAVE_UP | {"requeues": waited, "deliveries": "100"}
     return push | {"message": message | {"attributes": attributes}}
@@ -67,7 +67,7 @@ def test_dead_letter_of_a_passed_step_does_not_fail_the_job(
     stage: str, buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
     link_job(buckets, planned)
-    find_segment(buckets, planned, 0)  # left by that message's worker, which died
+    find_segment(buckets, planned, 0)  # left by the dead worker of that message
     push = planned.task(0) if stage == "worker" else planned.done(0)
     assert dead_letter(given_up(push)) == 200
     assert buckets.names(buckets.work) == [object_names.faces(planned.job), planned.ref.name]
@@ -77,7 +77,7 @@ def test_dead_letter_of_a_passed_step_does_not_fail_the_job(
 def test_linked_job_without_dispatch_fails(
     buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
-    """The claim says that whoever linked them died before it got to that."""
+    """The lease still exists, so the merge that linked the faces died before it dispatched them."""
     link_job(buckets, planned)
     buckets.put(buckets.work, object_names.link_lease(planned.job), b"a dead linker's")
     assert dead_letter(given_up(planned.done(0))) == 200
@@ -190,7 +190,7 @@ def test_storage_outage_is_retried_until_it_succeeds(
     with proxy.failing(lambda method, path: len(proxy.requests) > failing):
         assert dead_letter(given_up(planned.task(0))) == 503
     if object_names.merge_lease(planned.job) in buckets.names(buckets.work):
-        put_merge_claim(buckets, planned, seconds=-1)  # as if the lease had run out
+        put_merge_claim(buckets, planned, seconds=-1)  # as if the lease had expired
     assert dead_letter(given_up(planned.task(0))) == 200
     assert failure_of(buckets, planned.job).code == "gave-up"
     assert {event["id"] for event in topics.events()} == {f"{planned.job}-failed"}
@@ -217,7 +217,7 @@ def test_dead_letter_of_an_event_is_logged_and_fails_no_job(
 def test_segment_without_free_worker_is_requeued(
     buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
 ) -> None:
-    """However long the backlog: its message starts anew, some times."""
+    """Its message is requeued a few times, however long the backlog is."""
     for waited in ("0", "2"):
         assert dead_letter(given_up(job.task(1), waited)) == 200
     anew = topics.all(topics.segments)
@@ -235,7 +235,7 @@ def test_segment_without_free_worker_is_requeued(
 def test_dead_letter_after_storage_outage_is_requeued_once(
     kind: str, buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
-    """By the time that dead_letter gets to do that, storage is there again. Then its job fails after all."""
+    """Storage is available again when dead_letter requeues it. The job fails if the message is exhausted again."""
     push = upload_push(planned.manifest.source) if kind == "uploads" else planned.done(1)
     assert dead_letter(given_up(push, "0")) == 200
     (anew,) = topics.all(getattr(topics, kind))

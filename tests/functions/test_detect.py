@@ -1,4 +1,4 @@
-"""The step "detect": what it leaves, and that no embedding is there longer than it is needed."""
+"""The step "detect": its output, and that no embedding stays longer than needed."""
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def test_task_after_linking_is_acknowledged(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     link_job(buckets, planned)
-    buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()  # not even that is read
+    buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()  # which is not read
     assert worker(planned.task(0)) == 200
     assert buckets.names(buckets.work) == [object_names.faces(planned.job)]
     assert topics.all(topics.segments_done) == []
@@ -72,7 +72,7 @@ def test_task_after_linking_is_acknowledged(
 def test_late_segment_detections_are_deleted(
     end: str, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
-    """Another worker did the segment and the job went on or failed, while this one stood still."""
+    """Another worker did the segment and the job continued or failed while this worker was stalled."""
     work(planned, 0, "slow", lambda _: bring_to(end, buckets, planned))
     assert made(buckets, planned) == []
 
@@ -98,7 +98,7 @@ def test_segment_linked_just_before_the_lease_is_not_detected(
         return False
 
     def never(_: object) -> None:
-        raise AssertionError("its findings were there, and are deleted because nobody needs them")
+        raise AssertionError("its detections existed and were deleted after the linking")
 
     proxy.fails = link_meanwhile
     work(planned, 0, "late", never)

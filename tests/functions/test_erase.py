@@ -1,4 +1,4 @@
-"""`erase`: nothing of a job or a channel is left, whoever is at it at that moment."""
+"""`erase` leaves nothing of a job or a channel, whatever is running at that moment."""
 
 import io
 import sys
@@ -48,14 +48,14 @@ POLICY, TARGET = "channels/street/policy.json", "channels/street/targets/Eileen.
 
 
 def erase_job(job: str) -> list[str]:
-    """Erase it; gives the names of what was removed."""
+    """Erase the subject and return the names of the deleted objects."""
     removed: list[ObjectRef] = []
     erase(Subject(job=job), removed.append, lambda _: None)
     return [ref.name for ref in removed]
 
 
 def assert_erased(buckets: Buckets, *planned: Planned) -> None:
-    """Nothing of these jobs is left but their marks, which say nothing of what they were."""
+    """Assert that only the marks of these jobs are left, and that they contain nothing about the jobs."""
     for each in planned:
         mark = object_names.failed(each.job)
         assert buckets.names(buckets.work, object_names.job_prefix(each.job)) == [mark]
@@ -127,7 +127,7 @@ def test_erase_deletes_one_channel_with_all_its_jobs(
     do_segment(buckets, under_way, 0)
     refused = buckets.put(buckets.intake, "channels/street/videos/no.mp4", b"no video")
     assert ingest(upload_push(refused)) == 200
-    buckets.client.bucket(buckets.intake).blob(refused.name).delete()  # failed.json alone says whose it was
+    buckets.client.bucket(buckets.intake).blob(refused.name).delete()  # only failed.json names the channel
     waiting = buckets.put(buckets.intake, "channels/street/videos/later.mp4", clip)
     superseded = plan_job(buckets, clip, name="channels/street/videos/old.mp4")
     buckets.client.bucket(buckets.intake).blob(superseded.manifest.source.name).delete()
@@ -181,7 +181,7 @@ def test_erase_continues_after_a_crash_at_any_request(
 def test_running_worker_leaves_nothing_of_an_erased_job(
     buckets: Buckets, topics: Topics, job: Planned
 ) -> None:
-    """Before and after linking: it writes what it has made when all else is gone already."""
+    """Before and after linking: it writes its output after everything else was deleted."""
     erased: list[list[str]] = []
     work(job, 0, "slow", lambda _: erased.append(erase_job(job.job)))
     assert len(erased) == 1
@@ -271,7 +271,7 @@ def test_running_linking_leaves_nothing_of_an_erased_job(
 
 
 class InTheBackground:
-    """Erases in a thread, once, and waits until the job is marked."""
+    """Erase once, in a thread, and wait until the job is marked."""
 
     def __init__(self, buckets: Buckets, job: str, pool: ThreadPoolExecutor):
         self._buckets, self._job, self._pool = buckets, job, pool
@@ -291,7 +291,7 @@ class InTheBackground:
 def test_erase_rolls_back_a_running_publication(
     moment: str, buckets: Buckets, topics: Topics, linked: Planned, proxy: Proxy
 ) -> None:
-    """The merge has its claim, so the erasure waits for it; and the merge looks again when it has published."""
+    """The merge holds its lease, so the erasure waits, and the merge reads the state again after it has published."""
     do_all_segments(buckets, linked)
     with ThreadPoolExecutor(1) as pool:
         background = InTheBackground(buckets, linked.job, pool)
@@ -319,7 +319,7 @@ def test_merge_with_expired_lease_rolls_back_after_erase(
     proxy: Proxy,
     environment: Environment,
 ) -> None:
-    """The whole erasure happens between two of its requests."""
+    """The whole erasure runs between two requests of the merge."""
     do_all_segments(buckets, linked)
     environment(lease_seconds=1)
     erased: list[list[str]] = []
@@ -332,7 +332,7 @@ def test_merge_with_expired_lease_rolls_back_after_erase(
     proxy.fails = at(moment, buckets, once)
     try:
         join_and_publish(linked.segment_done(0), "1", MergeEngine())
-    except RetryableError:  # it may find out that its claim is gone
+    except RetryableError:  # it can detect that its lease was deleted
         join_and_publish(linked.segment_done(0), "1", MergeEngine())
     assert VIDEO in erased[0]
     assert_erased(buckets, linked)
@@ -341,7 +341,7 @@ def test_merge_with_expired_lease_rolls_back_after_erase(
 
 
 def at(moment: str, buckets: Buckets, do: Callable[[], None]) -> Callable[[str, str], bool]:
-    """For a proxy: do this when that moment's request comes, which then goes through."""
+    """Return a proxy's hook that calls `action` when this request arrives, and then lets it through."""
 
     def look(method: str, path: str) -> bool:
         now = (
@@ -370,7 +370,7 @@ def test_erase_deletes_the_failure_message(buckets: Buckets, topics: Topics, pla
 def test_erase_deletes_each_noncurrent_version(
     buckets: Buckets, topics: Topics, clip: Path, environment: Environment, proxy: Proxy
 ) -> None:
-    """fake-gcs-server keeps what is deleted of such a bucket whatever it is told: so what it is asked is looked at."""
+    """fake-gcs-server deletes no version of a versioned bucket, so this test checks the requests."""
     for kind in ("intake", "output"):
         bucket = buckets.client.bucket(f"versioned-{getattr(buckets, kind)}")
         bucket.versioning_enabled = True
@@ -486,7 +486,7 @@ def test_unreadable_foreign_job_does_not_block_erase(
     planned: Planned,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is named, because it may be one of this channel."""
+    """The command names it, because it might belong to this channel."""
     broken = "0" * 20
     buckets.put(buckets.work, name(broken), b"{nothing that can be read")
     for _ in range(2):

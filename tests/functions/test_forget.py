@@ -1,4 +1,4 @@
-"""`forget`: who withdraws their consent is kept by no new job, and is seen in no result that can be made anew."""
+"""`forget`: no new job keeps the person, and every result that can be re-rendered hides them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +30,12 @@ Output = pytest.CaptureFixture[str]
 
 
 def face_of(planned: Planned, person: str | None, number: int = 0) -> Track:
-    """A face in the middle of the picture."""
+    """Return the box of a face in the middle of the frame."""
     return track_of(planned, person, number, BOX)
 
 
 def publish(buckets: Buckets, planned: Planned, merge: Post, *people: str | None) -> Planned:
-    """As if these people had been seen, and those with a name kept."""
+    """Publish a job with one track per person. Tracks with a name are kept."""
     tracks = [face_of(planned, person, number) for number, person in enumerate(people)]
     linked = link_job(buckets, planned, faces_of(planned, *tracks))
     do_all_segments(buckets, linked)
@@ -45,7 +45,7 @@ def publish(buckets: Buckets, planned: Planned, merge: Post, *people: str | None
 
 @pytest.fixture
 def shown(buckets: Buckets, topics: Topics, clip: Path, merge: Post) -> Planned:
-    """A published video in which Eileen was kept, and Grace too, whose pictures stay."""
+    """A published video that keeps Eileen and Grace. Only Eileen is forgotten."""
     for name in ("Eileen.png", "Eileen/1.jpg", "Eileen/notes.txt", "Grace.png", "Eileen Grace.png"):
         buckets.put(buckets.intake, f"channels/street/targets/{name}", b"a picture")
     planned = plan_job(buckets, clip, policy=WHITE, targets=("Eileen", "Grace"))
@@ -53,7 +53,7 @@ def shown(buckets: Buckets, topics: Topics, clip: Path, merge: Post) -> Planned:
 
 
 def is_hidden(buckets: Buckets, folder: Path) -> bool:
-    """Whether the face is covered in each frame of the result."""
+    """Return for each frame of the result whether the face is masked."""
     video = folder / "result.mp4"
     video.write_bytes(buckets.get(buckets.output, RESULT))
     with av.open(str(video)) as container:
@@ -63,7 +63,7 @@ def is_hidden(buckets: Buckets, folder: Path) -> bool:
 
 
 def everything(buckets: Buckets) -> str:
-    """Names and contents of all objects that are no videos."""
+    """Return the names and contents of all objects except videos."""
     found = []
     for bucket in (buckets.intake, buckets.work, buckets.output):
         for name in buckets.names(bucket):
@@ -182,7 +182,7 @@ def test_forget_removes_the_name_from_reports(
 def test_forget_fails_only_jobs_that_keep_the_person(
     claimed: bool, buckets: Buckets, topics: Topics, clip: Path, merge: Post, environment: Environment
 ) -> None:
-    """Even while it is being joined: then it is waited for."""
+    """Also during a join, which `forget` waits for."""
     keeping = link_job(buckets, plan_job(buckets, clip, targets=("Eileen", "Grace")))
     do_all_segments(buckets, keeping)
     if claimed:
@@ -210,7 +210,7 @@ def test_forget_fails_only_jobs_that_keep_the_person(
 
 
 def test_job_planned_during_forget_fails(buckets: Buckets, topics: Topics, clip: Path) -> None:
-    """It has read them, and has no manifest yet by which `forget` could find it."""
+    """The planning has read the pictures, and `forget` can't find a job without a manifest."""
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
 
@@ -244,7 +244,7 @@ def test_forget_reports_an_unknown_name(buckets: Buckets, capsys: pytest.Capture
 
 
 def test_forget_deletes_kept_segments(buckets: Buckets, shown: Planned) -> None:
-    """They were made with the person visible."""
+    """They show the person."""
     buckets.put(buckets.work, object_names.segment_video(shown.job, 0, "ab" * 32), b"with the person in it")
     buckets.put(buckets.work, object_names.faces(shown.job), b"with the person's name")
     main(["forget", "Eileen", "--channel", "street", "--yes"])
@@ -255,7 +255,7 @@ def test_forget_deletes_kept_segments(buckets: Buckets, shown: Planned) -> None:
 def test_late_output_of_a_forgotten_person_is_deleted(
     buckets: Buckets, topics: Topics, clip: Path, worker: Post
 ) -> None:
-    """It was made with the person visible, and by then the manifest does not name them any more."""
+    """The output shows the person, and the manifest does not name them any more."""
     keep = Policy(keep_intermediates=True)
     linked = link_job(buckets, plan_job(buckets, clip, policy=keep, targets=("Eileen",)))
     assert main([*FORGET]) == 0

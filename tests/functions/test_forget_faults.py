@@ -1,4 +1,4 @@
-"""`forget`, interrupted at any point, and what comes while it runs: in the end nothing is left of the person."""
+"""`forget`, interrupted at any request and with concurrent objects: in the end nothing is left of the person."""
 
 import itertools
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ SEEN, HIDDEN = b"Eileen is seen here", b"hidden"
 def storage(
     buckets: Buckets, storage_address: str, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Versions]:
-    """Storage as the functions see it in this test: versions can be deleted there."""
+    """The storage of this test, which can delete versions."""
     with open_proxy(storage_address, Versions) as opened:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", opened.address)
         environment()
@@ -41,7 +41,7 @@ def storage(
 
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is rendered again is a word: these tests are about what becomes of it."""
+    """Replace the re-render by a word, because these tests are about the objects around it."""
 
     def rerender(_: PrivacyEngine, report: Report, replacement: bytes | None, out: Path) -> Report:
         assert all(track.decision == "hide" for track in report.faces.tracks)
@@ -52,7 +52,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_versions(buckets: Buckets, number: int, environment: Environment) -> Buckets:
-    """Three new buckets; the output keeps versions."""
+    """Create three buckets. The output bucket has object versioning."""
     names = [f"{number}-{name}" for name in (buckets.intake, buckets.work, buckets.output)]
     for name in names:
         bucket = buckets.client.bucket(name)
@@ -63,7 +63,7 @@ def with_versions(buckets: Buckets, number: int, environment: Environment) -> Bu
 
 
 def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
-    """The job's result and report, as merge publishes them, with a face that is kept if it is somebody's."""
+    """Publish a result and a report as merge does, with a track that is kept if it has a name."""
     manifest = planned.manifest
     faces = faces_of(planned, face_of(planned, person)).to_bytes()
     report = Report(
@@ -96,7 +96,7 @@ def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
 
 
 def stage(buckets: Buckets, clip: Path, *, renderable: bool) -> Planned:
-    """A channel with everything that `forget` may find; gives the job that is under way."""
+    """Create a channel with everything that `forget` can find, and return the job in progress."""
     buckets.put(buckets.intake, PICTURE, SEEN)
     put_out(buckets, plan_job(buckets, clip, targets=("Eileen",)), "Eileen")  # a newer upload replaces it
     kept = plan_job(buckets, clip, policy=KEEP, targets=("Eileen", "Grace"))
@@ -114,7 +114,7 @@ def stage(buckets: Buckets, clip: Path, *, renderable: bool) -> Planned:
 
 
 def everything(buckets: Buckets) -> Iterator[bytes]:
-    """Names and contents of all versions of all objects."""
+    """Return the names and contents of all versions of all objects."""
     for bucket in (buckets.intake, buckets.work, buckets.output):
         for blob in objects.list_versions(bucket, ""):
             yield blob.name.encode()
@@ -133,7 +133,7 @@ def test_forget_continues_after_a_crash_before_any_write(
     environment: Environment,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each of them is tried. Between two nothing changes, so a crash at a request that reads leaves the same."""
+    """Tries each write. A crash at a read has the same effect as one at the next write."""
     renderable = how == "--render-again"
     for crash_after in itertools.count():
         new = with_versions(buckets, crash_after, environment)

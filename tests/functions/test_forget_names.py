@@ -1,4 +1,4 @@
-"""`forget` takes the person's name out of why jobs failed too, and knows a name in both ways of storing an accent."""
+"""`forget` removes the name from failures too, and matches names in NFC and NFD."""
 
 import unicodedata
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from tests.planned import VIDEO, plan_job
 
 
 def refuse_picture(buckets: Buckets, clip: Path) -> ObjectRef:
-    """An upload whose job fails because Eileen's picture can't be read; gives the video."""
+    """Upload a video whose job fails because Eileen's picture is invalid, and return the video."""
     buckets.put(buckets.intake, PICTURE, b"no picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
     plan(source, with_operations(IngestEngine(), require_replacement=lambda ref: None))
@@ -32,7 +32,7 @@ def refuse_picture(buckets: Buckets, clip: Path) -> ObjectRef:
 
 
 def test_failure_about_a_picture_loses_the_name(buckets: Buckets, topics: Topics, clip: Path) -> None:
-    """It has no manifest: how it failed is all that there is of it."""
+    """The job has no manifest, only its failure."""
     source = refuse_picture(buckets, clip)
     failed = object_names.failed(object_names.job_id(source.bucket, source.name, source.generation))
     before = buckets.blob(buckets.work, failed)
@@ -52,7 +52,7 @@ def test_failure_about_a_picture_loses_the_name(buckets: Buckets, topics: Topics
 def test_unannounced_failure_is_announced_without_the_name(
     buckets: Buckets, topics: Topics, clip: Path, ingest: Post
 ) -> None:
-    """Who condemned the job died, and so its verdict is all that there is; or its event and the mark got lost."""
+    """The process that failed the job died after the verdict, or before it published the event."""
     buckets.put(buckets.intake, PICTURE, b"a picture")
     message = f"gs://{buckets.intake}/{PICTURE} shows no face"
     condemned = plan_job(buckets, clip, targets=("Eileen",))
@@ -80,7 +80,7 @@ def test_unannounced_failure_is_announced_without_the_name(
 def test_forget_finds_names_in_nfc_and_nfd(
     form: Literal["NFC", "NFD"], told: str, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
-    """A Mac stores an accent as a character of its own; a keyboard types the two as one."""
+    """A Mac stores an accent as its own character, and a keyboard types both as one."""
     stored = unicodedata.normalize(form, "Zoë")
     typed = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "Zoë")
     assert stored != typed

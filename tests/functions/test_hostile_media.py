@@ -1,4 +1,4 @@
-"""Pictures that are videos, videos that are pictures or playlists, and both where they claim what they have not."""
+"""Pictures that are videos, videos that are pictures or playlists, and both with false headers."""
 
 import io
 import zipfile
@@ -174,7 +174,7 @@ def test_video_of_a_few_pixels_is_processed(
 def test_change_to_a_huge_frame_size_fails_the_job(
     buckets: Buckets, topics: Topics, worker: Post, clip: Path, tmp_path: Path
 ) -> None:
-    """The header is of the first frame; each JPEG of a MJPEG video gives its own size."""
+    """The header describes the first frame. Each JPEG of an MJPEG video has its own size."""
     still = tmp_path / "still.mov"
     with av.open(str(still), "w") as container:
         video = container.add_stream("mjpeg", rate=25)

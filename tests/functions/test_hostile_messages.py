@@ -1,4 +1,4 @@
-"""Messages, names and policies that nobody sends by accident: each is refused, ignored, or done like any other."""
+"""Hostile messages, names and policies: each is refused, ignored, or processed like any other."""
 
 import json
 from collections.abc import Callable
@@ -137,7 +137,7 @@ def test_notifications_with_odd_attributes_are_ignored(
 def test_message_with_foreign_bucket_is_dropped(
     bucket: str, function: str, buckets: Buckets, topics: Topics, planned: Planned, app: App, capsys: Output
 ) -> None:
-    """Even if a manifest of this job lies there: whoever sends messages does not say what a job is."""
+    """Even if a manifest of this job is stored there, a sender of messages does not decide what a job reads."""
     where = getattr(buckets, bucket, bucket)
     if where in (buckets.intake, buckets.output):
         copy = buckets.put(where, planned.ref.name, planned.manifest.model_dump_json().encode())

@@ -1,4 +1,4 @@
-"""Ingest through its HTTP surface, with the real engine."""
+"""Ingest through its HTTP interface, with the real engine."""
 
 import io
 import sys
@@ -252,7 +252,7 @@ def test_only_the_header_of_a_long_video_is_read(
 ) -> None:
     whole = clip.read_bytes()
     padding = 40 * 1024 * 1024
-    # An MP4 may hold any number of boxes that a reader skips: here one before the index, which is at the end.
+    # An MP4 can contain any number of boxes that a reader skips. Here one precedes the index at the end.
     index = whole.rindex(b"moov") - 4
     box = padding.to_bytes(4, "big") + b"free" + bytes(padding - 8)
     ref = buckets.put(buckets.intake, VIDEO, whole[:index] + box + whole[index:])

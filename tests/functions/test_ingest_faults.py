@@ -1,4 +1,4 @@
-"""Ingest when things go wrong: two at once, given up meanwhile, storage and messaging out of order."""
+"""Faults of ingest: concurrent plannings, failures during the planning, outages of storage and messaging."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def test_duplicate_upload_creates_one_job(buckets: Buckets, topics: Topics, inge
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref, "1")) == 200
     before = buckets.blob(buckets.work, object_names.manifest(job_of(ref))).generation
-    buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')  # too late for this upload
+    buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')  # after this upload was planned
     assert ingest(upload_push(ref, "2")) == 200
     assert buckets.blob(buckets.work, object_names.manifest(job_of(ref))).generation == before
     assert buckets.names(buckets.work) == [object_names.manifest(job_of(ref))]
@@ -165,7 +165,7 @@ def test_log_lines_name_no_person_and_no_object(
 def test_late_duplicate_upload_does_not_change_a_linked_job(
     buckets: Buckets, topics: Topics, ingest: Post, tmp_path: Path
 ) -> None:
-    """Not even if a target's picture has gone since: whoever forgets the person finds the job by its manifest."""
+    """Also if a target's picture was deleted since, because `forget` finds the job by its manifest."""
     planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
     kept = planned.manifest.model_copy(update={"targets": ("Eileen",)})
     buckets.put(buckets.work, object_names.manifest(planned.job), kept.model_dump_json().encode())

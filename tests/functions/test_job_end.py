@@ -1,4 +1,4 @@
-"""The end of a job: one verdict, whoever brings it and wherever somebody dies (found by tests/protocol)."""
+"""The end of a job: one verdict, whichever process writes it and dies (cases that tests/protocol found)."""
 
 import pytest
 
@@ -25,7 +25,7 @@ ERROR = PermanentError("code", "what a worker met")
 
 
 class Crash(BaseException):
-    """As if the process died."""
+    """A crash of the process."""
 
 
 def never(parts: JoinInput) -> JoinedVideo:
@@ -33,7 +33,7 @@ def never(parts: JoinInput) -> JoinedVideo:
 
 
 def crash_when_decided(buckets: Buckets, planned: Planned) -> None:
-    """A merge that joins, checks, writes the verdict and dies; its lease has run out."""
+    """Let a merge join, check, write the verdict and die. Its lease has expired."""
     do_all_segments(buckets, planned)
 
     def die() -> None:
@@ -53,7 +53,7 @@ def crash_when_decided(buckets: Buckets, planned: Planned) -> None:
 
 
 def copy_result(planned: Planned) -> None:
-    """As if the merge that died had come as far as the result."""
+    """Copy the result as the dead merge would have done next."""
     said = verdict.find(planned.job)
     assert said is not None
     assert said[0].result is not None
@@ -118,7 +118,7 @@ def test_merge_stalled_before_the_copy_cannot_publish(
     given: list[int] = []
 
     def give_up() -> None:
-        """Called by the copy, when it has looked at everything and is about to begin."""
+        """Stall the copy after it has read the verdict."""
         given.append(dead_letter(given_up(linked.done(0))))
 
     assert finalize.apply_verdict(linked.manifest, give_up) is None

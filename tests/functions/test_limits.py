@@ -1,4 +1,4 @@
-"""Each limit is a setting; what passes it fails with what was found, what is allowed, and what to do."""
+"""Each limit is a setting. The error says the value, the limit and what to do."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.functions.linking import embeddings
 from tests.planned import Planned, find_segment
 
 LIMITS: dict[str, tuple[object, ...]] = {
-    # The setting, a value that the clip or its channel passes, the code, and what the sentence says.
+    # The setting, a value that the clip or its channel exceeds, the code, and parts of the message.
     "max_video_seconds": (1.9, "too-long", "has 2 s by its header, at most 2 s", "Cut it"),
     "max_video_bytes": (1_000, "too-large", "bytes, at most 1000 are allowed", "Cut it"),
     "merge_megabytes_per_second": (

@@ -1,4 +1,4 @@
-"""Merge after the step "detect" through its HTTP surface, with the real link."""
+"""Merge after the step "detect" through its HTTP interface, with the real engine."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -59,7 +59,7 @@ def test_segment_detections_are_read_in_video_order(
 def test_segment_detections_are_read_one_at_a_time(
     buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
-    """Else memory would grow with the video."""
+    """Otherwise memory would grow with the video."""
     find_all_segments(buckets, planned)
 
     def reads() -> int:
@@ -158,7 +158,7 @@ def test_detect_message_never_publishes(
 def test_block_of_the_finished_segment_is_listed_first(
     buckets: Buckets, topics: Topics, clip: Path, proxy: Proxy
 ) -> None:
-    """Else a video of hours would be listed once for each of its segments, whole."""
+    """Otherwise each segment of a long video would list all segments."""
     bounds = [None, *range(1, 130), None]
     ranges = tuple(TimeRange(start=start, end=end) for start, end in pairwise(bounds))
     planned = plan_job(buckets, clip, segments=ranges)

@@ -1,4 +1,4 @@
-"""Merge after the step "detect" when things go wrong: two at once, a dead or frozen linker, servers out of order."""
+"""Faults of merge after the step "detect": concurrent, dead and stalled linkers, outages of the servers."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +47,7 @@ def test_three_concurrent_messages_link_once(
 
 
 def test_second_linker_waits_for_the_first(buckets: Buckets, topics: Topics, planned: Planned) -> None:
-    """Staged, not left to chance: the second comes while the first is linking."""
+    """The second message arrives while the first one is linking."""
     ready_to_link(buckets, planned)
     inside, go_on = threading.Event(), threading.Event()
 
@@ -79,7 +79,7 @@ def test_linker_that_lost_its_lease_changes_nothing(
     other = linked_of(planned, looks=99)
 
     def frozen(job: LinkInput) -> LinkedFaces:
-        """Stands still until its lease has run out and another has done all."""
+        """Stall until the lease has expired and another merge has linked the faces."""
         if wakes_up == "after linking":
             list(job.detections)
         wait_until(
@@ -155,7 +155,7 @@ def test_redelivery_continues_after_a_crash_at_any_request(
     merge: Post,
     proxy: Proxy,
 ) -> None:
-    """Storage refuses everything from some request on, the claim's release included: as if the process died."""
+    """Storage refuses every request after some number, the release of the lease included, as in a crash."""
     ready_to_link(buckets, planned)
     with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):
         first = merge(planned.done(2, "mine"))
@@ -189,7 +189,7 @@ def test_messaging_outage_is_retried_until_it_succeeds(
 def test_concurrent_linker_dispatches_the_same_faces(
     buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
-    """It can't know that the first one got to its end: handing on twice is harmless, linking twice is not."""
+    """The second linker can't know that the first one finished. A second dispatch is harmless, a second link is not."""
     ready_to_link(buckets, planned)
     linked: list[int] = []
 
@@ -208,7 +208,7 @@ def test_concurrent_linker_dispatches_the_same_faces(
 def test_worker_that_took_over_late_leaves_no_detections(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
-    """Its segment was found by another meanwhile, the job linked, and all findings deleted."""
+    """Another worker did its segment, the job was linked, and all detections were deleted."""
     put_claim(buckets, planned, 0, holder="dead", seconds=-1)
 
     def meanwhile(_: object) -> None:
@@ -225,7 +225,7 @@ def test_late_detect_messages_do_not_change_redaction(
 ) -> None:
     ready_to_link(buckets, planned)
     assert merge(planned.done(0)) == 200
-    linked = link_job(buckets, planned)  # the same faces; only their version is another
+    linked = link_job(buckets, planned)  # the same faces in another version of the object
     do_all_segments(buckets, linked)
     before = buckets.names(buckets.work)
     assert [worker(planned.task(index, "late")) for index in range(3)] == [200] * 3
@@ -236,4 +236,4 @@ def test_late_detect_messages_do_not_change_redaction(
 
 
 def never(job: LinkInput) -> LinkedFaces:
-    raise AssertionError("somebody else has linked, or is at it")
+    raise AssertionError("another merge has linked the faces, or has the lease")

@@ -1,4 +1,4 @@
-"""What the functions log when things go wrong names nobody and no object."""
+"""Log lines about errors name no person and no object."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ VIDEO = f"channels/{MARK}/videos/{MARK}.mp4"
 
 @pytest.fixture
 def marked(buckets: Buckets, topics: Topics, clip: Path, environment: Environment) -> Iterator[Planned]:
-    """A job whose names are marked, and every line that this product can log."""
+    """A job with a mark in all names, and all log levels."""
     environment(log_level="DEBUG")
     log.configure()
     before = log.LOGGER.level
@@ -41,7 +41,7 @@ def test_errors_are_logged_without_names(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     post: Post = request.getfixturevalue(function)
-    if function == "ingest":  # which has nothing to do, or to say, once a job is linked
+    if function == "ingest":  # which does and logs nothing once a job is linked
         push = upload_push(marked.manifest.source)
     else:
         linked = link_job(buckets, marked)

@@ -1,4 +1,4 @@
-"""Merge after the step "redact" through its HTTP surface, with the real join."""
+"""Merge after the step "redact" through its HTTP interface, with the real engine."""
 
 import json
 from dataclasses import replace
@@ -35,7 +35,7 @@ def test_last_segment_publishes_the_result(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post, tmp_path: Path
 ) -> None:
     assert len(linked.manifest.segments) == 3
-    # Left by somebody who died and came too late:
+    # Left by late processes that died:
     buckets.put(buckets.work, object_names.gallery(linked.job, "ab" * 32), b"embeddings")
     buckets.put(buckets.work, object_names.segment_detections(linked.job, 1), b"embeddings")
     for index in range(3):
@@ -107,7 +107,7 @@ def test_unredacted_frame_fails_the_job(
         "all": [],
     }[fault]
     faces = faces_of(planned)
-    frames = faces.frames - len(times) + len(changed)  # else it is found out before the join
+    frames = faces.frames - len(times) + len(changed)  # otherwise the error is detected before the join
     segments = (faces.segments[0], len(changed), faces.segments[2])
     linked = link_job(buckets, planned, replace(faces, frames=frames, segments=segments))
     do_all_segments(buckets, linked)
@@ -122,7 +122,7 @@ def test_unredacted_frame_fails_the_job(
 def test_frames_without_detection_fail_the_job(
     more: int, version: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    """Found by the segment, and in faces of the version before, which did not count by segments, by the sum."""
+    """Detected per segment, and by the sum in faces of an older version, which has no counts per segment."""
     faces = faces_of(planned)
     if version == 1:
         changed, expected = replace(faces, version=1, segments=(), frames=faces.frames + more), 75

@@ -1,4 +1,4 @@
-"""Merge after the step "redact" when things go wrong: two at once, a dead or frozen merger, servers out of order."""
+"""Faults of merge after the step "redact": concurrent, dead and stalled merges, outages of the servers."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +48,7 @@ def test_three_concurrent_messages_publish_one_result(
 
 
 def test_second_merge_waits_for_the_first(buckets: Buckets, topics: Topics, linked: Planned) -> None:
-    """Staged, not left to chance: the second comes while the first is joining."""
+    """The second message arrives while the first one is joining."""
     do_all_segments(buckets, linked)
     inside, go_on = threading.Event(), threading.Event()
 
@@ -79,7 +79,7 @@ def test_merge_that_lost_its_lease_publishes_nothing(
     claim = object_names.merge_lease(linked.job)
 
     def frozen(parts: JoinInput) -> JoinedVideo:
-        """Joins, then stands still until its lease has run out and another has done all."""
+        """Join, then stall until the lease has expired and another merge has published the result."""
         joined = MergeEngine().join(parts)
         wait_until(
             lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
@@ -167,7 +167,7 @@ def test_redelivery_continues_after_a_crash_at_any_request(
     merge: Post,
     proxy: Proxy,
 ) -> None:
-    """Storage refuses everything from some request on, the claim's release included: as if the process died."""
+    """Storage refuses every request after some number, the release of the lease included, as in a crash."""
     linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention="delete")))
     buckets.put(buckets.work, object_names.gallery(linked.job, "ab" * 32), b"embeddings")
     do_all_segments(buckets, linked)

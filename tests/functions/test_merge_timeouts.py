@@ -1,4 +1,4 @@
-"""What merge can't get done in the time of one delivery is not tried for ever: its job fails, with the reason."""
+"""A merge that always reaches its deadline fails its job with the reason."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,7 @@ from tests.planned import Planned, do_all_segments
 
 
 def too_late(buckets: Buckets, name: str, times: int) -> None:
-    """As if so many merges had run out of time."""
+    """Store a lease with this many timeouts."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
     claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
     buckets.put(buckets.work, name, claim.model_dump_json().encode())

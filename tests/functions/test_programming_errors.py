@@ -20,7 +20,7 @@ from tests.functions.test_webhook import event_push
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
 from tests.proxy import Proxy
 
-MARK = "zq7"  # in the message of the bug, which no log line may repeat
+MARK = "zq7"  # in the message of the bug, which no log line must contain
 
 Break = Callable[..., None]
 Lines = Callable[[], list[Any]]
@@ -28,7 +28,7 @@ Lines = Callable[[], list[Any]]
 
 @pytest.fixture
 def break_code(monkeypatch: pytest.MonkeyPatch) -> Break:
-    """Replace a function of the code by one with a bug, for all calls or for the first `times`."""
+    """Replace a function by one with a bug, for all calls or for the first `times` calls."""
 
     def broken(target: str, kind: type[Exception] = TypeError, times: int | None = None) -> None:
         module, _, name = target.rpartition(".")
@@ -55,7 +55,7 @@ def lines(environment: Environment, capsys: pytest.CaptureFixture[str]) -> Lines
 
 @dataclass(frozen=True)
 class Case:
-    """A message of a job that is ready for it, the function that takes it, and where to break the code."""
+    """A message whose job is ready for it, its function, and the function to break."""
 
     job: str
     function: str
@@ -128,7 +128,7 @@ def test_bug_that_disappears_leaves_no_records(
     environment: Environment,
     request: pytest.FixtureRequest,
 ) -> None:
-    """Not even in the claim, which allows one attempt here."""
+    """The lease allows one attempt here, and does not count the fault."""
     environment(max_segment_attempts=1)
     post: Post = request.getfixturevalue(case.function)
     break_code(case.target, AttributeError, times=2)
@@ -164,7 +164,7 @@ def test_machine_fault_is_not_a_bug(
 def test_refused_upload_is_not_a_bug(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post, proxy: Proxy
 ) -> None:
-    """The client has an exception of its own for a refused piece of an upload."""
+    """The client has its own exception for a refused chunk of an upload."""
     do_all_segments(buckets, linked)
     with proxy.failing(lambda _, target: "upload_id=" in target):
         assert {merge(linked.done(0)) for _ in range(programming_errors.MAX_ATTEMPTS)} == {503}
@@ -213,7 +213,7 @@ def test_dead_letter_after_bug_in_another_segment_is_retryable(
 def test_bug_in_webhook_is_logged_and_redelivered(
     environment: Environment, app: Callable[[str], FlaskClient], break_code: Break, lines: Lines
 ) -> None:
-    """Its job has ended, and the receiver still has to learn of it."""
+    """The job has ended, and the receiver still has to get the event."""
     break_code("defacer.webhook.delivery._post")
     assert app("webhook").post("/", json=event_push()).status_code == 503
     (line,) = lines()

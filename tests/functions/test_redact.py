@@ -1,4 +1,4 @@
-"""The step "redact": the segment that it makes, and whose faces it goes by."""
+"""The step "redact": its output, and the faces that it redacts."""
 
 from pathlib import Path
 

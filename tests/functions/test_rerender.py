@@ -1,4 +1,4 @@
-"""A published video rendered again with other decisions, by the real engine, which looks for nobody."""
+"""Re-renders of a published video with other decisions, with the real engine."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -31,7 +31,7 @@ def cloud(
     merge: Post,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Cloud:
-    """The functions. No model is loaded but the one that checks results."""
+    """The functions. Loading any model except the checker fails the test."""
 
     def no_models(self: Engine, name: str) -> NoReturn:
         raise AssertionError(f"the model {name} was asked for")
@@ -43,7 +43,7 @@ def cloud(
 
 @pytest.fixture
 def first(cloud: Cloud, clip: Path) -> Planned:
-    """Published: Eileen kept, two others hidden."""
+    """A published video with Eileen kept and two other people hidden."""
     return cloud.publish_first(clip)
 
 
@@ -96,7 +96,7 @@ def test_hidden_track_can_be_kept_and_others_stay_hidden(cloud: Cloud, first: Pl
 def test_rerender_runs_no_detector(cloud: Cloud, first: Planned) -> None:
     cloud.run(cloud.ask(first.job, {1: "keep"}))
     assert cloud.steps() == {"redact"}
-    assert cloud.worker(Planned(first.clip, first.manifest, first.ref).task(0)) == 200  # it is over
+    assert cloud.worker(Planned(first.clip, first.manifest, first.ref).task(0)) == 200  # the job is over
     other = Planned(first.clip, first.manifest, first.ref)
     cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.published(first.job)).delete()
     assert cloud.worker(other.task(0)) == 503
@@ -110,7 +110,7 @@ def test_third_rerender_keeps_decisions_of_the_second(cloud: Cloud, first: Plann
     assert report.again is not None
     assert (report.job, report.again.of, report.again.decisions) == (third, second, {2: "keep"})
     assert {track.reason for track in report.faces.tracks} == {"decided by hand"}
-    # The first job, too, stands for what is published now.
+    # The first job identifies the published video too.
     cloud.run(cloud.ask(first.job, {0: "keep"}))
     assert cloud.hidden() == [False, False, False]
     assert cloud.report().targets == ("Eileen",)
@@ -121,7 +121,7 @@ def test_later_request_includes_decisions_of_a_pending_one(cloud: Cloud, first: 
     newer = cloud.ask(first.job, {1: "keep"})
     cloud.run(newer)
     assert cloud.hidden() == [True, False, True]
-    late = cloud.run(older)  # its request is gone
+    late = cloud.run(older)  # its request was replaced
     assert cloud.failed(late).code == "request-gone"
     assert cloud.hidden() == [True, False, True]
 
@@ -209,7 +209,7 @@ def test_report_without_a_forgotten_name_can_be_rerendered(cloud: Cloud, first: 
 
 
 def test_forget_applies_to_rerendered_results(cloud: Cloud, first: Planned) -> None:
-    """Hidden by hand and kept again, a face is still known by its name."""
+    """A track that was hidden and kept again still has its name."""
     cloud.run(cloud.ask(first.job, {0: "hide"}))
     cloud.run(cloud.ask(first.job, {0: "keep", 2: "keep"}))
     assert cloud.hidden() == [False, True, False]
@@ -254,7 +254,7 @@ def test_interrupted_erase_without_manifest_finds_all_jobs(
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
     left = set(cloud.buckets.names(cloud.buckets.work))
-    left -= {object_names.merge_lease(job) for job in (first.job, older, newer)}  # which name nothing
+    left -= {object_names.merge_lease(job) for job in (first.job, older, newer)}  # which contain no names
     assert left == {object_names.failed(job) for job in (first.job, older, newer)}
 
 
@@ -304,5 +304,5 @@ def test_job_with_only_its_result_left_can_be_rerendered(cloud: Cloud, first: Pl
 @pytest.mark.parametrize("decisions", [{}, {1: "blur"}, {-1: "keep"}])
 def test_invalid_decisions_are_refused(decisions: dict[int, object], cloud: Cloud, first: Planned) -> None:
     with pytest.raises(PermanentError, match="Say for each track") as raised:
-        rerender_request.request_rerender(first.job, decisions)  # type: ignore[arg-type]  # as a careless caller would
+        rerender_request.request_rerender(first.job, decisions)  # type: ignore[arg-type]  # invalid on purpose
     assert raised.value.code == "bad-decisions"

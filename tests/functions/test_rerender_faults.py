@@ -1,4 +1,4 @@
-"""Rendering again when things go wrong: the source or the report is gone, requests that are none, deaths on the way."""
+"""Faults of re-renders: missing sources and reports, invalid requests, crashes."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -36,7 +36,7 @@ def cloud(buckets: Buckets, topics: Topics, ingest: Post, worker: Post, merge: P
 
 @pytest.fixture
 def first(cloud: Cloud, clip: Path) -> Planned:
-    """Published: Eileen kept, two others hidden."""
+    """A published video with Eileen kept and two other people hidden."""
     return cloud.publish_first(clip)
 
 
@@ -45,7 +45,7 @@ def job_of(request: ObjectRef) -> str:
 
 
 def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said: str) -> None:
-    """It has failed with a sentence and left nothing, and what was published before is as it was."""
+    """Assert that the job failed with this message, left nothing, and changed no published object."""
     job = job_of(request)
     failed = cloud.failed(job)
     assert (failed.stage, failed.code) == (stage, code)
@@ -115,7 +115,7 @@ def test_person_without_target_picture_is_not_kept(cloud: Cloud, first: Planned)
 
 
 def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, first: Planned) -> None:
-    """The pictures were there when it read them, and there was no manifest by which `forget` could find it."""
+    """The planning has read the pictures, and `forget` can't find a job without a manifest."""
     request = cloud.ask(first.job, {1: "keep"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
@@ -139,7 +139,7 @@ def test_person_forgotten_during_rerender_is_hidden(cloud: Cloud, first: Planned
 
 
 def test_first_manifest_of_two_plannings_counts(cloud: Cloud, first: Planned) -> None:
-    """Another rendering was published in between: the slower one would have begun from it."""
+    """Another re-render was published between them, so the slower planning read another report."""
     between = cloud.ask(first.job, {0: "hide"})
     cloud.run_to_the_end_but_one(between)
     request = cloud.ask(first.job, {1: "keep"})
@@ -161,7 +161,7 @@ def test_first_manifest_of_two_plannings_counts(cloud: Cloud, first: Planned) ->
 
 
 def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Planned) -> None:
-    """The quicker one began when Eileen was forgotten, and died before it wrote the faces."""
+    """The faster planning began after Eileen was forgotten, and died before it wrote the faces."""
     request = cloud.ask(first.job, {1: "keep"})
 
     def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
@@ -170,7 +170,7 @@ def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Pl
             planning.plan(request, IngestEngine())
             work = cloud.buckets.client.bucket(cloud.buckets.work)
             work.blob(object_names.faces(job_of(request))).delete()
-            cloud.new(cloud.topics.segments)  # it has not come as far as its tasks
+            cloud.new(cloud.topics.segments)  # it died before it published its tasks
         return IngestEngine().edit_faces(faces, decisions, known)
 
     planning.plan(request, with_operations(IngestEngine(), edit_faces=overtaken))
@@ -214,7 +214,7 @@ def test_invalid_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned
 def test_request_for_another_upload_than_its_name_is_refused(
     other: str, cloud: Cloud, first: Planned
 ) -> None:
-    """Whoever may write into one channel's folder reaches no other video by it."""
+    """The right to write into one channel's folder must not allow access to another channel's video."""
     source = first.manifest.source
     name = rerender_request.request_name(source)
     if other == "upload":
@@ -247,7 +247,7 @@ def test_planning_continues_after_a_crash_at_any_request(
     first: Planned,
     proxy: Proxy,
 ) -> None:
-    """Each delivery gets one request further than the one before, and the last one through."""
+    """Each delivery crashes one request later than the one before, and the last one succeeds."""
     request = cloud.ask(first.job, {0: "hide"})
     push = upload_push(request)
     left = 0
@@ -270,7 +270,7 @@ def test_planning_continues_after_a_crash_at_any_request(
 
 
 def test_planning_without_its_report_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
-    """Its manifest names a version that somebody has replaced before its faces were written."""
+    """Its manifest names a version of the report that was replaced before its faces were written."""
     request = cloud.ask(first.job, {0: "hide"})
     assert cloud.ingest(upload_push(request)) == 200
     work = cloud.buckets.client.bucket(cloud.buckets.work)
@@ -315,7 +315,7 @@ def test_dead_letter_of_a_request_is_requeued_once(cloud: Cloud, first: Planned,
 def test_rerender_with_verdict_ends_without_manifest(
     out: bool, cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
-    """Its job is not that of the video: the verdict names the request, too."""
+    """Its job is not the job of the upload, so the verdict names the request too."""
     request = cloud.ask(first.job, {1: "keep"})
     cloud.run_to_the_end_but_one(request)
     job = job_of(request)
@@ -349,7 +349,7 @@ def test_rerender_with_verdict_ends_without_manifest(
 def test_rerender_can_have_other_segments_than_detection(
     cloud: Cloud, first: Planned, environment: Environment
 ) -> None:
-    """As when the settings were changed since: the faces' frames are those of other segments."""
+    """The settings have changed since, so the frames of the faces belong to other segments."""
     environment(segment_seconds=100)
     request = cloud.ask(first.job, {0: "hide"})
     cloud.run(request)
@@ -429,11 +429,11 @@ def test_only_hide_decisions_of_an_unfinished_request_are_merged(
 
 
 def test_erase_finds_rerender_with_replaced_request(cloud: Cloud, first: Planned) -> None:
-    """As it is when whoever met the mark has cleaned up before the command went on."""
+    """A function that read the mark can have cleaned up before the command continues."""
     replaced = job_of(cloud.ask(first.job, {0: "hide"}))
     assert cloud.ingest(upload_push(cloud.ask(first.job, {1: "keep"}))) == 200
     (later,) = {str(document(push)["job"]) for push in cloud.topics.all(cloud.topics.segments)} - {first.job}
-    # The manifest of the one that was replaced, as if it had been planned before.
+    # The manifest of the replaced request, as if it had been planned before.
     manifest = cloud.buckets.get(cloud.buckets.work, object_names.manifest(later)).replace(
         later.encode(), replaced.encode()
     )
@@ -484,7 +484,7 @@ def test_erase_of_foreign_request_keeps_the_other_channel(cloud: Cloud, first: P
 
 
 def test_erase_finds_rerender_with_deleted_request(cloud: Cloud, first: Planned) -> None:
-    """Its result is out, and says that it is the rendering's, not the upload's."""
+    """Its result is published, and its metadata names the request, not the upload."""
     request = cloud.ask(first.job, {1: "keep"})
     second = cloud.run(request)
     assert cloud.report().job == second
@@ -495,7 +495,7 @@ def test_erase_finds_rerender_with_deleted_request(cloud: Cloud, first: Planned)
 
 
 def test_query_for_pending_decisions_writes_nothing(cloud: Cloud, first: Planned) -> None:
-    """The console does, by opening a page; it may neither publish events nor delete work."""
+    """The console asks when it shows a page, and is allowed neither to publish events nor to delete objects."""
     job = job_of(cloud.ask(first.job, {0: "hide"}))
     failed = Failed(job=job, source=first.manifest.source, stage="ingest", code="x", message="Not told yet.")
     cloud.buckets.put(cloud.buckets.work, object_names.failed(job), failed.model_dump_json().encode())

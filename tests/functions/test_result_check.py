@@ -1,4 +1,4 @@
-"""The check of the result in the pipeline: records, reports, and a job that is quarantined."""
+"""The check of the result in the pipeline: segment reports, reports, and quarantined jobs."""
 
 import io
 from dataclasses import replace
@@ -28,19 +28,19 @@ FACE = (160, 75)  # inside the portrait's face
 
 @pytest.fixture(scope="module")
 def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A face in the middle of every frame, in two segments."""
+    """Return a clip of two segments with a face in the middle of every frame."""
     return write_clip(tmp_path_factory.mktemp("portrait") / "walk.mp4", Clip(portrait=astronaut()))
 
 
 def whites(video: bytes) -> list[bool]:
-    """Return for each frame whether the face is covered."""
+    """Return for each frame whether the face is masked."""
     with av.open(io.BytesIO(video)) as container:
         pictures = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
         return [bool(picture[FACE[1], FACE[0]].min() > 240) for picture in pictures]
 
 
 def publish(cloud: Cloud, portrait: Path) -> Planned:
-    """Redact and publish a job in which only the check finds the face."""
+    """Redact and publish a job whose face only the check detects."""
     linked = link_job(cloud.buckets, plan_job(cloud.buckets, portrait, policy=WHITE))
     for index in range(2):
         assert cloud.worker(linked.task(index)) == 200

@@ -1,4 +1,4 @@
-"""A job that can't be published after all, and one that has lost its manifest: each still ends, once."""
+"""Jobs that are rolled back, and jobs without their manifest: each ends once."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ ENGINE = with_operations(
 def assert_failed_once(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> None:
     assert failure_of(buckets, planned).code == code
     assert object_names.published(planned.job) not in buckets.names(buckets.work)
-    # Told again, it is known by its id.
+    # A duplicate event has the same id.
     assert {(event["type"], event["id"]) for event in topics.events()} == {
         ("job.failed", f"{planned.job}-failed")
     }
@@ -60,7 +60,7 @@ def test_merge_stalled_before_the_report_cannot_publish(
     copies = 0
 
     def taken_back() -> None:
-        """Called by each copy when it has looked at everything; in the second, another fails the job."""
+        """Called by each copy before it starts. During the second one, another process fails the job."""
         nonlocal copies
         copies += 1
         if copies == 2:
@@ -77,7 +77,7 @@ def test_merge_stalled_before_the_report_cannot_publish(
 def test_published_job_is_not_rolled_back(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
-    """Once the verdict says so: whatever is put over the report then is like what is put there a day later."""
+    """After the verdict, an object over the report is like one that is uploaded a day later."""
     crash_when_decided(buckets, linked)
     copy_result(linked)
     said = verdict.find(linked.job)
@@ -109,7 +109,7 @@ def test_interrupted_rollback_is_continued(
 def test_job_with_verdict_ends_without_manifest(
     out: bool, buckets: Buckets, topics: Topics, linked: Planned, merge: Post, dead_letter: Post
 ) -> None:
-    """As when the bucket's lifecycle rule took it from a job of weeks."""
+    """The bucket's lifecycle rule deletes the manifest of an old job."""
     crash_when_decided(buckets, linked)
     if out:
         copy_result(linked)
@@ -151,7 +151,7 @@ def test_verdict_with_foreign_source_is_refused(
 def test_late_upload_message_keeps_the_manifest(
     buckets: Buckets, topics: Topics, clip: Path, merge: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its target's picture went, and it saw the job before it was linked."""
+    """A target's picture was deleted, and the planning read the state before the job was linked."""
     buckets.put(buckets.intake, TARGET, b"a picture")
     planned = plan_job(buckets, clip, targets=("Eileen",))
     linked = link_job(buckets, planned)
@@ -168,7 +168,7 @@ def test_late_upload_message_keeps_the_manifest(
 
 
 def test_manifest_of_a_forgotten_person_is_deleted(buckets: Buckets, topics: Topics, clip: Path) -> None:
-    """Whoever writes it again after that cleans it up, too."""
+    """A planning that writes the manifest again deletes it too."""
     planned = plan_job(buckets, clip, targets=("Eileen",))
     for _ in range(2):
         plan(planned.manifest.source, ENGINE)
@@ -190,7 +190,7 @@ def test_late_copy_is_rolled_back_by_its_merge(
     copied = {ref.name: buckets.get(ref.bucket, ref.name) for ref in made}
 
     def late(ref: ObjectRef, bucket: str, name: str, metadata: dict[str, str], **_: object) -> ObjectRef:
-        """The copy was begun; before it is there, the job is given up."""
+        """The job fails after the copy has started and before it is done."""
         if object_names.failed(linked.job) not in buckets.names(buckets.work):
             assert dead_letter(given_up(linked.done(0))) == 200
             assert_failed_once(buckets, topics, linked, "gave-up")

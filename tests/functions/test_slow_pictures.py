@@ -1,4 +1,4 @@
-"""Pictures that take long to decode: they fail their own job and hold up no other channel."""
+"""Pictures that take long to decode fail their own job and delay no other channel."""
 
 import os
 import signal
@@ -27,14 +27,14 @@ REPLACEMENT = "channels/street/replacement.png"
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A picture that takes minutes to decode, as one would whose bytes do not show it."""
-    monkeypatch.setattr(still_image, "SCAN", None)  # no marker counts as a scan
+    """A picture that takes minutes to decode and is not recognised as such."""
+    monkeypatch.setattr(still_image, "SCAN", None)  # so that it is not recognised
     return progressive_jpeg(5_000, 10_000)
 
 
 @pytest.fixture
 def address(app: App) -> Iterator[str]:
-    """Where ingest answers, each request in a thread of its own as under gunicorn."""
+    """Serve ingest with a thread per request, as gunicorn does."""
     server = make_server("127.0.0.1", 0, app("ingest").application, threaded=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
@@ -51,7 +51,7 @@ def test_slow_picture_does_not_block_another_channel(
     clip: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The slow decode ends only when this test ends it, after the other channel's job is planned."""
+    """The slow decode ends only after the other channel's job is planned."""
     monkeypatch.setattr(still_image, "MAX_DECODE_SECONDS", 600.0)
     at_work: Queue[int] = Queue()
     decode = image_decoder._Process.decode

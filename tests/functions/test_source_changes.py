@@ -1,4 +1,4 @@
-"""What may happen to an upload while it is being processed: uploaded again under its name, or deleted."""
+"""An upload that is replaced or deleted while it is being processed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ def job_of(ref: ObjectRef) -> str:
 
 @pytest.fixture
 def versioned(buckets: Buckets, topics: Topics, environment: Environment) -> str:
-    """An intake that keeps an upload that is replaced until its job is done with it."""
+    """An intake bucket with object versioning, which keeps a replaced upload for its job."""
     bucket = buckets.client.bucket(f"versioned-{buckets.intake}")
     bucket.versioning_enabled = True
     buckets.client.create_bucket(bucket)
@@ -71,7 +71,7 @@ def test_second_upload_is_a_second_job_with_newer_result(
 
 @pytest.fixture
 def deleted(buckets: Buckets) -> Callable[[], None]:
-    """Deletes the upload, as its owner does."""
+    """Return a call that deletes the upload, as its owner can."""
     return lambda: buckets.client.bucket(buckets.intake).blob(VIDEO).delete()
 
 

@@ -1,4 +1,4 @@
-"""A segment that takes longer than a delivery may is not tried for ever: it is split, and each half is quick enough."""
+"""A segment that always reaches the deadline is split, and each half is fast enough."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ CLIP = Clip(seconds=5)
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """Longer than those of other tests: a half of a segment is no shorter than a second."""
+    """A longer clip than in other tests, because half of a segment has at least one second."""
     return write_clip(tmp_path / "walk.mp4", CLIP)
 
 
@@ -36,7 +36,7 @@ def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
 
 
 def too_late(buckets: Buckets, planned: Planned, index: int, times: int) -> None:
-    """As if so many workers had run out of time with this segment."""
+    """Store a lease with this many timeouts for the segment."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
     claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
     buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())
@@ -61,7 +61,7 @@ def news(topics: Topics) -> list[SegmentDone]:
 
 
 def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[SegmentTask]:
-    """Have segment 1 of the job's step split; gives the halves."""
+    """Let segment 1 be split, and return the tasks of its halves."""
     too_late(buckets, job, 1, times=3)
     assert worker(job.task(1)) == 200
     halves = [task for task in tasks(topics, job.segment_task(1).step) if task.part]
@@ -70,7 +70,7 @@ def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[
 
 
 def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
-    """What comes after the job's step was done once."""
+    """Return the messages that follow the job's step."""
     if job.faces is None:
         assert sorted(task.index for task in tasks(topics, "redact")) == [0, 1]
         faces = Faces.model_validate_json(buckets.get(buckets.work, object_names.faces(job.job)))
@@ -101,7 +101,7 @@ def test_timeouts_are_counted_apart_from_attempts(
 def test_segment_is_split_after_three_timeouts(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post, clip: Path
 ) -> None:
-    """With the real engine, in both steps."""
+    """Both steps use the real engine."""
     too_late(buckets, planned, 1, times=3)
     assert {worker(planned.task(index)) for index in (0, 1)} == {200}
     halves = tasks(topics, "detect")
@@ -146,7 +146,7 @@ def test_duplicate_messages_split_a_segment_once(
 def test_first_finished_output_counts_whole_or_split(
     buckets: Buckets, topics: Topics, linked: Planned, worker: Post, merge: Post
 ) -> None:
-    """A worker that was given up as too slow gets done after all, beside one of the halves."""
+    """A slow worker finishes after the split, beside one of the halves."""
     too_late(buckets, linked, 1, times=3)
     assert {worker(linked.task(index)) for index in (0, 1)} == {200}
     halves = tasks(topics, "redact")
@@ -189,7 +189,7 @@ def test_halves_cover_their_segment_without_gap(planned: Planned) -> None:
 def test_redelivery_announces_a_finished_half(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, merge: Post
 ) -> None:
-    """Its worker died after it had written what it made; the other half's news had found it missing."""
+    """Its worker died after it wrote its output. The message of the other half did not find it."""
     halves = split(buckets, topics, job, worker)
     assert worker(job.task(0)) == 200
     assert worker(push_of(halves[0])) == 200
@@ -226,7 +226,7 @@ def test_late_duplicates_of_halves_change_nothing(
     before = {name: buckets.blob(buckets.work, name).generation for name in buckets.names(buckets.work, step)}
     for half in reversed(halves):
         assert worker(push_of(half)) == 200
-    assert worker(job.task(1)) == 200  # says once more that it is split
+    assert worker(job.task(1)) == 200  # splits again, which does no harm
     after = {name: buckets.blob(buckets.work, name).generation for name in buckets.names(buckets.work, step)}
     assert after == before
     told = news(topics)
@@ -243,7 +243,7 @@ def test_late_duplicates_of_halves_change_nothing(
 def test_face_across_a_split_stays_hidden(
     buckets: Buckets, topics: Topics, worker: Post, merge: Post, tmp_path: Path
 ) -> None:
-    """With the real engine; both steps are split, so the seam lies in what is looked through and in what is hidden."""
+    """Uses the real engine. Both steps are split, so detection and redaction have the seam."""
     clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=6, size=(480, 360), portrait=admiral()))
     planned = plan_job(buckets, clip, seconds=6)
     too_late(buckets, planned, 0, times=3)
@@ -262,7 +262,7 @@ def test_face_across_a_split_stays_hidden(
     report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
     seam = range_of(planned.manifest, 0, "0").end
     assert seam is not None
-    (track,) = report.faces.tracks  # one, through the seam
+    (track,) = report.faces.tracks  # one track across the seam
     assert track.decision == "hide"
     assert track.start < seam < track.end
     before, after, times = grey(clip), grey(result), frame_times(clip)

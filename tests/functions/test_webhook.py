@@ -1,4 +1,4 @@
-"""The function `webhook` against a real receiver: what it sends, and what it makes of each answer."""
+"""The function `webhook` with a real receiver: its requests, and its reaction to each status."""
 
 import hashlib
 import hmac
@@ -41,7 +41,7 @@ def event_push(kind: str = "job.completed", **changes: str) -> Push:
 
 
 def is_genuine(call: Call, secret: str, now: float) -> bool:
-    """As the README tells receivers to check it."""
+    """Verify the signature as the README describes."""
     timestamp = call.headers["defacer-timestamp"]
     made = hmac.new(secret.encode(), timestamp.encode() + b"." + call.body, hashlib.sha256).hexdigest()
     signed = hmac.compare_digest(f"v1={made}", call.headers["defacer-signature"])

@@ -1,4 +1,4 @@
-"""One upload through all functions, each reached by the pushes that the ones before it caused."""
+"""One upload through all functions. Each function gets the pushes that the functions before it caused."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ App = Callable[[str], FlaskClient]
 
 
 def run(app: App, topics: Topics, ref: ObjectRef) -> None:
-    """Hand every message over twice, the later ones of a topic first, until no more come."""
+    """Deliver every message twice, the latest of a topic first, until no new message is published."""
     pushes = [("ingest", upload_push(ref))]
     seen = {topics.segments: 0, topics.segments_done: 0}
     while pushes:
@@ -52,7 +52,7 @@ def test_upload_is_published_with_only_the_target_visible(
     report = Report.model_validate_json(buckets.get(buckets.output, "channels/street/walk.report.json"))
     assert report.targets == ("Eileen",)
     assert [segment.frames for segment in report.segments] == [28, 22]
-    # One face, one track: it goes on where the segments meet.
+    # One face is one track, across the segments.
     (track,) = report.faces.tracks
     kept = portrait is astronaut
     assert (track.decision, track.person) == (("keep", "Eileen") if kept else ("hide", None))
@@ -65,7 +65,7 @@ def test_upload_is_published_with_only_the_target_visible(
 
 
 def assert_counted_off(lines: list[dict[str, Any]]) -> None:
-    """The dashboard's states: who goes into one comes out of it, once, though every message came twice."""
+    """The dashboard's states: a job enters and leaves each of them once, although every message is duplicated."""
     said = Counter(line["message"] for line in lines)
     assert [said[once] for once in ("planned", "linked", "joined", "published")] == [1, 1, 1, 1]
     segments = {line["message"]: line["segments"] for line in lines if "segments" in line}

@@ -1,4 +1,4 @@
-"""The worker through its HTTP surface, with the real engine: what both steps of a segment have in common."""
+"""The worker through its HTTP interface, with the real engine: cases of both steps."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_task_of_an_ended_job_is_acknowledged(
     end: str, buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     if end == "published":
-        link_job(buckets, job)  # every published job is linked
+        link_job(buckets, job)  # because every published job is linked
         published = Published(job=job.job, result=None, report="r")
         data, name = published.model_dump_json().encode(), object_names.published(job.job)
     else:

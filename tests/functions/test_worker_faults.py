@@ -1,4 +1,4 @@
-"""The worker when things go wrong, in either step: two at once, a dead worker, storage and messaging out of order."""
+"""Faults of the worker in both steps: concurrent and dead workers, outages of storage and messaging."""
 
 import threading
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def test_storage_outage_is_retried_until_it_succeeds(
 ) -> None:
     with proxy.failing(lambda method, path: len(proxy.requests) > failing):
         assert worker(job.task(0, "mine")) == 503
-    buckets.client.bucket(buckets.work).delete_blobs(  # as if its lease had run out
+    buckets.client.bucket(buckets.work).delete_blobs(  # as if its lease had expired
         list(buckets.client.list_blobs(buckets.work, prefix=object_names.leases_prefix(job.job)))
     )
     assert worker(job.task(0, "mine")) == 200
@@ -121,7 +121,7 @@ def test_messaging_outage_is_retried_until_it_succeeds(
 
 
 def test_two_concurrent_messages_do_a_segment_once(buckets: Buckets, topics: Topics, job: Planned) -> None:
-    """The second comes while the first is at it: staged, not left to chance."""
+    """The second message arrives while the first one is processed."""
     inside, go_on = threading.Event(), threading.Event()
 
     def slow(keep: Keep) -> None:
@@ -206,4 +206,4 @@ def test_lease_is_renewed_while_the_engine_works(
 
 
 def never(keep: Keep) -> None:
-    raise AssertionError("somebody else has done it, or is at it")
+    raise AssertionError("another worker has done the step, or has the lease")

@@ -76,7 +76,7 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
     except PermanentError as error:
         if error.code != "object-gone":
             raise
-        raise RetryableError("the report was replaced in this moment: the message comes back") from error
+        raise RetryableError("the report was replaced in this moment") from error
     if head.source != source:
         raise _not_a_report(report)
     edited = _edit_faces(source, faces, request.decisions, engine)

@@ -63,7 +63,7 @@ class MergeEngine(MediaEngine):
 def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetections]:
     """Yield the detections segment by segment, and add the frames of each segment to `frames`.
 
-    Raises PermanentError if there are more detections than fit into memory.
+    Raises PermanentError if the video has more detections than allowed, because linking needs memory for each.
     """
     allowed, count = settings().max_detections, 0
     for segment, data in job.detections:

@@ -1,4 +1,4 @@
-"""The inputs of a channel besides its videos: the policy, the target pictures and the replacement picture.
+"""The other inputs of a channel than its videos: the policy, the target pictures and the replacement picture.
 
 An invalid input is a PermanentError that names the object, the fault and the allowed values. A typo must not decide
 that everyone is hidden, or that no one is.

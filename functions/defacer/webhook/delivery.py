@@ -8,8 +8,8 @@ The body is the event as it was published. The receiver's status decides about t
 | 408, 429, 5xx, timeout, no connection | RetryableError: Pub/Sub redelivers the message with exponential backoff |
 | any other, redirects included | logged as an ERROR and acknowledged |
 
-This module has no state. A duplicate event is sent twice with the same `Idempotency-Key`, by which the receiver drops
-the second request. Receivers must tolerate duplicates in any case, because a response can get lost.
+This module has no state. A duplicate event is sent twice with the same `Idempotency-Key`, so the receiver can drop the
+second request. Receivers must tolerate duplicates in any case, because a response can get lost.
 """
 
 import hashlib

@@ -14,7 +14,7 @@ from defacer.pipeline.storage.transient_errors import transient_errors_as_retrya
 BLOCK_BYTES = 1024 * 1024
 # The audio of a file can be stored far from its video, and both are read in turn: both must stay in memory.
 MAX_CACHED_BLOCKS = 16
-# After so many consecutive blocks, which no header has, the next ones are read with one request.
+# After SEQUENTIAL_BLOCKS consecutive blocks, which no header has, the next ones are read with one request.
 SEQUENTIAL_BLOCKS, BLOCKS_PER_REQUEST = 8, 8
 SOURCE_GONE = "source-gone"
 
