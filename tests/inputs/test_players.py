@@ -21,9 +21,9 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.media.orientation import orientation_of
 from defacer.engine.options import Options
-from tests.inputs.doing import deface
-from tests.inputs.making import Sound, Video, write
 from tests.inputs.rows import PHONE
+from tests.inputs.run_engine import deface
+from tests.inputs.write_video import Sound, Video, write
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 GRID = (32, 18)

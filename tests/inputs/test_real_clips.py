@@ -8,7 +8,7 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.options import Options
-from tests.inputs.doing import deface
+from tests.inputs.run_engine import deface
 
 
 @pytest.mark.parametrize(("name", "stored", "hidden"), [("c01", 356, 108), ("c08", 277, 37)])

@@ -16,10 +16,10 @@ from defacer.pipeline.segmentation import plan_segments
 from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator
 from defacer_emulator.emulator import Options as EmulatorOptions
-from tests.inputs.doing import deface
-from tests.inputs.judging import judge
+from tests.inputs.judge import judge
 from tests.inputs.rows import ROWS, Row
-from tests.inputs.segments import require_same_at_key_frames
+from tests.inputs.run_engine import deface
+from tests.inputs.segment_check import require_same_at_key_frames
 from tests.inputs.table import README, line
 from tests.planned import read_header
 

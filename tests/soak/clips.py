@@ -18,7 +18,7 @@ from defacer_emulator.demo.demo_clip import (
     write_target_picture,
 )
 from defacer_emulator.demo.picture import save_picture, write_clip
-from tests.inputs.making import patched
+from tests.inputs.write_video import patched
 
 SIZE, RATE = (320, 240), 12
 

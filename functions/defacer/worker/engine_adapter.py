@@ -8,9 +8,9 @@ from pathlib import Path
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError, OutputError, WeightsError
 from defacer.engine.media.reader import Segment
-from defacer.engine.models import gpu
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.runtime import gpu
 from defacer.engine.tracking.face_report import Faces
 from defacer.engine.verification import release_gate
 from defacer.pipeline.documents.manifest import Manifest

@@ -9,9 +9,9 @@ import pytest
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.mp4.header_check import read_header
-from defacer.engine.media.mp4.user_data import user_data
+from defacer.engine.media.mp4.user_data import list_user_data
 from defacer.engine.media.reader import probe
-from tests.inputs.making import Text, Video, boxes, patched, with_edits, write
+from tests.inputs.write_video import Text, Video, boxes, patched, with_edits, write
 
 SECONDS = 8.0
 VIDEO = Video(seconds=SECONDS, texts=(Text("mov_text"),))
@@ -151,7 +151,7 @@ def test_boxes_within_boxes_without_end_are_left(video: Path) -> None:
     deep = video.with_name("deep.mp4")
     deep.write_bytes(video.read_bytes() + nested)
     assert read_header(str(deep)) is not None
-    assert user_data(str(deep)) == ()
+    assert list_user_data(str(deep)) == ()
     deep.write_bytes(video.read_bytes()[:32] + nested)
     with pytest.raises(VideoError):
         probe(str(deep))

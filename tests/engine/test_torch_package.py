@@ -12,11 +12,10 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import GpuError, MissingPackageError, PictureError
-from defacer.engine.models import gpu
 from defacer.engine.models.arrays import Detection, Detector, Image, overlap
 from defacer.engine.models.centerface import CenterFace
 from defacer.engine.recognition.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
-from defacer.engine.runtime import torch_package
+from defacer.engine.runtime import gpu, torch_package
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
 
@@ -101,7 +100,7 @@ class Recorder:
     """A detector that passes calls on and records the width of each picture."""
 
     def __init__(self, detector: Detector, asked: list[tuple[str, int]]):
-        self.name, self.sure = detector.name, detector.sure
+        self.name, self.confident_score = detector.name, detector.confident_score
         self._detector, self._asked = detector, asked
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:

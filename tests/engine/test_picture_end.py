@@ -12,11 +12,11 @@ import pytest
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.joiner import Joined, SegmentFile, check, join_files
+from defacer.engine.media.joiner import JoinedVideo, SegmentFile, check_result, join_files
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.reader import open_video, read_frames
 from defacer.engine.media.segment_writer import write_segment
-from tests.inputs.making import Sound, Text, Video, with_edits, write
+from tests.inputs.write_video import Sound, Text, Video, with_edits, write
 
 SIZE = (128, 96)
 SECONDS = 2.4
@@ -157,7 +157,7 @@ SOURCES: dict[str, tuple[Callable[[Path], Path], float]] = {
 }  # fmt: skip
 
 
-def joined_from(source: Path, parts: int, out: Path) -> Joined:
+def joined_from(source: Path, parts: int, out: Path) -> JoinedVideo:
     """Encode the source in `parts` segments with nothing hidden, and join them."""
     times = [frame.pts for frame in read_frames(str(source))]
     bounds = [None, *(times[len(times) * part // parts] for part in range(1, min(parts, len(times)))), None]
@@ -167,7 +167,7 @@ def joined_from(source: Path, parts: int, out: Path) -> Joined:
         with write_segment(path, encoding, quality=30) as writer:
             for frame in read_frames(str(source), start, end):
                 writer.write(frame)
-        segments.append(SegmentFile.at(path, writer.written()))
+        segments.append(SegmentFile.from_path(path, writer.result()))
     return join_files(str(source), segments, out)
 
 
@@ -180,19 +180,19 @@ def test_last_frame_lasts_as_in_the_source(name: str, parts: int, tmp_path: Path
     header = read_header(str(out))
     assert header is not None
     picture = next(track for track in header.tracks if track.kind == b"vide")
-    assert picture.media is not None
-    assert picture.presented is not None
-    assert header.length is not None
+    assert picture.media_duration is not None
+    assert picture.track_duration is not None
+    assert header.duration is not None
     # Samples (stts), media (mdhd, which also counts the reordering delay), and what the edit list (elst) shows.
-    assert picture.held is not None
-    assert picture.held / picture.scale == pytest.approx(seconds, abs=0.002)
-    assert 0 <= picture.media - picture.held <= 0.2 * picture.scale
-    assert picture.edits[1] / header.scale == pytest.approx(seconds, abs=0.002) or not any(picture.edits)
+    assert picture.samples_duration is not None
+    assert picture.samples_duration / picture.timescale == pytest.approx(seconds, abs=0.002)
+    assert 0 <= picture.media_duration - picture.samples_duration <= 0.2 * picture.timescale
+    assert picture.edits[1] / header.timescale == pytest.approx(seconds, abs=0.002) or not any(picture.edits)
     # The track (tkhd) and the file (mvhd) also count the time before the first frame.
     end = float(joined.end * joined.time_base)
-    assert picture.presented / header.scale == pytest.approx(end, abs=0.002)
+    assert picture.track_duration / header.timescale == pytest.approx(end, abs=0.002)
     sound = max((track.end for track in joined.sound), default=0.0)
-    assert header.length / header.scale == pytest.approx(max(end, sound), abs=0.1)
+    assert header.duration / header.timescale == pytest.approx(max(end, sound), abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_result_whose_picture_lasts_wrongly_is_refused(late: int, tmp_path: Path
     joined = joined_from(SOURCES["AVI"][0](tmp_path), 2, out)
     frame = round(Fraction(1, 25) / joined.time_base)
     with pytest.raises(CheckError, match="the result's picture ends at"):
-        check(str(out), replace(joined, end=joined.end + late * frame))
+        check_result(str(out), replace(joined, end=joined.end + late * frame))
 
 
 def test_result_whose_sound_ends_early_is_refused(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_result_whose_sound_ends_early_is_refused(tmp_path: Path) -> None:
     joined = joined_from(SOURCES["MP4"][0](tmp_path), 1, out)
     (track,) = joined.sound
     with pytest.raises(CheckError, match="sound"):
-        check(str(out), replace(joined, sound=[replace(track, end=track.end + 1)]))
+        check_result(str(out), replace(joined, sound=[replace(track, end=track.end + 1)]))
 
 
 def test_file_that_outlasts_its_tracks_is_refused(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_file_that_outlasts_its_tracks_is_refused(tmp_path: Path) -> None:
     data[place : place + 4] = (int.from_bytes(data[place : place + 4]) * 4).to_bytes(4)
     out.write_bytes(data)
     with pytest.raises(CheckError, match="the result's file ends at"):
-        check(str(out), joined)
+        check_result(str(out), joined)
 
 
 @pytest.mark.parametrize("seconds", [0.04, 9.0])
@@ -254,4 +254,4 @@ def test_last_sample_of_another_duration_is_refused(seconds: float, tmp_path: Pa
     data[last : last + 4] = round(seconds * int.from_bytes(data[scale : scale + 4])).to_bytes(4)
     out.write_bytes(data)
     with pytest.raises(CheckError, match=r"the result's (picture|last sample) ends at"):
-        check(str(out), joined)
+        check_result(str(out), joined)

@@ -214,9 +214,9 @@ def test_a_decoder_ends_with_its_parent(tmp_path: Path) -> None:
     file.write_bytes(encode_picture(astronaut()))
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from defacer.engine import picture, picture_decoder\n"
-        "picture.decode_picture(Path(sys.argv[1]).read_bytes(), 'me')\n"
-        "print(picture_decoder._pool()._idle[0]._process.pid, flush=True)\n"
+        "from defacer.engine.media import image_decoder, still_image\n"
+        "still_image.decode_picture(Path(sys.argv[1]).read_bytes(), 'me')\n"
+        "print(image_decoder._pool()._idle[0]._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(

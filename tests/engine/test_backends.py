@@ -63,7 +63,7 @@ def aligned() -> Image:
 @pytest.fixture(scope="module")
 def sface() -> Array:
     """Return what ONNX's own reference computes for `aligned()` from the published, quantised file."""
-    model = onnx.load(weights._fetched(weights.SFACE, None))
+    model = onnx.load(weights.fetch(weights.SFACE, None))
     (picture,) = (value for value in model.graph.input if value.name == "data")
     del model.graph.input[:]  # the file lists its weights as inputs, too
     model.graph.input.append(picture)
@@ -111,14 +111,14 @@ def test_centerface_in_float32_is_the_published_file(
 
 
 def test_centerface_as_this_processor_runs_it_finds_the_same_faces(centerface: list[Array]) -> None:
-    network = openvino_backend.CenterFaceNetwork(weights.centerface(), openvino_backend.precision())
+    network = openvino_backend.CenterFaceNetwork(weights.centerface(), openvino_backend.fastest_precision())
     assert_same_faces(network(pictures()), centerface)
 
 
 def test_centerface_takes_more_sizes_than_it_holds() -> None:
     network = openvino_backend.CenterFaceNetwork(weights.centerface(), "f32")
     first = network(pictures())
-    for side in range(1, openvino_backend.SIZES_HELD + 1):
+    for side in range(1, openvino_backend.MAX_COMPILED_SIZES + 1):
         assert network(pictures()[:, : 32 * side, :64])[0].shape == (2, 1, 8 * side, 16)
     assert all((one == other).all() for one, other in zip(network(pictures()), first, strict=True))
 
@@ -130,7 +130,9 @@ def test_facenet_in_float32_is_the_published_graph_in_any_batch(facenet: Array) 
 
 
 def test_facenet_as_this_processor_runs_it_gives_nearly_the_same_embeddings(facenet: Array) -> None:
-    found = openvino_backend.FaceNetNetwork(weights.casia_graph(), openvino_backend.precision())(crops())
+    found = openvino_backend.FaceNetNetwork(weights.casia_graph(), openvino_backend.fastest_precision())(
+        crops()
+    )
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-3)
     # Strangers begin at 0.6 and more.
     assert np.linalg.norm(found - facenet, axis=1).max() < 0.03
@@ -162,7 +164,7 @@ import sys, threading, numpy
 from pathlib import Path
 from defacer.engine.models.openvino_backend import CenterFaceNetwork
 network = CenterFaceNetwork(Path(sys.argv[1]), "f32")
-network._of_size((64, 64, 3))  # compiled before, so that the threads reach their first request together
+network._requests_for_size((64, 64, 3))  # compiled before, so that the threads reach their first request together
 sys.setswitchinterval(1e-6)
 start = threading.Event()
 def look():
@@ -188,7 +190,7 @@ def test_sface_in_float32_equals_the_published_quantised_file(sface: Array) -> N
 
 
 def test_sface_in_this_machines_precision_moves_no_face_far(sface: Array) -> None:
-    found = openvino_backend.SFaceNetwork(weights.sface(), openvino_backend.precision())(aligned())
+    found = openvino_backend.SFaceNetwork(weights.sface(), openvino_backend.fastest_precision())(aligned())
     assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.05
 
 
@@ -221,5 +223,5 @@ def test_yunet_finds_the_faces_that_opencv_finds_with_the_same_file(size: tuple[
 
 def test_yunet_takes_pictures_of_any_size() -> None:
     picture = astronaut()[:, :270]
-    faces_found = [face for face in YuNet().detect([picture])[0] if face.score >= YuNet.sure]
+    faces_found = [face for face in YuNet().detect([picture])[0] if face.score >= YuNet.confident_score]
     assert len(faces_found) == 1

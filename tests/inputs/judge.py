@@ -20,8 +20,8 @@ from defacer.engine.media.orientation import Orientation, matrix_of, orientation
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE, SOFT
 from defacer.engine.tracking.face_report import Faces
-from tests.inputs.making import boxes
 from tests.inputs.rows import Row
+from tests.inputs.write_video import boxes
 
 HEARD_FROM = -0.2  # seconds: what a decoder needs before the first sound that is heard
 TIME_SECONDS = 1e-6

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tests.inputs.making import GOP, X265, Sound, Video, boxes, patched, with_edits, write
+from tests.inputs.write_video import GOP, X265, Sound, Video, boxes, patched, with_edits, write
 
 Maker = Callable[[Path], Path]
 
