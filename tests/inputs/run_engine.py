@@ -1,4 +1,4 @@
-"""A file through the engine in several segments, step by step as the functions of the pipeline do it."""
+"""Run a file through the engine in several segments, with the steps of the pipeline's functions."""
 
 from pathlib import Path
 

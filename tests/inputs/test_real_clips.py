@@ -1,4 +1,4 @@
-"""Real clips whose edit lists hide frames: none of them is decoded into the result, and none copied."""
+"""Test real clips whose edit lists hide frames: the result has none of these frames."""
 
 import os
 from pathlib import Path
