@@ -8,14 +8,14 @@ import pytest
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.joiner import JoinedVideo, SegmentFile, check_result, join_files
+from defacer.engine.media.joiner import JoinResult, SegmentFile, check_result, join_files
 from defacer.engine.media.reader import read_frames
 from defacer.engine.media.segment_writer import write_segment
 from defacer.engine.media.side_streams import TrackDigest
 from tests.inputs.write_video import Text, Video, write
 
 
-def join_video(folder: Path, video: Video, name: str = "in.mkv") -> tuple[Path, JoinedVideo]:
+def join_video(folder: Path, video: Video, name: str = "in.mkv") -> tuple[Path, JoinResult]:
     source, segment, out = write(folder / name, video), folder / "0.nut", folder / "out.mp4"
     with write_segment(str(segment), encoding_of(str(source)), 18) as writer:
         for frame in read_frames(str(source)):

@@ -12,7 +12,7 @@ import pytest
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.joiner import JoinedVideo, SegmentFile, check_result, join_files
+from defacer.engine.media.joiner import JoinResult, SegmentFile, check_result, join_files
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.reader import open_video, read_frames
 from defacer.engine.media.segment_writer import write_segment
@@ -160,7 +160,7 @@ SOURCES: dict[str, tuple[Callable[[Path], Path], float]] = {
 }  # fmt: skip
 
 
-def join_source(source: Path, parts: int, out: Path) -> JoinedVideo:
+def join_source(source: Path, parts: int, out: Path) -> JoinResult:
     """Encode the source in `parts` segments without masks, and join them."""
     times = [frame.pts for frame in read_frames(str(source))]
     bounds = [None, *(times[len(times) * part // parts] for part in range(1, min(parts, len(times)))), None]

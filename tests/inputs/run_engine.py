@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from defacer.engine.engine import Engine
-from defacer.engine.media.joiner import JoinedVideo, SegmentFile, join_files
+from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.rendering.redact_segment import redact_segment
@@ -15,7 +15,7 @@ from tests.planned import read_header
 
 def deface(
     engine: Engine, source: Path, out: Path, options: Options, seconds: float
-) -> tuple[Faces, JoinedVideo]:
+) -> tuple[Faces, JoinResult]:
     """Hide everyone. Raises EngineError for a file that is refused."""
     ranges = plan_segments(read_header(source), seconds)
     parts = [Segment(str(source), part.start, part.end) for part in ranges]

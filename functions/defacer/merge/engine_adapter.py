@@ -57,7 +57,7 @@ class MergeEngine(MediaEngine):
     def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
         """Compare every packet of the stored result with the joined packets."""
         with open_ranged(result, "object-gone") as file, _pipeline_errors(job.manifest):
-            engine_join.check_result(file, cast(engine_join.JoinedVideo, joined.details), job.renew_lease)
+            engine_join.check_result(file, cast(engine_join.JoinResult, joined.details), job.renew_lease)
 
 
 def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetections]:

@@ -61,7 +61,7 @@ class SegmentFile:
 
 
 @dataclass(frozen=True)
-class JoinedVideo:
+class JoinResult:
     """A joined video. `head` are the bytes before the samples: header and index.
 
     `shown` are the times of the result's frames in `time_base`, and `end` is when the last one ends. `fingerprint` is
@@ -88,7 +88,7 @@ class JoinedVideo:
         return sum(track.count for track in self.sound)
 
 
-def join_files(source: Source, segments: Sequence[SegmentFile], out: Path) -> JoinedVideo:
+def join_files(source: Source, segments: Sequence[SegmentFile], out: Path) -> JoinResult:
     """Join segments into the faststart MP4 `out`, and check it. Raises the errors of `join` and `check_result`."""
     samples = out.with_suffix(".samples")
     with samples.open("wb") as body:
@@ -106,7 +106,7 @@ def join(
     segments: Sequence[SegmentFile],
     body: BinaryIO,
     progress: Callable[[], None] = lambda: None,
-) -> JoinedVideo:
+) -> JoinResult:
     """Join segments with the sound, subtitles and chapters of `source`, and write the samples of the MP4 to `body`.
 
     Raises CheckError unless the segments have every displayed frame of the source exactly once. `progress` is called
@@ -149,7 +149,7 @@ def join(
             dropped = side_streams.list_dropped(container, picture.index) + passthrough.dropped
             reading.close()  # frees the source's index before the result's index is written
     dropped += list_user_data(source)
-    return JoinedVideo(
+    return JoinResult(
         head=out.head(),
         time_base=base,
         shown=shown - begin,
@@ -172,7 +172,7 @@ def _require_all_shown(shown: Times, source_shows: Times) -> None:
     _require_equal(shown, source_shows, "the segments' reports list", "the source shows")
 
 
-def check_result(result: Source, joined: JoinedVideo, progress: Callable[[], None] = lambda: None) -> None:
+def check_result(result: Source, joined: JoinResult, progress: Callable[[], None] = lambda: None) -> None:
     """Read the result once more.
 
     Raises CheckError unless every frame, sound packet, subtitle and chapter is in the result at its time. Picture,

@@ -1,6 +1,6 @@
 """Copy sound, subtitles and chapters from a source into the result, and compare the two."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -82,17 +82,15 @@ class PassthroughStreams:
                 if not self._filters[index].accept(bytes(packet)):
                     continue
                 self._shift_times(packet)
-                yield from map(self._recorder_of(index), self._subtitles[index].convert(packet))
+                yield from self._record_texts(index, self._subtitles[index].convert(packet))
         for index, subtitles in self._subtitles.items():
-            yield from map(self._recorder_of(index), subtitles.flush())
+            yield from self._record_texts(index, subtitles.flush())
 
-    def _recorder_of(self, index: int) -> Callable[["Packet[Any]"], TimedPacket]:
-        def record(text: "Packet[Any]") -> TimedPacket:
+    def _record_texts(self, index: int, packets: Iterator["Packet[Any]"]) -> Iterator[TimedPacket]:
+        for text in packets:
             if not is_empty_text(text):
                 self._text_digests[index].add_text(text)
-            return seconds_of(text), text
-
-        return record
+            yield seconds_of(text), text
 
     def _shift_times(self, packet: "Packet[Any]") -> None:
         begin = round(self._begin_seconds / packet.time_base)

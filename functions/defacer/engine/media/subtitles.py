@@ -63,9 +63,9 @@ class Subtitles:
         text = self._source.decode2(packet)
         if text is None or packet.pts is None:
             return
-        stated = round(packet.pts * packet.time_base / TIME_BASE)
-        lasts = round((packet.duration or 0) * packet.time_base / TIME_BASE)
-        start, end = max(self._now, stated), stated + lasts if lasts > 0 else None
+        stated_start = round(packet.pts * packet.time_base / TIME_BASE)
+        duration = round((packet.duration or 0) * packet.time_base / TIME_BASE)
+        start, end = max(self._now, stated_start), stated_start + duration if duration > 0 else None
         yield from self._packets_until(start)
         lines = tuple(rect.ass for rect in text if isinstance(rect, AssSubtitle))
         if (end is None and self._hides_empty) or (end is not None and end <= start) or not lines:
@@ -82,16 +82,16 @@ class Subtitles:
         while self._shown and self._now < time:
             end = min(time, *(text.end or time for text in self._shown))
             if end > self._now:
-                yield self._packet(self._now, end)
+                yield self._encode_packet(self._now, end)
             self._now = end
             self._shown = [text for text in self._shown if text.end is not None and text.end > end]
         self._now = time
 
-    def _packet(self, start: int, end: int) -> "Packet[Any]":
+    def _encode_packet(self, start: int, end: int) -> "Packet[Any]":
         first, *others = (line for text in self._shown for line in text.lines)
-        more = (line.split(b",", FIELDS_BEFORE_TEXT)[-1] for line in others)
+        further_texts = (line.split(b",", FIELDS_BEFORE_TEXT)[-1] for line in others)
         packet = self._added.codec_context.encode_subtitle(
-            SubtitleSet.create(b"\\N".join([first, *more]), 0, end - start)
+            SubtitleSet.create(b"\\N".join([first, *further_texts]), 0, end - start)
         )
         packet.pts = packet.dts = start
         packet.duration, packet.time_base, packet.stream = end - start, TIME_BASE, self._added

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defacer.engine.errors import CheckError
-from defacer.engine.media.joiner import JoinedVideo, SegmentFile, join_files
+from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.reader import Segment, Source
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
@@ -22,7 +22,7 @@ class Rendered:
     `black_frames` could not be decoded, or depend on damaged ones. `checked` is None where nothing was checked.
     """
 
-    joined: JoinedVideo
+    joined: JoinResult
     black_frames: int
     faces: Faces
     checked: Checked | None
