@@ -21,9 +21,8 @@ import numpy as np
 if TYPE_CHECKING:
     from defacer.engine.models.arrays import Image
 
-MAX_PROCESSES = (
-    2  # a slow picture does not delay the next one; each process needs up to 0.9 GB for 50 megapixels
-)
+# A slow picture does not delay the next one; each process needs up to 0.9 GB for 50 megapixels.
+MAX_PROCESSES = 2
 READY = b"R"
 REQUEST = struct.Struct(">Q?d")  # bytes, alpha, seconds; then the picture
 ANSWER = struct.Struct(">III")  # height, width and channels, or zeros; then the pixels

@@ -307,9 +307,8 @@ def _video_packets(
                     )
                 times.append(time)
                 packet.pts, packet.dts, packet.time_base = time - begin, decode_time - begin, base
-                packet.duration = (
-                    1  # NUT has no durations. Only those of the last packets matter (see `join`).
-                )
+                # NUT has no durations. Only those of the last packets matter (see `join`).
+                packet.duration = 1
                 packet.stream = stream
                 yield float(packet.dts * base), packet
         _require_equal(

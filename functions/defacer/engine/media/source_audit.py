@@ -13,9 +13,8 @@ from av.video.stream import VideoStream
 
 from defacer.engine.errors import VideoError
 
-MAX_MISSING_SECONDS = (
-    1.0  # a header's duration can be rounded, and the last frame can be shown for longer than its packet says
-)
+# A header's duration can be rounded, and the last frame can be shown for longer than its packet says.
+MAX_MISSING_SECONDS = 1.0
 MIN_AVI_SHARE = 0.98  # of the stated frames, because some writers count a few frames more than they write
 FALLBACK_RATE = 30  # frames a second, of a video with a single frame and no rate
 
@@ -60,13 +59,14 @@ class SourceAudit:
     def picture_end(self) -> int:
         """Return the end of the last frame, in the picture's time base. Read all packets first.
 
-        An MP4 states it, edit lists applied; a fragmented MP4 does not, because FFmpeg counts its duration from 0 and
-        not from its start. Elsewhere the last packet's own duration counts. If all packets have the same duration, it
-        is a default or FFmpeg's guess, and the last frame gets the usual interval instead.
+        An MP4 states it in its header, with the edit list applied. For a fragmented MP4 FFmpeg counts the stated
+        duration from 0 instead of the start, so it is not used. In other containers the duration of the last packet
+        counts. If all packets have the same duration, it is a default or FFmpeg's guess. Then the last frame lasts as
+        long as the usual interval.
         """
         last, duration = self._last
         name = self._container.format.name
-        # `frames` does not count those of fragments.
+        # `frames` does not count frames of fragments.
         is_indexed = self._stream.frames >= self._counts[self._picture]
         if name.startswith("mov") and is_indexed and self._stream.duration is not None:
             stated = (self._stream.start_time or 0) + self._stream.duration
@@ -85,7 +85,7 @@ class SourceAudit:
         return self._stream.time_base or Fraction(1)
 
     def _usual_interval(self) -> int:
-        """Return the median time between two frames; for a single frame without a duration that of the frame rate."""
+        """Return the median time between frames. A single frame without a duration has that of the frame rate."""
         if len(self.frame_times) > 1:
             return max(1, round(float(np.median(np.diff(np.sort(np.array(self.frame_times)))))))
         if self._last[1]:

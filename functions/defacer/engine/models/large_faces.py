@@ -30,10 +30,10 @@ MIN_BORDER = 24  # pixels, on each side of the copy
 MULTIPLE = 32  # pixels; the detector pads to it anyway, so the copy is centred in this size
 SAME_FACE = 0.45  # overlap (intersection over union) of one face in both searches
 # Shares of the image's long side. For smaller faces the boxes of the full search are more precise.
-MIN_LARGE_FACE = 0.3  # a face of this size counts if the full search missed it
-MIN_LARGE_BOX = (
-    0.5  # a face of this size gets the boxes of both searches, because the full search boxes a part of it
-)
+# A face of this size counts if the full search missed it.
+MIN_LARGE_FACE = 0.3
+# A face of this size gets the boxes of both searches, because the full search boxes a part of it.
+MIN_LARGE_BOX = 0.5
 # A detection is a part of a large face if it has these shares of area: inside the face, and of the face.
 PART_INSIDE = 0.8
 PART_AREA = 0.2

@@ -15,9 +15,8 @@ import numpy as np
 from defacer.engine.errors import CheckError
 from defacer.engine.media.mp4.boxes import HEADER_BYTES, BoxHeader, parse_header
 
-TABLE_OFFSET = (
-    16  # of the entries of "stco" and "co64": after the header, the version and the number of entries
-)
+# The offset of the entries of "stco" and "co64", after the header, the version and the number of entries.
+TABLE_OFFSET = 16
 MAX_32_BITS = 2**32 - 1
 CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
