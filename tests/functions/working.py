@@ -48,7 +48,7 @@ class _Engine(MediaEngine):
         with write_segment(str(out), encoding_of(str(self.clip)), 30) as writer:
             for frame in read_frames(str(self.clip), step.segment.start, step.segment.end):
                 writer.write(frame)
-        written = writer.written()
+        written = writer.result()
         return RedactedSegment(written.frames, written.reorder_depth)
 
 

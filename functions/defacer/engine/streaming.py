@@ -69,11 +69,13 @@ def follow(
     gallery = targets.gallery if targets else None
     recognizer = targets.recognizer.version if targets else None
     limits = targets.limits if targets else limits_of(Options())
-    tracker = Tracker(lambda units: float(units * time_base), detector.sure, nearness(gallery, limits))
+    tracker = Tracker(
+        lambda units: float(units * time_base), detector.confident_score, nearness(gallery, limits)
+    )
     shots: list[int] = []
     for window in prefetch(_looked_at(frames, detector), WINDOWS_AHEAD):
         last = window.views[-1]
-        for sighting in frame_detections_of(window, detector.sure, targets):
+        for sighting in frame_detections_of(window, detector.confident_score, targets):
             tracker.take(sighting)
             shots += [sighting.pts] if sighting.starts_shot else []
         before = last.pts - int(HISTORY_SECONDS / time_base)

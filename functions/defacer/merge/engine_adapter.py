@@ -7,7 +7,7 @@ from typing import cast
 
 from defacer.engine.errors import CheckError, EngineError, OutputError, VideoError
 from defacer.engine.media import joiner as engine_join
-from defacer.engine.media.segment_writer import Written
+from defacer.engine.media.segment_writer import WrittenSegment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.tracking import linking as engine_link
@@ -57,7 +57,7 @@ class MergeEngine(MediaEngine):
     def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
         """Compare every packet of the stored result with the joined packets."""
         with open_ranged(result, "object-gone") as file, _pipeline_errors(job.manifest):
-            engine_join.check(file, cast(engine_join.Joined, joined.details), job.renew_lease)
+            engine_join.check_result(file, cast(engine_join.JoinResult, joined.details), job.renew_lease)
 
 
 def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetections]:
@@ -81,7 +81,7 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
 
 
 def _segment_file(report: SegmentReport) -> engine_join.SegmentFile:
-    written = Written(report.frames, report.reorder_depth)
+    written = WrittenSegment(report.frames, report.reorder_depth)
     return engine_join.SegmentFile(lambda: open_ranged(report.video, "object-gone"), written)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from defacer.engine.errors import EngineError, OutputError, WeightsError
 from defacer.engine.media.reader import Segment
-from defacer.engine.models import gpu
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.runtime import gpu
 from defacer.engine.tracking.face_report import Faces
 from defacer.engine.verification import release_gate
 from defacer.engine_host import HOST

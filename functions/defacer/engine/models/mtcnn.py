@@ -6,15 +6,15 @@ import numpy as np
 
 from defacer.engine.models import weights
 from defacer.engine.models.arrays import Detection, Image
-from defacer.engine.models.gpu import has_cuda
 from defacer.engine.runtime import torch_package
+from defacer.engine.runtime.gpu import has_cuda
 
 
 class Mtcnn:
     """facenet-pytorch's MTCNN (Zhang et al., "Joint face detection and alignment using MTCNNs", 2016)."""
 
     name = "mtcnn"
-    sure = 0.9
+    confident_score = 0.9
 
     def __init__(self, threshold: float = 0.8):
         torch_package.require("Detector mtcnn", instead="centerface")
@@ -28,7 +28,7 @@ class Mtcnn:
         self._threshold = threshold
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """See Detector. One image at a time: facenet-pytorch's batches hold ragged arrays."""
+        """Detect as Detector describes, one image at a time: facenet-pytorch's batches return ragged arrays."""
         found: list[list[Detection]] = []
         for image in images:
             boxes, scores, points = self._network.detect(image, landmarks=True)

@@ -10,12 +10,12 @@ import numpy as np
 from defacer.engine.media.orientation import Orientation, orientation_of
 from defacer.engine.media.reader import Segment, first_frame, open_video, read_frames, time_base
 from defacer.engine.models.arrays import Detection, Detector, Image
-from defacer.engine.models.gpu import has_cuda
-from defacer.engine.models.recognizer import Recognizer
+from defacer.engine.models.embedding import Recognizer
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import Limits, may_be_target
+from defacer.engine.runtime.gpu import has_cuda
 from defacer.engine.runtime.malloc import trim_heap
-from defacer.engine.runtime.parallel import map_ordered, usable_threads
+from defacer.engine.runtime.prefetch import map_ordered, usable_threads
 from defacer.engine.tracking.sampling import Sampler, Window, windows
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 from defacer.engine.tracking.shot_cuts import CONTEXT_SECONDS
@@ -86,16 +86,16 @@ def detect_subsegments(
 
     def look(window: Window) -> _Seen:
         sampler.look(window)
-        sightings = frame_detections_of(window, detector.sure, targets, segment.holds)
-        own = [sighting for sighting in sightings if segment.holds(sighting.pts)]
-        frames = sum(segment.holds(view.pts) for view in window.views)
+        sightings = frame_detections_of(window, detector.confident_score, targets, segment.contains)
+        own = [sighting for sighting in sightings if segment.contains(sighting.pts)]
+        frames = sum(segment.contains(view.pts) for view in window.views)
         return _Seen(own, frames, (window.views[0].width, window.views[0].height))
 
     def piece(seen: Sequence[_Seen]) -> SegmentDetections:
         width, height = seen[-1].size if seen else (0, 0)
         return SegmentDetections(
             detector=detector.name,
-            sure=detector.sure,
+            sure=detector.confident_score,
             recognizer=targets.recognizer.version if targets else None,
             width=width,
             height=height,

@@ -1,4 +1,4 @@
-"""Reading: the header, time ranges, and what is refused."""
+"""Test reading of headers and time ranges, and which files are refused."""
 
 import io
 from itertools import pairwise
@@ -23,7 +23,7 @@ def times(video: Path, start: int | None, end: int | None) -> list[int]:
     return [frame.pts for frame in read_frames(str(video), start, end) if frame.pts is not None]
 
 
-def test_the_header_is_read(video: Path) -> None:
+def test_header_is_read(video: Path) -> None:
     info = probe(str(video))
     assert (info.width, info.height, info.codec) == (*CLIP.size, "h264")
     assert info.duration_seconds == pytest.approx(CLIP.seconds, abs=0.15)
@@ -31,29 +31,29 @@ def test_the_header_is_read(video: Path) -> None:
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 30), (1, 2), (24, 26), (25, 75), (40, 74), (74, 75)])
-def test_a_time_range_holds_exactly_its_frames(video: Path, first: int, last: int) -> None:
+def test_time_range_has_exactly_its_frames(video: Path, first: int, last: int) -> None:
     shown = frame_times(video)
     end = shown[last] if last < len(shown) else None
     assert times(video, shown[first], end) == shown[first:last]
 
 
-def test_a_tag_that_is_not_utf_8_does_no_harm(tmp_path: Path) -> None:
+def test_tag_that_is_not_utf_8_is_accepted(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", CLIP)
     data = clip.read_bytes()
-    assert data.count(b"Lavf") == 1  # the program that wrote it, a tag like any other
+    assert data.count(b"Lavf") == 1  # the tag with the name of the muxer
     clip.write_bytes(data.replace(b"Lavf", b"L\xe4\xff\xfe"))
     assert probe(str(clip)).codec == "h264"
     assert len(times(clip, None, None)) == CLIP.frames
 
 
-def test_ranges_that_meet_between_frames_hold_every_frame_once(video: Path) -> None:
+def test_adjacent_ranges_have_every_frame_once(video: Path) -> None:
     shown = frame_times(video)
     cuts = [None, shown[20] + 1, shown[50] - 1, None]
     parts = [times(video, start, end) for start, end in pairwise(cuts)]
     assert [pts for part in parts for pts in part] == shown
 
 
-def test_a_file_object_is_read_like_a_path(video: Path) -> None:
+def test_file_object_is_read_like_a_path(video: Path) -> None:
     source = io.BytesIO(video.read_bytes())
     assert probe(source) == probe(str(video))
     assert [frame.pts for frame in read_frames(source)] == frame_times(video)
@@ -67,16 +67,14 @@ def test_a_file_object_is_read_like_a_path(video: Path) -> None:
         ("picture.mp4", encode_picture(np.zeros((40, 40, 3), np.uint8)), "a picture, not a video"),
     ],
 )
-def test_what_is_no_video_is_refused_with_a_sentence(
-    tmp_path: Path, name: str, data: bytes, message: str
-) -> None:
+def test_file_that_is_not_a_video_is_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(VideoError, match=message):
         probe(str(path))
 
 
-def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+def test_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "whole.mp4", CLIP).read_bytes()
     part = tmp_path / "part.mp4"
     part.write_bytes(whole[: len(whole) // 2])
@@ -84,7 +82,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
         probe(str(part))
 
 
-def test_sound_alone_is_refused(tmp_path: Path) -> None:
+def test_file_with_sound_only_is_refused(tmp_path: Path) -> None:
     import av
 
     path = tmp_path / "sound.m4a"
@@ -98,7 +96,7 @@ def test_sound_alone_is_refused(tmp_path: Path) -> None:
         probe(str(path))
 
 
-def test_a_playlist_that_names_other_files_is_refused(tmp_path: Path) -> None:
+def test_playlist_that_names_other_files_is_refused(tmp_path: Path) -> None:
     write_clip(tmp_path / "secret.mp4", CLIP)
     playlist = tmp_path / "video.mp4"
     playlist.write_text("ffconcat version 1.0\nfile secret.mp4\n")

@@ -1,4 +1,4 @@
-"""Subtitles and chapters, as odd as people have them, on their way into an MP4; and what the check makes of others."""
+"""Test that unusual subtitles and chapters are copied, and that the check refuses a result without them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +8,19 @@ import pytest
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.joiner import Joined, SegmentFile, check, join_files
+from defacer.engine.media.joiner import JoinResult, SegmentFile, check_result, join_files
 from defacer.engine.media.reader import read_frames
 from defacer.engine.media.segment_writer import write_segment
 from defacer.engine.media.side_streams import TrackDigest
-from tests.inputs.making import Text, Video, write
+from tests.inputs.write_video import Text, Video, write
 
 
-def joined(folder: Path, video: Video, name: str = "in.mkv") -> tuple[Path, Joined]:
+def join_video(folder: Path, video: Video, name: str = "in.mkv") -> tuple[Path, JoinResult]:
     source, segment, out = write(folder / name, video), folder / "0.nut", folder / "out.mp4"
     with write_segment(str(segment), encoding_of(str(source)), 18) as writer:
         for frame in read_frames(str(source)):
             writer.write(frame)
-    return out, join_files(str(source), [SegmentFile.at(str(segment), writer.written())], out)
+    return out, join_files(str(source), [SegmentFile.from_path(str(segment), writer.result())], out)
 
 
 def texts(path: Path) -> list[tuple[float, float, str]]:
@@ -34,9 +34,9 @@ def texts(path: Path) -> list[tuple[float, float, str]]:
 
 
 @pytest.mark.parametrize("codec", ["subrip", "ass"])
-def test_texts_that_are_shown_together_are_read_together(codec: str, tmp_path: Path) -> None:
+def test_texts_shown_together_become_one_text(codec: str, tmp_path: Path) -> None:
     lines = ((0.2, 1.4, "one"), (0.8, 2.0, "two"), (0.8, 1.0, "three"), (2.2, 2.5, "four"))
-    out, _ = joined(tmp_path, Video(sound=(), texts=(Text(codec, lines=lines),)))
+    out, _ = join_video(tmp_path, Video(sound=(), texts=(Text(codec, lines=lines),)))
     assert texts(out) == [
         (0.2, 0.8, "one"),
         (0.8, 1.0, "one\ntwo\nthree"),
@@ -46,9 +46,9 @@ def test_texts_that_are_shown_together_are_read_together(codec: str, tmp_path: P
     ]
 
 
-def test_a_text_of_no_length_is_shown_until_the_next_one(tmp_path: Path) -> None:
+def test_text_without_a_duration_is_shown_until_the_next_one(tmp_path: Path) -> None:
     lines = ((0.2, 0.2, "one"), (1.0, 1.5, "two"))
-    out, _ = joined(tmp_path, Video(sound=(), texts=(Text("subrip", lines=lines),)))
+    out, _ = join_video(tmp_path, Video(sound=(), texts=(Text("subrip", lines=lines),)))
     assert texts(out) == [(0.2, 1.0, "one"), (1.0, 1.5, "two")]
 
 
@@ -62,8 +62,8 @@ def test_a_text_of_no_length_is_shown_until_the_next_one(tmp_path: Path) -> None
         ((0.0, 1.0, "a"), (5.0, 6.0, "beyond the end")),
     ],
 )
-def test_odd_chapters_come_through(chapters: tuple[tuple[float, float, str], ...], tmp_path: Path) -> None:
-    out, _ = joined(tmp_path, Video(sound=(), chapters=chapters))
+def test_unusual_chapters_are_copied(chapters: tuple[tuple[float, float, str], ...], tmp_path: Path) -> None:
+    out, _ = join_video(tmp_path, Video(sound=(), chapters=chapters))
     with av.open(str(out)) as container:
         found = container.chapters()
     assert sorted(chapter["metadata"]["title"] for chapter in found) == sorted(
@@ -73,20 +73,20 @@ def test_odd_chapters_come_through(chapters: tuple[tuple[float, float, str], ...
     assert begins[1:] == pytest.approx(sorted(start for start, _, _ in chapters)[1:], abs=0.002)
 
 
-def test_what_was_sent_and_did_not_come_is_noticed(tmp_path: Path) -> None:
+def test_missing_or_moved_packet_is_refused(tmp_path: Path) -> None:
     video = Video(texts=(Text("mov_text"),), chapters=((0.0, 1.0, "a"), (1.0, 2.0, "b")))
-    out, sent = joined(tmp_path, video, "in.mp4")
-    check(str(out), sent)
-    (text,) = sent.texts
+    out, joined = join_video(tmp_path, video, "in.mp4")
+    check_result(str(out), joined)
+    (text,) = joined.texts
     later = TrackDigest(text.is_pcm, text.count, text.times[:], text.digest, text.end)
     later.times[0] += 0.05
     for wrong, what in (
-        ({"texts": [*sent.texts, text]}, "subtitles"),
+        ({"texts": [*joined.texts, text]}, "subtitles"),
         ({"texts": [later]}, "subtitles"),
         ({"sound": []}, "sound"),
         ({"chapters": [0.0]}, "chapters"),
         ({"chapters": [0.0, 1.1]}, "chapters"),
-        ({"shown": sent.shown[1:]}, "frames"),
+        ({"shown": joined.shown[1:]}, "frames"),
     ):
         with pytest.raises(CheckError, match=what):
-            check(str(out), replace(sent, **wrong))
+            check_result(str(out), replace(joined, **wrong))

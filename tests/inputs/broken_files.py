@@ -1,4 +1,4 @@
-"""Files that PyAV's muxers do not write by themselves: damaged, lying, cut off, or with what cameras add."""
+"""Write files that PyAV's muxers do not write: damaged, contradictory, truncated, or with the data of cameras."""
 
 import struct
 from collections.abc import Callable
@@ -8,22 +8,24 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tests.inputs.making import GOP, X265, Sound, Video, boxes, patched, with_edits, write
+from tests.inputs.write_video import GOP, X265, Sound, Video, boxes, patch, set_edits, write
 
 Maker = Callable[[Path], Path]
 
 
 def with_user_data(folder: Path) -> Path:
-    """In the movie's user data what a GoPro writes there, and XMP at both places where editors put it."""
+    """Write an MP4 with a GoPro's user data, and with XMP at both places where editors write it."""
     path = write(folder / "in.mp4", Video())
     data = path.read_bytes()
     start, size = next((start, size) for kind, start, size in boxes(data) if kind == "moov")
     assert start + size == len(data)
-    told = b"Phone Inc. +37.7749-122.4194/"
-    inner = b"".join(struct.pack(">I4s", 8 + len(told), kind) + told for kind in (b"CAME", b"GPMF", b"XMP_"))
+    secret = b"Phone Inc. +37.7749-122.4194/"
+    inner = b"".join(
+        struct.pack(">I4s", 8 + len(secret), kind) + secret for kind in (b"CAME", b"GPMF", b"XMP_")
+    )
     movie = data[start + 8 :] + struct.pack(">I4s", 8 + len(inner), b"udta") + inner
-    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + told
-    first = struct.unpack_from(">I", data)[0]  # XMP comes after the samples: nothing points behind them
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + secret
+    first = struct.unpack_from(">I", data)[0]  # XMP comes after the samples, so no offset changes
     assert data[4:8] == b"ftyp"
     assert first < start
     path.write_bytes(
@@ -35,7 +37,7 @@ def with_user_data(folder: Path) -> Path:
 
 
 def with_timecode(folder: Path) -> Path:
-    """FFmpeg's muxer writes a track `tmcd` for a tag "timecode"."""
+    """Write a MOV with a track `tmcd`, which FFmpeg's muxer writes for a tag "timecode"."""
     plain = write(folder / "plain.mov", Video())
     path = folder / "in.mov"
     with av.open(str(plain)) as given, av.open(str(path), "w") as out:
@@ -49,13 +51,13 @@ def with_timecode(folder: Path) -> Path:
 
 
 def find(data: bytearray, kind: bytes) -> int:
-    place = data.find(kind)
-    assert place > 0
-    return place
+    offset = data.find(kind)
+    assert offset > 0
+    return offset
 
 
-def spoil_packet(number: int, size: int = 40) -> Maker:
-    """An MP4 of which the packet of that number, in decode order, has its middle overwritten."""
+def damage_packet(number: int, size: int = 40) -> Maker:
+    """Return a function that writes an MP4 with an overwritten part in the packet of that decode number."""
 
     def make(folder: Path) -> Path:
         path = write(
@@ -69,7 +71,7 @@ def spoil_packet(number: int, size: int = 40) -> Maker:
             start = packet.pos + packet.size // 3
             data[start : start + size] = bytes((7 * n + 13) % 256 for n in range(size))
 
-        return patched(path, change)
+        return patch(path, change)
 
     return make
 
@@ -88,79 +90,79 @@ def cut_off_avi(folder: Path) -> Path:
     return path
 
 
-def spoil_hevc(folder: Path) -> Path:
+def damage_hevc(folder: Path) -> Path:
     path = write(folder / "in.mp4", Video(codec="libx265", seconds=3, options=X265))
     with av.open(str(path)) as container:
         packet = max(
             (p for p in container.demux(video=0) if p.size and not p.is_keyframe), key=lambda p: p.size
         )
-        place, size = packet.pos, packet.size
+        offset, size = packet.pos, packet.size
 
     def change(data: bytearray) -> None:
-        data[place + 8 : place + size] = bytes((91 * n + 17) % 256 for n in range(size - 8))
+        data[offset + 8 : offset + size] = bytes((91 * n + 17) % 256 for n in range(size - 8))
 
-    return patched(path, change)
+    return patch(path, change)
 
 
 def unknown_codec(folder: Path) -> Path:
     def change(data: bytearray) -> None:
-        place = find(data, b"avc1" + bytes(6))
-        data[place : place + 4] = b"xyz9"
+        offset = find(data, b"avc1" + bytes(6))
+        data[offset : offset + 4] = b"xyz9"
 
-    return patched(write(folder / "in.mp4", Video()), change)
+    return patch(write(folder / "in.mp4", Video()), change)
 
 
 def large_box(folder: Path) -> Path:
-    """The box of the samples claims 10 GB; the index comes after it."""
+    """Write an MP4 whose box of samples claims 10 GB. Its index comes after the samples."""
 
     def change(data: bytearray) -> None:
-        place = find(data, b"mdat")
-        struct.pack_into(">I4sQ", data, place - 12, 1, b"mdat", 10_000_000_000)
+        offset = find(data, b"mdat")
+        struct.pack_into(">I4sQ", data, offset - 12, 1, b"mdat", 10_000_000_000)
 
-    return patched(write(folder / "in.mp4", Video()), change)
+    return patch(write(folder / "in.mp4", Video()), change)
 
 
-def promising(seconds: float) -> Maker:
-    """A header that promises another length: in the movie, the track and the media."""
+def with_stated_length(seconds: float) -> Maker:
+    """Return a function that writes an MP4 with another length in the headers of movie, track and media."""
 
     def change(data: bytearray) -> None:
         movie_scale = 0
         for kind, length_at in ((b"mvhd", 16), (b"mdhd", 16), (b"tkhd", 20)):
-            place = data.find(kind)
-            while place > 0:
-                scale = movie_scale if kind == b"tkhd" else struct.unpack_from(">I", data, place + 16)[0]
+            offset = data.find(kind)
+            while offset > 0:
+                scale = movie_scale if kind == b"tkhd" else struct.unpack_from(">I", data, offset + 16)[0]
                 movie_scale = movie_scale or scale
-                struct.pack_into(">I", data, place + 4 + length_at, min(round(seconds * scale), 2**32 - 2))
-                place = data.find(kind, place + 4)
+                struct.pack_into(">I", data, offset + 4 + length_at, min(round(seconds * scale), 2**32 - 2))
+                offset = data.find(kind, offset + 4)
 
-    return lambda folder: patched(write(folder / "in.mp4", Video(seconds=8)), change)
+    return lambda folder: patch(write(folder / "in.mp4", Video(seconds=8)), change)
 
 
 def long_edit(folder: Path) -> Path:
-    return with_edits(write(folder / "in.mp4", Video()), ((0.0, 36_000.0),))
+    return set_edits(write(folder / "in.mp4", Video()), ((0.0, 36_000.0),))
 
 
 def long_mkv(folder: Path) -> Path:
-    """The Duration element (44 89, EBML float of 8 bytes) says ten hours, in milliseconds."""
+    """Write an MKV whose Duration element (44 89, EBML float of 8 bytes) says ten hours, in milliseconds."""
 
     def change(data: bytearray) -> None:
-        place = find(data, b"\x44\x89\x88")
-        struct.pack_into(">d", data, place + 3, 36_000_000.0)
+        offset = find(data, b"\x44\x89\x88")
+        struct.pack_into(">d", data, offset + 3, 36_000_000.0)
 
-    return patched(write(folder / "in.mkv", Video()), change)
+    return patch(write(folder / "in.mkv", Video()), change)
 
 
 def wide_header(folder: Path) -> Path:
-    """A sample entry that claims 4000x3000."""
+    """Write an MP4 with a sample entry that claims 4000x3000."""
 
     def change(data: bytearray) -> None:
-        place = find(data, b"avc1" + bytes(6))
-        struct.pack_into(">HH", data, place + 28, 4000, 3000)
+        offset = find(data, b"avc1" + bytes(6))
+        struct.pack_into(">HH", data, offset + 28, 4000, 3000)
 
-    return patched(write(folder / "in.mp4", Video()), change)
+    return patch(write(folder / "in.mp4", Video()), change)
 
 
-def written(name: str, data: bytes) -> Maker:
+def with_bytes(name: str, data: bytes) -> Maker:
     def make(folder: Path) -> Path:
         (folder / name).write_bytes(data)
         return folder / name
@@ -181,6 +183,6 @@ def sound_only(folder: Path) -> Path:
 
 
 def without_middle(folder: Path, name: str = "in.mp4", codec: str = "aac") -> Path:
-    """0.8 s are shown, 0.8 s left out, the rest shown: two entries in each track's edit list."""
+    """Write a file with two edits in each track, which hide the time from 0.8 s to 1.6 s."""
     path = write(folder / name, Video(seconds=3.2, sound=(Sound(codec),), options=(*GOP, ("bf", "0"))))
-    return with_edits(path, ((0.0, 0.8), (1.6, 1.6)))
+    return set_edits(path, ((0.0, 0.8), (1.6, 1.6)))

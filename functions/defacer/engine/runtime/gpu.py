@@ -1,4 +1,4 @@
-"""What an NVIDIA GPU is there for: the networks, decoding (NVDEC) and encoding (NVENC). Without one all is quiet."""
+"""Detect what an NVIDIA GPU can do on this machine: run the networks, decode (NVDEC) and encode (NVENC)."""
 
 import ctypes
 import logging
@@ -15,7 +15,7 @@ DRIVER = "libcuda.so.1"
 
 @cache
 def has_driver() -> bool:
-    """Whether there is an NVIDIA driver."""
+    """Return whether an NVIDIA driver is installed."""
     try:
         ctypes.CDLL(DRIVER)
     except OSError:
@@ -44,58 +44,60 @@ def has_cuda() -> bool:
 
 
 def require_gpu() -> None:
-    """Return where PyTorch can compute on a GPU. Raises GpuError that says why it can't."""
+    """Raise GpuError with the reason if PyTorch can't compute on a GPU."""
     if not torch_package.is_installed():
         raise GpuError(f"A GPU is required, but PyTorch is not installed. {torch_package.HOW_TO_INSTALL}.")
     import torch
 
-    problem = problem_of(torch.version.cuda, driver_version())
+    problem = find_incompatibility(torch.version.cuda, driver_version())
     if problem is None and not torch.cuda.is_available():
-        problem = "There is an NVIDIA driver, and PyTorch fits it, but finds no GPU: check that this machine has one."
+        problem = "PyTorch fits the NVIDIA driver but finds no GPU. Check that this machine has one."
     if problem is not None:
         raise GpuError(problem)
 
 
 def driver_version() -> int | None:
-    """The highest CUDA that the driver can run: 12020 is CUDA 12.2. None without a driver."""
+    """Return the highest CUDA version that the driver can run: 12020 is CUDA 12.2. None without a driver."""
     if not has_driver():
         return None
     version = ctypes.c_int()
-    # It needs no GPU, and no initialisation that a process forked later could not repeat.
+    # This call needs no GPU, and no initialisation, which a process forked later could not repeat.
     failed = ctypes.CDLL(DRIVER).cuDriverGetVersion(ctypes.byref(version))
     return None if failed else version.value
 
 
-def problem_of(built_for: str | None, driver: int | None) -> str | None:
-    """Why a PyTorch built for that CUDA ("12.6"; None: for none) can't use that driver; None if it can.
+def find_incompatibility(built_for: str | None, driver: int | None) -> str | None:
+    """Return why a PyTorch built for this CUDA version can't use this driver; None if it can.
 
-    Of one major version any will do:
+    `built_for` is such as "12.6", or None for a PyTorch without CUDA. Minor versions can differ:
     https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
     """
     if built_for is None:
-        return "This PyTorch is built for no GPU: take one that is built for CUDA, or do not ask for a GPU."
+        return (
+            "This PyTorch is built without CUDA. Install a PyTorch built for CUDA, or do not require a GPU."
+        )
     if driver is None:
         return (
-            f"PyTorch is built for CUDA {built_for}, but there is no NVIDIA driver here: "
-            "take a machine with a GPU, or do not ask for one."
+            f"PyTorch is built for CUDA {built_for}, but no NVIDIA driver is installed. "
+            "Use a machine with a GPU, or do not require one."
         )
     major, minor = driver // 1000, driver % 1000 // 10
     if int(built_for.split(".")[0]) > major:
         return (
-            f"PyTorch is built for CUDA {built_for}, but the NVIDIA driver here runs CUDA {major}.{minor} at most: "
-            f"take a PyTorch that is built for CUDA {major}."
+            f"PyTorch is built for CUDA {built_for}, but the NVIDIA driver runs CUDA {major}.{minor} at most. "
+            f"Install a PyTorch built for CUDA {major}."
         )
     return None
 
 
 def hardware_decoder() -> HWAccel | None:
-    """NVDEC, if it is there; it hands a codec that it does not know to FFmpeg's own decoder."""
+    """Return NVDEC if it works here. For a codec that NVDEC can't decode, FFmpeg's own decoder is used."""
     return HWAccel("cuda", allow_software_fallback=True) if _can_decode() else None
 
 
 @cache
 def can_encode(width: int, height: int, pixel_format: str) -> bool:
-    """Whether NVENC takes pictures of this size and format: it needs a GPU that has it, and even sides."""
+    """Return whether NVENC encodes pictures of this size and format. It needs a GPU with NVENC, and even sides."""
     if not has_driver():
         return False
     context = av.VideoCodecContext.create("h264_nvenc", "w")
@@ -109,7 +111,7 @@ def can_encode(width: int, height: int, pixel_format: str) -> bool:
 
 @cache
 def _can_decode() -> bool:
-    """A driver alone is not enough: in a container the video parts of it have to be let in."""
+    """Return whether NVDEC works. A container can have the driver without its video libraries."""
     if not has_driver():
         return False
     try:

@@ -1,4 +1,4 @@
-"""A picture's cost is known before it is decoded, and what the bytes do not show is stopped while it is decoded."""
+"""Test that the cost of a picture is limited before it is decoded, and that a slow decode is stopped."""
 
 import os
 import signal
@@ -20,10 +20,10 @@ from tests.hostile import PNG, jpeg_that_claims, png_bomb, png_of_chunks, png_of
 from tests.servers import ROOT, wait_until
 
 HUGE = 60_000
-LITTLE = 64 * 1024  # KiB
+MAX_GROWTH = 64 * 1024  # KiB
 
 
-def claiming(kind: str) -> bytes:
+def picture_that_claims(kind: str) -> bytes:
     if kind == "png":
         return png_bomb(HUGE)
     return jpeg_that_claims(encode_picture(astronaut(), ".jpg"), HUGE, HUGE)
@@ -31,12 +31,12 @@ def claiming(kind: str) -> bytes:
 
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
-def test_a_picture_that_claims_too_much_is_refused_before_decoding(
+def test_picture_that_claims_too_much_is_refused_before_decoding(
     kind: str, alpha: bool, tmp_path: Path
 ) -> None:
-    """In a process of its own, whose memory tells."""
+    """The memory of a separate process shows that nothing was decoded."""
     file = tmp_path / "picture"
-    file.write_bytes(claiming(kind))
+    file.write_bytes(picture_that_claims(kind))
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from defacer.engine.errors import PictureError; from defacer.engine.media.still_image import decode_picture\n"
@@ -48,19 +48,19 @@ def test_a_picture_that_claims_too_much_is_refused_before_decoding(
     )
     command = [sys.executable, "-c", code, str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    grown, said = done.stdout.split(" ", 1)
-    assert said.startswith("me has 60000x60000 pixels, at most 100000000 are allowed.")
-    assert int(grown) < LITTLE
+    growth, message = done.stdout.split(" ", 1)
+    assert message.startswith("me has 60000x60000 pixels, at most 100000000 are allowed.")
+    assert int(growth) < MAX_GROWTH
 
 
-def test_the_bomb_is_a_picture_that_decodes() -> None:
+def test_png_bomb_is_a_valid_picture() -> None:
     image = cv2.imdecode(np.frombuffer(png_bomb(2_000), np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (2_000, 2_000, 3)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (30, 20)])
-def test_a_picture_of_any_allowed_size_is_decoded(suffix: str, size: tuple[int, int]) -> None:
+def test_picture_of_any_allowed_size_is_decoded(suffix: str, size: tuple[int, int]) -> None:
     width, height = size
     data = encode_picture(np.zeros((height, width, 3), np.uint8), suffix)
     require_decodable(data, "me", width * height)
@@ -70,7 +70,7 @@ def test_a_picture_of_any_allowed_size_is_decoded(suffix: str, size: tuple[int, 
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".bmp", ".tiff", ".gif"])
-def test_other_kinds_of_pictures_are_refused(suffix: str) -> None:
+def test_other_picture_formats_are_refused(suffix: str) -> None:
     with pytest.raises(PictureError, match="Use a JPEG or PNG file"):
         decode_picture(encode_picture(astronaut(), suffix), "me")
 
@@ -92,39 +92,39 @@ def test_other_kinds_of_pictures_are_refused(suffix: str) -> None:
     ],
     ids=lambda data: repr(data[:12]),
 )
-def test_a_header_that_breaks_off_or_gives_no_size_is_no_picture(data: bytes) -> None:
+def test_truncated_header_or_missing_size_is_refused(data: bytes) -> None:
     with pytest.raises(PictureError, match="not a picture that can be read"):
         decode_picture(data, "me")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_a_picture_that_breaks_off_is_decoded_or_refused(suffix: str) -> None:
+def test_truncated_picture_is_decoded_or_refused(suffix: str) -> None:
     whole = encode_picture(astronaut(), suffix)
-    fates = set()
+    outcomes = set()
     for length in range(0, len(whole), len(whole) // 40):
         try:
-            fates.add(decode_picture(whole[:length], "me").shape)
+            outcomes.add(decode_picture(whole[:length], "me").shape)
         except PictureError as error:
-            fates.add(str(error))
-    assert fates <= {astronaut().shape, "me is not a picture that can be read. Use a JPEG or PNG file."}
+            outcomes.add(str(error))
+    assert outcomes <= {astronaut().shape, "me is not a picture that can be read. Use a JPEG or PNG file."}
 
 
 @pytest.mark.parametrize("alpha", [False, True])
-def test_bytes_behind_the_end_of_a_png_are_ignored(alpha: bool) -> None:
-    """Editors that shorten a file in place leave the end of the longer one there."""
+def test_bytes_after_the_end_of_a_png_are_ignored(alpha: bool) -> None:
+    """An editor that shortens a file in place leaves the end of the longer file."""
     whole = encode_picture(astronaut(), ".png")
     image = decode_picture(whole + whole[len(whole) // 2 :] + whole, "me", alpha)
     assert (image == decode_picture(whole, "me", alpha)).all()
 
 
-def test_a_16_bit_picture_is_scaled_to_8_bits() -> None:
+def test_16_bit_picture_is_scaled_to_8_bits() -> None:
     deep = np.array([[0, 257, 256, 65_535]], np.uint16)
     done, data = cv2.imencode(".png", cv2.cvtColor(deep, cv2.COLOR_GRAY2BGR))
     assert done
     assert decode_picture(data.tobytes(), "me", alpha=True)[0, :, 0].tolist() == [0, 1, 0, 255]
 
 
-def test_a_jpeg_of_10000_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jpeg_of_10000_scans_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_decoder, "decode", None)
     data = progressive_jpeg(7_000, 10_000)
     assert len(data) < 1_000_000
@@ -145,7 +145,7 @@ def test_scans_times_pixels_are_limited(side: int, scans: int, allowed: int) -> 
         require_decodable(data, "me")
 
 
-def test_an_ordinary_progressive_jpeg_is_decoded() -> None:
+def test_ordinary_progressive_jpeg_is_decoded() -> None:
     image = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
     assert done
@@ -161,26 +161,26 @@ def test_scans_of_a_preview_inside_a_jpeg_are_not_counted() -> None:
 
 
 @pytest.mark.parametrize("make", [png_of_chunks, lambda parts: b"\xff\xd8" + b"\xff\xfe\0\2" * parts])
-def test_a_picture_of_a_million_parts_is_refused(make: Callable[[int], bytes]) -> None:
+def test_picture_of_a_million_parts_is_refused(make: Callable[[int], bytes]) -> None:
     data = make(1_000_000) + encode_picture(astronaut(), ".jpg")[2:]
     with pytest.raises(PictureError, match=r"more than 100000 segments or chunks|not a picture"):
         decode_picture(data, "me")
 
 
-def test_texts_that_unpack_to_gigabytes_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding 400 of them takes 12 s of CPU time."""
+def test_png_texts_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpacking 400 of them takes 12 s of CPU time."""
     monkeypatch.setattr(still_image, "MAX_DECODE_SECONDS", 1.0)
     assert decode_picture(png_of_texts(400), "me").shape == (64, 64, 3)
 
 
 @pytest.fixture
 def unlimited(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A picture that takes minutes to decode and that no limit refuses."""
+    """Return a picture that takes minutes to decode and that no limit refuses."""
     monkeypatch.setattr(still_image, "SCAN", None)  # no marker counts as a scan
     return progressive_jpeg(5_000, 10_000)
 
 
-def test_a_decode_that_takes_too_long_is_stopped(unlimited: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_that_takes_too_long_is_stopped(unlimited: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as short:
         short.setattr(still_image, "MAX_DECODE_SECONDS", 0.2)
         with pytest.raises(PictureError, match=r"^me takes more than 0.2 s to decode, .* Save it again"):
@@ -188,9 +188,9 @@ def test_a_decode_that_takes_too_long_is_stopped(unlimited: bytes, monkeypatch: 
     assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
 
 
-def test_a_killed_decode_is_reported_and_stops_no_other(unlimited: bytes) -> None:
-    """The slow decode ends only when this test ends it, after the other."""
-    with ThreadPoolExecutor() as pool, image_decoder._pool().borrowed() as process:
+def test_killed_decode_is_reported_and_stops_no_other(unlimited: bytes) -> None:
+    """The slow decode ends only when this test kills its process, after the other decode."""
+    with ThreadPoolExecutor() as pool, image_decoder._pool().borrow() as process:
         slow = pool.submit(process.decode, unlimited, False, 600.0)
         assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
         assert not slow.done()
@@ -201,7 +201,7 @@ def test_a_killed_decode_is_reported_and_stops_no_other(unlimited: bytes) -> Non
         assert not error.is_timeout
 
 
-def test_a_decoder_that_ended_between_pictures_is_replaced() -> None:
+def test_decoder_that_ended_between_pictures_is_replaced() -> None:
     decode_picture(encode_picture(astronaut()), "me")
     idle = image_decoder._pool()._idle[-1]._process
     idle.kill()
@@ -209,14 +209,14 @@ def test_a_decoder_that_ended_between_pictures_is_replaced() -> None:
     assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
 
 
-def test_a_decoder_ends_with_its_parent(tmp_path: Path) -> None:
+def test_decoder_ends_with_its_parent(tmp_path: Path) -> None:
     file = tmp_path / "me.png"
     file.write_bytes(encode_picture(astronaut()))
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from defacer.engine import picture, picture_decoder\n"
-        "picture.decode_picture(Path(sys.argv[1]).read_bytes(), 'me')\n"
-        "print(picture_decoder._pool()._idle[0]._process.pid, flush=True)\n"
+        "from defacer.engine.media import image_decoder, still_image\n"
+        "still_image.decode_picture(Path(sys.argv[1]).read_bytes(), 'me')\n"
+        "print(image_decoder._pool()._idle[0]._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Crops are aligned by landmarks, and embeddings differ between two people."""
+"""Test that crops are aligned by landmarks, and that embeddings differ between two people."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,8 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
 from defacer.engine.models.arrays import Array, Detection, Image
-from defacer.engine.models.recognizer import SFACE_LANDMARKS, SFACE_SIZE, make_recognizer, similarity
+from defacer.engine.models.recognizer import make_recognizer
+from defacer.engine.models.sface import SFACE_LANDMARKS, SFACE_SIZE, similarity
 from defacer.engine.recognition.gallery import only_face
 from tests.clips import admiral, astronaut
 
@@ -25,7 +26,7 @@ def turned(picture: Image, degrees: float) -> Image:
 
 
 @pytest.mark.parametrize(("degrees", "scale"), [(0.0, 1.0), (30.0, 0.3), (-75.0, 4.0), (180.0, 2.0)])
-def test_similarity_undoes_a_turn_a_scale_and_a_shift(degrees: float, scale: float) -> None:
+def test_similarity_inverts_rotation_scale_and_shift(degrees: float, scale: float) -> None:
     radians = np.deg2rad(degrees)
     turn = scale * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     points = (SFACE_LANDMARKS @ turn.T + (17, -4)).astype(np.float32)
@@ -40,7 +41,7 @@ def test_similarity_does_not_mirror_a_face() -> None:
     assert np.linalg.det(similarity(mirrored.astype(np.float32), SFACE_LANDMARKS)[:, :2]) > 0
 
 
-def test_a_turned_or_large_picture_of_one_person_stays_close(engine: Engine) -> None:
+def test_rotated_or_large_picture_of_one_person_stays_close(engine: Engine) -> None:
     upright = embedding(engine, astronaut())
     large = cv2.resize(astronaut(), None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
@@ -49,7 +50,7 @@ def test_a_turned_or_large_picture_of_one_person_stays_close(engine: Engine) -> 
     assert np.linalg.norm(upright - embedding(engine, admiral())) > 1.2
 
 
-def test_a_crop_has_the_networks_size_also_at_the_edge_of_the_picture(engine: Engine) -> None:
+def test_crop_at_the_edge_of_the_picture_has_the_networks_size(engine: Engine) -> None:
     picture = astronaut()
     box = np.array([-40, -40, 60, 60], np.float32)
     face = Detection(box, 0.9, (SFACE_LANDMARKS - 50).astype(np.float32))
@@ -59,6 +60,6 @@ def test_a_crop_has_the_networks_size_also_at_the_edge_of_the_picture(engine: En
         assert crop.dtype == np.uint8
 
 
-def test_an_unknown_recogniser_is_refused_with_the_choices() -> None:
+def test_unknown_recogniser_is_refused_with_the_choices() -> None:
     with pytest.raises(EngineError, match="'lfw', allowed are sface, facenet-casia, facenet-vggface2"):
         make_recognizer("lfw")

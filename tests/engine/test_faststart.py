@@ -1,4 +1,4 @@
-"""An MP4 written without a seek has its index first, and holds what FFmpeg's own file does."""
+"""Test that a faststart MP4 written without seeking has the contents of FFmpeg's own file."""
 
 import io
 import struct
@@ -14,14 +14,14 @@ from tests.clips import Clip, write_clip
 
 @pytest.fixture(scope="module", params=[1, 8])
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small enough to be written at once, and too large for that."""
+    """Return a clip that FFmpeg writes at once, or in several writes."""
     return write_clip(
         tmp_path_factory.mktemp("index") / "in.mp4", Clip(seconds=request.param, size=(640, 360))
     )
 
 
-class OnlyOn(io.RawIOBase):
-    """A stream that can only be written to its end, as an upload can."""
+class AppendOnlyStream(io.RawIOBase):
+    """A stream without seeking, such as an upload."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ def packets(file: object) -> list[tuple[int, int | None, int | None, bytes]]:
         return [(p.stream_index, p.pts, p.dts, bytes(p)) for p in container.demux() if p.size]
 
 
-def test_it_holds_what_ffmpegs_own_file_holds_with_the_index_first(source: Path, tmp_path: Path) -> None:
+def test_index_is_first_and_packets_equal_those_of_ffmpeg(source: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.mp4"
     copy(source, str(own), movflags="faststart")
-    body = OnlyOn()
+    body = AppendOnlyStream()
     out = FaststartWriter(body)
     copy(source, out)
     data = out.head() + bytes(body.data)
@@ -61,28 +61,28 @@ def test_it_holds_what_ffmpegs_own_file_holds_with_the_index_first(source: Path,
     assert len(data) == pytest.approx(own.stat().st_size, abs=64)
 
 
-def test_what_was_not_written_to_its_end_has_no_head() -> None:
-    out = FaststartWriter(OnlyOn())
+def test_unfinished_file_has_no_head() -> None:
+    out = FaststartWriter(AppendOnlyStream())
     out.write(struct.pack(">I4s4s", 12, b"ftyp", b"isom") + struct.pack(">I4s", 0, b"mdat") + b"samples")
     with pytest.raises(CheckError, match="does not fit"):
         out.head()
 
 
 @pytest.mark.parametrize(("last", "kind"), [(1000, b"stco"), (2**32 - 30, b"co64")])
-def test_places_beyond_four_gigabytes_get_64_bits(last: int, kind: bytes) -> None:
-    """Below, two places of samples are written by hand: moved, the second one needs more than 32 bits."""
-    places = struct.pack(">I4sIIII", 24, b"stco", 0, 2, 100, last)
-    index = places
+def test_offsets_beyond_four_gigabytes_get_64_bits(last: int, kind: bytes) -> None:
+    """The second of two handwritten sample offsets needs more than 32 bits after it is moved."""
+    table = struct.pack(">I4sIIII", 24, b"stco", 0, 2, 100, last)
+    index = table
     for name in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
         index = struct.pack(">I4s", 8 + len(index), name) + index
-    body = OnlyOn()
+    body = AppendOnlyStream()
     out = FaststartWriter(body)
     out.write(struct.pack(">I4s4s", 12, b"ftyp", b"isom") + struct.pack(">I4s", 8 + 7, b"mdat") + b"samples")
     out.write(index)
     head = out.head()
-    by = len(head) - 12 - 8  # what the index takes before the samples
+    distance = len(head) - 12 - 8  # the size of the index before the samples
     place = head.index(kind)
     read = ">II" if kind == b"stco" else ">QQ"
-    assert struct.unpack_from(read, head, place + 12) == (100 + by, last + by)
+    assert struct.unpack_from(read, head, place + 12) == (100 + distance, last + distance)
     assert head.endswith(struct.pack(">I4s", 15, b"mdat"))
     assert bytes(body.data) == b"samples"

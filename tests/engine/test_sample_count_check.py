@@ -1,4 +1,4 @@
-"""A header that claims more than any video has is refused before anything is made room for."""
+"""Test that a header with an absurd claim is refused before memory is allocated for it."""
 
 import io
 import struct
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.mp4.sample_count_check import MAX_SAMPLES, require_likely_samples
+from defacer.engine.media.mp4.sample_count_check import MAX_SAMPLES, require_plausible_sample_count
 from defacer.engine.media.reader import MAX_PIXELS, probe
 from tests.clips import Clip, write_clip
 from tests.hostile import avi_that_claims_size, mp4_that_claims_frames, uncompressed_avi
 from tests.servers import ROOT
 
-LITTLE = 64 * 1024  # KiB
+MAX_GROWTH = 64 * 1024  # KiB
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +45,13 @@ def track(handler: bytes, delta: int, samples: int, entries: int = 1, data: byte
 
 
 @pytest.mark.parametrize("count", [2**31, 2**32 - 1, 178_000_000, MAX_SAMPLES + 1])
-def test_an_mp4_that_claims_billions_of_frames_is_refused(count: int, clip: Path) -> None:
+def test_mp4_that_claims_billions_of_frames_is_refused(count: int, clip: Path) -> None:
     with pytest.raises(VideoError, match=f"claims {count} frames in one track"):
         probe(io.BytesIO(mp4_that_claims_frames(clip, count)))
 
 
-def test_refusing_it_costs_no_memory(clip: Path, tmp_path: Path) -> None:
-    """178 million is what FFmpeg makes room for, 5 GB; of more it takes none."""
+def test_refusing_an_absurd_claim_needs_little_memory(clip: Path, tmp_path: Path) -> None:
+    """FFmpeg allocates 5 GB for 178 million frames, and refuses more by itself."""
     file = tmp_path / "claims.mp4"
     file.write_bytes(mp4_that_claims_frames(clip, 178_000_000))
     code = (
@@ -64,17 +64,17 @@ def test_refusing_it_costs_no_memory(clip: Path, tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < LITTLE
+    assert int(done.stdout) < MAX_GROWTH
 
 
-def test_a_fragment_that_claims_billions_of_frames_is_refused() -> None:
+def test_fragment_that_claims_billions_of_frames_is_refused() -> None:
     run = box(b"trun", struct.pack(">II", 0, 2**31))
     data = box(b"ftyp", b"iso5") + box(b"moov", b"") + box(b"moof", box(b"traf", run))
     with pytest.raises(VideoError, match="claims 2147483648 frames"):
-        require_likely_samples(io.BytesIO(data))
+        require_plausible_sample_count(io.BytesIO(data))
 
 
-# A QuickTime file names the handler of its data beside the handler of its media.
+# A QuickTime file has a handler for its data in addition to the handler of its media.
 DATA_HANDLER = box(b"hdlr", bytes(4) + b"dhlralis" + bytes(12))
 
 
@@ -95,17 +95,17 @@ DATA_HANDLER = box(b"hdlr", bytes(4) + b"dhlralis" + bytes(12))
         (box(b"free", b"") * 20_000, True),
     ],
 )
-def test_what_counts_as_too_many(moov: bytes, refused: bool) -> None:
+def test_sample_counts_are_limited_by_kind_of_track(moov: bytes, refused: bool) -> None:
     file = io.BytesIO(box(b"ftyp", b"isom") + box(b"moov", moov))
     if refused:
         with pytest.raises(VideoError, match="Export the video again"):
-            require_likely_samples(file)
+            require_plausible_sample_count(file)
     else:
-        require_likely_samples(file)
+        require_plausible_sample_count(file)
 
 
 def test_mov_with_long_pcm_sound_is_accepted(tmp_path: Path) -> None:
-    """Sound at 8 bits and 192 kHz: ten million samples are 10 MB, and 53 s."""
+    """Ten million samples of sound at 8 bits and 192 kHz last 53 s and are 10 MB."""
     path = tmp_path / "in.mov"
     with av.open(str(path), "w") as out:
         picture = out.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
@@ -115,30 +115,34 @@ def test_mov_with_long_pcm_sound_is_accepted(tmp_path: Path) -> None:
             frame = av.VideoFrame(64, 48, "yuv420p")
             frame.pts, frame.time_base = second, Fraction(1)
             out.mux(picture.encode(frame))
-            heard = av.AudioFrame.from_ndarray(np.zeros((1, 192_000), np.uint8), "u8", "mono")
-            heard.sample_rate, heard.pts, heard.time_base = 192_000, second * 192_000, Fraction(1, 192_000)
-            out.mux(sound.encode(heard))
+            frame_of_sound = av.AudioFrame.from_ndarray(np.zeros((1, 192_000), np.uint8), "u8", "mono")
+            frame_of_sound.sample_rate, frame_of_sound.pts, frame_of_sound.time_base = (
+                192_000,
+                second * 192_000,
+                Fraction(1, 192_000),
+            )
+            out.mux(sound.encode(frame_of_sound))
         out.mux(picture.encode(None))
     assert path.read_bytes().count(b"hdlr") == 4
     assert probe(str(path)).duration_seconds == MAX_SAMPLES // 192_000 + 2
 
 
 @pytest.mark.parametrize("size", [(100_000, 100_000), (2**31 - 1, 2**31 - 1), (8_193, 8_192), (0, 0)])
-def test_a_frame_that_claims_more_than_can_be_done_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
+def test_frame_that_claims_too_many_pixels_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
     avi = avi_that_claims_size(uncompressed_avi(tmp_path / "small.avi"), *size)
     with pytest.raises(VideoError):
         probe(io.BytesIO(avi))
 
 
-def test_the_sentence_about_a_frame_says_what_is_allowed(tmp_path: Path) -> None:
+def test_message_about_a_large_frame_states_the_limit(tmp_path: Path) -> None:
     avi = avi_that_claims_size(uncompressed_avi(tmp_path / "small.avi"), 100_000, 100_000)
-    with pytest.raises(VideoError, match=f"no picture size, or one above {MAX_PIXELS} pixels"):
+    with pytest.raises(VideoError, match=f"no picture size, or more than {MAX_PIXELS} pixels"):
         probe(io.BytesIO(avi))
 
 
 @pytest.mark.parametrize("size", range(4, 24))
 @pytest.mark.parametrize("kind", [b"stts", b"stsz", b"stsd", b"elst", b"mdhd", b"tkhd", b"hdlr", b"mvhd"])
-def test_a_box_that_ends_anywhere_is_read_or_refused(kind: bytes, size: int) -> None:
+def test_box_that_ends_anywhere_is_refused(kind: bytes, size: int) -> None:
     inner = box(kind, bytes(range(size)))
     media = box(b"mdia", inner + box(b"minf", box(b"stbl", inner)))
     header = box(b"moov", inner + box(b"trak", inner + box(b"edts", inner) + media))

@@ -1,4 +1,4 @@
-"""What came out, held against what went in: times, sound, picture, form, other tracks, and what must not be there."""
+"""Compare a result with its source: times, sound, picture, format, other tracks, and personal data."""
 
 import hashlib
 import json
@@ -20,32 +20,32 @@ from defacer.engine.media.orientation import Orientation, matrix_of, orientation
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE, SOFT
 from defacer.engine.tracking.face_report import Faces
-from tests.inputs.making import boxes
 from tests.inputs.rows import Row
+from tests.inputs.write_video import boxes
 
-HEARD_FROM = -0.2  # seconds: what a decoder needs before the first sound that is heard
+PREROLL_SECONDS = -0.2  # a decoder needs packets before the first audible one
 TIME_SECONDS = 1e-6
-MIN_PSNR = 40.0  # dB, of each plane of each frame, where no face was hidden
+MIN_PSNR = 40.0  # dB, of each plane of each frame, outside of masks
 SOUND_SECONDS = 0.01
 SOUND_PACKET_SECONDS = 0.05
-OURS = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "language", "vendor_id",
+ALLOWED_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "language", "vendor_id",
         "title", "timecode"}  # fmt: skip
 
 
 def judge(row: Row, source: Path, result: Path, faces: Faces, dropped: tuple[str, ...]) -> str:
-    """Raise AssertionError if the result is not what it should be; give what was found, for the table."""
+    """Raise AssertionError if the result is not as expected. Return its description for the table."""
     shown = _judge_picture(row, source, result, faces)
     sound = _judge_sound(source, result)
-    _judge_form(row, source, result)
+    _judge_format(row, source, result)
     _judge_texts(source, result)
-    _judge_what_is_told(result)
+    _require_no_personal_data(result)
     assert dropped == row.dropped
     _judge_by_ffprobe(row, source, result)
     parts = [f"{shown} frames", sound]
     if row.black:
         parts.append(f"{len(row.black)} of the frames black")
     if row.dropped:
-        parts.append(f"left out: {', '.join(row.dropped)}")
+        parts.append(f"dropped: {', '.join(row.dropped)}")
     return ", ".join(parts)
 
 
@@ -56,7 +56,7 @@ def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
         shape = container.streams.video[0].sample_aspect_ratio
     worst, judged = 0.0, 0
     for number, (before, after) in enumerate(zip_longest(_shown(source), _shown(result))):
-        assert before is not None, f"frame {number} is too many"
+        assert before is not None, f"frame {number} is not in the source"
         assert after is not None, f"frame {number} is missing"
         seconds = float(before.pts * before.time_base) - clock
         assert abs(seconds - float(after.pts * after.time_base)) < TIME_SECONDS, number
@@ -80,7 +80,7 @@ def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
 
 
 def _clock(source: Path) -> float:
-    """A transport stream's own clock when it begins: a player takes that for 0."""
+    """Return the first time of a transport stream's clock, which a player shows as 0."""
     with av.open(str(source)) as container:
         if container.format.name != "mpegts":
             return 0.0
@@ -107,21 +107,21 @@ def _shown(path: Path) -> Iterator[av.VideoFrame]:
 
 
 def _noise(before: av.VideoFrame, after: av.VideoFrame, masks: Any, orientation: Orientation) -> list[float]:
-    """The mean squared error of each plane where nothing was hidden; 1 is the largest value squared."""
+    """Return the mean squared error of each plane outside of masks. The largest sample value counts as 1."""
     depth = after.format.components[0].bits
     largest = float((1 << depth) - 1)
     found = []
     for one, other in zip(_planes(before), _planes(after), strict=True):
-        open_ = np.ones(one.shape, bool)
+        is_outside = np.ones(one.shape, bool)
         for mask in masks:
             x1, y1, x2, y2 = orientation.to_stored(mask, before.width, before.height)
             more_x, more_y = (x2 - x1) * (OPAQUE * SOFT - 1) / 2 + 8, (y2 - y1) * (OPAQUE * SOFT - 1) / 2 + 8
             scale_x, scale_y = one.shape[1] / before.width, one.shape[0] / before.height
             rows = slice(max(0, int((y1 - more_y) * scale_y)), int((y2 + more_y) * scale_y) + 1)
             columns = slice(max(0, int((x1 - more_x) * scale_x)), int((x2 + more_x) * scale_x) + 1)
-            open_[rows, columns] = False
-        if open_.any():
-            difference = (one.astype(np.float32) - other)[open_] / largest
+            is_outside[rows, columns] = False
+        if is_outside.any():
+            difference = (one.astype(np.float32) - other)[is_outside] / largest
             found.append(float(np.mean(difference**2)))
     return found
 
@@ -155,7 +155,7 @@ def _judge_sound(source: Path, result: Path) -> str:
 
 
 def _sound(path: Path) -> list[dict[str, Any]]:
-    """Each track's packets that may be in a result: what is heard, and what a decoder needs before it."""
+    """Return the packets of each track that a result has: the audible ones, and those before that a decoder needs."""
     with av.open(str(path)) as container:
         tracks = {
             stream.index: {
@@ -172,7 +172,7 @@ def _sound(path: Path) -> list[dict[str, Any]]:
     for track in tracks.values():
         packets = track.pop("all")
         begin = next((n for n, (_, hidden, _) in enumerate(packets) if not hidden), len(packets))
-        first = packets[begin][0] + HEARD_FROM if begin < len(packets) and not track["pcm"] else math.inf
+        first = packets[begin][0] + PREROLL_SECONDS if begin < len(packets) and not track["pcm"] else math.inf
         kept = [
             (seconds, data)
             for n, (seconds, hidden, data) in enumerate(packets)
@@ -191,7 +191,7 @@ def _payload(packet: Any) -> bytes:
     return data
 
 
-def _judge_form(row: Row, source: Path, result: Path) -> None:
+def _judge_format(row: Row, source: Path, result: Path) -> None:
     with av.open(str(source)) as given, av.open(str(result)) as made:
         before = next(
             s for s in given.streams.video if not s.disposition & av.stream.Disposition.attached_pic
@@ -251,7 +251,7 @@ def _chapters(container: Any) -> list[tuple[float, float, str]]:
 
 
 def _texts(path: Path) -> list[list[tuple[float, float, str]]]:
-    """Each subtitle track's texts with their times, without what only styles them."""
+    """Return the texts of each subtitle track with their times, without styles."""
     with av.open(str(path)) as container:
         found: dict[int, list[tuple[float, float, str]]] = {s.index: [] for s in container.streams.subtitles}
         for packet in container.demux(*container.streams.subtitles) if found else ():
@@ -263,46 +263,46 @@ def _texts(path: Path) -> list[list[tuple[float, float, str]]]:
                     start = float(packet.pts * packet.time_base)
                     end = start + float(packet.duration * packet.time_base)
                     found[packet.stream_index].append((round(start, 2), round(end, 2), words))
-    return [_stretches(texts) for texts in found.values()]
+    return [_intervals(texts) for texts in found.values()]
 
 
-def _stretches(texts: list[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
-    """What is to be read from when to when, if texts may be shown together."""
+def _intervals(texts: list[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Return the shown text of each interval. Texts that are shown together are one text."""
     times = sorted({time for start, end, _ in texts for time in (start, end)})
     read = [
         (begin, until, "\n".join(words for start, end, words in texts if start <= begin and end >= until))
         for begin, until in pairwise(times)
     ]
-    return [stretch for stretch in read if stretch[2]]
+    return [interval for interval in read if interval[2]]
 
 
-def _judge_what_is_told(result: Path) -> None:
-    """Nothing but picture, sound and texts, and no tag of the source."""
+def _require_no_personal_data(result: Path) -> None:
+    """Require that the result has only picture, sound and texts, and no tag of the source."""
     with av.open(str(result)) as container:
         for stream in container.streams:
             assert stream.type in ("video", "audio", "subtitle") or stream.name in ("bin_data", None)
         tags = {key for tagged in (container, *container.streams) for key in tagged.metadata}
-        assert tags <= OURS, tags
+        assert tags <= ALLOWED_TAGS, tags
     data = result.read_bytes()
-    for told in (b"+37.77", b"Phone Inc.", b"2026-01-02", b"Ann at home", b"01:02:03:04", b"-122.41"):
-        assert told not in data
+    for secret in (b"+37.77", b"Phone Inc.", b"2026-01-02", b"Ann at home", b"01:02:03:04", b"-122.41"):
+        assert secret not in data
 
 
 def _judge_by_ffprobe(row: Row, source: Path, result: Path) -> None:
-    """No warning; of a chapter track only such as it gives for the source too."""
-    if shutil.which("ffprobe"):  # else test_rows.py has a test that skips and says how to get it
+    """Require no warning of ffprobe. A chapter track can have the warnings of the source."""
+    if shutil.which("ffprobe"):  # without it, a test in test_rows.py is skipped with a hint
         assert _warnings(result) <= (_warnings(source) if row.name == "chapters" else set())
         _judge_lengths(_lengths(source), _lengths(result))
         before, after = _fields(source), _fields(result)
-        # Where nothing is interlaced the order of fields means nothing.
+        # The order of fields matters only in interlaced frames.
         assert before == after or not any("interlaced_frame=1" in found for found in (before, after))
 
 
 @dataclass(frozen=True)
 class _Lengths:
-    """How long the picture, each sound track and the file last, in seconds, as far as ffprobe says."""
+    """The lengths of the picture, each sound track and the file in seconds, as ffprobe states them."""
 
-    frame: float  # the usual one
+    frame: float  # the median interval
     rate: float
     picture: float
     sound: list[float | None]
@@ -310,7 +310,7 @@ class _Lengths:
 
 
 def _judge_lengths(before: _Lengths, after: _Lengths) -> None:
-    """All last as long as in the source, within one frame (sound: or within one packet)."""
+    """Require the lengths of the source, within one frame or one packet of sound."""
     assert abs(before.picture - after.picture) <= before.frame, (before, after)
     frames = after.picture * after.rate
     assert abs(frames - round(frames)) < 0.02, f"a rate of {after.rate} for {frames} frames"
@@ -344,7 +344,7 @@ def _output(command: list[str]) -> str:
 
 
 def _fields(path: Path) -> set[str]:
-    """Whether frames are interlaced, and which field is first: as ffprobe tells of each."""
+    """Return the combinations of interlacing and field order that ffprobe reports for the frames."""
     command = ["ffprobe", "-v", "error", "-select_streams", "V:0", "-of", "compact=nk=0:p=0"]
     command += ["-show_entries", "frame=interlaced_frame,top_field_first", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

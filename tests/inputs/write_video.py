@@ -1,4 +1,4 @@
-"""Videos with stated contents, as phones, cameras, editors and accidents make them, written with PyAV."""
+"""Write videos with known contents, like those of phones, cameras and editors, with PyAV."""
 
 import os
 import struct
@@ -23,7 +23,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sound:
-    """One sound track: a tone. `shift` moves it against the picture, in seconds; below 0 an edit list hides some."""
+    """One sound track with a tone. `shift` delays it in seconds. If it is negative, an edit list hides the begin."""
 
     codec: str = "aac"
     language: str | None = None
@@ -33,17 +33,17 @@ class Sound:
 
 @dataclass(frozen=True)
 class Text:
-    """A subtitle track: (start, end, text), in seconds."""
+    """A subtitle track. Each line is (start, end, text), in seconds."""
 
     codec: str
     lines: tuple[tuple[float, float, str], ...] = ((0.2, 1.0, "one"), (1.4, 2.2, "two & three"))
     language: str | None = None
-    name: str | None = None  # the track's, as the container stores it
+    name: str | None = None  # of the track, in the container
 
 
 @dataclass(frozen=True)
 class Video:
-    """What a video holds; see `write`. Times are frame numbers at `rate`, or `times` in seconds."""
+    """The contents of a video. Frames are at a constant `rate`, or at `times` in seconds."""
 
     codec: str = "libx264"
     pixel_format: str = "yuv420p"
@@ -70,8 +70,8 @@ class Video:
 
 
 def write(path: Path, video: Video) -> Path:
-    """Write the video; the suffix names the container."""
-    with _own_scheduling(), av.open(str(path), "w", options=dict(video.muxer)) as out:
+    """Write the video. The suffix of the path chooses the container."""
+    with _restore_scheduling(), av.open(str(path), "w", options=dict(video.muxer)) as out:
         out.metadata.update(video.tags)
         picture = _add_picture(out, video)
         sound = [_Tone(out, track) for track in video.sound]
@@ -89,10 +89,10 @@ def write(path: Path, video: Video) -> Path:
             frame.pts, frame.time_base = round(seconds / base), base
             _mux(out, picture.encode(frame), video)
             for tone in sound:
-                tone.until(out, seconds)
+                tone.encode_until(out, seconds)
         _mux(out, picture.encode(None), video)
         for tone in sound:
-            tone.end(out)
+            tone.flush(out)
         for text, stream in texts:
             _mux_texts(out, text, stream)
         if data is not None:
@@ -103,7 +103,7 @@ def write(path: Path, video: Video) -> Path:
 
 
 @contextmanager
-def _own_scheduling() -> Iterator[None]:
+def _restore_scheduling() -> Iterator[None]:
     """Restore this thread's scheduling policy at the end of the block.
 
     Run as root, SVT-AV1 sets the calling thread to real-time priority and never restores it. Servers that
@@ -146,7 +146,7 @@ def _mux(out: Any, packets: list[Any], video: Video) -> None:
 def _frames(video: Video) -> Iterator[tuple[float, av.VideoFrame]]:
     count = round(video.seconds * video.rate)
     times = video.times or [video.start + float(number / Fraction(video.rate)) for number in range(count)]
-    mark = _marking(video.fields) if video.fields else lambda frame: frame
+    mark = _field_marker(video.fields) if video.fields else lambda frame: frame
     matrix = {1: "ITU709", 9: "ITU709"}.get(video.color[3], "ITU601") if video.color else "ITU601"
     full = bool(video.color and video.color[0] == 2) or video.pixel_format.startswith("yuvj")
     for number, seconds in enumerate(times):
@@ -163,7 +163,7 @@ def _frames(video: Video) -> Iterator[tuple[float, av.VideoFrame]]:
 
 
 def _picture(video: Video, number: int) -> Picture:
-    """A soft texture that moves, with a bar that tells fields apart; a portrait in its middle if one is given."""
+    """Return a smooth texture that moves with the frame number, with the portrait of the video in the middle."""
     width, height = video.size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x += 2 * number
@@ -179,7 +179,7 @@ def _picture(video: Video, number: int) -> Picture:
     return np.ascontiguousarray(picture)
 
 
-def _marking(fields: str) -> Callable[[av.VideoFrame], av.VideoFrame]:
+def _field_marker(fields: str) -> Callable[[av.VideoFrame], av.VideoFrame]:
     graph: list[Any] = []
 
     def mark(frame: av.VideoFrame) -> av.VideoFrame:
@@ -200,7 +200,7 @@ def _marking(fields: str) -> Callable[[av.VideoFrame], av.VideoFrame]:
 
 
 class _Tone:
-    """A sine tone, made as far as the picture has come."""
+    """A sine tone that is encoded up to the time of the picture."""
 
     def __init__(self, out: Any, sound: Sound):
         self._sound = sound
@@ -211,7 +211,7 @@ class _Tone:
             self._stream.metadata["language"] = sound.language
         self._samples = 0
 
-    def until(self, out: Any, seconds: float) -> None:
+    def encode_until(self, out: Any, seconds: float) -> None:
         size = 1024
         while self._samples <= (seconds - self._sound.shift) * SAMPLE_RATE:
             at = np.arange(self._samples, self._samples + size)
@@ -223,7 +223,7 @@ class _Tone:
             self._samples += size
             self._mux(out, frame)
 
-    def end(self, out: Any) -> None:
+    def flush(self, out: Any) -> None:
         self._mux(out, None)
 
     def _mux(self, out: Any, frame: av.AudioFrame | None) -> None:
@@ -279,7 +279,7 @@ def _chapter(number: int, start: float, end: float, title: str) -> dict[str, Any
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[str, int, int]]:
-    """Kind, place and size of the boxes of an MP4 in that range."""
+    """Yield kind, offset and size of the boxes of an MP4 in that range."""
     end = len(data) if end is None else end
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
@@ -291,20 +291,18 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple
         start += size
 
 
-def patched(path: Path, change: Callable[[bytearray], None]) -> Path:
-    """The file with some of its bytes changed."""
+def patch(path: Path, change: Callable[[bytearray], None]) -> Path:
+    """Change some bytes of the file, and return its path."""
     data = bytearray(path.read_bytes())
     change(data)
     path.write_bytes(bytes(data))
     return path
 
 
-def with_edits(path: Path, shown: tuple[tuple[float, float], ...]) -> Path:
-    """The MP4 with another edit list in each track: start and duration of each part that is shown, in seconds.
+def set_edits(path: Path, shown: tuple[tuple[float, float], ...]) -> Path:
+    """Write an edit list into each track of an MP4, with these parts: start and duration in seconds.
 
-    The movie lasts as long as these parts.
-
-    The index must come last: nothing in it points behind it.
+    The movie lasts as long as the parts. The index must be last, so that no sample offset changes.
     """
     data = path.read_bytes()
     start, size = next((start, size) for kind, start, size in boxes(data) if kind == "moov")

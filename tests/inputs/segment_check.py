@@ -1,4 +1,4 @@
-"""Reading a file in segments that begin at each of its key frames, compared with reading it whole."""
+"""Compare the frames of segments that begin at each key frame with the frames of the whole file."""
 
 import zlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ Frame = tuple[int, int]  # presentation time, checksum of the luma samples
 
 
 def require_same_at_key_frames(source: Path, on_decode_error: str = "refuse") -> None:
-    """Raise AssertionError unless the segments hold the frames of the whole file, each once and with its samples."""
+    """Raise AssertionError unless the segments have the frames of the whole file, each once and with its samples."""
     whole = list(_frames(source, None, None, on_decode_error))
     starts: list[int | None] = [time for time in _key_frames(source) if time > whole[0][0]]
     for start, end in pairwise([None, *starts, None]):

@@ -1,4 +1,4 @@
-"""A default run on a CPU needs no PyTorch; what needs it says how to install it."""
+"""Test that a default run on a CPU needs no PyTorch, and that other settings say how to install it."""
 
 import logging
 import subprocess
@@ -12,11 +12,10 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import GpuError, MissingPackageError, PictureError
-from defacer.engine.models import gpu
 from defacer.engine.models.arrays import Detection, Detector, Image, overlap
 from defacer.engine.models.centerface import CenterFace
 from defacer.engine.recognition.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
-from defacer.engine.runtime import torch_package
+from defacer.engine.runtime import gpu, torch_package
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
 
@@ -26,7 +25,7 @@ RUN = "import runpy; runpy.run_module('defacer.engine', run_name='__main__', alt
 
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide PyTorch and its companions from this process, as where they are not installed."""
+    """Make the modules of the extra `torch` look as if they were not installed."""
     for name in torch_package.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -36,7 +35,7 @@ def run(*arguments: str | Path, hidden: bool) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_a_default_run_without_pytorch_has_the_same_bytes(tmp_path: Path) -> None:
+def test_default_run_without_pytorch_writes_the_same_bytes(tmp_path: Path) -> None:
     video = write_clip(tmp_path / "in.mp4", Clip(seconds=0.4, portrait=astronaut()))
     target = tmp_path / "ann.png"
     target.write_bytes(encode_picture(astronaut()))
@@ -55,7 +54,7 @@ def test_a_default_run_without_pytorch_has_the_same_bytes(tmp_path: Path) -> Non
     ("option", "value", "instead"),
     [("--detector", "mtcnn", "centerface"), ("--recognizer", "facenet-vggface2", "sface")],
 )
-def test_a_setting_that_needs_pytorch_says_how_to_install_it(
+def test_setting_that_needs_pytorch_says_how_to_install_it(
     option: str, value: str, instead: str, tmp_path: Path
 ) -> None:
     (tmp_path / "in.mp4").touch()
@@ -69,14 +68,14 @@ def test_a_setting_that_needs_pytorch_says_how_to_install_it(
     )
 
 
-def test_the_engine_itself_refuses_these_settings_too(no_torch: None) -> None:
+def test_engine_refuses_these_settings_too(no_torch: None) -> None:
     with pytest.raises(MissingPackageError, match=r"Detector mtcnn needs PyTorch.*make torch"):
         Engine().detector("mtcnn")
     with pytest.raises(MissingPackageError, match=r"Recognizer facenet-vggface2 needs PyTorch.*make torch"):
         Engine().recognizer("facenet-vggface2")
 
 
-def test_with_a_driver_and_no_pytorch_the_cpu_works_and_one_line_says_so(
+def test_driver_without_pytorch_logs_one_warning_and_uses_the_cpu(
     no_torch: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(gpu, "has_driver", lambda: True)
@@ -97,28 +96,28 @@ def test_with_a_driver_and_no_pytorch_the_cpu_works_and_one_line_says_so(
     )
 
 
-class Recorder:
-    """A detector that passes calls on and records the width of each picture."""
+class RecordingDetector:
+    """A detector that records the width of each picture before it calls another detector."""
 
-    def __init__(self, detector: Detector, asked: list[tuple[str, int]]):
-        self.name, self.sure = detector.name, detector.sure
-        self._detector, self._asked = detector, asked
+    def __init__(self, detector: Detector, calls: list[tuple[str, int]]):
+        self.name, self.confident_score = detector.name, detector.confident_score
+        self._detector, self._calls = detector, calls
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        self._asked.append((self.name, images[0].shape[1]))
+        self._calls.append((self.name, images[0].shape[1]))
         return self._detector.detect(images)
 
 
 @pytest.mark.parametrize(
-    ("picture", "rows", "columns", "seen_at_first"),
+    ("picture", "rows", "columns", "first_detections"),
     [
         (admiral(), slice(149, 315), slice(176, 358), 0),
         (astronaut(), slice(73, 182), slice(102, 190), 2),
     ],
-    ids=["no face at first", "two parts at first"],
+    ids=["no first detection", "two parts first"],
 )
-def test_a_face_that_fills_its_picture_is_read_without_pytorch(
-    picture: Image, rows: slice, columns: slice, seen_at_first: int, no_torch: None
+def test_face_that_fills_its_picture_is_detected_without_pytorch(
+    picture: Image, rows: slice, columns: slice, first_detections: int, no_torch: None
 ) -> None:
     face = picture[rows, columns]
     scale = MAX_SIDE / face.shape[0]
@@ -132,7 +131,7 @@ def test_a_face_that_fills_its_picture_is_read_without_pytorch(
         interpolation=cv2.INTER_AREA,
     ).astype(np.uint8)
     first = CenterFace().detect([small])[0]
-    assert len([face for face in first if face.score >= LIKELY_FACE]) == seen_at_first
+    assert len([face for face in first if face.score >= LIKELY_FACE]) == first_detections
 
     face = only_face(image, "me.png", engine.detector)
 
@@ -140,7 +139,7 @@ def test_a_face_that_fills_its_picture_is_read_without_pytorch(
     assert overlap(face.box, whole)[0] > 0.8
 
 
-def test_two_people_who_fill_a_picture_stay_two(no_torch: None) -> None:
+def test_two_people_that_fill_a_picture_are_two_faces(no_torch: None) -> None:
     left, right = astronaut()[40:260, 50:240], admiral()[60:400, 120:420]
     size = (300, 400)
     picture = np.hstack([cv2.resize(left, size), cv2.resize(right, size)]).astype(np.uint8)
@@ -150,20 +149,20 @@ def test_two_people_who_fill_a_picture_stay_two(no_torch: None) -> None:
         only_face(picture, "me.png", Engine().detector)
 
 
-def test_mtcnn_is_asked_last_and_only_where_pytorch_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, asked = Engine(), list[tuple[str, int]]()
+def test_mtcnn_is_tried_last_and_only_with_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, calls = Engine(), list[tuple[str, int]]()
 
     def detector_of(name: str) -> Detector:
-        return Recorder(engine.detector(name), asked)
+        return RecordingDetector(engine.detector(name), calls)
 
     blank = np.full((800, 800, 3), 127, np.uint8)
     assert find_faces(blank, detector_of) == []
-    assert asked == [("centerface", 640), ("mtcnn", 640)]
-    asked.clear()
+    assert calls == [("centerface", 640), ("mtcnn", 640)]
+    calls.clear()
     assert len(find_faces(astronaut(), detector_of)) == 1
-    assert asked == [("centerface", 300)]
-    asked.clear()
+    assert calls == [("centerface", 300)]
+    calls.clear()
     for name in torch_package.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
     assert find_faces(blank, detector_of) == []
-    assert asked == [("centerface", 640)]
+    assert calls == [("centerface", 640)]

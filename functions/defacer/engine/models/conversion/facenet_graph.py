@@ -1,4 +1,4 @@
-"""FaceNet's frozen TensorFlow graph, turned into weights for facenet-pytorch's InceptionResnetV1."""
+"""Convert FaceNet's frozen TensorFlow graph into weights for facenet-pytorch's InceptionResnetV1."""
 
 import numpy as np
 import torch
@@ -7,16 +7,16 @@ from tensorboard.compat.proto import graph_pb2, types_pb2
 
 from defacer.engine.errors import WeightsError
 
-EPSILON = 1e-3  # that of InceptionResnetV1's batch norms: a variance of 1 - EPSILON scales by exactly one
+EPSILON = 1e-3  # of InceptionResnetV1's batch norms: a variance of 1 - EPSILON scales by exactly one
 
 Constants = tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor], dict[str, torch.Tensor]]
 
 
 def convert(graph: bytes) -> dict[str, torch.Tensor]:
-    """Turn the frozen TensorFlow graph of FaceNet into a state dict of facenet-pytorch's InceptionResnetV1.
+    """Return the state dict of InceptionResnetV1 with the weights of a frozen TensorFlow graph.
 
-    The graph's convolutions stand in the order in which PyTorch lists its own. Their batch norms are already
-    folded into the weights; the offset that is left becomes the bias of a batch norm that scales by one.
+    Graph and network list their convolutions in the same order. The graph's batch norms are already part of the
+    weights. The remaining offset becomes the bias of a batch norm that scales by one.
     """
     convolutions, offsets, biases, rest = _graph_constants(graph)
     state = InceptionResnetV1(pretrained=None).state_dict()
@@ -39,14 +39,14 @@ def convert(graph: bytes) -> dict[str, torch.Tensor]:
     ):
         _fill(state, [f"last_bn.{ours}"], [rest[f"{bottleneck}BatchNorm/{theirs}"]])
     state["last_bn.weight"] = torch.ones_like(state["last_bn.weight"])
-    # The head that names the training set's people: facenet-pytorch leaves it out too.
+    # Without the layer that classifies the people of the training set, as in facenet-pytorch.
     return {key: value.clone() for key, value in state.items() if not key.startswith("logits.")}
 
 
 def _graph_constants(
     graph: bytes,
 ) -> Constants:
-    """Convolution kernels as (out, in, height, width), batch norm offsets, biases, and all else by name."""
+    """Return kernels as (out, in, height, width), batch norm offsets, biases, and all other constants by name."""
     definition = graph_pb2.GraphDef()
     definition.ParseFromString(graph)
     convolutions, offsets, biases, rest = [], [], [], {}
@@ -70,8 +70,14 @@ def _graph_constants(
 
 def _fill(state: dict[str, torch.Tensor], keys: list[str], values: list[torch.Tensor]) -> None:
     if len(keys) != len(values):
-        raise WeightsError(f"the FaceNet graph has {len(values)} tensors where the network has {len(keys)}.")
+        raise WeightsError(
+            f"the FaceNet graph has {len(values)} tensors, the network has {len(keys)}. "
+            "Delete the file and run again."
+        )
     for key, value in zip(keys, values, strict=True):
         if state[key].shape != value.shape:
-            raise WeightsError(f"{key} is {tuple(state[key].shape)}, the graph has {tuple(value.shape)}.")
+            raise WeightsError(
+                f"{key} is {tuple(state[key].shape)}, the graph has {tuple(value.shape)}. "
+                "Delete the file and run again."
+            )
         state[key] = value

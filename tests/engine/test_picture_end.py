@@ -1,4 +1,4 @@
-"""The last frame is shown for as long as in the source, whatever container states that, or states nothing."""
+"""Test that the last frame lasts as long as in the source, in every container."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,15 +12,15 @@ import pytest
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.joiner import Joined, SegmentFile, check, join_files
+from defacer.engine.media.joiner import JoinResult, SegmentFile, check_result, join_files
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.reader import open_video, read_frames
 from defacer.engine.media.segment_writer import write_segment
-from tests.inputs.making import Sound, Text, Video, with_edits, write
+from tests.inputs.write_video import Sound, Text, Video, set_edits, write
 
 SIZE = (128, 96)
 SECONDS = 2.4
-HELD = 3.0  # seconds that the last frame stays beyond its usual interval
+LONGER = 3.0  # seconds that the last frame lasts beyond its usual interval
 NO_B_FRAMES = (("preset", "ultrafast"), ("g", "20"), ("bf", "0"))
 B_FRAMES = (("preset", "ultrafast"), ("g", "20"), ("bf", "3"))
 VP8 = (("cpu-used", "8"), ("deadline", "realtime"), ("b", "1M"))
@@ -33,8 +33,8 @@ def video(name: str, **changes: object) -> Callable[[Path], Path]:
     return lambda folder: write(folder / name, Video(**options))  # type: ignore[arg-type]
 
 
-def held(name: str, seconds: float = HELD, **changes: object) -> Callable[[Path], Path]:
-    """A maker of a video whose last frame stays for `seconds` longer."""
+def long_last(name: str, seconds: float = LONGER, **changes: object) -> Callable[[Path], Path]:
+    """Return a function that writes a video whose last frame lasts `seconds` longer."""
 
     def make(folder: Path) -> Path:
         plain, muxer = video("plain.mov", **changes)(folder), changes.get("muxer", ())
@@ -45,7 +45,9 @@ def held(name: str, seconds: float = HELD, **changes: object) -> Callable[[Path]
             is_late = False
             for packet in packets:
                 is_late |= packet.stream.type == "video" and packet.pts == last
-                if packet.stream.type == "video" and is_late:  # those decoded after it count too
+                if (
+                    packet.stream.type == "video" and is_late
+                ):  # packets that are decoded later last longer too
                     packet.duration += round(seconds / packet.time_base)
                 packet.stream = copied[packet.stream_index]
                 out.mux(packet)
@@ -55,7 +57,7 @@ def held(name: str, seconds: float = HELD, **changes: object) -> Callable[[Path]
 
 
 def late_fragments(late: float, **changes: object) -> Callable[[Path], Path]:
-    """A maker of a fragmented MP4 whose first fragment begins `late` seconds after the broadcast did."""
+    """Return a function that writes a fragmented MP4 that begins `late` seconds after the broadcast."""
 
     def make(folder: Path) -> Path:
         plain = video("plain.mov", sound=(), **changes)(folder)
@@ -78,7 +80,7 @@ def late_fragments(late: float, **changes: object) -> Callable[[Path], Path]:
 
 
 def with_empty_text(folder: Path) -> Path:
-    """An MP4 whose last subtitle is empty, and outlasts the picture."""
+    """Write an MP4 whose last subtitle is empty and ends after the picture."""
     plain = video("plain.mov", sound=(), texts=(Text("mov_text"),))(folder)
     with av.open(str(plain)) as given, av.open(str(folder / "in.mp4"), "w") as out:
         copied = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
@@ -95,7 +97,7 @@ def with_empty_text(folder: Path) -> Path:
 
 
 def with_gap_in_its_sound(folder: Path) -> Path:
-    """An MKV with PCM sound that pauses for half a second."""
+    """Write an MKV with PCM sound that pauses for half a second."""
     plain = video("plain.mkv", sound=(Sound("pcm_s16le"),))(folder)
     with av.open(str(plain)) as given, av.open(str(folder / "in.mkv"), "w") as out:
         copied = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
@@ -109,7 +111,7 @@ def with_gap_in_its_sound(folder: Path) -> Path:
 
 
 def gif(last: float) -> Callable[[Path], Path]:
-    """A maker of an animation of 10 frames a second, whose last frame is shown for `last` seconds."""
+    """Return a function that writes a GIF of 10 frames a second whose last frame lasts `last` seconds."""
 
     def make(folder: Path) -> Path:
         times = tuple(n / 10 for n in range(12))
@@ -121,7 +123,7 @@ def gif(last: float) -> Callable[[Path], Path]:
 
 
 def cut_within_its_last_frame(folder: Path) -> Path:
-    return with_edits(video("in.mp4", sound=(), options=NO_B_FRAMES)(folder), ((0.0, SECONDS - 0.03),))
+    return set_edits(video("in.mp4", sound=(), options=NO_B_FRAMES)(folder), ((0.0, SECONDS - 0.03),))
 
 
 SILENT = {"sound": ()}
@@ -143,22 +145,23 @@ SOURCES: dict[str, tuple[Callable[[Path], Path], float]] = {
     "transport stream of MPEG-2": (
         video("in.ts", codec="mpeg2video", options=(("b", "2M"), ("bf", "2")), sound=(Sound("ac3"),)), 2.4),
     "GIF": (gif(0.1), 1.2),
-    "GIF whose last frame stays": (gif(HELD), 1.1 + HELD),
+    "GIF whose last frame is long": (gif(LONGER), 1.1 + LONGER),
     "GIF whose last frame is short": (gif(0.03), 1.13),
-    "MP4 whose last frame stays": (held("in.mp4", options=NO_B_FRAMES), 2.4 + HELD),
-    "the same without sound": (held("in.mp4", options=NO_B_FRAMES, sound=()), 2.4 + HELD),
-    "the same with B-frames": (held("in.mp4", sound=()), 2.4 + HELD),
-    "the same, fragmented": (held("in.mp4", options=NO_B_FRAMES, muxer=FRAGMENTED, sound=()), 2.4 + HELD),
-    "MKV whose last frame stays": (held("in.mkv", seconds=0.8, options=NO_B_FRAMES, sound=()), 3.2),
+    "MP4 whose last frame is long": (long_last("in.mp4", options=NO_B_FRAMES), 2.4 + LONGER),
+    "MP4 whose last frame is long, without sound": (long_last("in.mp4", options=NO_B_FRAMES, sound=()), 2.4 + LONGER),
+    "MP4 whose last frame is long, with B-frames": (long_last("in.mp4", sound=()), 2.4 + LONGER),
+    "fragmented MP4 whose last frame is long": (
+        long_last("in.mp4", options=NO_B_FRAMES, muxer=FRAGMENTED, sound=()), 2.4 + LONGER),
+    "MKV whose last frame is long": (long_last("in.mkv", seconds=0.8, options=NO_B_FRAMES, sound=()), 3.2),
     "fragments of a live stream": (late_fragments(3600), 2.4),
-    "the same without B-frames": (late_fragments(3600, options=NO_B_FRAMES), 2.4),
+    "fragments of a live stream without B-frames": (late_fragments(3600, options=NO_B_FRAMES), 2.4),
     "one frame": (video("in.mp4", seconds=0.04, sound=()), 0.04),
     "two frames": (video("in.mkv", seconds=0.08, sound=()), 0.08),
 }  # fmt: skip
 
 
-def joined_from(source: Path, parts: int, out: Path) -> Joined:
-    """Encode the source in `parts` segments with nothing hidden, and join them."""
+def join_source(source: Path, parts: int, out: Path) -> JoinResult:
+    """Encode the source in `parts` segments without masks, and join them."""
     times = [frame.pts for frame in read_frames(str(source))]
     bounds = [None, *(times[len(times) * part // parts] for part in range(1, min(parts, len(times)))), None]
     encoding, segments = encoding_of(str(source)), []
@@ -167,7 +170,7 @@ def joined_from(source: Path, parts: int, out: Path) -> Joined:
         with write_segment(path, encoding, quality=30) as writer:
             for frame in read_frames(str(source), start, end):
                 writer.write(frame)
-        segments.append(SegmentFile.at(path, writer.written()))
+        segments.append(SegmentFile.from_path(path, writer.result()))
     return join_files(str(source), segments, out)
 
 
@@ -176,31 +179,31 @@ def joined_from(source: Path, parts: int, out: Path) -> Joined:
 def test_last_frame_lasts_as_in_the_source(name: str, parts: int, tmp_path: Path) -> None:
     make, seconds = SOURCES[name]
     out = tmp_path / "out.mp4"
-    joined = joined_from(make(tmp_path), parts, out)
+    joined = join_source(make(tmp_path), parts, out)
     header = read_header(str(out))
     assert header is not None
     picture = next(track for track in header.tracks if track.kind == b"vide")
-    assert picture.media is not None
-    assert picture.presented is not None
-    assert header.length is not None
-    # Samples (stts), media (mdhd, which also counts the reordering delay), and what the edit list (elst) shows.
-    assert picture.held is not None
-    assert picture.held / picture.scale == pytest.approx(seconds, abs=0.002)
-    assert 0 <= picture.media - picture.held <= 0.2 * picture.scale
-    assert picture.edits[1] / header.scale == pytest.approx(seconds, abs=0.002) or not any(picture.edits)
-    # The track (tkhd) and the file (mvhd) also count the time before the first frame.
+    assert picture.media_duration is not None
+    assert picture.track_duration is not None
+    assert header.duration is not None
+    # Samples (stts), media (mdhd, with the reorder delay), and the shown edits of the edit list (elst).
+    assert picture.samples_duration is not None
+    assert picture.samples_duration / picture.timescale == pytest.approx(seconds, abs=0.002)
+    assert 0 <= picture.media_duration - picture.samples_duration <= 0.2 * picture.timescale
+    assert picture.edits[1] / header.timescale == pytest.approx(seconds, abs=0.002) or not any(picture.edits)
+    # The lengths of the track (tkhd) and of the file (mvhd) include the time before the first frame.
     end = float(joined.end * joined.time_base)
-    assert picture.presented / header.scale == pytest.approx(end, abs=0.002)
+    assert picture.track_duration / header.timescale == pytest.approx(end, abs=0.002)
     sound = max((track.end for track in joined.sound), default=0.0)
-    assert header.length / header.scale == pytest.approx(max(end, sound), abs=0.1)
+    assert header.duration / header.timescale == pytest.approx(max(end, sound), abs=0.1)
 
 
 @pytest.mark.parametrize(
     "name", ["MP4", "60 fps, 1/600 s", "AVI of H.264", "MKV", "WebM", "FLV", "GIF", "transport stream"]
 )
-def test_opencv_reads_the_rate_of_the_source(name: str, tmp_path: Path) -> None:
+def test_opencv_reads_the_frame_rate_of_the_source(name: str, tmp_path: Path) -> None:
     source, out = SOURCES[name][0](tmp_path), tmp_path / "out.mp4"
-    joined = joined_from(source, 3, out)
+    joined = join_source(source, 3, out)
     with open_video(str(source)) as (_, stream):
         rate = float(stream.average_rate or 0)
     capture = cv2.VideoCapture(str(out))
@@ -210,43 +213,43 @@ def test_opencv_reads_the_rate_of_the_source(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [with_empty_text, with_gap_in_its_sound])
-def test_track_that_outlasts_its_packets_is_accepted(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    joined = joined_from(make(tmp_path), 2, tmp_path / "out.mp4")
+def test_track_that_ends_after_its_packets_is_accepted(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    joined = join_source(make(tmp_path), 2, tmp_path / "out.mp4")
     assert joined.end * joined.time_base == pytest.approx(2.4, abs=0.002)
 
 
 @pytest.mark.parametrize("late", [-1, 1, 82 * 25])
-def test_result_whose_picture_lasts_wrongly_is_refused(late: int, tmp_path: Path) -> None:
+def test_result_with_another_picture_end_is_refused(late: int, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    joined = joined_from(SOURCES["AVI"][0](tmp_path), 2, out)
+    joined = join_source(SOURCES["AVI"][0](tmp_path), 2, out)
     frame = round(Fraction(1, 25) / joined.time_base)
     with pytest.raises(CheckError, match="the result's picture ends at"):
-        check(str(out), replace(joined, end=joined.end + late * frame))
+        check_result(str(out), replace(joined, end=joined.end + late * frame))
 
 
 def test_result_whose_sound_ends_early_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    joined = joined_from(SOURCES["MP4"][0](tmp_path), 1, out)
+    joined = join_source(SOURCES["MP4"][0](tmp_path), 1, out)
     (track,) = joined.sound
     with pytest.raises(CheckError, match="sound"):
-        check(str(out), replace(joined, sound=[replace(track, end=track.end + 1)]))
+        check_result(str(out), replace(joined, sound=[replace(track, end=track.end + 1)]))
 
 
-def test_file_that_outlasts_its_tracks_is_refused(tmp_path: Path) -> None:
+def test_file_that_ends_after_its_tracks_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    joined = joined_from(SOURCES["MP4"][0](tmp_path), 1, out)
+    joined = join_source(SOURCES["MP4"][0](tmp_path), 1, out)
     data = bytearray(out.read_bytes())
-    place = data.index(b"mvhd") + 20
-    data[place : place + 4] = (int.from_bytes(data[place : place + 4]) * 4).to_bytes(4)
+    start = data.index(b"mvhd") + 20
+    data[start : start + 4] = (int.from_bytes(data[start : start + 4]) * 4).to_bytes(4)
     out.write_bytes(data)
     with pytest.raises(CheckError, match="the result's file ends at"):
-        check(str(out), joined)
+        check_result(str(out), joined)
 
 
 @pytest.mark.parametrize("seconds", [0.04, 9.0])
 def test_last_sample_of_another_duration_is_refused(seconds: float, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    joined = joined_from(SOURCES["the same without sound"][0](tmp_path), 1, out)
+    joined = join_source(SOURCES["MP4 whose last frame is long, without sound"][0](tmp_path), 1, out)
     data = bytearray(out.read_bytes())
     table = data.index(b"stts")
     last = table + 12 + (int.from_bytes(data[table + 8 : table + 12]) - 1) * 8 + 4
@@ -254,4 +257,4 @@ def test_last_sample_of_another_duration_is_refused(seconds: float, tmp_path: Pa
     data[last : last + 4] = round(seconds * int.from_bytes(data[scale : scale + 4])).to_bytes(4)
     out.write_bytes(data)
     with pytest.raises(CheckError, match=r"the result's (picture|last sample) ends at"):
-        check(str(out), joined)
+        check_result(str(out), joined)

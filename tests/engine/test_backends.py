@@ -1,4 +1,4 @@
-"""However a network is run, it gives what OpenCV makes of the published file, where no code of ours is."""
+"""Test that each back end computes what OpenCV computes from the published file, without our code."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def crops() -> Image:
 
 @pytest.fixture(scope="module")
 def centerface() -> list[Array]:
-    """What OpenCV computes for `pictures()`."""
+    """Return what OpenCV computes for `pictures()`."""
     network = cv2.dnn.readNetFromONNX(str(weights.centerface()))
     results = []
     for picture in pictures():
@@ -46,7 +46,7 @@ def centerface() -> list[Array]:
 
 @pytest.fixture(scope="module")
 def facenet() -> Array:
-    """What OpenCV computes for `crops()`."""
+    """Return what OpenCV computes for `crops()`."""
     network = cv2.dnn.readNetFromTensorflow(str(weights.casia_graph()))
     results = []
     for crop in crops():
@@ -56,16 +56,16 @@ def facenet() -> Array:
 
 
 def aligned() -> Image:
-    """Two faces as SFace gets them, (N, 112, 112, 3)."""
+    """Return two faces as SFace gets them, (N, 112, 112, 3)."""
     return np.stack([cv2.resize(crop, (112, 112), interpolation=cv2.INTER_AREA) for crop in crops()[:2]])
 
 
 @pytest.fixture(scope="module")
 def sface() -> Array:
     """Return what ONNX's own reference computes for `aligned()` from the published, quantised file."""
-    model = onnx.load(weights._fetched(weights.SFACE, None))
+    model = onnx.load(weights.fetch(weights.SFACE, None))
     (picture,) = (value for value in model.graph.input if value.name == "data")
-    del model.graph.input[:]  # the file lists its weights as inputs, too
+    del model.graph.input[:]  # the file lists its weights as inputs too
     model.graph.input.append(picture)
     network = ReferenceEvaluator(model)
     faces = aligned().transpose(0, 3, 1, 2).astype(np.float32)
@@ -77,7 +77,7 @@ def unit(vectors: Array) -> Array:
 
 
 def faces(outputs: list[Array]) -> list[Detection]:
-    """The sure faces of all pictures."""
+    """Return the confident detections of all pictures."""
     return [
         face
         for row in range(len(outputs[0]))
@@ -86,7 +86,7 @@ def faces(outputs: list[Array]) -> list[Detection]:
 
 
 def assert_same_faces(found: list[Array], expected: list[Array]) -> None:
-    """For 16-bit numbers: they may let another cell of a face be its best, which sees the hair a little higher."""
+    """Allow small differences: with 16-bit numbers another cell of a face can have the best score."""
     assert len(faces(expected)) >= 2
     for face, known in zip(faces(found), faces(expected), strict=True):
         assert face.score == pytest.approx(known.score, abs=0.03)
@@ -102,7 +102,7 @@ def assert_same_faces(found: list[Array], expected: list[Array]) -> None:
     ],
     ids=["openvino", "torch"],
 )
-def test_centerface_in_float32_is_the_published_file(
+def test_centerface_in_float32_equals_the_published_file(
     make: Callable[[Path], Network], centerface: list[Array]
 ) -> None:
     for found, expected in zip(make(weights.centerface())(pictures()), centerface, strict=True):
@@ -110,34 +110,36 @@ def test_centerface_in_float32_is_the_published_file(
         assert np.abs(found - expected).max() < 1e-4
 
 
-def test_centerface_as_this_processor_runs_it_finds_the_same_faces(centerface: list[Array]) -> None:
-    network = openvino_backend.CenterFaceNetwork(weights.centerface(), openvino_backend.precision())
+def test_centerface_in_the_fastest_precision_detects_the_same_faces(centerface: list[Array]) -> None:
+    network = openvino_backend.CenterFaceNetwork(weights.centerface(), openvino_backend.fastest_precision())
     assert_same_faces(network(pictures()), centerface)
 
 
-def test_centerface_takes_more_sizes_than_it_holds() -> None:
+def test_centerface_accepts_more_sizes_than_it_caches() -> None:
     network = openvino_backend.CenterFaceNetwork(weights.centerface(), "f32")
     first = network(pictures())
-    for side in range(1, openvino_backend.SIZES_HELD + 1):
+    for side in range(1, openvino_backend.MAX_COMPILED_SIZES + 1):
         assert network(pictures()[:, : 32 * side, :64])[0].shape == (2, 1, 8 * side, 16)
     assert all((one == other).all() for one, other in zip(network(pictures()), first, strict=True))
 
 
-def test_facenet_in_float32_is_the_published_graph_in_any_batch(facenet: Array) -> None:
+def test_facenet_in_float32_equals_the_published_graph(facenet: Array) -> None:
     network = openvino_backend.FaceNetNetwork(weights.casia_graph(), "f32")
     for count in (3, 1, 2):
         assert np.abs(network(crops()[:count]) - facenet[:count]).max() < 1e-5
 
 
-def test_facenet_as_this_processor_runs_it_gives_nearly_the_same_embeddings(facenet: Array) -> None:
-    found = openvino_backend.FaceNetNetwork(weights.casia_graph(), openvino_backend.precision())(crops())
+def test_facenet_in_the_fastest_precision_moves_no_face_far(facenet: Array) -> None:
+    found = openvino_backend.FaceNetNetwork(weights.casia_graph(), openvino_backend.fastest_precision())(
+        crops()
+    )
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-3)
-    # Strangers begin at 0.6 and more.
+    # Different people are at least 0.6 apart.
     assert np.linalg.norm(found - facenet, axis=1).max() < 0.03
 
 
-def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
-    """Its telemetry is a package of its own, which writes an identifier into the home folder first."""
+def test_openvino_telemetry_is_disabled(tmp_path: Path) -> None:
+    """The telemetry package would write an identifier into the home folder."""
     code = "import sys, defacer.engine.models.openvino_backend; print(sys.modules['openvino_telemetry'])"
     environment = os.environ | {"HOME": str(tmp_path)}
     command = [sys.executable, "-c", code]
@@ -147,29 +149,29 @@ def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
 
 
 @needs_cuda
-def test_centerface_on_cuda_finds_the_same_faces(centerface: list[Array]) -> None:
+def test_centerface_on_cuda_detects_the_same_faces(centerface: list[Array]) -> None:
     assert_same_faces(torch_backend.CenterFaceNetwork(weights.centerface(), "cuda")(pictures()), centerface)
 
 
 @needs_cuda
-def test_facenet_on_cuda_gives_the_same_embeddings(facenet: Array) -> None:
+def test_facenet_on_cuda_returns_the_same_embeddings(facenet: Array) -> None:
     network = torch_backend.FaceNetNetwork(weights.facenet("facenet-casia"), "cuda")
     assert np.linalg.norm(network(crops()) - facenet, axis=1).max() < 0.01
 
 
-THREADS_FIRST_LOOKS = """
+FIRST_USE_IN_THREADS = """
 import sys, threading, numpy
 from pathlib import Path
 from defacer.engine.models.openvino_backend import CenterFaceNetwork
 network = CenterFaceNetwork(Path(sys.argv[1]), "f32")
-network._of_size((64, 64, 3))  # compiled before, so that the threads reach their first request together
+network._requests_for_size((64, 64, 3))  # compile first, so that the threads reach their first request together
 sys.setswitchinterval(1e-6)
 start = threading.Event()
-def look():
+def detect():
     while not start.is_set():
         pass
     network(numpy.zeros((1, 64, 64, 3), numpy.uint8))
-threads = [threading.Thread(target=look) for _ in range(6)]
+threads = [threading.Thread(target=detect) for _ in range(6)]
 [thread.start() for thread in threads]
 start.set()
 [thread.join() for thread in threads]
@@ -177,8 +179,8 @@ start.set()
 
 
 @pytest.mark.parametrize("attempt", range(4))
-def test_threads_that_look_for_the_first_time_at_once_do_not_wait_for_each_other(attempt: int) -> None:
-    command = [sys.executable, "-c", THREADS_FIRST_LOOKS, str(weights.centerface())]
+def test_first_use_in_several_threads_does_not_deadlock(attempt: int) -> None:
+    command = [sys.executable, "-c", FIRST_USE_IN_THREADS, str(weights.centerface())]
     subprocess.run(command, cwd=ROOT, check=True, timeout=30)
 
 
@@ -187,8 +189,8 @@ def test_sface_in_float32_equals_the_published_quantised_file(sface: Array) -> N
     assert np.abs(unit(found) - sface).max() < 1e-5
 
 
-def test_sface_in_this_machines_precision_moves_no_face_far(sface: Array) -> None:
-    found = openvino_backend.SFaceNetwork(weights.sface(), openvino_backend.precision())(aligned())
+def test_sface_in_the_fastest_precision_moves_no_face_far(sface: Array) -> None:
+    found = openvino_backend.SFaceNetwork(weights.sface(), openvino_backend.fastest_precision())(aligned())
     assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.05
 
 
@@ -204,8 +206,8 @@ def test_sface_on_cuda_equals_the_published_quantised_file(sface: Array) -> None
 
 
 @pytest.mark.parametrize("size", [(320, 320), (352, 288), (640, 384)])
-def test_yunet_finds_the_faces_that_opencv_finds_with_the_same_file(size: tuple[int, int]) -> None:
-    """OpenCV brings its own code for YuNet's outputs."""
+def test_yunet_detects_the_same_face_as_opencv(size: tuple[int, int]) -> None:
+    """OpenCV has its own code for YuNet's outputs."""
     width, height = size
     canvas = np.full((height, width, 3), 90, np.uint8)
     canvas[:260, :260] = cv2.resize(astronaut(), (260, 260), interpolation=cv2.INTER_AREA)
@@ -219,7 +221,7 @@ def test_yunet_finds_the_faces_that_opencv_finds_with_the_same_file(size: tuple[
     assert face.score == pytest.approx(expected[0][14], abs=0.03)
 
 
-def test_yunet_takes_pictures_of_any_size() -> None:
+def test_yunet_accepts_pictures_of_any_size() -> None:
     picture = astronaut()[:, :270]
-    faces_found = [face for face in YuNet().detect([picture])[0] if face.score >= YuNet.sure]
+    faces_found = [face for face in YuNet().detect([picture])[0] if face.score >= YuNet.confident_score]
     assert len(faces_found) == 1

@@ -1,4 +1,4 @@
-"""Fold block-quantised ONNX weights to float32: OpenVINO 2026.4 cannot read blocks in `DequantizeLinear`."""
+"""Convert block-quantised ONNX weights to float32, because OpenVINO 2026.4 can't read blocks of `DequantizeLinear`."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from onnx import numpy_helper
 Values = npt.NDArray[Any]
 
 
-def fold(data: bytes) -> bytes:
-    """Return an ONNX model that computes the same as `data`, with its weights in float32.
+def dequantize_model(data: bytes) -> bytes:
+    """Return an ONNX model with the same outputs as `data`, and with its weights in float32.
 
     Each weight is an int8 tensor with a scale and a zero point for each block of values along one axis
     (https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html), and a reshape after it.
@@ -27,7 +27,7 @@ def fold(data: bytes) -> bytes:
             settings = {field.name: onnx.helper.get_attribute_value(field) for field in node.attribute}
             values, scales, zeros = inputs
             axis, block = settings["axis"], settings["block_size"]
-            folded[node.output[0]] = _dequantized(values, scales, zeros, axis, block)
+            folded[node.output[0]] = _dequantize(values, scales, zeros, axis, block)
         elif node.op_type == "Reshape" and node.input[0] in folded:
             folded[node.output[0]] = inputs[0].reshape(inputs[1])
         else:
@@ -49,7 +49,7 @@ def fold(data: bytes) -> bytes:
     return folded_model
 
 
-def _dequantized(
+def _dequantize(
     values: Values, scales: Values, zeros: Values, axis: int, block: int
 ) -> npt.NDArray[np.float32]:
     length = values.shape[axis]
