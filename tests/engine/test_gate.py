@@ -306,3 +306,24 @@ def test_deleted_tracks_of_the_demo_clip_are_found_and_masked(
     seen = engine.find(Segment(str(tmp_path / "out.nut")), None, Options())
     places = {round(float(look.pts * seen.time_base), 3) for look in seen.sightings if len(look.faces) > 1}
     assert len(places) <= 2  # while the two cross
+
+
+@pytest.mark.usefixtures("no_look_ahead")
+def test_face_found_too_late_is_masked_although_its_encoded_frames_differ(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a low quality many encoded frames differ. They show no face where the check masked it in time."""
+    face = replace(RIGHT, first=17, last=30)
+    scene = write_scene(tmp_path / "scene.mp4", [face])
+    times = frame_times(scene)
+    finish = Readback.finish
+
+    def report_all_masked_frames(readback: Readback) -> None:
+        finish(readback)
+        readback.differing |= set(times[18:31])
+
+    monkeypatch.setattr(Readback, "finish", report_all_masked_frames)
+    redacted = check(scene)
+    assert redacted.checked is not None
+    assert len(redacted.checked.tracks) == 1
+    assert all(changed(scene, tmp_path / "out.nut", face))

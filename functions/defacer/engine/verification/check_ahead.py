@@ -22,7 +22,7 @@ from defacer.engine.rendering.mask_extension import MAX_WAITING_BYTES, MaskExten
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings
 from defacer.engine.runtime.prefetch import usable_threads
-from defacer.engine.tracking.compact_boxes import CompactBoxes
+from defacer.engine.tracking.compact_boxes import BoxAt, CompactBoxes
 from defacer.engine.tracking.face_report import Box, Faces, Track
 from defacer.engine.tracking.sampling import SAME_PLACE
 from defacer.engine.tracking.views import SLOT_SECONDS
@@ -77,7 +77,8 @@ class CheckAhead:
         self._recent: list[int] = []  # sorted times of the detections that can still matter
         self._ends: set[int] = set()  # the first and the last frame of the segment
         self._found: tuple[CompactBoxes, ...] = ()
-        self._followed: set[int] = set()  # times of detections whose faces are followed already
+        self._followed_before: set[BoxAt] = set()  # first detections of faces that are followed before them
+        self._followed_after: set[BoxAt] = set()  # last detections of faces that are followed after them
 
     def follow(
         self, frames: Iterable[av.VideoFrame], orientation: Orientation
@@ -92,7 +93,7 @@ class CheckAhead:
                     if not self._found and not held:
                         yield picture, [], Openings()
                         continue
-                    kept = [track for track in self._tracks.near if track.decision == "keep"]
+                    kept = kept_tracks(self._tracks.near)
                     found = hidden_tracks(self._found, self._faces)
                     cover = MaskSchedule(replace(self._faces, tracks=(*kept, *found)))
                     yield picture, [*cover.boxes(pts), *held], cover.openings(pts, held)
@@ -189,11 +190,12 @@ class CheckAhead:
 
     def _follow_ends(self, track: Track, hold: MaskExtension) -> None:
         """Have the face followed before its first detection, and after its last one as soon as that is known."""
-        if self._followed.isdisjoint(look.pts for look in track.looks):
-            self._followed.add(track.start)
+        first, last = track.looks[0], track.looks[-1]
+        if self._followed_before.isdisjoint(track.looks):
+            self._followed_before.add(first)
             hold.follow_before(track)
-        if track.end < self._recent[-1] and track.end not in self._followed:
-            self._followed.add(track.end)
+        if last.pts < self._recent[-1] and last not in self._followed_after:
+            self._followed_after.add(last)
             hold.follow_after(track)
 
     def _units(self, seconds: float) -> int:
@@ -236,6 +238,11 @@ def hidden_tracks(found: Sequence[CompactBoxes], faces: Faces) -> tuple[Track, .
         )
         for number, looks in enumerate(found)
     )
+
+
+def kept_tracks(tracks: Iterable[Track]) -> tuple[Track, ...]:
+    """Return the kept tracks alone, without the links to the hidden tracks that they continue."""
+    return tuple(replace(track, continues=None) for track in tracks if track.decision == "keep")
 
 
 def around_candidates(

@@ -35,6 +35,7 @@ class Readback(AbstractContextManager["Readback"]):
         self._every_frame = every_frame
         self._decoder: VideoCodecContext | None = None
         self._expected: deque[tuple[int, Array]] = deque()
+        self._due: set[int] = set()  # times of packets whose frames were not compared yet, and have to be
         self._pending: deque[Future[None]] = deque()
         self._thread = ThreadPoolExecutor(1, "readback")
 
@@ -53,7 +54,10 @@ class Readback(AbstractContextManager["Readback"]):
         for packet in packets:
             copy = av.Packet(bytes(packet))
             copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
-            self._submit(copy, self._decoder_for(encoder))
+            decoder = self._decoder_for(encoder)
+            if packet.is_keyframe or decoder.skip_frame == "DEFAULT":
+                self._due.add(packet.pts or 0)
+            self._submit(copy, decoder)
 
     def finish(self) -> None:
         """Compare the frames that the decoder still holds."""
@@ -61,6 +65,7 @@ class Readback(AbstractContextManager["Readback"]):
             self._submit(None, self._decoder)
         while self._pending:
             self._pending.popleft().result()
+        self.differing |= self._due  # the decoder dropped these frames
 
     def _submit(self, packet: "av.Packet[Any] | None", decoder: VideoCodecContext) -> None:
         self._pending.append(self._thread.submit(self._decode, packet, decoder))
@@ -87,6 +92,7 @@ class Readback(AbstractContextManager["Readback"]):
 
     def _compare(self, frame: av.VideoFrame) -> None:
         pts = frame.pts or 0
+        self._due.discard(pts)
         while self._expected and self._expected[0][0] < pts:
             self._expected.popleft()
         expected = self._expected[0] if self._expected else None

@@ -12,21 +12,29 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from defacer.engine.errors import QuarantinedError
 from defacer.engine.media.reader import Segment
 from defacer.engine.media.segment_writer import WrittenSegment
-from defacer.engine.models.arrays import Detector
+from defacer.engine.models.arrays import OVERLAP_OF_ONE_FACE, Detector, overlap
 from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.face_report import Box, Faces, Track
-from defacer.engine.verification.check_ahead import CheckAhead, around_candidates, around_ends, hidden_tracks
+from defacer.engine.verification.check_ahead import (
+    CheckAhead,
+    around_candidates,
+    around_ends,
+    hidden_tracks,
+    kept_tracks,
+)
 from defacer.engine.verification.inspection import Detections, Inspector
 from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.splicing import Interval, Part, ranges_around, splice
-from defacer.engine.verification.visible_faces import REASONS, covered_share, visible_faces
+from defacer.engine.verification.visible_faces import MASKED_SHARE, REASONS, covered_share, visible_faces
 from defacer.plurals import pluralize
 
 LATE_SHARE = 0.8  # of a mask: where less of it was drawn, the frame is encoded again
@@ -94,29 +102,46 @@ def redact_and_verify(
         written = redact_segment(
             segment, faces, str(out), options, replacement, progress, drawn, check, readback
         )
-    encoded: set[int] = set()  # frames that the detector searches in the encoded result
-    looks = check.looks
-
-    def masks(pts: int) -> list[Box]:
-        return (drawn if pts in encoded else check.masks).at(pts)
-
-    def search(times: set[int]) -> None:
-        nonlocal looks
-        encoded.update(times)
-        looks = looks | inspector.look(out, times)
-
-    search(readback.differing if readback.is_readable else set(written.frames))
-    # Frames near a visible face that had left the look-ahead buffer when it was found.
-    found = visible_faces(looks, faces, masks)
-    near = [*around_candidates(looks, faces, masks, found.faces), *around_ends(found.faces, base)]
-    search(_within(written.frames, near) - looks.keys())
-    found = visible_faces(looks, faces, masks)
+    looks, searched = check.looks, set(check.looks)
+    wanted = readback.differing if readback.is_readable else set(written.frames)
+    while True:
+        looks = _with_new_detections(looks, inspector.look(out, wanted), drawn, faces)
+        searched |= wanted
+        found = visible_faces(looks, faces, check.masks.at)
+        # Frames near a visible face that had left the look-ahead buffer when it was found.
+        near = [
+            *around_candidates(looks, faces, check.masks.at, found.faces),
+            *around_ends(found.faces, base),
+        ]
+        wanted = _within(written.frames, near) - searched
+        if not wanted:
+            break
     tracks = hidden_tracks(found.faces, faces)
     late = _late(tracks, faces, written.frames, drawn)
     if late:
         again = _Again(segment, replace(faces, tracks=faces.tracks + tracks), options, replacement, inspector)
         written = again.mask(late, out, written, looks, drawn)
     return VerifiedSegment(written, Checked(options.verify, check.frames, tracks, found.passed))
+
+
+def _with_new_detections(
+    looks: Detections, encoded: Detections, drawn: DrawnMasks, faces: Faces
+) -> Detections:
+    """Add the detections in encoded frames that no mask covers, and that were not found before encoding.
+
+    Earlier detections stay: a face that the check has masked is not detected any more where it was masked in time.
+    """
+    merged = dict(looks)
+    for pts, detections in encoded.items():
+        before, masks = looks.get(pts, []), drawn.at(pts)
+        boxes = np.array([face.box for face in before], np.float32).reshape(-1, 4)
+        merged[pts] = before + [
+            face
+            for face in detections
+            if covered_share(face.box, masks, faces.width, faces.height) < MASKED_SHARE
+            and not (overlap(face.box, boxes) >= OVERLAP_OF_ONE_FACE).any()
+        ]
+    return merged
 
 
 def _within(times: Sequence[int], intervals: Sequence[Interval]) -> set[int]:
@@ -131,7 +156,7 @@ def _within(times: Sequence[int], intervals: Sequence[Interval]) -> set[int]:
 def _late(tracks: Sequence[Track], faces: Faces, times: Sequence[int], drawn: DrawnMasks) -> list[Track]:
     """Return the tracks that are not masked in each of their frames: they were detected too late for that."""
     lead, tail = (round(seconds / Fraction(faces.time_base)) for seconds in (LEAD_SECONDS, TAIL_SECONDS))
-    kept = tuple(track for track in faces.tracks if track.decision == "keep")
+    kept = kept_tracks(faces.tracks)
     found = []
     for track in tracks:
         cover = MaskSchedule(replace(faces, tracks=(*kept, track)))
