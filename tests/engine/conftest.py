@@ -1,4 +1,4 @@
-"""What the engine's tests share: its models loaded once, the demo's clip of two people, one of them a target."""
+"""Fixtures of the engine's tests: models that are loaded once, and the demo clip of two people with one target."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Small videos with portraits at stated frames and places, and pictures that resemble a face."""
+"""Write small videos with portraits at stated frames and places, and draw pictures that resemble a face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Shown:
 
     @property
     def face(self) -> tuple[float, float, float, float]:
-        """The box of the face, if the picture is `astronaut()`."""
+        """Return the box of the face, if the picture is `astronaut()`."""
         (x, y), side = self.place, self.side
         return (x + FACE[0] * side, y + FACE[1] * side, x + FACE[2] * side, y + FACE[3] * side)
 
@@ -94,7 +94,7 @@ def track_of(path: Path, shown: Shown, number: int, decision: str, first: int, l
 
 
 def coat_of_arms(side: int = 300) -> Picture:
-    """A shield with two roundels, a pale and a chevron: as near to a face as heraldry comes."""
+    """Draw a shield with two roundels, a pale and a chevron, which resemble eyes, a nose and a mouth."""
     image = np.full((side, side, 3), (90, 110, 100), np.uint8)
     shield = np.array([(0.15, 0.08), (0.85, 0.08), (0.85, 0.55), (0.5, 0.95), (0.15, 0.55)]) * side
     cv2.fillPoly(image, [shield.astype(np.int32)], (200, 170, 60))
@@ -113,7 +113,7 @@ def coat_of_arms(side: int = 300) -> Picture:
 
 
 def poster(side: int = 300) -> Picture:
-    """A poster with a title, a sun over hills and small print."""
+    """Draw a poster with a title, a sun over hills and small print."""
     image = np.full((side, side, 3), (235, 225, 200), np.uint8)
     cv2.circle(image, (side // 2, side // 2), side // 4, (220, 90, 40), -1)
     cv2.ellipse(image, (side // 3, side), (side // 2, side // 3), 0, 180, 360, (60, 120, 80), -1)
@@ -126,7 +126,7 @@ def poster(side: int = 300) -> Picture:
 
 
 def clock_face(side: int = 300) -> Picture:
-    """A round clock with hands at ten past ten."""
+    """Draw a round clock with hands at ten past ten."""
     image = np.full((side, side, 3), (120, 90, 70), np.uint8)
     middle = (side // 2, side // 2)
     cv2.circle(image, middle, side * 2 // 5, (240, 235, 220), -1)
@@ -144,7 +144,7 @@ def clock_face(side: int = 300) -> Picture:
 
 
 def socket(side: int = 300) -> Picture:
-    """A socket with two holes and a slot, as on a wall."""
+    """Draw a wall socket with two holes and a slot."""
     image = np.full((side, side, 3), (210, 210, 205), np.uint8)
     cv2.rectangle(image, (side // 6, side // 6), (side * 5 // 6, side * 5 // 6), (245, 245, 240), -1)
     for x in (0.38, 0.62):

@@ -1,4 +1,4 @@
-"""Frames with faces at stated places, and whether a face can still be seen after its frame was redacted."""
+"""Draw frames with faces at stated places, and measure whether a face is visible after redaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,11 +77,11 @@ def faces_of(
 def visible(
     frames: Sequence[Sequence[Shown]], faces: Faces, style: Style = BLUR, patch: float = PATCH
 ) -> list[list[str]]:
-    """Redact each frame by these faces, and return who can still be seen in it."""
-    cover = MaskSchedule(faces)
+    """Redact each frame by these faces, and return the people who are still visible in it."""
+    schedule = MaskSchedule(faces)
     seen = []
     for number, shown in enumerate(frames):
-        before, after = _redacted(draw(shown, faces.width, faces.height, patch), cover, number, style)
+        before, after = _redacted(draw(shown, faces.width, faces.height, patch), schedule, number, style)
         seen.append([face.person for face in shown if is_seen(before, after, face.box)])
     return seen
 
@@ -92,11 +92,11 @@ def redacted(picture: Picture, faces: Faces) -> tuple[NDArray[np.uint8], NDArray
 
 
 def _redacted(
-    picture: Picture, cover: MaskSchedule, pts: int, style: Style
+    picture: Picture, schedule: MaskSchedule, pts: int, style: Style
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
     before = frame.to_ndarray(format="gray")
-    redact(frame, cover.boxes(pts), style, openings=cover.openings(pts))
+    redact(frame, schedule.boxes(pts), style, openings=schedule.openings(pts))
     return before, frame.to_ndarray(format="gray")
 
 

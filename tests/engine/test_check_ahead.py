@@ -1,4 +1,4 @@
-"""The check of frames on their way to the encoder: which faces are masked, and followed beyond their detections."""
+"""Tests of the check before encoding: which faces are masked, and followed beyond their detections."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ def redact(scene: Path, engine: Engine, *tracks: Track) -> VerifiedSegment:
 @pytest.fixture
 def followed(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Track]]:
     """Return the tracks that are followed before and after their detections, in the order of the calls."""
-    calls: dict[str, list[Track]] = {"follow_before": [], "follow_after": []}
+    calls: dict[str, list[Track]] = {"extend_before": [], "extend_after": []}
     for name, tracks in calls.items():
         real = getattr(MaskExtension, name)
 

@@ -5,7 +5,7 @@ import pytest
 
 from defacer.engine.errors import EngineError
 from defacer.engine.rendering.box_motion import SPEED_SECONDS
-from defacer.engine.rendering.mask_extension import AHEAD_SECONDS, HOLD_SECONDS
+from defacer.engine.rendering.mask_extension import MAX_AFTER_SECONDS, MAX_BEFORE_SECONDS
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.face_report import COVERED_SECONDS, Box, Faces, Track
@@ -34,8 +34,8 @@ def faces() -> Faces:
 
 
 def boxes(faces: Faces, times: range) -> dict[int, list[Box]]:
-    cover = MaskSchedule(faces)
-    return {pts: sorted(cover.boxes(pts)) for pts in times}
+    schedule = MaskSchedule(faces)
+    return {pts: sorted(schedule.boxes(pts)) for pts in times}
 
 
 def test_a_segment_s_tracks_cover_there_what_all_of_them_cover(faces: Faces) -> None:
@@ -52,7 +52,7 @@ def test_a_segment_s_tracks_cover_there_what_all_of_them_cover(faces: Faces) -> 
 
 def test_tracks_read_for_a_segment_reach_beyond_all_masks() -> None:
     assert max(LEAD_SECONDS, TAIL_SECONDS, LOST_SECONDS) + SPEED_SECONDS < COVERED_SECONDS
-    assert max(HOLD_SECONDS, AHEAD_SECONDS) < COVERED_SECONDS
+    assert max(MAX_AFTER_SECONDS, MAX_BEFORE_SECONDS) < COVERED_SECONDS
     assert COVERED_SECONDS > 2 * LOST_SECONDS  # looks of a track are no farther apart
 
 

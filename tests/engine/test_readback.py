@@ -1,4 +1,4 @@
-"""The comparison of decoded frames with the frames that were encoded."""
+"""Tests of the comparison of decoded frames with the frames that were encoded."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -40,7 +40,7 @@ def encode(readback: Readback, rate: int = RATE) -> tuple[Packets, VideoCodecCon
 @pytest.mark.parametrize("every_frame", [True, False])
 def test_frames_that_stay_as_they_were_do_not_differ(every_frame: bool) -> None:
     with Readback(every_frame) as readback:
-        readback.take(*encode(readback))
+        readback.decode_packets(*encode(readback))
         readback.finish()
     assert readback.is_readable
     assert not readback.differing
@@ -56,7 +56,7 @@ def test_frames_that_the_decoder_drops_differ(
     """At a high rate the decoder skips frames on purpose, but never a key frame."""
     monkeypatch.setattr(Readback, "_compare", lambda *_: None)
     with Readback(every_frame) as readback:
-        readback.take(*encode(readback, rate))
+        readback.decode_packets(*encode(readback, rate))
         readback.finish()
     assert readback.differing == differing
 
@@ -67,7 +67,7 @@ def test_error_in_the_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Readback, "_compare", fail)
     with Readback(every_frame=True) as readback, pytest.raises(MemoryError):
-        readback.take(*encode(readback))
+        readback.decode_packets(*encode(readback))
         readback.finish()
 
 
@@ -76,6 +76,6 @@ def test_packets_that_cannot_be_decoded_are_reported() -> None:
         packets, encoder = encode(readback)
         broken = av.Packet(b"\xff" * 200)
         broken.pts, broken.dts, broken.time_base = packets[5].pts, packets[5].dts, packets[5].time_base
-        readback.take([*packets[:5], broken, *packets[6:]], encoder)
+        readback.decode_packets([*packets[:5], broken, *packets[6:]], encoder)
         readback.finish()
     assert not readback.is_readable or packets[5].pts in readback.differing

@@ -15,7 +15,7 @@ from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, admiral, frame_seconds, frame_times, write_clip
 from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
-from tests.engine.test_deface import GONE, grey, likeness
+from tests.engine.test_engine import GONE, grey, likeness
 from tests.functions.merging import REPORT, RESULT, assert_published
 from tests.functions.working import claim_name, do_step, failure_of, work
 from tests.inbox import document

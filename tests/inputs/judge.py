@@ -18,7 +18,7 @@ import numpy as np
 
 from defacer.engine.media.orientation import Orientation, matrix_of, orientation_of
 from defacer.engine.rendering.masks import MaskSchedule
-from defacer.engine.rendering.redaction import OPAQUE, SOFT
+from defacer.engine.rendering.redaction import OPAQUE_SCALE, SOFT_SCALE
 from defacer.engine.tracking.face_report import Faces
 from tests.inputs.rows import Row
 from tests.inputs.write_video import boxes
@@ -115,7 +115,10 @@ def _noise(before: av.VideoFrame, after: av.VideoFrame, masks: Any, orientation:
         is_outside = np.ones(one.shape, bool)
         for mask in masks:
             x1, y1, x2, y2 = orientation.to_stored(mask, before.width, before.height)
-            more_x, more_y = (x2 - x1) * (OPAQUE * SOFT - 1) / 2 + 8, (y2 - y1) * (OPAQUE * SOFT - 1) / 2 + 8
+            more_x, more_y = (
+                (x2 - x1) * (OPAQUE_SCALE * SOFT_SCALE - 1) / 2 + 8,
+                (y2 - y1) * (OPAQUE_SCALE * SOFT_SCALE - 1) / 2 + 8,
+            )
             scale_x, scale_y = one.shape[1] / before.width, one.shape[0] / before.height
             rows = slice(max(0, int((y1 - more_y) * scale_y)), int((y2 + more_y) * scale_y) + 1)
             columns = slice(max(0, int((x1 - more_x) * scale_x)), int((x2 + more_x) * scale_x) + 1)

@@ -16,7 +16,7 @@ from tests.quality.clips import Truth
 from tests.quality.figures import Share
 
 MAX_DRIFT_MS = 0.5
-HIDDEN_SHARE = 0.5  # a face counts as hidden by its masks if they cover this share of its box
+HIDDEN_SHARE = 0.5  # a face counts as hidden by its masks if they schedule this share of its box
 Floats = NDArray[np.float64]
 GRID = 24  # points in a row and a column of a box, to measure how much of it is covered
 
@@ -49,12 +49,12 @@ def grades_of(truth: Truth, source: Path, result: Path, score: ModuleType, *, hi
 
 
 def visible_by_masks(faces: Faces, times: list[int], truth: Truth) -> tuple[Share, Share]:
-    """Return the leaked faces and the target's visible faces, without rendering: by the share that masks cover.
+    """Return the leaked faces and the target's visible faces, without rendering: by the share that masks schedule.
 
     `times` are those of the frames. Masks of faces that `hide` follows beyond their tracks are not counted.
     """
-    cover = MaskSchedule(faces)
-    masks = [(cover.boxes(pts), cover.openings(pts)) for pts in times]
+    schedule = MaskSchedule(faces)
+    masks = [(schedule.boxes(pts), schedule.openings(pts)) for pts in times]
     visible: dict[str, list[bool]] = {"other": [], "target": []}
     for number, _, role, *box in truth["faces"]:
         if role != "ignore":

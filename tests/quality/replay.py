@@ -24,7 +24,7 @@ from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetect
 from tests.quality.clips import Clip, Truth
 from tests.quality.grades import Grades, grades_of
 
-_with_embeddings = detection_pass.with_embeddings
+_add_embeddings = detection_pass.add_embeddings
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Replay:
         self._windows: list[_Window] = []
         no_one = Gallery((), np.zeros((0, 0), np.float32), self._recognizer.version)
         targets = replace(self._targets(no_one), every_view=True)
-        record = patch.object(detection_pass, "with_embeddings", self._embed_and_record)
+        record = patch.object(detection_pass, "add_embeddings", self._embed_and_record)
         with record, nullcontext() if has_cuts else _without_cut_detector():
             self.found = detection_pass.detect_segment(
                 Segment(str(clip.video)), engine.detector(options.detector), targets
@@ -68,7 +68,7 @@ class Replay:
         sightings: list[FrameDetections] = []
         for window in sorted(self._windows, key=lambda window: window.bare[0].pts):
             known = window.faces()
-            sightings += detection_pass.with_embeddings(
+            sightings += detection_pass.add_embeddings(
                 window.bare,
                 self.found.sure,
                 targets,
@@ -83,8 +83,8 @@ class Replay:
         return detection_pass.Targets(gallery, self._recognizer, limits_of(self._options))
 
     def _embed_and_record(self, seen: Sequence[FrameDetections], *arguments: Any) -> list[FrameDetections]:
-        """Replace `find.with_embeddings`: do the same, and remember the input."""
-        embedded = _with_embeddings(seen, *arguments)
+        """Replace `find.add_embeddings`: do the same, and remember the input."""
+        embedded = _add_embeddings(seen, *arguments)
         self._windows.append(_Window(seen, embedded))
         return embedded
 

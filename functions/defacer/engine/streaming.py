@@ -21,13 +21,13 @@ from defacer.engine.tracking import face_report
 from defacer.engine.tracking.detection_pass import Targets, frame_detections_of
 from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import nearness, reported
-from defacer.engine.tracking.sampling import Sampler, Window, windows
+from defacer.engine.tracking.sampling import Sampler, Window, split_into_windows
 from defacer.engine.tracking.tracker import LOST_SECONDS, Track, Tracker
 
 # Shorter than a video's: nothing is known of a frame before its window is over, and what LEAD_SECONDS follow it.
 WINDOW_SECONDS = Fraction(1, 10)
 WINDOWS_AHEAD = 1  # looked at while the last one's faces are embedded
-VIEWS_AHEAD = 1
+FRAMES_AHEAD = 1
 HISTORY_SECONDS = 10  # of boxes, and of tracks that ended
 # A face that turns up again within this time was there all along: how it got there will be known too late.
 TAIL_SECONDS = LOST_SECONDS
@@ -74,12 +74,12 @@ def follow(
     )
     shots: list[int] = []
     for window in prefetch(_looked_at(frames, detector), WINDOWS_AHEAD):
-        last = window.views[-1]
+        last = window.frames[-1]
         for sighting in frame_detections_of(window, detector.confident_score, targets):
-            tracker.take(sighting)
+            tracker.add_sample(sighting)
             shots += [sighting.pts] if sighting.starts_shot else []
         before = last.pts - int(HISTORY_SECONDS / time_base)
-        tracker.forget(before)
+        tracker.forget_before(before)
         shots = [shot for shot in shots if shot >= before]
         decisions = decide(tracker.tracks, gallery, limits)
         tracks = [
@@ -106,8 +106,8 @@ def follow(
 
 def _looked_at(frames: Iterable[av.VideoFrame], detector: Detector) -> Generator[Window]:
     sampler = Sampler(detector)
-    for window in windows(frames, seconds=WINDOW_SECONDS, views_ahead=VIEWS_AHEAD):
-        sampler.look(window)
+    for window in split_into_windows(frames, seconds=WINDOW_SECONDS, frames_ahead=FRAMES_AHEAD):
+        sampler.sample(window)
         yield window
 
 

@@ -83,7 +83,7 @@ class SegmentWriter:
     def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
         self._decode_order += [packet.pts or 0 for packet in packets]
         if self._readback and self._stream is not None:
-            self._readback.take(packets, self._stream.codec_context)
+            self._readback.decode_packets(packets, self._stream.codec_context)
         self._container.mux(packets)
 
     def _add_stream(self) -> VideoStream:

@@ -11,7 +11,7 @@ import numpy as np
 
 from defacer.engine.models.arrays import Array
 from defacer.engine.recognition.identity import Decision, Limits, clear_views, mean_of_nearest
-from defacer.engine.tracking.tracker import FAR_VIEWS, Track
+from defacer.engine.tracking.tracker import MAX_UNLIKE_VIEWS, Track
 
 
 def person_groups(
@@ -45,7 +45,7 @@ class _Groups:
 
     def add(self, track: Track) -> int:
         """Return the index of the group that the track joins."""
-        views = clear_views(track)[:FAR_VIEWS]
+        views = clear_views(track)[:MAX_UNLIKE_VIEWS]
         likely = (index for _, index in sorted(self._alike_groups(views)) if self._is_apart(index, track))
         group = next(likely, len(self._spans))
         if group == len(self._spans):

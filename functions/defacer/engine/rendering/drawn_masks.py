@@ -1,10 +1,9 @@
-"""The masks that were drawn in each frame of a segment, and how its frames are displayed."""
+"""Record the masks that were drawn in each frame of a segment."""
 
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from defacer.engine.media.orientation import Orientation
 from defacer.engine.tracking.compact_boxes import Box
 
 
@@ -12,7 +11,6 @@ class DrawnMasks:
     """Boxes by presentation time, added in the order of time; 24 bytes for each box."""
 
     def __init__(self) -> None:
-        self.orientation = Orientation()
         self._pts = array("q")
         self._sides = array("f")
 

@@ -1,4 +1,4 @@
-"""Where a picture has to be hidden at a given time: from the faces' tracks to boxes."""
+"""Compute from the tracks of a video where each frame is masked, and where masks stay open for kept faces."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,52 +7,53 @@ from itertools import pairwise
 
 from defacer.engine.models.arrays import OVERLAP_OF_ONE_FACE
 from defacer.engine.rendering.box_motion import SPEED_SECONDS, BoxMotion, overlap, shared_area
-from defacer.engine.rendering.redaction import OPAQUE, SOFT, Openings
+from defacer.engine.rendering.redaction import OPAQUE_SCALE, SOFT_SCALE, Openings
 from defacer.engine.tracking.compact_boxes import BoxAt
 from defacer.engine.tracking.face_report import Box, Faces, Track
 
-LEAD_SECONDS = 0.25  # a face is covered this long before it was first seen,
-TAIL_SECONDS = 0.4  # and this long after it was last seen
-FLASHES_SECONDS = 0.5  # cuts that are nearer to each other are a flashing light: what was hidden stays hidden
-# Proportions of a whole face. At the frame's edge a box that is narrower or lower shows a part of one. Beside another
-# face a box that is narrower does.
+LEAD_SECONDS = 0.25  # a mask starts this long before the first detection of its face,
+TAIL_SECONDS = 0.4  # and ends this long after the last one
+MIN_CUT_INTERVAL_SECONDS = 0.5  # nearer cuts are a flashing light, and masks stay
+# Proportions of a whole face. A narrower or lower box at the frame's edge shows a part of a face, and so does a
+# narrower box beside another face.
 MIN_WIDTH = 0.7  # of its height
 MIN_HEIGHT = 1.1  # of its width
-EDGE = 0.02  # of the frame's width or height
-BESIDE = 0.25  # of a face's size: another face so near may cover a part of it
+EDGE_MARGIN = 0.02  # of the frame's width or height
+NEIGHBOUR_DISTANCE = 0.25  # of a face's size: another face at this distance can occlude a part of it
 # A face that fills more than this share of the frame's width or height often reaches beyond the frame. The detector
-# then boxes the part that looks like a smaller face. From this share to all of the frame the box grows to CLOSE_UP.
-FILLS = 0.75
-CLOSE_UP = 1.5
+# then returns a box around a part. Boxes grow by a factor of 1 at this share, up to MAX_CLOSE_UP_GROWTH at the frame's
+# size.
+CLOSE_UP_SHARE = 0.75
+MAX_CLOSE_UP_GROWTH = 1.5
 
 
 class _Timeline:
-    """Spans in order of time."""
+    """Motions in order of time."""
 
-    def __init__(self, spans: Iterable[BoxMotion]):
-        self._waiting = sorted(spans, key=lambda span: span.start, reverse=True)
+    def __init__(self, motions: Iterable[BoxMotion]):
+        self._waiting = sorted(motions, key=lambda motion: motion.start, reverse=True)
         self._active: list[BoxMotion] = []
         self._boxes: list[tuple[BoxMotion, Box]] = []
         self._pts: int | None = None
 
     def at(self, pts: int) -> list[tuple[BoxMotion, Box]]:
-        """Return the spans that hold `pts`, which must not go back, each with its box."""
+        """Return the motions that include `pts`, each with its box. `pts` must not decrease."""
         if pts != self._pts:
             while self._waiting and self._waiting[-1].start <= pts:
                 self._active.append(self._waiting.pop())
-            self._active = [span for span in self._active if span.end >= pts]
-            self._pts, self._boxes = pts, [(span, span.box(pts)) for span in self._active]
+            self._active = [motion for motion in self._active if motion.end >= pts]
+            self._pts, self._boxes = pts, [(motion, motion.box(pts)) for motion in self._active]
         return self._boxes
 
 
 class MaskSchedule:
-    """The boxes to hide and the openings in their masks, frame by frame, in order of time."""
+    """The boxes to redact and the openings in their masks, frame by frame, in order of time."""
 
     def __init__(self, faces: Faces, tail_seconds: float = TAIL_SECONDS):
         self._size = (faces.width, faces.height)
         self._shots = faces.shots
         self._last_masked: tuple[int, list[tuple[BoxMotion, Box]]] | None = None
-        self._hidden = _Timeline(_spans(faces, tail_seconds))
+        self._hidden = _Timeline(_motions_to_mask(faces, tail_seconds))
         self._kept = _Timeline(
             BoxMotion(track.start, track.end, track.looks)
             for track in faces.tracks
@@ -60,75 +61,82 @@ class MaskSchedule:
         )
 
     def boxes(self, pts: int) -> list[Box]:
-        """The boxes (x1, y1, x2, y2 in displayed pixels) to hide at `pts`, which must not go back."""
-        return [box for _, box in self._masked(pts)]
+        """Return the boxes (x1, y1, x2, y2 in displayed pixels) to redact at `pts`, which must not decrease."""
+        return [box for _, box in self._masked_boxes(pts)]
 
-    def openings(self, pts: int, held: Sequence[Box] = ()) -> Openings:
-        """Return where the masks of `boxes` stay open at `pts`, so that kept faces are seen.
+    def openings(self, pts: int, extensions: Sequence[Box] = ()) -> Openings:
+        """Return where the masks of `boxes` stay open at `pts`, so that kept faces are visible.
 
-        `held` are the boxes of faces that are followed beyond their tracks (see `hold.py`); they have masks, too.
+        `extensions` are the boxes of faces that are followed beyond their tracks (see mask_extension.py). They have
+        masks, too.
+
         A mask is larger than the face under it, and it opens over kept faces. Boxes that can contain a hidden face
-        stay closed. In a lead, a tail or a gap a face can be anywhere, so the whole mask stays closed.
+        stay closed. In a lead, a tail or a gap, a face can be anywhere in the mask, so the whole mask stays closed.
         """
-        masked = self._masked(pts)
+        masked = self._masked_boxes(pts)
         masks = [_masked_box(box) for _, box in masked]
         kept = [box for _, box in self._kept.at(pts)]
-        held_masks = [_masked_box(box) for box in held]
-        kept = [box for box in kept if any(shared_area(box, mask) for mask in (*masks, *held_masks))]
+        extension_masks = [_masked_box(box) for box in extensions]
+        kept = [box for box in kept if any(shared_area(box, mask) for mask in (*masks, *extension_masks))]
         if not kept:
             return Openings()
-        seen = self._seen(pts)
+        tracked = self._tracked_boxes(pts)
         closed = [
-            self._whole(span, span.reach(pts), seen) if span.is_followed(pts) else mask
-            for (span, _), mask in zip(masked, masks, strict=True)
+            self._complete_box(motion, motion.enclosing_box(pts), tracked) if motion.is_tracked(pts) else mask
+            for (motion, _), mask in zip(masked, masks, strict=True)
         ]
-        return Openings(kept, [*closed, *held])
+        return Openings(kept, [*closed, *extensions])
 
-    def _whole(self, span: BoxMotion, box: Box, seen: Sequence[tuple[BoxMotion, Box]]) -> Box:
-        others = [other for whose, other in seen if whose is not span]
+    def _complete_box(self, motion: BoxMotion, box: Box, tracked: Sequence[tuple[BoxMotion, Box]]) -> Box:
+        others = [other for whose, other in tracked if whose is not motion]
         return complete_clipped_face(box, *self._size, others)
 
-    def _seen(self, pts: int) -> list[tuple[BoxMotion, Box]]:
-        """Return the boxes of all faces that are followed at `pts`, hidden or kept."""
-        spans = (*self._hidden.at(pts), *self._kept.at(pts))
-        return [(span, box) for span, box in spans if span.is_followed(pts)]
+    def _tracked_boxes(self, pts: int) -> list[tuple[BoxMotion, Box]]:
+        """Return the boxes of all faces that are tracked at `pts`, hidden or kept."""
+        motions = (*self._hidden.at(pts), *self._kept.at(pts))
+        return [(motion, box) for motion, box in motions if motion.is_tracked(pts)]
 
-    def _masked(self, pts: int) -> list[tuple[BoxMotion, Box]]:
-        """Return the hidden spans that have a mask at `pts`, each with its whole box."""
+    def _masked_boxes(self, pts: int) -> list[tuple[BoxMotion, Box]]:
+        """Return the hidden motions that have a mask at `pts`, each with its completed box."""
         if self._last_masked is None or self._last_masked[0] != pts:
-            seen = self._seen(pts)
-            hidden = [(span, box) for span, box in self._hidden.at(pts) if not self._is_replaced(span, pts)]
-            self._last_masked = pts, [(span, self._whole(span, box, seen)) for span, box in hidden]
+            tracked = self._tracked_boxes(pts)
+            hidden = [
+                (motion, box) for motion, box in self._hidden.at(pts) if not self._is_replaced(motion, pts)
+            ]
+            self._last_masked = (
+                pts,
+                [(motion, self._complete_box(motion, box, tracked)) for motion, box in hidden],
+            )
         return self._last_masked[1]
 
-    def _is_replaced(self, span: BoxMotion, pts: int) -> bool:
-        """Return whether a kept face took the place of a face that is not seen at `pts`, by a cut.
+    def _is_replaced(self, motion: BoxMotion, pts: int) -> bool:
+        """Return whether a cut replaced a face that is not tracked at `pts` with a kept one.
 
         A flashing light looks like cuts that follow one another, so the cut alone does not end a mask.
         """
-        if span.is_gap or span.is_followed(pts):
+        if motion.is_gap or motion.is_tracked(pts):
             return False
-        look = span.nearest_end(pts)
-        return any(self._replaces(other, look) for other, _ in self._kept.at(pts)) and not any(
-            other.is_followed(pts) and overlap(box, look.box) >= OVERLAP_OF_ONE_FACE
+        sample = motion.nearest_end(pts)
+        return any(self._replaces(other, sample) for other, _ in self._kept.at(pts)) and not any(
+            other.is_tracked(pts) and overlap(box, sample.box) >= OVERLAP_OF_ONE_FACE
             for other, box in self._hidden.at(pts)
         )
 
-    def _replaces(self, kept: BoxMotion, look: BoxAt) -> bool:
-        other = kept.nearest_end(look.pts)
-        cuts = bisect_right(self._shots, look.pts), bisect_right(self._shots, other.pts)
-        return cuts[0] != cuts[1] and overlap(other.box, look.box) >= OVERLAP_OF_ONE_FACE
+    def _replaces(self, kept: BoxMotion, sample: BoxAt) -> bool:
+        other = kept.nearest_end(sample.pts)
+        cuts = bisect_right(self._shots, sample.pts), bisect_right(self._shots, other.pts)
+        return cuts[0] != cuts[1] and overlap(other.box, sample.box) >= OVERLAP_OF_ONE_FACE
 
 
-def _spans(faces: Faces, tail_seconds: float) -> Iterator[BoxMotion]:
-    """What has to be covered: each hidden track, and the gap between two tracks unless both are kept."""
+def _motions_to_mask(faces: Faces, tail_seconds: float) -> Iterator[BoxMotion]:
+    """Yield the motions to mask: each hidden track, and the gap between two tracks unless both are kept."""
     lead, tail, speed_time, flashes = (
         round(seconds / Fraction(faces.time_base))
-        for seconds in (LEAD_SECONDS, tail_seconds, SPEED_SECONDS, FLASHES_SECONDS)
+        for seconds in (LEAD_SECONDS, tail_seconds, SPEED_SECONDS, MIN_CUT_INTERVAL_SECONDS)
     )
     tracks = {track.id: track for track in faces.tracks}
     following = {track.continues: track for track in reversed(faces.tracks)}
-    cuts = _single(faces.shots, flashes)
+    cuts = _isolated_cuts(faces.shots, flashes)
     for track in faces.tracks:
         before = None if track.continues is None else tracks[track.continues]
         if track.decision == "hide":
@@ -147,42 +155,44 @@ def _spans(faces: Faces, tail_seconds: float) -> Iterator[BoxMotion]:
                 speed_time,
                 earlier=before.looks[-1:] if before else (),
                 later=after.looks[:1] if after else (),
-                is_followed_there=after is not None and _is_followed_there(track, after),
+                continues_in_place=after is not None and _continues_in_place(track, after),
             )
         if before and "hide" in (track.decision, before.decision):
             yield BoxMotion(before.end, track.start, (before.looks[-1], track.looks[0]), is_gap=True)
 
 
-def _is_followed_there(track: Track, after: Track) -> bool:
+def _continues_in_place(track: Track, after: Track) -> bool:
     """Return whether a hidden track follows in the place where `track` ended."""
     in_place = overlap(track.looks[-1].box, after.looks[0].box) >= OVERLAP_OF_ONE_FACE
     return after.decision == "hide" and in_place
 
 
-def _single(shots: Sequence[int], least: int) -> list[int]:
-    """The cuts that have no other one nearer than `least`."""
-    apart = [True, *(later - earlier >= least for earlier, later in pairwise(shots)), True]
+def _isolated_cuts(shots: Sequence[int], min_interval: int) -> list[int]:
+    """Return the cuts without another cut nearer than `min_interval`."""
+    apart = [True, *(later - earlier >= min_interval for earlier, later in pairwise(shots)), True]
     return [shot for shot, before, after in zip(shots, apart, apart[1:], strict=False) if before and after]
 
 
 def _masked_box(box: Box) -> Box:
     """Return the box around the mask that is drawn for this box."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    half_width, half_height = ((box[side + 2] - box[side]) / 2 * OPAQUE * SOFT for side in (0, 1))
+    half_width, half_height = ((box[side + 2] - box[side]) / 2 * OPAQUE_SCALE * SOFT_SCALE for side in (0, 1))
     return (x - half_width, y - half_height, x + half_width, y + half_height)
 
 
 def complete_clipped_face(box: Box, width: int, height: int, others: Sequence[Box]) -> Box:
     """Return the box grown to a face's proportions where the frame's edge or another face cuts the face off.
 
-    The detector boxes the part that is seen, and often not all of it.
+    The detector's box contains the visible part of a face, and often not all of it.
     """
     x1, y1, x2, y2 = box
     filled = max((x2 - x1) / width, (y2 - y1) / height)
-    grow_x = grow_y = 1 + (CLOSE_UP - 1) * min(max(0.0, filled - FILLS) / (1 - FILLS), 1.0)
-    margin_x, margin_y = EDGE * width, EDGE * height
+    grow_x = grow_y = 1 + (MAX_CLOSE_UP_GROWTH - 1) * min(
+        max(0.0, filled - CLOSE_UP_SHARE) / (1 - CLOSE_UP_SHARE), 1.0
+    )
+    margin_x, margin_y = EDGE_MARGIN * width, EDGE_MARGIN * height
     at_edge = x1 < margin_x or y1 < margin_y or x2 > width - margin_x or y2 > height - margin_y
-    if at_edge or any(_is_beside(box, other) for other in others):
+    if at_edge or any(_is_near(box, other) for other in others):
         grow_x = max(grow_x, MIN_WIDTH * (y2 - y1) / max(x2 - x1, 1.0))
     if at_edge:
         grow_y = max(grow_y, MIN_HEIGHT * (x2 - x1) / max(y2 - y1, 1.0))
@@ -190,6 +200,6 @@ def complete_clipped_face(box: Box, width: int, height: int, others: Sequence[Bo
     return (x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y)
 
 
-def _is_beside(box: Box, other: Box) -> bool:
-    near_x, near_y = (BESIDE * (box[side + 2] - box[side]) for side in (0, 1))
+def _is_near(box: Box, other: Box) -> bool:
+    near_x, near_y = (NEIGHBOUR_DISTANCE * (box[side + 2] - box[side]) for side in (0, 1))
     return shared_area((box[0] - near_x, box[1] - near_y, box[2] + near_x, box[3] + near_y), other) > 0

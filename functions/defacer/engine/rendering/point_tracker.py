@@ -1,8 +1,8 @@
 """Follow one face from frame to frame by points on its surface (OpenCV's pyramidal Lucas-Kanade).
 
-A detector no longer finds a face that is turned away or cut off by the frame's edge. The points stay on what can be
-seen of it. Each frame is compared with the one before, so slow changes are followed. Each point must also resemble
-its surroundings in the sampled frame, so no point drifts onto the background unnoticed.
+A detector does not find a face that is turned away or cut off by the frame's edge, but points on its visible part can
+be followed. Each frame is compared with the one before, so slow changes are allowed. Each point must also resemble its
+surroundings in the sampled frame, so that no point drifts onto the background.
 """
 
 from typing import Any
@@ -21,26 +21,26 @@ MAX_POINTS = 60
 MIN_POINTS = 3
 MIN_SHARE = 0.2  # of the points that are expected inside the frame
 MIN_INSIDE = 0.1  # of all points: with fewer inside the frame, the face has left
-FACE_SIDE = 96  # a face that is larger, in pixels, is followed in a smaller copy
-MARGIN = 0.5  # of the face's longer side: how far around it the points are searched
+FACE_SIDE = 96  # pixels: a larger face is followed in a reduced copy
+MARGIN = 0.5  # of the face's longer side: the area around it where points are searched
 MIN_MARGIN = 20
-WINDOW_PART = 1 / 6  # of the face's shorter side: a point's surroundings
+WINDOW_SHARE = 1 / 6  # of the face's shorter side: the size of a point's surroundings
 MIN_WINDOW, MAX_WINDOW = 7, 21
-COARSE_LEVELS, FINE_LEVELS = 3, 1  # how often a copy is halved: large movements are found in small copies
-CORNER_QUALITY = 0.002  # compared with the best corner on the face
-MAX_RETURN = (
-    2.0  # the largest distance, in pixels, of a point from its place after it was followed there and back
+COARSE_LEVELS, FINE_LEVELS = 3, 1  # of the image pyramid: large movements are found at coarse levels
+CORNER_QUALITY = 0.002  # of the quality of the best corner on the face
+MAX_ROUND_TRIP_ERROR = (
+    2.0  # pixels, between a point and the same point after it was followed forwards and backwards
 )
-MIN_LIKENESS = 0.4  # normalised cross-correlation of a point's surroundings with those in the sampled frame
-MAX_BEND = (
-    0.15  # of the face's longer side: a point that moves that much farther than the others is not on the face
+MIN_SIMILARITY = 0.4  # normalised cross-correlation of a point's surroundings with those in the sampled frame
+MAX_DEVIATION = (
+    0.15  # of the face's longer side: a point that moves so differently from the others is not on the face
 )
 
 
 class FacePoints:
-    """The face that the detector found at `box` (pixels of `image`).
+    """Points on the face that was detected at `box` (pixels of `image`).
 
-    `has_left`: nothing of it is inside the frame any more, or it has too few points to be followed at all.
+    `has_left` is True if the face is outside the frame, or has too few points to be followed.
     """
 
     def __init__(self, image: Image, box: Box):
@@ -49,46 +49,46 @@ class FacePoints:
         self._side = max(x2 - x1, y2 - y1, 1.0)
         self._step = max(1, round(self._side / FACE_SIDE))
         shorter = min(x2 - x1, y2 - y1) / self._step
-        window = int(min(max(shorter * WINDOW_PART, MIN_WINDOW), MAX_WINDOW)) | 1
+        window = int(min(max(shorter * WINDOW_SHARE, MIN_WINDOW), MAX_WINDOW)) | 1
         self._window = (window, window)
         self._moved: Array = np.zeros(2, np.float32)  # since the sampled frame
         self._image = image
-        self._first: Array = self._corners(image)
+        self._first: Array = self._find_corners(image)
         self._last = self._first
         self.has_left = len(self._first) < MIN_POINTS
-        small, origin = self._around(image)
-        self._surroundings = self._cut_out(small, (self._first - origin) / self._step)
+        small, origin = self._crop_around(image)
+        self._patches = self._cut_patches(small, (self._first - origin) / self._step)
 
     def follow(self, image: Image) -> tuple[float, float] | None:
         """Return how far right and down the face has moved since it was detected.
 
-        None if too little of it is found in `image`. The next one is then compared with an earlier one.
+        Return None if too few points are found in `image`. Then the next image is compared with an earlier one.
         """
         if self.has_left:
             return None
-        before, origin = self._around(self._image)
-        now, _ = self._around(image)
+        before, origin = self._crop_around(self._image)
+        now, _ = self._crop_around(image)
         if min(now.shape) <= max(self._window):
             return None
         start = (self._last - origin) / self._step
-        nowhere = np.zeros(2, np.float32)
-        roughly, is_rough = self._there_and_back(before, now, start, nowhere, COARSE_LEVELS)
-        # A second time from where the others went: near the frame's edge, coarse levels mislead.
-        shift = np.median((roughly - start)[is_rough], axis=0) if is_rough.any() else nowhere
-        found, kept = self._there_and_back(before, now, start, shift, FINE_LEVELS)
-        likeness = (self._surroundings * self._cut_out(now, found)).sum(axis=1)
-        kept &= likeness >= MIN_LIKENESS
+        no_shift = np.zeros(2, np.float32)
+        coarse, is_coarse = self._flow_both_ways(before, now, start, no_shift, COARSE_LEVELS)
+        # The second search starts from the median shift, because coarse levels fail near the frame's edge.
+        shift = np.median((coarse - start)[is_coarse], axis=0) if is_coarse.any() else no_shift
+        found, kept = self._flow_both_ways(before, now, start, shift, FINE_LEVELS)
+        similarity = (self._patches * self._cut_patches(now, found)).sum(axis=1)
+        kept &= similarity >= MIN_SIMILARITY
         if not kept.any():
             return None
         last = found * self._step + origin
         moves = last - self._first
         moved = np.median(moves[kept], axis=0)
-        kept &= np.linalg.norm(moves - moved, axis=1) <= MAX_BEND * self._side
+        kept &= np.linalg.norm(moves - moved, axis=1) <= MAX_DEVIATION * self._side
         expected = self._first + moved
         inside = _is_inside(expected, image, 1)
         kept &= inside
         self.has_left = bool(inside.sum() < max(MIN_POINTS, MIN_INSIDE * len(self._first)))
-        # Near the frame's edge, a point without its surroundings can't be expected to be found.
+        # Near the frame's edge, a point whose surroundings are cut off cannot be found.
         findable = _is_inside(expected, image, self._window[0] * self._step / 2).sum()
         if self.has_left or kept.sum() < max(MIN_POINTS, MIN_SHARE * findable):
             return None
@@ -96,7 +96,7 @@ class FacePoints:
         self._moved, self._image = moved, image
         return float(moved[0]), float(moved[1])
 
-    def _corners(self, image: Image) -> Array:
+    def _find_corners(self, image: Image) -> Array:
         x1, y1, x2, y2 = self._box
         left, top = max(0, int(x1)), max(0, int(y1))
         part = image[top : max(0, int(y2) + 1), left : max(0, int(x2) + 1)]
@@ -111,8 +111,8 @@ class FacePoints:
         places += (left, top)
         return places
 
-    def _around(self, image: Image) -> tuple[Image, Array]:
-        """Return the part of `image` around the face's last place, made smaller, and its upper left corner."""
+    def _crop_around(self, image: Image) -> tuple[Image, Array]:
+        """Return the part of `image` around the face's last place, reduced, and its upper left corner."""
         x1, y1, x2, y2 = (
             side + shift for side, shift in zip(self._box, (*self._moved, *self._moved), strict=True)
         )
@@ -129,13 +129,13 @@ class FacePoints:
             )
         return np.ascontiguousarray(part, np.uint8), np.array([left, top], np.float32)
 
-    def _there_and_back(
+    def _flow_both_ways(
         self, before: Image, now: Image, points: Array, shift: Array, levels: int
     ) -> tuple[Array, Mask]:
-        """Return the points' places in `now`, first sought `shift` away, and which lead back to where they were."""
+        """Return the points' places in `now`, and which of them lead back to `points`. The search starts at `shift`."""
         found, is_found = self._flow(before, now, points, points + shift, levels)
         back, is_back = self._flow(now, before, found, found - shift, levels)
-        return found, is_found & is_back & (np.linalg.norm(back - points, axis=1) < MAX_RETURN)
+        return found, is_found & is_back & (np.linalg.norm(back - points, axis=1) < MAX_ROUND_TRIP_ERROR)
 
     def _flow(
         self, before: Image, now: Image, points: Array, guess: Array, levels: int
@@ -154,7 +154,7 @@ class FacePoints:
         )
         return found.reshape(-1, 2).astype(np.float32), is_found.ravel() == 1
 
-    def _cut_out(self, image: Image, points: Array) -> Array:
+    def _cut_patches(self, image: Image, points: Array) -> Array:
         """Return each point's surroundings (N, pixels), with the mean 0 and the length 1."""
         parts = [
             cv2.getRectSubPix(image, self._window, (float(x), float(y))).ravel().astype(np.float32)

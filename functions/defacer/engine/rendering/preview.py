@@ -1,4 +1,7 @@
-"""How one frame of a video would look with all of its faces hidden: to choose how, before anything is done."""
+"""Preview one frame of a video with all faces redacted.
+
+The console shows it, so that a user can choose a redaction style before the video is uploaded.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,14 +22,14 @@ from defacer.engine.options import Options
 from defacer.engine.rendering.redaction import Style, redact
 from defacer.engine.tracking.face_report import Box
 
-SEARCH_SIDE = 640  # pixels: the size that videos are searched at
-SHOWN_SIDE = 960
+DETECTOR_SIDE = 640  # pixels, the long side of the image that the detector gets
+SHOWN_SIDE = 960  # pixels, the long side of the preview
 JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A JPEG of the frame as it would be shown, and how many faces are hidden in it."""
+    """A JPEG of the displayed frame, and the number of redacted faces in it."""
 
     picture: bytes
     faces: int
@@ -37,33 +40,34 @@ def preview(
     share: float,
     options: Options,
     detector_of: Callable[[str], Detector],
-    alone: AbstractContextManager[object],
+    lock: AbstractContextManager[object],
     replacement: bytes | None = None,
 ) -> Preview:
-    """The frame at a share (0 to 1) of the video's length, or the key frame before it, with every face hidden.
+    """Return the key frame at or before a share (0 to 1) of the video's length, with every face redacted.
 
-    `alone` is held while the detector works, and not while frame and picture are decoded.
+    `lock` is held while the detector works, but not while the frame and the picture are decoded.
 
-    Raises VideoError for a video that can't be done, PictureError for a replacement that can't be read.
+    Raises VideoError for a video that cannot be processed, and PictureError for a replacement picture that cannot be
+    decoded.
     """
     encoding = encoding_of(source)
     frame = encoding.convert(_frame_at(source, share))
-    small = _displayed(frame, encoding.orientation, SEARCH_SIDE)
+    small = _display(frame, encoding.orientation, DETECTOR_SIDE)
     width, _ = encoding.orientation.displayed_size(frame.width, frame.height)
     scale = small.shape[1] / width
-    with alone:
+    with lock:
         detector = detector_of(options.detector)
         faces = [face for face in detector.detect([small])[0] if face.score >= detector.confident_score]
-    boxes = [_box(face.box / scale) for face in faces]
+    boxes = [_to_box(face.box / scale) for face in faces]
     picture = None
     if options.mode == "image":
         picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
     redact(frame, boxes, Style(options.mode, options.strength, options.color, picture), encoding.orientation)
-    return Preview(_jpeg(_displayed(frame, encoding.orientation, SHOWN_SIDE)), len(boxes))
+    return Preview(_encode_jpeg(_display(frame, encoding.orientation, SHOWN_SIDE)), len(boxes))
 
 
 def _frame_at(source: Source, share: float) -> av.VideoFrame:
-    """Of the key frame at or before that moment: the one after it may be seconds of decoding away."""
+    """Return the key frame at or before that time. To decode the exact frame can take seconds."""
     with open_video(source) as (container, stream):
         length = stream.duration
         if length is None and container.duration is not None:
@@ -72,11 +76,11 @@ def _frame_at(source: Source, share: float) -> av.VideoFrame:
             container.seek((stream.start_time or 0) + round(length * share), stream=stream)
         for frame in container.decode(stream):
             return frame
-    raise VideoError("it shows no frame there. Choose another moment.")
+    raise VideoError("it has no frame there. Choose another moment.")
 
 
-def _displayed(frame: av.VideoFrame, orientation: Orientation, side: int) -> Image:
-    """Return the frame as an ordinary screen shows it, its longer side at most `side` pixels."""
+def _display(frame: av.VideoFrame, orientation: Orientation, side: int) -> Image:
+    """Return the frame as an SDR screen shows it, with a longer side of `side` pixels at most."""
     image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     scale = min(1.0, side / max(orientation.displayed_size(frame.width, frame.height)))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
@@ -84,15 +88,15 @@ def _displayed(frame: av.VideoFrame, orientation: Orientation, side: int) -> Ima
     return orientation.displayed(image if curve is None else curve[image])
 
 
-def _box(box: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Box:
+def _to_box(box: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Box:
     x1, y1, x2, y2 = (float(side) for side in box)
     return (x1, y1, x2, y2)
 
 
-def _jpeg(image: Image) -> bytes:
+def _encode_jpeg(image: Image) -> bytes:
     done, data = cv2.imencode(
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     )
     if not done:
-        raise VideoError("this frame can't be shown. Choose another moment.")
+        raise VideoError("this frame cannot be shown. Choose another moment.")
     return bytes(data)

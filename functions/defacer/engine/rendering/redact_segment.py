@@ -1,4 +1,8 @@
-"""The second pass over a segment: decode at full size, hide, encode. Needs no model: all is in the faces."""
+"""The second pass over a segment: decode at full size, redact, encode.
+
+It needs no model, because the face report contains all boxes and decisions. A check can search the frames before they
+are encoded.
+"""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -21,7 +25,7 @@ from defacer.engine.tracking.face_report import Faces
 from defacer.engine.verification.check_ahead import CheckAhead
 from defacer.engine.verification.readback import Readback
 
-FRAMES_AHEAD = 2  # are redacted while the encoder works
+FRAMES_AHEAD = 2  # frames that are redacted while the encoder works
 
 
 def redact_segment(
@@ -35,14 +39,14 @@ def redact_segment(
     check: CheckAhead | None = None,
     readback: Readback | None = None,
 ) -> WrittenSegment:
-    """Write the segment to the NUT file `out` with all tracks hidden that are to be hidden.
+    """Write the segment to the NUT file `out`, with all hidden tracks redacted.
 
-    Each frame of what is returned passed through `conceal`.
-    `progress` gets the number of encoded frames, and can raise to stop. Two threads call it: one decodes and redacts
-    frames a little ahead of the encoder. `drawn` records the masks. `check` searches the frames before they are
-    encoded, and `readback` compares them with the encoded ones. Raises
-    VideoError for a video that can't be done, PictureError for a replacement that can't be read, CheckError for another
-    video than the faces are of.
+    `progress` gets the number of encoded frames, and can raise to stop. Two threads call it, because frames are decoded
+    and redacted slightly ahead of the encoder. `drawn` records the masks. `check` searches the frames before they are
+    encoded, and `readback` compares them with the encoded ones.
+
+    Raises VideoError for a video that cannot be processed, PictureError for a replacement picture that cannot be
+    decoded, and CheckError if the faces belong to another video.
     """
     limit_opencv()
     picture = None
@@ -51,39 +55,35 @@ def redact_segment(
     style = Style(options.mode, options.strength, options.color, picture)
     encoding = encoding_of(segment.source)
     if encoding.time_base != Fraction(faces.time_base):
-        raise _another_video(
+        raise _wrong_video_error(
             f"times in units of {encoding.time_base} s", f"times in units of {faces.time_base} s"
         )
-    cover, hold, drawn = (
-        MaskSchedule(faces),
-        MaskExtension(faces, encoding.orientation),
-        drawn or DrawnMasks(),
-    )
-    drawn.orientation = encoding.orientation
+    schedule, extension = MaskSchedule(faces), MaskExtension(faces, encoding.orientation)
+    drawn = drawn or DrawnMasks()
     black: list[int] | None = [] if options.on_decode_error == "hide" else None
-    needed = hold.reach(segment)
+    needed = extension.required_frames(segment)
     decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0))
 
-    def redacted() -> Generator[av.VideoFrame]:
-        first = check.masks if check else drawn
-        for frame, held in hold.follow(_prepared(decoded, encoding, faces)):
+    def redact_decoded() -> Generator[av.VideoFrame]:
+        masks = check.masks if check else drawn
+        for frame, extensions in extension.extend_masks(_prepare(decoded, encoding, faces)):
             pts = frame.pts or 0
             if segment.contains(pts):
-                boxes = [*cover.boxes(pts), *held]
-                first.add(pts, boxes)
-                redact(frame, boxes, style, encoding.orientation, cover.openings(pts, held))
+                boxes = [*schedule.boxes(pts), *extensions]
+                masks.add(pts, boxes)
+                redact(frame, boxes, style, encoding.orientation, schedule.openings(pts, extensions))
                 yield frame
 
     with (
         write_segment(out, encoding, options.quality, readback) as writer,
-        closing(prefetch(redacted(), FRAMES_AHEAD)) as frames,
+        closing(prefetch(redact_decoded(), FRAMES_AHEAD)) as frames,
     ):
         if check is None:
             for frame in frames:
                 writer.write(frame)
                 progress(writer.frames)
         else:
-            for frame, boxes, openings in check.follow(frames, encoding.orientation):
+            for frame, boxes, openings in check.check_frames(frames, encoding.orientation):
                 pts = frame.pts or 0
                 drawn.add(pts, [*check.masks.at(pts), *boxes])
                 redact(frame, boxes, style, encoding.orientation, openings)
@@ -92,17 +92,19 @@ def redact_segment(
     return writer.result(black_frames=sum(segment.contains(pts) for pts in black or ()))
 
 
-def _prepared(frames: Iterable[av.VideoFrame], encoding: Encoding, faces: Faces) -> Iterator[av.VideoFrame]:
-    """Yield the frames as they are encoded. Raises CheckError for a frame that is not as large as the faces'."""
+def _prepare(frames: Iterable[av.VideoFrame], encoding: Encoding, faces: Faces) -> Iterator[av.VideoFrame]:
+    """Yield the frames in the encoder's format. Raises CheckError for a frame of another size than the report's."""
     for decoded in frames:
         frame = encoding.convert(decoded)
         width, height = encoding.orientation.displayed_size(frame.width, frame.height)
         if (width, height) != (faces.width, faces.height):
-            raise _another_video(f"pictures of {width}x{height}", f"pictures of {faces.width}x{faces.height}")
+            raise _wrong_video_error(
+                f"pictures of {width}x{height}", f"pictures of {faces.width}x{faces.height}"
+            )
         yield frame
 
 
-def _another_video(found: str, expected: str) -> CheckError:
+def _wrong_video_error(found: str, expected: str) -> CheckError:
     return CheckError(
         f"it has {found}, but its report is about a video with {expected}. Use this video's own "
         "report. If an earlier version wrote that one, process the video again."

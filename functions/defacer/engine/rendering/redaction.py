@@ -1,8 +1,8 @@
-"""The ways to hide a face: blur, pixelate, solid, image. Works on the stored planes of a frame (OpenCV).
+"""Redaction styles: blur, pixelate, solid, image. They work on the stored planes of a frame (OpenCV).
 
-Only the samples under the mask change; the rest of the frame keeps its exact values, whatever its pixel format
-and bit depth, because nothing is converted to RGB and back. The mask is an ellipse larger than the face's box,
-opaque over all of the face; its soft edge lies outside it, in the box's corners and beyond.
+Only the samples under the mask change; the rest of the frame keeps its exact values, in any pixel format
+and bit depth, because no sample is converted to RGB and back. The mask is an ellipse larger than the face's box,
+opaque over all of the face. Its soft edge is outside the face, in the box's corners and beyond.
 """
 
 import math
@@ -22,21 +22,25 @@ from defacer.engine.tracking.face_report import Box
 
 Plane = npt.NDArray[Any]  # (rows, columns) or (rows, columns, 2) of uint8 or uint16
 
-OPAQUE = 1.3  # the opaque ellipse's axes over the box's sides: the box's corners stay outside, all of the face inside
-SOFT = 1.2  # the soft edge ends here, over the opaque ellipse
-# What is left of a face at strength 1. With more, faces that are smooth by themselves still look like the original:
-# tests/quality/irreversible.py measures it. Counted over the whole mask, which is 1.56 times as large as the face.
+OPAQUE_SCALE = (
+    1.3  # axes of the opaque ellipse, compared with the box's sides: it contains the face, not the corners
+)
+SOFT_SCALE = 1.2  # axes of the soft edge, compared with those of the opaque ellipse
+# The detail of a face that remains at strength 1. With more detail, smooth faces still look like the original:
+# tests/quality/irreversible.py measures it. Cells and blocks are counted over the whole mask, 1.56 times the face.
 BLUR_CELLS = 2  # along each side
-PIXELATE_BLOCKS = 7  # along the longer side: 4.5 a face
+PIXELATE_BLOCKS = 7  # along the longer side: 4.5 for each face
 SMOOTH_SIZE = 16  # a blur's cells are smoothed at this size, then enlarged
 MASK_SIZE = 128
-COARSE = 24  # a region is shrunk to about this size in whole steps first: those are five times as fast
-PICTURE_SIZES = (64, 128, 256, 512, 1024)  # a replacement picture is kept ready in these
+COARSE_SIDE = (
+    24  # pixels: a region is first reduced by a whole factor to about this size, which is five times as fast
+)
+PICTURE_SIZES = (64, 128, 256, 512, 1024)  # sizes in which a replacement picture is cached
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: a picture is converted once for each style
 class Style:
-    """How to hide. `color` is "#RRGGBB" (solid); `picture` is RGBA uint8 (H, W, 4) (image)."""
+    """How to redact. `color` is "#RRGGBB" (mode solid), and `picture` is RGBA uint8 (H, W, 4) (mode image)."""
 
     mode: str = "blur"
     strength: float = 1.0
@@ -59,36 +63,35 @@ def redact(
     orientation: Orientation | None = None,
     openings: Openings = Openings(),
 ) -> None:
-    """Hide each box (x1, y1, x2, y2 in displayed pixels) in `frame`, in place.
+    """Redact each box (x1, y1, x2, y2 in displayed pixels) in `frame`, in place.
 
-    All samples in the openings keep their values, whatever mask covers them.
-    `orientation`: the frame's, if it is known; else its pixels are square. A frame that was made writable can't be
-    asked for it.
+    All samples in the openings keep their values under any mask. Without `orientation`, the frame states its rotation,
+    and its pixels are taken as square. A frame that was made writable does not state its rotation.
 
-    Raises VideoError for a pixel format whose samples can't be reached (convert such frames first).
+    Raises VideoError for a pixel format whose samples cannot be changed in place (convert such frames first).
     """
     if not boxes:
         return
     if style.mode == "image" and style.picture is None:
         raise PictureError("mode image needs a replacement picture: add replacement.png to the channel.")
     orientation = orientation or orientation_of(frame)
-    frame.make_writable()  # the decoder may still predict from this picture
+    frame.make_writable()  # the decoder might still predict from this picture
     planes = _planes(frame, orientation)
     hidden, kept, closed = (
         [orientation.to_stored(box, frame.width, frame.height) for box in which]
         for which in (boxes, openings.kept, openings.closed)
     )
     for plane in planes:
-        opened = [_opened(plane, box, closed) for box in kept]
+        opened = [_save_opening(plane, box, closed) for box in kept]
         for stored in hidden:
-            _conceal_plane(plane, stored, style)
+            _redact_plane(plane, stored, style)
         for region, samples, is_open in opened:
             np.copyto(region, samples, where=is_open)
 
 
 @dataclass(frozen=True)
-class _Form:
-    """What a plane's samples mean."""
+class _SampleFormat:
+    """The meaning of a plane's samples."""
 
     channels: tuple[int, ...]  # which of Y, U, V (0, 1, 2) the components are
     depth: int
@@ -102,12 +105,12 @@ class _PlaneView:
     samples: Plane  # a view of the frame's memory
     scale_x: float
     scale_y: float
-    form: _Form
+    form: _SampleFormat
 
 
 @dataclass(frozen=True)
 class _Region:
-    """The part of a plane under a whole ellipse, and which part of that lies inside the frame."""
+    """The part of a plane under a whole ellipse. `part` and `place` select its part inside the frame."""
 
     width: int
     height: int
@@ -117,7 +120,7 @@ class _Region:
 
 @lru_cache(maxsize=16)
 def can_redact(pixel_format: str) -> bool:
-    """Whether frames of this pixel format can be concealed as they are stored."""
+    """Return whether frames of this pixel format can be redacted in place."""
     form = av.VideoFormat(pixel_format, 16, 16)
     return (
         pixel_format.startswith(("yuv", "gray", "nv12", "p010le"))
@@ -133,7 +136,7 @@ def _planes(frame: av.VideoFrame, orientation: Orientation) -> list[_PlaneView]:
     form = frame.format
     if not can_redact(form.name):
         raise VideoError(
-            "the colours of its picture are stored in a way that can't be processed. Convert it to H.264."
+            f"its pixel format {form.name} cannot be processed. Convert the video to H.264 first."
         )
     views = []
     interleaved = form.name in ("nv12", "p010le")
@@ -153,60 +156,66 @@ def _planes(frame: av.VideoFrame, orientation: Orientation) -> list[_PlaneView]:
                 samples,
                 plane.width / frame.width,
                 plane.height / frame.height,
-                _Form(channels, depth, int(frame.colorspace), int(frame.color_range) == 2, orientation),
+                _SampleFormat(
+                    channels, depth, int(frame.colorspace), int(frame.color_range) == 2, orientation
+                ),
             )
         )
     return views
 
 
-def _conceal_plane(view: _PlaneView, box: Box, style: Style) -> None:
-    where = _region(view, box)
-    if where is None:
+def _redact_plane(view: _PlaneView, box: Box, style: Style) -> None:
+    under = _region_under(view, box)
+    if under is None:
         return
-    region = view.samples[where.place]
-    mask, rest = (whole[where.part] for whole in _mask(where.width, where.height, view.samples.dtype.str))
+    region = view.samples[under.place]
+    mask, rest = (
+        whole[under.part] for whole in _mask_of_size(under.width, under.height, view.samples.dtype.str)
+    )
     if style.mode == "solid":
-        color = _yuv_color(style.color, view.form)
+        color = _convert_color(style.color, view.form)
         hidden = np.broadcast_to(color.astype(region.dtype), (*region.shape[:2], len(color)))
         hidden = np.ascontiguousarray(hidden).reshape(region.shape)
     else:
         if style.mode == "pixelate":
-            hidden = _pixelated(region, where, style, view.form.orientation)
+            hidden = _pixelate(region, under, style, view.form.orientation)
         else:
-            hidden = _blurred(region, style)
+            hidden = _blur(region, style)
         if style.mode == "image":
-            hidden = _with_picture(hidden, where, style, view.form)
+            hidden = _paste_picture(hidden, under, style, view.form)
     _blend(region, hidden, mask, rest)
 
 
-def _opened(view: _PlaneView, kept: Box, closed: Sequence[Box]) -> tuple[Plane, Plane, npt.NDArray[np.bool_]]:
+def _save_opening(
+    view: _PlaneView, kept: Box, closed: Sequence[Box]
+) -> tuple[Plane, Plane, npt.NDArray[np.bool_]]:
     """Return the samples of a kept box, a copy of them, and which of them stay as they are.
 
     Samples partly outside the kept box or partly in a closed box do not stay.
     """
-    x1, y1, x2, y2 = _in_samples(view, kept)
+    x1, y1, x2, y2 = _scale_to_plane(view, kept)
     left, top = max(math.ceil(x1), 0), max(math.ceil(y1), 0)
     region = view.samples[top : max(math.floor(y2), top), left : max(math.floor(x2), left)]
     is_open = np.ones(region.shape, np.bool_)
     for box in closed:
-        x1, y1, x2, y2 = _in_samples(view, box)
+        x1, y1, x2, y2 = _scale_to_plane(view, box)
         rows = slice(max(math.floor(y1) - top, 0), max(math.ceil(y2) - top, 0))
         columns = slice(max(math.floor(x1) - left, 0), max(math.ceil(x2) - left, 0))
         is_open[rows, columns] = False
     return region, region.copy(), is_open
 
 
-def _in_samples(view: _PlaneView, box: Box) -> Box:
+def _scale_to_plane(view: _PlaneView, box: Box) -> Box:
     return (box[0] * view.scale_x, box[1] * view.scale_y, box[2] * view.scale_x, box[3] * view.scale_y)
 
 
-def _region(view: _PlaneView, box: Box) -> _Region | None:
-    """None where the ellipse lies wholly outside the frame."""
+def _region_under(view: _PlaneView, box: Box) -> _Region | None:
+    """Return the region under the ellipse of the box, or None if it is outside the frame."""
     rows, columns = view.samples.shape[:2]
     center_x = (box[0] + box[2]) / 2 * view.scale_x
     center_y = (box[1] + box[3]) / 2 * view.scale_y
-    half_width = max((box[2] - box[0]) * view.scale_x, 1.0) / 2 * OPAQUE * SOFT
-    half_height = max((box[3] - box[1]) * view.scale_y, 1.0) / 2 * OPAQUE * SOFT
+    half_width = max((box[2] - box[0]) * view.scale_x, 1.0) / 2 * OPAQUE_SCALE * SOFT_SCALE
+    half_height = max((box[3] - box[1]) * view.scale_y, 1.0) / 2 * OPAQUE_SCALE * SOFT_SCALE
     left, right = round(center_x - half_width), round(center_x + half_width)
     top, bottom = round(center_y - half_height), round(center_y + half_height)
     right, bottom = max(right, left + 2), max(bottom, top + 2)
@@ -222,36 +231,36 @@ def _region(view: _PlaneView, box: Box) -> _Region | None:
     )
 
 
-@lru_cache(maxsize=2)  # both chroma planes use one
-def _mask(width: int, height: int, dtype: str) -> tuple[Plane, Plane]:
-    """Opacity (height, width) from 0 to the type's largest value, and what is missing to that."""
+@lru_cache(maxsize=2)  # both chroma planes use the same mask
+def _mask_of_size(width: int, height: int, dtype: str) -> tuple[Plane, Plane]:
+    """Return the opacity (height, width), from 0 to the type's largest value, and its complement."""
     mask = cv2.resize(_unit_mask(dtype), (width, height), interpolation=cv2.INTER_LINEAR)
     return mask, cv2.bitwise_not(mask)
 
 
 @lru_cache(maxsize=2)
 def _unit_mask(dtype: str) -> Plane:
-    """Opacity (MASK_SIZE, MASK_SIZE): full inside the opaque ellipse, falling to 0 at the soft edge's end."""
+    """Return the opacity (MASK_SIZE, MASK_SIZE): full in the opaque ellipse, and 0 outside the soft edge."""
     axis = (np.arange(MASK_SIZE, dtype=np.float32) + 0.5) / MASK_SIZE * 2 - 1
     radius = np.hypot(axis[None], axis[:, None])
-    fall = np.clip((1 - radius) / (1 - 1 / SOFT), 0, 1)
+    fall = np.clip((1 - radius) / (1 - 1 / SOFT_SCALE), 0, 1)
     return np.rint(fall * np.iinfo(dtype).max).astype(dtype)
 
 
 def _blend(region: Plane, hidden: Plane, mask: Plane, rest: Plane) -> None:
-    """Put `hidden` over `region`. Exact where the mask is full or empty, in between right to 1 of a sample."""
+    """Blend `hidden` over `region`. The result is exact where the mask is full or empty, else within 1 level."""
     if region.ndim == 3:
         mask, rest = cv2.merge([mask, mask]), cv2.merge([rest, rest])
     scale = 1 / float(np.iinfo(mask.dtype).max)
-    under = cv2.multiply(region, rest, scale=scale)
-    cv2.add(under, cv2.multiply(hidden, mask, scale=scale), dst=under)
-    np.copyto(region, under.reshape(region.shape))
+    blended = cv2.multiply(region, rest, scale=scale)
+    cv2.add(blended, cv2.multiply(hidden, mask, scale=scale), dst=blended)
+    np.copyto(region, blended.reshape(region.shape))
 
 
-def _cells(region: Plane, across: int, down: int) -> Plane:
-    """The means of so many parts of the region: all that any mode keeps of the original."""
+def _average_cells(region: Plane, across: int, down: int) -> Plane:
+    """Return the means of `across` x `down` cells: no mode keeps more of the original."""
     rows, columns = region.shape[:2]
-    step = min(rows, columns) // COARSE
+    step = min(rows, columns) // COARSE_SIDE
     if step > 1:
         rows, columns = rows // step, columns // step
         region = region[: rows * step, : columns * step]
@@ -259,37 +268,37 @@ def _cells(region: Plane, across: int, down: int) -> Plane:
     return cv2.resize(region, (min(across, columns), min(down, rows)), interpolation=cv2.INTER_AREA)
 
 
-def _blurred(region: Plane, style: Style) -> Plane:
-    """A few cells' colours flowing into each other; at a higher strength they differ less."""
-    cells = _cells(region, BLUR_CELLS, BLUR_CELLS)
+def _blur(region: Plane, style: Style) -> Plane:
+    """Return the smoothed colours of a few cells. At a higher strength they differ less."""
+    cells = _average_cells(region, BLUR_CELLS, BLUR_CELLS)
     if style.strength != 1:
         mean = cells.mean(axis=(0, 1))
         cells = np.rint(mean + (cells - mean) / style.strength).astype(region.dtype)
     smooth = cv2.resize(cells, (SMOOTH_SIZE, SMOOTH_SIZE), interpolation=cv2.INTER_LINEAR)
     smooth = cv2.blur(smooth, (5, 5), borderType=cv2.BORDER_REPLICATE)
-    return _enlarged(smooth, region, cv2.INTER_LINEAR)
+    return _enlarge(smooth, region, cv2.INTER_LINEAR)
 
 
-def _pixelated(region: Plane, where: _Region, style: Style, orientation: Orientation) -> Plane:
-    """Blocks that are square as displayed."""
+def _pixelate(region: Plane, under: _Region, style: Style, orientation: Orientation) -> Plane:
+    """Return blocks that are square as displayed."""
     rows, columns = region.shape[:2]
     wide, high = orientation.pixel_width, orientation.pixel_height
-    block = max(where.width * wide, where.height * high) / PIXELATE_BLOCKS * style.strength
-    cells = _cells(region, max(1, round(columns * wide / block)), max(1, round(rows * high / block)))
-    return _enlarged(cells, region, cv2.INTER_NEAREST)
+    block = max(under.width * wide, under.height * high) / PIXELATE_BLOCKS * style.strength
+    cells = _average_cells(region, max(1, round(columns * wide / block)), max(1, round(rows * high / block)))
+    return _enlarge(cells, region, cv2.INTER_NEAREST)
 
 
-def _enlarged(small: Plane, region: Plane, how: int) -> Plane:
+def _enlarge(small: Plane, region: Plane, how: int) -> Plane:
     rows, columns = region.shape[:2]
     return cv2.resize(small, (columns, rows), interpolation=how).reshape(region.shape)
 
 
-def _with_picture(underlay: Plane, where: _Region, style: Style, form: _Form) -> Plane:
-    """The replacement picture over a blurred underlay: where it is transparent, the blur shows, not the face."""
-    size = next((size for size in PICTURE_SIZES if size >= max(where.width, where.height)), PICTURE_SIZES[-1])
+def _paste_picture(underlay: Plane, under: _Region, style: Style, form: _SampleFormat) -> Plane:
+    """Return the picture over the blurred `underlay`, which shows where the picture is transparent."""
+    size = next((size for size in PICTURE_SIZES if size >= max(under.width, under.height)), PICTURE_SIZES[-1])
     colors, opacity = (
-        cv2.resize(plane, (where.width, where.height), interpolation=cv2.INTER_LINEAR)[where.part]
-        for plane in _picture(style, form, size, underlay.dtype.str)
+        cv2.resize(plane, (under.width, under.height), interpolation=cv2.INTER_LINEAR)[under.part]
+        for plane in _convert_picture(style, form, size, underlay.dtype.str)
     )
     result = underlay.copy()
     _blend(result, colors.reshape(underlay.shape), opacity, cv2.bitwise_not(opacity))
@@ -297,8 +306,8 @@ def _with_picture(underlay: Plane, where: _Region, style: Style, form: _Form) ->
 
 
 @lru_cache(maxsize=16)
-def _picture(style: Style, form: _Form, size: int, dtype: str) -> tuple[Plane, Plane]:
-    """The picture as the frame stores it, its longer side at most `size`: components and opacity."""
+def _convert_picture(style: Style, form: _SampleFormat, size: int, dtype: str) -> tuple[Plane, Plane]:
+    """Return the picture's components and opacity in the frame's format, with a longer side of `size` at most."""
     assert style.picture is not None  # noqa: S101
     picture = form.orientation.stored(style.picture)
     rows, columns = picture.shape[:2]
@@ -311,13 +320,13 @@ def _picture(style: Style, form: _Form, size: int, dtype: str) -> tuple[Plane, P
 
 
 @lru_cache(maxsize=8)
-def _yuv_color(color: str, form: _Form) -> npt.NDArray[np.float32]:
+def _convert_color(color: str, form: _SampleFormat) -> npt.NDArray[np.float32]:
     rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
     return np.rint(_to_yuv(rgb, form)).astype(np.float32)
 
 
-def _to_yuv(rgb: npt.NDArray[np.float32], form: _Form) -> npt.NDArray[np.float32]:
-    """RGB 0..255 (..., 3) to a plane's components, by the frame's matrix and range (ITU-T H.273)."""
+def _to_yuv(rgb: npt.NDArray[np.float32], form: _SampleFormat) -> npt.NDArray[np.float32]:
+    """Convert RGB 0..255 (..., 3) to a plane's components, by the frame's matrix and range (ITU-T H.273)."""
     red_weight, blue_weight = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}.get(
         form.matrix, (0.299, 0.114)
     )
@@ -330,7 +339,7 @@ def _to_yuv(rgb: npt.NDArray[np.float32], form: _Form) -> npt.NDArray[np.float32
         planes = (luma * 255, blue_difference * 255 + 128, red_difference * 255 + 128)
     else:
         planes = (luma * 219 + 16, blue_difference * 224 + 128, red_difference * 224 + 128)
-    # Full range: a difference of 0.5 is one step above the largest sample.
+    # In full range, a difference of 0.5 is one level above the largest sample.
     largest = float((1 << form.depth) - 1)
     chosen = [np.clip(planes[channel] * unit, 0, largest) for channel in form.channels]
     return np.stack(chosen, axis=-1).astype(np.float32)

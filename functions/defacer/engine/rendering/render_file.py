@@ -1,4 +1,7 @@
-"""A video from its faces: hide them in the whole of it, check the result, join with the source's sound, check."""
+"""Render a whole video from its face report: redact it, check the result, and join it with the source's sound.
+
+The command line uses it. A job does the same steps segment by segment, in the worker and in merge.
+"""
 
 import tempfile
 from collections.abc import Callable
@@ -17,9 +20,10 @@ from defacer.plurals import pluralize
 
 @dataclass(frozen=True)
 class Rendered:
-    """A written video, and its faces with those that the check of the result found.
+    """A written video, and its faces, including those that the check of the result found.
 
-    `black_frames` could not be decoded, or depend on damaged ones. `checked` is None where nothing was checked.
+    `black_frames` is the number of frames that could not be decoded, or depend on damaged frames. `checked` is None if
+    the result was not checked.
     """
 
     joined: JoinResult
@@ -38,7 +42,7 @@ def render(
 ) -> Rendered:
     """Write the MP4 `out`, which appears when it is complete.
 
-    Raises as `redact` and `join` do, CheckError if the video has not the frames that the faces are of.
+    Raises the errors of `redact_and_verify` and `join_files`, and CheckError if the faces belong to another video.
     """
     with tempfile.TemporaryDirectory(prefix="defacer-", dir=out.parent) as folder:
         segment, result = Path(folder) / "segment.nut", Path(folder) / "joined.mp4"
@@ -46,9 +50,8 @@ def render(
         written, checked = redacted.written, redacted.checked
         if len(written.frames) != faces.frames:
             raise CheckError(
-                f"the video gave {pluralize(len(written.frames), 'frame')}, but faces were looked for in "
-                f"{faces.frames}: "
-                "is it the video that the report is about?"
+                f"the video has {pluralize(len(written.frames), 'frame')}, but its report is about {faces.frames} "
+                "frames. Use the report of this video."
             )
         joined = join_files(source, [SegmentFile.from_path(str(segment), written)], result)
         result.replace(out)

@@ -53,9 +53,9 @@ def link(
         if not first.width:  # a segment without a frame of its own knows no size
             first = part
         for sighting in part.sightings:
-            tracker.take(sighting)
+            tracker.add_sample(sighting)
         shots += [sighting.pts for sighting in part.sightings if sighting.starts_shot]
-        tracker.pack()
+        tracker.compact()
         frames += part.frames
         looks += len(part.sightings)
     if first is None or tracker is None or not frames:

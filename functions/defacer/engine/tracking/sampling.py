@@ -1,12 +1,13 @@
-"""Choose which frames are sampled, seldom in a calm shot and more densely where neighbours disagree.
+"""Choose the frames that the detector samples: few in a calm shot, and more where neighbouring samples disagree.
 
-Time is cut into slots of a fixed grid. The detector runs on the first frame of each slot, and on both sides of a cut.
-Where two neighbouring samples disagree (a face appears, is lost, or moved too far), the frame in the middle is sampled,
-until neighbours agree or are adjacent. A frame that shows something for a moment is sampled too (see glimpse.py).
+Time is divided into slots of a fixed grid. The detector runs on the first frame of each slot, and on both sides of a
+cut. Two neighbouring samples disagree if a face appears, is lost, or moved too far. Then the frame in the middle is
+sampled, until neighbours agree or are adjacent. A frame that shows something briefly is sampled too (see
+brief_appearances.py).
 
-A few slots make a window, whose samples of one round are one batch. The grid depends on presentation times. No decision
-in a window depends on frames more than CONTEXT_SECONDS before it, or more than two frames after it. So the same frames
-are sampled wherever reading began.
+A few slots make a window, and the samples of one round in it make one batch. The grid depends on presentation times
+alone. No decision in a window depends on frames more than CONTEXT_SECONDS before it, or more than two frames after it.
+So the same frames are sampled wherever reading began.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,119 +21,120 @@ import numpy as np
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.models.arrays import Detection, Detector, overlap
 from defacer.engine.runtime.prefetch import prefetch
-from defacer.engine.tracking.brief_appearances import find_brief_appearance, parts_of
-from defacer.engine.tracking.shot_cuts import marking_cuts
-from defacer.engine.tracking.views import CROP_SIDE, WINDOW_SECONDS, View, views_of
+from defacer.engine.tracking.brief_appearances import face_slices, find_brief_appearance
+from defacer.engine.tracking.reduced_frame import CROP_SIDE, WINDOW_SECONDS, ReducedFrame, reduce_frames
+from defacer.engine.tracking.shot_cuts import mark_cuts
 
-VIEWS_AHEAD = 8  # are made while the detector looks
-SAME_PLACE = 0.5  # overlap (intersection over union) of one face in two looks that agree
+FRAMES_AHEAD = 8  # frames that are decoded and reduced while the detector works
+SAME_PLACE = 0.5  # overlap (intersection over union) of one face in two samples that agree
 
 
 @dataclass(frozen=True)
 class Window:
-    """All frames of some slots, and the one that follows, if the video goes on."""
+    """All frames of some slots, and the frame that follows, unless the video ends."""
 
-    views: list[View]
-    following: View | None = None
+    frames: list[ReducedFrame]
+    following: ReducedFrame | None = None
 
 
-def windows(
+def split_into_windows(
     frames: Iterable[av.VideoFrame],
     first: int | None = None,
     last: int | None = None,
     side: int = CROP_SIDE,
     orientation: Orientation = Orientation(),  # noqa: B008 - it is frozen
     seconds: Fraction = WINDOW_SECONDS,
-    views_ahead: int = VIEWS_AHEAD,
+    frames_ahead: int = FRAMES_AHEAD,
 ) -> Iterator[Window]:
-    """Part a video into windows, in order; frames are held with a long side of `side` pixels at most.
+    """Yield the windows of a video, in order. Frames are held with a long side of `side` pixels at most.
 
-    Those before the one with the number `first` are only read, for the cuts; reading ends after `last`.
+    Frames before the window with the number `first` are only read to detect cuts. Reading ends after window `last`.
     """
-    views: list[View] = []
+    held: list[ReducedFrame] = []
     window = 0
-    for view in marking_cuts(prefetch(views_of(frames, side, orientation), views_ahead)):
-        number = int(view.seconds // seconds)
+    for frame in mark_cuts(prefetch(reduce_frames(frames, side, orientation), frames_ahead)):
+        number = int(frame.seconds // seconds)
         if first is not None and number < first:
             continue
-        if views and number != window:
-            yield Window(views, view)
-            views = []
+        if held and number != window:
+            yield Window(held, frame)
+            held = []
         if last is not None and number > last:
             return
-        views.append(view)
+        held.append(frame)
         window = number
-    if views:
-        yield Window(views)
+    if held:
+        yield Window(held)
 
 
 class Sampler:
-    """Looks at windows. Several threads may share it."""
+    """Runs the detector on frames of windows. Several threads can share it."""
 
     def __init__(self, detector: Detector):
         self._detector = detector
 
-    def look(self, window: Window) -> None:
-        """Look at what the grid and the cuts ask for, then between neighbours that disagree, round by round."""
-        views = [*window.views, window.following] if window.following else window.views
-        ends = {0, len(views) - 1}
-        for n, (before, view) in enumerate(pairwise(views), start=1):
-            if view.starts_shot:
+    def sample(self, window: Window) -> None:
+        """Sample the frames of the grid and at cuts, then between neighbours that disagree, round by round."""
+        frames = [*window.frames, window.following] if window.following else window.frames
+        ends = {0, len(frames) - 1}
+        for n, (before, frame) in enumerate(pairwise(frames), start=1):
+            if frame.starts_shot:
                 ends |= {n - 1, n}
-            elif view.slot != before.slot:
+            elif frame.slot != before.slot:
                 ends.add(n)
-        self._detect([views[n] for n in sorted(ends)])
-        gaps = [(one, other) for one, other in pairwise(sorted(ends)) if not views[other].starts_shot]
+        self._detect([frames[n] for n in sorted(ends)])
+        gaps = [(one, other) for one, other in pairwise(sorted(ends)) if not frames[other].starts_shot]
         while gaps:
             split = [
                 (one, between, other)
                 for one, other in gaps
-                if (between := self._next_sample(views, one, other)) is not None
+                if (between := self._next_sample(frames, one, other)) is not None
             ]
-            self._detect([views[between] for _, between, _ in split])
+            self._detect([frames[between] for _, between, _ in split])
             gaps = [gap for one, between, other in split for gap in ((one, between), (between, other))]
 
-    def _next_sample(self, views: Sequence[View], one: int, other: int) -> int | None:
-        """Return which view between two samples to sample next, or None if they agree and nothing shows there."""
+    def _next_sample(self, frames: Sequence[ReducedFrame], one: int, other: int) -> int | None:
+        """Return the index of the frame between two samples to sample next, or None if there is no reason to."""
         if other - one < 2:
             return None
-        view = views[one]
-        if not self._agree(view, views[other]):
+        frame = frames[one]
+        if not self._samples_agree(frame, frames[other]):
             return (one + other) // 2
-        first = one - (one > 0 and not view.starts_shot)
-        last = other + (other + 1 < len(views) and not views[other + 1].starts_shot)
-        thumbnails = [near.thumbnail for near in views[first : last + 1]]
-        faces = [parts_of(face, (view.width, view.height), view.thumbnail) for face in self._sure_faces(view)]
-        glimpse = find_brief_appearance(thumbnails, one - first, other - first, faces)
-        return None if glimpse is None else first + glimpse
+        first = one - (one > 0 and not frame.starts_shot)
+        last = other + (other + 1 < len(frames) and not frames[other + 1].starts_shot)
+        thumbnails = [near.thumbnail for near in frames[first : last + 1]]
+        size = (frame.width, frame.height)
+        faces = [face_slices(face, size, frame.thumbnail) for face in self._confident_faces(frame)]
+        brief = find_brief_appearance(thumbnails, one - first, other - first, faces)
+        return None if brief is None else first + brief
 
-    def _detect(self, views: Sequence[View]) -> None:
-        mine = [view for view in views if view.claim()]
+    def _detect(self, frames: Sequence[ReducedFrame]) -> None:
+        started = [frame for frame in frames if frame.try_start()]
         failure: BaseException | None = None
         try:
-            images = [view.small() for view in mine]
-            for view, image, found in zip(mine, images, self._detector.detect(images), strict=True):
-                view.see(found, image.shape[1] / view.width)
+            images = [frame.detector_image() for frame in started]
+            for frame, image, found in zip(started, images, self._detector.detect(images), strict=True):
+                frame.set_result(found, image.shape[1] / frame.width)
         except BaseException as error:
             failure = error
             raise
         finally:
-            for view in mine:
-                view.end_look(failure)
-        for view in views:
-            view.wait()
+            for frame in started:
+                frame.finish(failure)
+        for frame in frames:
+            frame.wait()
 
-    def _agree(self, one: View, other: View) -> bool:
-        return self._all_found(one, other) and self._all_found(other, one)
+    def _samples_agree(self, one: ReducedFrame, other: ReducedFrame) -> bool:
+        return self._shows_faces_of(other, one) and self._shows_faces_of(one, other)
 
-    def _sure_faces(self, view: View) -> list[Detection]:
-        return [face for face in view.detections or () if face.score >= self._detector.confident_score]
+    def _confident_faces(self, frame: ReducedFrame) -> list[Detection]:
+        return [face for face in frame.detections or () if face.score >= self._detector.confident_score]
 
-    def _all_found(self, here: View, there: View) -> bool:
-        """Every sure face of `here` is at the same place `there`, where a faint one is enough."""
-        candidates = np.array([face.box for face in there.detections or ()], np.float32).reshape(-1, 4)
+    def _shows_faces_of(self, frame: ReducedFrame, other: ReducedFrame) -> bool:
+        """Return whether each confident face of `other` is at the same place in `frame`, with any score."""
+        candidates = np.array([face.box for face in frame.detections or ()], np.float32).reshape(-1, 4)
         free = np.ones(len(candidates), bool)
-        for face in self._sure_faces(here):
+        for face in self._confident_faces(other):
             shares = overlap(face.box, candidates) * free
             if not len(shares) or shares.max() < SAME_PLACE:
                 return False

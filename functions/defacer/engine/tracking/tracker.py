@@ -1,8 +1,8 @@
-"""Detections to tracks: one face through time, linked, gaps filled, cut at scene cuts.
+"""Link detections to tracks: one face through time, never across a shot cut.
 
-A track holds only links that are beyond doubt: the boxes overlap, no other face is near, and views that follow each
-other are alike. Where a face is lost for a moment, moves far, meets another face, or changes into another face, a new
-track begins that `continues` the old one. The gap between them is filled, but each is identified on its own.
+A track has only certain links: the boxes overlap, no other face is near, and consecutive views are alike. A new track
+that `continues` the old one begins where a face is lost for a moment, moves far, meets another face, or changes into
+another face. The gap between them is masked, but each track is identified on its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,23 +15,23 @@ from defacer.engine.models.arrays import Array, overlap
 from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
 
-SURE_LINK = 0.35  # overlap of prediction and detection
-OCCLUDED = 0.1  # two faces overlapping this much may be taken for each other
-LOST_SECONDS = 0.8
+MIN_CERTAIN_OVERLAP = 0.35  # overlap of prediction and detection
+OCCLUSION_OVERLAP = 0.1  # two faces with this overlap can be confused
+LOST_SECONDS = 0.8  # after a longer gap a face is not linked at all
 GAP_SECONDS = 0.3  # after a longer gap the face in the same place is a new track
-ANOTHER_FACE = 1.0  # distance of two views in a row that do not show one person
+ANOTHER_FACE = 1.0  # distance of two consecutive views that show different people
 SIZE_RATIO = 0.6
-REACH = 0.8  # of a face's size: how far a lost face may turn up from where it was expected
-FAR_VIEWS = 8  # views that are kept for a face that is unlike all targets
+MAX_DISTANCE = 0.8  # of a face's size, between a face that was lost and its predicted place
+MAX_UNLIKE_VIEWS = 8  # views that are kept for a face that is unlike all targets
 
 
 @dataclass(eq=False)
 class Observation:
-    """A face detected at time `pts`. `contended`: another face is so near that the two can be confused."""
+    """A face detected at time `pts`. It `is_occluded` if another face is so near that the two can be confused."""
 
     pts: int
     face: DetectedFace
-    contended: bool
+    is_occluded: bool
 
     @property
     def box(self) -> Array:
@@ -40,7 +40,7 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedView:
-    """An embedding (D,), how clear it is (`Face.quality`), and the place of its observation in the track."""
+    """An embedding (D,), its quality (see `DetectedFace`), and the index of its observation in the track."""
 
     quality: float
     embedding: Array = field(repr=False)
@@ -51,8 +51,8 @@ class EmbeddedView:
 class Track:
     """One face through time, and its `views` in the order of time.
 
-    `continues` is the track before it, and `link` says why that one ended: the face "moved" far or was lost for a
-    moment, a view showed that it "changed", or it "met" another face.
+    `continues` is the number of the track before it, and `link` says why that track ended: the face "moved" far or was
+    lost for a moment, a view showed that it "changed", or it "met" another face.
     """
 
     id: int
@@ -60,23 +60,23 @@ class Track:
     views: list["EmbeddedView"] = field(default_factory=list, repr=False)
     continues: int | None = None
     link: str | None = None
-    near: bool = False  # a view was like a target's: all views are kept
-    packed: CompactBoxes | None = field(
+    is_near_target: bool = False  # a view was like a target's: all views are kept
+    compact_boxes: CompactBoxes | None = field(
         default=None, repr=False
     )  # replaces the observations once the track has ended
 
     @property
     def looks(self) -> CompactBoxes:
-        """Where it was detected."""
-        return self.packed or CompactBoxes((seen.pts, seen.box) for seen in self.observations)
+        """Return its boxes in the sampled frames."""
+        return self.compact_boxes or CompactBoxes((seen.pts, seen.box) for seen in self.observations)
 
     @property
     def first(self) -> int:
-        return self.packed[0].pts if self.packed else self.observations[0].pts
+        return self.compact_boxes[0].pts if self.compact_boxes else self.observations[0].pts
 
     @property
     def last(self) -> int:
-        return self.packed[-1].pts if self.packed else self.observations[-1].pts
+        return self.compact_boxes[-1].pts if self.compact_boxes else self.observations[-1].pts
 
     @property
     def last_view(self) -> EmbeddedView | None:
@@ -85,45 +85,50 @@ class Track:
     @property
     def embeddings(self) -> Array:
         """Return the embeddings (N, D) of its views."""
-        return _stacked([view.embedding for view in self.views])
+        return _stack([view.embedding for view in self.views])
 
-    def clearest(self) -> Observation | None:
-        """Return the observation that probably says most about the person; None if others were always too near."""
-        alone = [observation for observation in self.observations if not observation.contended]
+    def best_observation(self) -> Observation | None:
+        """Return the observation with the highest quality, or None if each is occluded."""
+        alone = [observation for observation in self.observations if not observation.is_occluded]
         return max(alone, key=lambda observation: observation.face.quality, default=None)
 
     def observe(self, observation: Observation, is_near: Callable[[Array], bool]) -> None:
-        """Add the latest observation. Only the views remember embeddings."""
+        """Add the latest observation. Its embedding is stored in the views only."""
         embedding = observation.face.embedding
         if embedding is not None:
-            if not observation.contended:
+            if not observation.is_occluded:
                 self.views.append(EmbeddedView(observation.face.quality, embedding, len(self.observations)))
-                self.near = self.near or is_near(embedding)
-                if not self.near and len(self.views) > FAR_VIEWS:  # the last one shows when the face changes
+                self.is_near_target = self.is_near_target or is_near(embedding)
+                if (
+                    not self.is_near_target and len(self.views) > MAX_UNLIKE_VIEWS
+                ):  # the last view stays: it is compared
                     self.views.remove(min(self.views[:-1], key=lambda view: view.quality))
             observation = replace(observation, face=replace(observation.face, embedding=None))
         self.observations.append(observation)
 
-    def shows_another(self, observation: Observation) -> bool:
+    def shows_other_person(self, observation: Observation) -> bool:
         """Return whether the observation's view shows another person than the track's last view."""
         embedding = observation.face.embedding
-        if embedding is None or observation.contended or self.last_view is None:
+        if embedding is None or observation.is_occluded or self.last_view is None:
             return False
         return float(np.linalg.norm(embedding - self.last_view.embedding)) > ANOTHER_FACE
 
-    def forget(self, before: int) -> None:
+    def forget_before(self, before: int) -> None:
         """Drop the observations before that time, except the last two, which define the speed."""
         more = sum(seen.pts < before for seen in self.observations[:-2])
         self.observations = self.observations[more:]
         views = [replace(view, place=max(0, view.place - more)) for view in self.views]
         old = [view for view in views if not view.place]
-        self.views = old[-FAR_VIEWS:] + views[len(old) :]
+        self.views = old[-MAX_UNLIKE_VIEWS:] + views[len(old) :]
 
     def split(self, place: int, number: int) -> "Track":
-        """End the track before the index `place` of its looks. Return the track `number` with the rest."""
-        rest = Track(number, continues=self.id, link="changed", near=self.near)
-        if self.packed:
-            rest.packed, self.packed = self.packed.part(place, None), self.packed.part(0, place)
+        """End the track before the index `place` of its observations. Return the rest as the track `number`."""
+        rest = Track(number, continues=self.id, link="changed", is_near_target=self.is_near_target)
+        if self.compact_boxes:
+            rest.compact_boxes, self.compact_boxes = (
+                self.compact_boxes.part(place, None),
+                self.compact_boxes.part(0, place),
+            )
         else:
             rest.observations, self.observations = self.observations[place:], self.observations[:place]
         rest.views = [replace(view, place=view.place - place) for view in self.views if view.place >= place]
@@ -131,7 +136,7 @@ class Track:
         return rest
 
     def predicted(self, pts: int) -> Array:
-        """Return where the face is expected at `pts`: straight on, at its last speed."""
+        """Return the expected box (4,) at `pts`: moved on at the last speed."""
         last = self.observations[-1]
         if len(self.observations) < 2 or last.pts == self.observations[-2].pts:
             return last.box
@@ -142,14 +147,15 @@ class Track:
         return expected
 
 
-def _stacked(embeddings: Sequence[Array]) -> Array:
+def _stack(embeddings: Sequence[Array]) -> Array:
     return np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32)
 
 
 class Tracker:
-    """Links detections in the order of time. A face with the score `sure` can begin a track.
+    """Links detections in the order of time. A face with at least the score `sure` can begin a track.
 
-    `is_near` returns whether an embedding is like a target's. For other faces only FAR_VIEWS views are kept.
+    `seconds` converts a difference of two times. `is_near` returns whether an embedding is like a target's. For other
+    faces only MAX_UNLIKE_VIEWS views are stored.
     """
 
     def __init__(
@@ -165,56 +171,56 @@ class Tracker:
         self._numbers = count()
         self.tracks: list[Track] = []
 
-    def cut(self) -> None:
-        """The picture was cut: no face goes on."""
+    def end_shot(self) -> None:
+        """End all tracks, because a shot cut follows."""
         self._active.clear()
 
-    def pack(self) -> None:
-        """Hold the tracks that have ended in little memory: only where they were seen, and their views."""
+    def compact(self) -> None:
+        """Reduce the memory of tracks that have ended: keep only their boxes and views."""
         for track in self.tracks:
             if track.observations and track not in self._active:
-                track.packed, track.observations = track.looks, []
+                track.compact_boxes, track.observations = track.looks, []
 
-    def forget(self, before: int) -> None:
-        """Let go of what was seen before that time, where a video has no end; not of the views that tell who it is."""
+    def forget_before(self, before: int) -> None:
+        """Drop tracks and observations before that time, because a live stream has no end. The views stay."""
         self.tracks = [track for track in self.tracks if track.last >= before or track in self._active]
         for track in self.tracks:
-            track.forget(before)
+            track.forget_before(before)
         left = {track.id for track in self.tracks}
         for track in self.tracks:
             track.continues = track.continues if track.continues in left else None
 
-    def take(self, sighting: FrameDetections) -> None:
-        """Take a sighting, and the cut before it if there was one."""
-        if sighting.starts_shot:
-            self.cut()
-        self.look(sighting.pts, sighting.faces)
+    def add_sample(self, sample: FrameDetections) -> None:
+        """Link the faces of a sampled frame. End all tracks first if a shot starts there."""
+        if sample.starts_shot:
+            self.end_shot()
+        self.add_faces(sample.pts, sample.faces)
 
-    def look(self, pts: int, faces: Sequence[DetectedFace]) -> None:
-        """Take what was seen at `pts`."""
+    def add_faces(self, pts: int, faces: Sequence[DetectedFace]) -> None:
+        """Link the faces that were detected at `pts`."""
         self._active = [track for track in self._active if self._seconds(pts - track.last) <= LOST_SECONDS]
-        seen = [Observation(pts, face, self._contended(faces, n)) for n, face in enumerate(faces)]
+        seen = [Observation(pts, face, self._is_occluded(faces, n)) for n, face in enumerate(faces)]
         free = set(range(len(faces)))
         linked: set[int] = set()
-        for _, track, index in self._candidates(pts, faces):
+        for _, track, index in self._candidate_links(pts, faces):
             if index not in free or track.id in linked:
                 continue
             free.discard(index)
             linked.add(track.id)
-            if self._is_sure(track, seen[index]):
-                if track.shows_another(seen[index]):
-                    track = self._split(track)
+            if self._is_certain(track, seen[index]):
+                if track.shows_other_person(seen[index]):
+                    track = self._split_track(track)
                 track.observe(seen[index], self._is_near)
             else:
                 self._active.remove(track)
-                met = track.observations[-1].contended or seen[index].contended
-                self._begin(seen[index], continues=track.id, link="met" if met else "moved")
+                met = track.observations[-1].is_occluded or seen[index].is_occluded
+                self._start_track(seen[index], continues=track.id, link="met" if met else "moved")
         for index in sorted(free):
             if faces[index].score >= self._sure:
-                self._begin(seen[index])
+                self._start_track(seen[index])
 
-    def _candidates(self, pts: int, faces: Sequence[DetectedFace]) -> list[tuple[float, Track, int]]:
-        """Possible links, best first: by overlap with the prediction, then by nearness."""
+    def _candidate_links(self, pts: int, faces: Sequence[DetectedFace]) -> list[tuple[float, Track, int]]:
+        """Return possible links, best first: by overlap with the prediction, then by distance."""
         links = []
         boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
         for track in self._active:
@@ -227,32 +233,34 @@ class Tracker:
             ratio = np.minimum(size, sizes) / np.maximum(size, sizes)
             centers = (boxes[:, :2] + boxes[:, 2:]) / 2
             away = np.linalg.norm(centers - (expected[:2] + expected[2:]) / 2, axis=1) / max(size, 1.0)
-            for index in np.flatnonzero((shares >= 0.1) | ((away <= REACH) & (ratio >= SIZE_RATIO))):
+            for index in np.flatnonzero((shares >= 0.1) | ((away <= MAX_DISTANCE) & (ratio >= SIZE_RATIO))):
                 links.append((float(shares[index] - 0.1 * away[index]), track, int(index)))
         return sorted(links, key=lambda link: (-link[0], link[1].id, link[2]))
 
-    def _contended(self, faces: Sequence[DetectedFace], index: int) -> bool:
+    def _is_occluded(self, faces: Sequence[DetectedFace], index: int) -> bool:
         others = [face.box for n, face in enumerate(faces) if n != index and face.score >= self._sure]
-        return bool(others) and bool((overlap(faces[index].box, np.array(others)) > OCCLUDED).any())
+        return bool(others) and bool((overlap(faces[index].box, np.array(others)) > OCCLUSION_OVERLAP).any())
 
-    def _is_sure(self, track: Track, observation: Observation) -> bool:
-        if track.observations[-1].contended and not observation.contended:
-            return False  # who came out of an encounter has to be asked anew
+    def _is_certain(self, track: Track, observation: Observation) -> bool:
+        if track.observations[-1].is_occluded and not observation.is_occluded:
+            return False  # after an encounter the face has to be identified again
         if self._seconds(observation.pts - track.last) > GAP_SECONDS:
             return False
         expected = np.stack([track.predicted(observation.pts), track.observations[-1].box])
-        return bool(overlap(observation.box, expected).max() >= SURE_LINK)
+        return bool(overlap(observation.box, expected).max() >= MIN_CERTAIN_OVERLAP)
 
-    def _split(self, track: Track) -> Track:
-        """End a track after its last view, or its first look. Return the track with the rest."""
+    def _split_track(self, track: Track) -> Track:
+        """End a track after its last view, or its first observation. Return the track with the rest."""
         place = track.last_view.place + 1 if track.last_view else 0
-        place = max(1, place)  # what came before it may be forgotten
+        place = max(1, place)  # earlier observations might have been dropped
         rest = track.split(place, next(self._numbers))
         self.tracks.append(rest)
         self._active[self._active.index(track)] = rest
         return rest
 
-    def _begin(self, observation: Observation, continues: int | None = None, link: str | None = None) -> None:
+    def _start_track(
+        self, observation: Observation, continues: int | None = None, link: str | None = None
+    ) -> None:
         track = Track(next(self._numbers), continues=continues, link=link)
         self.tracks.append(track)
         self._active.append(track)

@@ -1,1 +1,1 @@
-"""The release gate: detect faces in the redacted result with another detector, and mask what was missed."""
+"""The release gate: detect faces in the redacted result with another detector, and mask faces that were missed."""

@@ -1,7 +1,7 @@
 """Search redacted frames just before they are encoded, and mask the faces that are found.
 
-Frames wait in a look-ahead buffer, so that a mask can begin before the face was detected. What is masked here is not
-encoded twice.
+Frames wait in a look-ahead buffer, so that a mask can begin before the first detection of its face. Then no frame has
+to be encoded twice.
 """
 
 from bisect import bisect_left, insort
@@ -18,36 +18,34 @@ from defacer.engine.media.orientation import Orientation
 from defacer.engine.models.arrays import Detection
 from defacer.engine.rendering.box_motion import overlap
 from defacer.engine.rendering.drawn_masks import DrawnMasks
-from defacer.engine.rendering.mask_extension import MAX_WAITING_BYTES, MaskExtension, size_of
+from defacer.engine.rendering.mask_extension import MAX_BUFFERED_BYTES, MaskExtension, frame_bytes
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings
 from defacer.engine.runtime.prefetch import usable_threads
 from defacer.engine.tracking.compact_boxes import BoxAt, CompactBoxes
 from defacer.engine.tracking.face_report import Box, Faces, Track
+from defacer.engine.tracking.reduced_frame import SLOT_SECONDS
 from defacer.engine.tracking.sampling import SAME_PLACE
-from defacer.engine.tracking.views import SLOT_SECONDS
 from defacer.engine.verification.inspection import Detections, Inspector
 from defacer.engine.verification.splicing import Interval
 from defacer.engine.verification.visible_faces import (
     CONTINUES_SECONDS,
     LINK_SECONDS,
     Masks,
-    candidates,
-    visible_faces,
+    find_candidates,
+    find_visible_faces,
 )
 
 FOUND = "found by the check of the result"
 # Slots begin between the frames that the first pass sampled, because faces that it missed can be there.
 PHASE_SECONDS = SLOT_SECONDS / 2
-AHEAD_SECONDS = 1.25  # frames wait for this long, or less where they exceed MAX_WAITING_BYTES
+AHEAD_SECONDS = 1.25  # frames wait for this time, or less where they exceed MAX_BUFFERED_BYTES
 MAX_PENDING = 2  # unfinished searches
-PAST_SECONDS = (
-    CONTINUES_SECONDS + LINK_SECONDS
-)  # earlier detections matter only if a visible face began there,
-MAX_PAST_SECONDS = 10.0  # and after this time none does
-NEAR_SECONDS = 0.1  # around a candidate every frame is searched
-# And around both ends of a visible face, beyond the ends of its mask.
-BEFORE_SECONDS, AFTER_SECONDS = 0.45, 0.6
+# Detections that are older are dropped, unless a visible face began with them. After MAX_PAST_SECONDS all are dropped.
+PAST_SECONDS = CONTINUES_SECONDS + LINK_SECONDS
+MAX_PAST_SECONDS = 10.0
+CANDIDATE_SECONDS = 0.1  # every frame is searched at this distance from a candidate,
+BEFORE_SECONDS, AFTER_SECONDS = 0.45, 0.6  # and before and after a visible face, beyond the ends of its mask
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,14 @@ class _Frame:
 
 
 class CheckAhead:
-    """Searches the frames of a segment as they pass through `follow`.
+    """Searches the frames of a segment as they pass through `check_frames`.
 
-    `looks` are all detections by time, and `masks` the boxes that were drawn before the check. `frames` is the number
-    of sampled frames, without those that were searched around a candidate.
+    `detections` are all detections by time, and `masks` the boxes that were drawn before the check. `frames` is the
+    number of sampled frames, without those that were searched around a candidate.
     """
 
     def __init__(self, inspector: Inspector, faces: Faces, every_frame: bool):
-        self.looks: Detections = {}
+        self.detections: Detections = {}
         self.masks = DrawnMasks()
         self.frames = 0
         self._inspector = inspector
@@ -74,91 +72,92 @@ class CheckAhead:
         self._tracks = _NearTracks(faces.tracks)
         self._buffer: deque[_Frame] = deque()
         self._pending: deque[tuple[int, Future[list[Detection]]]] = deque()
-        self._recent: list[int] = []  # sorted times of the detections that can still matter
+        self._recent: list[int] = []  # sorted times of the detections that were not dropped yet
         self._ends: set[int] = set()  # the first and the last frame of the segment
         self._found: tuple[CompactBoxes, ...] = ()
         self._followed_before: set[BoxAt] = set()  # first detections of faces that are followed before them
         self._followed_after: set[BoxAt] = set()  # last detections of faces that are followed after them
 
-    def follow(
+    def check_frames(
         self, frames: Iterable[av.VideoFrame], orientation: Orientation
     ) -> Iterator[tuple[av.VideoFrame, list[Box], Openings]]:
-        """Yield each frame, in order, with the boxes of visible faces in it and the openings in their masks."""
+        """Yield each frame, in order, with the boxes of visible faces in it, and the openings in their masks."""
         self._inspector.orientation = orientation
-        hold = MaskExtension(self._faces, orientation, followed=())
+        extension = MaskExtension(self._faces, orientation, followed=())
         with ThreadPoolExecutor(usable_threads(), "check") as pool:
             try:
-                for picture, held in hold.follow(self._released(frames, pool, hold)):
+                released = self._search_and_release(frames, pool, extension)
+                for picture, extensions in extension.extend_masks(released):
                     pts = picture.pts or 0
-                    if not self._found and not held:
+                    if not self._found and not extensions:
                         yield picture, [], Openings()
                         continue
                     kept = kept_tracks(self._tracks.near)
                     found = hidden_tracks(self._found, self._faces)
-                    cover = MaskSchedule(replace(self._faces, tracks=(*kept, *found)))
-                    yield picture, [*cover.boxes(pts), *held], cover.openings(pts, held)
+                    schedule = MaskSchedule(replace(self._faces, tracks=(*kept, *found)))
+                    yield picture, [*schedule.boxes(pts), *extensions], schedule.openings(pts, extensions)
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _released(
-        self, frames: Iterable[av.VideoFrame], pool: ThreadPoolExecutor, hold: MaskExtension
+    def _search_and_release(
+        self, frames: Iterable[av.VideoFrame], pool: ThreadPoolExecutor, extension: MaskExtension
     ) -> Iterator[av.VideoFrame]:
-        """Search the frames on their way through the look-ahead buffer."""
-        slot, reach = None, round(AHEAD_SECONDS / self._base)
+        """Yield the frames after they were searched in the look-ahead buffer."""
+        slot, delay = None, round(AHEAD_SECONDS / self._base)
         for picture in frames:
             frame = _Frame(picture, picture.pts or 0)
             self._ends = self._ends or {frame.pts}
             self._buffer.append(frame)
-            most = max(1, MAX_WAITING_BYTES // size_of(picture))
+            max_frames = max(1, MAX_BUFFERED_BYTES // frame_bytes(picture))
             own_slot = int((frame.pts * self._base + PHASE_SECONDS) // SLOT_SECONDS)
             if self._every_frame or own_slot != slot:
                 slot = own_slot
                 self._search(frame, pool)
-            self._settle(MAX_PENDING, pool, hold)
-            while frame.pts - self._buffer[0].pts > reach or len(self._buffer) > most:
-                yield self._release(pool, hold)
+            self._settle(MAX_PENDING, pool, extension)
+            while frame.pts - self._buffer[0].pts > delay or len(self._buffer) > max_frames:
+                yield self._release(pool, extension)
         if self._buffer:
             last = self._buffer[-1]
             self._ends.add(last.pts)
-            if last.pts not in self.looks and all(pts != last.pts for pts, _ in self._pending):
+            if last.pts not in self.detections and all(pts != last.pts for pts, _ in self._pending):
                 self._search(last, pool)
-        self._settle(0, pool, hold)
+        self._settle(0, pool, extension)
         while self._buffer:
-            yield self._release(pool, hold)
+            yield self._release(pool, extension)
 
     def _search(self, frame: _Frame, pool: ThreadPoolExecutor) -> None:
         self.frames += 1
         self._pending.append((frame.pts, pool.submit(self._inspector.detect, frame.picture)))
 
-    def _release(self, pool: ThreadPoolExecutor, hold: MaskExtension) -> av.VideoFrame:
-        """Take the first frame. It will be drawn into, so its search must have ended."""
+    def _release(self, pool: ThreadPoolExecutor, extension: MaskExtension) -> av.VideoFrame:
+        """Remove and return the first frame, whose search must have ended, because masks are drawn into it."""
         frame = self._buffer[0]
         if self._pending and self._pending[0][0] <= frame.pts:
-            self._settle(0, pool, hold)
+            self._settle(0, pool, extension)
         return self._buffer.popleft().picture
 
-    def _settle(self, most: int, pool: ThreadPoolExecutor, hold: MaskExtension) -> None:
-        """Wait until at most `most` searches are unfinished, and decide again if there is something to decide.
+    def _settle(self, max_pending: int, pool: ThreadPoolExecutor, extension: MaskExtension) -> None:
+        """Wait until at most `max_pending` searches are unfinished, then find the visible faces again.
 
-        The number does not depend on how fast the searches are, so the masks do not either.
+        The number of searches does not depend on their speed, so the masks do not depend on it either.
         """
         found: Detections = {}
-        while len(self._pending) > most:
+        while len(self._pending) > max_pending:
             pts, future = self._pending.popleft()
             found[pts] = future.result()
         if found:
-            self._add(found)
-            near = self._near_faces()
-            if self._found or candidates(found, near, self.masks.at):
-                self._decide(near, pool, hold)
+            self._add_detections(found)
+            near = self._drop_past_and_select_tracks()
+            if self._found or find_candidates(found, near, self.masks.at):
+                self._decide(near, pool, extension)
 
-    def _add(self, found: Detections) -> None:
-        self.looks |= found
+    def _add_detections(self, found: Detections) -> None:
+        self.detections |= found
         for pts in found:
             insort(self._recent, pts)
 
-    def _near_faces(self) -> Faces:
-        """Forget what lies too far back to matter, and return the faces with the tracks that can matter."""
+    def _drop_past_and_select_tracks(self) -> Faces:
+        """Drop old detections. Return the faces with the tracks near the others and near the buffer."""
         now, margin = self._buffer[0].pts, self._units(PAST_SECONDS)
         starts = [face[0].pts for face in self._found if face[-1].pts >= now - margin]
         past = max(min([now - margin, *starts]), now - self._units(MAX_PAST_SECONDS))
@@ -166,16 +165,16 @@ class CheckAhead:
         tracks = self._tracks.between(past - margin, self._buffer[-1].pts + margin)
         return replace(self._faces, tracks=tracks)
 
-    def _decide(self, near: Faces, pool: ThreadPoolExecutor, hold: MaskExtension) -> None:
-        """Search all waiting frames near a candidate or an end of a visible face, then find the visible faces."""
+    def _decide(self, near: Faces, pool: ThreadPoolExecutor, extension: MaskExtension) -> None:
+        """Find the visible faces, and search all buffered frames near a candidate or an end of a visible face."""
         while True:
-            looks = {pts: self.looks[pts] for pts in self._recent}
-            self._found = visible_faces(looks, near, self.masks.at, ends=self._ends).faces
+            detections = {pts: self.detections[pts] for pts in self._recent}
+            self._found = find_visible_faces(detections, near, self.masks.at, ends=self._ends).faces
             intervals = [
-                *around_candidates(looks, near, self.masks.at, self._found),
-                *around_ends(self._found, self._base, self._recent[-1]),
+                *intervals_around_candidates(detections, near, self.masks.at, self._found),
+                *intervals_around_ends(self._found, self._base, self._recent[-1]),
             ]
-            known = self.looks.keys() | {pts for pts, _ in self._pending}
+            known = self.detections.keys() | {pts for pts, _ in self._pending}
             wanted = [
                 frame
                 for frame in self._buffer
@@ -184,26 +183,26 @@ class CheckAhead:
             if not wanted:
                 break
             results = pool.map(self._inspector.detect, [frame.picture for frame in wanted])
-            self._add(dict(zip([frame.pts for frame in wanted], results, strict=True)))
+            self._add_detections(dict(zip([frame.pts for frame in wanted], results, strict=True)))
         for track in hidden_tracks(self._found, self._faces):
-            self._follow_ends(track, hold)
+            self._extend_masks(track, extension)
 
-    def _follow_ends(self, track: Track, hold: MaskExtension) -> None:
-        """Have the face followed before its first detection, and after its last one as soon as that is known."""
+    def _extend_masks(self, track: Track, extension: MaskExtension) -> None:
+        """Follow the face before its first detection, and after its last one as soon as that is known."""
         first, last = track.looks[0], track.looks[-1]
         if self._followed_before.isdisjoint(track.looks):
             self._followed_before.add(first)
-            hold.follow_before(track)
+            extension.extend_before(track)
         if last.pts < self._recent[-1] and last not in self._followed_after:
             self._followed_after.add(last)
-            hold.follow_after(track)
+            extension.extend_after(track)
 
     def _units(self, seconds: float) -> int:
         return round(seconds / self._base)
 
 
 class _NearTracks:
-    """The tracks around a time that only grows. A video of hours has too many to search all of them each time."""
+    """The tracks around a time that never decreases. A long video has too many tracks to search all each time."""
 
     def __init__(self, tracks: Iterable[Track]):
         self._waiting = sorted(tracks, key=lambda track: track.start, reverse=True)
@@ -219,24 +218,24 @@ class _NearTracks:
 
 
 def hidden_tracks(found: Sequence[CompactBoxes], faces: Faces) -> tuple[Track, ...]:
-    """Return visible faces as hidden tracks with new numbers. Each is a person group of its own."""
+    """Return visible faces as hidden tracks with new numbers. Each forms a person group of its own."""
     first = max((track.id for track in faces.tracks), default=-1) + 1
     group = max((track.group for track in faces.tracks), default=-1) + 1
     return tuple(
         Track(
             id=first + number,
-            start=looks[0].pts,
-            end=looks[-1].pts,
+            start=boxes[0].pts,
+            end=boxes[-1].pts,
             decision="hide",
             person=None,
             reason=FOUND,
             distance=None,
             margin=None,
             continues=None,
-            looks=looks,
+            looks=boxes,
             group=group + number,
         )
-        for number, looks in enumerate(found)
+        for number, boxes in enumerate(found)
     )
 
 
@@ -245,25 +244,23 @@ def kept_tracks(tracks: Iterable[Track]) -> tuple[Track, ...]:
     return tuple(replace(track, continues=None) for track in tracks if track.decision == "keep")
 
 
-def around_candidates(
-    looks: Detections, faces: Faces, masks: Masks, found: Sequence[CompactBoxes]
+def intervals_around_candidates(
+    detections: Detections, faces: Faces, masks: Masks, found: Sequence[CompactBoxes]
 ) -> Iterator[Interval]:
-    """Yield the time around each candidate that is not one of the visible faces that were `found`."""
-    near = round(NEAR_SECONDS / Fraction(faces.time_base))
-    known = {(look.pts, look.box) for face in found for look in face}
-    for pts, detections in candidates(looks, faces, masks).items():
-        if not known.issuperset(
-            (look.pts, look.box) for look in CompactBoxes((pts, face.box) for face in detections)
-        ):
+    """Yield the time around each candidate that does not belong to a visible face in `found`."""
+    near = round(CANDIDATE_SECONDS / Fraction(faces.time_base))
+    known = {sample for face in found for sample in face}
+    for pts, candidates in find_candidates(detections, faces, masks).items():
+        if not known.issuperset(CompactBoxes((pts, face.box) for face in candidates)):
             yield pts - near, pts + near
 
 
-def around_ends(
+def intervals_around_ends(
     found: Sequence[CompactBoxes], base: Fraction, newest: int | None = None
 ) -> Iterator[Interval]:
-    """Yield the time around both ends of each visible face, and wherever it moved far from one frame to the next.
+    """Yield the time around both ends of each visible face, and between two samples where it moved far.
 
-    A face that is in the `newest` detections has no end yet.
+    A face in the `newest` detections has no end yet.
     """
     before, after = (round(seconds / base) for seconds in (BEFORE_SECONDS, AFTER_SECONDS))
     for face in found:

@@ -1,4 +1,4 @@
-"""Detect faces in frames of a redacted segment's NUT file."""
+"""Detect faces in redacted frames, and in frames of a segment's NUT file, for the check of the result."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -18,95 +18,95 @@ from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import open_video, time_base
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.runtime.prefetch import map_ordered, usable_threads
-from defacer.engine.tracking.views import MAX_LOOK, MIN_LOOK
+from defacer.engine.tracking.reduced_frame import MAX_DETECTOR_SIDE, MIN_DETECTOR_SIDE
 
-SEEK_SECONDS = 2  # between frames that are farther apart, the file is not decoded but skipped
+SEEK_SECONDS = 2  # frames that are farther apart are reached by seeking
 CONTRAST_LIMIT, CONTRAST_TILES = 2.0, (8, 8)  # of the histogram equalisation
 
-NO_LANDMARKS = np.zeros((5, 2), np.float32)  # they are not needed, and a long video has many detections
+NO_LANDMARKS = np.zeros((5, 2), np.float32)  # the check needs none, and a long video has many detections
 
 Detections = dict[int, list[Detection]]  # by presentation time, in displayed pixels
 Timed = tuple[int, av.VideoFrame]
 
 
 class Inspector:
-    """Detects faces in frames, and in frames of NUT files.
+    """Detects faces in frames and in NUT files.
 
-    Times are in units of `base`, because NUT writes a finer time base than it is given.
-    `orientation` is that of all frames. `waiting` is called for each frame that is decoded and may raise to stop.
+    Times are in units of `base`, because NUT files have a finer time base than the segment. All frames have the same
+    `orientation`. `on_frame` is called for each decoded frame, and can raise to stop.
     """
 
-    def __init__(self, detector: Detector, base: Fraction, waiting: Callable[[], None]):
+    def __init__(self, detector: Detector, base: Fraction, on_frame: Callable[[], None]):
         self.orientation = Orientation()
         self._detector = detector
         self._base = base
-        self.waiting = waiting
+        self.on_frame = on_frame
 
     def detect(self, frame: av.VideoFrame) -> list[Detection]:
-        """Return the detections in a frame, in displayed pixels. Several threads may call it."""
-        image, scale = _small(frame, self.orientation)
-        found = self._detector.detect([_lit(image)])[0]
+        """Return the detections in a frame, in displayed pixels. Several threads can call it."""
+        image, scale = _detector_image(frame, self.orientation)
+        found = self._detector.detect([_raise_contrast(image)])[0]
         return [Detection(face.box / scale, face.score, NO_LANDMARKS) for face in found]
 
-    def look(self, path: Path, wanted: set[int]) -> Detections:
-        """Look at these frames."""
-        return self._detected(self._chosen(path, wanted)) if wanted else {}
+    def detect_in_file(self, path: Path, wanted: set[int]) -> Detections:
+        """Return the detections in the frames at the times `wanted`."""
+        return self._detect_all(self._read_wanted(path, wanted)) if wanted else {}
 
-    def _detected(self, frames: Iterator[Timed]) -> Detections:
+    def _detect_all(self, frames: Iterator[Timed]) -> Detections:
         return dict(map_ordered(lambda item: (item[0], self.detect(item[1])), frames, usable_threads()))
 
-    def _chosen(self, path: Path, wanted: set[int]) -> Generator[Timed]:
-        for first, last in _intervals(wanted, round(SEEK_SECONDS / self._base)):
-            with closing(self._from(path, first)) as frames:
+    def _read_wanted(self, path: Path, wanted: set[int]) -> Generator[Timed]:
+        for first, last in _group_times(wanted, round(SEEK_SECONDS / self._base)):
+            with closing(self._read_from(path, first)) as frames:
                 for pts, frame in frames:
                     if pts in wanted:
                         yield pts, frame
                     if pts >= last:
                         break
 
-    def _from(self, path: Path, first: int) -> Generator[Timed]:
+    def _read_from(self, path: Path, first: int) -> Generator[Timed]:
         """Decode from a key frame at or before `first` on, or from the start.
 
         FFmpeg cannot seek in a NUT file that has a single key frame.
         """
-        frames = self._decoded(path, first)
+        frames = self._decode(path, first)
         try:
             head = next(frames, None)
         except VideoError:
             head = None
         if head is None or head[0] > first:
             frames.close()
-            yield from self._decoded(path)
+            yield from self._decode(path)
         else:
             yield head
             yield from frames
 
-    def _decoded(self, path: Path, first: int | None = None) -> Generator[Timed]:
+    def _decode(self, path: Path, first: int | None = None) -> Generator[Timed]:
         with open_video(str(path)) as (container, stream):
             scale = self._base / time_base(stream)
             if first is not None:
                 container.seek(int(first * scale), stream=stream)
             for frame in container.decode(stream):
-                self.waiting()
+                self.on_frame()
                 yield int((frame.pts or 0) / scale), frame
 
 
-class _Scaling(local):
-    """Each thread's, because a frame's own is made for each frame."""
+class _Scalers(local):
+    """Each thread's scaler, because a frame's own scaler would be created for each frame."""
 
     def __init__(self) -> None:
         self.to_rgb = VideoReformatter()
 
 
-_scaling = _Scaling()
+_scalers = _Scalers()
 
 
-def _small(frame: av.VideoFrame, orientation: Orientation) -> tuple[Image, float]:
+def _detector_image(frame: av.VideoFrame, orientation: Orientation) -> tuple[Image, float]:
     """Return the displayed frame in the detector's size, RGB uint8 (H, W, 3), and its scale."""
     shown = orientation.displayed_size(frame.width, frame.height)
-    scale = min(1.0, min(max(MIN_LOOK, max(shown) / 2), MAX_LOOK) / max(shown))
+    scale = min(1.0, min(max(MIN_DETECTOR_SIDE, max(shown) / 2), MAX_DETECTOR_SIDE) / max(shown))
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    small = _scaling.to_rgb.reformat(frame, *size, "rgb24", interpolation="AREA", threads=1)
+    small = _scalers.to_rgb.reformat(frame, *size, "rgb24", interpolation="AREA", threads=1)
     image = orientation.displayed(small.to_ndarray().astype(np.uint8, copy=False))
     curve = sdr_curve(frame)
     if curve is not None:
@@ -114,16 +114,16 @@ def _small(frame: av.VideoFrame, orientation: Orientation) -> tuple[Image, float
     return image, image.shape[1] / shown[0]
 
 
-def _lit(image: Image) -> Image:
-    """Return the picture with its local contrast raised: YuNet overlooks faces in the dark."""
+def _raise_contrast(image: Image) -> Image:
+    """Return the image with a higher local contrast, because YuNet misses dark faces."""
     parts = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
     parts[..., 0] = cv2.createCLAHE(CONTRAST_LIMIT, CONTRAST_TILES).apply(parts[..., 0])
     return cv2.cvtColor(parts, cv2.COLOR_YCrCb2RGB).astype(np.uint8, copy=False)
 
 
-def _intervals(times: set[int], reach: int) -> Iterator[tuple[int, int]]:
-    """Yield intervals that hold all of these times. Times within `reach` of each other share an interval."""
+def _group_times(times: set[int], max_gap: int) -> Iterator[tuple[int, int]]:
+    """Yield intervals that contain all of these times. Times within `max_gap` of each other share an interval."""
     ordered = sorted(times)
-    starts = [pts for before, pts in pairwise(ordered) if pts - before > reach]
-    ends = [before for before, pts in pairwise(ordered) if pts - before > reach]
+    starts = [pts for before, pts in pairwise(ordered) if pts - before > max_gap]
+    ends = [before for before, pts in pairwise(ordered) if pts - before > max_gap]
     yield from zip([ordered[0], *starts], [*ends, ordered[-1]], strict=True)

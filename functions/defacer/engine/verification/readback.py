@@ -1,6 +1,6 @@
-"""Decode a segment while it is encoded, and compare what a viewer gets with the frames that were encoded.
+"""Decode a segment while it is encoded, and compare the decoded frames with the frames that were encoded.
 
-The encoded packets are decoded in a thread of its own, so no second pass over the file is necessary.
+A thread of its own decodes the packets, so no second pass over the file is necessary.
 """
 
 from collections import deque
@@ -15,18 +15,18 @@ from av.video.codeccontext import VideoCodecContext
 
 from defacer.engine.models.arrays import Array
 
-CELLS = (160, 90)  # columns and rows of cells; frames are compared by the mean grey level of each cell
-ROW_STEP = 4  # of this many rows one is read: that is precise enough, and takes 40 % of the time
+CELLS = (160, 90)  # columns and rows: frames are compared by the mean grey level of each cell
+ROW_STEP = 4  # every fourth row is read, which is precise enough and takes 40 % of the time
 MAX_DIFFERENCE = 20.0  # grey levels, of 255, between a cell before and after it was encoded
-MIN_RATE = 20  # frames a second: at this rate or more, only frames that others depend on are decoded
-MAX_PENDING = 32  # packets that wait for the decoder
+MIN_DENSE_RATE = 20  # frames a second: from this rate on, only frames that other frames depend on are decoded
+MAX_PENDING = 32  # packets that wait for the decoder, so that a long video does not fill the memory
 
 
 class Readback(AbstractContextManager["Readback"]):
     """Compares decoded frames with the frames that were encoded.
 
-    All frames are compared with `every_frame`, else those that other frames depend on. `differing` are the times of
-    frames that are not as they were before. `is_readable` is False if the decoder refused a packet.
+    With `every_frame` all frames are compared, else those that other frames depend on. `differing` are the times of
+    frames that changed, or that the decoder dropped. `is_readable` is False if the decoder refused a packet.
     """
 
     def __init__(self, every_frame: bool):
@@ -35,7 +35,7 @@ class Readback(AbstractContextManager["Readback"]):
         self._every_frame = every_frame
         self._decoder: VideoCodecContext | None = None
         self._expected: deque[tuple[int, Array]] = deque()
-        self._due: set[int] = set()  # times of packets whose frames were not compared yet, and have to be
+        self._not_compared: set[int] = set()  # times of frames that have to be compared
         self._pending: deque[Future[None]] = deque()
         self._thread = ThreadPoolExecutor(1, "readback")
 
@@ -46,26 +46,26 @@ class Readback(AbstractContextManager["Readback"]):
         self._thread.shutdown(cancel_futures=True)
 
     def expect(self, frame: av.VideoFrame) -> None:
-        """Remember a frame that is about to be encoded. Call in the order of time."""
-        self._expected.append((frame.pts or 0, _cells(frame)))
+        """Store the cells of a frame that is encoded next. Call it in the order of time."""
+        self._expected.append((frame.pts or 0, _cell_means(frame)))
 
-    def take(self, packets: "list[av.Packet[Any]]", encoder: VideoCodecContext) -> None:
+    def decode_packets(self, packets: "list[av.Packet[Any]]", encoder: VideoCodecContext) -> None:
         """Decode packets, in encoding order, and compare their frames."""
         for packet in packets:
             copy = av.Packet(bytes(packet))
             copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
             decoder = self._decoder_for(encoder)
             if packet.is_keyframe or decoder.skip_frame == "DEFAULT":
-                self._due.add(packet.pts or 0)
+                self._not_compared.add(packet.pts or 0)
             self._submit(copy, decoder)
 
     def finish(self) -> None:
-        """Compare the frames that the decoder still holds."""
+        """Compare the last frames, which the decoder still holds. Raises the errors of the thread."""
         if self._decoder is not None:
             self._submit(None, self._decoder)
         while self._pending:
             self._pending.popleft().result()
-        self.differing |= self._due  # the decoder dropped these frames
+        self.differing |= self._not_compared  # the decoder dropped these frames
 
     def _submit(self, packet: "av.Packet[Any] | None", decoder: VideoCodecContext) -> None:
         self._pending.append(self._thread.submit(self._decode, packet, decoder))
@@ -78,7 +78,7 @@ class Readback(AbstractContextManager["Readback"]):
             decoder = cast(VideoCodecContext, av.CodecContext.create(name, "r"))
             decoder.extradata = encoder.extradata
             decoder.thread_type = "NONE"
-            dense = encoder.framerate is not None and encoder.framerate >= MIN_RATE
+            dense = encoder.framerate is not None and encoder.framerate >= MIN_DENSE_RATE
             decoder.skip_frame = "DEFAULT" if self._every_frame or not dense else "NONREF"
             self._decoder = decoder
         return self._decoder
@@ -92,19 +92,24 @@ class Readback(AbstractContextManager["Readback"]):
 
     def _compare(self, frame: av.VideoFrame) -> None:
         pts = frame.pts or 0
-        self._due.discard(pts)
+        self._not_compared.discard(pts)
         while self._expected and self._expected[0][0] < pts:
             self._expected.popleft()
         expected = self._expected[0] if self._expected else None
-        if expected is None or expected[0] != pts or frame.is_corrupt or _differ(expected[1], _cells(frame)):
+        if (
+            expected is None
+            or expected[0] != pts
+            or frame.is_corrupt
+            or _has_difference(expected[1], _cell_means(frame))
+        ):
             self.differing.add(pts)
 
 
-def _differ(one: Array, other: Array) -> bool:
+def _has_difference(one: Array, other: Array) -> bool:
     return float(np.abs(one - other).max()) > MAX_DIFFERENCE
 
 
-def _cells(frame: av.VideoFrame) -> Array:
+def _cell_means(frame: av.VideoFrame) -> Array:
     """Return the mean grey levels, 0 to 255, of the cells of a planar frame: float32 (90, 160)."""
     plane, bits = frame.planes[0], frame.format.components[0].bits
     samples = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2")

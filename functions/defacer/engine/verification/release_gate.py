@@ -2,7 +2,7 @@
 
 The detector searches the redacted frames just before they are encoded, and the encoded result is compared with them.
 Faces that are found too late for a mask are masked by encoding parts of the segment again, once. If a face is visible
-after that, the segment is refused. Nothing here needs an embedding.
+after that, the segment is refused. The check needs no embedding.
 """
 
 from bisect import bisect_left, bisect_right
@@ -26,20 +26,20 @@ from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.face_report import Box, Faces, Track
 from defacer.engine.verification.check_ahead import (
     CheckAhead,
-    around_candidates,
-    around_ends,
     hidden_tracks,
+    intervals_around_candidates,
+    intervals_around_ends,
     kept_tracks,
 )
 from defacer.engine.verification.inspection import Detections, Inspector
 from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.splicing import Interval, Part, ranges_around, splice
-from defacer.engine.verification.visible_faces import MASKED_SHARE, REASONS, covered_share, visible_faces
+from defacer.engine.verification.visible_faces import MASKED_SHARE, REASONS, covered_share, find_visible_faces
 from defacer.plurals import pluralize
 
-LATE_SHARE = 0.8  # of a mask: where less of it was drawn, the frame is encoded again
-SURE_AGAIN = 0.05  # the second check needs a higher score, because scores move when a frame is encoded again
-MAX_TIMES = 5  # named in a message
+MIN_DRAWN_SHARE = 0.8  # of a face: where masks cover less of it, the frame is encoded again
+EXTRA_SCORE = 0.05  # for the second check, because scores change when a frame is encoded again
+MAX_TIMES = 5  # in a message
 
 Progress = Callable[[int], None]
 
@@ -48,8 +48,8 @@ Progress = Callable[[int], None]
 class Checked:
     """The result of the check of a segment.
 
-    `frames` were sampled. `tracks` are the faces that were found and are masked now. `passed` are the numbers of
-    other detections outside all masks, by the reason why they stay.
+    `frames` is the number of sampled frames. `tracks` are the faces that were found and are masked now. `passed` counts
+    other faces outside all masks, by the reason why they stay visible.
     """
 
     verify: str
@@ -58,7 +58,7 @@ class Checked:
     passed: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a report says it: the tracks by their numbers, because they are among the faces."""
+        """Return the object for the report. It lists the numbers of the tracks, which are part of the faces."""
         passed = {f"passed_as_{reason}": self.passed.get(reason, 0) for reason in REASONS}
         return {
             "verify": self.verify,
@@ -70,7 +70,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class VerifiedSegment:
-    """A redacted segment; `checked` is None if the policy says `verify: off`."""
+    """A redacted segment. `checked` is None if the policy says `verify: off`."""
 
     written: WrittenSegment
     checked: Checked | None
@@ -85,10 +85,10 @@ def redact_and_verify(
     replacement: bytes | None = None,
     progress: Progress = lambda _: None,
 ) -> VerifiedSegment:
-    """Write the segment to the NUT file `out` as `hide` does, and check it as `options.verify` says.
+    """Write the segment to the NUT file `out` as `redact_segment` does, and check it as `options.verify` says.
 
-    `detector` is called unless the check is off. Raises QuarantinedError if a face is visible after it was
-    masked, and else as `hide` does.
+    `detector` is called unless the check is off. Raises QuarantinedError if a face is still visible after it was
+    masked, and the errors of `redact_segment`.
     """
     drawn = DrawnMasks()
     if options.verify == "off":
@@ -102,50 +102,52 @@ def redact_and_verify(
         written = redact_segment(
             segment, faces, str(out), options, replacement, progress, drawn, check, readback
         )
-    looks, searched = check.looks, set(check.looks)
+    detections, searched = check.detections, set(check.detections)
     wanted = readback.differing if readback.is_readable else set(written.frames)
     while True:
-        looks = _with_new_detections(looks, inspector.look(out, wanted), drawn, faces)
+        detections = _with_new_detections(detections, inspector.detect_in_file(out, wanted), drawn, faces)
         searched |= wanted
-        found = visible_faces(looks, faces, check.masks.at)
+        found = find_visible_faces(detections, faces, check.masks.at)
         # Frames near a visible face that had left the look-ahead buffer when it was found.
         near = [
-            *around_candidates(looks, faces, check.masks.at, found.faces),
-            *around_ends(found.faces, base),
+            *intervals_around_candidates(detections, faces, check.masks.at, found.faces),
+            *intervals_around_ends(found.faces, base),
         ]
-        wanted = _within(written.frames, near) - searched
+        wanted = _times_within(written.frames, near) - searched
         if not wanted:
             break
     tracks = hidden_tracks(found.faces, faces)
-    late = _late(tracks, faces, written.frames, drawn)
+    late = _find_late_tracks(tracks, faces, written.frames, drawn)
     if late:
-        again = _Again(segment, replace(faces, tracks=faces.tracks + tracks), options, replacement, inspector)
-        written = again.mask(late, out, written, looks, drawn)
+        reencoder = _Reencoder(
+            segment, replace(faces, tracks=faces.tracks + tracks), options, replacement, inspector
+        )
+        written = reencoder.mask_tracks(late, out, written, detections, drawn)
     return VerifiedSegment(written, Checked(options.verify, check.frames, tracks, found.passed))
 
 
 def _with_new_detections(
-    looks: Detections, encoded: Detections, drawn: DrawnMasks, faces: Faces
+    detections: Detections, encoded: Detections, drawn: DrawnMasks, faces: Faces
 ) -> Detections:
     """Add the detections in encoded frames that no mask covers, and that were not found before encoding.
 
-    Earlier detections stay: a face that the check has masked is not detected any more where it was masked in time.
+    Earlier detections stay, because a face cannot be detected where the check has masked it in time.
     """
-    merged = dict(looks)
-    for pts, detections in encoded.items():
-        before, masks = looks.get(pts, []), drawn.at(pts)
+    merged = dict(detections)
+    for pts, found in encoded.items():
+        before, masks = detections.get(pts, []), drawn.at(pts)
         boxes = np.array([face.box for face in before], np.float32).reshape(-1, 4)
         merged[pts] = before + [
             face
-            for face in detections
+            for face in found
             if covered_share(face.box, masks, faces.width, faces.height) < MASKED_SHARE
             and not (overlap(face.box, boxes) >= OVERLAP_OF_ONE_FACE).any()
         ]
     return merged
 
 
-def _within(times: Sequence[int], intervals: Sequence[Interval]) -> set[int]:
-    """Return those of the sorted times that are in an interval."""
+def _times_within(times: Sequence[int], intervals: Sequence[Interval]) -> set[int]:
+    """Return the times that are in an interval. `times` are sorted."""
     return {
         pts
         for first, last in intervals
@@ -153,26 +155,28 @@ def _within(times: Sequence[int], intervals: Sequence[Interval]) -> set[int]:
     }
 
 
-def _late(tracks: Sequence[Track], faces: Faces, times: Sequence[int], drawn: DrawnMasks) -> list[Track]:
-    """Return the tracks that are not masked in each of their frames: they were detected too late for that."""
+def _find_late_tracks(
+    tracks: Sequence[Track], faces: Faces, times: Sequence[int], drawn: DrawnMasks
+) -> list[Track]:
+    """Return the tracks that were found too late to be masked in each of their frames."""
     lead, tail = (round(seconds / Fraction(faces.time_base)) for seconds in (LEAD_SECONDS, TAIL_SECONDS))
     kept = kept_tracks(faces.tracks)
     found = []
     for track in tracks:
-        cover = MaskSchedule(replace(faces, tracks=(*kept, track)))
+        schedule = MaskSchedule(replace(faces, tracks=(*kept, track)))
         first, last = bisect_left(times, track.start - lead), bisect_right(times, track.end + tail)
         if any(
-            covered_share(box, drawn.at(pts), faces.width, faces.height) < LATE_SHARE
+            covered_share(box, drawn.at(pts), faces.width, faces.height) < MIN_DRAWN_SHARE
             for pts in times[first:last]
-            for box in cover.boxes(pts)
+            for box in schedule.boxes(pts)
         ):
             found.append(track)
     return found
 
 
 @dataclass(frozen=True)
-class _Again:
-    """Encodes parts of a segment again, with `faces` as they are after the check."""
+class _Reencoder:
+    """Encodes parts of a segment again. `faces` include those that the check found."""
 
     segment: Segment
     faces: Faces
@@ -180,31 +184,34 @@ class _Again:
     replacement: bytes | None
     inspector: Inspector
 
-    def mask(
+    def mask_tracks(
         self,
         tracks: Sequence[Track],
         out: Path,
         written: WrittenSegment,
-        looks: Detections,
+        detections: Detections,
         drawn: DrawnMasks,
     ) -> WrittenSegment:
-        """Encode the frames around these tracks again, check them and put them into `out`. Raises QuarantinedError."""
+        """Encode the frames around these tracks again, check them and splice them into `out`.
+
+        Raises QuarantinedError if a face is still visible.
+        """
         base = Fraction(self.faces.time_base)
         lead, tail = (round(seconds / base) for seconds in (LEAD_SECONDS, TAIL_SECONDS))
         around = [(track.start - lead, track.end + tail) for track in tracks]
         masks, parts = DrawnMasks(), []
         for number, (start, end) in enumerate(ranges_around(str(out), base, around)):
             parts.append(self._encode(start, end, out.with_name(f"{out.stem}-{number}.nut"), masks))
-            wanted = looks.keys() & set(parts[-1].written.frames)
-            looks = looks | self.inspector.look(Path(parts[-1].path), wanted)
+            wanted = detections.keys() & set(parts[-1].written.frames)
+            detections = detections | self.inspector.detect_in_file(Path(parts[-1].path), wanted)
         encoded = {pts for part in parts for pts in part.written.frames}
 
         def drawn_at(pts: int) -> list[Box]:
             return (masks if pts in encoded else drawn).at(pts)
 
-        left = visible_faces(looks, self.faces, drawn_at, SURE_AGAIN)
+        left = find_visible_faces(detections, self.faces, drawn_at, EXTRA_SCORE)
         if left.faces:
-            raise QuarantinedError(_still_visible(left.faces, base))
+            raise QuarantinedError(_still_visible_message(left.faces, base))
         spliced = out.with_name(f"{out.stem}-spliced.nut")
         written = splice(str(out), parts, written, base, str(spliced))
         spliced.replace(out)
@@ -214,15 +221,15 @@ class _Again:
 
     def _encode(self, start: int, end: int | None, path: Path, masks: DrawnMasks) -> Part:
         segment = Segment(self.segment.source, start, self.segment.end if end is None else end)
-        waiting = self.inspector.waiting
+        on_frame = self.inspector.on_frame
         written = redact_segment(
-            segment, self.faces, str(path), self.options, self.replacement, lambda _: waiting(), masks
+            segment, self.faces, str(path), self.options, self.replacement, lambda _: on_frame(), masks
         )
         return Part(start, end, str(path), written)
 
 
-def _still_visible(faces: Sequence[CompactBoxes], base: Fraction) -> str:
-    times = sorted({round(float(looks[0].pts * base), 1) for looks in faces})
+def _still_visible_message(faces: Sequence[CompactBoxes], base: Fraction) -> str:
+    times = sorted({round(float(face[0].pts * base), 1) for face in faces})
     named = ", ".join(f"{time:.1f} s" for time in times[:MAX_TIMES])
     more = f" and {pluralize(len(times) - MAX_TIMES, 'more time')}" if len(times) > MAX_TIMES else ""
     return (

@@ -1,4 +1,4 @@
-"""Replace parts of a segment's NUT file without encoding the rest again (PyAV)."""
+"""Replace parts of a segment's NUT file without encoding the other parts again (PyAV)."""
 
 from array import array
 from bisect import bisect_right
@@ -27,17 +27,17 @@ class Part:
 
 
 def ranges_around(path: str, base: Fraction, intervals: Sequence[Interval]) -> list[tuple[int, int | None]]:
-    """Return the time ranges to encode again so that the intervals change, in units of `base`; None: to the end.
+    """Return the time ranges to encode again so that the intervals change, in units of `base`.
 
-    A range begins where all packets before it are shown before it, so none of those depends on a replaced
-    one. It ends before a key frame.
+    A range begins where all packets before it are displayed before it, so that none of them depends on a replaced
+    packet. It ends before a key frame, or at the end of the segment (None).
     """
     times, keys = array("q"), array("q")
-    for packet, pts in _packets(path, base):
+    for packet, pts in _read_packets(path, base):
         times.append(pts)
         if packet.is_keyframe:
             keys.append(pts)
-    starts = list(_clean_cuts(times))
+    starts = list(_split_times(times))
     found: list[tuple[int, int | None]] = []
     for first, last in sorted(intervals):
         start = starts[max(0, bisect_right(starts, first) - 1)]
@@ -50,8 +50,8 @@ def ranges_around(path: str, base: Fraction, intervals: Sequence[Interval]) -> l
     return found
 
 
-def _clean_cuts(times: Sequence[int]) -> Iterator[int]:
-    """Yield the times where packets in decode order can be parted: all before are shown before all after."""
+def _split_times(times: Sequence[int]) -> Iterator[int]:
+    """Yield the times where packets in decode order can be split: all before are displayed before all after."""
     first_after = list(accumulate(reversed(times), min))[::-1]
     last_before = [times[0] - 1, *accumulate(times, max)]
     for before, after in zip(last_before, first_after, strict=False):
@@ -62,18 +62,18 @@ def _clean_cuts(times: Sequence[int]) -> Iterator[int]:
 def splice(
     path: str, parts: Sequence[Part], whole: WrittenSegment, base: Fraction, out: str
 ) -> WrittenSegment:
-    """Write `path` to `out` with each part in place of its time range. `parts` are in the order of time.
+    """Write `path` to `out`, and replace the time range of each part. `parts` are in the order of time.
 
     Decode times are rebuilt: the n-th packet gets the n-th presentation time, moved back by the reorder depth.
     """
     depth = max(whole.reorder_depth, *(part.written.reorder_depth for part in parts))
     shown = whole.frames
-    # By default NUT shifts each file by its own reorder delay; absolute times must stay.
+    # By default NUT shifts each file by its own reorder delay, but absolute times must stay.
     options = {"avoid_negative_ts": "disabled"}
     with av.open(path) as source, av.open(out, "w", format="nut", options=options) as result:
         stream = result.add_stream_from_template(source.streams.video[0])
         stream.time_base = base
-        for number, (packet, pts) in enumerate(_spliced(path, parts, base)):
+        for number, (packet, pts) in enumerate(_splice_packets(path, parts, base)):
             before = number - depth
             packet.pts, packet.time_base, packet.stream = pts, base, stream
             packet.dts = shown[before] if before >= 0 else shown[0] + before
@@ -82,18 +82,18 @@ def splice(
     return WrittenSegment(shown, depth, whole.black_frames)
 
 
-def _spliced(path: str, parts: Sequence[Part], base: Fraction) -> Iterator[Timed]:
-    """Yield packets in decode order. Those of a part follow one another."""
-    waiting = list(parts)
-    for packet, pts in _packets(path, base):
+def _splice_packets(path: str, parts: Sequence[Part], base: Fraction) -> Iterator[Timed]:
+    """Yield packets in decode order. All packets of a part are consecutive."""
+    remaining = list(parts)
+    for packet, pts in _read_packets(path, base):
         if not any(part.start <= pts and (part.end is None or pts < part.end) for part in parts):
             yield packet, pts
-        elif waiting and pts >= waiting[0].start:
-            yield from _packets(waiting.pop(0).path, base)
+        elif remaining and pts >= remaining[0].start:
+            yield from _read_packets(remaining.pop(0).path, base)
 
 
-def _packets(path: str, base: Fraction) -> Iterator[Timed]:
-    """Yield the packets of a NUT file, with their presentation times in units of `base`: NUT writes a finer one."""
+def _read_packets(path: str, base: Fraction) -> Iterator[Timed]:
+    """Yield the packets of a NUT file with their presentation times, converted to units of `base`."""
     with av.open(path) as container:
         stream = container.streams.video[0]
         for packet in container.demux(stream):

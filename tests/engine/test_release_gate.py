@@ -1,4 +1,4 @@
-"""The check of the result: faces that stay visible are found in the encoded segment and masked, or it is refused."""
+"""Tests of the check of the result: visible faces are found and masked, or the segment is refused."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -131,7 +131,7 @@ def test_strict_check_finds_a_face_that_is_shown_for_one_frame(check: Check, tmp
 def test_face_that_no_track_follows_is_masked_before_it_is_encoded(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(release_gate._Again, "mask")
+    monkeypatch.delattr(release_gate._Reencoder, "mask_tracks")
     face = replace(RIGHT, first=15, last=35)
     scene = write_scene(tmp_path / "scene.mp4", [face])
     redacted = check(scene)
@@ -174,13 +174,13 @@ def test_masks_do_not_depend_on_the_speed_of_the_detector(
 def test_frames_that_the_encoder_changed_are_searched_in_the_result(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if a fault of the encoder showed a face that was not in the frames."""
+    """Simulate a fault of the encoder that shows a face which was not in the frames."""
     scene = write_scene(tmp_path / "scene.mp4", [])
     shows = write_scene(tmp_path / "shows.mp4", [RIGHT])
     frames = read_frames(str(shows))
 
     def expect(readback: Readback, frame: av.VideoFrame) -> None:
-        """Replace the picture after the frame was remembered."""
+        """Replace the picture after its cells were stored."""
         remember(readback, frame)
         other = next(frames, None)
         for plane, wrong in zip(frame.planes, other.planes if other else (), strict=False):
@@ -213,7 +213,7 @@ def test_only_groups_of_pictures_with_a_found_face_are_encoded_again(check: Chec
     assert joined.frames == len(before)
 
 
-def test_no_check_and_no_model_where_the_policy_says_off(tmp_path: Path) -> None:
+def test_no_model_is_loaded_if_the_policy_turns_the_check_off(tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "scene.mp4", [RIGHT])
 
     def never() -> None:
@@ -229,7 +229,7 @@ def test_no_check_and_no_model_where_the_policy_says_off(tmp_path: Path) -> None
 def test_face_that_the_second_rendering_leaves_visible_is_refused(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if the masks of the faces that were found were not drawn."""
+    """Simulate that the masks of the found faces are not drawn."""
     face = replace(RIGHT, first=10, last=30)
     scene = write_scene(tmp_path / "scene.mp4", [face])
     real = release_gate.redact_segment
@@ -266,7 +266,7 @@ def test_kept_face_stays_visible(check: Check, tmp_path: Path) -> None:
 
 
 def test_kept_face_stays_visible_shortly_after_its_track_ended(check: Check, tmp_path: Path) -> None:
-    """The first detector lost it, the second one has not: for a second it is taken for the same person."""
+    """The first detector lost the face, but the second one detects it. For a second it is the same person."""
     scene = write_scene(tmp_path / "scene.mp4", [LEFT])
     redacted = check(scene, track_of(scene, LEFT, 0, "keep", 10, 30))
     assert redacted.checked is not None

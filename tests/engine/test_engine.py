@@ -1,4 +1,4 @@
-"""The engine as a whole, judged by pixels: one person kept, the other hidden, whole or in segments."""
+"""Tests of the whole engine by pixels: one person is kept and the other hidden, in one segment or several."""
 
 import dataclasses
 import threading
@@ -38,8 +38,8 @@ def likeness(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.nan_to_num(np.corrcoef(*detail)[0, 1]))
 
 
-def seen(clip: Path, results: list[Path], name: str) -> list[float]:
-    """How much of a face is left, frame by frame, where it could be recognised in the source."""
+def remaining_detail(clip: Path, results: list[Path], name: str) -> list[float]:
+    """Return the remaining detail of a face in each frame where the source shows it clearly."""
     after = [frame for path in results for frame in grey(path)]
     found = []
     for face in compute_demo_boxes(DEMO_SECONDS, DEMO_SIZE, DEMO_RATE):
@@ -65,17 +65,19 @@ def faces(engine: Engine, demo_clip: Path, gallery: Gallery) -> Faces:
 
 
 @pytest.fixture(scope="module")
-def faces_of_nobody(engine: Engine, demo_clip: Path) -> Faces:
+def faces_without_targets(engine: Engine, demo_clip: Path) -> Faces:
     return look(engine, demo_clip, None, Options())
 
 
-def test_the_target_stays_and_the_other_is_hidden(faces: Faces, demo_clip: Path, tmp_path: Path) -> None:
+def test_target_stays_visible_and_the_other_person_is_hidden(
+    faces: Faces, demo_clip: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.nut"
     written = redact_segment(Segment(str(demo_clip)), faces, str(out), Options())
     assert list(written.frames) == frame_times(demo_clip)
-    assert max(seen(demo_clip, [out], "admiral")) < GONE
-    kept = sorted(seen(demo_clip, [out], "astronaut"))
-    assert kept[len(kept) // 5] > KEPT  # while they cross, the other's mask lies over both
+    assert max(remaining_detail(demo_clip, [out], "admiral")) < GONE
+    kept = sorted(remaining_detail(demo_clip, [out], "astronaut"))
+    assert kept[len(kept) // 5] > KEPT  # while they cross, the other person's mask covers both
     assert {track.person for track in faces.tracks if track.decision == "keep"} == {"astronaut"}
     assert faces.recognizer is not None
     assert faces.recognizer.startswith("sface/2021dec")
@@ -84,24 +86,24 @@ def test_the_target_stays_and_the_other_is_hidden(faces: Faces, demo_clip: Path,
     assert faces.looks < faces.frames == len(written.frames)
 
 
-def test_a_decision_can_be_changed_without_looking_again(
+def test_decision_can_be_changed_without_another_detection(
     faces: Faces, demo_clip: Path, tmp_path: Path
 ) -> None:
-    """What was kept is hidden and the other way round, from the report as it is stored."""
+    """A stored report is enough to hide the kept face, and to keep the hidden one."""
     kept = [track.id for track in faces.tracks if track.decision == "keep"]
     hidden = [track.id for track in faces.tracks if track.decision == "hide"]
     stored = Faces.from_json(faces.to_json())
     assert stored == faces
     out = tmp_path / "out.nut"
     redact_segment(Segment(str(demo_clip)), stored.decided_anew(hide=kept, keep=hidden), str(out), Options())
-    assert max(seen(demo_clip, [out], "astronaut")) < GONE
-    now_kept = sorted(seen(demo_clip, [out], "admiral"))
+    assert max(remaining_detail(demo_clip, [out], "astronaut")) < GONE
+    now_kept = sorted(remaining_detail(demo_clip, [out], "admiral"))
     assert now_kept[len(now_kept) // 5] > KEPT
     with pytest.raises(EngineError, match="no track 99"):
         stored.decided_anew(hide=[99], keep=[])
 
 
-def test_a_report_of_another_version_or_none_is_refused(faces: Faces) -> None:
+def test_report_of_another_version_or_without_one_is_refused(faces: Faces) -> None:
     with pytest.raises(EngineError, match="version 7"):
         Faces.from_json({**faces.to_json(), "version": 7})
     for wrong in ({}, [], {"version": 1}, {**faces.to_json(), "tracks": [{"id": 1}]}):
@@ -109,40 +111,40 @@ def test_a_report_of_another_version_or_none_is_refused(faces: Faces) -> None:
             Faces.from_json(wrong)
 
 
-def test_a_report_of_the_version_before_is_read(faces: Faces) -> None:
+def test_report_of_the_previous_version_is_read(faces: Faces) -> None:
     before = {name: value for name, value in faces.to_json().items() if name != "segments"}
     assert Faces.from_json({**before, "version": 1}) == replace(faces, version=1, segments=())
 
 
 @pytest.mark.parametrize("mode", ["blur", "pixelate", "solid", "image"])
 def test_without_targets_everyone_is_hidden_in_every_mode(
-    faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path, mode: str
+    faces_without_targets: Faces, demo_clip: Path, tmp_path: Path, mode: str
 ) -> None:
     out = tmp_path / "out.nut"
     clear_in_the_middle = np.full((40, 40, 4), 255, np.uint8)
     clear_in_the_middle[5:35, 5:35, 3] = 0
     encoded = cv2.imencode(".png", clear_in_the_middle)[1].tobytes()
     redact_segment(
-        Segment(str(demo_clip)), faces_of_nobody, str(out), Options(mode=mode), replacement=encoded
+        Segment(str(demo_clip)), faces_without_targets, str(out), Options(mode=mode), replacement=encoded
     )
     for name in ("admiral", "astronaut"):
-        assert max(seen(demo_clip, [out], name)) < GONE
+        assert max(remaining_detail(demo_clip, [out], name)) < GONE
 
 
-def test_the_other_detector_hides_too(
-    engine: Engine, demo_clip: Path, gallery: Gallery, tmp_path: Path
-) -> None:
+def test_other_detector_hides_too(engine: Engine, demo_clip: Path, gallery: Gallery, tmp_path: Path) -> None:
     options = Options(detector="mtcnn")
     faces = look(engine, demo_clip, gallery, options)
     assert faces.detector == "mtcnn"
     out = tmp_path / "out.nut"
     redact_segment(Segment(str(demo_clip)), faces, str(out), options)
-    hidden = sorted(seen(demo_clip, [out], "admiral"))
+    hidden = sorted(remaining_detail(demo_clip, [out], "admiral"))
     assert hidden[len(hidden) * 95 // 100] < GONE
 
 
-def test_segments_together_hide_what_one_hides(faces: Faces, demo_clip: Path, tmp_path: Path) -> None:
-    """Read from a file object, as a worker does."""
+def test_segments_have_the_same_masks_as_the_whole_video(
+    faces: Faces, demo_clip: Path, tmp_path: Path
+) -> None:
+    """The video is read from a file object, as in a worker."""
     shown = frame_times(demo_clip)
     bounds = [None, shown[40], shown[75], None]
     paths: list[Path] = []
@@ -152,23 +154,23 @@ def test_segments_together_hide_what_one_hides(faces: Faces, demo_clip: Path, tm
         with demo_clip.open("rb") as source:
             frames += redact_segment(Segment(source, start, end), faces, str(paths[-1]), Options()).frames
     assert frames == shown
-    assert max(seen(demo_clip, paths, "admiral")) < GONE
-    kept = sorted(seen(demo_clip, paths, "astronaut"))
+    assert max(remaining_detail(demo_clip, paths, "admiral")) < GONE
+    kept = sorted(remaining_detail(demo_clip, paths, "astronaut"))
     assert kept[len(kept) // 5] > KEPT
 
 
-def test_what_lies_outside_every_face_is_only_encoded_again(
-    faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
+def test_pixels_outside_every_face_are_only_re_encoded(
+    faces_without_targets: Faces, demo_clip: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.nut"
-    redact_segment(Segment(str(demo_clip)), faces_of_nobody, str(out), Options())
+    redact_segment(Segment(str(demo_clip)), faces_without_targets, str(out), Options())
     for before, after in zip(grey_of(demo_clip), grey(out), strict=True):
         corner = np.s_[:20, :60]
         assert cv2.PSNR(before[corner], after[corner]) > 40
 
 
-def test_progress_may_stop_the_work(
-    engine: Engine, faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
+def test_progress_callback_can_stop_the_work(
+    engine: Engine, faces_without_targets: Faces, demo_clip: Path, tmp_path: Path
 ) -> None:
     def stop(done: int) -> None:
         if done >= 20:
@@ -178,12 +180,16 @@ def test_progress_may_stop_the_work(
         engine.find(Segment(str(demo_clip)), None, Options(), progress=stop)
     with pytest.raises(TimeoutError):
         redact_segment(
-            Segment(str(demo_clip)), faces_of_nobody, str(tmp_path / "out.nut"), Options(), progress=stop
+            Segment(str(demo_clip)),
+            faces_without_targets,
+            str(tmp_path / "out.nut"),
+            Options(),
+            progress=stop,
         )
 
 
 def test_next_frame_is_redacted_while_one_is_encoded(
-    faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
+    faces_without_targets: Faces, demo_clip: Path, tmp_path: Path
 ) -> None:
     is_second_redacted = threading.Event()
 
@@ -200,24 +206,30 @@ def test_next_frame_is_redacted_while_one_is_encoded(
     out = str(tmp_path / "out.nut")
     with pytest.raises(TimeoutError, match="True"):
         redact_segment(
-            Segment(str(demo_clip)), faces_of_nobody, out, Options(), None, stop_after_the_first, Recorded()
+            Segment(str(demo_clip)),
+            faces_without_targets,
+            out,
+            Options(),
+            None,
+            stop_after_the_first,
+            Recorded(),
         )
     assert "prefetch" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_opencv_calls_use_one_thread_in_the_engine(
-    faces_of_nobody: Faces, demo_clip: Path, tmp_path: Path
+    faces_without_targets: Faces, demo_clip: Path, tmp_path: Path
 ) -> None:
     first = Segment(str(demo_clip), None, frame_times(demo_clip)[2])
     cv2.setNumThreads(2)
-    redact_segment(first, faces_of_nobody, str(tmp_path / "out.nut"), Options())
+    redact_segment(first, faces_without_targets, str(tmp_path / "out.nut"), Options())
     assert cv2.getNumThreads() == 1
     cv2.setNumThreads(2)
     Engine()
     assert cv2.getNumThreads() == 1
 
 
-def test_faces_of_another_video_are_refused_before_anything_is_written(
+def test_faces_of_another_video_are_refused_before_writing(
     faces: Faces, demo_clip: Path, tmp_path: Path
 ) -> None:
     for other in (
@@ -228,9 +240,7 @@ def test_faces_of_another_video_are_refused_before_anything_is_written(
             redact_segment(Segment(str(demo_clip)), other, str(tmp_path / "out.nut"), Options())
 
 
-def test_a_gallery_of_another_recognizer_is_refused(
-    engine: Engine, demo_clip: Path, gallery: Gallery
-) -> None:
+def test_gallery_of_another_recogniser_is_refused(engine: Engine, demo_clip: Path, gallery: Gallery) -> None:
     findings = engine.find(Segment(str(demo_clip), None, frame_times(demo_clip)[3]), gallery, Options())
     other = dataclasses.replace(gallery, recognizer="another/1")
     segment, frames = Segment(str(demo_clip)), read_frames(str(demo_clip))
@@ -243,7 +253,7 @@ def test_a_gallery_of_another_recognizer_is_refused(
             use()
 
 
-def test_a_gallery_survives_being_stored(gallery: Gallery) -> None:
+def test_gallery_is_equal_after_serialization(gallery: Gallery) -> None:
     again = Gallery.from_bytes(gallery.to_bytes())
     assert (again.people, again.recognizer) == (gallery.people, gallery.recognizer)
     assert (again.embeddings == gallery.embeddings).all()
@@ -258,7 +268,7 @@ def test_a_gallery_survives_being_stored(gallery: Gallery) -> None:
         (cv2.resize(astronaut(), (60, 60)), "me.png shows a face only"),
     ],
 )
-def test_a_target_picture_that_shows_no_clear_face_is_named(
+def test_target_picture_without_a_clear_face_is_named(
     engine: Engine, picture: np.ndarray, message: str
 ) -> None:
     with pytest.raises(PictureError, match=message):

@@ -1,4 +1,4 @@
-"""Which detections in a result are faces that should have been hidden: rules alone, without a model or a frame."""
+"""Tests of the rules for visible faces, without a model or a frame."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from defacer.engine.models.arrays import Detection
 from defacer.engine.tracking.compact_boxes import Box, CompactBoxes
 from defacer.engine.tracking.face_report import Faces, Track
-from defacer.engine.verification.check_ahead import around_candidates
-from defacer.engine.verification.visible_faces import covered_share, visible_faces
+from defacer.engine.verification.check_ahead import intervals_around_candidates
+from defacer.engine.verification.visible_faces import covered_share, find_visible_faces
 
 PLACE: Box = (100.0, 100.0, 160.0, 180.0)
 BESIDE: Box = (150.0, 100.0, 210.0, 180.0)
@@ -32,7 +32,7 @@ def found(
     looks: dict[int, list[Detection]], known: Faces, masks: dict[int, list[Box]] | None = None
 ) -> list[list[int]]:
     """Return the times of each visible face."""
-    visible = visible_faces(looks, known, lambda pts: (masks or {}).get(pts, []))
+    visible = find_visible_faces(looks, known, lambda pts: (masks or {}).get(pts, []))
     return [[look.pts for look in face_looks] for face_looks in visible.faces]
 
 
@@ -66,7 +66,7 @@ def test_face_that_leaves_its_mask_is_visible() -> None:
     assert found(looks, faces(), {pts: [PLACE] for pts in looks}) == [list(range(40, 100, 10))]
 
 
-def test_kept_face_is_not_visible_wherever_its_box_holds_it() -> None:
+def test_face_inside_a_kept_box_is_not_reported() -> None:
     looks = {pts: [face((90.0, 85.0, 170.0, 190.0))] for pts in TIMES}
     assert found(looks, faces(kept(0, 280))) == []
 
@@ -81,7 +81,7 @@ def test_small_face_inside_a_kept_one_is_visible() -> None:
     assert found(looks, faces(kept(0, 280))) == [list(TIMES)]
 
 
-def test_face_that_continues_a_kept_track_for_long_is_visible_in_the_end() -> None:
+def test_face_that_continues_a_kept_track_is_reported_after_a_second() -> None:
     looks = {pts: [face(PLACE)] for pts in TIMES}
     (times,) = found(looks, faces(kept(0, 60)))
     assert times == list(range(220, 300, 20))  # 0.4 s after the track's end, and a second more
@@ -96,7 +96,7 @@ def test_face_that_continues_a_kept_track_beside_another_face_is_visible() -> No
     looks = {pts: [face(PLACE), *([face(BESIDE)] if pts >= 160 else [])] for pts in TIMES}
     found_times = found(looks, faces(kept(0, 100)))
     assert list(range(160, 300, 20)) in found_times
-    assert len(found_times) == 2  # the other one, and the one that may be it
+    assert len(found_times) == 2  # the other face, and the face that can be the target
 
 
 def test_face_that_comes_out_of_a_mask_is_not_taken_for_the_kept_one() -> None:
@@ -116,14 +116,14 @@ def test_face_that_comes_out_of_a_mask_is_not_taken_for_the_kept_one() -> None:
         ([0.59] * 15, False),
     ],
 )
-def test_face_needs_a_sure_score_or_many_likely_ones(scores: list[float], is_face: bool) -> None:
+def test_face_needs_one_high_score_or_many_likely_scores(scores: list[float], is_face: bool) -> None:
     looks = {20 * number: [face(FAR, score)] for number, score in enumerate(scores, start=1)}
     assert bool(found({0: [], **looks, 400: []}, faces())) is is_face
 
 
 @pytest.mark.parametrize("pts", [TIMES[0], TIMES[-1]])
-def test_face_in_one_frame_at_a_seam_needs_no_higher_score(pts: int) -> None:
-    """The rest of it is in the neighbouring segment, which is checked by itself."""
+def test_face_in_a_segments_end_frame_needs_no_higher_score(pts: int) -> None:
+    """The other frames of the face are in the neighbouring segment, which is checked separately."""
     looks = {time: [face(FAR, 0.75)] if time == pts else [] for time in TIMES}
     assert found(looks, faces()) == [[pts]]
 
@@ -131,16 +131,16 @@ def test_face_in_one_frame_at_a_seam_needs_no_higher_score(pts: int) -> None:
 def test_candidate_is_searched_beside_a_face_that_is_known_already() -> None:
     looks = {pts: [face(PLACE)] for pts in TIMES}
     looks[100].append(face(FAR, 0.65))
-    known = visible_faces(looks, faces(), lambda _: []).faces
-    assert list(around_candidates(looks, faces(), lambda _: [], known)) == [(90, 110)]
+    known = find_visible_faces(looks, faces(), lambda _: []).faces
+    assert list(intervals_around_candidates(looks, faces(), lambda _: [], known)) == [(90, 110)]
 
 
 def test_unlikely_detections_are_counted() -> None:
-    visible = visible_faces({0: [face(FAR, 0.7)]}, faces(), lambda _: [])
+    visible = find_visible_faces({0: [face(FAR, 0.7)]}, faces(), lambda _: [])
     assert visible.passed == {"unlikely": 1}
 
 
 def test_second_check_needs_a_higher_score() -> None:
     looks = {0: [face(FAR, 0.74)], 20: [face(FAR, 0.74)]}
-    assert visible_faces(looks, faces(), lambda _: []).faces
-    assert not visible_faces(looks, faces(), lambda _: [], 0.05).faces
+    assert find_visible_faces(looks, faces(), lambda _: []).faces
+    assert not find_visible_faces(looks, faces(), lambda _: [], 0.05).faces

@@ -1,4 +1,4 @@
-"""Where the detector looks: seldom in a calm shot, everywhere it matters, the same in every segment."""
+"""Tests of the sampler: few samples in a calm shot, more at changes, and the same in every segment."""
 
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from defacer.engine.models.arrays import Detection, Image
-from defacer.engine.tracking.sampling import Sampler, Window, windows
-from defacer.engine.tracking.views import WINDOW_SECONDS, View, crop_side
+from defacer.engine.tracking.reduced_frame import WINDOW_SECONDS, ReducedFrame, crop_side
+from defacer.engine.tracking.sampling import Sampler, Window, split_into_windows
 
 RATE = 30
 
 
 class BrightSquares:
-    """Finds white squares of 40 pixels: stands in for a face detector, whose own test is elsewhere."""
+    """Detects white squares of 40 pixels. It replaces the face detector, which has tests of its own."""
 
     name = "squares"
     sure = 0.3
@@ -45,47 +45,49 @@ def frames(positions: list[int | None], ground: list[int] | None = None) -> list
     return made
 
 
-def looked(given: list[av.VideoFrame], first: int | None = None, last: int | None = None) -> list[Window]:
+def sample(given: list[av.VideoFrame], first: int | None = None, last: int | None = None) -> list[Window]:
     sampler = Sampler(BrightSquares())
-    found = list(windows(given, first, last))
+    found = list(split_into_windows(given, first, last))
     for window in found:
-        sampler.look(window)
+        sampler.sample(window)
     return found
 
 
-def looks(given: list[av.VideoFrame], first: int | None = None, last: int | None = None) -> list[View]:
+def sampled_frames(
+    given: list[av.VideoFrame], first: int | None = None, last: int | None = None
+) -> list[ReducedFrame]:
     return [
-        view for window in looked(given, first, last) for view in window.views if view.detections is not None
+        view for window in sample(given, first, last) for view in window.frames if view.detections is not None
     ]
 
 
-def times(views: list[View]) -> list[int]:
+def times(views: list[ReducedFrame]) -> list[int]:
     return [view.pts for view in views]
 
 
-def test_a_calm_shot_is_looked_at_five_times_a_second() -> None:
-    assert times(looks(frames([50] * 60))) == [*range(0, 60, 6), 59]
+def test_calm_shot_is_sampled_five_times_a_second() -> None:
+    assert times(sampled_frames(frames([50] * 60))) == [*range(0, 60, 6), 59]
 
 
-def test_every_frame_is_given_once_in_order() -> None:
-    found = looked(frames([50] * 61))
-    assert [view.pts for window in found for view in window.views] == list(range(61))
-    assert {len(window.views) for window in found[:-1]} == {18}
+def test_windows_contain_every_frame_once_in_order() -> None:
+    found = sample(frames([50] * 61))
+    assert [view.pts for window in found for view in window.frames] == list(range(61))
+    assert {len(window.frames) for window in found[:-1]} == {18}
 
 
-def test_windows_may_be_looked_at_in_any_order_at_once() -> None:
+def test_windows_can_be_sampled_in_any_order_in_threads() -> None:
     given = frames([5 * pts for pts in range(60)])
-    found = list(windows(given))
+    found = list(split_into_windows(given))
     sampler = Sampler(BrightSquares())
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(sampler.look, reversed(found)))
-    seen = [view for window in found for view in window.views if view.detections is not None]
-    assert times(seen) == times(looks(given))
+        list(pool.map(sampler.sample, reversed(found)))
+    seen = [view for window in found for view in window.frames if view.detections is not None]
+    assert times(seen) == times(sampled_frames(given))
 
 
 @pytest.mark.parametrize("appears", [7, 9, 11, 18, 25])
-def test_a_face_that_appears_between_looks_is_found_on_its_first_frame(appears: int) -> None:
-    seen = looks(frames([None] * appears + [50] * (40 - appears)))
+def test_face_that_appears_between_samples_is_detected_in_its_first_frame(appears: int) -> None:
+    seen = sampled_frames(frames([None] * appears + [50] * (40 - appears)))
     assert {appears - 1, appears} <= set(times(seen))
 
 
@@ -95,7 +97,7 @@ def test_face_shown_between_samples_is_sampled_from_first_to_last(first: int, sh
     positions: list[int | None] = [None] * 40
     positions[first : first + shown] = [50] * shown
     borders = {first - 1, first, first + shown - 1, first + shown}
-    assert borders <= set(times(looks(frames(positions))))
+    assert borders <= set(times(sampled_frames(frames(positions))))
 
 
 @pytest.mark.parametrize("shown", [1, 3, 5])
@@ -107,14 +109,14 @@ def test_face_replaced_between_samples_is_sampled(shown: int) -> None:
         luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).copy()
         luma[66:94, 56:84] = 120
         plane.update(luma)
-    found = looks(given)
+    found = sampled_frames(given)
     assert all(view.detections for view in found)
     (replaced,) = set(times(found)) - {*range(0, 40, 6), 39}
     assert 19 <= replaced < 19 + shown
 
 
 def test_motion_without_a_face_adds_no_samples() -> None:
-    """A pan, and a hand that is waved, change the picture in every frame."""
+    """A pan and a waving hand change the picture in every frame."""
     random = np.random.default_rng(0)
     wall = cv2.resize(random.integers(0, 200, (9, 60, 3)).astype(np.uint8), (1200, 180))
     given = []
@@ -123,10 +125,10 @@ def test_motion_without_a_face_adds_no_samples() -> None:
         picture[100:160, 150 + round(80 * np.sin(pts / 3)) :][:, :40] = 90
         given.append(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p"))
         given[-1].pts, given[-1].time_base = pts, Fraction(1, RATE)
-    assert times(looks(given)) == [*range(0, 60, 6), 59]
+    assert times(sampled_frames(given)) == [*range(0, 60, 6), 59]
 
 
-def test_glimpse_of_something_else_adds_one_sample() -> None:
+def test_brief_appearance_of_an_object_adds_one_sample() -> None:
     given = frames([50] * 40)
     lamp = frames([50] * 40, [100] * 40)
     for pts in (20, 21):
@@ -135,81 +137,81 @@ def test_glimpse_of_something_else_adds_one_sample() -> None:
         replaced = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
         replaced.pts, replaced.time_base = pts, Fraction(1, RATE)
         given[pts] = replaced
-    assert len(set(times(looks(given))) - {*range(0, 40, 6), 39}) == 1
+    assert len(set(times(sampled_frames(given))) - {*range(0, 40, 6), 39}) == 1
 
 
-def test_a_face_that_moves_fast_is_followed_closely() -> None:
-    seen = looks(frames([5 * pts for pts in range(40)]))
-    assert max(np.diff(times(seen))) * 5 <= 20  # pixels between looks: half the face
+def test_fast_face_is_sampled_densely() -> None:
+    seen = sampled_frames(frames([5 * pts for pts in range(40)]))
+    assert max(np.diff(times(seen))) * 5 <= 20  # pixels between samples: half the face
 
 
 @pytest.mark.parametrize("speed", [20, 35, 60])
 def test_face_that_moves_half_its_width_a_frame_is_sampled_in_every_frame(speed: int) -> None:
     start, frames_shown = 13, 280 // speed
     positions = [0] * start + [speed * n for n in range(frames_shown)] + [speed * (frames_shown - 1)] * 12
-    found = times(looks(frames(list(positions))))
+    found = times(sampled_frames(frames(list(positions))))
     assert set(range(start, start + frames_shown)) <= set(found)
 
 
 def starts_of_shots(ground: list[int]) -> list[int]:
-    return [view.pts for view in looks(frames([50] * len(ground), ground)) if view.starts_shot]
+    return [view.pts for view in sampled_frames(frames([50] * len(ground), ground)) if view.starts_shot]
 
 
-def test_both_sides_of_a_cut_are_looked_at() -> None:
+def test_both_sides_of_a_cut_are_sampled() -> None:
     ground = [60] * 21 + [160] * 19
     assert starts_of_shots(ground) == [21]
-    assert {20, 21} <= set(times(looks(frames([50] * 40, ground))))
+    assert {20, 21} <= set(times(sampled_frames(frames([50] * 40, ground))))
 
 
-def test_a_small_jump_in_a_still_picture_is_a_cut() -> None:
+def test_small_jump_in_a_still_picture_is_a_cut() -> None:
     assert starts_of_shots([60] * 21 + [75] * 19) == [21]
 
 
-def test_a_flash_and_a_fast_fade_are_no_cuts() -> None:
+def test_flash_and_fast_fade_are_not_cuts() -> None:
     assert starts_of_shots([60] * 20 + [200] + [60] * 19) == []
     assert starts_of_shots([60] * 20 + list(range(60, 210, 10)) + [210] * 5) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_wherever_reading_begins_and_ends_the_same_frames_are_looked_at(seed: int) -> None:
-    """A second before a window and two frames after it are enough, however the picture jumps."""
+def test_same_frames_are_sampled_wherever_reading_begins_and_ends(seed: int) -> None:
+    """A second before a window and two frames after it are enough for any changes of the picture."""
     random = np.random.default_rng(seed)
     ground = np.clip(60 + np.cumsum(random.choice([0, 0, 2, -2, 12, -12, 60, -60], 120)), 0, 200)
     shown = [None if random.random() < 0.1 else 40 + pts * pts // 80 for pts in range(120)]
     given = frames(shown, [int(level) for level in ground])
     for window in (2, 3, 4, 5):
-        whole = [view for view in looks(given) if int(view.seconds // WINDOW_SECONDS) == window]
-        part = looks(given[18 * window - RATE : 18 * (window + 1) + 2], window, window)
+        whole = [view for view in sampled_frames(given) if int(view.seconds // WINDOW_SECONDS) == window]
+        part = sampled_frames(given[18 * window - RATE : 18 * (window + 1) + 2], window, window)
         assert times(part) == times(whole)
         assert [view.starts_shot for view in part] == [view.starts_shot for view in whole]
 
 
-def test_pictures_far_apart_in_time_are_each_looked_at() -> None:
+def test_each_frame_is_sampled_where_frames_are_far_apart() -> None:
     given = frames([50] * 4, [60, 160, 60, 160])
     for n, frame in enumerate(given):
         frame.pts = n * RATE
-    assert times(looks(given)) == [0, 30, 60, 90]
+    assert times(sampled_frames(given)) == [0, 30, 60, 90]
 
 
-def test_no_frames_give_no_looks() -> None:
-    assert looks([]) == []
+def test_video_without_frames_has_no_samples() -> None:
+    assert sampled_frames([]) == []
 
 
 @pytest.mark.parametrize("width", [1280, 3840])
 def test_boxes_are_in_pixels_of_the_displayed_frame(width: int) -> None:
     large = frames([100])[0].reformat(width, width * 9 // 16)
     large.pts, large.time_base = 0, Fraction(1, RATE)
-    (view,) = looks([large])
+    (view,) = sampled_frames([large])
     assert view.detections is not None
     expected = np.array([400, 240, 560, 400]) * width / 1280
     assert view.detections[0].box == pytest.approx(expected, abs=width / 160)
-    assert view.large().shape[1] == min(width, 1920)
+    assert view.crop_image().shape[1] == min(width, 1920)
     look_width = {1280: 640, 3840: 1280}[width]  # half, but no more than 1280
-    assert view.small().shape == (look_width * 9 // 16, look_width, 3)
+    assert view.detector_image().shape == (look_width * 9 // 16, look_width, 3)
 
 
 class Broken:
-    """A detector that the machine fails under."""
+    """A detector that runs out of memory."""
 
     name = "broken"
     sure = 0.3
@@ -218,20 +220,20 @@ class Broken:
         raise MemoryError
 
 
-def test_whoever_waits_for_a_look_that_failed_meets_the_same_failure() -> None:
-    """A fault that passes must not look like the video's own to the window that waited."""
-    first, second = list(windows(frames([50] * 30)))[:2]
+def test_error_of_the_detector_reaches_the_waiting_thread() -> None:
+    """The window that waited must not report a transient error as a fault of the video."""
+    first, second = list(split_into_windows(frames([50] * 30)))[:2]
     sampler = Sampler(Broken())
     for window in (first, second):
         with pytest.raises(MemoryError):
-            sampler.look(window)
+            sampler.sample(window)
 
 
 @pytest.mark.parametrize(
     ("size", "rate", "side"),
     [((1280, 720), 30, 1280), ((3840, 2160), 30, 1920), ((1920, 1080), 240, 1026), ((640, 360), 60_000, 320)],
 )
-def test_frames_are_held_smaller_where_more_come_than_memory_takes(
+def test_frames_are_reduced_where_a_window_exceeds_the_memory_limit(
     tmp_path: Path, size: tuple[int, int], rate: int, side: int
 ) -> None:
     path = tmp_path / "in.mp4"

@@ -1,4 +1,4 @@
-"""Masks on hidden faces that are visible but not detected: scenes with known face boxes."""
+"""Tests of mask extension: scenes with known boxes of faces that are visible but not detected."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
-from defacer.engine.rendering import mask_extension as hold_module
-from defacer.engine.rendering.mask_extension import AHEAD_SECONDS, HOLD_SECONDS, MISSED_SECONDS, MaskExtension
+from defacer.engine.rendering import mask_extension as mask_extension
+from defacer.engine.rendering.mask_extension import (
+    MAX_AFTER_SECONDS,
+    MAX_BEFORE_SECONDS,
+    MAX_LOST_SECONDS,
+    MaskExtension,
+)
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.face_report import Box, Faces, Track
@@ -67,7 +72,7 @@ def box_at(place: Place) -> Box:
 
 
 def leaving(direction: tuple[int, int], stays_until: int = 75) -> Movement:
-    """Stand in the middle, slide to the edge, stay there as a sliver, and go."""
+    """Return a face that is in the middle, moves to the edge, stays there as a sliver, and leaves."""
     goal = (
         {LEFT: -FACE_WIDTH * (1 - SLIVER), RIGHT: WIDTH - FACE_WIDTH * SLIVER}.get(direction, MIDDLE[0]),
         {UP: -FACE_HEIGHT * (1 - SLIVER), DOWN: HEIGHT - FACE_HEIGHT * SLIVER}.get(direction, MIDDLE[1]),
@@ -114,15 +119,15 @@ def faces_of(*tracks: Track, shots: tuple[int, ...] = (), size: tuple[int, int] 
     return Faces(3, "", None, 0.7, *size, f"1/{RATE}", FRAMES, 9, shots=shots, tracks=tracks)
 
 
-def held(
+def extended_boxes(
     pictures: Sequence[Picture], faces: Faces, orientation: Orientation = UPRIGHT, form: str = "yuv420p"
 ) -> dict[int, list[Box]]:
-    found = MaskExtension(faces, orientation).follow(as_frames(pictures, form))
+    found = MaskExtension(faces, orientation).extend_masks(as_frames(pictures, form))
     return {frame.pts or 0: boxes for frame, boxes in found if boxes}
 
 
 def covers(box: Box, face_box: Box) -> bool:
-    """Whether the box covers what the frame shows of the face, but for a few pixels."""
+    """Return whether the box covers the visible part of the face, except for a few pixels."""
     x1, y1, x2, y2 = face_box
     x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, WIDTH), min(y2, HEIGHT)
     return box[0] <= x1 + 4 and box[1] <= y1 + 4 and box[2] >= x2 - 4 and box[3] >= y2 - 4
@@ -130,20 +135,20 @@ def covers(box: Box, face_box: Box) -> bool:
 
 @pytest.mark.parametrize("pan", [0, 1])
 @pytest.mark.parametrize("direction", [LEFT, RIGHT, UP, DOWN])
-def test_sliver_at_the_edge_is_held_until_it_leaves(
+def test_sliver_at_the_edge_is_masked_until_it_leaves(
     face: Picture, direction: tuple[int, int], pan: float
 ) -> None:
     place = leaving(direction)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
-    boxes = held(scene(face, place, pan), faces)
+    boxes = extended_boxes(scene(face, place, pan), faces)
     for index in range(FACE_UNTIL + 1, 76):
         where = place(index)
         assert where is not None
         assert any(covers(box, box_at(where)) for box in boxes[index])
-    assert max(boxes) <= 79 + MISSED_SECONDS * RATE
+    assert max(boxes) <= 79 + MAX_LOST_SECONDS * RATE
 
 
-def test_sliver_that_no_detector_finds_is_hidden_in_the_result(face: Picture, tmp_path: Path) -> None:
+def test_sliver_that_is_not_detected_is_masked_in_the_result(face: Picture, tmp_path: Path) -> None:
     """The face leaves at the right edge, and its last quarter stays there for more than a second."""
     place = leaving(RIGHT)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
@@ -158,21 +163,21 @@ def test_sliver_that_no_detector_finds_is_hidden_in_the_result(face: Picture, tm
             assert cv2.PSNR(before, after) > 35
 
 
-def test_face_that_left_quickly_is_not_held(face: Picture) -> None:
+def test_mask_of_a_face_that_left_quickly_is_not_extended(face: Picture) -> None:
     place = leaving(RIGHT, stays_until=40)
-    boxes = held(scene(face, place), faces_of(track(0, place, range(0, 41, 5))))
-    assert max(boxes) <= 43 + MISSED_SECONDS * RATE
+    boxes = extended_boxes(scene(face, place), faces_of(track(0, place, range(0, 41, 5))))
+    assert max(boxes) <= 43 + MAX_LOST_SECONDS * RATE
 
 
-def test_face_that_stays_undetected_is_held_for_hold_seconds(face: Picture) -> None:
+def test_mask_of_an_undetected_face_is_extended_for_a_limited_time(face: Picture) -> None:
     pictures = scene(face, lambda index: MIDDLE, frames=150)
-    boxes = held(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, 21, 5))))
-    assert sorted(boxes) == list(range(21, 20 + round(HOLD_SECONDS * RATE) + 1))
+    boxes = extended_boxes(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, 21, 5))))
+    assert sorted(boxes) == list(range(21, 20 + round(MAX_AFTER_SECONDS * RATE) + 1))
     assert all(covers(box[0], box_at(MIDDLE)) for box in boxes.values())
 
 
 def test_mask_ends_when_a_board_covers_the_face(face: Picture) -> None:
-    """A board slides over the face from frame 35 on and covers it at 50; the mask does not go with it."""
+    """A board moves over the face from frame 35 on, and covers it at 50. The mask does not follow the board."""
     pictures = scene(face, lambda index: MIDDLE)
     board = background(11, (200, HEIGHT))
     for index in range(35, FRAMES):
@@ -180,13 +185,13 @@ def test_mask_ends_when_a_board_covers_the_face(face: Picture) -> None:
         shown = min(right, 200)
         if shown:
             pictures[index][:, right - shown : right] = board[:, 200 - shown :]
-    boxes = held(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, FACE_UNTIL + 1, 5))))
-    assert max(boxes) <= 50 + MISSED_SECONDS * RATE
+    boxes = extended_boxes(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, FACE_UNTIL + 1, 5))))
+    assert max(boxes) <= 50 + MAX_LOST_SECONDS * RATE
     assert all(covers(found[0], box_at(MIDDLE)) for found in boxes.values())
 
 
 def test_mask_ends_when_the_head_has_turned_away(face: Picture) -> None:
-    """The face moves around the head while hair comes after it; nothing is left of it at frame 60."""
+    """The face moves around the head, and hair follows. At frame 60 the face is not visible."""
     hair = cv2.resize(background(5, (90, 60)), (2 * FACE_WIDTH, FACE_HEIGHT))
     around = np.concatenate([hair, face], axis=1)
 
@@ -198,40 +203,40 @@ def test_mask_ends_when_the_head_has_turned_away(face: Picture) -> None:
     pictures = [wall.copy() for _ in range(FRAMES)]
     for index, picture in enumerate(pictures):
         paste(picture, turned(index), MIDDLE)
-    boxes = held(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, FACE_UNTIL + 1, 5))))
+    boxes = extended_boxes(pictures, faces_of(track(0, lambda index: MIDDLE, range(0, FACE_UNTIL + 1, 5))))
     assert set(range(31, 50)) <= set(boxes)
-    assert max(boxes) <= 60 + 2 * MISSED_SECONDS * RATE
+    assert max(boxes) <= 60 + 2 * MAX_LOST_SECONDS * RATE
 
 
 def test_mask_ends_at_a_cut(face: Picture) -> None:
     pictures = scene(face, lambda index: MIDDLE)
     faces = faces_of(track(0, lambda index: MIDDLE, range(20, 41, 5)), shots=(15, 60))
-    assert sorted(held(pictures, faces)) == [*range(15, 20), *range(41, 60)]
+    assert sorted(extended_boxes(pictures, faces)) == [*range(15, 20), *range(41, 60)]
 
 
-def test_face_is_held_through_a_flash_and_a_damaged_frame(face: Picture) -> None:
+def test_mask_is_extended_through_a_flash_and_a_damaged_frame(face: Picture) -> None:
     place = leaving(RIGHT)
     pictures = scene(face, place)
     pictures[45][:], pictures[55][:] = 255, 0
-    boxes = held(pictures, faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5))))
+    boxes = extended_boxes(pictures, faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5))))
     assert set(range(31, 76)) <= set(boxes)
 
 
 def test_kept_face_in_the_same_place_ends_the_mask(face: Picture) -> None:
     hidden = track(0, lambda index: MIDDLE, range(0, 21, 5))
     kept = track(1, lambda index: (MIDDLE[0] + 10, MIDDLE[1]), range(40, 91, 5), decision="keep")
-    boxes = held(scene(face, lambda index: MIDDLE), faces_of(hidden, kept))
+    boxes = extended_boxes(scene(face, lambda index: MIDDLE), faces_of(hidden, kept))
     assert sorted(boxes) == list(range(21, 40))
 
 
 def test_kept_face_beside_the_mask_does_not_end_it(face: Picture) -> None:
     hidden = track(0, lambda index: MIDDLE, range(0, 21, 5))
     kept = track(1, lambda index: (MIDDLE[0] + FACE_WIDTH, MIDDLE[1]), range(40, 91, 5), decision="keep")
-    boxes = held(scene(face, lambda index: MIDDLE), faces_of(hidden, kept))
+    boxes = extended_boxes(scene(face, lambda index: MIDDLE), faces_of(hidden, kept))
     assert sorted(boxes) == list(range(21, FRAMES))
 
 
-def test_kept_face_beside_a_held_mask_stays_visible(face: Picture, tmp_path: Path) -> None:
+def test_kept_face_beside_an_extended_mask_stays_visible(face: Picture, tmp_path: Path) -> None:
     """A mask is larger than its box, and would cover an eye of the kept face."""
     beside = (MIDDLE[0] + FACE_WIDTH + 6, MIDDLE[1])
     pictures = scene(face, lambda index: MIDDLE, frames=60)
@@ -249,16 +254,16 @@ def test_kept_face_beside_a_held_mask_stays_visible(face: Picture, tmp_path: Pat
         assert likeness(before[index][face_part], after[index][face_part]) < 0.7
 
 
-def test_face_that_is_kept_on_re_render_is_not_held(face: Picture) -> None:
+def test_mask_of_a_face_kept_by_a_re_render_is_not_extended(face: Picture) -> None:
     place = leaving(RIGHT)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
     pictures = scene(face, place)
-    assert held(pictures, faces)
-    assert not held(pictures, faces.decided_anew(hide=[], keep=[0]))
+    assert extended_boxes(pictures, faces)
+    assert not extended_boxes(pictures, faces.decided_anew(hide=[], keep=[0]))
 
 
 @pytest.mark.parametrize("direction", [LEFT, RIGHT, UP, DOWN])
-def test_face_that_enters_is_held_before_its_first_detection(
+def test_mask_of_an_entering_face_is_extended_before_its_first_detection(
     face: Picture, direction: tuple[int, int]
 ) -> None:
     """The scene of the leaving face runs backwards."""
@@ -267,19 +272,19 @@ def test_face_that_enters_is_held_before_its_first_detection(
         return leaving(direction)(FRAMES - 1 - index)
 
     first = FRAMES - 1 - FACE_UNTIL
-    boxes = held(scene(face, place), faces_of(track(0, place, range(first, FRAMES, 5))))
-    for index in range(first - round(AHEAD_SECONDS * RATE), first):
+    boxes = extended_boxes(scene(face, place), faces_of(track(0, place, range(first, FRAMES, 5))))
+    for index in range(first - round(MAX_BEFORE_SECONDS * RATE), first):
         where = place(index)
         assert where is not None
         assert any(covers(box, box_at(where)) for box in boxes[index])
-    assert min(boxes) == first - AHEAD_SECONDS * RATE
+    assert min(boxes) == first - MAX_BEFORE_SECONDS * RATE
 
 
 def test_look_ahead_buffer_is_bounded(face: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = scene(face, lambda index: MIDDLE)
     frames = list(as_frames(pictures))
     bytes_of_ten = 10 * sum(plane.buffer_size for plane in frames[0].planes)
-    monkeypatch.setattr(hold_module, "MAX_WAITING_BYTES", bytes_of_ten)
+    monkeypatch.setattr(mask_extension, "MAX_BUFFERED_BYTES", bytes_of_ten)
     read = 0
 
     def counted() -> Iterator[av.VideoFrame]:
@@ -290,7 +295,7 @@ def test_look_ahead_buffer_is_bounded(face: Picture, monkeypatch: pytest.MonkeyP
 
     faces = faces_of(track(0, lambda index: MIDDLE, range(60, 91, 5)))
     found = []
-    for frame, boxes in MaskExtension(faces, Orientation()).follow(counted()):
+    for frame, boxes in MaskExtension(faces, Orientation()).extend_masks(counted()):
         assert read - len(found) <= 11
         found.append(frame.pts)
         assert bool(boxes) == (50 <= (frame.pts or 0) < 60 or (frame.pts or 0) > 90)
@@ -300,22 +305,24 @@ def test_look_ahead_buffer_is_bounded(face: Picture, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "orientation", [Orientation(0, 1, -1, 0), Orientation(-1, 0, 0, 1), Orientation(0, 1, 1, 0)]
 )
-def test_turned_picture_has_the_same_masks(face: Picture, orientation: Orientation) -> None:
+def test_rotated_video_has_the_same_masks(face: Picture, orientation: Orientation) -> None:
     place = leaving(DOWN)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
     upright = scene(face, place)
-    turned = held([orientation.stored(picture) for picture in upright], faces, orientation)
-    require_near(held(upright, faces), turned)
+    turned = extended_boxes([orientation.stored(picture) for picture in upright], faces, orientation)
+    require_near(extended_boxes(upright, faces), turned)
 
 
 @pytest.mark.parametrize("form", ["yuv420p10le", "yuv444p", "yuvj420p", "yuv422p10le", "gray"])
 def test_other_pixel_formats_have_the_same_masks(face: Picture, form: str) -> None:
     place = leaving(DOWN)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
-    require_near(held(scene(face, place), faces), held(scene(face, place), faces, form=form))
+    require_near(
+        extended_boxes(scene(face, place), faces), extended_boxes(scene(face, place), faces, form=form)
+    )
 
 
-def test_odd_and_tiny_pictures_are_followed_without_an_error(face: Picture) -> None:
+def test_faces_in_odd_and_tiny_frames_are_followed_without_an_error(face: Picture) -> None:
     place = leaving(RIGHT)
     for width, height in ((151, 87), (33, 17), (2, 2), (1, 300)):
         small = [cv2.resize(picture, (width, height)) for picture in scene(face, place)[20:60]]
@@ -327,14 +334,14 @@ def test_odd_and_tiny_pictures_are_followed_without_an_error(face: Picture) -> N
             Track(n, x[0].pts, x[-1].pts, "hide", None, "", None, None, None, x)
             for n, x in enumerate((looks, outside))
         ]
-        found = MaskExtension(faces_of(*tracks, size=(width, height)), Orientation()).follow(
+        found = MaskExtension(faces_of(*tracks, size=(width, height)), Orientation()).extend_masks(
             as_frames(small, "yuv444p")
         )
         assert [frame.pts for frame, _ in found] == list(range(40))
 
 
-def test_one_segment_or_eight_hold_the_same_masks(face: Picture, tmp_path: Path) -> None:
-    """A face leaves across several boundaries; another one enters across others."""
+def test_one_segment_or_eight_have_the_same_masks(face: Picture, tmp_path: Path) -> None:
+    """One face leaves across several boundaries, and another one enters across others."""
     out, back = leaving(RIGHT), leaving(DOWN)
 
     def enters(index: int) -> Place | None:
@@ -352,9 +359,9 @@ def test_one_segment_or_eight_hold_the_same_masks(face: Picture, tmp_path: Path)
 
     def boxes(segment: Segment) -> dict[int, list[Box]]:
         known = Faces.from_bytes(faces.to_bytes(), segment.start, segment.end)
-        hold = MaskExtension(known, Orientation())
-        needed = hold.reach(segment)
-        found = hold.follow(read_frames(segment.source, needed.start, needed.end))
+        extension = MaskExtension(known, Orientation())
+        needed = extension.required_frames(segment)
+        found = extension.extend_masks(read_frames(segment.source, needed.start, needed.end))
         return {frame.pts or 0: boxes for frame, boxes in found if segment.contains(frame.pts or 0)}
 
     whole = boxes(Segment(str(source)))
@@ -377,7 +384,9 @@ def test_black_frames_before_a_segment_are_not_counted_in_it(face: Picture, tmp_
         shown,
     )
     start = shown[50]
-    assert (MaskExtension(faces, UPRIGHT).reach(Segment(str(source), start)).start or 0) == shown[20]
+    assert (MaskExtension(faces, UPRIGHT).required_frames(Segment(str(source), start)).start or 0) == shown[
+        20
+    ]
     parts = [
         redact_segment(segment, faces, str(tmp_path / "out.nut"), Options(on_decode_error="hide"))
         for segment in (Segment(str(source), None, start), Segment(str(source), start), Segment(str(source)))

@@ -1,4 +1,4 @@
-"""Which faces are visible after redaction: generated scenes with stated faces, judged by pixels."""
+"""Tests of masks by pixels: which faces are visible after generated scenes were redacted."""
 
 from functools import cache
 
@@ -22,7 +22,7 @@ def moved(box: Box, x: float, y: float = 0.0) -> Box:
 
 
 def shot(number: int, first: int, last: int, box: Box = CLOSE_UP, decision: str = "hide") -> Track:
-    """Return a track that fills a shot: sampled at both ends, as all frames beside cuts are."""
+    """Return a track that fills a shot: sampled at both ends, like all frames beside cuts."""
     return track(number, {first: box, (first + last) // 2: box, last: box}, decision)
 
 
@@ -35,7 +35,7 @@ def test_target_in_a_shot_of_eight_frames_stays_visible() -> None:
 
 
 def test_frames_before_the_target_was_sampled_stay_masked() -> None:
-    """The stranger can be in any frame between the last sample of one and the first sample of the other."""
+    """The stranger can be in any frame between the last sample of one shot and the first sample of the next one."""
     frames = (
         [[Shown(HIDDEN, CLOSE_UP)]] * 11 + [[Shown(TARGET, CLOSE_UP)]] * 5 + [[Shown(HIDDEN, CLOSE_UP)]] * 8
     )
@@ -101,7 +101,7 @@ def test_mask_of_a_face_that_is_not_seen_stays_closed() -> None:
 @pytest.mark.parametrize("step", [10, 20, 25])
 @pytest.mark.parametrize("is_split", [False, True])
 def test_face_in_a_fast_pan_is_masked_before_and_after_two_samples(step: int, is_split: bool) -> None:
-    """The detector finds it in two frames that follow one another; a lead of 6 and a tail of 10 frames follow."""
+    """It is detected in two consecutive frames. The lead has 6 frames, and the tail 10."""
     first, second, frames = 8, 9, range(2, 20)
     places = [moved((0, 120, 90, 240), step * n) for n in range(20)]
     if is_split:
@@ -113,10 +113,10 @@ def test_face_in_a_fast_pan_is_masked_before_and_after_two_samples(step: int, is
 
 
 def test_growing_box_does_not_move_the_mask() -> None:
-    """An arm uncovers the face from one frame to the next."""
+    """From one frame to the next, an arm no longer occludes the face."""
     box, part = CLOSE_UP, (CLOSE_UP[0], CLOSE_UP[1], CLOSE_UP[2] - 40, CLOSE_UP[3])
-    cover = MaskSchedule(faces_of([track(0, {8: part, 9: box})]))
-    assert cover.boxes(19) == [pytest.approx((242.5, 70, 407.5, 290))]
+    schedule = MaskSchedule(faces_of([track(0, {8: part, 9: box})]))
+    assert schedule.boxes(19) == [pytest.approx((242.5, 70, 407.5, 290))]
 
 
 @cache
@@ -137,7 +137,7 @@ def detected(picture: Picture, width: int) -> list[Box]:
 @pytest.mark.parametrize("right", [-300, -150, 0])
 @pytest.mark.parametrize("down", [-100, 0])
 def test_both_eyes_of_an_extreme_close_up_are_masked(down: int, right: int) -> None:
-    """A face that is larger than the frame is detected as a smaller one beside its middle."""
+    """A face that is larger than the frame is detected as a smaller face beside its centre."""
     size = 1300
     left, top = 640 - size / 2 + right, 360 - size * 0.65 + down
     picture = draw([Shown(HIDDEN, (left, top, left + size, top + size * 1.3))], 1280, 720)

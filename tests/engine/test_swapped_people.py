@@ -1,4 +1,4 @@
-"""Two people who swap places without a cut that the cut detector finds: each frame of the stranger is hidden.
+"""Tests with two people who swap places without a detected cut: each frame of the stranger is hidden.
 
 Both faces are in the same place on the same background, so only recognition can detect that the face changed.
 """
@@ -71,7 +71,7 @@ def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Pat
     write_swaps(clip, people, heads(engine))
     segment, options = Segment(str(clip)), Options()
     faces = link([engine.find(segment, gallery, options)], gallery, options)
-    assert not faces.shots  # the cut detector finds none
+    assert not faces.shots  # no cut is detected
     redact_segment(segment, faces, str(out), options)
     pairs = zip(grey_frames(clip), grey_frames(out), strict=True)
     return [is_seen(before, after, FACE) for before, after in pairs]
@@ -85,7 +85,7 @@ def targets_seen(people: Sequence[str], seen: Sequence[bool]) -> int:
     return sum(shown for person, shown in zip(people, seen, strict=True) if person == TARGET)
 
 
-def test_a_stranger_before_the_target_in_one_place_is_hidden(
+def test_stranger_before_the_target_in_one_place_is_hidden(
     engine: Engine, gallery: Gallery, tmp_path: Path
 ) -> None:
     people = [STRANGER] * 55 + [TARGET] * 35
@@ -95,7 +95,7 @@ def test_a_stranger_before_the_target_in_one_place_is_hidden(
 
 
 @pytest.mark.parametrize("frames", [3, 4, 5, 6])
-def test_a_stranger_in_the_last_frames_is_hidden(
+def test_stranger_in_the_last_frames_is_hidden(
     frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
 ) -> None:
     people = [TARGET] * 60 + [STRANGER] * frames
@@ -105,7 +105,7 @@ def test_a_stranger_in_the_last_frames_is_hidden(
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 8])
-def test_a_stranger_in_the_first_frames_is_hidden(
+def test_stranger_in_the_first_frames_is_hidden(
     frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
 ) -> None:
     people = [STRANGER] * frames + [TARGET] * 60
@@ -115,7 +115,7 @@ def test_a_stranger_in_the_first_frames_is_hidden(
 
 
 @pytest.mark.parametrize("frames", [7, 12, 20])
-def test_a_stranger_between_two_appearances_of_the_target_is_hidden(
+def test_stranger_between_two_appearances_of_the_target_is_hidden(
     frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
 ) -> None:
     people = [TARGET] * 40 + [STRANGER] * frames + [TARGET] * 40
@@ -125,7 +125,7 @@ def test_a_stranger_between_two_appearances_of_the_target_is_hidden(
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_stranger_that_the_target_dissolves_into_is_hidden(
+def test_stranger_that_the_target_dissolves_into_is_hidden(
     order: int, engine: Engine, gallery: Gallery, tmp_path: Path
 ) -> None:
     dissolve = [str(percent) for percent in range(3, 100, 3)]

@@ -1,4 +1,4 @@
-"""Which faces are embedded: few, and more where one view leaves open who it is. The networks are stand-ins."""
+"""Tests of the first pass: which faces are embedded. Simple classes replace the models."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -20,7 +20,7 @@ WINDOW_SECONDS = Fraction(3, 5)
 
 
 class OneFace:
-    """Sees the same face in every picture."""
+    """Detects the same face in every image."""
 
     def __init__(self, width: float = 60):
         self._width = width
@@ -34,7 +34,7 @@ class OneFace:
 
 
 class SameEmbedding:
-    """Gives every crop the same embedding, at a known distance from the target's."""
+    """Returns the same embedding for every crop, at a known distance from the target's."""
 
     version = "test/1"
 
@@ -80,14 +80,14 @@ def embedded(findings: SegmentDetections) -> list[int]:
     ]
 
 
-def test_a_face_far_from_all_targets_is_embedded_once_in_a_window(clip: Path) -> None:
+def test_face_unlike_all_targets_is_embedded_once_in_a_window(clip: Path) -> None:
     findings = look(clip, 1.3)
     windows = [pts * findings.time_base // WINDOW_SECONDS for pts in embedded(findings)]
     assert windows == sorted(set(windows)) == list(range(5))
 
 
 @pytest.mark.parametrize("distance", [0.2, 0.97, 1.15])
-def test_every_view_of_a_face_near_a_target_is_embedded(clip: Path, distance: float) -> None:
+def test_every_view_of_a_face_like_a_target_is_embedded(clip: Path, distance: float) -> None:
     findings = look(clip, distance)
     assert embedded(findings) == [sighting.pts for sighting in findings.sightings]
 
@@ -97,13 +97,13 @@ def test_every_view_is_embedded_on_request(clip: Path) -> None:
     assert embedded(findings) == [sighting.pts for sighting in findings.sightings]
 
 
-def test_the_quality_of_an_embedded_view_is_the_recognisers(clip: Path) -> None:
+def test_embedded_view_has_the_recognisers_quality(clip: Path) -> None:
     faces = [face for sighting in look(clip, 1.3).sightings for face in sighting.faces]
     assert {round(face.quality, 3) for face in faces if face.embedding is not None} == {0.7}
 
 
 @pytest.mark.parametrize("distance", [0.2, 1.3])
-def test_segments_embed_what_the_whole_does(clip: Path, distance: float) -> None:
+def test_segments_embed_the_same_views_as_the_whole_video(clip: Path, distance: float) -> None:
     times = frame_times(clip)
     bounds = [None, times[7], times[31], times[50], None]
     parts = [look(clip, distance, start, end) for start, end in pairwise(bounds)]
@@ -111,12 +111,12 @@ def test_segments_embed_what_the_whole_does(clip: Path, distance: float) -> None
     assert sum(part.frames for part in parts) == len(times)
 
 
-def test_a_face_too_small_to_tell_who_it_is_is_not_embedded(clip: Path) -> None:
+def test_face_too_small_for_recognition_is_not_embedded(clip: Path) -> None:
     assert not embedded(look(clip, 0.2, width=20))
     assert embedded(look(clip, 0.2, width=30))
 
 
-def test_a_long_video_is_given_in_pieces_that_make_the_whole(tmp_path: Path) -> None:
+def test_subsegments_of_a_long_video_equal_the_whole(tmp_path: Path) -> None:
     long = write_clip(tmp_path / "long.mp4", Clip(seconds=70, rate=5, audio=False))
     pieces = list(detect_subsegments(Segment(str(long)), OneFace(), None))
     whole = detect_segment(Segment(str(long)), OneFace(), None)
@@ -125,7 +125,7 @@ def test_a_long_video_is_given_in_pieces_that_make_the_whole(tmp_path: Path) -> 
     assert (whole.frames, whole.width, whole.height) == (350, 320, 180)
 
 
-def test_findings_survive_being_stored(clip: Path) -> None:
+def test_segment_detections_are_equal_after_serialization(clip: Path) -> None:
     findings = look(clip, 0.97)
     again = SegmentDetections.from_bytes(findings.to_bytes())
     assert (again.frames, again.time_base, again.sure) == (findings.frames, findings.time_base, findings.sure)

@@ -1,4 +1,4 @@
-"""Links, gaps, encounters and cuts, on faces that are made up."""
+"""Tests of the tracker with invented faces: links, gaps, encounters and cuts."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.tracking.segment_detections import DetectedFace
-from defacer.engine.tracking.tracker import FAR_VIEWS, Tracker
+from defacer.engine.tracking.tracker import MAX_UNLIKE_VIEWS, Tracker
 
 RATE = 30
 
@@ -27,10 +27,10 @@ def tracker() -> Tracker:
     return Tracker(lambda pts: pts / RATE, sure=0.3)
 
 
-def test_a_moving_face_is_one_track() -> None:
+def test_moving_face_is_one_track() -> None:
     found = tracker()
     for pts in range(0, 60, 6):
-        found.look(pts, [face(10 + 3 * pts)])
+        found.add_faces(pts, [face(10 + 3 * pts)])
     (track,) = found.tracks
     assert (track.first, track.last, len(track.observations)) == (0, 54, 10)
 
@@ -38,52 +38,52 @@ def test_a_moving_face_is_one_track() -> None:
 def test_two_faces_side_by_side_stay_apart() -> None:
     found = tracker()
     for pts in range(0, 60, 6):
-        found.look(pts, [face(100 + pts), face(300 - pts)])
+        found.add_faces(pts, [face(100 + pts), face(300 - pts)])
     assert len(found.tracks) == 2
     assert all(len(track.observations) == 10 for track in found.tracks)
 
 
-def test_a_faint_face_goes_on_but_never_begins_a_track() -> None:
+def test_faint_face_continues_a_track_but_never_begins_one() -> None:
     found = tracker()
-    found.look(0, [face(10), face(300, score=0.2)])
-    found.look(6, [face(12, score=0.2), face(300, score=0.2)])
+    found.add_faces(0, [face(10), face(300, score=0.2)])
+    found.add_faces(6, [face(12, score=0.2), face(300, score=0.2)])
     (track,) = found.tracks
     assert track.last == 6
 
 
-def test_a_cut_ends_every_track_though_a_face_is_at_the_same_place() -> None:
+def test_cut_ends_every_track_even_with_a_face_in_the_same_place() -> None:
     found = tracker()
-    found.look(0, [face(10)])
-    found.cut()
-    found.look(1, [face(10)])
+    found.add_faces(0, [face(10)])
+    found.end_shot()
+    found.add_faces(1, [face(10)])
     assert [track.continues for track in found.tracks] == [None, None]
 
 
 @pytest.mark.parametrize("place", [100, 140])
-def test_a_face_lost_for_a_moment_is_a_new_track_that_continues_the_old_one(place: float) -> None:
-    """At the same place, too: it may be another face."""
+def test_face_lost_for_a_moment_is_a_new_track_that_continues_the_old_one(place: float) -> None:
+    """The same applies in the same place, because it can be another face."""
     found = tracker()
     for pts in (0, 6, 12):
-        found.look(pts, [face(100)])
-    found.look(18, [])
-    found.look(24, [face(place)])
+        found.add_faces(pts, [face(100)])
+    found.add_faces(18, [])
+    found.add_faces(24, [face(place)])
     assert [track.continues for track in found.tracks] == [None, 0]
 
 
 def view(angle: float) -> np.ndarray:
-    """A unit vector; two that are 60 degrees apart have the distance 1."""
+    """Return a unit vector. Two vectors that are 60 degrees apart have the distance 1."""
     embedding = np.zeros(128, np.float32)
     embedding[:2] = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return embedding
 
 
-def test_a_face_that_becomes_another_one_is_a_new_track_from_its_last_view_on() -> None:
-    """So what was not compared with anybody goes with the newcomer, who is hidden if unknown."""
+def test_face_that_changes_is_a_new_track_after_its_last_view() -> None:
+    """Observations without a view belong to the new track, which is hidden if it is unknown."""
     found = tracker()
     seen = {0: 0, 6: None, 12: 10, 18: None, 24: None, 30: 100, 36: None, 42: 105}
     for pts, angle in seen.items():
         given = face(100, embedded=False)
-        found.look(pts, [given if angle is None else dataclasses.replace(given, embedding=view(angle))])
+        found.add_faces(pts, [given if angle is None else dataclasses.replace(given, embedding=view(angle))])
     before, after = found.tracks
     assert [o.pts for o in before.observations] == [0, 6, 12]
     assert [o.pts for o in after.observations] == [18, 24, 30, 36, 42]
@@ -91,80 +91,80 @@ def test_a_face_that_becomes_another_one_is_a_new_track_from_its_last_view_on() 
     assert (len(before.views), len(after.views)) == (2, 2)
 
 
-@pytest.mark.parametrize(("is_near", "views"), [(False, FAR_VIEWS), (True, 20)])
-def test_all_views_of_a_face_like_a_targets_are_remembered(is_near: bool, views: int) -> None:
+@pytest.mark.parametrize(("is_near", "views"), [(False, MAX_UNLIKE_VIEWS), (True, 20)])
+def test_all_views_of_a_face_like_a_target_are_stored(is_near: bool, views: int) -> None:
     found = Tracker(lambda pts: pts / RATE, 0.3, lambda _: is_near)
     for pts in range(0, 120, 6):
-        found.look(pts, [face(100)])
+        found.add_faces(pts, [face(100)])
     (track,) = found.tracks
     assert len(track.views) == views
     assert not [o for o in track.observations if o.face.embedding is not None]
 
 
-def test_a_face_lost_for_long_is_new() -> None:
+def test_face_lost_for_long_is_a_new_track() -> None:
     found = tracker()
-    found.look(0, [face(100)])
-    found.look(40, [face(100)])
+    found.add_faces(0, [face(100)])
+    found.add_faces(40, [face(100)])
     assert [track.continues for track in found.tracks] == [None, None]
 
 
-def test_who_comes_out_of_an_encounter_is_asked_anew() -> None:
-    """Two faces that cover each other may be swapped: after it neither goes on as who it was.
+def test_face_after_an_encounter_is_a_new_track() -> None:
+    """Two faces that occlude each other can be swapped, so both tracks end.
 
-    The boxes overlap by a quarter; of two that overlap by more than OVERLAP_OF_ONE_FACE the detector gives one.
+    The boxes overlap by a quarter. The detector returns one box where two overlap by OVERLAP_OF_ONE_FACE.
     """
     found = tracker()
     for pts, (one, other) in enumerate([(96, 204), (114, 186), (132, 168), (114, 186)]):
-        found.look(pts * 6, [face(one), face(other)])
+        found.add_faces(pts * 6, [face(one), face(other)])
     before, after = found.tracks[:2], found.tracks[2:]
     assert len(after) == 2
     assert {track.continues for track in after} == {track.id for track in before}
     assert [track.link for track in after] == ["met", "met"]
 
 
-def test_nobody_is_known_by_a_view_in_which_two_faces_meet() -> None:
+def test_view_in_which_two_faces_meet_is_not_stored() -> None:
     found = tracker()
-    found.look(0, [face(100), face(200)])
-    found.look(6, [face(140, quality=0.9), face(175, quality=0.9)])
+    found.add_faces(0, [face(100), face(200)])
+    found.add_faces(6, [face(140, quality=0.9), face(175, quality=0.9)])
     for track in found.tracks:
         assert [view.quality for view in track.views] in ([0.5], [])
-        clearest = track.clearest()
-        assert clearest is None or clearest.pts == 0
+        best = track.best_observation()
+        assert best is None or best.pts == 0
 
 
-def test_of_a_far_face_the_clearest_views_and_the_last_one_are_remembered() -> None:
+def test_best_views_and_the_last_one_of_an_unlike_face_are_stored() -> None:
     found = tracker()
     qualities = [0.1, 0.9, 0.3, 0.7, 0.2, 0.8, 0.4, 0.6, 0.5, 0.05]
     for number, quality in enumerate(qualities):
-        found.look(number * 6, [face(100, quality=quality)])
-    found.look(60, [face(100, quality=1.0, embedded=False)])
+        found.add_faces(number * 6, [face(100, quality=quality)])
+    found.add_faces(60, [face(100, quality=1.0, embedded=False)])
     (track,) = found.tracks
     assert [view.quality for view in track.views] == [0.9, 0.3, 0.7, 0.8, 0.4, 0.6, 0.5, 0.05]
-    assert track.embeddings.shape == (FAR_VIEWS, 128)
-    assert track.clearest() is track.observations[-1]
+    assert track.embeddings.shape == (MAX_UNLIKE_VIEWS, 128)
+    assert track.best_observation() is track.observations[-1]
 
 
 @pytest.mark.parametrize(("packed", "place"), [(False, 2), (True, 2)])
-def test_a_track_is_split_with_its_looks_and_views(packed: bool, place: int) -> None:
+def test_track_is_split_with_its_boxes_and_views(packed: bool, place: int) -> None:
     found = tracker()
     for pts in range(0, 30, 6):
-        found.look(pts, [face(100 + pts)])
+        found.add_faces(pts, [face(100 + pts)])
     (track,) = found.tracks
     looks = list(track.looks)
     if packed:
-        found.cut()
-        found.pack()
+        found.end_shot()
+        found.compact()
     rest = track.split(place, 7)
     assert (list(track.looks), list(rest.looks)) == (looks[:2], looks[2:])
     assert ([view.place for view in track.views], [view.place for view in rest.views]) == ([0, 1], [0, 1, 2])
     assert (rest.id, rest.continues, rest.link) == (7, 0, "changed")
 
 
-def test_the_link_of_a_track_is_why_the_one_before_it_ended() -> None:
+def test_link_of_a_track_says_why_the_track_before_it_ended() -> None:
     found = tracker()
-    found.look(0, [face(100)])
-    found.look(15, [face(100)])  # half a second later
-    found.look(18, [dataclasses.replace(face(100), embedding=np.eye(128, dtype=np.float32)[1])])
+    found.add_faces(0, [face(100)])
+    found.add_faces(15, [face(100)])  # half a second later
+    found.add_faces(18, [dataclasses.replace(face(100), embedding=np.eye(128, dtype=np.float32)[1])])
     assert [(track.continues, track.link) for track in found.tracks] == [
         (None, None),
         (0, "moved"),
@@ -172,8 +172,8 @@ def test_the_link_of_a_track_is_why_the_one_before_it_ended() -> None:
     ]
 
 
-def test_no_link_of_a_crowd_is_made_twice() -> None:
-    """Eight faces wander about each other, some looks miss some: each face of each look is in one track."""
+def test_each_face_of_a_crowd_is_linked_once() -> None:
+    """Eight faces cross each other, and some samples miss some faces. Each detection is in one track."""
     random = np.random.default_rng(3)
     for _ in range(40):
         found = tracker()
@@ -183,7 +183,7 @@ def test_no_link_of_a_crowd_is_made_twice() -> None:
             places += speeds
             faces = [face(x, y=100 + x % 40, side=50) for x in places if random.random() > 0.15]
             seen += len(faces)
-            found.look(pts, faces)
+            found.add_faces(pts, faces)
         observations = [observation for track in found.tracks for observation in track.observations]
         assert len(observations) == seen
         assert all(np.diff([o.pts for o in track.observations]).min(initial=1) > 0 for track in found.tracks)

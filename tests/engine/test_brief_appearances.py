@@ -1,4 +1,4 @@
-"""Constructs with faces that are easy to miss. Each is a clip with known faces, judged by the pixels of the result.
+"""Tests with faces that are easy to miss. Each is a clip with known faces, judged by the pixels of the result.
 
 A face counts as visible as in the evaluation's score.py: its structure survived (SSIM of the box at 48x48 >= 0.70).
 """
@@ -24,15 +24,15 @@ from tests.clips import admiral, astronaut, encode_picture
 from tests.engine.scenes import is_seen
 
 RATE = 30
-# Chin to hairline, read off the pictures by eye: the picture, and the face's box in it.
+# Each picture, and the box of its face from chin to hairline, measured by hand.
 FACES = {"astronaut": (astronaut, (102, 68, 190, 187)), "admiral": (admiral, (172, 105, 356, 318))}
-# Between two sampled frames of the grid, which is every sixth one: the first frame, and for how many frames.
+# The first frame and the number of frames, between two samples. Every sixth frame is sampled.
 MOMENTS = [(7, 1), (32, 2), (55, 3), (79, 4), (103, 5)]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A face in a frame: who, and the height and centre of the face in pixels."""
+    """A face in a frame: the person, and the height and centre of the face in pixels."""
 
     name: str
     height: float
@@ -47,7 +47,7 @@ class Shown:
         return np.array(sides, np.float32)
 
     def drawn(self, frame: Image) -> Image:
-        """Return the frame with the head: the picture around the face, faded out."""
+        """Return the frame with the head: the picture around the face, with a soft edge."""
         picture, box = FACES[self.name][0](), np.array(FACES[self.name][1], np.float32)
         scale = self.height / (box[3] - box[1])
         moved = np.array([self.x, self.y]) - scale * (box[:2] + box[2:]) / 2
@@ -115,9 +115,7 @@ def is_moment(number: int) -> bool:
 
 
 @pytest.mark.parametrize("height", [48, 72, 144])
-def test_face_shown_for_a_moment_between_samples_is_hidden(
-    engine: Engine, height: int, tmp_path: Path
-) -> None:
+def test_face_shown_briefly_between_samples_is_hidden(engine: Engine, height: int, tmp_path: Path) -> None:
     def scene(number: int) -> list[Shown]:
         return [Shown("admiral", height, 420, 170)] if is_moment(number) else []
 
@@ -126,7 +124,7 @@ def test_face_shown_for_a_moment_between_samples_is_hidden(
 
 
 @pytest.mark.parametrize("height", [72, 144])
-def test_stranger_in_a_targets_place_for_a_moment_is_hidden(
+def test_stranger_shown_briefly_in_a_targets_place_is_hidden(
     engine: Engine, height: int, tmp_path: Path
 ) -> None:
     def scene(number: int) -> list[Shown]:

@@ -1,4 +1,4 @@
-"""Each mode hides what is under the mask, in every pixel format and rotation, and nothing else changes."""
+"""Tests of the redaction styles: in every pixel format and rotation, only pixels under the mask change."""
 
 from pathlib import Path
 
@@ -10,7 +10,15 @@ import pytest
 from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.orientation import Orientation, orientation_of
 from defacer.engine.media.reader import read_frames
-from defacer.engine.rendering.redaction import OPAQUE, SOFT, Box, Openings, Style, can_redact, redact
+from defacer.engine.rendering.redaction import (
+    OPAQUE_SCALE,
+    SOFT_SCALE,
+    Box,
+    Openings,
+    Style,
+    can_redact,
+    redact,
+)
 from tests.clips import astronaut
 
 SIZE = 300
@@ -34,16 +42,16 @@ def luma(frame: av.VideoFrame) -> np.ndarray:
 
 
 def outside(box: Box) -> np.ndarray:
-    """The pixels that no mask over `box` may touch, one pixel of rounding allowed."""
+    """Return the pixels that no mask over `box` changes, with one pixel of tolerance."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE] + 0.5
-    half = [(box[side + 2] - box[side]) / 2 * OPAQUE * SOFT + 2 for side in (0, 1)]
+    half = [(box[side + 2] - box[side]) / 2 * OPAQUE_SCALE * SOFT_SCALE + 2 for side in (0, 1)]
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return ((columns - x) / half[0]) ** 2 + ((rows - y) / half[1]) ** 2 > 1
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "nv12", "yuv420p10le"])
-def test_the_face_is_gone_and_the_rest_is_untouched(mode: str, pixel_format: str) -> None:
+def test_face_is_redacted_and_other_pixels_are_unchanged(mode: str, pixel_format: str) -> None:
     frame = frame_of(astronaut(), pixel_format)
     before = luma(frame)
     redact(frame, [FACE], style(mode))
@@ -60,8 +68,8 @@ def test_the_face_is_gone_and_the_rest_is_untouched(mode: str, pixel_format: str
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nothing_of_the_pixels_at_the_centre_shines_through(mode: str) -> None:
-    """Fine detail (a checkerboard) under the mask leaves no trace: only its mean could."""
+def test_centre_of_the_mask_does_not_depend_on_its_pixels(mode: str) -> None:
+    """Fine detail (a checkerboard) under the mask leaves no trace, because only its mean could."""
     board = np.full((SIZE, SIZE, 3), 128, np.uint8)
     board[::2, ::2] = board[1::2, 1::2] = 255
     flat = np.full((SIZE, SIZE, 3), round(float(board.mean())), np.uint8)
@@ -73,7 +81,7 @@ def test_nothing_of_the_pixels_at_the_centre_shines_through(mode: str) -> None:
     assert np.abs(results[0] - results[1]).max() <= 3
 
 
-def test_pixelate_leaves_at_most_eight_blocks_across_a_face_of_any_size() -> None:
+def test_pixelate_has_at_most_eight_blocks_across_a_face_of_any_size() -> None:
     ramp = np.repeat(np.linspace(0, 255, SIZE).astype(np.uint8)[None, :, None], SIZE, 0).repeat(3, 2)
     for half in (12, 40, 90):
         frame = frame_of(ramp, "yuv444p")
@@ -84,7 +92,7 @@ def test_pixelate_leaves_at_most_eight_blocks_across_a_face_of_any_size() -> Non
 
 
 def stored(frame: av.VideoFrame) -> list[np.ndarray]:
-    """A copy of each plane's samples: (rows, columns), padding left out."""
+    """Return a copy of each plane's samples without padding: (rows, columns)."""
     dtype = np.dtype(np.uint8 if frame.format.components[0].bits == 8 else "<u2")
     planes = []
     for index, plane in enumerate(frame.planes):
@@ -97,7 +105,7 @@ def stored(frame: av.VideoFrame) -> list[np.ndarray]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p16le", "nv12", "p010le", "yuv420p10le", "gray"])
 def test_outside_the_mask_every_sample_keeps_its_value(mode: str, pixel_format: str) -> None:
-    """Whatever its size: the largest values are the first to be lost where numbers are rounded."""
+    """The largest values are the first to change where numbers are rounded."""
     noise = np.random.default_rng(0).choice(np.array([0, 128, 255], np.uint8), (SIZE, SIZE, 3))
     frame = frame_of(noise, pixel_format)
     before = stored(frame)
@@ -113,8 +121,8 @@ def test_outside_the_mask_every_sample_keeps_its_value(mode: str, pixel_format: 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "p010le"])
 @pytest.mark.parametrize("box", [FACE, (20.0, 30.0, 27.0, 38.0), (5.0, 60.0, 290.0, 291.0)])
-def test_the_mask_is_opaque_over_the_whole_face(pixel_format: str, box: Box) -> None:
-    """Over the ellipse that fills the box, and a tenth beyond it."""
+def test_mask_is_opaque_over_the_whole_face(pixel_format: str, box: Box) -> None:
+    """The opaque ellipse is a tenth larger than the one that fills the box."""
     noise = np.random.default_rng(1).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
     frame = frame_of(noise, pixel_format)
     redact(frame, [box], Style("solid", color="#ffffff"))
@@ -126,8 +134,8 @@ def test_the_mask_is_opaque_over_the_whole_face(pixel_format: str, box: Box) -> 
 
 
 @pytest.mark.parametrize("mode", ["blur", "pixelate"])
-def test_what_is_left_of_a_face_does_not_grow_with_its_size(mode: str) -> None:
-    """The same picture at twice the size, hidden, is the hidden picture at twice the size."""
+def test_remaining_detail_does_not_grow_with_the_size_of_a_face(mode: str) -> None:
+    """A redacted picture of twice the size equals the enlarged redacted picture."""
     small = frame_of(astronaut(), "yuv444p")
     double = frame_of(cv2.resize(astronaut(), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), "yuv444p")
     redact(small, [FACE], style(mode))
@@ -139,23 +147,23 @@ def test_what_is_left_of_a_face_does_not_grow_with_its_size(mode: str) -> None:
     )  # cells' edges are rounded
 
 
-def test_a_blur_keeps_no_more_than_four_colours_flowing_into_each_other() -> None:
-    """No more than the means of the mask's quarters: two pictures with the same means come out the same."""
+def test_blur_keeps_at_most_four_colours() -> None:
+    """Only the means of the mask's quarters remain: two pictures with the same means have the same result."""
     quarters = np.random.default_rng(2).integers(60, 180, (2, 2), np.uint8)
     flat = quarters.repeat(150, 0).repeat(150, 1)[..., None].repeat(3, 2)
-    wave = np.indices((SIZE, SIZE)).sum(0) // 2 % 2 * 60 - 30  # diagonal stripes, as bright as dark
+    wave = np.indices((SIZE, SIZE)).sum(0) // 2 % 2 * 60 - 30  # diagonal stripes, half of them bright
     striped = (flat.astype(int) + wave[..., None]).astype(np.uint8)
     results = []
     for picture in (flat, striped):
         frame = frame_of(picture, "yuv444p")
         redact(frame, [(100.0, 90.0, 200.0, 210.0)], style("blur"))
-        results.append(luma(frame)[105:195, 112:188].astype(int))  # the box's corners lie in the soft edge
+        results.append(luma(frame)[105:195, 112:188].astype(int))  # the box's corners are in the soft edge
     assert np.abs(results[0] - results[1]).max() <= 3
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(37, 53), (641, 359), (16, 16)])
-def test_odd_sizes_and_tiny_faces_are_hidden(mode: str, size: tuple[int, int]) -> None:
+def test_tiny_faces_in_frames_of_odd_sizes_are_redacted(mode: str, size: tuple[int, int]) -> None:
     noise = np.random.default_rng(3).integers(0, 255, (size[1], size[0], 3), np.uint8)
     frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv444p")
     before = luma(frame)
@@ -173,7 +181,7 @@ def test_strength_makes_blur_coarser() -> None:
     assert detail[1] < detail[0]
 
 
-def test_solid_and_image_have_the_colour_that_was_asked_for() -> None:
+def test_solid_and_image_have_the_requested_colour() -> None:
     for mode in ("solid", "image"):
         frame = frame_of(astronaut(), "yuv444p")
         redact(frame, [FACE], style(mode))
@@ -182,7 +190,7 @@ def test_solid_and_image_have_the_colour_that_was_asked_for() -> None:
         assert max(green, blue) < 15
 
 
-def test_where_the_picture_is_transparent_the_face_is_blurred() -> None:
+def test_face_is_blurred_where_the_picture_is_transparent() -> None:
     clear = Style("image", picture=np.zeros((8, 8, 4), np.uint8))
     with_picture, with_blur = frame_of(astronaut()), frame_of(astronaut())
     redact(with_picture, [FACE], clear)
@@ -190,7 +198,7 @@ def test_where_the_picture_is_transparent_the_face_is_blurred() -> None:
     assert (luma(with_picture) == luma(with_blur)).all()
 
 
-def test_boxes_over_the_frames_edge_are_hidden_up_to_the_edge() -> None:
+def test_boxes_beyond_the_frames_edge_are_redacted_up_to_the_edge() -> None:
     frame = frame_of(astronaut())
     redact(frame, [(-60, -60, 40, 40), (280, 280, 400, 400), (900, 900, 950, 950)], style("solid"))
     assert luma(frame)[0, 0] == luma(frame)[299, 299] == luma(frame)[10, 10]
@@ -199,7 +207,7 @@ def test_boxes_over_the_frames_edge_are_hidden_up_to_the_edge() -> None:
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
 def test_boxes_are_those_of_the_displayed_frame(rotation: int, mirrored: bool, tmp_path: Path) -> None:
-    """What a player shows turned is hidden in the stored picture, where it lies on its side."""
+    """A player rotates the frame, but its stored samples are redacted."""
     stored_picture = np.zeros((192, 320, 3), np.uint8)
     stored_picture[20:60, 30:70] = 255
     path = tmp_path / "turned.mp4"
@@ -220,10 +228,10 @@ def test_boxes_are_those_of_the_displayed_frame(rotation: int, mirrored: bool, t
     assert luma(frame).max() < 30
 
 
-def test_a_format_whose_samples_cant_be_reached_is_refused() -> None:
+def test_pixel_format_that_cannot_be_changed_in_place_is_refused() -> None:
     assert not can_redact("rgb24")
     assert not can_redact("yuv420p10be")
-    with pytest.raises(VideoError, match="colours of its picture"):
+    with pytest.raises(VideoError, match="pixel format rgb24 cannot be processed"):
         redact(av.VideoFrame.from_ndarray(astronaut(), format="rgb24"), [FACE], Style())
 
 
@@ -239,7 +247,7 @@ KEPT, CLOSED = [(151, 41, 251, 121), (10, 10, 41, 41)], [FACE, (221, 61, 400, 90
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "nv12", "p010le", "yuv420p10le", "gray"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_openings_keep_their_samples_and_all_others_are_masked(
+def test_openings_keep_their_samples_and_other_samples_are_masked(
     mode: str, pixel_format: str, orientation: Orientation
 ) -> None:
     noise = np.random.default_rng(4).integers(0, 255, (SIZE, SIZE, 3), np.uint8)

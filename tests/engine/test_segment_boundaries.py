@@ -1,4 +1,4 @@
-"""One segment or eight: the same tracks, the same decisions, the same boxes."""
+"""Tests that one segment and eight have the same tracks, decisions and boxes."""
 
 import json
 import os
@@ -21,8 +21,8 @@ EVAL = os.environ.get("DEFACER_EVAL")
 MAX_PIXELS = 2.0
 
 
-def look(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None]) -> Faces:
-    """Each segment's findings pass through bytes, as they do between workers."""
+def detect(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None]) -> Faces:
+    """Detect faces in each segment, and serialize the detections as between workers."""
     found = (
         engine.find(Segment(str(clip), start, end), gallery, Options()) for start, end in pairwise(bounds)
     )
@@ -41,34 +41,36 @@ def require_same(one: Faces, many: Faces) -> None:
         assert np.abs(np.subtract(*boxes)).max() <= MAX_PIXELS
 
 
-def test_a_face_that_crosses_every_boundary(engine: Engine, demo_clip: Path, gallery: Gallery) -> None:
+def test_face_that_crosses_every_boundary_has_the_same_tracks(
+    engine: Engine, demo_clip: Path, gallery: Gallery
+) -> None:
     """Two people move through the whole clip, and pass each other at a boundary."""
     shown = frame_times(demo_clip)
     bounds = [None, *(shown[len(shown) * part // 8] for part in range(1, 8)), None]
-    one = look(engine, demo_clip, gallery, [None, None])
+    one = detect(engine, demo_clip, gallery, [None, None])
     assert any(track.decision == "keep" for track in one.tracks)
     assert any(track.decision == "hide" for track in one.tracks)
     for bound in bounds[1:-1]:
         assert bound is not None
         assert any(track.start < bound < track.end for track in one.tracks)
-    require_same(one, look(engine, demo_clip, gallery, bounds))
+    require_same(one, detect(engine, demo_clip, gallery, bounds))
 
 
 @pytest.mark.skipif(not EVAL, reason="DEFACER_EVAL does not name the folder with real clips")
 @pytest.mark.parametrize("name", ["c04", "c10"])
-def test_a_real_clip(engine: Engine, name: str) -> None:
+def test_real_clip_has_the_same_tracks_in_one_segment_or_eight(engine: Engine, name: str) -> None:
     clip = Path(EVAL or "") / "clips" / f"{name}.mp4"
     picture = clip.parent / json.loads(clip.with_suffix(".json").read_text())["target_image"]
     gallery = engine.gallery([Picture("target", picture.name, picture.read_bytes())], "sface")
     shown = frame_times(clip)
     bounds = [None, *(shown[len(shown) * part // 8] for part in range(1, 8)), None]
-    require_same(look(engine, clip, gallery, [None, None]), look(engine, clip, gallery, bounds))
+    require_same(detect(engine, clip, gallery, [None, None]), detect(engine, clip, gallery, bounds))
 
 
-def test_a_segment_in_which_the_picture_stands_still(
+def test_segment_without_a_frame_of_its_own_changes_nothing(
     engine: Engine, demo_clip: Path, gallery: Gallery
 ) -> None:
-    """It has no frame of its own; the video's others have."""
+    """The segment has no frame of its own, but its neighbours have."""
     shown = frame_times(demo_clip)
     bounds: list[int | None] = [None, shown[10], shown[10] + 1, shown[11], None]
-    require_same(look(engine, demo_clip, gallery, [None, None]), look(engine, demo_clip, gallery, bounds))
+    require_same(detect(engine, demo_clip, gallery, [None, None]), detect(engine, demo_clip, gallery, bounds))
