@@ -13,6 +13,7 @@ from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import RerenderRequest
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, ownership, publishing, rerender_request, verdict
 from defacer.pipeline.lifecycle.ownership import JobIdentity
@@ -294,12 +295,12 @@ def test_a_rendering_that_is_given_up_while_it_is_planned_leaves_no_faces_and_no
     request = cloud.ask(first.job, {0: "hide"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
-        failure.fail_job(job_of(request), "ingest", PermanentError("gave-up", "it took too long"), request)
+        failure.fail_job(job_of(request), "ingest", PermanentError("exhausted", "it took too long"), request)
         return IngestEngine().edit_faces(faces, decisions, known)
 
     planning.plan(request, with_operations(IngestEngine(), edit_faces=slow))
     assert cloud.steps() == set()
-    assert_failed(cloud, request, "ingest", "gave-up")
+    assert_failed(cloud, request, "ingest", "exhausted")
 
 
 def test_the_job_of_a_request_whose_message_gave_up_fails(
@@ -307,7 +308,7 @@ def test_the_job_of_a_request_whose_message_gave_up_fails(
 ) -> None:
     request = cloud.ask(first.job, {0: "hide"})
     assert dead_letter(given_up(upload_push(request), waited="1")) == 200
-    assert_failed(cloud, request, "ingest", "gave-up")
+    assert_failed(cloud, request, "ingest", "exhausted")
     assert cloud.ingest(upload_push(request)) == 200
     assert cloud.steps() == set()
 
@@ -357,7 +358,7 @@ def test_a_decided_rendering_that_lost_its_manifest_still_ends(
         )
         assert not cloud.published(job).superseded
     else:
-        assert_failed(cloud, request, "merge", "gave-up")
+        assert_failed(cloud, request, "merge", "exhausted")
 
 
 def test_what_is_rendered_again_may_be_cut_elsewhere_than_what_was_searched(
@@ -424,7 +425,7 @@ def test_a_rendering_that_is_given_up_speaks_of_the_video_and_of_asking_again(
     request = cloud.ask(first.job, {0: "hide"})
     assert dead_letter(given_up(upload_push(request))) == 200
     said = ("walk.mp4 was not published", "Ask for it again")
-    assert_failed(cloud, request, "ingest", "gave-up", *said)
+    assert_failed(cloud, request, "ingest", "exhausted", *said)
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
 
@@ -478,7 +479,7 @@ def test_a_rendering_whose_request_is_gone_speaks_of_the_video_all_the_same(
         cloud.buckets.client.bucket(request.bucket).blob(request.name).delete()
     assert dead_letter(given_up(upload_push(request))) == 200
     said = ("walk.mp4 was not published", "Ask for it again")
-    assert_failed(cloud, request, "ingest", "gave-up", *said)
+    assert_failed(cloud, request, "ingest", "exhausted", *said)
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
 
@@ -521,7 +522,13 @@ def test_erasing_finds_a_rendering_whose_request_somebody_has_deleted(cloud: Clo
 def test_who_asks_what_is_pending_ends_no_job(cloud: Cloud, first: Planned) -> None:
     """The console does, by opening a page; it may neither publish events nor delete work."""
     job = job_of(cloud.ask(first.job, {0: "hide"}))
-    failed = Failed(job=job, source=first.manifest.source, stage="ingest", code="x", message="Not told yet.")
+    failed = Failed(
+        job=job,
+        source=first.manifest.source,
+        stage="ingest",
+        code=ErrorCode.POISON_SEGMENT,
+        message="Not told yet.",
+    )
     cloud.buckets.put(cloud.buckets.work, object_names.failed(job), failed.model_dump_json().encode())
     before = len(cloud.topics.events())
     assert rerender_request.pending(first.manifest.source) == {}

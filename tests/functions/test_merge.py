@@ -11,6 +11,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import Faces, Report
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, frame_seconds, write_clip
 from tests.cloud import Buckets, Post, Topics, push_body
@@ -186,7 +187,13 @@ def test_a_job_that_has_failed_is_not_published(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    failed = Failed(job=linked.job, source=linked.manifest.source, stage="worker", code="c", message="m")
+    failed = Failed(
+        job=linked.job,
+        source=linked.manifest.source,
+        stage="worker",
+        code=ErrorCode.POISON_SEGMENT,
+        message="m",
+    )
     buckets.put(buckets.work, object_names.failed(linked.job), failed.model_dump_json().encode())
     assert merge(linked.done(2)) == 200
     assert buckets.names(buckets.output) == []

@@ -123,7 +123,7 @@ def test_a_decided_job_that_lost_its_manifest_still_ends(
             linked.manifest.source.model_dump(),
         )
     else:
-        assert_failed_once(buckets, topics, linked, "gave-up")
+        assert_failed_once(buckets, topics, linked, "exhausted")
         assert failure_of(buckets, linked).source == linked.manifest.source
         assert buckets.names(buckets.output) == []
     left = {
@@ -193,7 +193,7 @@ def test_a_copy_that_lands_after_the_job_failed_is_taken_back_by_who_made_it(
         """The copy was begun; before it is there, the job is given up."""
         if object_names.failed(linked.job) not in buckets.names(buckets.work):
             assert dead_letter(given_up(linked.done(0))) == 200
-            assert_failed_once(buckets, topics, linked, "gave-up")
+            assert_failed_once(buckets, topics, linked, "exhausted")
         blob = buckets.client.bucket(bucket).blob(name)
         blob.metadata = dict(metadata)
         blob.upload_from_string(copied[ref.name])
@@ -202,7 +202,7 @@ def test_a_copy_that_lands_after_the_job_failed_is_taken_back_by_who_made_it(
     monkeypatch.setattr(objects, "copy", late)
     assert finalize.apply_verdict(linked.manifest, lambda: None) is None
     assert buckets.names(buckets.output) == []
-    assert_failed_once(buckets, topics, linked, "gave-up")
+    assert_failed_once(buckets, topics, linked, "exhausted")
 
 
 @pytest.mark.parametrize("who", ["merge", "dead_letter"])

@@ -15,6 +15,7 @@ from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import TimeRange
 from defacer.pipeline.documents.report import TRACKS_END, Faces, Look, SegmentCheck, Track
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import (
     EditedFaces,
@@ -56,7 +57,7 @@ class Clip:
 
     def try_step(self, step: str) -> None:
         if self.bad == step:
-            raise PermanentError("bad-clip", f"this clip can't be used: {step}")
+            raise PermanentError(ErrorCode.NOT_A_VIDEO, f"this clip can't be used: {step}")
 
 
 @dataclass(frozen=True)

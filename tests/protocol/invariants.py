@@ -125,7 +125,7 @@ def _of_failure(
     again = list(scenario.actions.values()).count("again")
     report_taken = bool({"upload", "a foreign report"} & actions)
     reasons = {
-        "bad-clip": upload.clip.bad is not None,
+        "not-a-video": upload.clip.bad is not None,
         "source-gone": bool({"delete the source", "upload"} & actions)
         or (renders and scenario.delete_source),
         # A later request, or an upload, was quicker.
@@ -135,7 +135,7 @@ def _of_failure(
         "result-exists": bool({"a foreign result", "a foreign report"} & actions),
         "target-gone": "remove the target" in actions,
         "object-gone": "remove the target" in actions,
-        "gave-up": not scenario.harmless,
+        "exhausted": not scenario.harmless,
         "internal-error": scenario.has_bugs or (not scenario.harmless and BUG in world.counts),
         # Stalls make a merge late, and that of a small clip nothing else does.
         "too-slow": world.counts.get("stall", 0) >= scenario.max_timeouts,

@@ -26,8 +26,7 @@ def run_cli(run: Callable[[], int]) -> int:
     except PermanentError as error:
         return _say(str(error), 1)
     except RetryableError as error:
-        what = str(error).partition(": the message")[0]  # a command line has no message that comes back
-        return _say(f"{what}. {AGAIN}", 1)
+        return _say(f"{error}. {AGAIN}", 1)
     except GoogleAuthError as error:
         return _say(f"Google Cloud does not know who you are: {error}", 1)
     except GoogleAPICallError as error:

@@ -69,8 +69,7 @@ def _answer(options: argparse.Namespace) -> int:
     except PermanentError as error:
         return echo(str(error), 1)
     except RetryableError as error:
-        what = str(error).partition(": ")[0]  # a command line has no message that comes back
-        return echo(f"{what}. Run the same command again.", 1)
+        return echo(f"{error}. Run the same command again.", 1)
     except (GoogleAuthError, GoogleAPICallError) as error:
         return echo(f"Google Cloud refused: {error}", 1)
     return 0

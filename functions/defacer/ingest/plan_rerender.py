@@ -13,6 +13,7 @@ from defacer.pipeline.channel import find_replacement, list_targets
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Rerender, RerenderRequest
 from defacer.pipeline.documents.report import ReportHead
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, job_state, rerender_request
 from defacer.pipeline.media_engine import EditedFaces, MediaEngine
@@ -75,9 +76,9 @@ def _draft(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
     try:
         head, faces = _parts_of(report, objects.read(report))
     except PermanentError as error:
-        if error.code != "object-gone":
+        if error.code != ErrorCode.OBJECT_GONE:
             raise
-        raise RetryableError("the report was replaced in this moment: the message comes back") from error
+        raise RetryableError("the report was replaced in this moment") from error
     if head.source != source:
         raise _not_a_report(report)
     edited = _edit_faces(source, faces, request.decisions, engine)
@@ -116,7 +117,7 @@ def _read(ref: ObjectRef) -> RerenderRequest:
         raise _request_gone()
     if blob.size > rerender_request.MAX_BYTES:
         raise PermanentError(
-            "bad-request",
+            ErrorCode.BAD_REQUEST,
             f"The request to render a video again has {blob.size} bytes, at most "
             f"{rerender_request.MAX_BYTES} are allowed. "
             "Ask for fewer decisions at once.",
@@ -130,9 +131,9 @@ def _read(ref: ObjectRef) -> RerenderRequest:
 
 def _request_gone() -> PermanentError:
     return PermanentError(
-        "request-gone",
+        ErrorCode.REQUEST_GONE,
         "The request to render a video again was deleted, or a later request took its place, before it was read. "
-        "A later one does both.",
+        "If there is a later request, wait for it. If not, ask again.",
     )
 
 
@@ -147,7 +148,7 @@ def _parts_of(report: ObjectRef, data: bytes) -> tuple[ReportHead, bytes]:
 
 def _not_a_report(report: ObjectRef) -> PermanentError:
     return PermanentError(
-        "bad-object",
+        ErrorCode.BAD_OBJECT,
         f"{object_names.owner_name(report.name)} is not the report that was published there. Upload the video again.",
     )
 
@@ -180,12 +181,12 @@ def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
     """What a planning that died, or was slower, has decided: the manifest says by which report."""
     planned = manifest.again
     if planned is None:
-        raise PermanentError("bad-object", "The plan of this job can't be used. Ask for it again.")
+        raise PermanentError(ErrorCode.BAD_OBJECT, "The plan of this job can't be used. Ask for it again.")
     try:
         _, faces = _parts_of(planned.report, objects.read(planned.report))
     except PermanentError as error:
         raise PermanentError(
-            "report-gone",
+            ErrorCode.REPORT_GONE,
             f"{object_names.owner_name(manifest.source.name)} was not rendered again: its report was deleted or "
             "replaced while that was being planned. Ask for it again.",
         ) from error

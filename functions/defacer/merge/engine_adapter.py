@@ -15,6 +15,7 @@ from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput, MediaEngine
 from defacer.pipeline.settings import settings
@@ -56,7 +57,7 @@ class MergeEngine(MediaEngine):
 
     def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
         """Compare every packet of the stored result with the joined packets."""
-        with open_ranged(result, "object-gone") as file, _pipeline_errors(job.manifest):
+        with open_ranged(result, ErrorCode.OBJECT_GONE) as file, _pipeline_errors(job.manifest):
             engine_join.check(file, cast(engine_join.Joined, joined.details), job.renew_lease)
 
 
@@ -72,7 +73,7 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
         count += sum(len(frame.faces) for frame in detections.sightings)
         if count > allowed:
             raise PermanentError(
-                "too-many-faces",
+                ErrorCode.TOO_MANY_FACES,
                 f"{object_names.owner_name(job.manifest.source.name)} shows too many faces: {count} detections in the "
                 f"first {segment + 1} of {pluralize(len(job.manifest.segments), 'segment')}, at most {allowed} are "
                 "allowed. Cut it into parts.",
@@ -82,7 +83,7 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
 
 def _segment_file(report: SegmentReport) -> engine_join.SegmentFile:
     written = Written(report.frames, report.reorder_depth)
-    return engine_join.SegmentFile(lambda: open_ranged(report.video, "object-gone"), written)
+    return engine_join.SegmentFile(lambda: open_ranged(report.video, ErrorCode.OBJECT_GONE), written)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from defacer.pipeline.documents.job_records import Verdict
 from defacer.pipeline.documents.manifest import Manifest, RerenderRecord
 from defacer.pipeline.documents.report import Faces, FacesHead, ReportedSegment, ReportHead, ResultCheck
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, verdict
 from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
@@ -182,7 +183,7 @@ def _require_same_frames(manifest: Manifest, faces: FacesHead, hidden: list[int]
 def _mismatch(manifest: Manifest, what: str) -> PermanentError:
     source = manifest.source
     return PermanentError(
-        "check-failed",
+        ErrorCode.CHECK_FAILED,
         f"{object_names.owner_name(source.name)} was not published: {what}. Upload the video again.",
     )
 

@@ -13,6 +13,7 @@ from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import cleanup, failure, job_state
 from defacer.pipeline.lifecycle.lease import HeldLease, LeaseLostError, acquire_lease, lease_options_for
@@ -123,7 +124,7 @@ def dispatch_redaction(manifest: Manifest, manifest_ref: ObjectRef, faces: Objec
 def _gone(manifest: Manifest) -> PermanentError:
     source = manifest.source
     return PermanentError(
-        "object-gone",
+        ErrorCode.OBJECT_GONE,
         f"{object_names.owner_name(source.name)} was not published: the detections of its segments were deleted. "
         "Upload the video again.",
     )

@@ -1,6 +1,7 @@
 """An end to what merge never gets done in the time that one delivery has."""
 
 from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle.lease import HeldLease
 from defacer.pipeline.settings import settings
@@ -12,7 +13,7 @@ def fail_if_timeouts_exhausted(manifest: Manifest, held: HeldLease, doing: str) 
     allowed, source = settings().max_timeouts, manifest.source
     if held.timeouts >= allowed:
         raise PermanentError(
-            "too-slow",
+            ErrorCode.TOO_SLOW,
             f"{object_names.owner_name(source.name)} was not published: {doing} was not done in "
             f"{settings().deadline_seconds:g} s, in {allowed} tries. Cut it into parts.",
         )

@@ -14,6 +14,7 @@ from google.cloud.storage import Blob
 
 from defacer.commands.privacy.job_lookup import Say, all_jobs, channel_of, hold_publish_lease, is_unreadable
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure, job_state, rerender_request
 from defacer.pipeline.settings import settings
@@ -104,7 +105,7 @@ def erase(subject: Subject, removed: Removed, say: Say) -> None:
             known = [blob for blob in intake if _job_of_upload(blob) in (None, *found.jobs)]
             _delete(map(objects.reference, (*output, *known)), removed)
     raise PermanentError(
-        "not-quiet", "Something new arrives all the time. Stop the uploads, and run this again."
+        ErrorCode.NOT_QUIET, "Something new arrives all the time. Stop the uploads, and run this again."
     )
 
 

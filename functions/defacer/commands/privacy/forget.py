@@ -24,6 +24,7 @@ from defacer.commands.privacy.person_data import (
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.report import Report
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state
 from defacer.pipeline.media_engine import MediaEngine
@@ -67,7 +68,7 @@ def hide_again(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
     there = objects.find(shown.ref.bucket, report.result)
     if there is None or not _is_of(there, report.job):
         raise PermanentError(
-            "result-changed",
+            ErrorCode.RESULT_CHANGED,
             f"{shown.result} is not the result that its report is about: a newer upload is being published, or it "
             "was deleted or replaced by hand.",
         )
@@ -136,6 +137,6 @@ def _withdrawn(job: str) -> PermanentError:
     name = object_names.owner_name(found[0].source.name) if found else "A video"
     advice = found[0].advice if found else "Upload the video again"
     return PermanentError(
-        "person-forgotten",
+        ErrorCode.PERSON_FORGOTTEN,
         f"{name} was not published: somebody whom it was to keep visible is no longer to be kept. {advice}.",
     )

@@ -10,6 +10,7 @@ from pydantic import (
 )
 
 from defacer.pipeline.documents.base import Document, JobId, ObjectRef
+from defacer.pipeline.error_codes import ErrorCode
 
 
 class Published(Document):
@@ -29,7 +30,7 @@ class Failed(Document):
     job: JobId
     source: ObjectRef | None
     stage: str
-    code: str
+    code: ErrorCode
     message: str
 
 
@@ -87,7 +88,7 @@ class JobEventData(Document):
     source: ObjectRef
     result: ObjectRef | None = None
     report: str | None = None
-    code: str | None = None
+    code: ErrorCode | None = None
     message: str | None = None
     segments: int | None = None
 

@@ -159,7 +159,7 @@ class HeldLease:
             except objects.AlreadyWrittenError:
                 continue  # another process was quicker
             return cls(ref, lease, options)
-        raise RetryableError(f"lost the race for a lease {MAX_CAS_RETRIES} times: the message is redelivered")
+        raise RetryableError(f"lost the race for a lease {MAX_CAS_RETRIES} times")
 
 
 def delete_expired(bucket: str, name: str) -> None:

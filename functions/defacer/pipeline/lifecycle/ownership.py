@@ -11,6 +11,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import FacesHead
 from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import MalformedMessageError, PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -111,7 +112,7 @@ def require_job_objects(manifest: Manifest) -> None:
     )
     if not own:
         raise PermanentError(
-            "bad-object",
+            ErrorCode.BAD_OBJECT,
             "The plan of this job can't be used: it is about another job. Upload the video again.",
             detail=f"{object_names.manifest(manifest.job)} names objects of another job",
         )

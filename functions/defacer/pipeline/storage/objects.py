@@ -19,6 +19,7 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from defacer.pipeline.documents.base import AnyDocument, ObjectRef, parse_document
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names
@@ -115,7 +116,7 @@ def _as_ours(
     """What is there, if it is what was to be written: then it was our own write, of which the answer was lost."""
     existing = find(bucket, name)
     if existing is None:
-        raise RetryableError("an object came and went while it was written: the message comes back")
+        raise RetryableError("an object came and went while it was written")
     same = existing.crc32c == checksum and existing.size == size
     if same and (metadata is None or existing.metadata == metadata):
         return reference(existing)
@@ -214,7 +215,7 @@ def compose(parts: Sequence[str], bucket: str, name: str, content_type: str) -> 
         with transient_errors_as_retryable("composing an object"):
             blob.compose([client().bucket(bucket).blob(part) for part in parts], retry=retries())
     except NotFound as error:
-        raise RetryableError("a part of the result is gone: the message comes back") from error
+        raise RetryableError("a part of the result is gone") from error
     return reference(blob)
 
 
@@ -300,7 +301,7 @@ def delete_any(bucket: str, name: str) -> None:
         return
 
 
-def object_missing_error(ref: ObjectRef, code: str = "object-gone") -> PermanentError:
+def object_missing_error(ref: ObjectRef, code: ErrorCode = ErrorCode.OBJECT_GONE) -> PermanentError:
     """The error for a pinned version that is no longer there."""
     return PermanentError(
         code,
@@ -311,7 +312,7 @@ def object_missing_error(ref: ObjectRef, code: str = "object-gone") -> Permanent
 
 
 @contextmanager
-def not_found_as_permanent(ref: ObjectRef, code: str = "object-gone") -> Iterator[None]:
+def not_found_as_permanent(ref: ObjectRef, code: ErrorCode = ErrorCode.OBJECT_GONE) -> Iterator[None]:
     """Raise PermanentError if this pinned version turns out to be no longer there."""
     try:
         yield
@@ -329,7 +330,7 @@ def parse_object(data: bytes, ref: ObjectRef, model: type[AnyDocument]) -> AnyDo
         return parse_document(model, data)
     except ValueError as error:
         raise PermanentError(
-            "bad-object",
+            ErrorCode.BAD_OBJECT,
             f"{object_names.owner_name(ref.name)} can't be read. Upload the video again.",
             detail=_detail(ref, f"not a valid {model.__name__}"),
         ) from error

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
@@ -16,11 +17,10 @@ BLOCK_BYTES = 1024 * 1024
 KEPT_BLOCKS = 16
 # Who has read so many in a row reads on: then as many come with one request as with eight. A header is shorter.
 STREAK_BLOCKS, RUN_BLOCKS = 8, 8
-SOURCE_GONE = "source-gone"
 
 
 @contextmanager
-def open_ranged(ref: ObjectRef, code: str = SOURCE_GONE) -> Iterator[BinaryIO]:
+def open_ranged(ref: ObjectRef, code: ErrorCode = ErrorCode.SOURCE_GONE) -> Iterator[BinaryIO]:
     """One version of an object as a binary file; nothing is read before it is asked for.
 
     Raises PermanentError with this `code` if that version is there no more, RetryableError for a passing
@@ -44,7 +44,7 @@ def open_ranged(ref: ObjectRef, code: str = SOURCE_GONE) -> Iterator[BinaryIO]:
 class _RangedFile(io.RawIOBase):
     """`failure` is the first error of a read: from then on every read raises it."""
 
-    def __init__(self, ref: ObjectRef, size: int, code: str):
+    def __init__(self, ref: ObjectRef, size: int, code: ErrorCode):
         super().__init__()
         self.failure: Exception | None = None
         self._ref = ref
@@ -114,5 +114,5 @@ class _RangedFile(io.RawIOBase):
                 ),
             )
         if len(data) != end - start:
-            raise RetryableError(f"a read of {end - start} bytes gave {len(data)}: the message comes back")
+            raise RetryableError(f"a read of {end - start} bytes gave {len(data)}")
         return data

@@ -47,4 +47,4 @@ def transient_errors_as_retryable(doing: str) -> Iterator[None]:
 
 
 def _sentence(doing: str, error: Exception) -> str:
-    return f"{doing} failed with {type(error).__name__}, which may pass: the message comes back by itself"
+    return f"{doing} failed with {type(error).__name__}, which may pass"

@@ -20,6 +20,7 @@ from defacer.engine.tracking.face_report import ADVICE
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import Report, Track
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import JobStatus
@@ -262,16 +263,18 @@ def _of(channel: str, job: str, manifest: Manifest) -> Shown:
     """Raises PermanentError if what is published under that name is not of this upload any more."""
     blob = objects.find(settings().output_bucket, manifest.report)
     if blob is None:
-        raise PermanentError("result-gone", "The result was deleted. Drop the video again.")
+        raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Drop the video again.")
     if blob.size > MAX_REPORT_BYTES:
         raise PermanentError(
-            "report-too-large",
-            f"This video has more faces than a page can show. Its result and its report are published; the "
-            f"report lists the faces by number, and python -m defacer.commands {job} --hide NUMBER decides about one.",
+            ErrorCode.REPORT_TOO_LARGE,
+            "This video has more faces than a page can show. Its result and its report are published. The report lists "
+            f"the tracks. Run python -m defacer.commands {job} --hide TRACK to change a decision.",
         )
     report = objects.read_json(objects.reference(blob), Report)
     if report.source != manifest.source:
-        raise PermanentError("result-changed", "A newer upload of this name took this result's place.")
+        raise PermanentError(
+            ErrorCode.RESULT_CHANGED, "A newer upload of this name took this result's place."
+        )
     has_source = _exists(manifest.source)
     return Shown(channel, job, manifest, report, has_source, rerender_request.pending(manifest.source))
 

@@ -19,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from defacer.engine_host import HOST
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import EncodingError, normalize_utf8
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
 from defacer.web.common.page_templates import make_environment, mount_static, render_page
@@ -100,7 +101,9 @@ async def _start_stream(request: Request) -> Response:
     await require_csrf_token(request)
     sessions.require_capacity()
     try:
-        asked = StreamRequest.model_validate_json(normalize_utf8(await read_limited_body(request, MAX_BODY_BYTES)))
+        asked = StreamRequest.model_validate_json(
+            normalize_utf8(await read_limited_body(request, MAX_BODY_BYTES))
+        )
     except EncodingError as error:
         raise HTTPException(422, f"The request is not valid: {error}.") from error
     except ValidationError as error:
@@ -142,7 +145,7 @@ async def _render_error(_: Request, error: Exception) -> Response:
     elif isinstance(error, RetryableError):
         log.warning("storage or the models' weights could not be read", error)
         status, message = 503, "Cloud Storage or the models could not be read. Try again in a minute."
-    elif getattr(error, "code", "") == "too-many-streams":
+    elif getattr(error, "code", "") == ErrorCode.TOO_MANY_STREAMS:
         status = 429
     return JSONResponse({"error": message}, status, headers)
 
