@@ -6,8 +6,9 @@ from defacer.engine.rendering import masks
 from defacer.engine.rendering.box_motion import BoxMotion
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redaction import Openings
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import Box, Faces, Track
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 
 RATE = 100
 LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
@@ -17,11 +18,13 @@ def track(
     number: int, *looks: tuple[int, float], decision: str = "hide", continues: int | None = None
 ) -> Track:
     seen = CompactBoxes((pts, (x, 100, x + 60, 180)) for pts, x in looks)
-    return Track(number, seen[0].pts, seen[-1].pts, decision, None, "", None, None, continues, seen)
+    return Track(
+        number, seen[0].pts, seen[-1].pts, decision, None, Reason.NO_MATCH, None, None, continues, seen
+    )
 
 
 def boxes(*tracks: Track, shots: tuple[int, ...] = ()) -> dict[int, list[Box]]:
-    faces = Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, shots, tracks)
+    faces = Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, shots, tracks)
     cover = MaskSchedule(faces)
     found = {pts: cover.boxes(pts) for pts in range(300)}
     return {pts: hidden for pts, hidden in found.items() if hidden}
@@ -97,15 +100,21 @@ def test_a_gap_between_kept_tracks_is_left() -> None:
 
 
 def test_a_face_cut_off_by_the_edge_is_covered_whole() -> None:
-    narrow = Track(0, 10, 20, "hide", None, "", None, None, None, CompactBoxes([(10, (0, 100, 10, 180))]))
+    narrow = Track(
+        0, 10, 20, "hide", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (0, 100, 10, 180))])
+    )
     x1, y1, x2, y2 = boxes(narrow)[10][0]
     assert x2 - x1 == pytest.approx(0.7 * 80)
     assert (y1, y2) == (100, 180)
 
 
 def test_a_narrow_box_beside_another_face_grows_to_a_faces_proportions() -> None:
-    narrow = Track(0, 10, 20, "hide", None, "", None, None, None, CompactBoxes([(10, (300, 100, 340, 180))]))
-    front = Track(1, 10, 20, "keep", None, "", None, None, None, CompactBoxes([(10, (345, 100, 405, 180))]))
+    narrow = Track(
+        0, 10, 20, "hide", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (300, 100, 340, 180))])
+    )
+    front = Track(
+        1, 10, 20, "keep", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (345, 100, 405, 180))])
+    )
     assert boxes(narrow, front)[10] == [pytest.approx((292, 100, 348, 180))]
     assert boxes(narrow)[10] == [pytest.approx((300, 100, 340, 180))]
 
@@ -125,7 +134,7 @@ def test_a_hidden_face_sampled_in_the_same_place_keeps_the_mask() -> None:
 def test_openings_are_closed_wherever_the_stranger_is_between_samples(pts: int) -> None:
     """A face does not move evenly from one sample to the next."""
     tracks = track(0, (100, 200), (120, 240)), track(1, (90, 250), (140, 250), decision="keep")
-    cover = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
+    cover = MaskSchedule(Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
     openings = cover.openings(pts)
     assert openings.kept == [(250, 100, 310, 180)]
     reach = (200, 260) if pts == 100 else (240, 300) if pts == 120 else (200, 300)
@@ -134,5 +143,5 @@ def test_openings_are_closed_wherever_the_stranger_is_between_samples(pts: int) 
 
 def test_no_opening_where_no_mask_reaches_a_kept_face() -> None:
     tracks = track(0, (100, 200), (120, 200)), track(1, (100, 400), (120, 400), decision="keep")
-    cover = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
+    cover = MaskSchedule(Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
     assert cover.openings(110) == Openings()

@@ -17,6 +17,7 @@ from defacer.engine.streaming import HISTORY_SECONDS, TAIL_SECONDS, LiveSnapshot
 from defacer.engine.tracking.linking import link
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
 from defacer.engine.tracking.tracker import Tracker
+from defacer.report.compact_boxes import CompactBoxes
 
 TIME_BASE = Fraction(1, 1000)
 
@@ -83,8 +84,12 @@ def test_a_frame_that_is_decided_is_not_covered_later_for_a_face_that_comes_next
     known = list(engine.follow(frames(demo_clip), TIME_BASE, None, Options()))
     first = known[0]
     track = replace(known[-1].faces.tracks[0], id=0, start=first.until, end=first.until, continues=None)
-    look = replace(track.looks[0], pts=first.until)
-    later = replace(first.faces, tracks=(replace(track, decision="hide", looks=(look,)),), shots=())
+    look = replace(track.detections[0], pts=first.until)
+    later = replace(
+        first.faces,
+        tracks=(replace(track, decision="hide", detections=CompactBoxes([(look.pts, look.box)])),),
+        cuts=(),
+    )
     decided = [pts for pts in range(first.until - 400, first.until) if first.decides(pts)]
     cover = MaskSchedule(later, TAIL_SECONDS)
     assert len(decided) > 100

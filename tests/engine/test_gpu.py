@@ -14,8 +14,8 @@ from defacer.engine.models import detector, gpu, recognizer
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
+from defacer.report.faces import Faces
 from defacer_emulator.demo.demo_clip import write_target_picture
 from tests.clips import frame_times
 
@@ -53,7 +53,7 @@ def test_the_gpu_decides_as_the_processor_does(
     assert [t.decision for t in on_gpu.tracks] == [t.decision for t in on_processor.tracks]
     for one, other in zip(on_gpu.tracks, on_processor.tracks, strict=True):
         assert one.distance == pytest.approx(other.distance, abs=0.05)
-        assert np.abs(np.subtract(one.looks[0].box, other.looks[0].box)).max() < 8
+        assert np.abs(np.subtract(one.detections[0].box, other.detections[0].box)).max() < 8
 
 
 @pytest.mark.parametrize(

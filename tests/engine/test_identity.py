@@ -8,10 +8,10 @@ import pytest
 
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
-from defacer.engine.tracking.face_report import TargetWarning
 from defacer.engine.tracking.linking import without_strangers
 from defacer.engine.tracking.segment_detections import DetectedFace
 from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
+from defacer.report.tracks import Reason, TargetWarning
 
 LIMITS = Limits.of("sface", 0.97)
 
@@ -86,13 +86,16 @@ def test_of_two_faces_in_one_frame_only_the_nearer_is_the_person() -> None:
     )
     assert nearer.keep
     assert not farther.keep
-    assert "track 0" in farther.reason
+    assert (farther.reason, farther.rival) == (Reason.RIVAL_NEARER, 0)
 
 
 def test_of_two_faces_in_one_frame_that_are_as_near_neither_is_kept() -> None:
     both = decide([track(0, 0, 6, seen=at(22)), track(1, 6, 12, seen=at(24))], gallery(ann=0), LIMITS)
     assert not any(decision.keep for decision in both)
-    assert ["track 0" in both[1].reason, "track 1" in both[0].reason] == [True, True]
+    assert [(one.reason, one.rival) for one in both] == [
+        (Reason.RIVAL_AS_NEAR, 1),
+        (Reason.RIVAL_AS_NEAR, 0),
+    ]
 
 
 def test_no_track_inherits_from_one_of_two_faces_that_are_as_near() -> None:
@@ -122,7 +125,7 @@ def test_a_look_alike_beside_a_sure_track_is_hidden_as_ambiguous() -> None:
     tracks = [sure, track(1, 60, seen=beside(14, 0.94, 0.95))]
     _, decision = decide(tracks, gallery(ann=0), LIMITS)
     assert not decision.keep
-    assert "ambiguous" in decision.reason
+    assert decision.reason == Reason.AMBIGUOUS
 
 
 def test_track_that_resembles_the_kept_views_is_kept_inside_the_threshold() -> None:

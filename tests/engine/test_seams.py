@@ -12,9 +12,9 @@ from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
 from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.report.faces import Faces
 from tests.clips import frame_times
 
 EVAL = os.environ.get("DEFACER_EVAL")
@@ -37,7 +37,7 @@ def require_same(one: Faces, many: Faces) -> None:
             there.decision, there.person, there.reason, there.continues,
         )  # fmt: skip
         assert [seen.pts for seen in here.looks] == [seen.pts for seen in there.looks]
-        boxes = (np.array([seen.box for seen in track.looks]) for track in (here, there))
+        boxes = (np.array([seen.box for seen in track.detections]) for track in (here, there))
         assert np.abs(np.subtract(*boxes)).max() <= MAX_PIXELS
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_who_has_no_picture_any_more_is_not_kept_once_more(cloud: Cloud, first: 
     assert_failed(cloud, request, "ingest", "target-gone", "(tracks 0)", "Hide these tracks, too")
     cloud.run(cloud.ask(first.job, {0: "hide", 1: "keep"}))
     assert cloud.hidden() == [True, False, True]
-    assert [track.person for track in cloud.report().faces.tracks] == [None] * 3
+    assert [track.person for track in cloud.report().tracks] == [None] * 3
 
 
 def test_who_is_forgotten_while_a_rendering_is_planned_is_not_shown_by_it(
@@ -234,7 +235,7 @@ def test_a_request_is_about_the_upload_of_its_name_alone(other: str, cloud: Clou
         source = source.model_copy(update={"bucket": cloud.buckets.output})
         name = rerender_request.request_name(source)
     else:
-        source = source.model_copy(update={"name": "channels/street/walk.report.json"})
+        source = source.model_copy(update={"name": "channels/street/walk.report.jsonl"})
     request = put(
         cloud, RerenderRequest(source=source, decisions={1: "keep"}).model_dump_json().encode(), name
     )
@@ -376,11 +377,22 @@ def test_what_is_rendered_again_may_be_cut_elsewhere_than_what_was_searched(
 
 def test_frames_that_were_not_searched_are_not_rendered_again(cloud: Cloud, first: Planned) -> None:
     report = cloud.report()
-    fewer = report.faces.model_copy(update={"frames": report.faces.frames - 1})
+    fewer = replace(report.faces, frames=report.faces.frames - 1)
     cloud.rewrite_report(report.model_copy(update={"faces": fewer}))
     request = cloud.ask(first.job, {0: "hide"})
     cloud.run(request)
     assert_failed(cloud, request, "merge", "check-failed", "faces were looked for in")
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_a_report_that_was_cut_off_is_not_rerendered(lines: int, cloud: Cloud, first: Planned) -> None:
+    report = cloud.buckets.get(cloud.buckets.output, REPORT)
+    cloud.rewrite_report_bytes(b"".join(report.splitlines(keepends=True)[:lines]))
+    request = cloud.ask(first.job, {0: "hide"})
+    cloud.run(request)
+    assert_failed(
+        cloud, request, "ingest", "bad-object", "walk.report.jsonl can't be read. Upload the video again."
+    )
 
 
 def test_a_report_with_an_unknown_recogniser_is_refused(cloud: Cloud, first: Planned) -> None:
@@ -391,16 +403,6 @@ def test_a_report_with_an_unknown_recogniser_is_refused(cloud: Cloud, first: Pla
     cloud.run(request)
     sentence = "can't be rendered again: the recogniser is 'casia-webface', allowed are sface"
     assert_failed(cloud, request, "ingest", "bad-decisions", sentence)
-
-
-def test_a_report_from_before_frames_were_counted_by_segment_is_begun_from_too(
-    cloud: Cloud, first: Planned
-) -> None:
-    report = cloud.report()
-    old = report.faces.model_copy(update={"version": 1, "segments": ()})
-    cloud.rewrite_report(report.model_copy(update={"faces": old}))
-    cloud.run(cloud.ask(first.job, {0: "hide"}))
-    assert cloud.hidden() == [True, True, True]
 
 
 @pytest.mark.parametrize(

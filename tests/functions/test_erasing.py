@@ -94,7 +94,7 @@ def test_a_job_is_erased_from_every_bucket_and_nothing_else_is(
     work = [planned.ref.name, object_names.published(planned.job), object_names.verdict(planned.job)]
     assert sorted(removed) == sorted([RESULT, REPORT, VIDEO, *work])
     assert_erased(buckets, published)
-    assert buckets.names(buckets.output) == ["channels/street/run.mp4", "channels/street/run.report.json"]
+    assert buckets.names(buckets.output) == ["channels/street/run.mp4", "channels/street/run.report.jsonl"]
     assert buckets.names(buckets.intake) == [POLICY, "channels/street/videos/run.mp4"]
     assert buckets.names(buckets.work, object_names.job_prefix(other.job)) == [
         other.ref.name,
@@ -148,7 +148,7 @@ def test_a_channel_is_erased_with_all_its_jobs_and_no_other_channel_is(
     others = {other.ref.name, object_names.published(other.job), object_names.verdict(other.job)}
     assert set(buckets.names(buckets.work)) == marks | others
     assert buckets.names(buckets.intake) == [OTHER, "channels/streets/policy.json"]
-    assert buckets.names(buckets.output) == ["channels/other/walk.mp4", "channels/other/walk.report.json"]
+    assert buckets.names(buckets.output) == ["channels/other/walk.mp4", "channels/other/walk.report.jsonl"]
     assert look(CHANNEL).objects == ()
 
 
@@ -344,7 +344,7 @@ def at(moment: str, buckets: Buckets, do: Callable[[], None]) -> Callable[[str, 
             None
             if "/rewriteTo/" not in path
             else "writing the report"
-            if ".report.json/rewriteTo/" in path
+            if ".report.jsonl/rewriteTo/" in path
             else "copying the result"
         )
         if now == moment:

@@ -7,7 +7,6 @@ import av
 import pytest
 
 from defacer.commands.privacy_cli import main
-from defacer.engine.tracking.face_report import Faces, Track
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan
 from defacer.pipeline.channel import TargetPicture
@@ -16,6 +15,7 @@ from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names
+from defacer.report.tracks import Track
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
@@ -107,12 +107,11 @@ def test_a_result_is_rendered_again_with_the_person_hidden_and_the_name_is_nowhe
     published = Published.model_validate_json(buckets.get(buckets.work, object_names.published(shown.job)))
     assert published.result is not None
     assert published.result.generation == result.generation
-    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     assert report.targets == ("Grace",)
-    assert [track.decision for track in report.faces.tracks] == ["hide", "hide"]
-    assert report.faces.tracks[0].distance is None
-    faces = Faces.from_json(report.faces.model_dump())
-    assert faces.tracks[1] == face_of(shown, None, 1)
+    assert [track.decision for track in report.tracks] == ["hide", "hide"]
+    assert report.tracks[0].distance is None
+    assert report.tracks[1] == face_of(shown, None, 1)
     assert "Eileen" not in everything(buckets)
     assert main([*FORGET]) == 0
 
@@ -149,10 +148,10 @@ def test_what_can_t_be_rendered_again_is_listed_with_the_reason_and_deleted_only
 def test_a_result_that_the_engine_refuses_to_render_is_listed_and_stays(
     buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
 ) -> None:
-    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     blob = buckets.client.bucket(buckets.output).get_blob(REPORT)
     other = report.model_copy(update={"fingerprint": "0" * 16})
-    blob.upload_from_string(other.model_dump_json())
+    blob.upload_from_string(other.to_bytes())
     generation = buckets.blob(buckets.output, RESULT).generation
     assert main([*FORGET, "--render-again"]) == 1
     assert "it is not the video that the report is about" in capsys.readouterr().out

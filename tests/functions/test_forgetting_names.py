@@ -7,9 +7,7 @@ from typing import Literal
 
 import pytest
 
-from defacer.commands.privacy import person_data
 from defacer.commands.privacy_cli import main
-from defacer.engine.tracking import face_report
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan
 from defacer.pipeline.documents.base import ObjectRef
@@ -120,7 +118,3 @@ def test_a_job_that_can_t_be_read_is_told_of_and_hides_no_other(
     assert PICTURE not in buckets.names(buckets.intake)
     assert main(["erase", broken, "--yes"]) == 0
     assert main([*FORGET]) == 0
-
-
-def test_who_was_forgotten_is_hidden_for_the_reason_that_the_engine_looks_for() -> None:
-    assert person_data.REASON == face_report.FORGOTTEN

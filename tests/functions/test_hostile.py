@@ -195,7 +195,7 @@ def test_a_message_that_names_other_faces_is_dropped_and_hides_nothing(
             "source": manifest.source.model_copy(update={"name": "channels/a/videos/b"})
         },
         lambda manifest, buckets: {"result": "channels/other/stolen.mp4"},
-        lambda manifest, buckets: {"report": "channels/other/stolen.report.json"},
+        lambda manifest, buckets: {"report": "channels/other/stolen.report.jsonl"},
         lambda manifest, buckets: {"channel": "other"},
         lambda manifest, buckets: {"gallery": manifest.source},
         lambda manifest, buckets: {"replacement": manifest.source},

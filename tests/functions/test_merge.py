@@ -10,9 +10,10 @@ import pytest
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import Faces, Report
+from defacer.pipeline.documents.report import Report
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
+from defacer.report.faces import Faces
 from tests.clips import Clip, frame_seconds, write_clip
 from tests.cloud import Buckets, Post, Topics, push_body
 from tests.functions.merging import (
@@ -55,11 +56,11 @@ def test_when_the_last_segment_is_done_the_result_is_published(
     video = tmp_path / "result.mp4"
     video.write_bytes(buckets.get(buckets.output, RESULT))
     assert frame_seconds(video) == frame_seconds(linked.clip)
-    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     assert (report.job, report.result, report.frames) == (linked.job, RESULT, 75)
     assert report.audio_packets > 100
     assert sum(segment.frames for segment in report.segments) == 75
-    assert report.faces == Faces.model_validate_json(faces_of(linked).to_bytes())
+    assert Faces.from_head(report.faces, report.tracks) == faces_of(linked)
     (event,) = topics.events()
     assert event["data"]["report"] == REPORT
     assert topics.all(topics.job_events)[0]["message"]["attributes"]["type"] == "job.completed"

@@ -18,9 +18,9 @@ from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import limits_of
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking import detection_pass, shot_cuts
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
+from defacer.report.faces import Faces
 from tests.quality.clips import Clip, Truth
 from tests.quality.grades import Grades, grades_of
 

@@ -1,7 +1,7 @@
 """Command line: hide the faces in one video file, or render it again with other decisions.
 
-python -m defacer.engine IN.mp4 OUT.mp4 --target ME.jpg --report IN.json
-python -m defacer.engine rerender IN.mp4 IN.json OUT.mp4 --keep 3
+python -m defacer.engine IN.mp4 OUT.mp4 --target ME.jpg --report IN.jsonl
+python -m defacer.engine rerender IN.mp4 IN.jsonl OUT.mp4 --keep 3
 """
 
 import argparse
@@ -28,22 +28,27 @@ from defacer.engine.recognition import recognition_levels
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.render_file import Rendered, render
 from defacer.engine.runtime import torch_package
-from defacer.engine.tracking.face_report import ADVICE, Faces
+from defacer.engine.tracking.face_report import read_faces
 from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.report_edit import Decision, with_decisions
 from defacer.engine.verification.release_gate import Checked
 from defacer.plurals import pluralize, resemblance
+from defacer.report.faces import Faces, dump_head
+from defacer.report.json_lines import ReportError, dump_track, join_report, split_report
+from defacer.report.texts import ADVICE, describe_decision
+from defacer.report.tracks import VERSION
 
 EXAMPLES = """examples:
   python -m defacer.engine street.mp4 safe.mp4                         hide everyone
   python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg           hide everyone but me
   python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg --target friend.png --mode pixelate
   python -m defacer.engine vlog.mp4 safe.mp4 --mode image --replacement smiley.png
-  python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg --report vlog.json
-  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4       decide about a track anew
+  python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg --report vlog.jsonl
+  python -m defacer.engine rerender vlog.mp4 vlog.jsonl safe.mp4 --hide 4       decide about a track anew
 """
 RERENDER_EXAMPLES = """examples:
-  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4 --keep 7
-  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --mode pixelate
+  python -m defacer.engine rerender vlog.mp4 vlog.jsonl safe.mp4 --hide 4 --keep 7
+  python -m defacer.engine rerender vlog.mp4 vlog.jsonl safe.mp4 --mode pixelate
 """
 BLACK = "#000000"
 
@@ -144,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         help="check the result with a second detector: not at all, in five frames a second (default), or in every "
         "frame",
     )
-    parser.add_argument("--report", type=Path, metavar="JSON", help="also write what was decided, and why")
+    parser.add_argument("--report", type=Path, metavar="JSONL", help="also write what was decided, and why")
     _add_force(parser)
     return parser
 
@@ -192,7 +197,7 @@ def _rerender_parser() -> argparse.ArgumentParser:
         help="how the result is checked with a second detector (default: as the report says)",
     )
     parser.add_argument(
-        "--write-report", type=Path, metavar="JSON", help="also write the report of what is new"
+        "--write-report", type=Path, metavar="JSONL", help="also write the report of what is new"
     )
     _add_force(parser)
     parser.set_defaults(target=[], recognition=None, match_threshold=None)
@@ -274,16 +279,16 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
 
 def _write_report(path: Path, options: Options, rendered: Rendered) -> None:
     checked = rendered.checked
-    report = {
-        "version": 3,
+    head = {
+        "version": VERSION,
         "black_frames": rendered.black_frames,
         "policy": dataclasses.asdict(options),
         "fingerprint": rendered.joined.fingerprint,
         "dropped": rendered.joined.dropped,
         "checked": checked and checked.to_json(),
-        "faces": rendered.faces.to_json(),
+        "faces": json.loads(dump_head(rendered.faces.head)),
     }
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    path.write_bytes(join_report(json.dumps(head).encode(), map(dump_track, rendered.faces.tracks)))
 
 
 def _find(arguments: argparse.Namespace, options: Options, console: Console) -> Faces:
@@ -322,11 +327,13 @@ def _warn(text: str, console: Console) -> None:
 
 def _rerender(arguments: argparse.Namespace, console: Console) -> None:
     try:
-        report = json.loads(arguments.report.read_bytes())
-        faces = Faces.from_json(report["faces"])
-        fingerprint = str(report["fingerprint"])
-        options = _recorded_options(report["policy"])
-    except EngineError as error:
+        head_line, lines = split_report(arguments.report.read_bytes())
+        head = json.loads(head_line)
+        document = join_report(json.dumps(head["faces"]).encode(), lines)
+        fingerprint = str(head["fingerprint"])
+        options = _recorded_options(head["policy"])
+        read_faces(document)
+    except (EngineError, ReportError) as error:
         raise ArgumentError(f"{arguments.report} can't be used as a report: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArgumentError(
@@ -343,7 +350,11 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
     )
     if fingerprint_of(str(arguments.video)) != fingerprint:
         raise CheckError(f"{arguments.video} is not the video that {arguments.report} is about.")
-    faces = faces.decided_anew(arguments.hide, arguments.keep)
+    decisions: dict[int, Decision] = {
+        **dict.fromkeys(arguments.hide, "hide"),
+        **dict.fromkeys(arguments.keep, "keep"),
+    }
+    faces = read_faces(with_decisions(document, decisions, None).document)
     rendered = _write_video(arguments, faces, options, console)
     if arguments.write_report:
         _write_report(arguments.write_report, options, rendered)
@@ -357,8 +368,6 @@ def _given(options: Options, arguments: argparse.Namespace) -> Options:
 
 def _recorded_options(policy: dict[str, Any]) -> Options:
     """The options in a report; a job's policy has fields that the engine knows nothing of."""
-    # Reports of version 2 have neither.
-    policy = {"verify": Options.verify, "recognition": Options.recognition, **policy}
     options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
     if options.mode not in MODES or options.verify not in CHECKS:
         raise ValueError(f"unknown mode {options.mode!r} or check {options.verify!r}")
@@ -410,10 +419,10 @@ def _print_tracks(faces: Faces) -> None:
         done = f"kept ({track.person})" if track.decision == "keep" else "hidden"
         alike = resemblance(track.distance, track.strangers_per_10000)
         alike = f" ({alike})" if alike else ""
-        x1, y1, x2, y2 = (round(side) for side in track.looks[0].box)
+        x1, y1, x2, y2 = (round(side) for side in track.detections[0].box)
         print(
             f"track {track.id}: {start:.2f} to {end:.2f} s, first at {x1},{y1} to {x2},{y2}: {done}, "
-            f"{track.reason}{alike}"
+            f"{describe_decision(track)}{alike}"
         )
 
 

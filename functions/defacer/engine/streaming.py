@@ -17,12 +17,12 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.identity import BEST_VIEWS, Decision, decide, limits_of
 from defacer.engine.rendering.masks import LEAD_SECONDS, MaskSchedule
 from defacer.engine.runtime.prefetch import prefetch
-from defacer.engine.tracking import face_report
 from defacer.engine.tracking.detection_pass import Targets, frame_detections_of
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import nearness, reported
 from defacer.engine.tracking.sampling import Sampler, Window, windows
 from defacer.engine.tracking.tracker import LOST_SECONDS, Track, Tracker
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason
 
 # Shorter than a video's: nothing is known of a frame before its window is over, and what LEAD_SECONDS follow it.
 WINDOW_SECONDS = Fraction(1, 10)
@@ -31,7 +31,6 @@ VIEWS_AHEAD = 1
 HISTORY_SECONDS = 10  # of boxes, and of tracks that ended
 # A face that turns up again within this time was there all along: how it got there will be known too late.
 TAIL_SECONDS = LOST_SECONDS
-IN_DOUBT = "not enough was seen yet"
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,6 @@ def follow(
         yield LiveSnapshot(
             until=window.following.pts if window.following else last.pts,
             faces=Faces(
-                version=face_report.VERSION,
                 detector=detector.name,
                 recognizer=recognizer,
                 match_threshold=limits.match,
@@ -95,8 +93,8 @@ def follow(
                 height=last.height,
                 time_base=f"{time_base.numerator}/{time_base.denominator}",
                 frames=0,
-                looks=0,
-                shots=tuple(shots),
+                sampled_frames=0,
+                cuts=tuple(shots),
                 tracks=tuple(tracks),
             ),
         )
@@ -113,5 +111,5 @@ def _in_doubt(track: Track, decision: Decision) -> Decision:
     """Return a decision to hide where little was seen, or where the last views are unlike the target."""
     ends = [end for _, end in decision.strangers]
     if decision.keep and (len(track.views) < BEST_VIEWS or len(track.looks) in ends):
-        return replace(decision, keep=False, reason=IN_DOUBT)
+        return replace(decision, keep=False, reason=Reason.NOT_ENOUGH_SEEN)
     return decision

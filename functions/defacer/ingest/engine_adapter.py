@@ -53,4 +53,4 @@ class IngestEngine(MediaEngine):
             edited = report_edit.with_decisions(faces, decisions, people)
         except EngineError as error:
             raise PermanentError(ErrorCode.BAD_DECISIONS, str(error)) from error
-        return EditedFaces(edited.document, edited.people, edited.strangers)
+        return EditedFaces(edited.document, edited.people, edited.unconsented_tracks)

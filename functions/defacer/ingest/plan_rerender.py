@@ -19,6 +19,8 @@ from defacer.pipeline.lifecycle import failure, job_state, rerender_request
 from defacer.pipeline.media_engine import EditedFaces, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.report.faces import dump_head
+from defacer.report.json_lines import join_report
 
 
 class _Draft(NamedTuple):
@@ -74,7 +76,7 @@ def _draft(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
         raise rerender_request.source_gone(source)
     report = rerender_request.published_report(source)
     try:
-        head, faces = _parts_of(report, objects.read(report))
+        head, faces = _read_report(report)
     except PermanentError as error:
         if error.code != ErrorCode.OBJECT_GONE:
             raise
@@ -137,13 +139,10 @@ def _request_gone() -> PermanentError:
     )
 
 
-def _parts_of(report: ObjectRef, data: bytes) -> tuple[ReportHead, bytes]:
-    """The report without its faces, and these as they are stored: parsed, a long video's would fill the memory."""
-    try:
-        head, faces = ReportHead.apart(data)
-    except ValueError as error:
-        raise _not_a_report(report) from error
-    return objects.parse_object(head, report, ReportHead), faces
+def _read_report(ref: ObjectRef) -> tuple[ReportHead, bytes]:
+    """Return the head of a report, and its tracks as a document of faces."""
+    head, lines = objects.split_stored_report(objects.read(ref), ref)
+    return head, join_report(dump_head(head.faces), lines)
 
 
 def _not_a_report(report: ObjectRef) -> PermanentError:
@@ -183,7 +182,7 @@ def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
     if planned is None:
         raise PermanentError(ErrorCode.BAD_OBJECT, "The plan of this job can't be used. Ask for it again.")
     try:
-        _, faces = _parts_of(planned.report, objects.read(planned.report))
+        _, faces = _read_report(planned.report)
     except PermanentError as error:
         raise PermanentError(
             ErrorCode.REPORT_GONE,
@@ -196,6 +195,8 @@ def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
 def _write_faces(job: str, edited: EditedFaces) -> ObjectRef:
     """The commit of what linking would be."""
     try:
-        return objects.write_once(settings().work_bucket, object_names.faces(job), edited.document)
+        return objects.write_once(
+            settings().work_bucket, object_names.faces(job), edited.document, objects.JSON_LINES
+        )
     except objects.AlreadyWrittenError as error:
         return error.existing

@@ -39,7 +39,7 @@ class MergeEngine(MediaEngine):
             name = object_names.owner_name(manifest.source.name)
             raise PermanentError(error.code, f"{name}: {error}") from error
         faces = replace(faces, segments=tuple(frames))
-        return LinkedFaces(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
+        return LinkedFaces(faces.frames, faces.sampled_frames, len(faces.tracks), faces.to_bytes())
 
     def join(self, job: JoinInput) -> JoinedVideo:
         """Copy the packets of all segments."""

@@ -8,7 +8,8 @@ not yet finished with: the next delivery goes on from there, and no step minds b
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import zip_longest
+from dataclasses import replace
+from itertools import chain, zip_longest
 from typing import NamedTuple
 
 from defacer.merge.timeouts import fail_if_timeouts_exhausted
@@ -16,7 +17,7 @@ from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Verdict
 from defacer.pipeline.documents.manifest import Manifest, RerenderRecord
-from defacer.pipeline.documents.report import Faces, FacesHead, ReportedSegment, ReportHead, ResultCheck
+from defacer.pipeline.documents.report import ReportedSegment, ReportHead, ResultCheck
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
@@ -29,6 +30,8 @@ from defacer.pipeline.media_engine import JoinedVideo, JoinInput, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import pluralize
+from defacer.report.json_lines import dump_track, load_track, split_report
+from defacer.report.tracks import FacesHead, Track
 
 MP4 = "video/mp4"
 
@@ -85,10 +88,12 @@ def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engi
     result, joined = _join(manifest, reports, held, engine)
     if manifest.again and joined.fingerprint != manifest.again.fingerprint:
         raise _mismatch(manifest, "it is not the video that the report it was rendered again from is about")
-    name = object_names.merge_part(manifest.job, held.token, "report.json")
-    faces, found = _with_found_faces(manifest, faces, reports)
-    data = _report(manifest, reports, joined, found).with_faces(faces)
-    report = objects.write_once(settings().work_bucket, name, data, progress=held.renew)
+    name = object_names.merge_part(manifest.job, held.token, "report.jsonl")
+    found = _found_tracks(faces, reports)
+    report_head = _report_head(manifest, reports, joined, head, found)
+    _, lines = split_report(faces)
+    data = report_head.with_lines(chain(lines, map(dump_track, found)))
+    report = objects.write_once(settings().work_bucket, name, data, objects.JSON_LINES, progress=held.renew)
     # Each line "segment done" is counted off by this one (infra/observability.tf).
     log.info("joined", segments=len(reports), frames=joined.frames)
     return _to_publish(manifest, result, report)
@@ -166,7 +171,7 @@ def _require_same_frames(manifest: Manifest, faces: FacesHead, hidden: list[int]
     Segment by segment: one too many in one of them does not make up for one too few in another. Only of all together
     where the faces do not say it, or say it of another job's segments: what is rendered again may be cut elsewhere.
     """
-    if faces.version == 1 or manifest.again is not None:
+    if manifest.again is not None:
         pairs = [("", faces.frames, sum(hidden))]
     else:
         both = zip_longest(faces.segments, hidden, fillvalue=0)
@@ -188,15 +193,17 @@ def _mismatch(manifest: Manifest, what: str) -> PermanentError:
     )
 
 
-def _with_found_faces(
-    manifest: Manifest, faces: bytes, reports: Sequence[SegmentReport]
-) -> tuple[bytes, tuple[int, ...]]:
-    """The faces with those that the checks of the segments found, and the numbers of these."""
+def _found_tracks(faces: bytes, reports: Sequence[SegmentReport]) -> list[Track]:
+    """Return the tracks that the checks of the segments found, numbered on from those of the document of faces.
+
+    Each is a person group of its own.
+    """
     found = [track for report in reports if report.checked for track in report.checked.tracks]
-    try:
-        return Faces.with_tracks(faces, found)
-    except ValueError as error:
-        raise _mismatch(manifest, f"the faces of the job can't be used: {error}") from error
+    if not found:
+        return []
+    known = [(track.id, track.group) for track in map(load_track, split_report(faces)[1])]
+    first_id, first_group = (max(numbers) + 1 for numbers in zip(*known, strict=True)) if known else (0, 0)
+    return [replace(track, id=first_id + n, group=first_group + n) for n, track in enumerate(found)]
 
 
 def _checked(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> ResultCheck | None:
@@ -213,8 +220,12 @@ def _checked(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> Result
     )
 
 
-def _report(
-    manifest: Manifest, reports: Sequence[SegmentReport], joined: JoinedVideo, found: tuple[int, ...]
+def _report_head(
+    manifest: Manifest,
+    reports: Sequence[SegmentReport],
+    joined: JoinedVideo,
+    faces: FacesHead,
+    found: Sequence[Track],
 ) -> ReportHead:
     return ReportHead(
         job=manifest.job,
@@ -231,7 +242,8 @@ def _report(
             ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_frames_of(reports))
         ),
         again=_rendered_again(manifest),
-        checked=_checked(reports, found),
+        checked=_checked(reports, tuple(track.id for track in found)),
+        faces=faces,
     )
 
 

@@ -1,7 +1,7 @@
 """Between the two steps: when the findings of all segments are there, link the faces, hand them on, forget.
 
 Every segment that was looked through brings a message here; the one that finds all findings there claims the
-link. `faces.json` is written once: that write is the commit, and after it nobody needs an embedding any more.
+link. `faces.jsonl` is written once: that write is the commit, and after it nobody needs an embedding any more.
 The claim's object goes last. So after a crash at any point it is still there, and says that the faces are not
 yet handed on: the next delivery goes on from there, and no step minds being done twice.
 """
@@ -66,7 +66,9 @@ def _faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRe
         return None
     held.renew()
     try:
-        ref = objects.write_once(settings().work_bucket, name, faces.document, progress=held.renew)
+        ref = objects.write_once(
+            settings().work_bucket, name, faces.document, objects.JSON_LINES, progress=held.renew
+        )
         # Each line "faces found" is counted off by this one (infra/observability.tf).
         log.info(
             "linked",

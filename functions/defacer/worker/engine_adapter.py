@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.models import gpu
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.face_report import read_faces
 from defacer.engine.verification import release_gate
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import SegmentCheck
@@ -59,7 +60,7 @@ class WorkerEngine(MediaEngine):
         with _open_segment(step) as segment:
             verified = release_gate.redact_and_verify(
                 segment,
-                Faces.from_bytes(faces, segment.start, segment.end),
+                read_faces(faces, segment.start, segment.end),
                 out,
                 _options_of(manifest),
                 engine().checker,
@@ -80,9 +81,9 @@ def _to_document(checked: release_gate.Checked | None) -> SegmentCheck | None:
             "verify": checked.verify,
             "frames": checked.frames,
             **{f"passed_as_{reason}": count for reason, count in checked.passed.items()},
-            "tracks": [
-                {**track.to_json(), "id": number, "group": 0} for number, track in enumerate(checked.tracks)
-            ],
+            "tracks": tuple(
+                replace(track, id=number, group=0) for number, track in enumerate(checked.tracks)
+            ),
         }
     )
 

@@ -15,7 +15,6 @@ from defacer.commands.privacy.job_lookup import Say, hold_publish_lease
 from defacer.commands.privacy.person_data import (
     PersonData,
     VisibleIn,
-    document,
     look,
     pictures,
     replacement_of,
@@ -30,8 +29,6 @@ from defacer.pipeline.lifecycle import failure, finalize, job_state
 from defacer.pipeline.media_engine import MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-
-MP4 = "video/mp4"
 
 Removed = Callable[[ObjectRef], None]
 # Writes the video of a report into a file, and returns the report of that; gets the replacement picture if the report's
@@ -75,11 +72,11 @@ def hide_again(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
     with tempfile.TemporaryDirectory(prefix="defacer-forget-") as folder:
         out = Path(folder) / "result.mp4"
         report = engine.rerender(report, _replacement(report), out)
-        result = _replace(objects.reference(there), out, MP4)
+        result = _replace(objects.reference(there), out)
     found = objects.find_json(settings().work_bucket, object_names.published(report.job), Published)
     if found is not None:
         _replace(found[1], found[0].model_copy(update={"result": result}).model_dump_json(indent=2).encode())
-    _replace(shown.ref, document(report))
+    _replace(shown.ref, report.to_bytes())
 
 
 def delete_result(shown: VisibleIn, removed: Removed) -> None:
@@ -95,8 +92,8 @@ def delete(refs: tuple[ObjectRef, ...], removed: Removed) -> None:
         removed(ref)
 
 
-def _replace(ref: ObjectRef, data: Path | bytes, content_type: str = objects.JSON) -> ObjectRef:
-    """Write a new version in place of this one, with its metadata; of its job no other stays under that name."""
+def _replace(ref: ObjectRef, data: Path | bytes) -> ObjectRef:
+    """Replace a version, with the same content type and metadata, and delete all older versions of its job."""
     there = objects.find(ref.bucket, ref.name, ref.generation)
     if there is None:
         raise RetryableError("an object was changed by somebody else meanwhile")
@@ -105,7 +102,7 @@ def _replace(ref: ObjectRef, data: Path | bytes, content_type: str = objects.JSO
             ref.bucket,
             ref.name,
             data,
-            content_type,
+            there.content_type,
             generation=ref.generation,
             metadata=there.metadata,
         )

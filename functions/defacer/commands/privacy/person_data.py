@@ -9,14 +9,13 @@ from defacer.commands.privacy.job_lookup import all_jobs
 from defacer.pipeline.documents.base import Document, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.report import Report, ReportHead
+from defacer.pipeline.documents.report import Report
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import job_state, verdict
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import same_name
-
-REASON = "no longer to be kept"  # as `defacer.engine.tracking.face_report.FORGOTTEN`, by which it is never kept again
+from defacer.report.tracks import Reason, Track
 
 
 @dataclass(frozen=True)
@@ -179,9 +178,9 @@ def _published(channel: str, person: str) -> PersonData:
                 shown.append(VisibleIn(report, ref, _obstacle(report)))
             else:
                 once_shown.add(report.job)
-        elif _any_is((*report.targets, *(track.person or "" for track in report.faces.tracks)), person):
+        elif _any_is((*report.targets, *(track.person or "" for track in report.tracks)), person):
             if is_live:
-                named.append((ref, document(without(report, person))))
+                named.append((ref, without(report, person).to_bytes()))
             else:
                 remains.append(ref)
     old = [blob for blob in ours if blob.time_deleted and blob.metadata[object_names.OF_JOB] in once_shown]
@@ -199,22 +198,27 @@ def _published(channel: str, person: str) -> PersonData:
 
 def without(report: Report, person: str) -> Report:
     """The report with the person's faces hidden and the name gone."""
-    nothing = dict.fromkeys(("person", "distance", "margin", "strangers_per_10000"))
-    hidden = {"decision": "hide", "reason": REASON, **nothing}
     tracks = tuple(
-        track.model_copy(update=hidden) if track.person and same_name(track.person, person) else track
-        for track in report.faces.tracks
+        _hide(track) if track.person and same_name(track.person, person) else track for track in report.tracks
     )
     targets = tuple(target for target in report.targets if not same_name(target, person))
     warnings = tuple(item for item in report.faces.warnings if not same_name(item.person, person))
-    faces = report.faces.model_copy(update={"tracks": tracks, "warnings": warnings})
-    return report.model_copy(update={"faces": faces, "targets": targets})
+    faces = replace(report.faces, warnings=warnings)
+    return report.model_copy(update={"faces": faces, "tracks": tracks, "targets": targets})
 
 
-def document(report: Report) -> bytes:
-    """The report as merge writes it: a head to read, and the faces without a space between."""
-    head = ReportHead.model_validate(report.model_dump(exclude={"faces"}))
-    return head.with_faces(report.faces.model_dump_json().encode())
+def _hide(track: Track) -> Track:
+    """Return a track that is hidden because consent was withdrawn. Nothing in it refers to the person."""
+    return replace(
+        track,
+        decision="hide",
+        reason=Reason.CONSENT_WITHDRAWN,
+        person=None,
+        distance=None,
+        margin=None,
+        strangers_per_10000=None,
+        rival=None,
+    )
 
 
 def replacement_of(report: Report) -> ObjectRef | None:
@@ -231,7 +235,7 @@ def _report(blob: Blob) -> Report | None:
     if not _is_report(blob):
         return None
     try:
-        return objects.read_json(objects.reference(blob), Report)
+        return objects.read_report(objects.reference(blob))
     except PermanentError:
         return None
 
@@ -242,7 +246,7 @@ def _is_report(blob: Blob) -> bool:
 
 
 def _keeps(report: Report, person: str) -> bool:
-    tracks = report.faces.tracks
+    tracks = report.tracks
     return _any_is((track.person or "" for track in tracks if track.decision == "keep"), person)
 
 

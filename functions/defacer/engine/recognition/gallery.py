@@ -13,7 +13,7 @@ import numpy as np
 from defacer.engine.errors import EngineError, PictureError
 from defacer.engine.media.still_image import decode_picture
 from defacer.engine.runtime import torch_package
-from defacer.engine.tracking.face_report import TargetWarning
+from defacer.report.tracks import TargetWarning
 
 if TYPE_CHECKING:
     from defacer.engine.models.arrays import Array, Detection, Detector, Image

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from defacer.engine.tracking.compact_boxes import Box, BoxAt
+from defacer.report.compact_boxes import Box, BoxAt
 
 UNSEEN_GROWTH = 0.1  # a box is this share larger where the face was not sampled before and after it
 # There it also reaches as far as the face moves at its first or last speed, up to this many times its size. A fast

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from defacer.engine.media.orientation import Orientation
-from defacer.engine.tracking.compact_boxes import Box
+from defacer.report.compact_boxes import Box
 
 
 class DrawnMasks:

@@ -21,8 +21,9 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.rendering.box_motion import overlap, shared_area
 from defacer.engine.rendering.masks import MIN_HEIGHT, MIN_WIDTH
 from defacer.engine.rendering.point_tracker import FacePoints, Image
-from defacer.engine.tracking.compact_boxes import BoxAt
-from defacer.engine.tracking.face_report import Box, Faces, Track
+from defacer.report.compact_boxes import Box, BoxAt
+from defacer.report.faces import Faces
+from defacer.report.tracks import Track
 
 HOLD_SECONDS = 4.0
 AHEAD_SECONDS = 1.0
@@ -104,13 +105,13 @@ class MaskExtension:
             yield frame.picture, frame.boxes
 
     def _stretch_after(self, track: Track) -> _Stretch:
-        look, shots = track.looks[-1], self._faces.shots
+        look, shots = track.detections[-1], self._faces.cuts
         last = look.pts + self._units(HOLD_SECONDS)
         cut = bisect_right(shots, look.pts)
         return _Stretch(track.id, look, look.pts + 1, min(last, shots[cut] - 1) if cut < len(shots) else last)
 
     def _stretch_before(self, track: Track) -> _Stretch:
-        look, shots = track.looks[0], self._faces.shots
+        look, shots = track.detections[0], self._faces.cuts
         first = look.pts - self._units(AHEAD_SECONDS)
         cut = bisect_right(shots, look.pts)
         return _Stretch(track.id, look, max(first, shots[cut - 1]) if cut else first, look.pts - 1)
@@ -230,7 +231,7 @@ def _is_taken(box: Box, track: Track, pts: int) -> bool:
     """Whether the track is in this place at that time and decides there."""
     if not track.start <= pts <= track.end:
         return False
-    other = track.looks.box_at(pts)
+    other = track.detections.box_at(pts)
     if track.decision == "keep":
         smaller = min(shared_area(box, box), shared_area(other, other))
         return shared_area(box, other) > KEPT_FACE * smaller

@@ -17,7 +17,7 @@ from defacer.engine.media.still_image import decode_picture
 from defacer.engine.models.arrays import Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.rendering.redaction import Style, redact
-from defacer.engine.tracking.face_report import Box
+from defacer.report.compact_boxes import Box
 
 SEARCH_SIDE = 640  # pixels: the size that videos are searched at
 SHOWN_SIDE = 960

@@ -21,12 +21,11 @@ from defacer.engine.recognition.identity import (
 )
 from defacer.engine.recognition.person_groups import person_groups
 from defacer.engine.recognition.recognition_levels import strangers_at
-from defacer.engine.tracking import face_report
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.engine.tracking.tracker import Track, Tracker
-
-UNLIKE = "does not look like the target, in the place of a kept face"
+from defacer.report import tracks as report_tracks
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason
 
 
 def link(
@@ -65,7 +64,6 @@ def link(
     tracks, decisions = without_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
     groups = person_groups(tracks, decisions, limits, progress)
     return Faces(
-        version=face_report.VERSION,
         detector=first.detector,
         recognizer=first.recognizer,
         match_threshold=limits.match,
@@ -73,8 +71,8 @@ def link(
         height=first.height,
         time_base=f"{first.time_base.numerator}/{first.time_base.denominator}",
         frames=frames,
-        looks=looks,
-        shots=tuple(shots),
+        sampled_frames=looks,
+        cuts=tuple(shots),
         warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
         tracks=tuple(
             reported(track, decision, group, limits.match, first.recognizer)
@@ -102,7 +100,7 @@ def without_strangers(
     last_parts: dict[int | None, int] = {}  # a track's number to that of its last part
     numbers = count(1 + max((track.id for track in tracks), default=0))
     for track, decision in zip(tracks, decisions, strict=True):
-        hidden = replace(decision, keep=False, reason=UNLIKE)
+        hidden = replace(decision, keep=False, reason=Reason.UNLIKE_TARGET)
         places = sorted({place for part in decision.strangers for place in part} - {0, len(track.looks)})
         starts = [0, *places]
         parts = [track]
@@ -130,10 +128,10 @@ def _require_same_means(one: SegmentDetections, other: SegmentDetections) -> Non
 
 def reported(
     track: Track, decision: Decision, group: int, limit: float, recognizer: str | None
-) -> face_report.Track:
+) -> report_tracks.Track:
     """Return a track and its decision as the report has them."""
     distance = decision.distance
-    return face_report.Track(
+    return report_tracks.Track(
         id=track.id,
         start=track.first,
         end=track.last,
@@ -144,6 +142,7 @@ def reported(
         margin=None if distance is None else round(limit - distance, 4),
         strangers_per_10000=strangers_at(recognizer, distance),
         continues=track.continues,
-        looks=track.looks,
+        rival=decision.rival,
+        detections=track.looks,
         group=group,
     )

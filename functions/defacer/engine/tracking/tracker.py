@@ -12,8 +12,8 @@ from itertools import count
 import numpy as np
 
 from defacer.engine.models.arrays import Array, overlap
-from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
+from defacer.report.compact_boxes import CompactBoxes
 
 SURE_LINK = 0.35  # overlap of prediction and detection
 OCCLUDED = 0.1  # two faces overlapping this much may be taken for each other

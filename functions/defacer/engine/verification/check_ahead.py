@@ -22,8 +22,6 @@ from defacer.engine.rendering.mask_extension import MAX_WAITING_BYTES, MaskExten
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings
 from defacer.engine.runtime.parallel import usable_threads
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import Box, Faces, Track
 from defacer.engine.tracking.sampling import SAME_PLACE
 from defacer.engine.tracking.views import SLOT_SECONDS
 from defacer.engine.verification.inspection import Detections, Inspector
@@ -35,8 +33,10 @@ from defacer.engine.verification.visible_faces import (
     candidates,
     visible_faces,
 )
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 
-FOUND = "found by the check of the result"
 # Slots begin between the frames that the first pass sampled, because faces that it missed can be there.
 PHASE_SECONDS = SLOT_SECONDS / 2
 AHEAD_SECONDS = 1.25  # frames wait for this long, or less where they exceed MAX_WAITING_BYTES
@@ -189,7 +189,7 @@ class CheckAhead:
 
     def _follow_ends(self, track: Track, hold: MaskExtension) -> None:
         """Have the face followed before its first detection, and after its last one as soon as that is known."""
-        if self._followed.isdisjoint(look.pts for look in track.looks):
+        if self._followed.isdisjoint(look.pts for look in track.detections):
             self._followed.add(track.start)
             hold.follow_before(track)
         if track.end < self._recent[-1] and track.end not in self._followed:
@@ -227,11 +227,11 @@ def hidden_tracks(found: Sequence[CompactBoxes], faces: Faces) -> tuple[Track, .
             end=looks[-1].pts,
             decision="hide",
             person=None,
-            reason=FOUND,
+            reason=Reason.FOUND_BY_VERIFICATION,
             distance=None,
             margin=None,
             continues=None,
-            looks=looks,
+            detections=looks,
             group=group + number,
         )
         for number, looks in enumerate(found)

@@ -20,14 +20,15 @@ from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import Box, Faces, Track
 from defacer.engine.verification.check_ahead import CheckAhead, around_candidates, around_ends, hidden_tracks
 from defacer.engine.verification.inspection import Detections, Inspector
 from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.splicing import Interval, Part, ranges_around, splice
 from defacer.engine.verification.visible_faces import REASONS, covered_share, visible_faces
 from defacer.plurals import pluralize
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Track
 
 LATE_SHARE = 0.8  # of a mask: where less of it was drawn, the frame is encoded again
 SURE_AGAIN = 0.05  # the second check needs a higher score, because scores move when a frame is encoded again

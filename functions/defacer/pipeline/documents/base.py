@@ -20,8 +20,6 @@ from pydantic_core import from_json
 
 from defacer.pipeline.errors import RetryableError
 
-# Seconds for one unit of a presentation time, such as "1/90000"; never zero.
-TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 Subsegment = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
 Decision = Literal["keep", "hide"]

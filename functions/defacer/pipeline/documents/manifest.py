@@ -8,7 +8,8 @@ from pydantic import (
     model_validator,
 )
 
-from defacer.pipeline.documents.base import Decisions, Document, JobId, ObjectRef, TimeBase
+from defacer.pipeline.documents.base import Decisions, Document, JobId, ObjectRef
+from defacer.report.tracks import TimeBase
 
 # The same as `max_match_threshold` in defacer.engine.recognition.recognition_levels, which the pipeline does
 # not import.

@@ -55,7 +55,7 @@ def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
 
 def report_of(job: str) -> Report:
     """Return the published report of this job's video. Raise PermanentError, with a sentence, if none is published."""
-    return objects.read_json(published_report(_source_of(job)), Report)
+    return objects.read_report(published_report(_source_of(job)))
 
 
 def request_name(source: ObjectRef) -> str:

@@ -5,9 +5,9 @@ intake   channels/NAME/videos/**                      a video: every one is a jo
          channels/NAME/policy.json                    how to hide
          channels/NAME/replacement.png                the picture for mode "image"
          channels/NAME/rerender/JOB.json              render that upload's video again, with other decisions
-work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.json, segments/*, leases/*, merge/*,
+work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.jsonl, segments/*, leases/*, merge/*,
          bugs/*, link-lease.json, merge-lease.json, verdict.json, published.json, failed.json
-output   channels/NAME/X.mp4, X.report.json; each says in its metadata which upload and which job it is of
+output   channels/NAME/X.mp4, X.report.jsonl; each says in its metadata which upload and which job it is of
 """
 
 import hashlib
@@ -64,8 +64,8 @@ class VideoName:
 
     @property
     def report(self) -> str:
-        """`X.mp4` has `X.report.json`, and `X.MP4` has `X.MP4.report.json`: both may be there."""
-        return self.result.removesuffix(".mp4") + ".report.json"
+        """Return the name of the report: `X.mp4` has `X.report.jsonl`, and `X.MP4` has `X.MP4.report.jsonl`."""
+        return self.result.removesuffix(".mp4") + ".report.jsonl"
 
     @property
     def problem(self) -> str | None:
@@ -88,7 +88,7 @@ class VideoName:
 
 
 def download_name(result: str, suffix: str = ".mp4") -> str:
-    """Return the file name for a download of a result, or with `.report.json` of its report.
+    """Return the file name for a download of a result, or with `.report.jsonl` of its report.
 
     `channels/NAME/walk.mp4` becomes `walk.defaced.mp4`: a file called `walk.mp4` might be the unredacted source.
     """
@@ -259,7 +259,7 @@ def segment_detections(job: str, index: int, part: str = "") -> str:
 
 def faces(job: str) -> str:
     """Every face of the whole video and what becomes of it: writing it is the commit of linking."""
-    return f"jobs/{job}/faces.json"
+    return f"jobs/{job}/faces.jsonl"
 
 
 def verdict(job: str) -> str:
