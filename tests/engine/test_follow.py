@@ -46,7 +46,7 @@ def test_what_is_hidden_in_a_whole_video_is_hidden_while_it_comes(
         base = Fraction(container.streams.video[0].time_base or 1)
     for frame in frames(demo_clip):
         pts = frame.pts or 0
-        first = next((item for item in known if item.decides(pts)), None)
+        first = next((item for item in known if item.covers(pts)), None)
         if first is None:
             continue
         hidden = MaskSchedule(first.faces, TAIL_SECONDS).boxes(pts)
@@ -73,8 +73,8 @@ def test_a_frame_is_decided_when_all_was_looked_at_that_follows_it_for_so_long(
 ) -> None:
     known = next(iter(engine.follow(frames(demo_clip), TIME_BASE, None, Options())))
     lead = round(LEAD_SECONDS / TIME_BASE)
-    assert known.decides(known.until - lead - 1)
-    assert not known.decides(known.until - lead)
+    assert known.covers(known.until - lead - 1)
+    assert not known.covers(known.until - lead)
 
 
 def test_a_frame_that_is_decided_is_not_covered_later_for_a_face_that_comes_next(
@@ -90,7 +90,7 @@ def test_a_frame_that_is_decided_is_not_covered_later_for_a_face_that_comes_next
         tracks=(replace(track, decision="hide", detections=CompactBoxes([(look.pts, look.box)])),),
         cuts=(),
     )
-    decided = [pts for pts in range(first.until - 400, first.until) if first.decides(pts)]
+    decided = [pts for pts in range(first.until - 400, first.until) if first.covers(pts)]
     cover = MaskSchedule(later, TAIL_SECONDS)
     assert len(decided) > 100
     assert [pts for pts in decided if cover.boxes(pts)] == []

@@ -8,7 +8,7 @@ import pytest
 
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
-from defacer.engine.tracking.linking import without_strangers
+from defacer.engine.tracking.linking import split_off_strangers
 from defacer.engine.tracking.segment_detections import DetectedFace
 from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
 from defacer.report.tracks import Reason, TargetWarning
@@ -203,10 +203,10 @@ def test_a_stranger_inside_a_kept_track_is_split_off_and_hidden() -> None:
     whole, other = track(3, *range(0, 42, 6), seen=views), track(5, 42, seen=at(20), continues=3)
     decisions = decide([whole, other], gallery(ann=0), LIMITS)
 
-    tracks, decisions = without_strangers([whole, other], decisions)
+    tracks, decisions = split_off_strangers([whole, other], decisions)
 
     parts = [
-        ([look.pts for look in one.looks], decision.keep)
+        ([look.pts for look in one.detections], decision.keep)
         for one, decision in zip(tracks, decisions, strict=True)
     ]
     assert parts == [([0, 6, 12], True), ([18, 24], False), ([30, 36], True), ([42], True)]
@@ -218,7 +218,7 @@ def test_a_stranger_inside_a_kept_track_is_split_off_and_hidden() -> None:
 def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None:
     one = track(0, 0, 6, 12, seen=at(14, 14, 95))
     one.views[2] = replace(one.views[2], quality=quality)
-    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
     assert [decision.keep for decision in decisions] == ([True] if quality < VERY_CLEAR else [True, False])
     assert tracks[-1].last == 12
 
@@ -226,7 +226,7 @@ def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None
 def test_a_stranger_that_the_target_dissolves_into_is_split_off() -> None:
     """No view differs much from the one before, and the stranger's views resemble each other."""
     one = track(0, *range(30), seen=at(*[14] * 10, 40, 66, *np.linspace(90, 100, 18)))
-    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
     assert [decision.keep for decision in decisions] == [True, False]
     assert tracks[0].last <= 12
 
@@ -236,9 +236,9 @@ def test_a_view_without_evidence_between_strangers_is_hidden(degrees: float, hid
     """At 65 degrees a view is beyond the match threshold; at 30 degrees it shows the target."""
     seen = at(14, 14, 14, 95, degrees, 95)
     one = track(0, *range(0, 36, 6), seen=seen, quality=0.7)
-    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
     found = zip(tracks, decisions, strict=True)
-    assert [look.pts for part, decision in found if not decision.keep for look in part.looks] == hidden
+    assert [look.pts for part, decision in found if not decision.keep for look in part.detections] == hidden
 
 
 def test_a_stranger_in_a_kept_track_vouches_for_no_other_track() -> None:
@@ -253,7 +253,7 @@ def test_looks_between_a_change_and_the_first_view_are_hidden(link: str, kept_fr
     target = track(1, 6, 12, seen=at(14), continues=0, link=link)
     target.views[0] = replace(target.views[0], place=1)
     before = [stranger, target]
-    tracks, decisions = without_strangers(before, decide(before, gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers(before, decide(before, gallery(ann=0), LIMITS))
     shown = [one.first for one, decision in zip(tracks, decisions, strict=True) if decision.keep]
     assert shown == [kept_from]
 

@@ -30,13 +30,13 @@ def look(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None])
 
 
 def require_same(one: Faces, many: Faces) -> None:
-    assert (many.frames, many.looks, many.shots) == (one.frames, one.looks, one.shots)
+    assert (many.frames, many.sampled_frames, many.cuts) == (one.frames, one.sampled_frames, one.cuts)
     assert len(many.tracks) == len(one.tracks)
     for here, there in zip(one.tracks, many.tracks, strict=True):
         assert (here.decision, here.person, here.reason, here.continues) == (
             there.decision, there.person, there.reason, there.continues,
         )  # fmt: skip
-        assert [seen.pts for seen in here.looks] == [seen.pts for seen in there.looks]
+        assert [seen.pts for seen in here.detections] == [seen.pts for seen in there.detections]
         boxes = (np.array([seen.box for seen in track.detections]) for track in (here, there))
         assert np.abs(np.subtract(*boxes)).max() <= MAX_PIXELS
 

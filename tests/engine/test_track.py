@@ -155,7 +155,7 @@ def test_a_track_is_split_with_its_looks_and_views(packed: bool, place: int) -> 
         found.cut()
         found.pack()
     rest = track.split(place, 7)
-    assert (list(track.detections), list(rest.looks)) == (looks[:2], looks[2:])
+    assert (list(track.detections), list(rest.detections)) == (looks[:2], looks[2:])
     assert ([view.place for view in track.views], [view.place for view in rest.views]) == ([0, 1], [0, 1, 2])
     assert (rest.id, rest.continues, rest.link) == (7, 0, "changed")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
-from defacer.commands.privacy.erase import Subject, erase, look
+from defacer.commands.privacy.erase import Subject, erase, find_objects
 from defacer.commands.privacy_cli import main
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan
@@ -149,7 +149,7 @@ def test_a_channel_is_erased_with_all_its_jobs_and_no_other_channel_is(
     assert set(buckets.names(buckets.work)) == marks | others
     assert buckets.names(buckets.intake) == [OTHER, "channels/streets/policy.json"]
     assert buckets.names(buckets.output) == ["channels/other/walk.mp4", "channels/other/walk.report.jsonl"]
-    assert look(CHANNEL).objects == ()
+    assert find_objects(CHANNEL).objects == ()
 
 
 @pytest.mark.parametrize("subject", ["job", "channel"])
@@ -377,9 +377,9 @@ def test_in_buckets_with_versions_every_version_is_deleted_by_its_number(
     refs.append(buckets.put(intake, TARGET, b"a picture"))
     refs += [buckets.put(output, RESULT, content) for content in (b"first", b"second")]
     assert {objects.reference(blob) for blob in objects.list_versions(intake, "channels/")} == set(refs[:3])
-    assert set(look(CHANNEL).objects) == set(refs)
+    assert set(find_objects(CHANNEL).objects) == set(refs)
     first = object_names.job_id(intake, VIDEO, refs[0].generation)
-    assert look(Subject(job=first)).objects == (refs[0],)
+    assert find_objects(Subject(job=first)).objects == (refs[0],)
     with pytest.raises(PermanentError, match="Stop the uploads"):
         erase(CHANNEL, lambda _: None, lambda _: None)
     deleted = [path for method, path in proxy.requests if method == "DELETE"]
@@ -415,7 +415,7 @@ def test_without_a_yes_nothing_is_erased_and_the_count_is_said(
         f"2 objects of 1 job: 1 in gs://{buckets.intake}, 1 in gs://{buckets.work}. Erase all of it?"
         in said.out
     )
-    assert ("Nobody is there to answer: add --yes" in said.err) == (not answer)
+    assert ("The standard input has no answer. Add --yes" in said.err) == (not answer)
     assert buckets.names(buckets.intake) == [VIDEO]
     assert buckets.names(buckets.work) == [planned.ref.name]
 
@@ -444,7 +444,7 @@ def test_each_removed_object_is_printed_and_a_second_time_there_is_nothing(
         f"Erased {planned.job}.",
     ]
     assert main(["erase", planned.job]) == 0
-    assert capsys.readouterr().out == f"There is nothing of {planned.job}.\n"
+    assert capsys.readouterr().out == f"Nothing of {planned.job} is stored.\n"
 
 
 @pytest.mark.parametrize("what", ["street", "channels/", "channels/a/b", "jobs/0", "0" * 19, "A" * 20, ""])
@@ -489,7 +489,7 @@ def test_another_job_that_can_t_be_read_keeps_no_channel_from_being_erased(
     buckets.put(buckets.work, name(broken), b"{nothing that can be read")
     for _ in range(2):
         assert main(["erase", "channels/street", "--yes"]) == 1
-        assert f"can't be read job {broken}" in capsys.readouterr().out
+        assert f"unreadable job {broken}" in capsys.readouterr().out
         assert_erased(buckets, planned)
     assert main(["erase", broken, "--yes"]) == 0
     assert main(["erase", "channels/street", "--yes"]) == 0

@@ -202,7 +202,7 @@ def test_what_comes_while_it_runs_is_told_and_goes_with_the_next_run(
         "a job": f"job {getattr(came[0], 'job', '')}",
         "a result": f"gs://{buckets.output}/channels/street/later.mp4",
     }[what]
-    assert f"came meanwhile {told}\n" in said.out
+    assert f"new {told}\n" in said.out
     assert "Run the same command again" in said.err
     assert "is forgotten" not in said.out
     assert main([*FORGET, "--render-again"]) == 0

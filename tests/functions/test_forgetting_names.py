@@ -113,7 +113,7 @@ def test_a_job_that_can_t_be_read_is_told_of_and_hides_no_other(
     broken, healthy = "0" * 20, plan_job(buckets, clip, targets=("Eileen",))
     buckets.put(buckets.work, name(broken), b"{nothing that can be read")
     assert main([*FORGET]) == 1
-    assert f"can't be read job {broken}" in capsys.readouterr().out
+    assert f"unreadable job {broken}" in capsys.readouterr().out
     assert job_state.read_job(healthy.job).has_failed
     assert PICTURE not in buckets.names(buckets.intake)
     assert main(["erase", broken, "--yes"]) == 0

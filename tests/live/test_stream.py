@@ -218,8 +218,8 @@ def test_frame_waits_for_the_sample_that_might_still_mask_it() -> None:
         time_base="1/1000", frames=0, sampled_frames=0, cuts=(), tracks=(),
     )  # fmt: skip
     lead = round(LEAD_SECONDS * 1000)
-    assert not LiveSnapshot(until=lead, faces=faces).decides(0)
-    assert LiveSnapshot(until=lead + 1, faces=faces).decides(0)
+    assert not LiveSnapshot(until=lead, faces=faces).covers(0)
+    assert LiveSnapshot(until=lead + 1, faces=faces).covers(0)
 
 
 def test_viewers_beyond_the_limit_are_refused(engine: Engine) -> None:

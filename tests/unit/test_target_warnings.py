@@ -2,7 +2,7 @@
 
 import pytest
 
-from defacer.commands.privacy.person_data import without
+from defacer.commands.privacy.person_data import remove_person
 from defacer.commands.track_table import track_lines
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Policy
@@ -62,7 +62,7 @@ def test_job_summary_lists_warnings_with_advice(report: Report) -> None:
 
 
 def test_warnings_of_a_forgotten_person_are_removed(report: Report) -> None:
-    assert [warning.person for warning in without(report, "Ada").faces.warnings] == ["Bob"]
+    assert [warning.person for warning in remove_person(report, "Ada").faces.warnings] == ["Bob"]
 
 
 def with_track(report: Report, track: Track) -> Report:
@@ -83,5 +83,5 @@ def test_track_list_shows_how_many_strangers_are_as_similar(report: Report) -> N
 
 
 def test_track_of_a_forgotten_person_has_no_distance(report: Report) -> None:
-    (track,) = without(with_track(report, track_of("keep", "Ada")), "Ada").tracks
+    (track,) = remove_person(with_track(report, track_of("keep", "Ada")), "Ada").tracks
     assert (track.person, track.distance, track.margin, track.strangers_per_10000) == (None, None, None, None)

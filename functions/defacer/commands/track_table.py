@@ -1,4 +1,4 @@
-"""The tracks of a report as a table for a terminal."""
+"""Print the tracks of a report as a table for a terminal."""
 
 from collections.abc import Iterator
 from fractions import Fraction

@@ -64,7 +64,7 @@ class ErrorCode(StrEnum):
         return self in CAN_TRY_AGAIN
 
 
-# The cause is transient, or lies beside the video, where the channel's owner can correct it.
+# The cause is transient, or is another input of the channel, which its owner can correct.
 CAN_TRY_AGAIN = frozenset(
     {
         ErrorCode.BAD_POLICY,

@@ -15,7 +15,7 @@ from defacer.report.tracks import STRICT, Track
 
 
 class ReportError(ValueError):
-    """A document is not a complete report. The message goes on after the name of the document."""
+    """A document is not a complete report. The message follows the name of the document."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ REASON_TEXT = {
     Reason.RIVAL_NEARER: "track {rival}, in the same frame, is nearer to the target",
     Reason.RIVAL_AS_NEAR: "track {rival}, in the same frame, is as near to the target",
     Reason.UNLIKE_TARGET: "does not look like the target, in the place of a kept face",
-    Reason.NOT_ENOUGH_SEEN: "too few views so far",
+    Reason.NOT_ENOUGH_SEEN: "too few views until now",
     Reason.FOUND_BY_VERIFICATION: "found by the check of the result",
     Reason.MANUAL: "decided by hand",
     Reason.CONSENT_WITHDRAWN: "consent was withdrawn",

@@ -1,4 +1,4 @@
-"""The engine of the privacy commands: render a published video again from its report. No torch here."""
+"""The engine of the privacy commands: re-render a published video from its report, without torch."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class PrivacyEngine(MediaEngine):
         with open_ranged(report.source) as source:
             try:
                 if fingerprint_of(source) != report.fingerprint:
-                    raise CheckError("it is not the video that the report is about.")
+                    raise CheckError("the report is about another video.")
                 faces = Faces.from_head(report.faces, report.tracks)
                 rendered = render(source, faces, Options(**report.policy.for_engine()), replacement, out)
             except EngineError as error:

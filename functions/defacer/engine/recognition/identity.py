@@ -111,7 +111,7 @@ def decide(
     limits: Limits,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Decision]:
-    """Return one decision for each track, from its views. `progress` is called often, and may raise to stop."""
+    """Return one decision for each track, from its views. `progress` is called often, and can raise to stop."""
     if gallery is None or not gallery.people:
         return [Decision(False, Reason.NO_TARGETS) for _ in tracks]
     distances = []
@@ -168,7 +168,7 @@ class _Person:
         Its other views may show a stranger, so they vouch for no one.
         """
         self.kept[n] = reason
-        self._times.update(dict.fromkeys((look.pts for look in self.tracks[n].looks), n))
+        self._times.update(dict.fromkeys((look.pts for look in self.tracks[n].detections), n))
         views = clear_views(self.tracks[n])
         if len(views):
             views = views[_to_nearest(views, self.pictures) <= self.limits.match]
@@ -184,7 +184,9 @@ class _Person:
 
     def rival(self, n: int) -> int | None:
         """Return a kept track that is seen in one frame with this one."""
-        return next((self._times[look.pts] for look in self.tracks[n].looks if look.pts in self._times), None)
+        return next(
+            (self._times[look.pts] for look in self.tracks[n].detections if look.pts in self._times), None
+        )
 
     def unlikeness(self, n: int) -> float:
         """Return the distance of a track to the kept views; infinite without clear views."""
@@ -289,7 +291,7 @@ def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
             run.append(view)
             continue
         if len(run) >= 2 or any(other.quality >= VERY_CLEAR for other in run):
-            yield start, len(track.looks) if view is None else view.place
+            yield start, len(track.detections) if view is None else view.place
         run = []
         start = 0 if view is None else view.place + 1
 
@@ -366,7 +368,7 @@ def warnings_about(
 ) -> tuple[TargetWarning, ...]:
     """Return the gallery's warnings, and one for each person without a kept track.
 
-    `progress` is called often, and might raise to stop.
+    `progress` is called often, and can raise to stop.
     """
     if gallery is None:
         return ()

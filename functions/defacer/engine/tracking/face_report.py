@@ -39,6 +39,6 @@ def read_faces(document: bytes, start: int | None = None, end: int | None = None
 
 
 def require_known_recognizer(version: str | None) -> None:
-    """Raise EngineError for faces that were found with an unknown recogniser. None is no recogniser."""
+    """Raise EngineError for faces that were found with an unknown recogniser. None means without a recogniser."""
     if version is not None:
         calibration_of(version)

@@ -1,6 +1,6 @@
-"""The light pass between finding and hiding: tracks through the whole video, and one decision for each.
+"""Link the detections of all segments to tracks through the whole video, and decide each track once.
 
-It sees all segments' findings, so where segments meet nothing is decided twice. It needs no model and no picture.
+It reads all segments, so a face that crosses a segment boundary is one track. It needs no model and no picture.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,39 +29,39 @@ from defacer.report.tracks import Reason
 
 
 def link(
-    findings: Iterable[SegmentDetections],
+    segments: Iterable[SegmentDetections],
     gallery: Gallery | None,
     options: Options,
     progress: Callable[[], None] = lambda: None,
 ) -> Faces:
-    """Link the sightings of all segments, given in the order of time, and decide who is kept.
+    """Link the detections of all segments, given in the order of time, and decide which tracks are kept.
 
-    Takes one segment's findings at a time. `progress` is called often, and may raise to stop. Raises EngineError if
-    they do not belong together.
+    Reads one segment's detections at a time. `progress` is called often, and can raise to stop. Raises EngineError if
+    the segments were searched with different models or settings.
     """
     limits = limits_of(options)
     first: SegmentDetections | None = None
     tracker: Tracker | None = None
-    frames, looks = 0, 0
+    frames, sampled_frames = 0, 0
     shots: list[int] = []
-    for part in findings:
+    for part in segments:
         progress()
         if first is None or tracker is None:
-            first, tracker = part, Tracker(_seconds_of(part), part.sure, nearness(gallery, limits))
-        _require_same_means(first, part)
-        if not first.width:  # a segment without a frame of its own knows no size
+            first, tracker = part, Tracker(_seconds_of(part), part.sure, target_predicate(gallery, limits))
+        _require_same_models(first, part)
+        if not first.width:  # a segment without frames has no size
             first = part
         for sighting in part.sightings:
             tracker.take(sighting)
         shots += [sighting.pts for sighting in part.sightings if sighting.starts_shot]
         tracker.pack()
         frames += part.frames
-        looks += len(part.sightings)
+        sampled_frames += len(part.sightings)
     if first is None or tracker is None or not frames:
         raise VideoError("it shows no frame. Export it again.")
     if gallery is not None and gallery.people:
         gallery.require_recognizer(first.recognizer)
-    tracks, decisions = without_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
+    tracks, decisions = split_off_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
     groups = person_groups(tracks, decisions, limits, progress)
     return Faces(
         detector=first.detector,
@@ -71,11 +71,11 @@ def link(
         height=first.height,
         time_base=f"{first.time_base.numerator}/{first.time_base.denominator}",
         frames=frames,
-        sampled_frames=looks,
+        sampled_frames=sampled_frames,
         cuts=tuple(shots),
         warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
         tracks=tuple(
-            reported(track, decision, group, limits.match, first.recognizer)
+            track_record(track, decision, group, limits.match, first.recognizer)
             for track, decision, group in zip(tracks, decisions, groups, strict=True)
         ),
     )
@@ -85,14 +85,14 @@ def _seconds_of(part: SegmentDetections) -> Callable[[int], float]:
     return lambda units: float(units * part.time_base)
 
 
-def nearness(gallery: Gallery | None, limits: Limits) -> Callable[[Array], bool]:
-    """Return a function for `Tracker`: whether an embedding is like a target's."""
+def target_predicate(gallery: Gallery | None, limits: Limits) -> Callable[[Array], bool]:
+    """Return a predicate for `Tracker`: whether an embedding can be a target's."""
     if gallery is None or not gallery.people:
         return lambda _: False
     return lambda embedding: may_be_target(embedding, gallery, limits)
 
 
-def without_strangers(
+def split_off_strangers(
     tracks: Sequence[Track], decisions: Sequence[Decision]
 ) -> tuple[list[Track], list[Decision]]:
     """Split off the parts of kept tracks whose views are unlike the target, and hide them."""
@@ -101,7 +101,7 @@ def without_strangers(
     numbers = count(1 + max((track.id for track in tracks), default=0))
     for track, decision in zip(tracks, decisions, strict=True):
         hidden = replace(decision, keep=False, reason=Reason.UNLIKE_TARGET)
-        places = sorted({place for part in decision.strangers for place in part} - {0, len(track.looks)})
+        places = sorted({place for part in decision.strangers for place in part} - {0, len(track.detections)})
         starts = [0, *places]
         parts = [track]
         for before, place in pairwise(starts):
@@ -117,19 +117,19 @@ def without_strangers(
     return [track for track, _ in found], [decision for _, decision in found]
 
 
-def _require_same_means(one: SegmentDetections, other: SegmentDetections) -> None:
+def _require_same_models(one: SegmentDetections, other: SegmentDetections) -> None:
     for name in ("detector", "recognizer", "time_base"):
         if getattr(one, name) != getattr(other, name):
             raise EngineError(
                 f"two segments were searched with another {name}: "
-                f"{getattr(one, name)} and {getattr(other, name)}. Drop the video again."
+                f"{getattr(one, name)} and {getattr(other, name)}. Process the video again."
             )
 
 
-def reported(
+def track_record(
     track: Track, decision: Decision, group: int, limit: float, recognizer: str | None
 ) -> report_tracks.Track:
-    """Return a track and its decision as the report has them."""
+    """Return the record of a track and its decision for the report."""
     distance = decision.distance
     return report_tracks.Track(
         id=track.id,
@@ -143,6 +143,6 @@ def reported(
         strangers_per_10000=strangers_at(recognizer, distance),
         continues=track.continues,
         rival=decision.rival,
-        detections=track.looks,
+        detections=track.detections,
         group=group,
     )

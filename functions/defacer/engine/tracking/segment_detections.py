@@ -1,7 +1,7 @@
-"""What the first pass saw in one segment: input of `link`, which sees the whole video.
+"""The detections of one segment: the output of the detection pass, and the input of linking.
 
-Findings hold embeddings of everybody in the picture. They are biometric data: they pass from `find` to `link`,
-are deleted then, and nothing prints them.
+They hold embeddings of all people in the picture. These are biometric data: they are deleted after linking, and nothing
+prints them.
 """
 
 import io
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DetectedFace:
-    """A detection as `link` needs it: box x1, y1, x2, y2 in displayed pixels, the detector's score.
+    """A detection for linking: the box `x1, y1, x2, y2` in displayed pixels, and the detector's score.
 
-    `embedding` (D,) is there for the best views of each window. `quality` (0..1) is how clear such a view is, and else
-    only how likely it says who the face is (`find.prominence`).
+    The best views of each window have an `embedding` (D,). Their `quality` (0..1) is how clear the view is. For all
+    other detections it is only an estimate (`detection_pass.prominence`).
     """
 
     box: "Array"
@@ -31,7 +31,7 @@ class DetectedFace:
 
 @dataclass(frozen=True)
 class FrameDetections:
-    """A frame that the detector looked at. `starts_shot`: the picture was cut just before it."""
+    """A sampled frame with its detections. `starts_shot` means that there is a cut just before it."""
 
     pts: int
     starts_shot: bool
@@ -40,10 +40,10 @@ class FrameDetections:
 
 @dataclass(frozen=True)
 class SegmentDetections:
-    """One segment: its sightings in order of time, and the number of its `frames`.
+    """The sampled frames of one segment in the order of time, and the number of its `frames`.
 
-    `sure` is the score from which on the detector's faces stand by themselves; `recognizer` (name and version) is
-    None where nobody is to be kept, so nobody was embedded.
+    Detections with a score of at least `sure` need no confirmation. `recognizer` (name and version) is None for a job
+    without targets, which embeds no faces.
     """
 
     detector: str
@@ -56,7 +56,7 @@ class SegmentDetections:
     sightings: tuple[FrameDetections, ...]
 
     def to_bytes(self) -> bytes:
-        """As a NumPy archive without pickled parts; embeddings as 16-bit floats."""
+        """Return a NumPy archive without pickled parts, with embeddings as 16-bit floats."""
         faces = [face for sighting in self.sightings for face in sighting.faces]
         embedded = [face.embedding for face in faces if face.embedding is not None]
         buffer = io.BytesIO()
@@ -81,7 +81,7 @@ class SegmentDetections:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The opposite of `to_bytes`."""
+        """Return the detections of such an archive."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             parts = {name: archive[name] for name in archive.files}
         embeddings = iter(parts["embeddings"].astype(np.float32))

@@ -66,7 +66,7 @@ class Track:
     )  # replaces the observations once the track has ended
 
     @property
-    def looks(self) -> CompactBoxes:
+    def detections(self) -> CompactBoxes:
         """Where it was detected."""
         return self.packed or CompactBoxes((seen.pts, seen.box) for seen in self.observations)
 
@@ -173,7 +173,7 @@ class Tracker:
         """Hold the tracks that have ended in little memory: only where they were seen, and their views."""
         for track in self.tracks:
             if track.observations and track not in self._active:
-                track.packed, track.observations = track.looks, []
+                track.packed, track.observations = track.detections, []
 
     def forget(self, before: int) -> None:
         """Let go of what was seen before that time, where a video has no end; not of the views that tell who it is."""

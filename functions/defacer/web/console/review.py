@@ -266,7 +266,7 @@ def _of(channel: str, job: str, manifest: Manifest) -> Shown:
     """Raises PermanentError if what is published under that name is not of this upload any more."""
     blob = objects.find(settings().output_bucket, manifest.report)
     if blob is None:
-        raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Drop the video again.")
+        raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Upload the video again.")
     if blob.size > MAX_REPORT_BYTES:
         raise PermanentError(
             ErrorCode.REPORT_TOO_LARGE,
