@@ -48,7 +48,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     done = run(video, out, "--target", target, "--mode", "pixelate", "--report", report)
 
     assert done.returncode == 0, done.stderr
-    assert "25 frames, 1 track: 0 kept (nobody), 1 hidden" in done.stdout
+    assert "25 frames, 1 track: 0 kept (no one), 1 hidden" in done.stdout
     assert re.search(r"check: \d+ frames of the result sampled, no visible face found", done.stdout)
     assert "frames" in done.stderr
     assert re.search(
@@ -134,7 +134,7 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nothing.mp4", "out.mp4"], 2, "there is no file nothing.mp4"),
+        (["nothing.mp4", "out.mp4"], 2, "nothing.mp4 does not exist"),
         (["IN", "no/folder/out.mp4"], 2, "The folder no/folder for out.mp4 does not exist"),
         (["IN", "IN", "--force"], 2, "is also an input"),
         (["IN", "out.mp4", "--report", "out.mp4"], 2, "is named for two outputs"),
@@ -142,9 +142,9 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "o.avi"], 2, "o.mp4, not o.avi"),
         (["IN", "o"], 2, "o.mp4, not o."),
         (["rerender", "IN", "README.md", "o.mkv"], 2, "o.mp4, not o.mkv"),
-        (["IN", "out.mp4", "--target", "nobody.jpg"], 2, "there is no file nobody.jpg"),
+        (["IN", "out.mp4", "--target", "nobody.jpg"], 2, "nobody.jpg does not exist"),
         (["IN", "out.mp4", "--mode", "image"], 2, "--replacement"),
-        (["IN", "out.mp4", "--strength", "9"], 2, "between 1 and 3"),
+        (["IN", "out.mp4", "--strength", "9"], 2, "from 1 to 3"),
         (["IN", "out.mp4", "--mode", "solid", "--color", "red"], 2, "#1a2b3c"),
         (["IN", "out.mp4", "--color", "#ff0000"], 2, "--mode solid"),
         (["IN", "out.mp4", "--match-threshold", "0.3"], 2, "add --target"),

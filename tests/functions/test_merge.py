@@ -273,5 +273,5 @@ def test_a_malformed_message_is_acknowledged(
 def test_a_newer_version_s_message_comes_back(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    body = linked.segment_done(0).model_dump() | {"version": 4}
+    body = linked.segment_done(0).model_dump() | {"version": 5}
     assert merge(push_body(json.dumps(body).encode(), {"type": "segment-done"})) == 503

@@ -21,7 +21,7 @@ def test_a_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Pla
     (push,) = topics.all(topics.segments_done)
     assert push["message"]["attributes"] == {"type": "segment-done"}
     assert document(push) == {
-        "version": 3,
+        "version": 4,
         "part": "",
         "job": job.job,
         "index": 1,

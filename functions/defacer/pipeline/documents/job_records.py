@@ -14,7 +14,7 @@ from defacer.pipeline.error_codes import ErrorCode
 
 
 class Published(Document):
-    """`jobs/ID/published.json`: the job's happy end."""
+    """`jobs/ID/published.json`: the job was published, or is superseded."""
 
     version: Literal[1] = 1
     job: JobId
@@ -24,7 +24,7 @@ class Published(Document):
 
 
 class Failed(Document):
-    """`jobs/ID/failed.json`: the job's other end. `message` is a sentence that a person can act on."""
+    """`jobs/ID/failed.json`: the job failed. `message` is a sentence that a person can act on."""
 
     version: Literal[1] = 1
     job: JobId
@@ -81,7 +81,7 @@ class Lease(Document):
 
 
 class JobEventData(Document):
-    """What an event on `job-events` says."""
+    """The data of an event on `job-events`."""
 
     job: JobId
     channel: str
