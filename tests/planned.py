@@ -154,13 +154,13 @@ def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:
     video = planned.manifest.video
     findings = SegmentDetections(
         detector="centerface",
-        sure=0.5,
+        confident_score=0.5,
         recognizer=None,
         width=video.width,
         height=video.height,
         time_base=Fraction(video.time_base),
         frames=len(planned.frames(index)),
-        sightings=(),
+        samples=(),
     )
     return buckets.put(buckets.work, object_names.segment_detections(planned.job, index), findings.to_bytes())
 

@@ -36,7 +36,7 @@ def close_up(name: str, height: float, shift: float = 0.0) -> tuple[Image, Array
 @pytest.mark.parametrize("height", [100, 250, 375, 425, 500, 650, 800, 900])
 def test_face_of_any_size_is_one_sure_face_in_its_place(detector: Detector, name: str, height: int) -> None:
     image, box = close_up(name, height)
-    sure = [face for face in detector.detect([image])[0] if face.score >= detector.sure]
+    sure = [face for face in detector.detect([image])[0] if face.score >= detector.confident_score]
     assert len(sure) == 1
     visible = np.clip(sure[0].box, 0, [*SIZE, *SIZE]).astype(np.float32)
     assert overlap(visible, box[None])[0] > 0.7
@@ -51,8 +51,8 @@ def test_face_that_the_first_look_misses_is_found(detector: Detector, name: str,
     """Otherwise the close look would be of no use."""
     image, _ = close_up(name, height)
     first_look = CenterFace()
-    assert not [face for face in first_look.detect([image])[0] if face.score >= first_look.sure]
-    assert [face for face in detector.detect([image])[0] if face.score >= detector.sure]
+    assert not [face for face in first_look.detect([image])[0] if face.score >= first_look.confident_score]
+    assert [face for face in detector.detect([image])[0] if face.score >= detector.confident_score]
 
 
 def test_small_faces_come_from_the_first_look_alone(detector: Detector) -> None:

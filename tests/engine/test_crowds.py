@@ -57,7 +57,7 @@ def visible(detector: Detector, crowd: Sequence[Shown], patch: float) -> list[Bo
     """Return the visible parts of the faces that can be seen after the detected faces were hidden."""
     picture = draw(crowd, *SIZE, patch)
     sampled = cv2.resize(picture, SAMPLED, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    sure = [face for face in detector.detect([sampled])[0] if face.score >= detector.sure]
+    sure = [face for face in detector.detect([sampled])[0] if face.score >= detector.confident_score]
     scale = WIDTH / SAMPLED[0]
     boxes: list[Box] = [tuple(float(side) for side in face.box * scale) for face in sure]  # type: ignore[misc]
     before, after = redacted(
@@ -96,7 +96,9 @@ def test_three_faces_are_searched_once(detector: Detector, first_search: Detecto
 
 def test_faces_of_a_crowd_are_detected_once_each(detector: Detector) -> None:
     crowd = row(8, 50, top=100, step=75) + row(8, 50, top=240, step=75)
-    found = [face for face in detector.detect([draw(crowd, *SAMPLED)])[0] if face.score >= detector.sure]
+    found = [
+        face for face in detector.detect([draw(crowd, *SAMPLED)])[0] if face.score >= detector.confident_score
+    ]
     assert len(found) == len(crowd)
     boxes = np.array([face.box for face in found])
     assert all(overlap(np.array(shown.box, np.float32), boxes).max() > 0.5 for shown in crowd)

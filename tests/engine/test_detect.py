@@ -19,7 +19,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 
 def test_a_face_is_found_in_its_place(detector: Detector) -> None:
     faces = detector.detect([astronaut()])[0]
-    assert faces[0].score >= detector.sure
+    assert faces[0].score >= detector.confident_score
     assert overlap(faces[0].box, ASTRONAUT_FACE[None])[0] > 0.5
 
 
@@ -34,7 +34,7 @@ def test_two_images_give_two_lists_and_a_blank_one_is_empty(detector: Detector) 
     blank = np.full((300, 300, 3), 127, np.uint8)
     faces = detector.detect([admiral()[:300, :300], blank])
     assert len(faces) == 2
-    assert not [face for face in faces[1] if face.score >= detector.sure]
+    assert not [face for face in faces[1] if face.score >= detector.confident_score]
 
 
 def test_images_of_several_sizes_give_what_each_gives_alone(detector: Detector) -> None:

@@ -97,7 +97,7 @@ def test_a_frame_that_is_decided_is_not_covered_later_for_a_face_that_comes_next
     assert cover.boxes(decided[-1] + 1) != []
 
 
-def sighting(pts: int, box: tuple[float, float, float, float], view: int = 0) -> FrameDetections:
+def sample(pts: int, box: tuple[float, float, float, float], view: int = 0) -> FrameDetections:
     embedding = np.eye(128, dtype=np.float32)[view]
     return FrameDetections(pts, pts == 0, (DetectedFace(np.array(box, np.float32), 0.9, 0.5, embedding),))
 
@@ -105,7 +105,7 @@ def sighting(pts: int, box: tuple[float, float, float, float], view: int = 0) ->
 def test_hours_of_one_face_take_no_more_memory_than_a_moment() -> None:
     tracker = Tracker(lambda units: units / 1000, 0.3, lambda _: True)
     for pts in range(0, 3_600_000, 200):
-        tracker.take(sighting(pts, (100, 100, 160, 160)))
+        tracker.take(sample(pts, (100, 100, 160, 160)))
         tracker.forget(pts - HISTORY_SECONDS * 1000)
         assert len(tracker.tracks) == 1
         assert len(tracker.tracks[0].observations) <= HISTORY_SECONDS * 5 + 2
@@ -117,7 +117,7 @@ def test_somebody_else_in_place_of_a_face_is_told_from_it_whatever_was_forgotten
     views = {True: 0, False: 1}
     tracker = Tracker(lambda units: units / 1000, 0.3, lambda embedding: bool(embedding[0]))
     for pts in range(0, 60_000, 200):
-        tracker.take(sighting(pts, (100, 100, 160, 160), views[pts < 40_000]))
+        tracker.take(sample(pts, (100, 100, 160, 160), views[pts < 40_000]))
         tracker.forget(pts - 1000)
     last = tracker.tracks[-1]
     assert last.id > 0
@@ -128,7 +128,7 @@ def test_tracks_that_ended_are_forgotten_and_their_numbers_are_not_given_again()
     tracker = Tracker(lambda units: units / 1000, 0.3)
     seen = set()
     for pts in range(0, 120_000, 2000):  # too far apart to be one face
-        tracker.take(sighting(pts, (100, 100, 160, 160)))
+        tracker.take(sample(pts, (100, 100, 160, 160)))
         tracker.forget(pts - 5000)
         seen |= {track.id for track in tracker.tracks}
         assert len(tracker.tracks) <= 4

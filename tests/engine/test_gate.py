@@ -304,5 +304,5 @@ def test_deleted_tracks_of_the_demo_clip_are_found_and_masked(
     assert redacted.checked is not None
     assert redacted.checked.tracks
     seen = engine.find(Segment(str(tmp_path / "out.nut")), None, Options())
-    places = {round(float(look.pts * seen.time_base), 3) for look in seen.sightings if len(look.faces) > 1}
+    places = {round(float(look.pts * seen.time_base), 3) for look in seen.samples if len(look.faces) > 1}
     assert len(places) <= 2  # while the two cross

@@ -12,7 +12,7 @@ LIMITS = Limits.of("sface", 0.97)  # two views that are 42 degrees apart are ali
 
 def track(number: int, first: int, last: int, *degrees: float, quality: float = 0.9) -> Track:
     face = DetectedFace(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
-    observations = [Observation(pts, face, contended=False) for pts in (first, last)]
+    observations = [Observation(pts, face, is_occluded=False) for pts in (first, last)]
     angles = np.radians(degrees)
     views = [
         EmbeddedView(quality, np.array([np.cos(angle), np.sin(angle)], np.float32), place)
@@ -61,7 +61,7 @@ def test_thousands_of_tracks_are_grouped_by_their_person() -> None:
     views = (people / np.linalg.norm(people, axis=1, keepdims=True)).astype(np.float32)
     face = DetectedFace(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
     tracks = [
-        Track(n, [Observation(n, face, contended=False)], [EmbeddedView(0.9, views[n % 40])])
+        Track(n, [Observation(n, face, is_occluded=False)], [EmbeddedView(0.9, views[n % 40])])
         for n in range(3000)
     ]
     assert groups(*tracks) == [n % 40 for n in range(3000)]

@@ -43,7 +43,7 @@ def track(
 ) -> Track:
     face = DetectedFace(np.array([0, 0, 10, 10], np.float32), 0.9, 0.5)
     views = [EmbeddedView(quality, embedding, place) for place, embedding in enumerate(seen)]
-    observations = [Observation(pts, face, contended=False) for pts in times]
+    observations = [Observation(pts, face, is_occluded=False) for pts in times]
     return Track(number, observations, views, continues, link)
 
 

@@ -221,5 +221,5 @@ def test_yunet_finds_the_faces_that_opencv_finds_with_the_same_file(size: tuple[
 
 def test_yunet_takes_pictures_of_any_size() -> None:
     picture = astronaut()[:, :270]
-    faces_found = [face for face in YuNet().detect([picture])[0] if face.score >= YuNet.sure]
+    faces_found = [face for face in YuNet().detect([picture])[0] if face.score >= YuNet.confident_score]
     assert len(faces_found) == 1

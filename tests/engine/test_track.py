@@ -128,8 +128,8 @@ def test_nobody_is_known_by_a_view_in_which_two_faces_meet() -> None:
     found.look(6, [face(140, quality=0.9), face(175, quality=0.9)])
     for track in found.tracks:
         assert [view.quality for view in track.views] in ([0.5], [])
-        clearest = track.clearest()
-        assert clearest is None or clearest.pts == 0
+        best = track.best_observation()
+        assert best is None or best.pts == 0
 
 
 def test_of_a_far_face_the_clearest_views_and_the_last_one_are_remembered() -> None:
@@ -141,7 +141,7 @@ def test_of_a_far_face_the_clearest_views_and_the_last_one_are_remembered() -> N
     (track,) = found.tracks
     assert [view.quality for view in track.views] == [0.9, 0.3, 0.7, 0.8, 0.4, 0.6, 0.5, 0.05]
     assert track.embeddings.shape == (FAR_VIEWS, 128)
-    assert track.clearest() is track.observations[-1]
+    assert track.best_observation() is track.observations[-1]
 
 
 @pytest.mark.parametrize(("packed", "place"), [(False, 2), (True, 2)])

@@ -101,7 +101,7 @@ class Recorder:
     """A detector that passes calls on and records the width of each picture."""
 
     def __init__(self, detector: Detector, asked: list[tuple[str, int]]):
-        self.name, self.sure = detector.name, detector.sure
+        self.name, self.confident_score = detector.name, detector.confident_score
         self._detector, self._asked = detector, asked
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:

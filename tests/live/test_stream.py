@@ -54,7 +54,7 @@ class InstrumentedEngine:
         inner, before = self._engine.detector("centerface"), self._before
 
         class InstrumentedDetector:
-            name, sure = inner.name, inner.sure
+            name, confident_score = inner.name, inner.confident_score
 
             def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
                 for _ in images:

@@ -112,7 +112,7 @@ class _Detectors:
 
     def boxes(self, image: Image) -> tuple[Array, Array]:
         """Return the boxes (N, 4) that each detector finds in an RGB image, best first."""
-        own = [face.box for face in self._own.detect([image])[0] if face.score >= self._own.sure]
+        own = [face.box for face in self._own.detect([image])[0] if face.score >= self._own.confident_score]
         self._second.setInputSize(image.shape[1::-1])
         _, rows = self._second.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         second = np.zeros((0, 4), np.float32) if rows is None else rows[:, :4].astype(np.float32)

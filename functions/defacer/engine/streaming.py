@@ -69,14 +69,14 @@ def follow(
     recognizer = targets.recognizer.version if targets else None
     limits = targets.limits if targets else limits_of(Options())
     tracker = Tracker(
-        lambda units: float(units * time_base), detector.sure, target_predicate(gallery, limits)
+        lambda units: float(units * time_base), detector.confident_score, target_predicate(gallery, limits)
     )
     shots: list[int] = []
     for window in prefetch(_searched(frames, detector), WINDOWS_AHEAD):
         last = window.views[-1]
-        for sighting in frame_detections_of(window, detector.sure, targets):
-            tracker.take(sighting)
-            shots += [sighting.pts] if sighting.starts_shot else []
+        for sample in frame_detections_of(window, detector.confident_score, targets):
+            tracker.take(sample)
+            shots += [sample.pts] if sample.starts_shot else []
         before = last.pts - int(HISTORY_SECONDS / time_base)
         tracker.forget(before)
         shots = [shot for shot in shots if shot >= before]

@@ -70,7 +70,7 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
     for segment, data in job.detections:
         detections = SegmentDetections.from_bytes(data)
         frames[segment] += detections.frames
-        count += sum(len(frame.faces) for frame in detections.sightings)
+        count += sum(len(frame.faces) for frame in detections.samples)
         if count > allowed:
             raise PermanentError(
                 ErrorCode.TOO_MANY_FACES,

@@ -32,13 +32,13 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds faces in RGB uint8 images (H, W, 3). `sure`: from this score on a face stands by itself.
+    """Finds faces in RGB uint8 images (H, W, 3). A face with at least `confident_score` needs no confirmation.
 
-    Fainter ones are given too: they only confirm a face that was sure in a neighbouring frame.
+    Fainter faces are returned too. They only confirm a confident face in a neighbouring frame.
     """
 
     name: str
-    sure: float
+    confident_score: float
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """The faces of each image, best score first."""

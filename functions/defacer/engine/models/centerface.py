@@ -19,7 +19,7 @@ class CenterFace:
     """CenterFace (Xu et al., "CenterFace: joint face detection and alignment", 2019)."""
 
     name = "centerface"
-    sure = 0.3
+    confident_score = 0.3
 
     def __init__(self, weights_dir: Path | None = None, threshold: float = 0.15):
         self._network = centerface_network(weights.centerface(weights_dir))

@@ -25,19 +25,19 @@ class CrowdSearch:
     """A detector that searches crowded images again: `edge` at the lower edge, `everywhere` in the whole image."""
 
     def __init__(self, detector: Detector, edge: Detector, everywhere: Detector):
-        self.name, self.sure = detector.name, detector.sure
+        self.name, self.confident_score = detector.name, detector.confident_score
         self._detector, self._edge, self._everywhere = detector, edge, everywhere
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """See Detector."""
         found = self._detector.detect(images)
         return [
-            merge(faces, self._search_again(image), self.sure) if self._is_crowd(faces) else faces
+            merge(faces, self._search_again(image), self.confident_score) if self._is_crowd(faces) else faces
             for image, faces in zip(images, found, strict=True)
         ]
 
     def _is_crowd(self, faces: Sequence[Detection]) -> bool:
-        return sum(face.score >= self.sure for face in faces) >= MIN_CROWD
+        return sum(face.score >= self.confident_score for face in faces) >= MIN_CROWD
 
     def _search_again(self, image: Image) -> list[Detection]:
         """Return the faces of the larger copy, with scores on the scale of the first search."""
@@ -45,7 +45,7 @@ class CrowdSearch:
         top = first_edge_row(image.shape[0] * scale, copy.shape[0])
         searches = ((self._edge, copy[top:], top), (self._everywhere, copy, 0))
         return [
-            _in_image(face, scale, rows, self.sure / detector.sure)
+            _in_image(face, scale, rows, self.confident_score / detector.confident_score)
             for detector, part, rows in searches
             for face in detector.detect([part])[0]
         ]

@@ -55,7 +55,7 @@ class LargeFaceDetector:
     """A detector that also searches the small copy of each image."""
 
     def __init__(self, detector: Detector):
-        self.name, self.sure = detector.name, detector.sure
+        self.name, self.confident_score = detector.name, detector.confident_score
         self._detector = detector
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
@@ -64,7 +64,9 @@ class LargeFaceDetector:
         faces = self._detector.detect(images)
         close = self._detector.detect([copy.image for copy in copies])
         return [
-            merge(seen, [copy.to_original(face) for face in closely], max(image.shape[:2]), self.sure)
+            merge(
+                seen, [copy.to_original(face) for face in closely], max(image.shape[:2]), self.confident_score
+            )
             for image, copy, seen, closely in zip(images, copies, faces, close, strict=True)
         ]
 

@@ -14,7 +14,7 @@ class Mtcnn:
     """facenet-pytorch's MTCNN (Zhang et al., "Joint face detection and alignment using MTCNNs", 2016)."""
 
     name = "mtcnn"
-    sure = 0.9
+    confident_score = 0.9
 
     def __init__(self, threshold: float = 0.8):
         torch_package.require("Detector mtcnn", instead="centerface")

@@ -21,7 +21,7 @@ class YuNet:
     """Finds faces in RGB images; see `detect.Detector`. Several threads may share it."""
 
     name = "yunet"
-    sure = 0.6
+    confident_score = 0.6
 
     def __init__(self, weights_dir: Path | None = None, threshold: float = 0.3):
         # Imported here, because importing OpenVINO takes time. On a machine with a GPU it runs on the processor, too.

@@ -53,7 +53,7 @@ def preview(
     scale = small.shape[1] / width
     with alone:
         detector = detector_of(options.detector)
-        faces = [face for face in detector.detect([small])[0] if face.score >= detector.sure]
+        faces = [face for face in detector.detect([small])[0] if face.score >= detector.confident_score]
     boxes = [_box(face.box / scale) for face in faces]
     picture = None
     if options.mode == "image":

@@ -45,7 +45,7 @@ class Targets:
 class _Seen:
     """What a window gave to the segment, and the width and height of its frames."""
 
-    sightings: Sequence[FrameDetections]
+    samples: Sequence[FrameDetections]
     frames: int
     size: tuple[int, int]
 
@@ -63,8 +63,8 @@ def detect_segment(
     frames that went through, and may raise to stop. `past_damage`: see `read_frames`. Raises VideoError.
     """
     pieces = list(detect_subsegments(segment, detector, targets, progress, past_damage))
-    sightings = tuple(sighting for piece in pieces for sighting in piece.sightings)
-    return replace(pieces[-1], frames=sum(piece.frames for piece in pieces), sightings=sightings)
+    samples = tuple(sample for piece in pieces for sample in piece.samples)
+    return replace(pieces[-1], frames=sum(piece.frames for piece in pieces), samples=samples)
 
 
 def detect_subsegments(
@@ -86,8 +86,8 @@ def detect_subsegments(
 
     def look(window: Window) -> _Seen:
         sampler.look(window)
-        sightings = frame_detections_of(window, detector.sure, targets, segment.holds)
-        own = [sighting for sighting in sightings if segment.holds(sighting.pts)]
+        samples = frame_detections_of(window, detector.confident_score, targets, segment.holds)
+        own = [sample for sample in samples if segment.holds(sample.pts)]
         frames = sum(segment.holds(view.pts) for view in window.views)
         return _Seen(own, frames, (window.views[0].width, window.views[0].height))
 
@@ -95,13 +95,13 @@ def detect_subsegments(
         width, height = seen[-1].size if seen else (0, 0)
         return SegmentDetections(
             detector=detector.name,
-            sure=detector.sure,
+            confident_score=detector.confident_score,
             recognizer=targets.recognizer.version if targets else None,
             width=width,
             height=height,
             time_base=base,
             frames=sum(window.frames for window in seen),
-            sightings=tuple(sighting for window in seen for sighting in window.sightings),
+            samples=tuple(sample for window in seen for sample in window.samples),
         )
 
     frames_read = read_frames(
@@ -131,7 +131,7 @@ def frame_detections_of(
 ) -> list[FrameDetections]:
     """Return the detections of a sampled window, with embeddings where they help at times that `holds` accepts."""
     sampled = [view for view in window.views if view.detections is not None]
-    sightings = [
+    samples = [
         FrameDetections(
             view.pts,
             view.starts_shot,
@@ -140,17 +140,17 @@ def frame_detections_of(
         for view in sampled
     ]
     if targets is None:
-        return sightings
+        return samples
     crops = {
         id(face): (view, detection)
-        for view, sighting in zip(sampled, sightings, strict=True)
-        for detection, face in zip(view.detections or (), sighting.faces, strict=True)
+        for view, sample in zip(sampled, samples, strict=True)
+        for detection, face in zip(view.detections or (), sample.faces, strict=True)
     }
 
     def embed(faces: Sequence[DetectedFace]) -> list[DetectedFace]:
         return _embedded(faces, crops, targets.recognizer)
 
-    return with_embeddings(sightings, sure, targets, holds, embed)
+    return with_embeddings(samples, sure, targets, holds, embed)
 
 
 def prominence(face: Detection) -> float:
@@ -192,9 +192,9 @@ def with_embeddings(
     for any segment boundaries.
     """
     tracker = Tracker(lambda _: 0.0, sure)  # a window is too short for a face to be lost in it
-    for sighting in seen:
-        tracker.take(sighting)
-    best = [(track, track.clearest()) for track in tracker.tracks]
+    for sample in seen:
+        tracker.take(sample)
+    best = [(track, track.best_observation()) for track in tracker.tracks]
     first = [(track, view) for track, view in best if view is not None and _is_large(view)]
     embedded = _by_identity([view.face for _, view in first], embed)
     others = [
@@ -202,13 +202,12 @@ def with_embeddings(
         for track, view in first
         if targets.every_view or _may_be_target(embedded[id(view.face)], targets)
         for observation in track.observations
-        if observation is not view and not observation.contended and holds(observation.pts)
+        if observation is not view and not observation.is_occluded and holds(observation.pts)
         if _is_large(observation)
     ]
     embedded |= _by_identity(others, embed)
     return [
-        replace(sighting, faces=tuple(embedded.get(id(face), face) for face in sighting.faces))
-        for sighting in seen
+        replace(sample, faces=tuple(embedded.get(id(face), face) for face in sample.faces)) for sample in seen
     ]
 
 

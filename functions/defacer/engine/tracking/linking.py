@@ -47,16 +47,19 @@ def link(
     for part in segments:
         progress()
         if first is None or tracker is None:
-            first, tracker = part, Tracker(_seconds_of(part), part.sure, target_predicate(gallery, limits))
+            first, tracker = (
+                part,
+                Tracker(_seconds_of(part), part.confident_score, target_predicate(gallery, limits)),
+            )
         _require_same_models(first, part)
         if not first.width:  # a segment without frames has no size
             first = part
-        for sighting in part.sightings:
-            tracker.take(sighting)
-        shots += [sighting.pts for sighting in part.sightings if sighting.starts_shot]
+        for sample in part.samples:
+            tracker.take(sample)
+        shots += [sample.pts for sample in part.samples if sample.starts_shot]
         tracker.pack()
         frames += part.frames
-        sampled_frames += len(part.sightings)
+        sampled_frames += len(part.samples)
     if first is None or tracker is None or not frames:
         raise VideoError("it shows no frame. Export it again.")
     if gallery is not None and gallery.people:

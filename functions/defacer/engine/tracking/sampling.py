@@ -126,7 +126,7 @@ class Sampler:
         return self._all_found(one, other) and self._all_found(other, one)
 
     def _sure_faces(self, view: View) -> list[Detection]:
-        return [face for face in view.detections or () if face.score >= self._detector.sure]
+        return [face for face in view.detections or () if face.score >= self._detector.confident_score]
 
     def _all_found(self, here: View, there: View) -> bool:
         """Every sure face of `here` is at the same place `there`, where a faint one is enough."""

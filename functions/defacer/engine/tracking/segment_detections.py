@@ -42,35 +42,35 @@ class FrameDetections:
 class SegmentDetections:
     """The sampled frames of one segment in the order of time, and the number of its `frames`.
 
-    Detections with a score of at least `sure` need no confirmation. `recognizer` (name and version) is None for a job
-    without targets, which embeds no faces.
+    Detections with a score of at least `confident_score` need no confirmation. `recognizer` (name and version) is None
+    for a job without targets, which embeds no faces.
     """
 
     detector: str
-    sure: float
+    confident_score: float
     recognizer: str | None
     width: int
     height: int
     time_base: Fraction
     frames: int
-    sightings: tuple[FrameDetections, ...]
+    samples: tuple[FrameDetections, ...]
 
     def to_bytes(self) -> bytes:
         """Return a NumPy archive without pickled parts, with embeddings as 16-bit floats."""
-        faces = [face for sighting in self.sightings for face in sighting.faces]
+        faces = [face for sample in self.samples for face in sample.faces]
         embedded = [face.embedding for face in faces if face.embedding is not None]
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
             detector=np.array(self.detector),
-            sure=np.array(self.sure),
+            confident_score=np.array(self.confident_score),
             recognizer=np.array(self.recognizer or ""),
             numbers=np.array(
                 [self.width, self.height, self.time_base.numerator, self.time_base.denominator, self.frames]
             ),
-            pts=np.array([sighting.pts for sighting in self.sightings], np.int64),
-            starts_shot=np.array([sighting.starts_shot for sighting in self.sightings], bool),
-            counts=np.array([len(sighting.faces) for sighting in self.sightings], np.int64),
+            pts=np.array([sample.pts for sample in self.samples], np.int64),
+            starts_shot=np.array([sample.starts_shot for sample in self.samples], bool),
+            counts=np.array([len(sample.faces) for sample in self.samples], np.int64),
             boxes=np.array([face.box for face in faces], np.float32).reshape(-1, 4),
             scores=np.array([face.score for face in faces]),
             qualities=np.array([face.quality for face in faces]),
@@ -91,7 +91,7 @@ class SegmentDetections:
                 parts["boxes"], parts["scores"], parts["qualities"], parts["has_embedding"], strict=True
             )
         )
-        sightings = tuple(
+        samples = tuple(
             FrameDetections(int(pts), bool(starts_shot), tuple(next(faces) for _ in range(count)))
             for pts, starts_shot, count in zip(
                 parts["pts"], parts["starts_shot"], parts["counts"], strict=True
@@ -100,11 +100,11 @@ class SegmentDetections:
         width, height, numerator, denominator, frames = (int(number) for number in parts["numbers"])
         return cls(
             detector=str(parts["detector"]),
-            sure=float(parts["sure"]),
+            confident_score=float(parts["confident_score"]),
             recognizer=str(parts["recognizer"]) or None,
             width=width,
             height=height,
             time_base=Fraction(numerator, denominator),
             frames=frames,
-            sightings=sightings,
+            samples=samples,
         )

@@ -27,11 +27,11 @@ FAR_VIEWS = 8  # views that are kept for a face that is unlike all targets
 
 @dataclass(eq=False)
 class Observation:
-    """A face detected at time `pts`. `contended`: another face is so near that the two can be confused."""
+    """A face detected at time `pts`. `is_occluded` means that another face is near enough to confuse the two."""
 
     pts: int
     face: DetectedFace
-    contended: bool
+    is_occluded: bool
 
     @property
     def box(self) -> Array:
@@ -87,16 +87,16 @@ class Track:
         """Return the embeddings (N, D) of its views."""
         return _stacked([view.embedding for view in self.views])
 
-    def clearest(self) -> Observation | None:
+    def best_observation(self) -> Observation | None:
         """Return the observation that probably says most about the person; None if others were always too near."""
-        alone = [observation for observation in self.observations if not observation.contended]
+        alone = [observation for observation in self.observations if not observation.is_occluded]
         return max(alone, key=lambda observation: observation.face.quality, default=None)
 
     def observe(self, observation: Observation, is_near: Callable[[Array], bool]) -> None:
         """Add the latest observation. Only the views remember embeddings."""
         embedding = observation.face.embedding
         if embedding is not None:
-            if not observation.contended:
+            if not observation.is_occluded:
                 self.views.append(EmbeddedView(observation.face.quality, embedding, len(self.observations)))
                 self.near = self.near or is_near(embedding)
                 if not self.near and len(self.views) > FAR_VIEWS:  # the last one shows when the face changes
@@ -107,7 +107,7 @@ class Track:
     def shows_another(self, observation: Observation) -> bool:
         """Return whether the observation's view shows another person than the track's last view."""
         embedding = observation.face.embedding
-        if embedding is None or observation.contended or self.last_view is None:
+        if embedding is None or observation.is_occluded or self.last_view is None:
             return False
         return float(np.linalg.norm(embedding - self.last_view.embedding)) > ANOTHER_FACE
 
@@ -184,16 +184,16 @@ class Tracker:
         for track in self.tracks:
             track.continues = track.continues if track.continues in left else None
 
-    def take(self, sighting: FrameDetections) -> None:
-        """Take a sighting, and the cut before it if there was one."""
-        if sighting.starts_shot:
+    def take(self, sample: FrameDetections) -> None:
+        """Take a sample, and the cut before it if there was one."""
+        if sample.starts_shot:
             self.cut()
-        self.look(sighting.pts, sighting.faces)
+        self.look(sample.pts, sample.faces)
 
     def look(self, pts: int, faces: Sequence[DetectedFace]) -> None:
         """Take what was seen at `pts`."""
         self._active = [track for track in self._active if self._seconds(pts - track.last) <= LOST_SECONDS]
-        seen = [Observation(pts, face, self._contended(faces, n)) for n, face in enumerate(faces)]
+        seen = [Observation(pts, face, self._is_occluded(faces, n)) for n, face in enumerate(faces)]
         free = set(range(len(faces)))
         linked: set[int] = set()
         for _, track, index in self._candidates(pts, faces):
@@ -207,7 +207,7 @@ class Tracker:
                 track.observe(seen[index], self._is_near)
             else:
                 self._active.remove(track)
-                met = track.observations[-1].contended or seen[index].contended
+                met = track.observations[-1].is_occluded or seen[index].is_occluded
                 self._begin(seen[index], continues=track.id, link="met" if met else "moved")
         for index in sorted(free):
             if faces[index].score >= self._sure:
@@ -231,12 +231,12 @@ class Tracker:
                 links.append((float(shares[index] - 0.1 * away[index]), track, int(index)))
         return sorted(links, key=lambda link: (-link[0], link[1].id, link[2]))
 
-    def _contended(self, faces: Sequence[DetectedFace], index: int) -> bool:
+    def _is_occluded(self, faces: Sequence[DetectedFace], index: int) -> bool:
         others = [face.box for n, face in enumerate(faces) if n != index and face.score >= self._sure]
         return bool(others) and bool((overlap(faces[index].box, np.array(others)) > OCCLUDED).any())
 
     def _is_sure(self, track: Track, observation: Observation) -> bool:
-        if track.observations[-1].contended and not observation.contended:
+        if track.observations[-1].is_occluded and not observation.is_occluded:
             return False  # who came out of an encounter has to be asked anew
         if self._seconds(observation.pts - track.last) > GAP_SECONDS:
             return False
