@@ -40,7 +40,7 @@ def read_lines(report: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in report.read_text().splitlines()]
 
 
-def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> None:
+def test_a_video_is_redacted_and_its_report_written(video: Path, tmp_path: Path) -> None:
     target = tmp_path / "ann.png"
     target.write_bytes(encode_picture(astronaut()))
     out, report = tmp_path / "out.mp4", tmp_path / "out.jsonl"
@@ -69,7 +69,7 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.png", "out.jsonl", "out.mp4"]
 
 
-def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) -> None:
+def test_rerender_keeps_a_track_of_the_report(video: Path, tmp_path: Path) -> None:
     out, report, again = tmp_path / "out.mp4", tmp_path / "out.jsonl", tmp_path / "again.mp4"
     assert run(video, out, "--report", report).returncode == 0
 
@@ -108,7 +108,7 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
         assert "Traceback" not in refused.stderr
 
 
-def test_a_report_from_before_sface_is_refused_with_the_choices(video: Path, tmp_path: Path) -> None:
+def test_a_report_with_an_unknown_recogniser_is_refused(video: Path, tmp_path: Path) -> None:
     report = tmp_path / "out.jsonl"
     assert run(video, tmp_path / "out.mp4", "--report", report).returncode == 0
     first, *rest = report.read_bytes().splitlines(keepends=True)
@@ -120,7 +120,7 @@ def test_a_report_from_before_sface_is_refused_with_the_choices(video: Path, tmp
     assert "can't be used as a report: the recogniser is 'casia-webface', allowed are sface" in done.stderr
 
 
-def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) -> None:
+def test_rerender_refuses_the_report_of_another_video(video: Path, tmp_path: Path) -> None:
     report, again = tmp_path / "out.jsonl", tmp_path / "again.mp4"
     assert run(video, tmp_path / "out.mp4", "--report", report).returncode == 0
     as_long = write_clip(tmp_path / "as-long.mp4", dataclasses.replace(CLIP, portrait=None))
@@ -142,7 +142,7 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "o.avi"], 2, "o.mp4, not o.avi"),
         (["IN", "o"], 2, "o.mp4, not o."),
         (["rerender", "IN", "README.md", "o.mkv"], 2, "o.mp4, not o.mkv"),
-        (["IN", "out.mp4", "--target", "nobody.jpg"], 2, "nobody.jpg does not exist"),
+        (["IN", "out.mp4", "--target", "missing.jpg"], 2, "missing.jpg does not exist"),
         (["IN", "out.mp4", "--mode", "image"], 2, "--replacement"),
         (["IN", "out.mp4", "--strength", "9"], 2, "from 1 to 3"),
         (["IN", "out.mp4", "--mode", "solid", "--color", "red"], 2, "#1a2b3c"),
@@ -166,7 +166,7 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "out.mp4", "--target", "README.md"], 1, "README.md is not a picture"),
     ],
 )
-def test_bad_arguments_are_told_in_one_sentence(
+def test_bad_arguments_exit_with_one_sentence(
     video: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     places = {"IN": video} | {name: tmp_path / name for name in ("out.mp4", "o.avi", "o.mkv", "o")}

@@ -389,10 +389,10 @@ def test_a_report_that_was_cut_off_is_not_rerendered(lines: int, cloud: Cloud, f
     report = cloud.buckets.get(cloud.buckets.output, REPORT)
     cloud.rewrite_report_bytes(b"".join(report.splitlines(keepends=True)[:lines]))
     request = cloud.ask(first.job, {0: "hide"})
-    cloud.run(request)
-    assert_failed(
-        cloud, request, "ingest", "bad-object", "walk.report.jsonl can't be read. Upload the video again."
-    )
+    failed = cloud.failed(cloud.run(request))
+    assert (failed.stage, failed.code) == ("ingest", "bad-object")
+    assert failed.message == "walk.report.jsonl can't be read. Upload the video again."
+    assert cloud.hidden() == [False, True, True]
 
 
 def test_a_report_with_an_unknown_recogniser_is_refused(cloud: Cloud, first: Planned) -> None:

@@ -55,7 +55,7 @@ def texts(node: ast.AST) -> Iterator[str]:
             yield part.value
 
 
-def test_no_sentence_of_a_failure_has_a_bucket_or_a_library_s_words() -> None:
+def test_no_message_has_a_bucket_or_the_text_of_a_library() -> None:
     wrong = []
     for path, tree in modules(*PACKAGES):
         for call in errors(tree):
@@ -64,7 +64,7 @@ def test_no_sentence_of_a_failure_has_a_bucket_or_a_library_s_words() -> None:
     assert wrong == []
 
 
-def test_no_sentence_interpolates_a_library_s_message_or_an_address() -> None:
+def test_no_message_interpolates_a_library_s_text_or_an_address() -> None:
     """An FFmpeg error's text, or a reference, would get into it at run time."""
     wrong = []
     for path, tree in modules(*PACKAGES):
@@ -81,7 +81,7 @@ def test_no_sentence_interpolates_a_library_s_message_or_an_address() -> None:
     assert wrong == []
 
 
-def test_only_a_reference_s_own_form_is_an_address() -> None:
+def test_only_object_ref_formats_an_address() -> None:
     places = [
         (path.name, text)
         for path, tree in modules(*PACKAGES)

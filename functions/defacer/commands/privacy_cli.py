@@ -23,7 +23,7 @@ examples:
   python -m defacer.commands.privacy forget Ada --channel street        list results with Ada; no new job keeps her
   python -m defacer.commands.privacy forget Ada --channel street --render-again
 
-exit codes: 0 success, 1 incomplete (the last line says what is left; run the command again), 2 wrong arguments,
+exit codes: 0 success, 1 incomplete (see the last line, and run the command again), 2 wrong arguments,
 130 interrupted
 """
 
@@ -171,7 +171,7 @@ def _find_new(before: "PersonData", now: "PersonData", options: argparse.Namespa
 
 
 def _conclude(before: "PersonData", now: "PersonData", options: argparse.Namespace) -> int:
-    """Print what is left to do. Return the exit code."""
+    """Print the remaining work. Return the exit code."""
     echo("Remove copies outside these buckets yourself, such as downloads.")
     for name in now.results_without_report:
         print(f"has no readable report {name}: check it yourself")

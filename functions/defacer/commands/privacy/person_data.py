@@ -43,7 +43,7 @@ class PersonData:
     - `orphaned_objects`: segments of ended jobs, and older versions of reports that name the person
     - `documents_naming_person`: documents that stay, each with its text without the name
     - `visible_in`: published results that show the person
-    - `old_versions`: versions of such results in a versioned bucket, each job's report last
+    - `old_versions`: versions of these results in a versioned bucket, each job's report last
     - `results_without_report`: results without a readable report
     - `unreadable_jobs`: jobs of any channel with an unreadable object in the work bucket, such as the manifest
     """

@@ -82,7 +82,7 @@ class Gallery:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Return the gallery of such an archive."""
+        """Return the gallery in an archive of `to_bytes`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             people = tuple(str(person) for person in archive["people"])
             warnings = tuple(TargetWarning(**warning) for warning in json.loads(str(archive["warnings"])))

@@ -31,7 +31,7 @@ class DetectedFace:
 
 @dataclass(frozen=True)
 class FrameDetections:
-    """A sampled frame with its detections. `starts_shot` means that there is a cut just before it."""
+    """A sampled frame with its detections. `starts_shot` marks the first frame after a cut."""
 
     pts: int
     starts_shot: bool
@@ -81,7 +81,7 @@ class SegmentDetections:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Return the detections of such an archive."""
+        """Return the detections in an archive of `to_bytes`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             parts = {name: archive[name] for name in archive.files}
         embeddings = iter(parts["embeddings"].astype(np.float32))

@@ -24,7 +24,7 @@ RATE, FRAMES, SEGMENT = 100, 6000, 500
 
 @pytest.fixture
 def faces() -> Faces:
-    """Tracks of up to four seconds, some of which go on from the one before after up to LOST_SECONDS."""
+    """Return tracks of up to four seconds. Some continue the one before after a gap of up to LOST_SECONDS."""
     random = np.random.default_rng(7)
     tracks: list[Track] = []
     for number in range(60):
@@ -47,8 +47,8 @@ def boxes(faces: Faces, times: range) -> dict[int, list[Box]]:
     return {pts: sorted(cover.boxes(pts)) for pts in times}
 
 
-def test_a_segment_s_tracks_cover_there_what_all_of_them_cover(faces: Faces) -> None:
-    """A worker reads no more of the faces than its segment needs."""
+def test_the_tracks_read_for_a_segment_mask_it_like_all_tracks(faces: Faces) -> None:
+    """A worker reads only the tracks that its segment needs."""
     stored = faces.to_bytes()
     whole = boxes(faces, range(FRAMES))
     for start in range(0, FRAMES, SEGMENT):
@@ -62,10 +62,10 @@ def test_a_segment_s_tracks_cover_there_what_all_of_them_cover(faces: Faces) -> 
 def test_tracks_read_for_a_segment_reach_beyond_all_masks() -> None:
     assert max(LEAD_SECONDS, TAIL_SECONDS, LOST_SECONDS) + SPEED_SECONDS < MASK_REACH_SECONDS
     assert max(HOLD_SECONDS, AHEAD_SECONDS) < MASK_REACH_SECONDS
-    assert MASK_REACH_SECONDS > 2 * LOST_SECONDS  # looks of a track are no farther apart
+    assert MASK_REACH_SECONDS > 2 * LOST_SECONDS  # the largest gap between detections of a track
 
 
-def test_of_a_face_that_is_there_for_hours_a_segment_reads_its_own_looks() -> None:
+def test_a_segment_reads_only_its_detections_of_an_hours_long_track() -> None:
     looks = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in range(0, 720_000, 20))
     track = Track(0, 0, looks[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, looks)
     whole = Faces("centerface", None, 0.7, 1000, 500, f"1/{RATE}", 720_000, 9, (), (track,))

@@ -86,7 +86,7 @@ def test_a_track_whose_consent_was_withdrawn_is_never_kept_again(faces: Faces) -
     assert (made.unconsented_tracks, made.document) == ((3,), document)
 
 
-def test_who_may_not_be_kept_is_told_and_a_hidden_track_loses_the_name(faces: Faces) -> None:
+def test_unconsented_tracks_are_listed_and_hidden_ones_lose_the_name(faces: Faces) -> None:
     made = with_decisions(faces.to_bytes(), {1: "hide", 3: "keep"}, ())
     assert made.unconsented_tracks == (0, 2)
     assert made.people == ("Ada", PEOPLE[2])
@@ -99,14 +99,14 @@ def test_who_may_not_be_kept_is_told_and_a_hidden_track_loses_the_name(faces: Fa
     ]
 
 
-def test_a_video_without_faces_has_nothing_to_decide(faces: Faces) -> None:
+def test_decisions_for_a_video_without_faces_are_refused(faces: Faces) -> None:
     empty = replace(faces, tracks=()).to_bytes()
     assert with_decisions(empty, {}, ()).document == empty
     with pytest.raises(EngineError, match="no track 0; it has 0 tracks"):
         with_decisions(empty, {0: "keep"}, ())
 
 
-def test_a_decision_by_hand_ends_the_number_of_strangers(faces: Faces) -> None:
+def test_a_manual_decision_removes_the_number_of_strangers(faces: Faces) -> None:
     track = replace(faces.tracks[0], distance=0.9, strangers_per_10000=12)
     counted = replace(faces, tracks=(track, *faces.tracks[1:]))
     made = with_decisions(counted.to_bytes(), {track.id: "keep"}, {"Ada", "Bo"})
@@ -122,12 +122,12 @@ def test_a_report_with_an_unknown_recogniser_is_refused(faces: Faces) -> None:
         with_decisions(unknown.to_bytes(), {0: "hide"}, set())
 
 
-def test_a_track_that_is_not_there_is_named(faces: Faces) -> None:
+def test_a_decision_for_a_missing_track_names_it(faces: Faces) -> None:
     with pytest.raises(EngineError, match="no track 7, 9; it has 5 tracks"):
         with_decisions(faces.to_bytes(), {9: "hide", 0: "hide", 7: "keep"}, PEOPLE)
 
 
 @pytest.mark.parametrize("broken", [b"", b"{}", b"\n", b"[]\n]}", b'{"version":6,"tracks":[\n]}'])
-def test_what_is_not_a_document_of_faces_is_refused(broken: bytes) -> None:
+def test_other_documents_are_refused(broken: bytes) -> None:
     with pytest.raises(EngineError, match="report"):
         with_decisions(broken, {}, ())
