@@ -247,7 +247,7 @@ def test_a_stranger_in_a_kept_track_vouches_for_no_other_track() -> None:
 
 
 @pytest.mark.parametrize(("link", "kept_from"), [("changed", 12), ("moved", 6)])
-def test_looks_between_a_change_and_the_first_view_are_hidden(link: str, kept_from: int) -> None:
+def test_detections_between_a_change_and_the_first_view_are_hidden(link: str, kept_from: int) -> None:
     """Their faces were not embedded, so they may show the person before the change."""
     stranger = track(0, 0, seen=at(95))
     target = track(1, 6, 12, seen=at(14), continues=0, link=link)
@@ -268,7 +268,7 @@ def test_memory_grows_with_the_views_and_not_with_their_square() -> None:
         tracemalloc.stop()
 
 
-def test_one_unclear_view_after_a_change_hides_no_look() -> None:
+def test_one_unclear_view_after_a_change_hides_no_detection() -> None:
     target = track(1, 6, 12, 18, seen=at(85, 14, 14), continues=0, link="changed")
     target.views[0] = replace(target.views[0], quality=VERY_CLEAR - 0.1)
     (_, decision) = decide([track(0, 0, seen=at(14, 14, 14)), target], gallery(ann=0), LIMITS)

@@ -1,4 +1,4 @@
-"""What is known while the frames still come: the decisions of a whole video, and in doubt hidden until then."""
+"""Live streaming: the decisions match those of a whole video, and faces in doubt are hidden."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,7 +36,7 @@ def middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-def test_what_is_hidden_in_a_whole_video_is_hidden_while_it_comes(
+def test_faces_hidden_in_a_whole_video_are_hidden_live(
     engine: Engine, gallery: Gallery, demo_clip: Path
 ) -> None:
     whole = MaskSchedule(link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options()))
@@ -57,9 +57,7 @@ def test_what_is_hidden_in_a_whole_video_is_hidden_while_it_comes(
     assert covered == compared
 
 
-def test_a_target_is_kept_as_soon_as_enough_was_seen(
-    engine: Engine, gallery: Gallery, demo_clip: Path
-) -> None:
+def test_a_target_is_kept_after_enough_views(engine: Engine, gallery: Gallery, demo_clip: Path) -> None:
     known = list(engine.follow(frames(demo_clip), TIME_BASE, gallery, Options()))
     assert {track.decision for track in known[0].faces.tracks} == {"hide"}
     assert any(track.decision == "keep" for item in known for track in item.faces.tracks)
@@ -68,16 +66,14 @@ def test_a_target_is_kept_as_soon_as_enough_was_seen(
     }
 
 
-def test_a_frame_is_decided_when_all_was_looked_at_that_follows_it_for_so_long(
-    engine: Engine, demo_clip: Path
-) -> None:
+def test_a_snapshot_covers_frames_that_end_a_lead_before_it(engine: Engine, demo_clip: Path) -> None:
     known = next(iter(engine.follow(frames(demo_clip), TIME_BASE, None, Options())))
     lead = round(LEAD_SECONDS / TIME_BASE)
     assert known.covers(known.until - lead - 1)
     assert not known.covers(known.until - lead)
 
 
-def test_a_frame_that_is_decided_is_not_covered_later_for_a_face_that_comes_next(
+def test_a_later_face_does_not_mask_a_covered_frame(
     engine: Engine, gallery: Gallery, demo_clip: Path
 ) -> None:
     """A face may be first seen in the very frame that the time `until` is that of; it is known one window later."""
@@ -102,7 +98,7 @@ def sample(pts: int, box: tuple[float, float, float, float], view: int = 0) -> F
     return FrameDetections(pts, pts == 0, (DetectedFace(np.array(box, np.float32), 0.9, 0.5, embedding),))
 
 
-def test_hours_of_one_face_take_no_more_memory_than_a_moment() -> None:
+def test_hours_of_one_face_take_no_more_memory_than_seconds() -> None:
     tracker = Tracker(lambda units: units / 1000, 0.3, lambda _: True)
     for pts in range(0, 3_600_000, 200):
         tracker.take(sample(pts, (100, 100, 160, 160)))
@@ -113,7 +109,7 @@ def test_hours_of_one_face_take_no_more_memory_than_a_moment() -> None:
     assert len(tracker.tracks[0].embeddings) > 0
 
 
-def test_somebody_else_in_place_of_a_face_is_told_from_it_whatever_was_forgotten() -> None:
+def test_another_face_in_its_place_is_detected_after_forgetting() -> None:
     views = {True: 0, False: 1}
     tracker = Tracker(lambda units: units / 1000, 0.3, lambda embedding: bool(embedding[0]))
     for pts in range(0, 60_000, 200):
@@ -124,7 +120,7 @@ def test_somebody_else_in_place_of_a_face_is_told_from_it_whatever_was_forgotten
     assert (last.embeddings[:, 1] == 1).all()
 
 
-def test_tracks_that_ended_are_forgotten_and_their_numbers_are_not_given_again() -> None:
+def test_ended_tracks_are_forgotten_and_their_ids_not_reused() -> None:
     tracker = Tracker(lambda units: units / 1000, 0.3)
     seen = set()
     for pts in range(0, 120_000, 2000):  # too far apart to be one face
