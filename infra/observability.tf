@@ -15,16 +15,16 @@ locals {
     }
     segments = {
       description = "Completed segment steps, and split segments"
-      messages    = ["faces found", "segment done", "split, because it took too long"]
+      messages    = ["segment detected", "segment redacted", "segment split"]
       labels      = { event = "message" }
     }
     troubles = {
       description = "Messages that were redelivered or dropped"
       messages = [
-        "not done, the message will come back",
-        "an unexpected error, the message will come back",
+        "not done, the message will be redelivered",
+        "unexpected error, the message will be redelivered",
         "internal error: this is a bug",
-        "dropped a message that nobody can do anything with",
+        "dropped a message that belongs to no job",
       ]
       labels = { event = "message", function = "function", error = "error" }
     }
@@ -40,7 +40,7 @@ locals {
     }
     step_seconds = {
       description = "Seconds that a worker took for a segment step"
-      messages    = ["faces found", "segment done"]
+      messages    = ["segment detected", "segment redacted"]
       field       = "seconds"
       labels      = { step = "step" }
     }

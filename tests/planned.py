@@ -183,7 +183,7 @@ def do_segment(buckets: Buckets, planned: Planned, index: int, **changes: object
     with write_segment(str(file), encoding_of(str(planned.clip)), 18) as writer:
         for frame in read_frames(str(planned.clip), part.start, part.end):
             writer.write(frame)
-    written = writer.written()
+    written = writer.result()
     digest = f"{index:064x}"
     report = SegmentReport(
         job=planned.job,

@@ -1,13 +1,13 @@
-"""Numbers and names in sentences."""
+"""Format numbers and names in sentences."""
 
-LARGEST_SECONDS, LARGEST_MINUTES = 90, 90
-# Joins the parts of an emoji, and letters in Persian and in Indian scripts.
+MAX_SECONDS, MAX_MINUTES = 90, 90
+# They join the parts of an emoji, and letters of Persian and of Indian scripts.
 JOINERS = "\u200c\u200d"
 
 
-def pluralize(number: int, what: str) -> str:
-    """The number with its noun: "1 job", "2 jobs"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def pluralize(number: int, noun: str) -> str:
+    """Return the number with its noun: "1 job", "2 jobs"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(share: float) -> str:
@@ -17,10 +17,10 @@ def percent(share: float) -> str:
 
 def about(seconds: float) -> str:
     """Return roughly how long something takes: "about 40 seconds", "about 3 hours"."""
-    if seconds < LARGEST_SECONDS:
+    if seconds < MAX_SECONDS:
         return f"about {max(5, 5 * round(seconds / 5))} seconds"
     minutes = round(seconds / 60)
-    return f"about {minutes} minutes" if minutes < LARGEST_MINUTES else f"about {round(minutes / 60)} hours"
+    return f"about {minutes} minutes" if minutes < MAX_MINUTES else f"about {round(minutes / 60)} hours"
 
 
 def resemblance(distance: float | None, strangers: int | None) -> str:
@@ -38,10 +38,10 @@ def resemblance(distance: float | None, strangers: int | None) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with every character spelt out that a terminal obeys, or that changes the writing direction.
+    """Escape control characters and characters that change the writing direction.
 
-    For names that others chose: a line break, an escape sequence or a right-to-left override could make a line look
-    like another one.
+    A name that someone else chose might contain a line break, an escape sequence or a right-to-left override, with
+    which one line of a terminal or log looks like another one.
     """
     return "".join(
         character

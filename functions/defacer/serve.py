@@ -1,8 +1,8 @@
-"""A function as a server runs it in a container: `gunicorn "defacer.serve:application('worker')"`.
+"""Serve a function in its container: `gunicorn "defacer.serve:application('worker')"`.
 
-functions-framework's own server makes the application and forks then: models that are loaded before do not survive
-that, and the port is open before they are. Here the server's one worker makes the application, and `/health` answers
-when it is ready to work. A server of which that fails ends, with a sentence.
+functions-framework's own server forks after it created the application. Models that were loaded before do not survive
+the fork, and the port is open before new ones are loaded. Here gunicorn's only worker creates the application, and
+`/health` responds when it is ready. If the start fails, the server exits with an error message.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ HEALTH = "/health"
 
 
 def application(name: str) -> Flask:
-    """The function of that name, its settings checked and, if they say so, its models loaded."""
+    """Return the application of a function. Validate the settings and, if they say so, load the models first."""
     try:
         settings()
         log.configure()

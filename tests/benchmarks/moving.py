@@ -216,8 +216,8 @@ def _ingest(generation: str) -> dict[str, float]:
 
 def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
     """A result as 1080p at 8 Mbit/s has it, with sound."""
-    from defacer.engine.media.joiner import SegmentFile, check, join
-    from defacer.engine.media.segment_writer import Written
+    from defacer.engine.media.joiner import SegmentFile, check_result, join
+    from defacer.engine.media.segment_writer import WrittenSegment
 
     frame_bytes, in_segment = 33_000 * RATE // rate, 10 * rate
     count = round(gigabytes * 1e9 / frame_bytes / in_segment) * in_segment
@@ -244,7 +244,7 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
     segments = [
         SegmentFile(
             partial(opened, first),
-            Written(array("q", range(first * unit, (first + in_segment) * unit, unit)), 0),
+            WrittenSegment(array("q", range(first * unit, (first + in_segment) * unit, unit)), 0),
         )
         for first in range(0, count, in_segment)
     ]
@@ -257,7 +257,7 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
     with result.open("wb") as file:
         file.write(joined.head)
     _append(samples, result)
-    check(str(result), joined)
+    check_result(str(result), joined)
     seconds = time.perf_counter() - started
     hours = count / rate / 3600
     return {"seconds": seconds, "megabytes": _megabytes(), "frames": count, "hours": hours}

@@ -133,10 +133,10 @@ def wait_until_in_step(page: Page) -> None:
 def measure_face_difference(emulator: Emulator, clip: Path) -> float:
     """Return the mean difference of the target's face between source and result, in a frame with two large faces."""
     name = object_names.VideoName(CHANNEL, CLIP).result
-    made = clip.with_name("result.mp4")
-    emulator.storage_client().bucket(emulator.output).blob(name).download_to_filename(str(made))
+    result = clip.with_name("result.mp4")
+    emulator.storage_client().bucket(emulator.output).blob(name).download_to_filename(str(result))
     number = int(SECONDS * RATE / 4)
-    one, other = (_read_frame(path, number) for path in (clip, made))
+    one, other = (_read_frame(path, number) for path in (clip, result))
     (face,) = [
         box
         for box in compute_demo_boxes(SECONDS, SIZE, RATE)

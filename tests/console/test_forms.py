@@ -15,12 +15,12 @@ from tests.hostile import png_of_texts, progressive_jpeg
 pytestmark = pytest.mark.usefixtures("limited")
 
 # Each form field with a valid value.
-GOOD = {
+VALID_FORM = {
     "name": "walk.mp4", "size": "1000", "type": "video/mp4", "on_conflict": "", "person": "Eileen", "picture": "me.png",
     "generation": "0", "mode": "blur", "strength": "1", "color": "#000000", "quality": "18", "recognition": "own",
     "own_threshold": "0.7", "video": "walk.mp4", "share": "500", "of": "1", "track-1": "keep",
 }  # fmt: skip
-ODD = {
+INVALID_VALUES = {
     "empty": "",
     "line break": "video/mp4\r\nX-Evil: yes",
     "null": "a\0b",
@@ -50,7 +50,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
     "multipart without boundary": ("multipart/form-data", b"--\r\n"),
     "JSON": ("application/json", b"[" * 100_000),
     "no type": ("", b"name=walk.mp4"),
-    "odd type": ("\xff\xfe;;;=", b"name=walk.mp4"),
+    "invalid content type": ("\xff\xfe;;;=", b"name=walk.mp4"),
 }
 
 
@@ -72,18 +72,19 @@ def find_server_errors(responses: dict[str, requests.Response]) -> dict[str, tup
     }
 
 
-@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("kind", INVALID_VALUES)
 def test_invalid_value_in_a_field_causes_no_server_error(unlimited: Visitor, kind: str) -> None:
-    odd, answers = ODD[kind], {}
+    invalid, answers = INVALID_VALUES[kind], {}
     for path in list_post_paths():
-        forms: dict[str, dict[str, str]] = {field: {**GOOD, field: odd} for field in USED.get(path, ())}
-        forms |= {"all": dict.fromkeys(GOOD, odd), "names": {**GOOD, odd or "x": "1"}}
+        fields = FIELDS_BY_PATH.get(path, ())
+        forms: dict[str, dict[str, str]] = {field: {**VALID_FORM, field: invalid} for field in fields}
+        forms |= {"all": dict.fromkeys(VALID_FORM, invalid), "names": {**VALID_FORM, invalid or "x": "1"}}
         for name, form in forms.items():
             answers[f"{path} {name}"] = unlimited.post(unlimited.address + path, form)
     assert find_server_errors(answers) == {}
 
 
-USED = {
+FIELDS_BY_PATH = {
     "/channels": {"name"},
     "/channels/street/uploads": {"name", "size", "type", "on_conflict"},
     "/channels/street/people/check": {"picture"},
@@ -112,15 +113,17 @@ def test_invalid_body_causes_no_server_error(unlimited: Visitor, case: str) -> N
     assert find_server_errors(answers) == {}
 
 
-@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("kind", INVALID_VALUES)
 def test_invalid_value_in_a_path_causes_no_server_error(unlimited: Visitor, kind: str) -> None:
-    odd = quote(ODD[kind], safe="")
-    targets = quote("channels/street/targets/", safe="") + odd
-    paths = [f"/channels/{odd}/{page}" for page in ("upload", "people", "policy", "jobs")]
-    paths += [f"/channels/street/jobs/{odd}", f"/channels/street/jobs/{odd}/result"]
-    paths += [f"/channels/street/people/picture?name={name}" for name in (odd, targets, targets + "/a.png")]
+    invalid = quote(INVALID_VALUES[kind], safe="")
+    targets = quote("channels/street/targets/", safe="") + invalid
+    paths = [f"/channels/{invalid}/{page}" for page in ("upload", "people", "policy", "jobs")]
+    paths += [f"/channels/street/jobs/{invalid}", f"/channels/street/jobs/{invalid}/result"]
+    paths += [
+        f"/channels/street/people/picture?name={name}" for name in (invalid, targets, targets + "/a.png")
+    ]
     answers = {path: unlimited.session.get(unlimited.address + path, timeout=60) for path in paths}
-    add = f"/channels/street/people/pictures?person={odd}"
+    add = f"/channels/street/people/pictures?person={invalid}"
     answers["add"] = unlimited.post(unlimited.address + add, b"not a picture", {"Content-Type": "image/png"})
     assert find_server_errors(answers) == {}
 
@@ -140,7 +143,10 @@ def test_invalid_header_causes_no_server_error(unlimited: Visitor, header: str) 
     address = unlimited.address + "/channels/street/uploads"
     assert (
         find_server_errors(
-            {value: unlimited.post(address, GOOD, {header: value.encode("latin-1")}) for value in values}
+            {
+                value: unlimited.post(address, VALID_FORM, {header: value.encode("latin-1")})
+                for value in values
+            }
         )
         == {}
     )
@@ -148,7 +154,9 @@ def test_invalid_header_causes_no_server_error(unlimited: Visitor, header: str) 
 
 @pytest.mark.parametrize("kind", ["video/mp4\r\nX-Evil: yes", "video/\u65e5", "x" * 201, "video/mp4\0"])
 def test_type_that_is_not_a_header_value_is_refused(unlimited: Visitor, kind: str) -> None:
-    answer = unlimited.post(unlimited.url("street", "uploads"), {**GOOD, "name": "new.mp4", "type": kind})
+    answer = unlimited.post(
+        unlimited.url("street", "uploads"), {**VALID_FORM, "name": "new.mp4", "type": kind}
+    )
     assert (answer.status_code, answer.json()["error"][:26]) == (422, "This file's type is not va")
 
 

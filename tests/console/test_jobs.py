@@ -62,19 +62,19 @@ def test_progress_bar_grows_with_every_segment_of_both_steps(
         assert f"{int(100 * float(value))} %" in card
         return float(value)
 
-    seen = [read_bar()]
+    shares = [read_bar()]
     for index in range(count):
         find_segment(buckets, planned, index)
-        seen.append(read_bar())
+        shares.append(read_bar())
     linked = link_job(buckets, planned)
     for index in range(count):
         do_segment(buckets, linked, index)
-        seen.append(read_bar())
-    steps = [after - before for before, after in pairwise(seen)]
-    assert seen[0] == 0
+        shares.append(read_bar())
+    steps = [after - before for before, after in pairwise(shares)]
+    assert shares[0] == 0
     assert min(steps) > 0
-    assert seen[count] == pytest.approx(0.6)  # redaction has only begun: the bar is not full
-    assert seen[-1] == pytest.approx(0.99)
+    assert shares[count] == pytest.approx(0.6)  # redaction has only started, so the bar is not full
+    assert shares[-1] == pytest.approx(0.99)
     done = Published(job=planned.job, result=planned.ref, report=planned.manifest.report)
     buckets.put(buckets.work, object_names.published(planned.job), done.model_dump_json().encode())
     (card,) = read_cards(visitor).values()

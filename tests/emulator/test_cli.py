@@ -182,7 +182,7 @@ def test_a_result_that_is_not_named_as_an_mp4_is_refused(
     [
         ('{"mode": "bl', "EOF while parsing"),
         ('{"mode": "vanish"}', "\"mode\" is 'vanish'"),
-        ('{"mood": "blur"}', 'there is no field "mood" (there are: mode, '),
+        ('{"mood": "blur"}', '"mood" is not a field (fields: mode, '),
         ("{\x01}", "invalid JSON"),
         ("\x00{\x00}", "it is encoded in UTF-16 or UTF-32, UTF-8 is expected"),
     ],

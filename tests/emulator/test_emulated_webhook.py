@@ -7,7 +7,7 @@ import pytest
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import JobEvent, JobEventData
 from defacer.pipeline.topology import JOB_EVENTS
-from defacer.webhook.delivery import signature
+from defacer.webhook.delivery import sign
 from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, Options, Receiver
 from defacer_emulator.errors import UsageError
@@ -34,7 +34,7 @@ def test_an_event_reaches_the_receiver_signed_and_again_after_a_503(stand_ins: P
     assert (first.body, second.body) == (body, body)
     assert {call.headers["idempotency-key"] for call in (first, second)} == {"an-event"}
     for call in (first, second):
-        assert call.headers["defacer-signature"] == signature(secret, call.headers["defacer-timestamp"], body)
+        assert call.headers["defacer-signature"] == sign(secret, call.headers["defacer-timestamp"], body)
 
 
 def test_a_webhook_that_can_t_be_used_is_named_before_anything_starts(

@@ -1,4 +1,4 @@
-"""Faces that the lower edge or a neighbor covers, in generated crowds whose faces are known."""
+"""Test faces that the lower edge or a neighbor covers, in generated crowds."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ import pytest
 
 from defacer.engine.models.arrays import Detection, Detector, Image, overlap
 from defacer.engine.models.centerface import CenterFace
-from defacer.engine.models.crowds import larger_copy, merge
+from defacer.engine.models.crowds import larger_copy, merge_crowd_faces
 from defacer.engine.models.detector import make_detector
 from defacer.engine.models.large_faces import LargeFaceDetector
 from defacer.report.compact_boxes import Box
 from tests.engine.scenes import Shown, draw, faces_of, is_seen, redacted, track
 
 SIZE = WIDTH, HEIGHT = 1280, 720
-SAMPLED = 640, 360  # what the detector samples of a frame of that size
+SAMPLED = 640, 360  # of the picture that the detector gets for a frame of that size
 PEOPLE = ("astronaut", "admiral")
 NARROW = 0.74  # a face's width as a share of its height
 
@@ -57,9 +57,9 @@ def visible(detector: Detector, crowd: Sequence[Shown], patch: float) -> list[Bo
     """Return the visible parts of the faces that can be seen after the detected faces were hidden."""
     picture = draw(crowd, *SIZE, patch)
     sampled = cv2.resize(picture, SAMPLED, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    sure = [face for face in detector.detect([sampled])[0] if face.score >= detector.confident_score]
+    confident = [face for face in detector.detect([sampled])[0] if face.score >= detector.confident_score]
     scale = WIDTH / SAMPLED[0]
-    boxes: list[Box] = [tuple(float(side) for side in face.box * scale) for face in sure]  # type: ignore[misc]
+    boxes: list[Box] = [tuple(float(side) for side in face.box * scale) for face in confident]  # type: ignore[misc]
     before, after = redacted(
         picture, faces_of([track(n, {0: box}) for n, box in enumerate(boxes)], (), *SIZE)
     )
@@ -131,19 +131,19 @@ WHOLE = face(100, 100, 160, 180, 0.8)
 
 @pytest.mark.parametrize("same", [face(104, 102, 166, 180), face(110, 110, 140, 140), face(60, 60, 200, 220)])
 def test_box_of_the_same_face_or_a_part_of_it_is_not_added(same: Detection) -> None:
-    """A second box on a target's face would hide it."""
-    assert merge([WHOLE], [same], 0.3) == [WHOLE]
+    """A second box on a target's face would hide the target."""
+    assert merge_crowd_faces([WHOLE], [same], 0.3) == [WHOLE]
 
 
 @pytest.mark.parametrize(
     "other", [face(140, 100, 200, 180), face(100, 40, 160, 120), face(300, 100, 360, 180)]
 )
 def test_face_beside_another_one_is_added(other: Detection) -> None:
-    assert merge([WHOLE], [other], 0.3) == [other, WHOLE]
+    assert merge_crowd_faces([WHOLE], [other], 0.3) == [other, WHOLE]
 
 
-def test_sure_face_replaces_a_faint_one() -> None:
+def test_confident_detection_replaces_a_faint_one() -> None:
     faint, fainter = face(100, 100, 160, 180, 0.2), face(100, 100, 160, 175, 0.16)
-    assert merge([faint], [WHOLE], 0.3) == [WHOLE]
-    assert merge([faint], [fainter], 0.3) == [faint]
-    assert merge([WHOLE], [faint], 0.3) == [WHOLE]
+    assert merge_crowd_faces([faint], [WHOLE], 0.3) == [WHOLE]
+    assert merge_crowd_faces([faint], [fainter], 0.3) == [faint]
+    assert merge_crowd_faces([WHOLE], [faint], 0.3) == [WHOLE]

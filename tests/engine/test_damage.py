@@ -1,4 +1,4 @@
-"""Damaged packets: refused by default, black by policy, the same in every segment, and never a trace in between."""
+"""Test damaged packets: refused by default, black by policy, in the same way in every segment."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -10,13 +10,13 @@ import pytest
 from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import read_frames
 from tests.clips import Clip, frame_times, write_clip
-from tests.inputs.making import Video, write
+from tests.inputs.write_video import Video, write
 
 CLIP = Clip(seconds=4, size=(640, 360), keyframe_seconds=0.8, b_frames=2, audio=False)
 
 
-def spoiled(folder: Path, number: int, seed: int) -> Path:
-    """The clip with 30 random bytes in the packet of that number."""
+def write_damaged(folder: Path, number: int, seed: int) -> Path:
+    """Write the clip with 30 random bytes in the packet of that number."""
     path = write_clip(folder / "in.mp4", CLIP)
     with av.open(str(path)) as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][number]
@@ -40,15 +40,15 @@ def pictures(
 
 @pytest.mark.parametrize("number", [0, 20, 47, 99])
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_shown_is_sound_or_black(tmp_path: Path, number: int, seed: int) -> None:
-    path = spoiled(tmp_path, number, seed)
-    sound = pictures(write_clip(tmp_path / "sound.mp4", CLIP), past_damage=False)
+def test_each_frame_is_intact_or_black(tmp_path: Path, number: int, seed: int) -> None:
+    path = write_damaged(tmp_path, number, seed)
+    intact = pictures(write_clip(tmp_path / "sound.mp4", CLIP), past_damage=False)
     found = pictures(path, past_damage=True)
-    assert list(found) == list(sound)
+    assert list(found) == list(intact)
     black = {pts for pts, picture in found.items() if picture.max() < 24}
-    assert len(black) <= 24  # the group of pictures, and what leans on it
+    assert len(black) <= 24  # the group of pictures, and the frames that depend on it
     traces = {
-        pts for pts in found if pts not in black and np.abs(found[pts].astype(int) - sound[pts]).mean() > 4
+        pts for pts in found if pts not in black and np.abs(found[pts].astype(int) - intact[pts]).mean() > 4
     }
     assert not traces
     if black:
@@ -56,8 +56,8 @@ def test_what_is_shown_is_sound_or_black(tmp_path: Path, number: int, seed: int)
             pictures(path, past_damage=False)
 
 
-def test_segments_are_black_where_the_whole_is(tmp_path: Path) -> None:
-    path = spoiled(tmp_path, 47, 1)
+def test_segments_have_the_black_frames_of_the_whole_file(tmp_path: Path) -> None:
+    path = write_damaged(tmp_path, 47, 1)
     whole = pictures(path, past_damage=True)
     times = frame_times(write_clip(tmp_path / "sound.mp4", CLIP))
     bounds = [None, times[30], times[48], times[52], times[75], None]
@@ -68,14 +68,14 @@ def test_segments_are_black_where_the_whole_is(tmp_path: Path) -> None:
     assert [pts for pts in whole if whole[pts].max() < 24] == [pts for pts in parts if parts[pts].max() < 24]
 
 
-def test_a_sound_video_is_read_as_it_is(tmp_path: Path) -> None:
+def test_intact_video_has_no_black_frame(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "in.mp4", CLIP)
     plain, past = pictures(path, False), pictures(path, True)
     assert list(plain) == list(past)
     assert all((plain[pts] == past[pts]).all() for pts in plain)
 
 
-def test_where_nothing_can_be_decoded_it_is_refused(tmp_path: Path) -> None:
+def test_video_without_a_decodable_frame_is_refused(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "in.mp4", CLIP)
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
@@ -87,8 +87,8 @@ def test_where_nothing_can_be_decoded_it_is_refused(tmp_path: Path) -> None:
         pictures(path, past_damage=True)
 
 
-def test_sound_hevc_transport_stream_has_no_black_frame(tmp_path: Path) -> None:
-    """A seek in it ends between two key frames, which are further apart than the search for damage goes back."""
+def test_intact_hevc_transport_stream_has_no_black_frame(tmp_path: Path) -> None:
+    """A seek in it ends between two key frames. They are further apart than the search for damage goes back."""
     parameters = "log-level=error:keyint=40:min-keyint=40:scenecut=0"
     video = Video(
         codec="libx265",

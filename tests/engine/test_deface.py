@@ -193,7 +193,7 @@ def test_next_frame_is_redacted_while_one_is_encoded(
         redact_segment(
             Segment(str(demo_clip)), faces_of_nobody, out, Options(), None, stop_after_the_first, Recorded()
         )
-    assert "ahead" not in [thread.name for thread in threading.enumerate()]
+    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_opencv_calls_use_one_thread_in_the_engine(

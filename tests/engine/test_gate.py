@@ -208,7 +208,7 @@ def test_only_groups_of_pictures_with_a_found_face_are_encoded_again(check: Chec
     assert 0.0 not in kept
     assert all(changed(scene, tmp_path / "out.nut", face))
     joined = join_files(
-        str(scene), [SegmentFile.at(str(tmp_path / "out.nut"), redacted.written)], tmp_path / "out.mp4"
+        str(scene), [SegmentFile.from_path(str(tmp_path / "out.nut"), redacted.written)], tmp_path / "out.mp4"
     )
     assert joined.frames == len(before)
 

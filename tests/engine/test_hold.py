@@ -359,7 +359,7 @@ def test_one_segment_or_eight_hold_the_same_masks(face: Picture, tmp_path: Path)
         hold = MaskExtension(known, Orientation())
         needed = hold.reach(segment)
         found = hold.follow(read_frames(segment.source, needed.start, needed.end))
-        return {frame.pts or 0: boxes for frame, boxes in found if segment.holds(frame.pts or 0)}
+        return {frame.pts or 0: boxes for frame, boxes in found if segment.contains(frame.pts or 0)}
 
     whole = boxes(Segment(str(source)))
     assert sum(map(len, whole.values())) > 60

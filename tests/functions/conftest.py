@@ -1,4 +1,4 @@
-"""Each function as a call that posts a push and gives the answer's status, and a job to do."""
+"""Fixtures: each function as a call that posts a push and returns the status, and jobs at each step."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +33,13 @@ def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
 
 @pytest.fixture
 def linked(buckets: Buckets, planned: Planned) -> Planned:
-    """The same job after linking, with nobody in the picture."""
+    """The same job after linking, without faces."""
     return link_job(buckets, planned)
 
 
 @pytest.fixture(params=["detect", "redact"])
 def job(request: pytest.FixtureRequest, planned: Planned) -> Planned:
-    """The same job before and after linking: a test with it is about either step of a segment."""
+    """The job before and after linking, so that a test runs with both steps of a segment."""
     found: Planned = planned if request.param == "detect" else request.getfixturevalue("linked")
     return found
 

@@ -1,4 +1,4 @@
-"""What tests of ingest look at."""
+"""Helpers for tests of ingest."""
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed

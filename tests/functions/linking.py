@@ -1,4 +1,4 @@
-"""What tests of linking look at, and a link whose engine is a stand-in."""
+"""Helpers for tests of linking, and an engine that links nothing."""
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed
@@ -11,7 +11,7 @@ from tests.inbox import document
 from tests.planned import Planned, find_all_segments, linked_of
 from tests.sentences import require_plain
 
-# Of three segments with a gallery, counted; the test fails if it becomes another number.
+# The requests of a link of three segments with a gallery. A test fails if the number changes.
 REQUESTS_OF_A_LINK = 21
 
 
@@ -28,7 +28,7 @@ class LinkingEngine(MediaEngine):
 
 
 def ready_to_link(buckets: Buckets, planned: Planned) -> None:
-    """All findings are there, and something that is deleted with them."""
+    """Store all segment detections, and a gallery that is deleted with them."""
     buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     find_all_segments(buckets, planned)
 
@@ -38,13 +38,13 @@ def hide_tasks(topics: Topics) -> list[SegmentTask]:
 
 
 def embeddings(buckets: Buckets, planned: Planned) -> list[str]:
-    """The names of all objects of a job that hold embeddings."""
+    """Return the names of all objects of a job that contain embeddings."""
     prefixes = (object_names.segment_detections_prefix(planned.job), object_names.gallery_prefix(planned.job))
     return [name for prefix in prefixes for name in buckets.names(buckets.work, prefix)]
 
 
 def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
-    """The faces are there, once, handed on, and nothing else is left."""
+    """Assert that the faces were stored once and dispatched, and that nothing else is left."""
     blob = buckets.blob(buckets.work, object_names.faces(planned.job))
     faces = ObjectRef(bucket=buckets.work, name=blob.name, generation=blob.generation)
     stored = Faces.from_bytes(buckets.get(buckets.work, blob.name))
@@ -59,7 +59,7 @@ def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
 
 
 def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> Failed:
-    """The job has failed, nothing was handed on, and no embedding is left."""
+    """Assert that the job has failed, that nothing was dispatched, and that no embedding is left."""
     failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
     assert (failed.stage, failed.code) == ("merge", code)
     require_plain(failed.message)

@@ -1,4 +1,4 @@
-"""What tests of merge look at."""
+"""Helpers for tests of merge."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ def change_report(buckets: Buckets, planned: Planned, of: int, **changes: object
 
 
 def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None:
-    """The result is out, once, and only what must stay is left."""
+    """Assert that the result was published once, and that only the permanent objects are left."""
     published = published_of(buckets, planned)
     result = buckets.blob(buckets.output, RESULT)
     assert published.result == ObjectRef(bucket=buckets.output, name=RESULT, generation=result.generation)
@@ -48,7 +48,7 @@ def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None
 
 
 def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> Failed:
-    """The job has failed, and nothing was published."""
+    """Assert that the job has failed, and that nothing was published."""
     failed = failure_of(buckets, planned)
     assert (failed.stage, failed.code) == ("merge", code)
     assert buckets.names(buckets.output, RESULT) == []
@@ -57,12 +57,12 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
     return failed
 
 
-# Of three segments, counted; the test fails if it becomes another number.
+# The requests of a merge of three segments. A test fails if the number changes.
 REQUESTS_OF_A_MERGE = 69
 
 
 def deliver_at_once(merge: Post, planned: Planned) -> list[int]:
-    """The answers to the news of all three segments, delivered in the same moment."""
+    """Deliver the messages of all three segments at the same moment, and return the statuses."""
     start = threading.Barrier(3)
 
     def deliver(index: int) -> int:
@@ -78,7 +78,7 @@ def claim_expiry(buckets: Buckets, name: str) -> datetime:
 
 
 def expire_claim(buckets: Buckets, name: str) -> None:
-    """As if the lease of a dead holder, if there is one, had run out."""
+    """Let the lease of a dead holder expire, if it exists."""
     blob = buckets.blob(buckets.work, name)
     if blob is not None:
         claim = Lease.model_validate_json(blob.download_as_bytes())

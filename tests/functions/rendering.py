@@ -1,4 +1,4 @@
-"""A published video that is rendered again: three faces, whose pixels tell who is hidden."""
+"""A published video with three faces to re-render. The colour of their pixels shows which are hidden."""
 
 import io
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ from tests.planned import Planned, faces_of, link_job, plan_job, track_of
 
 WHITE = Policy(mode="solid", color="#ffffff")
 EILEEN = "channels/street/targets/Eileen.png"
-# One face beside the other; the engine covers a little more than the box.
+# Three faces in a row. A mask is a little larger than its box.
 BOXES = ((20.0, 50.0, 60.0, 100.0), (130.0, 50.0, 170.0, 100.0), (240.0, 50.0, 280.0, 100.0))
 MIDDLES = tuple((round(x1 + x2) // 2, round(y1 + y2) // 2) for x1, y1, x2, y2 in BOXES)
 
 
 def tracks_of(planned: Planned, *people: str | None) -> list[Track]:
-    """One face in each box; those with a name are kept."""
+    """Return one track per box. Tracks with a name are kept."""
     return [track_of(planned, person, number, BOXES[number]) for number, person in enumerate(people)]
 
 
 @dataclass
 class Cloud:
-    """One test's buckets and topics with the functions on them, which only get what `lead` gives them."""
+    """The buckets and topics of a test, and the functions. They get only the messages that `deliver` passes on."""
 
     buckets: Buckets
     topics: Topics
@@ -43,7 +43,7 @@ class Cloud:
     led: dict[str, int] = field(default_factory=dict)
 
     def publish_first(self, clip: Path, policy: Policy = WHITE) -> Planned:
-        """As if three faces had been found and Eileen kept: hidden by a real worker, published by a real merge."""
+        """Publish a job with three tracks, and keep Eileen's. The worker and merge are the real ones."""
         self.buckets.put(self.buckets.intake, EILEEN, b"a picture")
         planned = plan_job(self.buckets, clip, policy=policy, targets=("Eileen",))
         linked = link_job(self.buckets, planned, faces_of(planned, *tracks_of(planned, "Eileen", None, None)))
@@ -54,19 +54,19 @@ class Cloud:
         return linked
 
     def new(self, topic: str) -> list[Push]:
-        """What came on a topic since the last time."""
+        """Return the messages of a topic since the last call."""
         pushes = self.topics.all(topic)
         before, self.led[topic] = self.led.get(topic, 0), len(pushes)
         return pushes[before:]
 
     def lead(self, topic: str, function: Post, times: int = 1) -> None:
-        """Bring what is new on a topic to a function."""
+        """Deliver the new messages of a topic to a function."""
         for push in self.new(topic):
             for _ in range(times):
                 assert function(push) == 200
 
     def ask(self, job: str, decisions: Mapping[int, Decision]) -> ObjectRef:
-        """The request that the console would write."""
+        """Write the request as the console does."""
         asked = rerender_request.request_rerender(job, decisions)
         (name,) = self.buckets.names(self.buckets.intake, "channels/street/rerender/")
         blob = self.buckets.blob(self.buckets.intake, name)
@@ -75,7 +75,7 @@ class Cloud:
         return ref
 
     def run(self, request: ObjectRef, times: int = 1) -> str:
-        """Everything that follows from a request, each message so many times; gives the job."""
+        """Run a request to its end, deliver each message `times` times, and return the job."""
         for number in range(times):
             assert self.ingest(upload_push(request, f"upload {number}")) == 200
         self.lead(self.topics.segments, self.worker, times)
@@ -83,7 +83,7 @@ class Cloud:
         return object_names.job_id(request.bucket, request.name, request.generation)
 
     def run_to_the_end_but_one(self, request: ObjectRef) -> None:
-        """As `run`, but what merge would be told is left."""
+        """Run a request, but do not deliver the last messages to merge."""
         assert self.ingest(upload_push(request)) == 200
         self.lead(self.topics.segments, self.worker)
 
@@ -92,13 +92,13 @@ class Cloud:
         self.rewrite_report_bytes(report.to_bytes())
 
     def rewrite_report_bytes(self, data: bytes) -> None:
-        """Put these bytes in the place of the published report."""
+        """Replace the published report by these bytes."""
         blob = self.buckets.blob(self.buckets.output, REPORT)
         blob.metadata = dict(blob.metadata)
         blob.upload_from_string(data)
 
     def hidden(self) -> list[bool]:
-        """Of each of the three faces, whether it is covered in every frame of the result, or in none."""
+        """Return for each face whether it is masked in all frames of the result. Fail if it is masked in some."""
         with av.open(io.BytesIO(self.buckets.get(self.buckets.output, RESULT))) as container:
             pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         seen = [[bool(picture[y, x].min() > 250) for x, y in MIDDLES] for picture in pictures]
@@ -119,5 +119,5 @@ class Cloud:
         return Manifest.model_validate_json(self.buckets.get(self.buckets.work, object_names.manifest(job)))
 
     def steps(self) -> set[str]:
-        """The steps that messages about segments were of, so far."""
+        """Return the steps of all segment messages."""
         return {str(document(push)["step"]) for push in self.topics.all(self.topics.segments)}

@@ -23,7 +23,7 @@ GAVE_UP = {
 
 
 def given_up(push: Push, waited: str = "3") -> Push:
-    """The push with what Pub/Sub adds when it moves a message to the dead letters; by default once too often."""
+    """Return the push with the attributes of a dead letter. By default it was already requeued as often as allowed."""
     message = push["message"]
     attributes = message["attributes"] | GAVE_UP | {"requeues": waited, "deliveries": "100"}
     return push | {"message": message | {"attributes": attributes}}
@@ -40,7 +40,7 @@ def put_merge_claim(buckets: Buckets, planned: Planned, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("stage", ["worker", "merge"])
-def test_the_job_of_a_message_that_gave_up_fails_loudly(
+def test_dead_letter_fails_its_job(
     stage: str, buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
 ) -> None:
     buckets.put(buckets.work, object_names.gallery(job.job, "ab" * 32), b"embeddings")
@@ -63,28 +63,28 @@ def test_the_job_of_a_message_that_gave_up_fails_loudly(
 
 
 @pytest.mark.parametrize("stage", ["worker", "merge"])
-def test_a_job_goes_on_without_a_message_of_a_step_that_it_is_past(
+def test_dead_letter_of_a_passed_step_does_not_fail_the_job(
     stage: str, buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
     link_job(buckets, planned)
-    find_segment(buckets, planned, 0)  # left by that message's worker, which died
+    find_segment(buckets, planned, 0)  # left by the dead worker of that message
     push = planned.task(0) if stage == "worker" else planned.done(0)
     assert dead_letter(given_up(push)) == 200
     assert buckets.names(buckets.work) == [object_names.faces(planned.job), planned.ref.name]
     assert topics.events() == []
 
 
-def test_a_job_fails_whose_faces_were_linked_and_never_handed_on(
+def test_linked_job_without_dispatch_fails(
     buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
-    """The claim says that whoever linked them died before it got to that."""
+    """The lease still exists, so the merge that linked the faces died before it dispatched them."""
     link_job(buckets, planned)
     buckets.put(buckets.work, object_names.link_lease(planned.job), b"a dead linker's")
     assert dead_letter(given_up(planned.done(0))) == 200
     assert failure_of(buckets, planned.job).code == "exhausted"
 
 
-def test_an_upload_that_was_never_planned_fails_as_a_job_of_its_own(
+def test_dead_letter_of_an_unplanned_upload_fails_a_job(
     buckets: Buckets, topics: Topics, dead_letter: Post
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, b"whatever")
@@ -95,7 +95,7 @@ def test_an_upload_that_was_never_planned_fails_as_a_job_of_its_own(
     assert [event["subject"] for event in topics.events()] == [job]
 
 
-def test_a_message_that_gives_up_twice_fails_its_job_once(
+def test_duplicate_dead_letter_fails_the_job_once(
     buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
     assert dead_letter(given_up(planned.task(0, "1"))) == 200
@@ -106,7 +106,7 @@ def test_a_message_that_gives_up_twice_fails_its_job_once(
     assert len(topics.events()) == 1
 
 
-def test_a_published_job_does_not_fail_afterwards_and_its_embeddings_go(
+def test_dead_letter_of_a_published_job_deletes_embeddings(
     buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
     published = Published(job=planned.job, result=None, report="r")
@@ -117,7 +117,7 @@ def test_a_published_job_does_not_fail_afterwards_and_its_embeddings_go(
     assert topics.events() == []
 
 
-def test_while_the_job_is_being_published_the_message_waits(
+def test_dead_letter_waits_while_the_job_is_published(
     buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
     put_merge_claim(buckets, planned, seconds=600)
@@ -128,7 +128,7 @@ def test_while_the_job_is_being_published_the_message_waits(
     assert failure_of(buckets, planned.job).code == "exhausted"
 
 
-def test_what_gave_up_is_never_published_later(
+def test_job_failed_by_dead_letter_is_never_published(
     buckets: Buckets,
     topics: Topics,
     job: Planned,
@@ -151,7 +151,7 @@ def test_what_gave_up_is_never_published_later(
         (b"{}", {"eventType": "OBJECT_FINALIZE"}),
     ],
 )
-def test_a_message_that_nobody_understands_is_logged_and_acknowledged(
+def test_unknown_dead_letter_is_logged_and_acknowledged(
     data: bytes,
     attributes: Any,
     buckets: Buckets,
@@ -166,7 +166,7 @@ def test_a_message_that_nobody_understands_is_logged_and_acknowledged(
 
 
 @pytest.mark.parametrize("name", ["channels/street/policy.json", "readme.txt"])
-def test_an_upload_that_is_no_video_is_no_job(
+def test_dead_letter_of_another_object_is_ignored(
     name: str, buckets: Buckets, topics: Topics, dead_letter: Post
 ) -> None:
     ref = ObjectRef(bucket=buckets.intake, name=name, generation=1)
@@ -178,7 +178,7 @@ def test_an_upload_that_is_no_video_is_no_job(
 
 
 @pytest.mark.parametrize("failing", range(0, 14, 2))
-def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
+def test_storage_outage_is_retried_until_it_succeeds(
     failing: int,
     buckets: Buckets,
     topics: Topics,
@@ -190,14 +190,14 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     with proxy.failing(lambda method, path: len(proxy.requests) > failing):
         assert dead_letter(given_up(planned.task(0))) == 503
     if object_names.merge_lease(planned.job) in buckets.names(buckets.work):
-        put_merge_claim(buckets, planned, seconds=-1)  # as if the lease had run out
+        put_merge_claim(buckets, planned, seconds=-1)  # as if the lease had expired
     assert dead_letter(given_up(planned.task(0))) == 200
     assert failure_of(buckets, planned.job).code == "exhausted"
     assert {event["id"] for event in topics.events()} == {f"{planned.job}-failed"}
     assert buckets.names(buckets.work, object_names.gallery_prefix(planned.job)) == []
 
 
-def test_an_event_that_no_receiver_took_is_reported_and_fails_no_job(
+def test_dead_letter_of_an_event_is_logged_and_fails_no_job(
     buckets: Buckets,
     topics: Topics,
     job: Planned,
@@ -211,13 +211,13 @@ def test_an_event_that_no_receiver_took_is_reported_and_fails_no_job(
     assert buckets.names(buckets.work) == before
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (line["severity"], line["job"]) == ("ERROR", job.job)
-    assert "never told" in line["message"]
+    assert "not delivered" in line["message"]
 
 
-def test_a_segment_that_waited_for_a_worker_is_not_given_up(
+def test_segment_without_free_worker_is_requeued(
     buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
 ) -> None:
-    """However long the backlog: its message starts anew, some times."""
+    """Its message is requeued a few times, however long the backlog is."""
     for waited in ("0", "2"):
         assert dead_letter(given_up(job.task(1), waited)) == 200
     anew = topics.all(topics.segments)
@@ -232,10 +232,10 @@ def test_a_segment_that_waited_for_a_worker_is_not_given_up(
 
 
 @pytest.mark.parametrize("kind", ["uploads", "segments_done"])
-def test_what_gave_up_while_storage_was_away_starts_anew_once(
+def test_dead_letter_after_storage_outage_is_requeued_once(
     kind: str, buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
-    """By the time that dead_letter gets to do that, storage is there again. Then its job fails after all."""
+    """Storage is available again when dead_letter requeues it. The job fails if the message is exhausted again."""
     push = upload_push(planned.manifest.source) if kind == "uploads" else planned.done(1)
     assert dead_letter(given_up(push, "0")) == 200
     (anew,) = topics.all(getattr(topics, kind))
@@ -248,7 +248,7 @@ def test_what_gave_up_while_storage_was_away_starts_anew_once(
     assert len(topics.all(getattr(topics, kind))) == 1
 
 
-def test_the_sentence_counts_the_tries_of_all_rounds(
+def test_failure_counts_attempts_of_all_requeues(
     buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
 ) -> None:
     push = job.task(0)
@@ -262,7 +262,7 @@ def test_the_sentence_counts_the_tries_of_all_rounds(
     assert "did not finish in 28 attempts" in failure_of(buckets, job.job).message
 
 
-def test_a_message_that_does_not_say_how_often_it_was_tried_was_tried_many_times(
+def test_dead_letter_without_delivery_count_says_many_attempts(
     buckets: Buckets, topics: Topics, job: Planned, dead_letter: Post
 ) -> None:
     push = given_up(job.task(0))

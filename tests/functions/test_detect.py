@@ -1,4 +1,4 @@
-"""The step "detect": what it leaves, and that no embedding is there longer than it is needed."""
+"""The step "detect": its output, and that no embedding stays longer than needed."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.planned import VIDEO, Planned, find_segment, link_job, plan_job
 from tests.proxy import Proxy
 
 
-def test_together_the_findings_cover_every_frame_once(
+def test_segment_detections_cover_every_frame_once(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     assert [worker(planned.task(index)) for index in (0, 1)] == [200, 200]
@@ -28,7 +28,7 @@ def test_together_the_findings_cover_every_frame_once(
 
 
 @pytest.mark.parametrize("target", [True, False])
-def test_faces_are_embedded_only_where_somebody_is_to_be_kept(
+def test_faces_are_embedded_only_if_there_are_targets(
     target: bool, buckets: Buckets, topics: Topics, ingest: Post, worker: Post, tmp_path: Path
 ) -> None:
     if target:
@@ -45,7 +45,7 @@ def test_faces_are_embedded_only_where_somebody_is_to_be_kept(
     assert any(face.embedding is not None for face in faces) == target
 
 
-def test_a_gallery_of_another_recogniser_version_fails_the_job(
+def test_gallery_of_another_recogniser_version_fails_the_job(
     buckets: Buckets, topics: Topics, worker: Post, tmp_path: Path
 ) -> None:
     old = Gallery(("Eileen",), np.eye(1, 128, dtype=np.float32), "sface/2020jan/1")
@@ -57,11 +57,11 @@ def test_a_gallery_of_another_recogniser_version_fails_the_job(
     )
 
 
-def test_a_task_that_comes_after_linking_is_acknowledged_at_once(
+def test_task_after_linking_is_acknowledged(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     link_job(buckets, planned)
-    buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()  # not even that is read
+    buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()  # which is not read
     assert worker(planned.task(0)) == 200
     assert buckets.names(buckets.work) == [object_names.faces(planned.job)]
     assert topics.all(topics.segments_done) == []
@@ -69,16 +69,16 @@ def test_a_task_that_comes_after_linking_is_acknowledged_at_once(
 
 
 @pytest.mark.parametrize("end", ["linked", "failed"])
-def test_findings_that_come_too_late_are_deleted_again(
+def test_late_segment_detections_are_deleted(
     end: str, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
-    """Another worker did the segment and the job went on or failed, while this one stood still."""
+    """Another worker did the segment and the job continued or failed while this worker was stalled."""
     work(planned, 0, "slow", lambda _: bring_to(end, buckets, planned))
     assert made(buckets, planned) == []
 
 
 @pytest.mark.parametrize("end", ["linked", "failed"])
-def test_what_a_worker_left_that_died_too_late_is_deleted_with_its_next_delivery(
+def test_redelivery_deletes_output_of_a_dead_late_worker(
     end: str, buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     bring_to(end, buckets, planned)
@@ -87,7 +87,7 @@ def test_what_a_worker_left_that_died_too_late_is_deleted_with_its_next_delivery
     assert made(buckets, planned) == []
 
 
-def test_a_segment_is_not_looked_through_again_that_was_linked_just_before_the_claim(
+def test_segment_linked_just_before_the_lease_is_not_detected(
     buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
     linked: list[Planned] = []
@@ -98,7 +98,7 @@ def test_a_segment_is_not_looked_through_again_that_was_linked_just_before_the_c
         return False
 
     def never(_: object) -> None:
-        raise AssertionError("its findings were there, and are deleted because nobody needs them")
+        raise AssertionError("its detections existed and were deleted after the linking")
 
     proxy.fails = link_meanwhile
     work(planned, 0, "late", never)
@@ -106,7 +106,7 @@ def test_a_segment_is_not_looked_through_again_that_was_linked_just_before_the_c
     assert made(buckets, planned) == []
 
 
-def test_what_a_late_worker_meets_does_not_fail_the_job(
+def test_error_of_a_late_worker_does_not_fail_the_job(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     def gone(_: object) -> None:
@@ -119,7 +119,7 @@ def test_what_a_late_worker_meets_does_not_fail_the_job(
     assert topics.events() == []
 
 
-def test_when_a_job_fails_all_its_embeddings_are_deleted(
+def test_failed_job_deletes_all_embeddings(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")

@@ -1,4 +1,4 @@
-"""Pictures that are videos, videos that are pictures or playlists, and both where they claim what they have not."""
+"""Pictures that are videos, videos that are pictures or playlists, and both with false headers."""
 
 import io
 import zipfile
@@ -51,7 +51,7 @@ PICTURES: dict[str, tuple[Callable[[Path], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", [*PICTURES, "1x1", "60,000x1", "1x60,000"])
-def test_a_hostile_target_picture_fails_the_job_by_its_name(
+def test_hostile_target_picture_fails_the_job_by_name(
     kind: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     sizes = {"1x1": (1, 1), "60,000x1": (HUGE, 1), "1x60,000": (1, HUGE)}
@@ -70,7 +70,7 @@ def test_a_hostile_target_picture_fails_the_job_by_its_name(
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-def test_a_hostile_replacement_picture_fails_the_job_by_its_name(
+def test_hostile_replacement_fails_the_job_by_name(
     kind: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     make, said = PICTURES[kind]
@@ -82,7 +82,7 @@ def test_a_hostile_replacement_picture_fails_the_job_by_its_name(
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (HUGE, 1), (1, HUGE)])
-def test_a_replacement_of_an_odd_shape_covers_faces_like_any_other(
+def test_replacement_of_odd_shape_covers_faces(
     width: int, height: int, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     buckets.put(buckets.intake, POLICY, b'{"mode": "image"}')
@@ -124,7 +124,7 @@ def avi_of(clip: Path) -> bytes:
 
 
 @pytest.mark.parametrize("kind", NO_VIDEOS)
-def test_what_only_calls_itself_a_video_fails_the_job(
+def test_file_that_is_not_a_video_fails_the_job(
     kind: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, NO_VIDEOS[kind](clip))
@@ -132,20 +132,18 @@ def test_what_only_calls_itself_a_video_fails_the_job(
     assert_failed(buckets, topics, ref, "not-a-video", "walk.mp4: it")
 
 
-def test_a_header_that_claims_2_to_the_31_frames_is_too_long(
+def test_header_with_2_to_the_31_frames_is_too_long(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, avi_that_claims_frames(avi_of(clip), 2**31))
     assert ingest(upload_push(ref)) == 200
-    assert_failed(
-        buckets, topics, ref, "too-long", "lasts 85899346 s by its header, at most 43200 s", "Cut it"
-    )
+    assert_failed(buckets, topics, ref, "too-long", "has 85899346 s by its header, at most 43200 s", "Cut it")
 
 
 @pytest.mark.parametrize(
     ("real", "claimed"), [((64, 48), (8_192, 4_609)), ((16_386, 64), (16_386, 64))], ids=["pixels", "side"]
 )
-def test_a_frame_larger_than_is_allowed_is_too_large(
+def test_frame_above_the_limit_fails_the_job(
     real: tuple[int, int],
     claimed: tuple[int, int],
     buckets: Buckets,
@@ -161,7 +159,7 @@ def test_a_frame_larger_than_is_allowed_is_too_large(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 64), (64, 1)])
-def test_a_video_of_a_few_pixels_is_done_like_any_other(
+def test_video_of_a_few_pixels_is_processed(
     size: tuple[int, int], buckets: Buckets, topics: Topics, worker: Post, tmp_path: Path
 ) -> None:
     small = tmp_path / "small.avi"
@@ -173,10 +171,10 @@ def test_a_video_of_a_few_pixels_is_done_like_any_other(
     assert list(report_of(buckets, linked, 0).frames) == frame_times(small)
 
 
-def test_a_size_that_changes_to_a_huge_one_midway_fails_the_job(
+def test_change_to_a_huge_frame_size_fails_the_job(
     buckets: Buckets, topics: Topics, worker: Post, clip: Path, tmp_path: Path
 ) -> None:
-    """The header is of the first frame; each JPEG of a MJPEG video gives its own size."""
+    """The header describes the first frame. Each JPEG of an MJPEG video has its own size."""
     still = tmp_path / "still.mov"
     with av.open(str(still), "w") as container:
         video = container.add_stream("mjpeg", rate=25)

@@ -1,4 +1,4 @@
-"""Ingest through its HTTP surface, with the real engine."""
+"""Ingest through its HTTP interface, with the real engine."""
 
 import io
 import sys
@@ -28,7 +28,7 @@ from tests.functions.ingesting import (
 from tests.proxy import Proxy
 
 
-def test_an_upload_becomes_a_manifest_an_event_and_a_task_for_each_segment(
+def test_upload_creates_manifest_event_and_tasks(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, clip)
@@ -62,7 +62,7 @@ def test_an_upload_becomes_a_manifest_an_event_and_a_task_for_each_segment(
     assert attributes == {"type": "job.planned", "content-type": "application/cloudevents+json"}
 
 
-def test_targets_become_a_gallery_and_everything_else_in_their_folder_is_ignored(
+def test_only_target_pictures_enter_the_gallery(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     put = lambda name, data: buckets.put(buckets.intake, f"channels/street/targets/{name}", data)  # noqa: E731
@@ -80,9 +80,7 @@ def test_targets_become_a_gallery_and_everything_else_in_their_folder_is_ignored
     assert buckets.get(buckets.work, manifest.gallery.name)[:2] == b"PK"
 
 
-def test_the_channel_s_policy_is_the_job_s(
-    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
-) -> None:
+def test_job_has_the_channel_s_policy(buckets: Buckets, topics: Topics, ingest: Post, clip: Path) -> None:
     buckets.put(buckets.intake, POLICY, b'{"mode": "image", "quality": 23, "source_retention": "delete"}')
     picture = buckets.put(buckets.intake, "channels/street/replacement.png", encode_picture(astronaut()))
     ref = buckets.put(buckets.intake, VIDEO, clip)
@@ -96,7 +94,7 @@ def test_the_channel_s_policy_is_the_job_s(
     assert manifest.replacement == picture
 
 
-def test_a_new_upload_under_the_same_name_is_another_job(
+def test_new_upload_of_the_same_name_is_another_job(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     first = buckets.put(buckets.intake, VIDEO, clip)
@@ -116,20 +114,20 @@ def test_a_new_upload_under_the_same_name_is_another_job(
         "channels/street/targets/a.jpg",
     ],
 )
-def test_an_object_that_is_no_video_is_ignored(
+def test_object_that_is_not_a_video_is_ignored(
     name: str, buckets: Buckets, topics: Topics, ingest: Post
 ) -> None:
     assert ingest(upload_push(buckets.put(buckets.intake, name, b"x"))) == 200
     assert_nothing_happened(buckets, topics)
 
 
-def test_an_object_of_another_bucket_is_ignored(buckets: Buckets, topics: Topics, ingest: Post) -> None:
+def test_object_of_another_bucket_is_ignored(buckets: Buckets, topics: Topics, ingest: Post) -> None:
     assert ingest(upload_push(buckets.put(buckets.output, VIDEO, b"x"))) == 200
     assert_nothing_happened(buckets, topics)
 
 
 @pytest.mark.parametrize("event_type", ["OBJECT_DELETE", "OBJECT_METADATA_UPDATE", "OBJECT_ARCHIVE"])
-def test_only_new_objects_count(
+def test_events_other_than_finalize_are_ignored(
     event_type: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, clip)
@@ -141,7 +139,7 @@ def test_only_new_objects_count(
     ("data", "attributes"),
     [(b"{}", {}), (b"no json", {"type": "x"}), (b"x", {"eventType": "OBJECT_FINALIZE", "bucketId": "b"})],
 )
-def test_a_message_that_is_no_notification_is_acknowledged(
+def test_message_without_notification_is_acknowledged(
     data: bytes, attributes: Any, buckets: Buckets, topics: Topics, ingest: Post
 ) -> None:
     assert ingest(push_body(data, attributes)) == 200
@@ -157,7 +155,7 @@ def test_a_message_that_is_no_notification_is_acknowledged(
         (b"[]", ["object"]),
         (b'"blur"', ["object"]),
         (b'{"mode": "blurr"}', ['"mode"', "'blurr'", "'pixelate'"]),
-        (b'{"modes": "blur"}', ['no field "modes"', "strength"]),
+        (b'{"modes": "blur"}', ['"modes" is not a field', "strength"]),
         (b'{"strength": 99}', ['"strength"', "99", "less than or equal to 3"]),
         (b'{"strength": NaN}', ['"strength"']),
         (b'{"verify": "yes"}', ['"verify"', "off", "standard", "strict"]),
@@ -166,7 +164,7 @@ def test_a_message_that_is_no_notification_is_acknowledged(
         (b'{"color": "' + b"x" * 70_000 + b'"}', ["70013 bytes", "at most 65536"]),
     ],
 )
-def test_a_broken_policy_fails_the_job_with_what_is_wrong_and_what_is_allowed(
+def test_invalid_policy_fails_with_the_allowed_values(
     policy: bytes,
     said: list[str],
     buckets: Buckets,
@@ -181,7 +179,7 @@ def test_a_broken_policy_fails_the_job_with_what_is_wrong_and_what_is_allowed(
 
 
 @pytest.mark.parametrize("picture", [None, b"", b"GIF89a nonsense"])
-def test_mode_image_needs_a_picture_that_can_be_read(
+def test_mode_image_requires_a_readable_picture(
     picture: bytes | None, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     name = "channels/street/replacement.png"
@@ -195,7 +193,7 @@ def test_mode_image_needs_a_picture_that_can_be_read(
 
 
 @pytest.mark.parametrize("kind", ["no face", "no picture"])
-def test_a_target_picture_without_a_face_fails_the_job_by_its_name(
+def test_target_picture_without_face_fails_by_name(
     kind: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     wall = encode_picture(astronaut() // 8 * 0 + 90)
@@ -207,18 +205,18 @@ def test_a_target_picture_without_a_face_fails_the_job_by_its_name(
     assert_failed(buckets, topics, ref, "bad-picture", "targets/Nobody/1.png", "Use a")
 
 
-def test_more_target_pictures_than_a_job_can_take_fail_it(
+def test_too_many_target_pictures_fail_the_job(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     for number in range(201):
         buckets.put(buckets.intake, f"channels/street/targets/P{number}.png", b"x")
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    assert_failed(buckets, topics, ref, "too-many-targets", "201 target pictures", "at most 200")
+    assert_failed(buckets, topics, ref, "too-many-targets", "201 target pictures", "At most 200")
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut off", "sound only", "picture"])
-def test_what_is_not_a_video_fails_the_job(
+def test_invalid_video_fails_the_job(
     kind: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     whole = clip.read_bytes()
@@ -238,7 +236,7 @@ def test_what_is_not_a_video_fails_the_job(
     assert_failed(buckets, topics, ref, "not-a-video", "walk.mp4: it ")
 
 
-def test_a_video_that_was_replaced_before_it_was_planned_fails_its_job_only(
+def test_video_replaced_before_planning_fails_only_its_job(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     first = buckets.put(buckets.intake, VIDEO, clip)
@@ -254,7 +252,7 @@ def test_only_the_header_of_a_long_video_is_read(
 ) -> None:
     whole = clip.read_bytes()
     padding = 40 * 1024 * 1024
-    # An MP4 may hold any number of boxes that a reader skips: here one before the index, which is at the end.
+    # An MP4 can contain any number of boxes that a reader skips. Here one precedes the index at the end.
     index = whole.rindex(b"moov") - 4
     box = padding.to_bytes(4, "big") + b"free" + bytes(padding - 8)
     ref = buckets.put(buckets.intake, VIDEO, whole[:index] + box + whole[index:])
@@ -264,7 +262,7 @@ def test_only_the_header_of_a_long_video_is_read(
     assert 1 <= len(reads) <= 5
 
 
-def test_a_recognizer_that_is_not_installed_fails_the_job_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_recogniser_package_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in torch_package.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
 

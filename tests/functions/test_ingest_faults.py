@@ -1,4 +1,4 @@
-"""Ingest when things go wrong: two at once, given up meanwhile, storage and messaging out of order."""
+"""Faults of ingest: concurrent plannings, failures during the planning, outages of storage and messaging."""
 
 import json
 from collections.abc import Sequence
@@ -23,13 +23,11 @@ from tests.planned import link_job, plan_job
 from tests.proxy import Proxy
 
 
-def test_the_same_upload_delivered_twice_is_one_job(
-    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
-) -> None:
+def test_duplicate_upload_creates_one_job(buckets: Buckets, topics: Topics, ingest: Post, clip: Path) -> None:
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref, "1")) == 200
     before = buckets.blob(buckets.work, object_names.manifest(job_of(ref))).generation
-    buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')  # too late for this upload
+    buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')  # after this upload was planned
     assert ingest(upload_push(ref, "2")) == 200
     assert buckets.blob(buckets.work, object_names.manifest(job_of(ref))).generation == before
     assert buckets.names(buckets.work) == [object_names.manifest(job_of(ref))]
@@ -39,7 +37,7 @@ def test_the_same_upload_delivered_twice_is_one_job(
     assert {event["id"] for event in topics.events()} == {f"{job_of(ref)}-planned"}
 
 
-def test_the_same_upload_planned_four_times_at_once_is_one_job(
+def test_four_concurrent_plannings_create_one_job(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", encode_picture(astronaut()))
@@ -53,9 +51,7 @@ def test_the_same_upload_planned_four_times_at_once_is_one_job(
     assert buckets.names(buckets.work) == [manifest.gallery.name, object_names.manifest(manifest.job)]
 
 
-def test_a_job_that_has_failed_is_not_planned_again(
-    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
-) -> None:
+def test_failed_job_is_not_planned_again(buckets: Buckets, topics: Topics, ingest: Post, clip: Path) -> None:
     buckets.put(buckets.intake, POLICY, b"{")
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
@@ -64,9 +60,7 @@ def test_a_job_that_has_failed_is_not_planned_again(
     assert_failed(buckets, topics, ref, "bad-policy")
 
 
-def test_of_two_plannings_that_saw_different_pictures_one_gallery_stays(
-    buckets: Buckets, topics: Topics, clip: Path
-) -> None:
+def test_two_plannings_leave_one_gallery(buckets: Buckets, topics: Topics, clip: Path) -> None:
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     ref = buckets.put(buckets.intake, VIDEO, clip)
 
@@ -85,9 +79,7 @@ def test_of_two_plannings_that_saw_different_pictures_one_gallery_stays(
     assert buckets.names(buckets.work) == [manifest.gallery.name, object_names.manifest(manifest.job)]
 
 
-def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_tasks(
-    buckets: Buckets, topics: Topics, clip: Path
-) -> None:
+def test_job_that_fails_while_planned_leaves_nothing(buckets: Buckets, topics: Topics, clip: Path) -> None:
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     ref = buckets.put(buckets.intake, VIDEO, clip)
 
@@ -103,7 +95,7 @@ def test_a_job_that_is_given_up_while_it_is_planned_leaves_no_embeddings_and_no_
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
 
-def test_a_gallery_that_a_planning_left_when_it_died_is_deleted_once_the_job_is_over(
+def test_gallery_of_a_dead_planning_is_deleted_with_the_job(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, clip)
@@ -115,7 +107,7 @@ def test_a_gallery_that_a_planning_left_when_it_died_is_deleted_once_the_job_is_
 
 
 @pytest.mark.parametrize("failing", range(0, 12, 2))
-def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
+def test_storage_outage_is_retried_until_it_succeeds(
     failing: int,
     buckets: Buckets,
     topics: Topics,
@@ -133,7 +125,7 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     assert object_names.failed(job_of(ref)) not in buckets.names(buckets.work)
 
 
-def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
+def test_messaging_outage_is_retried_until_it_succeeds(
     buckets: Buckets,
     topics: Topics,
     ingest: Post,
@@ -153,7 +145,7 @@ def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
     assert {task.manifest.generation for task in tasks(topics)} == {generation}
 
 
-def test_no_log_line_names_a_person_or_an_object(
+def test_log_lines_name_no_person_and_no_object(
     buckets: Buckets,
     topics: Topics,
     ingest: Post,
@@ -171,10 +163,10 @@ def test_no_log_line_names_a_person_or_an_object(
     assert "Rumpel" not in output
 
 
-def test_a_late_double_of_the_upload_s_message_changes_nothing_in_a_job_that_has_gone_on(
+def test_late_duplicate_upload_does_not_change_a_linked_job(
     buckets: Buckets, topics: Topics, ingest: Post, tmp_path: Path
 ) -> None:
-    """Not even if a target's picture has gone since: whoever forgets the person finds the job by its manifest."""
+    """Also if a target's picture was deleted since, because `forget` finds the job by its manifest."""
     planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
     kept = planned.manifest.model_copy(update={"targets": ("Eileen",)})
     buckets.put(buckets.work, object_names.manifest(planned.job), kept.model_dump_json().encode())

@@ -1,4 +1,4 @@
-"""Each limit is a setting; what passes it fails with what was found, what is allowed, and what to do."""
+"""Each limit is a setting. The error says the value, the limit and what to do."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +16,14 @@ from tests.functions.linking import embeddings
 from tests.planned import Planned, find_segment
 
 LIMITS: dict[str, tuple[object, ...]] = {
-    # The setting, a value that the clip or its channel passes, the code, and what the sentence says.
-    "max_video_seconds": (1.9, "too-long", "lasts 2 s by its header, at most 2 s", "Cut it"),
+    # The setting, a value that the clip or its channel exceeds, the code, and parts of the message.
+    "max_video_seconds": (1.9, "too-long", "has 2 s by its header, at most 2 s", "Cut it"),
     "max_video_bytes": (1_000, "too-large", "bytes, at most 1000 are allowed", "Cut it"),
     "merge_megabytes_per_second": (
         0.00001,
         "too-large",
-        "bytes: to join so much takes some",
-        "s, and 540 s are allowed",
+        "bytes, which take about",
+        "s to join; at most 540 s are allowed",
         "Cut it into parts",
     ),
     "max_frame_pixels": (
@@ -32,16 +32,16 @@ LIMITS: dict[str, tuple[object, ...]] = {
         "frames of 320x180, at most 57599 pixels",
         "Export it smaller",
     ),
-    "max_policy_bytes": (15, "bad-policy", "has 17 bytes, at most 15 are allowed", "Upload a smaller one"),
-    "max_target_pictures": (1, "too-many-targets", "2 target pictures", "at most 1 and"),
+    "max_policy_bytes": (15, "bad-policy", "has 17 bytes, at most 15 are allowed", "Upload a smaller file"),
+    "max_target_pictures": (1, "too-many-targets", "2 target pictures", "At most 1 of"),
     "max_targets_bytes": (
         400_000,
         "too-many-targets",
-        "1 MiB together",
-        "at most 2 and 0 MiB",
+        "1 MiB in total",
+        "At most 2 of 0 MiB",
         "Remove some",
     ),
-    "max_picture_bytes": (1_000, "bad-target", "bytes, at most 1000 are allowed", "Upload a smaller one"),
+    "max_picture_bytes": (1_000, "bad-target", "bytes, at most 1000 are allowed", "Upload a smaller file"),
     "max_picture_pixels": (
         300 * 300 - 1,
         "bad-picture",
@@ -58,7 +58,7 @@ def fill_channel(buckets: Buckets) -> None:
 
 
 @pytest.mark.parametrize("setting", LIMITS)
-def test_what_passes_a_limit_fails_the_job_with_the_limit(
+def test_exceeded_limit_fails_the_job_with_the_limit(
     setting: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path, environment: Environment
 ) -> None:
     value, code, *said = LIMITS[setting]
@@ -69,7 +69,7 @@ def test_what_passes_a_limit_fails_the_job_with_the_limit(
     assert_failed(buckets, topics, ref, code, *said)
 
 
-def test_what_meets_every_limit_is_planned(
+def test_video_within_all_limits_is_planned(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path, environment: Environment
 ) -> None:
     fill_channel(buckets)
@@ -84,7 +84,7 @@ def test_what_meets_every_limit_is_planned(
 
 
 @pytest.mark.parametrize("allowed", [5, 6])
-def test_more_looks_at_faces_than_are_allowed_fail_the_job_before_any_is_hidden(
+def test_too_many_detections_fail_the_job_before_redaction(
     allowed: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post, environment: Environment
 ) -> None:
     environment(max_detections=allowed)

@@ -1,4 +1,4 @@
-"""Merge after the step "detect" through its HTTP surface, with the real link."""
+"""Merge after the step "detect" through its HTTP interface, with the real engine."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -34,7 +34,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", Clip(seconds=3))
 
 
-def test_when_the_last_segment_was_looked_through_its_faces_are_linked_and_handed_on(
+def test_last_segment_links_and_dispatches_redaction(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
@@ -47,7 +47,7 @@ def test_when_the_last_segment_was_looked_through_its_faces_are_linked_and_hande
     assert buckets.names(buckets.output) == []
 
 
-def test_the_findings_are_read_in_the_order_of_the_video(
+def test_segment_detections_are_read_in_video_order(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     for index in (2, 0, 1):
@@ -57,10 +57,10 @@ def test_the_findings_are_read_in_the_order_of_the_video(
     assert stand_in.read == [b"0", b"1", b"2"]
 
 
-def test_the_findings_are_read_one_at_a_time(
+def test_segment_detections_are_read_one_at_a_time(
     buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
-    """Else memory would grow with the video."""
+    """Otherwise memory would grow with the video."""
     find_all_segments(buckets, planned)
 
     def reads() -> int:
@@ -76,7 +76,7 @@ def test_the_findings_are_read_one_at_a_time(
     assert_linked(buckets, topics, planned)
 
 
-def test_the_gallery_is_what_the_engine_compares_with(buckets: Buckets, topics: Topics, clip: Path) -> None:
+def test_engine_gets_the_gallery(buckets: Buckets, topics: Topics, clip: Path) -> None:
     planned = plan_job(buckets, clip, gallery=b"embeddings")
     find_all_segments(buckets, planned)
     seen: list[bytes | None] = []
@@ -90,7 +90,7 @@ def test_the_gallery_is_what_the_engine_compares_with(buckets: Buckets, topics: 
     assert_linked(buckets, topics, planned)
 
 
-def test_while_findings_are_missing_nothing_happens(
+def test_missing_segment_detections_delay_linking(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     for index in (0, 2):
@@ -101,7 +101,7 @@ def test_while_findings_are_missing_nothing_happens(
     assert len(embeddings(buckets, planned)) == 2
 
 
-def test_a_message_that_comes_again_after_linking_changes_nothing(
+def test_redelivery_after_linking_changes_nothing(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     ready_to_link(buckets, planned)
@@ -111,7 +111,7 @@ def test_a_message_that_comes_again_after_linking_changes_nothing(
     assert len(hide_tasks(topics)) == 3
 
 
-def test_a_message_of_a_job_that_has_failed_is_acknowledged(
+def test_message_of_a_failed_job_is_acknowledged(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     find_all_segments(buckets, planned)
@@ -129,7 +129,7 @@ def test_a_message_of_a_job_that_has_failed_is_acknowledged(
 
 
 @pytest.mark.parametrize(("fault", "code"), [("no frame", "not-a-video"), ("another detector", "engine")])
-def test_findings_that_the_engine_can_t_link_fail_the_job(
+def test_detections_that_do_not_link_fail_the_job(
     fault: str, code: str, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     ready_to_link(buckets, planned)
@@ -142,7 +142,7 @@ def test_findings_that_the_engine_can_t_link_fail_the_job(
     assert failed.message.startswith("walk.mp4: ")
 
 
-def test_findings_without_their_manifest_fail_the_job(
+def test_missing_manifest_fails_the_linking(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     ready_to_link(buckets, planned)
@@ -153,7 +153,7 @@ def test_findings_without_their_manifest_fail_the_job(
     assert embeddings(buckets, planned) == []
 
 
-def test_a_message_of_the_step_find_never_publishes(
+def test_detect_message_never_publishes(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     link_job(buckets, planned)
@@ -162,10 +162,10 @@ def test_a_message_of_the_step_find_never_publishes(
     assert topics.events() == []
 
 
-def test_of_many_segments_those_around_the_one_that_is_done_are_listed_first(
+def test_block_of_the_finished_segment_is_listed_first(
     buckets: Buckets, topics: Topics, clip: Path, proxy: Proxy
 ) -> None:
-    """Else a video of hours would be listed once for each of its segments, whole."""
+    """Otherwise each segment of a long video would list all segments."""
     bounds = [None, *range(1, 130), None]
     ranges = tuple(TimeRange(start=start, end=end) for start, end in pairwise(bounds))
     planned = plan_job(buckets, clip, segments=ranges)

@@ -1,4 +1,4 @@
-"""Merge after the step "detect" when things go wrong: two at once, a dead or frozen linker, servers out of order."""
+"""Faults of merge after the step "detect": concurrent, dead and stalled linkers, outages of the servers."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", Clip(seconds=3))
 
 
-def test_three_messages_at_once_link_once(
+def test_three_concurrent_messages_link_once(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     ready_to_link(buckets, planned)
@@ -47,10 +47,8 @@ def test_three_messages_at_once_link_once(
     assert_linked(buckets, topics, planned)
 
 
-def test_the_second_of_two_linkers_leaves_it_to_the_first(
-    buckets: Buckets, topics: Topics, planned: Planned
-) -> None:
-    """Staged, not left to chance: the second comes while the first is linking."""
+def test_second_linker_waits_for_the_first(buckets: Buckets, topics: Topics, planned: Planned) -> None:
+    """The second message arrives while the first one is linking."""
     ready_to_link(buckets, planned)
     inside, go_on = threading.Event(), threading.Event()
 
@@ -73,7 +71,7 @@ def test_the_second_of_two_linkers_leaves_it_to_the_first(
 
 
 @pytest.mark.parametrize("wakes_up", ["before reading", "after linking"])
-def test_a_linker_that_was_taken_over_changes_nothing(
+def test_linker_that_lost_its_lease_changes_nothing(
     wakes_up: str, buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
 ) -> None:
     ready_to_link(buckets, planned)
@@ -82,7 +80,7 @@ def test_a_linker_that_was_taken_over_changes_nothing(
     other = linked_of(planned, looks=99)
 
     def frozen(job: LinkInput) -> LinkedFaces:
-        """Stands still until its lease has run out and another has done all."""
+        """Stall until the lease has expired and another merge has linked the faces."""
         if wakes_up == "after linking":
             list(job.detections)
         wait_until(
@@ -100,7 +98,7 @@ def test_a_linker_that_was_taken_over_changes_nothing(
     assert len(hide_tasks(topics)) == 3
 
 
-def test_the_claim_is_renewed_while_findings_are_read(
+def test_lease_is_renewed_while_detections_are_read(
     buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
 ) -> None:
     ready_to_link(buckets, planned)
@@ -119,7 +117,7 @@ def test_the_claim_is_renewed_while_findings_are_read(
     assert_linked(buckets, topics, planned)
 
 
-def test_what_a_late_linker_meets_does_not_fail_the_job(
+def test_error_of_a_late_linker_does_not_fail_the_job(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     ready_to_link(buckets, planned)
@@ -134,7 +132,7 @@ def test_what_a_late_linker_meets_does_not_fail_the_job(
     assert topics.events() == []
 
 
-def test_a_job_that_fails_while_it_is_linked_is_not_handed_on(
+def test_job_that_fails_during_linking_is_not_dispatched(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     ready_to_link(buckets, planned)
@@ -152,7 +150,7 @@ def test_a_job_that_fails_while_it_is_linked_is_not_handed_on(
 
 
 @pytest.mark.parametrize("crash_after", range(REQUESTS_OF_A_LINK + 1))
-def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
+def test_redelivery_continues_after_a_crash_at_any_request(
     crash_after: int,
     buckets: Buckets,
     topics: Topics,
@@ -160,7 +158,7 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     merge: Post,
     proxy: Proxy,
 ) -> None:
-    """Storage refuses everything from some request on, the claim's release included: as if the process died."""
+    """Storage refuses every request after some number, the release of the lease included, as in a crash."""
     ready_to_link(buckets, planned)
     with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):
         first = merge(planned.done(2, "mine"))
@@ -170,7 +168,7 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     assert_linked(buckets, topics, planned)
 
 
-def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
+def test_messaging_outage_is_retried_until_it_succeeds(
     buckets: Buckets,
     topics: Topics,
     planned: Planned,
@@ -191,10 +189,10 @@ def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
     assert_linked(buckets, topics, planned)
 
 
-def test_a_message_that_saw_all_findings_just_before_they_were_linked_hands_the_same_faces_on(
+def test_concurrent_linker_dispatches_the_same_faces(
     buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
-    """It can't know that the first one got to its end: handing on twice is harmless, linking twice is not."""
+    """The second linker can't know that the first one finished. A second dispatch is harmless, a second link is not."""
     ready_to_link(buckets, planned)
     linked: list[int] = []
 
@@ -210,10 +208,10 @@ def test_a_message_that_saw_all_findings_just_before_they_were_linked_hands_the_
     assert_linked(buckets, topics, planned)
 
 
-def test_a_worker_that_took_over_too_late_leaves_no_findings(
+def test_worker_that_took_over_late_leaves_no_detections(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
-    """Its segment was found by another meanwhile, the job linked, and all findings deleted."""
+    """Another worker did its segment, the job was linked, and all detections were deleted."""
     put_claim(buckets, planned, 0, holder="dead", seconds=-1)
 
     def meanwhile(_: object) -> None:
@@ -225,12 +223,12 @@ def test_a_worker_that_took_over_too_late_leaves_no_findings(
     assert_linked(buckets, topics, planned)
 
 
-def test_late_messages_of_the_step_find_change_nothing_while_the_faces_are_hidden(
+def test_late_detect_messages_do_not_change_redaction(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post
 ) -> None:
     ready_to_link(buckets, planned)
     assert merge(planned.done(0)) == 200
-    linked = link_job(buckets, planned)  # the same faces; only their version is another
+    linked = link_job(buckets, planned)  # the same faces in another version of the object
     do_all_segments(buckets, linked)
     before = buckets.names(buckets.work)
     assert [worker(planned.task(index, "late")) for index in range(3)] == [200] * 3
@@ -241,4 +239,4 @@ def test_late_messages_of_the_step_find_change_nothing_while_the_faces_are_hidde
 
 
 def never(job: LinkInput) -> LinkedFaces:
-    raise AssertionError("somebody else has linked, or is at it")
+    raise AssertionError("another merge has linked the faces, or has the lease")

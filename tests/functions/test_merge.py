@@ -1,4 +1,4 @@
-"""Merge after the step "redact" through its HTTP surface, with the real join."""
+"""Merge after the step "redact" through its HTTP interface, with the real engine."""
 
 import json
 from dataclasses import replace
@@ -33,11 +33,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", Clip(seconds=3))
 
 
-def test_when_the_last_segment_is_done_the_result_is_published(
+def test_last_segment_publishes_the_result(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post, tmp_path: Path
 ) -> None:
     assert len(linked.manifest.segments) == 3
-    # Left by somebody who died and came too late:
+    # Left by late processes that died:
     buckets.put(buckets.work, object_names.gallery(linked.job, "ab" * 32), b"embeddings")
     buckets.put(buckets.work, object_names.segment_detections(linked.job, 1), b"embeddings")
     for index in range(3):
@@ -66,7 +66,7 @@ def test_when_the_last_segment_is_done_the_result_is_published(
     assert topics.all(topics.job_events)[0]["message"]["attributes"]["type"] == "job.completed"
 
 
-def test_while_a_segment_is_missing_nothing_happens(
+def test_missing_segment_delays_publishing(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     for index in (0, 2):
@@ -76,7 +76,7 @@ def test_while_a_segment_is_missing_nothing_happens(
     assert topics.events() == []
 
 
-def test_a_video_without_its_report_is_not_a_finished_segment(
+def test_segment_video_without_report_is_not_done(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -85,7 +85,7 @@ def test_a_video_without_its_report_is_not_a_finished_segment(
     assert buckets.names(buckets.output) == []
 
 
-def test_a_message_that_comes_again_after_the_end_changes_nothing(
+def test_redelivery_after_publishing_changes_nothing(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -98,7 +98,7 @@ def test_a_message_that_comes_again_after_the_end_changes_nothing(
 
 
 @pytest.mark.parametrize("fault", ["missing", "doubled", "moved", "all"])
-def test_a_frame_that_was_not_concealed_fails_the_job(
+def test_unredacted_frame_fails_the_job(
     fault: str, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     times = planned.frames(1)
@@ -109,7 +109,7 @@ def test_a_frame_that_was_not_concealed_fails_the_job(
         "all": [],
     }[fault]
     faces = faces_of(planned)
-    frames = faces.frames - len(times) + len(changed)  # else it is found out before the join
+    frames = faces.frames - len(times) + len(changed)  # otherwise the error is detected before the join
     segments = (faces.segments[0], len(changed), faces.segments[2])
     linked = link_job(buckets, planned, replace(faces, frames=frames, segments=segments))
     do_all_segments(buckets, linked)
@@ -121,10 +121,10 @@ def test_a_frame_that_was_not_concealed_fails_the_job(
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("more", [1, -1])
-def test_frames_that_nobody_looked_at_fail_the_job(
+def test_frames_without_detection_fail_the_job(
     more: int, version: int, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    """Found by the segment, and in faces of the version before, which did not count by segments, by the sum."""
+    """Detected per segment, and by the sum in faces of an older version, which has no counts per segment."""
     faces = faces_of(planned)
     if version == 1:
         changed, expected = replace(faces, version=1, segments=(), frames=faces.frames + more), 75
@@ -135,10 +135,10 @@ def test_frames_that_nobody_looked_at_fail_the_job(
     do_all_segments(buckets, linked)
     assert merge(linked.done(2)) == 200
     failed = assert_failed(buckets, topics, linked, "check-failed")
-    assert f"looked for in {expected + more} frames, and hidden in {expected}" in failed.message
+    assert f"detected in {expected + more} frames and redacted in {expected}" in failed.message
 
 
-def test_faces_of_the_version_before_are_published(
+def test_faces_of_an_older_version_are_published(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     linked = link_job(buckets, planned, replace(faces_of(planned), version=1, segments=()))
@@ -148,7 +148,7 @@ def test_faces_of_the_version_before_are_published(
 
 
 @pytest.mark.parametrize("change", [{"job": "0" * 20}, {"index": 0}])
-def test_segments_that_do_not_belong_together_fail_the_job(
+def test_mismatched_segments_fail_the_job(
     change: dict[str, Any], buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -157,7 +157,7 @@ def test_segments_that_do_not_belong_together_fail_the_job(
     assert_failed(buckets, topics, linked, "check-failed")
 
 
-def test_a_segment_s_video_that_is_gone_fails_the_job(
+def test_missing_segment_video_fails_the_job(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -166,27 +166,21 @@ def test_a_segment_s_video_that_is_gone_fails_the_job(
     assert_failed(buckets, topics, linked, "object-gone")
 
 
-def test_faces_that_are_gone_fail_the_job(
-    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
-) -> None:
+def test_missing_faces_fail_the_job(buckets: Buckets, topics: Topics, linked: Planned, merge: Post) -> None:
     do_all_segments(buckets, linked)
     buckets.put(buckets.work, object_names.faces(linked.job), b"another version")
     assert merge(linked.done(2)) == 200
     assert_failed(buckets, topics, linked, "object-gone")
 
 
-def test_a_source_that_is_gone_fails_the_job(
-    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
-) -> None:
+def test_missing_source_fails_the_job(buckets: Buckets, topics: Topics, linked: Planned, merge: Post) -> None:
     do_all_segments(buckets, linked)
     buckets.put(buckets.intake, VIDEO, b"a newer upload")
     assert merge(linked.done(2)) == 200
     assert_failed(buckets, topics, linked, "source-gone")
 
 
-def test_a_job_that_has_failed_is_not_published(
-    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
-) -> None:
+def test_failed_job_is_not_published(buckets: Buckets, topics: Topics, linked: Planned, merge: Post) -> None:
     do_all_segments(buckets, linked)
     failed = Failed(
         job=linked.job,
@@ -201,7 +195,7 @@ def test_a_job_that_has_failed_is_not_published(
 
 
 @pytest.mark.parametrize("source", ["keep", "delete"])
-def test_the_policy_says_what_becomes_of_the_source(
+def test_source_retention_decides_about_the_source(
     source: Any, buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention=source)))
@@ -211,7 +205,7 @@ def test_the_policy_says_what_becomes_of_the_source(
     assert buckets.names(buckets.intake) == ([VIDEO] if source == "keep" else [])
 
 
-def test_a_newer_upload_s_result_replaces_the_older_one_s(
+def test_newer_result_replaces_the_older_one(
     buckets: Buckets, topics: Topics, linked: Planned, clip: Path, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -229,7 +223,7 @@ def test_a_newer_upload_s_result_replaces_the_older_one_s(
 
 @pytest.mark.parametrize("name", [RESULT, REPORT])
 @pytest.mark.parametrize("metadata", [None, {"defacer-job": "x"}, {"defacer-source-generation": "1"}])
-def test_an_object_of_somebody_else_is_never_replaced(
+def test_foreign_object_is_never_replaced(
     name: str,
     metadata: dict[str, str] | None,
     buckets: Buckets,
@@ -249,7 +243,7 @@ def test_an_object_of_somebody_else_is_never_replaced(
     assert buckets.names(buckets.output) == [name]
 
 
-def test_two_videos_whose_results_would_have_one_name_do_not_replace_one_another(
+def test_similar_video_names_have_separate_results(
     buckets: Buckets, topics: Topics, clip: Path, merge: Post
 ) -> None:
     first = link_job(buckets, plan_job(buckets, clip, name="channels/street/videos/walk.mov.mp4"))
@@ -263,14 +257,14 @@ def test_two_videos_whose_results_would_have_one_name_do_not_replace_one_another
 
 
 @pytest.mark.parametrize("data", [b"", b"no json", b"{}"])
-def test_a_malformed_message_is_acknowledged(
+def test_malformed_message_is_acknowledged(
     data: bytes, buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     assert merge(push_body(data or b" ", {"type": "segment-done"})) == 200
     assert buckets.names(buckets.work) == [object_names.faces(linked.job), linked.ref.name]
 
 
-def test_a_newer_version_s_message_comes_back(
+def test_message_of_a_newer_version_is_retried(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     body = linked.segment_done(0).model_dump() | {"version": 5}

@@ -1,4 +1,4 @@
-"""Merge after the step "redact" when things go wrong: two at once, a dead or frozen merger, servers out of order."""
+"""Faults of merge after the step "redact": concurrent, dead and stalled merges, outages of the servers."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", Clip(seconds=3))
 
 
-def test_three_messages_at_once_publish_one_result(
+def test_three_concurrent_messages_publish_one_result(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
@@ -48,10 +48,8 @@ def test_three_messages_at_once_publish_one_result(
     assert_published(buckets, topics, linked)
 
 
-def test_the_second_of_two_mergers_leaves_it_to_the_first(
-    buckets: Buckets, topics: Topics, linked: Planned
-) -> None:
-    """Staged, not left to chance: the second comes while the first is joining."""
+def test_second_merge_waits_for_the_first(buckets: Buckets, topics: Topics, linked: Planned) -> None:
+    """The second message arrives while the first one is joining."""
     do_all_segments(buckets, linked)
     inside, go_on = threading.Event(), threading.Event()
 
@@ -74,7 +72,7 @@ def test_the_second_of_two_mergers_leaves_it_to_the_first(
     assert_published(buckets, topics, linked)
 
 
-def test_a_merger_that_was_taken_over_publishes_nothing(
+def test_merge_that_lost_its_lease_publishes_nothing(
     buckets: Buckets, topics: Topics, linked: Planned, environment: Environment
 ) -> None:
     do_all_segments(buckets, linked)
@@ -82,7 +80,7 @@ def test_a_merger_that_was_taken_over_publishes_nothing(
     claim = object_names.merge_lease(linked.job)
 
     def frozen(parts: JoinInput) -> JoinedVideo:
-        """Joins, then stands still until its lease has run out and another has done all."""
+        """Join, then stall until the lease has expired and another merge has published the result."""
         joined = MergeEngine().join(parts)
         wait_until(
             lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
@@ -96,7 +94,7 @@ def test_a_merger_that_was_taken_over_publishes_nothing(
     assert_published(buckets, topics, linked)
 
 
-def test_a_job_that_fails_while_it_is_joined_is_not_published(
+def test_job_that_fails_during_joining_is_not_published(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     do_all_segments(buckets, linked)
@@ -112,9 +110,7 @@ def test_a_job_that_fails_while_it_is_joined_is_not_published(
     assert object_names.published(linked.job) not in buckets.names(buckets.work)
 
 
-def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
-    buckets: Buckets, topics: Topics, clip: Path
-) -> None:
+def test_deleting_a_source_keeps_the_newer_upload(buckets: Buckets, topics: Topics, clip: Path) -> None:
     linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention="delete")))
     do_all_segments(buckets, linked)
 
@@ -128,7 +124,7 @@ def test_a_newer_upload_is_not_deleted_with_the_older_one_s_source(
 
 
 @pytest.mark.parametrize("when", ["before", "while joining"])
-def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_result(
+def test_older_upload_does_not_replace_a_newer_result(
     when: str, buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     do_all_segments(buckets, linked)
@@ -166,7 +162,7 @@ def test_an_older_upload_that_is_done_later_does_not_replace_a_newer_one_s_resul
 @pytest.mark.parametrize(
     "crash_after", [*range(0, REQUESTS_OF_A_MERGE, 3), REQUESTS_OF_A_MERGE - 1, REQUESTS_OF_A_MERGE]
 )
-def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
+def test_redelivery_continues_after_a_crash_at_any_request(
     crash_after: int,
     buckets: Buckets,
     topics: Topics,
@@ -174,7 +170,7 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     merge: Post,
     proxy: Proxy,
 ) -> None:
-    """Storage refuses everything from some request on, the claim's release included: as if the process died."""
+    """Storage refuses every request after some number, the release of the lease included, as in a crash."""
     linked = link_job(buckets, plan_job(buckets, clip, policy=Policy(source_retention="delete")))
     buckets.put(buckets.work, object_names.gallery(linked.job, "ab" * 32), b"embeddings")
     do_all_segments(buckets, linked)
@@ -187,7 +183,7 @@ def test_after_a_crash_at_any_point_the_next_delivery_goes_on_from_there(
     assert buckets.names(buckets.intake) == []
 
 
-def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
+def test_messaging_outage_is_retried_until_it_succeeds(
     buckets: Buckets,
     topics: Topics,
     linked: Planned,

@@ -1,4 +1,4 @@
-"""The step "redact": the segment that it makes, and whose faces it goes by."""
+"""The step "redact": its output, and the faces that it redacts."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.planned import Planned, faces_of, link_job, plan_job
 BOX = (100.0, 50.0, 160.0, 120.0)
 
 
-def test_a_segment_is_written_and_reported(
+def test_segment_is_redacted_and_reported(
     buckets: Buckets, topics: Topics, linked: Planned, worker: Post, tmp_path: Path
 ) -> None:
     assert worker(linked.task(1)) == 200
@@ -30,7 +30,7 @@ def test_a_segment_is_written_and_reported(
     assert frame_seconds(video) == frame_seconds(linked.clip)[-len(report.frames) :]
 
 
-def test_together_the_segments_cover_every_frame_once(
+def test_segments_cover_every_frame_once(
     buckets: Buckets, topics: Topics, linked: Planned, worker: Post
 ) -> None:
     assert [worker(linked.task(index)) for index in (0, 1)] == [200, 200]
@@ -39,7 +39,7 @@ def test_together_the_segments_cover_every_frame_once(
 
 
 @pytest.mark.parametrize("decision", ["hide", "keep"])
-def test_what_is_hidden_is_what_the_faces_say(
+def test_only_hidden_tracks_are_redacted(
     decision: str, buckets: Buckets, topics: Topics, clip: Path, worker: Post, tmp_path: Path
 ) -> None:
     planned = plan_job(buckets, clip, policy=Policy(mode="solid", color="#ffffff"))
@@ -65,16 +65,14 @@ def test_what_is_hidden_is_what_the_faces_say(
     assert {bool(middle > 250) for middle in middles} == {decision == "hide"}
 
 
-def test_faces_that_are_gone_fail_the_job(
-    buckets: Buckets, topics: Topics, linked: Planned, worker: Post
-) -> None:
+def test_missing_faces_fail_the_job(buckets: Buckets, topics: Topics, linked: Planned, worker: Post) -> None:
     buckets.put(buckets.work, object_names.faces(linked.job), b"another version")
     assert worker(linked.task(0)) == 200
     assert failure_of(buckets, linked).code == "object-gone"
     assert made(buckets, linked) == []
 
 
-def test_a_task_with_the_faces_of_another_job_is_acknowledged_and_hides_nothing(
+def test_task_with_foreign_faces_is_acknowledged(
     buckets: Buckets, topics: Topics, linked: Planned, clip: Path, worker: Post
 ) -> None:
     other = link_job(buckets, plan_job(buckets, clip, name="channels/street/videos/other.mp4"))
@@ -86,7 +84,7 @@ def test_a_task_with_the_faces_of_another_job_is_acknowledged_and_hides_nothing(
     assert object_names.failed(linked.job) not in buckets.names(buckets.work)
 
 
-def test_a_range_in_the_middle_is_done_exactly(
+def test_middle_segment_has_exactly_its_frames(
     buckets: Buckets, topics: Topics, clip: Path, worker: Post, tmp_path: Path
 ) -> None:
     times = frame_times(clip)

@@ -1,4 +1,4 @@
-"""Pictures that take long to decode: they fail their own job and hold up no other channel."""
+"""Pictures that take long to decode fail their own job and delay no other channel."""
 
 import os
 import signal
@@ -27,14 +27,14 @@ REPLACEMENT = "channels/street/replacement.png"
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A picture that takes minutes to decode, as one would whose bytes do not show it."""
-    monkeypatch.setattr(still_image, "SCAN", None)  # no marker counts as a scan
+    """A picture that takes minutes to decode and is not recognised as such."""
+    monkeypatch.setattr(still_image, "SCAN", None)  # so that it is not recognised
     return progressive_jpeg(5_000, 10_000)
 
 
 @pytest.fixture
 def address(app: App) -> Iterator[str]:
-    """Where ingest answers, each request in a thread of its own as under gunicorn."""
+    """Serve ingest with a thread per request, as gunicorn does."""
     server = make_server("127.0.0.1", 0, app("ingest").application, threaded=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
@@ -43,7 +43,7 @@ def address(app: App) -> Iterator[str]:
     thread.join()
 
 
-def test_another_channel_is_planned_while_a_picture_is_decoded(
+def test_slow_picture_does_not_block_another_channel(
     address: str,
     slow: bytes,
     buckets: Buckets,
@@ -51,7 +51,7 @@ def test_another_channel_is_planned_while_a_picture_is_decoded(
     clip: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The slow decode ends only when this test ends it, after the other channel's job is planned."""
+    """The slow decode ends only after the other channel's job is planned."""
     monkeypatch.setattr(still_image, "MAX_DECODE_SECONDS", 600.0)
     at_work: Queue[int] = Queue()
     decode = image_decoder._Process.decode
@@ -82,7 +82,7 @@ def test_another_channel_is_planned_while_a_picture_is_decoded(
 
 
 @pytest.mark.parametrize(("name", "code"), [(TARGET, "bad-picture"), (REPLACEMENT, "bad-replacement")])
-def test_a_decode_that_takes_too_long_fails_the_job_by_its_name(
+def test_decode_timeout_fails_the_job_by_name(
     name: str,
     code: str,
     slow: bytes,

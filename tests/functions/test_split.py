@@ -1,4 +1,4 @@
-"""A segment that takes longer than a delivery may is not tried for ever: it is split, and each half is quick enough."""
+"""A segment that always reaches the deadline is split, and each half is fast enough."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ CLIP = Clip(seconds=5)
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """Longer than those of other tests: a half of a segment is no shorter than a second."""
+    """A longer clip than in other tests, because half of a segment has at least one second."""
     return write_clip(tmp_path / "walk.mp4", CLIP)
 
 
@@ -37,7 +37,7 @@ def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
 
 
 def too_late(buckets: Buckets, planned: Planned, index: int, times: int) -> None:
-    """As if so many workers had run out of time with this segment."""
+    """Store a lease with this many timeouts for the segment."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
     claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
     buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())
@@ -62,7 +62,7 @@ def news(topics: Topics) -> list[SegmentDone]:
 
 
 def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[SegmentTask]:
-    """Have segment 1 of the job's step split; gives the halves."""
+    """Let segment 1 be split, and return the tasks of its halves."""
     too_late(buckets, job, 1, times=3)
     assert worker(job.task(1)) == 200
     halves = [task for task in tasks(topics, job.segment_task(1).step) if task.part]
@@ -71,7 +71,7 @@ def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[
 
 
 def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
-    """What comes after the job's step was done once."""
+    """Return the messages that follow the job's step."""
     if job.faces is None:
         assert sorted(task.index for task in tasks(topics, "redact")) == [0, 1]
         faces = Faces.from_bytes(buckets.get(buckets.work, object_names.faces(job.job)))
@@ -80,7 +80,7 @@ def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
         assert_published(buckets, topics, job)
 
 
-def test_time_that_ran_out_is_counted_apart_from_other_attempts(
+def test_timeouts_are_counted_apart_from_attempts(
     buckets: Buckets, topics: Topics, job: Planned, environment: Environment
 ) -> None:
     environment(deadline_seconds=1)
@@ -99,10 +99,10 @@ def test_time_that_ran_out_is_counted_apart_from_other_attempts(
         assert (claim.attempts, claim.timeouts) == expected
 
 
-def test_a_segment_that_fails_three_times_on_time_is_split_and_its_halves_make_the_video(
+def test_segment_is_split_after_three_timeouts(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post, clip: Path
 ) -> None:
-    """With the real engine, in both steps."""
+    """Both steps use the real engine."""
     too_late(buckets, planned, 1, times=3)
     assert {worker(planned.task(index)) for index in (0, 1)} == {200}
     halves = tasks(topics, "detect")
@@ -132,7 +132,7 @@ def test_a_segment_that_fails_three_times_on_time_is_split_and_its_halves_make_t
     assert sum(segment.frames for segment in report.segments) == CLIP.frames
 
 
-def test_a_segment_is_split_once_however_often_its_message_comes(
+def test_duplicate_messages_split_a_segment_once(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     too_late(buckets, job, 0, times=3)
@@ -144,10 +144,10 @@ def test_a_segment_is_split_once_however_often_its_message_comes(
     assert topics.all(topics.segments_done) == []
 
 
-def test_whole_or_in_halves_what_is_done_first_counts(
+def test_first_finished_output_counts_whole_or_split(
     buckets: Buckets, topics: Topics, linked: Planned, worker: Post, merge: Post
 ) -> None:
-    """A worker that was given up as too slow gets done after all, beside one of the halves."""
+    """A slow worker finishes after the split, beside one of the halves."""
     too_late(buckets, linked, 1, times=3)
     assert {worker(linked.task(index)) for index in (0, 1)} == {200}
     halves = tasks(topics, "redact")
@@ -157,7 +157,7 @@ def test_whole_or_in_halves_what_is_done_first_counts(
     assert_published(buckets, topics, linked)
 
 
-def test_what_is_too_short_to_be_split_fails_the_job_in_the_end(
+def test_segment_too_short_to_split_fails_the_job(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     quarter = job.segment_task(0).model_copy(update={"part": "0"})
@@ -170,7 +170,7 @@ def test_what_is_too_short_to_be_split_fails_the_job_in_the_end(
     assert [task for task in tasks(topics, quarter.step) if task.part] == []
 
 
-def test_a_part_that_cannot_be_is_acknowledged_and_does_nothing(
+def test_impossible_subsegment_is_acknowledged(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     task = job.segment_task(0).model_copy(update={"part": "0110"})
@@ -179,7 +179,7 @@ def test_a_part_that_cannot_be_is_acknowledged_and_does_nothing(
     assert topics.all(topics.segments_done) == []
 
 
-def test_halves_meet_and_leave_nothing_out(planned: Planned) -> None:
+def test_halves_cover_their_segment_without_gap(planned: Planned) -> None:
     for index in range(2):
         whole = planned.manifest.segments[index]
         first, second = (range_of(planned.manifest, index, half) for half in "01")
@@ -187,10 +187,10 @@ def test_halves_meet_and_leave_nothing_out(planned: Planned) -> None:
         assert first.end == second.start
 
 
-def test_the_news_of_a_half_that_was_never_told_comes_with_its_message_s_next_delivery(
+def test_redelivery_announces_a_finished_half(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, merge: Post
 ) -> None:
-    """Its worker died after it had written what it made; the other half's news had found it missing."""
+    """Its worker died after it wrote its output. The message of the other half did not find it."""
     halves = split(buckets, topics, job, worker)
     assert worker(job.task(0)) == 200
     assert worker(push_of(halves[0])) == 200
@@ -216,7 +216,7 @@ def test_the_news_of_a_half_that_was_never_told_comes_with_its_message_s_next_de
     assert_went_on(buckets, topics, job)
 
 
-def test_messages_of_halves_that_come_twice_and_late_change_nothing(
+def test_late_duplicates_of_halves_change_nothing(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, merge: Post
 ) -> None:
     halves = split(buckets, topics, job, worker)
@@ -227,7 +227,7 @@ def test_messages_of_halves_that_come_twice_and_late_change_nothing(
     before = {name: buckets.blob(buckets.work, name).generation for name in buckets.names(buckets.work, step)}
     for half in reversed(halves):
         assert worker(push_of(half)) == 200
-    assert worker(job.task(1)) == 200  # says once more that it is split
+    assert worker(job.task(1)) == 200  # splits again, which does no harm
     after = {name: buckets.blob(buckets.work, name).generation for name in buckets.names(buckets.work, step)}
     assert after == before
     told = news(topics)
@@ -241,10 +241,10 @@ def test_messages_of_halves_that_come_twice_and_late_change_nothing(
     assert_went_on(buckets, topics, job)
 
 
-def test_a_face_that_crosses_the_seam_of_a_split_segment_stays_hidden_in_both_halves(
+def test_face_across_a_split_stays_hidden(
     buckets: Buckets, topics: Topics, worker: Post, merge: Post, tmp_path: Path
 ) -> None:
-    """With the real engine; both steps are split, so the seam lies in what is looked through and in what is hidden."""
+    """Uses the real engine. Both steps are split, so detection and redaction have the seam."""
     clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=6, size=(480, 360), portrait=admiral()))
     planned = plan_job(buckets, clip, seconds=6)
     too_late(buckets, planned, 0, times=3)
@@ -263,7 +263,7 @@ def test_a_face_that_crosses_the_seam_of_a_split_segment_stays_hidden_in_both_ha
     report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     seam = range_of(planned.manifest, 0, "0").end
     assert seam is not None
-    (track,) = report.tracks  # one, through the seam
+    (track,) = report.tracks  # one track across the seam
     assert track.decision == "hide"
     assert track.start < seam < track.end
     before, after, times = grey(clip), grey(result), frame_times(clip)

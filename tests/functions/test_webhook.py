@@ -1,4 +1,4 @@
-"""The function `webhook` against a real receiver: what it sends, and what it makes of each answer."""
+"""The function `webhook` with a real receiver: its requests, and its reaction to each status."""
 
 import hashlib
 import hmac
@@ -41,7 +41,7 @@ def event_push(kind: str = "job.completed", **changes: str) -> Push:
 
 
 def is_genuine(call: Call, secret: str, now: float) -> bool:
-    """As the README tells receivers to check it."""
+    """Verify the signature as the README describes."""
     timestamp = call.headers["defacer-timestamp"]
     made = hmac.new(secret.encode(), timestamp.encode() + b"." + call.body, hashlib.sha256).hexdigest()
     signed = hmac.compare_digest(f"v1={made}", call.headers["defacer-signature"])
@@ -49,7 +49,7 @@ def is_genuine(call: Call, secret: str, now: float) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["job.completed", "job.failed"])
-def test_the_end_of_a_job_is_told_with_a_signature(kind: str, receiver: Receiver, tell: Tell) -> None:
+def test_end_of_a_job_is_sent_with_a_signature(kind: str, receiver: Receiver, tell: Tell) -> None:
     assert tell(event_push(kind)) == 200
     (call,) = receiver.calls
     assert call.path == "/hook?from=defacer"
@@ -61,7 +61,7 @@ def test_the_end_of_a_job_is_told_with_a_signature(kind: str, receiver: Receiver
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", " \n\n"])
-def test_white_space_after_the_secret_is_not_part_of_the_key(
+def test_trailing_white_space_is_not_part_of_the_secret(
     end: str, environment: Environment, receiver: Receiver, tell: Tell
 ) -> None:
     environment(webhook_url=receiver.address, webhook_secret=SECRET + end)
@@ -70,7 +70,7 @@ def test_white_space_after_the_secret_is_not_part_of_the_key(
     assert is_genuine(call, SECRET, time.time())
 
 
-def test_a_changed_call_is_not_genuine(receiver: Receiver, tell: Tell) -> None:
+def test_changed_request_fails_the_signature(receiver: Receiver, tell: Tell) -> None:
     tell(event_push())
     (call,) = receiver.calls
     other_body = Call(call.path, call.headers, call.body.replace(b"street", b"strand"))
@@ -81,13 +81,13 @@ def test_a_changed_call_is_not_genuine(receiver: Receiver, tell: Tell) -> None:
     assert not is_genuine(call, SECRET, time.time() + 301)
 
 
-def test_the_beginning_of_a_job_is_not_told(receiver: Receiver, tell: Tell) -> None:
+def test_planned_event_is_not_sent(receiver: Receiver, tell: Tell) -> None:
     assert tell(event_push("job.planned")) == 200
     assert receiver.calls == []
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_an_answer_that_may_pass_brings_the_message_back(status: int, receiver: Receiver, tell: Tell) -> None:
+def test_retryable_status_is_redelivered(status: int, receiver: Receiver, tell: Tell) -> None:
     receiver.answers = [status, 200]
     push = event_push()
     assert [tell(push), tell(push)] == [503, 200]
@@ -98,7 +98,7 @@ def test_an_answer_that_may_pass_brings_the_message_back(status: int, receiver: 
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 410])
-def test_any_other_answer_is_reported_once_and_a_redirect_is_not_followed(
+def test_other_status_is_logged_and_not_retried(
     status: int, receiver: Receiver, tell: Tell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     receiver.answers = [status]
@@ -109,12 +109,12 @@ def test_any_other_answer_is_reported_once_and_a_redirect_is_not_followed(
     assert (error["status"], error["job"], error["function"]) == (status, JOB, "webhook")
 
 
-def test_a_receiver_that_is_away_brings_the_message_back(environment: Environment, tell: Tell) -> None:
+def test_unreachable_receiver_is_retried(environment: Environment, tell: Tell) -> None:
     environment(webhook_url=f"http://127.0.0.1:{free_port()}/", webhook_secret=SECRET)
     assert tell(event_push()) == 503
 
 
-def test_neither_secret_nor_address_nor_object_is_logged(
+def test_log_has_no_secret_no_url_and_no_object(
     receiver: Receiver, tell: Tell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     receiver.answers = [503, 404, 200]
@@ -127,7 +127,7 @@ def test_neither_secret_nor_address_nor_object_is_logged(
 
 
 @pytest.mark.parametrize("missing", ["url", "secret"])
-def test_without_its_settings_no_event_is_lost(
+def test_missing_settings_lose_no_event(
     missing: str, environment: Environment, receiver: Receiver, tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(f"DEFACER_WEBHOOK_{missing.upper()}")

@@ -1,4 +1,4 @@
-"""The worker through its HTTP surface, with the real engine: what both steps of a segment have in common."""
+"""The worker through its HTTP interface, with the real engine: cases of both steps."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.inbox import document
 from tests.planned import VIDEO, Planned, link_job, plan_job
 
 
-def test_a_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
+def test_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
     assert worker(job.task(1)) == 200
     assert frames_done(buckets, job, 1) == len(job.frames(1))
     assert buckets.names(buckets.work, object_names.leases_prefix(job.job)) == []
@@ -31,7 +31,7 @@ def test_a_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Pla
     }
 
 
-def test_a_task_that_is_done_already_is_announced_again_and_not_done_again(
+def test_finished_task_is_announced_again_but_not_repeated(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     do_step(buckets, job, 0)
@@ -43,11 +43,11 @@ def test_a_task_that_is_done_already_is_announced_again_and_not_done_again(
 
 
 @pytest.mark.parametrize("end", ["published", "failed"])
-def test_a_task_of_a_job_that_is_over_is_acknowledged(
+def test_task_of_an_ended_job_is_acknowledged(
     end: str, buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     if end == "published":
-        link_job(buckets, job)  # every published job is linked
+        link_job(buckets, job)  # because every published job is linked
         published = Published(job=job.job, result=None, report="r")
         data, name = published.model_dump_json().encode(), object_names.published(job.job)
     else:
@@ -61,7 +61,7 @@ def test_a_task_of_a_job_that_is_over_is_acknowledged(
     assert topics.all(topics.segments_done) == []
 
 
-def test_a_failure_that_was_never_announced_is_announced_by_the_next_message(
+def test_next_message_announces_an_unannounced_failure(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     failed = Failed(
@@ -81,7 +81,7 @@ def test_a_failure_that_was_never_announced_is_announced_by_the_next_message(
     "change",
     [{"job": "no job"}, {"index": -1}, {"manifest": None}, {"more": 1}, {"version": 0}, {"step": "publish"}],
 )
-def test_a_malformed_task_is_acknowledged(
+def test_malformed_task_is_acknowledged(
     change: dict[str, object], buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     body = job.segment_task(0).model_dump() | change
@@ -90,7 +90,7 @@ def test_a_malformed_task_is_acknowledged(
 
 
 @pytest.mark.parametrize("index", [2, 99_999])
-def test_a_task_that_does_not_fit_its_manifest_is_acknowledged_and_fails_nobody(
+def test_task_outside_its_manifest_is_acknowledged(
     index: int, buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     before = buckets.names(buckets.work)
@@ -98,15 +98,13 @@ def test_a_task_that_does_not_fit_its_manifest_is_acknowledged_and_fails_nobody(
     assert buckets.names(buckets.work) == before
 
 
-def test_a_source_that_is_gone_fails_the_job(
-    buckets: Buckets, topics: Topics, job: Planned, worker: Post
-) -> None:
+def test_missing_source_fails_the_job(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
     buckets.put(buckets.intake, VIDEO, b"a newer upload")
     assert worker(job.task(0)) == 200
     assert failure_of(buckets, job).code == "source-gone"
 
 
-def test_a_manifest_that_is_gone_fails_the_job_without_an_event(
+def test_missing_manifest_fails_the_job_without_event(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     buckets.client.bucket(buckets.work).blob(job.ref.name).delete()
@@ -116,9 +114,7 @@ def test_a_manifest_that_is_gone_fails_the_job_without_an_event(
     assert topics.events() == []
 
 
-def test_a_source_that_breaks_off_fails_the_job(
-    buckets: Buckets, topics: Topics, clip: Path, worker: Post
-) -> None:
+def test_truncated_source_fails_the_job(buckets: Buckets, topics: Topics, clip: Path, worker: Post) -> None:
     whole = clip.read_bytes()
     start = whole.index(b"mdat") + 4
     broken = whole[:start] + b"\xff" * (len(whole) // 2) + whole[start + len(whole) // 2 :]

@@ -1,4 +1,4 @@
-"""The worker when things go wrong, in either step: two at once, a dead worker, storage and messaging out of order."""
+"""Faults of the worker in both steps: concurrent and dead workers, outages of storage and messaging."""
 
 import threading
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Keep = Callable[[], None]
 
 
 @pytest.mark.parametrize("holder", ["mine", "another"])
-def test_while_somebody_is_at_it_the_message_comes_back(
+def test_message_is_redelivered_while_another_holds_the_lease(
     holder: str, buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
     put_claim(buckets, job, 0, holder, seconds=600)
@@ -38,15 +38,13 @@ def test_while_somebody_is_at_it_the_message_comes_back(
     assert topics.all(topics.segments_done) == []
 
 
-def test_the_claim_of_a_dead_worker_is_taken_over(
-    buckets: Buckets, topics: Topics, job: Planned, worker: Post
-) -> None:
+def test_expired_lease_is_taken_over(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
     put_claim(buckets, job, 0, holder="mine", seconds=-1)
     assert worker(job.task(0, "mine")) == 200
     assert frames_done(buckets, job, 0) == len(job.frames(0))
 
 
-def test_a_segment_that_outlasts_its_workers_fails_the_job(
+def test_segment_with_exhausted_attempts_fails_the_job(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, environment: Environment
 ) -> None:
     environment(max_segment_attempts=3)
@@ -55,13 +53,13 @@ def test_a_segment_that_outlasts_its_workers_fails_the_job(
     assert worker(job.task(1, "mine")) == 200
     failed = failure_of(buckets, job)
     assert (failed.stage, failed.code, failed.source) == ("worker", "poison-segment", job.manifest.source)
-    assert "3 workers in a row did not finish segment 2 of 2" in failed.message
+    assert "3 attempts did not finish segment 2 of 2" in failed.message
     assert "walk.mp4" in failed.message
     assert [event["type"] for event in topics.events()] == ["job.failed"]
     assert buckets.names(buckets.work, object_names.gallery_prefix(job.job)) == []
 
 
-def test_attempts_at_finding_are_no_attempts_at_hiding(
+def test_attempts_are_counted_per_step(
     buckets: Buckets,
     topics: Topics,
     planned: Planned,
@@ -75,7 +73,7 @@ def test_attempts_at_finding_are_no_attempts_at_hiding(
     assert is_done(buckets, linked, 0)
 
 
-def test_many_deliveries_that_only_waited_are_no_attempts(
+def test_waiting_deliveries_do_not_count_as_attempts(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, environment: Environment
 ) -> None:
     environment(max_segment_attempts=1)
@@ -86,7 +84,7 @@ def test_many_deliveries_that_only_waited_are_no_attempts(
 
 
 @pytest.mark.parametrize("failing", [0, 1, 3, 5, 7, 9])
-def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
+def test_storage_outage_is_retried_until_it_succeeds(
     failing: int,
     buckets: Buckets,
     topics: Topics,
@@ -96,7 +94,7 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
 ) -> None:
     with proxy.failing(lambda method, path: len(proxy.requests) > failing):
         assert worker(job.task(0, "mine")) == 503
-    buckets.client.bucket(buckets.work).delete_blobs(  # as if its lease had run out
+    buckets.client.bucket(buckets.work).delete_blobs(  # as if its lease had expired
         list(buckets.client.list_blobs(buckets.work, prefix=object_names.leases_prefix(job.job)))
     )
     assert worker(job.task(0, "mine")) == 200
@@ -104,7 +102,7 @@ def test_storage_out_of_order_brings_the_message_back_and_then_it_succeeds(
     assert len(topics.all(topics.segments_done)) >= 1
 
 
-def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
+def test_messaging_outage_is_retried_until_it_succeeds(
     buckets: Buckets,
     topics: Topics,
     job: Planned,
@@ -122,8 +120,8 @@ def test_messaging_out_of_order_brings_the_message_back_and_then_it_succeeds(
     assert len(topics.all(topics.segments_done)) == 1
 
 
-def test_two_messages_at_once_do_a_segment_once(buckets: Buckets, topics: Topics, job: Planned) -> None:
-    """The second comes while the first is at it: staged, not left to chance."""
+def test_two_concurrent_messages_do_a_segment_once(buckets: Buckets, topics: Topics, job: Planned) -> None:
+    """The second message arrives while the first one is processed."""
     inside, go_on = threading.Event(), threading.Event()
 
     def slow(keep: Keep) -> None:
@@ -143,7 +141,7 @@ def test_two_messages_at_once_do_a_segment_once(buckets: Buckets, topics: Topics
     assert len(topics.all(topics.segments_done)) == 1
 
 
-def test_a_segment_that_somebody_finished_just_before_the_claim_is_not_done_again(
+def test_segment_finished_just_before_the_lease_is_not_repeated(
     buckets: Buckets, topics: Topics, job: Planned, proxy: Proxy
 ) -> None:
     finished: list[int] = []
@@ -161,21 +159,19 @@ def test_a_segment_that_somebody_finished_just_before_the_claim_is_not_done_agai
     assert len(topics.all(topics.segments_done)) == 1
 
 
-def test_what_somebody_else_committed_before_counts(buckets: Buckets, topics: Topics, job: Planned) -> None:
+def test_first_committed_output_counts(buckets: Buckets, topics: Topics, job: Planned) -> None:
     work(job, 0, "mine", lambda keep: do_step(buckets, job, 0))
     assert frames_done(buckets, job, 0) == len(job.frames(0))
     assert len(topics.all(topics.segments_done)) == 1
 
 
-def test_who_hides_after_somebody_else_committed_leaves_no_video_behind(
-    buckets: Buckets, topics: Topics, linked: Planned
-) -> None:
+def test_second_commit_leaves_no_video(buckets: Buckets, topics: Topics, linked: Planned) -> None:
     work(linked, 0, "mine", lambda keep: do_step(buckets, linked, 0))
     report = report_of(buckets, linked, 0)
     assert made(buckets, linked) == sorted([report.video.name, object_names.segment_report(linked.job, 0)])
 
 
-def test_work_past_the_deadline_is_abandoned_and_counts_as_an_attempt(
+def test_deadline_stops_the_work_and_counts_as_attempt(
     buckets: Buckets, topics: Topics, job: Planned, environment: Environment
 ) -> None:
     environment(deadline_seconds=1)
@@ -193,7 +189,7 @@ def test_work_past_the_deadline_is_abandoned_and_counts_as_an_attempt(
     assert is_done(buckets, job, 0)
 
 
-def test_the_claim_is_renewed_while_the_engine_works(
+def test_lease_is_renewed_while_the_engine_works(
     buckets: Buckets, topics: Topics, job: Planned, environment: Environment
 ) -> None:
     environment(lease_seconds=1)
@@ -210,4 +206,4 @@ def test_the_claim_is_renewed_while_the_engine_works(
 
 
 def never(keep: Keep) -> None:
-    raise AssertionError("somebody else has done it, or is at it")
+    raise AssertionError("another worker has done the step, or has the lease")

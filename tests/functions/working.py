@@ -1,6 +1,6 @@
-"""What tests of the worker look at, and a worker whose engine is a stand-in.
+"""Helpers for tests of the worker, and an engine that detects and redacts nothing.
 
-"The job's step" is the one that its messages are of: "detect", or "redact" after linking.
+"The job's step" is "detect", or "redact" after linking.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment
 from tests.sentences import require_plain
 
-# What happens while the engine is at work; it gets what keeps the claim.
+# Called while the engine works, with the function that renews the lease.
 Meanwhile = Callable[[Callable[[], None]], None]
 
 
@@ -48,12 +48,12 @@ class _Engine(MediaEngine):
         with write_segment(str(out), encoding_of(str(self.clip)), 30) as writer:
             for frame in read_frames(str(self.clip), step.segment.start, step.segment.end):
                 writer.write(frame)
-        written = writer.written()
+        written = writer.result()
         return RedactedSegment(written.frames, written.reorder_depth)
 
 
 def do_step(buckets: Buckets, planned: Planned, index: int) -> None:
-    """As if another worker had done the job's step."""
+    """Store the output of the job's step, as another worker would."""
     if planned.faces is None:
         find_segment(buckets, planned, index)
     else:
@@ -61,13 +61,13 @@ def do_step(buckets: Buckets, planned: Planned, index: int) -> None:
 
 
 def made(buckets: Buckets, planned: Planned) -> list[str]:
-    """The names of what the job's step has made so far."""
+    """Return the names of the outputs of the job's step."""
     prefix = object_names.segments_prefix if planned.faces else object_names.segment_detections_prefix
     return buckets.names(buckets.work, prefix(planned.job))
 
 
 def frames_done(buckets: Buckets, planned: Planned, index: int) -> int:
-    """How many frames went through the job's step."""
+    """Return the number of frames in the output of the job's step."""
     if planned.faces is None:
         return SegmentDetections.from_bytes(
             buckets.get(buckets.work, object_names.segment_detections(planned.job, index))
@@ -76,7 +76,7 @@ def frames_done(buckets: Buckets, planned: Planned, index: int) -> int:
 
 
 def is_done(buckets: Buckets, planned: Planned, index: int) -> bool:
-    """Whether the job's step is committed for a segment."""
+    """Return whether the job's step is committed for a segment."""
     commit = object_names.segment_report if planned.faces else object_names.segment_detections
     return commit(planned.job, index) in made(buckets, planned)
 

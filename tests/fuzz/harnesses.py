@@ -13,7 +13,7 @@ from cloudevents.http import CloudEvent
 
 from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.image_decoder import decode_here
-from defacer.engine.media.mp4.sample_count_check import require_likely_samples
+from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
 from defacer.engine.media.reader import probe
 from defacer.engine.media.still_image import require_decodable
 from defacer.pipeline.channel import parse_policy
@@ -201,7 +201,7 @@ def picture(data: bytes) -> None:
 def claims(data: bytes) -> None:
     """Check the sample counts of an MP4."""
     try:
-        require_likely_samples(io.BytesIO(data))
+        require_plausible_sample_count(io.BytesIO(data))
     except VideoError:
         return
 

@@ -18,7 +18,7 @@ from defacer.pipeline.topology import (
     WEBHOOK,
     Function,
 )
-from defacer.webhook.delivery import TOLD
+from defacer.webhook.delivery import SENT_EVENTS
 from defacer_emulator.resources import Resources
 from tests.terraform import INFRA, blocks, documents, local, one, resources
 
@@ -107,7 +107,7 @@ def test_webhook_exists_only_if_configured_and_uses_a_secret() -> None:
     assert set(local("values")["webhook"]) == {"DEFACER_WEBHOOK_URL"} <= KNOWN
     assert set(local("secrets")["webhook"]) == {"DEFACER_WEBHOOK_SECRET"} <= KNOWN
     assert local("filters") == {
-        "webhook": " OR ".join(f'attributes.{TYPE} = "{kind}"' for kind in sorted(TOLD))
+        "webhook": " OR ".join(f'attributes.{TYPE} = "{kind}"' for kind in sorted(SENT_EVENTS))
     }
 
 

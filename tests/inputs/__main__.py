@@ -1,4 +1,7 @@
-"""Run every row through the engine and write the table: python -m tests.inputs [NAME ...] (with names: only try)."""
+"""Run every row through the engine and write the table: python -m tests.inputs.
+
+With names as arguments, it runs the rows whose name contains one of them, and does not write the table.
+"""
 
 import sys
 import tempfile
@@ -8,29 +11,29 @@ from pathlib import Path
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
 from defacer.engine.options import Options
-from tests.inputs.doing import deface
-from tests.inputs.judging import judge
+from tests.inputs.judge import judge
 from tests.inputs.rows import ROWS, Row
+from tests.inputs.run_engine import deface
 from tests.inputs.table import README, document
 
 
 def main() -> int:
     chosen = [row for row in ROWS if not sys.argv[1:] or any(word in row.name for word in sys.argv[1:])]
-    engine, found, wrong = Engine(), {}, 0
+    engine, outcomes, failures = Engine(), {}, 0
     for row in chosen:
         try:
-            found[row.name] = _result(row, engine)
-        except Exception:  # noqa: BLE001 - each row is told, and the next one tried
-            wrong += 1
-            found[row.name] = "NOT AS IT SHOULD BE"
+            outcomes[row.name] = _run_row(row, engine)
+        except Exception:  # noqa: BLE001 - the other rows run too
+            failures += 1
+            outcomes[row.name] = "FAILED"
             traceback.print_exc(limit=-3)
-        print(f"{row.name}: {found[row.name]}", file=sys.stderr)
-    if len(chosen) == len(ROWS) and not wrong:
-        README.write_text(document(found))
-    return 1 if wrong else 0
+        print(f"{row.name}: {outcomes[row.name]}", file=sys.stderr)
+    if len(chosen) == len(ROWS) and not failures:
+        README.write_text(document(outcomes))
+    return 1 if failures else 0
 
 
-def _result(row: Row, engine: Engine) -> str:
+def _run_row(row: Row, engine: Engine) -> str:
     with tempfile.TemporaryDirectory(prefix="defacer-inputs-") as folder:
         source, out = row.make(Path(folder)), Path(folder) / "out.mp4"
         try:

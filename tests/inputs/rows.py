@@ -1,4 +1,4 @@
-"""The table of inputs: what goes in, how it is made, and what must come out."""
+"""The table of inputs: how each file is with_bytes, and its expected result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from fractions import Fraction
 from pathlib import Path
 
 from tests.clips import admiral
-from tests.inputs.accidents import (
+from tests.inputs.broken_files import (
     cut_off,
     cut_off_avi,
+    damage_hevc,
+    damage_packet,
     large_box,
     long_edit,
     long_mkv,
-    promising,
     sound_only,
-    spoil_hevc,
-    spoil_packet,
     unknown_codec,
     wide_header,
+    with_bytes,
+    with_stated_length,
     with_timecode,
     with_user_data,
     without_middle,
-    written,
 )
-from tests.inputs.making import GOP, INTERLACED_FLAGS, X265, Sound, Text, Video, write
+from tests.inputs.write_video import GOP, INTERLACED_FLAGS, X265, Sound, Text, Video, write
 
 Maker = Callable[[Path], Path]
 HDR = (
@@ -36,10 +36,10 @@ HDR10, HLG = (1, 9, 16, 9), (1, 9, 18, 9)
 
 @dataclass(frozen=True)
 class Row:
-    """One input. `expected` is "same" or a part of the sentence with which it is refused.
+    """One input. `expected` is "same" or a part of the error message.
 
-    `codec` and `pixel_format` are the result's. `emulated`: it goes through the emulator too. `slow`: it takes over ten
-    seconds. `face`: the portrait in it must be hidden. `on_decode_error` is the policy's.
+    `codec` and `pixel_format` are those of the result. `emulated`: the emulator processes it too. `slow`: it takes over
+    ten seconds. `face`: its portrait must be hidden. `on_decode_error` is the policy's.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Row:
 
 
 def video(name: str, **changes: object) -> Maker:
-    """A maker of a file of that name."""
+    """Return a function that writes a video of that name."""
     return lambda folder: write(folder / name, Video(**changes))  # type: ignore[arg-type]
 
 
@@ -66,7 +66,7 @@ def _times(rate: float, count: int = 60) -> tuple[float, ...]:
     return tuple(number / rate for number in range(count))
 
 
-# As a phone records it: about 30 a second, a pause, then slower.
+# The times of a phone: about 30 frames a second, a pause, then fewer frames a second.
 PHONE = tuple(
     round(seconds, 4)
     for seconds in [
@@ -89,7 +89,7 @@ TIMING = [
     _timing("120", Fraction(120)),
     Row("variable rate, as a phone writes it", "timing",
         video("in.mp4", times=PHONE, time_base=Fraction(1, 90000), sound=(Sound(),)), emulated=True),
-    Row("a picture that stands still for 4 s", "timing",
+    Row("a picture that does not change for 4 s", "timing",
         video("in.mp4", times=(*_times(25, 30), *(5.2 + t for t in _times(25, 30))), time_base=Fraction(1, 1000))),
     Row("start time other than 0", "timing",
         video("in.ts", start=7.48, sound=(Sound(shift=7.48),), options=(*GOP, ("bf", "0"))), emulated=True),
@@ -113,7 +113,7 @@ TIMING = [
     Row("a single key frame in 5 minutes", "timing",
         video("in.mp4", size=(128, 96), rate=5, seconds=300, options=(("preset", "ultrafast"), ("g", "100000"),
               ("x264-params", "scenecut=0"))), segment_seconds=60, slow=True),
-    Row("one frame in all", "timing", video("in.mp4", seconds=0.04, sound=()), emulated=True),
+    Row("a single frame", "timing", video("in.mp4", seconds=0.04, sound=()), emulated=True),
     Row("2 hours", "timing", video("in.mp4", size=(128, 96), rate=Fraction(1, 2), seconds=7200, sound=()),
         segment_seconds=120, slow=True),
 ]  # fmt: skip
@@ -243,22 +243,22 @@ OTHER = [
 
 
 BROKEN = [
-    Row("an empty file", "broken", written("in.mp4", b""), "not a video that can be read"),
-    Row("text", "broken", written("in.mp4", b"hello " * 2000), "not a video that can be read"),
+    Row("an empty file", "broken", with_bytes("in.mp4", b""), "not a video that can be read"),
+    Row("text", "broken", with_bytes("in.mp4", b"hello " * 2000), "not a video that can be read"),
     Row("sound only", "broken", sound_only, "no moving picture", emulated=True),
     Row("cut off in the middle", "broken", cut_off, "damaged|cut off", emulated=True),
-    Row("a header that promises ten hours, MP4", "broken", promising(36_000), "its header says", emulated=True),
-    Row("a header that promises less than there is, MP4", "broken", promising(0.4), "its header says"),
-    Row("an edit list that promises ten hours", "broken", long_edit, "its header says"),
-    Row("a header that promises ten hours, MKV", "broken", long_mkv, "cut off", segment_seconds=7200),
-    Row("a header that claims 4000x3000", "broken", wide_header, "its header gives the picture 4000x3000"),
-    Row("a header that says it holds 10 GB", "broken", large_box, "cut off|damaged|not a video"),
-    Row("a packet that is damaged", "broken", spoil_packet(50), "damaged", emulated=True),
-    Row("the same, with the policy to hide such frames", "broken", spoil_packet(50), on_decode_error="hide",
+    Row("a header that states ten hours, MP4", "broken", with_stated_length(36_000), "its header says", emulated=True),
+    Row("a header that states less than the index, MP4", "broken", with_stated_length(0.4), "its header says"),
+    Row("an edit list of ten hours", "broken", long_edit, "its header says"),
+    Row("a header that states ten hours, MKV", "broken", long_mkv, "cut off", segment_seconds=7200),
+    Row("a header that claims 4000x3000", "broken", wide_header, "its header states a picture of 4000x3000"),
+    Row("a box that claims 10 GB", "broken", large_box, "cut off|damaged|not a video"),
+    Row("a damaged packet", "broken", damage_packet(50), "damaged", emulated=True),
+    Row("a damaged packet, with the policy to hide its frames", "broken", damage_packet(50), on_decode_error="hide",
         black=tuple(range(50, 60)), emulated=True),
-    Row("a packet that is damaged, HEVC", "broken", spoil_hevc, "damaged|can't be decoded"),
+    Row("a damaged packet, HEVC", "broken", damage_hevc, "damaged|can't be decoded"),
     Row("cut off in the middle, AVI", "broken", cut_off_avi, "cut off|damaged"),
-    Row("a codec that we do not have", "broken", unknown_codec, "can't be decoded"),
+    Row("an unknown codec", "broken", unknown_codec, "can't be decoded"),
     Row("encrypted", "broken",
         video("in.mp4", muxer=(("encryption_scheme", "cenc-aes-ctr"), ("encryption_key", "01" * 16),
                                ("encryption_kid", "02" * 16))), "encrypted"),

@@ -1,4 +1,4 @@
-"""The table of inputs as the repository shows it: README.md beside this file, written by `python -m tests.inputs`."""
+"""Make the page README.md with the table of inputs. `python -m tests.inputs` writes it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,37 +6,42 @@ from pathlib import Path
 from tests.inputs.rows import ROWS, Row
 
 README = Path(__file__).with_name("README.md")
-HEAD = """# What goes in, and what comes out
+HEAD = """# Supported inputs and their results
 
-Each row is a file that `rows.py` makes. It goes through the engine in several segments, and where "emulator" says so
-through the whole pipeline too, and comes back: the same frames at the same times, the same sound packets, size,
-orientation, shape of pixels, colours and fields, at least 40 dB of PSNR away from faces, nothing that names or places
-anybody, the index first, and no warning from ffprobe. Picture, sound and file last as long, within one frame. Segments
-that begin at each key frame hold the same frames as the whole. Or it is refused with a sentence, and nothing is
-published.
-`make test TESTS=tests/inputs` holds all of it and this table; `.venv/bin/python -m tests.inputs` writes it anew.
+Each row is a file that `rows.py` writes. It runs through the engine in several segments, and through the whole pipeline
+if the last column says "emulator". A result has:
+
+- the same frames at the same times, and the same sound packets
+- the same size, orientation, pixel aspect ratio, colours and fields
+- at least 40 dB of PSNR outside of faces
+- no data that identifies or locates a person
+- its index first, and no warning from ffprobe
+- the same length of picture, sound and file, within one frame
+
+Segments that begin at each key frame have the same frames as the whole file. A file that is refused has an error
+message, and nothing is published.
+
+`make test TESTS=tests/inputs` checks all of this and the table. `.venv/bin/python -m tests.inputs` writes the table.
 """
 
 
-def line(row: Row, found: str) -> str:
-    """The row's line; `found` is what came out of the run."""
+def line(row: Row, outcome: str) -> str:
+    """Return the line of a row; `outcome` describes the result of its run."""
     if row.expected == "same":
-        out = f"comes back, {_codec(row)}"
+        expected = f"processed, {_codec(row)}"
     else:
-        out = "refused: " + " or ".join(f'"… {part} …"' for part in row.expected.split("|"))
-        found = "nothing published"
-    return f"| {row.name} | {out} | {found} | {'engine, emulator' if row.emulated else 'engine'} |"
+        expected = "refused: " + " or ".join(f'"… {part} …"' for part in row.expected.split("|"))
+        outcome = "nothing published"
+    return f"| {row.name} | {expected} | {outcome} | {'engine, emulator' if row.emulated else 'engine'} |"
 
 
-def document(found: Mapping[str, str]) -> str:
-    """The whole page, of what was found for each row's name."""
+def document(outcomes: Mapping[str, str]) -> str:
+    """Return the whole page. `outcomes` is from the name of a row to the outcome of its run."""
     parts = [HEAD]
     for group in dict.fromkeys(row.group for row in ROWS):
-        parts.append(
-            f"\n## {group.capitalize()}\n\n| what goes in | what must come out | what came out | through |"
-        )
+        parts.append(f"\n## {group.capitalize()}\n\n| input | expected | result | runs through |")
         parts.append("|---|---|---|---|")
-        parts += [line(row, found[row.name]) for row in ROWS if row.group == group]
+        parts += [line(row, outcomes[row.name]) for row in ROWS if row.group == group]
     return "\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Headless Chromium plays results to their end and shows the first, a middle and the last frame."""
+"""Test that headless Chromium plays results to the end and shows the first, a middle and the last frame."""
 
 import json
 import shutil
@@ -21,14 +21,14 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.media.orientation import orientation_of
 from defacer.engine.options import Options
-from tests.inputs.doing import deface
-from tests.inputs.making import Sound, Video, write
 from tests.inputs.rows import PHONE
+from tests.inputs.run_engine import deface
+from tests.inputs.write_video import Sound, Video, write
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 GRID = (32, 18)
 FRAME_SECONDS = 0.04
-TIME_SECONDS = 0.001  # neighbouring frames lie further apart
+TIME_SECONDS = 0.001  # less than the interval of two frames
 MIN_PSNR = 28.0  # of small pictures, through another colour conversion
 PAGE = """<!doctype html><video id=v muted playsinline src=out.mp4></video><script>
 const v = document.getElementById('v'), c = document.createElement('canvas');
@@ -38,36 +38,36 @@ const pixels = () => { const g = c.getContext('2d'); g.drawImage(v, 0, 0, c.widt
 const shown = () => new Promise(done => v.requestVideoFrameCallback((_, meta) => done(meta)));
 const at = async seconds => { const next = shown(); v.currentTime = seconds; const meta = await next;
   return {time: meta.mediaTime, pixels: pixels()}; };
-const tell = what => fetch('/told', {method: 'POST', body: JSON.stringify(what)});
-v.onerror = () => tell({error: v.error.message});
+const report = what => fetch('/report', {method: 'POST', body: JSON.stringify(what)});
+v.onerror = () => report({error: v.error.message});
 v.onloadeddata = async () => { v.onloadeddata = null;
   const frames = []; for (const seconds of TIMES) frames.push(await at(seconds));
   await at(0); const ended = new Promise(done => { v.onended = done; });
   v.playbackRate = 2; await v.play(); await ended;
-  tell({frames, duration: v.duration, end: v.currentTime}); };
+  report({frames, duration: v.duration, end: v.currentTime}); };
 </script>"""
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[str, "Queue[dict[str, Any]]"]]:
-    """A folder by HTTP, with ranges, and what a page in it tells."""
-    told: Queue[dict[str, Any]] = Queue()
+def serve(folder: Path) -> Iterator[tuple[str, "Queue[dict[str, Any]]"]]:
+    """Serve a folder by HTTP, with ranges. Yield its address and the queue of what a page reports."""
+    reports: Queue[dict[str, Any]] = Queue()
 
     class Handler(SimpleHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
 
         def do_GET(self) -> None:
-            """Chromium seeks in a video only where ranges are served."""
-            asked = self.headers.get("Range")
+            """Serve ranges, because Chromium seeks only in a video with ranges."""
+            byte_range = self.headers.get("Range")
             path = folder / self.path.lstrip("/")
-            if asked is None or not path.is_file():
+            if byte_range is None or not path.is_file():
                 super().do_GET()
                 return
             data = path.read_bytes()
-            first, _, last = asked.removeprefix("bytes=").partition("-")
+            first, _, last = byte_range.removeprefix("bytes=").partition("-")
             start, end = int(first), int(last) if last else len(data) - 1
             self.send_response(206)
             self.send_header("Content-Type", "video/mp4")
@@ -83,7 +83,7 @@ def served(folder: Path) -> Iterator[tuple[str, "Queue[dict[str, Any]]"]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", told
+        yield f"http://127.0.0.1:{server.server_port}", reports
     finally:
         server.shutdown()
         server.server_close()
@@ -112,9 +112,9 @@ VIDEOS = {
 
 
 @pytest.mark.parametrize("name", list(VIDEOS))
-def test_a_browser_plays_it_to_the_end_and_shows_its_frames(name: str, tmp_path: Path) -> None:
+def test_browser_plays_the_result_to_the_end_and_shows_its_frames(name: str, tmp_path: Path) -> None:
     if BROWSER is None:
-        pytest.skip("there is no chromium on the PATH: apt-get install chromium")
+        pytest.skip("chromium is not on the PATH. Run `apt-get install chromium`.")
     site = tmp_path / "site"
     site.mkdir()
     source, out = write(tmp_path / "in.mp4", VIDEOS[name]), site / "out.mp4"
@@ -125,8 +125,8 @@ def test_a_browser_plays_it_to_the_end_and_shows_its_frames(name: str, tmp_path:
     times = [(expected[n][0] + min(ends[n], expected[n][0] + 0.03)) / 2 for n in chosen]
     page = PAGE % GRID
     (site / "index.html").write_text(page.replace("TIMES", json.dumps(times)))
-    with served(site) as (url, told), browser(f"{url}/index.html", tmp_path / "profile"):
-        found = told.get(timeout=120)
+    with serve(site) as (url, reports), browser(f"{url}/index.html", tmp_path / "profile"):
+        found = reports.get(timeout=120)
     assert "error" not in found, found
     assert found["end"] == pytest.approx(found["duration"], abs=0.2)
     with av.open(str(source)) as container:
@@ -138,7 +138,7 @@ def test_a_browser_plays_it_to_the_end_and_shows_its_frames(name: str, tmp_path:
 
 
 def pictures(path: Path) -> list[tuple[float, np.ndarray]]:
-    """Each frame's time from the start, and a small picture of it as it is shown, RGB."""
+    """Return the time of each frame, and a small RGB picture of it as displayed."""
     found = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):

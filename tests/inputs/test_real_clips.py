@@ -1,4 +1,4 @@
-"""Real clips whose edit lists hide frames: none of them is decoded into the result, and none copied."""
+"""Test real clips whose edit lists hide frames: the result has none of these frames."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.options import Options
-from tests.inputs.doing import deface
+from tests.inputs.run_engine import deface
 
 
 @pytest.mark.parametrize(("name", "stored", "hidden"), [("c01", 356, 108), ("c08", 277, 37)])

@@ -1,4 +1,4 @@
-"""Every row of the table of inputs, through the engine in several segments, and some through the emulator too."""
+"""Test every row of the table of inputs with the engine in several segments, and some with the emulator too."""
 
 import json
 import re
@@ -17,10 +17,10 @@ from defacer.report.faces import Faces
 from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator
 from defacer_emulator.emulator import Options as EmulatorOptions
-from tests.inputs.doing import deface
-from tests.inputs.judging import judge
+from tests.inputs.judge import judge
 from tests.inputs.rows import ROWS, Row
-from tests.inputs.segments import require_same_at_key_frames
+from tests.inputs.run_engine import deface
+from tests.inputs.segment_check import require_same_at_key_frames
 from tests.inputs.table import README, line
 from tests.planned import read_header
 
@@ -41,7 +41,7 @@ def table() -> str:
 @pytest.mark.parametrize(
     "row", [pytest.param(row, marks=[pytest.mark.slow] if row.slow else []) for row in ROWS], **NAMED
 )
-def test_it_comes_back_or_is_refused_as_the_table_says(
+def test_input_is_processed_or_refused_as_the_table_says(
     row: Row, engine: Engine, table: str, tmp_path: Path
 ) -> None:
     source, out = row.make(tmp_path), tmp_path / "out.mp4"
@@ -51,9 +51,9 @@ def test_it_comes_back_or_is_refused_as_the_table_says(
         assert not out.exists()
         assert line(row, "refused") in table
         return
-    # One frame can't be cut; all else is joined from several parts.
+    # A single frame can't be split. All other results are joined from several segments.
     parts = plan_segments(read_header(source), row.segment_seconds)
-    assert len(parts) > 1 or row.name == "one frame in all"
+    assert len(parts) > 1 or row.name == "a single frame"
     require_same_at_key_frames(source, row.on_decode_error)
     faces, joined = deface(
         engine, source, out, Options(on_decode_error=row.on_decode_error), row.segment_seconds
@@ -62,15 +62,15 @@ def test_it_comes_back_or_is_refused_as_the_table_says(
     assert line(row, found) in table
 
 
-def test_ffprobe_has_judged_too() -> None:
+def test_ffprobe_is_installed() -> None:
     if shutil.which("ffprobe") is None:
-        pytest.skip("there is no ffprobe on the PATH: apt-get install ffmpeg")
+        pytest.skip("ffprobe is not on the PATH. Run `apt-get install ffmpeg`.")
 
 
-def test_every_row_is_in_the_table_once_and_twenty_go_through_the_emulator(table: str) -> None:
+def test_table_has_every_row_and_twenty_use_the_emulator(table: str) -> None:
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)
-    assert len(re.findall(r"^\| (?!what goes in|---)", table, re.MULTILINE)) == len(ROWS)
+    assert len(re.findall(r"^\| (?!input|---)", table, re.MULTILINE)) == len(ROWS)
     assert len(EMULATED) >= 20
 
 
@@ -84,7 +84,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.mark.parametrize("row", EMULATED, **NAMED)
-def test_the_pipeline_does_the_same(
+def test_pipeline_has_the_same_outcome(
     row: Row, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, out = row.make(tmp_path), tmp_path / "out.mp4"

@@ -53,7 +53,7 @@ def test_poison_fails_its_own_job_and_stops_no_other(
         print(f"  messages of healthy jobs that ingest or a worker did not acknowledge: {len(redelivered)}")
     assert segment.failed is not None
     assert segment.failed.code == "poison-segment"
-    assert "5 workers in a row did not finish segment 2 of 2" in segment.failed.message
+    assert "5 attempts did not finish segment 2 of 2" in segment.failed.message
     assert upload.failed is not None
     assert upload.failed.code == "exhausted"
     assert "ingest did not finish in 20 attempts" in upload.failed.message

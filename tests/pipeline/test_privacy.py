@@ -211,8 +211,15 @@ def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_
     assert {name for name, level in log_levels(pipeline.emulator).items() if level == "DEBUG"} == functions
     lines = [json.loads(line) for log in logs.values() for line in log.splitlines() if line.startswith("{")]
     messages = {line.get("message") for line in lines}
-    assert {"planned", "faces found", "linked", "segment done", "published", "the job failed"} <= messages
-    assert {"dropped a message that nobody can do anything with", "the receiver answered"} <= messages
+    assert {
+        "planned",
+        "segment detected",
+        "linked",
+        "segment redacted",
+        "published",
+        "the job failed",
+    } <= messages
+    assert {"dropped a message that belongs to no job", "the receiver responded"} <= messages
     for job in (again.stdout.split()[0], refused.stdout.split()[0]):
         assert [line for line in lines if line.get("job") == job], "a request to render again is in no log"
     for name, log in logs.items():

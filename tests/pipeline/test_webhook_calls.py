@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from defacer.pipeline.documents.job_records import JobEvent
-from defacer.webhook.delivery import signature
+from defacer.webhook.delivery import sign
 from defacer_emulator.commands.cli import main
 from defacer_emulator.emulator import Emulator, Options, Receiver
 from tests.clips import Clip, admiral, write_clip
@@ -41,6 +41,4 @@ def test_webhook_is_called_for_a_published_and_a_failed_job(
     assert events[0].data.result.name == "channels/demo/walk.mp4"
     assert events[1].data.code == "not-a-video"
     for call in calls:
-        assert call.headers["defacer-signature"] == signature(
-            SECRET, call.headers["defacer-timestamp"], call.body
-        )
+        assert call.headers["defacer-signature"] == sign(SECRET, call.headers["defacer-timestamp"], call.body)

@@ -252,8 +252,8 @@ def test_rerender_changes_decisions_without_another_detection(
         for name in ("ingest", "worker", "merge")
     }
     assert "planned" in messages["ingest"]
-    assert "faces found" not in messages["worker"]
-    assert messages["worker"].count("segment done") == 2
+    assert "segment detected" not in messages["worker"]
+    assert messages["worker"].count("segment redacted") == 2
     assert "linked" not in messages["merge"]
     assert messages["merge"].count("published") == 1
     assert pipeline.list_names(pipeline.emulator.output, "channels/changed/") == [

@@ -95,7 +95,7 @@ def grade(
     """Render the video with these decisions into `folder`, and grade the result."""
     nut, out = folder / "segment.nut", folder / "out.mp4"
     written = redact_segment(Segment(str(video)), faces, str(nut), Options())
-    join_files(str(video), [SegmentFile.at(str(nut), written)], out)
+    join_files(str(video), [SegmentFile.from_path(str(nut), written)], out)
     return grades_of(truth, video, out, score, hides_all=hides_all)
 
 

@@ -18,7 +18,7 @@ from defacer_emulator.demo.demo_clip import (
     write_target_picture,
 )
 from defacer_emulator.demo.picture import save_picture, write_clip
-from tests.inputs.making import patched
+from tests.inputs.write_video import patch
 
 SIZE, RATE = (320, 240), 12
 
@@ -97,4 +97,4 @@ def _damage_copy(source: Path, path: Path) -> Path:
         start, size = packet.pos + packet.size // 3, packet.size // 2
         data[start : start + size] = bytes((7 * n + 13) % 256 for n in range(size))
 
-    return patched(path, change)
+    return patch(path, change)

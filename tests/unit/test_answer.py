@@ -36,9 +36,9 @@ def test_any_other_error_leads_to_a_redelivery(error: Exception) -> None:
     [
         (KeyError("a person's name"), "internal error: this is a bug"),
         (NotImplementedError("a person's name"), "internal error: this is a bug"),
-        (MemoryError("a person's name"), "an unexpected error, the message will come back"),
-        (Forbidden("a person's name"), "an unexpected error, the message will come back"),
-        (DefaultCredentialsError("a person's name"), "an unexpected error, the message will come back"),
+        (MemoryError("a person's name"), "unexpected error, the message will be redelivered"),
+        (Forbidden("a person's name"), "unexpected error, the message will be redelivered"),
+        (DefaultCredentialsError("a person's name"), "unexpected error, the message will be redelivered"),
     ],
 )
 def test_bug_is_logged_with_its_class_and_place(

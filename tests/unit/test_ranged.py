@@ -9,7 +9,12 @@ import pytest
 
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.storage import ranged_reader
-from defacer.pipeline.storage.ranged_reader import BLOCK_BYTES, KEPT_BLOCKS, STREAK_BLOCKS, open_ranged
+from defacer.pipeline.storage.ranged_reader import (
+    BLOCK_BYTES,
+    MAX_CACHED_BLOCKS,
+    SEQUENTIAL_BLOCKS,
+    open_ranged,
+)
 from tests.cloud import Buckets
 from tests.proxy import Proxy
 
@@ -78,17 +83,17 @@ def test_sequential_read_fetches_more_with_each_request(buckets: Buckets, proxy:
     with open_ranged(ref) as file:
         assert file.read() == data
     assert (
-        count_downloads(proxy) == STREAK_BLOCKS + 3
+        count_downloads(proxy) == SEQUENTIAL_BLOCKS + 3
     )  # eight single blocks, two requests of eight blocks each, and the rest
 
 
 def test_memory_is_bounded(buckets: Buckets) -> None:
-    ref = buckets.put(buckets.intake, "v", bytes((KEPT_BLOCKS + 4) * BLOCK_BYTES))
+    ref = buckets.put(buckets.intake, "v", bytes((MAX_CACHED_BLOCKS + 4) * BLOCK_BYTES))
     with open_ranged(ref) as file:
         while file.read(BLOCK_BYTES):
             pass
         raw = file.raw  # type: ignore[attr-defined]
-        assert len(raw._blocks) == KEPT_BLOCKS
+        assert len(raw._blocks) == MAX_CACHED_BLOCKS
 
 
 def test_version_replaced_before_opening_is_a_permanent_error(buckets: Buckets) -> None:

@@ -79,7 +79,7 @@ def test_function_is_healthy_and_accepts_only_pushes(function: str, tmp_path: Pa
 def test_misconfigured_worker_exits_with_a_clear_error(
     environment: Mapping[str, str], sentence: str, tmp_path: Path
 ) -> None:
-    from defacer.engine.models.gpu import has_cuda
+    from defacer.engine.runtime.gpu import has_cuda
 
     if "DEFACER_REQUIRE_GPU" in environment and has_cuda():
         pytest.skip("this machine has a CUDA device")

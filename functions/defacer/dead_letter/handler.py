@@ -101,7 +101,7 @@ def requeue(job: _LetterJob, message: Message) -> None:
     deliveries = _count_deliveries(message)
     if deliveries is not None:
         counts[DELIVERY_COUNT] = str(deliveries)
-    pubsub.publish_again(job.topic, message.data, own | counts)
+    pubsub.republish(job.topic, message.data, own | counts)
     log.warning("a dead letter was requeued", stage=job.stage, step=job.step)
 
 

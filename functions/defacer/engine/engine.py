@@ -16,13 +16,15 @@ import numpy as np
 from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Detection, Detector
 from defacer.engine.models.detector import make_detector
-from defacer.engine.models.recognizer import SFACE_LANDMARKS, Recognizer, make_recognizer
+from defacer.engine.models.embedding import Recognizer
+from defacer.engine.models.recognizer import make_recognizer
+from defacer.engine.models.sface import SFACE_LANDMARKS
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture, make_gallery
 from defacer.engine.recognition.identity import limits_of
 from defacer.engine.runtime.malloc import limit_malloc_arenas
-from defacer.engine.runtime.parallel import limit_opencv
+from defacer.engine.runtime.prefetch import limit_opencv
 from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking import detection_pass as first_pass
 from defacer.engine.tracking.detection_pass import Targets

@@ -1,1 +1,1 @@
-"""A video arrived: plan it, compute the gallery, fan the segments out."""
+"""Plan the job of an uploaded video or of a re-render request."""

@@ -1,7 +1,8 @@
-"""From an upload to a planned job: read the inputs, write the manifest once, publish one task a segment."""
+"""Plan the job of an upload: read its inputs, write the manifest once, and publish a task for each segment."""
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from defacer.ingest import limits
 from defacer.pipeline import channel, log
@@ -23,39 +24,39 @@ NUMPY_ARCHIVE = "application/octet-stream"
 
 
 def plan(source: ObjectRef, engine: MediaEngine) -> None:
-    """Plan the job of this upload, or, if it was planned already, publish its tasks again.
+    """Plan the job of this upload. If it was planned before, publish its tasks again.
 
-    Anything that is not a video in the intake bucket is ignored. Twice at once is fine: both plan, the first
-    manifest counts, and the tasks of either are the same.
+    Ignores any object that is not a video of the intake bucket. Two plannings of one upload can run at the same time:
+    the first manifest counts, and both publish the same tasks.
     """
     video = object_names.parse_video(source.name)
     if source.bucket != settings().intake_bucket or video is None:
-        log.info("ignored an object that is no video of the intake bucket")
+        log.info("ignored an object that is not a video of the intake bucket")
         return
     job = object_names.job_id(source.bucket, source.name, source.generation)
     with failure.fail_job_on_permanent_error(job, "ingest", source):
         record = job_state.read_job(job)
         if record.is_over:
-            failure.finish_ended_job(record)  # of a planning that died and came too late
+            failure.finish_ended_job(record)  # a planning can have died after it wrote too late
             return
         found = job_state.find_manifest(job)
-        manifest, ref = found or write_manifest(_draft(job, source, video, engine))
+        manifest, ref = found or write_manifest(_draft_manifest(job, source, video, engine))
         record = job_state.read_job(job)
-        if record.is_over:  # it was given up meanwhile, and its clean-up may have come too early
+        if record.is_over:  # its cleanup can have run before the writes
             failure.finish_ended_job(record)
             return
-        if found and record.is_linked:  # it has gone on from here: an earlier delivery has announced it all
+        if found and record.is_linked:  # an earlier delivery published the event and all tasks
             return
         if found:
-            log.info("planned before: its tasks are published again")
-        check_still_wanted(manifest)
-        announce(manifest, ref)
+            log.info("planned before, publishing its tasks again")
+        require_targets(manifest)
+        announce_and_dispatch(manifest, ref)
 
 
-def announce(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None) -> None:
-    """First the event, then the tasks: so nobody hears of a job's end before its beginning.
+def announce_and_dispatch(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None) -> None:
+    """Publish the event, then the tasks, so that no receiver gets the end of a job before its beginning.
 
-    With `faces` there is nobody to find: they are to be hidden.
+    With `faces` the step "detect" is skipped.
     """
     events.announce_planned(manifest)
     tasks = [
@@ -67,8 +68,8 @@ def announce(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None)
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)
 
 
-def _draft(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -> Manifest:
-    """Read everything that can be wrong first; write the gallery last."""
+def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -> Manifest:
+    """Validate all inputs first, and write the gallery last."""
     limits.require_name(source, video)
     blob = objects.find(source.bucket, source.name, source.generation)
     if blob is None:
@@ -81,7 +82,7 @@ def _draft(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -
     pictures = channel.list_targets(source.bucket, video.channel)
     header = engine.probe(source)
     limits.require_header(source, header)
-    people, gallery = _gallery(job, pictures, policy, engine)
+    gallery = _store_gallery(job, pictures, policy, engine)
     return Manifest(
         job=job,
         channel=video.channel,
@@ -90,11 +91,11 @@ def _draft(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -
         result=video.result,
         report=video.report,
         policy=policy,
-        targets=people,
-        gallery=gallery,
+        targets=gallery.people,
+        gallery=gallery.ref,
         replacement=image,
         video=describe_video(header),
-        segments=segments_of(header),
+        segments=cut_segments(header),
     )
 
 
@@ -110,16 +111,16 @@ def describe_video(header: VideoHeader) -> Video:
     )
 
 
-def segments_of(header: VideoHeader) -> tuple[TimeRange, ...]:
-    """Return the segments of the video, by the settings."""
+def cut_segments(header: VideoHeader) -> tuple[TimeRange, ...]:
+    """Plan the segments of the video by the settings."""
     return plan_segments(header, choose_segment_seconds(header, settings()))
 
 
-def check_still_wanted(manifest: Manifest) -> None:
-    """Raise PermanentError if somebody is to be kept of whom no picture is there any more.
+def require_targets(manifest: Manifest) -> None:
+    """Raise PermanentError if a target's pictures were deleted during the planning.
 
-    Whoever withdraws a picture looks for the jobs that keep the person, and does not find one without a manifest. It
-    goes when the job has failed (`jobs.clean_up`), not sooner: others may be past this, and need it.
+    `forget` finds the jobs that keep a person by their manifests, so it does not find a job that has none yet. The
+    manifest is deleted when the job fails, not here, because another planning might need it.
     """
     source = manifest.source
     people = {picture.person for picture in channel.list_targets(source.bucket, manifest.channel)}
@@ -131,15 +132,20 @@ def check_still_wanted(manifest: Manifest) -> None:
         )
 
 
-def _gallery(
+class _StoredGallery(NamedTuple):
+    people: tuple[str, ...]
+    ref: ObjectRef | None
+
+
+def _store_gallery(
     job: str, pictures: Sequence[TargetPicture], policy: Policy, engine: MediaEngine
-) -> tuple[tuple[str, ...], ObjectRef | None]:
+) -> _StoredGallery:
     if not pictures:
-        return (), None
-    embeddings = engine.embed_targets(pictures, policy.recognizer)
-    name = object_names.gallery(job, hashlib.sha256(embeddings.archive).hexdigest())
-    ref = objects.write_once(settings().work_bucket, name, embeddings.archive, NUMPY_ARCHIVE)
-    return embeddings.people, ref
+        return _StoredGallery((), None)
+    gallery = engine.embed_targets(pictures, policy.recognizer)
+    name = object_names.gallery(job, hashlib.sha256(gallery.archive).hexdigest())
+    ref = objects.write_once(settings().work_bucket, name, gallery.archive, NUMPY_ARCHIVE)
+    return _StoredGallery(gallery.people, ref)
 
 
 def write_manifest(draft: Manifest) -> objects.Stored[Manifest]:
@@ -152,6 +158,6 @@ def write_manifest(draft: Manifest) -> objects.Stored[Manifest]:
         if draft.gallery is not None and draft.gallery != manifest.gallery:
             objects.delete(draft.gallery)
         return objects.Stored(manifest, error.existing)
-    # Here, where one of them can write it: the dashboard counts this line.
+    # Only the planning that wrote the manifest logs this line, which the dashboard counts.
     log.info("planned", segments=len(draft.segments), people=len(draft.targets))
     return objects.Stored(draft, ref)

@@ -1,7 +1,7 @@
-"""A request to render a video again: plan its job from the published report, and have it hidden. Nobody is looked for.
+"""Plan the job of a re-render request from the published report.
 
-The faces of the report, with what was asked for decided anew, are what linking would have written: from there on the
-job is like any other. It needs no gallery and no findings, so there are no embeddings.
+The job starts with the step "redact". Its faces are those of the report with the request's decisions. It needs neither
+a gallery nor segment detections, so it has no embeddings.
 """
 
 from collections.abc import Mapping
@@ -29,45 +29,44 @@ class _Draft(NamedTuple):
 
 
 def plan(request: ObjectRef, engine: MediaEngine) -> None:
-    """Plan the job of this request, or, if it was planned already, publish its tasks again.
+    """Plan the job of this request. If it was planned before, publish its tasks again.
 
-    Twice at once is fine: the first manifest counts, and names the report; the faces and tasks of either are the same.
+    Two plannings of one request can run at the same time: the first manifest counts and names the report, and both
+    publish the same faces and tasks.
     """
     if request.bucket != settings().intake_bucket or object_names.parse_rerender(request.name) is None:
-        log.info("ignored an object that is no request of the intake bucket")
+        log.info("ignored an object that is not a request of the intake bucket")
         return
     job = object_names.job_id(request.bucket, request.name, request.generation)
-    named = rerender_request.video_of(request) or request  # in what is told if it fails
+    announced = rerender_request.video_of(request) or request  # the event of a failure names it
     with failure.fail_job_on_permanent_error(
-        job, "ingest", named, stage_already_passed=lambda record: record.detection_is_over
+        job, "ingest", announced, stage_already_passed=lambda record: record.detection_is_over
     ):
         record = job_state.read_job(job)
         if record.is_over:
-            failure.finish_ended_job(record)  # of a planning that died and came too late
+            failure.finish_ended_job(record)  # a planning can have died after it wrote too late
             return
         planned, edited = job_state.find_manifest(job), None
         if planned is None:
-            draft = _draft(job, request, engine)
+            draft = _draft_job(job, request, engine)
             planned = plan_job.write_manifest(draft.manifest)
-            if (
-                planned.document == draft.manifest
-            ):  # else another planning was faster, perhaps from another report
-                edited = draft.faces
+            # Otherwise another planning was faster, perhaps from another report.
+            edited = draft.faces if planned.document == draft.manifest else None
         manifest, ref = planned
         faces = objects.find(settings().work_bucket, object_names.faces(job))
         if faces is None:
-            plan_job.check_still_wanted(manifest)
+            plan_job.require_targets(manifest)
             faces_ref = _write_faces(job, edited or _edit_as_planned(manifest, engine))
         else:
             faces_ref = objects.reference(faces)
         record = job_state.read_job(job)
-        if record.is_over:  # it was given up meanwhile, and its clean-up may have come too early
+        if record.is_over:  # its cleanup can have run before the writes
             failure.finish_ended_job(record)
             return
-        plan_job.announce(manifest, ref, faces_ref)
+        plan_job.announce_and_dispatch(manifest, ref, faces_ref)
 
 
-def _draft(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
+def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
     request = _read(ref)
     source = request.source
     video = object_names.parse_video(source.name)
@@ -101,7 +100,7 @@ def _draft(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
         gallery=None,
         replacement=image,
         video=plan_job.describe_video(header),
-        segments=plan_job.segments_of(header),
+        segments=plan_job.cut_segments(header),
         again=Rerender(
             of=head.job,
             decisions=request.decisions,
@@ -120,7 +119,7 @@ def _read(ref: ObjectRef) -> RerenderRequest:
     if blob.size > rerender_request.MAX_BYTES:
         raise PermanentError(
             ErrorCode.BAD_REQUEST,
-            f"The request to render a video again has {blob.size} bytes, at most "
+            f"The re-render request has {blob.size} bytes, at most "
             f"{rerender_request.MAX_BYTES} are allowed. "
             "Ask for fewer decisions at once.",
         )
@@ -134,7 +133,7 @@ def _read(ref: ObjectRef) -> RerenderRequest:
 def _request_gone() -> PermanentError:
     return PermanentError(
         ErrorCode.REQUEST_GONE,
-        "The request to render a video again was deleted, or a later request took its place, before it was read. "
+        "The re-render request was deleted or replaced by a later one before it was read. "
         "If there is a later request, wait for it. If not, ask again.",
     )
 
@@ -155,9 +154,9 @@ def _not_a_report(report: ObjectRef) -> PermanentError:
 def _edit_faces(
     source: ObjectRef, faces: bytes, decisions: Mapping[int, Decision], engine: MediaEngine
 ) -> EditedFaces:
-    """The report's faces with what was asked for decided anew. Raises PermanentError for a track that is not there.
+    """Apply the decisions to the faces of the report. Raises PermanentError for a track that does not exist.
 
-    Whoever is kept by name needs a target picture: without one, they may have withdrawn their consent.
+    A person who is kept by name needs a target picture. Without one, the person might have withdrawn their consent.
     """
     name = object_names.owner_name(source.name)
     channel = object_names.channel_of_input(source.name) or ""
@@ -165,19 +164,19 @@ def _edit_faces(
     try:
         edited = engine.edit_faces(faces, decisions, known)
     except PermanentError as error:
-        raise PermanentError(error.code, f"{name} can't be rendered again: {error}") from error
+        raise PermanentError(error.code, f"{name} can't be re-rendered: {error}") from error
     if edited.unconsented_tracks:
         tracks = ", ".join(map(str, edited.unconsented_tracks))
         raise PermanentError(
             job_state.TARGET_GONE,
-            f"{name} was not rendered again: it keeps people of whom there is no target picture any more (tracks "
-            f"{tracks}). Hide these tracks, too, or upload the pictures again.",
+            f"{name} was not re-rendered: it keeps people whose target pictures were deleted (tracks {tracks}). "
+            "Hide these tracks too, or upload the pictures again.",
         )
     return edited
 
 
 def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
-    """What a planning that died, or was slower, has decided: the manifest says by which report."""
+    """Apply the decisions of the manifest to the report that it names, as the planning that wrote it did."""
     planned = manifest.again
     if planned is None:
         raise PermanentError(ErrorCode.BAD_OBJECT, "The plan of this job can't be used. Ask for it again.")
@@ -186,14 +185,14 @@ def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
     except PermanentError as error:
         raise PermanentError(
             ErrorCode.REPORT_GONE,
-            f"{object_names.owner_name(manifest.source.name)} was not rendered again: its report was deleted or "
-            "replaced while that was being planned. Ask for it again.",
+            f"{object_names.owner_name(manifest.source.name)} was not re-rendered: its report was deleted or "
+            "replaced during the planning. Ask for it again.",
         ) from error
     return _edit_faces(manifest.source, faces, planned.decisions, engine)
 
 
 def _write_faces(job: str, edited: EditedFaces) -> ObjectRef:
-    """The commit of what linking would be."""
+    """Write the faces, which commits the step that linking is for an upload."""
     try:
         return objects.write_once(
             settings().work_bucket, object_names.faces(job), edited.document, objects.JSON_LINES

@@ -1,1 +1,1 @@
-"""A step of a segment is done: after the last one, link the faces across segments, or join and publish."""
+"""After the last segment of a step, link the faces of all segments, or join and publish the video."""

@@ -7,7 +7,7 @@ from typing import cast
 
 from defacer.engine.errors import CheckError, EngineError, OutputError, VideoError
 from defacer.engine.media import joiner as engine_join
-from defacer.engine.media.segment_writer import Written
+from defacer.engine.media.segment_writer import WrittenSegment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.tracking import linking as engine_link
@@ -58,13 +58,13 @@ class MergeEngine(MediaEngine):
     def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
         """Compare every packet of the stored result with the joined packets."""
         with open_ranged(result, ErrorCode.OBJECT_GONE) as file, _pipeline_errors(job.manifest):
-            engine_join.check(file, cast(engine_join.Joined, joined.details), job.renew_lease)
+            engine_join.check_result(file, cast(engine_join.JoinResult, joined.details), job.renew_lease)
 
 
 def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetections]:
     """Yield the detections segment by segment, and add the frames of each segment to `frames`.
 
-    Raises PermanentError if there are more detections than fit into memory.
+    Raises PermanentError if the video has more detections than allowed, because linking needs memory for each.
     """
     allowed, count = settings().max_detections, 0
     for segment, data in job.detections:
@@ -82,7 +82,7 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
 
 
 def _segment_file(report: SegmentReport) -> engine_join.SegmentFile:
-    written = Written(report.frames, report.reorder_depth)
+    written = WrittenSegment(report.frames, report.reorder_depth)
     return engine_join.SegmentFile(lambda: open_ranged(report.video, ErrorCode.OBJECT_GONE), written)
 
 

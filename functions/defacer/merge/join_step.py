@@ -1,8 +1,8 @@
-"""The last steps of a job: when all segments are there, join them, publish, tell, clean up.
+"""After the last segment of the step "redact": join the segments, check and publish the result, finalize the job.
 
-Every finished segment brings a message here; the one that finds all segments there claims the job. The
-claim's object goes last. So after a crash at any point it is still there, and says that a published job is
-not yet finished with: the next delivery goes on from there, and no step minds being done twice.
+Each finished segment sends a message. The message that finds all segments acquires the lease, which is deleted last.
+After a crash it still exists, which means that a published job is not finalized, and the next delivery continues.
+Every action can be repeated.
 """
 
 from collections import Counter
@@ -12,7 +12,6 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
-from defacer.merge.timeouts import fail_if_timeouts_exhausted
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Verdict
@@ -22,7 +21,12 @@ from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentRepo
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, verdict
-from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
+from defacer.pipeline.lifecycle.lease import (
+    HeldLease,
+    acquire_lease,
+    fail_if_timeouts_exhausted,
+    lease_options_for,
+)
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest, read_faces
 from defacer.pipeline.lifecycle.publishing import PublishedVersion, compare_with_published
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
@@ -37,13 +41,13 @@ MP4 = "video/mp4"
 
 
 def join_and_publish(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
-    """Finish the job if this was its last segment, or if somebody died while finishing it.
+    """Finish the job if this was the last segment, or if an earlier merge died while it finished it.
 
-    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
+    Raises RetryableError if the message has to be redelivered: another merge has the lease, or a transient error.
     """
     with failure.fail_job_on_permanent_error(done.job, "merge"):
         record = job_state.read_job(done.job)
-        if record.has_failed or record.is_finalized:  # a merge can have died after the others had cleaned up
+        if record.has_failed or record.is_finalized:  # a merge can have died after the cleanup
             finalize.roll_back_late_copy(done.job)
             failure.finish_ended_job(record)
             return
@@ -55,51 +59,55 @@ def join_and_publish(done: SegmentDone, message_id: str, engine: MediaEngine) ->
             record = job_state.read_job(done.job)
             if not record.is_published and record.verdict is None:
                 fail_if_timeouts_exhausted(manifest, held, "joining it")
-                _decide(manifest, done.faces, held, engine)
+                _join_and_decide(manifest, done.faces, held, engine)
             published = finalize.apply_verdict(manifest, held.renew)
             if published is not None:
                 finalize.finalize(manifest, published)
 
 
-def _decide(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engine: MediaEngine) -> None:
-    """Make the result and write the verdict, with which it is published whatever happens to this merge."""
-    # Before the work: a result that can't be published need not be made.
+def _join_and_decide(
+    manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engine: MediaEngine
+) -> None:
+    """Make the result and write the verdict. Any later merge publishes the result if this one dies."""
+    # First, because a result that can't be published is not needed.
     if PublishedVersion.NEWER in {
         compare_with_published(manifest, name).version for name in (manifest.result, manifest.report)
     }:
-        verdict.decide(_to_publish(manifest))
+        verdict.decide(_publishing_verdict(manifest))
         return
     parts = object_names.merge_part(manifest.job, held.token, "")
     try:
-        ours = _made(manifest, faces_ref, held, engine)
+        ours = _make_result(manifest, faces_ref, held, engine)
         held.renew()
     except Exception:
-        with suppress(RetryableError):  # what went wrong first is what counts
+        with suppress(RetryableError):  # the first error counts
             objects.delete_all(settings().work_bucket, parts)
         raise
     if verdict.decide(ours).result != ours.result:
         objects.delete_all(settings().work_bucket, parts)
 
 
-def _made(manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engine: MediaEngine) -> Verdict:
-    """The result and its report as objects of the work bucket, checked: what may be published."""
+def _make_result(
+    manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engine: MediaEngine
+) -> Verdict:
+    """Store the checked result and its report in the work bucket, and return the verdict to publish them."""
     faces, head = read_faces(manifest.job, faces_ref)
-    reports = _reports(manifest, head, held)
+    reports = _read_reports(manifest, head, held)
     result, joined = _join(manifest, reports, held, engine)
     if manifest.again and joined.fingerprint != manifest.again.fingerprint:
-        raise _mismatch(manifest, "it is not the video that the report it was rendered again from is about")
+        raise _check_failed(manifest, "it is not the video of the report that it was re-rendered from")
     name = object_names.merge_part(manifest.job, held.token, "report.jsonl")
     found = _found_tracks(faces, reports)
     report_head = _report_head(manifest, reports, joined, head, found)
     _, lines = split_report(faces)
     data = report_head.with_lines(chain(lines, map(dump_track, found)))
     report = objects.write_once(settings().work_bucket, name, data, objects.JSON_LINES, progress=held.renew)
-    # Each line "segment done" is counted off by this one (infra/observability.tf).
+    # The dashboard subtracts `segments` from the count of "segment redacted" lines (infra/observability.tf).
     log.info("joined", segments=len(reports), frames=joined.frames)
-    return _to_publish(manifest, result, report)
+    return _publishing_verdict(manifest, result, report)
 
 
-def _to_publish(
+def _publishing_verdict(
     manifest: Manifest, result: ObjectRef | None = None, report: ObjectRef | None = None
 ) -> Verdict:
     return Verdict(
@@ -120,10 +128,7 @@ class _StoredResult(NamedTuple):
 def _join(
     manifest: Manifest, reports: tuple[SegmentReport, ...], held: HeldLease, engine: MediaEngine
 ) -> _StoredResult:
-    """The result as an object of the work bucket: the samples as they come, then the head, then both as one.
-
-    So nothing of it is ever on this machine.
-    """
+    """Store the samples while they are joined, then the head, and compose both. No file is on this machine."""
     bucket = settings().work_bucket
     head, samples, whole = (
         object_names.merge_part(manifest.job, held.token, part) for part in ("head", "samples", "mp4")
@@ -137,11 +142,11 @@ def _join(
     return _StoredResult(result, joined)
 
 
-def _reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[SegmentReport, ...]:
-    """All segments' reports, in order. Raises PermanentError if they do not fit the job or its faces."""
+def _read_reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[SegmentReport, ...]:
+    """Read the reports of all segments in order. Raises PermanentError if they do not match the job or its faces."""
     refs = list_outputs_if_complete(manifest, "redact", 0)
     if refs is None:
-        raise _mismatch(manifest, "the report of a segment is gone")
+        raise _check_failed(manifest, "the report of a segment was deleted")
     reports = []
     for ref in refs:
         held.renew()
@@ -151,45 +156,44 @@ def _reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[Seg
             or report.job != manifest.job
             or not ownership.is_segment_video(report)
         ):
-            raise _mismatch(manifest, "the report of a segment is about another one")
+            raise _check_failed(manifest, "the report of a segment is not its own")
         reports.append(report)
-    _require_same_frames(manifest, faces, _frames_of(reports))
+    _require_same_frames(manifest, faces, _count_frames(reports))
     return tuple(reports)
 
 
-def _frames_of(reports: Sequence[SegmentReport]) -> list[int]:
-    """The frames of each segment; of one that was split there are several reports."""
+def _count_frames(reports: Sequence[SegmentReport]) -> list[int]:
+    """Return the number of frames of each segment. A segment that was split has several reports."""
     frames: Counter[int] = Counter()
     for report in reports:
         frames[report.index] += len(report.frames)
     return [frames[index] for index in sorted(frames)]
 
 
-def _require_same_frames(manifest: Manifest, faces: FacesHead, hidden: list[int]) -> None:
-    """Raise PermanentError unless faces were looked for in every frame in which they were hidden.
+def _require_same_frames(manifest: Manifest, faces: FacesHead, redacted_frames: list[int]) -> None:
+    """Raise PermanentError unless both steps processed the same number of frames in each segment.
 
-    Segment by segment: one too many in one of them does not make up for one too few in another. Only of all together
-    where the faces do not say it, or say it of another job's segments: what is rendered again may be cut elsewhere.
+    For a re-render only the sums are compared, because the faces are of a job that can have other segments.
     """
     if manifest.again is not None:
-        pairs = [("", faces.frames, sum(hidden))]
+        pairs = [("", faces.frames, sum(redacted_frames))]
     else:
-        both = zip_longest(faces.segments, hidden, fillvalue=0)
+        both = zip_longest(faces.segments, redacted_frames, fillvalue=0)
         pairs = [(f" of segment {number}", *pair) for number, pair in enumerate(both, start=1)]
-    for where, looked, concealed in pairs:
-        if looked != concealed:
-            raise _mismatch(
+    for where, detected, redacted in pairs:
+        if detected != redacted:
+            raise _check_failed(
                 manifest,
-                f"faces were looked for in {pluralize(looked, 'frame')}, and hidden in "
-                f"{pluralize(concealed, 'frame')}{where}",
+                f"faces were detected in {pluralize(detected, 'frame')} and redacted in "
+                f"{pluralize(redacted, 'frame')}{where}",
             )
 
 
-def _mismatch(manifest: Manifest, what: str) -> PermanentError:
+def _check_failed(manifest: Manifest, problem: str) -> PermanentError:
     source = manifest.source
     return PermanentError(
         ErrorCode.CHECK_FAILED,
-        f"{object_names.owner_name(source.name)} was not published: {what}. Upload the video again.",
+        f"{object_names.owner_name(source.name)} was not published: {problem}. Upload the video again.",
     )
 
 
@@ -206,8 +210,8 @@ def _found_tracks(faces: bytes, reports: Sequence[SegmentReport]) -> list[Track]
     return [replace(track, id=first_id + n, group=first_group + n) for n, track in enumerate(found)]
 
 
-def _checked(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> ResultCheck | None:
-    """What the checks of the segments add up to; None if a segment was not checked."""
+def _sum_checks(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> ResultCheck | None:
+    """Return the sum of the checks of all segments; None if a segment was not checked."""
     checks = [report.checked for report in reports if report.checked]
     if not checks or len(checks) < len(reports):
         return None
@@ -239,14 +243,14 @@ def _report_head(
         fingerprint=joined.fingerprint,
         dropped=joined.dropped,
         segments=tuple(
-            ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_frames_of(reports))
+            ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_count_frames(reports))
         ),
-        again=_rendered_again(manifest),
-        checked=_checked(reports, tuple(track.id for track in found)),
+        again=_rerender_record(manifest),
+        checked=_sum_checks(reports, tuple(track.id for track in found)),
         faces=faces,
     )
 
 
-def _rendered_again(manifest: Manifest) -> RerenderRecord | None:
+def _rerender_record(manifest: Manifest) -> RerenderRecord | None:
     again = manifest.again
     return None if again is None else RerenderRecord(of=again.of, decisions=again.decisions)

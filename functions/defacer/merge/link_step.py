@@ -1,14 +1,13 @@
-"""Between the two steps: when the findings of all segments are there, link the faces, hand them on, forget.
+"""After the last segment of the step "detect": link the faces, dispatch the redaction, and delete the embeddings.
 
-Every segment that was looked through brings a message here; the one that finds all findings there claims the
-link. `faces.jsonl` is written once: that write is the commit, and after it nobody needs an embedding any more.
-The claim's object goes last. So after a crash at any point it is still there, and says that the faces are not
-yet handed on: the next delivery goes on from there, and no step minds being done twice.
+Each finished segment sends a message. The message that finds all segment detections acquires the lease. Writing
+`faces.jsonl` commits the linking, and no embedding is needed after it. The lease is deleted last. After a crash it
+still exists, which means that the redaction was not dispatched, and the next delivery continues. Every action can be
+repeated.
 """
 
 from collections.abc import Iterator
 
-from defacer.merge.timeouts import fail_if_timeouts_exhausted
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
@@ -16,7 +15,13 @@ from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import cleanup, failure, job_state
-from defacer.pipeline.lifecycle.lease import HeldLease, LeaseLostError, acquire_lease, lease_options_for
+from defacer.pipeline.lifecycle.lease import (
+    HeldLease,
+    LeaseLostError,
+    acquire_lease,
+    fail_if_timeouts_exhausted,
+    lease_options_for,
+)
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine, StoredDetections
@@ -26,9 +31,9 @@ from defacer.pipeline.storage import object_names, objects
 
 
 def link(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
-    """Link the job if this was its last segment to look through, or if somebody died while linking it.
+    """Link the faces if this was the last segment, or if an earlier merge died while it linked them.
 
-    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
+    Raises RetryableError if the message has to be redelivered: another merge has the lease, or a transient error.
     """
     with failure.fail_job_on_permanent_error(done.job, "merge"):
         record = job_state.read_job(done.job)
@@ -43,13 +48,13 @@ def link(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
         with acquire_lease(
             settings().work_bucket, object_names.link_lease(done.job), lease_options_for(message_id)
         ) as held:
-            faces = _faces(manifest, held, engine)
+            faces = _find_or_link_faces(manifest, held, engine)
             if faces is not None:
                 dispatch_redaction(manifest, done.manifest, faces)
 
 
-def _faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRef | None:
-    """The job's faces: as they are there, or after linking. None if the job has failed meanwhile."""
+def _find_or_link_faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRef | None:
+    """Return the faces of the job, and link them first if necessary. Return None if the job has failed."""
     name = object_names.faces(manifest.job)
     found = objects.find(settings().work_bucket, name)
     if found is not None:
@@ -60,16 +65,14 @@ def _faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRe
         faces = _link(manifest, outputs, held, engine)
     except PermanentError as error:
         if job_state.read_job(manifest.job).is_linked:
-            raise LeaseLostError("another has linked, and deleted what this one was reading") from error
+            raise LeaseLostError("another merge linked the faces and deleted the detections") from error
         raise
     if _finish_if_failed(manifest.job):
         return None
     held.renew()
     try:
-        ref = objects.write_once(
-            settings().work_bucket, name, faces.document, objects.JSON_LINES, progress=held.renew
-        )
-        # Each line "faces found" is counted off by this one (infra/observability.tf).
+        ref = objects.write_once(settings().work_bucket, name, faces.document, progress=held.renew)
+        # The dashboard subtracts `segments` from the count of "segment detected" lines (infra/observability.tf).
         log.info(
             "linked",
             segments=len(outputs),
@@ -79,13 +82,13 @@ def _faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRe
         )
     except objects.AlreadyWrittenError as error:
         ref = error.existing
-    if _finish_if_failed(manifest.job):  # its clean-up may have come before these were there
+    if _finish_if_failed(manifest.job):  # its cleanup can have run before this write
         return None
     return ref
 
 
 def _finish_if_failed(job: str) -> bool:
-    """Finish the job if it has failed meanwhile, and return whether it has."""
+    """Return whether the job has failed, and finish it in that case."""
     record = job_state.read_job(job)
     if record.has_failed:
         failure.finish_ended_job(record)
@@ -95,7 +98,7 @@ def _finish_if_failed(job: str) -> bool:
 def _list_detections(manifest: Manifest) -> tuple[ObjectRef, ...]:
     outputs = list_outputs_if_complete(manifest, "detect", 0)
     if outputs is None:
-        raise _gone(manifest)
+        raise _detections_missing_error(manifest)
     return outputs
 
 
@@ -103,18 +106,19 @@ def _link(
     manifest: Manifest, outputs: tuple[ObjectRef, ...], held: HeldLease, engine: MediaEngine
 ) -> LinkedFaces:
     gallery = objects.read(manifest.gallery) if manifest.gallery else None
-    return engine.link(LinkInput(manifest, gallery, _read(outputs, held), held.renew))
+    return engine.link(LinkInput(manifest, gallery, _read_detections(outputs, held), held.renew))
 
 
-def _read(outputs: tuple[ObjectRef, ...], held: HeldLease) -> Iterator[StoredDetections]:
+def _read_detections(outputs: tuple[ObjectRef, ...], held: HeldLease) -> Iterator[StoredDetections]:
     for ref in outputs:
-        piece = object_names.parse_subsegment(ref.name)
+        name = object_names.parse_subsegment(ref.name)
         held.renew()
-        if piece is not None:
-            yield StoredDetections(piece.index, objects.read(ref))
+        if name is not None:
+            yield StoredDetections(name.index, objects.read(ref))
 
 
 def dispatch_redaction(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:
+    """Publish a task for each segment, then delete all embeddings of the job."""
     tasks = [
         SegmentTask(job=manifest.job, index=index, step="redact", manifest=manifest_ref, faces=faces)
         for index in range(len(manifest.segments))
@@ -123,7 +127,7 @@ def dispatch_redaction(manifest: Manifest, manifest_ref: ObjectRef, faces: Objec
     cleanup.forget_embeddings(manifest.job)
 
 
-def _gone(manifest: Manifest) -> PermanentError:
+def _detections_missing_error(manifest: Manifest) -> PermanentError:
     source = manifest.source
     return PermanentError(
         ErrorCode.OBJECT_GONE,

@@ -1,7 +1,7 @@
-"""What a channel has laid beside its videos: the policy, the target pictures, the replacement picture.
+"""The other inputs of a channel than its videos: the policy, the target pictures and the replacement picture.
 
-Each broken one is a PermanentError that names the object, what is wrong with it and what would be right:
-hiding everyone, or nobody, because of a typing error is not for this code to choose.
+An invalid input is a PermanentError that names the object, the fault and the allowed values. A typo must not decide
+that everyone is hidden, or that no one is.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
 from defacer.plurals import pluralize
 
-# A broken policy's sentence goes to a person, and into a message: a few problems, each cut short.
-TOLD_PROBLEMS, TOLD_CHARACTERS = 5, 80
-# Objects in a channel's folder of targets that are looked at, whether they are pictures or not.
+# A person reads the message about an invalid policy, so it reports a few problems with short values.
+MAX_REPORTED_PROBLEMS, MAX_REPORTED_CHARACTERS = 5, 80
+# The largest number of objects to list in a channel's folder of targets, pictures or not.
 MAX_LISTED = 20_000
 
 
 @dataclass(frozen=True)
 class TargetPicture:
-    """One picture of somebody who stays visible."""
+    """A target picture."""
 
     person: str
     ref: ObjectRef
@@ -39,17 +39,17 @@ class TargetPicture:
 
 
 def read_policy(bucket: str, channel: str) -> Policy:
-    """The channel's policy; all defaults if it has none. Raises PermanentError for a broken one."""
+    """Read the channel's policy, or return the defaults if it has none. Raises PermanentError if it is invalid."""
     blob = objects.find(bucket, object_names.policy(channel))
     if blob is None:
         return Policy()
-    _check_size(blob, settings().max_policy_bytes, ErrorCode.BAD_POLICY)
+    _require_size(blob, settings().max_policy_bytes, ErrorCode.BAD_POLICY)
     ref = objects.reference(blob)
     return parse_policy(objects.read(ref), object_names.owner_name(ref.name))
 
 
 def parse_policy(data: bytes, label: str) -> Policy:
-    """The policy that these bytes hold. Raises PermanentError that names it for a broken one."""
+    """Parse a policy. Raises PermanentError that names it if it is invalid."""
     try:
         return Policy.model_validate_json(normalize_utf8(data))
     except EncodingError as error:
@@ -57,14 +57,14 @@ def parse_policy(data: bytes, label: str) -> Policy:
             ErrorCode.BAD_POLICY, f"{label}: {error}. Save it as UTF-8 and upload the video again."
         ) from error
     except ValidationError as error:
-        problems = policy_problems(error)
+        problems = describe_problems(error)
         raise PermanentError(
             ErrorCode.BAD_POLICY, f"{label}: {problems}. Correct it and upload the video again."
         ) from error
 
 
 def find_replacement(bucket: str, channel: str) -> ObjectRef:
-    """The picture for mode "image". Raises PermanentError if it is missing or too big."""
+    """Return the replacement picture of the mode "image". Raises PermanentError if it is missing or too large."""
     name = object_names.replacement(channel)
     blob = objects.find(bucket, name)
     if blob is None:
@@ -74,14 +74,14 @@ def find_replacement(bucket: str, channel: str) -> ObjectRef:
             f"{object_names.owner_name(name)} is missing. Upload the picture that covers faces, or choose "
             "another mode.",
         )
-    _check_size(blob, settings().max_picture_bytes, ErrorCode.BAD_REPLACEMENT)
+    _require_size(blob, settings().max_picture_bytes, ErrorCode.BAD_REPLACEMENT)
     return objects.reference(blob)
 
 
 def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
-    """The channel's target pictures in the order of their names; none means that everyone is hidden.
+    """Return the channel's target pictures, sorted by name. Without any, everyone is hidden.
 
-    Raises PermanentError if there are more, or bigger ones, than a job can take.
+    Raises PermanentError if they are more, or larger, than allowed.
     """
     limits = settings()
     prefix = object_names.targets_prefix(channel)
@@ -91,56 +91,56 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
         person = object_names.parse_target(blob.name)
         if person is None:
             continue
-        _check_size(blob, limits.max_picture_bytes, ErrorCode.BAD_TARGET)
+        _require_size(blob, limits.max_picture_bytes, ErrorCode.BAD_TARGET)
         size += blob.size
         pictures.append(TargetPicture(person, objects.reference(blob)))
     if len(pictures) < listed:
-        log.info("ignored objects that are no target pictures", ignored=listed - len(pictures))
+        log.info("ignored objects that are not target pictures", ignored=listed - len(pictures))
     if len(pictures) > limits.max_target_pictures or size > limits.max_targets_bytes or listed == MAX_LISTED:
         raise PermanentError(
             ErrorCode.TOO_MANY_TARGETS,
-            f"The channel has {pluralize(len(pictures), 'target picture')} of {_mebibytes(size)} together, among "
-            f"{pluralize(listed, 'object')}; at most {limits.max_target_pictures} and "
+            f"The channel has {pluralize(len(pictures), 'target picture')} of {_mebibytes(size)} in total, among "
+            f"{pluralize(listed, 'object')}. At most {limits.max_target_pictures} of "
             f"{_mebibytes(limits.max_targets_bytes)} are allowed, among fewer than {MAX_LISTED} objects. Remove some.",
         )
     return tuple(pictures)
 
 
 def _list(bucket: str, prefix: str) -> list[Blob]:
-    """The objects under a prefix in the order of their names, up to MAX_LISTED."""
+    """List the objects of a prefix, sorted by name, up to MAX_LISTED."""
     with transient_errors_as_retryable("listing target pictures"):
         blobs = objects.client().list_blobs(bucket, prefix=prefix, retry=objects.retries())
         return sorted(islice(blobs, MAX_LISTED), key=lambda blob: blob.name)
 
 
-def _check_size(blob: Blob, limit: int, code: ErrorCode) -> None:
+def _require_size(blob: Blob, limit: int, code: ErrorCode) -> None:
     if blob.size > limit:
         raise PermanentError(
             code,
             f"{object_names.owner_name(blob.name)} has {blob.size} bytes, at most {limit} are allowed. "
-            "Upload a smaller one.",
+            "Upload a smaller file.",
         )
 
 
-def policy_problems(error: ValidationError) -> str:
-    """Every problem of a policy with its field, the value found and what is allowed."""
+def describe_problems(error: ValidationError) -> str:
+    """Describe the problems of a policy: the field, the value and the allowed values."""
     problems = []
     errors = error.errors(include_url=False)
-    for item in errors[:TOLD_PROBLEMS]:
-        field = _short(".".join(str(part) for part in item["loc"]))
+    for item in errors[:MAX_REPORTED_PROBLEMS]:
+        field = _shorten(".".join(str(part) for part in item["loc"]))
         if item["type"] == "extra_forbidden":
-            problems.append(f'there is no field "{field}" (there are: {", ".join(Policy.model_fields)})')
+            problems.append(f'"{field}" is not a field (fields: {", ".join(Policy.model_fields)})')
         elif field:
-            problems.append(f'"{field}" is {_short(repr(item["input"]))}: {_lower_first(item["msg"])}')
+            problems.append(f'"{field}" is {_shorten(repr(item["input"]))}: {_lower_first(item["msg"])}')
         else:
             problems.append(_lower_first(item["msg"].removeprefix("Value error, ")))
-    if len(errors) > TOLD_PROBLEMS:
-        problems.append(f"and {len(errors) - TOLD_PROBLEMS} more")
+    if len(errors) > MAX_REPORTED_PROBLEMS:
+        problems.append(f"and {len(errors) - MAX_REPORTED_PROBLEMS} more")
     return "; ".join(problems)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= TOLD_CHARACTERS else f"{text[:TOLD_CHARACTERS]}..."
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_REPORTED_CHARACTERS else f"{text[:MAX_REPORTED_CHARACTERS]}..."
 
 
 def _lower_first(text: str) -> str:

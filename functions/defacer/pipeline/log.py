@@ -1,9 +1,9 @@
-"""JSON lines for Cloud Logging on standard output, with function, job and segment on each.
+"""Write JSON lines for Cloud Logging to standard output, with the function, job and segment.
 
-A line names ids only, never an object, a person or a face. So an error is logged by its class, its code and
-the place in the code that raised it: its message may hold a name, and belongs into `failed.json` alone. What other
-libraries log goes the same way: which of them, and where in it, because their messages name addresses and objects.
-Fields that Cloud Logging reads itself: https://cloud.google.com/logging/docs/structured-logging
+A line contains ids only, never the name of an object or a person. An error is therefore logged by its class, its code
+and its place in the code: its message can contain a name, and belongs into `failed.json` only. Lines of other libraries
+are reduced to the library and the place, because their messages name addresses and objects. Cloud Logging's own fields:
+https://cloud.google.com/logging/docs/structured-logging
 """
 
 import json
@@ -23,11 +23,11 @@ from defacer.pipeline.settings import settings
 
 LOGGER = logging.getLogger("defacer")
 _configuring = Lock()
-_bound: ContextVar[Mapping[str, str | int]] = ContextVar("defacer_log_fields", default={})  # noqa: B039 - never changed
+_bound: ContextVar[Mapping[str, str | int]] = ContextVar("defacer_log_fields", default={})  # noqa: B039 - never mutated
 
 
 class JsonFormatter(logging.Formatter):
-    """One record as one line of JSON; the fields bound to this context and the record's own go with it."""
+    """Format a record as one line of JSON, with the fields of this context and of the record."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -40,13 +40,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-class _OthersFormatter(logging.Formatter):
-    """What another library logs, without what it says."""
+class _LibraryFormatter(logging.Formatter):
+    """Format a record of another library without its message."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "severity": record.levelname,
-            "message": "a library logged something; what it said may hold names and is left out",
+            "message": "message of a library, omitted because it can contain names",
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             **_bound.get(),
             "logger": record.name,
@@ -58,7 +58,7 @@ class _OthersFormatter(logging.Formatter):
 
 
 class _Output(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stdout` is now, not to what it was when logging was set up."""
+    """Write to the current `sys.stdout`, which a test can replace after logging was configured."""
 
     @property
     def stream(self) -> TextIO:
@@ -66,31 +66,31 @@ class _Output(logging.StreamHandler[TextIO]):
 
     @stream.setter
     def stream(self, value: TextIO) -> None:
-        """The base class sets it once; there is nothing to keep."""
+        """Ignore the value that the base class sets."""
 
 
 def configure() -> None:
-    """Send this product's log lines to standard output as JSON: at the first request, not at import.
+    """Write De-facer's log lines to standard output as JSON. Called at the first request, not at import.
 
-    Other libraries' warnings too, without their messages; else Python prints those as they are.
+    Warnings of other libraries are written without their messages. Otherwise Python prints the messages.
     """
-    with _configuring:  # the first requests may be two at once, and two handlers write each line twice
-        if any(isinstance(handler, _Output) for handler in LOGGER.handlers):  # a command's is no output
+    with _configuring:  # the first two requests can be simultaneous, and two handlers write each line twice
+        if any(isinstance(handler, _Output) for handler in LOGGER.handlers):  # a command has another handler
             return
         handler = _Output()
         handler.setFormatter(JsonFormatter())
         LOGGER.addHandler(handler)
         LOGGER.setLevel(settings().log_level)
         LOGGER.propagate = False
-        others = _Output()
-        others.setLevel(logging.WARNING)
-        others.setFormatter(_OthersFormatter())
-        logging.getLogger().addHandler(others)
+        libraries = _Output()
+        libraries.setLevel(logging.WARNING)
+        libraries.setFormatter(_LibraryFormatter())
+        logging.getLogger().addHandler(libraries)
 
 
 @contextmanager
 def bound(**fields: str | int) -> Iterator[None]:
-    """Put these fields on every line that is logged inside the block."""
+    """Add these fields to every line that is logged inside the block."""
     token = _bound.set({**_bound.get(), **fields})
     try:
         yield
@@ -103,17 +103,17 @@ def info(message: str, **fields: object) -> None:
 
 
 def error(message: str, problem: BaseException | None = None, **fields: object) -> None:
-    """Log an ERROR line; `problem` adds the error's class, its code and where it came from."""
+    """Log an ERROR line. `problem` adds the error's class, its code and its place."""
     LOGGER.error(message, extra={"fields": {**_describe(problem), **fields}})
 
 
 def warning(message: str, problem: BaseException | None = None, **fields: object) -> None:
-    """Log a WARNING line; `problem` adds the error's class, its code and where it came from."""
+    """Log a WARNING line. `problem` adds the error's class, its code and its place."""
     LOGGER.warning(message, extra={"fields": {**_describe(problem), **fields}})
 
 
 def _describe(problem: BaseException | None) -> dict[str, object]:
-    """An error without its message: the chain of classes that led to it, and the frames of the last one."""
+    """Describe an error without its message: the classes of its causes, and its stack."""
     if problem is None:
         return {}
     chain = [type(problem).__name__]
@@ -122,7 +122,9 @@ def _describe(problem: BaseException | None) -> dict[str, object]:
         chain.append(type(cause).__name__)
         cause = cause.__cause__
     frames = traceback.extract_tb(problem.__traceback__)
-    detail = problem.detail if isinstance(problem, PermanentError) else None  # others' may hold a name
+    detail = (
+        problem.detail if isinstance(problem, PermanentError) else None
+    )  # other errors' details can contain a name
     return {
         "error": " from ".join(chain),
         "code": getattr(problem, "code", None),

@@ -172,7 +172,7 @@ class MediaEngine:
         raise NotImplementedError
 
     def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
-        """Read the stored result again. Raises PermanentError unless it is what was joined."""
+        """Read the stored result again. Raises PermanentError unless it equals the joined video."""
         raise NotImplementedError
 
     def rerender(self, report: Report, replacement: bytes | None, out: Path) -> Report:

@@ -51,7 +51,7 @@ class LeaseSettings(BaseModel):
     # (https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions, ackDeadlineSeconds).
     deadline_seconds: float = Field(default=540.0, ge=1, le=590)
     max_segment_attempts: int = Field(default=5, ge=1, le=100)
-    # After so many timeouts a segment is split in two, and a job whose merges timed out fails.
+    # A segment is split in two after this many timeouts, and a job fails after this many timeouts of merge.
     max_timeouts: int = Field(default=3, ge=1, le=100)
 
 

@@ -1,1 +1,1 @@
-"""A job came to an end: tell a receiver outside, by a signed HTTP call."""
+"""Send the end of a job to the channel's receiver, as a signed HTTP request."""

@@ -1,15 +1,15 @@
-"""One signed POST to the channel's own receiver for each job that was completed or has failed.
+"""Send one signed POST to the channel's receiver for each job that was completed or failed.
 
-The body is the event as it was published. What the receiver answers decides what becomes of the message:
+The body is the event as it was published. The receiver's status decides about the message:
 
-| answer | then |
+| status | result |
 |---|---|
-| 2xx | done |
-| 408, 429, 5xx, none in time, no connection | RetryableError: Pub/Sub brings the message back, with back-off |
-| anything else, a redirect too | an ERROR line, once; not tried again |
+| 2xx | acknowledged |
+| 408, 429, 5xx, timeout, no connection | RetryableError: Pub/Sub redelivers the message with exponential backoff |
+| any other, redirects included | logged as an ERROR and acknowledged |
 
-Nothing is remembered here. An event that comes twice is told twice, with the same `Idempotency-Key`: the receiver
-has to stand doubles anyway, because an answer can get lost, and drops the second by it.
+This module has no state. A duplicate event is sent twice with the same `Idempotency-Key`, so the receiver can drop the
+second request. Receivers must tolerate duplicates in any case, because a response can get lost.
 """
 
 import hashlib
@@ -26,62 +26,62 @@ from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import SettingsError, settings
 
-TOLD = {"job.completed", "job.failed"}
+SENT_EVENTS = {"job.completed", "job.failed"}
 KEY = "Idempotency-Key"
 TIMESTAMP = "Defacer-Timestamp"
 SIGNATURE = "Defacer-Signature"
 SIGNATURE_VERSION = "v1"
-PASSING = {408, 429}
-# Pub/Sub waits 60 s for this function; an answer that takes longer than this counts as none.
-CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 20.0
+RETRYABLE_STATUSES = {408, 429}
+# Together they stay below the 60 s that Pub/Sub waits for this function.
+CONNECT_SECONDS, READ_SECONDS = 5.0, 20.0
 
 
-def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """What a receiver compares with `Defacer-Signature`: HMAC-SHA256 over timestamp, full stop and body."""
-    made = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
-    return f"{SIGNATURE_VERSION}={made.hexdigest()}"
+def sign(secret: str, timestamp: str, body: bytes) -> str:
+    """Return the value of `Defacer-Signature`: the HMAC-SHA256 of timestamp, full stop and body."""
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
+    return f"{SIGNATURE_VERSION}={digest.hexdigest()}"
 
 
 def deliver_event(message: Message) -> None:
-    """Tell the receiver of a job's end; anything else on the topic is no news for it.
+    """Send the end of a job to the receiver, and ignore any other event of the topic.
 
-    Raises RetryableError if the receiver can't take it now.
+    Raises RetryableError if the receiver can't be reached or can't process the event now.
     """
     event = pubsub.parse(message, JobEvent)
     with log.bound(job=event.data.job, event=event.type):
-        if event.type not in TOLD:
-            log.info("nothing to tell")
+        if event.type not in SENT_EVENTS:
+            log.info("ignored an event that is not sent")
             return
         status = _post(event.id, message.data)
-        log.info("the receiver answered", status=status)
-        if status in PASSING or status >= 500:
-            raise RetryableError(f"the webhook's receiver answered {status}, which may pass")
+        log.info("the receiver responded", status=status)
+        if status in RETRYABLE_STATUSES or status >= 500:
+            raise RetryableError(f"the webhook's receiver responded with {status}")
         if not 200 <= status < 300:
-            # No job fails for it: the video is published, only nobody outside knows.
-            log.error("the receiver refused: nobody is told (a redirect is not followed)", status=status)
+            # The job does not fail, because its video is published.
+            log.error("the receiver refused the event; redirects are not followed", status=status)
 
 
 def _post(key: str, body: bytes) -> int:
-    """The status of the answer; its body is not read, so it may be of any size."""
+    """Return the status of the response. Its body can have any size, because it is not read."""
     url, secret = settings().webhook_url, settings().webhook_secret
     if url is None or secret is None:
-        raise SettingsError(
-            "DEFACER_WEBHOOK_URL or DEFACER_WEBHOOK_SECRET is missing: this function needs both"
-        )
+        raise SettingsError("DEFACER_WEBHOOK_URL or DEFACER_WEBHOOK_SECRET is missing. Set both.")
     timestamp = str(int(time.time()))
     headers = {
         "Content-Type": "application/cloudevents+json",
         "User-Agent": "defacer-webhook",
         KEY: key,
         TIMESTAMP: timestamp,
-        SIGNATURE: signature(secret.get_secret_value(), timestamp, body),
+        SIGNATURE: sign(secret.get_secret_value(), timestamp, body),
     }
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
-    # Past any proxy, and without a password that lies around on the machine.
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    # urllib3 uses neither a proxy nor a password of this machine's configuration.
     with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
         try:
-            answer = pool.request("POST", url, body, headers=headers, redirect=False, preload_content=False)
-            answer.close()
+            response = pool.request("POST", url, body, headers=headers, redirect=False, preload_content=False)
+            response.close()
         except HTTPError as error:
-            raise RetryableError(f"the webhook's receiver was not reached: {type(error).__name__}") from error
-    return answer.status
+            raise RetryableError(
+                f"the webhook's receiver can't be reached: {type(error).__name__}"
+            ) from error
+    return response.status

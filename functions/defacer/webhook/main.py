@@ -1,4 +1,4 @@
-"""A job came to an end: tell a receiver outside. Reached by Pub/Sub push from the topic `job-events`."""
+"""The webhook: send the end of a job to a receiver. Pub/Sub pushes messages of the topic `job-events`."""
 
 import functions_framework
 from cloudevents.http import CloudEvent
@@ -10,6 +10,6 @@ from defacer.webhook.delivery import deliver_event
 
 @functions_framework.cloud_event
 def webhook(event: CloudEvent) -> None:
-    """Hand the job's end on to the receiver that the settings name."""
+    """Send the event to the receiver of the settings."""
     with http_status_of("webhook"):
         deliver_event(pubsub.receive(event))

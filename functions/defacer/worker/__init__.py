@@ -1,1 +1,1 @@
-"""A segment message: find the faces of one time range, or hide them, and store what came of it."""
+"""Detect the faces of one segment, or redact them, and store the output."""

@@ -1,7 +1,7 @@
-"""The step "detect": look for faces in one segment and write down what was seen. `main.py` brings the engine along.
+"""The step "detect": detect the faces of one segment and store its segment detections.
 
-A segment is done when its findings are there: that write is the commit. They hold embeddings, so they are
-deleted as soon as the faces are linked across the segments. A worker that comes later than that leaves none.
+Writing the segment detections commits the step. They contain embeddings, so merge deletes them once it has linked the
+faces of all segments. A worker that writes later than that deletes its own.
 """
 
 import time
@@ -13,40 +13,40 @@ from defacer.pipeline.lifecycle.segments import self_and_ancestors
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker.segment_attempt import attempting, run_step_once
+from defacer.worker.segment_attempt import handle_step_errors, run_step_once
 
 NUMPY_ARCHIVE = "application/octet-stream"
 
 
 def detect(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
-    """Do this step unless it is done, and say that it is done; when it came too late, do nothing.
+    """Do the step unless it is done, and announce it. Do nothing if the job has passed it.
 
-    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
+    Raises RetryableError if the message has to be redelivered: another worker has the lease, or a transient error.
     """
-    with attempting(task, stage_already_passed=lambda record: record.detection_is_over):
+    with handle_step_errors(task, stage_already_passed=lambda record: record.detection_is_over):
         record = job_state.read_job(task.job)
         if record.detection_is_over:
-            # A worker that died may have written them after all others were deleted.
+            # A worker that died can have written them after merge deleted the others.
             objects.delete_any(
                 settings().work_bucket, object_names.segment_detections(task.job, task.index, task.part)
             )
             if record.is_over:
                 failure.finish_ended_job(record)
             return
-        run_step_once(task, message_id, _is_done, lambda step: _do(task, step, engine))
+        run_step_once(task, message_id, _is_done, lambda step: _detect_and_store(task, step, engine))
 
 
 def _is_done(task: SegmentTask) -> bool:
-    """Whether the findings of this part are there, or of what it is a part of."""
+    """Return whether this subsegment, or one that contains it, has segment detections."""
     names = (
         object_names.segment_detections(task.job, task.index, part) for part in self_and_ancestors(task.part)
     )
     return any(objects.find(settings().work_bucket, name) for name in names)
 
 
-def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
+def _detect_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
     if job_state.read_job(task.job).detection_is_over:
-        return  # it was linked before this worker had the lease
+        return  # the job was linked before this worker acquired the lease
     started = time.monotonic()
     data = engine.detect(step)
     name = object_names.segment_detections(task.job, task.index, task.part)
@@ -60,7 +60,7 @@ def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
             progress=step.renew_lease,
         )
     except objects.AlreadyWrittenError:
-        return  # somebody was quicker: theirs count
+        return  # another worker was faster, and its detections count
     if job_state.read_job(task.job).detection_is_over:
-        objects.delete(ref)  # the others' were deleted meanwhile, perhaps before these were there
-    log.info("faces found", seconds=round(time.monotonic() - started, 3))
+        objects.delete(ref)  # merge can have deleted the others before this write
+    log.info("segment detected", seconds=round(time.monotonic() - started, 3))

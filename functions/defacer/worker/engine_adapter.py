@@ -3,17 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
-from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError, OutputError, WeightsError
 from defacer.engine.media.reader import Segment
-from defacer.engine.models import gpu
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.runtime import gpu
 from defacer.engine.tracking.face_report import read_faces
 from defacer.engine.verification import release_gate
+from defacer.engine_host import HOST
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import SegmentCheck
 from defacer.pipeline.errors import PermanentError, RetryableError
@@ -21,12 +20,6 @@ from defacer.pipeline.media_engine import MediaEngine, RedactedSegment, StepInpu
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
-
-
-@cache
-def engine() -> Engine:
-    """Return this process's engine with its models, which is created for the first segment."""
-    return Engine()
 
 
 def preload_models() -> None:
@@ -37,7 +30,7 @@ def preload_models() -> None:
     try:
         if settings().require_gpu:
             gpu.require_gpu()
-        engine().warm_up(Options())
+        HOST.engine.warm_up(Options())
     except EngineError as error:
         raise PermanentError(error.code, str(error)) from error
 
@@ -50,7 +43,9 @@ class WorkerEngine(MediaEngine):
         manifest = step.manifest
         gallery = Gallery.from_bytes(objects.read(manifest.gallery)) if manifest.gallery else None
         with _open_segment(step) as segment:
-            detections = engine().find(segment, gallery, _options_of(manifest), lambda _: step.renew_lease())
+            detections = HOST.engine.find(
+                segment, gallery, _options_of(manifest), lambda _: step.renew_lease()
+            )
         return detections.to_bytes()
 
     def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
@@ -63,7 +58,7 @@ class WorkerEngine(MediaEngine):
                 read_faces(faces, segment.start, segment.end),
                 out,
                 _options_of(manifest),
-                engine().checker,
+                HOST.engine.checker,
                 replacement,
                 lambda _: step.renew_lease(),
             )

@@ -1,19 +1,15 @@
 """The worker: detect or redact the faces of one segment. Pub/Sub pushes messages of the topic `segments`."""
 
-from threading import Lock
-
 import functions_framework
 from cloudevents.http import CloudEvent
 
+from defacer.engine_host import HOST
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.worker.detect_step import detect
 from defacer.worker.engine_adapter import WorkerEngine
 from defacer.worker.redact_step import redact
-
-# The models serve one caller at a time, and a request that timed out can still run beside the next request.
-MODELS = Lock()
 
 
 @functions_framework.cloud_event
@@ -22,6 +18,7 @@ def worker(event: CloudEvent) -> None:
     with http_status_of("worker"):
         message = pubsub.receive(event)
         task = pubsub.parse(message, SegmentTask)
-        with MODELS:
+        # A request that timed out can still run beside the next one, and the models serve one caller at a time.
+        with HOST.lock:
             step = detect if task.step == "detect" else redact
             step(task, message.id, WorkerEngine())

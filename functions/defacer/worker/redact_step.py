@@ -1,8 +1,7 @@
-"""The step "redact": hide the faces of one segment and commit it. `main.py` brings the engine along.
+"""The step "redact": redact the faces of one segment, and store the encoded segment and its report.
 
-A segment is done when its report is there: that write is the commit. The video is written before, under
-a name made of its own hash, so two workers at once never write over each other, and the report says which
-counts.
+Writing the report commits the step. The video is written first, under a name that contains its digest, so two workers
+never overwrite each other's video. The report names the valid one.
 """
 
 import hashlib
@@ -19,33 +18,33 @@ from defacer.pipeline.lifecycle.segments import self_and_ancestors
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker.segment_attempt import attempting, run_step_once
+from defacer.worker.segment_attempt import handle_step_errors, run_step_once
 
 NUT = "video/x-nut"
 
 
 def redact(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
-    """Do this step unless it is done, and say that it is done.
+    """Do the step unless it is done, and announce it. Do nothing if the job is over.
 
-    Raises RetryableError if the message has to come back: somebody else is at it, or a fault that may pass.
+    Raises RetryableError if the message has to be redelivered: another worker has the lease, or a transient error.
     """
-    with attempting(task):
+    with handle_step_errors(task):
         record = job_state.read_job(task.job)
         if record.is_over:
-            failure.finish_ended_job(record)  # of a worker that died after it wrote too late
+            failure.finish_ended_job(record)  # a worker can have died after it wrote too late
             return
-        run_step_once(task, message_id, _is_done, lambda step: _do(task, step, engine))
+        run_step_once(task, message_id, _is_done, lambda step: _redact_and_store(task, step, engine))
 
 
 def _is_done(task: SegmentTask) -> bool:
-    """Whether this part is done, or what it is a part of."""
+    """Return whether this subsegment, or one that contains it, has a report."""
     names = (
         object_names.segment_report(task.job, task.index, part) for part in self_and_ancestors(task.part)
     )
     return any(objects.find(settings().work_bucket, name) for name in names)
 
 
-def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
+def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
     started = time.monotonic()
     faces, _ = read_faces(task.job, task.faces)
     with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
@@ -74,13 +73,13 @@ def _do(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
     )
     _commit(report, video)
     record = job_state.read_job(task.job)
-    if record.is_over:  # the others' were deleted meanwhile, perhaps before this one was there
+    if record.is_over:  # the others can have been deleted before these writes
         failure.finish_ended_job(record)
-    log.info("segment done", frames=len(written.frames), seconds=seconds)
+    log.info("segment redacted", frames=len(written.frames), seconds=seconds)
 
 
 def _commit(report: SegmentReport, video: ObjectRef) -> None:
-    """Write the report; if somebody committed this segment before, theirs counts and our video goes."""
+    """Write the report. If another worker committed this segment before, delete our video."""
     name = object_names.segment_report(report.job, report.index, report.part)
     try:
         objects.write_once(

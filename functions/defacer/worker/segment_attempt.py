@@ -1,4 +1,4 @@
-"""What both steps of a segment share: one worker at a time, an end to what no worker finishes, the news of the end."""
+"""Run a step of a segment: acquire its lease, limit its attempts, split a slow segment, and announce the result."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ from defacer.pipeline.storage import object_names, objects
 
 
 @contextmanager
-def attempting(
+def handle_step_errors(
     task: SegmentTask,
     stage_already_passed: Callable[[JobRecord], bool] = lambda record: record.is_published,
 ) -> Iterator[None]:
-    """Fail the job as `jobs.failing` does, with the segment and the step on each log line."""
+    """Fail the job as `fail_job_on_permanent_error` does, and add the segment and step to each log line."""
     piece = object_names.segment_step(task.step, task.index, task.part)
     with (
         log.bound(segment=task.index, step=task.step),
@@ -41,19 +41,21 @@ def run_step_once(
     is_done: Callable[[SegmentTask], bool],
     do: Callable[[StepInput], None],
 ) -> None:
-    """Do this step of this segment unless it is done, holding the claim on it, and say that it is done.
+    """Acquire the lease and call `do`, unless the step is done, and announce it.
 
-    One for which workers ran out of time again and again is split: each half is a message of its own. Raises
-    RetryableError if the message has to come back, PermanentError for a segment that one worker after another has
-    not finished.
+    After `max_timeouts` timeouts the segment is split in two, and each half is a message of its own. Raises
+    RetryableError if the message has to be redelivered, and PermanentError if the attempts are exhausted.
     """
     manifest = load_verified_manifest(task.job, task.index, task.manifest)
     if not is_done(task):
-        claim = object_names.segment_lease(task.job, task.step, task.index, task.part)
+        lease = object_names.segment_lease(task.job, task.step, task.index, task.part)
         try:
-            with acquire_lease(settings().work_bucket, claim, lease_options_for(message_id)) as held:
+            with acquire_lease(settings().work_bucket, lease, lease_options_for(message_id)) as held:
                 if not is_done(task):
-                    fail_if_timeouts_exhausted(task, manifest, held)
+                    if held.timeouts >= settings().max_timeouts and can_split(
+                        manifest, task.index, task.part
+                    ):
+                        raise _TooSlowError
                     fail_if_attempts_exhausted(task, manifest, held)
                     do(StepInput(manifest, range_of(manifest, task.index, task.part), held.renew))
         except _TooSlowError:
@@ -64,35 +66,30 @@ def run_step_once(
 
 
 class _TooSlowError(Exception):
-    """One worker after another ran out of time. The claim stays, expired: by it the next delivery knows."""
-
-
-def fail_if_timeouts_exhausted(task: SegmentTask, manifest: Manifest, held: HeldLease) -> None:
-    if held.timeouts >= settings().max_timeouts and can_split(manifest, task.index, task.part):
-        raise _TooSlowError
+    """Several workers reached their deadline. The expired lease stays, so that the next delivery splits again."""
 
 
 def _split(task: SegmentTask) -> None:
-    """Do this segment, or this part of one, in two halves from now on. May be done twice."""
+    """Mark the segment or subsegment as split, and publish its halves. A repetition does no harm."""
     mark = object_names.split_mark(task.job, task.step, task.index, task.part)
     objects.write_once(settings().work_bucket, mark, b"{}")
     halves = [task.model_copy(update={"part": task.part + half}) for half in "01"]
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, halves)
-    log.warning("split, because it took too long", part=task.part)
+    log.warning("segment split", part=task.part)
 
 
 def fail_if_attempts_exhausted(task: SegmentTask, manifest: Manifest, held: HeldLease) -> None:
-    """End a job that kills, or outlasts, one worker after another.
+    """Fail a job with a segment that no worker finishes.
 
-    The claim's attempts say that, not the message's deliveries: of those the subscription allows many,
-    because a message that finds every worker busy uses one up each time.
+    The attempts of the lease count, not the deliveries of the message. A message that finds all workers busy costs a
+    delivery each time, so the subscription allows many.
     """
     allowed = settings().max_segment_attempts
     if held.attempts > allowed:
         source = manifest.source
         raise PermanentError(
             ErrorCode.POISON_SEGMENT,
-            f"{object_names.owner_name(source.name)} can't be processed: {allowed} workers in a row did not "
-            f"finish segment {task.index + 1} of {len(manifest.segments)}. {manifest.advice}; if that "
-            "ends the same way, export the video with another program.",
+            f"{object_names.owner_name(source.name)} can't be processed: {allowed} attempts did not finish segment "
+            f"{task.index + 1} of {len(manifest.segments)}. {manifest.advice}. If that fails too, export the video "
+            "with another program.",
         )

@@ -14,7 +14,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import job_state, verdict
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.pipeline.storage.object_names import same_name
+from defacer.pipeline.storage.object_names import is_same_name
 from defacer.report.tracks import Reason, Track
 
 
@@ -149,7 +149,7 @@ def _failures_naming(job: str, channel: str, person: str) -> Iterator[tuple[Obje
 
 def _names(failed: Failed, channel: str, person: str) -> bool:
     is_of_channel = failed.source is None or object_names.channel_of_input(failed.source.name) == channel
-    return is_of_channel and object_names.names_picture(failed.message, person)
+    return is_of_channel and object_names.mentions_target(failed.message, person)
 
 
 def _failed_without(failed: Failed) -> Failed:
@@ -160,7 +160,7 @@ def _failed_without(failed: Failed) -> Failed:
 
 def _manifest_without(manifest: Manifest, person: str) -> Manifest:
     """Return a manifest without the person, whose intermediates are not kept: a late worker can show the person."""
-    targets = tuple(target for target in manifest.targets if not same_name(target, person))
+    targets = tuple(target for target in manifest.targets if not is_same_name(target, person))
     policy = manifest.policy.model_copy(update={"keep_intermediates": False})
     return manifest.model_copy(update={"targets": targets, "policy": policy})
 
@@ -205,10 +205,11 @@ def _published(channel: str, person: str) -> PersonData:
 def remove_person(report: Report, person: str) -> Report:
     """Return the report with the person's tracks hidden and without the name."""
     tracks = tuple(
-        _hide(track) if track.person and same_name(track.person, person) else track for track in report.tracks
+        _hide(track) if track.person and is_same_name(track.person, person) else track
+        for track in report.tracks
     )
-    targets = tuple(target for target in report.targets if not same_name(target, person))
-    warnings = tuple(item for item in report.faces.warnings if not same_name(item.person, person))
+    targets = tuple(target for target in report.targets if not is_same_name(target, person))
+    warnings = tuple(item for item in report.faces.warnings if not is_same_name(item.person, person))
     faces = replace(report.faces, warnings=warnings)
     return report.model_copy(update={"faces": faces, "tracks": tracks, "targets": targets})
 
@@ -257,7 +258,7 @@ def _keeps(report: Report, person: str) -> bool:
 
 
 def _any_is(names: Iterable[str], person: str) -> bool:
-    return any(same_name(name, person) for name in names)
+    return any(is_same_name(name, person) for name in names)
 
 
 def _obstacle(report: Report) -> str | None:

@@ -1,7 +1,8 @@
-"""Reading past damage: in place of each frame that can't be decoded, a black one at its time.
+"""Find the frames that can't be decoded, and make black frames in their place.
 
-What leans on a damaged frame may show traces of faces in places where nobody looks for them, so everything from a
-damaged packet to the next key frame is black, and so are the frames before that one that lean on both.
+A frame that depends on a damaged one can show traces of a face in a place that the detector does not search. So all
+frames from a damaged packet to the next key frame are black. Frames that are shown before that key frame but decoded
+after it depend on both sides, so they are black too.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,20 +19,23 @@ Decoded = Iterator[tuple["av.Packet[VideoStream]", list[av.VideoFrame] | None]]
 
 @dataclass
 class CorruptionScan:
-    """The times of the frames that a player would show, those of them that are damaged, and a sound frame."""
+    """The times of the frames that a player shows, those of them that are damaged, and one intact frame."""
 
     shown: list[int]
     damaged: set[int]
     sample: av.VideoFrame
 
 
-def decode_all(
+def decode_packets(
     packets: Iterator["av.Packet[VideoStream]"],
     stream: VideoStream,
     progress: Callable[[], None] = lambda: None,
 ) -> Decoded:
-    """Each packet with the frames that came of it; None where it could not be decoded. In one thread: so each error
-    is told with the packet that has it. `progress` is called for each, and may raise to stop."""
+    """Yield each packet with its decoded frames, or with None if it could not be decoded.
+
+    Decoding uses one thread, so that FFmpeg reports each error at the packet that has it. `progress` is called for
+    each packet and can raise an error to stop.
+    """
     stream.thread_type = "NONE"
     for packet in packets:
         progress()
@@ -43,10 +47,10 @@ def decode_all(
 
 
 def scan_for_corruption(packets: Decoded, end: int | None) -> CorruptionScan:
-    """Decode up to `end` and tell what is damaged. Raises VideoError if nothing could be decoded."""
+    """Decode up to `end` and return the damaged frames. Raises VideoError if no frame can be decoded."""
     order: list[tuple[int, bool]] = []  # time and whether it is a key frame, in the order of decoding
     shown: set[int] = set()
-    sound: set[int] = set()
+    intact: set[int] = set()
     bad: set[int] = set()
     sample: av.VideoFrame | None = None
     for packet, frames in packets:
@@ -62,34 +66,38 @@ def scan_for_corruption(packets: Decoded, end: int | None) -> CorruptionScan:
             if frame.is_corrupt:
                 bad.add(frame.pts)
             else:
-                sound.add(frame.pts)
+                intact.add(frame.pts)
                 sample = sample or frame
         if end is not None and packet.dts is not None and packet.dts > end:
             break
     if sample is None:
         raise VideoError("none of its frames can be decoded. Export the video again.")
-    last = max(sound)
-    bad |= {pts for pts in shown - sound if end is None or pts <= last}
-    return CorruptionScan(sorted(shown), _with_what_leans_on_it(order, bad), sample)
+    last = max(intact)
+    bad |= {pts for pts in shown - intact if end is None or pts <= last}
+    return CorruptionScan(sorted(shown), _add_dependent_frames(order, bad), sample)
 
 
-def _with_what_leans_on_it(order: list[tuple[int, bool]], bad: set[int]) -> set[int]:
+def _add_dependent_frames(order: list[tuple[int, bool]], bad: set[int]) -> set[int]:
+    """Return the times of the bad frames and of all frames that depend on them.
+
+    `order` lists time and key frame flag of each packet in decode order.
+    """
     damaged: set[int] = set()
-    broken, until = False, None
+    is_broken, until = False, None
     for pts, is_key in order:
         if is_key:
-            until, broken = (pts if broken else None), False
-        broken = broken or pts in bad
-        if broken or (until is not None and pts < until):
+            until, is_broken = (pts if is_broken else None), False
+        is_broken = is_broken or pts in bad
+        if is_broken or (until is not None and pts < until):
             damaged.add(pts)
     return damaged
 
 
-def black(sample: av.VideoFrame, pts: int) -> av.VideoFrame:
-    """A black frame of the sample's form."""
-    nothing = np.zeros((sample.height, sample.width, 3), np.uint8)
-    empty = av.VideoFrame.from_ndarray(nothing, format="rgb24").reformat(format=sample.format.name)
-    # There and back makes a frame of its own, with the sample's properties.
+def black_frame(sample: av.VideoFrame, pts: int) -> av.VideoFrame:
+    """Return a black frame with the size, format and properties of `sample`."""
+    pixels = np.zeros((sample.height, sample.width, 3), np.uint8)
+    empty = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=sample.format.name)
+    # Two conversions make a copy that keeps the properties of the sample.
     other = "yuv444p" if sample.format.name != "yuv444p" else "yuv420p"
     frame = sample.reformat(format=other).reformat(format=sample.format.name)
     for plane, filled in zip(frame.planes, empty.planes, strict=True):

@@ -1,7 +1,8 @@
-"""What a result is encoded as: decided by the source's header and first frame, so the same for all its segments.
+"""Choose how a result is encoded, from the header and the first frame of the source.
 
-H.264 with 8 bits, HEVC with 10 bits for what has more; size, shape of pixels, colours, chroma planes and fields as
-they are. An interlaced picture of more than 8 bits stays H.264 (High 10): HEVC has fields that no player knows.
+So all segments of a job are encoded in the same way. A source with 8 bits becomes H.264, and one with more bits becomes
+HEVC with 10 bits. Size, pixel aspect ratio, colours, chroma planes and fields stay as they are. An interlaced picture
+with more than 8 bits becomes H.264 (High 10), because players do not support fields in HEVC.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from defacer.engine.errors import VideoError
 from defacer.engine.media.hdr import x265_parameters
 from defacer.engine.media.orientation import Orientation, orientation_of
 from defacer.engine.media.reader import Source, first_frame, open_video, time_base
-from defacer.engine.models.gpu import can_encode
+from defacer.engine.runtime.gpu import can_encode
 
 X264_PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
 X265_PRESET = "superfast"  # 1.4 times x264's time; "veryfast" takes 2.4 times
@@ -23,16 +24,17 @@ NVENC = {
     "tune": "hq",
     "rc": "vbr",
     "b:v": "0",
-}  # constant quality; `cq` is much like x264's crf
+}  # constant quality; `cq` has nearly the scale of x264's crf
 FALLBACK_RATE = Fraction(30)
-# AVFieldOrder as FFmpeg's decoders use it (its header has the mixed ones the other way): which field is shown first.
+# AVFieldOrder as FFmpeg's decoders use it, by the field that is shown first. FFmpeg's header describes the mixed
+# orders the other way round.
 TOP_FIRST, BOTTOM_FIRST = (2, 4), (3, 5)
 BT601 = 6  # ITU-T H.273
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames are encoded. `fields` is "tff", "bff" or None (progressive); `hdr` are parameters for x265."""
+    """How frames are encoded. `fields` is "tff", "bff" or None (progressive). `hdr` are parameters for x265."""
 
     codec: str
     pixel_format: str
@@ -50,34 +52,36 @@ class Encoding:
     hdr: tuple[str, ...] = ()
 
     def options(self, quality: int) -> dict[str, str]:
-        """The encoder's options for a constant rate factor: 0 lossless, 18 looks the same."""
+        """Return the encoder's options. `quality` is the constant rate factor: 0 is lossless, 18 looks the same."""
         if self.codec == "h264_nvenc":
             return {**NVENC, "cq": str(quality)}
         if self.codec == "libx264":
             fields = {"x264-params": f"{self.fields}=1"} if self.fields else {}
             return {"preset": X264_PRESET, "crf": str(quality), **fields}
-        # Groups of pictures that lean on nothing outside: segments are joined, and players seek.
+        # Closed groups of pictures, because segments are joined and players seek.
         parameters = ["log-level=error", "info=0", "open-gop=0", *self.hdr]
         return {"preset": X265_PRESET, "crf": str(quality), "x265-params": ":".join(parameters)}
 
-    def prepared(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The frame in the pixel format that is encoded; itself if it has it."""
+    def convert(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Return the frame in the pixel format of the encoding."""
         if frame.format.name == self.pixel_format:
             return frame
         if frame.format.is_rgb:
             return frame.reformat(format=self.pixel_format, dst_colorspace="ITU601", dst_color_range="MPEG")
-        if frame.format.name.startswith("gray") and frame.color_range:  # else taken for full range
-            kept = int(frame.color_range)
-            return frame.reformat(format=self.pixel_format, src_color_range=kept, dst_color_range=kept)
+        if frame.format.name.startswith("gray") and frame.color_range:  # otherwise FFmpeg assumes full range
+            color_range = int(frame.color_range)
+            return frame.reformat(
+                format=self.pixel_format, src_color_range=color_range, dst_color_range=color_range
+            )
         return frame.reformat(format=self.pixel_format)
 
 
 def encoding_of(source: Source) -> Encoding:
-    """The encoding for a source. Raises VideoError if it shows no frame."""
+    """Return the encoding for a source. Raises VideoError if no frame can be decoded."""
     with open_video(source) as (container, stream):
         frame = first_frame(container, stream)
         if frame is None:
-            raise VideoError("it shows no frame. Export it again.")
+            raise VideoError("it shows no frame that can be decoded. Export the video again.")
         fields = _fields(stream, frame)
         deep = max(component.bits for component in frame.format.components) > 8
         pixel_format = _chroma(frame) + ("10le" if deep else "")
@@ -106,7 +110,7 @@ def encoding_of(source: Source) -> Encoding:
 
 
 def _chroma(frame: av.VideoFrame) -> str:
-    """The planar format of 8 bits whose chroma planes lose nothing, as far as players know it."""
+    """Return the planar 8-bit format that keeps all chroma samples, of those that players support."""
     form = frame.format
     if form.name.startswith("gray") or form.is_rgb:
         across, down = (2, 2) if form.name.startswith("gray") else (1, 1)

@@ -1,7 +1,7 @@
-"""High dynamic range: how the detector gets to see it, and what of it an encoder has to be told.
+"""Convert high dynamic range for the detector, and pass its metadata to the encoder.
 
-The networks know pictures as they are shown on an ordinary screen. In one with the transfer of PQ (SMPTE ST 2084) or
-HLG (ITU-R BT.2100) faces look washed out; a curve for each sample, as below, is enough for them to be found.
+The networks were trained on standard dynamic range (SDR). With the transfer of PQ (SMPTE ST 2084) or HLG (ITU-R
+BT.2100) faces look washed out. One curve for all samples is enough for the detector to find them.
 """
 
 import struct
@@ -16,13 +16,13 @@ import numpy.typing as npt
 from av.sidedata.sidedata import SideData
 
 PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
-WHITE = 203.0  # candela per square metre: what ordinary white is in HDR (ITU-R BT.2408)
+WHITE = 203.0  # candela per square metre, the reference white of HDR (ITU-R BT.2408)
 SDR_GAMMA = 1 / 2.2
-COLOURS = (("G", 1), ("B", 2), ("R", 0))  # in x265's order, each with its place in FFmpeg's
+COLOURS = (("G", 1), ("B", 2), ("R", 0))  # in x265's order, each with its index in FFmpeg's order
 
 
-def to_sdr(frame: av.VideoFrame) -> npt.NDArray[np.uint8] | None:
-    """A curve (256,) for the frame's RGB samples; None where they are ordinary ones."""
+def sdr_curve(frame: av.VideoFrame) -> npt.NDArray[np.uint8] | None:
+    """Return a curve (256,) from the frame's RGB samples to SDR; None for a frame that is SDR already."""
     transfer = int(frame.color_trc)
     return _curve(transfer) if transfer in (PQ, HLG) else None
 
@@ -31,7 +31,7 @@ def to_sdr(frame: av.VideoFrame) -> npt.NDArray[np.uint8] | None:
 def _curve(transfer: int) -> npt.NDArray[np.uint8]:
     signal = np.arange(256) / 255
     if transfer == PQ:
-        # ST 2084: the signal to light, of 10,000 candela per square metre.
+        # ST 2084: from signal to light, where 1 is 10,000 candela per square metre.
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
         power = signal ** (1 / m2)
         light = (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1) * 10_000 / WHITE
@@ -40,13 +40,13 @@ def _curve(transfer: int) -> npt.NDArray[np.uint8]:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
         light = scene / scene[191]
-    # Reinhard's curve, with four times white as the brightest: what is brighter than white keeps some of its shape.
+    # Reinhard's curve. Light up to four times reference white keeps some of its shape.
     shown = light * (1 + light / 16) / (1 + light) * 2 / (1 + 1 / 16)
     return np.clip(np.rint(np.clip(shown, 0, 1) ** SDR_GAMMA * 255), 0, 255).astype(np.uint8)
 
 
 def x265_parameters(frame: av.VideoFrame) -> list[str]:
-    """What x265 has to be told of the frame's mastering display and light level (SMPTE ST 2086, CTA-861.3)."""
+    """Return x265's parameters for the mastering display and the light level (SMPTE ST 2086, CTA-861.3)."""
     found = {data.type.name: bytes(data) for data in cast(Iterable[SideData], frame.side_data)}
     parameters = []
     display = found.get("MASTERING_DISPLAY_METADATA")
@@ -64,8 +64,8 @@ def x265_parameters(frame: av.VideoFrame) -> list[str]:
             parameters.append(f"master-display={text}L({light[1] * 10000:.0f},{light[0] * 10000:.0f})")
     level = found.get("CONTENT_LIGHT_LEVEL")
     if level:
-        most, mean = struct.unpack("<2I", level[:8])
-        parameters.append(f"max-cll={most},{mean}")
+        highest, mean = struct.unpack("<2I", level[:8])
+        parameters.append(f"max-cll={highest},{mean}")
     return ["hdr10=1", *parameters] if parameters else []
 
 

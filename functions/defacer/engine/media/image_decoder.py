@@ -21,7 +21,8 @@ import numpy as np
 if TYPE_CHECKING:
     from defacer.engine.models.arrays import Image
 
-MAX_PROCESSES = 2  # one slow picture does not hold up the next; each needs up to 0.9 GB for 50 megapixels
+# A slow picture does not delay the next one; each process needs up to 0.9 GB for 50 megapixels.
+MAX_PROCESSES = 2
 READY = b"R"
 REQUEST = struct.Struct(">Q?d")  # bytes, alpha, seconds; then the picture
 ANSWER = struct.Struct(">III")  # height, width and channels, or zeros; then the pixels
@@ -37,7 +38,7 @@ class DecoderStoppedError(Exception):
 
 def decode(data: bytes, alpha: bool, seconds: float) -> "Image | None":
     """Return the picture as `decode_here` does, or raise DecoderStoppedError after `seconds` of CPU time."""
-    with _pool().borrowed() as process:
+    with _pool().borrow() as process:
         return process.decode(data, alpha, seconds)
 
 
@@ -46,7 +47,7 @@ def decode_here(data: bytes, alpha: bool) -> "Image | None":
     flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # damaged in a way that OpenCV raises for
+    except cv2.error:  # OpenCV raises for some kinds of damage
         return None
     if image is None:
         return None
@@ -61,7 +62,7 @@ def decode_here(data: bytes, alpha: bool) -> "Image | None":
 
 
 class _Process:
-    """One decoder process, ready for a picture. Not for two threads at once."""
+    """One decoder process, ready for a picture. Only one thread at a time can use it."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "defacer.engine.media.image_decoder"]
@@ -80,7 +81,7 @@ class _Process:
         return self._process.poll() is None
 
     def decode(self, data: bytes, alpha: bool, seconds: float) -> "Image | None":
-        """See the function of the same name."""
+        """Decode a picture as the function `decode` does."""
         try:
             self._input.write(REQUEST.pack(len(data), alpha, seconds))
             self._input.write(data)
@@ -92,11 +93,11 @@ class _Process:
         return np.frombuffer(pixels, np.uint8).reshape(shape) if pixels else None
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._output.close()
-        with suppress(BrokenPipeError):  # it held a part of a request
+        with suppress(BrokenPipeError):  # a part of a request was not sent
             self._input.close()
 
     def _read(self, size: int) -> bytearray:
@@ -111,17 +112,17 @@ class _Process:
 
 
 class _Pool:
-    """The decoder processes of this process, at most MAX_PROCESSES. For any number of threads."""
+    """The decoder processes of this process, at most MAX_PROCESSES. Any number of threads can use it."""
 
     def __init__(self) -> None:
-        self._room = BoundedSemaphore(MAX_PROCESSES)
+        self._free = BoundedSemaphore(MAX_PROCESSES)
         self._idle: list[_Process] = []
 
     @contextmanager
-    def borrowed(self) -> Iterator[_Process]:
-        """A process for one picture, kept for the next one unless the block raises."""
-        with self._room:
-            process = self._idle_one() or _Process()
+    def borrow(self) -> Iterator[_Process]:
+        """Yield a process for one picture. The pool keeps it unless the block raises an error."""
+        with self._free:
+            process = self._take_idle() or _Process()
             try:
                 yield process
             except BaseException:
@@ -129,7 +130,7 @@ class _Pool:
                 raise
             self._idle.append(process)
 
-    def _idle_one(self) -> _Process | None:
+    def _take_idle(self) -> _Process | None:
         while self._idle:
             process = self._idle.pop()
             if process.is_alive:

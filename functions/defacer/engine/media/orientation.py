@@ -1,7 +1,6 @@
-"""How a player shows the stored picture: turned and mirrored (FFmpeg's display matrix), with pixels of any shape.
+"""Convert between the stored and the displayed picture: rotation, mirroring, and pixels that are not square.
 
-Everything that knows faces works on the displayed picture, which has square pixels. A squeezed face is neither
-detected nor recognised.
+The detector and the recogniser work on the displayed picture, which has square pixels. They fail on a squeezed face.
 """
 
 import struct
@@ -19,7 +18,7 @@ from av.sidedata.sidedata import SideData
 from defacer.engine.errors import VideoError
 
 Box = tuple[float, float, float, float]
-Matrix = tuple[int, ...]  # nine numbers, row by row, of which the first two columns are in 65536ths
+Matrix = tuple[int, ...]  # FFmpeg's display matrix: nine numbers by row, the first two columns in 65536ths
 UPRIGHT: Matrix = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 MIN_STRETCH = 1.03  # a smaller one comes from rounding an aspect ratio, and a face looks the same
 MAX_STRETCH = 4.0  # beyond every real format
@@ -27,7 +26,7 @@ MAX_STRETCH = 4.0  # beyond every real format
 
 @dataclass(frozen=True)
 class Orientation:
-    """Displayed x is `a` times stored x and `c` times stored y, displayed y is `b` x and `d` y; each -1, 0 or 1.
+    """Displayed x is `a` times stored x plus `c` times stored y, displayed y is `b` x plus `d` y. Each is -1, 0 or 1.
 
     A stored pixel is displayed `pixel_width` wide and `pixel_height` high. One of them is 1, so the displayed picture
     has at least as many pixels as the stored one.
@@ -42,7 +41,7 @@ class Orientation:
 
     @property
     def is_turned(self) -> bool:
-        """Whether width and height change places."""
+        """Return whether width and height are swapped."""
         return not self.a
 
     def displayed_size(self, width: int, height: int) -> tuple[int, int]:
@@ -54,7 +53,7 @@ class Orientation:
         return round(width * self.pixel_width), round(height * self.pixel_height)
 
     def displayed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Return a stored image (H, W, ...) as a player shows it."""
+        """Return a stored image (H, W, ...) as a player displays it."""
         size = self._stretched_size(image.shape[1], image.shape[0])
         if size != image.shape[1::-1]:
             image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
@@ -64,13 +63,13 @@ class Orientation:
         return np.ascontiguousarray(image[::down, ::across])
 
     def stored(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Return an image with square pixels as it has to be turned and mirrored to be stored; its size stays."""
+        """Return a displayed image with the rotation and mirroring of the stored picture. It is not scaled."""
         across, down = (self.c, self.b) if self.is_turned else (self.a, self.d)
         image = image[::down, ::across]
         return np.ascontiguousarray(image.swapaxes(0, 1) if self.is_turned else image)
 
     def to_stored(self, box: Box, width: int, height: int) -> Box:
-        """A displayed box in a stored picture of `width` x `height`."""
+        """Return a displayed box in pixels of the stored picture of `width` x `height`."""
         x1, y1, x2, y2 = box
         shown_width, shown_height = self.displayed_size(width, height)
         across, down = (self.c, self.b) if self.is_turned else (self.a, self.d)
@@ -86,10 +85,10 @@ class Orientation:
 
 
 def matrix_of(frame: av.VideoFrame) -> Matrix:
-    """The frame's display matrix as the file has it; upright if there is none.
+    """Return the display matrix of the frame; UPRIGHT if it has none.
 
-    Once for a stream, not for each frame: PyAV ties a knot between a frame and its side data, so that it stays in
-    memory. And not for a frame that was made writable: PyAV would read freed memory.
+    Call it once for a stream: in PyAV a frame and its side data refer to each other, so that the frame stays in memory.
+    Do not call it for a frame that was made writable, because PyAV would read freed memory.
     """
     for data in cast(Iterable[SideData], frame.side_data):
         if data.type.name == "DISPLAYMATRIX":
@@ -98,19 +97,19 @@ def matrix_of(frame: av.VideoFrame) -> Matrix:
 
 
 def orientation_of(frame: av.VideoFrame, pixel_shape: Fraction | None = None) -> Orientation:
-    """Return how the frame is shown. `pixel_shape` is the width of a stored pixel over its height (None: square).
+    """Return how the frame is displayed. `pixel_shape` is the width of a stored pixel over its height (None: square).
 
-    Raises VideoError for any but right angles.
+    Raises VideoError unless the rotation is a multiple of 90 degrees.
     """
     matrix = matrix_of(frame)
     a, b, c, d = (int(np.sign(matrix[place])) for place in (0, 1, 3, 4))
     if (bool(a), bool(b)) != (bool(d), bool(c)) or bool(a) == bool(b):
-        raise VideoError("its picture is turned by an odd angle. Export it upright.")
+        raise VideoError("its picture is not turned by a multiple of 90 degrees. Export the video upright.")
     return Orientation(a, b, c, d, *_pixel_sides(float(pixel_shape or 1)))
 
 
 def _pixel_sides(shape: float) -> tuple[float, float]:
-    """Return how wide and how high a pixel is displayed: the shorter side is 1."""
+    """Return the displayed width and height of a stored pixel. The shorter side is 1."""
     stretch = min(max(shape, 1 / shape), MAX_STRETCH)
     if stretch < MIN_STRETCH:
         return 1.0, 1.0

@@ -1,7 +1,7 @@
-"""Videos in: what the header says, and the displayed frames of a time range (PyAV).
+"""Read videos: the header, and the displayed frames of a time range (PyAV).
 
-Presentation times (`pts`) are integers in the video stream's time base. What a player would not show (frames
-that an edit list cuts away) is never given out: the demuxer marks such packets and the decoder drops them.
+Presentation times (`pts`) are integers in the time base of the video stream. Frames that an edit list hides are never
+returned: the demuxer marks their packets, and the decoder drops them.
 """
 
 import math
@@ -21,23 +21,23 @@ from av.video.stream import VideoStream
 from defacer.engine.errors import VideoError
 from defacer.engine.media import damage
 from defacer.engine.media.mp4.header_check import read_header
-from defacer.engine.media.mp4.sample_count_check import require_likely_samples
+from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
 from defacer.engine.media.orientation import orientation_of
-from defacer.engine.models.gpu import hardware_decoder
+from defacer.engine.runtime.gpu import hardware_decoder
 
 Source = str | BinaryIO
 Packets = Iterator["av.Packet[VideoStream]"]
-# How far before a time to look for the key frame that decoding must start from; then the file's start.
+# Decoding starts at a key frame this long before the wanted time, or in the end at the start of the file.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
 DAMAGE_BACK_SECONDS = 10
-LOOK_PAST_SECONDS = 2  # frames are decoded this much sooner than shown, at most
-# FFmpeg's decoders of these go on after an error without a word, unless they are told to give up.
+MAX_REORDER_SECONDS = 2  # a frame is decoded at most this long before it is shown
+# FFmpeg's decoders of these codecs hide errors unless `err_detect` is set.
 SILENT_DECODERS = ("hevc", "vp8", "vp9", "libdav1d", "av1", "mjpeg")
-MAX_SECONDS = 24 * 3600  # of which key frames are looked up: no job is longer
-MAX_PIXELS = 8192 * 8192  # of a frame: a decoder makes room for several of the size that is claimed
-LONGEST_FRAME_SECONDS = 60.0  # the last one may stand still
-DECODE = {"max_pixels": str(MAX_PIXELS)}
-# Demuxers that read one file and no other: a playlist (concat, HLS, DASH, SDP) would make us open what it names.
+MAX_SECONDS = 24 * 3600  # the part of a video that is searched for key frames; no job is longer
+MAX_PIXELS = 8192 * 8192  # of a frame, because a decoder allocates several frames of the claimed size
+MAX_FRAME_SECONDS = 60.0  # the last frame can be a still picture
+DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
+# Demuxers that read only the given file. A playlist (concat, HLS, DASH, SDP) would open the files that it names.
 DEMUXERS = (
     "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "flv", "asf", "ogg", "nut", "mxf", "h264",
     "hevc", "ivf", "dv", "gif", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "mp3", "aac", "wav", "flac",
@@ -46,23 +46,23 @@ DEMUXERS = (
 
 @dataclass(frozen=True)
 class Segment:
-    """A time range of a source, `start <= pts < end` (None: open)."""
+    """A time range of a source, `start <= pts < end`. None means no limit."""
 
     source: Source
     start: int | None = None
     end: int | None = None
 
-    def holds(self, pts: int) -> bool:
-        """Whether a frame of that time is in the segment."""
+    def contains(self, pts: int) -> bool:
+        """Return whether a frame with this time is in the segment."""
         return (self.start is None or pts >= self.start) and (self.end is None or pts < self.end)
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video's header says. Width and height are the upright frame's, in stored pixels of whatever shape.
+    """The header of a video. Width and height are those of the upright frame, in stored pixels.
 
-    `keyframes` are sorted decode times of key frames, those around each second, as far as the index tells: a
-    few frames before the times they are shown at.
+    `keyframes` are the sorted decode times of the key frames around each second, from the index. A key frame is shown
+    a few frames after its decode time.
     """
 
     width: int
@@ -79,17 +79,17 @@ class VideoInfo:
 def open_video(
     source: Source, decoder: HWAccel | None = None
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a path or a seekable binary file; give the container and its picture stream.
+    """Open a path or a seekable binary file, and yield the container and its video stream.
 
-    Raises VideoError if it is not a video or has no moving picture (a cover picture does not count), and for
-    data that can't be read or decoded inside the block. Errors of the file object itself pass through.
-    A file object is read from its start; only one block at a time may use it. `decoder`: instead of FFmpeg's own.
+    Raises VideoError if it is not a video or has no moving picture (a cover picture does not count). Data that can't be
+    read or decoded inside the block raises VideoError too. Errors of the file object itself pass through. A file object
+    is read from its start, and only one block at a time can use it. `decoder` replaces FFmpeg's own.
     """
     if not isinstance(source, str):
         source.seek(0)
     try:
-        # The second one is for the decoders that look into the first packets.
-        options = {"format_whitelist": ",".join(DEMUXERS), **DECODE}
+        # `max_pixels` limits the decoders that the demuxer runs on the first packets.
+        options = {"format_whitelist": ",".join(DEMUXERS), **DECODER_OPTIONS}
         container = av.open(source, mode="r", options=options, hwaccel=decoder, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise VideoError(_NOT_A_VIDEO) from error
@@ -99,20 +99,22 @@ def open_video(
         pictures = [s for s in container.streams.video if not s.disposition & STILL]
         if not pictures:
             raise VideoError("it has no moving picture. Drop a video file such as an MP4.")
-        # As players choose: another one may be switched off.
+        # Players also choose the default stream: another one can be switched off.
         stream = next((s for s in pictures if s.disposition & Disposition.default), pictures[0])
         if stream.codec_context is None:
-            raise VideoError("its picture is in a format that can't be decoded here. Convert it to H.264.")
+            raise VideoError("its picture is in a format that can't be decoded. Convert the video to H.264.")
         stream.thread_type = "AUTO"
         silent = stream.codec_context.name in SILENT_DECODERS
-        stream.codec_context.options = DECODE | ({"err_detect": "explode"} if silent else {})
+        stream.codec_context.options = DECODER_OPTIONS | ({"err_detect": "explode"} if silent else {})
         try:
             yield container, stream
         except av.error.FFmpegError as error:
             raise VideoError(f"it is damaged. {_DAMAGED}") from error
 
 
-_DAMAGED = 'Export the video again, or accept black in place of such frames (on_decode_error: "hide").'
+_DAMAGED = (
+    'Export the video again, or accept black frames in place of damaged ones (on_decode_error: "hide").'
+)
 _NOT_A_VIDEO = (
     "it is not a video that can be read, or its end is missing. Copy or export it again, as an MP4."
 )
@@ -120,15 +122,15 @@ STILL = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def probe(source: Source) -> VideoInfo:
-    """Read a video's header. Raises VideoError if there is none, or one that contradicts itself or the picture."""
-    require_likely_samples(source)
+    """Read the header of a video. Raises VideoError if it is missing, or contradicts itself or the picture."""
+    require_plausible_sample_count(source)
     header = read_header(source)
     if header is not None:
-        header.require_true()
+        header.require_consistent_durations()
     with open_video(source) as (container, stream):
         if not stream.width or not stream.height:
             raise VideoError(
-                f"its header gives no picture size, or one above {MAX_PIXELS} pixels. Export it smaller."
+                f"its header states no picture size, or more than {MAX_PIXELS} pixels. Export the video smaller."
             )
         duration = None
         if stream.duration is not None:
@@ -138,12 +140,12 @@ def probe(source: Source) -> VideoInfo:
         rate = stream.average_rate or stream.guessed_rate
         width, height = stream.width, stream.height
         if header is not None:
-            header.require_size(width, height)
+            header.require_picture_size(width, height)
         frame = first_frame(container, stream)
         if frame is not None:
             width, height = orientation_of(frame).displayed_size(width, height)
         start = stream.start_time or 0
-        _require_true_length(stream, duration)
+        _require_plausible_duration(stream, duration)
         return VideoInfo(
             width=width,
             height=height,
@@ -152,39 +154,42 @@ def probe(source: Source) -> VideoInfo:
             start_pts=start,
             duration_seconds=duration,
             frame_rate=float(rate) if rate else None,
-            keyframes=_some_keyframes(stream, start, duration),
+            keyframes=_find_keyframes(stream, start, duration),
         )
 
 
 def time_base(stream: VideoStream) -> Fraction:
-    """The stream's time base: seconds for one unit of `pts`. Raises VideoError if it has none."""
+    """Return the stream's time base: the seconds of one unit of `pts`. Raises VideoError if it has none."""
     if stream.time_base is None:
         raise VideoError("its picture has no time base. Export the video again.")
     return stream.time_base
 
 
-def _some_keyframes(stream: VideoStream, start: int, duration: float | None) -> tuple[int, ...]:
-    """Those next to each second. Searched, not listed: an index of hours has hundreds of thousands of frames."""
+def _find_keyframes(stream: VideoStream, start: int, duration: float | None) -> tuple[int, ...]:
+    """Return the key frames next to each second.
+
+    They are searched, because the index of a long video lists hundreds of thousands of frames.
+    """
     entries = stream.index_entries
     numerator, denominator = (1 / time_base(stream)).as_integer_ratio()
     found = set[int]()
     after = start - 1
     for number in range(math.ceil(min(duration or 0, MAX_SECONDS))):
-        at = start + number * numerator // denominator
-        if at <= after:
-            continue  # between two that are found already
+        target = start + number * numerator // denominator
+        if target <= after:
+            continue  # between two key frames that are found already
         for backward in (False, True):
-            index = entries.search_timestamp(at, backward=backward)
+            index = entries.search_timestamp(target, backward=backward)
             if index >= 0:
                 found.add(pts := entries[index].timestamp)
                 after = max(after, pts)
-                if pts == at:
+                if pts == target:
                     break
     return tuple(sorted(pts for pts in found if pts >= start))
 
 
-def _require_true_length(stream: VideoStream, duration: float | None) -> None:
-    """Refuse a header that promises far more than the file's own index holds: each segment costs a worker."""
+def _require_plausible_duration(stream: VideoStream, duration: float | None) -> None:
+    """Raise VideoError if the header states far more than the index holds, because each segment costs a worker."""
     if (
         duration is None
         or not stream.container.format.name.startswith("mov")
@@ -192,17 +197,18 @@ def _require_true_length(stream: VideoStream, duration: float | None) -> None:
     ):
         return
     last = max(entry.timestamp for entry in (stream.index_entries[0], stream.index_entries[-1]))
-    held = float((last - (stream.start_time or 0)) * time_base(stream))
-    if duration > 2 * held + LONGEST_FRAME_SECONDS:
+    indexed = float((last - (stream.start_time or 0)) * time_base(stream))
+    if duration > 2 * indexed + MAX_FRAME_SECONDS:
         raise VideoError(
-            f"its header promises {duration:.0f} s, its index ends after {held:.0f} s. Export the video again."
+            f"its header says {duration:.0f} s, its index ends after {indexed:.0f} s. Export the video again."
         )
 
 
 def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
-    """The first frame that a player shows: it tells what no header does. None if none can be decoded.
+    """Decode the first frame that a player shows; None if no frame can be decoded.
 
-    Use the container for nothing else after it. Raises VideoError for an encrypted picture.
+    It has properties that no header states. Do not use the container afterwards. Raises VideoError for an encrypted
+    picture.
     """
     for packet in container.demux(stream):
         if packet.has_sidedata("encryption_info"):
@@ -221,25 +227,25 @@ def read_frames(
     start: int | None = None,
     end: int | None = None,
     black: list[int] | None = None,
-    waiting: Callable[[], None] = lambda: None,
+    on_skip: Callable[[], None] = lambda: None,
 ) -> Iterator[av.VideoFrame]:
-    """The displayed frames with `start <= pts < end`, in order; None is open.
+    """Yield the displayed frames with `start <= pts < end`, in order. None means no limit.
 
-    Raises VideoError for a frame that can't be decoded, has no time of its own, or is of another size or format
-    than the one before: nothing is skipped in silence. With a list as `black`, what
-    can't be decoded is black instead, and its time is added to the list. `waiting` is called for each frame on the
-    way to the first wanted one, which may be minutes from a key frame; it may raise to stop.
+    Raises VideoError for a frame that can't be decoded, has no time of its own, or differs in size or format from the
+    one before. No frame is skipped silently. With a list as `black`, a frame that can't be decoded is black instead,
+    and its time is added to the list. `on_skip` is called for each frame between a key frame and the first wanted
+    frame, which can be minutes. It can raise an error to stop.
     """
-    before: _Form | None = None
-    frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black, waiting)
+    frame_format: _FrameFormat | None = None
+    frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black, on_skip)
     for frame in frames:
-        before = _require_usable(frame, before)
-        if end is not None and before.pts >= end:
+        frame_format = _require_usable(frame, frame_format)
+        if end is not None and frame_format.pts >= end:
             return
-        if start is None or before.pts >= start:
+        if start is None or frame_format.pts >= start:
             yield frame
         else:
-            waiting()
+            on_skip()
 
 
 def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
@@ -248,69 +254,69 @@ def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
 
 
 def _read_past_damage(
-    source: Source, start: int | None, end: int | None, black: list[int], waiting: Callable[[], None]
+    source: Source, start: int | None, end: int | None, black: list[int], on_skip: Callable[[], None]
 ) -> Iterator[av.VideoFrame]:
-    """Reads twice: what is damaged is known only after what follows it."""
+    """Read the range twice, because later packets decide whether a frame counts as damaged."""
     with open_video(source) as (container, stream):
         base = time_base(stream)
-        before = None if start is None else start - round(DAMAGE_BACK_SECONDS / base)
-        far_enough = None if end is None else end + round(LOOK_PAST_SECONDS / base)
-        packets = next(_starts_before(container, stream, before))
-        found = damage.scan_for_corruption(damage.decode_all(packets, stream, waiting), far_enough)
+        search_start = None if start is None else start - round(DAMAGE_BACK_SECONDS / base)
+        search_end = None if end is None else end + round(MAX_REORDER_SECONDS / base)
+        packets = next(_packets_from_keyframes(container, stream, search_start))
+        found = damage.scan_for_corruption(damage.decode_packets(packets, stream, on_skip), search_end)
     with open_video(source) as (container, stream):
-        packets = next(_starts_before(container, stream, before))
+        packets = next(_packets_from_keyframes(container, stream, search_start))
         wanted = Segment(source, start, end)
         due = iter(found.shown)
 
-        def in_place_of(pts: int) -> av.VideoFrame:
-            if wanted.holds(pts):
+        def make_black_frame(pts: int) -> av.VideoFrame:
+            if wanted.contains(pts):
                 black.append(pts)
-            return damage.black(found.sample, pts)
+            return damage.black_frame(found.sample, pts)
 
-        for _, frames in damage.decode_all(packets, stream):
+        for _, frames in damage.decode_packets(packets, stream):
             for frame in frames or ():
                 if frame.pts is None or frame.pts in found.damaged:
                     continue
                 for pts in due:
                     if pts >= frame.pts:
                         break
-                    yield in_place_of(pts)
+                    yield make_black_frame(pts)
                 yield frame
-        yield from map(in_place_of, due)
+        yield from map(make_black_frame, due)
 
 
 @dataclass(frozen=True)
-class _Form:
+class _FrameFormat:
     pts: int
     size: tuple[int, int]
     pixel_format: str
     rotation: int
 
 
-def _require_usable(frame: av.VideoFrame, before: _Form | None) -> _Form:
+def _require_usable(frame: av.VideoFrame, previous: _FrameFormat | None) -> _FrameFormat:
     at = f"the frame at {float(frame.time or 0):.2f} s"
     if frame.pts is None or frame.time_base is None:
         raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
     if frame.is_corrupt:
         raise VideoError(f"{at} is damaged. {_DAMAGED}")
-    form = _Form(frame.pts, (frame.width, frame.height), frame.format.name, int(frame.rotation))
-    if before is None:
-        return form
-    if frame.pts <= before.pts:
+    found = _FrameFormat(frame.pts, (frame.width, frame.height), frame.format.name, int(frame.rotation))
+    if previous is None:
+        return found
+    if frame.pts <= previous.pts:
         raise VideoError(
-            f"{at} has the same time as the one before, or an earlier one. Convert it to MP4 first."
+            f"{at} has the same time as the frame before, or an earlier one. Convert the video to MP4 first."
         )
-    if form != replace(before, pts=form.pts):
-        raise VideoError(f"its picture changes size or format at {at}. Export it in one size.")
-    return form
+    if found != replace(previous, pts=found.pts):
+        raise VideoError(f"its picture changes size or format at {at}. Export the video in one size.")
+    return found
 
 
 def _decode_from(
     container: InputContainer, stream: VideoStream, start: int | None
 ) -> Iterator[av.VideoFrame]:
-    """Decode from a key frame at or before `start` on."""
-    for packets in _starts_before(container, stream, start):
-        frames = _decoded(packets)
+    """Yield the decoded frames, from a key frame at or before `start`."""
+    for packets in _packets_from_keyframes(container, stream, start):
+        frames = _decode_packets(packets)
         first = next(frames, None)
         if first and first.pts is not None and first.pts <= (start or 0) and not first.is_corrupt:
             break
@@ -319,19 +325,21 @@ def _decode_from(
         yield from frames
 
 
-def _starts_before(container: InputContainer, stream: VideoStream, start: int | None) -> Iterator[Packets]:
-    """Yield the packets from a key frame at or before `start` on; then, in turn, from key frames further back.
+def _packets_from_keyframes(
+    container: InputContainer, stream: VideoStream, start: int | None
+) -> Iterator[Packets]:
+    """Yield the packets from a key frame at or before `start`, then those from earlier and earlier key frames.
 
-    The last ones begin where the file begins.
+    The last item has all packets of the file.
     """
     begin = stream.start_time or 0
     if start is not None:
         for back in SEEK_BACK_SECONDS:
-            goal = start - round(back / time_base(stream))
-            if goal <= begin:
+            target = start - round(back / time_base(stream))
+            if target <= begin:
                 break
-            container.seek(goal, stream=stream, backward=True)
-            packets = _from_key_frame(container.demux(stream))
+            container.seek(target, stream=stream, backward=True)
+            packets = _skip_to_keyframe(container.demux(stream))
             first = next(packets, None)
             if first is not None and (first.pts is None or first.pts <= start):
                 yield chain((first,), packets)
@@ -339,17 +347,17 @@ def _starts_before(container: InputContainer, stream: VideoStream, start: int | 
     yield container.demux(stream)
 
 
-def _from_key_frame(packets: Packets) -> Packets:
-    """Skip packets until a key frame: without an index, a seek ends between two of them.
+def _skip_to_keyframe(packets: Packets) -> Packets:
+    """Skip packets until a key frame, because without an index a seek ends between two key frames.
 
-    A decoder that has not seen the parameter sets of the key frame rejects every packet as damaged.
+    A decoder without the parameter sets of a key frame reports every packet as damaged.
     """
     return dropwhile(lambda packet: not packet.is_keyframe, packets)
 
 
-def _decoded(packets: Packets) -> Iterator[av.VideoFrame]:
-    """Decode packets. Raises VideoError for a packet that the container knows to be damaged."""
+def _decode_packets(packets: Packets) -> Iterator[av.VideoFrame]:
+    """Decode packets. Raises VideoError for a packet that the container marks as damaged."""
     for packet in packets:
         if packet.is_corrupt:
-            raise VideoError(f"a part of it is damaged or missing. {_DAMAGED}")
+            raise VideoError(f"a part of the video is damaged or missing. {_DAMAGED}")
         yield from packet.decode()

@@ -1,6 +1,6 @@
-"""A segment out: frames in, an encoded NUT file out, every presentation time as it was (PyAV).
+"""Encode the frames of a segment into a NUT file that keeps every presentation time (PyAV).
 
-NUT keeps any time base and absolute times, so segments of one job join without arithmetic (see join.py).
+NUT keeps any time base and absolute times, so the joiner does not have to convert times (see joiner.py).
 """
 
 from array import array
@@ -19,10 +19,11 @@ from defacer.engine.verification.readback import Readback
 
 
 @dataclass(frozen=True)
-class Written:
-    """The presentation times of a segment's frames, and by how many frames at most one is decoded sooner than shown.
+class WrittenSegment:
+    """The presentation times of a written segment's frames.
 
-    `black_frames` are those that could not be decoded (see `damage.py`).
+    `reorder_depth` is the largest number of frames between the decoding and the display of a frame. `black_frames` is
+    the number of frames that could not be decoded (see `damage.py`).
     """
 
     frames: "array[int]"
@@ -31,7 +32,7 @@ class Written:
 
 
 class SegmentWriter:
-    """Encodes frames. Made by `write_segment`."""
+    """Encode frames into a segment. Create it with `write_segment`."""
 
     def __init__(
         self,
@@ -49,35 +50,35 @@ class SegmentWriter:
         self._decode_order: list[int] = []  # presentation times of the packets
 
     def write(self, frame: av.VideoFrame) -> None:
-        """Encode one frame; its `pts` and `time_base` are kept."""
+        """Encode one frame. Its `pts` and `time_base` are kept."""
         if self._stream is None:
             self._stream = self._add_stream()
-        frame = self._encoding.prepared(frame)
-        frame.pict_type = av.video.frame.PictureType.NONE  # the source's frame types mean nothing here
+        frame = self._encoding.convert(frame)
+        frame.pict_type = av.video.frame.PictureType.NONE  # let the encoder choose the frame type
         if self._readback:
             self._readback.expect(frame)
-        with writing():
+        with translate_write_errors():
             self._mux(self._stream.encode(frame))
         self._shown.append(frame.pts or 0)
 
     def flush(self) -> None:
-        """Write what the encoder still holds."""
+        """Write the frames that the encoder still buffers."""
         if self._stream is not None:
-            with writing():
+            with translate_write_errors():
                 self._mux(self._stream.encode(None))
             if self._readback:
                 self._readback.finish()
 
     @property
     def frames(self) -> int:
-        """How many frames were taken."""
+        """Return how many frames were encoded."""
         return len(self._shown)
 
-    def written(self, black_frames: int = 0) -> Written:
-        """What was written; after the block of `write_segment`."""
+    def result(self, black_frames: int = 0) -> WrittenSegment:
+        """Return the times of the written frames. Call it after the block of `write_segment`."""
         rank = {pts: index for index, pts in enumerate(self._shown)}
         depth = max((index - rank[pts] for index, pts in enumerate(self._decode_order)), default=0)
-        return Written(array("q", self._shown), depth, black_frames)
+        return WrittenSegment(array("q", self._shown), depth, black_frames)
 
     def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
         self._decode_order += [packet.pts or 0 for packet in packets]
@@ -92,7 +93,7 @@ class SegmentWriter:
             VideoStream, self._container.add_stream(encoding.codec, rate=encoding.rate, options=options)
         )
         context = stream.codec_context
-        # Whole frames in parallel: a fifth faster than slices of one, which is PyAV's own choice, and smaller.
+        # Threads encode whole frames. That is a fifth faster than slices, PyAV's default, and the file is smaller.
         context.thread_type = "FRAME"
         context.width, context.height = encoding.width, encoding.height
         context.pix_fmt = encoding.pixel_format
@@ -107,10 +108,10 @@ class SegmentWriter:
 
 
 @contextmanager
-def writing() -> Iterator[None]:
-    """Raise OutputError for a disk or line that fails: inside `open_video` it would pass for a damaged source.
+def translate_write_errors() -> Iterator[None]:
+    """Raise OutputError for a failing disk or connection, and VideoError for streams that an MP4 can't hold.
 
-    And VideoError for what an encoder or an MP4 will not take: no other try changes that.
+    Without it, `open_video` would report a failing disk as a damaged source.
     """
     try:
         yield
@@ -119,19 +120,21 @@ def writing() -> Iterator[None]:
             f"the result could not be written: {error.strerror or error}. Try again."
         ) from error
     except av.error.FFmpegError as error:
-        raise VideoError("an MP4 can't hold its streams. Convert it to H.264 and AAC first.") from error
+        raise VideoError(
+            "an MP4 can't hold its streams. Convert the video to H.264 and AAC first."
+        ) from error
 
 
 @contextmanager
 def write_segment(
     path: str, encoding: Encoding, quality: int, readback: Readback | None = None
 ) -> Iterator[SegmentWriter]:
-    """Open `path` for a segment. `quality` is the constant rate factor: 0 lossless, 18 looks the same.
+    """Open `path` for a segment. `quality` is the constant rate factor: 0 is lossless, 18 looks the same.
 
-    `readback` compares the encoded frames. A segment without frames (the picture stood still for longer than it) is
-    an empty file.
+    `readback` compares the encoded frames. A segment without frames is an empty file: a still picture can last longer
+    than a segment.
     """
-    # By default NUT shifts each file by its own reorder delay; absolute times must stay.
+    # By default NUT shifts each file by its reorder delay, but the times must stay absolute.
     with av.open(path, "w", format="nut", options={"avoid_negative_ts": "disabled"}) as container:
         writer = SegmentWriter(container, encoding, quality, readback)
         yield writer

@@ -1,7 +1,8 @@
-"""What a source holds beside the picture: the sound that goes into the result, and what does not go there.
+"""Handle the streams of a source beside its picture: copy the sound, and list the streams and tags that are dropped.
 
-Whatever can name or place a person is left out: cover pictures and thumbnails, further pictures, data tracks (time
-code, telemetry), attachments, and every tag but a track's language. What was left out is told, by kind: never a value.
+Everything that can identify or locate a person is dropped: cover pictures and thumbnails, further pictures, data tracks
+(time code, telemetry), attachments, and every tag except a track's language. The report lists the kinds of the
+dropped data, and never a value.
 """
 
 import hashlib
@@ -21,21 +22,21 @@ from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import STILL
 
 TEXT_SUBTITLES = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
-# Tags that tell of the file, not of people, places, devices or times.
+# Tags that describe the file, not people, places, devices or times.
 HARMLESS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "language", "duration", "handler_name",
                  "vendor_id", "bps", "number_of_frames", "number_of_bytes", "_statistics")  # fmt: skip
-USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # of so many channels
-# A decoder needs so much of the sound before the first of it that is heard (Opus: 80 ms, AAC: one or two packets).
+DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by number of channels
+# A decoder needs sound before the first audible packet (Opus: 80 ms, AAC: one or two packets).
 PREROLL_SECONDS = 0.2
-SOUND_SECONDS = 0.01  # an MP4 counts a sound track's time in samples, other files in milliseconds
+SOUND_SECONDS = 0.01  # an MP4 states times of sound in samples, other files in milliseconds
 SOUND_END_SECONDS = 0.1  # containers do not always state the duration of the last packet
 
 
 @dataclass
 class TrackDigest:
-    """What went into one track: a hash of its bytes, the number of its packets, their times and end in seconds.
+    """The contents of one track: a hash of its bytes, the number of its packets, their times and end in seconds.
 
-    Of PCM only the first time counts: containers cut it into packets as they like, and an MP4 closes its gaps.
+    For PCM only the first time counts, because each container splits it into other packets, and an MP4 closes gaps.
     """
 
     is_pcm: bool
@@ -45,12 +46,12 @@ class TrackDigest:
     end: float = 0.0
 
     def add_text(self, packet: "Packet[Any]") -> None:
-        """Take one packet of subtitles, of which the end counts too."""
+        """Add one packet of subtitles, and its end to the times."""
         self.add(packet, seconds_of(packet))
         self.times.append(self.end)
 
     def add(self, packet: "Packet[Any]", seconds: float) -> None:
-        """Take one packet."""
+        """Add one packet at this time."""
         self.count += 1
         if not self.is_pcm or not self.times:
             self.times.append(seconds)
@@ -58,7 +59,7 @@ class TrackDigest:
         self.digest.update(payload(packet))
 
     def is_same(self, found: "TrackDigest") -> bool:
-        """Whether the other one holds the same at the same times."""
+        """Return whether the other track has the same bytes at the same times."""
         if self.digest.digest() != found.digest.digest() or len(self.times) != len(found.times):
             return False
         if not self.is_pcm and abs(self.end - found.end) > SOUND_END_SECONDS:
@@ -67,56 +68,56 @@ class TrackDigest:
 
 
 def payload(packet: "Packet[Any]") -> bytes:
-    """A packet's bytes without what belongs to the container."""
+    """Return the bytes of a packet without the headers of its container."""
     data = bytes(packet)
     if packet.stream.codec_context.name == "aac" and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
-        # A transport stream's AAC has a header (ADTS, ISO/IEC 13818-7) on each packet; an MP4 has it once.
+        # In a transport stream each AAC packet has a header (ADTS, ISO/IEC 13818-7). An MP4 has one for the track.
         data = data[7 if data[1] & 1 else 9 :]
     return data
 
 
-def sound_of(container: InputContainer) -> list[AudioStream]:
-    """The sound tracks. Raises VideoError for one that nobody here can read."""
+def audio_streams_of(container: InputContainer) -> list[AudioStream]:
+    """Return the sound tracks. Raises VideoError for a track in an unknown format."""
     for stream in container.streams.audio:
         if stream.codec_context is None:
-            raise VideoError("its sound is in a format that is not known here. Convert it to AAC.")
+            raise VideoError("its sound is in an unknown format. Convert the sound to AAC.")
     return list(container.streams.audio)
 
 
-def add_sound(result: OutputContainer, stream: AudioStream) -> AudioStream:
-    """A track of the result for this one's packets. Raises VideoError if an MP4 can't hold them."""
+def add_audio_stream(result: OutputContainer, stream: AudioStream) -> AudioStream:
+    """Add a track to the result for the packets of `stream`. Raises VideoError if an MP4 can't hold them."""
     try:
         added = result.add_stream_from_template(stream)
-        added.codec_context.codec_tag = "\0\0\0\0"  # the other container's name for it
+        added.codec_context.codec_tag = "\0\0\0\0"  # drop the tag of the other container
     except ValueError as error:
         raise VideoError(
-            f"its sound is {_long_name(stream)}, which an MP4 can't hold. Convert it to AAC."
+            f"its sound is {_long_name(stream)}, which an MP4 can't hold. Convert the sound to AAC."
         ) from error
     if stream.codec_context.name == "vorbis" and stream.codec_context.extradata:
         added.codec_context.extradata = _without_comments(stream.codec_context.extradata)
     if not stream.layout.name or stream.layout.name.endswith(
         "channels"
     ):  # an AVI does not say which they are
-        usual = USUAL_LAYOUTS.get(stream.channels)
+        usual = DEFAULT_LAYOUTS.get(stream.channels)
         if usual:
             added.codec_context.layout = usual
     added.time_base = stream.time_base
-    keep_language(added, stream)
+    copy_language(added, stream)
     return added
 
 
 class EditListTrimmer:
-    """Lets through what of one sound track a player lets hear, and what the decoder needs before the first of it.
+    """Drop the packets of one sound track that an edit list hides.
 
-    The rest, hidden by an edit list, stays out of the result. PCM needs nothing before.
+    The packets that the decoder needs before the first audible one are kept. PCM needs none.
     """
 
     def __init__(self, is_pcm: bool) -> None:
         self._hidden: deque[Packet[Any]] = deque(maxlen=0 if is_pcm else None)
         self._has_begun = False
 
-    def take(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
-        """The packets that go on now that this one has come."""
+    def trim(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
+        """Yield the packets to write after this packet was read."""
         now = seconds_of(packet)
         while self._hidden and seconds_of(self._hidden[0]) < now - PREROLL_SECONDS:
             self._hidden.popleft()
@@ -131,7 +132,7 @@ class EditListTrimmer:
 
 
 def seconds_of(packet: "Packet[Any]") -> float:
-    """When a packet is decoded, or shown if that is not known."""
+    """Return the decode time of a packet in seconds, or the presentation time of a packet without one."""
     when = packet.dts if packet.dts is not None else packet.pts
     return float((when or 0) * packet.time_base)
 
@@ -141,8 +142,8 @@ def end_of(packet: "Packet[Any]") -> float:
     return seconds_of(packet) + float((packet.duration or 0) * packet.time_base)
 
 
-def dropped(container: InputContainer, picture_index: int) -> tuple[str, ...]:
-    """What of the source does not go into the result, by kind, each once."""
+def list_dropped(container: InputContainer, picture_index: int) -> tuple[str, ...]:
+    """Return the kinds of streams and tags that the result does not have, each once."""
     found: list[str] = []
     for stream in container.streams.video:
         if stream.index != picture_index:
@@ -160,35 +161,35 @@ def dropped(container: InputContainer, picture_index: int) -> tuple[str, ...]:
 
 
 def _without_comments(headers: bytes) -> bytes:
-    """Vorbis' three headers (Xiph's lacing: two lengths, then the packets) with nothing in the second one.
+    """Return Vorbis' three headers (Xiph's lacing: two lengths, then the packets) with an empty second header.
 
-    That one names artists, places and programs.
+    The second header names artists, places and programs.
     """
-    sizes, place = [], 1
+    sizes, position = [], 1
     for _ in range(2):
         size = 0
-        while headers[place] == 255:
-            size, place = size + 255, place + 1
-        sizes.append(size + headers[place])
-        place += 1
-    first, rest = headers[place : place + sizes[0]], headers[place + sum(sizes) :]
+        while headers[position] == 255:
+            size, position = size + 255, position + 1
+        sizes.append(size + headers[position])
+        position += 1
+    first, rest = headers[position : position + sizes[0]], headers[position + sum(sizes) :]
     comments = b"\x03vorbis" + bytes(8) + b"\x01"
     lengths = b"".join(b"\xff" * (len(part) // 255) + bytes([len(part) % 255]) for part in (first, comments))
     return headers[:1] + lengths + first + comments + rest
 
 
 def codec_of(stream: Any) -> str:
-    """The name of a track's codec; "unknown" for one that is not known here."""
+    """Return the name of a track's codec; "unknown" if FFmpeg has no decoder for it."""
     return stream.codec_context.name if stream.codec_context else "unknown"
 
 
 def _long_name(stream: AudioStream) -> str:
-    """A codec's name for people, such as "RealAudio 1.0"."""
+    """Return a codec's name for people, such as "RealAudio 1.0"."""
     return stream.codec_context.codec.long_name
 
 
 def _is_chapters(stream: DataStream, container: InputContainer) -> bool:
-    """QuickTime's chapters are a text track, which FFmpeg gives as data beside what it made of it."""
+    """Return whether a data track has QuickTime's chapters, which FFmpeg also returns as chapters."""
     return stream.name == "bin_data" and 0 < stream.frames == len(container.chapters())
 
 
@@ -196,8 +197,8 @@ def _data_kind(stream: DataStream) -> str:
     return "time code track" if "timecode" in stream.metadata else "data track"
 
 
-def keep_language(added: Any, stream: Any) -> None:
-    """Give a track of the result what the source says of its language and use."""
+def copy_language(added: Any, stream: Any) -> None:
+    """Copy the language and the disposition of a source's track to a track of the result."""
     if stream.language:
         added.metadata["language"] = stream.language
     if stream.disposition:

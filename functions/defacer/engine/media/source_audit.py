@@ -1,4 +1,4 @@
-"""What goes by of a source while it is read: the times of its frames, and whether all that it promises is there."""
+"""Record the frame times of a source while it is read, and check that the file is complete."""
 
 import hashlib
 from array import array
@@ -13,18 +13,17 @@ from av.video.stream import VideoStream
 
 from defacer.engine.errors import VideoError
 
-CUT_OFF_SECONDS = (
-    1.0  # a header's duration may be rounded, and a last frame be shown for longer than it lasts
-)
-MAX_OF_AN_AVI = 0.98  # some writers count a few frames more than they write
-FALLBACK_RATE = 30  # of a video with a single frame and no rate
+# A header's duration can be rounded, and the last frame can be shown for longer than its packet says.
+MAX_MISSING_SECONDS = 1.0
+MIN_AVI_SHARE = 0.98  # of the stated frames, because some writers count a few frames more than they write
+FALLBACK_RATE = 30  # frames a second, of a video with a single frame and no rate
 
 
 class SourceAudit:
-    """What went by of a source: the times of the frames that a player shows, from the packets alone."""
+    """The frame times, the fingerprint and the end of a source, from its packets without decoding."""
 
     def __init__(self, container: InputContainer, picture: VideoStream):
-        self.times = array("q")
+        self.frame_times = array("q")
         self._digest = hashlib.sha256()
         self._container = container
         self._stream = picture
@@ -38,8 +37,8 @@ class SourceAudit:
     def fingerprint(self) -> str:
         return self._digest.hexdigest()
 
-    def take(self, packet: "Packet[Any]") -> None:
-        """Take one packet of any stream. Raises VideoError for a shown frame without a time."""
+    def add_packet(self, packet: "Packet[Any]") -> None:
+        """Record one packet of any stream. Raises VideoError for a shown frame without a time."""
         if not packet.size:
             return
         self._counts[packet.stream_index] += 1
@@ -49,7 +48,7 @@ class SourceAudit:
             return
         if packet.pts is None:
             raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
-        self.times.append(packet.pts)
+        self.frame_times.append(packet.pts)
         duration = packet.duration or 0
         self._last = max(self._last, (packet.pts, duration))
         shortest, longest = self._durations or (duration, duration)
@@ -58,15 +57,16 @@ class SourceAudit:
 
     @property
     def picture_end(self) -> int:
-        """The end of the last frame, in the picture's time base. Read all packets first.
+        """Return the end of the last frame, in the picture's time base. Read all packets first.
 
-        An MP4 states it, edit lists applied; a fragmented MP4 does not, because FFmpeg counts its duration from 0 and
-        not from its start. Elsewhere the last packet's own duration counts. If all packets have the same duration, it
-        is a default or FFmpeg's guess, and the last frame gets the usual interval instead.
+        An MP4 states it in its header, with the edit list applied. For a fragmented MP4 FFmpeg counts the stated
+        duration from 0 instead of the start, so it is not used. In other containers the duration of the last packet
+        counts. If all packets have the same duration, it is a default or FFmpeg's guess. Then the last frame lasts as
+        long as the usual interval.
         """
         last, duration = self._last
         name = self._container.format.name
-        # `frames` does not count those of fragments.
+        # `frames` does not count frames of fragments.
         is_indexed = self._stream.frames >= self._counts[self._picture]
         if name.startswith("mov") and is_indexed and self._stream.duration is not None:
             stated = (self._stream.start_time or 0) + self._stream.duration
@@ -85,9 +85,9 @@ class SourceAudit:
         return self._stream.time_base or Fraction(1)
 
     def _usual_interval(self) -> int:
-        """The median time between two frames; that of the frame rate for a single frame without a duration."""
-        if len(self.times) > 1:
-            return max(1, round(float(np.median(np.diff(np.sort(np.array(self.times)))))))
+        """Return the median time between frames. A single frame without a duration has that of the frame rate."""
+        if len(self.frame_times) > 1:
+            return max(1, round(float(np.median(np.diff(np.sort(np.array(self.frame_times)))))))
         if self._last[1]:
             return 0
         return max(1, round(1 / (self._stream.average_rate or FALLBACK_RATE) / self._base))
@@ -95,18 +95,18 @@ class SourceAudit:
     def require_whole(self) -> None:
         """Raise VideoError if the file ends before its header says.
 
-        Worker and merge would both read the same short file and agree.
+        Without this check, worker and merge would read the same truncated file and agree.
         """
-        cut_off = "it is cut off: it holds less than its header says. Copy or export the video again."
+        cut_off = "it is cut off: it has less than its header says. Copy or export the video again."
         container = self._container
         if container.format.name.startswith("mov"):  # the index lists every packet
             for stream in (*container.streams.video, *container.streams.audio):
                 if self._counts[stream.index] < len(stream.index_entries):
                     raise VideoError(cut_off)
         elif container.format.name == "avi":
-            if self._counts[self._picture] < container.streams[self._picture].frames * MAX_OF_AN_AVI - 2:
+            if self._counts[self._picture] < container.streams[self._picture].frames * MIN_AVI_SHARE - 2:
                 raise VideoError(cut_off)
         elif container.format.name.startswith(("matroska", "flv")):
-            promised = (container.duration or 0) / 1_000_000
-            if self._end < promised - CUT_OFF_SECONDS:
+            stated = (container.duration or 0) / 1_000_000
+            if self._end < stated - MAX_MISSING_SECONDS:
                 raise VideoError(cut_off)

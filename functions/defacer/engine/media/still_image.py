@@ -25,16 +25,16 @@ PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8"
 # A JPEG's markers (ITU-T T.81, table B.1). Stuffed zeros, restart markers and fill bytes belong to a scan's data.
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-ALONE = {0x01, 0xD8}
+STANDALONE = {0x01, 0xD8}  # markers without a segment
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 END, SCAN = 0xD9, 0xDA
-# The chunks that make up a PNG's picture. Texts and colour profiles are not decoded, because each can unpack to 8 MB.
+# The chunks of a PNG's picture. Texts and colour profiles are not decoded, because each can unpack to 8 MB.
 PICTURE_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
 
 
 @dataclass(frozen=True)
 class Header:
-    """A picture's size in pixels, how often a decoder passes over it, and in how many parts it comes."""
+    """A picture's size in pixels, the number of its scans, and the number of its segments or chunks."""
 
     width: int
     height: int
@@ -45,7 +45,7 @@ class Header:
 def require_decodable(
     data: bytes, label: str, max_pixels: int = MAX_PIXELS, max_scanned_pixels: int = MAX_SCANNED_PIXELS
 ) -> None:
-    """Raise PictureError that names the picture unless it is a JPEG or PNG within the limits. Decode nothing."""
+    """Raise PictureError with the label unless it is a JPEG or PNG within the limits. The picture is not decoded."""
     header = _png_header(data) or _jpeg_header(data)
     if header is None or not header.width or not header.height:
         raise _unreadable(label)
@@ -70,13 +70,13 @@ def require_decodable(
 
 
 def decode_picture(data: bytes, label: str, alpha: bool = False, max_pixels: int = MAX_PIXELS) -> "Image":
-    """Return a JPEG or PNG as RGB uint8 (H, W, 3), or RGBA (H, W, 4). Raise PictureError that names it."""
+    """Return a JPEG or PNG as RGB uint8 (H, W, 3), or RGBA (H, W, 4). Raises PictureError with the label."""
     require_decodable(data, label, max_pixels)
     try:
         image = image_decoder.decode(_without_extras(data), alpha, MAX_DECODE_SECONDS)
     except image_decoder.DecoderStoppedError as error:
         if error.is_timeout:
-            found = f"takes more than {MAX_DECODE_SECONDS:g} s to decode, which is the most that is allowed"
+            found = f"takes more than {MAX_DECODE_SECONDS:g} s to decode, which is the limit"
         else:
             found = f"can't be decoded: {error}"
         raise PictureError(f"{label} {found}. {SAVE_AGAIN}") from error
@@ -131,7 +131,7 @@ def _jpeg_header(data: bytes) -> Header | None:
         parts += 1
         if marker == END:
             break
-        if marker in ALONE:
+        if marker in STANDALONE:
             continue
         if marker in FRAMES and not width and position + 7 <= len(data):
             height = int.from_bytes(data[position + 3 : position + 5], "big")
@@ -142,7 +142,7 @@ def _jpeg_header(data: bytes) -> Header | None:
 
 
 def _without_extras(data: bytes) -> bytes:
-    """Return the picture without what only costs time to decode."""
+    """Return the picture without the chunks that only cost decoding time."""
     if not data.startswith(PNG):
         return data
     return PNG + b"".join(data[start:end] for kind, start, end in _chunks(data) if kind in PICTURE_CHUNKS)

@@ -1,7 +1,7 @@
 """Detect text tracks that hold telemetry: drones, action cameras and dashcams write positions into subtitles.
 
-A position that reaches the result shows where its maker lives, so a doubtful text is left out. Only that text: a film
-that shows one position keeps its other subtitles. A track in a device's own notation is left out as a whole.
+A position in the result can show where its author lives, so a doubtful text is dropped. A film that shows one position
+keeps its other subtitles. A track in the notation of a device is dropped as a whole.
 """
 
 import re
@@ -71,7 +71,7 @@ _POSITION = re.compile(
 
 
 class TelemetryFilter:
-    """Decides which texts of one subtitle track are left out. `is_telemetry`: all that follow."""
+    """Decide which texts of one subtitle track are dropped. `is_telemetry`: all following texts are dropped."""
 
     def __init__(self, stream: Any):
         self.is_telemetry = has_telemetry_name(stream)
@@ -79,40 +79,40 @@ class TelemetryFilter:
 
     @property
     def is_known(self) -> bool:
-        """Whether enough texts were read to detect telemetry that starts with the video."""
+        """Return whether enough texts were read to detect telemetry that starts with the video."""
         return self.is_telemetry or self._shown + self._positions >= MIN_POSITIONS
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """The kind of the texts that were left out; empty if all passed."""
+        """Return the kind of the dropped texts; empty if none was dropped."""
         if self.is_telemetry:
             return (TELEMETRY_TRACK,)
         return (POSITION_TEXT,) if self._positions else ()
 
-    def lets_through(self, data: bytes) -> bool:
-        """Take the next text of the track, as its packet holds it; return whether the result is to show it."""
-        texts = _readings(data)
+    def accept(self, data: bytes) -> bool:
+        """Check the next text of the track, the bytes of its packet. Return whether the result shows it."""
+        texts = _possible_texts(data)
         if not any(map(str.strip, texts)):
             return self._shown > 0
         has_position = any(map(has_position_in, texts))
         self._shown += not has_position
         self._positions += has_position
-        often = self._positions >= max(MIN_POSITIONS, self._shown)
-        self.is_telemetry |= often or any(map(is_device_text, texts))
+        is_frequent = self._positions >= max(MIN_POSITIONS, self._shown)
+        self.is_telemetry |= is_frequent or any(map(is_device_text, texts))
         return not (self.is_telemetry or has_position)
 
 
-def telemetry_tracks(source: Source) -> frozenset[int]:
-    """Return the text tracks that are telemetry by their name or first texts: no track is made for them.
+def find_telemetry_tracks(source: Source) -> frozenset[int]:
+    """Return the indices of text tracks that are telemetry by their name or first texts.
 
-    An MP4 shows even a track without a text. Raises VideoError.
+    The result has no track for them, because players list even a track without texts. Raises VideoError.
     """
     with open_video(source) as (container, _):
         filters = {stream.index: TelemetryFilter(stream) for stream in subtitles_of(container)}
         begin, is_late = None, False
         for packet in container.demux() if filters else ():
             if packet.stream_index in filters and packet.size:
-                filters[packet.stream_index].lets_through(bytes(packet))
+                filters[packet.stream_index].accept(bytes(packet))
             if packet.dts is not None:
                 begin = seconds_of(packet) if begin is None else begin
                 is_late = seconds_of(packet) - begin > FIRST_SECONDS
@@ -139,9 +139,9 @@ def has_position_in(text: str) -> bool:
     return is_device_text(text) or _POSITION.search(text) is not None
 
 
-def _readings(data: bytes) -> tuple[str, ...]:
-    """Return the text in each way that it can be read: marks can split a number, 3GPP timed text can be UTF-16."""
-    wide = data[2:].decode("utf-16", "ignore") if data[2:4] in (BOM_UTF16_LE, BOM_UTF16_BE) else ""
-    text = wide or data.decode("utf-8", "replace").replace("\0", "")
+def _possible_texts(data: bytes) -> tuple[str, ...]:
+    """Return the possible readings of a text. Tags can split a number, and 3GPP timed text can be UTF-16."""
+    utf_16 = data[2:].decode("utf-16", "ignore") if data[2:4] in (BOM_UTF16_LE, BOM_UTF16_BE) else ""
+    text = utf_16 or data.decode("utf-8", "replace").replace("\0", "")
     readings = (text, _TAGS.sub(" ", text), _TAGS.sub("", text))
     return tuple(" ".join(reading.split()) for reading in readings)

@@ -1,4 +1,4 @@
-"""The array types, detections and box overlap that every detector shares."""
+"""The array types, detections and box overlap that all detectors share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,35 +18,36 @@ OVERLAP_OF_ONE_FACE = 0.45
 
 @dataclass(frozen=True)
 class Detection:
-    """A face: box `x1, y1, x2, y2`; landmarks (5, 2): eyes, nose, mouth corners, left first."""
+    """A detected face: box `x1, y1, x2, y2`, and landmarks (5, 2): eyes, nose and mouth corners, left first."""
 
     box: Array
     score: float
     landmarks: Array
 
     def scaled(self, scale: float) -> "Detection":
-        """Return the face as it is in a copy of the image at that scale."""
+        """Return the detection in pixels of a copy of the image at that scale."""
         return Detection(
             (self.box * scale).astype(np.float32), self.score, (self.landmarks * scale).astype(np.float32)
         )
 
 
 class Detector(Protocol):
-    """Finds faces in RGB uint8 images (H, W, 3). A face with at least `confident_score` needs no confirmation.
+    """Detect faces in RGB uint8 images (H, W, 3).
 
-    Fainter faces are returned too. They only confirm a confident face in a neighbouring frame.
+    A detection with at least `confident_score` counts on its own. Detections with a lower score are returned too. They
+    only confirm a face that has a confident detection in a neighbouring frame.
     """
 
     name: str
     confident_score: float
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """The faces of each image, best score first."""
+        """Return the faces of each image, best score first."""
         ...
 
 
 def overlap(one: Array, others: Array) -> Array:
-    """Intersection over union of box `one` (4,) with each of `others` (N, 4)."""
+    """Return the intersection over union of box `one` (4,) with each of `others` (N, 4)."""
     # Products of columns: np.prod and np.clip take twice as long, and this runs for each pair of faces.
     shared_sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
     shared_sides = np.maximum(shared_sides, 0)
@@ -58,7 +59,7 @@ def overlap(one: Array, others: Array) -> Array:
 
 
 def suppress_overlaps(boxes: Array, scores: Array, limit: float = OVERLAP_OF_ONE_FACE) -> list[int]:
-    """Indices of the boxes to keep, best first: greedy non-maximum suppression."""
+    """Return the indices of the boxes to keep, best first, by greedy non-maximum suppression."""
     order = list(np.argsort(-scores, kind="stable"))
     keep: list[int] = []
     while order:

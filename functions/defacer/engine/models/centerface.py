@@ -7,7 +7,7 @@ import numpy as np
 
 from defacer.engine.models import weights
 from defacer.engine.models.arrays import Array, Detection, Image, suppress_overlaps
-from defacer.engine.models.gpu import has_cuda
+from defacer.engine.runtime.gpu import has_cuda
 
 CENTERFACE_STRIDE = 4  # pixels of the input for one cell of the heat map
 
@@ -26,9 +26,9 @@ class CenterFace:
         self._threshold = threshold
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """See Detector. Sides that are no multiple of 32 are padded with black on the right and below.
+        """Detect as Detector describes. Images of the same size are one batch.
 
-        Images of one size are one batch.
+        Black pads the right and lower sides to multiples of 32.
         """
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(images):
@@ -45,21 +45,21 @@ class CenterFace:
 
 
 def centerface_network(path: Path) -> Callable[[Image], list[Array]]:
-    """CenterFace's network on what this machine has: CUDA, or else the processor."""
+    """Load CenterFace's network on CUDA if this machine has it, or else on the CPU."""
     if has_cuda():
         from defacer.engine.models import torch_backend
 
         return torch_backend.CenterFaceNetwork(path, "cuda")
     from defacer.engine.models import openvino_backend
 
-    return openvino_backend.CenterFaceNetwork(path, openvino_backend.precision())
+    return openvino_backend.CenterFaceNetwork(path, openvino_backend.fastest_precision())
 
 
 def centerface_faces(outputs: Sequence[Array], threshold: float) -> list[Detection]:
-    """The faces in CenterFace's outputs for one image, each (channels, H / 4, W / 4); best score first.
+    """Return the faces in CenterFace's outputs for one image, each (channels, H / 4, W / 4), best score first.
 
-    A cell of the heat map (1 channel) is a face's centre; size (2) is the logarithm of its height and width in
-    cells, offset (2) where the centre lies in the cell, both y first.
+    A cell of the heat map (1 channel) is the centre of a face. Size (2) is the logarithm of its height and width in
+    cells. Offset (2) is the position of the centre in the cell. Both have y first.
     """
     heat, size, offset, landmarks = outputs
     rows, columns = np.nonzero(heat[0] >= threshold)

@@ -12,27 +12,29 @@ import numpy as np
 
 from defacer.engine.models.arrays import Detection, Detector, Image, overlap
 
-MIN_CROWD = 4  # sure faces in an image
+MIN_CROWD = 4  # confident detections in an image
 COPY_SCALE, MAX_COPY_SIDE = 2.0, 1280  # of the larger copy; the long side in pixels
 GREY, GREY_ROWS = 128, 72  # value and minimum number of the rows below the copy
-MULTIPLE = 32  # pixels: what the detectors pad to anyway, in black
+MULTIPLE = 32  # pixels; the detectors pad to it with black anyway
 EDGE_SHARE = 0.25  # of the image's height: the part that CenterFace searches, with the grey rows
 SAME_FACE = 0.45  # overlap (intersection over union) of one face in two searches
 INSIDE = 0.8  # a box with this share of its area inside another box shows the same face, too
 
 
 class CrowdSearch:
-    """A detector that searches crowded images again: `edge` at the lower edge, `everywhere` in the whole image."""
+    """A detector that searches crowded images again: with `edge` at the lower edge, with `everywhere` in all of it."""
 
     def __init__(self, detector: Detector, edge: Detector, everywhere: Detector):
         self.name, self.confident_score = detector.name, detector.confident_score
         self._detector, self._edge, self._everywhere = detector, edge, everywhere
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """See Detector."""
+        """Detect as Detector describes."""
         found = self._detector.detect(images)
         return [
-            merge(faces, self._search_again(image), self.confident_score) if self._is_crowd(faces) else faces
+            merge_crowd_faces(faces, self._search_again(image), self.confident_score)
+            if self._is_crowd(faces)
+            else faces
             for image, faces in zip(images, found, strict=True)
         ]
 
@@ -69,25 +71,28 @@ def larger_copy(image: Image) -> tuple[Image, float]:
 
 
 def first_edge_row(height: float, copy_height: int) -> int:
-    """Return the row of a copy where its part at the lower edge begins. `height` is without the grey rows."""
+    """Return the first row of the part at the lower edge of a copy. `height` is without the grey rows."""
     rows = copy_height - round(height * (1 - EDGE_SHARE))
     return copy_height - rows // MULTIPLE * MULTIPLE
 
 
-def merge(faces: Sequence[Detection], more: Sequence[Detection], sure: float) -> list[Detection]:
-    """Return the faces of the first search and those that only the second one detected, best score first.
+def merge_crowd_faces(
+    faces: Sequence[Detection], more: Sequence[Detection], confident: float
+) -> list[Detection]:
+    """Return the detections of both searches, each face once, best score first.
 
-    A face with the score `sure` replaces fainter detections of the same face.
+    Detections of the first search have priority. A detection with the score `confident` of the second search replaces
+    detections of the same face with lower scores.
     """
     merged = list(faces)
     for face in more:
-        same = _showing(face, merged)
-        if not same or (face.score >= sure and all(one.score < sure for one in same)):
+        same = _detections_of_same_face(face, merged)
+        if not same or (face.score >= confident and all(one.score < confident for one in same)):
             merged = [one for one in merged if not any(one is old for old in same)] + [face]
     return sorted(merged, key=lambda face: -face.score)
 
 
-def _showing(face: Detection, faces: Sequence[Detection]) -> list[Detection]:
+def _detections_of_same_face(face: Detection, faces: Sequence[Detection]) -> list[Detection]:
     """Return the detections that show this face or a part of it."""
     if not faces:
         return []

@@ -1,7 +1,6 @@
-"""Frames to detections: two detectors behind one small interface.
+"""Create the detector that a setting names.
 
-CenterFace searches (it finds more and costs less on a CPU); MTCNN reads target pictures and is a choice by
-setting. Boxes and landmarks are in pixels of the image that was given in.
+CenterFace is the default, because it detects more faces and is faster on a CPU. MTCNN also reads target pictures.
 """
 
 from pathlib import Path
@@ -16,10 +15,10 @@ from defacer.engine.models.yunet import YuNet
 
 
 def make_detector(name: str, weights_dir: Path | None = None) -> Detector:
-    """The detector of that name: "centerface" or "mtcnn". Raises EngineError for any other."""
+    """Return the detector "centerface" or "mtcnn". Raises EngineError for any other name."""
     if name == "centerface":
         centerface = CenterFace(weights_dir)
         return CrowdSearch(LargeFaceDetector(centerface), centerface, YuNet(weights_dir))
     if name == "mtcnn":
         return Mtcnn()
-    raise EngineError(f"there is no detector {name!r}: take centerface or mtcnn.")
+    raise EngineError(f"the detector is {name!r}, allowed are centerface or mtcnn. Change the setting.")

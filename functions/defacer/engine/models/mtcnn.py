@@ -6,8 +6,8 @@ import numpy as np
 
 from defacer.engine.models import weights
 from defacer.engine.models.arrays import Detection, Image
-from defacer.engine.models.gpu import has_cuda
 from defacer.engine.runtime import torch_package
+from defacer.engine.runtime.gpu import has_cuda
 
 
 class Mtcnn:
@@ -28,7 +28,7 @@ class Mtcnn:
         self._threshold = threshold
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """See Detector. One image at a time: facenet-pytorch's batches hold ragged arrays."""
+        """Detect as Detector describes, one image at a time: facenet-pytorch's batches return ragged arrays."""
         found: list[list[Detection]] = []
         for image in images:
             boxes, scores, points = self._network.detect(image, landmarks=True)

@@ -1,6 +1,6 @@
-"""The networks in PyTorch: for CUDA, and for weights that OpenVINO can't read.
+"""Run the networks with PyTorch: on CUDA, and for weights that OpenVINO can't read.
 
-Pictures are RGB uint8 (N, H, W, 3), as they come; the networks' own scaling is done here.
+Pictures are RGB uint8 (N, H, W, 3). They are scaled here to the value range of each network.
 """
 
 from pathlib import Path
@@ -20,14 +20,14 @@ CENTERFACE_BATCH = 16  # pictures; one of 640x384 needs 60 MB in float16
 
 
 class OnnxGraph(torch.nn.Module):
-    """Runs the nodes of an ONNX graph in order; knows the operators that CenterFace and SFace are made of."""
+    """Run the nodes of an ONNX graph in order. It supports the operators of CenterFace and SFace."""
 
     def __init__(self, path: Path):
         super().__init__()
         graph = onnx.load(path).graph
         self._nodes = list(graph.node)
         self._outputs = [output.name for output in graph.output]
-        # Buffers, so that they move with the module; PyTorch allows no dots in their names.
+        # Buffers move to the device with the module. PyTorch does not allow dots in their names.
         self._buffer_names = {tensor.name: tensor.name.replace(".", "_") for tensor in graph.initializer}
         for tensor in graph.initializer:
             values = torch.from_numpy(numpy_helper.to_array(tensor).copy())
@@ -35,7 +35,7 @@ class OnnxGraph(torch.nn.Module):
         self._input = next(i.name for i in graph.input if i.name not in self._buffer_names)
 
     def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        """The graph's outputs, in its order."""
+        """Return the outputs of the graph, in its order."""
         values = {name: self.get_buffer(buffer) for name, buffer in self._buffer_names.items()}
         values[self._input] = pictures
         for node in self._nodes:
@@ -59,32 +59,34 @@ def _result(operator: str, inputs: list[torch.Tensor], settings: dict[str, Any])
             return torch.sigmoid(inputs[0])
         case "PRelu":
             return torch.where(inputs[0] < 0, inputs[0] * inputs[1], inputs[0])
-        case "Constant" | "Dropout":  # the rate, and what uses it in training alone
+        case "Constant" | "Dropout":  # only training uses dropout and its rate
             return inputs[0] if inputs else torch.zeros(())
         case "Flatten":
             return inputs[0].flatten(1)
-        case "Gemm":  # in the pinned file a plain linear layer
+        case "Gemm":  # a plain linear layer in the pinned file
             return functional.linear(*inputs)
         case "BatchNormalization":
-            given, weight, bias, mean, variance = inputs
-            return functional.batch_norm(given, mean, variance, weight, bias, eps=settings["epsilon"])
+            values, weight, bias, mean, variance = inputs
+            return functional.batch_norm(values, mean, variance, weight, bias, eps=settings["epsilon"])
         case "Conv" | "ConvTranspose":
             run: Any = functional.conv2d if operator == "Conv" else functional.conv_transpose2d
             result: torch.Tensor = run(
                 *inputs,
                 stride=settings["strides"],
-                padding=settings["pads"][:2],  # in the pinned file the same on both sides
+                padding=settings["pads"][:2],  # the same on both sides in the pinned file
                 dilation=settings["dilations"],
                 groups=settings["group"],
             )
             return result
-    raise WeightsError(f"the network has an operator {operator!r} that is not known here.")
+    raise WeightsError(
+        f"the network has the operator {operator!r}, which is not supported. Delete the file and run again."
+    )
 
 
 class CenterFaceNetwork:
     """CenterFace's ONNX file, for RGB uint8 pictures (N, H, W, 3) whose sides are multiples of 32.
 
-    In float16 on CUDA: what it computes stays below 50 on real pictures, and on noise.
+    It computes in float16 on CUDA: all values stay below 50, on real pictures and on noise.
     """
 
     def __init__(self, path: Path, device: str):
@@ -93,7 +95,7 @@ class CenterFaceNetwork:
         self._graph = OnnxGraph(path).eval().to(device, self._dtype)
 
     def __call__(self, pictures: Image) -> list[Array]:
-        """Heat, size, offset and landmarks, each (N, channels, H / 4, W / 4)."""
+        """Return heat, size, offset and landmarks, each (N, channels, H / 4, W / 4)."""
         batches = []
         for first in range(0, len(pictures), CENTERFACE_BATCH):
             batch = torch.from_numpy(pictures[first : first + CENTERFACE_BATCH]).to(self._device)
@@ -105,14 +107,14 @@ class CenterFaceNetwork:
 
 
 class SFaceNetwork:
-    """SFace's ONNX file: RGB uint8 faces (N, 112, 112, 3) in, embeddings (N, 128) out, not yet of length 1."""
+    """SFace's ONNX file, for RGB uint8 faces (N, 112, 112, 3). The embeddings (N, 128) are not yet unit vectors."""
 
     def __init__(self, path: Path, device: str):
         self._device = device
         self._graph = OnnxGraph(path).eval().to(device)
 
     def __call__(self, faces: Image) -> Array:
-        """Embeddings (N, 128)."""
+        """Return the embeddings (N, 128)."""
         batch = torch.from_numpy(faces).to(self._device).permute(0, 3, 1, 2)
         with torch.inference_mode():
             (output,) = self._graph(batch.float())
@@ -121,18 +123,21 @@ class SFaceNetwork:
 
 
 class FaceNetNetwork:
-    """InceptionResnetV1: faces (N, 160, 160, 3) in, embeddings (N, 512) of length 1 out."""
+    """InceptionResnetV1, for faces (N, 160, 160, 3). The embeddings (N, 512) are unit vectors."""
 
     def __init__(self, weights: dict[str, torch.Tensor], device: str):
         network = InceptionResnetV1(pretrained=None)
         missing, unexpected = network.load_state_dict(weights, strict=False)
         if [key for key in (*missing, *unexpected) if not key.startswith("logits.")]:
-            raise WeightsError(f"the weights do not fit the network: {missing} {unexpected}")
+            raise WeightsError(
+                f"the weights do not fit the network, missing: {missing}, unexpected: {unexpected}. "
+                "Delete the file and run again."
+            )
         self._device = device
         self._network = network.eval().to(device, memory_format=torch.channels_last)
 
     def __call__(self, faces: Image) -> Array:
-        """Embeddings (N, 512)."""
+        """Return the embeddings (N, 512)."""
         batch = torch.from_numpy(faces).to(self._device).permute(0, 3, 1, 2)
         with torch.inference_mode():
             output = self._network((batch.float() - 127.5) / 128)  # as the network was trained

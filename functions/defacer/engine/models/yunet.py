@@ -1,6 +1,6 @@
 """YuNet, the detector that checks results (Wu et al., "YuNet: a tiny millisecond-level face detector", 2023).
 
-It is small and of another family than CenterFace, so what CenterFace misses it often finds.
+It is small and of another design than CenterFace, so it detects many faces that CenterFace misses.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,22 +18,22 @@ OUTPUT_NAMES = [f"{output}_{stride}" for stride in STRIDES for output in OUTPUTS
 
 
 class YuNet:
-    """Finds faces in RGB images; see `detect.Detector`. Several threads may share it."""
+    """The detector YuNet. Several threads can share it."""
 
     name = "yunet"
     confident_score = 0.6
 
     def __init__(self, weights_dir: Path | None = None, threshold: float = 0.3):
-        # Imported here, because importing OpenVINO takes time. On a machine with a GPU it runs on the processor, too.
+        # Imported here, because importing OpenVINO takes time. YuNet runs on the CPU even on a machine with a GPU.
         from defacer.engine.models import openvino_backend
 
         self._network: Callable[[Image, Sequence[str]], list[Array]] = openvino_backend.YuNetNetwork(
-            weights.yunet(weights_dir), openvino_backend.precision()
+            weights.yunet(weights_dir), openvino_backend.fastest_precision()
         )
         self._threshold = threshold
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """See Detector. Sides are padded to multiples of 32 with black on the right and below."""
+        """Detect as Detector describes. Black pads the right and lower sides to multiples of 32."""
         return [self._detect(image) for image in images]
 
     def _detect(self, image: Image) -> list[Detection]:
@@ -46,9 +46,9 @@ class YuNet:
 def yunet_faces(outputs: Sequence[Array], width: int, threshold: float) -> list[Detection]:
     """Return the faces in YuNet's outputs for one image of that width, best score first.
 
-    `outputs` are those of OUTPUTS at each of STRIDES, each with a row for every cell, line by line: the probabilities
-    of a face and of an object, the box (its centre in the cell, the logarithms of its sides, all in cells) and the five
-    landmarks (in cells, x first, from the cell's corner).
+    `outputs` are those of OUTPUTS at each of STRIDES. Each has a row for every cell, in reading order: the probability
+    of a face, the probability of an object, the box, and the five landmarks. The box is its centre relative to the
+    cell and the logarithms of its sides. All values are in cells, x first, and landmarks count from the cell's corner.
     """
     boxes, scores, points = [], [], []
     for level, stride in enumerate(STRIDES):

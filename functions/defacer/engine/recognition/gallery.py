@@ -17,7 +17,7 @@ from defacer.report.tracks import TargetWarning
 
 if TYPE_CHECKING:
     from defacer.engine.models.arrays import Array, Detection, Detector, Image
-    from defacer.engine.models.recognizer import Recognizer
+    from defacer.engine.models.embedding import Recognizer
 
 MAX_SIDE = 640  # pixels; a picture is searched at the size that frames of a video are
 LIKELY_FACE = 0.5
@@ -136,7 +136,7 @@ def turn_of(face: "Detection") -> float:
     It is the root mean square over the landmarks after the similarity transform that aligns them.
     """
     # Imported here, so that merge loads no model's code.
-    from defacer.engine.models.recognizer import SFACE_LANDMARKS, similarity
+    from defacer.engine.models.sface import SFACE_LANDMARKS, similarity
 
     matrix = similarity(face.landmarks, SFACE_LANDMARKS)
     aligned = face.landmarks @ matrix[:, :2].T + matrix[:, 2]

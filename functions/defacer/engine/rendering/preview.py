@@ -10,7 +10,7 @@ import numpy as np
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.hdr import to_sdr
+from defacer.engine.media.hdr import sdr_curve
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import Source, open_video, time_base
 from defacer.engine.media.still_image import decode_picture
@@ -47,7 +47,7 @@ def preview(
     Raises VideoError for a video that can't be done, PictureError for a replacement that can't be read.
     """
     encoding = encoding_of(source)
-    frame = encoding.prepared(_frame_at(source, share))
+    frame = encoding.convert(_frame_at(source, share))
     small = _displayed(frame, encoding.orientation, SEARCH_SIDE)
     width, _ = encoding.orientation.displayed_size(frame.width, frame.height)
     scale = small.shape[1] / width
@@ -80,7 +80,7 @@ def _displayed(frame: av.VideoFrame, orientation: Orientation, side: int) -> Ima
     image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     scale = min(1.0, side / max(orientation.displayed_size(frame.width, frame.height)))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    curve = to_sdr(frame)
+    curve = sdr_curve(frame)
     return orientation.displayed(image if curve is None else curve[image])
 
 

@@ -9,15 +9,14 @@ import av
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import Encoding, encoding_of
 from defacer.engine.media.reader import Segment, read_frames
-from defacer.engine.media.segment_writer import Written, write_segment
+from defacer.engine.media.segment_writer import WrittenSegment, write_segment
 from defacer.engine.media.still_image import decode_picture
 from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style, redact
-from defacer.engine.runtime.parallel import limit_opencv
-from defacer.engine.runtime.prefetch import prefetch
+from defacer.engine.runtime.prefetch import limit_opencv, prefetch
 from defacer.engine.verification.check_ahead import CheckAhead
 from defacer.engine.verification.readback import Readback
 from defacer.report.faces import Faces
@@ -35,7 +34,7 @@ def redact_segment(
     drawn: DrawnMasks | None = None,
     check: CheckAhead | None = None,
     readback: Readback | None = None,
-) -> Written:
+) -> WrittenSegment:
     """Write the segment to the NUT file `out` with all tracks hidden that are to be hidden.
 
     Each frame of what is returned passed through `conceal`.
@@ -69,7 +68,7 @@ def redact_segment(
         first = check.masks if check else drawn
         for frame, held in hold.follow(_prepared(decoded, encoding, faces)):
             pts = frame.pts or 0
-            if segment.holds(pts):
+            if segment.contains(pts):
                 boxes = [*cover.boxes(pts), *held]
                 first.add(pts, boxes)
                 redact(frame, boxes, style, encoding.orientation, cover.openings(pts, held))
@@ -90,13 +89,13 @@ def redact_segment(
                 redact(frame, boxes, style, encoding.orientation, openings)
                 writer.write(frame)
                 progress(writer.frames)
-    return writer.written(black_frames=sum(segment.holds(pts) for pts in black or ()))
+    return writer.result(black_frames=sum(segment.contains(pts) for pts in black or ()))
 
 
 def _prepared(frames: Iterable[av.VideoFrame], encoding: Encoding, faces: Faces) -> Iterator[av.VideoFrame]:
     """Yield the frames as they are encoded. Raises CheckError for a frame that is not as large as the faces'."""
     for decoded in frames:
-        frame = encoding.prepared(decoded)
+        frame = encoding.convert(decoded)
         width, height = encoding.orientation.displayed_size(frame.width, frame.height)
         if (width, height) != (faces.width, faces.height):
             raise _another_video(f"pictures of {width}x{height}", f"pictures of {faces.width}x{faces.height}")

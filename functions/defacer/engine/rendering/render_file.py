@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defacer.engine.errors import CheckError
-from defacer.engine.media.joiner import Joined, SegmentFile, join_files
+from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.reader import Segment, Source
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
@@ -22,7 +22,7 @@ class Rendered:
     `black_frames` could not be decoded, or depend on damaged ones. `checked` is None where nothing was checked.
     """
 
-    joined: Joined
+    joined: JoinResult
     black_frames: int
     faces: Faces
     checked: Checked | None
@@ -50,7 +50,7 @@ def render(
                 f"{faces.frames}: "
                 "is it the video that the report is about?"
             )
-        joined = join_files(source, [SegmentFile.at(str(segment), written)], result)
+        joined = join_files(source, [SegmentFile.from_path(str(segment), written)], result)
         result.replace(out)
     found = checked.tracks if checked else ()
     return Rendered(joined, written.black_frames, replace(faces, tracks=faces.tracks + found), checked)

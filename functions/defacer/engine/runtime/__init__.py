@@ -1,1 +1,1 @@
-"""Threads and memory of a process: prefetching, ordered parallel work, and the heap of glibc."""
+"""The resources of a process: threads that work ahead, glibc's heap, the GPU, and the optional package PyTorch."""

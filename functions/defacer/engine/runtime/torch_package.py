@@ -1,20 +1,20 @@
-"""Whether PyTorch is installed, and what to do where a setting needs it and it is missing."""
+"""Check whether PyTorch is installed, and raise an error with the next step where a setting needs it."""
 
 from importlib.util import find_spec
 
 from defacer.engine.errors import MissingPackageError
 
-# The packages of the extra `torch` in pyproject.toml, by the names that they are imported by.
+# The packages of the extra `torch` in pyproject.toml, by their import names.
 MODULES = ("torch", "torchvision", "facenet_pytorch", "tensorboard")
 HOW_TO_INSTALL = "Run `make torch` (5 GB)"
 
 
 def is_installed() -> bool:
-    """Return whether all packages of the extra `torch` are there, without importing them."""
-    return not missing()
+    """Return whether all packages of the extra `torch` are installed, without importing them."""
+    return not missing_modules()
 
 
-def missing() -> list[str]:
+def missing_modules() -> list[str]:
     """Return the modules of the extra `torch` that are not installed."""
     return [name for name in MODULES if find_spec(name) is None]
 
@@ -22,9 +22,9 @@ def missing() -> list[str]:
 def require(setting: str, instead: str) -> None:
     """Raise MissingPackageError unless PyTorch is installed.
 
-    `setting` is what needs it, such as "detector mtcnn"; `instead` is a setting that does not.
+    `setting` needs PyTorch, such as "detector mtcnn". `instead` is a setting that does not.
     """
-    if absent := missing():
+    if absent := missing_modules():
         names = " and ".join([", ".join(absent[:-1]), absent[-1]] if absent[1:] else absent)
         raise MissingPackageError(
             f"{setting} needs PyTorch, but {names} {'are' if absent[1:] else 'is'} not installed. "

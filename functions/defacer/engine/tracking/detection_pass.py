@@ -10,12 +10,12 @@ import numpy as np
 from defacer.engine.media.orientation import Orientation, orientation_of
 from defacer.engine.media.reader import Segment, first_frame, open_video, read_frames, time_base
 from defacer.engine.models.arrays import Detection, Detector, Image
-from defacer.engine.models.gpu import has_cuda
-from defacer.engine.models.recognizer import Recognizer
+from defacer.engine.models.embedding import Recognizer
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import Limits, may_be_target
+from defacer.engine.runtime.gpu import has_cuda
 from defacer.engine.runtime.malloc import trim_heap
-from defacer.engine.runtime.parallel import map_ordered, usable_threads
+from defacer.engine.runtime.prefetch import map_ordered, usable_threads
 from defacer.engine.tracking.sampling import Sampler, Window, windows
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 from defacer.engine.tracking.shot_cuts import CONTEXT_SECONDS
@@ -86,9 +86,9 @@ def detect_subsegments(
 
     def look(window: Window) -> _Seen:
         sampler.look(window)
-        samples = frame_detections_of(window, detector.confident_score, targets, segment.holds)
-        own = [sample for sample in samples if segment.holds(sample.pts)]
-        frames = sum(segment.holds(view.pts) for view in window.views)
+        samples = frame_detections_of(window, detector.confident_score, targets, segment.contains)
+        own = [sample for sample in samples if segment.contains(sample.pts)]
+        frames = sum(segment.contains(view.pts) for view in window.views)
         return _Seen(own, frames, (window.views[0].width, window.views[0].height))
 
     def piece(seen: Sequence[_Seen]) -> SegmentDetections:

@@ -11,7 +11,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from defacer.engine.media.hdr import to_sdr
+from defacer.engine.media.hdr import sdr_curve
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.models.arrays import Array, Detection, Image
 
@@ -61,7 +61,7 @@ class View:
         self._failure: BaseException | None = None
         self._orientation = orientation
         self.width, self.height = self._orientation.displayed_size(frame.width, frame.height)
-        self._to_sdr = to_sdr(frame)
+        self._to_sdr = sdr_curve(frame)
         self._frame = _at_most(frame, side)
         width, height = THUMBNAIL if frame.width >= frame.height else THUMBNAIL[::-1]
         grey = _scaling.to_thumbnail.reformat(

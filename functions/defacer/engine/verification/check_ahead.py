@@ -21,7 +21,7 @@ from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.mask_extension import MAX_WAITING_BYTES, MaskExtension, size_of
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings
-from defacer.engine.runtime.parallel import usable_threads
+from defacer.engine.runtime.prefetch import usable_threads
 from defacer.engine.tracking.sampling import SAME_PLACE
 from defacer.engine.tracking.views import SLOT_SECONDS
 from defacer.engine.verification.inspection import Detections, Inspector

@@ -13,11 +13,11 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.hdr import to_sdr
+from defacer.engine.media.hdr import sdr_curve
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import open_video, time_base
 from defacer.engine.models.arrays import Detection, Detector, Image
-from defacer.engine.runtime.parallel import map_ordered, usable_threads
+from defacer.engine.runtime.prefetch import map_ordered, usable_threads
 from defacer.engine.tracking.views import MAX_LOOK, MIN_LOOK
 
 SEEK_SECONDS = 2  # between frames that are farther apart, the file is not decoded but skipped
@@ -108,7 +108,7 @@ def _small(frame: av.VideoFrame, orientation: Orientation) -> tuple[Image, float
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     small = _scaling.to_rgb.reformat(frame, *size, "rgb24", interpolation="AREA", threads=1)
     image = orientation.displayed(small.to_ndarray().astype(np.uint8, copy=False))
-    curve = to_sdr(frame)
+    curve = sdr_curve(frame)
     if curve is not None:
         image = cv2.LUT(image, curve).astype(np.uint8, copy=False)
     return image, image.shape[1] / shown[0]

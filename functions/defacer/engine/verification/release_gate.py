@@ -14,7 +14,7 @@ from typing import Any
 
 from defacer.engine.errors import QuarantinedError
 from defacer.engine.media.reader import Segment
-from defacer.engine.media.segment_writer import Written
+from defacer.engine.media.segment_writer import WrittenSegment
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
@@ -65,7 +65,7 @@ class Checked:
 class VerifiedSegment:
     """A redacted segment; `checked` is None if the policy says `verify: off`."""
 
-    written: Written
+    written: WrittenSegment
     checked: Checked | None
 
 
@@ -157,8 +157,13 @@ class _Again:
     inspector: Inspector
 
     def mask(
-        self, tracks: Sequence[Track], out: Path, written: Written, looks: Detections, drawn: DrawnMasks
-    ) -> Written:
+        self,
+        tracks: Sequence[Track],
+        out: Path,
+        written: WrittenSegment,
+        looks: Detections,
+        drawn: DrawnMasks,
+    ) -> WrittenSegment:
         """Encode the frames around these tracks again, check them and put them into `out`. Raises QuarantinedError."""
         base = Fraction(self.faces.time_base)
         lead, tail = (round(seconds / base) for seconds in (LEAD_SECONDS, TAIL_SECONDS))

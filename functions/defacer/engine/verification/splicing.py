@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from defacer.engine.media.segment_writer import Written, writing
+from defacer.engine.media.segment_writer import WrittenSegment, translate_write_errors
 
 Interval = tuple[int, int]  # presentation times, both included
 Timed = tuple["av.Packet[Any]", int]
@@ -23,7 +23,7 @@ class Part:
     start: int
     end: int | None
     path: str
-    written: Written
+    written: WrittenSegment
 
 
 def ranges_around(path: str, base: Fraction, intervals: Sequence[Interval]) -> list[tuple[int, int | None]]:
@@ -59,7 +59,9 @@ def _clean_cuts(times: Sequence[int]) -> Iterator[int]:
             yield after
 
 
-def splice(path: str, parts: Sequence[Part], whole: Written, base: Fraction, out: str) -> Written:
+def splice(
+    path: str, parts: Sequence[Part], whole: WrittenSegment, base: Fraction, out: str
+) -> WrittenSegment:
     """Write `path` to `out` with each part in place of its time range. `parts` are in the order of time.
 
     Decode times are rebuilt: the n-th packet gets the n-th presentation time, moved back by the reorder depth.
@@ -75,9 +77,9 @@ def splice(path: str, parts: Sequence[Part], whole: Written, base: Fraction, out
             before = number - depth
             packet.pts, packet.time_base, packet.stream = pts, base, stream
             packet.dts = shown[before] if before >= 0 else shown[0] + before
-            with writing():
+            with translate_write_errors():
                 result.mux_one(packet)
-    return Written(shown, depth, whole.black_frames)
+    return WrittenSegment(shown, depth, whole.black_frames)
 
 
 def _spliced(path: str, parts: Sequence[Part], base: Fraction) -> Iterator[Timed]:

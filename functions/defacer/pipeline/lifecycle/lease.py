@@ -27,9 +27,11 @@ from typing import Self
 from defacer.pipeline import programming_errors
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Lease
-from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.error_codes import ErrorCode
+from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
-from defacer.pipeline.storage import objects
+from defacer.pipeline.storage import object_names, objects
 
 # Races for one lease settle within a round. More lost rounds in a row have another cause.
 MAX_CAS_RETRIES = 5
@@ -167,6 +169,17 @@ def delete_expired(bucket: str, name: str) -> None:
     found = objects.find_json(bucket, name, Lease)
     if found is not None and found.document.expires_at <= utc_now():
         objects.delete(found.ref)
+
+
+def fail_if_timeouts_exhausted(manifest: Manifest, held: HeldLease, operation: str) -> None:
+    """Fail the job if as many holders as allowed reached their deadline. `operation` is a phrase like "joining it"."""
+    allowed = settings().max_timeouts
+    if held.timeouts >= allowed:
+        raise PermanentError(
+            ErrorCode.TOO_SLOW,
+            f"{object_names.owner_name(manifest.source.name)} was not published: {operation} did not finish within "
+            f"{settings().deadline_seconds:g} s in {allowed} attempts. Cut it into parts.",
+        )
 
 
 @contextmanager

@@ -71,15 +71,15 @@ def parse(data: bytes, ref: ObjectRef) -> RerenderRequest:
     except PermanentError as error:
         raise PermanentError(
             ErrorCode.BAD_REQUEST,
-            "The request to render a video again can't be read. Ask for it again.",
-            detail="not a valid AgainRequest",
+            "The re-render request can't be read. Ask for it again.",
+            detail="not a valid RerenderRequest",
         ) from error
     source = request.source
     is_video = source.bucket == ref.bucket and object_names.parse_video(source.name) is not None
     if not is_video or ref.name != request_name(source):
         raise PermanentError(
             ErrorCode.BAD_REQUEST,
-            "The request to render a video again is about another video than its name says. Ask for it again.",
+            "The re-render request is about another video than its name says. Ask for it again.",
         )
     return request
 

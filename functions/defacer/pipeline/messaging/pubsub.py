@@ -1,4 +1,4 @@
-"""Messages in and out: what a Pub/Sub push carries, and publishing."""
+"""Parse messages of Pub/Sub pushes, and publish messages."""
 
 import base64
 import binascii
@@ -21,13 +21,13 @@ from defacer.pipeline.storage.transient_errors import TRANSIENT, transient_error
 TYPE = "type"
 SEGMENT_TASK = "segment-task"
 SEGMENT_DONE = "segment-done"
-FINALIZED = "OBJECT_FINALIZE"
-MAX_AT_ONCE = 1000  # messages of one request, as many as Pub/Sub takes
+OBJECT_FINALIZE = "OBJECT_FINALIZE"
+MAX_MESSAGES_PER_REQUEST = 1000  # Pub/Sub's own limit
 
 
 @dataclass(frozen=True)
 class Message:
-    """One Pub/Sub message. Delivered again it has the same `id`."""
+    """One Pub/Sub message. A redelivery has the same `id`."""
 
     id: str
     attributes: Mapping[str, str]
@@ -35,9 +35,9 @@ class Message:
 
 
 def receive(event: CloudEvent) -> Message:
-    """The message inside the CloudEvent that functions-framework makes of a push body.
+    """Return the message in the CloudEvent that functions-framework creates from a push body.
 
-    Raises MalformedMessageError if there is none.
+    Raises MalformedMessageError if the event has no message.
     """
     data: Any = event.data
     message = data.get("message") if isinstance(data, dict) else None
@@ -49,7 +49,9 @@ def receive(event: CloudEvent) -> Message:
     try:
         payload = base64.b64decode(encoded, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
-        raise MalformedMessageError("message.data is not base64, as in every Pub/Sub push") from error
+        raise MalformedMessageError(
+            "message.data is not base64: expected the body of a Pub/Sub push"
+        ) from error
     if not isinstance(attributes, dict):
         kind = type(attributes).__name__
         raise MalformedMessageError(f"message.attributes is a {kind}: expected an object")
@@ -57,36 +59,38 @@ def receive(event: CloudEvent) -> Message:
 
 
 def _id_of(event: CloudEvent) -> str:
-    """The message's id. It becomes a part of documents, so it must be text that UTF-8 can hold."""
-    found = str(event["id"])
+    """Return the message's id. It is stored in documents, so it must be valid in UTF-8."""
+    message_id = str(event["id"])
     try:
-        found.encode()
+        message_id.encode()
     except UnicodeEncodeError as error:
-        raise MalformedMessageError("the message's id is no text") from error
-    return found
+        raise MalformedMessageError("the message's id is not valid in UTF-8") from error
+    return message_id
 
 
 def parse(message: Message, model: type[AnyDocument]) -> AnyDocument:
-    """The contract that a message carries.
+    """Return the document of a message.
 
-    Raises MalformedMessageError if it carries none, RetryableError if it is of a newer version.
+    Raises MalformedMessageError if it is not valid, RetryableError if its version is newer than this function's.
     """
     try:
         return parse_document(model, message.data)
     except ValueError as error:
-        raise MalformedMessageError(f"message {message.id} is no {model.__name__}: {error}") from error
+        raise MalformedMessageError(
+            f"message {message.id} is not a valid {model.__name__}: {error}"
+        ) from error
 
 
 def parse_upload(message: Message) -> ObjectRef | None:
-    """The new object that a Cloud Storage notification tells of; None if it tells of something else.
+    """Return the new object of a Cloud Storage notification; None for any other event.
 
-    The names come from the attributes, which are there in every payload format:
-    https://cloud.google.com/storage/docs/pubsub-notifications#attributes
-    Raises MalformedMessageError if they are missing.
+    The attributes name the object in every payload format
+    (https://cloud.google.com/storage/docs/pubsub-notifications#attributes). Raises MalformedMessageError if they are
+    missing.
     """
     attributes = message.attributes
     event_type = attributes.get("eventType")
-    if event_type is not None and event_type != FINALIZED:
+    if event_type is not None and event_type != OBJECT_FINALIZE:
         return None
     try:
         if event_type is None:
@@ -99,44 +103,45 @@ def parse_upload(message: Message) -> ObjectRef | None:
         )
     except (KeyError, ValueError) as error:
         raise MalformedMessageError(
-            f"message {message.id} is no notification of Cloud Storage: attribute {error}, "
+            f"message {message.id} is not a valid notification of Cloud Storage: attribute {error}, "
             f"found {sorted(attributes)}"
         ) from error
 
 
 @cache
 def publisher() -> pubsub_v1.PublisherClient:
-    """This process's client. It talks to an emulator where PUBSUB_EMULATOR_HOST names one."""
+    """Return this process's client. It uses the emulator that PUBSUB_EMULATOR_HOST names, if any."""
     return pubsub_v1.PublisherClient()
 
 
-def publish(topic: str, kind: str, contracts: Sequence[Document], **attributes: str) -> None:
-    """Publish each contract as one message, with the attribute `type` = kind, and wait for all.
+def publish(topic: str, kind: str, documents: Sequence[Document], **attributes: str) -> None:
+    """Publish each document as one message with the attribute `type` = kind, and wait for all of them.
 
-    Raises RetryableError for a passing fault; then some may have been published, so a reader must stand
-    doubles. There is always data: functions-framework refuses a push without any.
+    Raises RetryableError for a transient error. Some messages might be published then, so every reader must tolerate
+    duplicates. Data is never empty, because functions-framework refuses a push without data.
     """
     attributes = {TYPE: kind, **attributes}
-    _publish(topic, [(contract.model_dump_json().encode(), attributes) for contract in contracts])
+    _publish(topic, [(document.model_dump_json().encode(), attributes) for document in documents])
 
 
-def publish_again(topic: str, data: bytes, attributes: Mapping[str, str]) -> None:
-    """Publish what was in a message before, and wait for it. Raises as `publish` does."""
+def republish(topic: str, data: bytes, attributes: Mapping[str, str]) -> None:
+    """Publish the data of an earlier message, and wait for it. Raises as `publish` does."""
     _publish(topic, [(data, attributes)])
 
 
 def _publish(topic: str, contents: Sequence[tuple[bytes, Mapping[str, str]]]) -> None:
-    """Publish messages of these data and attributes."""
     client = publisher()
     path = client.topic_path(settings().project, topic)
     seconds = settings().retry_seconds
-    # The protocol's own classes: those that wrap them, and the client's own `publish`, take ten times as long for many.
+    # The raw protobuf classes: their wrappers and the client's own `publish` take ten times as long for many messages.
     messages = [PubsubMessage.pb()(data=data, attributes=attributes) for data, attributes in contents]
     with transient_errors_as_retryable("publishing"):
-        for first in range(0, len(messages), MAX_AT_ONCE):
+        for first in range(0, len(messages), MAX_MESSAGES_PER_REQUEST):
             PublisherApi.publish(
                 client,
-                request=PublishRequest.pb()(topic=path, messages=messages[first : first + MAX_AT_ONCE]),
+                request=PublishRequest.pb()(
+                    topic=path, messages=messages[first : first + MAX_MESSAGES_PER_REQUEST]
+                ),
                 retry=Retry(if_exception_type(*TRANSIENT), timeout=seconds),
                 timeout=seconds,
             )

@@ -1,13 +1,13 @@
-"""Every object name, both ways: built here and parsed here, nowhere else.
+"""The names of all objects. They are built and parsed here and nowhere else.
 
-intake   channels/NAME/videos/**                      a video: every one is a job
-         channels/NAME/targets/PERSON/*.jpg|png       who stays visible (or targets/PERSON.jpg|png)
-         channels/NAME/policy.json                    how to hide
-         channels/NAME/replacement.png                the picture for mode "image"
-         channels/NAME/rerender/JOB.json              render that upload's video again, with other decisions
+intake   channels/NAME/videos/**                      a video; each upload is a job
+         channels/NAME/targets/PERSON/*.jpg|png       a target picture (or targets/PERSON.jpg|png)
+         channels/NAME/policy.json                    the policy
+         channels/NAME/replacement.png                the picture for the mode "image"
+         channels/NAME/rerender/JOB.json              a request to re-render the video of that upload
 work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.jsonl, segments/*, leases/*, merge/*,
          bugs/*, link-lease.json, merge-lease.json, verdict.json, published.json, failed.json
-output   channels/NAME/X.mp4, X.report.jsonl; each says in its metadata which upload and which job it is of
+output   channels/NAME/X.mp4, X.report.jsonl; the metadata of both names the upload and the job
 """
 
 import hashlib
@@ -21,14 +21,14 @@ CHANNELS = "channels/"
 JOBS = "jobs/"
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 JOB_ID_LENGTH = 20
-BLOCK = 100  # a power of ten: the numbers of a block differ in their last digits only
-# Metadata of what is published.
+BLOCK = 100  # a power of ten, so that the names of a block have a common prefix
+# Keys of metadata. The first three are on results and reports.
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
 OF_SOURCE_GENERATION = "defacer-source-generation"
 OF_STATE = "defacer-state"  # of a verdict
-OF_SECONDS = "defacer-seconds"  # how long the work on it took: on what the two steps of a segment have made
-OF_RERENDER = "defacer-rerender"  # the request's generation; not there on an upload's result
+OF_SECONDS = "defacer-seconds"  # the time that a step of a segment took, on its output
+OF_RERENDER = "defacer-rerender"  # the generation of the re-render request
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
 _CHANNEL = r"channels/(?P<channel>[^/]+)"
@@ -39,7 +39,7 @@ _OWN = re.compile(_CHANNEL + r"/(?:videos/)?(?P<path>.+)", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
 _PART = r"(?P<index>[0-9]{5})(?:-(?P<part>[01]+))?"
-_PIECE = {
+_SUBSEGMENT = {
     "detect": re.compile(rf"segment-detections/{_PART}\.(?P<kind>npz|split)"),
     "redact": re.compile(rf"segments/{_PART}\.(?P<kind>json|split)"),
 }
@@ -47,7 +47,7 @@ _PIECE = {
 
 @dataclass(frozen=True)
 class VideoName:
-    """An intake object that is a video: `path` is what follows `channels/CHANNEL/videos/`."""
+    """The name of a video in the intake bucket. `path` follows `channels/CHANNEL/videos/`."""
 
     channel: str
     path: str
@@ -58,20 +58,21 @@ class VideoName:
 
     @property
     def result(self) -> str:
-        """The output object: `X.mp4` keeps its name, `X.mov` becomes `X.mov.mp4`: `X.mp4` may be there too."""
+        """The result: `X.mp4` keeps its name. `X.mov` becomes `X.mov.mp4`, because `X.mp4` might exist too."""
         path = self.path if self.path.lower().endswith(".mp4") else f"{self.path}.mp4"
         return f"channels/{self.channel}/{path}"
 
     @property
     def report(self) -> str:
-        """Return the name of the report: `X.mp4` has `X.report.jsonl`, and `X.MP4` has `X.MP4.report.jsonl`."""
+        """The report: `X.report.jsonl` for `X.mp4`, and `X.MP4.report.jsonl` for `X.MP4`, because both might exist."""
         return self.result.removesuffix(".mp4") + ".report.jsonl"
 
     @property
     def problem(self) -> str | None:
-        """Why no job can be made of a video of this name, as the end of a sentence; None if one can.
+        """Why this video can't be processed, as the end of a sentence; None if it can.
 
-        Programs that copy a bucket to a disk take `..` for the folder above, and a terminal obeys control characters.
+        A program that copies the bucket to a disk takes `..` for the parent folder, and a terminal interprets control
+        characters.
         """
         name = self.object_name
         if {".", ".."} & set(name.split("/")):
@@ -81,16 +82,16 @@ class VideoName:
         size = max(len(made.encode()) for made in (name, self.result, self.report))
         if size > MAX_NAME_BYTES:
             return (
-                f"its name is too long: those of the result and the report come to {size} bytes, and Cloud Storage "
-                f"takes {MAX_NAME_BYTES}"
+                f"its name is too long: the names of the result and the report would have up to {size} bytes, and "
+                f"Cloud Storage allows {MAX_NAME_BYTES}"
             )
         return None
 
 
 def download_name(result: str, suffix: str = ".mp4") -> str:
-    """Return the file name for a download of a result, or with `.report.jsonl` of its report.
+    """Return the file name for a download of a result, or of its report with the suffix `.report.jsonl`.
 
-    `channels/NAME/walk.mp4` becomes `walk.defaced.mp4`: a file called `walk.mp4` might be the unredacted source.
+    `channels/NAME/walk.mp4` becomes `walk.defaced.mp4`, because a file `walk.mp4` might be the unredacted source.
     """
     name = PurePosixPath(result).name
     stem = name[: -len(".mp4")] if name.lower().endswith(".mp4") else name
@@ -98,20 +99,20 @@ def download_name(result: str, suffix: str = ".mp4") -> str:
 
 
 def is_object_name(name: str) -> bool:
-    """Return whether an object can have this name. Cloud Storage answers questions about others with 400."""
+    """Return whether an object can have this name. Cloud Storage answers a request for any other name with 400."""
     return 0 < len(name.encode(errors="replace")) <= MAX_NAME_BYTES and not {"\r", "\n"} & set(name)
 
 
 def parse_video(object_name: str) -> VideoName | None:
-    """The video that an intake object's name stands for, or None if the name fits no video."""
+    """Parse the name of a video. Return None for any other name."""
     match = _VIDEO.fullmatch(object_name)
     return VideoName(match["channel"], match["path"]) if match else None
 
 
 def parse_target(object_name: str) -> str | None:
-    """The person whose target picture this intake object is, or None if it is none.
+    """Return the person of a target picture; None for any other name.
 
-    `targets/PERSON.jpg` and `targets/PERSON/anything.png` both name PERSON; deeper folders do not count.
+    `targets/PERSON.jpg` and `targets/PERSON/anything.png` both name PERSON. Deeper folders are ignored.
     """
     match = _TARGET.fullmatch(object_name)
     if not match:
@@ -125,9 +126,9 @@ def parse_target(object_name: str) -> str | None:
 
 @dataclass(frozen=True)
 class RerenderName:
-    """An intake object that asks to render a video again; `upload` is the job of that video's upload.
+    """The name of a re-render request. `upload` is the job of the video's upload.
 
-    There is one for each upload: whoever asks again writes over it, so the newest has the highest generation.
+    Each upload has one request object. A later request overwrites it, so the latest one has the highest generation.
     """
 
     channel: str
@@ -143,15 +144,15 @@ def rerender_prefix(channel: str) -> str:
 
 
 def parse_rerender(object_name: str) -> RerenderName | None:
-    """The opposite of `RerenderName.object_name`; None for any other name."""
+    """Parse the name of a re-render request. Return None for any other name."""
     match = _RERENDER.fullmatch(object_name)
     return RerenderName(match["channel"], match["upload"]) if match else None
 
 
 def owner_name(object_name: str) -> str:
-    """Return what an object of a channel is called in sentences for the channel's owner.
+    """Return the name of an object for messages to the channel's owner.
 
-    A video is called by its path, everything else by its path in the channel: `policy.json`, `targets/Ada/1.png`.
+    For a video it is the path below `videos/`, else the path in the channel: `policy.json`, `targets/Ada/1.png`.
     """
     if parse_rerender(object_name):
         return "The video"
@@ -160,13 +161,13 @@ def owner_name(object_name: str) -> str:
 
 
 def channel_of_input(object_name: str) -> str | None:
-    """The channel of an intake object that begins a job; None for any other."""
+    """Return the channel of an intake object that starts a job; None for any other object."""
     found = parse_video(object_name) or parse_rerender(object_name)
     return found.channel if found else None
 
 
 def channel_prefix(channel: str) -> str:
-    """Where all objects of a channel lie, in the intake and in the output."""
+    """Return the prefix of all objects of a channel, in the intake and in the output bucket."""
     return f"channels/{channel}/"
 
 
@@ -175,27 +176,27 @@ def videos_prefix(channel: str) -> str:
 
 
 def is_of_person(object_name: str, person: str) -> bool:
-    """Whether this is `targets/PERSON.anything` or lies below `targets/PERSON/`, picture or not."""
+    """Return whether the name is `targets/PERSON.anything` or begins with `targets/PERSON/`, picture or not."""
     match = _TARGET.fullmatch(object_name)
     path = PurePosixPath(match["path"]) if match else None
-    return path is not None and same_name(path.stem if len(path.parts) == 1 else path.parts[0], person)
+    return path is not None and is_same_name(path.stem if len(path.parts) == 1 else path.parts[0], person)
 
 
-def same_name(one: str, other: str) -> bool:
-    """Whether two names of people read the same: a Mac writes an accent as a character of its own (NFD)."""
-    return _composed(one) == _composed(other)
+def is_same_name(one: str, other: str) -> bool:
+    """Return whether two names of people are equal in NFC. A Mac writes an accent as its own character (NFD)."""
+    return _normalize(one) == _normalize(other)
 
 
 def people(object_names: Iterable[str]) -> tuple[str, ...]:
-    """Whom the target pictures among these name."""
+    """Return the people of the target pictures among these names, sorted."""
     return tuple(sorted({person for person in map(parse_target, object_names) if person}))
 
 
-def names_picture(text: str, person: str) -> bool:
-    """Whether a text about a channel, such as why a job failed, has the name of a target picture of this person."""
-    folder_or_file = re.escape(_composed(f"targets/{person}"))
+def mentions_target(text: str, person: str) -> bool:
+    """Return whether a text, such as the reason of a failure, contains the name of a target picture of this person."""
+    folder_or_file = re.escape(_normalize(f"targets/{person}"))
     ends = "|".join(map(re.escape, ("/", *PICTURE_SUFFIXES)))
-    return re.search(rf"\b{folder_or_file}({ends})", _composed(text), re.IGNORECASE) is not None
+    return re.search(rf"\b{folder_or_file}({ends})", _normalize(text), re.IGNORECASE) is not None
 
 
 def targets_prefix(channel: str) -> str:
@@ -211,9 +212,9 @@ def replacement(channel: str) -> str:
 
 
 def job_id(bucket: str, object_name: str, generation: int) -> str:
-    """The job of an upload: the same upload delivered twice is one job, a new generation is another.
+    """Return the job of an upload. A duplicate message yields the same job, a new generation another one.
 
-    Twenty hex digits (80 bits) of SHA-256: short enough to read out, long enough never to collide.
+    The id has 20 hex digits (80 bits) of SHA-256, which is short enough to read out and too long to collide.
     """
     return hashlib.sha256(f"{bucket}\n{object_name}\n{generation}".encode()).hexdigest()[:JOB_ID_LENGTH]
 
@@ -231,7 +232,7 @@ def manifest(job: str) -> str:
 
 
 def holds_embeddings(object_name: str) -> bool:
-    """Whether a job's object is its gallery, or a segment's findings."""
+    """Return whether an object of a job is its gallery, or the detections of a segment."""
     match = _JOB_OBJECT.fullmatch(object_name)
     return match is not None and match["rest"].startswith(("segment-detections/", "gallery-"))
 
@@ -241,9 +242,9 @@ def gallery_prefix(job: str) -> str:
 
 
 def gallery(job: str, digest: str) -> str:
-    """The targets' embeddings, named after their content.
+    """Return the name of the targets' embeddings, which has the digest of their content.
 
-    Two plannings of one job may have seen different pictures: the manifest names the one that counts.
+    Two plannings of one job might read different pictures. The manifest names the gallery that is valid.
     """
     return f"{gallery_prefix(job)}{digest[:16]}.npz"
 
@@ -253,17 +254,17 @@ def segment_detections_prefix(job: str) -> str:
 
 
 def segment_detections(job: str, index: int, part: str = "") -> str:
-    """What was seen in a segment or a part of it, embeddings among it: writing it is the commit of "detect"."""
-    return f"{segment_detections_prefix(job)}{_piece(index, part)}.npz"
+    """Return the name of the detections of a segment or subsegment, with embeddings. Writing it commits "detect"."""
+    return f"{segment_detections_prefix(job)}{_number_of(index, part)}.npz"
 
 
 def faces(job: str) -> str:
-    """Every face of the whole video and what becomes of it: writing it is the commit of linking."""
+    """Return the name of all tracks of the video and their decisions. Writing it commits the linking."""
     return f"jobs/{job}/faces.jsonl"
 
 
 def verdict(job: str) -> str:
-    """Which of the two ends: written before either, and before anything is published."""
+    """Return the name of the verdict, which is written before the job is published or fails."""
     return f"jobs/{job}/verdict.json"
 
 
@@ -297,7 +298,7 @@ def segment_lease(job: str, step: str, index: int, part: str = "") -> str:
 
 def segment_step(step: str, index: int, part: str = "") -> str:
     """Return the name of a step of a segment within its job, such as `detect-00003`."""
-    return f"{step}-{_piece(index, part)}"
+    return f"{step}-{_number_of(index, part)}"
 
 
 def leases_prefix(job: str) -> str:
@@ -319,38 +320,38 @@ def merge_prefix(job: str) -> str:
 
 
 def merge_part(job: str, token: str, part: str) -> str:
-    """A part of the result while it is put together; `token` is the holder's own, so no two clash."""
+    """Return the name of a part of an unfinished result. Each holder of the lease has its own `token`."""
     return f"{merge_prefix(job)}{token}.{part}"
 
 
 def segment_video(job: str, index: int, digest: str, part: str = "") -> str:
-    """The video of a finished segment or part, named after its content: two workers never clash."""
-    return f"{segments_prefix(job)}{_piece(index, part)}-{digest[:16]}.nut"
+    """Return the name of a redacted segment or subsegment. The digest keeps two workers from overwriting each other."""
+    return f"{segments_prefix(job)}{_number_of(index, part)}-{digest[:16]}.nut"
 
 
 def segment_report(job: str, index: int, part: str = "") -> str:
-    """The report of a finished segment or part. It names the video: writing it is the commit."""
-    return f"{segments_prefix(job)}{_piece(index, part)}.json"
+    """Return the name of the report of a redacted segment or subsegment. Writing it commits "redact"."""
+    return f"{segments_prefix(job)}{_number_of(index, part)}.json"
 
 
 def step_prefix(job: str, step: str) -> str:
-    """Where a step puts what it makes."""
+    """Return the prefix of a step's outputs."""
     return segment_detections_prefix(job) if step == "detect" else segments_prefix(job)
 
 
 def block_prefix(job: str, step: str, index: int) -> str:
-    """Where it puts that of the BLOCK segments around one: their numbers begin alike."""
-    return step_prefix(job, step) + _piece(index, "")[: -len(str(BLOCK - 1))]
+    """Return the prefix of a step's outputs for the BLOCK of segments that contains this one."""
+    return step_prefix(job, step) + _number_of(index, "")[: -len(str(BLOCK - 1))]
 
 
 def split_mark(job: str, step: str, index: int, part: str) -> str:
-    """Says that this segment or part is done in halves. It lies beside what the step makes."""
-    return f"{step_prefix(job, step)}{_piece(index, part)}.split"
+    """Return the name of the mark that a segment or subsegment was split. It is stored beside the step's outputs."""
+    return f"{step_prefix(job, step)}{_number_of(index, part)}.split"
 
 
 @dataclass(frozen=True)
 class Subsegment:
-    """What a step has made of a segment, or of a part of one, or the mark that it is split."""
+    """The name of a step's output for a segment or subsegment, or of the mark that it was split."""
 
     job: str
     step: str
@@ -360,9 +361,9 @@ class Subsegment:
 
 
 def parse_subsegment(object_name: str) -> Subsegment | None:
-    """The opposite of `findings`, `segment_report` and `split_mark`; None for any other name."""
+    """Parse a name of `segment_detections`, `segment_report` or `split_mark`. Return None for any other name."""
     match = _JOB_OBJECT.fullmatch(object_name)
-    for step, pattern in _PIECE.items() if match else ():
+    for step, pattern in _SUBSEGMENT.items() if match else ():
         found = pattern.fullmatch(match["rest"]) if match else None
         if match and found:
             part = found["part"] or ""
@@ -370,9 +371,9 @@ def parse_subsegment(object_name: str) -> Subsegment | None:
     return None
 
 
-def _composed(name: str) -> str:
+def _normalize(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _piece(index: int, part: str) -> str:
+def _number_of(index: int, part: str) -> str:
     return f"{index:05d}-{part}" if part else f"{index:05d}"

@@ -1,7 +1,7 @@
-"""Cloud Storage: write once, read one version, and nothing in between.
+"""Cloud Storage: conditional writes, and reads of one version.
 
-State is objects and preconditions, no database. Reads after writes, deletes and listings are strongly
-consistent (https://cloud.google.com/storage/docs/consistency).
+The state of the pipeline is objects and preconditions. Reads, deletes and listings are strongly consistent
+(https://cloud.google.com/storage/docs/consistency).
 """
 
 import base64
@@ -29,17 +29,17 @@ from defacer.report.json_lines import ReportError, split_report
 
 JSON = "application/json"
 JSON_LINES = "application/jsonl"
-# A bigger file goes up in pieces of this size. The client's own piece is 100 MiB, held in memory.
+# A larger file is uploaded in chunks of this size. The client's default is 100 MiB, and a chunk is held in memory.
 CHUNK_BYTES = 8 * 1024 * 1024
 
 Progress = Callable[[], None]
 
 
 class AlreadyWrittenError(Exception):
-    """A precondition failed: another version with other bytes is there. `existing` is that version."""
+    """A precondition failed: a version with other bytes exists. `existing` is that version."""
 
     def __init__(self, existing: ObjectRef):
-        super().__init__(f"{existing} is there already, with other bytes")
+        super().__init__(f"{existing} exists with other bytes")
         self.existing = existing
 
 
@@ -52,12 +52,12 @@ class Stored(NamedTuple, Generic[AnyDocument]):
 
 @cache
 def client() -> storage.Client:
-    """This process's client. It talks to an emulator where STORAGE_EMULATOR_HOST names one."""
+    """Return this process's client. It uses the emulator that STORAGE_EMULATOR_HOST names, if any."""
     return storage.Client(project=settings().project)
 
 
 def retries() -> Retry:
-    """How a call is repeated before its fault becomes a RetryableError."""
+    """Return the retries of a call, after which its error becomes a RetryableError."""
     return cast(Retry, DEFAULT_RETRY.with_timeout(settings().retry_seconds))
 
 
@@ -70,10 +70,10 @@ def write_once(
     metadata: Mapping[str, str] | None = None,
     progress: Progress = lambda: None,
 ) -> ObjectRef:
-    """Write an object that must not exist yet, and return the version that is there then.
+    """Write an object that must not exist yet, and return its version.
 
-    The same bytes written before count as this write: its answer was lost, or its message came twice.
-    Raises AlreadyWrittenError if others are there, RetryableError for a passing fault.
+    An object with the same bytes counts as written by this call: the response was lost, or the message was redelivered.
+    Raises AlreadyWrittenError if it has other bytes, RetryableError for a transient error.
     """
     return replace(bucket, name, data, content_type, generation=0, metadata=metadata, progress=progress)
 
@@ -88,64 +88,65 @@ def replace(
     metadata: Mapping[str, str] | None = None,
     progress: Progress = lambda: None,
 ) -> ObjectRef:
-    """Write an object if version `generation` of it is there now (0: none); else as `write_once`.
+    """Write an object if its current version is `generation` (0: it does not exist). Raises as `write_once` does.
 
-    `progress` is called at every piece that is read for the upload; what it raises ends the upload.
+    The upload calls `progress` for every chunk, and stops if that raises.
     """
     blob = client().bucket(bucket).blob(name)
     if metadata is not None:
         blob.metadata = dict(metadata)
     try:
-        with transient_errors_as_retryable("writing an object"), _opened(data) as file:
-            size, checksum = _measure(file)
-            if size > CHUNK_BYTES:
+        with transient_errors_as_retryable("writing an object"), _open(data) as file:
+            content = _measure(file)
+            if content.size > CHUNK_BYTES:
                 blob.chunk_size = CHUNK_BYTES
             blob.upload_from_file(
-                _Watched(file, progress),
-                size=size,
+                _ProgressFile(file, progress),
+                size=content.size,
                 content_type=content_type,
                 if_generation_match=generation,
                 checksum="crc32c",
                 retry=retries(),
             )
     except PreconditionFailed:
-        return _as_ours(bucket, name, checksum, size, metadata)
+        return _accept_own_write(bucket, name, content, metadata)
     return reference(blob)
 
 
-def _as_ours(
-    bucket: str, name: str, checksum: str, size: int, metadata: Mapping[str, str] | None
+def _accept_own_write(
+    bucket: str, name: str, written: "_Content", metadata: Mapping[str, str] | None
 ) -> ObjectRef:
-    """What is there, if it is what was to be written: then it was our own write, of which the answer was lost."""
+    """Return the existing version if it equals the written one: then our write succeeded and its response was lost."""
     existing = find(bucket, name)
     if existing is None:
         raise RetryableError("an object came and went while it was written")
-    same = existing.crc32c == checksum and existing.size == size
-    if same and (metadata is None or existing.metadata == metadata):
+    if _Content(existing.size, existing.crc32c) == written and (
+        metadata is None or existing.metadata == metadata
+    ):
         return reference(existing)
     raise AlreadyWrittenError(reference(existing))
 
 
 def reference(blob: storage.Blob) -> ObjectRef:
-    """The version of an object that a blob was loaded with."""
+    """Return the version of the object that this blob describes."""
     return ObjectRef(bucket=blob.bucket.name, name=blob.name, generation=int(blob.generation))
 
 
 def find(bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
-    """An object's metadata, of the version that is there now or of `generation`; None if there is none."""
+    """Return the metadata of the current version, or of `generation`; None if it does not exist."""
     if not object_names.is_object_name(name):
         return None
-    with transient_errors_as_retryable("looking an object up"):
+    with transient_errors_as_retryable("reading an object's metadata"):
         return client().bucket(bucket).get_blob(name, generation=generation, retry=retries())
 
 
 def list_all(bucket: str, prefix: str) -> tuple[ObjectRef, ...]:
-    """The objects whose names start with `prefix`, each in the version that is there now, sorted by name."""
+    """Return the current versions of the objects whose names start with `prefix`, sorted by name."""
     return tuple(map(reference, list_blobs(bucket, prefix)))
 
 
 def list_blobs(bucket: str, prefix: str, *, recursive: bool = True) -> list[storage.Blob]:
-    """Return these objects as `list_all` does, with their metadata; without `recursive`, none of the folders below."""
+    """Return the same objects as `list_all`, with their metadata. Without `recursive`, omit the folders below."""
     delimiter = None if recursive else "/"
     with transient_errors_as_retryable("listing objects"):
         blobs = list(client().list_blobs(bucket, prefix=prefix, delimiter=delimiter, retry=retries()))
@@ -153,7 +154,7 @@ def list_blobs(bucket: str, prefix: str, *, recursive: bool = True) -> list[stor
 
 
 def list_versions(bucket: str, prefix: str) -> list[storage.Blob]:
-    """As `list_blobs`, with what a bucket with object versioning keeps of replaced and deleted objects."""
+    """Return the same objects as `list_blobs`, and the noncurrent versions of a bucket with object versioning."""
     with transient_errors_as_retryable("listing objects"):
         # A string, because the client writes True with a capital, which fake-gcs-server does not read.
         found = client().list_blobs(bucket, prefix=prefix, versions="true", retry=retries())
@@ -161,7 +162,7 @@ def list_versions(bucket: str, prefix: str) -> list[storage.Blob]:
 
 
 def list_folders(bucket: str, prefix: str) -> list[str]:
-    """The prefixes one level below `prefix`, which ends in a slash; so do they."""
+    """Return the prefixes one level below `prefix`. All of them end in a slash."""
     with transient_errors_as_retryable("listing objects"):
         pages = client().list_blobs(bucket, prefix=prefix, delimiter="/", retry=retries())
         for _ in pages:  # the prefixes are known once all pages are read
@@ -170,13 +171,13 @@ def list_folders(bucket: str, prefix: str) -> list[str]:
 
 
 def read(ref: ObjectRef) -> bytes:
-    """One version's bytes, checksum verified. Raises PermanentError if it is there no more."""
+    """Read one version and verify its checksum. Raises PermanentError if it was deleted or replaced."""
     with transient_errors_as_retryable("reading an object"), not_found_as_permanent(ref):
         return cast(bytes, _pinned(ref).download_as_bytes(retry=retries()))
 
 
 def read_json(ref: ObjectRef, model: type[AnyDocument]) -> AnyDocument:
-    """One version as a contract. Raises PermanentError if it is gone or is no such document."""
+    """Read one version as a document. Raises PermanentError if it was deleted or is not a valid document."""
     return parse_object(read(ref), ref, model)
 
 
@@ -206,29 +207,26 @@ def find_json(bucket: str, name: str, model: type[AnyDocument]) -> Stored[AnyDoc
     try:
         with transient_errors_as_retryable("reading an object"):
             data = cast(bytes, _pinned(reference(blob)).download_as_bytes(retry=retries()))
-    except NotFound:  # replaced or deleted since: what is there now counts
+    except NotFound:  # replaced or deleted since, so the version that is current now counts
         return find_json(bucket, name, model)
     return Stored(parse_object(data, reference(blob), model), reference(blob))
 
 
 @contextmanager
 def writing(bucket: str, name: str, content_type: str, progress: Progress) -> Iterator[BinaryIO]:
-    """A file whose bytes become the object as they are written, a piece at a time.
-
-    Nothing of it is there if the block raises.
-    """
+    """Open a file whose bytes are uploaded in chunks. The object does not exist if the block raises."""
     blob = client().bucket(bucket).blob(name)
     with (
         transient_errors_as_retryable("writing an object"),
         blob.open("wb", chunk_size=CHUNK_BYTES, content_type=content_type, retry=retries()) as file,
     ):
-        yield cast(BinaryIO, _Watched(file, progress))
+        yield cast(BinaryIO, _ProgressFile(file, progress))
 
 
 def compose(parts: Sequence[str], bucket: str, name: str, content_type: str) -> ObjectRef:
-    """One object of the bytes of others, in order, without moving them.
+    """Concatenate objects on the server.
 
-    Raises RetryableError if one of them is gone: somebody else has finished with them.
+    Raises RetryableError if one was deleted, because another worker finished with them.
     """
     blob = client().bucket(bucket).blob(name)
     blob.content_type = content_type
@@ -249,18 +247,17 @@ def copy(
     metadata: Mapping[str, str],
     progress: Progress = lambda: None,
 ) -> ObjectRef:
-    """Copy an object on the server if version `generation` is there now (0: none); else as `write_once`.
+    """Copy an object on the server if the target's version is `generation` (0: it does not exist).
 
-    Raises PermanentError if the source is there no more.
-    It looks first, because fake-gcs-server v1.54 ignores the precondition of a copy. On Cloud Storage the
-    precondition alone decides.
+    Raises as `write_once` does, and PermanentError if the source was deleted. It reads the target first, because
+    fake-gcs-server v1.54 ignores the precondition of a copy. On Cloud Storage the precondition alone decides.
     """
     original = find(source.bucket, source.name, source.generation)
     if original is None:
         raise object_missing_error(source)
-    there = find(bucket, name)
-    if (int(there.generation) if there else 0) != generation:
-        return _as_ours(bucket, name, original.crc32c, original.size, metadata)
+    existing = find(bucket, name)
+    if (int(existing.generation) if existing else 0) != generation:
+        return _accept_own_write(bucket, name, _Content(original.size, original.crc32c), metadata)
     blob = client().bucket(bucket).blob(name)
     blob.metadata = dict(metadata)
     blob.content_type = original.content_type
@@ -277,11 +274,11 @@ def copy(
     except NotFound as error:
         raise object_missing_error(source) from error
     except PreconditionFailed:
-        return _as_ours(bucket, name, original.crc32c, original.size, metadata)
+        return _accept_own_write(bucket, name, _Content(original.size, original.crc32c), metadata)
 
 
 def mark(ref: ObjectRef, metadata: Mapping[str, str]) -> None:
-    """Add custom metadata to this version; nothing happens if it is there no more."""
+    """Add custom metadata to this version. Do nothing if it was deleted or replaced."""
     blob = _pinned(ref)
     blob.metadata = dict(metadata)
     try:
@@ -292,10 +289,10 @@ def mark(ref: ObjectRef, metadata: Mapping[str, str]) -> None:
 
 
 def delete(ref: ObjectRef) -> None:
-    """Delete this version; done too if it is there no more. A bucket with object versioning keeps no copy.
+    """Delete this version, unless that was done before. A bucket with object versioning keeps no copy.
 
-    It looks first, because fake-gcs-server v1.54 ignores the generation of a delete and would take whatever
-    version is there. On Cloud Storage the generation alone decides.
+    It reads the version first, because fake-gcs-server v1.54 ignores the generation of a delete and deletes any
+    version. On Cloud Storage the generation alone decides.
     """
     blob = find(ref.bucket, ref.name, ref.generation)
     if blob is None:
@@ -314,7 +311,7 @@ def delete_all(bucket: str, prefix: str) -> None:
 
 
 def delete_any(bucket: str, name: str) -> None:
-    """Delete whatever version is there now; done too if there is none."""
+    """Delete the current version, if any."""
     try:
         with transient_errors_as_retryable("deleting an object"):
             client().bucket(bucket).blob(name).delete(retry=retries())
@@ -323,7 +320,7 @@ def delete_any(bucket: str, name: str) -> None:
 
 
 def object_missing_error(ref: ObjectRef, code: ErrorCode = ErrorCode.OBJECT_GONE) -> PermanentError:
-    """The error for a pinned version that is no longer there."""
+    """Return the error for a version that was deleted or replaced."""
     return PermanentError(
         code,
         f"{object_names.owner_name(ref.name)} was deleted or replaced while its video was being processed. "
@@ -334,7 +331,7 @@ def object_missing_error(ref: ObjectRef, code: ErrorCode = ErrorCode.OBJECT_GONE
 
 @contextmanager
 def not_found_as_permanent(ref: ObjectRef, code: ErrorCode = ErrorCode.OBJECT_GONE) -> Iterator[None]:
-    """Raise PermanentError if this pinned version turns out to be no longer there."""
+    """Raise PermanentError if the block finds that this version was deleted or replaced."""
     try:
         yield
     except (NotFound, PreconditionFailed) as error:
@@ -346,7 +343,7 @@ def _pinned(ref: ObjectRef) -> storage.Blob:
 
 
 def parse_object(data: bytes, ref: ObjectRef, model: type[AnyDocument]) -> AnyDocument:
-    """An object's bytes as a contract. Raises PermanentError if they are no such document."""
+    """Parse the bytes of an object. Raises PermanentError if they are not a valid document."""
     try:
         return parse_document(model, data)
     except ValueError as error:
@@ -363,26 +360,31 @@ def unreadable_error(ref: ObjectRef, what: str) -> PermanentError:
 
 
 def _detail(ref: ObjectRef, what: str) -> str:
-    """A detail for the log: names below `jobs/` are ids, all others are people's."""
+    """Return a detail for the log, which can name an object of a job but not an object of a channel."""
     return f"{ref.name}: {what}" if ref.name.startswith(object_names.JOBS) else what
 
 
-def _opened(data: bytes | Path) -> AbstractContextManager[IO[bytes]]:
+def _open(data: bytes | Path) -> AbstractContextManager[IO[bytes]]:
     return data.open("rb") if isinstance(data, Path) else io.BytesIO(data)
 
 
-def _measure(file: IO[bytes]) -> tuple[int, str]:
-    """Size in bytes, and CRC-32C in the form that Cloud Storage gives: big-endian, base64."""
+class _Content(NamedTuple):
+    size: int
+    checksum: str
+
+
+def _measure(file: IO[bytes]) -> _Content:
+    """Return the size in bytes and the CRC-32C as Cloud Storage encodes it: big-endian, base64."""
     size, checksum = 0, 0
-    while piece := file.read(CHUNK_BYTES):
-        size += len(piece)
-        checksum = google_crc32c.extend(checksum, piece)
+    while chunk := file.read(CHUNK_BYTES):
+        size += len(chunk)
+        checksum = google_crc32c.extend(checksum, chunk)
     file.seek(0)
-    return size, base64.b64encode(checksum.to_bytes(4, "big")).decode()
+    return _Content(size, base64.b64encode(checksum.to_bytes(4, "big")).decode())
 
 
-class _Watched:
-    """A file that calls `progress` at every piece read or written: a claim is renewed meanwhile."""
+class _ProgressFile:
+    """A file that calls `progress` for every chunk, which renews a lease during a long transfer."""
 
     def __init__(self, file: IO[bytes], progress: Progress):
         self._file = file

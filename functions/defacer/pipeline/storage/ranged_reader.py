@@ -1,4 +1,4 @@
-"""One version of an object as a seekable file, read in blocks over ranged requests."""
+"""One version of an object as a seekable file, which is read in blocks by ranged requests."""
 
 import io
 from collections import OrderedDict
@@ -13,19 +13,19 @@ from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
 
 BLOCK_BYTES = 1024 * 1024
-# A file whose sound is stored far from its picture is read at both places in turn: both must stay in memory.
-KEPT_BLOCKS = 16
-# Who has read so many in a row reads on: then as many come with one request as with eight. A header is shorter.
-STREAK_BLOCKS, RUN_BLOCKS = 8, 8
+# The audio of a file can be stored far from its video, and both are read in turn: both must stay in memory.
+MAX_CACHED_BLOCKS = 16
+# After SEQUENTIAL_BLOCKS consecutive blocks, which no header has, the next ones are read with one request.
+SEQUENTIAL_BLOCKS, BLOCKS_PER_REQUEST = 8, 8
 
 
 @contextmanager
 def open_ranged(ref: ObjectRef, code: ErrorCode = ErrorCode.SOURCE_GONE) -> Iterator[BinaryIO]:
-    """One version of an object as a binary file; nothing is read before it is asked for.
+    """Open one version of an object as a binary file.
 
-    Raises PermanentError with this `code` if that version is there no more, RetryableError for a passing
-    fault: in the read that met it, and again at the end of the block. A demuxer takes a failed read for
-    the end of the file, so an error it swallowed, or made its own of, must not pass for a short video.
+    Raises PermanentError with this `code` if that version was deleted or replaced, and RetryableError for a transient
+    error. Both are raised by the read that fails, and again at the end of the block. A demuxer takes a failed read for
+    the end of the file, so a swallowed or replaced error must not turn into a short video.
     """
     blob = objects.find(ref.bucket, ref.name, ref.generation)
     if blob is None:
@@ -42,7 +42,7 @@ def open_ranged(ref: ObjectRef, code: ErrorCode = ErrorCode.SOURCE_GONE) -> Iter
 
 
 class _RangedFile(io.RawIOBase):
-    """`failure` is the first error of a read: from then on every read raises it."""
+    """`failure` is the first error of a read. Every later read raises it again."""
 
     def __init__(self, ref: ObjectRef, size: int, code: ErrorCode):
         super().__init__()
@@ -52,7 +52,7 @@ class _RangedFile(io.RawIOBase):
         self._size = size
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._streak = 0  # blocks fetched in a row, up to the one before `_next`
+        self._sequential = 0  # consecutive blocks that were fetched, up to the one before `_next`
         self._next = 0
 
     def readable(self) -> bool:
@@ -77,24 +77,24 @@ class _RangedFile(io.RawIOBase):
         if self._position >= self._size:
             return 0
         index, start = divmod(self._position, BLOCK_BYTES)
-        piece = self._block(index)[start : start + len(buffer)]
-        buffer[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
+        data = self._block(index)[start : start + len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
     def _block(self, index: int) -> bytes:
         if index not in self._blocks:
-            self._streak = self._streak if index == self._next else 0
-            run = RUN_BLOCKS if self._streak >= STREAK_BLOCKS else 1
+            self._sequential = self._sequential if index == self._next else 0
+            count = BLOCKS_PER_REQUEST if self._sequential >= SEQUENTIAL_BLOCKS else 1
             try:
-                data = self._fetch(index * BLOCK_BYTES, run * BLOCK_BYTES)
+                data = self._fetch(index * BLOCK_BYTES, count * BLOCK_BYTES)
             except Exception as error:
                 self.failure = error
                 raise
             for place in range(0, len(data), BLOCK_BYTES):
                 self._blocks[index + place // BLOCK_BYTES] = data[place : place + BLOCK_BYTES]
-            self._streak, self._next = self._streak + run, index + run
-            while len(self._blocks) > KEPT_BLOCKS:
+            self._sequential, self._next = self._sequential + count, index + count
+            while len(self._blocks) > MAX_CACHED_BLOCKS:
                 self._blocks.popitem(last=False)
         self._blocks.move_to_end(index)
         return self._blocks[index]
@@ -103,10 +103,11 @@ class _RangedFile(io.RawIOBase):
         end = min(start + size, self._size)
         blob = objects.client().bucket(self._ref.bucket).blob(self._ref.name, generation=self._ref.generation)
         with (
-            transient_errors_as_retryable("reading a part of an object"),
+            transient_errors_as_retryable("reading a range of an object"),
             objects.not_found_as_permanent(self._ref, self._code),
         ):
-            # No checksum: the server has one of the whole file only. Raw: a compressed object has no ranges.
+            # No checksum, because the server has only that of the whole file. Raw, because a compressed object has no
+            # ranges.
             data = cast(
                 bytes,
                 blob.download_as_bytes(
@@ -114,5 +115,5 @@ class _RangedFile(io.RawIOBase):
                 ),
             )
         if len(data) != end - start:
-            raise RetryableError(f"a read of {end - start} bytes gave {len(data)}")
+            raise RetryableError(f"a read of {end - start} bytes returned {len(data)}")
         return data

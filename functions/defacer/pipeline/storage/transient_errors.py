@@ -1,4 +1,4 @@
-"""Which errors of Google's clients pass by themselves: those become RetryableError, in this one place."""
+"""Transient errors of Google's clients, which become RetryableError here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,8 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from defacer.pipeline.errors import RetryableError
 
-# What https://cloud.google.com/storage/docs/retry-strategy counts as passing, and what the same faults are
-# called by gRPC (Pub/Sub), by the libraries below the clients, and by a client that has used up its retries.
+# The errors to retry by https://cloud.google.com/storage/docs/retry-strategy, and the errors that gRPC (Pub/Sub), the
+# clients' own libraries and a client with exhausted retries raise instead.
 TRANSIENT = (
     api.TooManyRequests,
     api.ServerError,
@@ -25,26 +25,26 @@ TRANSIENT = (
     ConnectionError,
     TimeoutError,
     DataCorruption,
-    InvalidResponse,  # storage ended an upload in pieces: the next try starts a new upload
+    InvalidResponse,  # the server ended a resumable upload: a retry starts a new one
 )
 REQUEST_TIMEOUT = 408
 
 
 @contextmanager
-def transient_errors_as_retryable(doing: str) -> Iterator[None]:
-    """Raise RetryableError for a passing fault inside the block; anything else goes through as it is.
+def transient_errors_as_retryable(operation: str) -> Iterator[None]:
+    """Raise RetryableError for a transient error inside the block.
 
-    `doing` says what was tried, such as "reading an object", without any name.
+    `operation` is a noun phrase without names, such as "reading an object".
     """
     try:
         yield
     except TRANSIENT as error:
-        raise RetryableError(_sentence(doing, error)) from error
+        raise RetryableError(_describe(operation, error)) from error
     except api.GoogleAPICallError as error:
         if error.code == REQUEST_TIMEOUT:
-            raise RetryableError(_sentence(doing, error)) from error
+            raise RetryableError(_describe(operation, error)) from error
         raise
 
 
-def _sentence(doing: str, error: Exception) -> str:
-    return f"{doing} failed with {type(error).__name__}, which may pass"
+def _describe(operation: str, error: Exception) -> str:
+    return f"{operation} failed with {type(error).__name__}, a transient error"

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from defacer.engine_host import HOST
-from defacer.pipeline.channel import find_replacement, policy_problems, read_policy
+from defacer.pipeline.channel import describe_problems, find_replacement, read_policy
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import MAX_MATCH_THRESHOLDS, Policy
 from defacer.pipeline.error_codes import ErrorCode
@@ -128,7 +128,7 @@ def parse_policy(fields: dict[str, str]) -> Policy:
     try:
         return Policy.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        raise PermanentError(ErrorCode.BAD_POLICY, f"Not saved: {policy_problems(error)}.") from error
+        raise PermanentError(ErrorCode.BAD_POLICY, f"Not saved: {describe_problems(error)}.") from error
 
 
 def _render_form(

@@ -101,9 +101,8 @@ async def _start_stream(request: Request) -> Response:
     await require_csrf_token(request)
     sessions.require_capacity()
     try:
-        asked = StreamRequest.model_validate_json(
-            normalize_utf8(await read_limited_body(request, MAX_BODY_BYTES))
-        )
+        body = normalize_utf8(await read_limited_body(request, MAX_BODY_BYTES))
+        stream_request = StreamRequest.model_validate_json(body)
     except EncodingError as error:
         raise HTTPException(422, f"The request is not valid: {error}.") from error
     except ValidationError as error:
@@ -113,10 +112,10 @@ async def _start_stream(request: Request) -> Response:
         ) from error
     START_LIMIT.enforce(request)
     address = None
-    if asked.address is not None:
-        address = await run_in_threadpool(url_policy.check_address, asked.address, _url_rules())
+    if stream_request.address is not None:
+        address = await run_in_threadpool(url_policy.check_address, stream_request.address, _url_rules())
     await HOST.wait_until_loaded()
-    plan = await run_in_threadpool(plan_stream, asked)
+    plan = await run_in_threadpool(plan_stream, stream_request)
     session = sessions.start(plan, address)
     return JSONResponse({"id": session.id, "key": session.key}, 201)
 

@@ -16,7 +16,7 @@ import av
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import VideoError
-from defacer.engine.media.damage import black
+from defacer.engine.media.damage import black_frame
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
@@ -230,14 +230,14 @@ class Stream:
                 if encoder is None:
                     encoder = Encoder(frame.width, frame.height)
                 if snapshot is None:
-                    frame = black(frame, frame.pts or 0)
+                    frame = black_frame(frame, frame.pts or 0)
                 else:
                     pts, cover = frame.pts or 0, snapshot.mask_schedule
                     redact(frame, cover.boxes(pts), self._plan.style, Orientation(), cover.openings(pts))
                 self._send_to_viewers(pending, encoder.encode(frame), snapshot)
         finally:  # the last picture is black, also after an exception
             if pending is not None and encoder is not None:
-                frame = black(pending.frame, (pending.frame.pts or 0) + 1)
+                frame = black_frame(pending.frame, (pending.frame.pts or 0) + 1)
                 last = _PendingFrame(frame, self._clock(), 0.0)
                 self._send_to_viewers(last, encoder.encode(frame), None)
 

@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 
 from defacer.engine.errors import EngineError, VideoError
-from defacer.engine.media.reader import DECODE, DEMUXERS
+from defacer.engine.media.reader import DECODER_OPTIONS, DEMUXERS
 from defacer.pipeline import log
 from defacer.web.live.connection import NO_VIDEO, READ_SECONDS, Connection
 from defacer.web.live.rtsp_relay import RtspRelay
@@ -23,7 +23,7 @@ MULTIPART = "multipart/x-mixed-replace"
 READ_AHEAD_SECONDS = 1.0  # of a file, which arrives faster than it plays
 MAX_DAMAGED = 250  # frames in a row: ten seconds
 ENDED = "The address sends no more video. Start again when it does."
-OPTIONS = {**DECODE, "fflags": "nobuffer", "analyzeduration": "1000000", "probesize": "1000000"}
+OPTIONS = {**DECODER_OPTIONS, "fflags": "nobuffer", "analyzeduration": "1000000", "probesize": "1000000"}
 
 
 class StreamReader:

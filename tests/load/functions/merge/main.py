@@ -24,7 +24,7 @@ def _list_with_note(bucket: str, prefix: str) -> tuple[objects.ObjectRef, ...]:
     return found
 
 
-def _join_with_note(source: Any, segments: Any, *more: Any) -> engine_join.Joined:
+def _join_with_note(source: Any, segments: Any, *more: Any) -> engine_join.JoinResult:
     with _measured("join") as count:
         count.append(len(segments))
         return _join(source, segments, *more)

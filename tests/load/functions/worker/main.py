@@ -77,7 +77,7 @@ def _packets(step: StepInput) -> Iterator[tuple[av.video.stream.VideoStream, Ite
                 step.renew_lease()
                 if packet.pts is None or (segment.end is not None and packet.pts >= segment.end):
                     return
-                if segment.holds(packet.pts):
+                if segment.contains(packet.pts):
                     yield packet
 
         assert time_base(stream) == Fraction(step.manifest.video.time_base)

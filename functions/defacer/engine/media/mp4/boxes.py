@@ -1,21 +1,30 @@
-"""The boxes of an MP4 or MOV (ISO/IEC 14496-12): what FFmpeg does not tell of is read from them."""
+"""Read the boxes of MP4 and MOV files (ISO/IEC 14496-12). All other modules of this folder use this reader."""
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO
 
-HEADER_BYTES = 32  # read of each box: its header and what tells a "uuid" box's kind
+HEADER_BYTES, LARGE_HEADER_BYTES = 8, 16
+HEAD_BYTES = 32  # read of each box: its header, and the type of a "uuid" box
+MAX_DEPTH = 12  # of nested boxes; real files have up to eight levels
 
 
-MAX_DEPTH = 12  # boxes in boxes; real files have eight
+@dataclass(frozen=True)
+class BoxHeader:
+    """The first bytes of a box. `size` counts the header too; 0 means up to the end of the file, or not yet known."""
+
+    kind: bytes
+    size: int
+    length: int
 
 
 @dataclass(frozen=True)
 class Box:
-    """One box: its body is from `start` to `end`; `path` are the kinds of the boxes around it and its own.
+    """One box. Its body is `start <= position < end`. `path` lists the kinds of the enclosing boxes and its own.
 
-    `is_whole`: it does not go on beyond the box around it, or the end of the file.
+    `is_whole` is false if the box claims to end after its enclosing box, or after the file.
     """
 
     path: tuple[bytes, ...]
@@ -28,41 +37,59 @@ class Box:
     def kind(self) -> bytes:
         return self.path[-1]
 
-    def body(self, file: BinaryIO, most: int) -> bytes:
-        """The body's bytes, `most` of them at most."""
+    def read_body(self, file: BinaryIO, max_bytes: int) -> bytes:
+        """Return the body, at most `max_bytes` of it."""
         file.seek(self.start)
-        return file.read(min(self.end - self.start, most))
+        return file.read(min(self.end - self.start, max_bytes))
+
+
+@contextmanager
+def open_binary(source: str | BinaryIO) -> Iterator[BinaryIO]:
+    """Open a path; a file object is used as it is and stays open."""
+    with open(source, "rb") if isinstance(source, str) else nullcontext(source) as file:
+        yield file
 
 
 def is_mp4(file: BinaryIO) -> bool:
-    """Whether the file says that it is one."""
+    """Return whether the file begins as an MP4 or MOV does."""
     file.seek(4)
     return file.read(4) == b"ftyp"
 
 
-def walk(file: BinaryIO, into: tuple[bytes, ...]) -> Iterator[Box]:
-    """Every box in the order of the file; those of the kinds in `into` are looked into. Ends where no box can be."""
-    yield from _walk(file, 0, file.seek(0, 2), (), into)
+def parse_header(data: bytes, offset: int = 0) -> BoxHeader | None:
+    """Return the header of the box at `offset`; None if `data` ends before it, or if its size is impossible."""
+    if len(data) < offset + HEADER_BYTES:
+        return None
+    size, kind = struct.unpack_from(">I4s", data, offset)
+    length = HEADER_BYTES
+    if size == 1:
+        if len(data) < offset + LARGE_HEADER_BYTES:
+            return None
+        size, length = struct.unpack_from(">Q", data, offset + HEADER_BYTES)[0], LARGE_HEADER_BYTES
+    return BoxHeader(kind, size, length) if size == 0 or size >= length else None
+
+
+def walk_boxes(file: BinaryIO, containers: tuple[bytes, ...]) -> Iterator[Box]:
+    """Yield every box in file order, and the boxes inside those whose kind is in `containers`.
+
+    The walk ends where no box can begin.
+    """
+    yield from _walk(file, 0, file.seek(0, 2), (), containers)
 
 
 def _walk(
-    file: BinaryIO, start: int, end: int, path: tuple[bytes, ...], into: tuple[bytes, ...]
+    file: BinaryIO, start: int, end: int, path: tuple[bytes, ...], containers: tuple[bytes, ...]
 ) -> Iterator[Box]:
-    while start + 8 <= end:
+    while start + HEADER_BYTES <= end:
         file.seek(start)
-        header = file.read(HEADER_BYTES)
-        if len(header) < 8:
+        data = file.read(HEAD_BYTES)
+        header = parse_header(data)
+        if header is None:
             return
-        size, kind = struct.unpack_from(">I4s", header)
-        body = 8
-        if size == 1 and len(header) >= 16:
-            size, body = struct.unpack_from(">Q", header, 8)[0], 16
-        if size == 0:
-            size = end - start
-        if size < body:
-            return
-        box = Box((*path, kind), start + body, min(start + size, end), start + size <= end, header[body:])
+        stop = start + header.size if header.size else end
+        kinds = (*path, header.kind)
+        box = Box(kinds, start + header.length, min(stop, end), stop <= end, data[header.length :])
         yield box
-        if kind in into and len(box.path) < MAX_DEPTH:
-            yield from _walk(file, box.start, box.end, box.path, into)
-        start += size
+        if header.kind in containers and len(kinds) < MAX_DEPTH:
+            yield from _walk(file, box.start, box.end, kinds, containers)
+        start = stop

@@ -1,8 +1,8 @@
-"""An MP4 whose index comes first, without a seek in what is written and without holding it.
+"""Write an MP4 whose index comes first (faststart) to a stream that cannot seek.
 
-FFmpeg's muxer writes an MP4 (ISO/IEC 14496-12) as header, samples, index, and goes back once to write how many
-samples there are. `IndexFirst` takes that: samples go on to a stream as they come, header and index are kept, and
-`head` gives both, with every place in the index moved by what now lies before the samples.
+FFmpeg's muxer writes an MP4 (ISO/IEC 14496-12) as header, samples and index. At the end it seeks back once to write the
+size of the samples. `FaststartWriter` passes the samples to a stream, and keeps header and index in memory. `head`
+returns both, with every sample offset in the index moved by the size of the index.
 """
 
 import io
@@ -13,21 +13,22 @@ from typing import BinaryIO
 import numpy as np
 
 from defacer.engine.errors import CheckError
+from defacer.engine.media.mp4.boxes import HEADER_BYTES, BoxHeader, parse_header
 
-HEADER_BYTES = 8
-LARGE_HEADER_BYTES = 16
+# The offset of the entries of "stco" and "co64", after the header, the version and the number of entries.
+TABLE_OFFSET = 16
 MAX_32_BITS = 2**32 - 1
 CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 
 class FaststartWriter(io.RawIOBase):
-    """The file that FFmpeg writes to. `body` gets the samples' bytes in order."""
+    """The file that FFmpeg writes to. The bytes of the samples go to `body` in order."""
 
     def __init__(self, body: BinaryIO):
         super().__init__()
         self._body = body
-        self._header = bytearray()  # all up to the first sample
-        self._index = bytearray()  # all after the last one
+        self._header = bytearray()  # all bytes before the first sample
+        self._index = bytearray()  # all bytes after the last sample
         self._header_size: int | None = None
         self._body_size = 0
         self._position = 0
@@ -50,33 +51,30 @@ class FaststartWriter(io.RawIOBase):
         size = len(data)
         rest = memoryview(bytes(data))
         while len(rest):
-            rest = rest[self._write_some(rest) :]
+            rest = rest[self._write_part(rest) :]
         return size
 
     def head(self) -> bytes:
-        """What comes before the samples. Raises CheckError if what was written is no whole MP4."""
-        declared = self._declared_body()
-        if declared != self._body_size or not self._index:
+        """Return the bytes before the samples. Raises CheckError unless a whole MP4 was written."""
+        if self._declared_body_size() != self._body_size or not self._index:
             raise CheckError(
                 "the result could not be put together: its index does not fit. Drop the video again."
             )
-        boxes = list(_boxes(bytes(self._header)))
-        before = b"".join(data for kind, data in boxes if kind == b"ftyp")
-        samples = bytes(self._header)[len(before) :]
-        index = bytes(self._index)
+        header, index = bytes(self._header), bytes(self._index)
+        file_type = b"".join(data for kind, data in _split_boxes(header) if kind == b"ftyp")
         size = len(index)
         while True:
-            moved = _moved(index, size)
+            moved = _move_offsets(index, size)
             if len(moved) == size:
-                return before + moved + samples
-            size = len(moved)  # places needed more room: they move once more
+                return file_type + moved + header[len(file_type) :]
+            size = len(moved)  # 64-bit offsets made the index longer, so they move again
 
-    def _write_some(self, data: memoryview) -> int:
-        """Write a part of `data` at the position; give its length."""
+    def _write_part(self, data: memoryview) -> int:
+        """Write a part of `data` at the position, and return its length."""
         if self._header_size is None:
             self._header += data
             self._position += len(data)
-            self._header_size = _header_size(bytes(self._header))
+            self._header_size = _find_samples(bytes(self._header))
             if self._header_size is not None:
                 surplus = bytes(self._header[self._header_size :])
                 del self._header[self._header_size :]
@@ -87,77 +85,75 @@ class FaststartWriter(io.RawIOBase):
             count = min(len(data), self._header_size - self._position)
             self._header[self._position : self._position + count] = data[:count]
         else:
-            place = self._position - self._header_size
-            left = self._declared_body()
-            if left is None or place < left:
-                if place != self._body_size:
-                    raise CheckError("the result could not be put together: samples are written twice.")
-                count = len(data) if left is None else min(len(data), left - place)
-                self._body.write(bytes(data[:count]))
-                self._body_size += count
-            else:
-                count = len(data)
-                start = place - self._body_size
-                self._index[start : start + count] = data
+            count = self._write_after_header(data, self._position - self._header_size)
         self._position += count
         return count
 
-    def _declared_body(self) -> int | None:
-        """How many bytes of samples the header says there are; None as long as it does not."""
+    def _write_after_header(self, data: memoryview, offset: int) -> int:
+        declared = self._declared_body_size()
+        if declared is None or offset < declared:
+            if offset != self._body_size:
+                raise CheckError(
+                    "the result could not be put together: samples are written twice. Drop the video again."
+                )
+            count = len(data) if declared is None else min(len(data), declared - offset)
+            self._body.write(bytes(data[:count]))
+            self._body_size += count
+            return count
+        start = offset - self._body_size
+        self._index[start : start + len(data)] = data
+        return len(data)
+
+    def _declared_body_size(self) -> int | None:
+        """Return the size of the samples as the header declares it; None until it does."""
         if self._header_size is None:
             return None
-        for kind, start, size in _places(bytes(self._header)):
-            if kind == b"mdat" and size:
-                return start + size - self._header_size
+        for header, offset in _list_headers(bytes(self._header)):
+            if header.kind == b"mdat" and header.size:
+                return offset + header.size - self._header_size
         return None
 
 
-def _header_size(data: bytes) -> int | None:
-    """The length of what comes before the first sample, if it is all there."""
-    place = 0
-    while place + HEADER_BYTES <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
-        if kind == b"mdat":
-            return place + (LARGE_HEADER_BYTES if size == 1 else HEADER_BYTES)
-        if size < HEADER_BYTES:
-            return None
-        place += size
+def _find_samples(data: bytes) -> int | None:
+    """Return the offset of the first sample; None if `data` ends before it."""
+    for header, offset in _list_headers(data):
+        if header.kind == b"mdat":
+            return offset + header.length
     return None
 
 
-def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and size of each box; a size of 0 is not known yet."""
-    place = 0
-    while place + HEADER_BYTES <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, place + HEADER_BYTES)
-        yield kind, place, size
-        if size < HEADER_BYTES:
+def _list_headers(data: bytes) -> Iterator[tuple[BoxHeader, int]]:
+    """Yield the header and the offset of each box, up to a box whose size is not yet known."""
+    offset = 0
+    while header := parse_header(data, offset):
+        yield header, offset
+        if not header.size:
             return
-        place += size
+        offset += header.size
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for kind, place, size in _places(data):
-        yield kind, data[place : place + size]
+def _split_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the kind and the bytes of each box."""
+    for header, offset in _list_headers(data):
+        yield header.kind, data[offset : offset + header.size]
 
 
-def _moved(index: bytes, by: int) -> bytes:
-    """The index with every place of samples moved, in 64 bits where 32 are too few."""
+def _move_offsets(index: bytes, distance: int) -> bytes:
+    """Return the index with every sample offset moved, in 64 bits where 32 are too few."""
     parts = []
-    for kind, box in _boxes(index):
+    for kind, box in _split_boxes(index):
         if kind in CONTAINERS:
-            inner = _moved(box[HEADER_BYTES:], by)
-            parts.append(struct.pack(">I4s", HEADER_BYTES + len(inner), kind) + inner)
+            parts.append(_make_box(kind, _move_offsets(box[HEADER_BYTES:], distance)))
         elif kind in (b"stco", b"co64"):
-            places = np.frombuffer(
-                box, ">u4" if kind == b"stco" else ">u8", offset=LARGE_HEADER_BYTES
-            ).astype(np.uint64)
-            places += np.uint64(by)
-            wide = kind == b"co64" or bool(len(places) and places.max() > MAX_32_BITS)
-            inner = box[HEADER_BYTES:LARGE_HEADER_BYTES] + places.astype(">u8" if wide else ">u4").tobytes()
-            parts.append(struct.pack(">I4s", HEADER_BYTES + len(inner), b"co64" if wide else b"stco") + inner)
+            offsets = np.frombuffer(box, ">u4" if kind == b"stco" else ">u8", offset=TABLE_OFFSET)
+            offsets = offsets.astype(np.uint64) + np.uint64(distance)
+            is_wide = kind == b"co64" or bool(len(offsets) and offsets.max() > MAX_32_BITS)
+            table = box[HEADER_BYTES:TABLE_OFFSET] + offsets.astype(">u8" if is_wide else ">u4").tobytes()
+            parts.append(_make_box(b"co64" if is_wide else b"stco", table))
         else:
             parts.append(box)
     return b"".join(parts)
+
+
+def _make_box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", HEADER_BYTES + len(body), kind) + body

@@ -1,42 +1,35 @@
-"""What an MP4 or MOV holds in boxes that FFmpeg does not tell of: user data of cameras and editors, XMP.
+"""List the boxes with user data of cameras and editors, and XMP, which FFmpeg does not expose.
 
-Only the boxes' headers are read. None of them goes into a result; the report names their kinds.
+Only the headers of the boxes are read. No result contains these boxes. The report lists their kinds.
 """
 
 from itertools import islice
 from typing import BinaryIO
 
-from defacer.engine.media.mp4.boxes import Box, is_mp4, walk
-from defacer.engine.media.reader import Source
+from defacer.engine.media.mp4.boxes import Box, is_mp4, open_binary, walk_boxes
 
 XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # the uuid of Adobe's XMP (ISO 16684-1)
-QUICKTIME_TAG = b"\xa9"  # FFmpeg tells of these, as tags
-INTO = (b"moov", b"trak", b"udta")
-# Told as tags: "meta" and "loci"; kept: chapters; of no meaning: a track's name, hints for streaming.
+QUICKTIME_TAG = b"\xa9"  # FFmpeg exposes these boxes as tags
+CONTAINERS = (b"moov", b"trak", b"udta")
+# Exposed as tags: "meta" and "loci". Copied: chapters. Without personal data: a track's name, hints for streaming.
 KNOWN = (b"meta", b"loci", b"chpl", b"name", b"hnti", b"hinf")
-MAX_BOXES = 10_000  # of one file: a header can lie
+MAX_BOXES = 10_000  # of one file, because a header can claim any number
 
 
-def user_data(source: Source) -> tuple[str, ...]:
-    """The kinds of such boxes, each once, in order; none for other files."""
-    if isinstance(source, str):
-        with open(source, "rb") as file:
-            return _kinds(file)
-    return _kinds(source)
+def list_user_data(source: str | BinaryIO) -> tuple[str, ...]:
+    """Return the kinds of user data in the file, each once and in file order. Other files than MP4 have none."""
+    with open_binary(source) as file:
+        if not is_mp4(file):
+            return ()
+        kinds = (_user_data_kind(box) for box in islice(walk_boxes(file, CONTAINERS), MAX_BOXES))
+        return tuple(dict.fromkeys(kind for kind in kinds if kind))
 
 
-def _kinds(file: BinaryIO) -> tuple[str, ...]:
-    if not is_mp4(file):
-        return ()
-    found = (_told(box) for box in islice(walk(file, INTO), MAX_BOXES))
-    return tuple(dict.fromkeys(told for told in found if told))
-
-
-def _told(box: Box) -> str:
-    """What is told of a box; "" for nothing."""
+def _user_data_kind(box: Box) -> str:
+    """Return the kind of user data that the report lists; "" for any other box."""
     if box.kind == b"uuid":
         return "XMP" if box.head[:16] == XMP else "uuid box"
     if box.path[-2:-1] == (b"udta",) and box.kind not in KNOWN and not box.kind.startswith(QUICKTIME_TAG):
-        plain = box.kind.replace(b"_", b"").isalnum()
-        return f"user data {box.kind.decode('latin1')}" if plain else "user data"
+        is_printable = box.kind.replace(b"_", b"").isalnum()
+        return f"user data {box.kind.decode('latin1')}" if is_printable else "user data"
     return ""

@@ -1,0 +1,1 @@
+"""Convert downloaded model weights into files that OpenVINO and PyTorch can read."""

@@ -1,0 +1,121 @@
+"""Detect what an NVIDIA GPU can do on this machine: run the networks, decode (NVDEC) and encode (NVENC)."""
+
+import ctypes
+import logging
+from functools import cache
+
+import av
+from av.codec.hwaccel import HWAccel
+
+from defacer.engine.errors import GpuError
+from defacer.engine.runtime import torch_package
+
+DRIVER = "libcuda.so.1"
+
+
+@cache
+def has_driver() -> bool:
+    """Return whether an NVIDIA driver is installed."""
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def has_cuda() -> bool:
+    """Return whether PyTorch can compute on a GPU; log a warning where only PyTorch is missing.
+
+    PyTorch is loaded (0.3 GB, some seconds) only on a machine with a driver.
+    """
+    if not has_driver():
+        return False
+    if not torch_package.is_installed():
+        logging.getLogger(__name__).warning(
+            "An NVIDIA driver is installed, but PyTorch is not installed: the models run on the CPU. "
+            "%s to use the GPU.",
+            torch_package.HOW_TO_INSTALL,
+        )
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def require_gpu() -> None:
+    """Raise GpuError with the reason if PyTorch can't compute on a GPU."""
+    if not torch_package.is_installed():
+        raise GpuError(f"A GPU is required, but PyTorch is not installed. {torch_package.HOW_TO_INSTALL}.")
+    import torch
+
+    problem = find_incompatibility(torch.version.cuda, driver_version())
+    if problem is None and not torch.cuda.is_available():
+        problem = "PyTorch fits the NVIDIA driver but finds no GPU. Check that this machine has one."
+    if problem is not None:
+        raise GpuError(problem)
+
+
+def driver_version() -> int | None:
+    """Return the highest CUDA version that the driver can run: 12020 is CUDA 12.2. None without a driver."""
+    if not has_driver():
+        return None
+    version = ctypes.c_int()
+    # This call needs no GPU, and no initialisation, which a process forked later could not repeat.
+    failed = ctypes.CDLL(DRIVER).cuDriverGetVersion(ctypes.byref(version))
+    return None if failed else version.value
+
+
+def find_incompatibility(built_for: str | None, driver: int | None) -> str | None:
+    """Return why a PyTorch built for this CUDA version can't use this driver; None if it can.
+
+    `built_for` is such as "12.6", or None for a PyTorch without CUDA. Minor versions can differ:
+    https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+    """
+    if built_for is None:
+        return (
+            "This PyTorch is built without CUDA. Install a PyTorch built for CUDA, or do not require a GPU."
+        )
+    if driver is None:
+        return (
+            f"PyTorch is built for CUDA {built_for}, but no NVIDIA driver is installed. "
+            "Use a machine with a GPU, or do not require one."
+        )
+    major, minor = driver // 1000, driver % 1000 // 10
+    if int(built_for.split(".")[0]) > major:
+        return (
+            f"PyTorch is built for CUDA {built_for}, but the NVIDIA driver runs CUDA {major}.{minor} at most. "
+            f"Install a PyTorch built for CUDA {major}."
+        )
+    return None
+
+
+def hardware_decoder() -> HWAccel | None:
+    """Return NVDEC if it works here. For a codec that NVDEC can't decode, FFmpeg's own decoder is used."""
+    return HWAccel("cuda", allow_software_fallback=True) if _can_decode() else None
+
+
+@cache
+def can_encode(width: int, height: int, pixel_format: str) -> bool:
+    """Return whether NVENC encodes pictures of this size and format. It needs a GPU with NVENC, and even sides."""
+    if not has_driver():
+        return False
+    context = av.VideoCodecContext.create("h264_nvenc", "w")
+    context.width, context.height, context.pix_fmt = width, height, pixel_format
+    try:
+        context.open()
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
+@cache
+def _can_decode() -> bool:
+    """Return whether NVDEC works. A container can have the driver without its video libraries."""
+    if not has_driver():
+        return False
+    try:
+        av.CodecContext.create("h264", "r", hwaccel=HWAccel("cuda"))
+    except (av.error.FFmpegError, NotImplementedError, RuntimeError):
+        return False
+    return True

@@ -1,0 +1,105 @@
+"""Test reading of headers and time ranges, and which files are refused."""
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defacer.engine.errors import VideoError
+from defacer.engine.media.reader import probe, read_frames
+from tests.clips import Clip, encode_picture, frame_times, write_clip
+
+CLIP = Clip(seconds=3, keyframe_seconds=1, b_frames=2)
+
+
+@pytest.fixture(scope="module", params=["mp4", "mkv", "mov", "ts"])
+def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("video") / f"clip.{request.param}", CLIP)
+
+
+def times(video: Path, start: int | None, end: int | None) -> list[int]:
+    return [frame.pts for frame in read_frames(str(video), start, end) if frame.pts is not None]
+
+
+def test_header_is_read(video: Path) -> None:
+    info = probe(str(video))
+    assert (info.width, info.height, info.codec) == (*CLIP.size, "h264")
+    assert info.duration_seconds == pytest.approx(CLIP.seconds, abs=0.15)
+    assert list(info.keyframes) == sorted(info.keyframes)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 30), (1, 2), (24, 26), (25, 75), (40, 74), (74, 75)])
+def test_time_range_has_exactly_its_frames(video: Path, first: int, last: int) -> None:
+    shown = frame_times(video)
+    end = shown[last] if last < len(shown) else None
+    assert times(video, shown[first], end) == shown[first:last]
+
+
+def test_tag_that_is_not_utf_8_is_accepted(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", CLIP)
+    data = clip.read_bytes()
+    assert data.count(b"Lavf") == 1  # the tag with the name of the muxer
+    clip.write_bytes(data.replace(b"Lavf", b"L\xe4\xff\xfe"))
+    assert probe(str(clip)).codec == "h264"
+    assert len(times(clip, None, None)) == CLIP.frames
+
+
+def test_adjacent_ranges_have_every_frame_once(video: Path) -> None:
+    shown = frame_times(video)
+    cuts = [None, shown[20] + 1, shown[50] - 1, None]
+    parts = [times(video, start, end) for start, end in pairwise(cuts)]
+    assert [pts for part in parts for pts in part] == shown
+
+
+def test_file_object_is_read_like_a_path(video: Path) -> None:
+    source = io.BytesIO(video.read_bytes())
+    assert probe(source) == probe(str(video))
+    assert [frame.pts for frame in read_frames(source)] == frame_times(video)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("empty.mp4", b"", "not a video that can be read"),
+        ("text.mp4", b"hello " * 1000, "not a video that can be read"),
+        ("picture.mp4", encode_picture(np.zeros((40, 40, 3), np.uint8)), "a picture, not a video"),
+    ],
+)
+def test_file_that_is_not_a_video_is_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=message):
+        probe(str(path))
+
+
+def test_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", CLIP).read_bytes()
+    part = tmp_path / "part.mp4"
+    part.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VideoError):
+        probe(str(part))
+
+
+def test_file_with_sound_only_is_refused(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "sound.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), "fltp", "mono")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(VideoError, match="no moving picture"):
+        probe(str(path))
+
+
+def test_playlist_that_names_other_files_is_refused(tmp_path: Path) -> None:
+    write_clip(tmp_path / "secret.mp4", CLIP)
+    playlist = tmp_path / "video.mp4"
+    playlist.write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    for source in (str(playlist), io.BytesIO(playlist.read_bytes())):
+        with pytest.raises(VideoError, match="not a video that can be read"):
+            probe(source)

@@ -1,0 +1,81 @@
+"""A merge that always reaches its deadline fails its job with the reason."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from defacer.merge.engine_adapter import MergeEngine
+from defacer.merge.join_step import join_and_publish
+from defacer.merge.link_step import link
+from defacer.pipeline.documents.job_records import Lease
+from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput
+from defacer.pipeline.storage import object_names
+from tests.cloud import Buckets, Environment, Post, Topics
+from tests.functions.linking import assert_failed as assert_link_failed
+from tests.functions.linking import ready_to_link
+from tests.functions.merging import assert_failed, assert_published
+from tests.functions.test_job_end import crash_when_decided
+from tests.media_engines import with_operations
+from tests.planned import Planned, do_all_segments
+
+
+def too_late(buckets: Buckets, name: str, times: int) -> None:
+    """Store a lease with this many timeouts."""
+    expired = datetime.now(UTC) - timedelta(seconds=1)
+    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
+    buckets.put(buckets.work, name, claim.model_dump_json().encode())
+
+
+def endless(parts: JoinInput) -> JoinedVideo:
+    while True:
+        parts.renew_lease()
+
+
+def test_merge_fails_the_job_after_three_timeouts(
+    buckets: Buckets, topics: Topics, linked: Planned, environment: Environment
+) -> None:
+    do_all_segments(buckets, linked)
+    environment(deadline_seconds=1)
+    for _ in range(3):
+        with pytest.raises(RetryableError, match="not done within the 1 s"):
+            join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
+        assert topics.events() == []
+    join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
+    failed = assert_failed(buckets, topics, linked, "too-slow")
+    assert "joining it did not finish within 1 s" in failed.message
+    assert "in 3 tries. Cut it into parts." in failed.message
+
+
+def test_linking_fails_the_job_after_three_timeouts(
+    buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
+) -> None:
+    ready_to_link(buckets, planned)
+    environment(deadline_seconds=1)
+
+    def endless_link(job: LinkInput) -> LinkedFaces:
+        while True:
+            job.renew_lease()
+
+    for _ in range(3):
+        with pytest.raises(RetryableError, match="not done within the 1 s"):
+            link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
+    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
+    failed = assert_link_failed(buckets, topics, planned, "too-slow")
+    assert "linking its faces was not done" in failed.message
+
+
+def test_two_timeouts_do_not_fail_the_job(
+    buckets: Buckets, topics: Topics, linked: Planned, merge: Post
+) -> None:
+    do_all_segments(buckets, linked)
+    too_late(buckets, object_names.merge_lease(linked.job), 2)
+    assert merge(linked.done(0)) == 200
+    assert_published(buckets, topics, linked)
+
+
+def test_joined_video_is_published_after_timeouts(buckets: Buckets, topics: Topics, linked: Planned) -> None:
+    crash_when_decided(buckets, linked)
+    too_late(buckets, object_names.merge_lease(linked.job), 3)
+    join_and_publish(linked.segment_done(0), "1", MergeEngine())
+    assert_published(buckets, topics, linked)

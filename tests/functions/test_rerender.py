@@ -1,0 +1,311 @@
+"""Re-renders of a published video with other decisions, with the real engine."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from defacer.commands.privacy.erase import Subject, erase
+from defacer.commands.privacy_cli import main as privacy
+from defacer.commands.rerender import main as command
+from defacer.engine.engine import Engine
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.lifecycle import rerender_request
+from defacer.pipeline.storage import object_names
+from defacer.report.tracks import Reason
+from tests.clips import frame_seconds
+from tests.cloud import Buckets, Post, Topics
+from tests.functions.merging import REPORT, RESULT
+from tests.functions.rendering import EILEEN, WHITE, Cloud
+from tests.planned import VIDEO, Planned
+
+
+@pytest.fixture
+def cloud(
+    buckets: Buckets,
+    topics: Topics,
+    ingest: Post,
+    worker: Post,
+    merge: Post,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Cloud:
+    """The functions. Loading any model except the checker fails the test."""
+
+    def no_models(self: Engine, name: str) -> NoReturn:
+        raise AssertionError(f"the model {name} was asked for")
+
+    for model in ("detector", "recognizer"):
+        monkeypatch.setattr(Engine, model, no_models)
+    return Cloud(buckets, topics, ingest, worker, merge)
+
+
+@pytest.fixture
+def first(cloud: Cloud, clip: Path) -> Planned:
+    """A published video with Eileen kept and two other people hidden."""
+    return cloud.publish_first(clip)
+
+
+def test_command_without_decisions_lists_the_tracks(
+    cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = cloud.report()
+    tracks = list(report.tracks)
+    tracks[0] = replace(tracks[0], distance=0.9, strangers_per_10000=0)
+    cloud.rewrite_report(report.model_copy(update={"tracks": tuple(tracks)}))
+    assert command([first.job]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[1].endswith(
+        "keep as Eileen: near a target (distance 0.90: fewer than 1 in 10,000 strangers looks this alike)"
+    )
+    assert command(["0" * 20]) == 1
+    assert "There is no job" in capsys.readouterr().err
+
+
+def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) -> None:
+    job = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    assert cloud.hidden() == [True, True, True]
+    result = tmp_path / "result.mp4"
+    result.write_bytes(cloud.buckets.get(cloud.buckets.output, RESULT))
+    assert frame_seconds(result) == frame_seconds(first.clip)
+    report = cloud.report()
+    assert (report.job, report.source) == (job, first.manifest.source)
+    assert report.again is not None
+    assert (report.again.of, report.again.decisions) == (first.job, {0: "hide"})
+    assert [track.reason for track in report.tracks] == [
+        Reason.MANUAL,
+        Reason.NO_MATCH,
+        Reason.NO_MATCH,
+    ]
+    assert report.policy == WHITE
+    assert cloud.buckets.names(cloud.buckets.output) == [RESULT, REPORT]
+    stays = [object_names.manifest(job), object_names.published(job), object_names.verdict(job)]
+    assert cloud.buckets.names(cloud.buckets.work, object_names.job_prefix(job)) == stays
+
+
+def test_hidden_track_can_be_kept_and_others_stay_hidden(cloud: Cloud, first: Planned) -> None:
+    before = cloud.report()
+    cloud.run(cloud.ask(first.job, {1: "keep"}))
+    assert cloud.hidden() == [False, False, True]
+    after = cloud.report()
+    assert [track.decision for track in after.tracks] == ["keep", "keep", "hide"]
+    changed = replace(before.tracks[1], decision="keep", reason=Reason.MANUAL)
+    assert after.faces == before.faces
+    assert after.tracks == (before.tracks[0], changed, before.tracks[2])
+
+
+def test_rerender_runs_no_detector(cloud: Cloud, first: Planned) -> None:
+    cloud.run(cloud.ask(first.job, {1: "keep"}))
+    assert cloud.steps() == {"redact"}
+    assert cloud.worker(Planned(first.clip, first.manifest, first.ref).task(0)) == 200  # the job is over
+    other = Planned(first.clip, first.manifest, first.ref)
+    cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.published(first.job)).delete()
+    assert cloud.worker(other.task(0)) == 503
+
+
+def test_third_rerender_keeps_decisions_of_the_second(cloud: Cloud, first: Planned) -> None:
+    second = cloud.run(cloud.ask(first.job, {1: "keep", 0: "hide"}))
+    third = cloud.run(cloud.ask(second, {2: "keep"}))
+    assert cloud.hidden() == [True, False, False]
+    report = cloud.report()
+    assert report.again is not None
+    assert (report.job, report.again.of, report.again.decisions) == (third, second, {2: "keep"})
+    assert {track.reason for track in report.tracks} == {Reason.MANUAL}
+    # The first job identifies the published video too.
+    cloud.run(cloud.ask(first.job, {0: "keep"}))
+    assert cloud.hidden() == [False, False, False]
+    assert cloud.report().targets == ("Eileen",)
+
+
+def test_later_request_includes_decisions_of_a_pending_one(cloud: Cloud, first: Planned) -> None:
+    older = cloud.ask(first.job, {0: "hide"})
+    newer = cloud.ask(first.job, {1: "keep"})
+    cloud.run(newer)
+    assert cloud.hidden() == [True, False, True]
+    late = cloud.run(older)  # its request was replaced
+    assert cloud.failed(late).code == "request-gone"
+    assert cloud.hidden() == [True, False, True]
+
+
+@pytest.mark.parametrize("first_done", ["older", "newer"])
+def test_later_of_two_rerenders_stays_published(first_done: str, cloud: Cloud, first: Planned) -> None:
+    jobs, done = [], []
+    for decisions in ({0: "hide"}, {1: "keep"}):
+        request = cloud.ask(first.job, decisions)  # type: ignore[arg-type]  # of dicts' values
+        jobs.append(object_names.job_id(request.bucket, request.name, request.generation))
+        cloud.run_to_the_end_but_one(request)
+        done.append(cloud.new(cloud.topics.segments_done))
+    for pushes in done if first_done == "older" else reversed(done):
+        for push in pushes:
+            assert cloud.merge(push) == 200
+    assert cloud.hidden() == [True, False, True]
+    assert cloud.report().job == jobs[1]
+    ends = [cloud.published(job).superseded for job in jobs]
+    assert ends == [first_done == "newer", False]
+    said = {event["subject"]: event["data"]["message"] for event in cloud.topics.events()}
+    told = "A newer upload or re-render of this video was published before."
+    assert said[jobs[0]] == (told if first_done == "newer" else None)
+
+
+def test_rerender_does_not_replace_result_of_newer_upload(cloud: Cloud, first: Planned) -> None:
+    request = cloud.ask(first.job, {1: "keep"})
+    cloud.run_to_the_end_but_one(request)
+    for name in (RESULT, REPORT):
+        blob = cloud.buckets.blob(cloud.buckets.output, name)
+        newer = str(first.manifest.source.generation + 1)
+        blob.metadata = {
+            **blob.metadata,
+            object_names.OF_JOB: "ab" * 10,
+            object_names.OF_SOURCE_GENERATION: newer,
+        }
+        blob.patch()
+    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    job = object_names.job_id(request.bucket, request.name, request.generation)
+    assert cloud.published(job).superseded
+    assert cloud.hidden() == [False, True, True]
+    with pytest.raises(PermanentError, match="of another upload, by job abab") as raised:
+        rerender_request.request_rerender(first.job, {1: "keep"})
+    assert raised.value.code == "result-changed"
+
+
+def test_duplicate_messages_create_one_result(cloud: Cloud, first: Planned) -> None:
+    request = cloud.ask(first.job, {0: "hide"})
+    job = cloud.run(request, times=2)
+    assert cloud.hidden() == [True, True, True]
+    result = cloud.buckets.blob(cloud.buckets.output, RESULT)
+    published = cloud.published(job).result
+    assert published is not None
+    assert (published.generation, result.metageneration) == (result.generation, 1)
+    ours = [event for event in cloud.topics.events() if event["subject"] == job]
+    assert {event["id"] for event in ours} == {f"{job}-planned", f"{job}-completed"}
+    cloud.run(request, times=2)  # years later
+    assert cloud.buckets.blob(cloud.buckets.output, RESULT).generation == result.generation
+
+
+def test_rerender_uses_the_channel_s_replacement_picture(cloud: Cloud, clip: Path) -> None:
+    from tests.clips import astronaut, encode_picture
+
+    replacement = encode_picture(astronaut() // 2 + 128)
+    first = cloud.publish_first(clip)
+    image = cloud.report().model_copy(update={"policy": Policy(mode="image")})
+    cloud.rewrite_report(image)
+    request = cloud.ask(first.job, {0: "hide"})
+    job = cloud.run(request)
+    assert cloud.failed(job).code == "no-replacement"
+    cloud.buckets.put(cloud.buckets.intake, "channels/street/replacement.png", replacement)
+    job = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    assert cloud.manifest(job).replacement is not None
+    assert cloud.report().job == job
+
+
+def test_report_without_a_forgotten_name_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
+    forget = ["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]
+    assert privacy(forget) == 0
+    assert cloud.hidden() == [True, True, True]
+    cloud.run(cloud.ask(first.job, {2: "keep"}))
+    assert cloud.hidden() == [True, True, False]
+    report = cloud.report()
+    assert report.targets == ()
+
+
+def test_forget_applies_to_rerendered_results(cloud: Cloud, first: Planned) -> None:
+    """A track that was hidden and kept again still has its name."""
+    cloud.run(cloud.ask(first.job, {0: "hide"}))
+    cloud.run(cloud.ask(first.job, {0: "keep", 2: "keep"}))
+    assert cloud.hidden() == [False, True, False]
+    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+    assert cloud.hidden() == [True, True, False]
+    for bucket in (cloud.buckets.intake, cloud.buckets.work, cloud.buckets.output):
+        for name in cloud.buckets.names(bucket):
+            assert b"Eileen" not in cloud.buckets.get(bucket, name)
+
+
+@pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])
+def test_erasing_one_job_erases_all_jobs_of_its_upload(which: str, cloud: Cloud, first: Planned) -> None:
+    older = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
+    erased = {"upload": first.job, "rendering": newer, "older rendering": older}[which]
+    assert privacy(["erase", erased, "--yes"]) == 0
+    assert cloud.buckets.names(cloud.buckets.output) == []
+    assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
+    marks = [object_names.failed(job) for job in sorted((first.job, older, newer))]
+    assert cloud.buckets.names(cloud.buckets.work) == marks
+    assert privacy(["erase", erased, "--yes"]) == 0
+
+
+@pytest.mark.parametrize("when", ["its own manifest", "any manifest"])
+@pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])
+def test_interrupted_erase_without_manifest_finds_all_jobs(
+    which: str, when: str, cloud: Cloud, first: Planned
+) -> None:
+    older = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
+    erased = {"upload": first.job, "rendering": newer, "older rendering": older}[which]
+    manifests = [object_names.manifest(job) for job in (first.job, older, newer)]
+    last = [object_names.manifest(erased)] if when == "its own manifest" else manifests
+
+    def die(ref: ObjectRef) -> None:
+        if ref.name in last:
+            raise RetryableError("it dies")
+
+    with pytest.raises(RetryableError):
+        erase(Subject(job=erased), die, lambda _: None)
+    assert privacy(["erase", erased, "--yes"]) == 0
+    assert cloud.buckets.names(cloud.buckets.output) == []
+    assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
+    left = set(cloud.buckets.names(cloud.buckets.work))
+    left -= {object_names.merge_lease(job) for job in (first.job, older, newer)}  # which contain no names
+    assert left == {object_names.failed(job) for job in (first.job, older, newer)}
+
+
+@pytest.mark.parametrize("which", ["upload", "rendering"])
+def test_erase_of_upload_without_manifest_erases_its_rerenders(
+    which: str, cloud: Cloud, first: Planned
+) -> None:
+    older = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
+    erased = {"upload": first.job, "rendering": newer}[which]
+    cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.manifest(erased)).delete()
+    assert privacy(["erase", erased, "--yes"]) == 0
+    assert cloud.buckets.names(cloud.buckets.output) == []
+    assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
+    assert cloud.buckets.names(cloud.buckets.work) == [
+        object_names.failed(job) for job in sorted((first.job, older, newer))
+    ]
+
+
+def test_erased_rerender_publishes_nothing(cloud: Cloud, first: Planned) -> None:
+    request = cloud.ask(first.job, {1: "keep"})
+    cloud.run_to_the_end_but_one(request)
+    assert privacy(["erase", "channels/street", "--yes"]) == 0
+    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    assert cloud.buckets.names(cloud.buckets.output) == []
+    assert cloud.buckets.names(cloud.buckets.intake) == []
+    job = object_names.job_id(request.bucket, request.name, request.generation)
+    marks = [object_names.failed(each) for each in sorted((first.job, job))]
+    assert cloud.buckets.names(cloud.buckets.work) == marks
+
+
+def test_unpublished_video_cannot_be_rerendered(cloud: Cloud, planned: Planned) -> None:
+    for job, code in ((planned.job, "not-published"), ("ab" * 10, "no-job"), ("../x", "no-job")):
+        with pytest.raises(PermanentError) as raised:
+            rerender_request.request_rerender(job, {1: "keep"})
+        assert raised.value.code == code
+    assert cloud.buckets.names(cloud.buckets.intake) == [VIDEO]
+
+
+def test_job_with_only_its_result_left_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
+    for name in cloud.buckets.names(cloud.buckets.work):
+        cloud.buckets.client.bucket(cloud.buckets.work).blob(name).delete()
+    cloud.run(cloud.ask(first.job, {0: "hide"}))
+    assert cloud.hidden() == [True, True, True]
+
+
+@pytest.mark.parametrize("decisions", [{}, {1: "blur"}, {-1: "keep"}])
+def test_invalid_decisions_are_refused(decisions: dict[int, object], cloud: Cloud, first: Planned) -> None:
+    with pytest.raises(PermanentError, match="Say for each track") as raised:
+        rerender_request.request_rerender(first.job, decisions)  # type: ignore[arg-type]  # invalid on purpose
+    assert raised.value.code == "bad-decisions"
