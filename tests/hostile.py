@@ -16,7 +16,7 @@ ODD_NAMES = {
     "emoji": "👩\u200d👩\u200d👧 🏳️\u200d🌈.mp4",
     "combining": "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢.mp4",
     "punctuation": "%2e%2e%2F?#[]*\"'<>|\\:;&=+$,@!~`^{}.mp4",
-    "longest": "ü" * 498 + ".mp4",  # its report has the longest name that Cloud Storage takes
+    "longest": "ü" * 497 + "u.mp4",  # its report has the longest name that Cloud Storage takes
 }
 BAD_NAMES = {
     "up": "../../../../etc/passwd.mp4",

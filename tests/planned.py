@@ -7,8 +7,6 @@ from pathlib import Path
 from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.reader import probe, read_frames
 from defacer.engine.media.segment_writer import write_segment
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import Faces, Track
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.ingest.plan_job import describe_video
 from defacer.pipeline.documents.base import ObjectRef
@@ -17,6 +15,9 @@ from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentRepo
 from defacer.pipeline.media_engine import LinkedFaces, VideoHeader
 from defacer.pipeline.segmentation import plan_segments
 from defacer.pipeline.storage import object_names
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 from tests.clips import frame_times
 from tests.cloud import Buckets, Push, push_body
 
@@ -109,7 +110,6 @@ def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
     """The clip's faces as the engine links them; without `tracks` nobody is in the picture."""
     video = planned.manifest.video
     return Faces(
-        version=2,
         detector="centerface",
         recognizer=None,
         match_threshold=0.61,
@@ -117,9 +117,9 @@ def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
         height=video.height,
         time_base=video.time_base,
         frames=len(frame_times(planned.clip)),
-        looks=looks,
+        sampled_frames=looks,
         segments=tuple(len(planned.frames(index)) for index in range(len(planned.manifest.segments))),
-        shots=(),
+        cuts=(),
         tracks=tracks,
     )
 
@@ -135,18 +135,18 @@ def track_of(
         end=times[-1],
         decision="keep" if person else "hide",
         person=person,
-        reason="staged",
+        reason=Reason.MATCHED if person else Reason.NO_MATCH,
         distance=0.3,
         margin=0.4,
         continues=None,
-        looks=CompactBoxes((pts, box) for pts in times[::5]),
+        detections=CompactBoxes((pts, box) for pts in times[::5]),
     )
 
 
 def linked_of(planned: Planned, looks: int = 1) -> LinkedFaces:
     """What linking gives where nobody is in the picture."""
     faces = faces_of(planned, looks=looks)
-    return LinkedFaces(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
+    return LinkedFaces(faces.frames, faces.sampled_frames, len(faces.tracks), faces.to_bytes())
 
 
 def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:
@@ -154,13 +154,13 @@ def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:
     video = planned.manifest.video
     findings = SegmentDetections(
         detector="centerface",
-        sure=0.5,
+        confident_score=0.5,
         recognizer=None,
         width=video.width,
         height=video.height,
         time_base=Fraction(video.time_base),
         frames=len(planned.frames(index)),
-        sightings=(),
+        samples=(),
     )
     return buckets.put(buckets.work, object_names.segment_detections(planned.job, index), findings.to_bytes())
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import requests
 from google.api_core.exceptions import GoogleAPIError
@@ -66,7 +66,12 @@ class JobReader:
         return tuple(sorted(jobs, key=lambda status: (status.since is None, status.since)))
 
     def read_report(self, manifest: Manifest) -> Report:
-        return self._read(self._resources.output, manifest.report, Report)
+        """Return the published report of a job."""
+        data = self._download(self._resources.output, manifest.report)
+        try:
+            return Report.from_bytes(data)
+        except ValueError as error:
+            raise _unreadable_error(self._resources.output, manifest.report, Report) from error
 
     def kept_people(self, channel: str) -> tuple[str, ...]:
         """Return the people whom a channel's target pictures name."""
@@ -99,14 +104,20 @@ class JobReader:
             return list(self._client.list_blobs(bucket, prefix=prefix, retry=None, timeout=REQUEST_SECONDS))
 
     def _read(self, bucket: str, name: str, model: type[AnyDocument]) -> AnyDocument:
-        with storage_errors():
-            data = (
-                self._client.bucket(bucket).blob(name).download_as_bytes(retry=None, timeout=REQUEST_SECONDS)
-            )
+        data = self._download(bucket, name)
         try:
             return model.model_validate_json(data)
         except ValidationError as error:
-            raise EmulatorError(
-                f"gs://{bucket}/{name} is not a valid {model.__name__} of this version of De-facer. Delete the state "
-                "folder, or run the version that created the job."
-            ) from error
+            raise _unreadable_error(bucket, name, model) from error
+
+    def _download(self, bucket: str, name: str) -> bytes:
+        with storage_errors():
+            blob = self._client.bucket(bucket).blob(name)
+            return cast(bytes, blob.download_as_bytes(retry=None, timeout=REQUEST_SECONDS))
+
+
+def _unreadable_error(bucket: str, name: str, model: type[Document]) -> EmulatorError:
+    return EmulatorError(
+        f"gs://{bucket}/{name} is not a valid {model.__name__} of this version of De-facer. Delete the state "
+        "folder, or run the version that created the job."
+    )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from defacer.engine.tracking.face_report import ADVICE
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import about, pluralize, printable
+from defacer.report.texts import ADVICE
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.jobs import JobReader, StorageError
 from defacer_emulator.processes.state import COMMAND
@@ -125,7 +125,7 @@ def save_result(result: ObjectRef, report: Report, out: Path, reader: JobReader)
     with _complete_file(out) as path:
         reader.download(result, path)
     with _complete_file(report_beside(out)) as path:
-        path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        path.write_bytes(report.to_bytes())
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def summarize(report: Report, rerender: str | None = None) -> str:
     """Return a few lines about the kept and hidden tracks. `rerender` is the command that changes a decision."""
     kept: Counter[str] = Counter()
     hidden = 0
-    for track in report.faces.tracks:
+    for track in report.tracks:
         if track.decision == "keep":
             kept[track.person or "unnamed"] += 1
         else:

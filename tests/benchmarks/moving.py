@@ -293,13 +293,13 @@ def _crowd(segment: int) -> bytes:
     """Ten seconds, in which each face goes from one side to the other."""
     from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 
-    sightings = []
+    sampled = []
     for look in range(60):
         boxes = [(30.0 * look + 5, 105.0 * row, 30.0 * look + 75, 105.0 * row + 90) for row in range(CROWD)]
         seen = tuple(DetectedFace(np.array(box, np.float32), 0.9, 0.5) for box in boxes)
-        sightings.append(FrameDetections(segment * SEGMENT + look * 15_000, look == 0, seen))
+        sampled.append(FrameDetections(segment * SEGMENT + look * 15_000, look == 0, seen))
     findings = SegmentDetections(
-        "centerface", 0.5, None, 1920, 1080, Fraction(1, 90_000), 300, tuple(sightings)
+        "centerface", 0.5, None, 1920, 1080, Fraction(1, 90_000), 300, tuple(sampled)
     )
     return findings.to_bytes()
 

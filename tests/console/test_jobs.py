@@ -99,7 +99,9 @@ def test_failed_job_shows_its_message_and_is_retried_as_a_new_job(
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize(("code", "helps"), [("bad-policy", True), ("gave-up", True), ("not-a-video", False)])
+@pytest.mark.parametrize(
+    ("code", "helps"), [("bad-policy", True), ("exhausted", True), ("not-a-video", False)]
+)
 def test_retry_is_offered_only_if_it_can_help(
     code: str, helps: bool, visitor: Visitor, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -11,12 +12,11 @@ import pytest
 import requests
 from playwright.sync_api import Browser
 
-from defacer.engine.recognition import identity
-from defacer.engine.tracking import linking
-from defacer.engine.verification import check_ahead
 from defacer.pipeline.documents.job_records import Failed, Published
-from defacer.pipeline.documents.report import Faces, Look, Report, ReportedSegment, TargetWarning, Track
+from defacer.pipeline.documents.report import Report, ReportedSegment
 from defacer.pipeline.storage import object_names
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.tracks import FacesHead, Reason, TargetWarning, Track
 from defacer.web.console import review, signed_urls
 from defacer.web.console.review import Shown
 from tests.clips import frame_times, write_clip
@@ -45,33 +45,23 @@ def a_track(
         "end": end,
         "decision": decision,
         "person": "Ada <i>" if decision == "keep" else None,
-        "reason": "near a target" if decision == "keep" else "near no target",
+        "reason": Reason.MATCHED if decision == "keep" else Reason.NO_MATCH,
         "distance": 0.5,
         "margin": margin,
         "continues": None,
-        "looks": (Look(pts=start, box=(1, 2, 3, 4)), Look(pts=end, box=(5, 6, 7, 8))),
+        "detections": CompactBoxes([(start, (1, 2, 3, 4)), (end, (5, 6, 7, 8))]),
         **more,
     }
-    return Track.model_validate(told)
+    return Track(**told)  # type: ignore[arg-type]
 
 
-REASONS = (
-    identity.NEAR,
-    identity.FAR,
-    identity.NOBODY_NAMED,
-    identity.SAME_PERSON,
-    identity.CONTINUES,
-    identity.AMBIGUOUS,
-    linking.UNLIKE,
-    check_ahead.FOUND,
-)
 TRACKS = (
     a_track(0, "hide", -0.5, strangers_per_10000=120),
     a_track(1, "keep", 0.3, strangers_per_10000=0),
     a_track(2, "hide", -0.02),
     a_track(3, "keep", 0.01, start=5),
     a_track(4, "hide", None),
-    a_track(5, "hide", 0.03, reason="decided by hand"),
+    a_track(5, "hide", 0.03, reason=Reason.MANUAL),
 )
 
 
@@ -96,7 +86,7 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
         fingerprint="ab" * 32,
         dropped=(),
         segments=(ReportedSegment(index=0, frames=len(times)),),
-        faces=Faces(
+        faces=FacesHead(
             detector="centerface",
             recognizer="sface",
             match_threshold=MATCH_THRESHOLD,
@@ -104,20 +94,17 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
             height=manifest.video.height,
             time_base=manifest.video.time_base,
             frames=len(times),
-            looks=len(times),
-            shots=(),
+            sampled_frames=len(times),
+            cuts=(),
             warnings=(
                 TargetWarning(code="no-track-kept", person="Bo <i>", message="No track of Bo <i>.", track=4),
             ),
-            tracks=tuple(
-                track.model_copy(update={"start": times[track.start], "end": times[track.end]})
-                for track in TRACKS
-            ),
         ),
+        tracks=tuple(replace(track, start=times[track.start], end=times[track.end]) for track in TRACKS),
     )
     for name, data in (
         (manifest.result, planned.clip.read_bytes()),
-        (manifest.report, report.model_dump_json().encode()),
+        (manifest.report, report.to_bytes()),
     ):
         blob = buckets.client.bucket(buckets.output).blob(name)
         blob.metadata = metadata
@@ -170,12 +157,12 @@ def test_a_target_without_a_kept_track_is_warned_about(visitor: Visitor, publish
 
 
 def test_a_face_lies_on_the_timeline_where_it_is_seen(published: Planned, buckets: Buckets) -> None:
-    report = Report.model_validate_json(buckets.get(buckets.output, published.manifest.report))
+    report = Report.from_bytes(buckets.get(buckets.output, published.manifest.report))
     shown = Shown("street", published.job, published.manifest, report, has_source=True)
     rows = {row.id: row for row in review.rows_of(shown)}
     length = published.manifest.video.duration_seconds
     assert length is not None
-    for track in report.faces.tracks:
+    for track in report.tracks:
         row = rows[track.id]
         assert row.x == pytest.approx(1000 * shown.seconds(track.start) / length, abs=1)
         assert row.x + row.width == pytest.approx(1000 * shown.seconds(track.end) / length, abs=4)
@@ -206,7 +193,7 @@ def test_media_are_read_from_storage_at_an_address_that_was_signed(
 
 
 @pytest.mark.parametrize(
-    ("which", "name"), [("result", "walk.defaced.mp4"), ("report", "walk.defaced.report.json")]
+    ("which", "name"), [("result", "walk.defaced.mp4"), ("report", "walk.defaced.report.jsonl")]
 )
 def test_a_download_does_not_have_the_name_of_the_source(
     visitor: Visitor, published: Planned, which: str, name: str
@@ -342,7 +329,7 @@ def test_what_the_distance_alone_would_decide_otherwise_is_unsure(
 
 
 def test_the_console_words_the_reasons_of_the_engine_without_jargon() -> None:
-    assert set(review.REASON_TEXT) == set(REASONS)
+    assert set(review.REASON_TEXT) == set(Reason)
     assert not re.findall("target|track|ambiguous", " ".join(review.REASON_TEXT.values()))
 
 

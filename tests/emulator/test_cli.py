@@ -253,7 +253,7 @@ def test_a_result_in_a_folder_that_is_not_there_is_refused(
 
 
 @pytest.mark.parametrize("command", ["drop", "again", "demo"])
-@pytest.mark.parametrize("there", ["out.mp4", "out.report.json"])
+@pytest.mark.parametrize("there", ["out.mp4", "out.report.jsonl"])
 def test_an_existing_result_is_refused_without_force(
     command: str, there: str, video: Path, tmp_path: Path, capsys: Output
 ) -> None:

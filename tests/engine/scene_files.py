@@ -9,8 +9,9 @@ import av
 import cv2
 import numpy as np
 
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import VERSION, Faces, Track
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 from tests.clips import Picture
 
 SIZE, RATE, SECONDS = (640, 360), 25, 2.0
@@ -67,7 +68,6 @@ def faces_in(path: Path, *tracks: Track) -> Faces:
         base, frames = stream.time_base, stream.frames
     assert base is not None
     return Faces(
-        version=VERSION,
         detector="centerface",
         recognizer=None,
         match_threshold=1.0,
@@ -75,8 +75,8 @@ def faces_in(path: Path, *tracks: Track) -> Faces:
         height=SIZE[1],
         time_base=f"{base.numerator}/{base.denominator}",
         frames=frames,
-        looks=frames,
-        shots=(),
+        sampled_frames=frames,
+        cuts=(),
         tracks=tracks,
     )
 
@@ -90,7 +90,9 @@ def track_of(path: Path, shown: Shown, number: int, decision: str, first: int, l
     numbers = sorted({*range(first, last, 5), last})
     looks = CompactBoxes((n * unit, shown.face) for n in numbers)
     person = "ann" if decision == "keep" else None
-    return Track(number, first * unit, last * unit, decision, person, "staged", None, None, None, looks)
+    return Track(
+        number, first * unit, last * unit, decision, person, Reason.NO_MATCH, None, None, None, looks
+    )
 
 
 def coat_of_arms(side: int = 300) -> Picture:

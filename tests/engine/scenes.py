@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style, redact
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import VERSION, Box, Faces, Track
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 from tests.clips import Picture, admiral, astronaut
 
 WIDTH, HEIGHT, RATE = 640, 360, 25
@@ -62,16 +63,16 @@ def track(
 ) -> Track:
     """Return a track that was detected at these frames, in these boxes."""
     seen = CompactBoxes(sorted(looks.items()))
-    return Track(number, seen[0].pts, seen[-1].pts, decision, None, "", None, None, continues, seen)
+    return Track(
+        number, seen[0].pts, seen[-1].pts, decision, None, Reason.NO_MATCH, None, None, continues, seen
+    )
 
 
 def faces_of(
     tracks: Sequence[Track], shots: Sequence[int] = (), width: int = WIDTH, height: int = HEIGHT
 ) -> Faces:
     """Return the faces of a video whose times are frame numbers."""
-    return Faces(
-        VERSION, "", None, 0.7, width, height, f"1/{RATE}", 0, 0, shots=tuple(shots), tracks=tuple(tracks)
-    )
+    return Faces("", None, 0.7, width, height, f"1/{RATE}", 0, 0, cuts=tuple(shots), tracks=tuple(tracks))
 
 
 def visible(

@@ -18,8 +18,8 @@ from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.rendering.preview import preview
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.rendering.redaction import Style, redact
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
+from defacer.report.faces import Faces
 from tests.engine.conftest import DEMO_SIZE
 
 SQUARE = ((640, 360), Fraction(1))
@@ -110,7 +110,7 @@ def test_squeezed_video_gets_the_decisions_of_the_square_one(
 
 def by_decision(faces: Faces, decision: str) -> np.ndarray:
     """Return the first box of the track with that decision."""
-    return np.array(next(track.looks[0].box for track in faces.tracks if track.decision == decision))
+    return np.array(next(track.detections[0].box for track in faces.tracks if track.decision == decision))
 
 
 @pytest.mark.parametrize(("size", "shape"), [SQUARE, HALF_WIDTH, HALF_HEIGHT])

@@ -10,8 +10,8 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Array, Detection
 from defacer.engine.options import Options
 from defacer.engine.rendering.mask_extension import MaskExtension
-from defacer.engine.tracking.face_report import Track
 from defacer.engine.verification.release_gate import VerifiedSegment, redact_and_verify
+from defacer.report.tracks import Track
 from tests.clips import astronaut
 from tests.engine.scene_files import RATE, SECONDS, Shown, faces_in, track_of, write_scene
 
@@ -51,7 +51,7 @@ def test_two_faces_found_at_one_time_are_both_followed(
     assert len(redacted.checked.tracks) == 2
     for tracks in followed.values():
         assert len(tracks) == 2
-        assert tracks[0].looks[0].box != tracks[1].looks[0].box
+        assert tracks[0].detections[0].box != tracks[1].detections[0].box
 
 
 def test_face_is_masked_beside_a_kept_one_that_continues_a_hidden_track(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,15 +35,20 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("cli") / "in.mp4", CLIP)
 
 
-def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> None:
+def read_lines(report: Path) -> list[dict[str, Any]]:
+    """Return a report as a program without De-facer reads it."""
+    return [json.loads(line) for line in report.read_text().splitlines()]
+
+
+def test_a_video_is_redacted_and_its_report_written(video: Path, tmp_path: Path) -> None:
     target = tmp_path / "ann.png"
     target.write_bytes(encode_picture(astronaut()))
-    out, report = tmp_path / "out.mp4", tmp_path / "out.json"
+    out, report = tmp_path / "out.mp4", tmp_path / "out.jsonl"
 
     done = run(video, out, "--target", target, "--mode", "pixelate", "--report", report)
 
     assert done.returncode == 0, done.stderr
-    assert "25 frames, 1 track: 0 kept (nobody), 1 hidden" in done.stdout
+    assert "25 frames, 1 track: 0 kept (no one), 1 hidden" in done.stdout
     assert re.search(r"check: \d+ frames of the result sampled, no visible face found", done.stdout)
     assert "frames" in done.stderr
     assert re.search(
@@ -51,29 +57,28 @@ def test_a_video_is_done_and_its_report_written(video: Path, tmp_path: Path) -> 
         done.stderr,
     )
     assert frame_times(out) == frame_times(video)
-    found = json.loads(report.read_text())
-    assert [track["decision"] for track in found["faces"]["tracks"]] == ["hide"]
+    found, track, last = read_lines(report)
+    assert (track["decision"], track["reason"], last["tracks"]) == ("hide", "no_match", 1)
     assert [(item["code"], item["track"]) for item in found["faces"]["warnings"]] == [("no-track-kept", 0)]
     assert found["policy"]["mode"] == "pixelate"
     assert (found["checked"]["verify"], found["checked"]["tracks"]) == ("standard", [])
     assert (found["policy"]["recognition"], found["policy"]["match_threshold"]) == ("balanced", None)
-    (track,) = found["faces"]["tracks"]
     assert track["strangers_per_10000"] > 10
     alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this alike\)"
     assert re.search(rf"hidden, near no target {alike}", done.stdout)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.png", "out.json", "out.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.png", "out.jsonl", "out.mp4"]
 
 
-def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) -> None:
-    out, report, again = tmp_path / "out.mp4", tmp_path / "out.json", tmp_path / "again.mp4"
+def test_rerender_keeps_a_track_of_the_report(video: Path, tmp_path: Path) -> None:
+    out, report, again = tmp_path / "out.mp4", tmp_path / "out.jsonl", tmp_path / "again.mp4"
     assert run(video, out, "--report", report).returncode == 0
 
-    new_report = tmp_path / "again.json"
+    new_report = tmp_path / "again.jsonl"
     options = ("--keep", "0", "--verify", "strict", "--write-report", new_report)
     done = run("rerender", video, report, again, *options)
     assert done.returncode == 0, done.stderr
-    old, new = json.loads(report.read_text()), json.loads(new_report.read_text())
-    assert [track["decision"] for track in new["faces"]["tracks"]] == ["keep"]
+    (old, *_), (new, track, _) = read_lines(report), read_lines(new_report)
+    assert (track["decision"], track["reason"]) == ("keep", "manual")
     assert new.keys() == old.keys()
     assert new["checked"]["verify"] == "strict"
     assert new["checked"]["frames"] == new["faces"]["frames"]
@@ -103,21 +108,20 @@ def test_a_track_is_kept_after_all_from_the_report(video: Path, tmp_path: Path) 
         assert "Traceback" not in refused.stderr
 
 
-def test_a_report_from_before_sface_is_refused_with_the_choices(video: Path, tmp_path: Path) -> None:
-    report = tmp_path / "out.json"
+def test_a_report_with_an_unknown_recogniser_is_refused(video: Path, tmp_path: Path) -> None:
+    report = tmp_path / "out.jsonl"
     assert run(video, tmp_path / "out.mp4", "--report", report).returncode == 0
-    written = json.loads(report.read_text())
-    written["version"], written["policy"]["recognizer"] = 2, "casia-webface"
-    for field in ("recognition", "verify"):
-        del written["policy"][field]
-    report.write_text(json.dumps(written))
+    first, *rest = report.read_bytes().splitlines(keepends=True)
+    head = json.loads(first)
+    head["policy"]["recognizer"] = "casia-webface"
+    report.write_bytes(b"".join([json.dumps(head).encode() + b"\n", *rest]))
     done = run("rerender", video, report, tmp_path / "again.mp4")
     assert done.returncode == 2
     assert "can't be used as a report: the recogniser is 'casia-webface', allowed are sface" in done.stderr
 
 
-def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) -> None:
-    report, again = tmp_path / "out.json", tmp_path / "again.mp4"
+def test_rerender_refuses_the_report_of_another_video(video: Path, tmp_path: Path) -> None:
+    report, again = tmp_path / "out.jsonl", tmp_path / "again.mp4"
     assert run(video, tmp_path / "out.mp4", "--report", report).returncode == 0
     as_long = write_clip(tmp_path / "as-long.mp4", dataclasses.replace(CLIP, portrait=None))
     for other in (as_long, write_clip(tmp_path / "longer.mp4", Clip(seconds=2))):
@@ -130,7 +134,7 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nothing.mp4", "out.mp4"], 2, "there is no file nothing.mp4"),
+        (["nothing.mp4", "out.mp4"], 2, "nothing.mp4 does not exist"),
         (["IN", "no/folder/out.mp4"], 2, "The folder no/folder for out.mp4 does not exist"),
         (["IN", "IN", "--force"], 2, "is also an input"),
         (["IN", "out.mp4", "--report", "out.mp4"], 2, "is named for two outputs"),
@@ -138,9 +142,9 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "o.avi"], 2, "o.mp4, not o.avi"),
         (["IN", "o"], 2, "o.mp4, not o."),
         (["rerender", "IN", "README.md", "o.mkv"], 2, "o.mp4, not o.mkv"),
-        (["IN", "out.mp4", "--target", "nobody.jpg"], 2, "there is no file nobody.jpg"),
+        (["IN", "out.mp4", "--target", "missing.jpg"], 2, "missing.jpg does not exist"),
         (["IN", "out.mp4", "--mode", "image"], 2, "--replacement"),
-        (["IN", "out.mp4", "--strength", "9"], 2, "between 1 and 3"),
+        (["IN", "out.mp4", "--strength", "9"], 2, "from 1 to 3"),
         (["IN", "out.mp4", "--mode", "solid", "--color", "red"], 2, "#1a2b3c"),
         (["IN", "out.mp4", "--color", "#ff0000"], 2, "--mode solid"),
         (["IN", "out.mp4", "--match-threshold", "0.3"], 2, "add --target"),
@@ -162,7 +166,7 @@ def test_a_report_of_another_video_renders_nothing(video: Path, tmp_path: Path) 
         (["IN", "out.mp4", "--target", "README.md"], 1, "README.md is not a picture"),
     ],
 )
-def test_bad_arguments_are_told_in_one_sentence(
+def test_bad_arguments_exit_with_one_sentence(
     video: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     places = {"IN": video} | {name: tmp_path / name for name in ("out.mp4", "o.avi", "o.mkv", "o")}
@@ -184,7 +188,7 @@ def test_the_help_has_the_measured_rates_of_each_level() -> None:
 
 def test_an_existing_output_is_replaced_only_with_force(video: Path, tmp_path: Path) -> None:
     other = shutil.copy(video, tmp_path / "b.mp4")  # what a shell makes of `*.mp4`
-    report = tmp_path / "b.json"
+    report = tmp_path / "b.jsonl"
     report.write_text("mine")
     before = other.read_bytes()
 
@@ -197,7 +201,7 @@ def test_an_existing_output_is_replaced_only_with_force(video: Path, tmp_path: P
     done = run(video, other, "--report", report, "--force")
     assert done.returncode == 0, done.stderr
     assert other.read_bytes() != before
-    assert json.loads(report.read_text())["faces"]
+    assert read_lines(report)[0]["faces"]
     assert not (tmp_path / "new.mp4").exists()
 
 

@@ -11,7 +11,7 @@ from defacer.engine.models.centerface import CenterFace
 from defacer.engine.models.crowds import larger_copy, merge_crowd_faces
 from defacer.engine.models.detector import make_detector
 from defacer.engine.models.large_faces import LargeFaceDetector
-from defacer.engine.tracking.compact_boxes import Box
+from defacer.report.compact_boxes import Box
 from tests.engine.scenes import Shown, draw, faces_of, is_seen, redacted, track
 
 SIZE = WIDTH, HEIGHT = 1280, 720

@@ -26,7 +26,7 @@ class OneFace:
         self._width = width
 
     name = "one"
-    sure = 0.3
+    confident_score = 0.3
 
     def detect(self, images: list[Image]) -> list[list[Detection]]:
         box = np.array([100, 50, 100 + self._width, 120], np.float32)
@@ -72,12 +72,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def embedded(findings: SegmentDetections) -> list[int]:
-    return [
-        sighting.pts
-        for sighting in findings.sightings
-        for face in sighting.faces
-        if face.embedding is not None
-    ]
+    return [sample.pts for sample in findings.samples for face in sample.faces if face.embedding is not None]
 
 
 def test_face_unlike_all_targets_is_embedded_once_in_a_window(clip: Path) -> None:
@@ -89,16 +84,16 @@ def test_face_unlike_all_targets_is_embedded_once_in_a_window(clip: Path) -> Non
 @pytest.mark.parametrize("distance", [0.2, 0.97, 1.15])
 def test_every_view_of_a_face_like_a_target_is_embedded(clip: Path, distance: float) -> None:
     findings = look(clip, distance)
-    assert embedded(findings) == [sighting.pts for sighting in findings.sightings]
+    assert embedded(findings) == [sample.pts for sample in findings.samples]
 
 
 def test_every_view_is_embedded_on_request(clip: Path) -> None:
     findings = look(clip, 1.3, every_view=True)
-    assert embedded(findings) == [sighting.pts for sighting in findings.sightings]
+    assert embedded(findings) == [sample.pts for sample in findings.samples]
 
 
 def test_embedded_view_has_the_recognisers_quality(clip: Path) -> None:
-    faces = [face for sighting in look(clip, 1.3).sightings for face in sighting.faces]
+    faces = [face for sample in look(clip, 1.3).samples for face in sample.faces]
     assert {round(face.quality, 3) for face in faces if face.embedding is not None} == {0.7}
 
 
@@ -121,14 +116,18 @@ def test_subsegments_of_a_long_video_equal_the_whole(tmp_path: Path) -> None:
     pieces = list(detect_subsegments(Segment(str(long)), OneFace(), None))
     whole = detect_segment(Segment(str(long)), OneFace(), None)
     assert [piece.frames for piece in pieces] == [300, 50]
-    assert [s.pts for piece in pieces for s in piece.sightings] == [s.pts for s in whole.sightings]
+    assert [s.pts for piece in pieces for s in piece.samples] == [s.pts for s in whole.samples]
     assert (whole.frames, whole.width, whole.height) == (350, 320, 180)
 
 
 def test_segment_detections_are_equal_after_serialization(clip: Path) -> None:
     findings = look(clip, 0.97)
     again = SegmentDetections.from_bytes(findings.to_bytes())
-    assert (again.frames, again.time_base, again.sure) == (findings.frames, findings.time_base, findings.sure)
+    assert (again.frames, again.time_base, again.confident_score) == (
+        findings.frames,
+        findings.time_base,
+        findings.confident_score,
+    )
     assert embedded(again) == embedded(findings)
     assert "embedding" not in repr(again)
 

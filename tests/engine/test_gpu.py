@@ -15,8 +15,8 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.runtime import gpu
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
+from defacer.report.faces import Faces
 from defacer_emulator.demo.demo_clip import write_target_picture
 from tests.clips import frame_times
 
@@ -52,7 +52,7 @@ def test_gpu_decides_like_the_cpu(demo_clip: Path, tmp_path: Path, monkeypatch: 
     assert [t.decision for t in on_gpu.tracks] == [t.decision for t in on_cpu.tracks]
     for one, other in zip(on_gpu.tracks, on_cpu.tracks, strict=True):
         assert one.distance == pytest.approx(other.distance, abs=0.05)
-        assert np.abs(np.subtract(one.looks[0].box, other.looks[0].box)).max() < 8
+        assert np.abs(np.subtract(one.detections[0].box, other.detections[0].box)).max() < 8
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
-from defacer.engine.tracking.face_report import TargetWarning
-from defacer.engine.tracking.linking import without_strangers
+from defacer.engine.tracking.linking import split_off_strangers
 from defacer.engine.tracking.segment_detections import DetectedFace
 from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
+from defacer.report.tracks import Reason, TargetWarning
 
 LIMITS = Limits.of("sface", 0.97)
 
@@ -86,13 +86,16 @@ def test_of_two_faces_in_one_frame_only_the_nearer_is_the_person() -> None:
     )
     assert nearer.keep
     assert not farther.keep
-    assert "track 0" in farther.reason
+    assert (farther.reason, farther.rival) == (Reason.RIVAL_NEARER, 0)
 
 
 def test_of_two_faces_in_one_frame_that_are_as_near_neither_is_kept() -> None:
     both = decide([track(0, 0, 6, seen=at(22)), track(1, 6, 12, seen=at(24))], gallery(ann=0), LIMITS)
     assert not any(decision.keep for decision in both)
-    assert ["track 0" in both[1].reason, "track 1" in both[0].reason] == [True, True]
+    assert [(one.reason, one.rival) for one in both] == [
+        (Reason.RIVAL_AS_NEAR, 1),
+        (Reason.RIVAL_AS_NEAR, 0),
+    ]
 
 
 def test_no_track_inherits_from_one_of_two_faces_that_are_as_near() -> None:
@@ -122,7 +125,7 @@ def test_a_look_alike_beside_a_sure_track_is_hidden_as_ambiguous() -> None:
     tracks = [sure, track(1, 60, seen=beside(14, 0.94, 0.95))]
     _, decision = decide(tracks, gallery(ann=0), LIMITS)
     assert not decision.keep
-    assert "ambiguous" in decision.reason
+    assert decision.reason == Reason.AMBIGUOUS
 
 
 def test_track_that_resembles_the_kept_views_is_kept_inside_the_threshold() -> None:
@@ -200,10 +203,10 @@ def test_a_stranger_inside_a_kept_track_is_split_off_and_hidden() -> None:
     whole, other = track(3, *range(0, 42, 6), seen=views), track(5, 42, seen=at(20), continues=3)
     decisions = decide([whole, other], gallery(ann=0), LIMITS)
 
-    tracks, decisions = without_strangers([whole, other], decisions)
+    tracks, decisions = split_off_strangers([whole, other], decisions)
 
     parts = [
-        ([look.pts for look in one.looks], decision.keep)
+        ([look.pts for look in one.detections], decision.keep)
         for one, decision in zip(tracks, decisions, strict=True)
     ]
     assert parts == [([0, 6, 12], True), ([18, 24], False), ([30, 36], True), ([42], True)]
@@ -215,7 +218,7 @@ def test_a_stranger_inside_a_kept_track_is_split_off_and_hidden() -> None:
 def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None:
     one = track(0, 0, 6, 12, seen=at(14, 14, 95))
     one.views[2] = replace(one.views[2], quality=quality)
-    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
     assert [decision.keep for decision in decisions] == ([True] if quality < VERY_CLEAR else [True, False])
     assert tracks[-1].last == 12
 
@@ -223,7 +226,7 @@ def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None
 def test_a_stranger_that_the_target_dissolves_into_is_split_off() -> None:
     """No view differs much from the one before, and the stranger's views resemble each other."""
     one = track(0, *range(30), seen=at(*[14] * 10, 40, 66, *np.linspace(90, 100, 18)))
-    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
     assert [decision.keep for decision in decisions] == [True, False]
     assert tracks[0].last <= 12
 
@@ -233,9 +236,9 @@ def test_a_view_without_evidence_between_strangers_is_hidden(degrees: float, hid
     """At 65 degrees a view is beyond the match threshold; at 30 degrees it shows the target."""
     seen = at(14, 14, 14, 95, degrees, 95)
     one = track(0, *range(0, 36, 6), seen=seen, quality=0.7)
-    tracks, decisions = without_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
     found = zip(tracks, decisions, strict=True)
-    assert [look.pts for part, decision in found if not decision.keep for look in part.looks] == hidden
+    assert [look.pts for part, decision in found if not decision.keep for look in part.detections] == hidden
 
 
 def test_a_stranger_in_a_kept_track_vouches_for_no_other_track() -> None:
@@ -244,13 +247,13 @@ def test_a_stranger_in_a_kept_track_vouches_for_no_other_track() -> None:
 
 
 @pytest.mark.parametrize(("link", "kept_from"), [("changed", 12), ("moved", 6)])
-def test_looks_between_a_change_and_the_first_view_are_hidden(link: str, kept_from: int) -> None:
+def test_detections_between_a_change_and_the_first_view_are_hidden(link: str, kept_from: int) -> None:
     """Their faces were not embedded, so they may show the person before the change."""
     stranger = track(0, 0, seen=at(95))
     target = track(1, 6, 12, seen=at(14), continues=0, link=link)
     target.views[0] = replace(target.views[0], place=1)
     before = [stranger, target]
-    tracks, decisions = without_strangers(before, decide(before, gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers(before, decide(before, gallery(ann=0), LIMITS))
     shown = [one.first for one, decision in zip(tracks, decisions, strict=True) if decision.keep]
     assert shown == [kept_from]
 
@@ -265,7 +268,7 @@ def test_memory_grows_with_the_views_and_not_with_their_square() -> None:
         tracemalloc.stop()
 
 
-def test_one_unclear_view_after_a_change_hides_no_look() -> None:
+def test_one_unclear_view_after_a_change_hides_no_detection() -> None:
     target = track(1, 6, 12, 18, seen=at(85, 14, 14), continues=0, link="changed")
     target.views[0] = replace(target.views[0], quality=VERY_CLEAR - 0.1)
     (_, decision) = decide([track(0, 0, seen=at(14, 14, 14)), target], gallery(ann=0), LIMITS)

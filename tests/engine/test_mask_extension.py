@@ -23,8 +23,10 @@ from defacer.engine.rendering.mask_extension import (
     MaskExtension,
 )
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import Box, Faces, Track
+from defacer.engine.tracking.face_report import read_faces
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 from tests.clips import Picture, astronaut, frame_times
 
 WIDTH, HEIGHT, RATE = 480, 270, 25
@@ -112,11 +114,13 @@ def as_frames(pictures: Sequence[Picture], pixel_format: str = "yuv420p") -> Ite
 
 def track(number: int, place: Movement, times: Sequence[int], decision: str = "hide") -> Track:
     looks = CompactBoxes((index, box_at(where)) for index in times if (where := place(index)) is not None)
-    return Track(number, looks[0].pts, looks[-1].pts, decision, None, "", None, None, None, looks)
+    return Track(
+        number, looks[0].pts, looks[-1].pts, decision, None, Reason.NO_MATCH, None, None, None, looks
+    )
 
 
 def faces_of(*tracks: Track, shots: tuple[int, ...] = (), size: tuple[int, int] = (WIDTH, HEIGHT)) -> Faces:
-    return Faces(3, "", None, 0.7, *size, f"1/{RATE}", FRAMES, 9, shots=shots, tracks=tracks)
+    return Faces("", None, 0.7, *size, f"1/{RATE}", FRAMES, 9, cuts=shots, tracks=tracks)
 
 
 def extended_boxes(
@@ -259,7 +263,7 @@ def test_mask_of_a_face_kept_by_a_re_render_is_not_extended(face: Picture) -> No
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
     pictures = scene(face, place)
     assert extended_boxes(pictures, faces)
-    assert not extended_boxes(pictures, faces.decided_anew(hide=[], keep=[0]))
+    assert not extended_boxes(pictures, replace(faces, tracks=(replace(faces.tracks[0], decision="keep"),)))
 
 
 @pytest.mark.parametrize("direction", [LEFT, RIGHT, UP, DOWN])
@@ -331,7 +335,7 @@ def test_faces_in_odd_and_tiny_frames_are_followed_without_an_error(face: Pictur
         )
         outside = CompactBoxes([(3, (width + 5.0, 3.0, width + 20.0, 20.0))])
         tracks = [
-            Track(n, x[0].pts, x[-1].pts, "hide", None, "", None, None, None, x)
+            Track(n, x[0].pts, x[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, x)
             for n, x in enumerate((looks, outside))
         ]
         found = MaskExtension(faces_of(*tracks, size=(width, height)), Orientation()).extend_masks(
@@ -358,7 +362,7 @@ def test_one_segment_or_eight_have_the_same_masks(face: Picture, tmp_path: Path)
     faces = in_units_of(replace(faces_of(*tracks), time_base=time_base_of(source)), shown)
 
     def boxes(segment: Segment) -> dict[int, list[Box]]:
-        known = Faces.from_bytes(faces.to_bytes(), segment.start, segment.end)
+        known = read_faces(faces.to_bytes(), segment.start, segment.end)
         extension = MaskExtension(known, Orientation())
         needed = extension.required_frames(segment)
         found = extension.extend_masks(read_frames(segment.source, needed.start, needed.end))
@@ -427,8 +431,8 @@ def in_units_of(faces: Faces, shown: Sequence[int]) -> Faces:
     """Return the faces with the times of the file's frames instead of their numbers."""
     tracks = []
     for found in faces.tracks:
-        looks = CompactBoxes((shown[look.pts], look.box) for look in found.looks)
-        tracks.append(replace(found, start=looks[0].pts, end=looks[-1].pts, looks=looks))
+        looks = CompactBoxes((shown[look.pts], look.box) for look in found.detections)
+        tracks.append(replace(found, start=looks[0].pts, end=looks[-1].pts, detections=looks))
     return replace(faces, tracks=tuple(tracks))
 
 

@@ -6,8 +6,9 @@ from defacer.engine.rendering import masks
 from defacer.engine.rendering.box_motion import BoxMotion
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redaction import Openings
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import Box, Faces, Track
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 
 RATE = 100
 LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
@@ -17,11 +18,13 @@ def track(
     number: int, *looks: tuple[int, float], decision: str = "hide", continues: int | None = None
 ) -> Track:
     seen = CompactBoxes((pts, (x, 100, x + 60, 180)) for pts, x in looks)
-    return Track(number, seen[0].pts, seen[-1].pts, decision, None, "", None, None, continues, seen)
+    return Track(
+        number, seen[0].pts, seen[-1].pts, decision, None, Reason.NO_MATCH, None, None, continues, seen
+    )
 
 
 def boxes(*tracks: Track, shots: tuple[int, ...] = ()) -> dict[int, list[Box]]:
-    faces = Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, shots, tracks)
+    faces = Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, shots, tracks)
     schedule = MaskSchedule(faces)
     found = {pts: schedule.boxes(pts) for pts in range(300)}
     return {pts: hidden for pts, hidden in found.items() if hidden}
@@ -72,7 +75,7 @@ def test_box_of_each_face_is_computed_once_per_frame(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(masks, "BoxMotion", Counted)
     tracks = (track(0, (0, 200), (50, 240)), track(1, (0, 210), (50, 250), decision="keep"))
-    here = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
+    here = MaskSchedule(Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
     for pts in range(50):
         assert here.boxes(pts)
         assert here.openings(pts).kept
@@ -97,15 +100,21 @@ def test_gap_between_kept_tracks_is_not_masked() -> None:
 
 
 def test_face_at_the_edge_is_masked_in_its_full_proportions() -> None:
-    narrow = Track(0, 10, 20, "hide", None, "", None, None, None, CompactBoxes([(10, (0, 100, 10, 180))]))
+    narrow = Track(
+        0, 10, 20, "hide", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (0, 100, 10, 180))])
+    )
     x1, y1, x2, y2 = boxes(narrow)[10][0]
     assert x2 - x1 == pytest.approx(0.7 * 80)
     assert (y1, y2) == (100, 180)
 
 
 def test_narrow_box_beside_another_face_grows_to_a_faces_proportions() -> None:
-    narrow = Track(0, 10, 20, "hide", None, "", None, None, None, CompactBoxes([(10, (300, 100, 340, 180))]))
-    front = Track(1, 10, 20, "keep", None, "", None, None, None, CompactBoxes([(10, (345, 100, 405, 180))]))
+    narrow = Track(
+        0, 10, 20, "hide", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (300, 100, 340, 180))])
+    )
+    front = Track(
+        1, 10, 20, "keep", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (345, 100, 405, 180))])
+    )
     assert boxes(narrow, front)[10] == [pytest.approx((292, 100, 348, 180))]
     assert boxes(narrow)[10] == [pytest.approx((300, 100, 340, 180))]
 
@@ -125,7 +134,7 @@ def test_hidden_face_sampled_in_the_same_place_keeps_the_mask() -> None:
 def test_openings_are_closed_wherever_the_stranger_is_between_samples(pts: int) -> None:
     """A face does not move at a constant speed from one sample to the next."""
     tracks = track(0, (100, 200), (120, 240)), track(1, (90, 250), (140, 250), decision="keep")
-    schedule = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
+    schedule = MaskSchedule(Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
     openings = schedule.openings(pts)
     assert openings.kept == [(250, 100, 310, 180)]
     reach = (200, 260) if pts == 100 else (240, 300) if pts == 120 else (200, 300)
@@ -134,5 +143,5 @@ def test_openings_are_closed_wherever_the_stranger_is_between_samples(pts: int) 
 
 def test_no_opening_where_no_mask_reaches_a_kept_face() -> None:
     tracks = track(0, (100, 200), (120, 200)), track(1, (100, 400), (120, 400), decision="keep")
-    schedule = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
+    schedule = MaskSchedule(Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
     assert schedule.openings(110) == Openings()

@@ -16,13 +16,13 @@ from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.models.arrays import Detection
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.tracking.face_report import Faces, Track
 from defacer.engine.tracking.linking import link
 from defacer.engine.verification import check_ahead, release_gate
-from defacer.engine.verification.check_ahead import FOUND
 from defacer.engine.verification.inspection import Inspector
 from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.release_gate import VerifiedSegment, redact_and_verify
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 from tests.clips import Picture, astronaut, encode_picture, frame_times
 from tests.engine.scene_files import (
     RATE,
@@ -102,7 +102,7 @@ def test_face_that_no_track_follows_is_masked_in_every_frame(check: Check, tmp_p
     redacted = check(scene, track_of(scene, LEFT, 4, "hide", 0, FRAMES - 1))
     assert redacted.checked is not None
     (track,) = redacted.checked.tracks
-    assert (track.id, track.decision, track.reason) == (5, "hide", FOUND)
+    assert (track.id, track.decision, track.reason) == (5, "hide", Reason.FOUND_BY_VERIFICATION)
     assert all(changed(scene, tmp_path / "out.nut", RIGHT))
     assert list(redacted.written.frames) == frame_times(scene)
 
@@ -304,7 +304,7 @@ def test_deleted_tracks_of_the_demo_clip_are_found_and_masked(
     assert redacted.checked is not None
     assert redacted.checked.tracks
     seen = engine.find(Segment(str(tmp_path / "out.nut")), None, Options())
-    places = {round(float(look.pts * seen.time_base), 3) for look in seen.sightings if len(look.faces) > 1}
+    places = {round(float(look.pts * seen.time_base), 3) for look in seen.samples if len(look.faces) > 1}
     assert len(places) <= 2  # while the two cross
 
 

@@ -20,7 +20,7 @@ class BrightSquares:
     """Detects white squares of 40 pixels. It replaces the face detector, which has tests of its own."""
 
     name = "squares"
-    sure = 0.3
+    confident_score = 0.3
 
     def detect(self, images: list[Image]) -> list[list[Detection]]:
         return [self._squares(image) for image in images]
@@ -214,7 +214,7 @@ class Broken:
     """A detector that runs out of memory."""
 
     name = "broken"
-    sure = 0.3
+    confident_score = 0.3
 
     def detect(self, images: list[Image]) -> list[list[Detection]]:
         raise MemoryError

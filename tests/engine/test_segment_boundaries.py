@@ -12,9 +12,9 @@ from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
 from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.report.faces import Faces
 from tests.clips import frame_times
 
 EVAL = os.environ.get("DEFACER_EVAL")
@@ -30,14 +30,14 @@ def detect(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None
 
 
 def require_same(one: Faces, many: Faces) -> None:
-    assert (many.frames, many.looks, many.shots) == (one.frames, one.looks, one.shots)
+    assert (many.frames, many.sampled_frames, many.cuts) == (one.frames, one.sampled_frames, one.cuts)
     assert len(many.tracks) == len(one.tracks)
     for here, there in zip(one.tracks, many.tracks, strict=True):
         assert (here.decision, here.person, here.reason, here.continues) == (
             there.decision, there.person, there.reason, there.continues,
         )  # fmt: skip
-        assert [seen.pts for seen in here.looks] == [seen.pts for seen in there.looks]
-        boxes = (np.array([seen.box for seen in track.looks]) for track in (here, there))
+        assert [seen.pts for seen in here.detections] == [seen.pts for seen in there.detections]
+        boxes = (np.array([seen.box for seen in track.detections]) for track in (here, there))
         assert np.abs(np.subtract(*boxes)).max() <= MAX_PIXELS
 
 

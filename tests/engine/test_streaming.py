@@ -1,4 +1,4 @@
-"""Tests of live streams: they have the decisions of a whole video, and hide faces while in doubt."""
+"""Live streaming: the decisions match those of a whole video, and faces in doubt are hidden."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,12 +17,13 @@ from defacer.engine.streaming import HISTORY_SECONDS, TAIL_SECONDS, LiveSnapshot
 from defacer.engine.tracking.linking import link
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
 from defacer.engine.tracking.tracker import Tracker
+from defacer.report.compact_boxes import CompactBoxes
 
 TIME_BASE = Fraction(1, 1000)
 
 
 def frames(clip: Path) -> Iterator[av.VideoFrame]:
-    """Yield every other frame, with times in milliseconds."""
+    """Every other frame, with times in milliseconds."""
     with av.open(str(clip)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number % 2 == 0:
@@ -35,7 +36,7 @@ def middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-def test_live_stream_hides_every_face_that_the_whole_video_hides(
+def test_faces_hidden_in_a_whole_video_are_hidden_live(
     engine: Engine, gallery: Gallery, demo_clip: Path
 ) -> None:
     whole = MaskSchedule(link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options()))
@@ -45,7 +46,7 @@ def test_live_stream_hides_every_face_that_the_whole_video_hides(
         base = Fraction(container.streams.video[0].time_base or 1)
     for frame in frames(demo_clip):
         pts = frame.pts or 0
-        first = next((item for item in known if item.decides(pts)), None)
+        first = next((item for item in known if item.covers(pts)), None)
         if first is None:
             continue
         hidden = MaskSchedule(first.faces, TAIL_SECONDS).boxes(pts)
@@ -56,7 +57,7 @@ def test_live_stream_hides_every_face_that_the_whole_video_hides(
     assert covered == compared
 
 
-def test_target_is_kept_after_enough_views(engine: Engine, gallery: Gallery, demo_clip: Path) -> None:
+def test_a_target_is_kept_after_enough_views(engine: Engine, gallery: Gallery, demo_clip: Path) -> None:
     known = list(engine.follow(frames(demo_clip), TIME_BASE, gallery, Options()))
     assert {track.decision for track in known[0].faces.tracks} == {"hide"}
     assert any(track.decision == "keep" for item in known for track in item.faces.tracks)
@@ -65,38 +66,42 @@ def test_target_is_kept_after_enough_views(engine: Engine, gallery: Gallery, dem
     }
 
 
-def test_frame_is_decided_when_the_lead_time_after_it_was_sampled(engine: Engine, demo_clip: Path) -> None:
+def test_a_snapshot_covers_frames_that_end_a_lead_before_it(engine: Engine, demo_clip: Path) -> None:
     known = next(iter(engine.follow(frames(demo_clip), TIME_BASE, None, Options())))
     lead = round(LEAD_SECONDS / TIME_BASE)
-    assert known.decides(known.until - lead - 1)
-    assert not known.decides(known.until - lead)
+    assert known.covers(known.until - lead - 1)
+    assert not known.covers(known.until - lead)
 
 
-def test_decided_frame_needs_no_mask_for_a_later_face(
+def test_a_later_face_does_not_mask_a_covered_frame(
     engine: Engine, gallery: Gallery, demo_clip: Path
 ) -> None:
-    """A face can be detected first in the frame at `until`. It is known one window later."""
+    """A face may be first seen in the very frame that the time `until` is that of; it is known one window later."""
     known = list(engine.follow(frames(demo_clip), TIME_BASE, None, Options()))
     first = known[0]
     track = replace(known[-1].faces.tracks[0], id=0, start=first.until, end=first.until, continues=None)
-    look = replace(track.looks[0], pts=first.until)
-    later = replace(first.faces, tracks=(replace(track, decision="hide", looks=(look,)),), shots=())
-    decided = [pts for pts in range(first.until - 400, first.until) if first.decides(pts)]
-    schedule = MaskSchedule(later, TAIL_SECONDS)
+    look = replace(track.detections[0], pts=first.until)
+    later = replace(
+        first.faces,
+        tracks=(replace(track, decision="hide", detections=CompactBoxes([(look.pts, look.box)])),),
+        cuts=(),
+    )
+    decided = [pts for pts in range(first.until - 400, first.until) if first.covers(pts)]
+    cover = MaskSchedule(later, TAIL_SECONDS)
     assert len(decided) > 100
-    assert [pts for pts in decided if schedule.boxes(pts)] == []
-    assert schedule.boxes(decided[-1] + 1) != []
+    assert [pts for pts in decided if cover.boxes(pts)] == []
+    assert cover.boxes(decided[-1] + 1) != []
 
 
-def sample_at(pts: int, box: tuple[float, float, float, float], view: int = 0) -> FrameDetections:
+def sample(pts: int, box: tuple[float, float, float, float], view: int = 0) -> FrameDetections:
     embedding = np.eye(128, dtype=np.float32)[view]
     return FrameDetections(pts, pts == 0, (DetectedFace(np.array(box, np.float32), 0.9, 0.5, embedding),))
 
 
-def test_memory_does_not_grow_with_the_length_of_a_stream() -> None:
+def test_hours_of_one_face_take_no_more_memory_than_seconds() -> None:
     tracker = Tracker(lambda units: units / 1000, 0.3, lambda _: True)
     for pts in range(0, 3_600_000, 200):
-        tracker.add_sample(sample_at(pts, (100, 100, 160, 160)))
+        tracker.add_sample(sample(pts, (100, 100, 160, 160)))
         tracker.forget_before(pts - HISTORY_SECONDS * 1000)
         assert len(tracker.tracks) == 1
         assert len(tracker.tracks[0].observations) <= HISTORY_SECONDS * 5 + 2
@@ -104,22 +109,22 @@ def test_memory_does_not_grow_with_the_length_of_a_stream() -> None:
     assert len(tracker.tracks[0].embeddings) > 0
 
 
-def test_other_face_in_the_same_place_is_a_new_track_after_dropped_samples() -> None:
+def test_another_face_in_its_place_is_detected_after_forgetting() -> None:
     views = {True: 0, False: 1}
     tracker = Tracker(lambda units: units / 1000, 0.3, lambda embedding: bool(embedding[0]))
     for pts in range(0, 60_000, 200):
-        tracker.add_sample(sample_at(pts, (100, 100, 160, 160), views[pts < 40_000]))
+        tracker.add_sample(sample(pts, (100, 100, 160, 160), views[pts < 40_000]))
         tracker.forget_before(pts - 1000)
     last = tracker.tracks[-1]
     assert last.id > 0
     assert (last.embeddings[:, 1] == 1).all()
 
 
-def test_numbers_of_dropped_tracks_are_not_used_again() -> None:
+def test_ended_tracks_are_forgotten_and_their_ids_not_reused() -> None:
     tracker = Tracker(lambda units: units / 1000, 0.3)
     seen = set()
     for pts in range(0, 120_000, 2000):  # too far apart to be one face
-        tracker.add_sample(sample_at(pts, (100, 100, 160, 160)))
+        tracker.add_sample(sample(pts, (100, 100, 160, 160)))
         tracker.forget_before(pts - 5000)
         seen |= {track.id for track in tracker.tracks}
         assert len(tracker.tracks) <= 4

@@ -71,7 +71,7 @@ def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Pat
     write_swaps(clip, people, heads(engine))
     segment, options = Segment(str(clip)), Options()
     faces = link([engine.find(segment, gallery, options)], gallery, options)
-    assert not faces.shots  # no cut is detected
+    assert not faces.cuts  # no cut is detected
     redact_segment(segment, faces, str(out), options)
     pairs = zip(grey_frames(clip), grey_frames(out), strict=True)
     return [is_seen(before, after, FACE) for before, after in pairs]

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from defacer.engine.models.arrays import Detection
-from defacer.engine.tracking.compact_boxes import Box, CompactBoxes
-from defacer.engine.tracking.face_report import Faces, Track
 from defacer.engine.verification.check_ahead import intervals_around_candidates
 from defacer.engine.verification.visible_faces import covered_share, find_visible_faces
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 
 PLACE: Box = (100.0, 100.0, 160.0, 180.0)
 BESIDE: Box = (150.0, 100.0, 210.0, 180.0)
@@ -21,11 +22,11 @@ def face(box: Box, score: float = 0.9) -> Detection:
 
 def kept(first: int, last: int, box: Box = PLACE) -> Track:
     looks = CompactBoxes((pts, box) for pts in range(first, last + 1, 20))
-    return Track(0, first, last, "keep", "ann", "staged", 0.5, 0.5, None, looks)
+    return Track(0, first, last, "keep", "ann", Reason.MATCHED, 0.5, 0.5, None, looks)
 
 
 def faces(*tracks: Track, shots: tuple[int, ...] = ()) -> Faces:
-    return Faces(3, "centerface", None, 1.0, 640, 360, "1/100", 300, 15, shots=shots, tracks=tracks)
+    return Faces("centerface", None, 1.0, 640, 360, "1/100", 300, 15, cuts=shots, tracks=tracks)
 
 
 def found(

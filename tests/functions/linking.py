@@ -2,10 +2,10 @@
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed
-from defacer.pipeline.documents.report import Faces
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine
 from defacer.pipeline.storage import object_names
+from defacer.report.faces import Faces
 from tests.cloud import Buckets, Topics
 from tests.inbox import document
 from tests.planned import Planned, find_all_segments, linked_of
@@ -47,7 +47,7 @@ def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
     """Assert that the faces were stored once and dispatched, and that nothing else is left."""
     blob = buckets.blob(buckets.work, object_names.faces(planned.job))
     faces = ObjectRef(bucket=buckets.work, name=blob.name, generation=blob.generation)
-    stored = Faces.model_validate_json(buckets.get(buckets.work, blob.name))
+    stored = Faces.from_bytes(buckets.get(buckets.work, blob.name))
     assert stored.segments == tuple(len(planned.frames(index)) for index in range(3))
     assert stored.frames == sum(stored.segments)
     tasks = hide_tasks(topics)

@@ -14,7 +14,7 @@ from tests.sentences import require_plain
 
 RESULT = "channels/street/walk.mp4"
 
-REPORT = "channels/street/walk.report.json"
+REPORT = "channels/street/walk.report.jsonl"
 
 
 def published_of(buckets: Buckets, planned: Planned) -> Published:

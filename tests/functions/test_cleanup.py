@@ -66,7 +66,7 @@ def test_policy_keeps_intermediates_but_no_embeddings(
     assert [name for name in left if name.startswith(("gallery", "segment-detections", "merge/"))] == []
     assert {
         "leases/redact-00001.json",
-        "faces.json",
+        "faces.jsonl",
         "manifest.json",
         "segments/00000.json",
         f"{end}.json",

@@ -48,14 +48,14 @@ def test_dead_letter_fails_its_job(
     push = job.task(1) if stage == "worker" else job.done(1)
     assert dead_letter(given_up(push)) == 200
     failed = failure_of(buckets, job.job)
-    assert (failed.stage, failed.code, failed.source) == (stage, "gave-up", job.manifest.source)
+    assert (failed.stage, failed.code, failed.source) == (stage, "exhausted", job.manifest.source)
     for part in ("walk.mp4", stage, "107 attempts", job.job, "Upload it again"):
         assert part in failed.message
     (event,) = topics.events()
     assert (event["type"], event["id"], event["data"]["code"]) == (
         "job.failed",
         f"{job.job}-failed",
-        "gave-up",
+        "exhausted",
     )
     assert event["data"]["channel"] == "street"
     stays = [object_names.failed(job.job), job.ref.name, object_names.verdict(job.job)]
@@ -81,7 +81,7 @@ def test_linked_job_without_dispatch_fails(
     link_job(buckets, planned)
     buckets.put(buckets.work, object_names.link_lease(planned.job), b"a dead linker's")
     assert dead_letter(given_up(planned.done(0))) == 200
-    assert failure_of(buckets, planned.job).code == "gave-up"
+    assert failure_of(buckets, planned.job).code == "exhausted"
 
 
 def test_dead_letter_of_an_unplanned_upload_fails_a_job(
@@ -91,7 +91,7 @@ def test_dead_letter_of_an_unplanned_upload_fails_a_job(
     assert dead_letter(given_up(upload_push(ref))) == 200
     job = object_names.job_id(ref.bucket, ref.name, ref.generation)
     failed = failure_of(buckets, job)
-    assert (failed.stage, failed.code, failed.source) == ("ingest", "gave-up", ref)
+    assert (failed.stage, failed.code, failed.source) == ("ingest", "exhausted", ref)
     assert [event["subject"] for event in topics.events()] == [job]
 
 
@@ -125,7 +125,7 @@ def test_dead_letter_waits_while_the_job_is_published(
     assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     put_merge_claim(buckets, planned, seconds=-1)
     assert dead_letter(given_up(planned.task(0))) == 200
-    assert failure_of(buckets, planned.job).code == "gave-up"
+    assert failure_of(buckets, planned.job).code == "exhausted"
 
 
 def test_job_failed_by_dead_letter_is_never_published(
@@ -192,7 +192,7 @@ def test_storage_outage_is_retried_until_it_succeeds(
     if object_names.merge_lease(planned.job) in buckets.names(buckets.work):
         put_merge_claim(buckets, planned, seconds=-1)  # as if the lease had expired
     assert dead_letter(given_up(planned.task(0))) == 200
-    assert failure_of(buckets, planned.job).code == "gave-up"
+    assert failure_of(buckets, planned.job).code == "exhausted"
     assert {event["id"] for event in topics.events()} == {f"{planned.job}-failed"}
     assert buckets.names(buckets.work, object_names.gallery_prefix(planned.job)) == []
 
@@ -227,7 +227,7 @@ def test_segment_without_free_worker_is_requeued(
     assert topics.events() == []
     for waited in ("3", "many", "-1", "\u0663"):
         assert dead_letter(given_up(job.task(1), waited)) == 200
-    assert failure_of(buckets, job.job).code == "gave-up"
+    assert failure_of(buckets, job.job).code == "exhausted"
     assert len(topics.all(topics.segments)) == 2
 
 
@@ -244,7 +244,7 @@ def test_dead_letter_after_storage_outage_is_requeued_once(
     assert anew["message"]["attributes"] == attributes | {"requeues": "1", "deliveries": "107"}
     assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     assert dead_letter(given_up(anew, "1")) == 200
-    assert failure_of(buckets, planned.job).code == "gave-up"
+    assert failure_of(buckets, planned.job).code == "exhausted"
     assert len(topics.all(getattr(topics, kind))) == 1
 
 

@@ -40,7 +40,7 @@ def test_faces_are_embedded_only_if_there_are_targets(
     assert worker(push) == 200
     name = object_names.segment_detections(object_names.job_id(ref.bucket, ref.name, ref.generation), 0)
     found = SegmentDetections.from_bytes(buckets.get(buckets.work, name))
-    faces = [face for sighting in found.sightings for face in sighting.faces]
+    faces = [face for sample in found.samples for face in sample.faces]
     assert len(faces) > 0
     assert any(face.embedding is not None for face in faces) == target
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
-from defacer.commands.privacy.erase import Subject, erase, look
+from defacer.commands.privacy.erase import Subject, erase, find_objects
 from defacer.commands.privacy_cli import main
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan
@@ -94,7 +94,7 @@ def test_erase_deletes_one_job_from_all_buckets(
     work = [planned.ref.name, object_names.published(planned.job), object_names.verdict(planned.job)]
     assert sorted(removed) == sorted([RESULT, REPORT, VIDEO, *work])
     assert_erased(buckets, published)
-    assert buckets.names(buckets.output) == ["channels/street/run.mp4", "channels/street/run.report.json"]
+    assert buckets.names(buckets.output) == ["channels/street/run.mp4", "channels/street/run.report.jsonl"]
     assert buckets.names(buckets.intake) == [POLICY, "channels/street/videos/run.mp4"]
     assert buckets.names(buckets.work, object_names.job_prefix(other.job)) == [
         other.ref.name,
@@ -148,8 +148,8 @@ def test_erase_deletes_one_channel_with_all_its_jobs(
     others = {other.ref.name, object_names.published(other.job), object_names.verdict(other.job)}
     assert set(buckets.names(buckets.work)) == marks | others
     assert buckets.names(buckets.intake) == [OTHER, "channels/streets/policy.json"]
-    assert buckets.names(buckets.output) == ["channels/other/walk.mp4", "channels/other/walk.report.json"]
-    assert look(CHANNEL).objects == ()
+    assert buckets.names(buckets.output) == ["channels/other/walk.mp4", "channels/other/walk.report.jsonl"]
+    assert find_objects(CHANNEL).objects == ()
 
 
 @pytest.mark.parametrize("subject", ["job", "channel"])
@@ -348,7 +348,7 @@ def at(moment: str, buckets: Buckets, do: Callable[[], None]) -> Callable[[str, 
             None
             if "/rewriteTo/" not in path
             else "writing the report"
-            if ".report.json/rewriteTo/" in path
+            if ".report.jsonl/rewriteTo/" in path
             else "copying the result"
         )
         if now == moment:
@@ -381,9 +381,9 @@ def test_erase_deletes_each_noncurrent_version(
     refs.append(buckets.put(intake, TARGET, b"a picture"))
     refs += [buckets.put(output, RESULT, content) for content in (b"first", b"second")]
     assert {objects.reference(blob) for blob in objects.list_versions(intake, "channels/")} == set(refs[:3])
-    assert set(look(CHANNEL).objects) == set(refs)
+    assert set(find_objects(CHANNEL).objects) == set(refs)
     first = object_names.job_id(intake, VIDEO, refs[0].generation)
-    assert look(Subject(job=first)).objects == (refs[0],)
+    assert find_objects(Subject(job=first)).objects == (refs[0],)
     with pytest.raises(PermanentError, match="Stop the uploads"):
         erase(CHANNEL, lambda _: None, lambda _: None)
     deleted = [path for method, path in proxy.requests if method == "DELETE"]
@@ -419,7 +419,7 @@ def test_erase_without_confirmation_reports_the_count(
         f"2 objects of 1 job: 1 in gs://{buckets.intake}, 1 in gs://{buckets.work}. Erase all of it?"
         in said.out
     )
-    assert ("Nobody is there to answer: add --yes" in said.err) == (not answer)
+    assert ("The standard input has no answer. Add --yes" in said.err) == (not answer)
     assert buckets.names(buckets.intake) == [VIDEO]
     assert buckets.names(buckets.work) == [planned.ref.name]
 
@@ -448,7 +448,7 @@ def test_erase_prints_each_object_and_is_idempotent(
         f"Erased {planned.job}.",
     ]
     assert main(["erase", planned.job]) == 0
-    assert capsys.readouterr().out == f"There is nothing of {planned.job}.\n"
+    assert capsys.readouterr().out == f"Nothing of {planned.job} is stored.\n"
 
 
 @pytest.mark.parametrize("what", ["street", "channels/", "channels/a/b", "jobs/0", "0" * 19, "A" * 20, ""])
@@ -491,7 +491,7 @@ def test_unreadable_foreign_job_does_not_block_erase(
     buckets.put(buckets.work, name(broken), b"{nothing that can be read")
     for _ in range(2):
         assert main(["erase", "channels/street", "--yes"]) == 1
-        assert f"can't be read job {broken}" in capsys.readouterr().out
+        assert f"unreadable job {broken}" in capsys.readouterr().out
         assert_erased(buckets, planned)
     assert main(["erase", broken, "--yes"]) == 0
     assert main(["erase", "channels/street", "--yes"]) == 0

@@ -7,7 +7,6 @@ import av
 import pytest
 
 from defacer.commands.privacy_cli import main
-from defacer.engine.tracking.face_report import Faces, Track
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan
 from defacer.pipeline.channel import TargetPicture
@@ -16,6 +15,7 @@ from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names
+from defacer.report.tracks import Track
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
@@ -83,9 +83,9 @@ def test_forget_deletes_pictures_and_lists_results(
     listed = f"shows Eileen gs://{buckets.output}/{RESULT} (job {shown.job}): it can be rendered again"
     assert found.out.splitlines()[-1] == listed
     assert len([line for line in found.out.splitlines() if line.startswith("removed ")]) == 3
-    assert "can still be seen in 1 result and 0 older versions; of 0 results nothing is known" in found.err
+    assert "1 result and 0 older versions still show the person, and 0 results can't be checked" in found.err
     assert "--render-again" in found.err
-    assert "Copies that were downloaded" in found.err
+    assert "Remove copies outside these buckets" in found.err
     manifest = Manifest.model_validate_json(buckets.get(buckets.work, shown.ref.name))
     assert manifest.targets == ("Grace",)
 
@@ -98,7 +98,7 @@ def test_forget_rerenders_without_person_and_name(
     assert main([*FORGET, "--render-again"]) == 0
     said = capsys.readouterr()
     assert "Eileen is forgotten" in said.out
-    assert "Copies that were downloaded" in said.err
+    assert "Remove copies outside these buckets" in said.err
     assert is_hidden(buckets, tmp_path)
     assert frame_seconds(tmp_path / "result.mp4") == frame_seconds(shown.clip)
     result = buckets.blob(buckets.output, RESULT)
@@ -107,12 +107,11 @@ def test_forget_rerenders_without_person_and_name(
     published = Published.model_validate_json(buckets.get(buckets.work, object_names.published(shown.job)))
     assert published.result is not None
     assert published.result.generation == result.generation
-    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     assert report.targets == ("Grace",)
-    assert [track.decision for track in report.faces.tracks] == ["hide", "hide"]
-    assert report.faces.tracks[0].distance is None
-    faces = Faces.from_json(report.faces.model_dump())
-    assert faces.tracks[1] == face_of(shown, None, 1)
+    assert [track.decision for track in report.tracks] == ["hide", "hide"]
+    assert report.tracks[0].distance is None
+    assert report.tracks[1] == face_of(shown, None, 1)
     assert "Eileen" not in everything(buckets)
     assert main([*FORGET]) == 0
 
@@ -138,7 +137,7 @@ def test_forget_lists_results_it_cannot_rerender(
     assert main([*FORGET, "--render-again"]) == 1
     said = capsys.readouterr()
     assert f"(job {planned.job}): it can't be rendered again: " in said.out
-    assert {"source": "its source", "replacement": "the picture that covers"}[gone] in said.out
+    assert {"source": "its source", "replacement": "the replacement picture"}[gone] in said.out
     assert "--delete-unrenderable" in said.err
     assert buckets.names(buckets.output) == [RESULT, REPORT]
     assert main([*FORGET, "--delete-unrenderable"]) == 0
@@ -149,13 +148,13 @@ def test_forget_lists_results_it_cannot_rerender(
 def test_forget_lists_results_that_the_engine_refuses(
     buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
 ) -> None:
-    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     blob = buckets.client.bucket(buckets.output).get_blob(REPORT)
     other = report.model_copy(update={"fingerprint": "0" * 16})
-    blob.upload_from_string(other.model_dump_json())
+    blob.upload_from_string(other.to_bytes())
     generation = buckets.blob(buckets.output, RESULT).generation
     assert main([*FORGET, "--render-again"]) == 1
-    assert "it is not the video that the report is about" in capsys.readouterr().out
+    assert "the report is about another video" in capsys.readouterr().out
     assert buckets.blob(buckets.output, RESULT).generation == generation
 
 
@@ -164,7 +163,7 @@ def test_forget_reports_a_result_without_report(
 ) -> None:
     buckets.client.bucket(buckets.output).blob(REPORT).delete()
     assert main([*FORGET, "--render-again", "--delete-unrenderable"]) == 1
-    assert f"has no report that can be read gs://{buckets.output}/{RESULT}" in capsys.readouterr().out
+    assert f"has no readable report gs://{buckets.output}/{RESULT}" in capsys.readouterr().out
     assert buckets.names(buckets.output) == [RESULT]
 
 
@@ -238,7 +237,7 @@ def test_forget_reports_an_unknown_name(buckets: Buckets, capsys: pytest.Capture
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
     assert main(["forget", "eileen", "--channel", "street", "--yes"]) == 0
     said = capsys.readouterr().out
-    assert "There is nothing of eileen" in said
+    assert "Nothing of eileen is stored" in said
     assert "name: Eileen" in said
     assert buckets.names(buckets.intake) == ["channels/street/targets/Eileen.png"]
 

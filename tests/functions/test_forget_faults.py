@@ -11,7 +11,7 @@ from defacer.commands.privacy_cli import main
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import Faces, Report
+from defacer.pipeline.documents.report import Report
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names, objects
@@ -24,7 +24,7 @@ from tests.versions import Versions
 
 KEEP = Policy(keep_intermediates=True)
 RUN, LATER = "channels/street/videos/run.mp4", "channels/street/videos/later.mp4"
-RUN_RESULT, RUN_REPORT = "channels/street/run.mp4", "channels/street/run.report.json"
+RUN_RESULT, RUN_REPORT = "channels/street/run.mp4", "channels/street/run.report.jsonl"
 SEEN, HIDDEN = b"Eileen is seen here", b"hidden"
 
 
@@ -44,7 +44,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the re-render by a word, because these tests are about the objects around it."""
 
     def rerender(_: PrivacyEngine, report: Report, replacement: bytes | None, out: Path) -> Report:
-        assert all(track.decision == "hide" for track in report.faces.tracks)
+        assert all(track.decision == "hide" for track in report.tracks)
         out.write_bytes(HIDDEN)
         return report
 
@@ -65,7 +65,7 @@ def with_versions(buckets: Buckets, number: int, environment: Environment) -> Bu
 def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
     """Publish a result and a report as merge does, with a track that is kept if it has a name."""
     manifest = planned.manifest
-    faces = faces_of(planned, face_of(planned, person)).to_bytes()
+    faces = faces_of(planned, face_of(planned, person))
     report = Report(
         **manifest.model_dump(include={"job", "source", "result", "policy", "targets"}),
         frames=1,
@@ -73,7 +73,8 @@ def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
         fingerprint="0" * 16,
         dropped=(),
         segments=(),
-        faces=Faces.model_validate_json(faces),
+        faces=faces.head,
+        tracks=faces.tracks,
     )
     metadata = {
         object_names.OF_JOB: planned.job,
@@ -82,7 +83,7 @@ def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
     }
     contents = {
         manifest.result: SEEN if person else HIDDEN,
-        manifest.report: report.model_dump_json().encode(),
+        manifest.report: report.to_bytes(),
     }
     for name, data in contents.items():
         there = objects.find(buckets.output, name)
@@ -201,7 +202,7 @@ def test_forget_reports_concurrent_objects(
         "a job": f"job {getattr(came[0], 'job', '')}",
         "a result": f"gs://{buckets.output}/channels/street/later.mp4",
     }[what]
-    assert f"came meanwhile {told}\n" in said.out
+    assert f"new {told}\n" in said.out
     assert "Run the same command again" in said.err
     assert "is forgotten" not in said.out
     assert main([*FORGET, "--render-again"]) == 0

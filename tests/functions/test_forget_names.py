@@ -7,9 +7,7 @@ from typing import Literal
 
 import pytest
 
-from defacer.commands.privacy import person_data
 from defacer.commands.privacy_cli import main
-from defacer.engine.tracking import face_report
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan
 from defacer.pipeline.documents.base import ObjectRef
@@ -113,12 +111,8 @@ def test_unreadable_job_is_reported_and_others_are_processed(
     broken, healthy = "0" * 20, plan_job(buckets, clip, targets=("Eileen",))
     buckets.put(buckets.work, name(broken), b"{nothing that can be read")
     assert main([*FORGET]) == 1
-    assert f"can't be read job {broken}" in capsys.readouterr().out
+    assert f"unreadable job {broken}" in capsys.readouterr().out
     assert job_state.read_job(healthy.job).has_failed
     assert PICTURE not in buckets.names(buckets.intake)
     assert main(["erase", broken, "--yes"]) == 0
     assert main([*FORGET]) == 0
-
-
-def test_forgotten_person_has_the_engine_s_reason() -> None:
-    assert person_data.REASON == face_report.FORGOTTEN

@@ -193,7 +193,7 @@ def test_message_with_foreign_faces_is_dropped(
             "source": manifest.source.model_copy(update={"name": "channels/a/videos/b"})
         },
         lambda manifest, buckets: {"result": "channels/other/stolen.mp4"},
-        lambda manifest, buckets: {"report": "channels/other/stolen.report.json"},
+        lambda manifest, buckets: {"report": "channels/other/stolen.report.jsonl"},
         lambda manifest, buckets: {"channel": "other"},
         lambda manifest, buckets: {"gallery": manifest.source},
         lambda manifest, buckets: {"replacement": manifest.source},

@@ -37,7 +37,7 @@ def test_upload_creates_manifest_event_and_tasks(
     assert (manifest.job, manifest.channel, manifest.source) == (job_of(ref), "street", ref)
     assert (manifest.result, manifest.report) == (
         "channels/street/walk.mp4",
-        "channels/street/walk.report.json",
+        "channels/street/walk.report.jsonl",
     )
     assert manifest.source_size == clip.stat().st_size
     assert (manifest.video.width, manifest.video.height, manifest.video.codec) == (320, 180, "h264")

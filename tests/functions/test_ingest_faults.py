@@ -10,6 +10,7 @@ import pytest
 from defacer.ingest import plan_job as planning
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.channel import TargetPicture
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.media_engine import TargetGallery
@@ -83,7 +84,7 @@ def test_job_that_fails_while_planned_leaves_nothing(buckets: Buckets, topics: T
     ref = buckets.put(buckets.intake, VIDEO, clip)
 
     def slow(pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
-        failure.fail_job(job_of(ref), "ingest", PermanentError("gave-up", "it took too long"), ref)
+        failure.fail_job(job_of(ref), "ingest", PermanentError("exhausted", "it took too long"), ref)
         return TargetGallery(("Eileen",), b"embeddings")
 
     planning.plan(ref, with_operations(IngestEngine(), embed_targets=slow))
@@ -99,7 +100,7 @@ def test_gallery_of_a_dead_planning_is_deleted_with_the_job(
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
-    failure.fail_job(job_of(ref), "worker", PermanentError("code", "a fault"))
+    failure.fail_job(job_of(ref), "worker", PermanentError(ErrorCode.POISON_SEGMENT, "a fault"))
     buckets.put(buckets.work, object_names.gallery(job_of(ref), "ab" * 32), b"embeddings")
     assert ingest(upload_push(ref)) == 200
     assert buckets.names(buckets.work, object_names.gallery_prefix(job_of(ref))) == []

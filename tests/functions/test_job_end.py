@@ -5,6 +5,7 @@ import pytest
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.job_records import Published, Verdict
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, publishing, verdict
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput
@@ -21,7 +22,7 @@ from tests.functions.test_dead_letter import given_up
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
 
-ERROR = PermanentError("code", "what a worker met")
+ERROR = PermanentError(ErrorCode.POISON_SEGMENT, "what a worker met")
 
 
 class Crash(BaseException):
@@ -106,7 +107,7 @@ def test_job_exhausted_between_verdict_and_copy_fails(
 ) -> None:
     crash_when_decided(buckets, linked)
     assert dead_letter(given_up(linked.done(0))) == 200
-    assert failure_of(buckets, linked).code == "gave-up"
+    assert failure_of(buckets, linked).code == "exhausted"
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
@@ -123,7 +124,7 @@ def test_merge_stalled_before_the_copy_cannot_publish(
 
     assert finalize.apply_verdict(linked.manifest, give_up) is None
     assert given == [200]
-    assert failure_of(buckets, linked).code == "gave-up"
+    assert failure_of(buckets, linked).code == "exhausted"
     assert buckets.names(buckets.output) == []
 
 

@@ -93,8 +93,8 @@ def test_too_many_detections_fail_the_job_before_redaction(
         name = find_segment(buckets, planned, index).name
         seen = SegmentDetections.from_bytes(buckets.get(buckets.work, name))
         times = planned.frames(index)[:3]
-        sightings = tuple(FrameDetections(pts, False, (face,)) for pts in times)
-        buckets.put(buckets.work, name, replace(seen, sightings=sightings).to_bytes())
+        samples = tuple(FrameDetections(pts, False, (face,)) for pts in times)
+        buckets.put(buckets.work, name, replace(seen, samples=samples).to_bytes())
     assert merge(planned.done(1)) == 200
     if allowed == 6:
         assert object_names.faces(planned.job) in buckets.names(buckets.work)

@@ -11,6 +11,7 @@ from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.link_step import link
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import TimeRange
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
@@ -114,7 +115,13 @@ def test_message_of_a_failed_job_is_acknowledged(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     find_all_segments(buckets, planned)
-    failed = Failed(job=planned.job, source=planned.manifest.source, stage="worker", code="c", message="m")
+    failed = Failed(
+        job=planned.job,
+        source=planned.manifest.source,
+        stage="worker",
+        code=ErrorCode.POISON_SEGMENT,
+        message="m",
+    )
     buckets.put(buckets.work, object_names.failed(planned.job), failed.model_dump_json().encode())
     assert merge(planned.done(2)) == 200
     assert hide_tasks(topics) == []

@@ -9,6 +9,7 @@ import pytest
 
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.link_step import link
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput
@@ -137,7 +138,9 @@ def test_job_that_fails_during_linking_is_not_dispatched(
     ready_to_link(buckets, planned)
 
     def meanwhile(job: LinkInput) -> LinkedFaces:
-        failure.fail_job(planned.job, "worker", PermanentError("code", "another segment's fault"))
+        failure.fail_job(
+            planned.job, "worker", PermanentError(ErrorCode.POISON_SEGMENT, "another segment's fault")
+        )
         return linked_of(planned)
 
     link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=meanwhile))

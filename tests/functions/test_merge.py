@@ -10,8 +10,10 @@ import pytest
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import Faces, Report
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
+from defacer.report.faces import Faces
 from tests.clips import Clip, frame_seconds, write_clip
 from tests.cloud import Buckets, Post, Topics, push_body
 from tests.functions.merging import (
@@ -54,11 +56,11 @@ def test_last_segment_publishes_the_result(
     video = tmp_path / "result.mp4"
     video.write_bytes(buckets.get(buckets.output, RESULT))
     assert frame_seconds(video) == frame_seconds(linked.clip)
-    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     assert (report.job, report.result, report.frames) == (linked.job, RESULT, 75)
     assert report.audio_packets > 100
     assert sum(segment.frames for segment in report.segments) == 75
-    assert report.faces == Faces.model_validate_json(faces_of(linked).to_bytes())
+    assert Faces.from_head(report.faces, report.tracks) == faces_of(linked)
     (event,) = topics.events()
     assert event["data"]["report"] == REPORT
     assert topics.all(topics.job_events)[0]["message"]["attributes"]["type"] == "job.completed"
@@ -180,7 +182,13 @@ def test_missing_source_fails_the_job(buckets: Buckets, topics: Topics, linked: 
 
 def test_failed_job_is_not_published(buckets: Buckets, topics: Topics, linked: Planned, merge: Post) -> None:
     do_all_segments(buckets, linked)
-    failed = Failed(job=linked.job, source=linked.manifest.source, stage="worker", code="c", message="m")
+    failed = Failed(
+        job=linked.job,
+        source=linked.manifest.source,
+        stage="worker",
+        code=ErrorCode.POISON_SEGMENT,
+        message="m",
+    )
     buckets.put(buckets.work, object_names.failed(linked.job), failed.model_dump_json().encode())
     assert merge(linked.done(2)) == 200
     assert buckets.names(buckets.output) == []
@@ -259,5 +267,5 @@ def test_malformed_message_is_acknowledged(
 def test_message_of_a_newer_version_is_retried(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
-    body = linked.segment_done(0).model_dump() | {"version": 4}
+    body = linked.segment_done(0).model_dump() | {"version": 5}
     assert merge(push_body(json.dumps(body).encode(), {"type": "segment-done"})) == 503

@@ -11,6 +11,7 @@ from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput
@@ -99,7 +100,9 @@ def test_job_that_fails_during_joining_is_not_published(
     do_all_segments(buckets, linked)
 
     def meanwhile(parts: JoinInput) -> JoinedVideo:
-        failure.fail_job(linked.job, "worker", PermanentError("code", "another segment's fault"))
+        failure.fail_job(
+            linked.job, "worker", PermanentError(ErrorCode.POISON_SEGMENT, "another segment's fault")
+        )
         return MergeEngine().join(parts)
 
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=meanwhile))

@@ -207,7 +207,7 @@ def test_dead_letter_after_bug_in_another_segment_is_retryable(
     break_code("av.open", times=1)
     assert [worker(planned.task(1)), worker(planned.task(1))] == [503, 200]
     assert dead_letter(given_up(planned.task(0))) == 200
-    assert failure_of(buckets, planned.job).code == "gave-up"
+    assert failure_of(buckets, planned.job).code == "exhausted"
 
 
 def test_bug_in_webhook_is_logged_and_redelivered(

@@ -5,11 +5,11 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import Track
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy, TimeRange
 from defacer.pipeline.storage import object_names
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.tracks import Reason, Track
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.working import failure_of, made, report_of
@@ -50,11 +50,11 @@ def test_only_hidden_tracks_are_redacted(
         end=times[-1],
         decision=decision,
         person=None,
-        reason="staged",
+        reason=Reason.NO_MATCH,
         distance=None,
         margin=None,
         continues=None,
-        looks=CompactBoxes((pts, BOX) for pts in times[::5]),
+        detections=CompactBoxes((pts, BOX) for pts in times[::5]),
     )
     linked = link_job(buckets, planned, faces_of(planned, track))
     assert worker(linked.task(0)) == 200

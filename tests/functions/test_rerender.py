@@ -1,5 +1,6 @@
 """Re-renders of a published video with other decisions, with the real engine."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,10 +12,10 @@ from defacer.commands.rerender import main as command
 from defacer.engine.engine import Engine
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import Faces
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.storage import object_names
+from defacer.report.tracks import Reason
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT
@@ -51,16 +52,14 @@ def test_command_without_decisions_lists_the_tracks(
     cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = cloud.report()
-    tracks = list(report.faces.tracks)
-    tracks[0] = tracks[0].model_copy(update={"distance": 0.9, "strangers_per_10000": 0})
-    cloud.rewrite_report(
-        report.model_copy(update={"faces": report.faces.model_copy(update={"tracks": tuple(tracks)})})
-    )
+    tracks = list(report.tracks)
+    tracks[0] = replace(tracks[0], distance=0.9, strangers_per_10000=0)
+    cloud.rewrite_report(report.model_copy(update={"tracks": tuple(tracks)}))
     assert command([first.job]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[1].endswith(
-        "keep as Eileen: staged (distance 0.90: fewer than 1 in 10,000 strangers looks this alike)"
+        "keep as Eileen: near a target (distance 0.90: fewer than 1 in 10,000 strangers looks this alike)"
     )
     assert command(["0" * 20]) == 1
     assert "There is no job" in capsys.readouterr().err
@@ -76,7 +75,11 @@ def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) 
     assert (report.job, report.source) == (job, first.manifest.source)
     assert report.again is not None
     assert (report.again.of, report.again.decisions) == (first.job, {0: "hide"})
-    assert [track.reason for track in report.faces.tracks] == ["decided by hand", "staged", "staged"]
+    assert [track.reason for track in report.tracks] == [
+        Reason.MANUAL,
+        Reason.NO_MATCH,
+        Reason.NO_MATCH,
+    ]
     assert report.policy == WHITE
     assert cloud.buckets.names(cloud.buckets.output) == [RESULT, REPORT]
     stays = [object_names.manifest(job), object_names.published(job), object_names.verdict(job)]
@@ -84,13 +87,14 @@ def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) 
 
 
 def test_hidden_track_can_be_kept_and_others_stay_hidden(cloud: Cloud, first: Planned) -> None:
-    before = cloud.report().faces
+    before = cloud.report()
     cloud.run(cloud.ask(first.job, {1: "keep"}))
     assert cloud.hidden() == [False, False, True]
-    after = cloud.report().faces
+    after = cloud.report()
     assert [track.decision for track in after.tracks] == ["keep", "keep", "hide"]
-    changed = before.tracks[1].model_copy(update={"decision": "keep", "reason": "decided by hand"})
-    assert after == before.model_copy(update={"tracks": (before.tracks[0], changed, before.tracks[2])})
+    changed = replace(before.tracks[1], decision="keep", reason=Reason.MANUAL)
+    assert after.faces == before.faces
+    assert after.tracks == (before.tracks[0], changed, before.tracks[2])
 
 
 def test_rerender_runs_no_detector(cloud: Cloud, first: Planned) -> None:
@@ -109,7 +113,7 @@ def test_third_rerender_keeps_decisions_of_the_second(cloud: Cloud, first: Plann
     report = cloud.report()
     assert report.again is not None
     assert (report.job, report.again.of, report.again.decisions) == (third, second, {2: "keep"})
-    assert {track.reason for track in report.faces.tracks} == {"decided by hand"}
+    assert {track.reason for track in report.tracks} == {Reason.MANUAL}
     # The first job identifies the published video too.
     cloud.run(cloud.ask(first.job, {0: "keep"}))
     assert cloud.hidden() == [False, False, False]
@@ -204,7 +208,6 @@ def test_report_without_a_forgotten_name_can_be_rerendered(cloud: Cloud, first: 
     cloud.run(cloud.ask(first.job, {2: "keep"}))
     assert cloud.hidden() == [True, True, False]
     report = cloud.report()
-    assert isinstance(report.faces, Faces)
     assert report.targets == ()
 
 

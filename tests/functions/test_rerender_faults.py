@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import RerenderRequest
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, ownership, publishing, rerender_request, verdict
 from defacer.pipeline.lifecycle.ownership import JobIdentity
@@ -111,7 +113,7 @@ def test_person_without_target_picture_is_not_kept(cloud: Cloud, first: Planned)
     assert_failed(cloud, request, "ingest", "target-gone", "(tracks 0)", "Hide these tracks too")
     cloud.run(cloud.ask(first.job, {0: "hide", 1: "keep"}))
     assert cloud.hidden() == [True, False, True]
-    assert [track.person for track in cloud.report().faces.tracks] == [None] * 3
+    assert [track.person for track in cloud.report().tracks] == [None] * 3
 
 
 def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, first: Planned) -> None:
@@ -225,7 +227,7 @@ def test_request_for_another_upload_than_its_name_is_refused(
         source = source.model_copy(update={"bucket": cloud.buckets.output})
         name = rerender_request.request_name(source)
     else:
-        source = source.model_copy(update={"name": "channels/street/walk.report.json"})
+        source = source.model_copy(update={"name": "channels/street/walk.report.jsonl"})
     request = put(
         cloud, RerenderRequest(source=source, decisions={1: "keep"}).model_dump_json().encode(), name
     )
@@ -284,18 +286,18 @@ def test_rerender_that_fails_while_planned_leaves_nothing(cloud: Cloud, first: P
     request = cloud.ask(first.job, {0: "hide"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
-        failure.fail_job(job_of(request), "ingest", PermanentError("gave-up", "it took too long"), request)
+        failure.fail_job(job_of(request), "ingest", PermanentError("exhausted", "it took too long"), request)
         return IngestEngine().edit_faces(faces, decisions, known)
 
     planning.plan(request, with_operations(IngestEngine(), edit_faces=slow))
     assert cloud.steps() == set()
-    assert_failed(cloud, request, "ingest", "gave-up")
+    assert_failed(cloud, request, "ingest", "exhausted")
 
 
 def test_dead_letter_of_a_request_fails_its_job(cloud: Cloud, first: Planned, dead_letter: Post) -> None:
     request = cloud.ask(first.job, {0: "hide"})
     assert dead_letter(given_up(upload_push(request), waited="1")) == 200
-    assert_failed(cloud, request, "ingest", "gave-up")
+    assert_failed(cloud, request, "ingest", "exhausted")
     assert cloud.ingest(upload_push(request)) == 200
     assert cloud.steps() == set()
 
@@ -343,7 +345,7 @@ def test_rerender_with_verdict_ends_without_manifest(
         )
         assert not cloud.published(job).superseded
     else:
-        assert_failed(cloud, request, "merge", "gave-up")
+        assert_failed(cloud, request, "merge", "exhausted")
 
 
 def test_rerender_can_have_other_segments_than_detection(
@@ -361,11 +363,22 @@ def test_rerender_can_have_other_segments_than_detection(
 
 def test_frames_without_detection_fail_the_rerender(cloud: Cloud, first: Planned) -> None:
     report = cloud.report()
-    fewer = report.faces.model_copy(update={"frames": report.faces.frames - 1})
+    fewer = replace(report.faces, frames=report.faces.frames - 1)
     cloud.rewrite_report(report.model_copy(update={"faces": fewer}))
     request = cloud.ask(first.job, {0: "hide"})
     cloud.run(request)
     assert_failed(cloud, request, "merge", "check-failed", "faces were detected in")
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_truncated_report_is_not_rerendered(lines: int, cloud: Cloud, first: Planned) -> None:
+    report = cloud.buckets.get(cloud.buckets.output, REPORT)
+    cloud.rewrite_report_bytes(b"".join(report.splitlines(keepends=True)[:lines]))
+    request = cloud.ask(first.job, {0: "hide"})
+    failed = cloud.failed(cloud.run(request))
+    assert (failed.stage, failed.code) == ("ingest", "bad-object")
+    assert failed.message == "walk.report.jsonl can't be read. Upload the video again."
+    assert cloud.hidden() == [False, True, True]
 
 
 def test_report_with_unknown_recogniser_is_refused(cloud: Cloud, first: Planned) -> None:
@@ -376,14 +389,6 @@ def test_report_with_unknown_recogniser_is_refused(cloud: Cloud, first: Planned)
     cloud.run(request)
     sentence = "can't be re-rendered: the recogniser is 'casia-webface', allowed are sface"
     assert_failed(cloud, request, "ingest", "bad-decisions", sentence)
-
-
-def test_report_without_frames_per_segment_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
-    report = cloud.report()
-    old = report.faces.model_copy(update={"version": 1, "segments": ()})
-    cloud.rewrite_report(report.model_copy(update={"faces": old}))
-    cloud.run(cloud.ask(first.job, {0: "hide"}))
-    assert cloud.hidden() == [True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -406,7 +411,7 @@ def test_exhausted_rerender_message_names_the_video(cloud: Cloud, first: Planned
     request = cloud.ask(first.job, {0: "hide"})
     assert dead_letter(given_up(upload_push(request))) == 200
     said = ("walk.mp4 was not published", "Ask for it again")
-    assert_failed(cloud, request, "ingest", "gave-up", *said)
+    assert_failed(cloud, request, "ingest", "exhausted", *said)
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
 
@@ -456,7 +461,7 @@ def test_rerender_with_deleted_request_names_the_video(
         cloud.buckets.client.bucket(request.bucket).blob(request.name).delete()
     assert dead_letter(given_up(upload_push(request))) == 200
     said = ("walk.mp4 was not published", "Ask for it again")
-    assert_failed(cloud, request, "ingest", "gave-up", *said)
+    assert_failed(cloud, request, "ingest", "exhausted", *said)
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
 
@@ -497,7 +502,13 @@ def test_erase_finds_rerender_with_deleted_request(cloud: Cloud, first: Planned)
 def test_query_for_pending_decisions_writes_nothing(cloud: Cloud, first: Planned) -> None:
     """The console asks when it shows a page, and is allowed neither to publish events nor to delete objects."""
     job = job_of(cloud.ask(first.job, {0: "hide"}))
-    failed = Failed(job=job, source=first.manifest.source, stage="ingest", code="x", message="Not told yet.")
+    failed = Failed(
+        job=job,
+        source=first.manifest.source,
+        stage="ingest",
+        code=ErrorCode.POISON_SEGMENT,
+        message="Not told yet.",
+    )
     cloud.buckets.put(cloud.buckets.work, object_names.failed(job), failed.model_dump_json().encode())
     before = len(cloud.topics.events())
     assert rerender_request.pending(first.manifest.source) == {}

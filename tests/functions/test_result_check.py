@@ -8,19 +8,20 @@ import av
 import pytest
 
 from defacer.engine.media.reader import Segment
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.verification import check_ahead, release_gate
+from defacer.merge import join_step
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import Faces as FacesDocument
-from defacer.pipeline.documents.report import Look, Track
 from defacer.pipeline.documents.segment_messages import SegmentCheck
 from defacer.pipeline.storage import object_names
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, published_of
 from tests.functions.rendering import Cloud
 from tests.functions.working import failure_of, report_of
-from tests.planned import Planned, faces_of, link_job, plan_job
+from tests.planned import Planned, do_segment, faces_of, link_job, plan_job
 
 WHITE = Policy(mode="solid", color="#ffffff")
 FACE = (160, 75)  # inside the portrait's face
@@ -50,9 +51,17 @@ def publish(cloud: Cloud, portrait: Path) -> Planned:
 
 def found_at(pts: int) -> Track:
     return Track(
-        id=0, start=pts, end=pts, decision="hide", person=None, reason=check_ahead.FOUND, distance=None, margin=None,
-        continues=None, looks=(Look(pts=pts, box=(1.0, 2.0, 3.0, 4.0)),),
-    )  # fmt: skip
+        id=0,
+        start=pts,
+        end=pts,
+        decision="hide",
+        person=None,
+        reason=Reason.FOUND_BY_VERIFICATION,
+        distance=None,
+        margin=None,
+        continues=None,
+        detections=CompactBoxes([(pts, (1.0, 2.0, 3.0, 4.0))]),
+    )
 
 
 def test_worker_masks_and_records_a_face_without_track(
@@ -63,7 +72,11 @@ def test_worker_masks_and_records_a_face_without_track(
     report = report_of(buckets, linked, 1)
     assert report.checked is not None
     (track,) = report.checked.tracks
-    assert (report.checked.verify, track.decision, track.reason) == ("standard", "hide", check_ahead.FOUND)
+    assert (report.checked.verify, track.decision, track.reason) == (
+        "standard",
+        "hide",
+        Reason.FOUND_BY_VERIFICATION,
+    )
     times = linked.frames(1)
     assert (track.start, track.end) == (times[0], times[-1])
     assert all(whites(buckets.get(buckets.work, report.video.name)))
@@ -81,8 +94,8 @@ def test_report_lists_faces_found_by_the_check(
     cloud = Cloud(buckets, topics, ingest, worker, merge)
     publish(cloud, portrait)
     report = cloud.report()
-    found = [(track.id, track.reason) for track in report.faces.tracks]
-    assert found == [(0, check_ahead.FOUND), (1, check_ahead.FOUND)]
+    found = [(track.id, track.reason) for track in report.tracks]
+    assert found == [(0, Reason.FOUND_BY_VERIFICATION), (1, Reason.FOUND_BY_VERIFICATION)]
     assert report.checked is not None
     assert (report.checked.verify, report.checked.tracks) == ("standard", (0, 1))
     assert report.checked.frames >= 10
@@ -96,7 +109,7 @@ def test_rerender_keeps_masking_faces_found_by_the_check(
     linked = publish(cloud, portrait)
     cloud.run(cloud.ask(linked.job, {0: "hide"}))
     report = cloud.report()
-    assert [track.reason for track in report.faces.tracks] == ["decided by hand", check_ahead.FOUND]
+    assert [track.reason for track in report.tracks] == [Reason.MANUAL, Reason.FOUND_BY_VERIFICATION]
     assert report.checked is not None
     assert report.checked.tracks == ()
     assert all(whites(buckets.get(buckets.output, RESULT)))
@@ -127,20 +140,15 @@ def test_found_faces_continue_the_track_numbers(
     tracks: int, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     times = frame_times(planned.clip)
-    own = [
-        found_at(pts).model_copy(update={"id": number * 3}).model_dump()
-        for number, pts in enumerate(times[:tracks])
-    ]
-    document = Faces.from_json({**faces_of(planned).to_json(), "tracks": own}).to_bytes()
-    whole, numbers = FacesDocument.with_tracks(document, [found_at(times[5]), found_at(times[9])])
+    own = [replace(found_at(pts), id=number * 3) for number, pts in enumerate(times[:tracks])]
+    document = faces_of(planned, *own).to_bytes()
+    check = SegmentCheck(verify="standard", frames=2, tracks=(found_at(times[5]), found_at(times[9])))
+    report = do_segment(buckets, planned, 0, checked=check)
+    found = join_step._found_tracks(document, [report])
     first = 3 * tracks - 2 if tracks else 0
-    assert numbers == (first, first + 1)
-    assert [track.group for track in Faces.from_bytes(whole, None, None).tracks][-2:] == [
-        first > 0,
-        1 + (first > 0),
-    ]
-    assert [track.id for track in Faces.from_bytes(whole, None, None).tracks][-2:] == list(numbers)
-    assert FacesDocument.model_validate_json(whole).tracks[-1].start == times[9]
+    assert [track.id for track in found] == [first, first + 1]
+    assert [track.group for track in found] == [first > 0, 1 + (first > 0)]
+    assert [track.start for track in found] == [times[5], times[9]]
 
 
 def test_report_is_unchecked_unless_every_segment_was_checked(

@@ -125,7 +125,7 @@ def test_job_with_verdict_ends_without_manifest(
             linked.manifest.source.model_dump(),
         )
     else:
-        assert_failed_once(buckets, topics, linked, "gave-up")
+        assert_failed_once(buckets, topics, linked, "exhausted")
         assert failure_of(buckets, linked).source == linked.manifest.source
         assert buckets.names(buckets.output) == []
     left = {
@@ -193,7 +193,7 @@ def test_late_copy_is_rolled_back_by_its_merge(
         """The job fails after the copy has started and before it is done."""
         if object_names.failed(linked.job) not in buckets.names(buckets.work):
             assert dead_letter(given_up(linked.done(0))) == 200
-            assert_failed_once(buckets, topics, linked, "gave-up")
+            assert_failed_once(buckets, topics, linked, "exhausted")
         blob = buckets.client.bucket(bucket).blob(name)
         blob.metadata = dict(metadata)
         blob.upload_from_string(copied[ref.name])
@@ -202,7 +202,7 @@ def test_late_copy_is_rolled_back_by_its_merge(
     monkeypatch.setattr(objects, "copy", late)
     assert finalize.apply_verdict(linked.manifest, lambda: None) is None
     assert buckets.names(buckets.output) == []
-    assert_failed_once(buckets, topics, linked, "gave-up")
+    assert_failed_once(buckets, topics, linked, "exhausted")
 
 
 @pytest.mark.parametrize("who", ["merge", "dead_letter"])

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from defacer.pipeline.documents.job_records import Lease
-from defacer.pipeline.documents.report import Faces, Report
+from defacer.pipeline.documents.report import Report
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.lifecycle.segments import range_of
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.storage import object_names
+from defacer.report.faces import Faces
 from tests.clips import Clip, admiral, frame_seconds, frame_times, write_clip
 from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
 from tests.engine.test_engine import GONE, grey, likeness
@@ -73,7 +74,7 @@ def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
     """Return the messages that follow the job's step."""
     if job.faces is None:
         assert sorted(task.index for task in tasks(topics, "redact")) == [0, 1]
-        faces = Faces.model_validate_json(buckets.get(buckets.work, object_names.faces(job.job)))
+        faces = Faces.from_bytes(buckets.get(buckets.work, object_names.faces(job.job)))
         assert faces.segments == tuple(len(job.frames(index)) for index in range(2))
     else:
         assert_published(buckets, topics, job)
@@ -126,7 +127,7 @@ def test_segment_is_split_after_three_timeouts(
     result = clip.with_name("result.mp4")
     result.write_bytes(buckets.get(buckets.output, RESULT))
     assert frame_seconds(result) == frame_seconds(clip)
-    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     assert [segment.index for segment in report.segments] == [0, 1]
     assert sum(segment.frames for segment in report.segments) == CLIP.frames
 
@@ -259,17 +260,17 @@ def test_face_across_a_split_stays_hidden(
     assert merge(push_of(done_of(halves[0]))) == 200
     result = tmp_path / "result.mp4"
     result.write_bytes(buckets.get(buckets.output, RESULT))
-    report = Report.model_validate_json(buckets.get(buckets.output, REPORT))
+    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
     seam = range_of(planned.manifest, 0, "0").end
     assert seam is not None
-    (track,) = report.faces.tracks  # one track across the seam
+    (track,) = report.tracks  # one track across the seam
     assert track.decision == "hide"
     assert track.start < seam < track.end
     before, after, times = grey(clip), grey(result), frame_times(clip)
     around = [number for number, time in enumerate(times) if abs(time - seam) <= (times[1] - times[0]) * 8]
     assert {times[number] < seam for number in around} == {True, False}
     for number in around:
-        look = min(track.looks, key=lambda look: abs(look.pts - times[number]))
+        look = min(track.detections, key=lambda look: abs(look.pts - times[number]))
         x1, y1, x2, y2 = (max(0, round(edge)) for edge in look.box)
         box = np.s_[y1:y2, x1:x2]
         assert likeness(before[number][box], after[number][box]) < GONE, times[number]

@@ -49,11 +49,11 @@ def test_upload_is_published_with_only_the_target_visible(
     result = tmp_path / "result.mp4"
     result.write_bytes(buckets.get(buckets.output, "channels/street/walk.mp4"))
     assert frame_seconds(result) == frame_seconds(clip)
-    report = Report.model_validate_json(buckets.get(buckets.output, "channels/street/walk.report.json"))
+    report = Report.from_bytes(buckets.get(buckets.output, "channels/street/walk.report.jsonl"))
     assert report.targets == ("Eileen",)
     assert [segment.frames for segment in report.segments] == [28, 22]
     # One face is one track, across the segments.
-    (track,) = report.faces.tracks
+    (track,) = report.tracks
     kept = portrait is astronaut
     assert (track.decision, track.person) == (("keep", "Eileen") if kept else ("hide", None))
     assert {event["type"] for event in topics.events()} == {"job.planned", "job.completed"}

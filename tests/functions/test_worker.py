@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics, push_body
 from tests.functions.working import do_step, failure_of, frames_done, made
@@ -20,7 +21,7 @@ def test_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Plann
     (push,) = topics.all(topics.segments_done)
     assert push["message"]["attributes"] == {"type": "segment-done"}
     assert document(push) == {
-        "version": 3,
+        "version": 4,
         "part": "",
         "job": job.job,
         "index": 1,
@@ -50,7 +51,9 @@ def test_task_of_an_ended_job_is_acknowledged(
         published = Published(job=job.job, result=None, report="r")
         data, name = published.model_dump_json().encode(), object_names.published(job.job)
     else:
-        failed = Failed(job=job.job, source=job.manifest.source, stage="merge", code="c", message="m")
+        failed = Failed(
+            job=job.job, source=job.manifest.source, stage="merge", code=ErrorCode.POISON_SEGMENT, message="m"
+        )
         data, name = failed.model_dump_json().encode(), object_names.failed(job.job)
     buckets.put(buckets.work, name, data)
     assert worker(job.task(0)) == 200
@@ -61,7 +64,13 @@ def test_task_of_an_ended_job_is_acknowledged(
 def test_next_message_announces_an_unannounced_failure(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
-    failed = Failed(job=planned.job, source=planned.manifest.source, stage="worker", code="c", message="m")
+    failed = Failed(
+        job=planned.job,
+        source=planned.manifest.source,
+        stage="worker",
+        code=ErrorCode.POISON_SEGMENT,
+        message="m",
+    )
     buckets.put(buckets.work, object_names.failed(planned.job), failed.model_dump_json().encode())
     assert [worker(planned.task(index)) for index in (0, 1)] == [200, 200]
     (event,) = topics.events()

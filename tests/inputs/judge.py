@@ -19,7 +19,7 @@ import numpy as np
 from defacer.engine.media.orientation import Orientation, matrix_of, orientation_of
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE_SCALE, SOFT_SCALE
-from defacer.engine.tracking.face_report import Faces
+from defacer.report.faces import Faces
 from tests.inputs.rows import Row
 from tests.inputs.write_video import boxes
 

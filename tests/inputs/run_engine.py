@@ -7,9 +7,9 @@ from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
 from defacer.pipeline.segmentation import plan_segments
+from defacer.report.faces import Faces
 from tests.planned import read_header
 
 

@@ -11,8 +11,9 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
 from defacer.engine.options import Options
-from defacer.engine.tracking.face_report import Faces
+from defacer.pipeline.documents.report import Report
 from defacer.pipeline.segmentation import plan_segments
+from defacer.report.faces import Faces
 from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator
 from defacer_emulator.emulator import Options as EmulatorOptions
@@ -100,5 +101,5 @@ def test_pipeline_has_the_same_outcome(
         assert list(client.list_blobs(emulator.output, prefix=f"channels/{channel}/")) == []
         return
     assert code == 0, capsys.readouterr().err
-    report = json.loads(out.with_suffix(".report.json").read_text())
-    judge(row, source, out, Faces.from_json(report["faces"]), tuple(report["dropped"]))
+    report = Report.from_bytes(out.with_suffix(".report.jsonl").read_bytes())
+    judge(row, source, out, Faces.from_head(report.faces, report.tracks), report.dropped)

@@ -65,12 +65,12 @@ def test_no_face_leaks_and_the_target_is_mostly_kept(name: str, engine: Engine, 
     index = 0
     for number, frame in frames:
         pts = frame.pts or 0
-        while index < len(snapshots) and not snapshots[index].decides(pts):
+        while index < len(snapshots) and not snapshots[index].covers(pts):
             index += 1
         if index == len(snapshots):
             break
         before = frame.to_ndarray(format="gray")
-        redact(frame, snapshots[index].cover.boxes(pts), Style(), Orientation())
+        redact(frame, snapshots[index].mask_schedule.boxes(pts), Style(), Orientation())
         after = frame.to_ndarray(format="gray")
         for role, box in ((face[2], face[3:]) for face in truth["faces"] if face[0] == number):
             a, b = (score.crop(image, [side * scale for side in box]) for image in (before, after))

@@ -20,7 +20,7 @@ from defacer.engine.rendering.masks import LEAD_SECONDS
 from defacer.engine.rendering.redaction import Style, redact
 from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking.detection_pass import Targets
-from defacer.engine.tracking.face_report import VERSION, Faces
+from defacer.report.faces import Faces
 from defacer.web.live.jpeg import Decoder
 from defacer.web.live.stream import (
     FAILED,
@@ -214,12 +214,12 @@ def test_exception_in_redaction_ends_the_stream_in_black(
 def test_frame_waits_for_the_sample_that_might_still_mask_it() -> None:
     """The mask of a face that the last sample shows first begins LEAD_SECONDS earlier, not before."""
     faces = Faces(
-        version=VERSION, detector="centerface", recognizer=None, match_threshold=0.0, width=1, height=1,
-        time_base="1/1000", frames=0, looks=0, shots=(), tracks=(),
+        detector="centerface", recognizer=None, match_threshold=0.0, width=1, height=1,
+        time_base="1/1000", frames=0, sampled_frames=0, cuts=(), tracks=(),
     )  # fmt: skip
     lead = round(LEAD_SECONDS * 1000)
-    assert not LiveSnapshot(until=lead, faces=faces).decides(0)
-    assert LiveSnapshot(until=lead + 1, faces=faces).decides(0)
+    assert not LiveSnapshot(until=lead, faces=faces).covers(0)
+    assert LiveSnapshot(until=lead + 1, faces=faces).covers(0)
 
 
 def test_viewers_beyond_the_limit_are_refused(engine: Engine) -> None:

@@ -167,5 +167,5 @@ def _is_complete(running: Emulator, name: str, segments: int) -> bool:
     blob = running.storage_client().bucket(running.output).get_blob(video.report) if video else None
     if blob is None:
         return False
-    report = Report.model_validate_json(blob.download_as_bytes())
+    report = Report.from_bytes(blob.download_as_bytes())
     return report.frames == segments * RATE == sum(segment.frames for segment in report.segments)

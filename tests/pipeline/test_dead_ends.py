@@ -55,7 +55,7 @@ def test_poison_fails_its_own_job_and_stops_no_other(
     assert segment.failed.code == "poison-segment"
     assert "5 attempts did not finish segment 2 of 2" in segment.failed.message
     assert upload.failed is not None
-    assert upload.failed.code == "gave-up"
+    assert upload.failed.code == "exhausted"
     assert "ingest did not finish in 20 attempts" in upload.failed.message
     assert journal.faults["kill-at-write"] == 5 + 20
     # Healthy jobs were published during that time. None waited for the end of the poison jobs.

@@ -80,9 +80,9 @@ def test_what_is_erased_is_nowhere(what: str, pipeline: Pipeline, tmp_path: Path
 
     assert (asked.returncode, done.returncode, again.returncode) == (2, 0, 0), asked.stderr + done.stderr
     assert "Erase all of it?" in asked.stdout
-    assert "Nobody is there to answer" in asked.stderr
+    assert "The standard input has no answer" in asked.stderr
     assert f"removed gs://{pipeline.emulator.output}/channels/erased/walk.mp4#" in done.stdout
-    assert again.stdout == f"There is nothing of {subject}.\n"
+    assert again.stdout == f"Nothing of {subject} is stored.\n"
     assert left(pipeline, "erased") == (["channels/erased/policy.json"] if what == "job" else [])
     mark = object_names.failed(ended.job)
     assert pipeline.list_names(pipeline.emulator.work, object_names.job_prefix(ended.job)) == [mark]
@@ -126,10 +126,10 @@ def test_who_is_forgotten_is_hidden_in_what_was_published(
     assert (listed.returncode, done.returncode) == (1, 0), listed.stderr + done.stderr
     assert f"(job {ended.job}): it can be rendered again" in listed.stdout
     assert "rendered again" in done.stdout
-    report = Report.model_validate_json(
-        pipeline.get_blob(pipeline.emulator.output, "channels/vlog/clip.report.json").download_as_bytes()
+    report = Report.from_bytes(
+        pipeline.get_blob(pipeline.emulator.output, "channels/vlog/clip.report.jsonl").download_as_bytes()
     )
-    assert {track.decision for track in report.faces.tracks} == {"hide"}
+    assert {track.decision for track in report.tracks} == {"hide"}
     status = command(pipeline, "status", ended.job)
     assert "keeps     no one" in status.stdout
 

@@ -74,12 +74,12 @@ def test_target_stays_other_person_is_hidden_and_rest_is_unchanged(
     # In 15 of 117 frames the two cross, and the mask of one covers the other.
     kept = sorted(face_differences(clip, out, "astronaut"))
     assert kept[len(kept) * 8 // 10] < MAX_KEPT_DIFFERENCE
-    report = Report.model_validate_json((tmp_path / "out.report.json").read_bytes())
+    report = Report.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
     assert report.frames == FRAMES
-    assert {track.person for track in report.faces.tracks if track.decision == "keep"} == {"astronaut"}
+    assert {track.person for track in report.tracks if track.decision == "keep"} == {"astronaut"}
     assert pipeline.list_names(pipeline.emulator.output, "channels/whole/") == [
         "channels/whole/clip.mp4",
-        "channels/whole/clip.report.json",
+        "channels/whole/clip.report.jsonl",
     ]
 
 
@@ -101,12 +101,12 @@ def test_second_upload_replaces_the_result(pipeline: Pipeline, tmp_path: Path) -
         SECONDS,
     )
     report = json.loads(
-        pipeline.get_blob(pipeline.emulator.output, "channels/again/again.report.json").download_as_bytes()
+        pipeline.get_blob(pipeline.emulator.output, "channels/again/again.report.jsonl").download_as_bytes()
     )
     assert report["job"] == second.job
     assert pipeline.list_names(pipeline.emulator.output, "channels/again/") == [
         "channels/again/again.mp4",
-        "channels/again/again.report.json",
+        "channels/again/again.report.jsonl",
     ]
 
 
@@ -125,7 +125,7 @@ def test_job_with_duplicated_messages_publishes_once(pipeline: Pipeline, tmp_pat
     assert published.result is not None
     assert pipeline.list_names(pipeline.emulator.output, "channels/twice/") == [
         "channels/twice/twice.mp4",
-        "channels/twice/twice.report.json",
+        "channels/twice/twice.report.jsonl",
     ]
     found = pipeline.get_blob(pipeline.emulator.output, published.result.name)
     assert found.generation == published.result.generation
@@ -240,7 +240,7 @@ def test_rerender_changes_decisions_without_another_detection(
     kept_differences = sorted(face_differences(clip, out, "admiral"))
     assert kept_differences[len(kept_differences) * 8 // 10] < MAX_KEPT_DIFFERENCE
     assert audio_packets(out) == audio_packets(clip)
-    report = Report.model_validate_json((tmp_path / "out.report.json").read_bytes())
+    report = Report.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
     assert report.again is not None
     assert (report.job, report.again.of) == (ended.job, dropped.job)
     messages = {
@@ -258,7 +258,7 @@ def test_rerender_changes_decisions_without_another_detection(
     assert messages["merge"].count("published") == 1
     assert pipeline.list_names(pipeline.emulator.output, "channels/changed/") == [
         "channels/changed/clip.mp4",
-        "channels/changed/clip.report.json",
+        "channels/changed/clip.report.jsonl",
     ]
 
     for options, message in (

@@ -14,7 +14,8 @@ from pathlib import Path
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import TimeRange
-from defacer.pipeline.documents.report import TRACKS_END, Faces, Look, SegmentCheck, Track
+from defacer.pipeline.documents.report import SegmentCheck
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import (
     EditedFaces,
@@ -30,6 +31,9 @@ from defacer.pipeline.media_engine import (
 )
 from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 
 SEGMENT_SECONDS = 2  # so that it can be split once
 FRAMES_PER_SEGMENT = 4
@@ -56,7 +60,7 @@ class Clip:
 
     def try_step(self, step: str) -> None:
         if self.bad == step:
-            raise PermanentError("bad-clip", f"this clip can't be used: {step}")
+            raise PermanentError(ErrorCode.NOT_A_VIDEO, f"this clip can't be used: {step}")
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,12 @@ class StandInEngine(MediaEngine):
             height=16,
             time_base=job.manifest.video.time_base,
             frames=frames,
-            looks=int(self.nonce() or 0),
+            sampled_frames=int(self.nonce() or 0),
             segments=tuple(segments),
-            shots=(),
+            cuts=(),
             tracks=(),
         )
-        document = (
-            faces.model_dump_json().encode().removesuffix(b"]}") + TRACKS_END
-        )  # in lines, as the engine writes it
-        return LinkedFaces(frames, faces.looks, 0, document)
+        return LinkedFaces(frames, faces.sampled_frames, 0, faces.to_bytes())
 
     def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
         clip = _read(step.manifest.source)
@@ -158,11 +159,11 @@ def _check(frames: list[int], by: str) -> SegmentCheck:
         end=frames[0],
         decision="hide",
         person=None,
-        reason="found",
+        reason=Reason.FOUND_BY_VERIFICATION,
         distance=None,
         margin=None,
         continues=None,
-        looks=(Look(pts=frames[0], box=place),),
+        detections=CompactBoxes([(frames[0], place)]),
     )
     return SegmentCheck(verify="standard", frames=len(frames), tracks=(track,))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from defacer.pipeline.documents.report import Report
 from defacer.pipeline.storage import object_names
 from tests.protocol.engine import Clip, found_in, frames_of
 from tests.protocol.memory import Storage, Stored
@@ -125,7 +126,7 @@ def _of_failure(
     again = list(scenario.actions.values()).count("again")
     report_taken = bool({"upload", "a foreign report"} & actions)
     reasons = {
-        "bad-clip": upload.clip.bad is not None,
+        "not-a-video": upload.clip.bad is not None,
         "source-gone": bool({"delete the source", "upload"} & actions)
         or (renders and scenario.delete_source),
         # A later request, or an upload, was quicker.
@@ -135,7 +136,7 @@ def _of_failure(
         "result-exists": bool({"a foreign result", "a foreign report"} & actions),
         "target-gone": "remove the target" in actions,
         "object-gone": "remove the target" in actions,
-        "gave-up": not scenario.harmless,
+        "exhausted": not scenario.harmless,
         "internal-error": scenario.has_bugs or (not scenario.harmless and BUG in world.counts),
         # Stalls make a merge late, and that of a small clip nothing else does.
         "too-slow": world.counts.get("stall", 0) >= scenario.max_timeouts,
@@ -162,8 +163,8 @@ def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Itera
         yield f"job {upload.generation}: its result is {ours[0].data!r}"
     reports = [stored for stored in written if stored.name == REPORT]
     if reports and REPORT_FACES in reports[-1].data:
-        tracks = json.loads(reports[-1].data)["faces"]["tracks"]
-        told = [(track["start"], track["looks"][0]["box"][0]) for track in tracks]
+        tracks = Report.from_bytes(reports[-1].data).tracks
+        told = [(track.start, track.detections[0].box[0]) for track in tracks]
         found = found_in(ours[0].data)
         earlier = told[: -len(found)]  # a rendering keeps what earlier checks found
         if told[-len(found) :] != found or (earlier and upload.of is None):

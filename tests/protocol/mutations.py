@@ -310,7 +310,7 @@ def the_state_is_read_once_a_delivery(patch: Patch) -> None:
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     "the verdict is written over": (a_precondition_is_ignored("/verdict.json"), "verdict"),
     "the manifest is written over": (a_precondition_is_ignored("/manifest.json"), "manifest"),
-    "the faces are written over": (a_precondition_is_ignored("/faces.json"), "write faces.json"),
+    "the faces are written over": (a_precondition_is_ignored("/faces.jsonl"), "write faces.jsonl"),
     **{
         mutation.__name__.replace("_", " "): (mutation, aim)
         for mutation, aim in {
@@ -338,7 +338,7 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             the_winding_up_is_left_out: "",
             a_job_is_taken_for_done_when_its_first_segment_is: "",
             a_rendering_counts_as_old_as_its_upload: "",
-            a_late_rendering_leaves_its_faces: "faces.json",
+            a_late_rendering_leaves_its_faces: "faces.jsonl",
             the_state_is_read_once_a_delivery: "segments/",
         }.items()
     },

@@ -10,7 +10,7 @@ from tests.protocol.engine import Clip
 
 VIDEO = "channels/street/videos/walk.mp4"
 RESULT = "channels/street/walk.mp4"
-REPORT = "channels/street/walk.report.json"
+REPORT = "channels/street/walk.report.jsonl"
 BAD_STEPS = ("probe", "find 0", "hide 0", "check 1", "join")
 # What Pub/Sub and the platform do to a running function. Each hits whoever is at work in that step.
 TROUBLE = {
@@ -29,7 +29,7 @@ BUG = "bug"  # the code of a function raises a TypeError instead of sending its 
 # come to the same place more often than by chance.
 AIMS = (
     "", "", "leases/", "-lease.json", "manifest",
-    "gallery-", "segment-detections/", "faces.json", "segments/", "merge/", "verdict", "failed",
+    "gallery-", "segment-detections/", "faces.jsonl", "segments/", "merge/", "verdict", "failed",
     "published", "copy to", "publish on", "delete",
 )  # fmt: skip
 # What the subscriptions allow (resources.py), and 5 and 2: the least that Pub/Sub takes, and fewer,

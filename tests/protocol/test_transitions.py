@@ -9,6 +9,7 @@ from dataclasses import replace
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.job_records import Failed, Published, Verdict
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure, verdict
 from defacer.pipeline.lifecycle.job_state import STATE_OF_VERDICT, JobState
@@ -95,7 +96,7 @@ def test_failing_job_of_a_dead_process_is_failed_by_the_next_merge(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     do_all_segments(buckets, linked)
-    error = PermanentError("code", "an error of a worker")
+    error = PermanentError(ErrorCode.POISON_SEGMENT, "an error of a worker")
     failed = failure.failure_record(linked.job, linked.manifest.source, error, "worker")
     verdict.decide(Verdict(job=linked.job, state="failing", failed=failed))
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=fail_if_joined))

@@ -114,12 +114,12 @@ def transitions_between(before: JobObjects, after: JobObjects) -> Iterator[Trans
     if "manifest.json" in created:
         yield JobState.UPLOADED, JobState.PLANNED
     yield from _segment_transitions(created)
-    if "faces.json" in created:
+    if "faces.jsonl" in created:
         if "link-lease.json" in after.names:
             yield JobState.DETECTED, JobState.LINKED
         else:
             yield JobState.PLANNED, JobState.REDACTING
-    if "link-lease.json" in deleted and "faces.json" in before.names:
+    if "link-lease.json" in deleted and "faces.jsonl" in before.names:
         yield JobState.LINKED, JobState.REDACTING
     if after.verdict not in (before.verdict, None):
         first = JobState.REDACTED if after.verdict is JobState.COMMITTED else UNCOMMITTED

@@ -74,7 +74,7 @@ class _Judge:
     def jobs(self, segment_seconds: float, pubsub: str) -> list[str]:
         rows = run_jobs(self._clips, self._score, segment_seconds, pubsub)
         self._print("Each clip through the emulator", jobs_table(rows))
-        self._kept = {row.clip: kept_tracks(row.target.report["faces"]) for row in rows}
+        self._kept = {row.clip: kept_tracks(row.target.report.tracks) for row in rows}
         return job_problems(rows)
 
     def rotations(self) -> list[str]:
@@ -86,7 +86,7 @@ class _Judge:
         differing = [
             f"{target.clip}: the replay keeps other tracks than the job, so its figures are not those of the pipeline"
             for target in targets
-            if kept_tracks(self._replays[target.clip].decide(galleries[target]).to_json())
+            if kept_tracks(self._replays[target.clip].decide(galleries[target]).tracks)
             != self._kept[target.clip]
         ]
         turns: list[Turn] = []

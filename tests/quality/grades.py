@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings
-from defacer.engine.tracking.face_report import Box, Faces
+from defacer.report.compact_boxes import Box
+from defacer.report.faces import Faces
 from tests.quality.clips import Truth
 from tests.quality.figures import Share
 

@@ -39,8 +39,9 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.identity import CLEAR, limits_of
 from defacer.engine.rendering import redact_segment
 from defacer.engine.rendering.redaction import Style, redact
-from defacer.engine.tracking.face_report import Box, Faces
 from defacer.engine.tracking.linking import link
+from defacer.report.compact_boxes import Box
+from defacer.report.faces import Faces
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.figures import Share, percent, table
 from tests.quality.people import SAME_PEOPLE

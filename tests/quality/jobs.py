@@ -1,15 +1,15 @@
 """The clips as jobs of a running emulator, each with its target's picture and with no target."""
 
-import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
+from defacer.pipeline.documents.report import Report
+from defacer.report.tracks import Track
 from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator, Options
 from defacer_emulator.setup.files import report_beside
@@ -30,17 +30,17 @@ class Job:
     """A published result: its grades, its report, and the seconds from upload to result."""
 
     grades: Grades
-    report: dict[str, Any]
+    report: Report
     seconds: float
 
     @property
     def check(self) -> str:
         """Return what the second detector found in the redacted frames, "-" if it did not run."""
-        found = self.report.get("checked")
+        found = self.report.checked
         if not found:
             return "-"
-        passed = found["passed_as_target"] + found["passed_as_unlikely"]
-        return f"{len(found['tracks'])} masked, {passed} passed in {found['frames']} frames"
+        passed = found.passed_as_target + found.passed_as_unlikely
+        return f"{len(found.tracks)} masked, {passed} passed in {found.frames} frames"
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class ClipJobs:
     everyone: Job
 
 
-def kept_tracks(faces: dict[str, Any]) -> list[Kept]:
-    """Return the kept tracks of a report's `faces`."""
-    return [(track["start"], track["end"]) for track in faces["tracks"] if track["decision"] == "keep"]
+def kept_tracks(tracks: Iterable[Track]) -> list[Kept]:
+    """Return the kept ones of a report's tracks."""
+    return [(track.start, track.end) for track in tracks if track.decision == "keep"]
 
 
 def run_jobs(clips: Sequence[Clip], score: ModuleType, segment_seconds: float, pubsub: str) -> list[ClipJobs]:
@@ -86,7 +86,7 @@ def _job(clip: Clip, state: Path, out: Path, target: Sequence[str], score: Modul
     if code:
         raise SystemExit(f"error: {clip.name}: the job has no result (exit code {code}). Read its log above.")
     seconds = time.monotonic() - started
-    report = json.loads(report_beside(out).read_text())
+    report = Report.from_bytes(report_beside(out).read_bytes())
     return Job(grades_of(clip.truth, clip.video, out, score, hides_all=not target), report, seconds)
 
 

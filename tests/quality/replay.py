@@ -18,9 +18,9 @@ from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import limits_of
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking import detection_pass, shot_cuts
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.linking import link
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
+from defacer.report.faces import Faces
 from tests.quality.clips import Clip, Truth
 from tests.quality.grades import Grades, grades_of
 
@@ -29,7 +29,7 @@ _add_embeddings = detection_pass.add_embeddings
 
 @dataclass(frozen=True)
 class _Window:
-    """The sightings of a window, without embeddings and with the embedding of every view."""
+    """The samples of a window, without embeddings and with the embedding of every view."""
 
     bare: Sequence[FrameDetections]
     embedded: Sequence[FrameDetections]
@@ -65,17 +65,17 @@ class Replay:
         if gallery is None:
             return link([self.found], None, self._options)
         targets = self._targets(gallery)
-        sightings: list[FrameDetections] = []
+        samples: list[FrameDetections] = []
         for window in sorted(self._windows, key=lambda window: window.bare[0].pts):
             known = window.faces()
-            sightings += detection_pass.add_embeddings(
+            samples += detection_pass.add_embeddings(
                 window.bare,
-                self.found.sure,
+                self.found.confident_score,
                 targets,
                 lambda _: True,
                 lambda faces, known=known: [known[id(face)] for face in faces],  # type: ignore[misc]
             )
-        found = replace(self.found, sightings=tuple(sightings))
+        found = replace(self.found, samples=tuple(samples))
         # Between the steps of a job, embeddings have 16 bits.
         return link([SegmentDetections.from_bytes(found.to_bytes())], gallery, self._options)
 

@@ -164,11 +164,11 @@ def _appearances(clip: Clip, folder: Path, found: SegmentDetections) -> list[App
     for face in clip.truth["faces"]:
         by_frame.setdefault(face[0], []).append(face)
     views: dict[tuple[int, str], dict[int, NDArray[np.float32]]] = {}
-    for sighting in found.sightings:
-        number = numbers[sighting.pts]
+    for sample in found.samples:
+        number = numbers[sample.pts]
         labelled = by_frame.get(number, [])
         boxes = np.array([box for _, _, _, *box in labelled], np.float32).reshape(-1, 4)
-        for face in sighting.faces:
+        for face in sample.faces:
             shares = overlap(face.box, boxes) if len(boxes) else np.zeros(0)
             if face.embedding is not None and len(shares) and shares.max() >= SAME_FACE:
                 track = labelled[int(shares.argmax())][1]

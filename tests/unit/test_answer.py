@@ -8,6 +8,7 @@ from google.api_core.exceptions import Forbidden
 from google.auth.exceptions import DefaultCredentialsError
 from werkzeug.exceptions import ServiceUnavailable
 
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 from defacer.pipeline.messaging.http_status import http_status_of
 
@@ -17,7 +18,7 @@ def default_settings(environment: Callable[..., None]) -> None:
     pass
 
 
-@pytest.mark.parametrize("error", [PermanentError("c", "x"), MalformedMessageError("x")])
+@pytest.mark.parametrize("error", [PermanentError(ErrorCode.POISON_SEGMENT, "x"), MalformedMessageError("x")])
 def test_permanent_error_is_acknowledged(error: Exception) -> None:
     with http_status_of("worker"):
         raise error

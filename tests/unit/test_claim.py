@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from defacer.pipeline.documents.job_records import Lease
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle.lease import (
     DeadlineError,
@@ -98,7 +99,8 @@ def test_a_late_release_does_not_delete_the_new_holder_s_claim(buckets: Buckets,
 
 
 @pytest.mark.parametrize(
-    "error", [DeadlineError("x"), PermanentError("c", "x"), MemoryError("x"), SystemExit()]
+    "error",
+    [DeadlineError("x"), PermanentError(ErrorCode.POISON_SEGMENT, "x"), MemoryError("x"), SystemExit()],
 )
 def test_a_holder_that_fails_lets_the_next_one_start_at_once(
     error: BaseException, buckets: Buckets, clock: Clock

@@ -44,10 +44,10 @@ def test_any_file_name_may_be_a_video(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "result", "report"),
     [
-        ("a.mp4", "channels/c/a.mp4", "channels/c/a.report.json"),
-        ("x/a.mov", "channels/c/x/a.mov.mp4", "channels/c/x/a.mov.report.json"),
-        ("a.MP4", "channels/c/a.MP4", "channels/c/a.MP4.report.json"),
-        ("a", "channels/c/a.mp4", "channels/c/a.report.json"),
+        ("a.mp4", "channels/c/a.mp4", "channels/c/a.report.jsonl"),
+        ("x/a.mov", "channels/c/x/a.mov.mp4", "channels/c/x/a.mov.report.jsonl"),
+        ("a.MP4", "channels/c/a.MP4", "channels/c/a.MP4.report.jsonl"),
+        ("a", "channels/c/a.mp4", "channels/c/a.report.jsonl"),
     ],
 )
 def test_the_result_is_an_mp4_named_after_the_video(path: str, result: str, report: str) -> None:

@@ -1,22 +1,36 @@
-"""Every sentence of a failure in the source: no bucket, no word of a library, and a code that the console knows."""
+"""The messages of all errors in the source: no bucket, no text of a library, and an action for every code."""
 
 import ast
+import inspect
+import re
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from defacer.pipeline.error_codes import CAN_TRY_AGAIN, can_try_again
+from defacer.engine import errors as engine_errors
+from defacer.engine.errors import EngineError, EngineErrorCode
+from defacer.pipeline.error_codes import ErrorCode
+from defacer.pipeline.errors import PermanentError
 from tests.sentences import FOREIGN
 from tests.servers import ROOT
 
 # What fails a job, or is shown by a page.
-PACKAGES = ("engine", "ingest", "worker", "merge", "dead_letter", "pipeline", "console", "pages")
-FAILING = (*PACKAGES[:-2], "privacy")
+PACKAGES = ("engine", "ingest", "worker", "merge", "dead_letter", "pipeline", "web")
 # Errors whose messages are for a log or a terminal.
 FOR_OTHERS = {"RetryableError", "MalformedMessageError", "ClaimedError", "ClaimLostError", "DeadlineError"}
 FOR_OTHERS |= {"OutputError", "GpuError", "WeightsError", "ArgumentError", "SettingsError", "ValueError"}
-NO_JOBS = {"no-job", "not-quiet", "malformed-message"}  # of commands, and of messages without a job
+ERROR_CODES = ROOT / "functions" / "defacer" / "pipeline" / "ERROR_CODES.md"
+ROW = re.compile(r"^\| `([a-z-]+)` \| ([^|]+) \| ([^|]+) \| (yes|no) \|$", re.MULTILINE)
+# The verb of a sentence that asks the reader to do something.
+ACTION = re.compile(
+    r"(?:^|[.:;,] |, or |and |then )"
+    r"(add|ask|change|choose|correct|cut|delete|drop|erase|export|fetch|hide|install|look|remove|rename|report|run|"
+    r"save|say|set|start|stop|try|unset|upload|use|wait|watch)\b",
+    re.IGNORECASE,
+)
 
 
 def modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
@@ -27,7 +41,7 @@ def modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
 
 
 def errors(tree: ast.AST) -> Iterator[ast.Call]:
-    """Every making of an error whose message a channel's owner can read."""
+    """Yield every call that makes an error whose message a channel's owner can read."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func).rpartition(".")[2]
@@ -41,7 +55,7 @@ def texts(node: ast.AST) -> Iterator[str]:
             yield part.value
 
 
-def test_no_sentence_of_a_failure_has_a_bucket_or_a_library_s_words() -> None:
+def test_no_message_has_a_bucket_or_the_text_of_a_library() -> None:
     wrong = []
     for path, tree in modules(*PACKAGES):
         for call in errors(tree):
@@ -50,7 +64,7 @@ def test_no_sentence_of_a_failure_has_a_bucket_or_a_library_s_words() -> None:
     assert wrong == []
 
 
-def test_no_sentence_interpolates_a_library_s_message_or_an_address() -> None:
+def test_no_message_interpolates_a_library_s_text_or_an_address() -> None:
     """An FFmpeg error's text, or a reference, would get into it at run time."""
     wrong = []
     for path, tree in modules(*PACKAGES):
@@ -67,7 +81,7 @@ def test_no_sentence_interpolates_a_library_s_message_or_an_address() -> None:
     assert wrong == []
 
 
-def test_only_object_references_spell_an_address() -> None:
+def test_only_object_ref_formats_an_address() -> None:
     places = [
         (path.name, text)
         for path, tree in modules(*PACKAGES)
@@ -77,33 +91,79 @@ def test_only_object_references_spell_an_address() -> None:
     assert places == [("base.py", "gs://")]
 
 
-def codes() -> set[str]:
-    found = set()
-    for _, tree in modules(*FAILING):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("PermanentError") and node.args:
-                found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("_beyond"):
-                found |= {node.args[1].value} if isinstance(node.args[1], ast.Constant) else set()
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "code":
-                found |= {node.value.value} if isinstance(node.value, ast.Constant) else set()
-    return {str(code) for code in found}
+def classes_by_code() -> dict[str, str]:
+    """Return the code of each of the engine's error classes, by the name of the class."""
+    classes = dict(inspect.getmembers(engine_errors, inspect.isclass))
+    return {name: kind.code for name, kind in classes.items() if issubclass(kind, EngineError)}
 
 
-def test_every_code_states_whether_trying_again_helps() -> None:
-    assert len(codes()) > 20
-    assert codes() - NO_JOBS - CAN_TRY_AGAIN.keys() == set()
+class _Sources:
+    """The functions and the constants of the source by their names, to find the text of an error."""
+
+    def __init__(self) -> None:
+        self.trees = [tree for _, tree in modules(*PACKAGES, "commands")]
+        nodes = [node for tree in self.trees for node in ast.walk(tree)]
+        self.functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
+        assigned = [node for tree in self.trees for node in tree.body if isinstance(node, ast.Assign)]
+        self.constants = {ast.unparse(node.targets[0]): node.value for node in assigned}
+
+    def text_of(self, call: ast.AST) -> str:
+        """Return the constant text in a call, with that of its constants and of the functions that it calls."""
+        parts = [call]
+        for node in ast.walk(call):
+            if isinstance(node, ast.Name | ast.Attribute):
+                name = ast.unparse(node).rpartition(".")[2]
+                parts += [found[name] for found in (self.constants, self.functions) if name in found]
+        return " ".join(text for part in parts for text in texts(part))
+
+    def code_of(self, call: ast.Call) -> str | None:
+        """Return the error code that a call makes an error with."""
+        for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+            for value in (argument, self.constants.get(ast.unparse(argument).rpartition(".")[2], argument)):
+                if ast.unparse(value).startswith("ErrorCode."):
+                    return ErrorCode[ast.unparse(value).removeprefix("ErrorCode.")]
+        return classes_by_code().get(ast.unparse(call.func))
+
+
+@cache
+def messages_by_code() -> dict[str, list[str]]:
+    """Return the constant text of every error in the source, by its code."""
+    sources, found = _Sources(), defaultdict(list)
+    for call in (node for tree in sources.trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        code = sources.code_of(call)
+        if code is not None:
+            found[code].append(sources.text_of(call))
+    return found
+
+
+@pytest.mark.parametrize("code", sorted(set(ErrorCode) - {ErrorCode.MALFORMED_MESSAGE}))
+def test_every_error_code_has_a_message_with_an_action(code: ErrorCode) -> None:
+    """But for malformed messages, which no owner has sent."""
+    messages = messages_by_code()[code]
+    assert any(ACTION.search(message) for message in messages), messages
+
+
+def test_the_engine_s_error_codes_are_among_the_pipeline_s() -> None:
+    assert {code.value for code in EngineErrorCode} <= {code.value for code in ErrorCode}
+    assert set(classes_by_code().values()) == set(EngineErrorCode)
+
+
+def test_documented_error_codes_are_those_of_the_enum() -> None:
+    rows = ROW.findall(ERROR_CODES.read_text())
+    assert [code for code, _, _, _ in rows] == [code.value for code in ErrorCode]
+    assert {code: again == "yes" for code, _, _, again in rows} == {
+        code.value: code.can_try_again for code in ErrorCode
+    }
+
+
+def test_an_error_with_an_unknown_code_is_refused() -> None:
+    with pytest.raises(ValueError, match="new-code"):
+        PermanentError("new-code", "A message.")
 
 
 @pytest.mark.parametrize(
     ("code", "helps"),
-    [
-        ("gave-up", True),
-        ("bad-policy", True),
-        ("not-a-video", False),
-        ("too-long", False),
-        ("new-code", False),
-    ],
+    [("exhausted", True), ("bad-policy", True), ("not-a-video", False), ("too-long", False)],
 )
-def test_retry_advice_depends_only_on_the_code(code: str, helps: bool) -> None:
-    assert can_try_again(code) == helps
+def test_trying_again_helps_by_the_code_alone(code: str, helps: bool) -> None:
+    assert ErrorCode(code).can_try_again == helps

@@ -1,1 +1,1 @@
-"""Render a published video again with other decisions: a command, for where there is no console."""
+"""The `defacer` commands: request a re-render of a published video, erase a job or channel, and forget a person."""

@@ -1,4 +1,4 @@
-"""From what went wrong to one line on standard error and an exit code."""
+"""Turn the errors of a command into one line on standard error and an exit code."""
 
 import sys
 from collections.abc import Callable
@@ -10,32 +10,31 @@ from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import SettingsError
 
 INTERRUPTED = 130
-AGAIN = "Run the same command again: it goes on where it was."
+AGAIN = "Run the same command again. It continues where it stopped."
 
 
 class UsageError(Exception):
-    """The command can't be done as given; the message says what would be right."""
+    """The arguments are wrong. The message says what to change."""
 
 
 def run_cli(run: Callable[[], int]) -> int:
-    """Run a command; gives its exit code, or that of what it raised, said in a line."""
+    """Run a command and return its exit code. Print an error as one line, and return the exit code for it."""
     try:
         return run()
     except (UsageError, SettingsError) as error:
-        return _say(str(error), 2)
+        return _print_error(str(error), 2)
     except PermanentError as error:
-        return _say(str(error), 1)
+        return _print_error(str(error), 1)
     except RetryableError as error:
-        what = str(error).partition(": the message")[0]  # a command line has no message that comes back
-        return _say(f"{what}. {AGAIN}", 1)
+        return _print_error(f"{error}. {AGAIN}", 1)
     except GoogleAuthError as error:
-        return _say(f"Google Cloud does not know who you are: {error}", 1)
+        return _print_error(f"Google Cloud did not accept your credentials: {error}", 1)
     except GoogleAPICallError as error:
-        return _say(f"Google Cloud refused: {error}. {AGAIN}", 1)
+        return _print_error(f"Google Cloud refused: {error}. {AGAIN}", 1)
     except KeyboardInterrupt:
-        return _say(f"interrupted. {AGAIN}", INTERRUPTED)
+        return _print_error(f"interrupted. {AGAIN}", INTERRUPTED)
 
 
-def _say(line: str, code: int) -> int:
+def _print_error(line: str, code: int) -> int:
     print(f"privacy: {line}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""The commands, their arguments, and what a person at a terminal is told. Names go there, and into no log."""
+"""The command line of the privacy commands. It prints names of people to the terminal, and logs none."""
 
 import argparse
 import logging
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from defacer.pipeline.documents.base import ObjectRef
 
 DESCRIPTION = """\
-What the owner of a channel may ask for. The buckets are those that DEFACER_PROJECT, DEFACER_INTAKE_BUCKET,
-DEFACER_WORK_BUCKET and DEFACER_OUTPUT_BUCKET name, as for the functions.
+Erase a job or a channel, or forget a person. The variables DEFACER_PROJECT, DEFACER_INTAKE_BUCKET,
+DEFACER_WORK_BUCKET and DEFACER_OUTPUT_BUCKET name the buckets, as for the functions.
 """
 EXAMPLES = """\
 examples:
   python -m defacer.commands.privacy erase 0123456789abcdef0123         one job: source, result, all of its work
   python -m defacer.commands.privacy erase channels/street --yes        a channel with all its jobs, without asking
-  python -m defacer.commands.privacy forget Ada --channel street        who keeps Ada? then no new job does
+  python -m defacer.commands.privacy forget Ada --channel street        list results with Ada; no new job keeps her
   python -m defacer.commands.privacy forget Ada --channel street --render-again
 
-exit codes: 0 done, 1 not all of it (the last line says what is left; run it again), 2 the command can't be done
-as given, 130 interrupted
+exit codes: 0 success, 1 incomplete (see the last line, and run the command again), 2 wrong arguments,
+130 interrupted
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
+    """Run one command. Return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m defacer.commands.privacy",
         description=DESCRIPTION,
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_erase(commands)
     add_forget(commands)
     options = parser.parse_args(arguments)
-    logging.getLogger("defacer").addHandler(logging.NullHandler())  # what the pipeline logs is said here
+    logging.getLogger("defacer").addHandler(logging.NullHandler())  # the command prints errors itself
     from defacer.commands import exit_codes
 
     return exit_codes.run_cli(lambda: int(options.run(options)))
@@ -64,21 +64,21 @@ def add_erase(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def add_forget(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Add the command `forget`."""
-    purpose = "keep a person no longer: remove their pictures and name, find the videos that show them"
+    purpose = "forget a person: delete their pictures and name, and list the videos that show them"
     command: argparse.ArgumentParser = commands.add_parser(
         "forget", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
     )
-    command.add_argument("person", metavar="PERSON", help="as the target picture or its folder is called")
+    command.add_argument("person", metavar="PERSON", help="the name of the target picture or of its folder")
     command.add_argument("--channel", required=True, metavar="NAME", help="the channel")
     command.add_argument(
         "--render-again",
         action="store_true",
-        help="render the videos that show the person again from their reports, with the person hidden",
+        help="re-render the videos that show the person from their reports, with the person hidden",
     )
     command.add_argument(
         "--delete-unrenderable",
         action="store_true",
-        help="delete those that can't be rendered again, because their source is gone",
+        help="delete the videos that can't be re-rendered, because their source was deleted",
     )
     _add_yes(command)
     command.set_defaults(run=_forget)
@@ -86,7 +86,7 @@ def add_forget(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_yes(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--yes", action="store_true", help="do it without asking")
+    command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def _erase(options: argparse.Namespace) -> int:
@@ -97,47 +97,48 @@ def _erase(options: argparse.Namespace) -> int:
         subject = erase.Subject.parse(options.subject)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
-    found = erase.look(subject)
+    found = erase.find_objects(subject)
     if not found.objects:
-        print(f"There is nothing of {options.subject}.")
-    elif not _confirmed(f"{found.count()}. Erase all of it?", options):
+        print(f"Nothing of {options.subject} is stored.")
+    elif not _confirm(f"{found.count()}. Erase all of it?", options):
         return 1
     else:
-        erase.erase(subject, _removed, echo)
+        erase.erase(subject, _print_removed, echo)
         print(f"Erased {options.subject}.")
-    _tell_unreadable(found.unreadable)
+    _print_unreadable(found.unreadable)
     return 1 if found.unreadable else 0
 
 
 def _forget(options: argparse.Namespace) -> int:
     from defacer.commands.privacy import forget
-    from defacer.commands.privacy.person_data import PersonData, look, people
+    from defacer.commands.privacy.person_data import PersonData, find_person_data, people
 
-    traces = look(options.channel, options.person)
-    if traces == PersonData():
-        others = ", ".join(people(options.channel)) or "nobody"
+    data = find_person_data(options.channel, options.person)
+    if data == PersonData():
+        others = ", ".join(people(options.channel)) or "no one"
         print(
-            f"There is nothing of {options.person} in channel {options.channel}. Its target pictures name: {others}. "
-            "Was the name spelt as there?"
+            f"Nothing of {options.person} is stored in channel {options.channel}. Its target pictures name: {others}. "
+            "Check the spelling of the name."
         )
         return 0
     question = (
-        f"{options.person} in channel {options.channel}: {pluralize(len(traces.pictures), 'target picture')}, "
-        f"{pluralize(len(traces.under_way), 'job')} under way, named in {pluralize(len(traces.named), 'document')}, "
-        f"seen in {pluralize(len(traces.shown), 'result')}. Forget them?"
+        f"{options.person} in channel {options.channel}: {pluralize(len(data.pictures), 'target picture')}, "
+        f"{pluralize(len(data.running_jobs), 'running job')}, named in "
+        f"{pluralize(len(data.documents_naming_person), 'document')}, "
+        f"visible in {pluralize(len(data.visible_in), 'result')}. Forget them?"
     )
-    if not _confirmed(question, options):
+    if not _confirm(question, options):
         return 1
-    traces = forget.withdraw(options.channel, options.person, _removed, echo)
-    for shown in traces.shown:
-        _deal_with(shown, options)
+    data = forget.withdraw(options.channel, options.person, _print_removed, echo)
+    for shown in data.visible_in:
+        _hide_or_delete(shown, options)
     if options.render_again or options.delete_unrenderable:
-        forget.delete(traces.old, _removed)
-    return _verdict(traces, look(options.channel, options.person), options)
+        forget.delete(data.old_versions, _print_removed)
+    return _conclude(data, find_person_data(options.channel, options.person), options)
 
 
-def _deal_with(shown: "VisibleIn", options: argparse.Namespace) -> None:
-    """Render it again or delete it, as the options say, or tell why not."""
+def _hide_or_delete(shown: "VisibleIn", options: argparse.Namespace) -> None:
+    """Re-render the result or delete it, as the options say, or print why not."""
     from defacer.commands.privacy import forget
     from defacer.commands.privacy.engine_adapter import PrivacyEngine
     from defacer.pipeline.errors import PermanentError
@@ -153,76 +154,82 @@ def _deal_with(shown: "VisibleIn", options: argparse.Namespace) -> None:
             print(f"rendered again {shown.result} (job {shown.report.job})", flush=True)
             return
     if obstacle is not None and options.delete_unrenderable:
-        forget.delete_result(shown, _removed)
+        forget.delete_result(shown, _print_removed)
         return
     how = f"it can't be rendered again: {obstacle}" if obstacle else "it can be rendered again"
     print(f"shows {options.person} {shown.result} (job {shown.report.job}): {how}", flush=True)
 
 
-def _came(before: "PersonData", now: "PersonData", options: argparse.Namespace) -> list[str]:
-    """What there is of the person that came while the command ran, or it would be gone."""
-    known = {shown.report.job for shown in before.shown}
-    came = [shown.result for shown in now.shown if shown.report.job not in known]
-    came += [f"job {job}" for job in now.under_way]
-    came += map(str, (*now.pictures, *now.remains, *(ref for ref, _ in now.named)))
-    return [*came, *map(str, now.old)] if options.render_again or options.delete_unrenderable else came
+def _find_new(before: "PersonData", now: "PersonData", options: argparse.Namespace) -> list[str]:
+    """Return the person's data that arrived while the command ran."""
+    known = {shown.report.job for shown in before.visible_in}
+    new = [shown.result for shown in now.visible_in if shown.report.job not in known]
+    new += [f"job {job}" for job in now.running_jobs]
+    documents = (ref for ref, _ in now.documents_naming_person)
+    new += map(str, (*now.pictures, *now.orphaned_objects, *documents))
+    return [*new, *map(str, now.old_versions)] if options.render_again or options.delete_unrenderable else new
 
 
-def _verdict(before: "PersonData", now: "PersonData", options: argparse.Namespace) -> int:
-    """Say what is left to do, if anything is."""
-    echo("Copies that were downloaded, or that lie outside these buckets, are yours to remove.")
-    for name in now.untold:
-        print(f"has no report that can be read {name}: look at it yourself")
-    _tell_unreadable(now.unreadable)
-    came = _came(before, now, options)
-    for what in came:
-        print(f"came meanwhile {what}")
-    if came:
+def _conclude(before: "PersonData", now: "PersonData", options: argparse.Namespace) -> int:
+    """Print the remaining work. Return the exit code."""
+    echo("Remove copies outside these buckets yourself, such as downloads.")
+    for name in now.results_without_report:
+        print(f"has no readable report {name}: check it yourself")
+    _print_unreadable(now.unreadable_jobs)
+    new = _find_new(before, now, options)
+    for name in new:
+        print(f"new {name}")
+    if new:
         echo(
-            f"Of {options.person} {pluralize(len(came), 'trace')} came while this ran. Run the same command again."
+            f"{pluralize(len(new), 'object')} of {options.person} arrived during this command. "
+            "Run the same command again."
         )
         return 1
-    if not (now.shown or now.old or now.untold or now.unreadable):
+    if not (now.visible_in or now.old_versions or now.results_without_report or now.unreadable_jobs):
         print(f"{options.person} is forgotten in channel {options.channel}: no picture, no name, no result.")
         return 0
-    hint = []
-    if (now.shown or now.old) and not options.render_again:
-        hint.append("--render-again")
-    unrenderable = options.render_again or any(shown.obstacle for shown in now.shown)
-    if now.shown and unrenderable and not options.delete_unrenderable:
-        hint.append("--delete-unrenderable")
-    more = f" Add {' and '.join(hint)} to change that." if hint else ""
     echo(
-        f"New videos hide {options.person}, who can still be seen in {pluralize(len(now.shown), 'result')} and "
-        f"{pluralize(len(now.old), 'older version')}; of {pluralize(len(now.untold), 'result')} nothing is known.{more}"
+        f"New videos hide {options.person}. {pluralize(len(now.visible_in), 'result')} and "
+        f"{pluralize(len(now.old_versions), 'older version')} still show the person, and "
+        f"{pluralize(len(now.results_without_report), 'result')} can't be checked.{_advice(now, options)}"
     )
     return 1
 
 
-def _tell_unreadable(jobs: Sequence[str]) -> None:
+def _advice(now: "PersonData", options: argparse.Namespace) -> str:
+    hint = []
+    if (now.visible_in or now.old_versions) and not options.render_again:
+        hint.append("--render-again")
+    unrenderable = options.render_again or any(shown.obstacle for shown in now.visible_in)
+    if now.visible_in and unrenderable and not options.delete_unrenderable:
+        hint.append("--delete-unrenderable")
+    return f" Add {' and '.join(hint)} to change that." if hint else ""
+
+
+def _print_unreadable(jobs: Sequence[str]) -> None:
     for job in jobs:
         print(
-            f"can't be read job {job}, of this channel or another: erase it, or mend what it has in the work bucket"
+            f"unreadable job {job}, of this channel or another: erase it, or repair its objects in the work bucket"
         )
 
 
-def _confirmed(question: str, options: argparse.Namespace) -> bool:
+def _confirm(question: str, options: argparse.Namespace) -> bool:
     from defacer.commands.exit_codes import UsageError
 
     if options.yes:
         return True
     print(f"{question} [y/N] ", end="", flush=True)
     answer = sys.stdin.readline() if sys.stdin else ""
-    if not answer:  # its end; an empty line has a line break
+    if not answer:  # end of file: an empty line has a line break
         print(flush=True)
-        raise UsageError("Nobody is there to answer: add --yes to do it without asking.")
+        raise UsageError("The standard input has no answer. Add --yes to skip the question.")
     if answer.strip().lower() in ("y", "yes"):
         return True
-    print("Nothing was done.")
+    print("Nothing was changed.")
     return False
 
 
-def _removed(ref: "ObjectRef") -> None:
+def _print_removed(ref: "ObjectRef") -> None:
     print(f"removed {ref}", flush=True)
 
 

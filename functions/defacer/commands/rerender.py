@@ -1,4 +1,4 @@
-"""The command, its arguments, and what a person at a terminal is told."""
+"""The command line that requests a re-render of a published video, or lists its tracks."""
 
 import argparse
 import logging
@@ -6,16 +6,16 @@ import sys
 from collections.abc import Sequence
 
 DESCRIPTION = """\
-Render a published video again with other decisions for some of its tracks, and print the new job. Without --keep and
---hide, list the tracks by number. The buckets are those that DEFACER_PROJECT, DEFACER_INTAKE_BUCKET,
-DEFACER_WORK_BUCKET and DEFACER_OUTPUT_BUCKET name, as for the functions.
+Re-render a published video with other decisions for some of its tracks, and print the new job. Without --keep and
+--hide, list the tracks by number. The variables DEFACER_PROJECT, DEFACER_INTAKE_BUCKET, DEFACER_WORK_BUCKET and
+DEFACER_OUTPUT_BUCKET name the buckets, as for the functions.
 
-exit codes: 0 done, 1 it can't be done, 2 the command can't be done as given
+exit codes: 0 success, 1 failure, 2 wrong arguments
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask for it; gives the exit code."""
+    """Run the command. Return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m defacer.commands",
         description=DESCRIPTION,
@@ -27,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     both = set(options.keep) & set(options.hide)
     if both:
         parser.error(f"track {min(both)} can't be kept and hidden at once")
-    return _answer(options)
+    return _run(options)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """The arguments, which the emulator's command has too."""
+    """Add the arguments, which the emulator's command has too."""
     command.add_argument("job", metavar="JOB", help="any job of the video's upload")
     for wish in ("keep", "hide"):
         command.add_argument(
@@ -40,11 +40,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
             action="append",
             default=[],
             metavar="TRACK",
-            help=f"{wish} the track of this number; may be given again",
+            help=f"{wish} the track of this number; repeat it for several tracks",
         )
 
 
-def _answer(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
 
@@ -54,7 +54,7 @@ def _answer(options: argparse.Namespace) -> int:
     from defacer.pipeline.lifecycle import rerender_request
     from defacer.pipeline.settings import SettingsError
 
-    logging.getLogger("defacer").addHandler(logging.NullHandler())  # what the pipeline logs is said here
+    logging.getLogger("defacer").addHandler(logging.NullHandler())  # the command prints errors itself
     decisions: dict[int, Decision] = {
         **dict.fromkeys(options.keep, "keep"),
         **dict.fromkeys(options.hide, "hide"),
@@ -69,8 +69,7 @@ def _answer(options: argparse.Namespace) -> int:
     except PermanentError as error:
         return echo(str(error), 1)
     except RetryableError as error:
-        what = str(error).partition(": ")[0]  # a command line has no message that comes back
-        return echo(f"{what}. Run the same command again.", 1)
+        return echo(f"{error}. Run the same command again.", 1)
     except (GoogleAuthError, GoogleAPICallError) as error:
         return echo(f"Google Cloud refused: {error}", 1)
     return 0

@@ -4,6 +4,7 @@ from defacer.pipeline import log, programming_errors
 from defacer.pipeline.documents.base import Document, ObjectRef
 from defacer.pipeline.documents.job_records import JobEvent
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import MalformedMessageError, PermanentError
 from defacer.pipeline.lifecycle import cleanup, failure, finalize, job_state, ownership, rerender_request
 from defacer.pipeline.lifecycle.job_state import JobRecord
@@ -178,7 +179,7 @@ def _exhausted_error(job: _LetterJob, source: ObjectRef | None, message: Message
     name = object_names.owner_name(source.name) if source else "A video"
     deliveries = _count_deliveries(message) or "many"
     return PermanentError(
-        "gave-up",
+        ErrorCode.EXHAUSTED,
         f"{name} was not published: {job.stage} did not finish in {deliveries} attempts. {advice}. If that "
         f"fails in the same way, ask the operator of De-facer to look for job {job.id} in the logs.",
     )

@@ -1,7 +1,7 @@
-"""Command line: hide the faces in one video file, or render it again with other decisions.
+"""The command line of the engine: hide the faces in one video file, or re-render it with other decisions.
 
-python -m defacer.engine IN.mp4 OUT.mp4 --target ME.jpg --report IN.json
-python -m defacer.engine rerender IN.mp4 IN.json OUT.mp4 --keep 3
+python -m defacer.engine IN.mp4 OUT.mp4 --target ME.jpg --report IN.jsonl
+python -m defacer.engine rerender IN.mp4 IN.jsonl OUT.mp4 --keep 3
 """
 
 import argparse
@@ -28,33 +28,38 @@ from defacer.engine.recognition import recognition_levels
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.render_file import Rendered, render
 from defacer.engine.runtime import torch_package
-from defacer.engine.tracking.face_report import ADVICE, Faces
+from defacer.engine.tracking.face_report import read_faces
 from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.report_edit import Decision, with_decisions
 from defacer.engine.verification.release_gate import Checked
 from defacer.plurals import pluralize, resemblance
+from defacer.report.faces import Faces, dump_head
+from defacer.report.json_lines import ReportError, dump_track, join_report, split_report
+from defacer.report.texts import ADVICE, describe_decision
+from defacer.report.tracks import VERSION
 
 EXAMPLES = """examples:
   python -m defacer.engine street.mp4 safe.mp4                         hide everyone
   python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg           hide everyone but me
   python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg --target friend.png --mode pixelate
   python -m defacer.engine vlog.mp4 safe.mp4 --mode image --replacement smiley.png
-  python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg --report vlog.json
-  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4       decide about a track anew
+  python -m defacer.engine vlog.mp4 safe.mp4 --target me.jpg --report vlog.jsonl
+  python -m defacer.engine rerender vlog.mp4 vlog.jsonl safe.mp4 --hide 4       change a decision
 """
 RERENDER_EXAMPLES = """examples:
-  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --hide 4 --keep 7
-  python -m defacer.engine rerender vlog.mp4 vlog.json safe.mp4 --mode pixelate
+  python -m defacer.engine rerender vlog.mp4 vlog.jsonl safe.mp4 --hide 4 --keep 7
+  python -m defacer.engine rerender vlog.mp4 vlog.jsonl safe.mp4 --mode pixelate
 """
 BLACK = "#000000"
 
 
 def main() -> int:
-    """Run the command; give the exit code: 0 done, 1 the video can't be done, 2 bad arguments, 130 stopped."""
+    """Run the command. Return the exit code: 0 success, 1 failure, 2 wrong arguments, 130 interrupted."""
     words = sys.argv[1:]
     again = words[:1] == ["rerender"]
     arguments = _rerender_parser().parse_args(words[1:]) if again else _parser().parse_args(words)
     console = Console(stderr=True)
-    # Ended from outside, or the terminal closed: clean up as after Ctrl-C.
+    # Clean up after a termination, or when the terminal is closed, as after Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -79,7 +84,7 @@ def main() -> int:
 
 
 class ArgumentError(Exception):
-    """An argument names a file that is not there or can't be used."""
+    """An argument is wrong, or names a file that does not exist or can't be used."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,7 +149,12 @@ def _parser() -> argparse.ArgumentParser:
         help="check the result with a second detector: not at all, in five frames a second (default), or in every "
         "frame",
     )
-    parser.add_argument("--report", type=Path, metavar="JSON", help="also write what was decided, and why")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="JSONL",
+        help="also write a report with the decisions and their reasons",
+    )
     _add_force(parser)
     return parser
 
@@ -162,13 +172,15 @@ def _rates() -> str:
 def _rerender_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m defacer.engine rerender",
-        description="Render a video again from its report, with other decisions, without looking for faces again.",
+        description="Re-render a video from its report with other decisions. The detector does not run again.",
         epilog=RERENDER_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("video", type=Path, metavar="IN", help="the video that the report is about")
-    parser.add_argument("report", type=Path, metavar="REPORT", help="what --report wrote, or a job's report")
+    parser.add_argument(
+        "report", type=Path, metavar="REPORT", help="a report that --report wrote, or a job's report"
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
     for wish in ("hide", "keep"):
         parser.add_argument(
@@ -177,7 +189,7 @@ def _rerender_parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="TRACK",
-            help=f"{wish} the track of this id; may be given again",
+            help=f"{wish} the track of this id; repeat it for several tracks",
         )
     parser.add_argument("--mode", choices=MODES, help="how a face is hidden (default: as the report says)")
     parser.add_argument("--strength", type=float, help="1 to 3 (default: as the report says)")
@@ -191,9 +203,7 @@ def _rerender_parser() -> argparse.ArgumentParser:
         choices=CHECKS,
         help="how the result is checked with a second detector (default: as the report says)",
     )
-    parser.add_argument(
-        "--write-report", type=Path, metavar="JSON", help="also write the report of what is new"
-    )
+    parser.add_argument("--write-report", type=Path, metavar="JSONL", help="also write the new report")
     _add_force(parser)
     parser.set_defaults(target=[], recognition=None, match_threshold=None)
     return parser
@@ -210,16 +220,18 @@ def _check_paths(arguments: argparse.Namespace) -> None:
     writes = [arguments.out, *filter(None, [report])]
     for path in filter(None, reads):
         if not path.is_file():
-            raise ArgumentError(f"there is no file {path}.")
+            raise ArgumentError(f"{path} does not exist. Name an existing file.")
     try:
         check_outputs(writes, filter(None, reads), force=arguments.force)
     except OutputPathError as error:
         raise ArgumentError(str(error)) from error
     if arguments.out.suffix.lower() != ".mp4":
         name = arguments.out.with_suffix(".mp4")
-        raise ArgumentError(f"what is written is an MP4: name it {name}, not {arguments.out.name}.")
+        raise ArgumentError(f"the output is an MP4. Name it {name}, not {arguments.out.name}.")
     if arguments.color and arguments.color != BLACK and arguments.mode not in (None, "solid"):
-        raise ArgumentError(f"--color {arguments.color} is for --mode solid, not {arguments.mode}.")
+        raise ArgumentError(
+            f"--color {arguments.color} is for --mode solid, not {arguments.mode}. Remove it, or change the mode."
+        )
     for name in ("recognition", "match_threshold"):
         if getattr(arguments, name) is not None and not arguments.target:
             option = name.replace("_", "-")
@@ -249,12 +261,12 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.mode == "image" and not arguments.replacement:
         raise ArgumentError("--mode image needs a picture: add --replacement PICTURE.png.")
     if arguments.strength is not None and not 1 <= arguments.strength <= 3:
-        raise ArgumentError(f"--strength {arguments.strength} is not between 1 and 3.")
+        raise ArgumentError(f"--strength {arguments.strength} is out of range. Use a value from 1 to 3.")
     if arguments.quality is not None and not 0 <= arguments.quality <= 40:
-        raise ArgumentError(f"--quality {arguments.quality} is not between 0 and 40.")
+        raise ArgumentError(f"--quality {arguments.quality} is out of range. Use a value from 0 to 40.")
     digits = (arguments.color or "#000000").removeprefix("#")
     if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
-        raise ArgumentError(f"--color {arguments.color} is not a colour like #1a2b3c.")
+        raise ArgumentError(f"--color {arguments.color} is not a colour. Write it like #1a2b3c.")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> None:
@@ -265,7 +277,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     options = _given(Options(), arguments)
     if options.match_threshold is not None:
         options = dataclasses.replace(options, recognition=None)
-    faces = _find(arguments, options, console)  # lets the models go before the video is written
+    faces = _find(arguments, options, console)  # frees the models before the video is written
     rendered = _write_video(arguments, faces, options, console)
     if arguments.report:
         _print_tracks(rendered.faces)
@@ -274,22 +286,22 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
 
 def _write_report(path: Path, options: Options, rendered: Rendered) -> None:
     checked = rendered.checked
-    report = {
-        "version": 3,
+    head = {
+        "version": VERSION,
         "black_frames": rendered.black_frames,
         "policy": dataclasses.asdict(options),
         "fingerprint": rendered.joined.fingerprint,
         "dropped": rendered.joined.dropped,
         "checked": checked and checked.to_json(),
-        "faces": rendered.faces.to_json(),
+        "faces": json.loads(dump_head(rendered.faces.head)),
     }
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    path.write_bytes(join_report(json.dumps(head).encode(), map(dump_track, rendered.faces.tracks)))
 
 
 def _find(arguments: argparse.Namespace, options: Options, console: Console) -> Faces:
     frames = _frame_count(arguments.video)
     weights.fetch_all(progress=lambda line: console.print(f"{line} ..."))
-    # Loads the models: only once the arguments have proved good.
+    # Imported here, because it loads the models, and the arguments are valid now.
     from defacer.engine.engine import Engine
 
     engine = Engine()
@@ -299,7 +311,7 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
         gallery = engine.gallery(pictures, options.recognizer)
         for warning in gallery.warnings:
             _warn(f"{warning.message} {ADVICE[warning.code]}", console)
-    with _frame_bar(console, "looking for faces", frames) as bar:
+    with _frame_bar(console, "detecting faces", frames) as bar:
         findings = engine.find_pieces(Segment(str(arguments.video)), gallery, options, bar)
         faces = link(findings, gallery, options)
     for warning in faces.warnings:
@@ -322,19 +334,22 @@ def _warn(text: str, console: Console) -> None:
 
 def _rerender(arguments: argparse.Namespace, console: Console) -> None:
     try:
-        report = json.loads(arguments.report.read_bytes())
-        faces = Faces.from_json(report["faces"])
-        fingerprint = str(report["fingerprint"])
-        options = _recorded_options(report["policy"])
-    except EngineError as error:
+        head_line, lines = split_report(arguments.report.read_bytes())
+        head = json.loads(head_line)
+        document = join_report(json.dumps(head["faces"]).encode(), lines)
+        fingerprint = str(head["fingerprint"])
+        options = _recorded_options(head["policy"])
+        read_faces(document)
+    except (EngineError, ReportError) as error:
         raise ArgumentError(f"{arguments.report} can't be used as a report: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArgumentError(
-            f"{arguments.report} can't be used as a report: it is not what --report wrote ({type(error).__name__})."
+            f"{arguments.report} can't be used as a report: --report did not write it ({type(error).__name__}). "
+            "Name another file."
         ) from error
     both = set(arguments.hide) & set(arguments.keep)
     if both:
-        raise ArgumentError(f"track {min(both)} can't be hidden and kept at once.")
+        raise ArgumentError(f"track {min(both)} can't be hidden and kept at once. Remove one of the options.")
     options = _given(options, arguments)
     if options.mode == "image" and not arguments.replacement:
         raise ArgumentError("the report says mode image: add --replacement PICTURE.png, or another --mode.")
@@ -342,8 +357,14 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
         argparse.Namespace(**{**dataclasses.asdict(options), "replacement": arguments.replacement})
     )
     if fingerprint_of(str(arguments.video)) != fingerprint:
-        raise CheckError(f"{arguments.video} is not the video that {arguments.report} is about.")
-    faces = faces.decided_anew(arguments.hide, arguments.keep)
+        raise CheckError(
+            f"{arguments.video} is not the video that {arguments.report} is about. Name the original video."
+        )
+    decisions: dict[int, Decision] = {
+        **dict.fromkeys(arguments.hide, "hide"),
+        **dict.fromkeys(arguments.keep, "keep"),
+    }
+    faces = read_faces(with_decisions(document, decisions, None).document)
     rendered = _write_video(arguments, faces, options, console)
     if arguments.write_report:
         _write_report(arguments.write_report, options, rendered)
@@ -356,9 +377,7 @@ def _given(options: Options, arguments: argparse.Namespace) -> Options:
 
 
 def _recorded_options(policy: dict[str, Any]) -> Options:
-    """The options in a report; a job's policy has fields that the engine knows nothing of."""
-    # Reports of version 2 have neither.
-    policy = {"verify": Options.verify, "recognition": Options.recognition, **policy}
+    """Return the options in a report. A job's policy has more fields, which the engine ignores."""
     options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
     if options.mode not in MODES or options.verify not in CHECKS:
         raise ValueError(f"unknown mode {options.mode!r} or check {options.verify!r}")
@@ -367,32 +386,34 @@ def _recorded_options(policy: dict[str, Any]) -> Options:
 
 
 def _write_video(arguments: argparse.Namespace, faces: Faces, options: Options, console: Console) -> Rendered:
-    """Hide, check the result, join with the source's sound, and print a summary.
+    """Redact the video, check it, join it with the sound of the source, and print a summary.
 
-    The output appears when it is complete.
+    The output file appears when it is complete.
     """
     replacement = arguments.replacement.read_bytes() if arguments.replacement else None
     if options.verify != "off":
         weights.yunet()
-    with _frame_bar(console, "hiding faces", faces.frames) as bar:
+    with _frame_bar(console, "redacting faces", faces.frames) as bar:
         rendered = render(str(arguments.video), faces, options, replacement, arguments.out, bar)
     faces, joined, black_frames = rendered.faces, rendered.joined, rendered.black_frames
     kept = [track for track in faces.tracks if track.decision == "keep"]
-    people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "nobody"
+    people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "no one"
     print(
         f"{arguments.out}: {pluralize(faces.frames, 'frame')}, {pluralize(len(faces.tracks), 'track')}: "
         f"{len(kept)} kept ({people}), {len(faces.tracks) - len(kept)} hidden"
     )
     if rendered.checked:
-        print(_told(rendered.checked))
+        print(_describe_check(rendered.checked))
     if black_frames:
-        print(f"black: {pluralize(black_frames, 'frame')} that could not be decoded, or that lean on such")
+        print(
+            f"black: {pluralize(black_frames, 'frame')} that could not be decoded, or that depend on such frames"
+        )
     if joined.dropped:
-        print(f"not in the result, for it can name or place somebody: {', '.join(joined.dropped)}")
+        print(f"left out, because they can identify a person or a place: {', '.join(joined.dropped)}")
     return rendered
 
 
-def _told(checked: Checked) -> str:
+def _describe_check(checked: Checked) -> str:
     found = ", ".join(str(track.id) for track in checked.tracks)
     what = (
         f"{pluralize(len(checked.tracks), 'face')} found and hidden (track {found})"
@@ -403,17 +424,17 @@ def _told(checked: Checked) -> str:
 
 
 def _print_tracks(faces: Faces) -> None:
-    """One line a track: by its number `rerender` decides anew."""
+    """Print one line for each track. Its number is an argument of `rerender`."""
     base = Fraction(faces.time_base)
     for track in faces.tracks:
         start, end = (float(pts * base) for pts in (track.start, track.end))
         done = f"kept ({track.person})" if track.decision == "keep" else "hidden"
         alike = resemblance(track.distance, track.strangers_per_10000)
         alike = f" ({alike})" if alike else ""
-        x1, y1, x2, y2 = (round(side) for side in track.looks[0].box)
+        x1, y1, x2, y2 = (round(side) for side in track.detections[0].box)
         print(
             f"track {track.id}: {start:.2f} to {end:.2f} s, first at {x1},{y1} to {x2},{y2}: {done}, "
-            f"{track.reason}{alike}"
+            f"{describe_decision(track)}{alike}"
         )
 
 
@@ -424,7 +445,7 @@ def _frame_count(video: Path) -> int | None:
 
 @contextmanager
 def _frame_bar(console: Console, what: str, frames: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar that is told the number of frames done."""
+    """Show a progress bar. Yield a function that sets the number of processed frames."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

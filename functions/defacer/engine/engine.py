@@ -1,8 +1,8 @@
-"""The engine: holds the models and brings its parts together.
+"""The engine: hold the models, and run the steps that need them.
 
-A video is done in three steps, `find` and `hide` for each segment of it and `link` between them, once:
-find looks for faces, link follows them through the whole video and decides who is kept, hide conceals the others.
-Of a video that has no end, `follow` does the first two as far as it has come.
+A video takes three steps. The detection pass finds faces in each segment. Linking follows them through the whole video
+and decides which are kept. Redaction hides all others in each segment. For a live picture, `follow` does the first two
+steps window by window.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,12 +30,12 @@ from defacer.engine.tracking import detection_pass as first_pass
 from defacer.engine.tracking.detection_pass import Targets
 from defacer.engine.tracking.segment_detections import SegmentDetections
 
-WARM_UP_ROWS, WARM_UP_COLUMNS = 384, 640  # what the first pass makes of a picture of 16:9
+WARM_UP_ROWS, WARM_UP_COLUMNS = 384, 640  # the size of a 16:9 frame in the detection pass
 WARM_UP_FACE = Detection(np.array([0, 0, 112, 112], np.float32), 1.0, SFACE_LANDMARKS)
 
 
 class Engine:
-    """Holds the models: each is loaded when it is first needed, once."""
+    """The models. Each is loaded once, at its first use."""
 
     def __init__(self, weights_dir: Path | None = None):
         limit_malloc_arenas()
@@ -46,7 +46,7 @@ class Engine:
         self._recognizers: dict[str, Recognizer] = {}
 
     def detector(self, name: str) -> Detector:
-        """The detector of that name."""
+        """Return the detector of that name."""
         if name not in self._detectors:
             self._detectors[name] = make_detector(name, self._weights_dir)
         return self._detectors[name]
@@ -64,7 +64,7 @@ class Engine:
         return self._recognizers[name]
 
     def warm_up(self, options: Options) -> None:
-        """Load these options' models and run each once, so that the first segment need not wait for that."""
+        """Load the models for these options and run each once, so that the first segment does not wait for them."""
         picture = np.zeros((WARM_UP_ROWS, WARM_UP_COLUMNS, 3), np.uint8)
         self.detector(options.detector).detect([picture])
         self.checker().detect([picture])
@@ -79,7 +79,7 @@ class Engine:
     ) -> Gallery:
         """Return embeddings of the targets' pictures. Raise PictureError that names a picture it can't use.
 
-        `alone` is held while a model is loaded or works; it is entered more than once.
+        `alone` is a lock that is held while a model is loaded or runs. It is entered more than once.
         """
         alone = alone or nullcontext()
         with alone:
@@ -93,9 +93,12 @@ class Engine:
         options: Options,
         progress: Callable[[int], None] = lambda _: None,
     ) -> SegmentDetections:
-        """Look for faces; see `find.find`. Without a gallery nobody is embedded."""
+        """Detect the faces of a segment: see `detection_pass.detect_segment`. Embed none without a gallery."""
         return first_pass.detect_segment(
-            segment, *self._means(gallery, options), progress, options.on_decode_error == "hide"
+            segment,
+            *self._detector_and_targets(gallery, options),
+            progress,
+            options.on_decode_error == "hide",
         )
 
     def find_pieces(
@@ -105,17 +108,19 @@ class Engine:
         options: Options,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Iterator[SegmentDetections]:
-        """Look for faces, a piece at a time; see `find.find_pieces`."""
-        means = self._means(gallery, options)
-        return first_pass.detect_subsegments(segment, *means, progress, options.on_decode_error == "hide")
+        """Detect faces, one subsegment at a time: see `detection_pass.detect_subsegments`."""
+        models = self._detector_and_targets(gallery, options)
+        return first_pass.detect_subsegments(segment, *models, progress, options.on_decode_error == "hide")
 
     def follow(
         self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options
     ) -> Iterator[LiveSnapshot]:
-        """Look, link and decide while the frames still come; see `follow.follow`."""
-        return follow(frames, time_base, *self._means(gallery, options))
+        """Detect, link and decide while frames arrive: see `streaming.follow`."""
+        return follow(frames, time_base, *self._detector_and_targets(gallery, options))
 
-    def _means(self, gallery: Gallery | None, options: Options) -> tuple[Detector, Targets | None]:
+    def _detector_and_targets(
+        self, gallery: Gallery | None, options: Options
+    ) -> tuple[Detector, Targets | None]:
         detector = self.detector(options.detector)
         if gallery is None or not gallery.people:
             return detector, None

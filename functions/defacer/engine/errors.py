@@ -1,55 +1,71 @@
-"""What the engine can't do. Every message is a sentence for the person whose video or picture it is."""
+"""The engine's errors. Every message is a sentence for the person whose video or picture it is."""
+
+from enum import StrEnum
+
+
+class EngineErrorCode(StrEnum):
+    """The code of an `EngineError`: a short constant for programs."""
+
+    ENGINE = "engine"
+    NOT_A_VIDEO = "not-a-video"
+    BAD_PICTURE = "bad-picture"
+    CHECK_FAILED = "check-failed"
+    QUARANTINED = "quarantined"
+    OUTPUT = "output"
+    WEIGHTS = "weights"
+    MISSING_PACKAGE = "missing-package"
+    GPU = "gpu"
 
 
 class EngineError(Exception):
-    """Base of all of the engine's errors. `code` is a short constant for programs."""
+    """Base class of the engine's errors."""
 
-    code = "engine"
+    code = EngineErrorCode.ENGINE
 
 
 class VideoError(EngineError):
-    """The input is not a video that can be done: not a video at all, empty, cut off, or without a picture."""
+    """The input can't be processed as a video: it is another kind of file, empty, truncated, or without pictures."""
 
-    code = "not-a-video"
+    code = EngineErrorCode.NOT_A_VIDEO
 
 
 class PictureError(EngineError):
-    """A target or replacement picture can't be used: unreadable, no face, several faces, too small a face."""
+    """A target or replacement picture can't be used: unreadable, no face, several faces, or too small a face."""
 
-    code = "bad-picture"
+    code = EngineErrorCode.BAD_PICTURE
 
 
 class CheckError(EngineError):
-    """The result does not match its source frame for frame: it must not be published."""
+    """The result does not match its source frame for frame, so it must not be published."""
 
-    code = "check-failed"
+    code = EngineErrorCode.CHECK_FAILED
 
 
 class QuarantinedError(EngineError):
-    """The check of the result found a face that is visible after it was masked: the result must not be published."""
+    """The check found a face that is still visible after it was masked, so the result must not be published."""
 
-    code = "quarantined"
+    code = EngineErrorCode.QUARANTINED
 
 
 class OutputError(EngineError):
-    """The result could not be encoded or written: a full disk, or a fault of this machine. Trying again may help."""
+    """The result can't be encoded or written: the disk is full, or this machine has a fault. A retry can help."""
 
-    code = "output"
+    code = EngineErrorCode.OUTPUT
 
 
 class WeightsError(EngineError):
-    """A model's weights could not be had, or are not the ones that were pinned."""
+    """A model's weights can't be fetched, or differ from the pinned ones."""
 
-    code = "weights"
+    code = EngineErrorCode.WEIGHTS
 
 
 class MissingPackageError(EngineError):
-    """A setting needs a package that is not installed. Without a change of either, no retry helps."""
+    """A setting needs a package that is not installed. No retry helps until one of them changes."""
 
-    code = "missing-package"
+    code = EngineErrorCode.MISSING_PACKAGE
 
 
 class GpuError(EngineError):
-    """A GPU was asked for, and PyTorch can't use one here."""
+    """A GPU is required, and PyTorch can't use one on this machine."""
 
-    code = "gpu"
+    code = EngineErrorCode.GPU

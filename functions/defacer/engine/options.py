@@ -1,4 +1,4 @@
-"""What a caller may choose: the fields and values of a channel's policy."""
+"""The options of the engine: the fields of a channel's policy that are about faces and encoding."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ CHECKS = ("off", "standard", "strict")
 
 @dataclass(frozen=True)
 class Options:
-    """How to do it. `recognition` names the match threshold, unless `match_threshold` is one."""
+    """How to redact a video. `recognition` names a match threshold, unless `match_threshold` sets one."""
 
     mode: str = "blur"
     strength: float = 1.0

@@ -1,8 +1,8 @@
-"""Find and link where a video has no end: what is known so far, told anew after each window of a live picture.
+"""Detect, link and decide in a live picture, which has no end: yield a snapshot after each window of frames.
 
-The same looks, embeddings, tracks and decisions as in `find.py` and `link.py`, but of what has been seen until now. So
-more is in doubt, and hidden: a track is kept when as many views as a decision takes say that it is a target's, and
-not while one of them says otherwise.
+Sampling, embeddings, tracks and decisions are those of `detection_pass.py` and `linking.py`, but only past frames are
+known. So more faces are in doubt, and hidden. A track is kept once BEST_VIEWS views match a target, and as long as the
+last views do not contradict them.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -17,79 +17,77 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.identity import BEST_VIEWS, Decision, decide, limits_of
 from defacer.engine.rendering.masks import LEAD_SECONDS, MaskSchedule
 from defacer.engine.runtime.prefetch import prefetch
-from defacer.engine.tracking import face_report
 from defacer.engine.tracking.detection_pass import Targets, frame_detections_of
-from defacer.engine.tracking.face_report import Faces
-from defacer.engine.tracking.linking import nearness, reported
+from defacer.engine.tracking.linking import target_predicate, track_record
 from defacer.engine.tracking.sampling import Sampler, Window, split_into_windows
 from defacer.engine.tracking.tracker import LOST_SECONDS, Track, Tracker
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason
 
-# Shorter than a video's: nothing is known of a frame before its window is over, and what LEAD_SECONDS follow it.
+# Shorter than in a video file: a frame can be shown only after its window, and after LEAD_SECONDS more.
 WINDOW_SECONDS = Fraction(1, 10)
-WINDOWS_AHEAD = 1  # looked at while the last one's faces are embedded
+WINDOWS_AHEAD = 1  # detected while the faces of the last window are embedded
 FRAMES_AHEAD = 1
-HISTORY_SECONDS = 10  # of boxes, and of tracks that ended
-# A face that turns up again within this time was there all along: how it got there will be known too late.
+HISTORY_SECONDS = 10  # of detections, and of ended tracks
+# A face that is detected again within this time was visible in between, but its path is known too late.
 TAIL_SECONDS = LOST_SECONDS
-IN_DOUBT = "not enough was seen yet"
 
 
 @dataclass(frozen=True)
 class LiveSnapshot:
-    """The faces of the last seconds. All that was to be seen before the time `until` was looked at."""
+    """The faces of the last seconds. All frames before the time `until` were searched."""
 
     until: int
     faces: Faces
 
     @cached_property
-    def cover(self) -> MaskSchedule:
-        """Where to hide; asked for times that do not go back."""
+    def mask_schedule(self) -> MaskSchedule:
+        """The masks. Ask for ascending times only."""
         return MaskSchedule(self.faces, TAIL_SECONDS)
 
-    def decides(self, pts: int) -> bool:
-        """Whether a frame of that time can be shown: a face that comes next is covered before it is first seen.
+    def covers(self, pts: int) -> bool:
+        """Return whether a frame of that time can be shown.
 
-        Also one that is first seen at `until` itself, which was not looked at yet.
+        A mask begins LEAD_SECONDS before its face is first detected, and a face can first be detected at `until`.
         """
         return (self.until - pts) * Fraction(self.faces.time_base) > LEAD_SECONDS
 
     def counts(self, pts: int) -> tuple[int, int]:
-        """How many faces are kept and how many hidden at that time."""
-        there = [track.decision for track in self.faces.tracks if track.start <= pts <= track.end]
-        return there.count("keep"), there.count("hide")
+        """Return the numbers of kept and of hidden faces at that time."""
+        decisions = [track.decision for track in self.faces.tracks if track.start <= pts <= track.end]
+        return decisions.count("keep"), decisions.count("hide")
 
 
 def follow(
     frames: Iterable[av.VideoFrame], time_base: Fraction, detector: Detector, targets: Targets | None
 ) -> Iterator[LiveSnapshot]:
-    """What is known after each window of `frames`, which may come as slowly as they like.
+    """Yield a snapshot after each window of `frames`, which can arrive slowly.
 
-    They are upright and of one size. Raises what they and the models raise.
+    The frames are upright and of one size. Errors of the frames and of the models are raised as they are.
     """
     gallery = targets.gallery if targets else None
     recognizer = targets.recognizer.version if targets else None
     limits = targets.limits if targets else limits_of(Options())
     tracker = Tracker(
-        lambda units: float(units * time_base), detector.confident_score, nearness(gallery, limits)
+        lambda units: float(units * time_base), detector.confident_score, target_predicate(gallery, limits)
     )
     shots: list[int] = []
-    for window in prefetch(_looked_at(frames, detector), WINDOWS_AHEAD):
+    for window in prefetch(_searched(frames, detector), WINDOWS_AHEAD):
         last = window.frames[-1]
-        for sighting in frame_detections_of(window, detector.confident_score, targets):
-            tracker.add_sample(sighting)
-            shots += [sighting.pts] if sighting.starts_shot else []
+        for sample in frame_detections_of(window, detector.confident_score, targets):
+            tracker.add_sample(sample)
+            shots += [sample.pts] if sample.starts_shot else []
         before = last.pts - int(HISTORY_SECONDS / time_base)
         tracker.forget_before(before)
         shots = [shot for shot in shots if shot >= before]
         decisions = decide(tracker.tracks, gallery, limits)
         tracks = [
-            reported(track, _in_doubt(track, decision), 0, limits.match, recognizer)
+            track_record(track, _hide_in_doubt(track, decision), 0, limits.match, recognizer)
             for track, decision in zip(tracker.tracks, decisions, strict=True)
         ]
         yield LiveSnapshot(
             until=window.following.pts if window.following else last.pts,
             faces=Faces(
-                version=face_report.VERSION,
                 detector=detector.name,
                 recognizer=recognizer,
                 match_threshold=limits.match,
@@ -97,23 +95,23 @@ def follow(
                 height=last.height,
                 time_base=f"{time_base.numerator}/{time_base.denominator}",
                 frames=0,
-                looks=0,
-                shots=tuple(shots),
+                sampled_frames=0,
+                cuts=tuple(shots),
                 tracks=tuple(tracks),
             ),
         )
 
 
-def _looked_at(frames: Iterable[av.VideoFrame], detector: Detector) -> Generator[Window]:
+def _searched(frames: Iterable[av.VideoFrame], detector: Detector) -> Generator[Window]:
     sampler = Sampler(detector)
     for window in split_into_windows(frames, seconds=WINDOW_SECONDS, frames_ahead=FRAMES_AHEAD):
         sampler.sample(window)
         yield window
 
 
-def _in_doubt(track: Track, decision: Decision) -> Decision:
-    """Return a decision to hide where little was seen, or where the last views are unlike the target."""
+def _hide_in_doubt(track: Track, decision: Decision) -> Decision:
+    """Return the decision, or one to hide if a track has few views or its last views are unlike the target."""
     ends = [end for _, end in decision.strangers]
-    if decision.keep and (len(track.views) < BEST_VIEWS or len(track.looks) in ends):
-        return replace(decision, keep=False, reason=IN_DOUBT)
+    if decision.keep and (len(track.views) < BEST_VIEWS or len(track.detections) in ends):
+        return replace(decision, keep=False, reason=Reason.NOT_ENOUGH_SEEN)
     return decision

@@ -9,6 +9,7 @@ from defacer.engine.tracking import report_edit
 from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import EditedFaces, MediaEngine, TargetGallery, VideoHeader
 from defacer.pipeline.settings import settings
@@ -41,7 +42,7 @@ class IngestEngine(MediaEngine):
             decode_picture(data, label, alpha=True, max_pixels=settings().max_picture_pixels)
         except PictureError as error:
             raise PermanentError(
-                "bad-replacement", f"{error} Upload the picture that shall cover faces."
+                ErrorCode.BAD_REPLACEMENT, f"{error} Upload the picture that shall cover faces."
             ) from error
 
     def edit_faces(
@@ -51,5 +52,5 @@ class IngestEngine(MediaEngine):
         try:
             edited = report_edit.with_decisions(faces, decisions, people)
         except EngineError as error:
-            raise PermanentError("bad-decisions", str(error)) from error
-        return EditedFaces(edited.document, edited.people, edited.strangers)
+            raise PermanentError(ErrorCode.BAD_DECISIONS, str(error)) from error
+        return EditedFaces(edited.document, edited.people, edited.unconsented_tracks)

@@ -10,6 +10,7 @@ from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
 from defacer.pipeline.documents.segment_messages import SegmentTask
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import events, failure, job_state
 from defacer.pipeline.media_engine import MediaEngine, VideoHeader
@@ -72,7 +73,7 @@ def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: Media
     limits.require_name(source, video)
     blob = objects.find(source.bucket, source.name, source.generation)
     if blob is None:
-        raise objects.object_missing_error(source, "source-gone")
+        raise objects.object_missing_error(source, ErrorCode.SOURCE_GONE)
     limits.require_size(source, blob.size)
     policy = channel.read_policy(source.bucket, video.channel)
     image = channel.find_replacement(source.bucket, video.channel) if policy.mode == "image" else None

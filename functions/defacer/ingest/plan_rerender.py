@@ -13,11 +13,14 @@ from defacer.pipeline.channel import find_replacement, list_targets
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Rerender, RerenderRequest
 from defacer.pipeline.documents.report import ReportHead
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, job_state, rerender_request
 from defacer.pipeline.media_engine import EditedFaces, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.report.faces import dump_head
+from defacer.report.json_lines import join_report
 
 
 class _Draft(NamedTuple):
@@ -72,9 +75,9 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
         raise rerender_request.source_gone(source)
     report = rerender_request.published_report(source)
     try:
-        head, faces = _parts_of(report, objects.read(report))
+        head, faces = _read_report(report)
     except PermanentError as error:
-        if error.code != "object-gone":
+        if error.code != ErrorCode.OBJECT_GONE:
             raise
         raise RetryableError("the report was replaced in this moment") from error
     if head.source != source:
@@ -115,7 +118,7 @@ def _read(ref: ObjectRef) -> RerenderRequest:
         raise _request_gone()
     if blob.size > rerender_request.MAX_BYTES:
         raise PermanentError(
-            "bad-request",
+            ErrorCode.BAD_REQUEST,
             f"The re-render request has {blob.size} bytes, at most "
             f"{rerender_request.MAX_BYTES} are allowed. "
             "Ask for fewer decisions at once.",
@@ -129,24 +132,21 @@ def _read(ref: ObjectRef) -> RerenderRequest:
 
 def _request_gone() -> PermanentError:
     return PermanentError(
-        "request-gone",
+        ErrorCode.REQUEST_GONE,
         "The re-render request was deleted or replaced by a later one before it was read. "
-        "A later one does both.",
+        "If there is a later request, wait for it. If not, ask again.",
     )
 
 
-def _parts_of(report: ObjectRef, data: bytes) -> tuple[ReportHead, bytes]:
-    """Split a report into its head and its faces as stored. All faces parsed would fill the memory."""
-    try:
-        head, faces = ReportHead.apart(data)
-    except ValueError as error:
-        raise _not_a_report(report) from error
-    return objects.parse_object(head, report, ReportHead), faces
+def _read_report(ref: ObjectRef) -> tuple[ReportHead, bytes]:
+    """Return the head of a report, and its tracks as a document of faces."""
+    head, lines = objects.split_stored_report(objects.read(ref), ref)
+    return head, join_report(dump_head(head.faces), lines)
 
 
 def _not_a_report(report: ObjectRef) -> PermanentError:
     return PermanentError(
-        "bad-object",
+        ErrorCode.BAD_OBJECT,
         f"{object_names.owner_name(report.name)} is not the report that was published there. Upload the video again.",
     )
 
@@ -179,12 +179,12 @@ def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
     """Apply the decisions of the manifest to the report that it names, as the planning that wrote it did."""
     planned = manifest.again
     if planned is None:
-        raise PermanentError("bad-object", "The plan of this job can't be used. Ask for it again.")
+        raise PermanentError(ErrorCode.BAD_OBJECT, "The plan of this job can't be used. Ask for it again.")
     try:
-        _, faces = _parts_of(planned.report, objects.read(planned.report))
+        _, faces = _read_report(planned.report)
     except PermanentError as error:
         raise PermanentError(
-            "report-gone",
+            ErrorCode.REPORT_GONE,
             f"{object_names.owner_name(manifest.source.name)} was not re-rendered: its report was deleted or "
             "replaced during the planning. Ask for it again.",
         ) from error
@@ -194,6 +194,8 @@ def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
 def _write_faces(job: str, edited: EditedFaces) -> ObjectRef:
     """Write the faces, which commits the step that linking is for an upload."""
     try:
-        return objects.write_once(settings().work_bucket, object_names.faces(job), edited.document)
+        return objects.write_once(
+            settings().work_bucket, object_names.faces(job), edited.document, objects.JSON_LINES
+        )
     except objects.AlreadyWrittenError as error:
         return error.existing

@@ -15,6 +15,7 @@ from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput, MediaEngine
 from defacer.pipeline.settings import settings
@@ -38,7 +39,7 @@ class MergeEngine(MediaEngine):
             name = object_names.owner_name(manifest.source.name)
             raise PermanentError(error.code, f"{name}: {error}") from error
         faces = replace(faces, segments=tuple(frames))
-        return LinkedFaces(faces.frames, faces.looks, len(faces.tracks), faces.to_bytes())
+        return LinkedFaces(faces.frames, faces.sampled_frames, len(faces.tracks), faces.to_bytes())
 
     def join(self, job: JoinInput) -> JoinedVideo:
         """Copy the packets of all segments."""
@@ -56,7 +57,7 @@ class MergeEngine(MediaEngine):
 
     def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
         """Compare every packet of the stored result with the joined packets."""
-        with open_ranged(result, "object-gone") as file, _pipeline_errors(job.manifest):
+        with open_ranged(result, ErrorCode.OBJECT_GONE) as file, _pipeline_errors(job.manifest):
             engine_join.check_result(file, cast(engine_join.JoinResult, joined.details), job.renew_lease)
 
 
@@ -69,10 +70,10 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
     for segment, data in job.detections:
         detections = SegmentDetections.from_bytes(data)
         frames[segment] += detections.frames
-        count += sum(len(frame.faces) for frame in detections.sightings)
+        count += sum(len(frame.faces) for frame in detections.samples)
         if count > allowed:
             raise PermanentError(
-                "too-many-faces",
+                ErrorCode.TOO_MANY_FACES,
                 f"{object_names.owner_name(job.manifest.source.name)} shows too many faces: {count} detections in the "
                 f"first {segment + 1} of {pluralize(len(job.manifest.segments), 'segment')}, at most {allowed} are "
                 "allowed. Cut it into parts.",
@@ -82,7 +83,7 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
 
 def _segment_file(report: SegmentReport) -> engine_join.SegmentFile:
     written = WrittenSegment(report.frames, report.reorder_depth)
-    return engine_join.SegmentFile(lambda: open_ranged(report.video, "object-gone"), written)
+    return engine_join.SegmentFile(lambda: open_ranged(report.video, ErrorCode.OBJECT_GONE), written)
 
 
 @contextmanager

@@ -8,15 +8,17 @@ Every action can be repeated.
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import zip_longest
+from dataclasses import replace
+from itertools import chain, zip_longest
 from typing import NamedTuple
 
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Verdict
 from defacer.pipeline.documents.manifest import Manifest, RerenderRecord
-from defacer.pipeline.documents.report import Faces, FacesHead, ReportedSegment, ReportHead, ResultCheck
+from defacer.pipeline.documents.report import ReportedSegment, ReportHead, ResultCheck
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, verdict
 from defacer.pipeline.lifecycle.lease import (
@@ -32,6 +34,8 @@ from defacer.pipeline.media_engine import JoinedVideo, JoinInput, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import pluralize
+from defacer.report.json_lines import dump_track, load_track, split_report
+from defacer.report.tracks import FacesHead, Track
 
 MP4 = "video/mp4"
 
@@ -92,10 +96,12 @@ def _make_result(
     result, joined = _join(manifest, reports, held, engine)
     if manifest.again and joined.fingerprint != manifest.again.fingerprint:
         raise _check_failed(manifest, "it is not the video of the report that it was re-rendered from")
-    name = object_names.merge_part(manifest.job, held.token, "report.json")
-    faces, found = _with_found_faces(manifest, faces, reports)
-    data = _report(manifest, reports, joined, found).with_faces(faces)
-    report = objects.write_once(settings().work_bucket, name, data, progress=held.renew)
+    name = object_names.merge_part(manifest.job, held.token, "report.jsonl")
+    found = _found_tracks(faces, reports)
+    report_head = _report_head(manifest, reports, joined, head, found)
+    _, lines = split_report(faces)
+    data = report_head.with_lines(chain(lines, map(dump_track, found)))
+    report = objects.write_once(settings().work_bucket, name, data, objects.JSON_LINES, progress=held.renew)
     # The dashboard subtracts `segments` from the count of "segment redacted" lines (infra/observability.tf).
     log.info("joined", segments=len(reports), frames=joined.frames)
     return _publishing_verdict(manifest, result, report)
@@ -169,7 +175,7 @@ def _require_same_frames(manifest: Manifest, faces: FacesHead, redacted_frames: 
 
     For a re-render only the sums are compared, because the faces are of a job that can have other segments.
     """
-    if faces.version == 1 or manifest.again is not None:
+    if manifest.again is not None:
         pairs = [("", faces.frames, sum(redacted_frames))]
     else:
         both = zip_longest(faces.segments, redacted_frames, fillvalue=0)
@@ -186,20 +192,22 @@ def _require_same_frames(manifest: Manifest, faces: FacesHead, redacted_frames: 
 def _check_failed(manifest: Manifest, problem: str) -> PermanentError:
     source = manifest.source
     return PermanentError(
-        "check-failed",
+        ErrorCode.CHECK_FAILED,
         f"{object_names.owner_name(source.name)} was not published: {problem}. Upload the video again.",
     )
 
 
-def _with_found_faces(
-    manifest: Manifest, faces: bytes, reports: Sequence[SegmentReport]
-) -> tuple[bytes, tuple[int, ...]]:
-    """The faces with those that the checks of the segments found, and the numbers of these."""
+def _found_tracks(faces: bytes, reports: Sequence[SegmentReport]) -> list[Track]:
+    """Return the tracks that the checks of the segments found, numbered on from those of the document of faces.
+
+    Each is a person group of its own.
+    """
     found = [track for report in reports if report.checked for track in report.checked.tracks]
-    try:
-        return Faces.with_tracks(faces, found)
-    except ValueError as error:
-        raise _check_failed(manifest, f"the faces of the job can't be used: {error}") from error
+    if not found:
+        return []
+    known = [(track.id, track.group) for track in map(load_track, split_report(faces)[1])]
+    first_id, first_group = (max(numbers) + 1 for numbers in zip(*known, strict=True)) if known else (0, 0)
+    return [replace(track, id=first_id + n, group=first_group + n) for n, track in enumerate(found)]
 
 
 def _sum_checks(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> ResultCheck | None:
@@ -216,8 +224,12 @@ def _sum_checks(reports: Sequence[SegmentReport], found: tuple[int, ...]) -> Res
     )
 
 
-def _report(
-    manifest: Manifest, reports: Sequence[SegmentReport], joined: JoinedVideo, found: tuple[int, ...]
+def _report_head(
+    manifest: Manifest,
+    reports: Sequence[SegmentReport],
+    joined: JoinedVideo,
+    faces: FacesHead,
+    found: Sequence[Track],
 ) -> ReportHead:
     return ReportHead(
         job=manifest.job,
@@ -234,7 +246,8 @@ def _report(
             ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_count_frames(reports))
         ),
         again=_rerender_record(manifest),
-        checked=_sum_checks(reports, found),
+        checked=_sum_checks(reports, tuple(track.id for track in found)),
+        faces=faces,
     )
 
 

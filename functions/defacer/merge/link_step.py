@@ -1,7 +1,7 @@
 """After the last segment of the step "detect": link the faces, dispatch the redaction, and delete the embeddings.
 
 Each finished segment sends a message. The message that finds all segment detections acquires the lease. Writing
-`faces.json` commits the linking, and no embedding is needed after it. The lease is deleted last. After a crash it
+`faces.jsonl` commits the linking, and no embedding is needed after it. The lease is deleted last. After a crash it
 still exists, which means that the redaction was not dispatched, and the next delivery continues. Every action can be
 repeated.
 """
@@ -12,6 +12,7 @@ from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import cleanup, failure, job_state
 from defacer.pipeline.lifecycle.lease import (
@@ -129,7 +130,7 @@ def dispatch_redaction(manifest: Manifest, manifest_ref: ObjectRef, faces: Objec
 def _detections_missing_error(manifest: Manifest) -> PermanentError:
     source = manifest.source
     return PermanentError(
-        "object-gone",
+        ErrorCode.OBJECT_GONE,
         f"{object_names.owner_name(source.name)} was not published: the detections of its segments were deleted. "
         "Upload the video again.",
     )

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import EncodingError, ObjectRef, normalize_utf8
 from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -42,7 +43,7 @@ def read_policy(bucket: str, channel: str) -> Policy:
     blob = objects.find(bucket, object_names.policy(channel))
     if blob is None:
         return Policy()
-    _require_size(blob, settings().max_policy_bytes, "bad-policy")
+    _require_size(blob, settings().max_policy_bytes, ErrorCode.BAD_POLICY)
     ref = objects.reference(blob)
     return parse_policy(objects.read(ref), object_names.owner_name(ref.name))
 
@@ -53,12 +54,12 @@ def parse_policy(data: bytes, label: str) -> Policy:
         return Policy.model_validate_json(normalize_utf8(data))
     except EncodingError as error:
         raise PermanentError(
-            "bad-policy", f"{label}: {error}. Save it as UTF-8 and upload the video again."
+            ErrorCode.BAD_POLICY, f"{label}: {error}. Save it as UTF-8 and upload the video again."
         ) from error
     except ValidationError as error:
         problems = describe_problems(error)
         raise PermanentError(
-            "bad-policy", f"{label}: {problems}. Correct it and upload the video again."
+            ErrorCode.BAD_POLICY, f"{label}: {problems}. Correct it and upload the video again."
         ) from error
 
 
@@ -68,12 +69,12 @@ def find_replacement(bucket: str, channel: str) -> ObjectRef:
     blob = objects.find(bucket, name)
     if blob is None:
         raise PermanentError(
-            "no-replacement",
+            ErrorCode.NO_REPLACEMENT,
             f'{object_names.owner_name(object_names.policy(channel))} has the mode "image", but '
             f"{object_names.owner_name(name)} is missing. Upload the picture that covers faces, or choose "
             "another mode.",
         )
-    _require_size(blob, settings().max_picture_bytes, "bad-replacement")
+    _require_size(blob, settings().max_picture_bytes, ErrorCode.BAD_REPLACEMENT)
     return objects.reference(blob)
 
 
@@ -90,14 +91,14 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
         person = object_names.parse_target(blob.name)
         if person is None:
             continue
-        _require_size(blob, limits.max_picture_bytes, "bad-target")
+        _require_size(blob, limits.max_picture_bytes, ErrorCode.BAD_TARGET)
         size += blob.size
         pictures.append(TargetPicture(person, objects.reference(blob)))
     if len(pictures) < listed:
         log.info("ignored objects that are not target pictures", ignored=listed - len(pictures))
     if len(pictures) > limits.max_target_pictures or size > limits.max_targets_bytes or listed == MAX_LISTED:
         raise PermanentError(
-            "too-many-targets",
+            ErrorCode.TOO_MANY_TARGETS,
             f"The channel has {pluralize(len(pictures), 'target picture')} of {_mebibytes(size)} in total, among "
             f"{pluralize(listed, 'object')}. At most {limits.max_target_pictures} of "
             f"{_mebibytes(limits.max_targets_bytes)} are allowed, among fewer than {MAX_LISTED} objects. Remove some.",
@@ -112,7 +113,7 @@ def _list(bucket: str, prefix: str) -> list[Blob]:
         return sorted(islice(blobs, MAX_LISTED), key=lambda blob: blob.name)
 
 
-def _require_size(blob: Blob, limit: int, code: str) -> None:
+def _require_size(blob: Blob, limit: int, code: ErrorCode) -> None:
     if blob.size > limit:
         raise PermanentError(
             code,

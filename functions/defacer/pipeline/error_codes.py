@@ -1,52 +1,91 @@
-"""Every code that a failed job can have, and whether trying the same video again can help.
+"""The codes of all errors that a channel's owner can meet, and whether trying again can help.
 
-It can where the fault was not the video's: a passing fault, or something beside the video that its owner can correct.
+`ERROR_CODES.md` in this folder explains each code. The codes of the engine's errors (`defacer.engine.errors`) are among
+them, with the same values.
 """
 
-_INPUT = dict.fromkeys(
-    ("not-a-video", "bad-name", "too-large", "too-long", "too-many-faces", "too-slow", "source-gone"), False
-)
-_BESIDE_THE_VIDEO = dict.fromkeys(
-    (
-        "bad-policy",
-        "missing-package",
-        "bad-picture",
-        "bad-target",
-        "bad-replacement",
-        "no-replacement",
-        "too-many-targets",
-        "target-gone",
-        "person-forgotten",
-        "quarantined",
-    ),
-    True,
-)
-_REQUEST = {
-    "bad-request": False,
-    "bad-decisions": False,
-    "request-gone": False,
-    "not-published": False,
-    "result-changed": False,
-    "report-gone": True,
-}
-_PIPELINE = {
-    "gave-up": True,
-    "poison-segment": True,
-    "object-gone": True,
-    "bad-object": True,
-    "check-failed": True,
-    "engine": True,
-    "output": True,
-    "weights": True,
-    "unreadable": True,
-    "gpu": False,
-    "result-exists": False,
-    "internal-error": False,
-    "erased": False,
-}
-CAN_TRY_AGAIN = {**_INPUT, **_BESIDE_THE_VIDEO, **_REQUEST, **_PIPELINE}
+from enum import StrEnum
 
 
-def can_try_again(code: str) -> bool:
-    """Return whether trying again can help after a failure with this code; False for an unknown one."""
-    return CAN_TRY_AGAIN.get(code, False)
+class ErrorCode(StrEnum):
+    """The code of a `PermanentError`. It is the field `code` in `failed.json` and in `job.failed` events."""
+
+    # The video
+    NOT_A_VIDEO = "not-a-video"
+    BAD_NAME = "bad-name"
+    TOO_LARGE = "too-large"
+    TOO_LONG = "too-long"
+    TOO_MANY_FACES = "too-many-faces"
+    TOO_SLOW = "too-slow"
+    SOURCE_GONE = "source-gone"
+    # The channel's inputs beside the video
+    BAD_POLICY = "bad-policy"
+    MISSING_PACKAGE = "missing-package"
+    BAD_PICTURE = "bad-picture"
+    BAD_TARGET = "bad-target"
+    BAD_REPLACEMENT = "bad-replacement"
+    NO_REPLACEMENT = "no-replacement"
+    TOO_MANY_TARGETS = "too-many-targets"
+    TARGET_GONE = "target-gone"
+    PERSON_FORGOTTEN = "person-forgotten"
+    QUARANTINED = "quarantined"
+    # Requests for re-renders
+    BAD_REQUEST = "bad-request"
+    BAD_DECISIONS = "bad-decisions"
+    REQUEST_GONE = "request-gone"
+    NOT_PUBLISHED = "not-published"
+    RESULT_CHANGED = "result-changed"
+    REPORT_GONE = "report-gone"
+    # The pipeline
+    EXHAUSTED = "exhausted"
+    POISON_SEGMENT = "poison-segment"
+    OBJECT_GONE = "object-gone"
+    BAD_OBJECT = "bad-object"
+    CHECK_FAILED = "check-failed"
+    ENGINE = "engine"
+    OUTPUT = "output"
+    WEIGHTS = "weights"
+    UNREADABLE = "unreadable"
+    GPU = "gpu"
+    RESULT_EXISTS = "result-exists"
+    INTERNAL_ERROR = "internal-error"
+    ERASED = "erased"
+    # Commands and pages: these fail no job
+    MALFORMED_MESSAGE = "malformed-message"
+    NO_JOB = "no-job"
+    NOT_QUIET = "not-quiet"
+    RESULT_GONE = "result-gone"
+    REPORT_TOO_LARGE = "report-too-large"
+    TOO_MANY_STREAMS = "too-many-streams"
+
+    @property
+    def can_try_again(self) -> bool:
+        """Whether processing the same video again can succeed."""
+        return self in CAN_TRY_AGAIN
+
+
+# The cause is transient, or is another input of the channel, which its owner can correct.
+CAN_TRY_AGAIN = frozenset(
+    {
+        ErrorCode.BAD_POLICY,
+        ErrorCode.MISSING_PACKAGE,
+        ErrorCode.BAD_PICTURE,
+        ErrorCode.BAD_TARGET,
+        ErrorCode.BAD_REPLACEMENT,
+        ErrorCode.NO_REPLACEMENT,
+        ErrorCode.TOO_MANY_TARGETS,
+        ErrorCode.TARGET_GONE,
+        ErrorCode.PERSON_FORGOTTEN,
+        ErrorCode.QUARANTINED,
+        ErrorCode.REPORT_GONE,
+        ErrorCode.EXHAUSTED,
+        ErrorCode.POISON_SEGMENT,
+        ErrorCode.OBJECT_GONE,
+        ErrorCode.BAD_OBJECT,
+        ErrorCode.CHECK_FAILED,
+        ErrorCode.ENGINE,
+        ErrorCode.OUTPUT,
+        ErrorCode.WEIGHTS,
+        ErrorCode.UNREADABLE,
+    }
+)

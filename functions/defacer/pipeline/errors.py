@@ -1,31 +1,38 @@
-"""What can go wrong, and what each kind answers to the caller.
+"""The two kinds of errors, and how a function answers Pub/Sub about each.
 
-A function is called by Pub/Sub. An answer of 200 takes the message off the queue, anything else brings it
-back. So there are two kinds: a PermanentError fails the job once and is acknowledged, a RetryableError is
-answered with 503 and tried again by Pub/Sub, with back-off, until it is dead-lettered.
+A function is called by Pub/Sub push. A status of 200 acknowledges the message, any other status redelivers it.
+A PermanentError fails the job once, and the message is acknowledged. A RetryableError is answered with 503: Pub/Sub
+redelivers the message with exponential backoff until its attempts are exhausted.
 """
+
+from defacer.pipeline.error_codes import ErrorCode
 
 
 class PermanentError(Exception):
-    """Trying again can't help: a bad input, or a job whose parts are gone.
+    """A retry can't help: the input is bad, or objects of the job were deleted.
 
-    The message is one sentence for the video's owner: it names the file as its owner knows it, the fault, and
-    the remedy. It has no bucket in it, and no words of a library. `code` is a short constant for programs,
-    such as "not-a-video". `detail` is for the log: it must not name a channel, a person or a file of theirs.
+    The message is for the video's owner: it names the file as its owner knows it, the fault, and the remedy. It
+    contains no bucket and no text of a library. Programs read `code`, and nothing parses the message. `detail` is for
+    the log, and must not name a channel, a person or one of their files.
+
+    Raises ValueError for a `code` that is not an ErrorCode.
     """
 
     def __init__(self, code: str, message: str, detail: str | None = None):
         super().__init__(message)
-        self.code = code
+        self.code = ErrorCode(code)
         self.detail = detail
 
 
 class RetryableError(Exception):
-    """Trying again may help: a passing fault of storage or messaging, or somebody else's live claim."""
+    """A retry can help: a transient error of storage or messaging, or another worker's lease.
+
+    The message is one sentence without its full stop, for logs and terminals.
+    """
 
 
 class MalformedMessageError(PermanentError):
-    """A message that no version of this product sends. There is no job to fail: logged and acknowledged."""
+    """A message that no version of De-facer sends. It belongs to no job, so it is logged and acknowledged."""
 
     def __init__(self, message: str):
-        super().__init__("malformed-message", message)
+        super().__init__(ErrorCode.MALFORMED_MESSAGE, message)

@@ -47,7 +47,7 @@ class TargetGallery:
 
 @dataclass(frozen=True)
 class EditedFaces:
-    """The faces of a report with other decisions, as `faces.json` stores them.
+    """The faces of a report with other decisions, as `faces.jsonl` stores them.
 
     `people` are the names in the document. `unconsented_tracks` are kept although their person is not a target now.
     """
@@ -85,7 +85,7 @@ class LinkInput:
 
 @dataclass(frozen=True)
 class LinkedFaces:
-    """The tracks of a whole video: the counts for the log, and `faces.json` as merge stores it."""
+    """The tracks of a whole video: the counts for the log, and `faces.jsonl` as merge stores it."""
 
     frames: int
     detections: int
@@ -161,7 +161,7 @@ class MediaEngine:
         raise NotImplementedError
 
     def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
-        """Write the segment to `out` with its faces redacted, and check it. `faces` is `faces.json`.
+        """Write the segment to `out` with its faces redacted, and check it. `faces` is `faces.jsonl`.
 
         Raises PermanentError if a face stays visible.
         """

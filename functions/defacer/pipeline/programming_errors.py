@@ -14,13 +14,13 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from defacer.pipeline import log
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import SettingsError, settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.transient_errors import TRANSIENT
 
 MAX_ATTEMPTS = 3
-INTERNAL_ERROR = "internal-error"
 # Errors that are handled, and errors of the machine or of its configuration, which can be repaired while messages wait.
 EXPECTED = (
     PermanentError,
@@ -64,7 +64,7 @@ def counted(job: str, stage: str, piece: str = "") -> Iterator[None]:
         records = object_names.bugs_prefix(job, stage, piece)
         objects.write_once(settings().work_bucket, f"{records}{uuid.uuid4().hex}.json", b"{}")
         if len(objects.list_all(settings().work_bucket, records)) < MAX_ATTEMPTS:
-            raise BugError(f"internal error, {type(error).__name__}: the message is redelivered") from error
+            raise BugError(f"internal error, {type(error).__name__}") from error
         raise internal_error(job, stage) from error
 
 
@@ -76,7 +76,7 @@ def has_bugs(job: str, stage: str, piece: str = "") -> bool:
 def internal_error(job: str, stage: str) -> PermanentError:
     """Return the error of a job that fails because of a bug."""
     return PermanentError(
-        INTERNAL_ERROR,
+        ErrorCode.INTERNAL_ERROR,
         f"The video was not published: internal error, see the log of {stage} for job {job}. This is a bug in "
         "De-facer, not a fault of the video. Report it to the operator of De-facer.",
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from defacer.engine.errors import EngineError, OutputError, WeightsError
@@ -9,7 +10,7 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.runtime import gpu
-from defacer.engine.tracking.face_report import Faces
+from defacer.engine.tracking.face_report import read_faces
 from defacer.engine.verification import release_gate
 from defacer.engine_host import HOST
 from defacer.pipeline.documents.manifest import Manifest
@@ -54,7 +55,7 @@ class WorkerEngine(MediaEngine):
         with _open_segment(step) as segment:
             verified = release_gate.redact_and_verify(
                 segment,
-                Faces.from_bytes(faces, segment.start, segment.end),
+                read_faces(faces, segment.start, segment.end),
                 out,
                 _options_of(manifest),
                 HOST.engine.checker,
@@ -75,9 +76,9 @@ def _to_document(checked: release_gate.Checked | None) -> SegmentCheck | None:
             "verify": checked.verify,
             "frames": checked.frames,
             **{f"passed_as_{reason}": count for reason, count in checked.passed.items()},
-            "tracks": [
-                {**track.to_json(), "id": number, "group": 0} for number, track in enumerate(checked.tracks)
-            ],
+            "tracks": tuple(
+                replace(track, id=number, group=0) for number, track in enumerate(checked.tracks)
+            ),
         }
     )
 

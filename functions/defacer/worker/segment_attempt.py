@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from defacer.pipeline import log
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.lifecycle.job_state import JobRecord
@@ -87,7 +88,7 @@ def fail_if_attempts_exhausted(task: SegmentTask, manifest: Manifest, held: Held
     if held.attempts > allowed:
         source = manifest.source
         raise PermanentError(
-            "poison-segment",
+            ErrorCode.POISON_SEGMENT,
             f"{object_names.owner_name(source.name)} can't be processed: {allowed} attempts did not finish segment "
             f"{task.index + 1} of {len(manifest.segments)}. {manifest.advice}. If that fails too, export the video "
             "with another program.",

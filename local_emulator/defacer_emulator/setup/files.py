@@ -63,8 +63,8 @@ def check_file(path: Path, description: str) -> bytes:
 
 
 def report_beside(out: Path) -> Path:
-    """Return the path of a result's report: `X.report.json` for `X.mp4`, as in the output bucket."""
-    return out.with_name(out.name.removesuffix(".mp4") + ".report.json")
+    """Return the path of a result's report: `X.report.jsonl` for `X.mp4`, as in the output bucket."""
+    return out.with_name(out.name.removesuffix(".mp4") + ".report.jsonl")
 
 
 def check_out(

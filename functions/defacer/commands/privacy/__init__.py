@@ -1,1 +1,1 @@
-"""What the owner of a channel may ask for: erase a job or a channel, forget a person. Commands, not functions."""
+"""Privacy commands for the owner of a channel: erase a job or a channel, forget a person."""

@@ -1,4 +1,4 @@
-"""The engine of the privacy commands: render a published video again from its report. No torch here."""
+"""The engine of the privacy commands: re-render a published video from its report, without torch."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from defacer.engine.errors import CheckError, EngineError
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.options import Options
 from defacer.engine.rendering.render_file import render
-from defacer.engine.tracking.face_report import Faces as EngineFaces
-from defacer.pipeline.documents.report import Faces, Report, ResultCheck
+from defacer.pipeline.documents.report import Report, ResultCheck
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import MediaEngine
 from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.report.faces import Faces
 
 
 class PrivacyEngine(MediaEngine):
@@ -22,11 +22,10 @@ class PrivacyEngine(MediaEngine):
         with open_ranged(report.source) as source:
             try:
                 if fingerprint_of(source) != report.fingerprint:
-                    raise CheckError("it is not the video that the report is about.")
-                faces = EngineFaces.from_json(report.faces.model_dump())
+                    raise CheckError("the report is about another video.")
+                faces = Faces.from_head(report.faces, report.tracks)
                 rendered = render(source, faces, Options(**report.policy.for_engine()), replacement, out)
             except EngineError as error:
                 raise PermanentError(error.code, f"{name}: {error}") from error
         checked = rendered.checked and ResultCheck.model_validate(rendered.checked.to_json())
-        faces_found = Faces.model_validate(rendered.faces.to_json())
-        return report.model_copy(update={"faces": faces_found, "checked": checked})
+        return report.model_copy(update={"tracks": rendered.faces.tracks, "checked": checked})

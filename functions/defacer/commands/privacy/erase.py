@@ -1,9 +1,9 @@
 """Erase a job, or a channel with all its jobs: every version of every object, in every bucket.
 
-First each job is marked (`jobs.mark_erased`): whoever is at it, or comes late, finds the mark and deletes what it
-wrote. Then its claim on publishing is taken, so that what is deleted is not published a moment later. A job's
-manifest goes last, and that of the job that is asked for after all that was made of the same upload: as long as there
-is something left, it is found again, and the command goes on from there.
+First each job is marked (`failure.mark_erased`). A worker that is still writing detects the mark and deletes its
+output. Then the command holds the job's publish lease, so that no deleted object is published a moment later. A job's
+manifest is deleted last, and the requested job is the last one of its upload. So an interrupted command finds the rest
+on its next run.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,6 +14,7 @@ from google.cloud.storage import Blob
 
 from defacer.commands.privacy.job_lookup import Say, all_jobs, channel_of, hold_publish_lease, is_unreadable
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure, job_state, rerender_request
 from defacer.pipeline.settings import settings
@@ -33,7 +34,7 @@ class Subject:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `JOB` or `channels/NAME`. Raises ValueError for anything else."""
+        """Return the subject of `JOB` or `channels/NAME`. Raise ValueError for anything else."""
         if object_names.is_job_id(text):
             return cls(job=text)
         folder, _, channel = text.partition("/")
@@ -46,9 +47,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Found:
-    """What there is to erase; the order is that of deleting. `requests` are those of the objects.
+    """The objects to erase, in the order of deletion. `requests` are the requests for re-renders among them.
 
-    `unreadable` are jobs of which nothing tells whether they are the channel's: they are left.
+    `unreadable` are jobs whose channel is unknown. They are not erased.
     """
 
     jobs: tuple[str, ...]
@@ -57,17 +58,17 @@ class Found:
     unreadable: tuple[str, ...] = ()
 
     def count(self) -> str:
-        """In words: how many objects in which bucket."""
+        """Return the number of objects in each bucket, as text."""
         buckets = [ref.bucket for ref in self.objects]
         parts = [f"{buckets.count(bucket)} in gs://{bucket}" for bucket in dict.fromkeys(buckets)]
         what = f"{pluralize(len(self.objects), 'object')} of {pluralize(len(self.jobs), 'job')}"
         return f"{what}: {', '.join(parts)}"
 
 
-def look(subject: Subject) -> Found:
-    """What there is to erase now. A job that was erased before and left nothing is not there."""
+def find_objects(subject: Subject) -> Found:
+    """Return the objects to erase now. Jobs that were erased completely before are not listed."""
     if subject.job is not None:
-        ids, requests = _renderings(subject.job)
+        ids, requests = _jobs_of_upload(subject.job)
         own = [ref for job in ids for ref in (*_published_by(job), *_source_of(job), *_work_of(job))]
         return Found(ids if own or requests else (), (*own, *requests), requests)
     intake, output = _channel_objects(subject.channel or "")
@@ -79,37 +80,37 @@ def look(subject: Subject) -> Found:
 
 
 def erase(subject: Subject, removed: Removed, say: Say) -> None:
-    """Delete all there is; `removed` is told each object. May be done again, and goes on where it was.
+    """Delete all objects of the subject, and call `removed` with each. An interrupted call can be repeated.
 
-    Raises PermanentError if there is always something new.
+    Raises PermanentError if new objects keep arriving.
     """
     for _ in range(MAX_CAS_RETRIES):
-        found = look(subject)
+        found = find_objects(subject)
         if not found.objects:
             return
         for job in found.jobs:
             failure.mark_erased(job)
         for job in found.jobs:
             if job == subject.job:
-                _delete(found.requests, removed)  # by these the other jobs are found again
+                _delete(found.requests, removed)  # these lead to the other jobs on the next run
             with hold_publish_lease(job, say) as held:
                 if subject.job is not None:
                     _delete((*_published_by(job), *_source_of(job)), removed, held.renew)
-                _delete(_work_of(job, but_claim=True), removed, held.renew)
+                _delete(_work_of(job, with_lease=False), removed, held.renew)
             _delete(
-                _work_of(job, but_claim=True), lambda _: None
-            )  # versions that a bucket keeps of the claim
+                _work_of(job, with_lease=False), lambda _: None
+            )  # versions of the lease that a versioned bucket keeps
         if subject.channel is not None:
             intake, output = _channel_objects(subject.channel)
-            known = [blob for blob in intake if _job_of_upload(blob) in (None, *found.jobs)]
+            known = [blob for blob in intake if _job_started_by(blob) in (None, *found.jobs)]
             _delete(map(objects.reference, (*output, *known)), removed)
     raise PermanentError(
-        "not-quiet", "Something new arrives all the time. Stop the uploads, and run this again."
+        ErrorCode.NOT_QUIET, "New objects keep arriving. Stop the uploads and run the same command again."
     )
 
 
 def _channel_objects(channel: str) -> tuple[list[Blob], list[Blob]]:
-    """All versions of all that lies in the channel's folder, in the intake and in the output."""
+    """Return all versions of the channel's objects in the intake bucket and in the output bucket."""
     prefix = object_names.channel_prefix(channel)
     return (
         objects.list_versions(settings().intake_bucket, prefix),
@@ -118,31 +119,30 @@ def _channel_objects(channel: str) -> tuple[list[Blob], list[Blob]]:
 
 
 def _jobs_of(channel: str, intake: Iterable[Blob], output: Iterable[Blob]) -> tuple[str, ...]:
-    """The channel's jobs: by what was uploaded, by what was published, and by what the work bucket says."""
-    ids = {job for job in map(_job_of_upload, intake) if job is not None}
+    """Return the channel's jobs, by its uploads, its results and the manifests in the work bucket."""
+    ids = {job for job in map(_job_started_by, intake) if job is not None}
     ids |= {job for job in map(_job_of_result, output) if job is not None}
     ids |= {job for job in all_jobs() if job not in ids and channel_of(job) == channel}
     return tuple(sorted(ids))
 
 
-def _renderings(job: str) -> tuple[tuple[str, ...], tuple[ObjectRef, ...]]:
-    """The jobs of the same upload, this one and all that rendered it again, and the requests to do so.
+def _jobs_of_upload(job: str) -> tuple[tuple[str, ...], tuple[ObjectRef, ...]]:
+    """Return all jobs of the same upload, re-renders included, and the requests for re-renders.
 
-    What shows the people of a video is the one upload's, whichever job made it. The job itself comes last: by its
-    manifest the others are found.
+    The job itself comes last, because its manifest leads to the others.
     """
     listed = [
         (name.upload, blob)
         for blob in objects.list_versions(settings().intake_bucket, _folder_of(job))
         if (name := object_names.parse_rerender(blob.name))
     ]
-    own = next((blob for _, blob in listed if _job_of_upload(blob) == job), None)
-    # Its manifest may be gone already: whoever found the mark has cleaned up. A request may name another channel's.
+    own = next((blob for _, blob in listed if _job_started_by(blob) == job), None)
+    # A worker that detected the mark can have deleted the manifest already. A request can name another channel's video.
     asked = rerender_request.video_of(objects.reference(own)) if own is not None else None
-    upload = _upload_of(job) or (_begun_by(asked) if asked else job)
+    upload = _upload_of(job) or (_first_job_of(asked) if asked else job)
     requests = [blob for of, blob in listed if of == upload or blob is own]
-    ids = {job, upload, *(found for blob in requests if (found := _job_of_upload(blob)))}
-    # A request that a later one replaced, or that somebody deleted, is not listed, but its job is there.
+    ids = {job, upload, *(found for blob in requests if (found := _job_started_by(blob)))}
+    # A request that was replaced or deleted is not listed, but its job exists.
     ids |= {other for other in all_jobs() if upload in (other, _upload_of(other))}
     return tuple(sorted(ids, key=lambda other: (other == job, other))), tuple(
         map(objects.reference, requests)
@@ -150,17 +150,17 @@ def _renderings(job: str) -> tuple[tuple[str, ...], tuple[ObjectRef, ...]]:
 
 
 def _upload_of(job: str) -> str | None:
-    """The job that the upload began which this one is of, by its manifest."""
+    """Return the first job of the upload that this job belongs to, by its manifest."""
     source = job_state.source_of_job(job)
-    return _begun_by(source) if source else None
+    return _first_job_of(source) if source else None
 
 
-def _begun_by(source: ObjectRef) -> str:
+def _first_job_of(source: ObjectRef) -> str:
     return object_names.job_id(source.bucket, source.name, source.generation)
 
 
-def _job_of_upload(blob: Blob) -> str | None:
-    """The job that an intake object begins: a video, or a request to render one again."""
+def _job_started_by(blob: Blob) -> str | None:
+    """Return the job that an intake object starts: a video, or a request for a re-render."""
     if object_names.channel_of_input(blob.name) is None:
         return None
     return object_names.job_id(blob.bucket.name, blob.name, int(blob.generation))
@@ -172,7 +172,7 @@ def _job_of_result(blob: Blob) -> str | None:
 
 
 def _published_by(job: str) -> tuple[ObjectRef, ...]:
-    """The job's own result and report; a newer upload's under the same name are not the job's."""
+    """Return the job's own result and report. Those of a newer upload of that name belong to another job."""
     blobs = objects.list_versions(settings().output_bucket, _folder_of(job))
     return tuple(objects.reference(blob) for blob in blobs if _job_of_result(blob) == job)
 
@@ -180,28 +180,31 @@ def _published_by(job: str) -> tuple[ObjectRef, ...]:
 def _source_of(job: str) -> tuple[ObjectRef, ...]:
     blobs = objects.list_versions(settings().intake_bucket, _folder_of(job))
     videos = (blob for blob in blobs if object_names.parse_video(blob.name))
-    return tuple(objects.reference(blob) for blob in videos if _job_of_upload(blob) == job)
+    return tuple(objects.reference(blob) for blob in videos if _job_started_by(blob) == job)
 
 
 def _folder_of(job: str) -> str:
-    """Where to look for what the job read and wrote; everywhere, if nothing says of which channel it is."""
+    """Return the prefix of the job's objects: its channel, or all channels if the channel is unknown."""
     channel = channel_of(job)
     return object_names.CHANNELS if channel is None else object_names.channel_prefix(channel)
 
 
-def _work_of(job: str, *, but_claim: bool = False) -> tuple[ObjectRef, ...]:
-    """All versions of the job's objects but its mark, and but the claim that `alone` holds; the manifest last."""
+def _work_of(job: str, *, with_lease: bool = True) -> tuple[ObjectRef, ...]:
+    """Return all versions of the job's objects in the work bucket except its mark, the manifest last.
+
+    Without `with_lease`, the publish lease that this command holds is left out.
+    """
     found = []
     for blob in objects.list_versions(settings().work_bucket, object_names.job_prefix(job)):
         is_mark = blob.name == object_names.failed(job) and job_state.ERASED in (blob.metadata or {})
-        is_claim = blob.name == object_names.merge_lease(job) and blob.time_deleted is None
-        if not is_mark and not (is_claim and but_claim):
+        is_lease = blob.name == object_names.merge_lease(job) and blob.time_deleted is None
+        if not is_mark and (with_lease or not is_lease):
             found.append(objects.reference(blob))
     return tuple(sorted(found, key=lambda ref: ref.name == object_names.manifest(job)))
 
 
-def _delete(refs: Iterable[ObjectRef], removed: Removed, keep: Callable[[], None] = lambda: None) -> None:
+def _delete(refs: Iterable[ObjectRef], removed: Removed, renew: Callable[[], None] = lambda: None) -> None:
     for ref in refs:
-        keep()
+        renew()
         objects.delete(ref)
         removed(ref)

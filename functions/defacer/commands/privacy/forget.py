@@ -1,8 +1,8 @@
-"""Forget a person of a channel: no picture, no job that still keeps them, no name; and the results that show them.
+"""Forget a person of a channel: delete the pictures and the name, fail running jobs, and hide the person in results.
 
-In this order: the target pictures go, so no new job keeps the person. Jobs under way that do are failed. Then the
-reports tell in which results the person stays visible: those can be rendered again, with that person's faces
-hidden, as long as their sources are there. Each step may be done again: what tells of something goes after it.
+The order matters. First the target pictures are deleted, so no new job keeps the person. Then running jobs that keep
+the person fail. The reports name the results that show the person. While their sources exist, those results can be
+re-rendered with the person hidden. Each step can be repeated: documents that lead to an object are changed after it.
 """
 
 import tempfile
@@ -15,74 +15,70 @@ from defacer.commands.privacy.job_lookup import Say, hold_publish_lease
 from defacer.commands.privacy.person_data import (
     PersonData,
     VisibleIn,
-    document,
-    look,
+    find_person_data,
     pictures,
+    remove_person,
     replacement_of,
-    without,
 )
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.report import Report
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state
 from defacer.pipeline.media_engine import MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
-MP4 = "video/mp4"
-
 Removed = Callable[[ObjectRef], None]
-# Writes the video of a report into a file, and returns the report of that; gets the replacement picture if the report's
-# policy needs one.
 
 
 def withdraw(channel: str, person: str, removed: Removed, say: Say) -> PersonData:
-    """Delete the pictures, fail the jobs under way, take the name out of what stays; gives what is left then."""
+    """Delete the pictures, fail running jobs and remove the name from documents. Return the remaining data."""
     delete(pictures(channel, person), removed)
-    # Before the jobs fail, because a failure that was not told yet will be.
-    traces = _take_out(look(channel, person), removed)
-    for job in traces.under_way:
+    # Before the jobs fail, because an unannounced failure will be announced.
+    data = _remove_name(find_person_data(channel, person), removed)
+    for job in data.running_jobs:
         with hold_publish_lease(job, say) as held:
             if not job_state.read_job(job).is_over:
                 finalize.abort_job(job, "forget", _withdrawn(job), held.renew)
             record = job_state.read_job(job)
             if record.has_failed:
                 failure.finish_ended_job(record)
-                say(f"Job {job} was under way and has failed: drop its video again.")
-    return _take_out(look(channel, person), removed) if traces.under_way else traces
+                say(f"Job {job} was running and failed. Upload its video again.")
+    return _remove_name(find_person_data(channel, person), removed) if data.running_jobs else data
 
 
-def _take_out(traces: PersonData, removed: Removed) -> PersonData:
-    """Delete what nobody needs, and take the name out of what stays, by which the rest is found."""
-    delete(traces.remains, removed)
-    for ref, data in traces.named:
-        _replace(ref, data)
-    return traces
+def _remove_name(data: PersonData, removed: Removed) -> PersonData:
+    """Delete the orphaned objects, and remove the name from the documents that stay."""
+    delete(data.orphaned_objects, removed)
+    for ref, document in data.documents_naming_person:
+        _replace(ref, document)
+    return data
 
 
 def hide_again(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
-    """Replace the result by one with the person hidden, then the report. Raises PermanentError if that can't be."""
-    report = without(shown.report, person)
+    """Replace the result by one with the person hidden, then the report. Raise PermanentError on failure."""
+    report = remove_person(shown.report, person)
     there = objects.find(shown.ref.bucket, report.result)
     if there is None or not _is_of(there, report.job):
         raise PermanentError(
-            "result-changed",
+            ErrorCode.RESULT_CHANGED,
             f"{shown.result} is not the result that its report is about: a newer upload is being published, or it "
             "was deleted or replaced by hand.",
         )
     with tempfile.TemporaryDirectory(prefix="defacer-forget-") as folder:
         out = Path(folder) / "result.mp4"
         report = engine.rerender(report, _replacement(report), out)
-        result = _replace(objects.reference(there), out, MP4)
+        result = _replace(objects.reference(there), out)
     found = objects.find_json(settings().work_bucket, object_names.published(report.job), Published)
     if found is not None:
         _replace(found[1], found[0].model_copy(update={"result": result}).model_dump_json(indent=2).encode())
-    _replace(shown.ref, document(report))
+    _replace(shown.ref, report.to_bytes())
 
 
 def delete_result(shown: VisibleIn, removed: Removed) -> None:
-    """Delete the result and its report, in this order and in all versions, but nothing of a newer upload."""
+    """Delete all versions of the result, then of its report, but nothing of a newer upload."""
     for name in (shown.report.result, shown.ref.name):
         delete(_versions(shown.ref.bucket, name, shown.report.job), removed)
 
@@ -94,22 +90,22 @@ def delete(refs: tuple[ObjectRef, ...], removed: Removed) -> None:
         removed(ref)
 
 
-def _replace(ref: ObjectRef, data: Path | bytes, content_type: str = objects.JSON) -> ObjectRef:
-    """Write a new version in place of this one, with its metadata; of its job no other stays under that name."""
+def _replace(ref: ObjectRef, data: Path | bytes) -> ObjectRef:
+    """Replace a version, with the same content type and metadata, and delete all older versions of its job."""
     there = objects.find(ref.bucket, ref.name, ref.generation)
     if there is None:
-        raise RetryableError("an object was changed by somebody else meanwhile")
+        raise RetryableError("another program changed an object at the same time")
     try:
         new = objects.replace(
             ref.bucket,
             ref.name,
             data,
-            content_type,
+            there.content_type,
             generation=ref.generation,
             metadata=there.metadata,
         )
     except objects.AlreadyWrittenError as error:
-        raise RetryableError("an object was changed by somebody else meanwhile") from error
+        raise RetryableError("another program changed an object at the same time") from error
     for version in _versions(ref.bucket, ref.name, (there.metadata or {}).get(object_names.OF_JOB)):
         if version.generation < new.generation:
             objects.delete(version)
@@ -117,7 +113,7 @@ def _replace(ref: ObjectRef, data: Path | bytes, content_type: str = objects.JSO
 
 
 def _versions(bucket: str, name: str, job: str | None) -> tuple[ObjectRef, ...]:
-    """All versions of the object that a job has published; with no job: that no job has."""
+    """Return all versions of the object that this job published (None: that no job published)."""
     blobs = objects.list_versions(bucket, name)
     return tuple(objects.reference(blob) for blob in blobs if blob.name == name and _is_of(blob, job))
 
@@ -136,6 +132,6 @@ def _withdrawn(job: str) -> PermanentError:
     name = object_names.owner_name(found[0].source.name) if found else "A video"
     advice = found[0].advice if found else "Upload the video again"
     return PermanentError(
-        "person-forgotten",
-        f"{name} was not published: somebody whom it was to keep visible is no longer to be kept. {advice}.",
+        ErrorCode.PERSON_FORGOTTEN,
+        f"{name} was not published: a person in it withdrew their consent to stay visible. {advice}.",
     )

@@ -1,4 +1,4 @@
-"""Which jobs there are of a channel, and being alone with one: nobody publishes it meanwhile."""
+"""Find the jobs of a channel, and hold the lease for publishing one of them."""
 
 import time
 import uuid
@@ -13,20 +13,20 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
 Say = Callable[[str], None]
-# A holder that lives stops by itself after one delivery's time, a dead one's lease runs out sooner.
-LOOK_AGAIN_SECONDS = 0.5
-A_DAY = 24 * 3600.0
+# A live holder stops after the deadline of one delivery, and the lease of a dead one expires sooner.
+POLL_SECONDS = 0.5
+DAY_SECONDS = 24 * 3600.0
 
 
 def all_jobs() -> list[str]:
-    """Every job that has left anything in the work bucket."""
+    """Return all jobs with an object in the work bucket."""
     folders = objects.list_folders(settings().work_bucket, object_names.JOBS)
     ids = (folder.removeprefix(object_names.JOBS).removesuffix("/") for folder in folders)
     return [job for job in ids if object_names.is_job_id(job)]
 
 
 def channel_of(job: str) -> str | None:
-    """The channel that a job is of, by its manifest or, where it got none, by how it failed."""
+    """Return the channel of a job, by its manifest or else by its failure; None if it is unknown."""
     found = job_state.try_read_manifest(job)
     if found is not None:
         return found[0].channel
@@ -39,7 +39,7 @@ def channel_of(job: str) -> str | None:
 
 
 def is_unreadable(job: str) -> bool:
-    """Whether nothing says of which channel the job is, because what would can't be read."""
+    """Return whether the channel of the job is unknown because its documents can't be read."""
     try:
         if job_state.find_manifest(job) is None:
             objects.find_json(settings().work_bucket, object_names.failed(job), Failed)
@@ -50,8 +50,8 @@ def is_unreadable(job: str) -> bool:
 
 @contextmanager
 def hold_publish_lease(job: str, say: Say) -> Iterator[HeldLease]:
-    """Hold the claim on publishing the job; wait for whoever holds it now."""
-    terms = LeaseOptions(f"privacy-{uuid.uuid4().hex}", settings().lease_seconds, A_DAY)
+    """Hold the lease for publishing the job. Wait until it is free."""
+    terms = LeaseOptions(f"privacy-{uuid.uuid4().hex}", settings().lease_seconds, DAY_SECONDS)
     with ExitStack() as stack:
         waiting = False
         while True:
@@ -62,7 +62,7 @@ def hold_publish_lease(job: str, say: Say) -> Iterator[HeldLease]:
                 break
             except LeaseTakenError:
                 if not waiting:
-                    say(f"Job {job} is being joined right now: waiting until that has stopped.")
+                    say(f"Job {job} is being joined now. Waiting for the end.")
                 waiting = True
-                time.sleep(LOOK_AGAIN_SECONDS)
+                time.sleep(POLL_SECONDS)
         yield held

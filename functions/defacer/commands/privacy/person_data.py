@@ -1,4 +1,4 @@
-"""What there is of a person in a channel, in the three buckets: looked for here, dealt with in `forgetting`."""
+"""Find the data of a person of a channel in the three buckets. `forget.py` deletes it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,21 +9,20 @@ from defacer.commands.privacy.job_lookup import all_jobs
 from defacer.pipeline.documents.base import Document, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.report import Report, ReportHead
+from defacer.pipeline.documents.report import Report
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import job_state, verdict
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import is_same_name
-
-REASON = "no longer to be kept"  # as `defacer.engine.tracking.face_report.FORGOTTEN`, by which it is never kept again
+from defacer.report.tracks import Reason, Track
 
 
 @dataclass(frozen=True)
 class VisibleIn:
-    """A published video in which the person stays visible. `obstacle` says why it can't be rendered again.
+    """A published video that shows the person. `obstacle` is the reason why it can't be re-rendered.
 
-    `ref` is its report, as long as which is there and says so the result is found.
+    `ref` is its report, which names the person. Without the report, the result is not found.
     """
 
     report: Report
@@ -37,55 +36,58 @@ class VisibleIn:
 
 @dataclass(frozen=True)
 class PersonData:
-    """What there is of a person in a channel.
+    """The data of a person in a channel.
 
-    `under_way` are jobs that are to keep the person. `remains` are objects that nobody needs: what was made by jobs
-    that have ended, older versions of reports that name the person. `named` are documents that stay, and what they
-    say without the name. `old` are versions that a bucket with object versioning keeps of results that showed the
-    person, each job's report last. `untold` are results without a readable report, `unreadable` jobs of any channel
-    of which the work bucket holds something that can't be read, such as the manifest.
+    - `pictures`: all versions of the target pictures
+    - `running_jobs`: jobs that will keep the person
+    - `orphaned_objects`: segments of ended jobs, and older versions of reports that name the person
+    - `documents_naming_person`: documents that stay, each with its text without the name
+    - `visible_in`: published results that show the person
+    - `old_versions`: versions of these results in a versioned bucket, each job's report last
+    - `results_without_report`: results without a readable report
+    - `unreadable_jobs`: jobs of any channel with an unreadable object in the work bucket, such as the manifest
     """
 
     pictures: tuple[ObjectRef, ...] = ()
-    under_way: tuple[str, ...] = ()
-    remains: tuple[ObjectRef, ...] = ()
-    named: tuple[tuple[ObjectRef, bytes], ...] = ()
-    shown: tuple[VisibleIn, ...] = ()
-    old: tuple[ObjectRef, ...] = ()
-    untold: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
+    running_jobs: tuple[str, ...] = ()
+    orphaned_objects: tuple[ObjectRef, ...] = ()
+    documents_naming_person: tuple[tuple[ObjectRef, bytes], ...] = ()
+    visible_in: tuple[VisibleIn, ...] = ()
+    old_versions: tuple[ObjectRef, ...] = ()
+    results_without_report: tuple[str, ...] = ()
+    unreadable_jobs: tuple[str, ...] = ()
 
 
 def people(channel: str) -> tuple[str, ...]:
-    """Whom the channel's target pictures name."""
+    """Return the people that the channel's target pictures name."""
     blobs = objects.list_blobs(settings().intake_bucket, object_names.targets_prefix(channel))
     return object_names.people(blob.name for blob in blobs)
 
 
-def look(channel: str, person: str) -> PersonData:
-    """All that there is of the person now."""
+def find_person_data(channel: str, person: str) -> PersonData:
+    """Return the data of a person in the three buckets."""
     work, published = _of_jobs(channel, person), _published(channel, person)
     return replace(
         published,
         pictures=pictures(channel, person),
-        under_way=work.under_way,
-        remains=(*work.remains, *published.remains),
-        named=(*work.named, *published.named),
-        unreadable=work.unreadable,
+        running_jobs=work.running_jobs,
+        orphaned_objects=(*work.orphaned_objects, *published.orphaned_objects),
+        documents_naming_person=(*work.documents_naming_person, *published.documents_naming_person),
+        unreadable_jobs=work.unreadable_jobs,
     )
 
 
 def pictures(channel: str, person: str) -> tuple[ObjectRef, ...]:
-    """All versions of the person's target pictures, and of what lies beside them."""
+    """Return all versions of all objects in the person's folder of target pictures."""
     blobs = objects.list_versions(settings().intake_bucket, object_names.targets_prefix(channel))
     return tuple(objects.reference(blob) for blob in blobs if object_names.is_of_person(blob.name, person))
 
 
 def _of_jobs(channel: str, person: str) -> PersonData:
-    """What the work bucket holds. What can't be read of one job keeps nobody from finding the others'."""
-    under_way: list[str] = []
-    remains: list[ObjectRef] = []
-    named: list[tuple[ObjectRef, bytes]] = []
+    """Return the person's data in the work bucket. Jobs with unreadable documents are listed and skipped."""
+    running: list[str] = []
+    orphaned: list[ObjectRef] = []
+    documents: list[tuple[ObjectRef, bytes]] = []
     unreadable: list[str] = []
     for job in all_jobs():
         try:
@@ -93,44 +95,47 @@ def _of_jobs(channel: str, person: str) -> PersonData:
         except PermanentError:
             unreadable.append(job)
             continue
-        under_way += found.under_way
-        remains += found.remains
-        named += found.named
+        running += found.running_jobs
+        orphaned += found.orphaned_objects
+        documents += found.documents_naming_person
     return PersonData(
-        under_way=tuple(under_way), remains=tuple(remains), named=tuple(named), unreadable=tuple(unreadable)
+        running_jobs=tuple(running),
+        orphaned_objects=tuple(orphaned),
+        documents_naming_person=tuple(documents),
+        unreadable_jobs=tuple(unreadable),
     )
 
 
 def _of_job(job: str, channel: str, person: str) -> PersonData:
-    """A job without a manifest may be any channel's; its end says what it is about.
+    """Return the person's data of one job. Without a manifest, its failure names the channel.
 
-    Raises PermanentError if its manifest or its end can't be read.
+    Raises PermanentError if its manifest or its failure can't be read.
     """
     found = job_state.find_manifest(job)
     if found is not None and found[0].channel != channel:
         return PersonData()
     there = {ref.name: ref for ref in objects.list_all(settings().work_bucket, object_names.job_prefix(job))}
     is_published, has_failed = object_names.published(job) in there, object_names.failed(job) in there
-    named = [] if is_published else list(_ends_naming(job, channel, person))
-    remains: list[ObjectRef] = []
+    named = [] if is_published else list(_failures_naming(job, channel, person))
+    orphaned: list[ObjectRef] = []
     if found is not None and _any_is(found[0].targets, person):
         if not is_published and not has_failed:
-            return PersonData(under_way=(job,), named=_written(named))
-        # Kept by the policy `work`: they name the person, or show them. By the manifest they are found.
+            return PersonData(running_jobs=(job,), documents_naming_person=_dump(named))
+        # The policy can keep these intermediates. They name or show the person, and the manifest leads to them.
         made = (object_names.faces(job), object_names.segments_prefix(job))
-        remains += [ref for name, ref in there.items() if name.startswith(made)]
+        orphaned += [ref for name, ref in there.items() if name.startswith(made)]
         named.append((found[1], _manifest_without(found[0], person)))
-    return PersonData(remains=tuple(remains), named=_written(named))
+    return PersonData(orphaned_objects=tuple(orphaned), documents_naming_person=_dump(named))
 
 
-def _written(documents: Iterable[tuple[ObjectRef, Document]]) -> tuple[tuple[ObjectRef, bytes], ...]:
+def _dump(documents: Iterable[tuple[ObjectRef, Document]]) -> tuple[tuple[ObjectRef, bytes], ...]:
     return tuple((ref, document.model_dump_json(indent=2).encode()) for ref, document in documents)
 
 
-def _ends_naming(job: str, channel: str, person: str) -> Iterator[tuple[ObjectRef, Document]]:
-    """The job's end, if it failed because of a picture of the person: without the picture's name.
+def _failures_naming(job: str, channel: str, person: str) -> Iterator[tuple[ObjectRef, Document]]:
+    """Yield the failure documents that name a picture of the person, each with its text without the name.
 
-    The verdict first, because `failed.json` is made of it.
+    The verdict is first, because `failed.json` is written from it.
     """
     said = verdict.find(job)
     if said is not None and said[0].failed is not None:
@@ -149,76 +154,82 @@ def _names(failed: Failed, channel: str, person: str) -> bool:
 
 def _failed_without(failed: Failed) -> Failed:
     source = object_names.owner_name(failed.source.name) if failed.source else "A video"
-    message = (
-        f"{source} was not published: a target picture, removed since, could not be used. Upload it again."
-    )
+    message = f"{source} was not published: a target picture, deleted since, could not be used. Upload the video again."
     return failed.model_copy(update={"message": message})
 
 
 def _manifest_without(manifest: Manifest, person: str) -> Manifest:
-    """Whoever is still at the job shows the person: so nothing is kept any more of what they may yet write."""
+    """Return a manifest without the person, whose intermediates are not kept: a late worker can show the person."""
     targets = tuple(target for target in manifest.targets if not is_same_name(target, person))
     policy = manifest.policy.model_copy(update={"keep_intermediates": False})
     return manifest.model_copy(update={"targets": targets, "policy": policy})
 
 
 def _published(channel: str, person: str) -> PersonData:
-    """What the output bucket holds."""
+    """Return the person's data in the output bucket."""
     blobs = objects.list_versions(settings().output_bucket, object_names.channel_prefix(channel))
     ours = [blob for blob in blobs if object_names.OF_JOB in (blob.metadata or {})]
-    shown, named, remains, told, once_shown = [], [], [], set(), set()
+    visible_in, documents, orphaned, reported, formerly_visible = [], [], [], set(), set()
     for blob in ours:
         report = _report(blob)
         if report is None:
             continue
         ref, is_live = objects.reference(blob), blob.time_deleted is None
         if is_live:
-            told |= {blob.name, report.result}
+            reported |= {blob.name, report.result}
         if _keeps(report, person):
             if is_live:
-                shown.append(VisibleIn(report, ref, _obstacle(report)))
+                visible_in.append(VisibleIn(report, ref, _obstacle(report)))
             else:
-                once_shown.add(report.job)
-        elif _any_is((*report.targets, *(track.person or "" for track in report.faces.tracks)), person):
+                formerly_visible.add(report.job)
+        elif _any_is((*report.targets, *(track.person or "" for track in report.tracks)), person):
             if is_live:
-                named.append((ref, document(without(report, person))))
+                documents.append((ref, remove_person(report, person).to_bytes()))
             else:
-                remains.append(ref)
-    old = [blob for blob in ours if blob.time_deleted and blob.metadata[object_names.OF_JOB] in once_shown]
+                orphaned.append(ref)
+    old = [
+        blob for blob in ours if blob.time_deleted and blob.metadata[object_names.OF_JOB] in formerly_visible
+    ]
     old.sort(key=_is_report)
     output = settings().output_bucket
-    untold = sorted({blob.name for blob in ours if blob.time_deleted is None} - told)
+    unreported = sorted({blob.name for blob in ours if blob.time_deleted is None} - reported)
     return PersonData(
-        shown=tuple(shown),
-        named=tuple(named),
-        remains=tuple(remains),
-        old=tuple(map(objects.reference, old)),
-        untold=tuple(f"gs://{output}/{name}" for name in untold),
+        visible_in=tuple(visible_in),
+        documents_naming_person=tuple(documents),
+        orphaned_objects=tuple(orphaned),
+        old_versions=tuple(map(objects.reference, old)),
+        results_without_report=tuple(f"gs://{output}/{name}" for name in unreported),
     )
 
 
-def without(report: Report, person: str) -> Report:
-    """The report with the person's faces hidden and the name gone."""
-    nothing = dict.fromkeys(("person", "distance", "margin", "strangers_per_10000"))
-    hidden = {"decision": "hide", "reason": REASON, **nothing}
+def remove_person(report: Report, person: str) -> Report:
+    """Return the report with the person's tracks hidden and without the name."""
     tracks = tuple(
-        track.model_copy(update=hidden) if track.person and is_same_name(track.person, person) else track
-        for track in report.faces.tracks
+        _hide(track) if track.person and is_same_name(track.person, person) else track
+        for track in report.tracks
     )
     targets = tuple(target for target in report.targets if not is_same_name(target, person))
     warnings = tuple(item for item in report.faces.warnings if not is_same_name(item.person, person))
-    faces = report.faces.model_copy(update={"tracks": tracks, "warnings": warnings})
-    return report.model_copy(update={"faces": faces, "targets": targets})
+    faces = replace(report.faces, warnings=warnings)
+    return report.model_copy(update={"faces": faces, "tracks": tracks, "targets": targets})
 
 
-def document(report: Report) -> bytes:
-    """The report as merge writes it: a head to read, and the faces without a space between."""
-    head = ReportHead.model_validate(report.model_dump(exclude={"faces"}))
-    return head.with_faces(report.faces.model_dump_json().encode())
+def _hide(track: Track) -> Track:
+    """Return a track that is hidden because consent was withdrawn. Nothing in it refers to the person."""
+    return replace(
+        track,
+        decision="hide",
+        reason=Reason.CONSENT_WITHDRAWN,
+        person=None,
+        distance=None,
+        margin=None,
+        strangers_per_10000=None,
+        rival=None,
+    )
 
 
 def replacement_of(report: Report) -> ObjectRef | None:
-    """The picture that covers faces in the channel of this report."""
+    """Return the replacement picture of the channel of this report."""
     video = object_names.parse_video(report.source.name)
     if video is None:
         return None
@@ -227,11 +238,11 @@ def replacement_of(report: Report) -> ObjectRef | None:
 
 
 def _report(blob: Blob) -> Report | None:
-    """The report that this is; None if it is a video, or a report that can't be read or was just replaced."""
+    """Return the report in this object; None for a video, and for a report that is unreadable or was replaced."""
     if not _is_report(blob):
         return None
     try:
-        return objects.read_json(objects.reference(blob), Report)
+        return objects.read_report(objects.reference(blob))
     except PermanentError:
         return None
 
@@ -242,7 +253,7 @@ def _is_report(blob: Blob) -> bool:
 
 
 def _keeps(report: Report, person: str) -> bool:
-    tracks = report.faces.tracks
+    tracks = report.tracks
     return _any_is((track.person or "" for track in tracks if track.decision == "keep"), person)
 
 
@@ -253,7 +264,7 @@ def _any_is(names: Iterable[str], person: str) -> bool:
 def _obstacle(report: Report) -> str | None:
     source = report.source
     if objects.find(source.bucket, source.name, source.generation) is None:
-        return "its source is gone"
+        return "its source was deleted"
     if report.policy.mode == "image" and replacement_of(report) is None:
-        return "the picture that covers faces is gone"
+        return "the replacement picture was deleted"
     return None

@@ -116,7 +116,9 @@ def translate_write_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"the result could not be written: {error.strerror or error}.") from error
+        raise OutputError(
+            f"the result could not be written: {error.strerror or error}. Try again."
+        ) from error
     except av.error.FFmpegError as error:
         raise VideoError(
             "an MP4 can't hold its streams. Convert the video to H.264 and AAC first."

@@ -1,4 +1,4 @@
-"""The gallery: embeddings of the people who stay visible, made of their pictures."""
+"""The gallery: embeddings of the targets, computed from their pictures."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import numpy as np
 from defacer.engine.errors import EngineError, PictureError
 from defacer.engine.media.still_image import decode_picture
 from defacer.engine.runtime import torch_package
-from defacer.engine.tracking.face_report import TargetWarning
+from defacer.report.tracks import TargetWarning
 
 if TYPE_CHECKING:
     from defacer.engine.models.arrays import Array, Detection, Detector, Image
@@ -35,12 +35,12 @@ MAX_BLUR = 0.64
 MAX_TURN = 5.0
 BLUR_SIDE = 112  # pixels: faces are resized to this before their blur is measured
 BLUR_LENGTH = 9  # pixels
-BYSTANDER = 0.5  # a face smaller than this share of the largest one is somebody in the background
+BYSTANDER = 0.5  # a face smaller than this share of the largest one belongs to a bystander
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a target. `label` is what messages call it, such as the object's name."""
+    """A picture of a target. `label` is its name in messages, such as the object's name."""
 
     person: str
     label: str
@@ -49,7 +49,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Embeddings (N, D) of length 1, row by row of `people`; made by `recognizer` (name and version).
+    """Embeddings (N, D) of length 1, one row for each of `people`, from the `recognizer` (name and version).
 
     `warnings` are about pictures that are blurred, small or turned. Embeddings are biometric data: no log line or test
     output prints them.
@@ -69,7 +69,7 @@ class Gallery:
             )
 
     def to_bytes(self) -> bytes:
-        """As a NumPy archive without pickled parts."""
+        """Return a NumPy archive without pickled parts."""
         buffer = io.BytesIO()
         np.savez(
             buffer,
@@ -82,12 +82,10 @@ class Gallery:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The opposite of `to_bytes`."""
+        """Return the gallery in an archive of `to_bytes`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             people = tuple(str(person) for person in archive["people"])
-            # A job that was planned by an earlier version has no warnings.
-            found = json.loads(str(archive["warnings"])) if "warnings" in archive.files else []
-            warnings = tuple(TargetWarning(**warning) for warning in found)
+            warnings = tuple(TargetWarning(**warning) for warning in json.loads(str(archive["warnings"])))
             return cls(people, archive["embeddings"], str(archive["recognizer"]), warnings)
 
 
@@ -97,10 +95,10 @@ def make_gallery(
     recognizer: "Recognizer",
     alone: AbstractContextManager[object],
 ) -> Gallery:
-    """One embedding for each picture. Raises PictureError, naming it, unless it shows one clear face.
+    """Return one embedding for each picture. Raise PictureError, which names the picture, unless it has one clear face.
 
-    `detector_of` returns a detector by its name; `find_faces` says which are asked. `alone` is held while a model
-    works, and not while a picture is decoded.
+    `detector_of` returns a detector by its name; `find_faces` chooses the names. `alone` is a lock that is held while a
+    model runs, and not while a picture is decoded.
     """
     crops, warnings = [], []
     for picture in pictures:
@@ -110,7 +108,7 @@ def make_gallery(
         crops.append(recognizer.crop(image, face))
         warnings += picture_warnings(image, face, picture.person)
     people = tuple(picture.person for picture in pictures)
-    # A face and its mirror image are one person: their mean hangs less on how this picture happens to be lit.
+    # A face and its mirror image are one person. Their mean depends less on the light in this picture.
     mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
     with alone:
         both = recognizer.embed(crops)[0] + recognizer.embed(mirrored)[0]
@@ -169,7 +167,7 @@ def only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector
     height, width = image.shape[:2]
     if min(height, width) < MIN_FACE_SIDE:
         raise PictureError(
-            f"{label} has {width}x{height} pixels. Use a picture with a face of {MIN_FACE_SIDE} pixels at least."
+            f"{label} has {width}x{height} pixels. Use a picture with a face of at least {MIN_FACE_SIDE} pixels."
         )
     faces = find_faces(image, detector_of)
     if not faces:
@@ -185,7 +183,7 @@ def only_face(image: "Image", label: str, detector_of: Callable[[str], "Detector
     if max(sides) < MIN_FACE_SIDE:
         raise PictureError(
             f"{label} shows a face only {max(sides):.0f} pixels high. "
-            f"Use a picture in which it is at least {MIN_FACE_SIDE} pixels."
+            f"Use a picture with a face of at least {MIN_FACE_SIDE} pixels."
         )
     return prominent[0]
 

@@ -24,22 +24,15 @@ from defacer.engine.models.arrays import Array
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.recognition_levels import MEASURED, match_threshold_of
-from defacer.engine.tracking.face_report import TargetWarning
 from defacer.engine.tracking.tracker import ANOTHER_FACE, EmbeddedView, Track
+from defacer.report.texts import describe_reason
+from defacer.report.tracks import Reason, TargetWarning
 
 BEST_VIEWS = 3  # a track's distance is the mean of this many nearest views
 CLEAR = 0.6  # smallest quality of views that are compared within a video: small dark faces are all alike
 VERY_CLEAR = 0.85  # one such view is enough to say that another person is there
 BLOCK = 256  # views that are compared at once: a person is shown for hours
 TWINS = 0.07  # the nearer one of two faces in one frame must be nearer by this distance
-# Reasons, as reports state them. The console has its own words for them (functions/defacer/web/console/review.py).
-NOBODY_NAMED = "no targets: everyone is hidden"
-UNCLEAR = "never seen clearly enough to be compared"
-NEAR = "near a target"
-FAR = "near no target"
-SAME_PERSON = "the same person as a kept track"
-CONTINUES = "continues a kept track"
-AMBIGUOUS = "ambiguous: another track is nearer to the target, and the two do not look like one person"
 
 
 @dataclass(frozen=True)
@@ -91,13 +84,15 @@ class Decision:
     """Keep or hide. `person` and `distance` are the nearest target's, None without a gallery or a view.
 
     `strangers` are the parts of a kept track, from one place to before another, whose views are unlike the target.
+    `rival` is the id of the track that `reason` refers to.
     """
 
     keep: bool
-    reason: str
+    reason: Reason
     person: str | None = None
     distance: float | None = None
     strangers: tuple[tuple[int, int], ...] = ()
+    rival: int | None = None
 
 
 def may_be_target(embedding: Array, gallery: Gallery, limits: Limits) -> bool:
@@ -116,9 +111,9 @@ def decide(
     limits: Limits,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Decision]:
-    """Return one decision for each track, from its views. `progress` is called often, and may raise to stop."""
+    """Return one decision for each track, from its views. `progress` is called often, and can raise to stop."""
     if gallery is None or not gallery.people:
-        return [Decision(False, NOBODY_NAMED) for _ in tracks]
+        return [Decision(False, Reason.NO_TARGETS) for _ in tracks]
     distances = []
     for track in tracks:
         progress()
@@ -131,9 +126,9 @@ def decide(
 
 def _nearest(by_person: Mapping[str, float]) -> Decision:
     if not by_person:
-        return Decision(False, UNCLEAR)
+        return Decision(False, Reason.NOT_COMPARABLE)
     person = min(by_person, key=lambda name: by_person[name])
-    return Decision(False, FAR, person, by_person[person])
+    return Decision(False, Reason.NO_MATCH, person, by_person[person])
 
 
 class _Person:
@@ -157,8 +152,8 @@ class _Person:
             for n, by_person in enumerate(distances)
             if by_person and min(by_person, key=lambda key: by_person[key]) == name
         }
-        self.kept: dict[int, str] = {}  # index of the track to the reason
-        self.refused: dict[int, str] = {}
+        self.kept: dict[int, Reason] = {}  # by the index of the track
+        self.refused: dict[int, tuple[Reason, int | None]] = {}  # with the id of the rival
         self.views: Array | None = None  # (N, D), of trusted tracks, inside the match threshold
         self._trusted: dict[int, Array] = {}  # the same by the index of the track
         self._times: dict[int, int] = {}
@@ -167,13 +162,13 @@ class _Person:
         found = (n for n, distance in self.distances.items() if above < distance <= up_to)
         return sorted(found, key=lambda n: (self.distances[n], n))
 
-    def keep(self, n: int, reason: str, trusted: bool = True) -> None:
+    def keep(self, n: int, reason: Reason, trusted: bool = True) -> None:
         """Keep the track; if it is `trusted`, its views inside the match threshold are compared with others.
 
         Its other views may show a stranger, so they vouch for no one.
         """
         self.kept[n] = reason
-        self._times.update(dict.fromkeys((look.pts for look in self.tracks[n].looks), n))
+        self._times.update(dict.fromkeys((look.pts for look in self.tracks[n].detections), n))
         views = clear_views(self.tracks[n])
         if len(views):
             views = views[_to_nearest(views, self.pictures) <= self.limits.match]
@@ -189,7 +184,9 @@ class _Person:
 
     def rival(self, n: int) -> int | None:
         """Return a kept track that is seen in one frame with this one."""
-        return next((self._times[look.pts] for look in self.tracks[n].looks if look.pts in self._times), None)
+        return next(
+            (self._times[look.pts] for look in self.tracks[n].detections if look.pts in self._times), None
+        )
 
     def unlikeness(self, n: int) -> float:
         """Return the distance of a track to the kept views; infinite without clear views."""
@@ -210,11 +207,12 @@ def _decide_person(person: _Person, decisions: list[Decision], progress: Callabl
     for n in person.nearest_first(limits.match, limits.limit):
         progress()
         if person.kept and person.can_be(n) and _resembles_the_kept(person, n):
-            person.keep(n, SAME_PERSON, trusted=False)
+            person.keep(n, Reason.SAME_PERSON, trusted=False)
     _keep_continuations(person, progress)
-    for n, reason in {**person.refused, **person.kept}.items():
-        strangers = _strangers(person, n) if n in person.kept else ()
-        decisions[n] = Decision(n in person.kept, reason, person.name, person.distances[n], tuple(strangers))
+    for n, (reason, rival) in person.refused.items():
+        decisions[n] = Decision(False, reason, person.name, person.distances[n], rival=rival)
+    for n, reason in person.kept.items():
+        decisions[n] = Decision(True, reason, person.name, person.distances[n], tuple(_strangers(person, n)))
 
 
 def _resembles_the_kept(person: _Person, n: int) -> bool:
@@ -235,25 +233,21 @@ def _keep_near(person: _Person, progress: Callable[[], None]) -> None:
         distance, best, unlikeness = person.distances[n], person.best, person.unlikeness(n)
         rival = person.rival(n)
         if rival is not None:
-            person.refused[n] = _beside(person.tracks[rival], "nearer to")
+            person.refused[n] = (Reason.RIVAL_NEARER, person.tracks[rival].id)
             if distance - person.distances[rival] < TWINS:
-                person.refused[n] = _beside(person.tracks[rival], "as near to")
+                person.refused[n] = (Reason.RIVAL_AS_NEAR, person.tracks[rival].id)
                 twins.add(rival)
-                person.refused[rival] = _beside(person.tracks[n], "as near to")
+                person.refused[rival] = (Reason.RIVAL_AS_NEAR, person.tracks[n].id)
             continue
         agrees = unlikeness <= limits.apart or unlikeness == float("inf")  # infinite: nothing to compare
         if best is None or (distance <= limits.sure and agrees):
-            person.keep(n, NEAR)
+            person.keep(n, Reason.MATCHED)
         elif unlikeness <= limits.resembles or (distance <= best + limits.lag and unlikeness <= limits.apart):
-            person.keep(n, NEAR, trusted=unlikeness <= limits.resembles)
+            person.keep(n, Reason.MATCHED, trusted=unlikeness <= limits.resembles)
         else:
-            person.refused[n] = AMBIGUOUS
+            person.refused[n] = (Reason.AMBIGUOUS, None)
     for n in twins:
         person.take_back(n)
-
-
-def _beside(other: Track, how_near: str) -> str:
-    return f"track {other.id}, in the same frame, is {how_near} the target"
 
 
 def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
@@ -277,7 +271,7 @@ def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
             between = before.get(n) in person.kept and after.get(n) in person.kept
             met = "met" in (person.tracks[n].link, person.tracks[after[n]].link if n in after else None)
             if (moved and alike) or (between and not met):
-                person.keep(n, CONTINUES, trusted=False)
+                person.keep(n, Reason.CONTINUATION, trusted=False)
                 waiting.append(n)
 
 
@@ -297,7 +291,7 @@ def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
             run.append(view)
             continue
         if len(run) >= 2 or any(other.quality >= VERY_CLEAR for other in run):
-            yield start, len(track.looks) if view is None else view.place
+            yield start, len(track.detections) if view is None else view.place
         run = []
         start = 0 if view is None else view.place + 1
 
@@ -374,7 +368,7 @@ def warnings_about(
 ) -> tuple[TargetWarning, ...]:
     """Return the gallery's warnings, and one for each person without a kept track.
 
-    `progress` is called often, and might raise to stop.
+    `progress` is called often, and can raise to stop.
     """
     if gallery is None:
         return ()
@@ -398,7 +392,11 @@ def warnings_about(
             f"and the match threshold is {match:.2f}."
         )
         if distance <= match:
-            outcome = "kept as another person" if decision.keep else f"hidden ({decision.reason})"
+            outcome = (
+                "kept as another person"
+                if decision.keep
+                else f"hidden ({describe_reason(decision.reason, decision.rival)})"
+            )
             message += f" That track is {outcome}."
         warnings.append(TargetWarning("no-track-kept", person, message, nearest_id))
     return tuple(warnings)

@@ -20,7 +20,7 @@ def person_groups(
     limits: Limits,
     progress: Callable[[], None] = lambda: None,
 ) -> list[int]:
-    """Return the number of each track's group. `progress` is called often, and may raise to stop.
+    """Return the number of each track's group. `progress` is called often, and can raise to stop.
 
     The tracks that are kept for one person are one group. Groups are numbered from 0 in the order of their tracks.
     """

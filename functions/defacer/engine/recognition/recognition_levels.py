@@ -1,4 +1,4 @@
-"""How alike two faces are, for people: match thresholds by name, and how many strangers look as alike as a distance.
+"""The measured meaning of distances: match thresholds by name, and how many strangers look as alike as a distance.
 
 All figures are of tracks, judged by their distance alone. The rules of identity.py come on top. The README
 describes the measurement.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from defacer.engine.tracking.compact_boxes import Box, BoxAt
+from defacer.report.compact_boxes import Box, BoxAt
 
 EXTRAPOLATED_GROWTH = 0.1  # a box grows by this share before the first sample and after the last one
 # Such a box also encloses the face's way at its first or last speed, up to this many times its size. In a fast pan a

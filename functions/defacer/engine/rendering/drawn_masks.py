@@ -4,7 +4,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from defacer.engine.tracking.compact_boxes import Box
+from defacer.report.compact_boxes import Box
 
 
 class DrawnMasks:

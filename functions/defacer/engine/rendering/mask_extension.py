@@ -21,8 +21,9 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.rendering.box_motion import overlap, shared_area
 from defacer.engine.rendering.masks import MIN_HEIGHT, MIN_WIDTH
 from defacer.engine.rendering.point_tracker import FacePoints, Image
-from defacer.engine.tracking.compact_boxes import BoxAt
-from defacer.engine.tracking.face_report import Box, Faces, Track
+from defacer.report.compact_boxes import Box, BoxAt
+from defacer.report.faces import Faces
+from defacer.report.tracks import Track
 
 MAX_AFTER_SECONDS = 4.0  # after the last detection
 MAX_BEFORE_SECONDS = 1.0  # before the first one
@@ -108,7 +109,7 @@ class MaskExtension:
             yield frame.picture, frame.boxes
 
     def _range_after(self, track: Track) -> _FollowRange:
-        sample, shots = track.looks[-1], self._faces.shots
+        sample, shots = track.detections[-1], self._faces.cuts
         last = sample.pts + self._units(MAX_AFTER_SECONDS)
         cut = bisect_right(shots, sample.pts)
         return _FollowRange(
@@ -116,7 +117,7 @@ class MaskExtension:
         )
 
     def _range_before(self, track: Track) -> _FollowRange:
-        sample, shots = track.looks[0], self._faces.shots
+        sample, shots = track.detections[0], self._faces.cuts
         first = sample.pts - self._units(MAX_BEFORE_SECONDS)
         cut = bisect_right(shots, sample.pts)
         return _FollowRange(track.id, sample, max(first, shots[cut - 1]) if cut else first, sample.pts - 1)
@@ -236,7 +237,7 @@ def _is_place_of(box: Box, track: Track, pts: int) -> bool:
     """Return whether the track is in this place at that time, so that its own decision applies."""
     if not track.start <= pts <= track.end:
         return False
-    other = track.looks.box_at(pts)
+    other = track.detections.box_at(pts)
     if track.decision == "keep":
         smaller = min(shared_area(box, box), shared_area(other, other))
         return shared_area(box, other) > KEPT_FACE * smaller

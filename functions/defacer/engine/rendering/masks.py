@@ -8,8 +8,9 @@ from itertools import pairwise
 from defacer.engine.models.arrays import OVERLAP_OF_ONE_FACE
 from defacer.engine.rendering.box_motion import SPEED_SECONDS, BoxMotion, overlap, shared_area
 from defacer.engine.rendering.redaction import OPAQUE_SCALE, SOFT_SCALE, Openings
-from defacer.engine.tracking.compact_boxes import BoxAt
-from defacer.engine.tracking.face_report import Box, Faces, Track
+from defacer.report.compact_boxes import Box, BoxAt
+from defacer.report.faces import Faces
+from defacer.report.tracks import Track
 
 LEAD_SECONDS = 0.25  # a mask starts this long before the first detection of its face,
 TAIL_SECONDS = 0.4  # and ends this long after the last one
@@ -51,11 +52,11 @@ class MaskSchedule:
 
     def __init__(self, faces: Faces, tail_seconds: float = TAIL_SECONDS):
         self._size = (faces.width, faces.height)
-        self._shots = faces.shots
+        self._shots = faces.cuts
         self._last_masked: tuple[int, list[tuple[BoxMotion, Box]]] | None = None
         self._hidden = _Timeline(_motions_to_mask(faces, tail_seconds))
         self._kept = _Timeline(
-            BoxMotion(track.start, track.end, track.looks)
+            BoxMotion(track.start, track.end, track.detections)
             for track in faces.tracks
             if track.decision == "keep"
         )
@@ -136,7 +137,7 @@ def _motions_to_mask(faces: Faces, tail_seconds: float) -> Iterator[BoxMotion]:
     )
     tracks = {track.id: track for track in faces.tracks}
     following = {track.continues: track for track in reversed(faces.tracks)}
-    cuts = _isolated_cuts(faces.shots, flashes)
+    cuts = _isolated_cuts(faces.cuts, flashes)
     for track in faces.tracks:
         before = None if track.continues is None else tracks[track.continues]
         if track.decision == "hide":
@@ -151,19 +152,21 @@ def _motions_to_mask(faces: Faces, tail_seconds: float) -> Iterator[BoxMotion]:
             yield BoxMotion(
                 start,
                 end,
-                track.looks,
+                track.detections,
                 speed_time,
-                earlier=before.looks[-1:] if before else (),
-                later=after.looks[:1] if after else (),
+                earlier=before.detections[-1:] if before else (),
+                later=after.detections[:1] if after else (),
                 continues_in_place=after is not None and _continues_in_place(track, after),
             )
         if before and "hide" in (track.decision, before.decision):
-            yield BoxMotion(before.end, track.start, (before.looks[-1], track.looks[0]), is_gap=True)
+            yield BoxMotion(
+                before.end, track.start, (before.detections[-1], track.detections[0]), is_gap=True
+            )
 
 
 def _continues_in_place(track: Track, after: Track) -> bool:
     """Return whether a hidden track follows in the place where `track` ended."""
-    in_place = overlap(track.looks[-1].box, after.looks[0].box) >= OVERLAP_OF_ONE_FACE
+    in_place = overlap(track.detections[-1].box, after.detections[0].box) >= OVERLAP_OF_ONE_FACE
     return after.decision == "hide" and in_place
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from defacer.engine.tracking.compact_boxes import Box
+from defacer.report.compact_boxes import Box
 
 Image = npt.NDArray[np.uint8]  # grey (H, W)
 Array = npt.NDArray[np.floating[Any]]

@@ -20,7 +20,7 @@ from defacer.engine.media.still_image import decode_picture
 from defacer.engine.models.arrays import Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.rendering.redaction import Style, redact
-from defacer.engine.tracking.face_report import Box
+from defacer.report.compact_boxes import Box
 
 DETECTOR_SIDE = 640  # pixels, the long side of the image that the detector gets
 SHOWN_SIDE = 960  # pixels, the long side of the preview

@@ -21,9 +21,9 @@ from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style, redact
 from defacer.engine.runtime.prefetch import limit_opencv, prefetch
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.verification.check_ahead import CheckAhead
 from defacer.engine.verification.readback import Readback
+from defacer.report.faces import Faces
 
 FRAMES_AHEAD = 2  # frames that are redacted while the encoder works
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.orientation import Orientation, orientation_of
-from defacer.engine.tracking.face_report import Box
+from defacer.report.compact_boxes import Box
 
 Plane = npt.NDArray[Any]  # (rows, columns) or (rows, columns, 2) of uint8 or uint16
 

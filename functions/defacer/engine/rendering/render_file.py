@@ -13,9 +13,9 @@ from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.reader import Segment, Source
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.verification.release_gate import Checked, redact_and_verify
 from defacer.plurals import pluralize
+from defacer.report.faces import Faces
 
 
 @dataclass(frozen=True)

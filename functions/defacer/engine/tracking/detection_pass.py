@@ -67,9 +67,9 @@ def detect_segment(
     far, and can raise to stop. With `past_damage` damaged frames are skipped (see `read_frames`). Raises VideoError.
     """
     subsegments = list(detect_subsegments(segment, detector, targets, progress, past_damage))
-    samples = tuple(sample for subsegment in subsegments for sample in subsegment.sightings)
+    samples = tuple(sample for subsegment in subsegments for sample in subsegment.samples)
     frames = sum(subsegment.frames for subsegment in subsegments)
-    return replace(subsegments[-1], frames=frames, sightings=samples)
+    return replace(subsegments[-1], frames=frames, samples=samples)
 
 
 def detect_subsegments(
@@ -103,13 +103,13 @@ def detect_subsegments(
         width, height = results[-1].size if results else (0, 0)
         return SegmentDetections(
             detector=detector.name,
-            sure=detector.confident_score,
+            confident_score=detector.confident_score,
             recognizer=targets.recognizer.version if targets else None,
             width=width,
             height=height,
             time_base=base,
             frames=sum(window.frames for window in results),
-            sightings=tuple(sample for window in results for sample in window.samples),
+            samples=tuple(sample for window in results for sample in window.samples),
         )
 
     frames_read = read_frames(

@@ -1,6 +1,6 @@
-"""The light pass between finding and hiding: tracks through the whole video, and one decision for each.
+"""Link the detections of all segments to tracks through the whole video, and decide each track once.
 
-It sees all segments' findings, so where segments meet nothing is decided twice. It needs no model and no picture.
+It reads all segments, so a face that crosses a segment boundary is one track. It needs no model and no picture.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,51 +21,52 @@ from defacer.engine.recognition.identity import (
 )
 from defacer.engine.recognition.person_groups import person_groups
 from defacer.engine.recognition.recognition_levels import strangers_at
-from defacer.engine.tracking import face_report
-from defacer.engine.tracking.face_report import Faces
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.engine.tracking.tracker import Track, Tracker
-
-UNLIKE = "does not look like the target, in the place of a kept face"
+from defacer.report import tracks as report_tracks
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason
 
 
 def link(
-    findings: Iterable[SegmentDetections],
+    segments: Iterable[SegmentDetections],
     gallery: Gallery | None,
     options: Options,
     progress: Callable[[], None] = lambda: None,
 ) -> Faces:
-    """Link the sightings of all segments, given in the order of time, and decide who is kept.
+    """Link the detections of all segments, given in the order of time, and decide which tracks are kept.
 
-    Takes one segment's findings at a time. `progress` is called often, and may raise to stop. Raises EngineError if
-    they do not belong together.
+    Reads one segment's detections at a time. `progress` is called often, and can raise to stop. Raises EngineError if
+    the segments were searched with different models or settings.
     """
     limits = limits_of(options)
     first: SegmentDetections | None = None
     tracker: Tracker | None = None
-    frames, looks = 0, 0
+    frames, sampled_frames = 0, 0
     shots: list[int] = []
-    for part in findings:
+    for part in segments:
         progress()
         if first is None or tracker is None:
-            first, tracker = part, Tracker(_seconds_of(part), part.sure, nearness(gallery, limits))
-        _require_same_means(first, part)
-        if not first.width:  # a segment without a frame of its own knows no size
+            first, tracker = (
+                part,
+                Tracker(_seconds_of(part), part.confident_score, target_predicate(gallery, limits)),
+            )
+        _require_same_models(first, part)
+        if not first.width:  # a segment without frames has no size
             first = part
-        for sighting in part.sightings:
-            tracker.add_sample(sighting)
-        shots += [sighting.pts for sighting in part.sightings if sighting.starts_shot]
+        for sample in part.samples:
+            tracker.add_sample(sample)
+        shots += [sample.pts for sample in part.samples if sample.starts_shot]
         tracker.compact()
         frames += part.frames
-        looks += len(part.sightings)
+        sampled_frames += len(part.samples)
     if first is None or tracker is None or not frames:
         raise VideoError("it shows no frame. Export it again.")
     if gallery is not None and gallery.people:
         gallery.require_recognizer(first.recognizer)
-    tracks, decisions = without_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
+    tracks, decisions = split_off_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
     groups = person_groups(tracks, decisions, limits, progress)
     return Faces(
-        version=face_report.VERSION,
         detector=first.detector,
         recognizer=first.recognizer,
         match_threshold=limits.match,
@@ -73,11 +74,11 @@ def link(
         height=first.height,
         time_base=f"{first.time_base.numerator}/{first.time_base.denominator}",
         frames=frames,
-        looks=looks,
-        shots=tuple(shots),
+        sampled_frames=sampled_frames,
+        cuts=tuple(shots),
         warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
         tracks=tuple(
-            reported(track, decision, group, limits.match, first.recognizer)
+            track_record(track, decision, group, limits.match, first.recognizer)
             for track, decision, group in zip(tracks, decisions, groups, strict=True)
         ),
     )
@@ -87,14 +88,14 @@ def _seconds_of(part: SegmentDetections) -> Callable[[int], float]:
     return lambda units: float(units * part.time_base)
 
 
-def nearness(gallery: Gallery | None, limits: Limits) -> Callable[[Array], bool]:
-    """Return a function for `Tracker`: whether an embedding is like a target's."""
+def target_predicate(gallery: Gallery | None, limits: Limits) -> Callable[[Array], bool]:
+    """Return a predicate for `Tracker`: whether an embedding can be a target's."""
     if gallery is None or not gallery.people:
         return lambda _: False
     return lambda embedding: may_be_target(embedding, gallery, limits)
 
 
-def without_strangers(
+def split_off_strangers(
     tracks: Sequence[Track], decisions: Sequence[Decision]
 ) -> tuple[list[Track], list[Decision]]:
     """Split off the parts of kept tracks whose views are unlike the target, and hide them."""
@@ -102,8 +103,8 @@ def without_strangers(
     last_parts: dict[int | None, int] = {}  # a track's number to that of its last part
     numbers = count(1 + max((track.id for track in tracks), default=0))
     for track, decision in zip(tracks, decisions, strict=True):
-        hidden = replace(decision, keep=False, reason=UNLIKE)
-        places = sorted({place for part in decision.strangers for place in part} - {0, len(track.looks)})
+        hidden = replace(decision, keep=False, reason=Reason.UNLIKE_TARGET)
+        places = sorted({place for part in decision.strangers for place in part} - {0, len(track.detections)})
         starts = [0, *places]
         parts = [track]
         for before, place in pairwise(starts):
@@ -119,21 +120,21 @@ def without_strangers(
     return [track for track, _ in found], [decision for _, decision in found]
 
 
-def _require_same_means(one: SegmentDetections, other: SegmentDetections) -> None:
+def _require_same_models(one: SegmentDetections, other: SegmentDetections) -> None:
     for name in ("detector", "recognizer", "time_base"):
         if getattr(one, name) != getattr(other, name):
             raise EngineError(
                 f"two segments were searched with another {name}: "
-                f"{getattr(one, name)} and {getattr(other, name)}. Drop the video again."
+                f"{getattr(one, name)} and {getattr(other, name)}. Process the video again."
             )
 
 
-def reported(
+def track_record(
     track: Track, decision: Decision, group: int, limit: float, recognizer: str | None
-) -> face_report.Track:
-    """Return a track and its decision as the report has them."""
+) -> report_tracks.Track:
+    """Return the record of a track and its decision for the report."""
     distance = decision.distance
-    return face_report.Track(
+    return report_tracks.Track(
         id=track.id,
         start=track.first,
         end=track.last,
@@ -144,6 +145,7 @@ def reported(
         margin=None if distance is None else round(limit - distance, 4),
         strangers_per_10000=strangers_at(recognizer, distance),
         continues=track.continues,
-        looks=track.looks,
+        rival=decision.rival,
+        detections=track.detections,
         group=group,
     )

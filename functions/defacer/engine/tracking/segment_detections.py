@@ -1,7 +1,7 @@
-"""What the first pass saw in one segment: input of `link`, which sees the whole video.
+"""The detections of one segment: the output of the detection pass, and the input of linking.
 
-Findings hold embeddings of everybody in the picture. They are biometric data: they pass from `find` to `link`,
-are deleted then, and nothing prints them.
+They hold embeddings of all people in the picture. These are biometric data: they are deleted after linking, and nothing
+prints them.
 """
 
 import io
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DetectedFace:
-    """A detection as `link` needs it: box x1, y1, x2, y2 in displayed pixels, the detector's score.
+    """A detection for linking: the box `x1, y1, x2, y2` in displayed pixels, and the detector's score.
 
-    `embedding` (D,) is there for the best views of each window. `quality` (0..1) is how clear such a view is, and else
-    only how likely it says who the face is (`find.prominence`).
+    The best views of each window have an `embedding` (D,). Their `quality` (0..1) is how clear the view is. For all
+    other detections it is only an estimate (`detection_pass.prominence`).
     """
 
     box: "Array"
@@ -31,7 +31,7 @@ class DetectedFace:
 
 @dataclass(frozen=True)
 class FrameDetections:
-    """A frame that the detector looked at. `starts_shot`: the picture was cut just before it."""
+    """A sampled frame with its detections. `starts_shot` marks the first frame after a cut."""
 
     pts: int
     starts_shot: bool
@@ -40,37 +40,37 @@ class FrameDetections:
 
 @dataclass(frozen=True)
 class SegmentDetections:
-    """One segment: its sightings in order of time, and the number of its `frames`.
+    """The sampled frames of one segment in the order of time, and the number of its `frames`.
 
-    `sure` is the score from which on the detector's faces stand by themselves; `recognizer` (name and version) is
-    None where nobody is to be kept, so nobody was embedded.
+    Detections with a score of at least `confident_score` need no confirmation. `recognizer` (name and version) is None
+    for a job without targets, which embeds no faces.
     """
 
     detector: str
-    sure: float
+    confident_score: float
     recognizer: str | None
     width: int
     height: int
     time_base: Fraction
     frames: int
-    sightings: tuple[FrameDetections, ...]
+    samples: tuple[FrameDetections, ...]
 
     def to_bytes(self) -> bytes:
-        """As a NumPy archive without pickled parts; embeddings as 16-bit floats."""
-        faces = [face for sighting in self.sightings for face in sighting.faces]
+        """Return a NumPy archive without pickled parts, with embeddings as 16-bit floats."""
+        faces = [face for sample in self.samples for face in sample.faces]
         embedded = [face.embedding for face in faces if face.embedding is not None]
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
             detector=np.array(self.detector),
-            sure=np.array(self.sure),
+            confident_score=np.array(self.confident_score),
             recognizer=np.array(self.recognizer or ""),
             numbers=np.array(
                 [self.width, self.height, self.time_base.numerator, self.time_base.denominator, self.frames]
             ),
-            pts=np.array([sighting.pts for sighting in self.sightings], np.int64),
-            starts_shot=np.array([sighting.starts_shot for sighting in self.sightings], bool),
-            counts=np.array([len(sighting.faces) for sighting in self.sightings], np.int64),
+            pts=np.array([sample.pts for sample in self.samples], np.int64),
+            starts_shot=np.array([sample.starts_shot for sample in self.samples], bool),
+            counts=np.array([len(sample.faces) for sample in self.samples], np.int64),
             boxes=np.array([face.box for face in faces], np.float32).reshape(-1, 4),
             scores=np.array([face.score for face in faces]),
             qualities=np.array([face.quality for face in faces]),
@@ -81,7 +81,7 @@ class SegmentDetections:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The opposite of `to_bytes`."""
+        """Return the detections in an archive of `to_bytes`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             parts = {name: archive[name] for name in archive.files}
         embeddings = iter(parts["embeddings"].astype(np.float32))
@@ -91,7 +91,7 @@ class SegmentDetections:
                 parts["boxes"], parts["scores"], parts["qualities"], parts["has_embedding"], strict=True
             )
         )
-        sightings = tuple(
+        samples = tuple(
             FrameDetections(int(pts), bool(starts_shot), tuple(next(faces) for _ in range(count)))
             for pts, starts_shot, count in zip(
                 parts["pts"], parts["starts_shot"], parts["counts"], strict=True
@@ -100,11 +100,11 @@ class SegmentDetections:
         width, height, numerator, denominator, frames = (int(number) for number in parts["numbers"])
         return cls(
             detector=str(parts["detector"]),
-            sure=float(parts["sure"]),
+            confident_score=float(parts["confident_score"]),
             recognizer=str(parts["recognizer"]) or None,
             width=width,
             height=height,
             time_base=Fraction(numerator, denominator),
             frames=frames,
-            sightings=sightings,
+            samples=samples,
         )

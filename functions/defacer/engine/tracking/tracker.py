@@ -12,8 +12,8 @@ from itertools import count
 import numpy as np
 
 from defacer.engine.models.arrays import Array, overlap
-from defacer.engine.tracking.compact_boxes import CompactBoxes
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
+from defacer.report.compact_boxes import CompactBoxes
 
 MIN_CERTAIN_OVERLAP = 0.35  # overlap of prediction and detection
 OCCLUSION_OVERLAP = 0.1  # two faces with this overlap can be confused
@@ -66,7 +66,7 @@ class Track:
     )  # replaces the observations once the track has ended
 
     @property
-    def looks(self) -> CompactBoxes:
+    def detections(self) -> CompactBoxes:
         """Return its boxes in the sampled frames."""
         return self.compact_boxes or CompactBoxes((seen.pts, seen.box) for seen in self.observations)
 
@@ -179,7 +179,7 @@ class Tracker:
         """Reduce the memory of tracks that have ended: keep only their boxes and views."""
         for track in self.tracks:
             if track.observations and track not in self._active:
-                track.compact_boxes, track.observations = track.looks, []
+                track.compact_boxes, track.observations = track.detections, []
 
     def forget_before(self, before: int) -> None:
         """Drop tracks and observations before that time, because a live stream has no end. The views stay."""

@@ -22,8 +22,6 @@ from defacer.engine.rendering.mask_extension import MAX_BUFFERED_BYTES, MaskExte
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings
 from defacer.engine.runtime.prefetch import usable_threads
-from defacer.engine.tracking.compact_boxes import BoxAt, CompactBoxes
-from defacer.engine.tracking.face_report import Box, Faces, Track
 from defacer.engine.tracking.reduced_frame import SLOT_SECONDS
 from defacer.engine.tracking.sampling import SAME_PLACE
 from defacer.engine.verification.inspection import Detections, Inspector
@@ -35,8 +33,10 @@ from defacer.engine.verification.visible_faces import (
     find_candidates,
     find_visible_faces,
 )
+from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Reason, Track
 
-FOUND = "found by the check of the result"
 # Slots begin between the frames that the first pass sampled, because faces that it missed can be there.
 PHASE_SECONDS = SLOT_SECONDS / 2
 AHEAD_SECONDS = 1.25  # frames wait for this time, or less where they exceed MAX_BUFFERED_BYTES
@@ -189,8 +189,8 @@ class CheckAhead:
 
     def _extend_masks(self, track: Track, extension: MaskExtension) -> None:
         """Follow the face before its first detection, and after its last one as soon as that is known."""
-        first, last = track.looks[0], track.looks[-1]
-        if self._followed_before.isdisjoint(track.looks):
+        first, last = track.detections[0], track.detections[-1]
+        if self._followed_before.isdisjoint(track.detections):
             self._followed_before.add(first)
             extension.extend_before(track)
         if last.pts < self._recent[-1] and last not in self._followed_after:
@@ -228,11 +228,11 @@ def hidden_tracks(found: Sequence[CompactBoxes], faces: Faces) -> tuple[Track, .
             end=boxes[-1].pts,
             decision="hide",
             person=None,
-            reason=FOUND,
+            reason=Reason.FOUND_BY_VERIFICATION,
             distance=None,
             margin=None,
             continues=None,
-            looks=boxes,
+            detections=boxes,
             group=group + number,
         )
         for number, boxes in enumerate(found)

@@ -22,8 +22,6 @@ from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.compact_boxes import CompactBoxes
-from defacer.engine.tracking.face_report import Box, Faces, Track
 from defacer.engine.verification.check_ahead import (
     CheckAhead,
     hidden_tracks,
@@ -36,6 +34,9 @@ from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.splicing import Interval, Part, ranges_around, splice
 from defacer.engine.verification.visible_faces import MASKED_SHARE, REASONS, covered_share, find_visible_faces
 from defacer.plurals import pluralize
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
+from defacer.report.tracks import Track
 
 MIN_DRAWN_SHARE = 0.8  # of a face: where masks cover less of it, the frame is encoded again
 EXTRA_SCORE = 0.05  # for the second check, because scores change when a frame is encoded again

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from defacer.engine.models.arrays import Array, Detection, overlap
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE_SCALE
-from defacer.engine.tracking.compact_boxes import Box, CompactBoxes
-from defacer.engine.tracking.face_report import Faces
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.faces import Faces
 
 MASKED_SHARE = 0.5  # a face is hidden if masks cover this share of its ellipse
 KEPT_SHARE = 0.5  # a detection is the kept face if this share of its box is in the kept box,
@@ -187,11 +187,11 @@ def _link_chains(samples: Mapping[int, Sequence[Detection]], faces: Faces, masks
     chains: list[_Chain] = []
     active: list[_Chain] = []
     for pts, found in by_time.items():
-        shot = bisect_right(faces.shots, pts)
+        shot = bisect_right(faces.cuts, pts)
         active = [
             chain
             for chain in active
-            if pts - chain.pts[-1] <= reach and bisect_right(faces.shots, chain.pts[-1]) == shot
+            if pts - chain.pts[-1] <= reach and bisect_right(faces.cuts, chain.pts[-1]) == shot
         ]
         boxes = np.array([face.box for face, _, _ in found])
         pairs = sorted(

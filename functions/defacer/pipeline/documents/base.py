@@ -20,17 +20,15 @@ from pydantic_core import from_json
 
 from defacer.pipeline.errors import RetryableError
 
-# Seconds for one unit of a presentation time, such as "1/90000"; never zero.
-TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 Subsegment = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
 Decision = Literal["keep", "hide"]
-# What a person decided, by the numbers of the tracks.
+# A person's decisions, by the ids of the tracks.
 Decisions = Annotated[dict[Annotated[int, Field(ge=0, lt=2**31)], Decision], Field(min_length=1)]
 
 
 def _as_times(value: object) -> "array[int]":
-    """Eight bytes each, where Python's own numbers take forty: a merge holds those of a whole video."""
+    """Return an array with 8 bytes for each time, because a merge holds the times of a whole video."""
     if not isinstance(value, list | tuple | array):
         raise ValueError("not a list of presentation times")
     try:
@@ -46,9 +44,9 @@ else:  # Python 3.11 does not know array[int] when it runs
 
 
 class Document(BaseModel):
-    """Frozen, strict about unknown fields: a misspelt field is an error, not a silent default.
+    """A frozen document that refuses unknown fields, so a misspelt field is an error and not a silent default.
 
-    No number is NaN or infinite: JSON has neither, and what is written must be read again.
+    No number is NaN or infinite, because JSON has neither.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,7 +56,7 @@ AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 
 class ObjectRef(Document):
-    """One version of one object: reading it gives the same bytes for ever, or an error."""
+    """One version of one object. Every read returns the same bytes, or fails."""
 
     bucket: str = Field(min_length=1, max_length=222)
     name: str = Field(min_length=1, max_length=1024)

@@ -10,10 +10,11 @@ from pydantic import (
 )
 
 from defacer.pipeline.documents.base import Document, JobId, ObjectRef
+from defacer.pipeline.error_codes import ErrorCode
 
 
 class Published(Document):
-    """`jobs/ID/published.json`: the job's happy end."""
+    """`jobs/ID/published.json`: the job was published, or is superseded."""
 
     version: Literal[1] = 1
     job: JobId
@@ -23,13 +24,13 @@ class Published(Document):
 
 
 class Failed(Document):
-    """`jobs/ID/failed.json`: the job's other end. `message` is a sentence that a person can act on."""
+    """`jobs/ID/failed.json`: the job failed. `message` is a sentence that a person can act on."""
 
     version: Literal[1] = 1
     job: JobId
     source: ObjectRef | None
     stage: str
-    code: str
+    code: ErrorCode
     message: str
 
 
@@ -80,14 +81,14 @@ class Lease(Document):
 
 
 class JobEventData(Document):
-    """What an event on `job-events` says."""
+    """The data of an event on `job-events`."""
 
     job: JobId
     channel: str
     source: ObjectRef
     result: ObjectRef | None = None
     report: str | None = None
-    code: str | None = None
+    code: ErrorCode | None = None
     message: str | None = None
     segments: int | None = None
 

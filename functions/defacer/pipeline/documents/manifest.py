@@ -8,7 +8,8 @@ from pydantic import (
     model_validator,
 )
 
-from defacer.pipeline.documents.base import Decisions, Document, JobId, ObjectRef, TimeBase
+from defacer.pipeline.documents.base import Decisions, Document, JobId, ObjectRef
+from defacer.report.tracks import TimeBase
 
 # The same as `max_match_threshold` in defacer.engine.recognition.recognition_levels, which the pipeline does
 # not import.
@@ -16,7 +17,7 @@ MAX_MATCH_THRESHOLDS = {"sface": 1.05, "facenet-casia": 0.75, "facenet-vggface2"
 
 
 class Policy(Document):
-    """How a channel wants its videos done: `channels/NAME/policy.json`. Every field has a default."""
+    """The settings of a channel: `channels/NAME/policy.json`. Every field has a default."""
 
     mode: Literal["blur", "pixelate", "solid", "image"] = "blur"
     strength: float = Field(default=1.0, ge=1.0, le=3.0)
@@ -34,7 +35,7 @@ class Policy(Document):
     @model_validator(mode="before")
     @classmethod
     def _distance_replaces_recognition(cls, fields: Any) -> Any:
-        """Set `recognition` to None where `match_threshold` is given. A null is a field that was left out."""
+        """Set `recognition` to None where `match_threshold` is set. A null counts as a missing field."""
         if not isinstance(fields, dict):
             return fields
         given = {name: value for name, value in fields.items() if name != "recognition" or value is not None}
@@ -62,7 +63,7 @@ class Policy(Document):
         return self
 
     def for_engine(self) -> dict[str, Any]:
-        """Without what only the pipeline looks at: the fields of `defacer.engine.options.Options`."""
+        """Return the fields of `defacer.engine.options.Options`, without those that only the pipeline reads."""
         return self.model_dump(exclude={"source_retention", "keep_intermediates"})
 
 
@@ -80,7 +81,7 @@ class TimeRange(Document):
 
 
 class Video(Document):
-    """What ingest read in the header. Width and height are those of the displayed frame, `start_pts` its first time."""
+    """The header of the video. `width` and `height` are of the displayed frame, `start_pts` is the first time."""
 
     width: int
     height: int
@@ -91,7 +92,7 @@ class Video(Document):
 
 
 class RerenderRequest(Document):
-    """`channels/NAME/rerender/UPLOAD.json`: render this video again with these decisions, without looking for faces."""
+    """`channels/NAME/rerender/UPLOAD.json`: re-render this video with these decisions, without a detection pass."""
 
     version: Literal[1] = 1
     source: ObjectRef
@@ -99,14 +100,14 @@ class RerenderRequest(Document):
 
 
 class RerenderRecord(Document):
-    """From which job's report a job began, and what was asked for. Earlier decisions are in that report."""
+    """The job whose report was re-rendered, and the requested decisions. Earlier decisions are in that report."""
 
     of: JobId
     decisions: Decisions
 
 
 class Rerender(RerenderRecord):
-    """The same for a manifest: `report` is that report, `fingerprint` the source's as it says."""
+    """The record for a manifest, with that report and the fingerprint of the source in it."""
 
     request: ObjectRef
     report: ObjectRef
@@ -114,12 +115,12 @@ class Rerender(RerenderRecord):
 
 
 class Manifest(Document):
-    """A job as planned: written once by ingest, read by all others.
+    """The plan of a job: ingest writes it once, and all later steps read it.
 
-    `source` is the video; with `again` it was rendered before, and the job is that of the request.
+    `source` is the video. With `again`, the job re-renders it, and its id is that of the request.
     """
 
-    version: Literal[1, 2, 3, 4] = 4
+    version: Literal[5] = 5
     job: JobId
     channel: str
     source: ObjectRef
@@ -140,7 +141,7 @@ class Manifest(Document):
 
     @property
     def advice(self) -> str:
-        """What its owner can do to have it done once more."""
+        """What its owner can do to process it again."""
         return "Ask for it again" if self.again else "Upload the video again"
 
     @model_validator(mode="after")

@@ -12,12 +12,12 @@ from defacer.pipeline.documents.report import SegmentCheck
 
 
 class _SegmentMessage(Document):
-    """What messages about a segment say. All else is in the manifest, and for the step "redact" in `faces`.
+    """The fields of messages about a segment. All other data is in the manifest, and for the step "redact" in `faces`.
 
-    `part` is that of a segment that was split (see `parts`), "" the whole.
+    `part` names a subsegment of a segment that was split. It is empty for a whole segment.
     """
 
-    version: Literal[2, 3] = 3
+    version: Literal[4] = 4
     job: JobId
     index: int = Field(ge=0)
     part: Subsegment = ""
@@ -26,28 +26,28 @@ class _SegmentMessage(Document):
     faces: ObjectRef | None = None
 
     @model_validator(mode="after")
-    def _hiding_goes_by_the_faces(self) -> Self:
+    def _redaction_needs_faces(self) -> Self:
         if (self.step == "redact") != (self.faces is not None):
-            raise ValueError('the step "redact" needs `faces`, and before it there are none')
+            raise ValueError('`faces` is required for the step "redact", and not allowed for "detect"')
         return self
 
 
 class SegmentTask(_SegmentMessage):
-    """Message on `segments`: do this step of this segment."""
+    """The message on `segments` that assigns a step of a segment."""
 
 
 class SegmentDone(_SegmentMessage):
-    """Message on `segments-done`: this step of this segment is done; if it was the last, go on from there."""
+    """The message on `segments-done` that a step of a segment is done. The last one of a step starts the next step."""
 
 
 class SegmentReport(Document):
-    """What a worker hid: written once. `frames` are the presentation times that passed through `conceal`.
+    """A worker's report of a redacted segment, written once. `frames` are the presentation times of its frames.
 
-    `reorder_depth` is by how many frames at most one is decoded sooner than it is shown. `checked` is None where the
-    policy says `verify: off`.
+    `reorder_depth` is the largest number of frames that one frame is decoded ahead of its display order. `checked` is
+    None where the policy says `verify: off`.
     """
 
-    version: Literal[3, 4, 5] = 5
+    version: Literal[6] = 6
     job: JobId
     index: int
     part: Subsegment = ""

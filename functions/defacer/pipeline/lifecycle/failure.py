@@ -40,12 +40,10 @@ def fail_job_on_permanent_error(
             raise
         except PermanentError as error:
             if stage_already_passed(job_state.read_job(job)):
-                raise RetryableError(
-                    "the job has passed this stage, so the error does not count: the message is redelivered"
-                ) from error
+                raise RetryableError("the job has passed this stage, so the error does not count") from error
             if not fail_job(job, stage, error, source):
                 # The process that publishes the job can die, and this message can be the last one.
-                raise RetryableError("the job is being published: the message is redelivered") from error
+                raise RetryableError("the job is being published") from error
 
 
 def fail_job(job: str, stage: str, error: PermanentError, source: ObjectRef | None = None) -> bool:
@@ -96,7 +94,7 @@ def announce_failure(job: str) -> None:
         cleanup.clean_up(job)
         return
     if recorded is None:
-        raise RetryableError("failed.json was deleted while it was read: the message is redelivered")
+        raise RetryableError("failed.json was deleted while it was read")
     failed, ref = recorded
     if failed.code != ERASED:
         events.announce_failed(failed)

@@ -42,7 +42,7 @@ def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Publishe
         if not is_rolled_back and _roll_back_if_erased(identity):
             return None
         if found is None:
-            raise RetryableError("verdict.json is gone: the message is redelivered")
+            raise RetryableError("verdict.json is gone")
         decided, ref = found
         if decided.state == "publishing":
             try:
@@ -60,7 +60,7 @@ def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Publishe
             unpublish(identity)
             failure.record_failure(decided.failed)
             return None
-    raise RetryableError(f"verdict.json changed {MAX_CAS_RETRIES} times: the message is redelivered")
+    raise RetryableError(f"verdict.json changed {MAX_CAS_RETRIES} times")
 
 
 def abort_job(
@@ -122,7 +122,7 @@ def _identity_of(job: str, decided: Verdict | None) -> JobIdentity:
         else None
     )
     if identity is None:
-        raise RetryableError("a job without a manifest is being published: the message is redelivered")
+        raise RetryableError("a job without a manifest is being published")
     return identity
 
 

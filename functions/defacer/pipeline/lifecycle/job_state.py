@@ -16,12 +16,13 @@ from google.cloud.storage import Blob
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import VerdictState
 from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
-ERASED = "erased"
-TARGET_GONE = "target-gone"
+ERASED = ErrorCode.ERASED
+TARGET_GONE = ErrorCode.TARGET_GONE
 # Metadata of `failed.json`: the failure was announced and cleaned up after.
 ANNOUNCED = {"announced": "yes"}
 

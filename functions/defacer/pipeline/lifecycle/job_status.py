@@ -9,7 +9,7 @@ from google.cloud.storage import Blob
 
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.error_codes import can_try_again
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle.job_state import ERASED
 from defacer.pipeline.lifecycle.progress import (
@@ -109,7 +109,7 @@ class JobStatus:
     @property
     def can_try_again(self) -> bool:
         """Whether the job failed and can succeed when it is tried again."""
-        return self.state == "failed" and self.failed is not None and can_try_again(self.failed.code)
+        return self.state == "failed" and self.failed is not None and self.failed.code.can_try_again
 
     def progress(self, now: datetime) -> Progress:
         """Return how far the job is, and how long the rest takes at the same pace."""
@@ -162,7 +162,7 @@ def job_status_of(job: str, blobs: Iterable[Blob], source: str | None, read: Rea
     elif failed is not None and failed.source is not None:
         source = failed.source.name
     if unreadable and failed is None and published is None:
-        failed = Failed(job=job, source=None, stage="view", code="unreadable", message=UNREADABLE)
+        failed = Failed(job=job, source=None, stage="view", code=ErrorCode.UNREADABLE, message=UNREADABLE)
     segments = len(manifest.segments) if manifest else 0
     found, hidden = (
         _complete({name: blob for name, blob in there.items() if name.startswith(prefix)}, segments)

@@ -28,6 +28,7 @@ from defacer.pipeline import programming_errors
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -160,7 +161,7 @@ class HeldLease:
             except objects.AlreadyWrittenError:
                 continue  # another process was quicker
             return cls(ref, lease, options)
-        raise RetryableError(f"lost the race for a lease {MAX_CAS_RETRIES} times: the message is redelivered")
+        raise RetryableError(f"lost the race for a lease {MAX_CAS_RETRIES} times")
 
 
 def delete_expired(bucket: str, name: str) -> None:
@@ -175,7 +176,7 @@ def fail_if_timeouts_exhausted(manifest: Manifest, held: HeldLease, operation: s
     allowed = settings().max_timeouts
     if held.timeouts >= allowed:
         raise PermanentError(
-            "too-slow",
+            ErrorCode.TOO_SLOW,
             f"{object_names.owner_name(manifest.source.name)} was not published: {operation} did not finish within "
             f"{settings().deadline_seconds:g} s in {allowed} attempts. Cut it into parts.",
         )

@@ -9,11 +9,14 @@ from typing import Protocol, Self
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.report import FacesHead
 from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import MalformedMessageError, PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.report.faces import load_head
+from defacer.report.json_lines import ReportError, split_report
+from defacer.report.tracks import FacesHead
 
 
 class JobIdentity(Protocol):
@@ -80,7 +83,10 @@ def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, FacesHead]:
     """
     ref = require_job_object(job, ref, object_names.faces(job))
     data = objects.read(ref)
-    return data, objects.parse_object(data.partition(b',"shots":')[0] + b"}", ref, FacesHead)
+    try:
+        return data, load_head(split_report(data)[0])
+    except ReportError as error:
+        raise objects.unreadable_error(ref, str(error)) from error
 
 
 def require_job_object(job: str, ref: ObjectRef | None, name: str) -> ObjectRef:
@@ -111,7 +117,7 @@ def require_job_objects(manifest: Manifest) -> None:
     )
     if not own:
         raise PermanentError(
-            "bad-object",
+            ErrorCode.BAD_OBJECT,
             "The plan of this job can't be used: it is about another job. Upload the video again.",
             detail=f"{object_names.manifest(manifest.job)} names objects of another job",
         )

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from google.cloud.storage import Blob
 
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.settings import settings
@@ -51,7 +52,7 @@ def compare_with_published(identity: JobIdentity, name: str) -> PublishedObject:
     is_of_video = metadata.get(OF_SOURCE) == identity.source.name
     if not is_of_video or not generation.isdecimal() or not rerender.isdecimal():
         raise PermanentError(
-            "result-exists",
+            ErrorCode.RESULT_EXISTS,
             f"{object_names.owner_name(identity.source.name)} was not published: a result named "
             f"{object_names.owner_name(name)} "
             "is there already and was not made from it. Upload the video under another name, or ask the operator "
@@ -95,9 +96,7 @@ def publish_object(
             )
         except objects.AlreadyWrittenError:
             continue  # another job published meanwhile: compare with its version
-    raise RetryableError(
-        f"the published object changed {MAX_CAS_RETRIES} times while it was replaced: the message is redelivered"
-    )
+    raise RetryableError(f"the published object changed {MAX_CAS_RETRIES} times while it was replaced")
 
 
 def request_generation(identity: JobIdentity) -> int:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import RerenderRequest
 from defacer.pipeline.documents.report import Report
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import job_state
 from defacer.pipeline.lifecycle.lease import utc_now
@@ -48,13 +49,13 @@ def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
             generation=int(before.generation) if before else 0,
         )
     except objects.AlreadyWrittenError as error:
-        raise RetryableError("somebody else asked for the same video in this moment: ask again") from error
+        raise RetryableError("another request for the same video arrived at the same moment") from error
     return object_names.job_id(ref.bucket, ref.name, ref.generation)
 
 
 def report_of(job: str) -> Report:
     """Return the published report of this job's video. Raise PermanentError, with a sentence, if none is published."""
-    return objects.read_json(published_report(_source_of(job)), Report)
+    return objects.read_report(published_report(_source_of(job)))
 
 
 def request_name(source: ObjectRef) -> str:
@@ -69,7 +70,7 @@ def parse(data: bytes, ref: ObjectRef) -> RerenderRequest:
         request = objects.parse_object(data, ref, RerenderRequest)
     except PermanentError as error:
         raise PermanentError(
-            "bad-request",
+            ErrorCode.BAD_REQUEST,
             "The re-render request can't be read. Ask for it again.",
             detail="not a valid RerenderRequest",
         ) from error
@@ -77,7 +78,7 @@ def parse(data: bytes, ref: ObjectRef) -> RerenderRequest:
     is_video = source.bucket == ref.bucket and object_names.parse_video(source.name) is not None
     if not is_video or ref.name != request_name(source):
         raise PermanentError(
-            "bad-request",
+            ErrorCode.BAD_REQUEST,
             "The re-render request is about another video than its name says. Ask for it again.",
         )
     return request
@@ -109,14 +110,14 @@ def published_report(source: ObjectRef) -> ObjectRef:
     blob = objects.find(settings().output_bucket, video.report) if video else None
     if blob is None:
         raise PermanentError(
-            "not-published",
+            ErrorCode.NOT_PUBLISHED,
             f"{object_names.owner_name(source.name)} has no report to render it again from: it is not "
             "published yet, it "
             "failed, or its result was deleted. Upload the video again.",
         )
     if _source_in(blob) != source:
         raise PermanentError(
-            "result-changed",
+            ErrorCode.RESULT_CHANGED,
             f"{object_names.owner_name(source.name)} can't be rendered again: the published result of "
             "this name is "
             f"of another upload, by job {(blob.metadata or {}).get(object_names.OF_JOB, '(unknown)')}. "
@@ -128,7 +129,7 @@ def published_report(source: ObjectRef) -> ObjectRef:
 def source_gone(source: ObjectRef) -> PermanentError:
     """What to say where a video can't be rendered again because it isn't there any more."""
     return PermanentError(
-        "source-gone",
+        ErrorCode.SOURCE_GONE,
         f"{object_names.owner_name(source.name)} can't be rendered again: it was deleted or replaced after its upload. "
         "Upload the video again.",
     )
@@ -143,7 +144,7 @@ def _source_of(job: str) -> ObjectRef:
                 source = _source_in(blob)
     if source is None:
         raise PermanentError(
-            "no-job", f"There is no job {job!r} that was published: look for it in the list of jobs."
+            ErrorCode.NO_JOB, f"There is no job {job!r} that was published: look for it in the list of jobs."
         )
     return source
 
@@ -195,10 +196,11 @@ def _request(source: ObjectRef, decisions: Mapping[int, Decision]) -> RerenderRe
     except ValidationError as error:
         what = error.errors(include_url=False)[0]["msg"]
         raise PermanentError(
-            "bad-decisions", f"Say for each track by its number whether to keep or hide it: {what}."
+            ErrorCode.BAD_DECISIONS, f"Say for each track by its number whether to keep or hide it: {what}."
         ) from error
     if len(request.model_dump_json()) > MAX_BYTES:
         raise PermanentError(
-            "bad-decisions", f"{len(request.decisions)} decisions at once are too many: ask for some first."
+            ErrorCode.BAD_DECISIONS,
+            f"{len(request.decisions)} decisions at once are too many: ask for some first.",
         )
     return request

@@ -39,9 +39,7 @@ def decide(verdict: Verdict) -> Verdict:
     except objects.AlreadyWrittenError as error:
         found = find(verdict.job)
         if found is None:
-            raise RetryableError(
-                "verdict.json was deleted while it was read: the message is redelivered"
-            ) from error
+            raise RetryableError("verdict.json was deleted while it was read") from error
         return found.document
     return verdict
 

@@ -5,9 +5,9 @@ intake   channels/NAME/videos/**                      a video; each upload is a 
          channels/NAME/policy.json                    the policy
          channels/NAME/replacement.png                the picture for the mode "image"
          channels/NAME/rerender/JOB.json              a request to re-render the video of that upload
-work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.json, segments/*, leases/*, merge/*,
+work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.jsonl, segments/*, leases/*, merge/*,
          bugs/*, link-lease.json, merge-lease.json, verdict.json, published.json, failed.json
-output   channels/NAME/X.mp4, X.report.json; the metadata of both names the upload and the job
+output   channels/NAME/X.mp4, X.report.jsonl; the metadata of both names the upload and the job
 """
 
 import hashlib
@@ -64,8 +64,8 @@ class VideoName:
 
     @property
     def report(self) -> str:
-        """The report: `X.report.json` for `X.mp4`, and `X.MP4.report.json` for `X.MP4`, because both might exist."""
-        return self.result.removesuffix(".mp4") + ".report.json"
+        """The report: `X.report.jsonl` for `X.mp4`, and `X.MP4.report.jsonl` for `X.MP4`, because both might exist."""
+        return self.result.removesuffix(".mp4") + ".report.jsonl"
 
     @property
     def problem(self) -> str | None:
@@ -89,7 +89,7 @@ class VideoName:
 
 
 def download_name(result: str, suffix: str = ".mp4") -> str:
-    """Return the file name for a download of a result, or of its report with the suffix `.report.json`.
+    """Return the file name for a download of a result, or of its report with the suffix `.report.jsonl`.
 
     `channels/NAME/walk.mp4` becomes `walk.defaced.mp4`, because a file `walk.mp4` might be the unredacted source.
     """
@@ -260,7 +260,7 @@ def segment_detections(job: str, index: int, part: str = "") -> str:
 
 def faces(job: str) -> str:
     """Return the name of all tracks of the video and their decisions. Writing it commits the linking."""
-    return f"jobs/{job}/faces.json"
+    return f"jobs/{job}/faces.jsonl"
 
 
 def verdict(job: str) -> str:

@@ -19,12 +19,16 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from defacer.pipeline.documents.base import AnyDocument, ObjectRef, parse_document
+from defacer.pipeline.documents.report import Report, ReportHead
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
+from defacer.report.json_lines import ReportError, split_report
 
 JSON = "application/json"
+JSON_LINES = "application/jsonl"
 # A larger file is uploaded in chunks of this size. The client's default is 100 MiB, and a chunk is held in memory.
 CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -177,6 +181,24 @@ def read_json(ref: ObjectRef, model: type[AnyDocument]) -> AnyDocument:
     return parse_object(read(ref), ref, model)
 
 
+def read_report(ref: ObjectRef) -> Report:
+    """Return a report with its tracks. Raise PermanentError if it is gone, or is not a complete report."""
+    head, lines = split_stored_report(read(ref), ref)
+    try:
+        return Report.from_lines(head, lines)
+    except ReportError as error:
+        raise unreadable_error(ref, str(error)) from error
+
+
+def split_stored_report(data: bytes, ref: ObjectRef) -> tuple[ReportHead, Iterator[bytes]]:
+    """Return the head of a report, and the lines of its tracks. Raise PermanentError unless it is complete."""
+    try:
+        head, lines = split_report(data)
+    except ReportError as error:
+        raise unreadable_error(ref, str(error)) from error
+    return parse_object(head, ref, ReportHead), lines
+
+
 def find_json(bucket: str, name: str, model: type[AnyDocument]) -> Stored[AnyDocument] | None:
     """Return the current version of a document; None if there is none."""
     blob = find(bucket, name)
@@ -297,7 +319,7 @@ def delete_any(bucket: str, name: str) -> None:
         return
 
 
-def object_missing_error(ref: ObjectRef, code: str = "object-gone") -> PermanentError:
+def object_missing_error(ref: ObjectRef, code: ErrorCode = ErrorCode.OBJECT_GONE) -> PermanentError:
     """Return the error for a version that was deleted or replaced."""
     return PermanentError(
         code,
@@ -308,7 +330,7 @@ def object_missing_error(ref: ObjectRef, code: str = "object-gone") -> Permanent
 
 
 @contextmanager
-def not_found_as_permanent(ref: ObjectRef, code: str = "object-gone") -> Iterator[None]:
+def not_found_as_permanent(ref: ObjectRef, code: ErrorCode = ErrorCode.OBJECT_GONE) -> Iterator[None]:
     """Raise PermanentError if the block finds that this version was deleted or replaced."""
     try:
         yield
@@ -325,11 +347,16 @@ def parse_object(data: bytes, ref: ObjectRef, model: type[AnyDocument]) -> AnyDo
     try:
         return parse_document(model, data)
     except ValueError as error:
-        raise PermanentError(
-            "bad-object",
-            f"{object_names.owner_name(ref.name)} can't be read. Upload the video again.",
-            detail=_detail(ref, f"not a valid {model.__name__}"),
-        ) from error
+        raise unreadable_error(ref, f"not a valid {model.__name__}") from error
+
+
+def unreadable_error(ref: ObjectRef, what: str) -> PermanentError:
+    """Return the error for an object that is not what it should be. `what` is for the log."""
+    return PermanentError(
+        ErrorCode.BAD_OBJECT,
+        f"{object_names.owner_name(ref.name)} can't be read. Upload the video again.",
+        detail=_detail(ref, what),
+    )
 
 
 def _detail(ref: ObjectRef, what: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
@@ -16,11 +17,10 @@ BLOCK_BYTES = 1024 * 1024
 MAX_CACHED_BLOCKS = 16
 # After SEQUENTIAL_BLOCKS consecutive blocks, which no header has, the next ones are read with one request.
 SEQUENTIAL_BLOCKS, BLOCKS_PER_REQUEST = 8, 8
-SOURCE_GONE = "source-gone"
 
 
 @contextmanager
-def open_ranged(ref: ObjectRef, code: str = SOURCE_GONE) -> Iterator[BinaryIO]:
+def open_ranged(ref: ObjectRef, code: ErrorCode = ErrorCode.SOURCE_GONE) -> Iterator[BinaryIO]:
     """Open one version of an object as a binary file.
 
     Raises PermanentError with this `code` if that version was deleted or replaced, and RetryableError for a transient
@@ -44,7 +44,7 @@ def open_ranged(ref: ObjectRef, code: str = SOURCE_GONE) -> Iterator[BinaryIO]:
 class _RangedFile(io.RawIOBase):
     """`failure` is the first error of a read. Every later read raises it again."""
 
-    def __init__(self, ref: ObjectRef, size: int, code: str):
+    def __init__(self, ref: ObjectRef, size: int, code: ErrorCode):
         super().__init__()
         self.failure: Exception | None = None
         self._ref = ref

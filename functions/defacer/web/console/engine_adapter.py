@@ -9,13 +9,13 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import only_face, picture_warnings
 from defacer.engine.recognition.recognition_levels import calibration_of, strangers_at
 from defacer.engine.rendering.preview import Preview, preview
-from defacer.engine.tracking.face_report import ADVICE
 from defacer.engine_host import HOST
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.report.texts import ADVICE
 
 PICTURE_LABEL = "This picture"  # the subject of the engine's messages
 WARNING_TEXT = {

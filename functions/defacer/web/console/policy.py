@@ -14,6 +14,7 @@ from defacer.engine_host import HOST
 from defacer.pipeline.channel import describe_problems, find_replacement, read_policy
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import MAX_MATCH_THRESHOLDS, Policy
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -127,7 +128,7 @@ def parse_policy(fields: dict[str, str]) -> Policy:
     try:
         return Policy.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        raise PermanentError("bad-policy", f"Not saved: {describe_problems(error)}.") from error
+        raise PermanentError(ErrorCode.BAD_POLICY, f"Not saved: {describe_problems(error)}.") from error
 
 
 def _render_form(

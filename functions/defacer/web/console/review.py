@@ -16,16 +16,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from defacer.engine.tracking.face_report import ADVICE
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.report import Report, Track
+from defacer.pipeline.documents.report import Report
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import resemblance
+from defacer.report.texts import ADVICE
+from defacer.report.tracks import Reason, Track
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import signed_urls
 from defacer.web.console.jobs import read_status, require_job
@@ -39,18 +41,22 @@ FIELD = "track-"
 WIDTH = 1000  # units of a timeline
 # The reasons in reports, as the console words them.
 REASON_TEXT = {
-    "near a target": "Near enough to a picture of this person",
-    "near no target": "Like none of the people you named",
-    "no targets: everyone is hidden": "Nobody was named, so everybody is hidden",
-    "the same person as a kept track": "Looks like another face in this video that stays visible as this person",
-    "continues a kept track": "Follows, or comes before, a face that stays visible, and met no other face",
-    "ambiguous: another track is nearer to the target, and the two do not look like one person": (
+    Reason.MATCHED: "Near enough to a picture of this person",
+    Reason.NO_MATCH: "Like none of the people you named",
+    Reason.NO_TARGETS: "Nobody was named, so everybody is hidden",
+    Reason.SAME_PERSON: "Looks like another face in this video that stays visible as this person",
+    Reason.CONTINUATION: "Follows, or comes before, a face that stays visible, and met no other face",
+    Reason.AMBIGUOUS: (
         "Another face in this video looks more like the person you named, and unlike this face"
     ),
-    "does not look like the target, in the place of a kept face": (
-        "Looks unlike the person you named, in the place of a face that stays visible"
-    ),
-    "found by the check of the result": "Found by the check of the finished video, and hidden",
+    Reason.UNLIKE_TARGET: ("Looks unlike the person you named, in the place of a face that stays visible"),
+    Reason.FOUND_BY_VERIFICATION: "Found by the check of the finished video, and hidden",
+    Reason.RIVAL_NEARER: "Another face in the same picture looks more like the person you named",
+    Reason.RIVAL_AS_NEAR: "Another face in the same picture looks as much like the person you named",
+    Reason.NOT_COMPARABLE: "Never visible clearly enough to compare it",
+    Reason.NOT_ENOUGH_SEEN: "Not visible for long enough",
+    Reason.MANUAL: "Decided by hand",
+    Reason.CONSENT_WITHDRAWN: "This person withdrew their consent",
 }
 
 
@@ -65,7 +71,7 @@ class Row:
     decision: Decision
     requested: Decision
     label: str
-    reason: str
+    reason: Reason
     resemblance: str
     unsure: bool
     start: float
@@ -88,7 +94,7 @@ class Row:
     @property
     def reason_text(self) -> str:
         """The reason as a sentence without its full stop."""
-        return REASON_TEXT.get(self.reason, self.reason[:1].upper() + self.reason[1:])
+        return REASON_TEXT[self.reason]
 
 
 @dataclass(frozen=True)
@@ -141,15 +147,13 @@ async def redirect_to_report(request: Request) -> Response:
 
 
 async def show_track(request: Request) -> Response:
-    """Where a face is seen: `[second, x1, y1, x2, y2]` of each look, in pixels of the frame."""
+    """Where a face is seen: `[second, x1, y1, x2, y2]` of each detection, in pixels of the frame."""
     shown = await run_in_threadpool(_shown, request)
-    found = next(
-        (item for item in shown.report.faces.tracks if item.id == request.path_params["track"]), None
-    )
+    found = next((item for item in shown.report.tracks if item.id == request.path_params["track"]), None)
     if found is None:
         raise HTTPException(404, "There is no such face in the report.")
     faces = shown.report.faces
-    detections = [[round(shown.seconds(look.pts), 3), *look.box] for look in found.looks]
+    detections = [[round(shown.seconds(item.pts), 3), *item.box] for item in found.detections]
     return JSONResponse({"width": faces.width, "height": faces.height, "detections": detections})
 
 
@@ -161,7 +165,7 @@ async def decide(request: Request, fields: dict[str, str]) -> Response:
         raise HTTPException(
             409, "This video was rendered again meanwhile, or that was asked for. Load the page again."
         )
-    decisions = changes(fields, shown.report.faces.tracks, shown.pending)
+    decisions = changes(fields, shown.report.tracks, shown.pending)
     if not decisions:
         raise HTTPException(422, "No decision was changed, so there is nothing to render again.")
     await run_in_threadpool(rerender_request.request_rerender, shown.job, decisions)
@@ -183,10 +187,10 @@ def changes(
 def rows_of(shown: Shown) -> list[Row]:
     """All faces: what is asked for already first, then those that were hard to decide about, the kept, the hidden."""
     faces = shown.report.faces
-    last = max((shown.seconds(item.end) for item in faces.tracks), default=0.0)
+    last = max((shown.seconds(item.end) for item in shown.report.tracks), default=0.0)
     length = max(shown.manifest.video.duration_seconds or 0.0, last, 0.001)
     rows = []
-    for item in faces.tracks:
+    for item in shown.report.tracks:
         start, end = max(0.0, shown.seconds(item.start)), shown.seconds(item.end)
         x = min(WIDTH - 4, round(WIDTH * start / length))
         width = max(4, min(WIDTH - x, round(WIDTH * (end - start) / length)))
@@ -218,7 +222,7 @@ def is_unsure(item: Track, match_threshold: float) -> bool:
     Or whether the distance alone would have decided otherwise: kept as the same person as another track, hidden
     because another face in the same frame was as near.
     """
-    if item.reason == "decided by hand":
+    if item.reason == Reason.MANUAL:
         return False
     if item.margin is None:
         return False
@@ -262,16 +266,18 @@ def _of(channel: str, job: str, manifest: Manifest) -> Shown:
     """Raises PermanentError if what is published under that name is not of this upload any more."""
     blob = objects.find(settings().output_bucket, manifest.report)
     if blob is None:
-        raise PermanentError("result-gone", "The result was deleted. Drop the video again.")
+        raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Upload the video again.")
     if blob.size > MAX_REPORT_BYTES:
         raise PermanentError(
-            "report-too-large",
-            f"This video has more faces than a page can show. Its result and its report are published; the "
-            f"report lists the faces by number, and python -m defacer.commands {job} --hide NUMBER decides about one.",
+            ErrorCode.REPORT_TOO_LARGE,
+            "This video has more faces than a page can show. Its result and its report are published. The report lists "
+            f"the tracks. Run python -m defacer.commands {job} --hide TRACK to change a decision.",
         )
-    report = objects.read_json(objects.reference(blob), Report)
+    report = objects.read_report(objects.reference(blob))
     if report.source != manifest.source:
-        raise PermanentError("result-changed", "A newer upload of this name took this result's place.")
+        raise PermanentError(
+            ErrorCode.RESULT_CHANGED, "A newer upload of this name took this result's place."
+        )
     has_source = _exists(manifest.source)
     return Shown(channel, job, manifest, report, has_source, rerender_request.pending(manifest.source))
 
@@ -294,13 +300,13 @@ def _lead_to(request: Request, which: str) -> Response:
         ref, file_name = _published(manifest, manifest.result), object_names.download_name(manifest.result)
     else:
         ref = _published(manifest, manifest.report)
-        file_name = object_names.download_name(manifest.result, ".report.json")
+        file_name = object_names.download_name(manifest.result, ".report.jsonl")
     if ref is None or not _exists(ref):
         raise HTTPException(404, f"The {which} is not there any more.")
     # A browser plays nothing that is not said to be a video; whoever uploaded it may have said something else.
     guessed = mimetypes.guess_type(ref.name)[0] or ""
     video = guessed if guessed.startswith("video/") else "video/mp4"
-    kind = objects.JSON if which == "report" else video
+    kind = objects.JSON_LINES if which == "report" else video
     return RedirectResponse(signed_urls.sign_read_url(ref, file_name, kind, save=save), 303)
 
 

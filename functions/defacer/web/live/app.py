@@ -19,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from defacer.engine_host import HOST
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import EncodingError, normalize_utf8
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
 from defacer.web.common.page_templates import make_environment, mount_static, render_page
@@ -143,7 +144,7 @@ async def _render_error(_: Request, error: Exception) -> Response:
     elif isinstance(error, RetryableError):
         log.warning("storage or the models' weights could not be read", error)
         status, message = 503, "Cloud Storage or the models could not be read. Try again in a minute."
-    elif getattr(error, "code", "") == "too-many-streams":
+    elif getattr(error, "code", "") == ErrorCode.TOO_MANY_STREAMS:
         status = 429
     return JSONResponse({"error": message}, status, headers)
 

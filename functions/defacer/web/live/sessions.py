@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from defacer.engine.engine import Engine
 from defacer.pipeline import log
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.web.live.stream import RenderedFrame, Stream, StreamPlan
@@ -98,7 +99,7 @@ class SessionRegistry:
         most = settings().live_streams
         if self.running_count >= most:
             raise PermanentError(
-                "too-many-streams",
+                ErrorCode.TOO_MANY_STREAMS,
                 f"{self.running_count} streams run already, at most {most} are allowed. Try again later.",
             )
 

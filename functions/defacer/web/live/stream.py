@@ -232,7 +232,7 @@ class Stream:
                 if snapshot is None:
                     frame = black_frame(frame, frame.pts or 0)
                 else:
-                    pts, cover = frame.pts or 0, snapshot.cover
+                    pts, cover = frame.pts or 0, snapshot.mask_schedule
                     redact(frame, cover.boxes(pts), self._plan.style, Orientation(), cover.openings(pts))
                 self._send_to_viewers(pending, encoder.encode(frame), snapshot)
         finally:  # the last picture is black, also after an exception
@@ -252,7 +252,7 @@ class Stream:
                 if self._to_show:
                     first, snapshot = self._to_show[0], self._snapshot
                     overdue = self._clock() - first.arrived - self._plan.delay_seconds
-                    if overdue >= 0 and snapshot is not None and snapshot.decides(first.frame.pts or 0):
+                    if overdue >= 0 and snapshot is not None and snapshot.covers(first.frame.pts or 0):
                         return self._to_show.popleft(), snapshot
                     if overdue > MAX_OVERDUE_SECONDS:
                         return self._to_show.popleft(), None

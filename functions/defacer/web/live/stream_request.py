@@ -13,6 +13,7 @@ from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import find_replacement, list_targets, read_policy
 from defacer.pipeline.documents.base import Document
 from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import objects
@@ -82,11 +83,11 @@ def _read_replacement(request: StreamRequest) -> "Image":
         data = objects.read(find_replacement(settings().intake_bucket, request.channel))
     if data is None:
         raise PermanentError(
-            "no-replacement", "No picture to cover faces. Choose one, or another redaction style."
+            ErrorCode.NO_REPLACEMENT, "No picture to cover faces. Choose one, or another redaction style."
         )
     try:
         return decode_picture(
             data, "The picture that covers faces", alpha=True, max_pixels=settings().max_picture_pixels
         )
     except PictureError as error:
-        raise PermanentError("bad-replacement", str(error)) from error
+        raise PermanentError(ErrorCode.BAD_REPLACEMENT, str(error)) from error

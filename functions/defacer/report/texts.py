@@ -1,0 +1,38 @@
+"""The text for reasons and warnings, where a command shows them. The console has its own sentences for reasons."""
+
+from defacer.report.tracks import Reason, Track
+
+REASON_TEXT = {
+    Reason.NO_TARGETS: "no targets: everyone is hidden",
+    Reason.NOT_COMPARABLE: "never visible clearly enough to compare it",
+    Reason.MATCHED: "near a target",
+    Reason.NO_MATCH: "near no target",
+    Reason.SAME_PERSON: "the same person as a kept track",
+    Reason.CONTINUATION: "continues a kept track",
+    Reason.AMBIGUOUS: "ambiguous: another track is nearer to the target, and the two do not look like one person",
+    Reason.RIVAL_NEARER: "track {rival}, in the same frame, is nearer to the target",
+    Reason.RIVAL_AS_NEAR: "track {rival}, in the same frame, is as near to the target",
+    Reason.UNLIKE_TARGET: "does not look like the target, in the place of a kept face",
+    Reason.NOT_ENOUGH_SEEN: "too few views until now",
+    Reason.FOUND_BY_VERIFICATION: "found by the check of the result",
+    Reason.MANUAL: "decided by hand",
+    Reason.CONSENT_WITHDRAWN: "consent was withdrawn",
+}
+
+# What a user can do about a warning.
+ADVICE = {
+    "no-track-kept": "Use a sharper and larger picture of this person.",
+    "blurred-picture": "Sharper pictures are recognised more reliably.",
+    "small-picture": "Larger pictures are recognised more reliably.",
+    "turned-picture": "Pictures from the front are recognised more reliably.",
+}
+
+
+def describe_reason(reason: Reason, rival: int | None = None) -> str:
+    """Return why a track is kept or hidden, as the end of a line."""
+    return REASON_TEXT[reason].format(rival=rival)
+
+
+def describe_decision(track: Track) -> str:
+    """Return the reason of a track's decision, as the end of a line."""
+    return describe_reason(track.reason, track.rival)
