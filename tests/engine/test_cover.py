@@ -75,7 +75,7 @@ def test_box_of_each_face_is_computed_once_per_frame(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(masks, "BoxMotion", Counted)
     tracks = (track(0, (0, 200), (50, 240)), track(1, (0, 210), (50, 250), decision="keep"))
-    here = MaskSchedule(Faces(1, "", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
+    here = MaskSchedule(Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, (), tracks))
     for pts in range(50):
         assert here.boxes(pts)
         assert here.openings(pts).kept

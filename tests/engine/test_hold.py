@@ -258,7 +258,7 @@ def test_face_that_is_kept_on_re_render_is_not_held(face: Picture) -> None:
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
     pictures = scene(face, place)
     assert held(pictures, faces)
-    assert not held(pictures, faces.decided_anew(hide=[], keep=[0]))
+    assert not held(pictures, replace(faces, tracks=(replace(faces.tracks[0], decision="keep"),)))
 
 
 @pytest.mark.parametrize("direction", [LEFT, RIGHT, UP, DOWN])
