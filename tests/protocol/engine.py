@@ -133,7 +133,7 @@ class StandInEngine(MediaEngine):
         shown: list[int] = []
         for report in job.reports:
             job.renew_lease()
-            with open_ranged(report.video, "object-gone") as file:
+            with open_ranged(report.video, ErrorCode.OBJECT_GONE) as file:
                 data = file.read()
             job.samples.write(data)
             shown += [frame for frame, _ in json.loads(data)["frames"]]
@@ -143,7 +143,7 @@ class StandInEngine(MediaEngine):
         return JoinedVideo(head, len(shown), 0, fingerprint="none", dropped=(), details=shown)
 
     def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
-        with open_ranged(result, "object-gone") as file:
+        with open_ranged(result, ErrorCode.OBJECT_GONE) as file:
             data = file.read()
         job.renew_lease()
         if [frame for frame, _ in frames_of(data)] != joined.details:
