@@ -353,6 +353,6 @@ def test_console_is_usable_with_the_keyboard_alone(window: Window, published: Pu
 
 
 def test_logs_name_no_channel_person_or_video(emulator: Emulator, published: PublishedVideo) -> None:
-    for process in ("console", "browsing"):
+    for process in ("console", "browser-storage"):
         log = emulator.folder.log(process).read_text()
         assert not [name for name in ("vlog", "Eileen", "street", "%3Cimg") if name in log]

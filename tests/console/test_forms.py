@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("limited")
 VALID_FORM = {
     "name": "walk.mp4", "size": "1000", "type": "video/mp4", "on_conflict": "", "person": "Eileen", "picture": "me.png",
     "generation": "0", "mode": "blur", "strength": "1", "color": "#000000", "quality": "18", "recognition": "own",
-    "own_threshold": "0.7", "video": "walk.mp4", "share": "500", "of": "1", "track-1": "keep",
+    "own_threshold": "0.7", "video": "walk.mp4", "share": "500", "version": "1", "track-1": "keep",
 }  # fmt: skip
 INVALID_VALUES = {
     "empty": "",

@@ -1,4 +1,4 @@
-"""Source and result of a published job, its faces with the doubtful ones first, and new decisions."""
+"""The review of a published job: its media, its tracks on the timeline, and changing their decisions."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.tracks import FacesHead, Reason, TargetWarning, Track
 from defacer.web.console import review, signed_urls
-from defacer.web.console.review import Shown
+from defacer.web.console.review import Review
 from tests.clips import frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.browser import launch_browser
@@ -36,10 +36,10 @@ def browser() -> Iterator[Browser]:
         yield launched
 
 
-def a_track(
+def make_track(
     number: int, decision: str, margin: float | None, start: int = 0, end: int = 10, **more: object
 ) -> Track:
-    told: dict[str, object] = {
+    values: dict[str, object] = {
         "id": number,
         "start": start,
         "end": end,
@@ -52,22 +52,22 @@ def a_track(
         "detections": CompactBoxes([(start, (1, 2, 3, 4)), (end, (5, 6, 7, 8))]),
         **more,
     }
-    return Track(**told)  # type: ignore[arg-type]
+    return Track(**values)  # type: ignore[arg-type]
 
 
 TRACKS = (
-    a_track(0, "hide", -0.5, strangers_per_10000=120),
-    a_track(1, "keep", 0.3, strangers_per_10000=0),
-    a_track(2, "hide", -0.02),
-    a_track(3, "keep", 0.01, start=5),
-    a_track(4, "hide", None),
-    a_track(5, "hide", 0.03, reason=Reason.MANUAL),
+    make_track(0, "hide", -0.5, strangers_per_10000=120),
+    make_track(1, "keep", 0.3, strangers_per_10000=0),
+    make_track(2, "hide", -0.02),
+    make_track(3, "keep", 0.01, start=5),
+    make_track(4, "hide", None),
+    make_track(5, "hide", 0.03, reason=Reason.MANUAL),
 )
 
 
 @pytest.fixture
 def published(buckets: Buckets, tmp_path: Path) -> Planned:
-    """A job whose result is the source itself."""
+    """Publish a job whose result is the source itself."""
     planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
     manifest, times = planned.manifest, frame_times(planned.clip)
     metadata = {
@@ -114,7 +114,7 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
     return planned
 
 
-def page_of(visitor: Visitor, planned: Planned) -> str:
+def open_review(visitor: Visitor, planned: Planned) -> str:
     return visitor.open(visitor.url("street", "jobs", planned.job))
 
 
@@ -122,24 +122,24 @@ def decide(visitor: Visitor, planned: Planned, **fields: str) -> requests.Respon
     address = visitor.url("street", "jobs", planned.job) + "/decisions"
     return visitor.post(
         address,
-        {"of": planned.job, **{name.replace("_", "-"): value for name, value in fields.items()}},
+        {"version": planned.job, **{name.replace("_", "-"): value for name, value in fields.items()}},
         PAGE,
     )
 
 
-def test_a_row_says_how_many_strangers_look_as_alike(visitor: Visitor, published: Planned) -> None:
-    page = page_of(visitor, published)
+def test_row_shows_how_many_strangers_look_as_similar(visitor: Visitor, published: Planned) -> None:
+    page = open_review(visitor, published)
     rows = re.findall(r'data-track="(\d)".*?<p class="small muted reason">(.*?)</p>', page, re.DOTALL)
-    said = {number: " ".join(words.split()) for number, words in rows}
-    assert said["0"].endswith("Distance 0.50: about 120 in 10,000 strangers look this alike.")
-    assert said["1"].endswith("Distance 0.50: fewer than 1 in 10,000 strangers looks this alike.")
-    assert said["5"] == "Decided by hand. Distance 0.50."
+    texts = {number: " ".join(words.split()) for number, words in rows}
+    assert texts["0"].endswith("Distance 0.50: about 120 in 10,000 strangers look this alike.")
+    assert texts["1"].endswith("Distance 0.50: fewer than 1 in 10,000 strangers looks this alike.")
+    assert texts["5"] == "Decided by hand. Distance 0.50."
 
 
-def test_faces_that_might_have_been_decided_otherwise_come_first_then_the_kept_then_the_hidden(
+def test_close_decisions_come_first_then_kept_then_hidden_tracks(
     visitor: Visitor, published: Planned
 ) -> None:
-    rows = re.findall(r'<li class="track (\w+)" data-track="(\d)"', page_of(visitor, published))
+    rows = re.findall(r'<li class="track (\w+)" data-track="(\d)"', open_review(visitor, published))
     assert rows == [
         ("unsure", "2"),
         ("unsure", "3"),
@@ -150,44 +150,44 @@ def test_faces_that_might_have_been_decided_otherwise_come_first_then_the_kept_t
     ]
 
 
-def test_a_target_without_a_kept_track_is_warned_about(visitor: Visitor, published: Planned) -> None:
-    page = page_of(visitor, published)
+def test_target_without_a_kept_track_causes_a_warning(visitor: Visitor, published: Planned) -> None:
+    page = open_review(visitor, published)
     assert "</strong> No track of Bo &lt;i&gt;. Use a sharper and larger picture of this person." in page
     assert "Or choose Keep for a track below." in page
 
 
-def test_a_face_lies_on_the_timeline_where_it_is_seen(published: Planned, buckets: Buckets) -> None:
+def test_track_is_on_the_timeline_at_its_time(published: Planned, buckets: Buckets) -> None:
     report = Report.from_bytes(buckets.get(buckets.output, published.manifest.report))
-    shown = Shown("street", published.job, published.manifest, report, has_source=True)
-    rows = {row.id: row for row in review.rows_of(shown)}
+    shown = Review("street", published.job, published.manifest, report, has_source=True)
+    rows = {row.id: row for row in review.build_rows(shown)}
     length = published.manifest.video.duration_seconds
     assert length is not None
     for track in report.tracks:
         row = rows[track.id]
-        assert row.x == pytest.approx(1000 * shown.seconds(track.start) / length, abs=1)
-        assert row.x + row.width == pytest.approx(1000 * shown.seconds(track.end) / length, abs=4)
+        assert row.x == pytest.approx(1000 * shown.to_seconds(track.start) / length, abs=1)
+        assert row.x + row.width == pytest.approx(1000 * shown.to_seconds(track.end) / length, abs=4)
 
 
-def test_where_a_face_is_is_told_in_seconds_and_pixels(visitor: Visitor, published: Planned) -> None:
+def test_detections_of_a_track_are_in_seconds_and_pixels(visitor: Visitor, published: Planned) -> None:
     found = json.loads(visitor.open(visitor.url("street", "jobs", published.job) + "/tracks/3"))
     assert (found["width"], found["height"]) == (
         published.manifest.video.width,
         published.manifest.video.height,
     )
-    assert [look[1:] for look in found["detections"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert [detection[1:] for detection in found["detections"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
     visitor.open(visitor.url("street", "jobs", published.job) + "/tracks/99", 404)
 
 
 @pytest.mark.parametrize("which", ["source", "result"])
-def test_media_are_read_from_storage_at_an_address_that_was_signed(
+def test_media_redirect_to_signed_urls_of_storage(
     visitor: Visitor, published: Planned, storage_proxy: str, which: str
 ) -> None:
     address = visitor.url("street", "jobs", published.job) + f"/{which}"
-    led = visitor.session.get(address, headers=PAGE, allow_redirects=False, timeout=60)
-    assert led.status_code == 303
-    assert led.headers["Location"].startswith(storage_proxy)
-    assert "X-Goog-Signature=" in led.headers["Location"]
-    read = requests.get(led.headers["Location"], timeout=60)
+    redirect = visitor.session.get(address, headers=PAGE, allow_redirects=False, timeout=60)
+    assert redirect.status_code == 303
+    assert redirect.headers["Location"].startswith(storage_proxy)
+    assert "X-Goog-Signature=" in redirect.headers["Location"]
+    read = requests.get(redirect.headers["Location"], timeout=60)
     assert read.content == published.clip.read_bytes()
     assert read.headers["Content-Type"] == "video/mp4"
 
@@ -195,20 +195,20 @@ def test_media_are_read_from_storage_at_an_address_that_was_signed(
 @pytest.mark.parametrize(
     ("which", "name"), [("result", "walk.defaced.mp4"), ("report", "walk.defaced.report.jsonl")]
 )
-def test_a_download_does_not_have_the_name_of_the_source(
+def test_download_does_not_have_the_name_of_the_source(
     visitor: Visitor, published: Planned, which: str, name: str
 ) -> None:
     address = visitor.url("street", "jobs", published.job) + f"/{which}"
-    assert f'href="{address.removeprefix(visitor.address)}?save=yes"' in page_of(visitor, published)
+    assert f'href="{address.removeprefix(visitor.address)}?save=yes"' in open_review(visitor, published)
     for query, kind in (("?save=yes", "attachment"), ("", "inline")):
-        led = visitor.session.get(address + query, headers=PAGE, timeout=60)
-        assert led.headers["Content-Disposition"].startswith(f'{kind}; filename="{name}";')
+        response = visitor.session.get(address + query, headers=PAGE, timeout=60)
+        assert response.headers["Content-Disposition"].startswith(f'{kind}; filename="{name}";')
 
 
 @pytest.mark.parametrize(
     "name", ["Straße.mp4", "прогулка.mp4", "散歩.mp4", "वीडियो.mp4", "c\u0327a va.mp4", "a;b%20'c'.mp4"]
 )
-def test_a_browser_saves_a_result_under_its_name_in_any_script(
+def test_browser_saves_a_result_under_its_name_in_any_script(
     visitor: Visitor, browser: Browser, name: str
 ) -> None:
     result = f"channels/street/{name}"
@@ -232,18 +232,16 @@ def test_a_browser_saves_a_result_under_its_name_in_any_script(
         ("channels/a/c05.mov.mp4", "c05.mov.defaced.mp4"),
     ],
 )
-def test_the_name_of_a_download_says_that_it_is_defaced(result: str, name: str) -> None:
+def test_name_of_a_download_contains_defaced(result: str, name: str) -> None:
     assert object_names.download_name(result) == name
 
 
-def test_a_download_s_name_holds_nothing_that_a_file_system_refuses() -> None:
+def test_name_of_a_download_has_no_unsafe_characters() -> None:
     header = signed_urls.content_disposition('a"b\\c\u202egpj.exe', save=True)
     assert header == "attachment; filename=\"a_b_c_gpj.exe\"; filename*=UTF-8''a_b_c_gpj.exe"
 
 
-def test_what_is_said_differently_is_asked_for_and_nothing_else(
-    visitor: Visitor, buckets: Buckets, published: Planned
-) -> None:
+def test_only_changed_decisions_are_requested(visitor: Visitor, buckets: Buckets, published: Planned) -> None:
     answer = decide(
         visitor, published, track_0="hide", track_1="hide", track_2="keep", track_99="keep", track_4="<b>"
     )
@@ -253,19 +251,19 @@ def test_what_is_said_differently_is_asked_for_and_nothing_else(
     assert "walk.mp4" in visitor.open(visitor.url("street", "jobs"))
 
 
-def test_a_form_that_changes_nothing_or_is_of_an_older_report_asks_for_nothing(
+def test_unchanged_or_outdated_form_requests_nothing(
     visitor: Visitor, buckets: Buckets, published: Planned
 ) -> None:
     assert decide(visitor, published, track_0="hide").status_code == 422
-    assert decide(visitor, published, of="0" * 20, track_0="keep").status_code == 409
+    assert decide(visitor, published, version="0" * 20, track_0="keep").status_code == 409
     assert buckets.names(buckets.intake, "channels/street/rerender/") == []
 
 
-def test_without_its_source_a_result_is_shown_and_can_t_be_changed(
+def test_result_without_its_source_is_read_only(
     visitor: Visitor, buckets: Buckets, published: Planned
 ) -> None:
     buckets.client.bucket(buckets.intake).delete_blob(published.manifest.source.name)
-    page = page_of(visitor, published)
+    page = open_review(visitor, published)
     assert "The source was deleted" in page
     assert 'id="source"' not in page
     assert 'type="radio"' not in page
@@ -273,48 +271,46 @@ def test_without_its_source_a_result_is_shown_and_can_t_be_changed(
     assert decide(visitor, published, track_0="keep").status_code == 422
 
 
-def test_a_newer_upload_s_result_is_not_shown_beside_this_source(
+def test_result_of_a_newer_upload_is_not_shown_beside_this_source(
     visitor: Visitor, buckets: Buckets, published: Planned
 ) -> None:
     blob = buckets.client.bucket(buckets.output).blob(published.manifest.result)
     blob.metadata = {object_names.OF_SOURCE_GENERATION: "7"}
-    blob.upload_from_string(b"another one")
+    blob.upload_from_string(b"another result")
     visitor.open(visitor.url("street", "jobs", published.job) + "/result", 404)
 
 
-def test_a_job_that_is_not_published_has_nothing_to_review(
-    visitor: Visitor, buckets: Buckets, tmp_path: Path
-) -> None:
+def test_unpublished_job_has_nothing_to_review(visitor: Visitor, buckets: Buckets, tmp_path: Path) -> None:
     planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
-    assert "Nothing to review yet" in page_of(visitor, planned)
+    assert "Nothing to review yet" in open_review(visitor, planned)
     for path in ("/source", "/result"):
         visitor.open(visitor.url("street", "jobs", planned.job) + path, 404)
     assert decide(visitor, planned, track_0="keep").status_code == 409
 
 
-def test_what_is_asked_for_already_is_shown_and_can_be_taken_back(
+def test_requested_decision_is_shown_and_can_be_reverted(
     visitor: Visitor, buckets: Buckets, published: Planned
 ) -> None:
-    """Else a face that somebody chose to keep, and then to hide, would be kept: asking again does both."""
+    """A new request includes the pending decisions, so a pending "keep" must be revertible."""
     assert decide(visitor, published, track_0="keep", track_4="keep").status_code == 303
-    page = page_of(visitor, published)
+    page = open_review(visitor, published)
     assert "2 changed decisions are being rendered already" in page
     assert re.findall(r'id="keep-(\d)" value="keep" checked', page) == ["0", "4", "3", "1"]
     assert page.count("Change to kept: not rendered yet") == 2
-    (version,) = re.findall(r'name="of" value="([^"]+)"', page)
-    assert decide(visitor, published, of=version, track_0="keep", track_4="keep").status_code == 422
-    assert decide(visitor, published, of=version, track_0="hide", track_4="keep").status_code == 303
+    (version,) = re.findall(r'name="version" value="([^"]+)"', page)
+    assert decide(visitor, published, version=version, track_0="keep", track_4="keep").status_code == 422
+    assert decide(visitor, published, version=version, track_0="hide", track_4="keep").status_code == 303
     (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
     assert json.loads(buckets.get(buckets.intake, name))["decisions"] == {"0": "hide", "4": "keep"}
 
 
-def test_a_form_made_before_somebody_else_asked_decides_nothing(
+def test_form_from_before_another_request_is_refused(
     visitor: Visitor, buckets: Buckets, published: Planned
 ) -> None:
     assert decide(visitor, published, track_0="keep").status_code == 303
     late = decide(visitor, published, track_1="hide")
     assert late.status_code == 409
-    assert "or that was asked for" in late.text
+    assert "or a re-render was requested" in late.text
 
 
 @pytest.mark.parametrize(
@@ -322,50 +318,47 @@ def test_a_form_made_before_somebody_else_asked_decides_nothing(
     [("keep", -0.15, True), ("hide", 0.2, True), ("keep", 0.2, False), ("hide", -0.2, False)],
     ids=["kept as another track's person", "hidden as another is as near", "kept clearly", "hidden clearly"],
 )
-def test_what_the_distance_alone_would_decide_otherwise_is_unsure(
-    decision: str, margin: float, unsure: bool
-) -> None:
-    assert review.is_unsure(a_track(0, decision, margin), MATCH_THRESHOLD) is unsure
+def test_decision_against_the_distance_alone_is_unsure(decision: str, margin: float, unsure: bool) -> None:
+    assert review.is_unsure(make_track(0, decision, margin), MATCH_THRESHOLD) is unsure
 
 
-def test_the_console_words_the_reasons_of_the_engine_without_jargon() -> None:
+def test_every_reason_has_a_text() -> None:
     assert set(review.REASON_TEXT) == set(Reason)
-    assert not re.findall("target|track|ambiguous", " ".join(review.REASON_TEXT.values()))
 
 
-def test_faces_that_are_too_many_for_a_page_are_counted_and_it_says_how_to_see_them(
+def test_page_counts_the_tracks_that_it_leaves_out(
     visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(review, "MAX_ROWS", 2)
-    page = page_of(visitor, published)
+    page = open_review(visitor, published)
     assert "The report lists 4 more tracks, 1 of them kept." in page
     assert f"python -m defacer.commands {published.job}" in page
 
 
-def test_what_is_asked_for_already_is_shown_however_many_faces_there_are(
+def test_requested_decision_is_shown_among_many_tracks(
     visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a wish to keep somebody could not be taken back."""
+    """Otherwise the request could not be reverted."""
     monkeypatch.setattr(review, "MAX_ROWS", 1)
     assert decide(visitor, published, track_4="keep").status_code == 303
-    assert re.findall(r'data-track="(\d)"', page_of(visitor, published)) == ["4"]
+    assert re.findall(r'data-track="(\d)"', open_review(visitor, published)) == ["4"]
 
 
-def test_a_report_that_is_too_large_for_a_page_gets_a_sentence_that_says_what_to_do(
+def test_too_large_report_names_the_command_instead(
     visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(review, "MAX_REPORT_BYTES", 1000)
-    said = visitor.open(visitor.url("street", "jobs", published.job), 422)
-    assert "This video has more faces than a page can show" in said
-    assert f"python -m defacer.commands {published.job}" in said
+    page = visitor.open(visitor.url("street", "jobs", published.job), 422)
+    assert "This video has more tracks than a page can show" in page
+    assert f"python -m defacer.commands {published.job}" in page
 
 
-def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(
+def test_failed_re_render_is_retried_with_the_same_decisions(
     visitor: Visitor, buckets: Buckets, published: Planned
 ) -> None:
     assert decide(visitor, published, track_0="keep").status_code == 303
     (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
-    wish, generation = buckets.get(buckets.intake, name), buckets.blob(buckets.intake, name).generation
+    request, generation = buckets.get(buckets.intake, name), buckets.blob(buckets.intake, name).generation
     failed = Failed(
         job=object_names.job_id(buckets.intake, name, generation),
         source=published.manifest.source,
@@ -378,5 +371,5 @@ def test_a_rendering_that_failed_is_begun_again_with_the_same_decisions(
 
     address = visitor.url("street", "jobs", failed.job) + "/retry"
     assert visitor.post(address, {}, PAGE).status_code == 303
-    assert buckets.get(buckets.intake, name) == wish
+    assert buckets.get(buckets.intake, name) == request
     assert buckets.blob(buckets.intake, name).generation != generation

@@ -1,7 +1,7 @@
-"""Review: source and result side by side, each face through time, and deciding about one anew.
+"""Review a published job: source and result side by side, its tracks on a timeline, and changing their decisions.
 
-Whoever may open the console may see sources: there is nobody in between. Where a source is gone, only the result is
-shown.
+Users of the console see sources, because it has no access rights of its own. If the source was deleted, only the result
+is shown.
 """
 
 import hashlib
@@ -34,26 +34,26 @@ from defacer.web.console.jobs import read_status, require_job
 from defacer.web.console.rendering import channel_url, format_clock, render_page
 
 RERENDER_LIMIT = RateLimiter(10)
-UNSURE = 0.1  # of the keep distance: a track so near to it might have been decided the other way
+UNSURE_SHARE = (
+    0.1  # a decision is close if the distance is this near to the match threshold, as a share of it
+)
 MAX_ROWS = 300
-MAX_REPORT_BYTES = 32 * 1024 * 1024  # a page holds all of it for a moment
-FIELD = "track-"
-WIDTH = 1000  # units of a timeline
-# The reasons in reports, as the console words them.
+MAX_REPORT_BYTES = 32 * 1024 * 1024  # rendering the page holds the whole report in memory
+FIELD_PREFIX = "track-"
+TIMELINE_WIDTH, MIN_WIDTH = 1000, 4  # units of the timeline, and the smallest visible track
+KINDS = ("unsure", "kept", "hidden")  # in the order of the page
 REASON_TEXT = {
-    Reason.MATCHED: "Near enough to a picture of this person",
-    Reason.NO_MATCH: "Like none of the people you named",
-    Reason.NO_TARGETS: "Nobody was named, so everybody is hidden",
-    Reason.SAME_PERSON: "Looks like another face in this video that stays visible as this person",
-    Reason.CONTINUATION: "Follows, or comes before, a face that stays visible, and met no other face",
-    Reason.AMBIGUOUS: (
-        "Another face in this video looks more like the person you named, and unlike this face"
-    ),
-    Reason.UNLIKE_TARGET: ("Looks unlike the person you named, in the place of a face that stays visible"),
+    Reason.MATCHED: "Similar enough to a picture of this target",
+    Reason.NO_MATCH: "Not similar enough to any target",
+    Reason.NO_TARGETS: "The channel had no targets, so all faces are hidden",
+    Reason.SAME_PERSON: "The same person as another kept track of this video",
+    Reason.CONTINUATION: "Continues a kept track, with no other face near it",
+    Reason.AMBIGUOUS: "Another track is nearer to the target, and the two do not look like one person",
+    Reason.UNLIKE_TARGET: "Does not look like the target, in the place of a kept face",
     Reason.FOUND_BY_VERIFICATION: "Found by the check of the finished video, and hidden",
-    Reason.RIVAL_NEARER: "Another face in the same picture looks more like the person you named",
-    Reason.RIVAL_AS_NEAR: "Another face in the same picture looks as much like the person you named",
-    Reason.NOT_COMPARABLE: "Never visible clearly enough to compare it",
+    Reason.RIVAL_NEARER: "Another face in the same frame is nearer to the target",
+    Reason.RIVAL_AS_NEAR: "Another face in the same frame is as near to the target",
+    Reason.NOT_COMPARABLE: "Never visible clearly enough to compare it with a target",
     Reason.NOT_ENOUGH_SEEN: "Not visible for long enough",
     Reason.MANUAL: "Decided by hand",
     Reason.CONSENT_WITHDRAWN: "This person withdrew their consent",
@@ -61,10 +61,11 @@ REASON_TEXT = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """A face through time. `x` and `width` are its place on the timeline, in thousandths of the video.
+class TrackRow:
+    """A track on the page. `x` and `width` are its place on the timeline, in thousandths of the video.
 
-    `decision` is the report's; `asked` what is asked for already, or else the same.
+    `decision` is the report's. `requested` is the decision of a re-render request that is not published yet, or else
+    the same as `decision`. Times are in seconds.
     """
 
     id: int
@@ -81,13 +82,14 @@ class Row:
 
     @property
     def kind(self) -> str:
+        """The row's kind, one of KINDS."""
         if self.unsure:
             return "unsure"
         return "kept" if self.decision == "keep" else "hidden"
 
     @property
     def span(self) -> str:
-        """When it is seen, in words."""
+        """The time span, such as `0:05–0:12`."""  # noqa: RUF002
         start, end = format_clock(self.start), format_clock(self.end)
         return start if start == end else f"{start}–{end}"  # noqa: RUF001
 
@@ -98,11 +100,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a review is about: the job, what is published under its name now, and whether the source is there.
-
-    `pending` is what is asked for already and not published yet.
-    """
+class Review:
+    """A published job with its current report. `pending` are requested decisions that are not published yet."""
 
     channel: str
     job: str
@@ -113,209 +112,208 @@ class Shown:
 
     @property
     def version(self) -> str:
-        """What a form was made of: it decides on nothing that its page did not show."""
-        asked = hashlib.sha256(repr(sorted(self.pending.items())).encode()).hexdigest()[:16]
-        return f"{self.report.job}-{asked}" if self.pending else self.report.job
+        """Identifies the state that a page shows, so that an outdated form can be refused."""
+        requested = hashlib.sha256(repr(sorted(self.pending.items())).encode()).hexdigest()[:16]
+        return f"{self.report.job}-{requested}" if self.pending else self.report.job
 
-    def seconds(self, pts: int) -> float:
-        """A time as players count it, from the first frame on."""
+    def to_seconds(self, pts: int) -> float:
+        """Return the time as a player counts it, from the first frame on."""
         return float((pts - self.manifest.video.start_pts) * Fraction(self.report.faces.time_base))
 
 
 async def show(request: Request) -> Response:
-    """The page of a job that is published; of any other how far it is."""
+    """Render the review of a published job, or the status of any other job."""
     channel, job = await run_in_threadpool(require_job, request)
-    view = await run_in_threadpool(read_status, job, None)
-    if view.state != "published" or view.manifest is None:
-        return render_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=view)
-    return await run_in_threadpool(_page, request, channel, view, view.manifest)
+    status = await run_in_threadpool(read_status, job, None)
+    if status.state != "published" or status.manifest is None:
+        return render_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=status)
+    return await run_in_threadpool(_render_review, request, channel, status, status.manifest)
 
 
 async def redirect_to_source(request: Request) -> Response:
-    """To where the source can be read, for a while."""
-    return await run_in_threadpool(_lead_to, request, "source")
+    """Redirect to a signed URL of the source."""
+    return await run_in_threadpool(_redirect_to_media, request, "source")
 
 
 async def redirect_to_result(request: Request) -> Response:
-    """Redirect to the result. With the query parameter `save`, the browser saves it to a file."""
-    return await run_in_threadpool(_lead_to, request, "result")
+    """Redirect to a signed URL of the result. With the query parameter `save`, the browser saves it to a file."""
+    return await run_in_threadpool(_redirect_to_media, request, "result")
 
 
 async def redirect_to_report(request: Request) -> Response:
-    """Redirect to the report, as `result` does."""
-    return await run_in_threadpool(_lead_to, request, "report")
+    """Redirect to a signed URL of the report, as `redirect_to_result` does."""
+    return await run_in_threadpool(_redirect_to_media, request, "report")
 
 
 async def show_track(request: Request) -> Response:
-    """Where a face is seen: `[second, x1, y1, x2, y2]` of each detection, in pixels of the frame."""
-    shown = await run_in_threadpool(_shown, request)
-    found = next((item for item in shown.report.tracks if item.id == request.path_params["track"]), None)
-    if found is None:
-        raise HTTPException(404, "There is no such face in the report.")
-    faces = shown.report.faces
-    detections = [[round(shown.seconds(item.pts), 3), *item.box] for item in found.detections]
+    """Return the detections of a track as JSON: `[second, x1, y1, x2, y2]` each, in pixels of the frame."""
+    review = await run_in_threadpool(_load_review, request)
+    number = request.path_params["track"]
+    track = next((track for track in review.report.tracks if track.id == number), None)
+    if track is None:
+        raise HTTPException(404, f"The report has no track {number}. Load the page again.")
+    faces = review.report.faces
+    detections = [[round(review.to_seconds(item.pts), 3), *item.box] for item in track.detections]
     return JSONResponse({"width": faces.width, "height": faces.height, "detections": detections})
 
 
 async def decide(request: Request, fields: dict[str, str]) -> Response:
-    """Ask for the video once more, with what the form says differently from the report."""
+    """Request a re-render with the form's changed decisions."""
     RERENDER_LIMIT.enforce(request)
-    shown = await run_in_threadpool(_shown, request)
-    if fields.get("of") != shown.version:
+    review = await run_in_threadpool(_load_review, request)
+    if fields.get("version") != review.version:
         raise HTTPException(
-            409, "This video was rendered again meanwhile, or that was asked for. Load the page again."
+            409,
+            "This video was re-rendered, or a re-render was requested, since the page was opened. Load it again.",
         )
-    decisions = changes(fields, shown.report.tracks, shown.pending)
+    decisions = find_changes(fields, review.report.tracks, review.pending)
     if not decisions:
-        raise HTTPException(422, "No decision was changed, so there is nothing to render again.")
-    await run_in_threadpool(rerender_request.request_rerender, shown.job, decisions)
-    return RedirectResponse(channel_url(shown.channel, "jobs"), 303)
+        raise HTTPException(422, "No decision was changed. Change one to re-render the video.")
+    await run_in_threadpool(rerender_request.request_rerender, review.job, decisions)
+    return RedirectResponse(channel_url(review.channel, "jobs"), 303)
 
 
-def changes(
+def find_changes(
     fields: Mapping[str, str], tracks: Sequence[Track], pending: Mapping[int, Decision]
 ) -> dict[int, Decision]:
-    """The decisions of a form that are neither the report's nor asked for already."""
-    wished = {item.id: fields.get(f"{FIELD}{item.id}") for item in tracks}
+    """Return the form's decisions that differ from the requested ones, or else from the report's."""
+    chosen = {track.id: fields.get(f"{FIELD_PREFIX}{track.id}") for track in tracks}
     return {
-        item.id: cast(Decision, wished[item.id])
-        for item in tracks
-        if wished[item.id] in ("keep", "hide") and wished[item.id] != pending.get(item.id, item.decision)
+        track.id: cast(Decision, chosen[track.id])
+        for track in tracks
+        if chosen[track.id] in ("keep", "hide") and chosen[track.id] != pending.get(track.id, track.decision)
     }
 
 
-def rows_of(shown: Shown) -> list[Row]:
-    """All faces: what is asked for already first, then those that were hard to decide about, the kept, the hidden."""
-    faces = shown.report.faces
-    last = max((shown.seconds(item.end) for item in shown.report.tracks), default=0.0)
-    length = max(shown.manifest.video.duration_seconds or 0.0, last, 0.001)
-    rows = []
-    for item in shown.report.tracks:
-        start, end = max(0.0, shown.seconds(item.start)), shown.seconds(item.end)
-        x = min(WIDTH - 4, round(WIDTH * start / length))
-        width = max(4, min(WIDTH - x, round(WIDTH * (end - start) / length)))
-        who = item.person if item.decision == "keep" and item.person else "Unnamed face"
-        rows.append(
-            Row(
-                item.id,
-                item.decision,
-                shown.pending.get(item.id, item.decision),
-                who,
-                item.reason,
-                resemblance(item.distance, item.strangers_per_10000),
-                is_unsure(item, faces.match_threshold),
-                start,
-                end,
-                x,
-                width,
-            )
-        )
-    order = ("unsure", "kept", "hidden")
-    return sorted(
-        rows, key=lambda row: (row.requested == row.decision, order.index(row.kind), row.start, row.id)
+def build_rows(review: Review) -> list[TrackRow]:
+    """Return all tracks: first those with a requested decision, then close decisions, kept and hidden tracks."""
+    last = max((review.to_seconds(track.end) for track in review.report.tracks), default=0.0)
+    duration = max(review.manifest.video.duration_seconds or 0.0, last, 0.001)
+    rows = [_build_row(review, track, duration) for track in review.report.tracks]
+    rows.sort(key=lambda row: (row.requested == row.decision, KINDS.index(row.kind), row.start, row.id))
+    return rows
+
+
+def _build_row(review: Review, track: Track, duration: float) -> TrackRow:
+    start, end = max(0.0, review.to_seconds(track.start)), review.to_seconds(track.end)
+    x = min(TIMELINE_WIDTH - MIN_WIDTH, round(TIMELINE_WIDTH * start / duration))
+    width = min(TIMELINE_WIDTH - x, round(TIMELINE_WIDTH * (end - start) / duration))
+    return TrackRow(
+        id=track.id,
+        decision=track.decision,
+        requested=review.pending.get(track.id, track.decision),
+        label=track.person if track.decision == "keep" and track.person else "Unnamed face",
+        reason=track.reason,
+        resemblance=resemblance(track.distance, track.strangers_per_10000),
+        unsure=is_unsure(track, review.report.faces.match_threshold),
+        start=start,
+        end=end,
+        x=x,
+        width=max(MIN_WIDTH, width),
     )
 
 
-def is_unsure(item: Track, match_threshold: float) -> bool:
-    """Whether little was missing for the other decision, and no person has decided it.
+def is_unsure(track: Track, match_threshold: float) -> bool:
+    """Return whether the decision was close, or whether the distance alone would have decided otherwise.
 
-    Or whether the distance alone would have decided otherwise: kept as the same person as another track, hidden
-    because another face in the same frame was as near.
+    The distance alone would hide a track that is kept as the same person as another one, and would keep a track that is
+    hidden because another face in the same frame was as near. A decision by hand is never unsure.
     """
-    if item.reason == Reason.MANUAL:
+    if track.reason == Reason.MANUAL or track.margin is None:
         return False
-    if item.margin is None:
-        return False
-    inside = item.margin if item.decision == "keep" else -item.margin
-    return inside < UNSURE * match_threshold
+    margin = track.margin if track.decision == "keep" else -track.margin
+    return margin < UNSURE_SHARE * match_threshold
 
 
-def _page(request: Request, channel: str, view: JobStatus, manifest: Manifest) -> Response:
-    shown = _of(channel, view.job, manifest)
-    rows = rows_of(shown)
+def _render_review(request: Request, channel: str, status: JobStatus, manifest: Manifest) -> Response:
+    review = _build_review(channel, status.job, manifest)
+    rows = build_rows(review)
     return render_page(
         request,
         "review.html",
         channel=channel,
         tab="jobs",
-        job=view.job,
+        job=status.job,
         name=manifest.source.name.removeprefix(object_names.videos_prefix(channel)),
-        report=shown.report,
-        warnings=[f"{item.message} {ADVICE.get(item.code, '')}" for item in shown.report.faces.warnings],
-        version=shown.version,
-        requested=len(shown.pending),
-        has_source=shown.has_source,
+        report=review.report,
+        warnings=[f"{item.message} {ADVICE.get(item.code, '')}" for item in review.report.faces.warnings],
+        version=review.version,
+        requested=len(review.pending),
+        has_source=review.has_source,
         rows=rows[:MAX_ROWS],
         left_out=max(0, len(rows) - MAX_ROWS),
         left_out_kept=sum(row.decision == "keep" for row in rows[MAX_ROWS:]),
         track_count=len(rows),
-        counts={kind: sum(row.kind == kind for row in rows) for kind in ("unsure", "kept", "hidden")},
-        width=WIDTH,
+        has_unsure=any(row.unsure for row in rows),
+        width=TIMELINE_WIDTH,
     )
 
 
-def _shown(request: Request) -> Shown:
+def _load_review(request: Request) -> Review:
     channel, job = require_job(request)
-    view = read_status(job, None)
-    if view.state != "published" or view.manifest is None:
-        raise HTTPException(409, "This job is not published.")
-    return _of(channel, job, view.manifest)
+    status = read_status(job, None)
+    if status.state != "published" or status.manifest is None:
+        raise HTTPException(409, "This job is not published. Review it when it is.")
+    return _build_review(channel, job, status.manifest)
 
 
-def _of(channel: str, job: str, manifest: Manifest) -> Shown:
-    """Raises PermanentError if what is published under that name is not of this upload any more."""
+def _build_review(channel: str, job: str, manifest: Manifest) -> Review:
+    """Read the published report. Raise PermanentError if it is missing, too large, or of another upload."""
     blob = objects.find(settings().output_bucket, manifest.report)
     if blob is None:
         raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Upload the video again.")
     if blob.size > MAX_REPORT_BYTES:
         raise PermanentError(
             ErrorCode.REPORT_TOO_LARGE,
-            "This video has more faces than a page can show. Its result and its report are published. The report lists "
-            f"the tracks. Run python -m defacer.commands {job} --hide TRACK to change a decision.",
+            "This video has more tracks than a page can show. Its result and its report are published. The report "
+            f"lists the tracks. Run python -m defacer.commands {job} --hide TRACK to change a decision.",
         )
     report = objects.read_report(objects.reference(blob))
     if report.source != manifest.source:
         raise PermanentError(
-            ErrorCode.RESULT_CHANGED, "A newer upload of this name took this result's place."
+            ErrorCode.RESULT_CHANGED,
+            "A newer upload of this name replaced this result. Review the newer job.",
         )
     has_source = _exists(manifest.source)
-    return Shown(channel, job, manifest, report, has_source, rerender_request.pending(manifest.source))
+    return Review(channel, job, manifest, report, has_source, rerender_request.pending(manifest.source))
 
 
 def _exists(ref: ObjectRef) -> bool:
     return objects.find(ref.bucket, ref.name, ref.generation) is not None
 
 
-def _lead_to(request: Request, which: str) -> Response:
+def _redirect_to_media(request: Request, kind: str) -> Response:
     _, job = require_job(request)
-    view = read_status(job, None)
-    if view.manifest is None or view.state != "published":
-        raise HTTPException(404, "There is nothing to show yet.")
-    manifest = view.manifest
-    save = "save" in request.query_params
-    if which == "source":
+    status = read_status(job, None)
+    if status.manifest is None or status.state != "published":
+        raise HTTPException(404, "This job is not published. Review it when it is.")
+    manifest = status.manifest
+    if kind == "source":
         ref: ObjectRef | None = manifest.source
         file_name = manifest.source.name.rpartition("/")[2]
-    elif which == "result":
-        ref, file_name = _published(manifest, manifest.result), object_names.download_name(manifest.result)
+    elif kind == "result":
+        ref = _find_published(manifest, manifest.result)
+        file_name = object_names.download_name(manifest.result)
     else:
-        ref = _published(manifest, manifest.report)
+        ref = _find_published(manifest, manifest.report)
         file_name = object_names.download_name(manifest.result, ".report.jsonl")
     if ref is None or not _exists(ref):
-        raise HTTPException(404, f"The {which} is not there any more.")
-    # A browser plays nothing that is not said to be a video; whoever uploaded it may have said something else.
+        raise HTTPException(404, f"The {kind} was deleted or replaced. Load the page again.")
+    # A browser plays only content with a video type, and an upload can have another type.
     guessed = mimetypes.guess_type(ref.name)[0] or ""
-    video = guessed if guessed.startswith("video/") else "video/mp4"
-    kind = objects.JSON_LINES if which == "report" else video
-    return RedirectResponse(signed_urls.sign_read_url(ref, file_name, kind, save=save), 303)
+    video_type = guessed if guessed.startswith("video/") else "video/mp4"
+    content_type = objects.JSON_LINES if kind == "report" else video_type
+    save = "save" in request.query_params
+    return RedirectResponse(signed_urls.sign_read_url(ref, file_name, content_type, save=save), 303)
 
 
-def _published(manifest: Manifest, name: str) -> ObjectRef | None:
-    """The object of this name in the output bucket, if it belongs to the manifest's upload."""
+def _find_published(manifest: Manifest, name: str) -> ObjectRef | None:
+    """Return this object of the output bucket if it belongs to the manifest's upload, or None.
+
+    The result of another upload must not be shown beside this source.
+    """
     blob = objects.find(settings().output_bucket, name)
-    # Another upload's must not be taken for this one's, beside the wrong source.
-    if blob is None or (blob.metadata or {}).get(object_names.OF_SOURCE_GENERATION) != str(
-        manifest.source.generation
-    ):
+    generation = str(manifest.source.generation)
+    if blob is None or (blob.metadata or {}).get(object_names.OF_SOURCE_GENERATION) != generation:
         return None
     return objects.reference(blob)

@@ -232,8 +232,8 @@ class Stream:
                 if snapshot is None:
                     frame = black_frame(frame, frame.pts or 0)
                 else:
-                    pts, cover = frame.pts or 0, snapshot.mask_schedule
-                    redact(frame, cover.boxes(pts), self._plan.style, Orientation(), cover.openings(pts))
+                    pts, masks = frame.pts or 0, snapshot.mask_schedule
+                    redact(frame, masks.boxes(pts), self._plan.style, Orientation(), masks.openings(pts))
                 self._send_to_viewers(pending, encoder.encode(frame), snapshot)
         finally:  # the last picture is black, also after an exception
             if pending is not None and encoder is not None:
