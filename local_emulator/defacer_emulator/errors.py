@@ -2,7 +2,7 @@
 
 
 class EmulatorError(Exception):
-    """An operation failed. The message says what was found and what to do. Exit code 1."""
+    """An operation failed. The message has the reason and an action. Exit code 1."""
 
     exit_code = 1
 

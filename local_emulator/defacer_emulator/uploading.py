@@ -74,7 +74,7 @@ def check_replacement(upload: Upload, has_earlier: bool) -> None:
 
 
 def upload_video(upload: Upload, emulator: EmulatorState, terminal: Terminal) -> Uploaded:
-    """Upload all files and print the people whom the channel keeps. The video is last, because it starts the job."""
+    """Upload all files and print the people that the channel keeps. The video is last, because it starts the job."""
     client = storage.create_client(emulator.project, emulator.storage_url)
     reader = JobReader(client, emulator.resources)
     bucket = client.bucket(emulator.resources.intake)

@@ -1,6 +1,6 @@
 """Jobs that can't succeed fail within the retry budget, with a clear message, and do not stop other jobs.
 
-There are two poison jobs. A segment of the first kills each worker at its end; the worker counts its attempts in the
+The test has two poison jobs. A segment of the first kills each worker at its end; the worker counts its attempts in the
 lease. The second kills each planner; Pub/Sub counts its deliveries and dead-letters the message, twice.
 `python -m tests.pipeline.beside` measures how poison slows down other jobs.
 """

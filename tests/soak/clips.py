@@ -27,7 +27,7 @@ SIZE, RATE = (320, 240), 12
 class JobKind:
     """A kind of job, with its own channel.
 
-    `hidden` are the people whose faces must be hidden. `fails` is the error code with which the job must fail. `share`
+    `hidden` are the people whose faces must be hidden. `fails` is the expected error code. `share`
     is the number of jobs of this kind among twenty.
     """
 
@@ -87,7 +87,7 @@ def _write_clip(path: Path, seconds: float, cast: tuple[Role, ...]) -> tuple[Pat
 
 
 def _damage_copy(source: Path, path: Path) -> Path:
-    """Write a copy in which the middle of one packet is overwritten."""
+    """Write a copy with the middle of one packet overwritten."""
     path.write_bytes(source.read_bytes())
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]

@@ -46,7 +46,7 @@ class Soak:
 
 @dataclass
 class Outcome:
-    """The outcome so far."""
+    """The outcome of a soak."""
 
     jobs: list[Job] = field(default_factory=list)
     journal: JournalCounts = field(default_factory=JournalCounts)
@@ -93,7 +93,7 @@ class Outcome:
 
 
 def run(soak: Soak) -> Outcome:
-    """Run the soak. Ctrl-C ends it with the outcome so far."""
+    """Run the soak. Ctrl-C ends it with the partial outcome."""
     fetch_weights(print)
     clips = soak.folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,9 @@ def run(options: RerenderOptions, path: Path, *, wait: bool, out: Path | None, f
     reader = JobReader(storage.create_client(emulator.project, emulator.storage_url), emulator.resources)
     status = reader.find_job(options.job)
     if status is None or status.source is None:
-        raise EmulatorError(f"There is no job {options.job} in {folder.path}. List all jobs with `status`.")
+        raise EmulatorError(
+            f"The job {options.job} does not exist in {folder.path}. List all jobs with `status`."
+        )
     if not options.decisions:
         print("\n".join(track_lines(_read_report(status, reader))))
         Terminal().print_line(

@@ -29,7 +29,7 @@ def show(path: Path, job: str | None) -> int:
         return 0
     status = reader.find_job(job)
     if status is None:
-        raise EmulatorError(f"There is no job {job} in {folder.path}. List all jobs with `status`.")
+        raise EmulatorError(f"The job {job} does not exist in {folder.path}. List all jobs with `status`.")
     print("\n".join(_details(status, emulator.started_at, reader)))
     return 0
 
