@@ -1,5 +1,7 @@
 """Errors that the command line prints as one sentence, without a traceback."""
 
+INTERRUPTED = 130  # the exit code after Ctrl-C
+
 
 class EmulatorError(Exception):
     """An operation failed. The message has the reason and an action. Exit code 1."""

@@ -14,7 +14,7 @@ from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import VideoName
 from defacer.plurals import printable
 from defacer_emulator.errors import UsageError
-from defacer_emulator.jobs import JobReader, storage_errors
+from defacer_emulator.job_reader import JobReader, storage_errors
 from defacer_emulator.processes.state import EmulatorState
 from defacer_emulator.services import storage
 from defacer_emulator.setup.files import check_file, check_inputs

@@ -14,7 +14,7 @@ from defacer.pipeline.documents.report import Report
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import about, pluralize, printable
 from defacer_emulator.errors import EmulatorError
-from defacer_emulator.jobs import JobReader, StorageError
+from defacer_emulator.job_reader import JobReader, StorageError
 from defacer_emulator.processes.state import COMMAND
 from defacer_emulator.setup.files import report_beside
 from defacer_emulator.terminal import Terminal

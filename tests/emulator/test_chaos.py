@@ -9,7 +9,7 @@ from defacer.pipeline.topology import FUNCTIONS, SEGMENTS
 from defacer_emulator.chaos.plan import Occurrence, Plan
 from defacer_emulator.chaos.setup import Setup
 from defacer_emulator.chaos.subjects import hash_name, job_name_of
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.services import messaging
 from tests.emulator.conftest import STAND_IN
 from tests.emulator.up import Up, find_leftovers, wait_until_gone, write_function
@@ -78,7 +78,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         write_function(functions, function.name, STAND_IN.format(name=function.name))
     write_function(functions, "ingest", INGEST)
     write_function(functions, "worker", WORKER)
-    with Emulator(Options(folder / "state", "builtin", functions=functions, chaos=create_plan())) as running:
+    with Emulator(
+        EmulatorOptions(folder / "state", "builtin", functions=functions, chaos=create_plan())
+    ) as running:
         yield running
         state = running.state
     assert find_leftovers(state) == []

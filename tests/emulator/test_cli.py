@@ -12,7 +12,7 @@ from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.lifecycle.job_state import ERASED
 from defacer.pipeline.storage import object_names
 from defacer_emulator.commands.cli import main
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.processes.state import StateFolder
 from defacer_emulator.services import storage
 from tests.clips import Clip, astronaut, encode_picture, write_clip
@@ -378,7 +378,7 @@ def test_waiting_ends_when_the_emulator_ends(up: Up, end: str, video: Path) -> N
 def test_job_of_an_earlier_emulator_is_listed_as_stopped(
     stand_ins: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    options = Options(tmp_path / "state", "builtin", functions=stand_ins)
+    options = EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)
     job = "0123456789abcdef0123"
     with Emulator(options) as emulator:
         emulator.storage_client().bucket(emulator.work).blob(
@@ -397,7 +397,7 @@ def test_job_of_an_earlier_emulator_is_listed_as_stopped(
 
 def test_erased_job_is_listed_as_erased(stand_ins: Path, tmp_path: Path, capsys: Output) -> None:
     job = "0123456789abcdef0123"
-    with Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
+    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
         failed = Failed(job=job, source=None, stage="erase", code=ERASED, message="A long message.")
         blob = emulator.storage_client().bucket(emulator.work).blob(object_names.failed(job))
         blob.upload_from_string(failed.model_dump_json())

@@ -9,7 +9,7 @@ from defacer.pipeline.documents.job_records import JobEvent, JobEventData
 from defacer.pipeline.topology import JOB_EVENTS
 from defacer.webhook.delivery import sign
 from defacer_emulator.commands import cli
-from defacer_emulator.emulator import Emulator, Options, Receiver
+from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
 from defacer_emulator.errors import UsageError
 from defacer_emulator.services import messaging
 from tests.receiver import open_receiver
@@ -21,7 +21,7 @@ def test_signed_event_is_retried_after_503(stand_ins: Path, tmp_path: Path) -> N
     with open_receiver() as receiver:
         receiver.answers = [503, 200]
         webhook = Receiver(f"{receiver.address}/hook", secret := "only for the tests of this repository")
-        options = Options(tmp_path / "state", "builtin", functions=stand_ins, receiver=webhook)
+        options = EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins, receiver=webhook)
         with Emulator(options) as emulator, messaging.create_publisher(emulator.state.pubsub_host) as client:
             topic = messaging.topic_path(emulator.state.project, JOB_EVENTS)
             job, source = "0123456789abcdef0123", ObjectRef(bucket="a", name="b", generation=1)
@@ -38,7 +38,7 @@ def test_signed_event_is_retried_after_503(stand_ins: Path, tmp_path: Path) -> N
 
 
 def test_invalid_webhook_raises_before_anything_starts(stand_ins: Path, tmp_path: Path) -> None:
-    options = Options(
+    options = EmulatorOptions(
         tmp_path / "state", "builtin", functions=stand_ins, receiver=Receiver("http://example.com/", "")
     )
     with pytest.raises(UsageError, match=r"(?s)DEFACER_WEBHOOK_URL.*https.*DEFACER_WEBHOOK_SECRET"):

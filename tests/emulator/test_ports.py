@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from defacer_emulator.commands import cli, up_down
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import UsageError
 from defacer_emulator.processes import ports
-from defacer_emulator.processes.ports import SERVICES, Service, choose_ports, free_ports
+from defacer_emulator.processes.ports import SERVICES, ServicePort, choose_ports, free_ports
 from defacer_emulator.processes.supervisor import HOST
 from tests.console.browser import Window, launch_browser
 
@@ -22,7 +22,7 @@ CHUNK_BYTES = 16 * 1024 * 1024  # the chunk of an upload (functions/defacer/web/
 def defaults(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Replace the default ports by ports that are free on this machine."""
     numbers = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
-    services = {name: Service(SERVICES[name].title, number) for name, number in numbers.items()}
+    services = {name: ServicePort(SERVICES[name].title, number) for name, number in numbers.items()}
     monkeypatch.setattr(ports, "SERVICES", services)
     return numbers
 
@@ -46,7 +46,7 @@ def test_free_default_ports_are_used(defaults: dict[str, int]) -> None:
 def test_default_port_in_use_is_replaced_with_a_notice(
     defaults: dict[str, int], monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
-    monkeypatch.setattr(ports, "SERVICES", {**ports.SERVICES, "storage": Service("Cloud Storage", taken)})
+    monkeypatch.setattr(ports, "SERVICES", {**ports.SERVICES, "storage": ServicePort("Cloud Storage", taken)})
     found, (notice,) = choose_ports({}, use_defaults=True)
     assert found["storage"] not in (taken, *defaults.values())
     assert {**found, "storage": 0} == {**defaults, "storage": 0}
@@ -82,15 +82,20 @@ def test_emulator_without_default_ports_uses_free_ports(defaults: dict[str, int]
 
 
 def test_only_command_up_uses_the_default_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Options] = []
+    seen: list[EmulatorOptions] = []
     monkeypatch.setattr(up_down, "up", lambda options: seen.append(options) or 0)
     cli.main(["up", "--state", str(tmp_path), "--console-port", "9000", "--browser-storage-port", "0"])
     assert (seen[0].ports, seen[0].default_ports) == ({"console": 9000, "browser-storage": 0}, True)
-    assert (Options().ports, Options().default_ports) == ({}, False)  # those of the demo and the tests
+    assert (EmulatorOptions().ports, EmulatorOptions().default_ports) == (
+        {},
+        False,
+    )  # those of the demo and the tests
 
 
 def test_upload_and_urls_survive_a_restart(stand_ins: Path, defaults: dict[str, int], tmp_path: Path) -> None:
-    options = Options(tmp_path / "state", "builtin", functions=stand_ins, console=True, default_ports=True)
+    options = EmulatorOptions(
+        tmp_path / "state", "builtin", functions=stand_ins, console=True, default_ports=True
+    )
     file = tmp_path / "walk.mp4"
     file.write_bytes(bytes(range(256)) * (CHUNK_BYTES // 256 + 1))
 

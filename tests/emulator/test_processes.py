@@ -12,7 +12,7 @@ import requests
 
 from defacer.pipeline.topology import LOST_LETTERS_SUBSCRIPTION
 from defacer_emulator.commands import cli
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import EmulatorError, UsageError
 from defacer_emulator.processes.state import ProcessRecord, StateFolder
 from defacer_emulator.services import messaging
@@ -142,7 +142,7 @@ def test_function_that_does_not_start_is_reported_with_the_reason(stand_ins: Pat
 
     with (
         pytest.raises(EmulatorError, match=r"(?s)ingest ended unexpectedly \(exit code 1\).*no ingest today"),
-        Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)),
+        Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)),
     ):
         pytest.fail("the emulator started")
 
@@ -152,7 +152,7 @@ def test_function_that_does_not_start_is_reported_with_the_reason(stand_ins: Pat
 def test_missing_function_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(EmulatorError, match="The function ingest has no "),
-        Emulator(Options(tmp_path / "state", "builtin", functions=tmp_path / "nothing")),
+        Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=tmp_path / "nothing")),
     ):
         pytest.fail("the emulator started")
 
@@ -163,7 +163,7 @@ def test_second_emulator_in_a_folder_raises(up: Up, stand_ins: Path) -> None:
     with pytest.raises(
         UsageError, match=rf"already runs in .* \(process {up.process.pid}.*defacer_emulator down --state"
     ):
-        Emulator(Options(up.folder.path, "builtin", functions=stand_ins)).__enter__()
+        Emulator(EmulatorOptions(up.folder.path, "builtin", functions=stand_ins)).__enter__()
 
     assert up.state() == state
     assert up.process.poll() is None
@@ -186,7 +186,7 @@ def test_down_does_not_end_a_process_with_a_reused_pid(
 
 
 def test_upload_calls_the_function(stand_ins: Path, tmp_path: Path) -> None:
-    with Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
+    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
         emulator.storage_client().bucket(emulator.intake).blob("channels/a/videos/b.mp4").upload_from_string(
             b"x"
         )
@@ -201,7 +201,7 @@ def test_upload_calls_the_function(stand_ins: Path, tmp_path: Path) -> None:
 
 
 def test_objects_survive_a_restart(stand_ins: Path, tmp_path: Path) -> None:
-    options = Options(tmp_path / "state", "builtin", functions=stand_ins)
+    options = EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)
     with Emulator(options) as emulator:
         blob = emulator.storage_client().bucket(emulator.work).blob("jobs/note.txt")
         blob.upload_from_string(b"kept")
@@ -213,7 +213,7 @@ def test_objects_survive_a_restart(stand_ins: Path, tmp_path: Path) -> None:
 
 
 def test_subscriptions_are_created_from_the_topology(stand_ins: Path, tmp_path: Path) -> None:
-    with Emulator(Options(tmp_path / "state", "builtin", workers=3, functions=stand_ins)) as emulator:
+    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", workers=3, functions=stand_ins)) as emulator:
         with messaging.create_subscriber(emulator.state.pubsub_host) as client:
             found = {
                 function.name: client.get_subscription(

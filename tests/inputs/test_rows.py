@@ -14,8 +14,7 @@ from defacer.engine.options import Options
 from defacer.engine.tracking.face_report import Faces
 from defacer.pipeline.segmentation import plan_segments
 from defacer_emulator.commands.cli import main as emulator_command
-from defacer_emulator.emulator import Emulator
-from defacer_emulator.emulator import Options as EmulatorOptions
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.inputs.judge import judge
 from tests.inputs.rows import ROWS, Row
 from tests.inputs.run_engine import deface

@@ -15,7 +15,7 @@ import pytest
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.topology import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
-from defacer_emulator.emulator import Emulator, Options, Receiver
+from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
 from defacer_emulator.processes.state import ROOT
 from defacer_emulator.services import messaging
 from tests.clips import Clip, admiral, encode_picture, write_clip
@@ -39,7 +39,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     with (
         open_receiver() as receiver,
         Emulator(
-            Options(folder, "builtin", variables=DEBUG, receiver=Receiver(receiver.address, SECRET))
+            EmulatorOptions(folder, "builtin", variables=DEBUG, receiver=Receiver(receiver.address, SECRET))
         ) as running,
     ):
         yield running

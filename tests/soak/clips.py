@@ -14,7 +14,7 @@ from defacer_emulator.demo.demo_clip import (
     compute_boxes,
     count_frames,
     demo_cast,
-    render,
+    render_frames,
     write_target_picture,
 )
 from defacer_emulator.demo.picture import save_picture, write_clip
@@ -82,7 +82,7 @@ def mix_kinds(kinds: tuple[JobKind, ...], count: int) -> Iterator[JobKind]:
 
 def _write_clip(path: Path, seconds: float, cast: tuple[Role, ...]) -> tuple[Path, tuple[FaceBox, ...]]:
     frames = count_frames(seconds, RATE)
-    write_clip(path, render(cast, frames, SIZE), seconds, SIZE, RATE)
+    write_clip(path, render_frames(cast, frames, SIZE), seconds, SIZE, RATE)
     return path, tuple(compute_boxes(cast, frames, SIZE))
 
 

@@ -60,7 +60,7 @@ class PublishProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
         return fault
 
 
-async def serve(run: Run) -> grpc.aio.Server:
+async def serve_publishing(run: Run) -> grpc.aio.Server:
     """Listen on the port that the functions publish to."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((PublishProxy(run),))

@@ -14,7 +14,7 @@ from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.lifecycle.rerender_request import request_rerender
 from defacer_emulator.commands import drop
 from defacer_emulator.errors import EmulatorError, UsageError
-from defacer_emulator.jobs import JobReader
+from defacer_emulator.job_reader import JobReader
 from defacer_emulator.processes.environment import use_emulator
 from defacer_emulator.processes.state import COMMAND, EmulatorState, StateFolder
 from defacer_emulator.services import storage
@@ -36,7 +36,9 @@ class RerenderOptions:
         return {**dict.fromkeys(self.keep, "keep"), **dict.fromkeys(self.hide, "hide")}
 
 
-def run(options: RerenderOptions, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
+def run_rerender(
+    options: RerenderOptions, path: Path, *, wait: bool, out: Path | None, force: bool = False
+) -> int:
     """List the tracks, or request a re-render, print its job and, if asked, wait for its end."""
     if both := set(options.keep) & set(options.hide):
         raise UsageError(
