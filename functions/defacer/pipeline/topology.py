@@ -1,7 +1,7 @@
 """The pipeline's topics, its functions with their push subscriptions, and the retry policies of both.
 
 The emulator creates its Pub/Sub resources from this module. `infra/names.tf` repeats the values for Google Cloud, and
-`tests/infra/test_names.py` compares the two.
+`tests/infra/test_topology.py` compares the two.
 
 Limits of Pub/Sub (google/pubsub_v1/types/pubsub.py): an acknowledgement deadline is 10 to 600 s and, for push, the time
 that the function has to answer. A dead-letter policy allows 5 to 100 deliveries. A name has at least 3 characters.
