@@ -174,6 +174,6 @@ def summarize(report: Report, rerender: str | None = None) -> str:
     for warning in report.faces.warnings:
         lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
         if warning.track is not None:
-            command = rerender or f"{COMMAND} again {report.job}"
+            command = rerender or f"{COMMAND} rerender {report.job}"
             lines.append(f"         Or keep a track by hand: {command} --keep {warning.track}")
     return "\n".join(lines)

@@ -250,7 +250,7 @@ def test_result_in_a_missing_folder_is_rejected(video: Path, tmp_path: Path, cap
     assert f"The folder {tmp_path / 'no'} for out.mp4 does not exist." in read_error(capsys)
 
 
-@pytest.mark.parametrize("command", ["drop", "again", "demo"])
+@pytest.mark.parametrize("command", ["drop", "rerender", "demo"])
 @pytest.mark.parametrize("existing", ["out.mp4", "out.report.json"])
 def test_existing_result_is_rejected_without_force(
     command: str, existing: str, video: Path, tmp_path: Path, capsys: Output
@@ -258,7 +258,7 @@ def test_existing_result_is_rejected_without_force(
     (tmp_path / existing).write_text("mine")
     arguments = {
         "drop": ["drop", str(video), "--state", str(tmp_path)],
-        "again": ["again", "0" * 20, "--keep", "1", "--state", str(tmp_path)],
+        "rerender": ["rerender", "0" * 20, "--keep", "1", "--state", str(tmp_path)],
         "demo": ["demo", "--video", str(video)],
     }
 

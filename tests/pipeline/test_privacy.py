@@ -145,7 +145,7 @@ def send(pipeline: Pipeline, topic: str, data: bytes, **attributes: str) -> None
 
 
 def first_track(listed: str) -> str:
-    """Return the number of the first track that `again` lists."""
+    """Return the number of the first track that `rerender` lists."""
     return listed.splitlines()[1].split()[0]
 
 
@@ -186,9 +186,9 @@ def test_no_log_line_names_or_shows_a_person(pipeline: Pipeline, tmp_path: Path)
     ]
     for topic in (UPLOADS, SEGMENTS, SEGMENTS_DONE):
         send(pipeline, topic, f'{{"job": "{MARK}"}}'.encode(), type=f"{MARK}type", bucketId=f"{MARK}bucket")
-    tracks = run_command(pipeline, "again", kept.job)
-    again = run_command(pipeline, "again", kept.job, "--keep", first_track(tracks.stdout), "--wait")
-    refused = run_command(pipeline, "again", kept.job, "--keep", "999", "--wait")
+    tracks = run_command(pipeline, "rerender", kept.job)
+    again = run_command(pipeline, "rerender", kept.job, "--keep", first_track(tracks.stdout), "--wait")
+    refused = run_command(pipeline, "rerender", kept.job, "--keep", "999", "--wait")
     forgotten = run_command(pipeline, "forget", person, "--channel", channel, "--yes", "--render-again")
     gone = run_command(pipeline, "erase", f"channels/{channel}", "--yes")
     wait_until_quiet(pipeline, tmp_path)

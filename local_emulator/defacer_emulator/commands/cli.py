@@ -34,8 +34,8 @@ examples:
   python -m defacer_emulator drop in.mp4 --channel street --mode pixelate
                                                         keep the channel's people, hide all others; do not wait
   python -m defacer_emulator status                       list all jobs
-  python -m defacer_emulator again JOB                    list the tracks of a published video by number
-  python -m defacer_emulator again JOB --hide 4 -o out.mp4
+  python -m defacer_emulator rerender JOB                 list the tracks of a published video by number
+  python -m defacer_emulator rerender JOB --hide 4 -o out.mp4
                                                         render it again with this track hidden
   python -m defacer_emulator erase JOB                    remove a job (or channels/NAME) from every bucket
   python -m defacer_emulator forget Ada --channel street --render-again
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
     _add_drop(commands)
-    _add_again(commands)
+    _add_rerender(commands)
     _add_status(commands)
     _add_down(commands)
     _add_demo(commands)
@@ -151,12 +151,12 @@ def _add_drop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command.set_defaults(run=_run_drop)
 
 
-def _add_again(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "again", "render a published video again with other decisions")
+def _add_rerender(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "rerender", "render a published video again with other decisions")
     rerender_command.add_arguments(command)
     _add_waiting(command)
     _add_state(command)
-    command.set_defaults(run=_run_again)
+    command.set_defaults(run=_run_rerender)
 
 
 def _add_waiting(command: argparse.ArgumentParser) -> None:
@@ -329,7 +329,7 @@ def _run_drop(options: argparse.Namespace) -> int:
     return drop.run_drop(upload, options.state, wait=wait, out=options.out, force=options.force)
 
 
-def _run_again(options: argparse.Namespace) -> int:
+def _run_rerender(options: argparse.Namespace) -> int:
     from defacer_emulator.commands import rerender
 
     decisions = rerender.RerenderOptions(options.job, tuple(options.keep), tuple(options.hide))

@@ -111,7 +111,7 @@ def _redact(upload: Upload, out: Path, options: EmulatorOptions, terminal: Termi
         uploaded = uploading.upload_video(upload, emulator.state, terminal)
         reader = JobReader(emulator.storage_client(), emulator.resources)
         watch = waiting.Watch(reader, terminal, emulator.check, emulator.folder.logs)
-        # The emulator of the demo stops soon, so the command `again` would not work.
+        # The emulator of the demo stops soon, so the command `rerender` would not work.
         files = " ".join(shlex.quote(str(path)) for path in (upload.video, report_beside(out)))
         drop.wait_and_save(uploaded, watch, out, f"{ENGINE} rerender {files} OUT.mp4")
     try:

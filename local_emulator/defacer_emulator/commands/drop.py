@@ -53,7 +53,7 @@ def wait_and_save(
 ) -> None:
     """Wait for the end, save the result if `out` is given, and print the kept and hidden tracks.
 
-    `rerender` is the command that changes a decision; the default is `again`.
+    `rerender` is the command that changes a decision. The default is the emulator's command.
     """
     status = waiting.wait_for_job(uploaded, watch)
     if status.manifest is None or status.published is None or status.published.result is None:

@@ -1,4 +1,4 @@
-"""`again`: list a published video's tracks, or render the video again with other decisions for some of them."""
+"""`rerender`: list a published video's tracks, or render the video again with other decisions for some of them."""
 
 import logging
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def run_rerender(
     if not options.decisions:
         print("\n".join(track_lines(_read_report(status, reader))))
         Terminal().print_line(
-            f"To change decisions: {COMMAND} again {options.job} --keep TRACK --hide TRACK{folder.option()}"
+            f"To change decisions: {COMMAND} rerender {options.job} --keep TRACK --hide TRACK{folder.option()}"
         )
         return 0
     job = _request(options, emulator)
