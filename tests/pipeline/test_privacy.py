@@ -20,7 +20,7 @@ from defacer_emulator.processes.state import ROOT
 from defacer_emulator.services import messaging
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
-from tests.inputs import making
+from tests.inputs import write_video
 from tests.pipeline.conftest import NOISE, VARIABLES, Pipeline
 from tests.receiver import open_receiver
 from tests.servers import wait_until
@@ -165,12 +165,12 @@ def test_no_log_line_names_or_shows_a_person(pipeline: Pipeline, tmp_path: Path)
     target.write_bytes(encode_picture(portrait()))
     faceless.write_bytes(encode_picture(np.full((300, 300, 3), 120, np.uint8)))
     pipeline.put(f"channels/{MARK}policy/policy.json", json.dumps({"mode": f"{MARK}mode"}).encode())
-    video = making.write(
+    video = write_video.write(
         tmp_path / f"{MARK}video.mp4",
-        making.Video(
+        write_video.Video(
             portrait=portrait(),
             size=(480, 360),
-            texts=(making.Text("mov_text", ((0.2, 1.0, f"{MARK}subtitle"),)),),
+            texts=(write_video.Text("mov_text", ((0.2, 1.0, f"{MARK}subtitle"),)),),
             chapters=((0.0, 1.0, f"{MARK}chapter"),),
             tags=(("title", f"{MARK}title"), ("location", f"{MARK}place")),
         ),
