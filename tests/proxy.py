@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from defacer.pipeline.storage import objects
-from defacer_emulator.chaos.http import Handler, Request, Response, send, serve
+from defacer_emulator.chaos.http import Handler, Request, Response, send, serve_http
 
 # The client looks a bucket's location up by itself, in the background: no step of anything.
 BUCKET_LOOKUP = re.compile(r"/storage/v1/b/[^/]+")
@@ -75,7 +75,7 @@ def serving(handler: Handler, port: int = 0) -> Iterator[str]:
 
     async def main() -> None:
         stop = asyncio.Event()
-        server = await serve(handler, port)
+        server = await serve_http(handler, port)
         address = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
         started.set_result((address, asyncio.get_running_loop(), stop))
         await stop.wait()

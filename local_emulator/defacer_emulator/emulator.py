@@ -24,8 +24,8 @@ from defacer_emulator.processes.environment import child_environment
 from defacer_emulator.processes.ports import choose_ports, free_ports
 from defacer_emulator.processes.state import DEFAULT_STATE, EmulatorState, ProcessRecord, StateFolder
 from defacer_emulator.processes.supervisor import HOST, Processes, Program, is_http_ready, is_listening
+from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
-from defacer_emulator.pubsub.policy import MAX_OUTSTANDING
 from defacer_emulator.resources import Resources
 from defacer_emulator.services import messaging, storage
 
@@ -52,7 +52,7 @@ class Receiver:
 
 
 @dataclass(frozen=True)
-class Options:
+class EmulatorOptions:
     """How to run the emulator.
 
     `functions` is the folder with NAME/main.py of each function, and each gets the environment `variables`. With
@@ -84,7 +84,7 @@ class Emulator:
     state: EmulatorState
     notices: tuple[str, ...] = ()
 
-    def __init__(self, options: Options = Options()):
+    def __init__(self, options: EmulatorOptions = EmulatorOptions()):
         self.options = options
         self.folder = StateFolder(options.state.resolve())
         functions = (*FUNCTIONS, WEBHOOK) if options.receiver else FUNCTIONS

@@ -1,8 +1,10 @@
 """Errors that the command line prints as one sentence, without a traceback."""
 
+INTERRUPTED = 130  # the exit code after Ctrl-C
+
 
 class EmulatorError(Exception):
-    """An operation failed. The message says what was found and what to do. Exit code 1."""
+    """An operation failed. The message has the reason and an action. Exit code 1."""
 
     exit_code = 1
 

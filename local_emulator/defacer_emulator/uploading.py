@@ -14,7 +14,7 @@ from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import VideoName
 from defacer.plurals import printable
 from defacer_emulator.errors import UsageError
-from defacer_emulator.jobs import JobReader, storage_errors
+from defacer_emulator.job_reader import JobReader, storage_errors
 from defacer_emulator.processes.state import EmulatorState
 from defacer_emulator.services import storage
 from defacer_emulator.setup.files import check_file, check_inputs
@@ -74,7 +74,7 @@ def check_replacement(upload: Upload, has_earlier: bool) -> None:
 
 
 def upload_video(upload: Upload, emulator: EmulatorState, terminal: Terminal) -> Uploaded:
-    """Upload all files and print the people whom the channel keeps. The video is last, because it starts the job."""
+    """Upload all files and print the people that the channel keeps. The video is last, because it starts the job."""
     client = storage.create_client(emulator.project, emulator.storage_url)
     reader = JobReader(client, emulator.resources)
     bucket = client.bucket(emulator.resources.intake)

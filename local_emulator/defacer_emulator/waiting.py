@@ -14,7 +14,7 @@ from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import about, pluralize, printable
 from defacer.report.texts import ADVICE
 from defacer_emulator.errors import EmulatorError
-from defacer_emulator.jobs import JobReader, StorageError
+from defacer_emulator.job_reader import JobReader, StorageError
 from defacer_emulator.processes.state import COMMAND
 from defacer_emulator.setup.files import report_beside
 from defacer_emulator.terminal import Terminal
@@ -174,6 +174,6 @@ def summarize(report: Report, rerender: str | None = None) -> str:
     for warning in report.faces.warnings:
         lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
         if warning.track is not None:
-            command = rerender or f"{COMMAND} again {report.job}"
+            command = rerender or f"{COMMAND} rerender {report.job}"
             lines.append(f"         Or keep a track by hand: {command} --keep {warning.track}")
     return "\n".join(lines)

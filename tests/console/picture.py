@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from defacer.pipeline.storage import object_names
 from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.console.browser import PIPELINE_TIMEOUT_MS, launch_browser
 from tests.servers import ROOT
 
@@ -22,7 +22,7 @@ def main() -> None:
         folder = Path(temporary)
         make_drawn_clip(folder / "street.mp4", seconds=8)
         write_drawn_target_picture(folder / "robin.png")
-        with Emulator(Options(folder / "state", "builtin", console=True)) as emulator:
+        with Emulator(EmulatorOptions(folder / "state", "builtin", console=True)) as emulator:
             intake = emulator.storage_client().bucket(emulator.intake)
             for name, file in (
                 (f"{object_names.targets_prefix(CHANNEL)}Robin/1.png", "robin.png"),

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
 
 from defacer.pipeline.storage import object_names
 from defacer_emulator.demo.demo_clip import compute_demo_boxes, make_demo_clip, write_target_picture
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.console.browser import PIPELINE_TIMEOUT_MS, Window, launch_browser
 
 CHANNEL = "vlog & <b>co</b>".replace("/", "")
@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def emulator(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("emulator")
-    with Emulator(Options(folder, "builtin", variables=VARIABLES, console=True)) as running:
+    with Emulator(EmulatorOptions(folder, "builtin", variables=VARIABLES, console=True)) as running:
         yield running
         for name, log in running.log_files():  # pytest shows it if a test of this module failed
             sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")

@@ -1,4 +1,4 @@
-"""Emulators with stand-in functions, which start in a second."""
+"""Emulators with stand-in functions, which start within a second."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def {name}(event):
 
 @pytest.fixture
 def stand_ins(tmp_path: Path) -> Path:
-    """A folder with four functions that only say that they were called."""
+    """Return a folder with functions that only print that they were called."""
     folder = tmp_path / "stand-ins"
     for function in FUNCTIONS:
         source = folder / function.source
@@ -36,14 +36,14 @@ def stand_ins(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def up(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
-    """`up`, just started, with the stand-in functions and the built-in Pub/Sub."""
+    """Start `up` with the stand-in functions and the built-in Pub/Sub."""
     with _up(tmp_path, stand_ins) as started:
         yield started
 
 
 @pytest.fixture
 def up_with_chaos(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
-    """The same, doing harm."""
+    """Start `up` as the fixture `up` does, with faults."""
     with _up(tmp_path, stand_ins, "--chaos", "7") as started:
         yield started
 

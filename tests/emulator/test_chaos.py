@@ -1,4 +1,4 @@
-"""`up --chaos` with stand-in functions: each fault strikes what the plan says, and the function comes to its end."""
+"""`up --chaos` with stand-in functions: each planned fault is injected, and the function still succeeds."""
 
 import json
 from collections.abc import Iterator
@@ -9,34 +9,34 @@ from defacer.pipeline.topology import FUNCTIONS, SEGMENTS
 from defacer_emulator.chaos.plan import Occurrence, Plan
 from defacer_emulator.chaos.setup import Setup
 from defacer_emulator.chaos.subjects import hash_name, job_name_of
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.services import messaging
 from tests.emulator.conftest import STAND_IN
-from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
+from tests.emulator.up import Up, find_leftovers, wait_until_gone, write_function
 from tests.servers import wait_until
 from tests.soak.journal import read_journal
 
 pytestmark = pytest.mark.slow
 
 JOB = "0123456789abcdef0123"
-PUSHES = ("push-429", "push-500", "push-503", "push-lost", "push-cut", "push-slow", "push-twice", "push-delay",
+PUSH_FAULTS = ("push-429", "push-500", "push-503", "push-lost", "push-cut", "push-slow", "push-twice", "push-delay",
           "push-reorder", "kill", "kill-at-write")  # fmt: skip
-PUBLISHING = ("publish-refused", "publish-lost", "publish-delay")
+PUBLISH_FAULTS = ("publish-refused", "publish-lost", "publish-delay")
 
-# Says when it starts and when it ends, takes its time, and writes an object as Cloud Storage's clients do.
+# Prints its start and its end, takes some time, and writes an object as the clients of Cloud Storage do.
 INGEST = """
     import os, time, urllib.request, functions_framework
 
     @functions_framework.cloud_event
     def ingest(event):
         name = event.data["message"]["attributes"]["objectId"].rpartition("/")[2]
-        print("began", name, os.getpid(), flush=True)
+        print("start", name, os.getpid(), flush=True)
         time.sleep(0.6)
         url = os.environ["STORAGE_EMULATOR_HOST"] + "/upload/storage/v1/b/" + os.environ["DEFACER_WORK_BUCKET"]
         urllib.request.urlopen(url + "/o?uploadType=media&name=notes/" + name, b"done")
-        print("ended", name, os.getpid(), flush=True)
+        print("end", name, os.getpid(), flush=True)
 """
-# Writes a file, as the worker does that hides a segment.
+# Writes a file, as the real worker does in the step redact.
 WORKER = """
     import base64, json, pathlib, tempfile, time, functions_framework
 
@@ -44,28 +44,28 @@ WORKER = """
     def worker(event):
         task = json.loads(base64.b64decode(event.data["message"]["data"]))
         name = f"{task['step']}-{task['index']}"
-        print("began", name, flush=True)
+        print("start", name, flush=True)
         time.sleep(0.3)
         with tempfile.NamedTemporaryFile() as file:
             pathlib.Path(file.name).write_bytes(bytes(100_000))
-        print("ended", name, flush=True)
+        print("end", name, flush=True)
 """
 
 
-def plan() -> Plan:
-    """Each fault strikes one thing, once."""
+def create_plan() -> Plan:
+    """Return a plan with one occurrence of each fault."""
     faults = {
         fault: Occurrence(f"ingest/{job_name_of('a', f'{fault}.mp4')}/upload", 1)
-        for fault in PUSHES
+        for fault in PUSH_FAULTS
         if fault != "kill-at-write"
     }
     faults["kill-at-write"] = Occurrence(f"storage/write/other/{hash_name('notes/kill-at-write.mp4')}", 1)
     faults |= {
         fault: Occurrence(f"publish/{SEGMENTS}/{JOB}/detect-{index:05d}", 1)
-        for index, fault in enumerate(PUBLISHING)
+        for index, fault in enumerate(PUBLISH_FAULTS)
     }
     faults["full-disk"] = Occurrence(f"worker/{JOB}/redact-00007", 1)
-    replayed = frozenset((fault, str(moment)) for fault, moment in faults.items())
+    replayed = frozenset((fault, str(occurrence)) for fault, occurrence in faults.items())
     return Plan(seed=5, replayed=replayed)
 
 
@@ -78,20 +78,22 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         write_function(functions, function.name, STAND_IN.format(name=function.name))
     write_function(functions, "ingest", INGEST)
     write_function(functions, "worker", WORKER)
-    with Emulator(Options(folder / "state", "builtin", functions=functions, chaos=plan())) as running:
+    with Emulator(
+        EmulatorOptions(folder / "state", "builtin", functions=functions, chaos=create_plan())
+    ) as running:
         yield running
         state = running.state
-    assert leftovers(state) == []
+    assert find_leftovers(state) == []
 
 
-def calls(emulator: Emulator, function: str, name: str) -> tuple[int, int]:
-    """How often the function began with this thing, and how often it came to its end."""
+def count_calls(emulator: Emulator, function: str, name: str) -> tuple[int, int]:
+    """Return how often the function started with this name, and how often it ended."""
     lines = [line.split() for line in emulator.folder.log(function).read_text().splitlines()]
-    began, ended = ([line for line in lines if line[:2] == [what, name]] for what in ("began", "ended"))
-    return len(began), len(ended)
+    started, ended = ([line for line in lines if line[:2] == [what, name]] for what in ("start", "end"))
+    return len(started), len(ended)
 
 
-def faults(emulator: Emulator) -> dict[str, int]:
+def count_faults(emulator: Emulator) -> dict[str, int]:
     return dict(read_journal(emulator.folder.log("chaos").read_text()).faults)
 
 
@@ -105,43 +107,45 @@ def faults(emulator: Emulator) -> dict[str, int]:
         ("kill-at-write", (2, 1)),
     ],
 )
-def test_a_push_comes_through_its_fault(fault: str, expected: tuple[int, int], emulator: Emulator) -> None:
+def test_push_succeeds_despite_its_fault(fault: str, expected: tuple[int, int], emulator: Emulator) -> None:
     name = f"{fault}.mp4"
     bucket = emulator.storage_client().bucket(emulator.intake)
     bucket.blob(f"channels/a/videos/{name}").upload_from_string(b"x")
 
-    wait_until(lambda: calls(emulator, "ingest", name) == expected, f"{name} was called {expected}")
-    assert faults(emulator)[fault] == 1
+    wait_until(lambda: count_calls(emulator, "ingest", name) == expected, f"{name} was called {expected}")
+    assert count_faults(emulator)[fault] == 1
     assert emulator.storage_client().bucket(emulator.work).get_blob(f"notes/{name}") is not None
     emulator.check()
 
 
 def publish(emulator: Emulator, step: str, index: int) -> None:
-    """As a function publishes."""
+    """Publish as a function does."""
     setup = Setup.model_validate_json((emulator.folder.path / "chaos.json").read_bytes())
     data = json.dumps({"job": JOB, "step": step, "index": index}).encode()
     with messaging.create_publisher(setup.function_environment["PUBSUB_EMULATOR_HOST"]) as client:
         client.publish(topic=messaging.topic_path(setup.project, SEGMENTS), messages=[{"data": data}])
 
 
-@pytest.mark.parametrize(("index", "expected"), [(0, 1), (1, 2), (2, 1)], ids=PUBLISHING)
-def test_publishing_comes_through_its_fault(index: int, expected: int, emulator: Emulator) -> None:
+@pytest.mark.parametrize(("index", "expected"), [(0, 1), (1, 2), (2, 1)], ids=PUBLISH_FAULTS)
+def test_publishing_succeeds_despite_its_fault(index: int, expected: int, emulator: Emulator) -> None:
     publish(emulator, "detect", index)
 
-    wanted = (expected, expected)
-    wait_until(lambda: calls(emulator, "worker", f"detect-{index}") == wanted, f"{expected} messages arrived")
-    assert faults(emulator)[PUBLISHING[index]] == 1
+    counts = (expected, expected)
+    wait_until(
+        lambda: count_calls(emulator, "worker", f"detect-{index}") == counts, f"{expected} messages arrived"
+    )
+    assert count_faults(emulator)[PUBLISH_FAULTS[index]] == 1
 
 
-def test_a_worker_finds_the_disk_full_for_the_length_of_one_delivery(emulator: Emulator) -> None:
+def test_worker_has_a_full_disk_for_one_delivery(emulator: Emulator) -> None:
     publish(emulator, "redact", 7)
 
-    wait_until(lambda: calls(emulator, "worker", "redact-7") == (2, 1), "the second delivery had room")
+    wait_until(lambda: count_calls(emulator, "worker", "redact-7") == (2, 1), "the second delivery succeeded")
     assert "File too large" in emulator.folder.log("worker").read_text()
-    assert faults(emulator)["full-disk"] == 1
+    assert count_faults(emulator)["full-disk"] == 1
 
 
-def test_nothing_is_left_when_an_emulator_that_does_harm_is_killed(up_with_chaos: Up) -> None:
+def test_no_process_is_left_of_a_killed_emulator_with_faults(up_with_chaos: Up) -> None:
     state = up_with_chaos.wait_until_ready()
     assert "chaos" in [process.name for process in state.processes]
 

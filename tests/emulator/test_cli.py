@@ -1,4 +1,4 @@
-"""What a person is told who mistypes, names a file that is not there, or has no emulator running."""
+"""The command line: its messages for invalid arguments, missing files and a missing emulator."""
 
 import shutil
 import signal
@@ -12,7 +12,7 @@ from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.lifecycle.job_state import ERASED
 from defacer.pipeline.storage import object_names
 from defacer_emulator.commands.cli import main
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.processes.state import StateFolder
 from defacer_emulator.services import storage
 from tests.clips import Clip, astronaut, encode_picture, write_clip
@@ -34,8 +34,8 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def one_line(output: Output) -> str:
-    """What was said on standard error, which has to be a single line of this program."""
+def read_error(output: Output) -> str:
+    """Return the standard error, and assert that it is a single line of this program."""
     found = output.readouterr()
     assert found.out == ""
     assert found.err.startswith("defacer_emulator: ")
@@ -44,7 +44,7 @@ def one_line(output: Output) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ([], "COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
@@ -58,18 +58,20 @@ def one_line(output: Output) -> str:
         (["drop", "in.mp4", "--mode", "blur", "--policy", "p.json"], "not allowed with"),
     ],
 )
-def test_bad_arguments_are_named_and_exit_with_2(arguments: list[str], says: str, capsys: Output) -> None:
+def test_invalid_argument_is_reported_with_exit_code_2(
+    arguments: list[str], message: str, capsys: Output
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
 
     assert ended.value.code == 2
-    assert says in capsys.readouterr().err.replace(
+    assert message in capsys.readouterr().err.replace(
         "'blur', 'pixelate', 'solid', 'image'", "blur, pixelate, solid, image"
     )
 
 
 @pytest.mark.parametrize("command", ["up", "drop", "status", "erase", "forget", "down", "demo"])
-def test_every_command_explains_itself(command: str, capsys: Output) -> None:
+def test_every_command_has_help(command: str, capsys: Output) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
 
@@ -77,7 +79,7 @@ def test_every_command_explains_itself(command: str, capsys: Output) -> None:
     assert "usage: python -m defacer_emulator " + command in capsys.readouterr().out
 
 
-def test_help_has_examples_and_works_as_a_module() -> None:
+def test_module_prints_help_with_examples() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "defacer_emulator", "--help"],
         cwd=ROOT,
@@ -90,40 +92,40 @@ def test_help_has_examples_and_works_as_a_module() -> None:
     assert done.stderr == ""
 
 
-def test_a_missing_video_is_named(tmp_path: Path, capsys: Output) -> None:
+def test_missing_video_is_reported(tmp_path: Path, capsys: Output) -> None:
     assert main(["drop", str(tmp_path / "no.mp4"), "--state", str(tmp_path)]) == 2
 
-    assert f"The video {tmp_path / 'no.mp4'} does not exist." in one_line(capsys)
+    assert f"The video {tmp_path / 'no.mp4'} does not exist." in read_error(capsys)
 
 
-def test_a_folder_instead_of_a_video_is_named(tmp_path: Path, capsys: Output) -> None:
+def test_folder_instead_of_a_video_is_reported(tmp_path: Path, capsys: Output) -> None:
     assert main(["drop", str(tmp_path), "--state", str(tmp_path)]) == 2
 
-    assert "is a folder, not a file" in one_line(capsys)
+    assert "is a folder, not a file" in read_error(capsys)
 
 
 @pytest.mark.parametrize(
-    ("option", "says"),
+    ("option", "message"),
     [("--target", "target picture"), ("--policy", "policy"), ("--replacement", "replacement picture")],
 )
-def test_every_missing_file_is_named(
-    option: str, says: str, video: Path, tmp_path: Path, capsys: Output
+def test_each_missing_file_is_reported(
+    option: str, message: str, video: Path, tmp_path: Path, capsys: Output
 ) -> None:
     assert main(["drop", str(video), option, str(tmp_path / "no.png"), "--state", str(tmp_path)]) == 2
 
-    assert f"The {says} {tmp_path / 'no.png'} does not exist." in one_line(capsys)
+    assert f"The {message} {tmp_path / 'no.png'} does not exist." in read_error(capsys)
 
 
-def test_a_target_of_another_format_is_refused(video: Path, tmp_path: Path, capsys: Output) -> None:
+def test_target_picture_of_another_format_is_rejected(video: Path, tmp_path: Path, capsys: Output) -> None:
     picture = tmp_path / "me.heic"
     picture.write_bytes(b"x")
 
     assert main(["drop", str(video), "--target", str(picture), "--state", str(tmp_path)]) == 2
 
-    assert "me.heic must end in one of .jpeg, .jpg, .png" in one_line(capsys)
+    assert "me.heic must end in one of .jpeg, .jpg, .png" in read_error(capsys)
 
 
-def test_two_targets_of_one_name_are_refused(
+def test_two_target_pictures_with_one_name_are_rejected(
     video: Path, picture: Path, tmp_path: Path, capsys: Output
 ) -> None:
     other = tmp_path / "other" / picture.name
@@ -133,22 +135,20 @@ def test_two_targets_of_one_name_are_refused(
 
     assert main(["drop", str(video), *targets, "--state", str(tmp_path)]) == 2
 
-    assert "Two target pictures are called me.png" in one_line(capsys)
+    assert "Two target pictures are called me.png" in read_error(capsys)
 
 
 @pytest.mark.parametrize("channel", ["", "a/b", "..", "a\nb"])
-def test_a_channel_that_is_no_word_is_refused(
-    channel: str, video: Path, tmp_path: Path, capsys: Output
-) -> None:
+def test_invalid_channel_name_is_rejected(channel: str, video: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["drop", str(video), "--channel", channel, "--state", str(tmp_path)]) == 2
 
-    assert repr(channel) in one_line(capsys)
+    assert repr(channel) in read_error(capsys)
 
 
 @pytest.mark.parametrize(
     "name", ["a\nb.mp4", "a\x1b[2J.mp4", "bad-\udcff-byte.mp4", "u" * 240 + ".mp4", "v" * 248 + ".mp4"]
 )
-def test_a_file_whose_name_would_do_harm_in_a_bucket_is_refused(
+def test_file_name_that_is_invalid_in_a_bucket_is_rejected(
     name: str, video: Path, tmp_path: Path, capsys: Output
 ) -> None:
     channel = "long" * 200 if name[0] == "u" else "street"
@@ -156,14 +156,14 @@ def test_a_file_whose_name_would_do_harm_in_a_bucket_is_refused(
     shutil.copy(video, odd)
     assert main(["drop", str(odd), "--channel", channel, "--state", str(tmp_path)]) == 2
 
-    said = one_line(capsys)
-    assert "Rename it." in said
-    assert said.removesuffix("\n").isprintable()
+    error = read_error(capsys)
+    assert "Rename it." in error
+    assert error.removesuffix("\n").isprintable()
 
 
 @pytest.mark.parametrize("name", ["safe.avi", "safe.mkv", "safe"])
 @pytest.mark.parametrize("command", ["drop", "demo"])
-def test_a_result_that_is_not_named_as_an_mp4_is_refused(
+def test_result_without_the_suffix_mp4_is_rejected(
     command: str, name: str, video: Path, tmp_path: Path, capsys: Output
 ) -> None:
     source = (
@@ -174,11 +174,11 @@ def test_a_result_that_is_not_named_as_an_mp4_is_refused(
 
     assert main([*source, "-o", str(tmp_path / name)]) == 2
 
-    assert f"name it {tmp_path / 'safe.mp4'}, not {name}." in one_line(capsys)
+    assert f"name it {tmp_path / 'safe.mp4'}, not {name}." in read_error(capsys)
 
 
 @pytest.mark.parametrize(
-    ("policy", "says"),
+    ("policy", "message"),
     [
         ('{"mode": "bl', "EOF while parsing"),
         ('{"mode": "vanish"}', "\"mode\" is 'vanish'"),
@@ -187,40 +187,40 @@ def test_a_result_that_is_not_named_as_an_mp4_is_refused(
         ("\x00{\x00}", "it is encoded in UTF-16 or UTF-32, UTF-8 is expected"),
     ],
 )
-def test_a_broken_policy_is_refused_as_the_pipeline_would(
-    policy: str, says: str, video: Path, tmp_path: Path, capsys: Output
+def test_invalid_policy_is_rejected_with_the_message_of_the_pipeline(
+    policy: str, message: str, video: Path, tmp_path: Path, capsys: Output
 ) -> None:
     path = tmp_path / "policy.json"
     path.write_text(policy)
 
     assert main(["drop", str(video), "--policy", str(path), "--state", str(tmp_path)]) == 2
 
-    said = one_line(capsys)
-    assert f"The policy {path}: " in said
-    assert says in said
+    error = read_error(capsys)
+    assert f"The policy {path}: " in error
+    assert message in error
 
 
 @pytest.mark.parametrize(
-    ("option", "what"), [("--target", "target picture"), ("--replacement", "replacement picture")]
+    ("option", "description"), [("--target", "target picture"), ("--replacement", "replacement picture")]
 )
-def test_a_picture_that_is_none_is_refused(
-    option: str, what: str, video: Path, tmp_path: Path, capsys: Output
+def test_file_that_is_not_a_picture_is_rejected(
+    option: str, description: str, video: Path, tmp_path: Path, capsys: Output
 ) -> None:
     path = tmp_path / "me.png"
-    path.write_bytes(b"no picture")
+    path.write_bytes(b"not a picture")
 
     assert main(["drop", str(video), option, str(path), "--state", str(tmp_path)]) == 2
 
-    assert f"The {what} {path} is not a picture that can be read." in one_line(capsys)
+    assert f"The {description} {path} is not a picture that can be read." in read_error(capsys)
 
 
-def test_the_demo_refuses_mode_image_without_a_picture(video: Path, tmp_path: Path, capsys: Output) -> None:
+def test_demo_rejects_mode_image_without_a_picture(video: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["demo", "--video", str(video), "--mode", "image", "-o", str(tmp_path / "out.mp4")]) == 2
 
-    assert "add --replacement PICTURE.png" in one_line(capsys)
+    assert "add --replacement PICTURE.png" in read_error(capsys)
 
 
-def test_what_can_t_be_done_is_refused_and_leaves_nothing_in_the_channel(
+def test_rejected_drop_uploads_nothing(
     up: Up, video: Path, picture: Path, tmp_path: Path, capsys: Output
 ) -> None:
     state = up.wait_until_ready()
@@ -230,76 +230,74 @@ def test_what_can_t_be_done_is_refused_and_leaves_nothing_in_the_channel(
     drop = ["drop", str(video), "--channel", "street", "--state", str(up.folder.path)]
     client = storage.create_client(state.project, state.storage_url)
 
-    for how in (["--mode", "image"], ["--policy", str(policy)], ["--policy", str(typo)]):
-        assert main([*drop, *how]) == 2
+    for options in (["--mode", "image"], ["--policy", str(policy)], ["--policy", str(typo)]):
+        assert main([*drop, *options]) == 2
         assert not list(client.list_blobs(state.resources.intake))
     assert "Add --replacement PICTURE.png" in capsys.readouterr().err.splitlines()[0]
     assert main([*drop, "--mode", "image", "--replacement", str(picture)]) == 0
-    assert main([*drop, "--policy", str(policy)]) == 0  # the picture of the earlier drop is there
+    assert main([*drop, "--policy", str(policy)]) == 0  # it uses the picture of the earlier drop
 
 
-def test_a_result_in_place_of_the_video_is_refused(video: Path, tmp_path: Path, capsys: Output) -> None:
+def test_result_that_would_replace_the_video_is_rejected(video: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["drop", str(video), "-o", str(video), "--state", str(tmp_path)]) == 2
 
-    assert "is also an input and would be overwritten" in one_line(capsys)
+    assert "is also an input and would be overwritten" in read_error(capsys)
 
 
-def test_a_result_in_a_folder_that_is_not_there_is_refused(
-    video: Path, tmp_path: Path, capsys: Output
-) -> None:
+def test_result_in_a_missing_folder_is_rejected(video: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["drop", str(video), "-o", str(tmp_path / "no" / "out.mp4"), "--state", str(tmp_path)]) == 2
 
-    assert f"The folder {tmp_path / 'no'} for out.mp4 does not exist." in one_line(capsys)
+    assert f"The folder {tmp_path / 'no'} for out.mp4 does not exist." in read_error(capsys)
 
 
-@pytest.mark.parametrize("command", ["drop", "again", "demo"])
-@pytest.mark.parametrize("there", ["out.mp4", "out.report.jsonl"])
-def test_an_existing_result_is_refused_without_force(
-    command: str, there: str, video: Path, tmp_path: Path, capsys: Output
+@pytest.mark.parametrize("command", ["drop", "rerender", "demo"])
+@pytest.mark.parametrize("existing", ["out.mp4", "out.report.jsonl"])
+def test_existing_result_is_rejected_without_force(
+    command: str, existing: str, video: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    (tmp_path / there).write_text("mine")
+    (tmp_path / existing).write_text("mine")
     arguments = {
         "drop": ["drop", str(video), "--state", str(tmp_path)],
-        "again": ["again", "0" * 20, "--keep", "1", "--state", str(tmp_path)],
+        "rerender": ["rerender", "0" * 20, "--keep", "1", "--state", str(tmp_path)],
         "demo": ["demo", "--video", str(video)],
     }
 
     assert main([*arguments[command], "-o", str(tmp_path / "out.mp4")]) == 2
 
-    assert f"{tmp_path / there} already exists. Name another file, or add --force" in one_line(capsys)
-    assert (tmp_path / there).read_text() == "mine"
+    assert f"{tmp_path / existing} already exists. Name another file, or add --force" in read_error(capsys)
+    assert (tmp_path / existing).read_text() == "mine"
 
 
-def test_force_does_not_let_a_result_replace_an_input(
+def test_force_does_not_allow_a_result_to_replace_an_input(
     video: Path, picture: Path, tmp_path: Path, capsys: Output
 ) -> None:
     out = tmp_path / "out.mp4"
-    for read in (video, picture):
-        out.symlink_to(read)
+    for file in (video, picture):
+        out.symlink_to(file)
         arguments = ["drop", str(video), "--target", str(picture), "--state", str(tmp_path)]
         assert main([*arguments, "-o", str(out), "--force"]) == 2
-        assert f"{out} is also an input" in one_line(capsys)
+        assert f"{out} is also an input" in read_error(capsys)
         out.unlink()
 
 
-def test_drop_and_status_without_an_emulator_say_how_to_start_one(
+def test_drop_and_status_without_an_emulator_print_how_to_start_it(
     video: Path, tmp_path: Path, capsys: Output
 ) -> None:
     for arguments in (["drop", str(video)], ["status"]):
         assert main([*arguments, "--state", str(tmp_path)]) == 2
 
-        said = one_line(capsys)
-        assert f"No emulator runs in {tmp_path}." in said
-        assert f"python -m defacer_emulator up --state {tmp_path}" in said
+        error = read_error(capsys)
+        assert f"No emulator runs in {tmp_path}." in error
+        assert f"python -m defacer_emulator up --state {tmp_path}" in error
 
 
-def test_down_without_an_emulator_is_fine(tmp_path: Path, capsys: Output) -> None:
+def test_down_without_an_emulator_succeeds(tmp_path: Path, capsys: Output) -> None:
     assert main(["down", "--state", str(tmp_path)]) == 0
 
     assert capsys.readouterr().out == f"No emulator runs in {tmp_path}.\n"
 
 
-def test_google_where_it_is_not_installed_says_how_to_install_it(
+def test_missing_google_emulator_is_reported_with_an_alternative(
     tmp_path: Path, stand_ins: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("defacer_emulator.emulator.find_google_emulator", lambda: None)
@@ -310,17 +308,17 @@ def test_google_where_it_is_not_installed_says_how_to_install_it(
     assert "--pubsub builtin" in capsys.readouterr().err
 
 
-def test_drop_prints_the_job_and_status_knows_it(
+def test_drop_prints_the_job_that_status_lists(
     up: Up, video: Path, picture: Path, tmp_path: Path, capsys: Output
 ) -> None:
     up.wait_until_ready()
     state = ["--state", str(up.folder.path)]
 
     assert main(["drop", str(video), "--channel", "street", "--target", str(picture), *state]) == 0
-    found = capsys.readouterr()
-    job = found.out.strip()
-    assert "Channel street keeps: me." in found.err
-    assert f"python -m defacer_emulator status {job}" in found.err
+    output = capsys.readouterr()
+    job = output.out.strip()
+    assert "Channel street keeps: me." in output.err
+    assert f"python -m defacer_emulator status {job}" in output.err
 
     friend = tmp_path / "friend.png"
     shutil.copy(picture, friend)
@@ -330,10 +328,10 @@ def test_drop_prints_the_job_and_status_knows_it(
     assert main(["status", *state]) == 0
     assert "channels/street/videos/walk.mp4" in capsys.readouterr().out
     assert main(["status", "0" * 20, *state]) == 1
-    assert f"There is no job {'0' * 20}" in one_line(capsys)
+    assert f"The job {'0' * 20} does not exist" in read_error(capsys)
 
 
-def test_ctrl_c_while_waiting_says_that_the_job_goes_on(up: Up, video: Path) -> None:
+def test_ctrl_c_while_waiting_prints_that_the_job_continues(up: Up, video: Path) -> None:
     up.wait_until_ready()
     command = [sys.executable, "-m", "defacer_emulator", "drop", str(video), "--wait"]
     with subprocess.Popen(
@@ -344,7 +342,7 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on(up: Up, video: Path) -> 
         text=True,
     ) as process:
         assert process.stdout is not None
-        job = process.stdout.readline().strip()  # it waits from now on: a stand-in plans nothing
+        job = process.stdout.readline().strip()  # it waits now, because a stand-in plans nothing
 
         process.send_signal(signal.SIGINT)
 
@@ -355,8 +353,8 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on(up: Up, video: Path) -> 
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
-def test_waiting_ends_when_the_emulator_does(up: Up, how: str, video: Path) -> None:
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_waiting_ends_when_the_emulator_ends(up: Up, end: str, video: Path) -> None:
     up.wait_until_ready()
     command = [sys.executable, "-m", "defacer_emulator", "drop", str(video), "--wait"]
     with subprocess.Popen(
@@ -369,7 +367,7 @@ def test_waiting_ends_when_the_emulator_does(up: Up, how: str, video: Path) -> N
         assert process.stdout is not None
         process.stdout.readline()
 
-        up.process.send_signal(signal.SIGTERM if how == "stopped" else signal.SIGKILL)
+        up.process.send_signal(signal.SIGTERM if end == "stopped" else signal.SIGKILL)
 
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
@@ -377,10 +375,10 @@ def test_waiting_ends_when_the_emulator_does(up: Up, how: str, video: Path) -> N
     assert "Traceback" not in errors
 
 
-def test_a_job_of_an_earlier_emulator_is_shown_as_stopped(
+def test_job_of_an_earlier_emulator_is_listed_as_stopped(
     stand_ins: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    options = Options(tmp_path / "state", "builtin", functions=stand_ins)
+    options = EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)
     job = "0123456789abcdef0123"
     with Emulator(options) as emulator:
         emulator.storage_client().bucket(emulator.work).blob(
@@ -397,26 +395,26 @@ def test_a_job_of_an_earlier_emulator_is_shown_as_stopped(
     assert "stopped with an earlier emulator" in found
 
 
-def test_an_erased_job_is_shown_as_erased_in_a_line(stand_ins: Path, tmp_path: Path, capsys: Output) -> None:
+def test_erased_job_is_listed_as_erased(stand_ins: Path, tmp_path: Path, capsys: Output) -> None:
     job = "0123456789abcdef0123"
-    with Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
-        failed = Failed(job=job, source=None, stage="erase", code=ERASED, message="A long sentence.")
+    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
+        failed = Failed(job=job, source=None, stage="erase", code=ERASED, message="A long message.")
         blob = emulator.storage_client().bucket(emulator.work).blob(object_names.failed(job))
         blob.upload_from_string(failed.model_dump_json())
         assert main(["status", "--state", str(tmp_path / "state")]) == 0
         table = [line.split() for line in capsys.readouterr().out.splitlines()]
         assert main(["status", job, "--state", str(tmp_path / "state")]) == 0
-        alone = capsys.readouterr().out
+        details = capsys.readouterr().out
 
     assert table == [
         ["JOB", "STATE", "SEGMENTS", "DONE", "SOURCE"],
         [job, "erased", "on", "request", "-", "-", "-"],
     ]
-    assert "state     erased on request\n" in alone
-    assert not {"failed", "?", "A long sentence."} & {*alone.split(), *alone.splitlines()}
+    assert "state     erased on request\n" in details
+    assert not {"failed", "?", "A long message."} & {*details.split(), *details.splitlines()}
 
 
-def test_up_says_what_to_export_and_follows_the_functions(up: Up, video: Path) -> None:
+def test_up_prints_exports_and_follows_the_functions_logs(up: Up, video: Path) -> None:
     state = up.wait_until_ready()
     assert main(["drop", str(video), "--state", str(up.folder.path)]) == 0
     log = StateFolder(up.folder.path).log("ingest")
@@ -424,7 +422,7 @@ def test_up_says_what_to_export_and_follows_the_functions(up: Up, video: Path) -
 
     up.process.send_signal(signal.SIGINT)
 
-    code, out, _ = up.end()
+    code, out, _ = up.wait_for_end()
     assert code == 0
     assert f"  export STORAGE_EMULATOR_HOST={state.storage_url}\n" in out
     assert f"  export PUBSUB_EMULATOR_HOST={state.pubsub_host}\n" in out
@@ -432,12 +430,12 @@ def test_up_says_what_to_export_and_follows_the_functions(up: Up, video: Path) -
     assert out.endswith("Stopped.\n")
 
 
-def test_a_plan_of_faults_that_is_none_is_named(tmp_path: Path, capsys: Output) -> None:
+def test_invalid_plan_of_faults_is_reported(tmp_path: Path, capsys: Output) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text('{"seed": 1, "rates": {"earthquake": 1}}')
 
     assert main(["up", "--state", str(tmp_path), "--chaos", str(plan)]) == 2
 
-    said = one_line(capsys)
-    assert str(plan) in said
-    assert "there is no fault 'earthquake'" in said
+    error = read_error(capsys)
+    assert str(plan) in error
+    assert "the fault 'earthquake' is unknown" in error

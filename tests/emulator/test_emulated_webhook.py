@@ -1,4 +1,4 @@
-"""A job's end on the emulator reaches the receiver that `up --webhook` names."""
+"""The webhook on the emulator: `up --webhook`."""
 
 from pathlib import Path
 
@@ -9,19 +9,19 @@ from defacer.pipeline.documents.job_records import JobEvent, JobEventData
 from defacer.pipeline.topology import JOB_EVENTS
 from defacer.webhook.delivery import sign
 from defacer_emulator.commands import cli
-from defacer_emulator.emulator import Emulator, Options, Receiver
+from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
 from defacer_emulator.errors import UsageError
 from defacer_emulator.services import messaging
 from tests.receiver import open_receiver
 from tests.servers import ROOT
 
 
-def test_an_event_reaches_the_receiver_signed_and_again_after_a_503(stand_ins: Path, tmp_path: Path) -> None:
+def test_signed_event_is_retried_after_503(stand_ins: Path, tmp_path: Path) -> None:
     (stand_ins / "webhook").symlink_to(ROOT / "functions" / "defacer" / "webhook")
     with open_receiver() as receiver:
         receiver.answers = [503, 200]
-        told = Receiver(f"{receiver.address}/hook", secret := "only for the tests of this repository")
-        options = Options(tmp_path / "state", "builtin", functions=stand_ins, receiver=told)
+        webhook = Receiver(f"{receiver.address}/hook", secret := "only for the tests of this repository")
+        options = EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins, receiver=webhook)
         with Emulator(options) as emulator, messaging.create_publisher(emulator.state.pubsub_host) as client:
             topic = messaging.topic_path(emulator.state.project, JOB_EVENTS)
             job, source = "0123456789abcdef0123", ObjectRef(bucket="a", name="b", generation=1)
@@ -37,17 +37,15 @@ def test_an_event_reaches_the_receiver_signed_and_again_after_a_503(stand_ins: P
         assert call.headers["defacer-signature"] == sign(secret, call.headers["defacer-timestamp"], body)
 
 
-def test_a_webhook_that_can_t_be_used_is_named_before_anything_starts(
-    stand_ins: Path, tmp_path: Path
-) -> None:
-    options = Options(
+def test_invalid_webhook_raises_before_anything_starts(stand_ins: Path, tmp_path: Path) -> None:
+    options = EmulatorOptions(
         tmp_path / "state", "builtin", functions=stand_ins, receiver=Receiver("http://example.com/", "")
     )
     with pytest.raises(UsageError, match=r"(?s)DEFACER_WEBHOOK_URL.*https.*DEFACER_WEBHOOK_SECRET"):
         Emulator(options).__enter__()
 
 
-def test_up_without_a_secret_says_where_it_belongs(
+def test_up_without_a_secret_names_the_variable(
     tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("DEFACER_WEBHOOK_SECRET", raising=False)

@@ -1,4 +1,4 @@
-"""The ports of an emulator: fixed ones for people, free ones where several emulators run at once."""
+"""The ports of an emulator: fixed default ports for users, free ports where several emulators run at once."""
 
 import socket
 from collections.abc import Iterator
@@ -8,45 +8,45 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from defacer_emulator.commands import cli, up_down
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import UsageError
 from defacer_emulator.processes import ports
-from defacer_emulator.processes.ports import SERVICES, Service, choose_ports, free_ports
+from defacer_emulator.processes.ports import SERVICES, ServicePort, choose_ports, free_ports
 from defacer_emulator.processes.supervisor import HOST
 from tests.console.browser import Window, launch_browser
 
-PIECE = 16 * 1024 * 1024  # of an upload (functions/defacer/web/console/static/upload.js)
+CHUNK_BYTES = 16 * 1024 * 1024  # the chunk of an upload (functions/defacer/web/console/static/upload.js)
 
 
 @pytest.fixture
 def defaults(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Default ports that are free on this machine, whatever else runs on it."""
+    """Replace the default ports by ports that are free on this machine."""
     numbers = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
-    services = {name: Service(SERVICES[name].title, number) for name, number in numbers.items()}
+    services = {name: ServicePort(SERVICES[name].title, number) for name, number in numbers.items()}
     monkeypatch.setattr(ports, "SERVICES", services)
     return numbers
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that another program uses, on all addresses."""
+    """Yield a port that another program uses, on all addresses."""
     with socket.create_server(("", 0)) as other:
         yield other.getsockname()[1]
 
 
-def test_the_default_ports_are_those_of_other_emulators() -> None:
+def test_default_ports_are_those_of_other_emulators() -> None:
     found = {name: service.default for name, service in SERVICES.items()}
     assert found == {"console": 8080, "live": 8081, "storage": 4443, "browser-storage": 4444, "pubsub": 8085}
 
 
-def test_default_ports_are_used_if_they_are_free(defaults: dict[str, int]) -> None:
+def test_free_default_ports_are_used(defaults: dict[str, int]) -> None:
     assert choose_ports({}, use_defaults=True) == (defaults, [])
 
 
-def test_a_default_port_in_use_is_replaced_with_a_notice(
+def test_default_port_in_use_is_replaced_with_a_notice(
     defaults: dict[str, int], monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
-    monkeypatch.setattr(ports, "SERVICES", {**ports.SERVICES, "storage": Service("Cloud Storage", taken)})
+    monkeypatch.setattr(ports, "SERVICES", {**ports.SERVICES, "storage": ServicePort("Cloud Storage", taken)})
     found, (notice,) = choose_ports({}, use_defaults=True)
     assert found["storage"] not in (taken, *defaults.values())
     assert {**found, "storage": 0} == {**defaults, "storage": 0}
@@ -56,45 +56,48 @@ def test_a_default_port_in_use_is_replaced_with_a_notice(
     )
 
 
-def test_a_chosen_port_in_use_is_an_error(taken: int) -> None:
+def test_chosen_port_in_use_raises(taken: int) -> None:
     with pytest.raises(UsageError, match=f"Port {taken} for the console is in use.*--console-port"):
         choose_ports({"console": taken}, use_defaults=True)
 
 
-def test_one_port_for_two_services_is_an_error() -> None:
+def test_one_port_for_two_services_raises() -> None:
     (port,) = free_ports(1)
     with pytest.raises(UsageError, match=f"Port {port} is chosen for two services"):
         choose_ports({"console": port, "live": port}, use_defaults=False)
 
 
-def test_a_chosen_port_is_not_given_to_the_service_that_prefers_it(defaults: dict[str, int]) -> None:
+def test_chosen_port_is_not_used_by_the_service_that_prefers_it(defaults: dict[str, int]) -> None:
     found, notices = choose_ports({"live": defaults["console"]}, use_defaults=True)
     assert found["live"] == defaults["console"]
     assert found["console"] not in defaults.values()
     assert len(notices) == 1
 
 
-def test_emulators_without_default_ports_never_meet(defaults: dict[str, int]) -> None:
+def test_emulator_without_default_ports_uses_free_ports(defaults: dict[str, int]) -> None:
     for chosen in ({}, dict.fromkeys(SERVICES, 0)):
         found, notices = choose_ports(chosen, use_defaults=bool(chosen))
         assert not set(found.values()) & set(defaults.values())
         assert (len(set(found.values())), notices) == (len(SERVICES), [])
 
 
-def test_only_up_uses_the_default_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Options] = []
+def test_only_command_up_uses_the_default_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[EmulatorOptions] = []
     monkeypatch.setattr(up_down, "up", lambda options: seen.append(options) or 0)
     cli.main(["up", "--state", str(tmp_path), "--console-port", "9000", "--browser-storage-port", "0"])
     assert (seen[0].ports, seen[0].default_ports) == ({"console": 9000, "browser-storage": 0}, True)
-    assert (Options().ports, Options().default_ports) == ({}, False)  # the demo's and the tests'
+    assert (EmulatorOptions().ports, EmulatorOptions().default_ports) == (
+        {},
+        False,
+    )  # those of the demo and the tests
 
 
-def test_an_upload_and_addresses_survive_a_restart(
-    stand_ins: Path, defaults: dict[str, int], tmp_path: Path
-) -> None:
-    options = Options(tmp_path / "state", "builtin", functions=stand_ins, console=True, default_ports=True)
+def test_upload_and_urls_survive_a_restart(stand_ins: Path, defaults: dict[str, int], tmp_path: Path) -> None:
+    options = EmulatorOptions(
+        tmp_path / "state", "builtin", functions=stand_ins, console=True, default_ports=True
+    )
     file = tmp_path / "walk.mp4"
-    file.write_bytes(bytes(range(256)) * (PIECE // 256 + 1))
+    file.write_bytes(bytes(range(256)) * (CHUNK_BYTES // 256 + 1))
 
     def cut(route: Route) -> None:
         first = "bytes 0-" in route.request.headers.get("content-range", "")

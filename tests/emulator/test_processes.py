@@ -1,4 +1,4 @@
-"""Nothing of the emulator is left, however it ends; and a part that ends by itself is named."""
+"""No process of the emulator survives its end, and a process that ends unexpectedly is reported."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ import requests
 
 from defacer.pipeline.topology import LOST_LETTERS_SUBSCRIPTION
 from defacer_emulator.commands import cli
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import EmulatorError, UsageError
 from defacer_emulator.processes.state import ProcessRecord, StateFolder
 from defacer_emulator.services import messaging
-from tests.emulator.up import Up, leftovers, wait_until_gone, write_function
+from tests.emulator.up import Up, find_leftovers, wait_until_gone, write_function
 from tests.servers import wait_until
 
 STUBBORN = """
@@ -35,36 +35,36 @@ STUBBORN = """
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has nothing to do with the emulator."""
+    """Start a process that does not belong to the emulator."""
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as process:
         yield process
         process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
-def test_nothing_is_left_after_a_signal(up: Up, number: signal.Signals) -> None:
+def test_no_process_is_left_after_a_signal(up: Up, number: signal.Signals) -> None:
     state = up.wait_until_ready()
 
     up.signal_terminal(number)
 
-    code, out, errors = up.end()
+    code, out, errors = up.wait_for_end()
     assert (code, errors) == (0, ""), out
-    assert leftovers(state) == []
+    assert find_leftovers(state) == []
     assert up.folder.read() is None
 
 
-def test_nothing_is_left_after_down(up: Up, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_process_is_left_after_down(up: Up, capsys: pytest.CaptureFixture[str]) -> None:
     state = up.wait_until_ready()
 
     code = cli.main(["down", "--state", str(up.folder.path)])
 
     assert code == 0
     assert "Stopped the emulator" in capsys.readouterr().out
-    assert leftovers(state) == []
-    assert up.end()[0] == 0
+    assert find_leftovers(state) == []
+    assert up.wait_for_end()[0] == 0
 
 
-def test_nothing_is_left_after_the_emulator_is_killed(up: Up) -> None:
+def test_no_process_is_left_after_the_emulator_is_killed(up: Up) -> None:
     state = up.wait_until_ready()
 
     up.process.kill()
@@ -72,7 +72,7 @@ def test_nothing_is_left_after_the_emulator_is_killed(up: Up) -> None:
     wait_until_gone(state)
 
 
-def test_nothing_is_left_of_an_emulator_that_is_killed_while_it_starts(up: Up) -> None:
+def test_no_process_is_left_of_an_emulator_killed_while_it_starts(up: Up) -> None:
     wait_until(
         lambda: (state := up.folder.read()) is not None and len(state.processes) > 2, "servers started"
     )
@@ -84,101 +84,99 @@ def test_nothing_is_left_of_an_emulator_that_is_killed_while_it_starts(up: Up) -
     wait_until_gone(state)
 
 
-def test_processes_that_ignore_sigterm_or_leave_their_session_end_too(up: Up, stand_ins: Path) -> None:
+def test_processes_that_ignore_sigterm_or_leave_their_session_end(up: Up, stand_ins: Path) -> None:
     write_function(stand_ins, "worker", STUBBORN)
     state = up.wait_until_ready()
-    groups = [group for group in leftovers(state) if group.startswith("group")]
-    assert len(groups) == len(state.processes), "the reaper has no mark, but the runaway process has"
+    groups = [group for group in find_leftovers(state) if group.startswith("group")]
+    assert len(groups) == len(state.processes), "the reaper has no mark, but the detached process has"
 
     up.process.kill()
 
     wait_until_gone(state)
 
 
-def test_down_ends_what_is_left_when_the_reaper_was_killed_as_well(
-    up: Up, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_down_ends_what_a_killed_emulator_and_reaper_left(up: Up, capsys: pytest.CaptureFixture[str]) -> None:
     state = up.wait_until_ready()
     reaper = next(process for process in state.processes if process.name == "reaper")
-    os.kill(up.process.pid, signal.SIGSTOP)  # so that it can't notice that the reaper is gone
+    os.kill(up.process.pid, signal.SIGSTOP)  # so that it does not detect the end of the reaper
     os.kill(reaper.pid, signal.SIGKILL)
     up.process.kill()
     up.process.wait()
-    assert len(leftovers(state)) > len(state.function_urls)
+    assert len(find_leftovers(state)) > len(state.function_urls)
 
     assert cli.main(["down", "--state", str(up.folder.path)]) == 0
 
     out = capsys.readouterr().out
     assert "had already ended" in out
     assert "storage, ingest, worker, merge, dead_letter" in out
-    assert leftovers(state) == []
+    assert find_leftovers(state) == []
 
 
-def test_a_part_that_dies_is_named_with_the_end_of_its_log(up: Up) -> None:
+def test_ended_function_is_reported_with_the_end_of_its_log(up: Up) -> None:
     state = up.wait_until_ready()
     merge = next(process for process in state.processes if process.name == "merge")
 
     os.killpg(merge.pid, signal.SIGKILL)
 
-    code, _, errors = up.end()
+    code, _, errors = up.wait_for_end()
     assert code == 1
     assert errors.startswith("defacer_emulator: merge ended unexpectedly (signal 9). The end of ")
     assert str(up.folder.log("merge")) in errors
-    assert leftovers(state) == []
+    assert find_leftovers(state) == []
 
 
-def test_nothing_is_left_when_the_reaper_is_killed(up: Up) -> None:
+def test_no_process_is_left_when_the_reaper_is_killed(up: Up) -> None:
     state = up.wait_until_ready()
     reaper = next(process for process in state.processes if process.name == "reaper")
 
     os.kill(reaper.pid, signal.SIGKILL)
 
-    code, _, errors = up.end()
+    code, _, errors = up.wait_for_end()
     assert code == 1
     assert "reaper process has ended, so the emulator stops" in errors
-    assert leftovers(state) == []
+    assert find_leftovers(state) == []
 
 
-def test_a_function_that_does_not_start_is_named_with_the_reason(stand_ins: Path, tmp_path: Path) -> None:
+def test_function_that_does_not_start_is_reported_with_the_reason(stand_ins: Path, tmp_path: Path) -> None:
     write_function(stand_ins, "ingest", "raise SystemError('no ingest today')")
 
     with (
         pytest.raises(EmulatorError, match=r"(?s)ingest ended unexpectedly \(exit code 1\).*no ingest today"),
-        Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)),
+        Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)),
     ):
-        pytest.fail("it is not ready")
+        pytest.fail("the emulator started")
 
     assert StateFolder(tmp_path / "state").read() is None
 
 
-def test_a_missing_function_is_named(tmp_path: Path) -> None:
+def test_missing_function_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(EmulatorError, match="The function ingest has no "),
-        Emulator(Options(tmp_path / "state", "builtin", functions=tmp_path / "nothing")),
+        Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=tmp_path / "nothing")),
     ):
-        pytest.fail("it is not ready")
+        pytest.fail("the emulator started")
 
 
-def test_a_folder_takes_one_emulator_at_a_time(up: Up, stand_ins: Path) -> None:
+def test_second_emulator_in_a_folder_raises(up: Up, stand_ins: Path) -> None:
     state = up.wait_until_ready()
 
     with pytest.raises(
         UsageError, match=rf"already runs in .* \(process {up.process.pid}.*defacer_emulator down --state"
     ):
-        Emulator(Options(up.folder.path, "builtin", functions=stand_ins)).__enter__()
+        Emulator(EmulatorOptions(up.folder.path, "builtin", functions=stand_ins)).__enter__()
 
     assert up.state() == state
     assert up.process.poll() is None
 
 
-def test_a_process_that_got_the_number_of_an_earlier_one_is_left_alone(
+def test_down_does_not_end_a_process_with_a_reused_pid(
     up: Up, bystander: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = up.wait_until_ready()
     up.process.kill()
     wait_until_gone(state)
-    someone_else = ProcessRecord(name="worker", pid=bystander.pid, started=0.0)
-    up.folder.write(state.model_copy(update={"parent": someone_else, "processes": (someone_else,)}))
+    other_process = ProcessRecord(name="worker", pid=bystander.pid, started=0.0)
+    up.folder.write(state.model_copy(update={"parent": other_process, "processes": (other_process,)}))
 
     assert cli.main(["down", "--state", str(up.folder.path)]) == 0
 
@@ -187,8 +185,8 @@ def test_a_process_that_got_the_number_of_an_earlier_one_is_left_alone(
     assert up.folder.read() is None
 
 
-def test_what_is_uploaded_reaches_the_function(stand_ins: Path, tmp_path: Path) -> None:
-    with Emulator(Options(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
+def test_upload_calls_the_function(stand_ins: Path, tmp_path: Path) -> None:
+    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
         emulator.storage_client().bucket(emulator.intake).blob("channels/a/videos/b.mp4").upload_from_string(
             b"x"
         )
@@ -199,11 +197,11 @@ def test_what_is_uploaded_reaches_the_function(stand_ins: Path, tmp_path: Path) 
         )
         state = emulator.state
 
-    assert leftovers(state) == []
+    assert find_leftovers(state) == []
 
 
-def test_objects_outlive_the_emulator(stand_ins: Path, tmp_path: Path) -> None:
-    options = Options(tmp_path / "state", "builtin", functions=stand_ins)
+def test_objects_survive_a_restart(stand_ins: Path, tmp_path: Path) -> None:
+    options = EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)
     with Emulator(options) as emulator:
         blob = emulator.storage_client().bucket(emulator.work).blob("jobs/note.txt")
         blob.upload_from_string(b"kept")
@@ -214,8 +212,8 @@ def test_objects_outlive_the_emulator(stand_ins: Path, tmp_path: Path) -> None:
         assert (found.generation, found.download_as_bytes()) == (blob.generation, b"kept")
 
 
-def test_every_subscription_is_what_the_description_says(stand_ins: Path, tmp_path: Path) -> None:
-    with Emulator(Options(tmp_path / "state", "builtin", workers=3, functions=stand_ins)) as emulator:
+def test_subscriptions_are_created_from_the_topology(stand_ins: Path, tmp_path: Path) -> None:
+    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", workers=3, functions=stand_ins)) as emulator:
         with messaging.create_subscriber(emulator.state.pubsub_host) as client:
             found = {
                 function.name: client.get_subscription(
@@ -223,7 +221,7 @@ def test_every_subscription_is_what_the_description_says(stand_ins: Path, tmp_pa
                 )
                 for function in emulator.resources.functions
             }
-            keeper = client.get_subscription(
+            lost_letters = client.get_subscription(
                 subscription=f"projects/{emulator.state.project}/subscriptions/{LOST_LETTERS_SUBSCRIPTION}"
             )
 
@@ -234,13 +232,13 @@ def test_every_subscription_is_what_the_description_says(stand_ins: Path, tmp_pa
         assert worker.dead_letter_policy.dead_letter_topic.endswith("/topics/dead-letters")
         assert worker.retry_policy.minimum_backoff.total_seconds() == 1
         assert dict(worker.labels) == {"max-outstanding": "3"}
-        assert dead_letter.dead_letter_policy.dead_letter_topic == keeper.topic
-        assert keeper.topic.endswith("/topics/lost-letters")
-        assert not keeper.push_config.push_endpoint
+        assert dead_letter.dead_letter_policy.dead_letter_topic == lost_letters.topic
+        assert lost_letters.topic.endswith("/topics/lost-letters")
+        assert not lost_letters.push_config.push_endpoint
 
 
 @pytest.mark.parametrize("spoil", [lambda text: text[:20], lambda text: '{"run": 1}'], ids=["cut", "other"])
-def test_a_state_file_that_is_none_is_named(
+def test_invalid_state_file_is_reported(
     spoil: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "state.json").write_text(spoil('{"something": "else entirely"}'))
@@ -250,7 +248,7 @@ def test_a_state_file_that_is_none_is_named(
     assert str(tmp_path / "state.json") in capsys.readouterr().err
 
 
-def test_up_prints_the_address_at_which_the_console_answers(up: Up) -> None:
+def test_up_prints_the_url_of_the_running_console(up: Up) -> None:
     state = up.wait_until_ready()
     assert up.process.stdout is not None
     assert any(str(state.console_url) in line for line in iter(up.process.stdout.readline, ""))
@@ -259,5 +257,5 @@ def test_up_prints_the_address_at_which_the_console_answers(up: Up) -> None:
 
     up.signal_terminal(signal.SIGINT)
 
-    assert up.end()[0] == 0
-    assert leftovers(state) == []
+    assert up.wait_for_end()[0] == 0
+    assert find_leftovers(state) == []

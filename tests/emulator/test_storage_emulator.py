@@ -1,6 +1,7 @@
-"""The storage emulator keeps the promises of Cloud Storage that the pipeline is built on, and which it does not."""
+"""The guarantees of Cloud Storage that the pipeline relies on and the storage emulator has."""
 
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,12 +22,12 @@ RESOURCES = Resources("defacer-test")
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A storage server as the emulator runs it, with no Pub/Sub behind it."""
+    """Run a storage server as the emulator does, but without Pub/Sub."""
     folder = StateFolder(tmp_path_factory.mktemp("storage"))
-    port, nobody = free_ports(2)
-    with folder.lock(), Processes(folder, "a-test") as processes:
+    port, unused = free_ports(2)
+    with folder.lock(), Processes(folder, uuid.uuid4().hex) as processes:
         files = folder.path / "storage"
-        server = storage.storage_program(RESOURCES, port, files, f"127.0.0.1:{nobody}", child_environment())
+        server = storage.storage_program(RESOURCES, port, files, f"127.0.0.1:{unused}", child_environment())
         processes.start(server)
         processes.wait_until_ready([server], 30)
         storage.create_buckets(
@@ -40,8 +41,8 @@ def bucket(address: str) -> Bucket:
     return storage.create_client(RESOURCES.project, address).bucket(RESOURCES.work)
 
 
-def race(address: str, name: str, generation: int) -> list[str]:
-    """Many write the same object at once, each of them only if it has this generation; gives their fates."""
+def race_writes(address: str, name: str, generation: int) -> list[str]:
+    """Write the same object in many threads at once, each with this precondition, and return the outcomes."""
     barrier = threading.Barrier(RACERS)
 
     def write(racer: int) -> str:
@@ -50,7 +51,7 @@ def race(address: str, name: str, generation: int) -> list[str]:
         try:
             blob.upload_from_string(f"racer {racer}", if_generation_match=generation, retry=None)
         except PreconditionFailed:
-            return "refused"
+            return "rejected"
         return "won"
 
     with ThreadPoolExecutor(RACERS) as racers:
@@ -58,19 +59,19 @@ def race(address: str, name: str, generation: int) -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_of_many_who_create_an_object_one_wins(address: str, number: int) -> None:
-    assert race(address, f"created-{number}", 0) == ["refused"] * (RACERS - 1) + ["won"]
+def test_exactly_one_of_many_creators_succeeds(address: str, number: int) -> None:
+    assert race_writes(address, f"created-{number}", 0) == ["rejected"] * (RACERS - 1) + ["won"]
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_of_many_who_replace_a_version_one_wins(address: str, bucket: Bucket, number: int) -> None:
+def test_exactly_one_of_many_replacing_writers_succeeds(address: str, bucket: Bucket, number: int) -> None:
     blob = bucket.blob(f"replaced-{number}")
     blob.upload_from_string("first")
 
-    assert race(address, blob.name, blob.generation) == ["refused"] * (RACERS - 1) + ["won"]
+    assert race_writes(address, blob.name, blob.generation) == ["rejected"] * (RACERS - 1) + ["won"]
 
 
-def test_a_version_that_was_replaced_is_gone(bucket: Bucket) -> None:
+def test_replaced_version_is_not_found(bucket: Bucket) -> None:
     blob = bucket.blob("pinned")
     blob.upload_from_string("first")
     first = blob.generation
@@ -82,7 +83,7 @@ def test_a_version_that_was_replaced_is_gone(bucket: Bucket) -> None:
     assert bucket.get_blob("pinned", generation=first) is None
 
 
-def test_names_that_people_give_their_videos_work(bucket: Bucket) -> None:
+def test_object_name_with_special_characters_works(bucket: Bucket) -> None:
     name = "channels/Straße/videos/Прогулка по городу, 100% «финал» #2?.mp4"
 
     bucket.blob(name).upload_from_string("x")

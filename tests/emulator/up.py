@@ -1,4 +1,4 @@
-"""`up` in a process of its own, with stand-in functions, and who of it is left afterwards."""
+"""`up` in its own process, with stand-in functions, and the search for processes that it left."""
 
 import os
 import signal
@@ -15,21 +15,21 @@ from tests.servers import wait_until
 
 START_SECONDS = 60
 STOP_SECONDS = 15
-# Options of `up`: emulators of tests that run at the same time listen on free ports.
+# Options of `up`: emulators of parallel tests listen on free ports.
 ANY_PORTS = tuple(f"--{name}-port=0" for name in SERVICES)
 
 
 @dataclass(frozen=True)
 class Up:
-    """`up` in a process of its own, as in a terminal of its own."""
+    """`up` in its own process, as in its own terminal."""
 
     process: subprocess.Popen[str]
     folder: StateFolder
 
     def state(self) -> EmulatorState:
-        found = self.folder.read()
-        assert found is not None
-        return found
+        state = self.folder.read()
+        assert state is not None
+        return state
 
     def wait_until_ready(self) -> EmulatorState:
         def is_ready() -> bool:
@@ -41,17 +41,17 @@ class Up:
         return self.state()
 
     def signal_terminal(self, number: signal.Signals) -> None:
-        """As a terminal does: to all of the foreground group."""
+        """Send a signal to the foreground group, as a terminal does."""
         os.killpg(self.process.pid, number)
 
-    def end(self) -> tuple[int, str, str]:
-        """Exit code, output and errors, once it has ended."""
+    def wait_for_end(self) -> tuple[int, str, str]:
+        """Wait for the end, and return exit code, output and errors."""
         out, errors = self.process.communicate(timeout=START_SECONDS)
         return self.process.returncode, out, errors
 
 
-def leftovers(state: EmulatorState) -> list[str]:
-    """What is left of an emulator: its processes, by name or group, and its open ports."""
+def find_leftovers(state: EmulatorState) -> list[str]:
+    """Return the remains of an emulator: its processes, by name or group, and its open ports."""
     left = [process.name for process in state.processes if process.is_alive()]
     left += [f"group {group}" for group in find_marked_groups(environment_mark(state.run))]
     addresses = [state.storage_url, state.pubsub_host, *state.function_urls.values()]
@@ -61,7 +61,7 @@ def leftovers(state: EmulatorState) -> list[str]:
 
 
 def wait_until_gone(state: EmulatorState) -> None:
-    wait_until(lambda: not leftovers(state), "all processes and ports are gone", STOP_SECONDS)
+    wait_until(lambda: not find_leftovers(state), "all processes and ports are gone", STOP_SECONDS)
 
 
 def write_function(folder: Path, name: str, source: str) -> None:

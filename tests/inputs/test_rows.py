@@ -15,8 +15,7 @@ from defacer.pipeline.documents.report import Report
 from defacer.pipeline.segmentation import plan_segments
 from defacer.report.faces import Faces
 from defacer_emulator.commands.cli import main as emulator_command
-from defacer_emulator.emulator import Emulator
-from defacer_emulator.emulator import Options as EmulatorOptions
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.inputs.judge import judge
 from tests.inputs.rows import ROWS, Row
 from tests.inputs.run_engine import deface

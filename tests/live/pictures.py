@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer_emulator.demo.demo_clip import FaceBox, compute_boxes, demo_cast, render
+from defacer_emulator.demo.demo_clip import FaceBox, compute_boxes, demo_cast, render_frames
 from tests.soak.judging import VISIBLE_CORRELATION, correlate_detail
 
 SIZE, FRAMES_PER_SECOND, SECONDS = (640, 360), 15, 12
@@ -23,7 +23,7 @@ class Clip:
     def __init__(self) -> None:
         self.jpegs: list[bytes] = []
         self.greys: list[Grey] = []
-        for number, picture in enumerate(render(demo_cast(), COUNT, SIZE)):
+        for number, picture in enumerate(render_frames(demo_cast(), COUNT, SIZE)):
             marked = picture.copy()
             for bit in range(BITS):
                 marked[: BIT // 2, bit * BIT : (bit + 1) * BIT] = 255 * (number >> bit & 1)

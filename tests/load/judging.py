@@ -45,8 +45,8 @@ def _check_growth(single: Sequence[Load]) -> Iterator[str]:
     for load in single[1:]:
         if not load.merge_ms < MAX_MERGE_GROWTH * single[0].merge_ms:
             yield (
-                f"merging takes {load.merge_ms:.1f} ms a segment where there are {load.segments}, and "
-                f"{single[0].merge_ms:.1f} where there are {single[0].segments}"
+                f"merging takes {load.merge_ms:.1f} ms a segment with {load.segments} segments, and "
+                f"{single[0].merge_ms:.1f} with {single[0].segments}"
             )
 
 

@@ -21,5 +21,5 @@ def peak_megabytes() -> float:
 
 
 def read_notes(path: Path) -> list[dict[str, Any]]:
-    """Return all lines so far."""
+    """Return all lines."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -13,7 +13,7 @@ import numpy as np
 
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.storage import object_names
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.load.notes import read_notes
 
 FUNCTIONS = Path(__file__).parent / "functions"
@@ -76,7 +76,7 @@ def run_emulator(folder: Path) -> Emulator:
         # Much longer than a step takes here, and short enough for a run.
         ("DEFACER_LEASE_SECONDS", "30"),
     )
-    return Emulator(Options(folder / "state", "builtin", functions=FUNCTIONS, variables=variables))
+    return Emulator(EmulatorOptions(folder / "state", "builtin", functions=FUNCTIONS, variables=variables))
 
 
 def run_jobs(running: Emulator, folder: Path, jobs: int, segments: int, max_seconds: float) -> Load:

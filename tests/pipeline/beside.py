@@ -19,7 +19,7 @@ import psutil
 from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.plan import Plan, journal_lines
 from defacer_emulator.chaos.subjects import job_name_of
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.servers import wait_until
 from tests.soak.clips import JobKind, make_kinds
 from tests.soak.jobs import Job, Jobs
@@ -117,7 +117,7 @@ def main() -> int:
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory(prefix="defacer-beside-") as folder:
         kind = next(found for found in make_kinds(Path(folder)) if found.channel == CHANNEL)
-        options = Options(
+        options = EmulatorOptions(
             Path(folder) / "state", "builtin", workers=2, variables=VARIABLES, chaos=plan_kills(rounds)
         )
         with Emulator(options) as running:

@@ -12,7 +12,7 @@ from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.storage import object_names
 from defacer_emulator.commands.cli import main
 from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 
 # `drop` accepts it: its first bytes are not those of a text, a picture or a document.
@@ -74,7 +74,7 @@ def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if request.param == "google" and find_google_emulator() is None:
         pytest.skip(f"Google's Pub/Sub emulator is not installed: {INSTALL_HINT}")
     folder = tmp_path_factory.mktemp(f"emulator-{request.param}")
-    with Emulator(Options(folder, request.param, variables=VARIABLES)) as running:
+    with Emulator(EmulatorOptions(folder, request.param, variables=VARIABLES)) as running:
         yield running
         for name, log in running.log_files():  # printed if a test of this module fails
             sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")

@@ -1,6 +1,6 @@
 """Jobs that can't succeed fail within the retry budget, with a clear message, and do not stop other jobs.
 
-There are two poison jobs. A segment of the first kills each worker at its end; the worker counts its attempts in the
+The test has two poison jobs. A segment of the first kills each worker at its end; the worker counts its attempts in the
 lease. The second kills each planner; Pub/Sub counts its deliveries and dead-letters the message, twice.
 `python -m tests.pipeline.beside` measures how poison slows down other jobs.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from defacer_emulator.chaos.plan import journal_lines
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.pipeline.beside import CHANNEL, VARIABLES, Measurement, format_seconds, plan_kills
 from tests.soak.clips import JobKind, make_kinds
 from tests.soak.journal import read_journal
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("dead-ends")
-    options = Options(folder, "builtin", workers=2, variables=VARIABLES, chaos=plan_kills(1))
+    options = EmulatorOptions(folder, "builtin", workers=2, variables=VARIABLES, chaos=plan_kills(1))
     with Emulator(options) as running:
         yield running
 

@@ -6,7 +6,7 @@ import pytest
 
 from defacer_emulator.chaos.plan import Plan, journal_lines
 from defacer_emulator.chaos.subjects import job_name_of
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.servers import wait_until
 from tests.soak.clips import make_kinds
 from tests.soak.jobs import Jobs
@@ -23,7 +23,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     plan = Plan(seed=1, always={"full-disk": ALWAYS}, replayed=frozenset({("full-disk", HIDE)}))
     variables = (("DEFACER_SEGMENT_SECONDS", "1"),)
     folder = tmp_path_factory.mktemp("full-disk")
-    with Emulator(Options(folder, "builtin", variables=variables, chaos=plan)) as running:
+    with Emulator(EmulatorOptions(folder, "builtin", variables=variables, chaos=plan)) as running:
         yield running
 
 

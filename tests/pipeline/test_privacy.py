@@ -1,4 +1,4 @@
-"""Erasing and forgetting on the emulator, and what its logs say of all that was done: nothing of anybody."""
+"""Erasing and forgetting on the emulator, and the privacy of its logs: they name and show no one."""
 
 import json
 import os
@@ -15,19 +15,19 @@ import pytest
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.topology import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
-from defacer_emulator.emulator import Emulator, Options, Receiver
+from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
 from defacer_emulator.processes.state import ROOT
 from defacer_emulator.services import messaging
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
-from tests.inputs import making
+from tests.inputs import write_video
 from tests.pipeline.conftest import NOISE, VARIABLES, Pipeline
 from tests.receiver import open_receiver
 from tests.servers import wait_until
 
-# In no word of this code, so that it comes from an object's name, a person's, or something inside a video.
+# Not a part of any word in this code, so a hit comes from the name of an object or person, or from a video.
 MARK = "zq7"
-LOUD = (*VARIABLES, ("DEFACER_LOG_LEVEL", "DEBUG"), ("GUNICORN_LOG_LEVEL", "debug"))
+DEBUG = (*VARIABLES, ("DEFACER_LOG_LEVEL", "DEBUG"), ("GUNICORN_LOG_LEVEL", "debug"))
 SECRET = "only for the tests of this repository"  # noqa: S105 - no secret
 NUMBERS = re.compile(r"(-?\d+\.\d+[\s,]+){8}")
 ENCODED = re.compile(r"[A-Za-z0-9+/]{120}")
@@ -39,21 +39,21 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     with (
         open_receiver() as receiver,
         Emulator(
-            Options(folder, "builtin", variables=LOUD, receiver=Receiver(receiver.address, SECRET))
+            EmulatorOptions(folder, "builtin", variables=DEBUG, receiver=Receiver(receiver.address, SECRET))
         ) as running,
     ):
         yield running
-        for name, log in running.log_files():  # shown when a test of this module has failed
+        for name, log in running.log_files():  # printed if a test of this module fails
             sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")
 
 
-def command(pipeline: Pipeline, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of the emulator, as in a terminal, which would log all that it can."""
+def run_command(pipeline: Pipeline, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the emulator, as in a terminal, with the log level DEBUG."""
     state = ("--state", str(pipeline.emulator.folder.path))
     return subprocess.run(
-        [sys.executable, "-m", "defacer_emulator", *words, *state],
+        [sys.executable, "-m", "defacer_emulator", *arguments, *state],
         cwd=ROOT,
-        env={**os.environ, **dict(LOUD)},
+        env={**os.environ, **dict(DEBUG)},
         capture_output=True,
         text=True,
         check=False,
@@ -62,37 +62,35 @@ def command(pipeline: Pipeline, *words: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def left(pipeline: Pipeline, channel: str) -> list[str]:
+def list_left(pipeline: Pipeline, channel: str) -> list[str]:
     buckets = (pipeline.emulator.intake, pipeline.emulator.output)
     return [name for bucket in buckets for name in pipeline.list_names(bucket, f"channels/{channel}/")]
 
 
-@pytest.mark.parametrize("what", ["job", "channel"])
-def test_what_is_erased_is_nowhere(what: str, pipeline: Pipeline, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["job", "channel"])
+def test_erased_job_or_channel_leaves_only_its_mark(kind: str, pipeline: Pipeline, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
     ended = pipeline.drop(video, "--channel", "erased", "--mode", "solid", "--wait")
     assert ended.code == 0, ended.errors
-    subject = ended.job if what == "job" else "channels/erased"
+    subject = ended.job if kind == "job" else "channels/erased"
 
-    asked = command(pipeline, "erase", subject)
-    done = command(pipeline, "erase", subject, "--yes")
-    again = command(pipeline, "erase", subject, "--yes")
+    asked = run_command(pipeline, "erase", subject)
+    done = run_command(pipeline, "erase", subject, "--yes")
+    again = run_command(pipeline, "erase", subject, "--yes")
 
     assert (asked.returncode, done.returncode, again.returncode) == (2, 0, 0), asked.stderr + done.stderr
     assert "Erase all of it?" in asked.stdout
     assert "The standard input has no answer" in asked.stderr
     assert f"removed gs://{pipeline.emulator.output}/channels/erased/walk.mp4#" in done.stdout
     assert again.stdout == f"Nothing of {subject} is stored.\n"
-    assert left(pipeline, "erased") == (["channels/erased/policy.json"] if what == "job" else [])
+    assert list_left(pipeline, "erased") == (["channels/erased/policy.json"] if kind == "job" else [])
     mark = object_names.failed(ended.job)
     assert pipeline.list_names(pipeline.emulator.work, object_names.job_prefix(ended.job)) == [mark]
-    status = command(pipeline, "status", ended.job)
+    status = run_command(pipeline, "status", ended.job)
     assert "erased on request" in status.stdout
 
 
-def test_a_job_that_is_erased_while_it_is_under_way_never_comes_back(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_job_erased_while_it_runs_leaves_only_its_mark(pipeline: Pipeline, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=12, keyframe_seconds=2, portrait=admiral()))
     dropped = pipeline.drop(video, "--channel", "hasty")
     work, mark = pipeline.emulator.work, object_names.failed(dropped.job)
@@ -105,23 +103,23 @@ def test_a_job_that_is_erased_while_it_is_under_way_never_comes_back(
         300,
     )
 
-    done = command(pipeline, "erase", "channels/hasty", "--yes")
+    done = run_command(pipeline, "erase", "channels/hasty", "--yes")
 
     assert done.returncode == 0, done.stderr
     wait_until_quiet(pipeline, tmp_path)
     assert pipeline.list_names(work, object_names.job_prefix(dropped.job)) == [mark]
-    assert left(pipeline, "hasty") == []
+    assert list_left(pipeline, "hasty") == []
 
 
-def test_who_is_forgotten_is_hidden_in_what_was_published(
+def test_forgotten_person_is_hidden_in_published_results(
     pipeline: Pipeline, clip: Path, astronaut: Path, tmp_path: Path
 ) -> None:
     ended = pipeline.drop(clip, "--channel", "vlog", "--target", astronaut, "--wait")
     assert ended.code == 0, ended.errors
     assert "kept:   astronaut" in ended.out
 
-    listed = command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes")
-    done = command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes", "--render-again")
+    listed = run_command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes")
+    done = run_command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes", "--render-again")
 
     assert (listed.returncode, done.returncode) == (1, 0), listed.stderr + done.stderr
     assert f"(job {ended.job}): it can be rendered again" in listed.stdout
@@ -130,12 +128,12 @@ def test_who_is_forgotten_is_hidden_in_what_was_published(
         pipeline.get_blob(pipeline.emulator.output, "channels/vlog/clip.report.jsonl").download_as_bytes()
     )
     assert {track.decision for track in report.tracks} == {"hide"}
-    status = command(pipeline, "status", ended.job)
+    status = run_command(pipeline, "status", ended.job)
     assert "keeps     no one" in status.stdout
 
 
 def wait_until_quiet(pipeline: Pipeline, folder: Path) -> None:
-    """Until what was sent before has been dealt with: the one worker takes segments in the order they came."""
+    """Wait until earlier messages are processed: the single worker processes segments in their order."""
     video = write_clip(folder / "last.mp4", Clip(seconds=1))
     assert pipeline.drop(video, "--channel", "last", "--wait").code == 0
 
@@ -147,12 +145,12 @@ def send(pipeline: Pipeline, topic: str, data: bytes, **attributes: str) -> None
 
 
 def first_track(listed: str) -> str:
-    """The number of the first track that `again` lists."""
+    """Return the number of the first track that `rerender` lists."""
     return listed.splitlines()[1].split()[0]
 
 
 def log_levels(emulator: Emulator) -> dict[str, str]:
-    """What each function was started with, as the system knows it."""
+    """Return the log level in the environment of each function's process."""
     levels = {}
     for process in emulator.state.processes:
         if process.name in emulator.state.function_urls:
@@ -160,19 +158,19 @@ def log_levels(emulator: Emulator) -> dict[str, str]:
     return levels
 
 
-def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_path: Path) -> None:
-    """Each name is marked. What is published, fails, is rendered again, erased, forgotten, malformed: all is logged."""
+def test_no_log_line_names_or_shows_a_person(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Names have a mark. Jobs are published, fail, are re-rendered, erased and forgotten; messages are malformed."""
     channel, person = f"{MARK}channel", f"{MARK}person"
     target, faceless = (tmp_path / f"{MARK}{name}" for name in ("person.png", "faceless.png"))
     target.write_bytes(encode_picture(portrait()))
     faceless.write_bytes(encode_picture(np.full((300, 300, 3), 120, np.uint8)))
     pipeline.put(f"channels/{MARK}policy/policy.json", json.dumps({"mode": f"{MARK}mode"}).encode())
-    video = making.write(
+    video = write_video.write(
         tmp_path / f"{MARK}video.mp4",
-        making.Video(
+        write_video.Video(
             portrait=portrait(),
             size=(480, 360),
-            texts=(making.Text("mov_text", ((0.2, 1.0, f"{MARK}subtitle"),)),),
+            texts=(write_video.Text("mov_text", ((0.2, 1.0, f"{MARK}subtitle"),)),),
             chapters=((0.0, 1.0, f"{MARK}chapter"),),
             tags=(("title", f"{MARK}title"), ("location", f"{MARK}place")),
         ),
@@ -188,11 +186,11 @@ def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_
     ]
     for topic in (UPLOADS, SEGMENTS, SEGMENTS_DONE):
         send(pipeline, topic, f'{{"job": "{MARK}"}}'.encode(), type=f"{MARK}type", bucketId=f"{MARK}bucket")
-    tracks = command(pipeline, "again", kept.job)
-    again = command(pipeline, "again", kept.job, "--keep", first_track(tracks.stdout), "--wait")
-    refused = command(pipeline, "again", kept.job, "--keep", "999", "--wait")
-    forgotten = command(pipeline, "forget", person, "--channel", channel, "--yes", "--render-again")
-    gone = command(pipeline, "erase", f"channels/{channel}", "--yes")
+    tracks = run_command(pipeline, "rerender", kept.job)
+    again = run_command(pipeline, "rerender", kept.job, "--keep", first_track(tracks.stdout), "--wait")
+    refused = run_command(pipeline, "rerender", kept.job, "--keep", "999", "--wait")
+    forgotten = run_command(pipeline, "forget", person, "--channel", channel, "--yes", "--render-again")
+    gone = run_command(pipeline, "erase", f"channels/{channel}", "--yes")
     wait_until_quiet(pipeline, tmp_path)
 
     assert (kept.code, [ended.code for ended in failed]) == (0, [1, 1, 1]), kept.errors
@@ -200,9 +198,9 @@ def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_
     commands = (tracks, again, refused, forgotten, gone)
     assert [done.returncode for done in commands] == [0, 0, 1, 0, 0], [done.stderr for done in commands]
     assert "\nrendered again gs://" in forgotten.stdout
-    # What they say to the person at the terminal names names; a log line would be JSON, and they log nothing.
-    said = [line for done in commands for line in (done.stdout + done.stderr).splitlines()]
-    assert not [line for line in said if line.startswith("{") or NUMBERS.search(line)]
+    # Commands print names to the terminal. A log line would be JSON, and they log nothing.
+    printed = [line for done in commands for line in (done.stdout + done.stderr).splitlines()]
+    assert not [line for line in printed if line.startswith("{") or NUMBERS.search(line)]
     logs = {
         path.stem: path.read_text(errors="replace") for path in pipeline.emulator.folder.logs.glob("*.log")
     }
@@ -221,9 +219,9 @@ def test_no_log_line_of_all_this_names_or_shows_anybody(pipeline: Pipeline, tmp_
     } <= messages
     assert {"dropped a message that belongs to no job", "the receiver responded"} <= messages
     for job in (again.stdout.split()[0], refused.stdout.split()[0]):
-        assert [line for line in lines if line.get("job") == job], "a request to render again is in no log"
+        assert [line for line in lines if line.get("job") == job], "a re-render request is in no log"
     for name, log in logs.items():
         found = [
             line for line in log.splitlines() if MARK in line or NUMBERS.search(line) or ENCODED.search(line)
         ]
-        assert not found, f"{name} logged what it must not: {found[:3]}"
+        assert not found, f"{name} logged private data: {found[:3]}"

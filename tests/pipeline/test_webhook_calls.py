@@ -7,7 +7,7 @@ import pytest
 from defacer.pipeline.documents.job_records import JobEvent
 from defacer.webhook.delivery import sign
 from defacer_emulator.commands.cli import main
-from defacer_emulator.emulator import Emulator, Options, Receiver
+from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
 from tests.clips import Clip, admiral, write_clip
 from tests.pipeline.conftest import NOISE
 from tests.receiver import open_receiver
@@ -25,7 +25,7 @@ def test_webhook_is_called_for_a_published_and_a_failed_job(
     jobs = []
     with open_receiver() as receiver:
         webhook = Receiver(receiver.address, SECRET)
-        with Emulator(Options(tmp_path / "state", "builtin", receiver=webhook)) as emulator:
+        with Emulator(EmulatorOptions(tmp_path / "state", "builtin", receiver=webhook)) as emulator:
             for count, path in enumerate((video, broken), start=1):
                 capsys.readouterr()
                 assert main(["drop", str(path), "--state", str(emulator.folder.path)]) == 0

@@ -205,10 +205,10 @@ def test_mode_image_without_a_picture_fails(pipeline: Pipeline, tmp_path: Path) 
     assert_drop_fails(pipeline, "pictureless", video, "no-replacement", "replacement.png")
 
 
-def run_again(pipeline: Pipeline, job: str, *arguments: str | Path) -> CommandResult:
+def run_rerender(pipeline: Pipeline, job: str, *arguments: str | Path) -> CommandResult:
     pipeline.capture.readouterr()
     state = ("--state", str(pipeline.emulator.folder.path))
-    code = main(["again", job, *map(str, arguments), *state])
+    code = main(["rerender", job, *map(str, arguments), *state])
     found = pipeline.capture.readouterr()
     return CommandResult(code, found.out, found.err)
 
@@ -219,7 +219,7 @@ def test_rerender_changes_decisions_without_another_detection(
     """First one person is kept. Then, with duplicated messages, the decisions are swapped."""
     dropped = pipeline.drop(clip, "--channel", "changed", "--target", astronaut, "--wait")
     assert dropped.code == 0, dropped.errors
-    listed = run_again(pipeline, dropped.job)
+    listed = run_rerender(pipeline, dropped.job)
     assert listed.code == 0, listed.errors
     tracks = {line.split()[0]: line for line in listed.out.splitlines()[1:]}
     kept = [number for number, line in tracks.items() if "keep as astronaut" in line]
@@ -231,7 +231,7 @@ def test_rerender_changes_decisions_without_another_detection(
     options = [*(word for number in kept for word in ("--hide", number))]
     options += [word for number in hidden for word in ("--keep", number)]
     with duplicate_messages(pipeline.emulator) as relay:
-        ended = run_again(pipeline, dropped.job, *options, "-o", out)
+        ended = run_rerender(pipeline, dropped.job, *options, "-o", out)
         relay.wait_until_idle()
 
     assert ended.code == 0, ended.errors
@@ -265,12 +265,12 @@ def test_rerender_changes_decisions_without_another_detection(
         (("--keep", "99"), "has no track 99"),
         (("--keep", "1", "--hide", "1"), "at once"),
     ):
-        refused = run_again(pipeline, ended.job, *options, "--wait")
+        refused = run_rerender(pipeline, ended.job, *options, "--wait")
         assert refused.code in (1, 2)
         assert message in refused.errors
     pipeline.emulator.storage_client().bucket(pipeline.emulator.intake).blob(
         "channels/changed/videos/clip.mp4"
     ).delete()
-    gone = run_again(pipeline, ended.job, "--keep", kept[0])
+    gone = run_rerender(pipeline, ended.job, "--keep", kept[0])
     assert gone.code == 1
     assert "was deleted or replaced after its upload. Upload the video again." in gone.errors

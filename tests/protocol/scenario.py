@@ -32,7 +32,7 @@ AIMS = (
     "gallery-", "segment-detections/", "faces.jsonl", "segments/", "merge/", "verdict", "failed",
     "published", "copy to", "publish on", "delete",
 )  # fmt: skip
-# What the subscriptions allow (resources.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
+# What the subscriptions allow (pipeline/topology.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
 # because it keeps to that number "on a best effort basis".
 DELIVERIES = (
     {function.name: function.max_delivery_attempts for function in FUNCTIONS},

@@ -11,7 +11,7 @@ from types import ModuleType
 from defacer.pipeline.documents.report import Report
 from defacer.report.tracks import Track
 from defacer_emulator.commands.cli import main as emulator_command
-from defacer_emulator.emulator import Emulator, Options
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.setup.files import report_beside
 from tests.quality.clips import Clip
 from tests.quality.figures import percent, pooled, table
@@ -64,7 +64,7 @@ def run_jobs(clips: Sequence[Clip], score: ModuleType, segment_seconds: float, p
     with tempfile.TemporaryDirectory(prefix="defacer-quality-") as temporary:
         folder = Path(temporary)
         state = folder / "emulator"
-        with Emulator(Options(state, pubsub, variables=variables)):
+        with Emulator(EmulatorOptions(state, pubsub, variables=variables)):
             for clip in clips:
                 target = ("--target", str(clip.target_picture)) if clip.target_picture else ()
                 done.append(

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from defacer_emulator.chaos.plan import Plan, read_plan
-from defacer_emulator.commands.cli import INTERRUPTED, interrupt_on_signals
-from defacer_emulator.errors import EmulatorError
+from defacer_emulator.commands.cli import interrupt_on_signals
+from defacer_emulator.errors import INTERRUPTED, EmulatorError
 from tests.soak.soak import Soak, run
 from tests.soak.table import format_table
 

@@ -14,7 +14,7 @@ from defacer_emulator.demo.demo_clip import (
     compute_boxes,
     count_frames,
     demo_cast,
-    render,
+    render_frames,
     write_target_picture,
 )
 from defacer_emulator.demo.picture import save_picture, write_clip
@@ -27,7 +27,7 @@ SIZE, RATE = (320, 240), 12
 class JobKind:
     """A kind of job, with its own channel.
 
-    `hidden` are the people whose faces must be hidden. `fails` is the error code with which the job must fail. `share`
+    `hidden` are the people whose faces must be hidden. `fails` is the expected error code. `share`
     is the number of jobs of this kind among twenty.
     """
 
@@ -82,12 +82,12 @@ def mix_kinds(kinds: tuple[JobKind, ...], count: int) -> Iterator[JobKind]:
 
 def _write_clip(path: Path, seconds: float, cast: tuple[Role, ...]) -> tuple[Path, tuple[FaceBox, ...]]:
     frames = count_frames(seconds, RATE)
-    write_clip(path, render(cast, frames, SIZE), seconds, SIZE, RATE)
+    write_clip(path, render_frames(cast, frames, SIZE), seconds, SIZE, RATE)
     return path, tuple(compute_boxes(cast, frames, SIZE))
 
 
 def _damage_copy(source: Path, path: Path) -> Path:
-    """Write a copy in which the middle of one packet is overwritten."""
+    """Write a copy with the middle of one packet overwritten."""
     path.write_bytes(source.read_bytes())
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]

@@ -11,7 +11,7 @@ from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.storage import object_names
 from defacer_emulator.chaos.subjects import hash_name
 from defacer_emulator.emulator import Emulator
-from defacer_emulator.jobs import JobReader
+from defacer_emulator.job_reader import JobReader
 from tests.soak import judging
 from tests.soak.clips import JobKind
 

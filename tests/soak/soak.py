@@ -9,10 +9,10 @@ from pathlib import Path
 
 from defacer.pipeline.storage import object_names
 from defacer_emulator.chaos.plan import Plan
-from defacer_emulator.emulator import Emulator, Options
-from defacer_emulator.jobs import StorageError
+from defacer_emulator.emulator import Emulator, EmulatorOptions
+from defacer_emulator.job_reader import StorageError
 from defacer_emulator.resources import LOCAL_RETRIES
-from defacer_emulator.setup.weights import fetch_weights
+from defacer_emulator.setup.weights_download import fetch_weights
 from tests.soak.clips import JobKind, make_kinds, mix_kinds
 from tests.soak.jobs import Job, Jobs
 from tests.soak.journal import JournalCounts, read_journal
@@ -46,7 +46,7 @@ class Soak:
 
 @dataclass
 class Outcome:
-    """The outcome so far."""
+    """The outcome of a soak."""
 
     jobs: list[Job] = field(default_factory=list)
     journal: JournalCounts = field(default_factory=JournalCounts)
@@ -93,13 +93,15 @@ class Outcome:
 
 
 def run(soak: Soak) -> Outcome:
-    """Run the soak. Ctrl-C ends it with the outcome so far."""
+    """Run the soak. Ctrl-C ends it with the partial outcome."""
     fetch_weights(print)
     clips = soak.folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)
     kinds = make_kinds(clips)
     outcome = Outcome(requested=soak.jobs)
-    options = Options(soak.folder / "state", "builtin", workers=WORKERS, variables=VARIABLES, chaos=soak.plan)
+    options = EmulatorOptions(
+        soak.folder / "state", "builtin", workers=WORKERS, variables=VARIABLES, chaos=soak.plan
+    )
     with Emulator(options) as emulator:
         jobs = Jobs(emulator)
         outcome.jobs = jobs.all

@@ -95,7 +95,7 @@ def test_plan_is_read_from_a_seed_or_a_file(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "can't be read"),
-        ('{"seed": 1, "rates": {"earthquake": 1}}', "there is no fault 'earthquake'"),
+        ('{"seed": 1, "rates": {"earthquake": 1}}', "the fault 'earthquake' is unknown"),
         ('{"seed": 1, "rates": {"kill": 2}}', "rates.kill"),
         ("seed = 1", "is not a valid plan of faults"),
         ('{"event": "fault"}\n', "neither a plan of faults nor a chaos.log"),

@@ -16,7 +16,7 @@ from defacer_emulator.demo.demo_clip import (
     demo_cast,
     load_astronaut,
     make_demo_clip,
-    render,
+    render_frames,
     write_target_picture,
 )
 from defacer_emulator.demo.drawn_clip import drawn_cast, make_drawn_clip, write_drawn_target_picture
@@ -104,7 +104,9 @@ def test_people_turn_away_cross_and_are_large_once() -> None:
 def test_true_box_contains_the_drawn_face() -> None:
     count, size = 40, (1280, 720)
     number = round(BOTH_LARGE_AT * (count - 1))
-    frame = next(picture for index, picture in enumerate(render(demo_cast(), count, size)) if index == number)
+    frame = next(
+        picture for index, picture in enumerate(render_frames(demo_cast(), count, size)) if index == number
+    )
     boxes = compute_boxes(demo_cast(), count, size)
     box = next(box for box in boxes if box.frame == number and box.name == "astronaut")
     x1, y1, x2, y2 = (round(edge) for edge in ASTRONAUT_FACE)

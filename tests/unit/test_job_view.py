@@ -10,7 +10,7 @@ from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.storage import object_names
 from defacer_emulator.commands import status
-from defacer_emulator.jobs import JobReader
+from defacer_emulator.job_reader import JobReader
 from defacer_emulator.resources import Resources
 from defacer_emulator.waiting import describe_progress, describe_stage
 from tests.clips import write_clip

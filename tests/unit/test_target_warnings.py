@@ -57,7 +57,7 @@ def test_job_summary_lists_warnings_with_advice(report: Report) -> None:
     blurred, nearest, command, no_track = summarize(report).splitlines()[-4:]
     assert blurred == f"warning: A target picture of Ada is blurred. {ADVICE['blurred-picture']}"
     assert nearest == f"warning: No track of Ada was kept. {ADVICE['no-track-kept']}"
-    assert command.endswith(f"python -m defacer_emulator again {JOB} --keep 4")
+    assert command.endswith(f"python -m defacer_emulator rerender {JOB} --keep 4")
     assert no_track.startswith("warning: No track of \\x1bBob was kept.")
 
 

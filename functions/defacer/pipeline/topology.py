@@ -1,7 +1,7 @@
 """The pipeline's topics, its functions with their push subscriptions, and the retry policies of both.
 
 The emulator creates its Pub/Sub resources from this module. `infra/names.tf` repeats the values for Google Cloud, and
-`tests/infra/test_names.py` compares the two.
+`tests/infra/test_topology.py` compares the two.
 
 Limits of Pub/Sub (google/pubsub_v1/types/pubsub.py): an acknowledgement deadline is 10 to 600 s and, for push, the time
 that the function has to answer. A dead-letter policy allows 5 to 100 deliveries. A name has at least 3 characters.
@@ -78,3 +78,8 @@ FUNCTIONS = (
 )
 # Runs only where a webhook is configured. On Google Cloud it retries for 16 hours: a receiver can be down overnight.
 WEBHOOK = Function("webhook", JOB_EVENTS, 60, concurrency=4, max_delivery_attempts=100)
+
+# How often dead_letter publishes a message again. A segment's task is requeued several times, such as when no worker
+# was free for days. Any other message is requeued once, such as when storage was down for hours: dead_letter needs
+# storage too, so storage is back when dead_letter requeues a message.
+MAX_TASK_REQUEUES, MAX_OTHER_REQUEUES = 3, 1

@@ -14,9 +14,9 @@ async def main(file: Path) -> None:
     """Listen on all three ports until the process ends."""
     setup = Setup.model_validate_json(file.read_bytes())
     run = Run(setup, lambda line: print(line, flush=True))
-    publishing = await publish_proxy.serve(run)
-    await http.serve(StorageProxy(run).handle, setup.storage_port)
-    await http.serve(PushProxy(run).handle, setup.push_port)
+    publishing = await publish_proxy.serve_publishing(run)
+    await http.serve_http(StorageProxy(run).handle, setup.storage_port)
+    await http.serve_http(PushProxy(run).handle, setup.push_port)
     await publishing.wait_for_termination()
 
 

@@ -65,7 +65,7 @@ class Transmission:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-async def serve(handler: Handler, port: int) -> asyncio.Server:
+async def serve_http(handler: Handler, port: int) -> asyncio.Server:
     """Listen on this port and answer every request with the handler's response."""
 
     async def answer_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from defacer_emulator.chaos.plan import Occurrence, Plan
-from defacer_emulator.chaos.subjects import Subject
+from defacer_emulator.chaos.subjects import FaultSubject
 
 
 class Journal:
@@ -28,7 +28,7 @@ class Journal:
         # Without the replayed faults: they follow as lines of their own.
         self._write("plan", plan=plan.model_dump(mode="json", exclude={"replayed"}))
 
-    def log_fault(self, fault: str, occurrence: Occurrence, subject: Subject, how: str = "") -> None:
+    def log_fault(self, fault: str, occurrence: Occurrence, subject: FaultSubject, how: str = "") -> None:
         self._faults += 1
         self._write(
             "fault",
@@ -40,7 +40,7 @@ class Journal:
             how=how,
         )
 
-    def log_retry(self, occurrence: Occurrence, subject: Subject, status: int | None) -> None:
+    def log_retry(self, occurrence: Occurrence, subject: FaultSubject, status: int | None) -> None:
         self._write("retry", at=str(occurrence), job=subject.job, status=status)
 
     def log_write(self, name: str, generation: str) -> None:

@@ -83,7 +83,7 @@ class Plan(BaseModel):
     @classmethod
     def _known_faults(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
         if unknown := sorted(set(value) - set(RATES)):
-            raise ValueError(f"there is no fault {unknown[0]!r}; the faults are {', '.join(RATES)}")
+            raise ValueError(f"the fault {unknown[0]!r} is unknown; the faults are {', '.join(RATES)}")
         return value
 
     def has_fault(self, fault: str, occurrence: Occurrence) -> bool:

@@ -60,8 +60,8 @@ class PublishProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
         return fault
 
 
-async def serve(run: Run) -> grpc.aio.Server:
-    """Listen on the port to which the functions publish."""
+async def serve_publishing(run: Run) -> grpc.aio.Server:
+    """Listen on the port that the functions publish to."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((PublishProxy(run),))
     server.add_insecure_port(run.setup.function_environment["PUBSUB_EMULATOR_HOST"])

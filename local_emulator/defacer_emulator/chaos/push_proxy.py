@@ -14,7 +14,7 @@ from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.http import HangUpError, Request, Response, Transmission, send
 from defacer_emulator.chaos.plan import Occurrence
 from defacer_emulator.chaos.setup import Run
-from defacer_emulator.chaos.subjects import Subject
+from defacer_emulator.chaos.subjects import FaultSubject
 
 ERROR_FAULTS = ("push-429", "push-500", "push-503")
 FAULTS = (
@@ -57,7 +57,12 @@ class PushProxy:
         return response
 
     async def _deliver(
-        self, fault: str | None, function: str, request: Request, subject: Subject, occurrence: Occurrence
+        self,
+        fault: str | None,
+        function: str,
+        request: Request,
+        subject: FaultSubject,
+        occurrence: Occurrence,
     ) -> Response:
         if fault is None:
             return await self._send(function, request, subject)
@@ -99,7 +104,7 @@ class PushProxy:
         return await self._send(function, request, subject)
 
     async def _send(
-        self, function: str, request: Request, subject: Subject, transmission: Transmission | None = None
+        self, function: str, request: Request, subject: FaultSubject, transmission: Transmission | None = None
     ) -> Response:
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -111,7 +116,7 @@ class PushProxy:
         self._mean_seconds[kind] += NEWEST_WEIGHT * (loop.time() - started - self._mean_seconds[kind])
         return response
 
-    async def _send_twice(self, function: str, request: Request, subject: Subject) -> Response:
+    async def _send_twice(self, function: str, request: Request, subject: FaultSubject) -> Response:
         """Send the request twice at once, and return the worse status: Pub/Sub sees one delivery."""
         deliveries = (self._send(function, request, subject) for _ in range(2))
         responses = await asyncio.gather(*deliveries, return_exceptions=True)
@@ -120,7 +125,9 @@ class PushProxy:
             raise HangUpError
         return Response(max(statuses))
 
-    async def _send_later(self, function: str, request: Request, subject: Subject, seconds: float) -> None:
+    async def _send_later(
+        self, function: str, request: Request, subject: FaultSubject, seconds: float
+    ) -> None:
         await asyncio.sleep(seconds)
         try:
             await self._send(function, request, subject)
@@ -137,7 +144,7 @@ class PushProxy:
         return self._deliveries[function] - before
 
     async def _kill_during(
-        self, function: str, request: Request, subject: Subject, occurrence: Occurrence
+        self, function: str, request: Request, subject: FaultSubject, occurrence: Occurrence
     ) -> Response:
         """Kill the process that has the request, at a random point of the request's usual duration."""
         transmission = Transmission()
@@ -153,7 +160,7 @@ class PushProxy:
         return await delivery
 
     async def _fill_disk(
-        self, function: str, request: Request, subject: Subject, occurrence: Occurrence
+        self, function: str, request: Request, subject: FaultSubject, occurrence: Occurrence
     ) -> Response:
         """Limit the file size of the process that accepted the connection, for the length of the request."""
         start = asyncio.Event()
@@ -197,6 +204,6 @@ class PushProxy:
         task.add_done_callback(self._background.discard)
 
 
-def _kind(subject: Subject) -> str:
+def _kind(subject: FaultSubject) -> str:
     """Return the kind of a request: requests for one function and step take a similar time."""
     return f"{subject.name.partition('/')[0]}/{subject.name.rpartition('/')[2].partition('-')[0]}"

@@ -14,7 +14,7 @@ from defacer_emulator.chaos.http import HangUpError, Request, Response, Transmis
 from defacer_emulator.chaos.plan import Occurrence
 from defacer_emulator.chaos.preconditions import PreconditionEnforcer, error_response
 from defacer_emulator.chaos.setup import Run
-from defacer_emulator.chaos.subjects import Call, Subject, hash_name
+from defacer_emulator.chaos.subjects import Call, FaultSubject, hash_name
 
 ERROR_FAULTS = ("storage-429", "storage-500", "storage-503")
 COMMON_FAULTS = (*ERROR_FAULTS, "storage-lost", "storage-cut", "storage-slow", "storage-delay")
@@ -46,7 +46,7 @@ class StorageProxy:
         return await self._inject(fault, request, call, subject, occurrence)
 
     async def _inject(
-        self, fault: str, request: Request, call: Call, subject: Subject, occurrence: Occurrence
+        self, fault: str, request: Request, call: Call, subject: FaultSubject, occurrence: Occurrence
     ) -> Response:
         share = self._run.plan.random_share(fault, occurrence, "how")
         log_fault = self._run.journal.log_fault
@@ -92,7 +92,7 @@ class StorageProxy:
         version = document.get("resource", document)
         self._run.journal.log_write(hash_name(call.name or ""), str(version.get("generation")))
 
-    def _expire_lease(self, response: Response, subject: Subject, occurrence: Occurrence) -> Response:
+    def _expire_lease(self, response: Response, subject: FaultSubject, occurrence: Occurrence) -> Response:
         """Return the lease as a reader sees it whose clock is ahead."""
         if response.status != 200:
             return response
@@ -104,7 +104,7 @@ class StorageProxy:
         return replace(without_headers(response, *CHECKSUM_HEADERS), body=body)
 
     async def _kill_at_write(
-        self, request: Request, call: Call, subject: Subject, occurrence: Occurrence, *, before: bool
+        self, request: Request, call: Call, subject: FaultSubject, occurrence: Occurrence, *, before: bool
     ) -> Response:
         if not before:
             response = await self._forward(request, call)

@@ -31,7 +31,7 @@ def hash_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Subject:
+class FaultSubject:
     """The subject of a call or a message. `job` is the job's id, if it has one."""
 
     name: str
@@ -67,34 +67,34 @@ class CallClassifier:
     def job_name(self, job: str) -> str:
         return self._job_names.get(job, job)
 
-    def classify_push(self, function: str, body: bytes) -> Subject:
+    def classify_push(self, function: str, body: bytes) -> FaultSubject:
         """Return the subject of a push to a function."""
         message = json.loads(body)["message"]
         attributes = message.get("attributes") or {}
         if "objectId" in attributes:
             name = attributes["objectId"]
             if object_names.parse_video(name) is None:
-                return Subject(f"{function}/other/{hash_name(name)}")
+                return FaultSubject(f"{function}/other/{hash_name(name)}")
             job = self._register_upload(attributes["bucketId"], name, int(attributes["objectGeneration"]))
-            return Subject(f"{function}/{self.job_name(job)}/upload", job)
+            return FaultSubject(f"{function}/{self.job_name(job)}/upload", job)
         subject = self.classify_message(base64.b64decode(message.get("data") or ""))
-        return Subject(f"{function}/{subject.name}", subject.job)
+        return FaultSubject(f"{function}/{subject.name}", subject.job)
 
-    def classify_message(self, data: bytes) -> Subject:
+    def classify_message(self, data: bytes) -> FaultSubject:
         """Return the subject of a message: a segment's step, a job's event, or `other`."""
         try:
             document = json.loads(data)
             job = document["job"] if "step" in document else document["subject"]
             part = document["type"] if "type" in document else _segment_name(document)
         except (ValueError, LookupError, TypeError):
-            return Subject(f"other/{hash_name(data.hex())}")
-        return Subject(f"{self.job_name(job)}/{part}", job)
+            return FaultSubject(f"other/{hash_name(data.hex())}")
+        return FaultSubject(f"{self.job_name(job)}/{part}", job)
 
-    def classify_publish(self, topic: str, data: Sequence[bytes]) -> Subject:
+    def classify_publish(self, topic: str, data: Sequence[bytes]) -> FaultSubject:
         """Return the subject of a publish request: its first message, and the number of further messages."""
         subject = self.classify_message(data[0])
         suffix = f"+{len(data) - 1}" if len(data) > 1 else ""
-        return Subject(f"publish/{topic.rpartition('/')[2]}/{subject.name}{suffix}", subject.job)
+        return FaultSubject(f"publish/{topic.rpartition('/')[2]}/{subject.name}{suffix}", subject.job)
 
     def parse_call(self, request: Request) -> Call:
         """Return the call to Cloud Storage that a request makes."""
@@ -130,17 +130,17 @@ class CallClassifier:
         if "upload_id" in query:
             self._sessions[query["upload_id"][0]] = Call("finish", call.bucket, call.name, call.generation)
 
-    def classify_call(self, call: Call) -> Subject:
+    def classify_call(self, call: Call) -> FaultSubject:
         """Return the subject of a call. An object outside of a job is named by the hash of its name."""
         name = call.name or ""
         if found := _JOB.fullmatch(name):
             job, rest = found[1], found[2]
             rest = _TOKEN.sub("merge/part", _DIGEST.sub("", rest)).replace("part.", "part-")
-            return Subject(f"storage/{call.verb}/{self.job_name(job)}/{rest}", job)
+            return FaultSubject(f"storage/{call.verb}/{self.job_name(job)}/{rest}", job)
         kind = {self._resources.intake: "intake", self._resources.output: "output"}.get(
             call.bucket or "", "other"
         )
-        return Subject(f"storage/{call.verb}/{kind}/{hash_name(name)}")
+        return FaultSubject(f"storage/{call.verb}/{kind}/{hash_name(name)}")
 
     def _register_upload(self, bucket: str, name: str, generation: int) -> str:
         job = object_names.job_id(bucket, name, generation)

@@ -14,12 +14,11 @@ from typing import NoReturn
 from defacer.commands import privacy_cli as privacy
 from defacer.commands import rerender as rerender_command
 from defacer.engine.options import MODES
-from defacer_emulator.errors import EmulatorError
+from defacer_emulator.errors import INTERRUPTED, EmulatorError
 from defacer_emulator.processes.ports import SERVICES
 from defacer_emulator.processes.state import DEFAULT_STATE
 from defacer_emulator.terminal import printable_lines
 
-INTERRUPTED = 130
 SECRET_VARIABLE = "DEFACER_WEBHOOK_SECRET"  # noqa: S105 - its name
 
 DESCRIPTION = """\
@@ -35,8 +34,8 @@ examples:
   python -m defacer_emulator drop in.mp4 --channel street --mode pixelate
                                                         keep the channel's people, hide all others; do not wait
   python -m defacer_emulator status                       list all jobs
-  python -m defacer_emulator again JOB                    list the tracks of a published video by number
-  python -m defacer_emulator again JOB --hide 4 -o out.mp4
+  python -m defacer_emulator rerender JOB                 list the tracks of a published video by number
+  python -m defacer_emulator rerender JOB --hide 4 -o out.mp4
                                                         render it again with this track hidden
   python -m defacer_emulator erase JOB                    remove a job (or channels/NAME) from every bucket
   python -m defacer_emulator forget Ada --channel street --render-again
@@ -77,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
     _add_drop(commands)
-    _add_again(commands)
+    _add_rerender(commands)
     _add_status(commands)
     _add_down(commands)
     _add_demo(commands)
@@ -152,12 +151,12 @@ def _add_drop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command.set_defaults(run=_run_drop)
 
 
-def _add_again(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "again", "render a published video again with other decisions")
+def _add_rerender(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "rerender", "render a published video again with other decisions")
     rerender_command.add_arguments(command)
     _add_waiting(command)
     _add_state(command)
-    command.set_defaults(run=_run_again)
+    command.set_defaults(run=_run_rerender)
 
 
 def _add_waiting(command: argparse.ArgumentParser) -> None:
@@ -280,14 +279,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def _run_up(options: argparse.Namespace) -> int:
     from defacer_emulator.chaos.plan import read_plan
     from defacer_emulator.commands import up_down
-    from defacer_emulator.emulator import FUNCTIONS_FOLDER, Options, Receiver
+    from defacer_emulator.emulator import FUNCTIONS_FOLDER, EmulatorOptions, Receiver
 
     functions = (options.functions or FUNCTIONS_FOLDER).resolve()
     plan = read_plan(options.chaos) if options.chaos is not None else None
     receiver = Receiver(options.webhook, os.environ.get(SECRET_VARIABLE, "")) if options.webhook else None
     ports = {name: getattr(options, f"{name.replace('-', '_')}_port") for name in SERVICES}
     return up_down.up(
-        Options(
+        EmulatorOptions(
             options.state,
             options.pubsub,
             options.workers,
@@ -311,7 +310,7 @@ def _run_down(options: argparse.Namespace) -> int:
 def _run_status(options: argparse.Namespace) -> int:
     from defacer_emulator.commands import status
 
-    return status.show(options.state, options.job)
+    return status.print_status(options.state, options.job)
 
 
 def _run_drop(options: argparse.Namespace) -> int:
@@ -327,14 +326,16 @@ def _run_drop(options: argparse.Namespace) -> int:
         replacement=options.replacement,
     )
     wait = options.wait or options.out is not None
-    return drop.run(upload, options.state, wait=wait, out=options.out, force=options.force)
+    return drop.run_drop(upload, options.state, wait=wait, out=options.out, force=options.force)
 
 
-def _run_again(options: argparse.Namespace) -> int:
+def _run_rerender(options: argparse.Namespace) -> int:
     from defacer_emulator.commands import rerender
 
     decisions = rerender.RerenderOptions(options.job, tuple(options.keep), tuple(options.hide))
-    return rerender.run(decisions, options.state, wait=options.wait, out=options.out, force=options.force)
+    return rerender.run_rerender(
+        decisions, options.state, wait=options.wait, out=options.out, force=options.force
+    )
 
 
 def _run_privacy(options: argparse.Namespace) -> int:
@@ -350,7 +351,7 @@ def _run_privacy(options: argparse.Namespace) -> int:
 def _run_demo(options: argparse.Namespace) -> int:
     from defacer_emulator.commands import demo
 
-    return demo.run(
+    return demo.run_demo(
         demo.Demo(
             video=options.video,
             targets=tuple(options.target),

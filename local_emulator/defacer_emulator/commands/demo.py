@@ -14,12 +14,12 @@ from defacer_emulator.commands import drop
 from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.demo.picture import before_and_after
-from defacer_emulator.emulator import Emulator, Options, PubSubKind
+from defacer_emulator.emulator import Emulator, EmulatorOptions, PubSubKind
 from defacer_emulator.errors import EmulatorError, UsageError
-from defacer_emulator.jobs import JobReader
+from defacer_emulator.job_reader import JobReader
 from defacer_emulator.processes.state import ENGINE, ROOT
 from defacer_emulator.setup.files import check_inputs, check_mode, check_out, report_beside
-from defacer_emulator.setup.weights import fetch_weights
+from defacer_emulator.setup.weights_download import fetch_weights
 from defacer_emulator.terminal import Terminal
 from defacer_emulator.uploading import Upload
 
@@ -45,7 +45,7 @@ class Demo:
     pubsub: PubSubKind = "auto"
 
 
-def run(demo: Demo) -> int:
+def run_demo(demo: Demo) -> int:
     """Start an emulator, drop the video, wait, save the result and a picture of it, and stop the emulator."""
     terminal = Terminal()
     out = demo.out or FOLDER / "result.mp4"
@@ -72,7 +72,7 @@ def run(demo: Demo) -> int:
     _check_readable(video)
     state = Path(tempfile.mkdtemp(prefix="emulator-", dir=FOLDER))
     try:
-        _redact(upload, out, Options(state, demo.pubsub), terminal)
+        _redact(upload, out, EmulatorOptions(state, demo.pubsub), terminal)
     except UsageError:
         shutil.rmtree(state)
         raise
@@ -103,7 +103,7 @@ def _generate_once(path: Path, generate: Callable[[Path], None]) -> Path:
     return path
 
 
-def _redact(upload: Upload, out: Path, options: Options, terminal: Terminal) -> None:
+def _redact(upload: Upload, out: Path, options: EmulatorOptions, terminal: Terminal) -> None:
     picture = FOLDER / "before_and_after.png"
     terminal.print_line(f"4/{STEPS} Starting the emulator ...")
     with Emulator(options) as emulator:
@@ -111,7 +111,7 @@ def _redact(upload: Upload, out: Path, options: Options, terminal: Terminal) -> 
         uploaded = uploading.upload_video(upload, emulator.state, terminal)
         reader = JobReader(emulator.storage_client(), emulator.resources)
         watch = waiting.Watch(reader, terminal, emulator.check, emulator.folder.logs)
-        # The emulator of the demo stops soon, so the command `again` would not work.
+        # The emulator of the demo stops soon, so the command `rerender` would not work.
         files = " ".join(shlex.quote(str(path)) for path in (upload.video, report_beside(out)))
         drop.wait_and_save(uploaded, watch, out, f"{ENGINE} rerender {files} OUT.mp4")
     try:

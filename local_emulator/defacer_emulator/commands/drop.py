@@ -6,18 +6,16 @@ from pathlib import Path
 
 from defacer.plurals import printable
 from defacer_emulator import uploading, waiting
-from defacer_emulator.errors import EmulatorError
-from defacer_emulator.jobs import JobReader
+from defacer_emulator.errors import INTERRUPTED, EmulatorError
+from defacer_emulator.job_reader import JobReader
 from defacer_emulator.processes.state import COMMAND, EmulatorState, StateFolder
 from defacer_emulator.services import storage
 from defacer_emulator.setup.files import check_out, report_beside
 from defacer_emulator.terminal import Terminal, printable_lines
 from defacer_emulator.uploading import Upload, Uploaded
 
-INTERRUPTED = 130
 
-
-def run(upload: Upload, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
+def run_drop(upload: Upload, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
     """Upload the video and print its job. If asked, wait for its end and save the result."""
     uploading.check_upload(upload)
     if out is not None:
@@ -55,7 +53,7 @@ def wait_and_save(
 ) -> None:
     """Wait for the end, save the result if `out` is given, and print the kept and hidden tracks.
 
-    `rerender` is the command that changes a decision; the default is `again`.
+    `rerender` is the command that changes a decision. The default is the emulator's command.
     """
     status = waiting.wait_for_job(uploaded, watch)
     if status.manifest is None or status.published is None or status.published.result is None:

@@ -1,4 +1,4 @@
-"""`again`: list a published video's tracks, or render the video again with other decisions for some of them."""
+"""`rerender`: list a published video's tracks, or render the video again with other decisions for some of them."""
 
 import logging
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.lifecycle.rerender_request import request_rerender
 from defacer_emulator.commands import drop
 from defacer_emulator.errors import EmulatorError, UsageError
-from defacer_emulator.jobs import JobReader
+from defacer_emulator.job_reader import JobReader
 from defacer_emulator.processes.environment import use_emulator
 from defacer_emulator.processes.state import COMMAND, EmulatorState, StateFolder
 from defacer_emulator.services import storage
@@ -36,7 +36,9 @@ class RerenderOptions:
         return {**dict.fromkeys(self.keep, "keep"), **dict.fromkeys(self.hide, "hide")}
 
 
-def run(options: RerenderOptions, path: Path, *, wait: bool, out: Path | None, force: bool = False) -> int:
+def run_rerender(
+    options: RerenderOptions, path: Path, *, wait: bool, out: Path | None, force: bool = False
+) -> int:
     """List the tracks, or request a re-render, print its job and, if asked, wait for its end."""
     if both := set(options.keep) & set(options.hide):
         raise UsageError(
@@ -49,11 +51,13 @@ def run(options: RerenderOptions, path: Path, *, wait: bool, out: Path | None, f
     reader = JobReader(storage.create_client(emulator.project, emulator.storage_url), emulator.resources)
     status = reader.find_job(options.job)
     if status is None or status.source is None:
-        raise EmulatorError(f"There is no job {options.job} in {folder.path}. List all jobs with `status`.")
+        raise EmulatorError(
+            f"The job {options.job} does not exist in {folder.path}. List all jobs with `status`."
+        )
     if not options.decisions:
         print("\n".join(track_lines(_read_report(status, reader))))
         Terminal().print_line(
-            f"To change decisions: {COMMAND} again {options.job} --keep TRACK --hide TRACK{folder.option()}"
+            f"To change decisions: {COMMAND} rerender {options.job} --keep TRACK --hide TRACK{folder.option()}"
         )
         return 0
     job = _request(options, emulator)

@@ -11,7 +11,7 @@ from defacer.pipeline.lifecycle.job_status import STATES, JobStatus
 from defacer.plurals import percent, printable
 from defacer_emulator import waiting
 from defacer_emulator.errors import EmulatorError
-from defacer_emulator.jobs import JobReader
+from defacer_emulator.job_reader import JobReader
 from defacer_emulator.processes.state import COMMAND, StateFolder
 from defacer_emulator.services import storage
 
@@ -19,7 +19,7 @@ PIPE_WIDTH = 1000  # one line for each job, for programs that read the table
 STOPPED = "stopped with an earlier emulator: drop the video again"
 
 
-def show(path: Path, job: str | None) -> int:
+def print_status(path: Path, job: str | None) -> int:
     """Print one job, or all jobs."""
     folder = StateFolder(path.resolve())
     emulator = folder.require_running()
@@ -29,7 +29,7 @@ def show(path: Path, job: str | None) -> int:
         return 0
     status = reader.find_job(job)
     if status is None:
-        raise EmulatorError(f"There is no job {job} in {folder.path}. List all jobs with `status`.")
+        raise EmulatorError(f"The job {job} does not exist in {folder.path}. List all jobs with `status`.")
     print("\n".join(_details(status, emulator.started_at, reader)))
     return 0
 

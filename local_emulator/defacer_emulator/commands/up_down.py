@@ -6,18 +6,18 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from defacer_emulator.emulator import FUNCTIONS_FOLDER, Emulator, Options
+from defacer_emulator.emulator import FUNCTIONS_FOLDER, Emulator, EmulatorOptions
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.processes.logs import LogFollower
 from defacer_emulator.processes.state import COMMAND, ProcessRecord, StateFolder
 from defacer_emulator.processes.supervisor import REAPER_SECONDS
-from defacer_emulator.setup.weights import fetch_weights
+from defacer_emulator.setup.weights_download import fetch_weights
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = REAPER_SECONDS + 5.0
 
 
-def up(options: Options) -> int:
+def up(options: EmulatorOptions) -> int:
     """Run the emulator until it is interrupted. Raise EmulatorError, with everything stopped, if a process ends."""
     if options.functions == FUNCTIONS_FOLDER:
         fetch_weights(print)

@@ -120,7 +120,7 @@ def make_demo_clip(path: Path, seconds: float = 12.0, size: Size = (1280, 720), 
     `size` is width, height in pixels. A shorter clip has the same movements, but faster. Raises ValueError for a
     length without a frame, or a size that 4:2:0 colours do not support.
     """
-    write_clip(path, render(demo_cast(), count_frames(seconds, fps), size), seconds, size, fps)
+    write_clip(path, render_frames(demo_cast(), count_frames(seconds, fps), size), seconds, size, fps)
 
 
 def compute_demo_boxes(seconds: float = 12.0, size: Size = (1280, 720), fps: int = 30) -> list[FaceBox]:
@@ -251,7 +251,7 @@ def is_opaque_at(portrait: Portrait, matrix: Floats, points: Floats) -> NDArray[
     return np.asarray(inside & (alpha > 127), np.bool_)
 
 
-def render(cast: Sequence[Role], count: int, size: Size) -> Iterator[Picture]:
+def render_frames(cast: Sequence[Role], count: int, size: Size) -> Iterator[Picture]:
     """Yield `count` frames (height, width, 3) of the cast (rearmost first) before a moving background."""
     scaled = [Role(scale_portrait(role, size), role.poses) for role in cast]
     grain = np.random.default_rng(7).integers(0, 4, (size[1], size[0], 3), np.uint8)  # hides banding

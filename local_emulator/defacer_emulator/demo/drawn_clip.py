@@ -19,7 +19,7 @@ from defacer_emulator.demo.demo_clip import (
     Size,
     add_shadow,
     count_frames,
-    render,
+    render_frames,
 )
 from defacer_emulator.demo.picture import save_picture, write_clip
 
@@ -106,7 +106,7 @@ MAN_POSES = Pose(0, 0.70, 0.47, 0.35, turn=-10, tilt=2), Pose(1, 0.73, 0.48, 0.2
 
 def make_drawn_clip(path: Path, seconds: float = 3.0, size: Size = (1280, 720), fps: int = 30) -> None:
     """Write a clip of two drawn people who do not cross. Arguments and errors are those of `make_demo_clip`."""
-    write_clip(path, render(drawn_cast(), count_frames(seconds, fps), size), seconds, size, fps)
+    write_clip(path, render_frames(drawn_cast(), count_frames(seconds, fps), size), seconds, size, fps)
 
 
 def write_drawn_target_picture(path: Path) -> None:

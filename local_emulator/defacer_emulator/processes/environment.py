@@ -1,4 +1,4 @@
-"""The environments in which pipeline code uses an emulator: of child processes, and of a block in this process."""
+"""Environment variables that make pipeline code use an emulator, in child processes and in this process."""
 
 import os
 from collections.abc import Iterator

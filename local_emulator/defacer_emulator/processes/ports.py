@@ -15,19 +15,19 @@ ANY_FREE = 0
 
 
 @dataclass(frozen=True)
-class Service:
+class ServicePort:
     """A service of the emulator for users and their programs. `default` is the port that `up` prefers."""
 
     title: str
     default: int
 
 
-SERVICES: Mapping[str, Service] = {
-    "console": Service("the console", 8080),
-    "live": Service("the live page", 8081),
-    "storage": Service("Cloud Storage", 4443),
-    "browser-storage": Service("Cloud Storage for browsers", 4444),
-    "pubsub": Service("Pub/Sub", 8085),
+SERVICES: Mapping[str, ServicePort] = {
+    "console": ServicePort("the console", 8080),
+    "live": ServicePort("the live page", 8081),
+    "storage": ServicePort("Cloud Storage", 4443),
+    "browser-storage": ServicePort("Cloud Storage for browsers", 4444),
+    "pubsub": ServicePort("Pub/Sub", 8085),
 }
 
 

@@ -31,7 +31,7 @@ MAX_CLOCK_CORRECTION_SECONDS = 5.0
 
 
 class ProcessRecord(BaseModel):
-    """A process and its start time: the system can give the process id to another process later."""
+    """A process and its start time: the system can reuse the process id later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,7 +96,7 @@ def start_time(pid: int) -> float | None:
 
 
 class StateFolder:
-    """The folder in which an emulator runs."""
+    """The folder of an emulator."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -113,7 +113,7 @@ class StateFolder:
         return self.logs / f"{name}.log"
 
     def read(self) -> EmulatorState | None:
-        """Return the last written state, or None if there is none. Its emulator might have ended."""
+        """Return the last written state, or None without one. Its emulator might have ended."""
         try:
             return EmulatorState.model_validate_json(self.file.read_bytes())
         except FileNotFoundError:
@@ -133,7 +133,7 @@ class StateFolder:
         self.file.unlink(missing_ok=True)
 
     def require_running(self) -> EmulatorState:
-        """Return the state of the emulator that is ready in this folder. Raise UsageError if there is none."""
+        """Return the state of the emulator in this folder. Raise UsageError unless one is ready."""
         state = self.read()
         if state is None or not state.parent.is_alive():
             raise UsageError(

@@ -5,9 +5,9 @@ import logging
 import signal
 import sys
 
+from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING, MAX_OUTSTANDING_LABEL
 from defacer_emulator.pubsub.errors import RefusedError
-from defacer_emulator.pubsub.policy import MAX_OUTSTANDING, MAX_OUTSTANDING_LABEL
-from defacer_emulator.pubsub.server import AddressError, Server
+from defacer_emulator.pubsub.server import ListenError, Server
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         with Server(options.host, options.port, options.max_outstanding) as server:
             print(f"listening on {server.host}:{server.port}", flush=True)
             signal.sigwait(STOP_SIGNALS)
-    except (AddressError, RefusedError) as error:
+    except (ListenError, RefusedError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -34,7 +34,7 @@ class _Lease:
 
 
 class Backlog:
-    """Entries, ordered by the time at which they become ready, then by arrival."""
+    """Entries, ordered by the time when they become ready, then by arrival."""
 
     def __init__(self, name: str):
         self._name = name

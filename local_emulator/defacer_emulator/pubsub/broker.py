@@ -11,8 +11,8 @@ from google.pubsub_v1.types import PublishRequest, PubsubMessage, Topic
 from google.pubsub_v1.types import Subscription as SubscriptionResource
 
 from defacer_emulator.pubsub.checks import check_fields, check_messages, check_name, check_project
+from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING, fill_defaults, parse_delivery_policy
 from defacer_emulator.pubsub.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
-from defacer_emulator.pubsub.policy import MAX_OUTSTANDING, delivery_policy, fill_defaults
 from defacer_emulator.pubsub.subscription import Clock, Subscription
 
 # The attributes of a dead letter (cloud.google.com/pubsub/docs/dead-letter-topics#how_dead_letter_topics_work).
@@ -89,7 +89,7 @@ class Broker:
 
     def create_subscription(self, request: SubscriptionResource) -> Subscription:
         resource = fill_defaults(request)
-        delivery = delivery_policy(resource, self._max_outstanding)
+        delivery = parse_delivery_policy(resource, self._max_outstanding)
         with self._lock:
             if resource.name in self._subscriptions:
                 raise AlreadyExistsError(

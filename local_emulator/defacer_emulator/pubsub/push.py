@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from defacer_emulator.pubsub.backlog import Delivery
 from defacer_emulator.pubsub.broker import format_time
-from defacer_emulator.pubsub.policy import Push
+from defacer_emulator.pubsub.delivery_policy import Push
 from defacer_emulator.pubsub.subscription import Subscription
 
 # cloud.google.com/pubsub/docs/push#receive_push

@@ -16,7 +16,7 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 STOP_SECONDS = 0.5
 
 
-class AddressError(Exception):
+class ListenError(Exception):
     """The server can't listen on the address. The message names it."""
 
 
@@ -43,7 +43,7 @@ class Server:
         try:
             self.port: int = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise AddressError(
+            raise ListenError(
                 f"Can't listen on {host}:{port}: another program listens there, or it is not an address of this "
                 "machine. Stop the other program, or choose another port (0 means any free port)."
             ) from error

@@ -10,7 +10,7 @@ from google.pubsub_v1.types import PubsubMessage
 from google.pubsub_v1.types import Subscription as Resource
 
 from defacer_emulator.pubsub.backlog import Backlog, Delivery, Entry
-from defacer_emulator.pubsub.policy import Policy
+from defacer_emulator.pubsub.delivery_policy import DeliveryPolicy
 
 DELETED_TOPIC = "_deleted-topic_"
 
@@ -27,7 +27,7 @@ class Subscription:
     def __init__(
         self,
         resource: Resource,
-        policy: Policy,
+        policy: DeliveryPolicy,
         lock: threading.RLock,
         dead_letter: DeadLetter,
         clock: Clock = time.monotonic,

@@ -13,21 +13,21 @@ from google.pubsub_v1.types import RetryPolicy as RetryPolicyMessage
 
 from defacer.pipeline.topology import LOST_LETTERS, LOST_LETTERS_SUBSCRIPTION, TOPICS, Function
 from defacer_emulator.errors import EmulatorError
-from defacer_emulator.pubsub.policy import MAX_OUTSTANDING_LABEL
+from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING_LABEL
 from defacer_emulator.resources import LOCAL_RETRIES, Resources
 
 
-def open_channel(host: str) -> grpc.Channel:
+def open_grpc_channel(host: str) -> grpc.Channel:
     """Open an unencrypted connection to an emulator. It ignores proxies that the environment names."""
     return grpc.insecure_channel(host, options=[("grpc.enable_http_proxy", 0)])
 
 
 def create_publisher(host: str) -> PublisherClient:
-    return PublisherClient(transport=PublisherGrpcTransport(channel=open_channel(host)))
+    return PublisherClient(transport=PublisherGrpcTransport(channel=open_grpc_channel(host)))
 
 
 def create_subscriber(host: str) -> SubscriberClient:
-    return SubscriberClient(transport=SubscriberGrpcTransport(channel=open_channel(host)))
+    return SubscriberClient(transport=SubscriberGrpcTransport(channel=open_grpc_channel(host)))
 
 
 def topic_path(project: str, topic: str) -> str:

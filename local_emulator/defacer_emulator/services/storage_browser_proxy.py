@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from defacer_emulator.chaos.http import Request, Response, send, serve, without_headers
+from defacer_emulator.chaos.http import Request, Response, send, serve_http, without_headers
 from defacer_emulator.processes.supervisor import HOST
 
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -43,7 +43,7 @@ OPEN_RANGE = re.compile(r"bytes=(\d+)-")
 
 
 @dataclass
-class Session:
+class UploadSession:
     """An upload in progress: the number of received bytes, and the response to the last chunk."""
 
     received: int = 0
@@ -56,7 +56,7 @@ class StorageBrowserProxy:
     def __init__(self, upstream: str, own_url: str):
         self._upstream = upstream
         self._own_url = own_url
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, UploadSession] = {}
 
     async def handle(self, request: Request) -> Response:
         path = urlsplit(request.target).path
@@ -102,7 +102,7 @@ class StorageBrowserProxy:
         """Register a new session, and point its URL at this proxy instead of the server."""
         location = next((value for key, value in response.headers if key.lower() == "location"), "")
         for session_id in parse_qs(urlsplit(location).query).get("upload_id", []):
-            self._sessions[session_id] = Session()
+            self._sessions[session_id] = UploadSession()
         if not location:
             return response
         response = without_headers(response, "location")
@@ -129,7 +129,7 @@ class StorageBrowserProxy:
         return response
 
 
-def _progress_of(session: Session) -> Response:
+def _progress_of(session: UploadSession) -> Response:
     return Response(308, (("Range", f"bytes=0-{session.received - 1}"),) if session.received else ())
 
 
@@ -143,7 +143,7 @@ def _is_expired(query: dict[str, list[str]]) -> bool:
 
 async def _main(upstream: str, port: int) -> None:
     proxy = StorageBrowserProxy(upstream, f"http://{HOST}:{port}")
-    server = await serve(proxy.handle, port)
+    server = await serve_http(proxy.handle, port)
     async with server:
         await server.serve_forever()
 

@@ -62,7 +62,7 @@ class Push:
 
 
 @dataclass(frozen=True)
-class Policy:
+class DeliveryPolicy:
     """The delivery settings of a subscription."""
 
     ack_deadline_seconds: int
@@ -91,7 +91,7 @@ def fill_defaults(asked: Subscription) -> Subscription:
     return subscription
 
 
-def delivery_policy(subscription: Subscription, default_max_outstanding: int) -> Policy:
+def parse_delivery_policy(subscription: Subscription, default_max_outstanding: int) -> DeliveryPolicy:
     """Return the policy of a subscription with defaults. Raise InvalidArgumentError for a value out of range."""
     name = subscription.name
     _check_range(name, "ack_deadline_seconds", subscription.ack_deadline_seconds, ACK_DEADLINE_SECONDS)
@@ -102,7 +102,7 @@ def delivery_policy(subscription: Subscription, default_max_outstanding: int) ->
         check_name("topics", asked.dead_letter_topic)
         _check_range(name, "max_delivery_attempts", asked.max_delivery_attempts, DELIVERY_ATTEMPTS)
         dead_letters = DeadLetters(asked.dead_letter_topic, asked.max_delivery_attempts)
-    return Policy(subscription.ack_deadline_seconds, _backoff(subscription, push), dead_letters, push)
+    return DeliveryPolicy(subscription.ack_deadline_seconds, _backoff(subscription, push), dead_letters, push)
 
 
 def _fill_retry_defaults(asked: RetryPolicyMessage) -> RetryPolicyMessage:

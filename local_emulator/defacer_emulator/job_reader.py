@@ -47,7 +47,7 @@ class JobReader:
         self._resources = resources
 
     def find_job(self, job: str) -> JobStatus | None:
-        """Return one job, or None if there is no such job."""
+        """Return one job, or None if it does not exist."""
         blobs = self._list(self._resources.work, object_names.job_prefix(job))
         source = self._uploads().get(job)
         return self._status(job, blobs, source) if blobs or source else None
@@ -74,7 +74,7 @@ class JobReader:
             raise _unreadable_error(self._resources.output, manifest.report, Report) from error
 
     def kept_people(self, channel: str) -> tuple[str, ...]:
-        """Return the people whom a channel's target pictures name."""
+        """Return the people in a channel's target pictures."""
         blobs = self._list(self._resources.intake, object_names.targets_prefix(channel))
         return object_names.people(blob.name for blob in blobs)
 

@@ -1,5 +1,6 @@
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import FUNCTIONS, LOST_LETTERS, LOST_LETTERS_SUBSCRIPTION, TOPICS, WEBHOOK
+from defacer_emulator.processes.state import DEFAULT_STATE
 from defacer_emulator.resources import Resources
 from tests.servers import ROOT
 
@@ -7,7 +8,7 @@ ALL = (*FUNCTIONS, WEBHOOK)
 RESOURCES = Resources("some-project")
 
 
-def test_the_environment_is_what_the_functions_read() -> None:
+def test_emulator_environment_has_the_functions_settings() -> None:
     settings = Settings.from_environment(RESOURCES.environment())
 
     assert (settings.intake_bucket, settings.work_bucket, settings.output_bucket) == RESOURCES.buckets
@@ -20,13 +21,13 @@ def test_the_environment_is_what_the_functions_read() -> None:
     assert used < set(TOPICS)
 
 
-def test_every_function_is_there_and_has_a_topic() -> None:
+def test_every_function_has_an_entry_point_and_a_topic() -> None:
     for function in ALL:
         assert (ROOT / "functions" / "defacer" / function.source).is_file()
         assert function.topic in TOPICS
 
 
-def test_everything_is_within_the_limits_of_pubsub() -> None:
+def test_topology_is_within_the_limits_of_pubsub() -> None:
     for function in ALL:
         assert 10 <= function.ack_deadline_seconds <= 600
         assert 5 <= function.max_delivery_attempts <= 100
@@ -34,20 +35,24 @@ def test_everything_is_within_the_limits_of_pubsub() -> None:
         assert len(name) >= 3
 
 
-def test_every_message_that_gives_up_goes_on_until_it_is_kept_for_a_person() -> None:
-    goes_to = {function.topic: function.dead_letter_topic for function in ALL}
-    for topic in goes_to:
+def test_dead_letters_end_in_the_lost_letters_without_a_cycle() -> None:
+    next_topic = {function.topic: function.dead_letter_topic for function in ALL}
+    for topic in next_topic:
         seen = []
-        while topic in goes_to:
+        while topic in next_topic:
             assert topic not in seen
             seen.append(topic)
-            topic = goes_to[topic]
+            topic = next_topic[topic]
         assert topic == LOST_LETTERS
 
 
-def test_a_function_has_stopped_before_its_deadline() -> None:
+def test_worker_stops_before_its_ack_deadline() -> None:
     deadline = Settings.from_environment(RESOURCES.environment()).deadline_seconds
 
     assert all(
         function.ack_deadline_seconds > deadline for function in FUNCTIONS if function.name == "worker"
     )
+
+
+def test_default_state_folder_is_in_the_root_of_the_repository() -> None:
+    assert DEFAULT_STATE == ROOT / ".emulator"
