@@ -1,7 +1,6 @@
 """`infra/CAPACITY.md`: what the tables say, and how they came about."""
 
-from defacer.dead_letter.handler import MAX_TASK_REQUEUES
-from defacer.pipeline.topology import CLOUD_RETRIES
+from defacer.pipeline.topology import CLOUD_RETRIES, MAX_TASK_REQUEUES
 from infra.capacity import tables
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import mean_work

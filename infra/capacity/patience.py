@@ -1,8 +1,13 @@
 """How long a healthy segment may wait before Pub/Sub gives it up, and how long a job takes at most."""
 
-from defacer.dead_letter.handler import MAX_OTHER_REQUEUES, MAX_TASK_REQUEUES
 from defacer.pipeline.lifecycle.segments import MAX_SPLITS
-from defacer.pipeline.topology import CLOUD_RETRIES, Function, RetryPolicy
+from defacer.pipeline.topology import (
+    CLOUD_RETRIES,
+    MAX_OTHER_REQUEUES,
+    MAX_TASK_REQUEUES,
+    Function,
+    RetryPolicy,
+)
 from infra.capacity.pipeline import BY_NAME
 
 ATTEMPTS = BY_NAME["worker"].max_delivery_attempts

@@ -12,8 +12,7 @@ from random import Random
 
 import simpy
 
-from defacer.dead_letter.handler import MAX_TASK_REQUEUES
-from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
+from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, MAX_TASK_REQUEUES, RetryPolicy
 from infra.capacity.cloud_run import Answer, CloudRun, Service
 from infra.capacity.inputs import inputs
 from infra.capacity.pubsub import Handler, Message, Policy, Subscription, Window

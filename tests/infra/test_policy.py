@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from defacer.dead_letter.handler import MAX_TASK_REQUEUES
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.settings import Settings
-from defacer.pipeline.topology import FUNCTIONS, Function
+from defacer.pipeline.topology import FUNCTIONS, MAX_TASK_REQUEUES, Function
 from tests.modules import modules_after_importing
 from tests.terraform import INFRA, blocks, local, one, resources, strings
 

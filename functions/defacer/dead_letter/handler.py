@@ -12,6 +12,7 @@ from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.topology import MAX_OTHER_REQUEUES, MAX_TASK_REQUEUES
 
 # Pub/Sub adds attributes with this prefix to a dead letter.
 DEAD_LETTER = "CloudPubSubDeadLetter"
@@ -19,9 +20,6 @@ DELIVERIES = f"{DEAD_LETTER}SourceDeliveryCount"
 STAGES = {pubsub.SEGMENT_TASK: "worker", pubsub.SEGMENT_DONE: "merge"}
 # Attributes of a requeued message: how often it was requeued, and how often it was delivered before that.
 REQUEUE_COUNT, DELIVERY_COUNT = "requeues", "deliveries"
-# A task is requeued several times, as when no worker was free for days. Any other message is requeued once, as when
-# storage was down for hours: dead_letter needs storage too, so storage is back when dead_letter requeues a message.
-MAX_TASK_REQUEUES, MAX_OTHER_REQUEUES = 3, 1
 EVENT_TYPE_PREFIX = "job."
 
 
