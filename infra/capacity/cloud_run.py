@@ -54,7 +54,7 @@ class CloudRun:
     def __init__(self, env: simpy.Environment, random: Random, service: Service):
         self._env, self._random, self._service = env, random, service
         table = inputs()
-        self._linger = (table["linger_least"], table["linger_most"])
+        self._linger = (table["linger_min"], table["linger_max"])
         self._pending = table["pending_seconds"]
         self._pending_at_start = max(self._pending, table["pending_of_start"] * service.start_seconds)
         self._waiting: deque[tuple[float, Request]] = deque()

@@ -6,8 +6,8 @@ TITLE = "## Cost and capacity\n"
 SHOWN = ("A minute of video", "An hour of video", "A day of ")
 FIRST = "What is reached first:\n"
 INTRODUCTION = """
-*From `CAPACITY.md`, which says how it is reckoned and where each input comes from; `make capacity` writes both. Nothing
-of it was run on Google Cloud, and how quick an L4 is was assumed.*
+*An excerpt of `CAPACITY.md`, which explains the method and lists the source of each input. `make capacity` writes both.
+Nothing was run on Google Cloud, and the speed of an L4 is an assumption.*
 """
 
 

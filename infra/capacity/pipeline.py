@@ -228,7 +228,7 @@ class _Pipeline:
         if message.started_at is None:  # it was only told that somebody else is at it
             return task.job.failed
         started, message.started_at = message.started_at, None
-        if self._random.random() < inputs()["passing_faults"]:
+        if self._random.random() < inputs()["transient_error_share"]:
             return False
         self._out.waits.append(started - (message.published_at if task.since is None else task.since))
         return True

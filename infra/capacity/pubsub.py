@@ -68,7 +68,7 @@ class Subscription:
         self._env, self._policy, self._service, self._handler = env, policy, service, handler
         table = inputs()
         self._slow = table["push_window_slow"]
-        self._pauses = table["push_backoff_least"], table["push_backoff_most"]
+        self._pauses = table["push_backoff_min"], table["push_backoff_max"]
         self._window = {"adaptive": table["push_window_start"], "flood": self._slow, "paced": float(maximum)}[
             policy.window
         ]

@@ -47,7 +47,7 @@ def stages(size: Size) -> Stages:
     slope = (table["frame_ms_4k"] - at_small) / (large.megapixels - small.megapixels)
     networks = table["network_share"] * at_small
     rest = at_small + slope * (size.megapixels - small.megapixels) - networks
-    shares = table["decode_share"], table["conceal_share"], table["encode_share"]
+    shares = table["decode_share"], table["redact_share"], table["encode_share"]
     decode, conceal, encode = (rest * share / (1 - table["network_share"]) for share in shares)
     return Stages(networks, decode, rest - decode - conceal - encode, conceal, encode)
 

@@ -43,7 +43,7 @@ def minutes() -> str:
                     f"1/{google / price:.0f}",
                 )
             )
-    head = ("video", "worker", "detect", "redact", "with overhead", "a minute costs", "of Google's 0.10 USD")
+    head = ("video", "worker", "detect", "redact", "with overhead", "cost per minute", "share of Google's 0.10 USD")
     return table(head, rows)
 
 
@@ -64,7 +64,7 @@ def hours_of_video() -> str:
                     f"{out.use:.0%}",
                 )
             )
-    return table(("worker", "at most", "started", "from upload to published", "cost", "use"), rows)
+    return table(("worker", "maximum", "started", "from upload to published", "cost", "use"), rows)
 
 
 def outcomes(found: Iterable[Outcome]) -> str:
@@ -73,7 +73,7 @@ def outcomes(found: Iterable[Outcome]) -> str:
         waits = " / ".join(duration(percentile(out.waits, share)) for share in (0.5, 0.95, 0.99))
         jobs = " / ".join(duration(percentile(out.job_seconds, share)) for share in (0.5, 0.95, 0.99))
         dead = f"**{out.dead}** ({out.failed} jobs)" if out.dead else "0"
-        dead += f", {out.anew:,} begun anew" if out.anew else ""
+        dead += f", {out.anew:,} requeued" if out.anew else ""
         rows.append(
             (
                 f"{out.scenario.maximum} {NAMES[out.scenario.kind]}",
@@ -88,15 +88,15 @@ def outcomes(found: Iterable[Outcome]) -> str:
             )
         )
     head = (
-        "workers at most",
+        "max workers",
         "push window",
         "a segment waits: median / 95 % / 99 %",
         "upload to published: median / 95 % / 99 %",
-        "attempts: mean / most",
-        "healthy segments given up",
+        "attempts: mean / max",
+        "healthy segments exhausted",
         "use",
-        "all done after",
-        "cost, of a minute",
+        "finished after",
+        "cost, per minute",
     )
     return table(head, rows)
 
@@ -110,7 +110,7 @@ def patience() -> str:
         )
         for retries, attempts in CHOICES
     ]
-    return table(("retry policy", "attempts", "given up after, at the earliest"), rows)
+    return table(("retry policy", "attempts", "exhausted after, at the earliest"), rows)
 
 
 def growth() -> str:
@@ -129,20 +129,20 @@ def growth() -> str:
             )
         )
     head = (
-        "hours of video a day",
+        "hours of video per day",
         "CPU workers",
         "L4 workers",
         "messages/s",
-        "storage: writes / lists / reads a second",
-        "a day on CPU",
-        "a day on L4",
+        "storage: writes / lists / reads per second",
+        "cost per day on CPU",
+        "cost per day on L4",
     )
     return table(head, rows)
 
 
 def bottlenecks() -> str:
     rows = [(f"{limit.hours:,.0f}", limit.what, limit.value, limit.then) for limit in limits()]
-    return table(("reached at, hours a day", "limit", "is", "then"), rows)
+    return table(("reached at, hours per day", "limit", "value", "remedy"), rows)
 
 
 def all_inputs() -> str:

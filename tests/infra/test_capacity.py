@@ -94,16 +94,16 @@ def test_more_workers_are_sooner_done_and_more_pixels_take_longer() -> None:
 
 def test_an_idle_gpu_lingers_and_is_billed_for_it() -> None:
     out = simulate([SHORT], Scenario("gpu", 1))
-    least = inputs()["cold_start_gpu"] + out.worked + inputs()["linger_least"]
+    least = inputs()["cold_start_gpu"] + out.worked + inputs()["linger_min"]
     assert least <= out.lived
     idle_for_hours = simulate([SHORT, replace(SHORT, at=7200.0)], Scenario("gpu", 1))
-    assert idle_for_hours.lived >= 2 * inputs()["linger_least"]
+    assert idle_for_hours.lived >= 2 * inputs()["linger_min"]
     assert idle_for_hours.lived < 7200, "it is gone in between"
 
 
 def test_who_died_holds_its_segment_until_the_lease_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     table = inputs()
-    for name, value in (("deaths_per_hour", 100.0), ("passing_faults", 0.0)):
+    for name, value in (("deaths_per_hour", 100.0), ("transient_error_share", 0.0)):
         monkeypatch.setitem(table._rows, name, replace(dict(table)[name], value=value))  # type: ignore[index]
     # So far apart that nobody waits for another: who waits long has lost its worker.
     uploads = [Upload(2000.0 * number, 10.0, SIZES[1]) for number in range(40)]
