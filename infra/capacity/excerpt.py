@@ -1,4 +1,4 @@
-"""What `infra/README.md` shows of `infra/CAPACITY.md`: the tables and plots that a deployment is decided by."""
+"""The excerpt of `infra/CAPACITY.md` in `infra/README.md`: the tables and plots for deciding on a deployment."""
 
 import re
 
@@ -11,8 +11,8 @@ Nothing was run on Google Cloud, and the speed of an L4 is an assumption.*
 """
 
 
-def excerpt(page: str) -> str:
-    """The section of the README, from the text of the page."""
+def extract_excerpt(page: str) -> str:
+    """Return the README's section, extracted from the page."""
     found = [TITLE, INTRODUCTION]
     for section in re.split(r"^## ", page, flags=re.MULTILINE):
         heading, _, text = section.partition("\n")
@@ -28,8 +28,11 @@ def excerpt(page: str) -> str:
     return "".join(found)
 
 
-def with_excerpt(readme: str, page: str) -> str:
-    """The README with its section as the page has it now."""
+def replace_excerpt(readme: str, page: str) -> str:
+    """Return the README with its section replaced by the page's current excerpt."""
     return re.sub(
-        rf"^{TITLE}.*?\n(?=## )", lambda _: excerpt(page) + "\n", readme, flags=re.MULTILINE | re.DOTALL
+        rf"^{TITLE}.*?\n(?=## )",
+        lambda _: extract_excerpt(page) + "\n",
+        readme,
+        flags=re.MULTILINE | re.DOTALL,
     )

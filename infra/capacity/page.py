@@ -1,26 +1,26 @@
-"""`infra/CAPACITY.md`: what the tables say, and how they came about."""
+"""The text of `infra/CAPACITY.md` around its tables."""
 
 from defacer.pipeline.topology import CLOUD_RETRIES, MAX_TASK_REQUEUES
 from infra.capacity import tables
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import mean_work
-from infra.capacity.patience import ATTEMPTS, least_hours
+from infra.capacity.patience import ATTEMPTS, min_wait_hours
 from infra.capacity.pipeline import Outcome
 from infra.capacity.runs import ARCHIVE_SECONDS, Runs
 from infra.capacity.speed import SIZES, minute_price, second_price
 from infra.capacity.uploads import settings
 
 
-def page(runs: Runs) -> str:
+def render_page(runs: Runs) -> str:
     google, seconds = inputs()["google_face_blur_minute"], settings().segment_seconds
     cpu, gpu = (minute_price(kind, SIZES[1], seconds) for kind in ("cpu", "gpu"))
     first = runs.day[0]
-    gpus = [out for out in runs.day if out.scenario.kind == "gpu" and out.scenario.window == "adaptive"]
-    least, most = min(gpus, key=_maximum), max(gpus, key=_maximum)
+    gpu_days = [out for out in runs.day if out.scenario.kind == "gpu" and out.scenario.window == "adaptive"]
+    fewest, most = min(gpu_days, key=_maximum), max(gpu_days, key=_maximum)
     faster = mean_work("cpu") / mean_work("gpu")
     dearer = second_price("gpu") / second_price("cpu")
-    patience = least_hours(CLOUD_RETRIES, ATTEMPTS)
-    keeping = 730 * inputs()["storage_gib_hour"]
+    patience = min_wait_hours(CLOUD_RETRIES, ATTEMPTS)
+    storage = 730 * inputs()["storage_gib_hour"]
     networks, codecs, rest = (f"{inputs()[f'gpu_{name}']:.0f}" for name in ("networks", "codecs", "rest"))
     return f"""\
 # Cost and capacity
@@ -35,23 +35,24 @@ the code. To change the page, change the inputs. Nothing on it was run on Google
   sooner, or if a measurement shows that it is more than {dearer:.1f} times as fast.
 - **Idle GPUs cost more than busy ones** if few videos arrive: an idle instance is billed for another 10 to 15 minutes.
   Allow only as many as the busiest hour needs. The day below costs
-  {least.cost / least.video_seconds * 60:.4f} USD per minute with {least.scenario.maximum} L4,
+  {fewest.cost / fewest.video_seconds * 60:.4f} USD per minute with {fewest.scenario.maximum} L4,
   {most.cost / most.video_seconds * 60:.4f} USD with {most.scenario.maximum}. CPU workers are billed by request
   (`cpu_idle = true`), so idle time costs nothing. Instance-based billing costs a quarter less per second and is cheaper
   above a utilization of 76 %.
-- **Dead letters.** {_verdict(runs, patience)}
+- **Dead letters.** {_summarize_dead_letters(runs, patience)}
 
 ## A minute of video
 
-Worker seconds for a minute of video at {inputs()["frame_rate"]:.0f} frames per second, and their cost if workers are never idle:
+Worker seconds per minute of video at {inputs()["frame_rate"]:.0f} frames/s, and their cost without idle workers:
 
 {tables.minutes()}
 *Method*: the milliseconds per frame were measured on two cores at 720p and 4K. 1080p is interpolated by its number of
 pixels. The networks process small frames, so they take the same time at each size. The profile of `make benchmark`
-assigns each stage to one of the two steps. The L4's rows divide the time of the networks by {networks}, of decoding and encoding by
-{codecs} and of the rest by {rest}. These are **assumptions**. A segment has {seconds:g} s and an overhead. The cost is the time multiplied
-by the price of an instance's CPU, memory and GPU, plus storage requests. It does not include storage (source and result at {keeping:.2f}
-USD per GiB and month) or downloads of the result from Google (0.12 USD per GiB).
+assigns each stage to one of the two steps. The L4's rows divide the time of the networks by
+{networks}, of decoding and encoding by {codecs} and of the rest by {rest}. These are **assumptions**.
+A segment has {seconds:g} s and an overhead. The cost is the time multiplied by the price of an
+instance's CPU, memory and GPU, plus storage requests. It does not include storage (source and result at {storage:.2f} USD
+per GiB and month) or downloads of the result from Google (0.12 USD per GiB).
 
 ![What a minute costs](capacity/cost.png)
 
@@ -117,13 +118,13 @@ def _maximum(out: Outcome) -> int:
     return out.scenario.maximum
 
 
-def _verdict(runs: Runs, patience: float) -> str:
+def _summarize_dead_letters(runs: Runs, patience: float) -> str:
     done = (*runs.day, *runs.archive, *runs.large_archive)
     dead = [out for out in done if out.dead]
     if not dead:
-        anew = sum(out.anew for out in done)
+        requeued = sum(out.requeued for out in done)
         return (
-            f"In none of {len(done)} simulated runs was a healthy segment exhausted. {anew:,} messages that had\n"
+            f"In none of {len(done)} simulated runs was a healthy segment exhausted. {requeued:,} messages that had\n"
             f"  waited for {patience:.1f} h or more were requeued."
         )
     in_a_day = sum(out.dead for out in runs.day)
