@@ -4,7 +4,7 @@ import re
 
 TITLE = "## Cost and capacity\n"
 SHOWN = ("A minute of video", "An hour of video", "A day of ")
-FIRST = "What is reached first:\n"
+FIRST = "The order in which the limits are reached:\n"
 INTRODUCTION = """
 *An excerpt of `CAPACITY.md`, which explains the method and lists the source of each input. `make capacity` writes both.
 Nothing was run on Google Cloud, and the speed of an L4 is an assumption.*
@@ -22,7 +22,7 @@ def extract_excerpt(page: str) -> str:
             found += [f"\n### {heading}\n\n", "\n".join(tables), "\n" if plots else "", *plots]
         if FIRST in text:
             found += [
-                "\n### What is reached first\n\n",
+                "\n### Limits\n\n",
                 *re.findall(r"^\|.*\n", text.split(FIRST)[1], re.MULTILINE),
             ]
     return "".join(found)

@@ -216,7 +216,7 @@ class _Pipeline:
         return task.seconds
 
     def _segment_succeeded(self, message: Message, answer: Answer) -> bool:
-        """Return whether the delivery succeeded. A dead instance's lease (lease.py) blocks the segment until it expires."""
+        """Return whether the delivery succeeded. The lease of a dead instance blocks the segment."""
         task: _Task = message.subject
         if answer is Answer.DIED:
             message.deaths += 1
