@@ -1,4 +1,4 @@
-"""The demand of a day's hours of video on each service, and the hours at which each limit is reached."""
+"""The demand of a day's hours of video on each service, and when each limit is reached."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit, and the `hours` of video per day at which the busiest hour reaches it."""
+    """A limit. It is reached in the busiest hour of a day with this number of `hours` of video."""
 
     name: str
     value: str
@@ -75,7 +75,7 @@ def day_cost(kind: Kind, hours: float) -> float:
 
 
 def limits() -> list[Limit]:
-    """Return all limits in the order in which they are reached. Demand is proportional to the hours."""
+    """Return all limits, sorted by the hours of video that reach them. Demand is proportional to the hours."""
     table, hourly = inputs(), demand(1)
     cpu_instances = table["cpu_quota"] / table["cpu_worker_cpu"]
     merges = MERGE_INSTANCES * MERGE_CONCURRENCY / table["merge_message_seconds"]

@@ -1,4 +1,4 @@
-"""What is simulated for the page: an hour of video, a day of many uploads, and an archive that arrives at once."""
+"""The simulations for the page: an hour of video, a day of uploads, and an archive that is uploaded at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
