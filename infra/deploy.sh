@@ -157,7 +157,7 @@ done
 WORKER="${WORKER:-}"
 CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
 [ -z "$WORKER" ] || [ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."
-[ -f "infra/locks/cuda$CUDA.lock" ] || fail "CUDA=$CUDA: there is no infra/locks/cuda$CUDA.lock; expected 12 or 13."
+[ -f "infra/locks/cuda$CUDA.lock" ] || fail "CUDA=$CUDA: infra/locks/cuda$CUDA.lock does not exist. Expected 12 or 13."
 need gcloud "https://cloud.google.com/sdk/docs/install"
 need git "The names of the images are made with it."
 need terraform "https://developer.hashicorp.com/terraform/install"

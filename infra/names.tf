@@ -1,12 +1,13 @@
-# What the local emulator creates too (functions/defacer/pipeline/topology.py): tests/infra/test_topology.py compares the two.
+# The names and limits of functions/defacer/pipeline/topology.py, which the emulator uses too.
+# tests/infra/test_topology.py compares the two.
 locals {
   topics = ["uploads", "segments", "segments-done", "dead-letters", "lost-letters", "job-events"]
 
   # The services that exist only if their variable is set. All others always exist.
   optional = { webhook = var.webhook != null, console = var.console != null, live = var.live != null }
 
-  # By the name of the Cloud Run service and of its push subscription. The deadline is also the longest that Pub/Sub
-  # waits for an answer. "worker" allows the most deliveries there are: every "no instance is free" costs one.
+  # Keyed by the name of the Cloud Run service and its push subscription. The deadline also limits how long Pub/Sub waits
+  # for a response. "worker" allows the maximum of deliveries, because each "no instance is free" uses up one.
   every_function = {
     ingest = {
       topic                 = "uploads"
@@ -46,7 +47,7 @@ locals {
   }
   functions = { for name, function in local.every_function : name => function if lookup(local.optional, name, true) }
 
-  # The messages for which a function is called. The webhook does not report planned jobs.
+  # Filters select the messages that a function receives. The webhook does not report planned jobs.
   filters = { webhook = "attributes.type = \"job.completed\" OR attributes.type = \"job.failed\"" }
 
   # Messages that dead-letter exhausted too stay here for an operator.

@@ -1,4 +1,4 @@
-"""Small videos with stated contents, written with PyAV, and pictures of public-domain faces."""
+"""Write small videos with known contents, and provide pictures of public-domain faces."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ SAMPLE_RATE = 48_000
 
 @dataclass(frozen=True)
 class Clip:
-    """What a clip holds: a gradient that moves one pixel a frame, and a portrait in its middle if one is given.
+    """The contents of a clip: a gradient that moves one pixel per frame, and optionally a portrait in the middle.
 
-    `portrait` is RGB. A key frame comes every `keyframe_seconds`; `audio` is one AAC tone.
+    `portrait` is RGB. Each `keyframe_seconds` start with a key frame. `audio` adds an AAC tone.
     """
 
     seconds: float = 2.0
@@ -58,7 +58,7 @@ def write_clip(path: Path, clip: Clip = Clip()) -> Path:
 
 
 def turned(portrait: Picture, column: float) -> Picture:
-    """Return a portrait whose face seems to turn away: narrow left of `column`, a column near the nose, wide right."""
+    """Return a portrait whose face seems turned: compressed left of `column` (near the nose), stretched right."""
     height, width = portrait.shape[:2]
     away = np.arange(width) - column
     columns = np.tile(column + np.where(away < 0, away / 0.15, away / 2), (height, 1))
@@ -68,7 +68,7 @@ def turned(portrait: Picture, column: float) -> Picture:
 
 
 def pictures(clip: Clip) -> Iterator[Picture]:
-    """The clip's frames as they are before encoding, RGB."""
+    """Yield the clip's RGB frames before encoding."""
     width, height = clip.size
     ramp = np.linspace(0, 255, width, dtype=np.uint8)
     for index in range(clip.frames):
@@ -84,13 +84,13 @@ def pictures(clip: Clip) -> Iterator[Picture]:
 
 
 def frame_times(path: Path) -> list[int]:
-    """The presentation times of a video's frames, decoded, in order."""
+    """Return the presentation times of a video's decoded frames, in order."""
     with av.open(str(path)) as container:
         return [frame.pts for frame in container.decode(video=0) if frame.pts is not None]
 
 
 def frame_seconds(path: Path) -> list[Fraction]:
-    """The same in seconds, exactly: NUT has a finer time base than what it was written from."""
+    """Return the exact presentation times in seconds, because NUT has a finer time base than its source."""
     with av.open(str(path)) as container:
         base = container.streams.video[0].time_base
         assert base is not None
@@ -98,12 +98,12 @@ def frame_seconds(path: Path) -> list[Fraction]:
 
 
 def astronaut() -> Picture:
-    """Eileen Collins (NASA, public domain): head and shoulders, square, RGB."""
+    """Return a square RGB portrait of Eileen Collins (NASA, public domain)."""
     return np.ascontiguousarray(skimage.data.astronaut()[0:300, 80:380])
 
 
 def admiral() -> Picture:
-    """Grace Hopper (US Navy, public domain): head and shoulders, RGB."""
+    """Return an RGB portrait of Grace Hopper (US Navy, public domain)."""
     path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), np.uint8)[0:512, 0:512]
 

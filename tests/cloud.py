@@ -1,4 +1,4 @@
-"""One test's cloud: its own buckets and topics on the session's servers, and short ways to look at them."""
+"""A test's own buckets and topics on the session's servers, with short calls to inspect them."""
 
 import base64
 import json
@@ -14,7 +14,8 @@ from tests.inbox import Inbox, Push, document
 
 PROJECT = "defacer-test"
 
-# What fixtures of these names are: more settings for this test; a push posted to a function, and its status.
+# The types of two fixtures: `environment` changes settings of the test, and a function's fixture posts a push to the
+# function and returns the status.
 Environment = Callable[..., None]
 Post = Callable[[object], int]
 
@@ -49,7 +50,7 @@ class Buckets:
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics that functions publish on, and who listens to them."""
+    """The topics on which functions publish, and the inbox that receives their messages."""
 
     inbox: Inbox
     publisher: pubsub_v1.PublisherClient
@@ -62,9 +63,9 @@ class Topics:
         return self.inbox.wait_for(topic, count)
 
     def all(self, topic: str) -> list[Push]:
-        """Everything that was published on a topic up to now.
+        """Return all messages that were published on a topic so far.
 
-        The emulator delivers in order, so what is there is there when a last message has arrived.
+        The emulator delivers in order, so all earlier messages have arrived once a marker message arrives.
         """
         marker = str(len(self.inbox.pushes(topic)))
         path = self.publisher.topic_path(PROJECT, topic)
@@ -75,7 +76,7 @@ class Topics:
         return [push for push in self.inbox.pushes(topic) if not _is_marker(push)]
 
     def events(self) -> list[Any]:
-        """The documents of all events so far."""
+        """Return the documents of all events so far."""
         return [document(push) for push in self.all(self.job_events)]
 
 
@@ -85,7 +86,7 @@ def _is_marker(push: Push, marker: str | None = None) -> bool:
 
 
 def push_body(data: bytes, attributes: Mapping[str, str], message_id: str = "1") -> Push:
-    """What Pub/Sub posts to a function."""
+    """Return the body that Pub/Sub posts to a function."""
     return {
         "message": {
             "data": base64.b64encode(data).decode(),
@@ -100,7 +101,7 @@ def push_body(data: bytes, attributes: Mapping[str, str], message_id: str = "1")
 
 
 def upload_push(ref: ObjectRef, message_id: str = "1", event_type: str = "OBJECT_FINALIZE") -> Push:
-    """The push of a Cloud Storage notification about a new object."""
+    """Return the push body of a Cloud Storage notification about an object."""
     attributes = {
         "bucketId": ref.bucket,
         "objectId": ref.name,

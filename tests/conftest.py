@@ -1,4 +1,4 @@
-"""Servers for the session, buckets and topics for each test, and the functions behind their HTTP surface."""
+"""Fixtures: servers for the session, buckets and topics for each test, and the functions behind HTTP."""
 
 import itertools
 import signal
@@ -31,7 +31,7 @@ NUMBERS = itertools.count()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 App = Callable[[str], FlaskClient]
 STARTED = time.monotonic()
-LEFT_OUT = "left out: the time budget is used up"
+SKIPPED_BY_BUDGET = "skipped: the time budget is used up"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,16 +43,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     budget = item.config.getoption("--budget")
     if budget is not None and time.monotonic() - STARTED > budget:
-        pytest.skip(LEFT_OUT)
+        pytest.skip(SKIPPED_BY_BUDGET)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the budget, and how many cases of each test it left out."""
+    """Print the time budget, and the number of skipped cases of each test."""
     budget = config.getoption("--budget")
     if budget is None:
         return
     skipped = terminalreporter.stats.get("skipped", [])
-    left_out = Counter(r.nodeid.partition("[")[0] for r in skipped if LEFT_OUT in str(r.longrepr))
+    left_out = Counter(r.nodeid.partition("[")[0] for r in skipped if SKIPPED_BY_BUDGET in str(r.longrepr))
     terminalreporter.section(f"time budget: {budget:.0f} s, left out: {left_out.total()} tests")
     for test, count in sorted(left_out.items()):
         terminalreporter.write_line(f"{count:4} {test}")
@@ -78,7 +78,7 @@ def inbox() -> Iterator[Inbox]:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Settings of this test alone. Call it with more of them: `environment(lease_seconds=1)`."""
+    """Set the settings of this test. Call the fixture to change more of them: `environment(lease_seconds=1)`."""
 
     def change(**values: object) -> None:
         for name, value in values.items():
@@ -98,7 +98,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
 def buckets(
     storage_address: str, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Buckets]:
-    """This test's buckets; the functions' settings name them."""
+    """Create this test's buckets, and name them in the settings."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_address)
     client = storage.Client(
         project=PROJECT,
@@ -116,7 +116,7 @@ def buckets(
 
 @pytest.fixture
 def proxy(buckets: Buckets, storage_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Storage as the functions see it in this test goes through here, and may be made to fail."""
+    """Route this test's storage calls through a proxy that can let them fail."""
     with open_proxy(storage_address, Proxy) as opened:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", opened.address)
         _forget_clients()
@@ -127,7 +127,7 @@ def proxy(buckets: Buckets, storage_address: str, monkeypatch: pytest.MonkeyPatc
 def topics(
     pubsub_address: str, inbox: Inbox, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Topics]:
-    """This test's topics, each with a push subscription that leads to the inbox."""
+    """Create this test's topics, each with a push subscription to the inbox."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     unique = f"{next(NUMBERS)}-{uuid.uuid4().hex[:8]}"
     publisher = pubsub_v1.PublisherClient()
@@ -170,7 +170,7 @@ def transitions(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def app() -> App:
-    """A function by its name, behind the HTTP surface that functions-framework gives it."""
+    """Return a function's HTTP client by its name, as functions-framework serves it."""
     made: dict[str, FlaskClient] = {}
 
     def client(name: str) -> FlaskClient:
@@ -188,7 +188,7 @@ def golden() -> Path:
 
 
 def _forget_clients() -> None:
-    """What the functions read or make once in a process is made anew for the next test."""
+    """Clear the functions' cached settings and clients for the next test."""
     settings.cache_clear()
     objects.client.cache_clear()
     if pubsub.publisher.cache_info().currsize:

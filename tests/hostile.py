@@ -1,4 +1,4 @@
-"""Input that nobody sends by accident: pictures and videos that claim to be larger than they are, and odd names."""
+"""Hostile input: pictures and videos with false sizes, and unusual names."""
 
 import struct
 import zlib
@@ -16,7 +16,7 @@ ODD_NAMES = {
     "emoji": "👩\u200d👩\u200d👧 🏳️\u200d🌈.mp4",
     "combining": "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢.mp4",
     "punctuation": "%2e%2e%2F?#[]*\"'<>|\\:;&=+$,@!~`^{}.mp4",
-    "longest": "ü" * 497 + "u.mp4",  # its report has the longest name that Cloud Storage takes
+    "longest": "ü" * 497 + "u.mp4",  # its report's name has the maximum length in Cloud Storage
 }
 BAD_NAMES = {
     "up": "../../../../etc/passwd.mp4",
@@ -25,14 +25,15 @@ BAD_NAMES = {
     "line break": "a\nb.mp4",
     "escape": "a\x1b[2Jb.mp4",
     "null": "a\0b.mp4",
-    "too long": "ü" * 498 + "a.mp4",  # as long as an object's name may be: the report's would be longer
+    "too long": "ü" * 498
+    + "a.mp4",  # the maximum length of an object's name, so the report's name would be too long
 }
 
 
 def png_bomb(side: int) -> bytes:
-    """A complete, black PNG of `side` x `side` pixels of one bit: 450 KB for 60,000, which is 450 MB of bits.
+    """Return a black 1-bit PNG of `side` x `side` pixels. 60,000 pixels are 450 MB of bits in 450 KB.
 
-    Blocks of zeros that end in a full flush can be repeated; the checksum of zeros (Adler-32) is known.
+    Blocks of zeros that end in a full flush can be repeated, and the checksum of zeros (Adler-32) is known.
     """
     raw = side * (1 + (side + 7) // 8)
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -50,29 +51,29 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_of_texts(texts: int) -> bytes:
-    """A black PNG of 64 x 64 pixels with compressed texts of 8 MB each, 8 KB in the file."""
+    """Return a black PNG of 64 x 64 pixels with texts of 8 MB each, which take 8 KB compressed."""
     small = png_bomb(64)
     text = _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(7_900_000), 9))
     return small[:33] + text * texts + small[33:]
 
 
 def png_of_chunks(chunks: int) -> bytes:
-    """A black PNG of 64 x 64 pixels with this number of empty chunks of an unknown kind."""
+    """Return a black PNG of 64 x 64 pixels with this number of empty chunks of an unknown type."""
     small = png_bomb(64)
     return small[:33] + _chunk(b"abCd", b"") * chunks + small[33:]
 
 
 def progressive_jpeg(side: int, scans: int) -> bytes:
-    """A grey progressive JPEG of `side` x `side` pixels whose decoder visits every block once for each scan.
+    """Return a gray progressive JPEG of `side` x `side` pixels whose decoder visits every block once per scan.
 
-    After the scan of averages, each scan says with the longest runs of "end of block" that nothing changes: 45 bytes
-    for 765,000 blocks (ITU-T T.81, G.1.2.2).
+    After the scan of averages, each scan contains only the longest runs of "end of block", so that nothing changes: 45
+    bytes for 765,000 blocks (ITU-T T.81, G.1.2.2).
     """
     blocks = ((side + 7) // 8) ** 2
     runs, rest = divmod(blocks, 2**15 - 1)
     codes = ("0" + "1" * 14) * runs + (
         "0" * 15 if rest else ""
-    )  # the last run may be longer than the picture
+    )  # the last run can be longer than the picture
     frame = struct.pack(">BHHBBBB", 8, side, side, 1, 1, 0x11, 0)
     tables = _segment(0xDB, bytes([0] + [1] * 64)) + _segment(0xC2, frame)
     for kind, symbol in ((0x00, 0x00), (0x10, 0xE0)):
@@ -87,29 +88,29 @@ def _segment(marker: int, data: bytes) -> bytes:
 
 
 def _bits(bits: str) -> bytes:
-    """A scan's data: filled up with ones, a zero after each byte of ones."""
+    """Return a scan's data, padded with ones and with a zero after each byte of ones."""
     bits += "1" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
 
 
 def jpeg_that_claims(picture: bytes, width: int, height: int) -> bytes:
-    """A JPEG whose frame header gives another size."""
+    """Return a JPEG with another size in its frame header."""
     at = picture.index(b"\xff\xc0") + 5
     return picture[:at] + struct.pack(">HH", height, width) + picture[at + 4 :]
 
 
 def mp4_that_claims_frames(clip: Path, count: int) -> bytes:
-    """A clip whose index says that its picture has `count` frames of one byte each, in one piece."""
+    """Return a clip whose index claims `count` frames of one byte each, in one chunk."""
     data = bytearray(clip.read_bytes())
-    sizes, pieces, times = (data.index(kind) + 8 for kind in (b"stsz", b"stsc", b"stts"))
+    sizes, chunks, times = (data.index(kind) + 8 for kind in (b"stsz", b"stsc", b"stts"))
     struct.pack_into(">II", data, sizes, 1, count)
-    struct.pack_into(">III", data, pieces + 4, 1, count, 1)
+    struct.pack_into(">III", data, chunks + 4, 1, count, 1)
     struct.pack_into(">II", data, times + 4, count, 512)
     return bytes(data)
 
 
 def uncompressed_avi(path: Path, size: tuple[int, int] = (64, 48), frames: int = 5) -> bytes:
-    """A video whose size and number of frames stand in its header alone: there is no codec to know better."""
+    """Return a video without a codec, so that only its header states its size and number of frames."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("rawvideo", rate=25)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
@@ -123,13 +124,13 @@ def uncompressed_avi(path: Path, size: tuple[int, int] = (64, 48), frames: int =
 
 
 def avi_that_claims_size(avi: bytes, width: int, height: int) -> bytes:
-    """The same with another size in the format of its stream (BITMAPINFOHEADER)."""
+    """Return the AVI with another size in its stream format (BITMAPINFOHEADER)."""
     at = avi.index(b"strf") + 12
     return avi[:at] + struct.pack("<II", width, height) + avi[at + 8 :]
 
 
 def avi_that_claims_frames(avi: bytes, count: int) -> bytes:
-    """The same with another number of frames in the header of the file and of its stream."""
+    """Return the AVI with another number of frames in the headers of the file and the stream."""
     file, stream = avi.index(b"avih") + 8 + 16, avi.index(b"strh") + 8 + 32
     number = struct.pack("<I", count)
     return avi[:file] + number + avi[file + 4 : stream] + number + avi[stream + 4 :]

@@ -1,4 +1,4 @@
-"""A push endpoint that takes everything and keeps it: what a subscriber of a topic got."""
+"""A push endpoint that records every message of its subscriptions."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ Push = dict[str, Any]
 
 
 class Inbox:
-    """The push bodies that arrived so far, by topic."""
+    """The push bodies that have arrived, by topic."""
 
     def __init__(self, address: str):
         self.address = address
@@ -31,13 +31,13 @@ class Inbox:
             return list(self._pushes[topic])
 
     def wait_for(self, topic: str, count: int) -> list[Push]:
-        """All pushes of a topic, once there are `count` of them at least."""
+        """Wait until a topic has at least `count` pushes, and return all of them."""
         wait_until(lambda: len(self.pushes(topic)) >= count, f"{count} messages arrived on {topic}")
         return self.pushes(topic)
 
 
 def document(push: Push) -> Any:
-    """The JSON that a pushed message carries."""
+    """Return the JSON document in a pushed message."""
     return json.loads(base64.b64decode(push["message"]["data"]))
 
 
@@ -55,7 +55,7 @@ def open_inbox() -> Iterator[Inbox]:
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that is stopped hangs up: nothing to tell about."""
+            """Print nothing when a stopped client closes its connection."""
 
     server = Server(("127.0.0.1", 0), Handler)
     inbox = Inbox(f"http://127.0.0.1:{server.server_port}")

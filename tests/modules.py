@@ -1,4 +1,4 @@
-"""What importing a module brings along, seen in a fresh interpreter, so that nothing is there from elsewhere."""
+"""List the modules that an import loads."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from tests.servers import ROOT
 
 
 def modules_after_importing(name: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after importing `name`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DEFACER_")}
     code = f"import sys, {name}; print(*sys.modules)"
     command = [sys.executable, "-c", code]

@@ -1,6 +1,6 @@
 """Print the newest supported CPython on this machine and its version: python -m tests.newest_python.
 
-Prints nothing if no supported Python is newer than the one that runs this. Looks in PATH and in the versions of pyenv.
+The script prints nothing if no supported Python is newer than the running one. It searches PATH and pyenv's versions.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# Fails where no virtual environment can be made, as on a Debian without python3-venv.
+# Fails where no virtual environment can be created, as on Debian without python3-venv.
 DESCRIBE = (
     "import ensurepip, sys, venv; "
     "print(sys.implementation.name, sys.version_info.releaselevel, *sys.version_info[:3], sys.executable)"
@@ -32,18 +32,20 @@ class Python:
         return f"{self.version[0]}.{self.version[1]}"
 
 
-def supported() -> set[str]:
-    """Return the series that the package metadata names, such as "3.12"."""
+def supported_series() -> set[str]:
+    """Return the series in the package metadata, such as "3.12"."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return {text.rpartition(" :: ")[2] for text in project["classifiers"]}
 
 
-def newest(folders: Iterable[Path], running: tuple[int, int]) -> Python | None:
+def find_newest(folders: Iterable[Path], running: tuple[int, int]) -> Python | None:
     """Return the newest supported Python in these folders, or None if none is newer than the series `running`."""
     found = [
         python
         for path in _candidates(folders)
-        if (python := _describe(path)) and python.series in supported() and python.version[:2] > running
+        if (python := _describe(path))
+        and python.series in supported_series()
+        and python.version[:2] > running
     ]
     return max(found, default=None)
 
@@ -71,10 +73,10 @@ def _describe(path: Path) -> Python | None:
 
 
 def main() -> None:
-    """Look in PATH and in the versions of pyenv."""
+    """Print the newest supported Python in PATH and in pyenv's versions."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders = [*map(Path, os.environ.get("PATH", "").split(os.pathsep)), *pyenv.glob("versions/*/bin")]
-    if python := newest(folders, sys.version_info[:2]):
+    if python := find_newest(folders, sys.version_info[:2]):
         print(python.series, python.path)
 
 

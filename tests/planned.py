@@ -1,4 +1,4 @@
-"""Jobs that are planned or linked, and segments that are done, without the functions that do that."""
+"""Create planned and linked jobs, and finished segments, without running the functions."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -27,7 +27,7 @@ VIDEO = "channels/street/videos/walk.mp4"
 
 @dataclass(frozen=True)
 class Planned:
-    """A job with its manifest in place; `clip` is the source on this machine.
+    """A job whose manifest is stored. `clip` is the source on this machine.
 
     Its messages are those of the step "detect", or, once it has `faces`, of the step "redact".
     """
@@ -42,7 +42,7 @@ class Planned:
         return self.manifest.job
 
     def frames(self, index: int) -> list[int]:
-        """The presentation times that lie in a segment."""
+        """Return the presentation times in a segment."""
         part = self.manifest.segments[index]
         return [
             pts
@@ -82,7 +82,7 @@ def plan_job(
     seconds: float = 1,
     targets: tuple[str, ...] = (),
 ) -> Planned:
-    """Upload the clip (or take `source` for it) and write its manifest, and a gallery if there is one."""
+    """Upload the clip (unless `source` is given) and store its manifest and optional gallery."""
     source = source or buckets.put(buckets.intake, name, clip)
     header = read_header(clip)
     video = object_names.parse_video(source.name)
@@ -107,7 +107,7 @@ def plan_job(
 
 
 def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
-    """The clip's faces as the engine links them; without `tracks` nobody is in the picture."""
+    """Return the clip's faces as the engine links them, by default without tracks."""
     video = planned.manifest.video
     return Faces(
         detector="centerface",
@@ -127,7 +127,7 @@ def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
 def track_of(
     planned: Planned, person: str | None, number: int, box: tuple[float, float, float, float]
 ) -> Track:
-    """A face that stays in one place, from the first frame to the last; kept if it is somebody's."""
+    """Return a track in one place from the first to the last frame, which is kept if it has a person."""
     times = frame_times(planned.clip)
     return Track(
         id=number,
@@ -144,13 +144,13 @@ def track_of(
 
 
 def linked_of(planned: Planned, looks: int = 1) -> LinkedFaces:
-    """What linking gives where nobody is in the picture."""
+    """Return the result of linking a clip without faces."""
     faces = faces_of(planned, looks=looks)
     return LinkedFaces(faces.frames, faces.sampled_frames, len(faces.tracks), faces.to_bytes())
 
 
 def find_segment(buckets: Buckets, planned: Planned, index: int) -> ObjectRef:
-    """Put a segment's findings there as a worker would that has seen nobody."""
+    """Store a segment's detections as a worker does that detected no face."""
     video = planned.manifest.video
     findings = SegmentDetections(
         detector="centerface",
@@ -171,13 +171,13 @@ def find_all_segments(buckets: Buckets, planned: Planned) -> None:
 
 
 def link_job(buckets: Buckets, planned: Planned, faces: Faces | None = None) -> Planned:
-    """The same job after linking, by default with nobody in the picture."""
+    """Store the face report (by default without tracks), and return the linked job."""
     data = (faces or faces_of(planned)).to_bytes()
     return replace(planned, faces=buckets.put(buckets.work, object_names.faces(planned.job), data))
 
 
 def do_segment(buckets: Buckets, planned: Planned, index: int, **changes: object) -> SegmentReport:
-    """Put a segment and its report there as a worker would, but with nothing hidden; `changes` to the report."""
+    """Store a segment and its report as a worker does, but without masks. `changes` replace fields of the report."""
     part = planned.manifest.segments[index]
     file = planned.clip.parent / f"{planned.job}-{index}.nut"
     with write_segment(str(file), encoding_of(str(planned.clip)), 18) as writer:

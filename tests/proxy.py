@@ -1,4 +1,4 @@
-"""A proxy before a real server that lets some requests fail: the passing faults of the cloud, as a test wants them."""
+"""A proxy in front of a real server that lets chosen requests fail, as transient errors of the cloud do."""
 
 import asyncio
 import re
@@ -20,10 +20,10 @@ AnyProxy = TypeVar("AnyProxy", bound="Proxy")
 
 
 class Proxy:
-    """`fails` decides by method and path which requests are answered 503.
+    """A proxy whose `fails` selects by method and path the requests that receive a 503.
 
-    `loses` does so for requests that reach the server and are done there, but whose answer gets lost.
-    `downloaded_bytes` are those of objects that were read.
+    `loses` selects requests that the server completes, but whose response is lost. `downloaded_bytes` counts the bytes
+    of objects that were read.
     """
 
     def __init__(self, upstream: str):
@@ -36,7 +36,7 @@ class Proxy:
 
     @contextmanager
     def failing(self, fails: Callable[[str, str], bool]) -> Iterator[None]:
-        """Answer 503 to the requests that `fails` picks. Storage calls do not retry then; publishing does."""
+        """Respond with 503 to the requests that `fails` selects. Storage calls are not retried, publishing is."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(objects, "retries", lambda: None)
             patch.setattr(self, "fails", fails)
@@ -70,7 +70,7 @@ def open_proxy(upstream: str, kind: type[AnyProxy]) -> Iterator[AnyProxy]:
 
 @contextmanager
 def serving(handler: Handler, port: int = 0) -> Iterator[str]:
-    """Let a handler answer what comes to a port, in a thread of its own; gives the address."""
+    """Serve a handler on a port in another thread, and yield the address."""
     started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def main() -> None:

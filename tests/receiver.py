@@ -1,4 +1,4 @@
-"""A webhook's receiver, as a channel would run one: it answers as it is told, and keeps what it was sent."""
+"""A webhook receiver that responds with the given statuses and records its calls."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.servers import wait_until
 
 @dataclass(frozen=True)
 class Call:
-    """One request: its path, headers with names in small letters, and body."""
+    """A request: its path, headers with lowercase names, and body."""
 
     path: str
     headers: dict[str, str]
@@ -20,7 +20,7 @@ class Call:
 
 
 class Receiver:
-    """`answers` are the statuses of the next calls; the last one stays."""
+    """The calls so far. `answers` are the statuses of the next calls. The last status is used repeatedly."""
 
     def __init__(self, address: str):
         self.address = address
@@ -28,13 +28,13 @@ class Receiver:
         self.calls: list[Call] = []
         self._lock = threading.Lock()
 
-    def take(self, call: Call) -> int:
+    def handle(self, call: Call) -> int:
         with self._lock:
             self.calls.append(call)
             return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def wait_for(self, count: int, seconds: float = 60) -> list[Call]:
-        wait_until(lambda: len(self.calls) >= count, f"{count} calls came", seconds)
+        wait_until(lambda: len(self.calls) >= count, f"{count} calls arrived", seconds)
         return list(self.calls)
 
 
@@ -43,7 +43,7 @@ def open_receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status = receiver.take(Call(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            status = receiver.handle(Call(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             self.send_response(status)
             if 300 <= status < 400:
                 self.send_header("Location", f"{receiver.address}/elsewhere")

@@ -1,4 +1,4 @@
-"""What a sentence for a channel's owner must not contain: buckets, and the words of libraries."""
+"""The words that a message for a channel's owner must not contain: buckets, and terms of libraries."""
 
 import re
 
@@ -13,6 +13,6 @@ FOREIGN = re.compile(
 
 
 def require_plain(sentence: str) -> None:
-    """Assert that a channel's owner can understand this sentence."""
+    """Assert that a message contains no such word."""
     found = FOREIGN.search(sentence)
     assert found is None, f"{found[0] if found else ''!r} in: {sentence}"

@@ -1,4 +1,4 @@
-"""The real servers that tests talk to, as processes that are gone when the block ends, however it ends."""
+"""Run the real servers for tests as processes, and stop them at the end of their block, also after an error."""
 
 import socket
 import subprocess
@@ -16,10 +16,10 @@ START_SECONDS = 30
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-    """Poll until the condition holds; an AssertionError that says what was waited for if it never does."""
+    """Poll until the condition holds. Raise an AssertionError that names `what` if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+        assert time.monotonic() < deadline, f"timed out after {seconds} s, waiting until {what}"
         time.sleep(0.02)
 
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 @contextmanager
 def storage_server() -> Iterator[str]:
-    """A fake-gcs-server that keeps everything in memory; gives its address."""
+    """Run fake-gcs-server in memory, and yield its address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     folder = Path(fake_gcs.__file__).parent / "vendor" / "fake-gcs-server" / "bin"
@@ -53,7 +53,7 @@ def storage_server() -> Iterator[str]:
 
 @contextmanager
 def pubsub_server() -> Iterator[str]:
-    """A Pub/Sub emulator, the one that is built in; gives its host and port."""
+    """Run the built-in Pub/Sub emulator, and yield its host and port."""
     command = [sys.executable, "-u", "-m", "defacer_emulator.pubsub", "--host", "127.0.0.1", "--port", "0"]
     with _running(command) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""infra/*.tf as plain dictionaries: strings without their quotes, expressions as `${...}`."""
+"""Parse infra/*.tf into plain dictionaries: strings without their quotes, expressions as `${...}`."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -23,14 +23,14 @@ def plain(value: Any) -> Any:
 
 @cache
 def documents() -> dict[str, dict[str, Any]]:
-    """Each file's content by its name."""
+    """Return each file's content by name."""
     found = {path.name: plain(hcl2.loads(path.read_text())) for path in sorted(INFRA.glob("*.tf"))}
     assert found
     return found
 
 
 def blocks(kind: str) -> Iterator[tuple[str, Any]]:
-    """Every `kind` block's labels, joined by dots, and its body."""
+    """Yield the labels (joined by dots) and the body of every block of this kind."""
     for document in documents().values():
         for block in document.get(kind, []):
             if kind == "locals":
@@ -44,7 +44,7 @@ def blocks(kind: str) -> Iterator[tuple[str, Any]]:
 
 
 def resources(kind: str) -> dict[str, Any]:
-    """The resources of a type, by name."""
+    """Return the resources of a type, by name."""
     found = {label.split(".")[1]: body for label, body in blocks("resource") if label.split(".")[0] == kind}
     assert found, f"infra has no {kind}"
     return found
@@ -61,7 +61,7 @@ def one(block: list[Any]) -> Any:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every string in it, keys included."""
+    """Yield every string in a value, including keys."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from (key, *strings(item))

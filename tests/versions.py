@@ -1,4 +1,4 @@
-"""A proxy that deletes one version of an object, as Cloud Storage does it.
+"""A proxy that deletes a single version of an object, as Cloud Storage does.
 
 fake-gcs-server v1.54 deletes the live version whatever generation it is asked to, and keeps what it deletes of a
 bucket with object versioning.
@@ -17,14 +17,14 @@ GONE = Response(404, body=b"no such version")
 
 
 class Versions(Proxy):
-    """`deleted` are the generations that are there no more; no two objects here have the same."""
+    """A proxy that remembers `deleted` generations. They are unique across the test's objects."""
 
     def __init__(self, upstream: str):
         super().__init__(upstream)
         self.deleted: set[str] = set()
 
     async def pass_on(self, request: Request) -> Response:
-        """Let the server see only what it does right."""
+        """Forward only the requests that the server handles correctly."""
         url = urlsplit(request.target)
         generation = parse_qs(url.query).get("generation", [""])[0]
         if generation in self.deleted:

@@ -1,1 +1,1 @@
-"""What De-facer costs and how much it takes: reckoned and simulated. `python -m infra.capacity --help`."""
+"""A model of De-facer's cost and a simulation of its capacity, which write infra/CAPACITY.md (`make capacity`)."""

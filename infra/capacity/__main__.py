@@ -1,20 +1,20 @@
-"""`python -m infra.capacity`: print the page, or write it with its plots."""
+"""Print the capacity page, or write it with its plots: `python -m infra.capacity`."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from infra.capacity.excerpt import with_excerpt
-from infra.capacity.page import page
-from infra.capacity.plots import write
-from infra.capacity.runs import UPLOADS, long_runs
+from infra.capacity.excerpt import replace_excerpt
+from infra.capacity.page import render_page
+from infra.capacity.plots import write_plots
+from infra.capacity.runs import UPLOADS, simulate_long_runs
 
 INFRA = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m infra.capacity", description="Cost and capacity, simulated.", allow_abbrev=False
+        prog="python -m infra.capacity", description="Simulate cost and capacity.", allow_abbrev=False
     )
     parser.add_argument(
         "--write",
@@ -26,18 +26,18 @@ def main() -> int:
         type=int,
         default=UPLOADS,
         metavar="N",
-        help=f"of the day (default: {UPLOADS}, ten minutes)",
+        help=f"uploads in the simulated day (default: {UPLOADS}, which takes ten minutes)",
     )
     options = parser.parse_args()
-    runs = long_runs(options.uploads, lambda line: print(line, file=sys.stderr, flush=True))
-    text = page(runs)
+    runs = simulate_long_runs(options.uploads, lambda line: print(line, file=sys.stderr, flush=True))
+    text = render_page(runs)
     if not options.write:
         print(text)
         return 0
     (INFRA / "CAPACITY.md").write_text(text, encoding="utf-8")
     readme = INFRA / "README.md"
-    readme.write_text(with_excerpt(readme.read_text("utf-8"), text), encoding="utf-8")
-    write(runs, INFRA / "capacity")
+    readme.write_text(replace_excerpt(readme.read_text("utf-8"), text), encoding="utf-8")
+    write_plots(runs, INFRA / "capacity")
     print(f"wrote {INFRA / 'CAPACITY.md'}")
     return 0
 

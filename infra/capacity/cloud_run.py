@@ -1,7 +1,7 @@
-"""A Cloud Run service: instances that start cold, wait, linger, are billed, and sometimes die.
+"""A simulated Cloud Run service, whose instances start cold, stay idle, are billed, and sometimes die.
 
-A request that finds no instance free waits; if none gets free in time it is refused, as with 429. Who may start an
-instance does: Cloud Run starts as many as requests wait for, up to the service's maximum.
+A request waits for a free instance, and is rejected (429) if none becomes free in time. Cloud Run starts as many
+instances as requests wait for, up to the service's maximum.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from infra.capacity.inputs import inputs
 
 
 class Answer(Enum):
-    """How a request ended: answered, refused because nobody was free, or cut off because its instance died."""
+    """How a request ended: with a response, rejected without a free instance, or lost with its instance."""
 
     DONE = auto()
     BUSY = auto()
@@ -25,7 +25,7 @@ class Answer(Enum):
 
 @dataclass(frozen=True)
 class Request:
-    """`seconds` is asked when an instance takes the request; `ended` is called once."""
+    """A request. `seconds` is called when an instance starts it, `ended` once at its end."""
 
     seconds: Callable[[], float]
     ended: Callable[[Answer], None]
@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Service:
-    """Its settings. `deaths_per_hour` is for each instance that works."""
+    """The service's settings. `deaths_per_hour` is the rate of each busy instance."""
 
     maximum: int
     start_seconds: float
@@ -49,31 +49,31 @@ class _Instance:
 
 
 class CloudRun:
-    """The service at work. It counts the seconds that instances lived, worked and started; `count` is their history."""
+    """The running service. It sums up the instances' seconds of life, work and start. `count` is their history."""
 
     def __init__(self, env: simpy.Environment, random: Random, service: Service):
         self._env, self._random, self._service = env, random, service
         table = inputs()
-        self._linger = (table["linger_least"], table["linger_most"])
+        self._linger = (table["linger_min"], table["linger_max"])
         self._pending = table["pending_seconds"]
         self._pending_at_start = max(self._pending, table["pending_of_start"] * service.start_seconds)
         self._waiting: deque[tuple[float, Request]] = deque()
-        self._free: list[_Instance] = []  # the one used last is at the end, and is taken first
+        self._free: list[_Instance] = []  # the most recently used is last, and is used first
         self._instances = self._starting = 0
-        self._watching = False
+        self._is_timeout_scheduled = False
         self.lived_seconds = self.busy_seconds = self.start_seconds = 0.0
         self.count: list[tuple[float, int]] = [(0.0, 0)]
 
     def submit(self, request: Request) -> None:
         if self._free:
-            self._give(self._free[-1], request)
+            self._assign(self._free[-1], request)
             return
         capacity = self._starting * self._service.concurrency
         if self._instances < self._service.maximum and len(self._waiting) >= capacity:
             self._start()
         patience = self._pending_at_start if self._starting else self._pending
         self._waiting.append((self._env.now + patience, request))
-        self._watch()
+        self._schedule_timeout()
 
     def _after(self, seconds: float, then: Callable[[], None]) -> None:
         self._env.timeout(seconds).callbacks.append(lambda _: then())
@@ -82,7 +82,7 @@ class CloudRun:
         instance = _Instance(self._env.now)
         self._starting += 1
         self.start_seconds += self._service.start_seconds
-        self._change(1)
+        self._count_instances(1)
 
         def ready() -> None:
             self._starting -= 1
@@ -91,76 +91,76 @@ class CloudRun:
 
         self._after(self._service.start_seconds, ready)
 
-    def _change(self, by: int) -> None:
+    def _count_instances(self, by: int) -> None:
         self._instances += by
         self.count.append((self._env.now, self._instances))
 
-    def _give(self, instance: _Instance, request: Request) -> None:
+    def _assign(self, instance: _Instance, request: Request) -> None:
         instance.requests += 1
         instance.idle_since = None
         if instance.requests == self._service.concurrency:
             self._free.remove(instance)
         seconds = request.seconds()
-        lives = (
+        lifetime = (
             self._random.expovariate(self._service.deaths_per_hour / 3600)
             if self._service.deaths_per_hour
             else seconds
         )
-        self.busy_seconds += min(seconds, lives)
-        if lives < seconds:
-            self._after(lives, lambda: self._died(instance, request))
+        self.busy_seconds += min(seconds, lifetime)
+        if lifetime < seconds:
+            self._after(lifetime, lambda: self._end_by_death(instance, request))
         else:
-            self._after(seconds, lambda: self._done(instance, request))
+            self._after(seconds, lambda: self._finish(instance, request))
 
-    def _done(self, instance: _Instance, request: Request) -> None:
+    def _finish(self, instance: _Instance, request: Request) -> None:
         if instance.requests == self._service.concurrency:
             self._free.append(instance)
         instance.requests -= 1
         self._serve(instance)
         request.ended(Answer.DONE)
 
-    def _died(self, instance: _Instance, request: Request) -> None:
-        """Only services of concurrency one have deaths: there is no other request on the instance."""
+    def _end_by_death(self, instance: _Instance, request: Request) -> None:
+        """End an instance and its request. Only services with a concurrency of 1 have deaths."""
         self._end(instance)
         if len(self._waiting) > self._starting:
             self._start()
         request.ended(Answer.DIED)
 
     def _serve(self, instance: _Instance) -> None:
-        """Let an instance that has become free take who waits, or begin to linger."""
-        self._refuse_late()
+        """Assign waiting requests to an instance that became free, or let it idle until it is removed."""
+        self._reject_timed_out()
         while self._waiting and instance.requests < self._service.concurrency:
-            self._give(instance, self._waiting.popleft()[1])
+            self._assign(instance, self._waiting.popleft()[1])
         if instance.requests == 0:
             instance.idle_since = since = self._env.now
 
-            def too_long() -> None:
+            def end_if_still_idle() -> None:
                 if instance.idle_since == since:
                     self._free.remove(instance)
                     self._end(instance)
 
-            self._after(self._random.uniform(*self._linger), too_long)
+            self._after(self._random.uniform(*self._linger), end_if_still_idle)
 
     def _end(self, instance: _Instance) -> None:
         self.lived_seconds += self._env.now - instance.started_at
-        self._change(-1)
+        self._count_instances(-1)
 
-    def _watch(self) -> None:
-        """Wake up when the patience of the first who waits is over."""
-        if self._watching or not self._waiting:
+    def _schedule_timeout(self) -> None:
+        """Schedule the rejection of the request that has waited longest."""
+        if self._is_timeout_scheduled or not self._waiting:
             return
-        self._watching = True
+        self._is_timeout_scheduled = True
 
-        def look() -> None:
-            self._watching = False
-            self._refuse_late()
-            self._watch()
+        def time_out() -> None:
+            self._is_timeout_scheduled = False
+            self._reject_timed_out()
+            self._schedule_timeout()
 
-        self._after(max(0.0, self._waiting[0][0] - self._env.now), look)
+        self._after(max(0.0, self._waiting[0][0] - self._env.now), time_out)
 
-    def _refuse_late(self) -> None:
-        late = []
+    def _reject_timed_out(self) -> None:
+        timed_out = []
         while self._waiting and self._waiting[0][0] <= self._env.now:
-            late.append(self._waiting.popleft()[1])
-        for request in late:
+            timed_out.append(self._waiting.popleft()[1])
+        for request in timed_out:
             request.ended(Answer.BUSY)

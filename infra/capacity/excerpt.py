@@ -1,18 +1,18 @@
-"""What `infra/README.md` shows of `infra/CAPACITY.md`: the tables and plots that a deployment is decided by."""
+"""The excerpt of `infra/CAPACITY.md` in `infra/README.md`: the tables and plots for deciding on a deployment."""
 
 import re
 
 TITLE = "## Cost and capacity\n"
 SHOWN = ("A minute of video", "An hour of video", "A day of ")
-FIRST = "What is reached first:\n"
+FIRST = "The order in which the limits are reached:\n"
 INTRODUCTION = """
-*From `CAPACITY.md`, which says how it is reckoned and where each input comes from; `make capacity` writes both. Nothing
-of it was run on Google Cloud, and how quick an L4 is was assumed.*
+*An excerpt of `CAPACITY.md`, which explains the method and lists the source of each input. `make capacity` writes both.
+Nothing was run on Google Cloud, and the speed of an L4 is an assumption.*
 """
 
 
-def excerpt(page: str) -> str:
-    """The section of the README, from the text of the page."""
+def extract_excerpt(page: str) -> str:
+    """Return the README's section, extracted from the page."""
     found = [TITLE, INTRODUCTION]
     for section in re.split(r"^## ", page, flags=re.MULTILINE):
         heading, _, text = section.partition("\n")
@@ -22,14 +22,17 @@ def excerpt(page: str) -> str:
             found += [f"\n### {heading}\n\n", "\n".join(tables), "\n" if plots else "", *plots]
         if FIRST in text:
             found += [
-                "\n### What is reached first\n\n",
+                "\n### Limits\n\n",
                 *re.findall(r"^\|.*\n", text.split(FIRST)[1], re.MULTILINE),
             ]
     return "".join(found)
 
 
-def with_excerpt(readme: str, page: str) -> str:
-    """The README with its section as the page has it now."""
+def replace_excerpt(readme: str, page: str) -> str:
+    """Return the README with its section replaced by the page's current excerpt."""
     return re.sub(
-        rf"^{TITLE}.*?\n(?=## )", lambda _: excerpt(page) + "\n", readme, flags=re.MULTILINE | re.DOTALL
+        rf"^{TITLE}.*?\n(?=## )",
+        lambda _: extract_excerpt(page) + "\n",
+        readme,
+        flags=re.MULTILINE | re.DOTALL,
     )

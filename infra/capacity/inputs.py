@@ -1,4 +1,4 @@
-"""The table of inputs: what is taken from outside the code, each with its unit, date and source."""
+"""The table of inputs from outside the code, each with its unit, date and source."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -34,5 +34,5 @@ class Inputs:
 
 @cache
 def inputs() -> Inputs:
-    """The table. Raises TypeError for a row that lacks one of its four fields, or has another."""
+    """Return the table. Raise TypeError for a row with a missing or unknown field."""
     return Inputs({name: Input(**row) for name, row in tomllib.loads(TABLE.read_text("utf-8")).items()})

@@ -1,4 +1,4 @@
-"""Where it ends: what a day of so many hours of video asks of each service, and when a limit is reached."""
+"""The demand of a day's hours of video on each service, and when each limit is reached."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from infra.capacity.speed import SIZES, Kind, second_price, storage_price, work
 from infra.capacity.uploads import DAY, SIZE_SHARES, SWING, settings
 
 PEAK = 1 + SWING  # of the mean, in the busiest hour
-MESSAGES_A_SEGMENT = 4  # a task and its end, in both steps
+MESSAGES_PER_SEGMENT = 4  # a task and its completion, in both steps
 MERGE_INSTANCES, MERGE_CONCURRENCY = 20, 4
 HOURS = (100, 1_000, 10_000, 100_000)
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a day asks for in its busiest hour, by the second; instances are such that no backlog builds up."""
+    """A day's demand per second in its busiest hour, and the instances that prevent a backlog."""
 
     hours: float
     segments: float
@@ -23,7 +23,7 @@ class Demand:
 
     @property
     def messages(self) -> float:
-        return MESSAGES_A_SEGMENT * self.segments
+        return MESSAGES_PER_SEGMENT * self.segments
 
     @property
     def pushes_to_merge(self) -> float:
@@ -44,29 +44,30 @@ class Demand:
 
 @dataclass(frozen=True)
 class Limit:
-    """`hours` of video a day at which it is reached in the busiest hour."""
+    """A limit. It is reached in the busiest hour of a day with this number of `hours` of video."""
 
-    what: str
+    name: str
     value: str
     hours: float
-    then: str
+    remedy: str
 
 
 def mean_work(kind: Kind) -> float:
-    """Seconds of a worker for a second of video, over the sizes that are uploaded."""
+    """Return a worker's seconds per second of video, averaged over the uploaded sizes."""
     seconds = settings().segment_seconds
     return sum(share * work(kind, size, seconds) for share, size in zip(SIZE_SHARES, SIZES, strict=True))
 
 
 def demand(hours: float) -> Demand:
-    video = hours * 3600 / DAY * PEAK  # seconds of video that arrive in a second
+    """Return the demand of a day with this number of hours of video."""
+    video = hours * 3600 / DAY * PEAK  # seconds of video that arrive per second
     return Demand(
         hours, video / settings().segment_seconds, video * mean_work("cpu"), video * mean_work("gpu")
     )
 
 
 def day_cost(kind: Kind, hours: float) -> float:
-    """USD for a day on workers that never idle."""
+    """Return the cost of a day in USD on workers that are never idle."""
     seconds = hours * 3600
     return seconds * mean_work(kind) * second_price(kind) + storage_price(
         seconds / settings().segment_seconds
@@ -74,27 +75,27 @@ def day_cost(kind: Kind, hours: float) -> float:
 
 
 def limits() -> list[Limit]:
-    """All limits, the one that is reached first at the top. Demand grows in proportion to the hours."""
-    table, one = inputs(), demand(1)
+    """Return all limits, sorted by the hours of video that reach them. Demand is proportional to the hours."""
+    table, hourly = inputs(), demand(1)
     cpu_instances = table["cpu_quota"] / table["cpu_worker_cpu"]
     merges = MERGE_INSTANCES * MERGE_CONCURRENCY / table["merge_message_seconds"]
     publish = table["publish_bytes"] / table["message_bytes"]
     slow = table["push_window_slow"]
     found = [
-        Limit("L4 quota", f"{table['gpu_quota']:.0f} GPUs", table["gpu_quota"] / one.gpu_workers,
-              "ask for quota, or take CPU workers"),
+        Limit("L4 quota", f"{table['gpu_quota']:.0f} GPUs", table["gpu_quota"] / hourly.gpu_workers,
+              "request quota, or use CPU workers"),
         Limit("CPU quota of a region", f"{table['cpu_quota']:.0f} vCPU: {cpu_instances:.0f} CPU workers",
-              cpu_instances / one.cpu_workers, "ask for quota"),
-        Limit("merge, 20 instances", f"{merges:.0f} messages/s", merges / one.pushes_to_merge,
-              "raise its maximum"),
-        Limit("push window, CPU workers", f"{slow:.0f} segments under way", slow / one.cpu_workers,
-              "a second subscription and service, or pulling"),
-        Limit("push window, GPU workers", f"{slow:.0f} segments under way", slow / one.gpu_workers,
-              "a second subscription and service, or pulling"),
-        Limit("writes to the work bucket", f"{table['bucket_writes']:.0f}/s to begin with",
-              table["bucket_writes"] / one.writes, "it grows by itself in minutes: `jobs/HASH` spreads"),
-        Limit("reads and listings of it", f"{table['bucket_reads']:.0f}/s to begin with",
-              table["bucket_reads"] / (one.reads + one.lists), "it grows by itself in minutes: `jobs/HASH` spreads"),
-        Limit("publishing", f"{publish:.0f} messages/s", publish / one.messages, "ask for quota"),
+              cpu_instances / hourly.cpu_workers, "request quota"),
+        Limit("merge, 20 instances", f"{merges:.0f} messages/s", merges / hourly.pushes_to_merge,
+              "raise its instance limit"),
+        Limit("push window, CPU workers", f"{slow:.0f} segments in progress", slow / hourly.cpu_workers,
+              "add a second subscription and service, or pull"),
+        Limit("push window, GPU workers", f"{slow:.0f} segments in progress", slow / hourly.gpu_workers,
+              "add a second subscription and service, or pull"),
+        Limit("writes to the work bucket", f"{table['bucket_writes']:.0f}/s at first",
+              table["bucket_writes"] / hourly.writes, "scales within minutes"),
+        Limit("reads and listings of the work bucket", f"{table['bucket_reads']:.0f}/s at first",
+              table["bucket_reads"] / (hourly.reads + hourly.lists), "scales within minutes"),
+        Limit("publishing", f"{publish:.0f} messages/s", publish / hourly.messages, "request quota"),
     ]  # fmt: skip
     return sorted(found, key=lambda limit: limit.hours)

@@ -1,4 +1,4 @@
-"""How long a healthy segment may wait before Pub/Sub gives it up, and how long a job takes at most."""
+"""How long a segment can wait before its deliveries are exhausted, and how long a job can take."""
 
 from defacer.pipeline.lifecycle.segments import MAX_SPLITS
 from defacer.pipeline.topology import (
@@ -19,28 +19,28 @@ CHOICES = (
 )
 
 
-def least_hours(retries: RetryPolicy, attempts: int) -> float:
-    """The pauses alone, without what a delivery itself waits: nothing is given up sooner."""
+def min_wait_hours(retries: RetryPolicy, attempts: int) -> float:
+    """Return the sum of the pauses without the deliveries, the minimum time until a message is exhausted."""
     return sum(retries.pause_seconds(attempt) for attempt in range(1, attempts)) / 3600
 
 
 def round_seconds(function: Function) -> float:
-    """From a message's first delivery to its last answer, if each takes all the time that it has."""
-    pauses = least_hours(CLOUD_RETRIES, function.max_delivery_attempts) * 3600
+    """Return the time from the first delivery to the last response, if each delivery uses its whole deadline."""
+    pauses = min_wait_hours(CLOUD_RETRIES, function.max_delivery_attempts) * 3600
     return function.max_delivery_attempts * function.ack_deadline_seconds + pauses
 
 
-def longest_days(*, splits: int = MAX_SPLITS, dead_letter_rounds: int = 1) -> float:
-    """From an upload to its job's end, at most: published or failed (functions/defacer/pipeline/README.md, "How long").
+def max_job_days(*, splits: int = MAX_SPLITS, dead_letter_rounds: int = 1) -> float:
+    """Return the maximum time from an upload to its job's end (functions/defacer/pipeline/README.md, "How long").
 
-    One after the other come the upload's message, then for each step a segment's task, those of its halves `splits`
-    times over, and the news of the last one. Each is given up as often as it starts anew and once more, and each time
-    dead_letter gets to it with its last delivery only; with no `dead_letter_rounds`, at once.
+    The messages follow one another: the upload's, then in each step a segment's task, those of its halves (`splits`
+    times), and the last completion. Each message is exhausted once per requeue and once more. Each time, dead_letter
+    succeeds only with its last delivery, or at once if `dead_letter_rounds` is 0.
     """
 
-    def message_seconds(function: str, waits: int) -> float:
-        given_up = dead_letter_rounds * round_seconds(BY_NAME["dead_letter"])
-        return (waits + 1) * (round_seconds(BY_NAME[function]) + given_up)
+    def message_seconds(function: str, requeues: int) -> float:
+        dead_letter = dead_letter_rounds * round_seconds(BY_NAME["dead_letter"])
+        return (requeues + 1) * (round_seconds(BY_NAME[function]) + dead_letter)
 
     step = (splits + 1) * message_seconds("worker", MAX_TASK_REQUEUES) + message_seconds(
         "merge", MAX_OTHER_REQUEUES

@@ -1,7 +1,7 @@
-"""The pipeline at work: uploads go through ingest, detect, link, redact and join, as the functions do it.
+"""The simulated pipeline: uploads pass through ingest, detect, link, redact and join.
 
-Simulated message by message are uploads and segments, and of the messages to merge the ones that have something to do:
-the last of each step. The others take a fifth of a second each and are only counted. Ingest and merge never die here.
+Uploads and segments are simulated message by message, and so is the last message of each step to merge. The other
+messages to merge take a fifth of a second each and are only counted. Instances of ingest and merge never die here.
 """
 
 from collections import Counter
@@ -29,12 +29,12 @@ from infra.capacity.uploads import Upload, settings
 BY_NAME = {function.name: function for function in FUNCTIONS}
 SMALL_MAXIMUM = 20  # instances of ingest and of merge
 SMALL_CPU, SMALL_GIB = 1, 1
-REFUSED_SECONDS = 0.3  # to answer that somebody else holds the claim
+LEASE_TAKEN_SECONDS = 0.3  # the duration of a delivery while another instance has the lease
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What to simulate."""
+    """The settings of a simulation."""
 
     kind: Kind
     maximum: int
@@ -54,18 +54,18 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Task:
-    """One segment's step. `waited` is how often its message began anew, `since` when it was first published."""
+    """A step of a segment. `requeues` counts its message's requeues, `since` is its first publication."""
 
     job: _Job
     step: Step
     seconds: float
-    waited: int = 0
+    requeues: int = 0
     since: float | None = None
 
 
 @dataclass(frozen=True)
-class _Last:
-    """The message of the last segment of a step: merge links, or joins and publishes."""
+class _StepEnd:
+    """The message of a step's last segment, on which merge links, or joins and publishes."""
 
     job: _Job
     step: Step
@@ -74,9 +74,9 @@ class _Last:
 
 @dataclass
 class Outcome:
-    """What came of it. Times in seconds, money in USD; a segment message is one step of one segment.
+    """The result of a simulation. Times are in seconds, costs in USD. A segment message is a step of a segment.
 
-    `anew` are messages that met nobody with time until they gave up, and that dead_letter published again.
+    `requeued` counts messages that found no free instance until they were exhausted, and that dead_letter requeued.
     """
 
     scenario: Scenario
@@ -86,10 +86,9 @@ class Outcome:
     segment_messages: int = 0
     done: int = 0
     dead: int = 0
-    anew: int = 0
-    poisoned: int = 0
+    requeued: int = 0
     deliveries: int = 0
-    refused: int = 0
+    rejected: int = 0
     ended_at: float = 0.0
     waits: list[float] = field(default_factory=list, repr=False)
     job_seconds: list[float] = field(default_factory=list, repr=False)
@@ -104,12 +103,12 @@ class Outcome:
 
     @property
     def use(self) -> float:
-        """Which share of the workers' lives was work."""
+        """Return the workers' utilization: the share of their lifetime that was work."""
         return self.worked / self.lived if self.lived else 0.0
 
     @property
     def cost(self) -> float:
-        """Workers by what bills them, ingest and merge as if they took one message at a time, and storage requests."""
+        """Return the cost of the workers, of ingest and merge with one message at a time, and of storage requests."""
         seconds = self.lived if self.scenario.kind == "gpu" else self.worked + self.started
         requests = (self.deliveries + self.done) * inputs()["request"]
         small = self.small_worked * small_price(SMALL_CPU, SMALL_GIB)
@@ -122,12 +121,12 @@ class Outcome:
 
 
 def simulate(uploads: Sequence[Upload], scenario: Scenario) -> Outcome:
-    """Run until everything has come to an end."""
+    """Simulate until every message and every job has ended."""
     return _Pipeline(uploads, scenario).run()
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which that share lies (nearest rank)."""
+    """Return the value below which this share of the values is (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
@@ -138,7 +137,9 @@ class _Pipeline:
         self._env = simpy.Environment()
         self._random = Random(scenario.seed)
         self._scenario, self._uploads = scenario, uploads
-        self._out = Outcome(scenario, jobs=len(uploads), video_seconds=sum(one.seconds for one in uploads))
+        self._out = Outcome(
+            scenario, jobs=len(uploads), video_seconds=sum(upload.seconds for upload in uploads)
+        )
         self._start_seconds = table[f"cold_start_{scenario.kind}"]
         self._worker = CloudRun(
             self._env,
@@ -152,20 +153,20 @@ class _Pipeline:
             scenario.maximum,
             Handler(self._segment_seconds, self._segment_succeeded, self._segment_done, self._segment_dead),
         )
-        self._small: list[CloudRun] = []
+        self._small_services: list[CloudRun] = []
         self._ingest = self._small_function("ingest", lambda _: table["ingest_seconds"], self._planned)
-        self._merge = self._small_function("merge", lambda message: message.of.seconds, self._merged)
+        self._merge = self._small_function("merge", lambda message: message.subject.seconds, self._merged)
 
     def run(self) -> Outcome:
         for upload in self._uploads:
             self._at(upload.at, partial(self._arrive, upload))
         self._env.run()
         out = self._out
-        out.deliveries, out.refused = self._segments.deliveries, self._segments.refused
-        worker, small = self._worker, self._small
+        out.deliveries, out.rejected = self._segments.deliveries, self._segments.rejected
+        worker, small = self._worker, self._small_services
         out.lived, out.worked, out.started = worker.lived_seconds, worker.busy_seconds, worker.start_seconds
         others = max(0, out.done - 2 * out.completed) * inputs()["merge_message_seconds"]
-        out.small_worked = others + sum(one.busy_seconds + one.start_seconds for one in small)
+        out.small_worked = others + sum(service.busy_seconds + service.start_seconds for service in small)
         out.instances = self._worker.count
         out.backlog = [*self._segments.backlog, (out.ended_at, self._segments.unfinished)]
         return out
@@ -173,14 +174,14 @@ class _Pipeline:
     def _small_function(
         self, name: str, seconds: Callable[[Message], float], done: Callable[[Message], None]
     ) -> Subscription:
-        """Ingest or merge: what they do is quick, and nothing of it fails here."""
+        """Return the subscription of ingest or merge, whose deliveries are short and always succeed."""
         function = BY_NAME[name]
         service = CloudRun(
             self._env,
             self._random,
             Service(SMALL_MAXIMUM, inputs()["cold_start_cpu"], concurrency=function.concurrency),
         )
-        self._small.append(service)
+        self._small_services.append(service)
         policy = Policy(CLOUD_RETRIES, function.max_delivery_attempts, "adaptive")
         handler = Handler(seconds, lambda _, answer: answer is Answer.DONE, done, self._small_dead)
         return Subscription(self._env, policy, service, SMALL_MAXIMUM, handler)
@@ -193,7 +194,7 @@ class _Pipeline:
         self._ingest.publish([_Job(upload, upload.segments())])
 
     def _planned(self, message: Message) -> None:
-        self._fan_out(message.of, "detect")
+        self._fan_out(message.subject, "detect")
 
     def _fan_out(self, job: _Job, step: Step) -> None:
         job.missing = len(job.lengths)
@@ -208,27 +209,26 @@ class _Pipeline:
         )
 
     def _segment_seconds(self, message: Message) -> float:
-        task: _Task = message.of
-        if self._env.now < message.claimed_until or task.job.failed:
-            return REFUSED_SECONDS
+        task: _Task = message.subject
+        if self._env.now < message.leased_until or task.job.failed:
+            return LEASE_TAKEN_SECONDS
         message.started_at = self._env.now
         return task.seconds
 
     def _segment_succeeded(self, message: Message, answer: Answer) -> bool:
-        """As functions/defacer/pipeline/lifecycle/lease.py has it: who died holds the segment until the
-        lease runs out."""
-        task: _Task = message.of
+        """Return whether the delivery succeeded. The lease of a dead instance blocks the segment."""
+        task: _Task = message.subject
         if answer is Answer.DIED:
             message.deaths += 1
             message.started_at = None
-            lease = settings().lease_seconds  # renewed in each third of it
-            message.claimed_until = self._env.now + lease * self._random.uniform(2 / 3, 1)
+            lease = settings().lease_seconds  # renewed every third of it
+            message.leased_until = self._env.now + lease * self._random.uniform(2 / 3, 1)
         if answer is not Answer.DONE:
             return False
-        if message.started_at is None:  # it was only told that somebody else is at it
+        if message.started_at is None:  # another instance had the lease
             return task.job.failed
         started, message.started_at = message.started_at, None
-        if self._random.random() < inputs()["passing_faults"]:
+        if self._random.random() < inputs()["transient_error_share"]:
             return False
         self._out.waits.append(started - (message.published_at if task.since is None else task.since))
         return True
@@ -236,34 +236,34 @@ class _Pipeline:
     def _segment_done(self, message: Message) -> None:
         self._out.done += 1
         self._out.attempts[message.attempts] += 1
-        job = message.of.job
-        if message.deaths >= settings().max_segment_attempts:
-            self._out.poisoned += 1
+        job = message.subject.job
         job.missing -= 1
         if job.missing == 0 and not job.failed:
-            is_detection = message.of.step == "detect"
+            is_detection = message.subject.step == "detect"
             table = inputs()
             seconds = (
                 job.upload.seconds * table["link_ms_per_video_second"] / 1000
                 if is_detection
                 else job.upload.gigabytes * table["join_seconds_per_gb"]
             )
-            self._merge.publish([_Last(job, message.of.step, seconds + table["segment_overhead_seconds"])])
+            self._merge.publish(
+                [_StepEnd(job, message.subject.step, seconds + table["segment_overhead_seconds"])]
+            )
 
     def _segment_dead(self, message: Message) -> None:
-        """It begins anew, some times; else the job fails: its other messages are acknowledged at once."""
-        task: _Task = message.of
+        """Requeue the message a limited number of times, then fail its job, whose other messages end at once."""
+        task: _Task = message.subject
         self._out.attempts[message.attempts] += 1
-        if not task.job.failed and task.waited < MAX_TASK_REQUEUES:
-            self._out.anew += 1
+        if not task.job.failed and task.requeues < MAX_TASK_REQUEUES:
+            self._out.requeued += 1
             since = message.published_at if task.since is None else task.since
-            self._segments.publish([replace(task, waited=task.waited + 1, since=since)])
+            self._segments.publish([replace(task, requeues=task.requeues + 1, since=since)])
             return
         self._out.dead += 1
         self._fail(task.job)
 
     def _small_dead(self, message: Message) -> None:
-        self._fail(message.of if isinstance(message.of, _Job) else message.of.job)
+        self._fail(message.subject if isinstance(message.subject, _Job) else message.subject.job)
 
     def _fail(self, job: _Job) -> None:
         if not job.failed:
@@ -272,10 +272,10 @@ class _Pipeline:
             self._out.ended_at = self._env.now
 
     def _merged(self, message: Message) -> None:
-        last: _Last = message.of
-        if last.step == "detect":
-            self._fan_out(last.job, "redact")
+        end: _StepEnd = message.subject
+        if end.step == "detect":
+            self._fan_out(end.job, "redact")
             return
         self._out.completed += 1
-        self._out.job_seconds.append(self._env.now - last.job.upload.at)
+        self._out.job_seconds.append(self._env.now - end.job.upload.at)
         self._out.ended_at = self._env.now

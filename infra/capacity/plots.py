@@ -1,4 +1,4 @@
-"""The page's plots."""
+"""The plots of `infra/CAPACITY.md`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,15 @@ from infra.capacity.speed import SIZES, minute_price
 from infra.capacity.tables import KINDS, NAMES
 from infra.capacity.uploads import settings
 
-SHOWN = 72  # dots an inch: small files
+DOTS_PER_INCH = 72  # for small files
 
 
-def write(runs: Runs, folder: Path) -> None:
+def write_plots(runs: Runs, folder: Path) -> None:
+    """Write the three plots into a folder."""
     folder.mkdir(exist_ok=True)
-    _cost(folder / "cost.png")
-    _day(_adaptive(runs.day), folder / "day.png")
-    _waits(_adaptive(runs.day), folder / "waits.png")
+    _plot_cost(folder / "cost.png")
+    _plot_day(_adaptive(runs.day), folder / "day.png")
+    _plot_waits(_adaptive(runs.day), folder / "waits.png")
 
 
 def _adaptive(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -31,7 +32,7 @@ def _label(out: Outcome) -> str:
     return f"{out.scenario.maximum} {NAMES[out.scenario.kind]}"
 
 
-def _cost(path: Path) -> None:
+def _plot_cost(path: Path) -> None:
     figure = Figure(figsize=(7, 3))
     axes = figure.subplots()
     for offset, kind in zip((-0.2, 0.2), KINDS, strict=True):
@@ -48,12 +49,12 @@ def _cost(path: Path) -> None:
     _save(figure, path)
 
 
-def _day(outcomes: Sequence[Outcome], path: Path) -> None:
+def _plot_day(outcomes: Sequence[Outcome], path: Path) -> None:
     figure = Figure(figsize=(8, 5))
     upper, lower = figure.subplots(2, 1, sharex=True)
     for out in outcomes:
         for axes, history in ((upper, out.instances), (lower, out.backlog)):
-            hours, values = _every_five_minutes(history)
+            hours, values = _sample_every_five_minutes(history)
             axes.step(hours, values, where="post", label=_label(out), linewidth=1)
     upper.set_ylabel("instances")
     lower.set_ylabel("segments not done")
@@ -64,7 +65,7 @@ def _day(outcomes: Sequence[Outcome], path: Path) -> None:
     _save(figure, path)
 
 
-def _waits(outcomes: Sequence[Outcome], path: Path) -> None:
+def _plot_waits(outcomes: Sequence[Outcome], path: Path) -> None:
     figure = Figure(figsize=(8, 3.5))
     axes = figure.subplots()
     for out in outcomes:
@@ -78,8 +79,8 @@ def _waits(outcomes: Sequence[Outcome], path: Path) -> None:
     _save(figure, path)
 
 
-def _every_five_minutes(history: Sequence[tuple[float, int]]) -> tuple[list[float], list[int]]:
-    """What it was at each of them, in hours and values."""
+def _sample_every_five_minutes(history: Sequence[tuple[float, int]]) -> tuple[list[float], list[int]]:
+    """Return the times in hours and the values of a history, sampled every five minutes."""
     hours, values, rows = [], [], iter([*history, (float("inf"), 0)])
     value, (following, then) = 0, next(rows)
     for slot in range(int(history[-1][0] // 300) + 2):
@@ -94,5 +95,5 @@ def _every_five_minutes(history: Sequence[tuple[float, int]]) -> tuple[list[floa
 def _save(figure: Figure, path: Path) -> None:
     figure.tight_layout()
     FigureCanvasAgg(figure)
-    # Without a date or a version in it, so that the same numbers make the same file.
-    figure.savefig(path, dpi=SHOWN, metadata={"Software": None})
+    # Without a date or version in the metadata, the same numbers produce the same file.
+    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})

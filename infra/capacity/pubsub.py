@@ -1,11 +1,12 @@
-"""A push subscription: its window, both back-offs, and the dead letters after too many attempts.
+"""A simulated push subscription: its window, both backoffs, and dead letters after too many attempts.
 
-Google's page (cloud.google.com/pubsub/docs/push) says how the window moves, not by how much. So there are three ways:
+Google's page (cloud.google.com/pubsub/docs/push) describes how the window changes, but not by how much. The simulation
+has three windows:
 
-- `adaptive`: it begins small, grows by one with each success and shrinks by one with each refusal, and refusals make
-  the whole subscription pause;
-- `flood`: always 3,000 requests out, and no pause. Nothing uses up more attempts: the worst case;
-- `paced`: as many as there are instances. Nobody is ever refused: what a pull subscription would do.
+- `adaptive` starts small, grows by one with each success and shrinks by one with each rejection. Rejections also pause
+  the whole subscription.
+- `flood` always has 3,000 requests in progress and never pauses. This is the worst case for attempts.
+- `paced` has as many requests in progress as instances, so that none is rejected, as with a pull subscription.
 """
 
 from collections import deque
@@ -20,28 +21,28 @@ from infra.capacity.cloud_run import Answer, CloudRun, Request
 from infra.capacity.inputs import inputs
 
 Window = Literal["adaptive", "flood", "paced"]
-MEMORY = 0.02  # of the share of refusals: about the last 50 answers
+NEWEST_WEIGHT = 0.02  # in the average share of rejections, which covers about the last 50 responses
 
 
 @dataclass(eq=False)
 class Message:
-    """One message. `of` is what it is about, `deaths` are those of instances that worked on it."""
+    """A message. `subject` is its task, `deaths` counts the instances that died during its processing."""
 
-    of: Any
+    subject: Any
     published_at: float
     attempts: int = 0
     ended: str = ""
-    claimed_until: float = 0.0
+    leased_until: float = 0.0
     deaths: int = 0
     started_at: float | None = None
 
 
 @dataclass(frozen=True)
 class Handler:
-    """What the function does with a message.
+    """The function's callbacks for a message.
 
-    `seconds` of a delivery is asked when an instance takes it; `succeeded` says whether it was done then; `done` and
-    `dead` are called once, one of them, at the message's end.
+    `seconds` returns the duration of a delivery when an instance starts it, `succeeded` whether it was acknowledged.
+    At the message's end, either `done` or `dead` is called once.
     """
 
     seconds: Callable[[Message], float]
@@ -60,7 +61,7 @@ class Policy:
 
 
 class Subscription:
-    """The subscription at work. `deliveries`, `refused` and `oldest` are kept for the report."""
+    """The running subscription. `deliveries`, `rejected` and `backlog` are its statistics."""
 
     def __init__(
         self, env: simpy.Environment, policy: Policy, service: CloudRun, maximum: int, handler: Handler
@@ -68,38 +69,38 @@ class Subscription:
         self._env, self._policy, self._service, self._handler = env, policy, service, handler
         table = inputs()
         self._slow = table["push_window_slow"]
-        self._pauses = table["push_backoff_least"], table["push_backoff_most"]
+        self._pauses = table["push_backoff_min"], table["push_backoff_max"]
         self._window = {"adaptive": table["push_window_start"], "flood": self._slow, "paced": float(maximum)}[
             policy.window
         ]
         self._ready: deque[Message] = deque()
-        self._out = 0
+        self._in_progress = 0
         self._share = 0.0
         self._paused_until = 0.0
-        self._pump_planned = False
-        self.deliveries = self.refused = 0
+        self._is_delivery_scheduled = False
+        self.deliveries = self.rejected = 0
         self.unfinished = 0
         self.backlog: list[tuple[float, int]] = [(0.0, 0)]
 
-    def publish(self, things: Iterable[Any]) -> None:
-        for thing in things:
-            self._ready.append(Message(thing, self._env.now))
+    def publish(self, subjects: Iterable[Any]) -> None:
+        for subject in subjects:
+            self._ready.append(Message(subject, self._env.now))
             self.unfinished += 1
-        self._note()
-        self._pump()
+        self._record_backlog()
+        self._deliver_ready()
 
-    def _pump(self) -> None:
+    def _deliver_ready(self) -> None:
         if self._env.now < self._paused_until:
-            if not self._pump_planned:
-                self._pump_planned = True
-                self._after(self._paused_until - self._env.now, self._planned_pump)
+            if not self._is_delivery_scheduled:
+                self._is_delivery_scheduled = True
+                self._after(self._paused_until - self._env.now, self._deliver_after_pause)
             return
-        while self._ready and self._out < self._window:
+        while self._ready and self._in_progress < self._window:
             self._deliver(self._ready.popleft())
 
-    def _planned_pump(self) -> None:
-        self._pump_planned = False
-        self._pump()
+    def _deliver_after_pause(self) -> None:
+        self._is_delivery_scheduled = False
+        self._deliver_ready()
 
     def _after(self, seconds: float, then: Callable[[], None]) -> None:
         self._env.timeout(seconds).callbacks.append(lambda _: then())
@@ -107,46 +108,48 @@ class Subscription:
     def _deliver(self, message: Message) -> None:
         message.attempts += 1
         self.deliveries += 1
-        self._out += 1
+        self._in_progress += 1
         self._service.submit(
-            Request(lambda: self._handler.seconds(message), lambda answer: self._answered(message, answer))
+            Request(
+                lambda: self._handler.seconds(message), lambda answer: self._handle_response(message, answer)
+            )
         )
 
-    def _answered(self, message: Message, answer: Answer) -> None:
-        self._out -= 1
-        good = self._handler.succeeded(message, answer)
-        self._share += MEMORY * ((not good) - self._share)
-        if good:
+    def _handle_response(self, message: Message, answer: Answer) -> None:
+        self._in_progress -= 1
+        is_acknowledged = self._handler.succeeded(message, answer)
+        self._share += NEWEST_WEIGHT * ((not is_acknowledged) - self._share)
+        if is_acknowledged:
             self._end(message, "done", self._handler.done)
             if self._policy.window == "adaptive":
                 self._window = min(self._slow, self._window + 1)
         else:
-            self.refused += answer is Answer.BUSY
+            self.rejected += answer is Answer.BUSY
             if self._policy.window == "adaptive":
                 self._window = max(1.0, self._window - 1)
-                least, most = self._pauses
-                self._paused_until = self._env.now + least * (most / least) ** self._share
+                shortest, longest = self._pauses
+                self._paused_until = self._env.now + shortest * (longest / shortest) ** self._share
             if message.attempts >= self._policy.max_attempts:
                 self._end(message, "dead", self._handler.dead)
             else:
                 self._after(
-                    self._policy.backoff.pause_seconds(message.attempts), lambda: self._again(message)
+                    self._policy.backoff.pause_seconds(message.attempts), lambda: self._redeliver(message)
                 )
-        self._pump()
+        self._deliver_ready()
 
-    def _again(self, message: Message) -> None:
+    def _redeliver(self, message: Message) -> None:
         self._ready.append(message)
-        self._pump()
+        self._deliver_ready()
 
-    def _end(self, message: Message, how: str, tell: Callable[[Message], None]) -> None:
+    def _end(self, message: Message, how: str, callback: Callable[[Message], None]) -> None:
         if message.ended:
             raise RuntimeError(f"a message ended twice: {message.ended}, then {how}")
         message.ended = how
         self.unfinished -= 1
-        self._note()
-        tell(message)
+        self._record_backlog()
+        callback(message)
 
-    def _note(self) -> None:
-        """The backlog once a minute is enough to draw it."""
+    def _record_backlog(self) -> None:
+        """Record the backlog at most once a minute, which is enough for a plot."""
         if self._env.now - self.backlog[-1][0] >= 60:
             self.backlog.append((self._env.now, self.unfinished))

@@ -1,4 +1,4 @@
-"""What is simulated for the page: an hour of video, a day of many uploads, and an archive that arrives at once."""
+"""The simulations for the page: an hour of video, a day of uploads, and an archive that is uploaded at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from random import Random
 
 from infra.capacity.pipeline import Outcome, Scenario, simulate
 from infra.capacity.speed import SIZES, Kind
-from infra.capacity.uploads import DAY, Upload, day
+from infra.capacity.uploads import DAY, Upload, day_uploads
 
 SEED = 20_261_125
 UPLOADS, ARCHIVE, LARGE_ARCHIVE = 10_000, 300, 600
@@ -31,25 +31,27 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Runs:
-    """What came of the long ones. The large archive has twice as many videos."""
+    """The outcomes of the long runs. The large archive has twice as many videos."""
 
     day: tuple[Outcome, ...]
     archive: tuple[Outcome, ...]
     large_archive: tuple[Outcome, ...]
 
 
-def hour(kind: Kind, maximum: int) -> Outcome:
-    """One hour of 1080p, from nothing running to published."""
+def simulate_hour(kind: Kind, maximum: int) -> Outcome:
+    """Simulate one hour of 1080p, from the first cold start to the publication."""
     return simulate([Upload(0.0, 3600.0, SIZES[1])], Scenario(kind, maximum, seed=SEED))
 
 
-def archive(count: int) -> list[Upload]:
-    """A channel's earlier videos, uploaded within ten minutes."""
-    return [replace(upload, at=upload.at / DAY * ARCHIVE_SECONDS) for upload in day(count, Random(SEED))]
+def archive_uploads(count: int) -> list[Upload]:
+    """Return a channel's earlier videos, uploaded within ten minutes."""
+    return [
+        replace(upload, at=upload.at / DAY * ARCHIVE_SECONDS) for upload in day_uploads(count, Random(SEED))
+    ]
 
 
-def long_runs(uploads: int, progress: Progress) -> Runs:
-    """Minutes of work for 10,000 uploads."""
+def simulate_long_runs(uploads: int, progress: Progress) -> Runs:
+    """Simulate the day and the archives. 10,000 uploads take ten minutes."""
 
     def run(videos: list[Upload], scenarios: tuple[Scenario, ...]) -> tuple[Outcome, ...]:
         found = []
@@ -59,9 +61,11 @@ def long_runs(uploads: int, progress: Progress) -> Runs:
         return tuple(found)
 
     share = uploads / UPLOADS
-    archive_videos, large = (archive(max(3, round(share * count))) for count in (ARCHIVE, LARGE_ARCHIVE))
+    archive_videos, large = (
+        archive_uploads(max(3, round(share * count))) for count in (ARCHIVE, LARGE_ARCHIVE)
+    )
     return Runs(
-        run(day(uploads, Random(SEED)), DAYS),
+        run(day_uploads(uploads, Random(SEED)), DAYS),
         run(archive_videos, ARCHIVES),
         run(large, tuple(scenario for scenario in ARCHIVES if scenario.maximum == 1)),
     )

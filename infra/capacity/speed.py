@@ -1,4 +1,4 @@
-"""How long a worker takes for a second of video, and what that costs: the measured CPU, the assumed GPU."""
+"""A worker's time and cost per second of video, measured for the CPU and assumed for the GPU."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ STEPS: tuple[Step, Step] = ("detect", "redact")
 
 @dataclass(frozen=True)
 class Size:
-    """A size of picture."""
+    """A frame size."""
 
     name: str
     width: int
@@ -28,55 +28,55 @@ SIZES = (Size("720p", 1280, 720), Size("1080p", 1920, 1080), Size("4K", 3840, 21
 
 @dataclass(frozen=True)
 class Stages:
-    """Milliseconds of two cores for a frame, by stage."""
+    """Milliseconds per frame on two cores, by stage."""
 
     networks: float
     decode: float
     scale: float
-    conceal: float
+    redact: float
     encode: float
 
 
-def stages(size: Size) -> Stages:
-    """What was measured at 720p and at 4K, and the line between them for what grows with the picture.
+def stages_of(size: Size) -> Stages:
+    """Return the measured times at 720p and 4K, interpolated by pixels.
 
-    The networks look at small frames: they take the same at every size.
+    The networks process small frames, so they take the same time at every size.
     """
     table, small, large = inputs(), SIZES[0], SIZES[-1]
     at_small = 1000 * table["seconds_720p"] / table["frames_measured"]
     slope = (table["frame_ms_4k"] - at_small) / (large.megapixels - small.megapixels)
     networks = table["network_share"] * at_small
     rest = at_small + slope * (size.megapixels - small.megapixels) - networks
-    shares = table["decode_share"], table["conceal_share"], table["encode_share"]
-    decode, conceal, encode = (rest * share / (1 - table["network_share"]) for share in shares)
-    return Stages(networks, decode, rest - decode - conceal - encode, conceal, encode)
+    shares = table["decode_share"], table["redact_share"], table["encode_share"]
+    decode, redact, encode = (rest * share / (1 - table["network_share"]) for share in shares)
+    return Stages(networks, decode, rest - decode - redact - encode, redact, encode)
 
 
 def seconds_per_video_second(kind: Kind, step: Step, size: Size) -> float:
-    """How long one instance works for a second of video in one step, without what a segment costs by itself."""
-    table, one = inputs(), stages(size)
+    """Return an instance's seconds per second of video in one step, without the overhead per segment."""
+    table, stages = inputs(), stages_of(size)
     networks, codecs, rest = (
         (table["gpu_networks"], table["gpu_codecs"], table["gpu_rest"]) if kind == "gpu" else (1.0, 1.0, 1.0)
     )
-    milliseconds = one.decode / 2 / codecs
+    milliseconds = stages.decode / 2 / codecs
     if step == "detect":
-        milliseconds += one.networks / networks + one.scale / rest
+        milliseconds += stages.networks / networks + stages.scale / rest
     else:
-        milliseconds += one.conceal / rest + one.encode / codecs
+        milliseconds += stages.redact / rest + stages.encode / codecs
     return milliseconds / 1000 * table["frame_rate"]
 
 
 def work(kind: Kind, size: Size, segment_seconds: float) -> float:
-    """Both steps for a second of video, in segments of that length."""
+    """Return an instance's seconds per second of video in both steps, with the overhead of its segments."""
     overhead = 2 * inputs()["segment_overhead_seconds"] / segment_seconds
     return overhead + sum(seconds_per_video_second(kind, step, size) for step in STEPS)
 
 
 def second_price(kind: Kind) -> float:
-    """USD for a second of a worker: of its life for one with a GPU, of its work for one without.
+    """Return the price of a worker's second in USD: of its lifetime with a GPU, of its work without.
 
-    Cloud Run bills instances with a GPU for as long as they live. Others may be billed by request: a third more a
-    second, and nothing while they linger.
+    Cloud Run bills instances with a GPU for their whole lifetime. Other instances can be billed by request, which costs
+    a third more per second and nothing while they are idle.
     """
     table = inputs()
     cpu, memory = (table[f"{kind}_worker_{part}"] for part in ("cpu", "memory"))
@@ -86,12 +86,12 @@ def second_price(kind: Kind) -> float:
 
 
 def small_price(cpu: float, memory: float) -> float:
-    """USD for a second of work, billed by request."""
+    """Return the price of a second of work in USD, billed by request."""
     return cpu * inputs()["request_cpu_second"] + memory * inputs()["request_memory_second"]
 
 
 def storage_price(segments: float) -> float:
-    """USD for the storage requests of so many segments."""
+    """Return the price of the storage requests of this number of segments in USD."""
     table = inputs()
     writes = table["requests_a_segment_write"] + table["requests_a_segment_list"]
     return segments * (
@@ -100,6 +100,6 @@ def storage_price(segments: float) -> float:
 
 
 def minute_price(kind: Kind, size: Size, segment_seconds: float) -> float:
-    """USD for a minute of video on workers that never idle: their time, and the storage requests."""
+    """Return the price of a minute of video in USD on workers that are never idle, with the storage requests."""
     worker = 60 * work(kind, size, segment_seconds) * second_price(kind)
     return worker + storage_price(60 / segment_seconds)

@@ -1,12 +1,12 @@
-"""The page's tables, in Markdown."""
+"""The tables of `infra/CAPACITY.md`, in Markdown."""
 
 from collections.abc import Iterable, Sequence
 
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import HOURS, day_cost, demand, limits
-from infra.capacity.patience import CHOICES, least_hours
+from infra.capacity.patience import CHOICES, min_wait_hours
 from infra.capacity.pipeline import Outcome, percentile
-from infra.capacity.runs import WORKERS, hour
+from infra.capacity.runs import WORKERS, simulate_hour
 from infra.capacity.speed import SIZES, Kind, minute_price, seconds_per_video_second, work
 from infra.capacity.uploads import settings
 
@@ -14,19 +14,19 @@ KINDS: tuple[Kind, Kind] = ("cpu", "gpu")
 NAMES = {"cpu": "CPU", "gpu": "L4"}
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def minutes() -> str:
-    """What a minute of video costs."""
+    """Return the cost of a minute of video, by frame size and worker."""
     google, seconds = inputs()["google_face_blur_minute"], settings().segment_seconds
     rows = []
     for size in SIZES:
@@ -43,37 +43,45 @@ def minutes() -> str:
                     f"1/{google / price:.0f}",
                 )
             )
-    head = ("video", "worker", "detect", "redact", "with overhead", "a minute costs", "of Google's 0.10 USD")
-    return table(head, rows)
+    head = (
+        "video",
+        "worker",
+        "detect",
+        "redact",
+        "with overhead",
+        "cost per minute",
+        "share of Google's 0.10 USD",
+    )
+    return render_table(head, rows)
 
 
 def hours_of_video() -> str:
-    """How long an hour of video takes."""
+    """Return the time and cost of an hour of video, by the number of workers."""
     rows = []
     for kind in KINDS:
         for maximum in WORKERS:
-            out = hour(kind, maximum)
+            out = simulate_hour(kind, maximum)
             used = max(count for _, count in out.instances)
             rows.append(
                 (
                     NAMES[kind],
                     str(maximum),
                     str(used),
-                    duration(out.ended_at),
+                    format_duration(out.ended_at),
                     f"{out.cost:.2f} USD",
                     f"{out.use:.0%}",
                 )
             )
-    return table(("worker", "at most", "started", "from upload to published", "cost", "use"), rows)
+    return render_table(("worker", "maximum", "started", "from upload to published", "cost", "use"), rows)
 
 
 def outcomes(found: Iterable[Outcome]) -> str:
     rows = []
     for out in found:
-        waits = " / ".join(duration(percentile(out.waits, share)) for share in (0.5, 0.95, 0.99))
-        jobs = " / ".join(duration(percentile(out.job_seconds, share)) for share in (0.5, 0.95, 0.99))
+        waits = " / ".join(format_duration(percentile(out.waits, share)) for share in (0.5, 0.95, 0.99))
+        jobs = " / ".join(format_duration(percentile(out.job_seconds, share)) for share in (0.5, 0.95, 0.99))
         dead = f"**{out.dead}** ({out.failed} jobs)" if out.dead else "0"
-        dead += f", {out.anew:,} begun anew" if out.anew else ""
+        dead += f", {out.requeued:,} requeued" if out.requeued else ""
         rows.append(
             (
                 f"{out.scenario.maximum} {NAMES[out.scenario.kind]}",
@@ -83,22 +91,22 @@ def outcomes(found: Iterable[Outcome]) -> str:
                 f"{out.deliveries / out.segment_messages:.2f} / {max(out.attempts)}",
                 dead,
                 f"{out.use:.0%}",
-                duration(out.ended_at),
+                format_duration(out.ended_at),
                 f"{out.cost:.0f} USD, {out.cost / out.video_seconds * 60:.4f}",
             )
         )
     head = (
-        "workers at most",
+        "max workers",
         "push window",
         "a segment waits: median / 95 % / 99 %",
         "upload to published: median / 95 % / 99 %",
-        "attempts: mean / most",
-        "healthy segments given up",
+        "attempts: mean / max",
+        "healthy segments exhausted",
         "use",
-        "all done after",
-        "cost, of a minute",
+        "finished after",
+        "cost, per minute",
     )
-    return table(head, rows)
+    return render_table(head, rows)
 
 
 def patience() -> str:
@@ -106,45 +114,45 @@ def patience() -> str:
         (
             f"{retries.minimum_seconds} to {retries.maximum_seconds} s",
             str(attempts),
-            f"{least_hours(retries, attempts):.1f} h",
+            f"{min_wait_hours(retries, attempts):.1f} h",
         )
         for retries, attempts in CHOICES
     ]
-    return table(("retry policy", "attempts", "given up after, at the earliest"), rows)
+    return render_table(("retry policy", "attempts", "exhausted after, at the earliest"), rows)
 
 
 def growth() -> str:
     rows = []
     for hours in HOURS:
-        one = demand(hours)
+        needed = demand(hours)
         rows.append(
             (
                 f"{hours:,}",
-                f"{one.cpu_workers:,.0f}",
-                f"{one.gpu_workers:,.0f}",
-                f"{one.messages:,.0f}",
-                f"{one.writes:,.0f} / {one.lists:,.0f} / {one.reads:,.0f}",
+                f"{needed.cpu_workers:,.0f}",
+                f"{needed.gpu_workers:,.0f}",
+                f"{needed.messages:,.0f}",
+                f"{needed.writes:,.0f} / {needed.lists:,.0f} / {needed.reads:,.0f}",
                 f"{day_cost('cpu', hours):,.0f} USD",
                 f"{day_cost('gpu', hours):,.0f} USD",
             )
         )
     head = (
-        "hours of video a day",
+        "hours of video per day",
         "CPU workers",
         "L4 workers",
         "messages/s",
-        "storage: writes / lists / reads a second",
-        "a day on CPU",
-        "a day on L4",
+        "storage: writes / lists / reads per second",
+        "cost per day on CPU",
+        "cost per day on L4",
     )
-    return table(head, rows)
+    return render_table(head, rows)
 
 
 def bottlenecks() -> str:
-    rows = [(f"{limit.hours:,.0f}", limit.what, limit.value, limit.then) for limit in limits()]
-    return table(("reached at, hours a day", "limit", "is", "then"), rows)
+    rows = [(f"{limit.hours:,.0f}", limit.name, limit.value, limit.remedy) for limit in limits()]
+    return render_table(("reached at, hours per day", "limit", "value", "remedy"), rows)
 
 
 def all_inputs() -> str:
     rows = [(f"`{name}`", f"{row.value:.10g}", row.unit, row.date, row.source) for name, row in inputs()]
-    return table(("input", "value", "unit", "date", "source"), rows)
+    return render_table(("input", "value", "unit", "date", "source"), rows)

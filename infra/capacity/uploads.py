@@ -1,4 +1,4 @@
-"""What a channel, or many, upload in a day: when, how long, how large; and how the pipeline cuts it into segments."""
+"""The simulated uploads of a day: their times, lengths and sizes, and their segments."""
 
 import math
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from infra.capacity.speed import SIZES, Size
 DAY = 86_400.0
 MILLISECONDS = Fraction(1, 1000)
 KEYFRAME_SECONDS = 2
-# share of uploads, seconds at least and at most (evenly between): shorts, clips, videos, streams
+# Share of the uploads, minimum and maximum seconds (uniformly distributed): shorts, clips, videos, streams.
 LENGTHS = ((0.65, 15, 60), (0.27, 120, 480), (0.07, 600, 1800), (0.01, 2700, 7200))
 SIZE_SHARES = (0.3, 0.6, 0.1)
-# An evening peak at 18:00, and a fifth of all uploads in the two minutes after a full hour, as schedules do.
+# A peak at 18:00, and a fifth of all uploads within two minutes after a full hour, when schedules start.
 PEAK_HOUR, SWING, ON_THE_HOUR, BURST_SECONDS = 18, 0.8, 0.2, 120
 
 
@@ -31,7 +31,7 @@ def settings() -> Settings:
 
 @dataclass(frozen=True)
 class Upload:
-    """A video and when it arrives, in seconds from midnight."""
+    """A video and its arrival, in seconds after midnight."""
 
     at: float
     seconds: float
@@ -43,7 +43,7 @@ class Upload:
         return self.seconds * per_second
 
     def segments(self) -> tuple[float, ...]:
-        """The length of each segment, as ingest plans it."""
+        """Return the length of each segment, as ingest plans it."""
         ranges = plan_segments(self._header(), choose_segment_seconds(self._header(), settings()))
         end = int(self.seconds * 1000)
         return tuple(((r.end if r.end is not None else end) - (r.start or 0)) / 1000 for r in ranges)
@@ -61,23 +61,19 @@ class Upload:
         )
 
 
-def day(count: int, random: Random) -> list[Upload]:
-    """So many uploads of one day, in the order they arrive."""
+def day_uploads(count: int, random: Random) -> list[Upload]:
+    """Return the uploads of one day, in the order of their arrival."""
     return sorted((_upload(random) for _ in range(count)), key=lambda upload: upload.at)
 
 
-def mean_seconds() -> float:
-    return sum(share * (least + most) / 2 for share, least, most in LENGTHS)
-
-
 def _upload(random: Random) -> Upload:
-    (_, least, most) = random.choices(LENGTHS, [share for share, _, _ in LENGTHS])[0]
+    (_, shortest, longest) = random.choices(LENGTHS, [share for share, _, _ in LENGTHS])[0]
     (size,) = random.choices(SIZES, SIZE_SHARES)
-    return Upload(next(_times(random)), random.uniform(least, most), size)
+    return Upload(next(_times(random)), random.uniform(shortest, longest), size)
 
 
 def _times(random: Random) -> Iterator[float]:
-    """Times of day as they occur: candidates, of which a busy hour keeps more."""
+    """Yield random times of day. Rejection sampling keeps more candidates in busy hours."""
     while True:
         at = random.uniform(0, DAY)
         busy = 1 + SWING * math.cos(2 * math.pi * (at / 3600 - PEAK_HOUR) / 24)

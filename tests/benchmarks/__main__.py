@@ -1,10 +1,10 @@
-"""How fast the engine is and how much memory it takes, against other programs in one run on two cores.
+"""Compare the engine's speed and memory with other programs in one run on two cores.
 
     make benchmark                            (DEFACER_EVAL=folder with clips/)
-    python -m tests.benchmarks --pairs 1 --only transcode --seconds 1      a quick try
+    python -m tests.benchmarks --pairs 1 --only transcode --seconds 1      a quick run
 
-README.md beside this file says what is measured and how. The tables are printed, and the exit code is 1 if a
-"must" is not held.
+README.md in this folder describes the measurements. The command prints the tables, and exits with 1 if a required bound
+is not met.
 """
 
 import argparse
@@ -18,9 +18,17 @@ from pathlib import Path
 
 from tests.benchmarks import tables
 from tests.benchmarks.deface_tool import DEFAULT_FOLDER
-from tests.benchmarks.estimate import estimated_minutes
+from tests.benchmarks.estimate import estimate_minutes
 from tests.benchmarks.machine import machine_facts, use_cores
-from tests.benchmarks.parts import PARTS, PLAIN, Bench, Row, Works, encoders_differ, profile_table
+from tests.benchmarks.parts import (
+    PARTS,
+    PLAIN,
+    Bench,
+    Row,
+    Works,
+    have_encoders_different_options,
+    profile_table,
+)
 from tests.benchmarks.running import ROOT, BenchmarkError, Runner, say
 from tests.benchmarks.work import Videos, Work
 
@@ -28,7 +36,7 @@ from tests.benchmarks.work import Videos, Work
 def main() -> int:
     arguments = _parser().parse_args()
     if "DEFACER_EVAL" not in os.environ:
-        say("error: DEFACER_EVAL is not set: set it to the folder whose clips/ holds the clips to work on.")
+        say("error: DEFACER_EVAL is not set. Set it to the folder that contains clips/.")
         return 2
     try:
         clips = Path(os.environ["DEFACER_EVAL"]) / "clips"
@@ -56,29 +64,29 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         choices=list(PARTS),
         metavar="NAME",
-        help=f"one part; may be given again: {', '.join(PARTS)} (default: all)",
+        help=f"a part to run, repeatable: {', '.join(PARTS)} (default: all)",
     )
     parser.add_argument(
         "--work",
         type=Path,
         metavar="FOLDER",
-        help="where videos and environments are kept (default: temporary)",
+        help="folder for videos and environments (default: temporary)",
     )
     parser.add_argument(
         "--short-seconds",
         type=float,
         default=2.0,
         metavar="S",
-        help="of each clip, against deface and the 2019 algorithm, which are slow; 0: all of it (default: 2)",
+        help="seconds of each clip for deface and the 2019 algorithm, which are slow; 0: the whole clip (default: 2)",
     )
     parser.add_argument(
         "--seconds",
         type=float,
         metavar="S",
-        help="of each clip, in all parts: a quick try (default: all of it)",
+        help="seconds of each clip in all parts, for a quick run (default: the whole clip)",
     )
     parser.add_argument(
-        "--target-clip", default="c02", metavar="NAME", help="whose target is kept (default: c02)"
+        "--target-clip", default="c02", metavar="NAME", help="clip whose target stays visible (default: c02)"
     )
     parser.add_argument("--cores", type=_positive, default=2, metavar="N", help="cores to use (default: 2)")
     return parser
@@ -92,18 +100,18 @@ def _positive(text: str) -> int:
 
 
 def _target(clips: Path, name: str) -> Path:
-    """The target picture of the clip of that name."""
+    """Return the target picture of a clip."""
     truth = clips / f"{name}.json"
     if not truth.is_file():
         raise BenchmarkError(
-            f"there is no {name}.json in {clips}: check DEFACER_EVAL, or take another --target-clip."
+            f"{clips} has no {name}.json. Check DEFACER_EVAL, or choose another --target-clip."
         )
     return clips / str(json.loads(truth.read_text())["target_image"])
 
 
 @contextmanager
 def _folder(work: Path | None) -> Iterator[Path]:
-    """The folder to work in: the given one, which is kept, or a temporary one."""
+    """Yield the given folder, which is kept, or a temporary folder."""
     if work is None:
         with tempfile.TemporaryDirectory(prefix="defacer-benchmarks-") as temporary:
             yield Path(temporary)
@@ -111,7 +119,7 @@ def _folder(work: Path | None) -> Iterator[Path]:
     folder = work.resolve()
     if ROOT in (folder, *folder.parents):
         raise BenchmarkError(
-            f"--work {work} lies in the repository: real people's videos must not. Name another."
+            f"--work {work} is inside the repository, which must not contain real people's videos. Name another folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
@@ -123,10 +131,10 @@ def _measure(
     names = [name for name in PARTS if not arguments.only or name in arguments.only]
     works = Works(arguments.seconds, arguments.short_seconds or None)
     say(
-        f"about {estimated_minutes(names, works, arguments.pairs):.0f} minutes on two quiet cores: {', '.join(names)}"
+        f"about {estimate_minutes(names, works, arguments.pairs):.0f} minutes on two idle cores: {', '.join(names)}"
     )
     videos = Videos(clips, folder)
-    runner = Runner(folder, videos.make(Work("one frame", frames=1)), arguments.pairs)
+    runner = Runner(folder, videos.create(Work("one frame", frames=1)), arguments.pairs)
     bench = Bench(runner, videos, works, target, folder if arguments.work else DEFAULT_FOLDER, folder)
     rows: list[Row] = []
     for name in names:
@@ -134,14 +142,14 @@ def _measure(
         rows += PARTS[name](bench)
     _print_all(rows, bench, facts, "profile" in names)
     problems = [
-        f"{row.what}: {row.median:.2f}{row.bound.unit}" for row in rows if not row.bound.holds(row.median)
+        f"{row.name}: {row.median:.2f}{row.bound.unit}" for row in rows if not row.bound.is_met_by(row.median)
     ]
-    if encoders_differ(runner):
+    if have_encoders_different_options(runner):
         problems.append(
-            "the plain transcode's encoder settings are not the engine's: mend tests/benchmarks/parts.py"
+            "the plain transcode's encoder settings differ from the engine's. Correct tests/benchmarks/parts.py"
         )
     for problem in problems:
-        print(f"not held: {problem}")
+        print(f"not met: {problem}")
     return 1 if problems else 0
 
 
@@ -150,9 +158,9 @@ def _print_all(rows: Sequence[Row], bench: Bench, facts: Sequence[str], with_pro
     if PLAIN in bench.runner.encoder_options:
         sections[0] += f"\n- x264 in the plain transcode: {bench.runner.encoder_options[PLAIN]}"
     if rows:
-        sections.append(tables.judged(rows))
-    if bench.runner.measured:
-        sections.append(tables.programs(bench.runner.measured))
+        sections.append(tables.render_results(rows))
+    if bench.runner.measurements:
+        sections.append(tables.render_programs(bench.runner.measurements))
     if with_profile:
         sections.append(profile_table(bench.folder).read_text().rstrip())
     print("\n\n".join(sections))

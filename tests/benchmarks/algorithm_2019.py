@@ -1,7 +1,7 @@
-"""The 2019 project's algorithm in a few lines, from its description: each frame is looked at alone.
+"""Reimplement the algorithm of the 2019 project from its description: it processes each frame alone.
 
-MTCNN on every frame at quarter size, FaceNet on every face, a threshold on each distance, a blur over whoever is
-not the target. Read and written with OpenCV, as it was then: no sound, one frame rate.
+MTCNN detects faces on every frame at quarter size, FaceNet embeds every face, and every face beyond a distance from the
+target is blurred. OpenCV reads and writes the video as in 2019, without sound and at a constant frame rate.
 
     python -m tests.benchmarks.algorithm_2019 IN.mp4 OUT.mp4 --target ME.jpg
 """
@@ -22,7 +22,7 @@ from defacer.engine.output_paths import check_outputs
 
 Image = npt.NDArray[np.uint8]
 
-QUARTER = 0.25  # of each side: MTCNN looks at 320 x 180 pixels of 1280 x 720
+QUARTER = 0.25  # of each side: 320 x 180 pixels of 1280 x 720
 THRESHOLDS = [0.6, 0.75, 0.9]  # MTCNN's three networks
 MIN_PROBABILITY = 0.97
 SAME_PERSON = 0.8
@@ -32,7 +32,7 @@ BLUR_SIGMA = 30
 
 
 class Algorithm2019:
-    """Holds the models and the target's embedding."""
+    """The models and the target's embedding."""
 
     def __init__(self, target: Path):
         self._mtcnn = MTCNN(keep_all=True, min_face_size=20, thresholds=THRESHOLDS)
@@ -42,10 +42,10 @@ class Algorithm2019:
         scale = 640 / max(picture.shape[:2])
         boxes = self._faces(cv2.resize(picture, None, fx=scale, fy=scale)) / scale
         if not len(boxes):
-            raise SystemExit(f"error: MTCNN finds no face in {target.name}: take another --target-clip.")
+            raise SystemExit(f"error: MTCNN detects no face in {target.name}. Choose another --target-clip.")
         self._target = self._embeddings(picture, boxes[:1])[0]
 
-    def hide(self, frame: Image) -> None:
+    def redact(self, frame: Image) -> None:
         """Blur every face that is not the target's, in place."""
         boxes = self._faces(cv2.resize(frame, None, fx=QUARTER, fy=QUARTER)) / QUARTER
         if not len(boxes):
@@ -53,7 +53,7 @@ class Algorithm2019:
         distances = np.linalg.norm(self._embeddings(frame, boxes) - self._target, axis=1)
         for box, distance in zip(boxes, distances, strict=True):
             if distance > SAME_PERSON:
-                region = _cut(frame, box)
+                region = _crop(frame, box)
                 region[:] = cv2.GaussianBlur(region, BLUR_KERNEL, BLUR_SIGMA)
 
     def _faces(self, image: Image) -> npt.NDArray[np.float64]:
@@ -63,8 +63,8 @@ class Algorithm2019:
         return np.asarray(boxes[probabilities >= MIN_PROBABILITY], np.float64)
 
     def _embeddings(self, image: Image, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-        """One face after the other, as the 2019 project did."""
-        return np.concatenate([self._embedding(_cut(image, box)) for box in boxes])
+        """Embed one face after another, as the 2019 project did."""
+        return np.concatenate([self._embedding(_crop(image, box)) for box in boxes])
 
     def _embedding(self, face: Image) -> npt.NDArray[np.float32]:
         crop = cv2.resize(face, (CROP_SIZE, CROP_SIZE))[..., ::-1].copy()
@@ -73,8 +73,8 @@ class Algorithm2019:
             return self._facenet((batch - 127.5) / 128).numpy()
 
 
-def _cut(image: Image, box: npt.NDArray[np.float64]) -> Image:
-    """The part of the image under the box; at least one pixel."""
+def _crop(image: Image, box: npt.NDArray[np.float64]) -> Image:
+    """Return the part of the image inside the box, at least one pixel."""
     height, width = image.shape[:2]
     x1, y1 = min(max(int(box[0]), 0), width - 1), min(max(int(box[1]), 0), height - 1)
     return image[y1 : max(int(box[3]), y1 + 1), x1 : max(int(box[2]), x1 + 1)]
@@ -82,8 +82,8 @@ def _cut(image: Image, box: npt.NDArray[np.float64]) -> Image:
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[Image]:
     while True:
-        there, frame = capture.read()
-        if not there:
+        success, frame = capture.read()
+        if not success:
             return
         yield frame
 
@@ -96,7 +96,9 @@ def main() -> int:
     )
     parser.add_argument("video", type=Path, metavar="IN", help="the video to read")
     parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
-    parser.add_argument("--target", type=Path, required=True, metavar="PICTURE", help="who stays visible")
+    parser.add_argument(
+        "--target", type=Path, required=True, metavar="PICTURE", help="the person who stays visible"
+    )
     arguments = parser.parse_args()
     check_outputs([arguments.out], [arguments.video, arguments.target], force=False)
     algorithm = Algorithm2019(arguments.target)
@@ -105,7 +107,7 @@ def main() -> int:
     rate = capture.get(cv2.CAP_PROP_FPS)
     writer = cv2.VideoWriter(str(arguments.out), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
     for frame in _frames(capture):
-        algorithm.hide(frame)
+        algorithm.redact(frame)
         writer.write(frame)
     capture.release()
     writer.release()

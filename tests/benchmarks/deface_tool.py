@@ -1,7 +1,7 @@
-"""deface 1.5.0 in an environment of its own: its needs and ours do not mix. Pinned by hash in deface.lock.
+"""Run deface 1.5.0 in its own environment, because its dependencies conflict with ours.
 
-The lock was made by `uv pip compile --universal --generate-hashes` from deface==1.5.0, onnx and onnxruntime, with
-opencv-python-headless for opencv-python: the same code without windows, so it runs on a bare machine.
+deface.lock pins it by hash. `uv pip compile --universal --generate-hashes` created the lock from deface==1.5.0, onnx
+and onnxruntime, with opencv-python-headless instead of opencv-python, which needs a display.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ DEFAULT_FOLDER = weights.cache_dir() / "benchmarks"
 
 
 def deface_program(folder: Path) -> Program:
-    """deface's command line, hiding everyone; it is installed below `folder` on first use."""
+    """Return deface's command line, which hides all faces. Install it below `folder` on first use."""
     digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:8]
     environment = folder / f"deface-{digest}-{sys.version_info.major}.{sys.version_info.minor}"
     installed = environment / ".installed"
@@ -31,15 +31,15 @@ def deface_program(folder: Path) -> Program:
 def _install(environment: Path) -> None:
     uv = str(Path(sys.executable).with_name("uv"))
     python = str(environment / "bin" / "python")
-    _done([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)])
+    _run_checked([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)])
     needs = ["--no-deps", "--require-hashes", "--requirement", str(LOCK)]
-    _done([uv, "pip", "install", "--quiet", "--python", python, *needs])
+    _run_checked([uv, "pip", "install", "--quiet", "--python", python, *needs])
 
 
-def _done(command: list[str]) -> None:
+def _run_checked(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise BenchmarkError(
-            f"deface could not be installed: {said} Check the network and uv's settings, or leave it out with --only."
+            f"deface could not be installed: {reason} Check the network and uv's settings, or omit deface with --only."
         )

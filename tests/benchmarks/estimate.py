@@ -1,16 +1,16 @@
-"""About how long a run takes: printed first, for it is long."""
+"""Estimate the duration of a benchmark run, which is printed first."""
 
 from collections.abc import Iterable
 
 from tests.benchmarks.parts import GROWTH, GROWTH_SECONDS, MEMORY_SECONDS, Works
 
 CLIPS, CLIP_SECONDS = 8, 10
-# Seconds for one second of 1280x720 on two cores, and for loading: rough, from first tries.
+# Rough seconds per second of 1280x720 on two cores, and for loading.
 OURS, PLAIN, DEFACE, OF_2019, MAKING, LOADING = 0.8, 0.3, 2.0, 4.5, 0.5, 4.0
 LARGE = 9  # times the pixels in 3840x2160
 
 
-def estimated_minutes(parts: Iterable[str], works: Works, pairs: int) -> float:
+def estimate_minutes(parts: Iterable[str], works: Works, pairs: int) -> float:
     whole = CLIPS * (works.whole.seconds or CLIP_SECONDS)
     short = CLIPS * (works.short.seconds or CLIP_SECONDS)
     one = CLIPS * min(GROWTH_SECONDS, works.seconds or GROWTH_SECONDS)

@@ -1,10 +1,10 @@
-"""The live page beside the 2019 loop: frames a second and how old they are, 640x360, in real time.
+"""Compare the live page with the 2019 loop: frame rate and frame age at 640x360 in real time.
 
     DEFACER_EVAL=FOLDER python -m tests.benchmarks.live [--clip c02] [--seconds 20] [--rates 15,20]
 
-Ours: the service as a process, frames sent by a WebSocket as the page sends its camera's, and awaited on another one:
-the age is that of the whole way. The 2019 loop: one frame in three, MTCNN and FaceNet on each, in this process,
-without any network; a frame that comes while it works waits.
+The live page runs as a process. One WebSocket sends frames as the page does with a camera, and another receives them,
+so the age covers the whole path. The 2019 loop runs MTCNN and FaceNet on every third frame in this process, without a
+network. A frame that arrives during its work waits.
 """
 
 import argparse
@@ -33,8 +33,8 @@ ONE_IN = 3
 
 
 @dataclass(frozen=True)
-class Measured:
-    """`ages` in seconds, of each frame that came out after the warming up, in `seconds`."""
+class Measurement:
+    """The ages in seconds of the frames that were output within `seconds` after the warm-up."""
 
     name: str
     rate: int
@@ -44,15 +44,15 @@ class Measured:
     def row(self) -> str:
         if not self.ages:
             return f"| {self.name} | {self.rate} | 0 | | | |"
-        median, late, most = np.percentile(self.ages, [50, 95, 100])
+        median, p95, maximum = np.percentile(self.ages, [50, 95, 100])
         return (
             f"| {self.name} | {self.rate} | {len(self.ages) / self.seconds:.1f} "
-            f"| {median:.2f} s | {late:.2f} s | {most:.2f} s |"
+            f"| {median:.2f} s | {p95:.2f} s | {maximum:.2f} s |"
         )
 
 
-def jpegs(clip: Path, rate: int) -> list[bytes]:
-    """The clip's frames at that rate."""
+def encode_frames(clip: Path, rate: int) -> list[bytes]:
+    """Return the clip's frames at this rate as JPEG."""
     found, due = [], Fraction(0)
     with av.open(str(clip)) as container:
         for frame in container.decode(video=0):
@@ -64,26 +64,26 @@ def jpegs(clip: Path, rate: int) -> list[bytes]:
     return found
 
 
-def in_time(frames: list[bytes], rate: int, seconds: float) -> Iterator[tuple[float, bytes]]:
-    """Each frame with the time at which it came, over and over; none is left out if the caller is late."""
-    begun = time.monotonic()
+def frames_in_real_time(frames: list[bytes], rate: int, seconds: float) -> Iterator[tuple[float, bytes]]:
+    """Yield each frame with its due time, in a loop. A late caller skips no frame."""
+    started = time.monotonic()
     for number in range(round(seconds * rate)):
-        due = begun + number / rate
+        due = started + number / rate
         time.sleep(max(0.0, due - time.monotonic()))
         yield due, frames[number % len(frames)]
 
 
-def ours(frames: list[bytes], target: bytes, rate: int, seconds: float) -> Measured:
+def measure_live_page(frames: list[bytes], target: bytes, rate: int, seconds: float) -> Measurement:
     ages: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         names = ("no-intake", "no-work", "no-output")
         with live_service(
             Path(folder), "http://127.0.0.1:9", names, live_frames_per_second=rate * 1.2
         ) as service:
-            begun = service.begin(targets=[{"person": "target", "data": base64.b64encode(target).decode()}])
+            stream = service.begin(targets=[{"person": "target", "data": base64.b64encode(target).decode()}])
 
             def receive() -> None:
-                with service.socket(f"/streams/{begun['id']}/watch") as connection:
+                with service.socket(f"/streams/{stream['id']}/watch") as connection:
                     for message in connection:
                         if isinstance(message, bytes):
                             now = time.monotonic()
@@ -91,54 +91,56 @@ def ours(frames: list[bytes], target: bytes, rate: int, seconds: float) -> Measu
 
             listener = threading.Thread(target=receive, daemon=True)
             listener.start()
-            with service.socket(f"/streams/{begun['id']}/camera") as connection:
-                connection.send(begun["key"])
+            with service.socket(f"/streams/{stream['id']}/camera") as connection:
+                connection.send(stream["key"])
                 started = time.monotonic()
-                for came, jpeg in in_time(frames, rate, WARM_UP_SECONDS + seconds):
+                for came, jpeg in frames_in_real_time(frames, rate, WARM_UP_SECONDS + seconds):
                     connection.send(struct.pack(">d", came) + jpeg)
                 stopped = time.monotonic()
             listener.join(10)
     since = started + WARM_UP_SECONDS
-    return Measured(
+    return Measurement(
         "De-facer live", rate, stopped - since, [age for now, age in ages if since <= now <= stopped]
     )
 
 
-def loop_2019(frames: list[bytes], target: Path, rate: int, seconds: float) -> Measured:
+def measure_2019_loop(frames: list[bytes], target: Path, rate: int, seconds: float) -> Measurement:
     from tests.benchmarks.algorithm_2019 import Algorithm2019
 
     algorithm = Algorithm2019(target)
     first = cv2.imdecode(np.frombuffer(frames[0], np.uint8), cv2.IMREAD_COLOR)
-    algorithm.hide(first)
+    algorithm.redact(first)
     ages, started = [], time.monotonic()
-    for number, (came, jpeg) in enumerate(in_time(frames, rate, seconds)):
+    for number, (came, jpeg) in enumerate(frames_in_real_time(frames, rate, seconds)):
         if number % ONE_IN == 0:
             picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-            algorithm.hide(picture)
+            algorithm.redact(picture)
             cv2.imencode(".jpg", picture)
             ages.append(time.monotonic() - came)
-    return Measured("2019 loop, one frame in three", rate, time.monotonic() - started, ages)
+    return Measurement("2019 loop, one frame in three", rate, time.monotonic() - started, ages)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.live", description=__doc__, allow_abbrev=False
     )
-    parser.add_argument("--clip", default="c02", help="a clip of DEFACER_EVAL with one or two faces (c02)")
+    parser.add_argument(
+        "--clip", default="c02", help="clip of DEFACER_EVAL with one or two faces (default: c02)"
+    )
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--rates", default="15,20", help="frames a second that the camera sends (15,20)")
+    parser.add_argument("--rates", default="15,20", help="frames per second of the camera (default: 15,20)")
     options = parser.parse_args()
     if "DEFACER_EVAL" not in os.environ:
-        print("live: set DEFACER_EVAL to the folder of real clips.", file=sys.stderr)
+        print("error: DEFACER_EVAL is not set. Set it to the folder of real clips.", file=sys.stderr)
         return 2
     folder = Path(os.environ["DEFACER_EVAL"]) / "clips"
     target = next(folder.glob(f"{options.clip}.target.*"))
     print("\n".join(machine_facts(use_cores(2))), "\n")
-    print("| program | frames a second in | out | age, median | 95 % | most |\n|---|---|---|---|---|---|")
+    print("| program | frames per second in | out | age, median | 95 % | max |\n|---|---|---|---|---|---|")
     for rate in map(int, options.rates.split(",")):
-        frames = jpegs(folder / f"{options.clip}.mp4", rate)
-        print(ours(frames, target.read_bytes(), rate, options.seconds).row(), flush=True)
-        print(loop_2019(frames, target, rate, options.seconds).row(), flush=True)
+        frames = encode_frames(folder / f"{options.clip}.mp4", rate)
+        print(measure_live_page(frames, target.read_bytes(), rate, options.seconds).row(), flush=True)
+        print(measure_2019_loop(frames, target, rate, options.seconds).row(), flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the figures hang on: the machine, and the versions of what does the work."""
+"""Describe the machine and the package versions on which the figures depend."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ PACKAGES = ("av", "facenet-pytorch", "numpy", "opencv-python-headless", "torch")
 
 
 def use_cores(count: int) -> int:
-    """Keep this process and those it starts to `count` cores; give the number that it has now."""
+    """Limit this process and its children to `count` cores, and return the number of cores in use."""
     if not hasattr(os, "sched_setaffinity"):
         return os.cpu_count() or 1
     allowed = sorted(os.sched_getaffinity(0))[:count]
@@ -18,19 +18,19 @@ def use_cores(count: int) -> int:
 
 
 def machine_facts(cores: int) -> list[str]:
-    """Lines for people: CPU, cores used and there, memory, system, versions."""
+    """Return lines about CPU, used and existing cores, memory, system and versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return [
         f"CPU: {_cpu_model()}; {cores} of {os.cpu_count()} cores used; no GPU used",
         f"RAM: {memory / 1e9:.1f} GB; {platform.system()} {platform.release()}; load before the run: "
-        f"{os.getloadavg()[0]:.2f} (above about 0.3 others were working too)",
+        f"{os.getloadavg()[0]:.2f} (above about 0.3 other processes were running too)",
         f"Python {platform.python_version()}, {versions}",
     ]
 
 
 def _cpu_model() -> str:
-    """As Linux tells it."""
+    """Return the CPU model from Linux's /proc/cpuinfo."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     facts = dict(reversed([line.partition(":")[::2] for line in lines if ":" in line]))
     facts = {name.strip(): value.strip() for name, value in facts.items()}

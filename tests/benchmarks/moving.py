@@ -1,12 +1,12 @@
-"""What moving bytes costs: ingest of 10 s and of 2 h, the join of a result of 10 GB, the linking of a long crowd.
+"""Measure data transfer: ingest of 10 s and 2 h, the join of a result of 10 GB, and the linking of a long crowd.
 
     python -m tests.benchmarks.moving [--gigabytes 10] [--work FOLDER]
 
-Ingest runs in a process of its own against fake-gcs-server, five times each: without and with a target's picture, and
-behind a proxy that lets it wait for each answer as it waits for one from the cloud.
-The join writes its samples to a file in the work folder (that much disk is needed), from segments that are made when
-they are opened, and reads them once more to check; the source has AAC beside the picture. The crowd is ten faces
-that cross the picture, looked at six times a second. Memory is the largest resident set of the process.
+Ingest runs in its own process with fake-gcs-server, five times each: with and without a target picture, and behind a
+proxy that delays each response as the cloud does. The join writes its samples to a file in the work folder, which needs
+that much disk space. It creates each segment when it is opened, and reads the samples again to check them. The source
+has AAC sound. The crowd is ten faces that cross the picture, sampled six times per second. Memory is the process's
+largest resident set.
 """
 
 import argparse
@@ -36,7 +36,7 @@ AAC_RATE, AAC_SAMPLES = 48_000, 1024
 MILLION = 1_000_000
 CROWD = 10
 SEGMENT = 900_000  # of 1/90000 s
-FAR_SECONDS = 0.02  # less than Cloud Storage takes for most requests
+FAR_SECONDS = 0.02  # less than Cloud Storage needs for most requests
 SETTINGS = {
     "DEFACER_PROJECT": "bench", "DEFACER_INTAKE_BUCKET": "intake", "DEFACER_WORK_BUCKET": "work",
     "DEFACER_OUTPUT_BUCKET": "output",
@@ -51,9 +51,9 @@ def main() -> int:
         "--gigabytes", type=float, default=10.0, help="size of the joined result (default: 10)"
     )
     parser.add_argument(
-        "--work", type=Path, metavar="FOLDER", help="where it is written (default: temporary)"
+        "--work", type=Path, metavar="FOLDER", help="folder of the results (default: temporary)"
     )
-    parser.add_argument("--only", choices=["ingest"], help="measure nothing else")
+    parser.add_argument("--only", choices=["ingest"], help="measure only this part")
     parser.add_argument("--step", choices=["ingest", "source", "join", "link"], help=argparse.SUPPRESS)
     parser.add_argument("--hours", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--rate", type=int, default=RATE, help=argparse.SUPPRESS)
@@ -89,7 +89,9 @@ def main() -> int:
         print(f"| {what} | {found['seconds']:.0f} s | {found['megabytes']:.0f} MB |")
     for hours in (0.3, 3):
         found = _step("link", "--hours", str(hours))
-        what = f"link of {hours:g} h, {found['faces']:.0f} faces seen, {found['document']:.0f} MB of faces"
+        what = (
+            f"link of {hours:g} h, {found['faces']:.0f} detected faces, {found['document']:.0f} MB of faces"
+        )
         print(f"| {what} | {found['seconds']:.0f} s | {found['megabytes']:.0f} MB |")
     return 0
 
@@ -148,7 +150,7 @@ def _measure_ingest(folder: Path) -> None:
 
 
 def _long_video(path: Path, seconds: int, rate: int = RATE, *, sound: bool = False) -> Path:
-    """One second of H.264, over and over, and so the sound."""
+    """Write a video that repeats one second of H.264, and optionally of AAC."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
         options = {"preset": "ultrafast", "bf": "0", "g": str(rate)}
         stream = out.add_stream("libx264", rate=rate, options=options)
@@ -164,19 +166,19 @@ def _long_video(path: Path, seconds: int, rate: int = RATE, *, sound: bool = Fal
             frame.pts, frame.time_base = number, Fraction(1, rate)
             packets += stream.encode(frame)
         packets += stream.encode(None)
-        kept = [(bytes(packet), packet.is_keyframe) for packet in packets]
+        second = [(bytes(packet), packet.is_keyframe) for packet in packets]
         noise = _sound_packet(tone) if tone else b""
-        heard = 0
-        for number, (data, is_key) in zip(range(seconds * rate), itertools.cycle(kept), strict=False):
+        sound_frames = 0
+        for number, (data, is_key) in zip(range(seconds * rate), itertools.cycle(second), strict=False):
             _mux(out, stream, data, number, Fraction(1, rate), is_key)
-            while tone and heard * AAC_SAMPLES / AAC_RATE <= number / rate:
-                _mux(out, tone, noise, heard * AAC_SAMPLES, Fraction(1, AAC_RATE), True, AAC_SAMPLES)
-                heard += 1
+            while tone and sound_frames * AAC_SAMPLES / AAC_RATE <= number / rate:
+                _mux(out, tone, noise, sound_frames * AAC_SAMPLES, Fraction(1, AAC_RATE), True, AAC_SAMPLES)
+                sound_frames += 1
     return path
 
 
 def _sound_packet(stream: av.audio.stream.AudioStream) -> bytes:
-    """Noise, so that it is as large as sound is."""
+    """Return an AAC packet of noise, which is as large as one of real sound."""
     noise = np.random.default_rng(0).normal(0, 0.1, (2, AAC_SAMPLES)).astype(np.float32)
     packets = []
     for number in range(4):
@@ -215,14 +217,14 @@ def _ingest(generation: str) -> dict[str, float]:
 
 
 def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
-    """A result as 1080p at 8 Mbit/s has it, with sound."""
+    """Join a result of the size of 1080p at 8 Mbit/s, with sound."""
     from defacer.engine.media.joiner import SegmentFile, check_result, join
     from defacer.engine.media.segment_writer import WrittenSegment
 
     frame_bytes, in_segment = 33_000 * RATE // rate, 10 * rate
     count = round(gigabytes * 1e9 / frame_bytes / in_segment) * in_segment
     source = folder / "source.mp4"
-    # In a process of its own: what making it takes is not what joining takes.
+    # In another process, so that its memory does not count as that of joining.
     _step("source", "--work", str(source), "--rate", str(rate), "--seconds", str(count // rate))
     with av.open(str(source)) as container:
         base = container.streams.video[0].time_base or Fraction(1, rate)
@@ -252,7 +254,7 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
     samples = folder / "samples"
     with samples.open("wb") as body:
         joined = join(str(source), segments, body)
-    # The result as one file, without writing it twice: the head goes where there is room for it.
+    # Append the samples to the header, so that they are written only once.
     result = folder / "result.mp4"
     with result.open("wb") as file:
         file.write(joined.head)
@@ -264,7 +266,7 @@ def _join(folder: Path, gigabytes: float, rate: int) -> dict[str, float]:
 
 
 def _link(hours: float) -> dict[str, float]:
-    """Link as merge does, of findings that are made when they are read."""
+    """Link as merge does, with segment detections that are generated when they are read."""
     from defacer.merge.engine_adapter import MergeEngine
     from defacer.pipeline.documents.base import ObjectRef
     from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
@@ -279,9 +281,9 @@ def _link(hours: float) -> dict[str, float]:
         video=Video(width=1920, height=1080, codec="h264", duration_seconds=None, time_base="1/90000", start_pts=0),
     )  # fmt: skip
     os.environ |= SETTINGS
-    findings = (StoredDetections(number, _crowd(number)) for number in range(len(segments)))
+    detections = (StoredDetections(number, _crowd(number)) for number in range(len(segments)))
     started = time.perf_counter()
-    linked = MergeEngine().link(LinkInput(manifest, None, findings, lambda: None))
+    linked = MergeEngine().link(LinkInput(manifest, None, detections, lambda: None))
     seconds = time.perf_counter() - started
     faces = float(linked.detections * CROWD)
     return {
@@ -290,14 +292,16 @@ def _link(hours: float) -> dict[str, float]:
 
 
 def _crowd(segment: int) -> bytes:
-    """Ten seconds, in which each face goes from one side to the other."""
+    """Return the detections of ten seconds in which each face crosses the picture."""
     from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 
     sampled = []
-    for look in range(60):
-        boxes = [(30.0 * look + 5, 105.0 * row, 30.0 * look + 75, 105.0 * row + 90) for row in range(CROWD)]
+    for sample in range(60):
+        boxes = [
+            (30.0 * sample + 5, 105.0 * row, 30.0 * sample + 75, 105.0 * row + 90) for row in range(CROWD)
+        ]
         seen = tuple(DetectedFace(np.array(box, np.float32), 0.9, 0.5) for box in boxes)
-        sampled.append(FrameDetections(segment * SEGMENT + look * 15_000, look == 0, seen))
+        sampled.append(FrameDetections(segment * SEGMENT + sample * 15_000, sample == 0, seen))
     findings = SegmentDetections(
         "centerface", 0.5, None, 1920, 1080, Fraction(1, 90_000), 300, tuple(sampled)
     )
@@ -312,7 +316,7 @@ def _append(samples: Path, result: Path) -> None:
 
 
 def _megabytes() -> float:
-    """The largest resident set so far. Not getrusage's: that counts what the parent held when it forked."""
+    """Return the largest resident set so far. getrusage would include the parent's memory at the fork."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 / MILLION for line in lines if line.startswith("VmHWM"))
 

@@ -1,12 +1,11 @@
-"""Where the engine's time goes, stage by stage: one run inside this process with its functions wrapped by timers.
+"""Profile one run of the engine by stage, with timers around its functions.
 
     python -m tests.benchmarks.profile IN.mp4 OUT.mp4 --target ME.jpg
 
-A stage's time is its own: a timed call inside another is taken off the outer one. Encoder and decoder work in
-threads of their own too; what is told is how long the engine waited in the call. Looks and embeddings run in one
-thread a core, and decoding ahead of them in another. Frames are redacted in a thread beside the encoder. So the stages
-add up to more than the wall time. Waiting for them is not counted. PLACES names the functions. Change it with the
-engine: a name that does not exist is printed under the table.
+A timed call inside another counts only for the inner stage. Encoder and decoder also have their own threads, of which
+only the waiting time in the call is measured. Detection and embedding run in one thread per core, and decoding and
+redaction in threads of their own. So the stages add up to more than the wall time. Waiting for them is not counted.
+PLACES lists the functions. Update it with the engine: missing names are printed under the table.
 """
 
 import argparse
@@ -27,33 +26,33 @@ from defacer.engine.output_paths import check_outputs
 
 ENGINE = "defacer.engine"
 PLACES = (
-    ("load", "weights", "fetch_all"),
-    ("load", "detect", "CenterFace.__init__"),
-    ("load", "detect", "Mtcnn.__init__"),
-    ("load", "embed", "SFace.__init__"),
-    ("load", "yunet", "YuNet.__init__"),
-    ("decode", "video", "read_frames"),
-    ("scale", "sample", "View.__init__"),
-    ("scale", "sample", "View.small"),
-    ("looks", "detect", "CenterFace.detect"),
-    ("looks", "detect", "Mtcnn.detect"),
-    ("embed", "embed", "SFace.crop"),
-    ("embed", "embed", "SFace.embed"),
-    ("wait", "find", "find_pieces"),
-    ("link", "link", "link"),
-    ("conceal", "cover", "Cover.boxes"),
-    ("conceal", "conceal", "conceal"),
-    ("encode", "write", "SegmentWriter.write"),
-    ("encode", "write", "SegmentWriter.flush"),
-    ("check", "inspection", "Inspector.detect"),
-    ("check", "readback", "Readback._decode"),
-    ("check", "inspection", "Inspector.look"),
-    ("join", "join", "join_files"),
+    ("load", "models.weights", "fetch_all"),
+    ("load", "models.centerface", "CenterFace.__init__"),
+    ("load", "models.mtcnn", "Mtcnn.__init__"),
+    ("load", "models.sface", "SFace.__init__"),
+    ("load", "models.yunet", "YuNet.__init__"),
+    ("decode", "media.reader", "read_frames"),
+    ("scale", "tracking.views", "View.__init__"),
+    ("scale", "tracking.views", "View.small"),
+    ("detect", "models.centerface", "CenterFace.detect"),
+    ("detect", "models.mtcnn", "Mtcnn.detect"),
+    ("embed", "models.sface", "SFace.crop"),
+    ("embed", "models.sface", "SFace.embed"),
+    ("wait", "tracking.detection_pass", "detect_subsegments"),
+    ("link", "tracking.linking", "link"),
+    ("redact", "rendering.masks", "MaskSchedule.boxes"),
+    ("redact", "rendering.redaction", "redact"),
+    ("encode", "media.segment_writer", "SegmentWriter.write"),
+    ("encode", "media.segment_writer", "SegmentWriter.flush"),
+    ("check", "verification.inspection", "Inspector.detect"),
+    ("check", "verification.readback", "Readback._decode"),
+    ("check", "verification.inspection", "Inspector.look"),
+    ("join", "media.joiner", "join_files"),
 )
 
 
 class Timers:
-    """Adds up the time and the calls of each stage."""
+    """The total time and number of calls of each stage."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
@@ -74,7 +73,7 @@ class Timers:
             if open_calls:
                 open_calls[-1] += spent
 
-    def wrapped(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def call(*arguments: Any, **named: Any) -> Any:
             with self.timed(stage):
@@ -94,8 +93,8 @@ class Timers:
 
 
 def wrap_all(timers: Timers) -> list[str]:
-    """Wrap every place, wherever it was imported to; give the names of those that are not there."""
-    import_module(f"{ENGINE}.deface")  # all modules of the engine, before names are replaced in them
+    """Wrap every place, also where it was imported, and return the names of missing places."""
+    import_module(f"{ENGINE}.engine")  # import all modules of the engine before names are replaced in them
     missing = []
     for stage, module_name, name in PLACES:
         try:
@@ -107,7 +106,7 @@ def wrap_all(timers: Timers) -> list[str]:
         except (ImportError, AttributeError):
             missing.append(f"{module_name}.{name}")
             continue
-        wrapper = timers.wrapped(stage, function)
+        wrapper = timers.wrap(stage, function)
         setattr(owner, last, wrapper)
         _replace_imported(function, wrapper)
     return missing
@@ -121,23 +120,21 @@ def _replace_imported(function: object, wrapper: object) -> None:
                     setattr(module, name, wrapper)
 
 
-def table(timers: Timers, wall: float, missing: list[str]) -> str:
-    """Markdown; the share is that of all stages' seconds together, which threads spend beside each other."""
+def render_table(timers: Timers, wall: float, missing: list[str]) -> str:
+    """Return a Markdown table. Shares refer to the total of all stages, which overlap in threads."""
     lines = ["| stage | seconds | share | calls |", "|---|---|---|---|"]
     stages = [
         stage for stage in dict.fromkeys(stage for stage, _, _ in PLACES) if stage not in ("load", "wait")
     ]
-    together = sum(timers.seconds[stage] for stage in stages)
+    total = sum(timers.seconds[stage] for stage in stages)
     for stage in stages:
         seconds = timers.seconds[stage]
-        lines.append(
-            f"| {stage} | {seconds:.2f} | {100 * seconds / together:.1f} % | {timers.calls[stage]} |"
-        )
-    lines.append(f"| all stages, in threads beside each other | {together:.2f} | 100 % | |")
+        lines.append(f"| {stage} | {seconds:.2f} | {100 * seconds / total:.1f} % | {timers.calls[stage]} |")
+    lines.append(f"| all stages, in overlapping threads | {total:.2f} | 100 % | |")
     lines.append(f"| wall time without loading | {wall - timers.seconds['load']:.2f} | | |")
     lines.append(f"| loading the models | {timers.seconds['load']:.2f} | | |")
     if missing:
-        lines.append(f"\nNot found in the engine, so not in the table: {', '.join(missing)}.")
+        lines.append(f"\nNot found in the engine and not in the table: {', '.join(missing)}.")
     return "\n".join(lines)
 
 
@@ -147,9 +144,9 @@ def main() -> int:
     )
     parser.add_argument("video", metavar="IN", help="the video to read")
     parser.add_argument("out", metavar="OUT", help="the MP4 to write")
-    parser.add_argument("--target", metavar="PICTURE", help="who stays visible (default: nobody)")
+    parser.add_argument("--target", metavar="PICTURE", help="the person who stays visible (default: no one)")
     parser.add_argument(
-        "--table", type=Path, metavar="FILE", help="write the table there (default: print it)"
+        "--table", type=Path, metavar="FILE", help="write the table to this file (default: print it)"
     )
     arguments = parser.parse_args()
     if arguments.table:
@@ -159,13 +156,14 @@ def main() -> int:
     target = ["--target", arguments.target] if arguments.target else []
     sys.argv = [ENGINE, arguments.video, arguments.out, *target]
     started = time.perf_counter()
-    code = engine_command()
-    found = table(timers, time.perf_counter() - started, missing)
+    if code := engine_command():
+        return code
+    text = render_table(timers, time.perf_counter() - started, missing)
     if arguments.table:
-        arguments.table.write_text(found + "\n")
+        arguments.table.write_text(text + "\n")
     else:
-        print(found)
-    return code
+        print(text)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Programs as processes of their own: how long one runs, and the most memory that it and its children held."""
+"""Run programs as processes, and measure their time and the peak memory of their process tree."""
 
 import os
 import re
@@ -25,12 +25,12 @@ X264_OPTIONS = re.compile(rb"x264 - core[^\0]*?options: ([^\0]*)")
 
 
 class BenchmarkError(Exception):
-    """A program failed, or something that the benchmark needs is missing."""
+    """A program failed, or a requirement of the benchmark is missing."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A command line; `IN` and `OUT` in it stand for the video to read and the one to write."""
+    """A command line in which `IN` and `OUT` stand for the input and output video."""
 
     name: str
     command: tuple[str, ...]
@@ -42,15 +42,15 @@ class Program:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: wall time, and the peak of the process tree's resident memory."""
+    """The wall time and the peak resident memory of a run's process tree."""
 
     seconds: float
     peak_bytes: int
 
 
 @dataclass
-class Measured:
-    """All runs of one program on one video. `load_seconds` is its wall time on a video of one frame."""
+class Measurement:
+    """All runs of a program on a video. `load_seconds` is its wall time on a video of one frame."""
 
     program: Program
     video: Video
@@ -59,11 +59,11 @@ class Measured:
 
     @property
     def seconds(self) -> list[float]:
-        """The time of each run without loading. Raises BenchmarkError if loading took as long: that says nothing."""
+        """Return the time of each run without loading. Raise BenchmarkError if loading took as long as a run."""
         if min(run.seconds for run in self.runs) <= self.load_seconds:
             raise BenchmarkError(
                 f"{self.program.name} took no longer for {self.video.work.name} than for one frame "
-                f"({self.load_seconds:.1f} s): measure longer videos, on a quiet machine."
+                f"({self.load_seconds:.1f} s): measure longer videos on an idle machine."
             )
         return [run.seconds - self.load_seconds for run in self.runs]
 
@@ -73,9 +73,9 @@ class Measured:
 
 
 class Runner:
-    """Runs programs one at a time and remembers what was measured, for the table at the end.
+    """Run programs one at a time and collect the measurements for the table.
 
-    `folder` takes results and logs; `one_frame` is what loading is measured with.
+    `folder` stores results and logs. `one_frame` is the video for measuring the time of loading.
     """
 
     def __init__(self, folder: Path, one_frame: Video, pairs: int):
@@ -83,30 +83,34 @@ class Runner:
         self._one_frame = one_frame
         self._pairs = pairs
         self._load_seconds: dict[Program, float] = {}
-        self.measured: list[Measured] = []
+        self.measurements: list[Measurement] = []
         self.encoder_options: dict[str, str] = {}
 
-    def interleaved(self, *jobs: tuple[Program, Video]) -> list[Measured]:
-        """Run all jobs once, then all again, and so on: what slows the machine down slows each of them."""
-        found = [Measured(program, video, self._load(program)) for program, video in jobs]
-        self.measured += found
+    def run_interleaved(self, *jobs: tuple[Program, Video]) -> list[Measurement]:
+        """Run all jobs in turn several times, so that a slow phase of the machine affects each of them."""
+        found = [Measurement(program, video, self._load(program)) for program, video in jobs]
+        self.measurements += found
         for number in range(1, self._pairs + 1):
             for job in found:
                 run = self._run(job.program, job.video)
                 job.runs.append(run)
-                say(f"{number} of {self._pairs}: {job.program.name}, {job.video.work.name}: {_told(run)}")
+                say(
+                    f"{number} of {self._pairs}: {job.program.name}, {job.video.work.name}: {_format_run(run)}"
+                )
         return found
 
-    def once(self, program: Program, video: Video) -> Measured:
-        """Run one job a single time, for its memory."""
-        job = Measured(program, video, self._load(program), [self._run(program, video)])
-        self.measured.append(job)
-        say(f"{program.name}, {video.work.name}: {_told(job.runs[0])}")
+    def run_once(self, program: Program, video: Video) -> Measurement:
+        """Run a job once, to measure its memory."""
+        job = Measurement(program, video, self._load(program), [self._run(program, video)])
+        self.measurements.append(job)
+        say(f"{program.name}, {video.work.name}: {_format_run(job.runs[0])}")
         return job
 
     def _load(self, program: Program) -> float:
         if program not in self._load_seconds:
-            self._run(program, self._one_frame)  # not counted: it fetches weights and warms the disk's cache
+            self._run(
+                program, self._one_frame
+            )  # not counted, because it downloads weights and fills the disk cache
             runs = [self._run(program, self._one_frame) for _ in range(min(LOAD_RUNS, self._pairs))]
             self._load_seconds[program] = statistics.median(run.seconds for run in runs)
             say(f"{program.name}, one frame: {self._load_seconds[program]:.2f} s")
@@ -115,50 +119,52 @@ class Runner:
     def _run(self, program: Program, video: Video) -> Run:
         out = self._folder / "result.mp4"
         out.unlink(missing_ok=True)
-        run = timed(program.arguments(video.path, out), self._folder / "log.txt")
+        run = run_timed(program.arguments(video.path, out), self._folder / "log.txt")
         if not out.exists():
             raise BenchmarkError(
-                f"{program.name} ended well but wrote no video: see {self._folder / 'log.txt'}."
+                f"{program.name} succeeded but wrote no video: see {self._folder / 'log.txt'}."
             )
         frames, options = _frames_and_encoder(out)
         if frames != video.frames:
             raise BenchmarkError(
-                f"{program.name} wrote {frames} frames of {video.frames}: no fair comparison."
+                f"{program.name} wrote {frames} frames of {video.frames}, so the comparison is not fair."
             )
-        # Of the first run, which is the one frame: the threads that x264 takes hang on the size.
+        # Those of the first run, on the single frame, because x264's number of threads depends on the size.
         self.encoder_options.setdefault(program.name, options)
         return run
 
 
-def timed(command: Sequence[str], log: Path) -> Run:
-    """Run a command from the repository's root on its CPU alone. Raises BenchmarkError with its last words."""
+def run_timed(command: Sequence[str], log: Path) -> Run:
+    """Run a command from the repository's root without a GPU. Raise BenchmarkError with its last line of output."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     started = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
-        with _ended(process), _Sampler(process.pid) as sampler:
-            # As `wait`, but it also tells the memory of this child and its own.
+        with _killed_on_exit(process), _Sampler(process.pid) as sampler:
+            # Like `wait`, but wait4 also returns the child's memory.
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - started
     if process.returncode:
-        said = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-        raise BenchmarkError(f"{' '.join(command)} ended with {process.returncode} and said: {said[-1]}")
+        output_lines = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
+        raise BenchmarkError(
+            f"{' '.join(command)} ended with status {process.returncode}: {output_lines[-1]}"
+        )
     return Run(seconds, max(sampler.peak_bytes, usage.ru_maxrss * 1024))
 
 
 def say(line: str) -> None:
-    """Progress, on stderr."""
+    """Print progress to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
-def _told(run: Run) -> str:
+def _format_run(run: Run) -> str:
     return f"{run.seconds:.1f} s, {run.peak_bytes / 1e6:.0f} MB"
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Kill the process if the block is left before it ended (Ctrl-C)."""
+def _killed_on_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill the process if the block ends first (Ctrl-C)."""
     try:
         yield
     finally:
@@ -168,9 +174,9 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 class _Sampler:
-    """Adds up the resident memory of a process and its descendants, ten times a second.
+    """Sum up the resident memory of a process and its descendants ten times per second.
 
-    getrusage tells the largest process of a tree; this tells the sum, if the engine ever becomes several.
+    getrusage returns only the largest process of a tree.
     """
 
     def __init__(self, pid: int):
@@ -193,7 +199,7 @@ class _Sampler:
 
 
 def _tree_bytes(pid: int) -> int:
-    """Resident bytes by Linux's /proc; 0 for a process that has just ended."""
+    """Return the resident bytes from Linux's /proc, or 0 for a process that has ended."""
     process = Path("/proc") / str(pid)
     try:
         own = int((process / "statm").read_text().split()[1]) * PAGE_BYTES
@@ -204,7 +210,7 @@ def _tree_bytes(pid: int) -> int:
 
 
 def _frames_and_encoder(path: Path) -> tuple[int, str]:
-    """How many frames a result holds, and the options that x264 notes in its first one ("" if another made it)."""
+    """Return a result's number of frames, and the x264 options in its first frame ("" for another encoder)."""
     frames, options = 0, ""
     with av.open(str(path)) as container:
         for packet in container.demux(video=0):

@@ -1,26 +1,26 @@
-"""The figures as Markdown."""
+"""Render the figures as Markdown."""
 
 import statistics
 from collections.abc import Sequence
 
 from tests.benchmarks.parts import Bound, Row
-from tests.benchmarks.running import Measured
+from tests.benchmarks.running import Measurement
 
 
-def judged(rows: Sequence[Row]) -> str:
-    """What was asked for and what came out."""
-    lines = ["| | must | reach for | median | min to max | pairs | |", "|---|---|---|---|---|---|---|"]
+def render_results(rows: Sequence[Row]) -> str:
+    """Return a table of the bounds and results."""
+    lines = ["| | required | goal | median | min to max | pairs | |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         low, high = min(row.values), max(row.values)
         lines.append(
-            f"| {row.what} | {_asked(row.bound, row.bound.must)} | {_asked(row.bound, row.bound.reach)} "
+            f"| {row.name} | {_bound_text(row.bound, row.bound.required)} | {_bound_text(row.bound, row.bound.goal)} "
             f"| {row.median:.2f}{row.bound.unit} | {low:.2f} to {high:.2f} | {len(row.values)} | {_verdict(row)} |"
         )
     return "\n".join(lines)
 
 
-def programs(measured: Sequence[Measured]) -> str:
-    """Each program's times and memory. Times are medians; loading is the wall time on a video of one frame."""
+def render_programs(measured: Sequence[Measurement]) -> str:
+    """Return a table of each program's time and memory. Times are medians, loading is measured on a single frame."""
     lines = [
         "| program | video | frames | loading | wall time | without loading | min to max | peak memory |",
         "|---|---|---|---|---|---|---|---|",
@@ -35,13 +35,13 @@ def programs(measured: Sequence[Measured]) -> str:
     return "\n".join(lines)
 
 
-def _asked(bound: Bound, value: float | None) -> str:
+def _bound_text(bound: Bound, value: float | None) -> str:
     if value is None:
         return ""
     return f"at {'most' if bound.at_most else 'least'} {value:g}{bound.unit}"
 
 
 def _verdict(row: Row) -> str:
-    if not row.bound.holds(row.median):
-        return "NOT HELD"
-    return "reached" if row.bound.reached(row.median) else "held"
+    if not row.bound.is_met_by(row.median):
+        return "NOT MET"
+    return "goal met" if row.bound.is_goal_met_by(row.median) else "met"

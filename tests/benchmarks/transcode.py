@@ -1,4 +1,4 @@
-"""A plain transcode: decode and encode with PyAV, sound copied. The least that any tool of this kind must do.
+"""Decode and encode a video with PyAV and copy its sound: the minimum work of any such tool.
 
 python -m tests.benchmarks.transcode IN.mp4 OUT.mp4 --preset veryfast --crf 18
 """
@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def transcode(source: Path, result: Path, encoder: dict[str, str]) -> None:
-    """One pass; each frame keeps its time. Threads as the engine has them."""
+    """Transcode in one pass with the engine's threads. Each frame keeps its time."""
     with av.open(str(source)) as read, av.open(str(result), "w", format="mp4") as out:
         old = read.streams.video[0]
         old.thread_type = "AUTO"

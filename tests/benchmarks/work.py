@@ -1,7 +1,7 @@
-"""The work: clips of DEFACER_EVAL joined end to end, encoded anew as one H.264 file with a tone as its sound (PyAV).
+"""The input: clips of DEFACER_EVAL joined and re-encoded as one H.264 file with a tone (PyAV).
 
-Every frame is kept, at one constant rate, near the clips' own mean (32.7): tools that read through ffmpeg's or
-OpenCV's frame rate drop or double frames of a variable one (deface 202 of 223), and would do less work than ours.
+All frames are kept at a constant rate near the clips' mean (32.7). Tools that use the frame rate of ffmpeg or OpenCV
+drop or repeat frames of a variable rate (deface 202 of 223), and would do less work than the engine.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ SOUND_RATE = 48_000
 SOUND_FRAME = 1024  # samples in one AAC frame
 TONE_HERTZ = 440
 ENCODER = {"preset": "veryfast", "crf": "20"}
-VERSION = 1  # part of the cached file's name: raise it when another file would be made
+VERSION = 1  # part of the cached file's name: raise it when the content changes
 
 
 @dataclass(frozen=True)
 class Work:
-    """A file to make: the first `seconds` of each clip (None: all of it), `repeats` times over.
+    """A file to create: the first `seconds` of each clip (None: the whole clip), repeated `repeats` times.
 
-    `frames` ends it after that many frames. Frames of another shape are scaled to fit and padded with black.
+    `frames` limits the number of frames. Frames of another shape are scaled to fit and padded with black.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Video:
-    """A made file; `frames` and `seconds` are what was written."""
+    """A created file with its number of frames and its length."""
 
     work: Work
     path: Path
@@ -52,20 +52,20 @@ class Video:
 
 
 class Videos:
-    """Makes each work once and keeps it in `folder`."""
+    """Create each file once in `folder`."""
 
     def __init__(self, clips: Sequence[Path], folder: Path):
         self._clips = clips
         self._folder = folder
         self._digest = hashlib.sha256(b"".join(clip.read_bytes() for clip in clips)).hexdigest()[:8]
 
-    def make(self, work: Work) -> Video:
-        """The file of `work`, from the folder if it is there."""
+    def create(self, work: Work) -> Video:
+        """Create the file of `work`, or return it if it exists."""
         described = f"{work.width}x{work.height}-{work.seconds}-{work.repeats}-{work.frames}"
         path = self._folder / f"work-{described}-{self._digest}-v{VERSION}.mp4"
         if not path.exists():
             unfinished = path.with_suffix(".part")
-            # In a process of its own: Linux counts the memory that a parent ever held as its children's peak.
+            # In another process, because Linux counts a parent's peak memory as that of its children.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 process.submit(_write, self._clips, work, unfinished).result()
             unfinished.replace(path)
@@ -80,7 +80,7 @@ def _write(clips: Sequence[Path], work: Work, path: Path) -> None:
         for index, frame in enumerate(islice(_all_frames(clips, work), work.frames)):
             frame.pts, frame.time_base, frame.pict_type = index, Fraction(1, RATE), PictureType.NONE
             out.mux(picture.encode(frame))
-            out.mux(tone.until(index / RATE))
+            out.mux(tone.packets_until(index / RATE))
         out.mux(picture.encode(None))
         out.mux(tone.end())
 
@@ -91,7 +91,7 @@ def _all_frames(clips: Sequence[Path], work: Work) -> Iterator[av.VideoFrame]:
 
 
 def _frames_of(clip: Path, work: Work) -> Iterator[av.VideoFrame]:
-    """The frames of a clip's first `work.seconds`, by its own times, in the work's size."""
+    """Yield the frames of a clip's first `work.seconds` in the work's size."""
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -119,13 +119,13 @@ def _fit(stream: av.VideoStream, work: Work) -> av.filter.Graph:
 
 
 class _Tone:
-    """A sine tone as AAC packets, made as far as the picture has come."""
+    """A sine tone as AAC packets, generated up to the video's position."""
 
     def __init__(self, stream: AudioStream):
         self._stream = stream
         self._samples = 0
 
-    def until(self, seconds: float) -> list[av.Packet]:
+    def packets_until(self, seconds: float) -> list[av.Packet]:
         packets = []
         while self._samples <= seconds * SOUND_RATE:
             at = np.arange(self._samples, self._samples + SOUND_FRAME)

@@ -1,4 +1,4 @@
-"""The simulation of cost and capacity: nothing gets lost in it, and its page says what it says."""
+"""The capacity simulation loses no message or job, and the pages contain its current tables."""
 
 import re
 from dataclasses import replace
@@ -12,29 +12,29 @@ from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity import plots, tables
 from infra.capacity.cloud_run import Answer, CloudRun, Request, Service
-from infra.capacity.excerpt import excerpt
+from infra.capacity.excerpt import extract_excerpt
 from infra.capacity.inputs import inputs
 from infra.capacity.limits import limits
-from infra.capacity.page import page
-from infra.capacity.patience import ATTEMPTS, least_hours, longest_days, round_seconds
+from infra.capacity.page import render_page
+from infra.capacity.patience import ATTEMPTS, max_job_days, min_wait_hours, round_seconds
 from infra.capacity.pipeline import Outcome, Scenario, percentile, simulate
 from infra.capacity.pubsub import Window
-from infra.capacity.runs import archive, hour, long_runs
+from infra.capacity.runs import archive_uploads, simulate_hour, simulate_long_runs
 from infra.capacity.speed import SIZES, minute_price, work
-from infra.capacity.uploads import DAY, Upload, day, settings
+from infra.capacity.uploads import DAY, Upload, day_uploads, settings
 from tests.servers import ROOT
 from tests.terraform import INFRA, blocks
 
 PAGE = ROOT / "infra" / "CAPACITY.md"
-LARGEST_PICTURE = 100_000
-# Names of inputs that the code puts together from their parts.
-PUT_TOGETHER = r"(cpu|gpu)_worker_(cpu|memory)|cold_start_(cpu|gpu)"
+MAX_PLOT_BYTES = 100_000
+# Names of inputs that the code composes.
+COMPOSED_NAMES = r"(cpu|gpu)_worker_(cpu|memory)|cold_start_(cpu|gpu)"
 SHORT = Upload(0.0, 30.0, SIZES[1])
 
 
 def assert_each_ended_once(out: Outcome) -> None:
     assert out.done + out.dead == out.segment_messages
-    assert out.attempts.total() == out.segment_messages + out.anew
+    assert out.attempts.total() == out.segment_messages + out.requeued
     assert out.completed + out.failed == out.jobs
     assert len(out.job_seconds) == out.completed
     assert len(out.waits) <= out.done
@@ -46,45 +46,47 @@ def assert_each_ended_once(out: Outcome) -> None:
 
 @pytest.mark.parametrize("window", ["adaptive", "flood", "paced"])
 def test_every_message_and_every_job_ends_once(window: Window) -> None:
-    out = simulate(archive(60), Scenario("cpu", 4, window))
+    out = simulate(archive_uploads(60), Scenario("cpu", 4, window))
     assert_each_ended_once(out)
     assert (out.completed, out.dead) == (60, 0)
-    refusals = [attempts for attempts in out.attempts if attempts > 3]
-    assert bool(refusals) == (window != "paced"), "only those who pull are never refused"
+    many_attempts = [attempts for attempts in out.attempts if attempts > 3]
+    assert bool(many_attempts) == (window != "paced"), "only pulling avoids rejections"
 
 
-def test_a_message_that_may_not_wait_long_is_given_up_and_its_job_fails_once() -> None:
-    out = simulate(archive(60), Scenario("cpu", 2, "flood", retries=RetryPolicy(1, 2), max_attempts=5))
+def test_exhausted_message_fails_its_job_once() -> None:
+    out = simulate(
+        archive_uploads(60), Scenario("cpu", 2, "flood", retries=RetryPolicy(1, 2), max_attempts=5)
+    )
     assert_each_ended_once(out)
     assert out.dead >= out.failed > 0
-    assert out.anew > out.dead
+    assert out.requeued > out.dead
     assert max(out.attempts) == 5
 
 
-def test_what_only_waited_begins_anew_and_is_done_in_the_end() -> None:
-    out = simulate(archive(20), Scenario("gpu", 1, "flood", max_attempts=10))
+def test_message_that_only_waited_is_requeued_and_completes() -> None:
+    out = simulate(archive_uploads(20), Scenario("gpu", 1, "flood", max_attempts=10))
     assert_each_ended_once(out)
-    assert out.anew > 0
+    assert out.requeued > 0
     assert (out.completed, out.dead) == (20, 0)
 
 
-def test_healthy_segments_wait_for_hours_without_being_given_up() -> None:
-    """A backlog of hours for one worker, with what is deployed, in the worst case for attempts."""
-    out = simulate(archive(60), Scenario("gpu", 1, "flood"))
+def test_healthy_segments_wait_for_hours_without_exhaustion() -> None:
+    """One worker has a backlog of hours with the deployed settings, in the worst case for attempts."""
+    out = simulate(archive_uploads(60), Scenario("gpu", 1, "flood"))
     assert_each_ended_once(out)
     assert percentile(out.waits, 1) > 3600
     assert out.dead == 0
     assert 10 < max(out.attempts) <= ATTEMPTS
 
 
-def test_the_same_seed_gives_the_same_day() -> None:
-    first, again = (simulate(day(40, Random(3)), Scenario("gpu", 3)) for _ in range(2))
-    assert first == again
-    assert simulate(day(40, Random(4)), Scenario("gpu", 3)) != first
+def test_same_seed_leads_to_the_same_day() -> None:
+    first, second = (simulate(day_uploads(40, Random(3)), Scenario("gpu", 3)) for _ in range(2))
+    assert first == second
+    assert simulate(day_uploads(40, Random(4)), Scenario("gpu", 3)) != first
 
 
-def test_more_workers_are_sooner_done_and_more_pixels_take_longer() -> None:
-    times = [hour("cpu", maximum).ended_at for maximum in (1, 4, 16)]
+def test_more_workers_are_faster_and_more_pixels_are_slower() -> None:
+    times = [simulate_hour("cpu", maximum).ended_at for maximum in (1, 4, 16)]
     assert times == sorted(times, reverse=True)
     for kind in ("cpu", "gpu"):
         prices = [minute_price(kind, size, 10) for size in SIZES]
@@ -92,31 +94,31 @@ def test_more_workers_are_sooner_done_and_more_pixels_take_longer() -> None:
     assert all(work("gpu", size, 10) < work("cpu", size, 10) for size in SIZES)
 
 
-def test_an_idle_gpu_lingers_and_is_billed_for_it() -> None:
+def test_idle_gpu_is_billed_until_it_is_removed() -> None:
     out = simulate([SHORT], Scenario("gpu", 1))
-    least = inputs()["cold_start_gpu"] + out.worked + inputs()["linger_least"]
-    assert least <= out.lived
+    minimum = inputs()["cold_start_gpu"] + out.worked + inputs()["linger_min"]
+    assert minimum <= out.lived
     idle_for_hours = simulate([SHORT, replace(SHORT, at=7200.0)], Scenario("gpu", 1))
-    assert idle_for_hours.lived >= 2 * inputs()["linger_least"]
-    assert idle_for_hours.lived < 7200, "it is gone in between"
+    assert idle_for_hours.lived >= 2 * inputs()["linger_min"]
+    assert idle_for_hours.lived < 7200, "it is removed in between"
 
 
-def test_who_died_holds_its_segment_until_the_lease_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_instance_blocks_its_segment_until_lease_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
     table = inputs()
-    for name, value in (("deaths_per_hour", 100.0), ("passing_faults", 0.0)):
+    for name, value in (("deaths_per_hour", 100.0), ("transient_error_share", 0.0)):
         monkeypatch.setitem(table._rows, name, replace(dict(table)[name], value=value))  # type: ignore[index]
-    # So far apart that nobody waits for another: who waits long has lost its worker.
+    # The uploads are so far apart that a long wait can only follow a death.
     uploads = [Upload(2000.0 * number, 10.0, SIZES[1]) for number in range(40)]
     out = simulate(uploads, Scenario("cpu", 5, "paced"))
     assert_each_ended_once(out)
     assert out.completed == 40
     start, lease = table["cold_start_cpu"], settings().lease_seconds
-    late = [wait for wait in out.waits if wait > start]
-    assert late
-    assert min(late) > 2 / 3 * lease
+    long_waits = [wait for wait in out.waits if wait > start]
+    assert long_waits
+    assert min(long_waits) > 2 / 3 * lease
 
 
-def test_who_waits_when_an_instance_dies_gets_a_new_one() -> None:
+def test_request_of_a_dead_instance_gets_a_new_instance() -> None:
     env, answers = simpy.Environment(), []
     service = CloudRun(env, Random(1), Service(1, start_seconds=1.0, deaths_per_hour=1e9))
     for _ in range(3):
@@ -125,21 +127,21 @@ def test_who_waits_when_an_instance_dies_gets_a_new_one() -> None:
     assert answers == [Answer.DIED] * 3
 
 
-def test_ingest_refuses_by_the_speed_of_joining_that_is_reckoned_with_here() -> None:
+def test_joining_speed_equals_the_limit_of_ingest() -> None:
     assert (
         round(1000 / Settings.model_fields["merge_megabytes_per_second"].default)
         == inputs()["join_seconds_per_gb"]
     )
 
 
-def test_an_hour_is_planned_as_ingest_plans_it() -> None:
+def test_upload_is_segmented_as_ingest_does() -> None:
     segments = Upload(0.0, 3600.0, SIZES[1]).segments()
     assert segments == (10.0,) * 360
     assert sum(Upload(0.0, 100.5, SIZES[2]).segments()) == pytest.approx(100.5)
 
 
-def test_uploads_come_all_day_and_most_in_the_evening() -> None:
-    uploads = day(5000, Random(1))
+def test_uploads_arrive_all_day_and_mostly_in_the_evening() -> None:
+    uploads = day_uploads(5000, Random(1))
     assert [upload.at for upload in uploads] == sorted(upload.at for upload in uploads)
     assert all(0 <= upload.at < DAY for upload in uploads)
     by_hour = [sum(upload.at // 3600 == hour for upload in uploads) for hour in range(24)]
@@ -147,50 +149,50 @@ def test_uploads_come_all_day_and_most_in_the_evening() -> None:
     assert sum(by_hour[15:21]) > 3 * sum(by_hour[3:9])
 
 
-def test_how_long_pubsub_lets_a_message_wait() -> None:
+def test_minimum_wait_equals_the_sum_of_pauses() -> None:
     """100 attempts: 10, 20, 40 ... 320 s, then 93 pauses of 600 s."""
     (worker,) = (function for function in FUNCTIONS if function.name == "worker")
     assert worker.max_delivery_attempts == ATTEMPTS
-    assert least_hours(CLOUD_RETRIES, ATTEMPTS) * 3600 == sum(10 * 2**n for n in range(6)) + 93 * 600
+    assert min_wait_hours(CLOUD_RETRIES, ATTEMPTS) * 3600 == sum(10 * 2**n for n in range(6)) + 93 * 600
 
 
-def test_the_protocol_says_how_long_a_job_takes_at_most() -> None:
-    """By what the settings allow: deliveries, their pauses, how often a message starts anew or a segment is split."""
+def test_pipeline_readme_states_the_maximum_job_time() -> None:
+    """The time follows from deliveries, pauses, requeues and splits."""
     page = " ".join((ROOT / "functions" / "defacer" / "pipeline" / "README.md").read_text().split())
-    said = re.search(r"at most \*\*([\d.]+) days\*\*.* dead_letter answers: ([\d.]+) days", page)
-    assert said is not None
-    assert [float(days) for days in said.groups()] == [
-        round(longest_days(), 1),
-        round(longest_days(splits=0, dead_letter_rounds=0), 1),
+    stated = re.search(r"at most \*\*([\d.]+) days\*\*.* dead_letter answers: ([\d.]+) days", page)
+    assert stated is not None
+    assert [float(days) for days in stated.groups()] == [
+        round(max_job_days(), 1),
+        round(max_job_days(splits=0, dead_letter_rounds=0), 1),
     ]
 
 
-def test_infra_s_page_tells_the_same_and_what_ends_a_job_before() -> None:
+def test_infra_readme_states_the_maximum_job_time_and_retention() -> None:
     page = " ".join((INFRA / "README.md").read_text().split())
-    said = re.search(
+    stated = re.search(
         r"may take ([\d.]+) days at most .* with dead_letter at work, ([\d.]+)\)\. .* after (\d+) days", page
     )
-    assert said is not None
-    assert [float(days) for days in said.groups()] == [
-        round(longest_days(), 1),
-        round(longest_days(splits=0, dead_letter_rounds=0), 1),
+    assert stated is not None
+    assert [float(days) for days in stated.groups()] == [
+        round(max_job_days(), 1),
+        round(max_job_days(splits=0, dead_letter_rounds=0), 1),
         dict(blocks("variable"))["keep_work_days"]["default"],
     ]
-    longer = re.search(r"wants to wait longer sets (\d+)", page)
-    assert longer is not None
-    assert longest_days() < int(longer[1])
+    retention = re.search(r"wants to wait longer sets (\d+)", page)
+    assert retention is not None
+    assert max_job_days() < int(retention[1])
 
 
-def test_no_message_is_dropped_by_pubsub_before_it_has_been_given_up() -> None:
-    """It keeps one for 7 days."""
+def test_retention_outlasts_the_attempts_of_every_message() -> None:
+    """Pub/Sub keeps a message for 7 days."""
     for function in FUNCTIONS:
         assert round_seconds(function) < 7 * DAY, function.name
 
 
-def test_the_first_limit_is_at_the_top() -> None:
+def test_limits_are_in_the_order_in_which_they_are_reached() -> None:
     hours = [limit.hours for limit in limits()]
     assert hours == sorted(hours)
-    assert limits()[0].what == "L4 quota"
+    assert limits()[0].name == "L4 quota"
 
 
 def test_every_input_has_a_date_and_a_source_and_is_used() -> None:
@@ -199,7 +201,7 @@ def test_every_input_has_a_date_and_a_source_and_is_used() -> None:
         assert re.fullmatch(r"20\d\d(-\d\d(-\d\d)?)?", row.date), name
         assert row.unit, name
         assert len(row.source) > 10, name
-        assert f'"{name}"' in code or re.fullmatch(PUT_TOGETHER, name), f"nothing reads {name}"
+        assert f'"{name}"' in code or re.fullmatch(COMPOSED_NAMES, name), f"nothing reads {name}"
 
 
 @pytest.mark.parametrize(
@@ -213,30 +215,30 @@ def test_every_input_has_a_date_and_a_source_and_is_used() -> None:
         tables.all_inputs,
     ],
 )
-def test_the_page_has_the_tables_that_the_command_gives(table: object) -> None:
+def test_page_has_the_current_tables(table: object) -> None:
     assert callable(table)
     assert table() in PAGE.read_text("utf-8"), "run make capacity"
 
 
-def test_infra_s_page_shows_what_a_deployment_is_decided_by() -> None:
-    told = excerpt(PAGE.read_text("utf-8"))
+def test_infra_readme_has_the_current_excerpt() -> None:
+    text = extract_excerpt(PAGE.read_text("utf-8"))
     for part in ("| 1080p | CPU (measured) |", "| CPU | 100 |", "| 100 CPU | adaptive |", "| L4 quota |"):
-        assert part in told
-    assert told in (INFRA / "README.md").read_text("utf-8"), "run make capacity"
-    assert len(re.findall(r"\]\((capacity/\w+\.png)\)", told)) == 3
+        assert part in text
+    assert text in (INFRA / "README.md").read_text("utf-8"), "run make capacity"
+    assert len(re.findall(r"\]\((capacity/\w+\.png)\)", text)) == 3
 
 
-def test_the_page_s_plots_are_there_and_small() -> None:
+def test_plots_of_the_page_exist_and_are_small() -> None:
     named = re.findall(r"\]\((capacity/\w+\.png)\)", PAGE.read_text("utf-8"))
     assert len(named) == 3
     for name in named:
-        assert 1_000 < (PAGE.parent / name).stat().st_size < LARGEST_PICTURE
+        assert 1_000 < (PAGE.parent / name).stat().st_size < MAX_PLOT_BYTES
 
 
-def test_the_command_s_page_and_plots_come_of_a_small_day_too(tmp_path: Path) -> None:
-    runs = long_runs(20, lambda _: None)
-    text = page(runs)
+def test_page_and_plots_of_a_small_day_are_written(tmp_path: Path) -> None:
+    runs = simulate_long_runs(20, lambda _: None)
+    text = render_page(runs)
     assert "A day of 20 uploads" in text
     assert re.search(r"\bnan\b|\binf\b", text) is None
-    plots.write(runs, tmp_path)
+    plots.write_plots(runs, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"cost.png", "day.png", "waits.png"}

@@ -417,7 +417,7 @@ def test_another_cuda_leads_to_another_tag(deployment: Deployment) -> None:
             "BUILD_REGION=us-west2-a is a zone: expected a region, such as us-west2.",
         ),
         ({"WORKER": "tpu"}, "WORKER=tpu: expected gpu or cpu."),
-        ({"CUDA": "11"}, "CUDA=11: there is no infra/locks/cuda11.lock; expected 12 or 13."),
+        ({"CUDA": "11"}, "CUDA=11: infra/locks/cuda11.lock does not exist. Expected 12 or 13."),
     ],
 )
 def test_invalid_argument_is_reported_before_any_change(

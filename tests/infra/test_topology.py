@@ -148,7 +148,7 @@ def test_every_variable_in_the_files_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.name)
-def test_an_instance_takes_as_many_messages_as_the_emulator_gives_it(function: Function) -> None:
+def test_instance_concurrency_equals_the_topology(function: Function) -> None:
     key = "each.key" if function.name != "worker" else None
     expected = f"${{local.functions[{key}].concurrency}}" if key else "${local.functions.worker.concurrency}"
     assert template(function.name)["max_instance_request_concurrency"] == expected
@@ -156,7 +156,7 @@ def test_an_instance_takes_as_many_messages_as_the_emulator_gives_it(function: F
         assert function.subscription in local("every_size")
 
 
-def test_a_request_ends_before_pubsub_gives_it_up_and_after_the_worker_stops_by_itself() -> None:
+def test_timeouts_are_ordered_worker_cloud_run_pubsub() -> None:
     deadline = Settings.from_environment(RESOURCES.environment()).deadline_seconds
     for name in SERVICES:
         expression = re.fullmatch(

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tests.benchmarks.deface_tool import DEFAULT_FOLDER, deface_program
-from tests.benchmarks.running import Program, timed
+from tests.benchmarks.running import Program, run_timed
 from tests.quality.clips import Clip
 from tests.quality.figures import percent, pooled, table
 from tests.quality.grades import Grades, grades_of
@@ -39,7 +39,7 @@ def run_other_programs(clips: Iterable[Clip], score: ModuleType) -> Iterator[Oth
 def _run(program: Program, clip: Clip, score: ModuleType, *, hides_all: bool) -> OtherResult:
     with tempfile.TemporaryDirectory(prefix="defacer-quality-") as folder:
         out = Path(folder) / "out.mp4"
-        run = timed(program.arguments(clip.video, out), Path(folder) / "log.txt")
+        run = run_timed(program.arguments(clip.video, out), Path(folder) / "log.txt")
         grades = grades_of(clip.truth, clip.video, out, score, hides_all=hides_all)
     return OtherResult(program.name, clip.name, grades, run.seconds)
 

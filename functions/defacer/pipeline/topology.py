@@ -78,8 +78,7 @@ FUNCTIONS = (
 )
 # Runs only where a webhook is configured. On Google Cloud it retries for 16 hours: a receiver can be down overnight.
 WEBHOOK = Function("webhook", JOB_EVENTS, 60, concurrency=4, max_delivery_attempts=100)
-
-# How often dead_letter publishes a message again. A segment's task is requeued several times, such as when no worker
-# was free for days. Any other message is requeued once, such as when storage was down for hours: dead_letter needs
-# storage too, so storage is back when dead_letter requeues a message.
+# How often dead_letter requeues a message. A task is requeued several times, as when no worker was free for days. Any
+# other message is requeued once, as when storage was down for hours: dead_letter needs storage too, so storage is back
+# when dead_letter requeues a message.
 MAX_TASK_REQUEUES, MAX_OTHER_REQUEUES = 3, 1

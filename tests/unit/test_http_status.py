@@ -48,5 +48,5 @@ def test_bug_is_logged_with_its_class_and_place(
         raise error
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (line["severity"], line["message"], line["error"]) == ("ERROR", message, type(error).__name__)
-    assert line["stack"][-1].startswith("test_answer.py:")
+    assert line["stack"][-1].startswith("test_http_status.py:")
     assert "person" not in json.dumps(line)

@@ -1,4 +1,4 @@
-"""What `status` and `drop` show of a job, told from its objects."""
+"""The job status that `status` and `drop` derive from a job's objects."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def resources() -> Resources:
 
 @pytest.fixture
 def emulated(buckets: Buckets, resources: Resources) -> Buckets:
-    """Buckets of the names that an emulator gives them."""
+    """Return buckets with the names that the emulator uses."""
     for name in resources.buckets:
         buckets.client.create_bucket(name)
     return Buckets(buckets.client, *resources.buckets)
@@ -41,7 +41,7 @@ def planned(emulated: Buckets, tmp_path: Path) -> Planned:
     return plan_job(emulated, write_clip(tmp_path / "walk.mp4"))
 
 
-def test_progress_counts_every_segment_once_in_each_step(
+def test_progress_counts_each_segment_once_per_step(
     emulated: Buckets, reader: JobReader, planned: Planned
 ) -> None:
     work = emulated.client.bucket(emulated.work)
@@ -84,7 +84,7 @@ def test_progress_counts_every_segment_once_in_each_step(
     assert (view.state, view.done, view.segments, describe_progress(view)) == ("published", 2, 2, (1.0, ""))
 
 
-def test_status_shows_the_share_that_drop_and_the_console_show(
+def test_status_shows_the_same_share_as_drop_and_console(
     emulated: Buckets, reader: JobReader, planned: Planned
 ) -> None:
     started = datetime.now(UTC) - timedelta(hours=1)
@@ -95,6 +95,6 @@ def test_status_shows_the_share_that_drop_and_the_console_show(
     assert status._progress(view, started + timedelta(hours=2)) == "-"  # stopped with an earlier emulator
 
 
-def test_an_upload_without_a_manifest_waits_to_be_planned(reader: JobReader) -> None:
+def test_upload_without_a_manifest_waits_for_planning(reader: JobReader) -> None:
     view = reader.follow("0" * 20, "channels/street/videos/walk.mp4")
     assert (view.state, describe_stage(view), *describe_progress(view)) == ("waiting", "planning", None, "")

@@ -13,7 +13,7 @@ from defacer.pipeline.storage.object_names import (
 from tests.hostile import BAD_NAMES, ODD_NAMES
 
 
-def test_a_video_name_is_built_and_parsed_alike() -> None:
+def test_video_name_round_trips() -> None:
     video = VideoName("street", "2026/May/walk.mp4")
     assert parse_video(video.object_name) == video
 
@@ -32,12 +32,12 @@ def test_a_video_name_is_built_and_parsed_alike() -> None:
         "",
     ],
 )
-def test_a_name_outside_the_videos_folder_is_no_video(name: str) -> None:
+def test_name_outside_the_videos_folder_is_not_a_video(name: str) -> None:
     assert parse_video(name) is None
 
 
 @pytest.mark.parametrize("path", ["ä b.mp4", "a\nb.mp4", "%2F?#[].mp4", "videos/videos/x", "..", "日本.mov"])
-def test_any_file_name_may_be_a_video(path: str) -> None:
+def test_any_file_name_can_be_a_video(path: str) -> None:
     assert parse_video(f"channels/street/videos/{path}") == VideoName("street", path)
 
 
@@ -50,11 +50,11 @@ def test_any_file_name_may_be_a_video(path: str) -> None:
         ("a", "channels/c/a.mp4", "channels/c/a.report.jsonl"),
     ],
 )
-def test_the_result_is_an_mp4_named_after_the_video(path: str, result: str, report: str) -> None:
+def test_result_is_an_mp4_named_after_the_video(path: str, result: str, report: str) -> None:
     assert (VideoName("c", path).result, VideoName("c", path).report) == (result, report)
 
 
-def test_videos_that_differ_in_the_case_of_their_suffix_have_reports_of_their_own() -> None:
+def test_suffixes_that_differ_in_case_have_different_reports() -> None:
     videos = [VideoName("c", path) for path in ("a.mp4", "a.MP4", "a.mov", "a.Mp4")]
     assert len({video.result for video in videos}) == len({video.report for video in videos}) == 4
 
@@ -77,11 +77,11 @@ def test_videos_that_differ_in_the_case_of_their_suffix_have_reports_of_their_ow
         ("./1.jpg", None),
     ],
 )
-def test_a_target_picture_names_its_person(path: str, person: str | None) -> None:
+def test_target_picture_names_its_person(path: str, person: str | None) -> None:
     assert parse_target(f"channels/c/targets/{path}") == person
 
 
-def test_an_upload_is_one_job_and_a_new_generation_is_another() -> None:
+def test_each_generation_of_an_upload_is_a_job() -> None:
     job = object_names.job_id("intake", "channels/c/videos/a.mp4", 1)
     assert job == object_names.job_id("intake", "channels/c/videos/a.mp4", 1)
     others = {
@@ -93,7 +93,7 @@ def test_an_upload_is_one_job_and_a_new_generation_is_another() -> None:
     assert job not in others
 
 
-def test_what_commits_a_step_of_a_segment_is_told_from_all_other_objects_of_a_job() -> None:
+def test_only_outputs_of_segment_steps_parse_as_subsegments() -> None:
     job = object_names.job_id("b", "n", 1)
     report, findings = object_names.segment_report(job, 12), object_names.segment_detections(job, 12)
     others = [
@@ -124,7 +124,7 @@ def test_what_commits_a_step_of_a_segment_is_told_from_all_other_objects_of_a_jo
     assert [parse_subsegment(name) for name in others] == [None] * len(others)
 
 
-def test_the_two_steps_of_a_segment_are_claimed_apart() -> None:
+def test_steps_of_a_segment_have_different_leases() -> None:
     job = object_names.job_id("b", "n", 1)
     claims = {
         object_names.segment_lease(job, step, index) for step in ("detect", "redact") for index in (0, 1)
@@ -132,7 +132,7 @@ def test_the_two_steps_of_a_segment_are_claimed_apart() -> None:
     assert len(claims | {object_names.link_lease(job), object_names.merge_lease(job)}) == 6
 
 
-def test_everything_of_a_job_lies_under_its_prefix() -> None:
+def test_all_objects_of_a_job_have_its_prefix() -> None:
     job = object_names.job_id("b", "n", 1)
     names = [
         object_names.manifest(job),
@@ -153,16 +153,16 @@ def test_everything_of_a_job_lies_under_its_prefix() -> None:
 
 
 @pytest.mark.parametrize("path", ODD_NAMES.values(), ids=ODD_NAMES)
-def test_a_name_that_does_no_harm_is_no_problem(path: str) -> None:
+def test_harmless_name_is_accepted(path: str) -> None:
     assert VideoName("street", path).problem is None
 
 
 @pytest.mark.parametrize("path", [*BAD_NAMES.values(), "\ud800.mp4"], ids=[*BAD_NAMES, "half a character"])
-def test_a_name_that_would_do_harm_is_a_problem(path: str) -> None:
+def test_harmful_name_is_rejected(path: str) -> None:
     assert VideoName("street", path).problem
 
 
-def test_a_request_to_render_again_is_named_after_its_upload() -> None:
+def test_rerender_request_is_named_after_its_upload() -> None:
     name = RerenderName("street", object_names.job_id("b", "n", 1))
     assert parse_rerender(name.object_name) == name
     assert object_names.channel_of_input(name.object_name) == "street"
@@ -181,12 +181,12 @@ def test_a_request_to_render_again_is_named_after_its_upload() -> None:
         f"channels/street/targets/{'a' * 20}.json",
     ],
 )
-def test_any_other_name_begins_no_job(name: str) -> None:
+def test_other_name_is_not_a_rerender_request(name: str) -> None:
     assert parse_rerender(name) is None
     assert object_names.channel_of_input(name) is None
 
 
-def test_leases_of_segments_and_of_jobs_are_leases_and_other_objects_are_not() -> None:
+def test_only_leases_are_recognised_as_leases() -> None:
     job = "0" * 20
     leases = (
         object_names.link_lease(job),
