@@ -120,7 +120,7 @@ async def show(request: Request) -> Response:
     """The page of a job that is published; of any other how far it is."""
     channel, job = await run_in_threadpool(require_job, request)
     view = await run_in_threadpool(read_status, job, None)
-    if view.state != "published" or view.manifest is None:
+    if not view.is_published or view.manifest is None:
         return render_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=view)
     return await run_in_threadpool(_page, request, channel, view, view.manifest)
 
@@ -253,7 +253,7 @@ def _page(request: Request, channel: str, view: JobStatus, manifest: Manifest) -
 def _shown(request: Request) -> Shown:
     channel, job = require_job(request)
     view = read_status(job, None)
-    if view.state != "published" or view.manifest is None:
+    if not view.is_published or view.manifest is None:
         raise HTTPException(409, "This job is not published.")
     return _of(channel, job, view.manifest)
 
@@ -283,7 +283,7 @@ def _exists(ref: ObjectRef) -> bool:
 def _lead_to(request: Request, which: str) -> Response:
     _, job = require_job(request)
     view = read_status(job, None)
-    if view.manifest is None or view.state != "published":
+    if view.manifest is None or not view.is_published:
         raise HTTPException(404, "There is nothing to show yet.")
     manifest = view.manifest
     save = "save" in request.query_params
