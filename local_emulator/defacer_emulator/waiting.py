@@ -10,6 +10,7 @@ from pathlib import Path
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.report import Report
+from defacer.pipeline.lifecycle.job_state import JobState
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import about, pluralize, printable
 from defacer.report.texts import ADVICE
@@ -48,7 +49,7 @@ def wait_for_job(uploaded: Uploaded, watch: Watch) -> JobStatus:
         changed, hinted = time.monotonic(), False
         while True:
             status = _read_status(uploaded, watch)
-            if status.over:
+            if status.is_over:
                 break
             if progress.update(describe_stage(status), *describe_progress(status)):
                 changed, hinted = time.monotonic(), False
@@ -75,7 +76,7 @@ def _read_status(uploaded: Uploaded, watch: Watch) -> JobStatus:
                 raise EmulatorError(f"{error} Stopped waiting for job {uploaded.job}.") from error
             time.sleep(POLL_SECONDS)
             continue
-        if not status.over:
+        if not status.is_over:
             watch.check()
         return status
 
@@ -84,17 +85,18 @@ def describe_stage(status: JobStatus) -> str:
     """Return the current step in words."""
     counts = f"{status.done}/{status.segments}"
     stages = {
-        "waiting": "planning",
-        "finding": f"detecting faces {counts}",
-        "linking": "linking tracks",
-        "hiding": f"redacting faces {counts}",
+        JobState.UPLOADED: "planning",
+        JobState.PLANNED: f"detecting faces {counts}",
+        JobState.DETECTED: "linking tracks",
+        JobState.LINKED: f"redacting faces {counts}",
+        JobState.REDACTING: f"redacting faces {counts}",
     }
     return stages.get(status.state, "joining")
 
 
 def describe_progress(status: JobStatus) -> tuple[float | None, str]:
     """Return the finished share and the remaining time in words, as the console and `status` show them."""
-    if status.state == "waiting":
+    if status.state is JobState.UPLOADED:
         return None, ""
     progress = status.progress(datetime.now(UTC))
     left = "" if progress.seconds_left is None else f"{about(progress.seconds_left)} left"
@@ -103,17 +105,23 @@ def describe_progress(status: JobStatus) -> tuple[float | None, str]:
 
 def _current_function(status: JobStatus) -> str:
     """Return the function that processes the job at the moment."""
-    return {"waiting": "ingest", "finding": "worker", "hiding": "worker"}.get(status.state, "merge")
+    functions = {
+        JobState.UPLOADED: "ingest",
+        JobState.PLANNED: "worker",
+        JobState.LINKED: "worker",
+        JobState.REDACTING: "worker",
+    }
+    return functions.get(status.state, "merge")
 
 
 def _check_end(status: JobStatus) -> None:
-    if status.state == "erased":
+    if status.is_erased:
         raise JobFailedError(f"Job {status.job} was erased.")
     if status.failed is not None and status.published is None:
         raise JobFailedError(
             f"Job {status.job} failed ({status.failed.code}): {printable(status.failed.message)}"
         )
-    if status.state == "superseded":
+    if status.is_superseded:
         raise JobFailedError(
             f"Job {status.job} is superseded: a newer upload or re-render of "
             f"{printable(status.source or 'its video')} was published first."

@@ -146,7 +146,7 @@ def test_event_stream_sends_changed_cards(
         lines = (line for line in answer.iter_lines(decode_unicode=True) if line.startswith("data: "))
         first = json.loads(next(lines)[6:])
         assert first["order"] == [planned.job]
-        assert "Faces are being looked for" in first["changed"][planned.job]
+        assert "Detecting faces" in first["changed"][planned.job]
         fail_planned(planned)
         then = json.loads(next(lines)[6:])
         assert "shows no face" in then["changed"][planned.job]
@@ -261,4 +261,4 @@ def test_unreadable_job_does_not_hide_other_jobs(
     shown = read_cards(visitor)
     assert set(shown) == {healthy.job, broken.job}
     assert "be read. Erase it" in shown[broken.job]
-    assert "Faces are being looked for" in shown[healthy.job]
+    assert "Detecting faces" in shown[healthy.job]

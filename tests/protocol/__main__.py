@@ -1,7 +1,7 @@
-"""Run many interleavings and print what came of them: python -m tests.protocol [--interleavings N] [--seed N].
+"""Run many interleavings and print a summary: python -m tests.protocol [--interleavings N] [--seed N].
 
-Each has a seed of its own, counted up from --seed. With the seed of one that went wrong and --interleavings 1 it
-happens again, step by step.
+Each interleaving has its own seed, counted up from --seed. To repeat a violation step by step, pass its seed and
+--interleavings 1.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from tests.protocol.transitions import Transition, documented_transitions
 DEFAULT = 20_000
 MAX_SHOWN = 3
 USERS = (
-    "upload", "again", "erase", "delete the source", "another target", "remove the target", "a foreign result",
+    "upload", "rerender", "erase", "delete the source", "another target", "remove the target", "a foreign result",
     "a foreign report",
 )  # fmt: skip
 PROGRESS_SECONDS = 30.0
@@ -25,12 +25,12 @@ PROGRESS_SECONDS = 30.0
 
 @dataclass
 class Summary:
-    """The sum of many interleavings."""
+    """The totals of many interleavings."""
 
     interleavings: int = 0
     steps: int = 0
     deliveries: int = 0
-    most_in_peace: int = 0
+    max_deliveries_in_peace: int = 0
     published: int = 0
     violations: int = 0
     trouble: Counter[str] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class Summary:
         self.interleavings += 1
         self.steps += outcome.steps
         self.deliveries += outcome.deliveries
-        self.most_in_peace = max(self.most_in_peace, outcome.deliveries_in_peace)
+        self.max_deliveries_in_peace = max(self.max_deliveries_in_peace, outcome.deliveries_in_peace)
         self.published += outcome.published
         self.violations += bool(outcome.violations)
         self.trouble.update(outcome.counts)
@@ -57,7 +57,7 @@ class Summary:
         yield f"interleavings   {self.interleavings}"
         yield f"distinct        {len(self.digests)}"
         yield f"steps           {self.steps}"
-        yield f"deliveries      {self.deliveries} (at most {self.most_in_peace} after the last trouble)"
+        yield f"deliveries      {self.deliveries} (at most {self.max_deliveries_in_peace} after the last trouble)"
         yield f"killed          {killed}"
         yield f"storage faults  {faults} (lost answers: {faults - self.trouble['fault before']})"
         yield f"stalls          {self.trouble['stall']}"
@@ -88,15 +88,15 @@ def main() -> int:
     parser.add_argument("--interleavings", type=int, default=DEFAULT, help=f"how many (default {DEFAULT})")
     parser.add_argument("--seed", type=int, default=0, help="of the first one (default 0)")
     arguments = parser.parse_args()
-    summary, started, told = Summary(), time.monotonic(), time.monotonic()
+    summary, started, reported = Summary(), time.monotonic(), time.monotonic()
     for seed in range(arguments.seed, arguments.seed + arguments.interleavings):
         outcome = check(seed)
         summary.add(outcome)
         if outcome.violations and summary.violations <= MAX_SHOWN:
             print(f"--- seed {seed}: python -m tests.protocol --interleavings 1 --seed {seed}")
             print(*outcome.violations, outcome.trace, sep="\n", flush=True)
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - reported > PROGRESS_SECONDS:
+            reported = time.monotonic()
             print(
                 f"... {summary.interleavings}, violations {summary.violations}", file=sys.stderr, flush=True
             )

@@ -1,4 +1,4 @@
-"""The jobs that tests of the functions begin with."""
+"""The fixtures of the functions' tests, for the tests of this folder."""
 
 from tests.functions.conftest import clip, linked, planned
 

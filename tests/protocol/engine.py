@@ -1,7 +1,7 @@
-"""An engine in a few lines: a video is a document that says how long it is and what is wrong with it.
+"""A stand-in for the engine. A video is a JSON document with its duration and its fault.
 
-It has two frames a second, and what is made of it says of each frame by how many `conceal` it went. It reads and
-writes through the same functions of the pipeline as the real engine, so it stops where that one would.
+A video has two frames a second. A redacted segment lists its frames, each with the number of times it was redacted. The
+engine reads and writes through the pipeline, as the real one does, so it can be interrupted in the same places.
 """
 
 import json
@@ -41,7 +41,7 @@ FRAMES_PER_SEGMENT = 4
 
 @dataclass(frozen=True)
 class Clip:
-    """A video. `bad` is the step at which it turns out to be unusable, such as "probe" or "redact 1"."""
+    """A video. `bad` names the step that fails for it, such as "probe" or "redact 1"."""
 
     segments: int
     bad: str | None = None
@@ -147,11 +147,11 @@ class StandInEngine(MediaEngine):
             data = file.read()
         job.renew_lease()
         if [frame for frame, _ in frames_of(data)] != joined.details:
-            raise PermanentError("check-failed", "the result is not what was joined")
+            raise PermanentError("check-failed", "the result does not have the joined frames")
 
 
 def _check(frames: list[int], by: str) -> SegmentCheck:
-    """As if the check had found a face in the first frame: its box says who wrote the segment."""
+    """Return a check that found a face in the first frame. Its box names the worker that wrote the segment."""
     place = (float(by or 0), 0.0, 1.0, 1.0)
     track = Track(
         id=0,
@@ -168,14 +168,14 @@ def _check(frames: list[int], by: str) -> SegmentCheck:
     return SegmentCheck(verify="standard", frames=len(frames), tracks=(track,))
 
 
-def found_in(result: bytes) -> list[tuple[int, float]]:
-    """The first frame of each segment of a joined video, and who wrote the segment."""
+def segment_writers(result: bytes) -> list[tuple[int, float]]:
+    """Return the first frame of each segment of a joined video, and the worker that wrote the segment."""
     segments = [json.loads(line) for line in result.splitlines()[1:]]
     return [(segment["frames"][0][0], float(segment["by"] or 0)) for segment in segments]
 
 
 def frames_of(result: bytes) -> list[tuple[int, int]]:
-    """Each frame of a joined video, and how often it went through `conceal`."""
+    """Return each frame of a joined video, and how often it was redacted."""
     lines = result.splitlines()[1:]
     return [(frame, count) for line in lines for frame, count in json.loads(line)["frames"]]
 

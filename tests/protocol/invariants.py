@@ -1,4 +1,4 @@
-"""What must be true when no message is left: the promises of functions/defacer/pipeline/README.md."""
+"""The promises of `pipeline/README.md`, checked when no message is left."""
 
 import json
 from collections import Counter
@@ -8,23 +8,23 @@ from itertools import chain
 
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.storage import object_names
-from tests.protocol.engine import Clip, found_in, frames_of
+from tests.protocol.engine import Clip, frames_of, segment_writers
 from tests.protocol.memory import Storage, Stored
 from tests.protocol.scenario import BUG, REPORT, RESULT, Scenario
 from tests.protocol.world import World
 
 INTAKE, WORK, OUTPUT = "intake", "work", "output"
-# What a job may leave behind, by its end (functions/defacer/pipeline/README.md, "What stays").
+# The objects that a job leaves (functions/defacer/pipeline/README.md, "What stays").
 STAYS = {"manifest.json", "verdict.json", "published.json", "failed.json"}
 EMBEDDINGS = ("gallery-", "segment-detections/")
 REPORT_FACES = b'"faces"'  # missing in a foreign report
-# How many deliveries end everything once nothing goes wrong any more: measured, with room.
+# Deliveries until all messages are handled after the last fault: measured, with a margin.
 DELIVERIES_IN_PEACE = 120
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A video, or a request to render one again: then `of` is that video's upload."""
+    """A video, or a re-render request: then `of` is the upload of the video."""
 
     name: str
     generation: int
@@ -37,14 +37,14 @@ class Upload:
 
     @property
     def age(self) -> tuple[int, int]:
-        """What is published of the newest stays: of the newest upload, its newest rendering."""
+        """The order of versions: the newest re-render of the newest upload stays published."""
         return (self.of.generation, self.generation) if self.of else (self.generation, 0)
 
 
-def broken(
+def find_violations(
     scenario: Scenario, storage: Storage, uploads: list[Upload], world: World, erased: set[str]
 ) -> list[str]:
-    """What is not as promised, as sentences; none if all is well. `erased` are ids of jobs."""
+    """Return the broken promises as sentences. `erased` are the ids of erased jobs."""
     documents = [json.loads(event) for event in world.events]
     found = [
         _of_erased(storage, upload, world)
@@ -56,7 +56,7 @@ def broken(
 
 
 def _is_erased(storage: Storage, upload: Upload, erased: set[str]) -> bool:
-    """A rendering is erased with its upload, but for one that failed before it had a manifest: that shows nobody."""
+    """Return whether the job is erased. A re-render is erased with its upload if it had a manifest."""
     if upload.of is None or upload.of.job not in erased:
         return upload.job in erased
     failed = storage.objects.get((WORK, object_names.failed(upload.job)))
@@ -65,14 +65,14 @@ def _is_erased(storage: Storage, upload: Upload, erased: set[str]) -> bool:
 
 
 def _of_erased(storage: Storage, upload: Upload, world: World) -> Iterator[str]:
-    """Nothing is left of it, in any bucket, but the mark."""
+    """Check that only the erasure mark is left in all buckets."""
     number = upload.generation
     left = _left(storage, upload.job, world)
     mark = storage.objects.get((WORK, object_names.failed(upload.job)))
     if set(left) != {"failed.json"} or mark is None or "erased" not in (mark.metadata or {}):
         yield f"job {number} was erased, and left behind: {sorted(left)}"
     if live := _live(storage, _written(storage, upload.job)):
-        yield f"job {number} was erased, and {live} are out"
+        yield f"job {number} was erased, and {live} are still published"
     if number in [stored.generation for stored in storage.versions_with_prefix(INTAKE, upload.name)]:
         yield f"job {number} was erased, and its source is still there"
 
@@ -90,11 +90,11 @@ def _of_job(
     if set(told) - {"job.planned"} != ends:
         yield f"job {number}: its events are {told}, expected {ends}"
     if published and told[0] != "job.planned":
-        yield f"job {number}: its end was told before its beginning: {told}"
+        yield f"job {number}: its end was announced before its beginning: {told}"
     if leak := [name for name in left if name.startswith(EMBEDDINGS)]:
         yield f"job {number}: embeddings are left: {leak}"
     written = _written(storage, job)
-    # Where copies are slow, one may land when the job is failed and its first one taken back.
+    # A slow copy can land after the job failed and its first copy was rolled back.
     landed_late = scenario.slow_copies and failed
     if not landed_late and any(count > 1 for count in Counter(stored.name for stored in written).values()):
         yield f"job {number}: published twice"
@@ -116,29 +116,29 @@ def _of_failure(
     failed = json.loads(storage.get(WORK, object_names.failed(upload.job)).data)
     actions = scenario.all_actions
     foreign = "a foreign report" in actions and failed["code"] == "result-exists"
-    taken_back = foreign or scenario.slow_copies  # then it may have been out for a moment
-    if out := _live(storage, written) if taken_back else [stored.name for stored in written]:
-        yield f"job {number}: failed, and yet it wrote {out}"
+    is_rolled_back = foreign or scenario.slow_copies  # then it can have been published for a moment
+    if out := _live(storage, written) if is_rolled_back else [stored.name for stored in written]:
+        yield f"job {number}: failed, and published {out}"
     manifest = storage.objects.get((WORK, object_names.manifest(upload.job)))
     if failed["code"] == "target-gone" and manifest is not None and json.loads(manifest.data)["targets"]:
-        yield f"job {number}: its manifest names somebody whose pictures were gone"
+        yield f"job {number}: its manifest names a person whose pictures were removed"
     renders = upload.of is not None
-    again = list(scenario.actions.values()).count("again")
+    rerenders = list(scenario.actions.values()).count("rerender")
     report_taken = bool({"upload", "a foreign report"} & actions)
     reasons = {
         "not-a-video": upload.clip.bad is not None,
         "source-gone": bool({"delete the source", "upload"} & actions)
         or (renders and scenario.delete_source),
-        # A later request, or an upload, was quicker.
-        "request-gone": renders and again > 1,
-        "report-gone": renders and (again > 1 or report_taken),
+        # A later request or upload was published first.
+        "request-gone": renders and rerenders > 1,
+        "report-gone": renders and (rerenders > 1 or report_taken),
         "result-changed": renders and report_taken,
         "result-exists": bool({"a foreign result", "a foreign report"} & actions),
         "target-gone": "remove the target" in actions,
         "object-gone": "remove the target" in actions,
         "exhausted": not scenario.harmless,
         "internal-error": scenario.has_bugs or (not scenario.harmless and BUG in world.counts),
-        # Stalls make a merge late, and that of a small clip nothing else does.
+        # Only stalls make the merge of a small clip time out.
         "too-slow": world.counts.get("stall", 0) >= scenario.max_timeouts,
         "poison-segment": scenario.segment_attempts < 5 or len(scenario.trouble) >= 5,
     }
@@ -147,17 +147,17 @@ def _of_failure(
 
 
 def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Iterator[str]:
-    """`published.json` says what was published, and that is the whole video, concealed once."""
+    """Check that `published.json` names the published result, and that this is the whole video, redacted once."""
     published = json.loads(storage.get(WORK, object_names.published(upload.job)).data)
     result = published["result"]
     names = [stored.name for stored in written]
     if published["superseded"]:
         if result is not None:
-            yield f"job {upload.generation}: superseded, and yet it has a result"
+            yield f"job {upload.generation}: superseded, and has a result"
         return
     ours = [stored for stored in written if result and stored.generation == result["generation"]]
     if len(ours) != 1:
-        yield f"job {upload.generation}: says {result} is its result, but has written {names}"
+        yield f"job {upload.generation}: names the result {result}, and published {names}"
         return
     if frames_of(ours[0].data) != [(frame, 1) for frame in upload.clip.frames]:
         yield f"job {upload.generation}: its result is {ours[0].data!r}"
@@ -165,18 +165,18 @@ def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Itera
     if reports and REPORT_FACES in reports[-1].data:
         tracks = Report.from_bytes(reports[-1].data).tracks
         told = [(track.start, track.detections[0].box[0]) for track in tracks]
-        found = found_in(ours[0].data)
-        earlier = told[: -len(found)]  # a rendering keeps what earlier checks found
+        found = segment_writers(ours[0].data)
+        earlier = told[: -len(found)]  # a re-render keeps the faces of earlier checks
         if told[-len(found) :] != found or (earlier and upload.of is None):
-            yield f"job {upload.generation}: its report says {told}, its segments {found}"
+            yield f"job {upload.generation}: its report has {told}, its segments {found}"
 
 
 def _of_result(
     scenario: Scenario, storage: Storage, uploads: list[Upload], erased: set[str]
 ) -> Iterator[str]:
-    """What lies under the video's name is the newest upload's that was published, with its report.
+    """Check that the published result and report belong to the newest upload that was published.
 
-    What a newer one replaced that was erased then, or taken back, does not come back; and a foreign report stays.
+    An older version does not return when the newer one is erased or rolled back. A foreign report stays.
     """
     published = [
         upload for upload in uploads if (WORK, object_names.published(upload.job)) in storage.objects
@@ -185,8 +185,8 @@ def _of_result(
     jobs = [(stored.metadata or {}).get("defacer-job") if stored else None for stored in there]
     expected = max(published, key=lambda upload: upload.age).job if published else None
     actions = scenario.all_actions
-    taken_back = "a foreign report" in actions or scenario.slow_copies
-    allowed = {expected, None} if erased or taken_back else {expected}
+    is_rolled_back = "a foreign report" in actions or scenario.slow_copies
+    allowed = {expected, None} if erased or is_rolled_back else {expected}
     if not allowed.issuperset(jobs):
         yield f"result and report are of the jobs {jobs}, expected {expected}"
 
@@ -197,18 +197,18 @@ def _of_deliveries(world: World) -> Iterator[str]:
 
 
 def _left(storage: Storage, job: str, world: World) -> set[str]:
-    """What is left of a job in the work bucket."""
+    """Return the names of the job's objects in the work bucket."""
     prefix = object_names.job_prefix(job)
     return {
         stored.name.removeprefix(prefix)
         for stored in storage.with_prefix(WORK, prefix)
-        # Nobody comes back for what an orphan wrote last: the bucket's lifecycle rule deletes it.
+        # No message is left to delete the last writes of an orphan: the bucket's lifecycle rule does it.
         if stored.writer not in world.orphans or stored.name.endswith("ed.json")
     }
 
 
 def _live(storage: Storage, written: list[Stored]) -> list[str]:
-    """The names of those versions that are there now."""
+    """Return the names of the versions that are in the buckets now."""
     live = {stored.generation for stored in storage.objects.values()}
     return [stored.name for stored in written if stored.generation in live]
 

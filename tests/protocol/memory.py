@@ -1,16 +1,17 @@
-"""Cloud Storage and Pub/Sub in memory, as far as functions/defacer/pipeline/storage/objects.py and
-messages.py use their clients.
+"""Cloud Storage and Pub/Sub in memory, as far as the functions use their clients.
 
-Everywhere else in these tests a real server stands for Cloud Storage. Here it can't: twenty thousand
-interleavings of some hundred requests each are two million requests, every one of which has to stop, fail or
-get lost when the scheduler says so, and fake-gcs-server ignores preconditions on delete, compose, copy and
-resumable uploads, which are what is being checked. So this keeps them all, as Cloud Storage documents them
-(https://cloud.google.com/storage/docs/request-preconditions), strongly consistent
-(https://cloud.google.com/storage/docs/consistency). A generation that was replaced is gone, unless its bucket keeps
-versions.
-test_memory.py holds it to fake-gcs-server's answers. The functions' own store.py runs on top of it.
+All other tests run against a real server. The model check can't, for two reasons:
 
-Every request goes through a `Gate`, which decides what becomes of it.
+- Twenty thousand interleavings of some hundred requests are two million requests. The scheduler has to be able to stop
+  each of them, let it fail, or lose its answer.
+- fake-gcs-server ignores the preconditions of delete, compose, copy and resumable uploads. These are checked here.
+
+This storage follows all preconditions (https://cloud.google.com/storage/docs/request-preconditions) and is strongly
+consistent (https://cloud.google.com/storage/docs/consistency), as Cloud Storage documents it. A replaced generation is
+gone, unless its bucket keeps versions. `test_memory.py` compares it with fake-gcs-server. The functions' own
+`objects.py` runs on top of it.
+
+Every request goes through a `Gate`, which decides its outcome.
 """
 
 import base64
@@ -29,16 +30,17 @@ Answer = TypeVar("Answer")
 
 
 class Gate(Protocol):
-    """What stands between a client and the server: it runs `effect`, or does not, or loses its answer."""
+    """A gate between a client and the server: it runs `effect`, skips it, or loses its answer."""
 
     def __call__(self, label: str, effect: Callable[[], Answer]) -> Answer: ...
 
 
-def at_once(label: str, effect: Callable[[], Answer]) -> Answer:
+def run_at_once(label: str, effect: Callable[[], Answer]) -> Answer:
     return effect()
 
 
-NEVER_LONG_AGO = datetime(9999, 1, 1, tzinfo=UTC)  # an interleaving takes hours
+# Newer than any time limit of the functions.
+UPDATED = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,15 @@ class Stored:
 
 @dataclass
 class Storage:
-    """The server. `written` is every version that ever was, in order; a `versioned` bucket goes on giving them.
+    """The server. `written` has every version in order. A `versioned` bucket still returns replaced and deleted ones.
 
-    `who` says who writes now. Copies are one step, or where they are slow two.
+    `writer` returns the number of the delivery that writes now. A copy is one step, a slow copy is two.
     """
 
     versioned: frozenset[str] = frozenset()
     copies_slowly: bool = False
     objects: dict[tuple[str, str], Stored] = field(default_factory=dict)
-    who: Callable[[], int | None] = lambda: None
+    writer: Callable[[], int | None] = lambda: None
     written: list[Stored] = field(default_factory=list)
     erased: set[int] = field(default_factory=set)
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -94,7 +96,7 @@ class Storage:
         if_generation_match: int | None = None,
     ) -> Stored:
         self._check(bucket, name, if_generation_match)
-        stored = Stored(bucket, name, data, next(self.generations), content_type, metadata, self.who())
+        stored = Stored(bucket, name, data, next(self.generations), content_type, metadata, self.writer())
         self.objects[bucket, name] = stored
         self.written.append(stored)
         return stored
@@ -109,7 +111,7 @@ class Storage:
     def delete(
         self, bucket: str, name: str, generation: int | None = None, if_generation_match: int | None = None
     ) -> None:
-        """With a generation that version is gone for good; without, a versioned bucket goes on giving it."""
+        """Delete a version for good or, without a generation, keep it as an old version of a versioned bucket."""
         self.get(bucket, name, generation)
         self._check(bucket, name, if_generation_match)
         if generation is not None:
@@ -121,13 +123,13 @@ class Storage:
 
     def with_prefix(self, bucket: str, prefix: str) -> list[Stored]:
         found = [
-            stored for (place, name), stored in self.objects.items()
-            if place == bucket and name.startswith(prefix)
+            stored for (its_bucket, name), stored in self.objects.items()
+            if its_bucket == bucket and name.startswith(prefix)
         ]  # fmt: skip
         return sorted(found, key=lambda stored: stored.name)
 
     def versions_with_prefix(self, bucket: str, prefix: str) -> list[Stored]:
-        """As `with_prefix`, with what a versioned bucket goes on giving."""
+        """Return the objects as `with_prefix` does, and the old versions of a versioned bucket."""
         live = self.with_prefix(bucket, prefix)
         known = {stored.generation for stored in live} | self.erased
         old = [
@@ -147,9 +149,9 @@ class Storage:
 
 
 class Client:
-    """`google.cloud.storage.Client`, as far as it is used."""
+    """`google.cloud.storage.Client`, as far as the functions use it."""
 
-    def __init__(self, storage: Storage, gate: Gate = at_once):
+    def __init__(self, storage: Storage, gate: Gate = run_at_once):
         self.storage = storage
         self.gate = gate
 
@@ -197,12 +199,12 @@ class Bucket:
             except NotFound:
                 return None
 
-        found = self.client.gate(f"look {name}", get)
+        found = self.client.gate(f"find {name}", get)
         return Blob.loaded(self.client, found) if found else None
 
 
 class Blob:
-    """`google.cloud.storage.Blob`, as far as it is used."""
+    """`google.cloud.storage.Blob`, as far as the functions use it."""
 
     def __init__(self, bucket: Bucket, name: str, generation: int | None = None):
         self.bucket = bucket
@@ -214,7 +216,7 @@ class Blob:
         self.chunk_size = 0
         self.size = 0
         self.crc32c = ""
-        self.updated = NEVER_LONG_AGO
+        self.updated = UPDATED
 
     @classmethod
     def loaded(cls, client: Client, stored: Stored) -> "Blob":
@@ -300,9 +302,9 @@ class Blob:
 
 
 class Publisher:
-    """`google.pubsub_v1.PublisherClient`, as far as it is used: `send` takes topic, data and attributes."""
+    """`google.pubsub_v1.PublisherClient`, as far as the functions use it. `send` gets topic, data and attributes."""
 
-    def __init__(self, send: Callable[[str, bytes, dict[str, str]], None], gate: Gate = at_once):
+    def __init__(self, send: Callable[[str, bytes, dict[str, str]], None], gate: Gate = run_at_once):
         self._send = send
         self._gate = gate
 

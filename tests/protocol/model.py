@@ -1,4 +1,4 @@
-"""One interleaving of the functions' real code over the storage and messaging of this folder."""
+"""Run one interleaving of the functions' real code, over the storage and messaging of this folder."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from defacer.commands.privacy import job_lookup
 from defacer.commands.privacy.erase import Subject, erase
 from defacer.dead_letter import handler
-from defacer.ingest import plan_rerender as rendering
+from defacer.ingest import plan_rerender
 from defacer.ingest.plan_job import plan
 from defacer.merge.join_step import join_and_publish
 from defacer.merge.link_step import link
@@ -27,13 +27,13 @@ from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker import redact_step as hiding
+from defacer.worker import redact_step
 from defacer.worker.detect_step import detect
 from defacer.worker.redact_step import redact
 from tests.protocol.engine import SEGMENT_SECONDS, StandInEngine
-from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, broken
+from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, find_violations
 from tests.protocol.memory import Client, Publisher
-from tests.protocol.mutations import LeftToAnotherError
+from tests.protocol.mutations import AcknowledgedError
 from tests.protocol.scenario import BUG, REPORT, RESULT, VIDEO, Scenario, draw
 from tests.protocol.transitions import Transition, WatchedStorage
 from tests.protocol.world import ERASING, UPLOADS, EndlessError, World
@@ -42,14 +42,14 @@ TARGET = "channels/street/targets/ada.jpg"
 POLICY = "channels/street/policy.json"
 
 
-def run_again_later(seconds: float) -> None:
-    """A command that waits gives up: a person runs it again."""
-    raise RetryableError("somebody is at it")
+def stop_waiting(seconds: float) -> None:
+    """End a command that waits for a lease. A person runs it again."""
+    raise RetryableError("the lease is taken")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one interleaving; `violations` are sentences, `trace` says step by step how it came to that.
+    """The outcome of one interleaving. `violations` are sentences, and `trace` lists the steps that led to them.
 
     `transitions` are those that happened, each with the function that made it.
     """
@@ -68,35 +68,37 @@ class Outcome:
 
 
 def check(seed: int, aim: str | None = None) -> Outcome:
-    """Run the interleaving of this seed and say what is wrong with what came of it."""
+    """Run the interleaving of this seed and check its outcome."""
     rng = random.Random(seed)
     return InterleavingRun(rng, draw(rng, aim)).check(seed)
 
 
 class InterleavingRun:
+    """An interleaving: its storage, its scheduler and its users."""
+
     def __init__(self, rng: random.Random, scenario: Scenario):
         self.scenario = scenario
         self.rng = rng
         versioned = frozenset({INTAKE} if scenario.versioned else ())
         self.storage = WatchedStorage(versioned=versioned, copies_slowly=scenario.slow_copies)
         self.world = World(scenario, rng, self.handle, self.act)
-        self.storage.who, self.storage.function = self.world.who, self.world.function
+        self.storage.writer, self.storage.function = self.world.writer, self.world.function
         self.uploads: list[Upload] = []
         self.erased: set[str] = set()
         self.did_erase: set[str] = set()
-        self.surprises: list[str] = []
+        self.unexpected: list[str] = []
         self.engine = StandInEngine(self.nonce)
         self.nonces = 0
 
     def check(self, seed: int) -> Outcome:
-        with self.in_place():
-            self.set_out()
+        with self.patched():
+            self.prepare()
             violations = []
             try:
                 self.world.run()
             except EndlessError as error:
                 violations = [str(error)]
-        violations += self.surprises or broken(
+        violations += self.unexpected or find_violations(
             self.scenario, self.storage, self.uploads, self.world, self.erased
         )
         failed: dict[str, int] = {}
@@ -119,8 +121,8 @@ class InterleavingRun:
         )
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model's storage, messaging, clocks and random numbers instead of the real ones."""
+    def patched(self) -> Iterator[None]:
+        """Replace storage, messaging, clocks and random numbers by the model's."""
         client = Client(self.storage, self.world.gate)
         publisher = Publisher(self.world.send, self.world.gate)
         environment = {
@@ -138,9 +140,9 @@ class InterleavingRun:
             patch.setattr(pubsub, "PublisherApi", Publisher)
             patch.setattr(lease, "datetime", self.world)
             patch.setattr(lease.uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
-            patch.setattr(hiding.time, "monotonic", self.world.monotonic)
-            patch.setattr(job_lookup.time, "sleep", run_again_later)
-            if not self.scenario.anew:
+            patch.setattr(redact_step.time, "monotonic", self.world.monotonic)
+            patch.setattr(job_lookup.time, "sleep", stop_waiting)
+            if not self.scenario.requeues:
                 patch.setattr(handler, "MAX_TASK_REQUEUES", 0)
                 patch.setattr(handler, "MAX_OTHER_REQUEUES", 0)
             patch.setattr(logging.getLogger("defacer"), "disabled", True)
@@ -150,7 +152,7 @@ class InterleavingRun:
             finally:
                 settings.cache_clear()
 
-    def set_out(self) -> None:
+    def prepare(self) -> None:
         policy = {"source_retention": "delete" if self.scenario.delete_source else "keep"}
         self.storage.put(INTAKE, POLICY, json.dumps(policy).encode())
         if self.scenario.targets:
@@ -158,13 +160,13 @@ class InterleavingRun:
         self.act("upload")
 
     def act(self, action: str) -> None:
-        """What users do."""
+        """Carry out the action of a user."""
         if action == "upload":
             clip = self.scenario.clips[sum(upload.of is None for upload in self.uploads)]
             stored = self.storage.put(INTAKE, VIDEO, clip.to_bytes())
-            self.arrived(Upload(VIDEO, stored.generation, clip))
-        elif action == "again":
-            self.ask_again()
+            self.add_upload(Upload(VIDEO, stored.generation, clip))
+        elif action == "rerender":
+            self.request_rerender()
         elif action == "delete the source":
             self.storage.objects.pop((INTAKE, VIDEO), None)
         elif action == "another target":
@@ -181,7 +183,7 @@ class InterleavingRun:
             self.erased.add(upload.job)
             self.world.send(ERASING, upload.job.encode(), {})
 
-    def arrived(self, upload: Upload) -> None:
+    def add_upload(self, upload: Upload) -> None:
         self.uploads.append(upload)
         attributes = {
             "bucketId": INTAKE, "objectId": upload.name, "objectGeneration": str(upload.generation),
@@ -189,64 +191,64 @@ class InterleavingRun:
         }  # fmt: skip
         self.world.send(UPLOADS, b"{}", attributes)
 
-    def ask_again(self) -> None:
-        """For the newest upload; nothing comes of it where that is not published."""
+    def request_rerender(self) -> None:
+        """Request a re-render of the newest upload. Nothing happens if that upload is not published."""
         video = max((upload for upload in self.uploads if upload.of is None), key=lambda upload: upload.age)
         with self.world.as_a_user(), suppress(PermanentError):
             rerender_request.request_rerender(video.job, {len(self.uploads): "keep"})
             name = object_names.RerenderName("street", video.job).object_name
-            self.arrived(Upload(name, self.storage.get(INTAKE, name).generation, video.clip, video))
+            self.add_upload(Upload(name, self.storage.get(INTAKE, name).generation, video.clip, video))
 
     def nonce(self) -> str:
         self.nonces += self.scenario.engine_differs
         return str(self.nonces or "")
 
     def _erase(self, job: str) -> None:
-        """A command that finds nothing says so, and has erased nothing: not what a planning is yet to write."""
+        """Run the command. A command that finds nothing does not count: ingest can still write the job."""
         removed: list[ObjectRef] = []
         erase(Subject(job=job), removed.append, lambda text: None)
         mark = self.storage.objects.get((WORK, object_names.failed(job)))
         if removed or (mark is not None and "erased" in (mark.metadata or {})):
             self.did_erase.add(job)
-        # Several at once, if one stood still: what another one finds counts.
+        # Several commands can run at once, if one was paused: the findings of all of them count.
         (self.erased.add if job in self.did_erase else self.erased.discard)(job)
 
     def handle(self, function: str, message: Message) -> bool:
-        """Whether the function acknowledges the message."""
+        """Call the function, and return whether it acknowledges the message."""
         try:
             with http_status_of(function):
                 try:
                     self.call(function, message)
                 except RetryableError:
                     raise
-                except LeftToAnotherError:
+                except AcknowledgedError:
                     return True
                 except PermanentError as error:
-                    self.surprises.append(f"{function} drops {message.id}: {error}")
+                    self.unexpected.append(f"{function} drops {message.id}: {error}")
                     raise
                 except Exception as error:
-                    if error.args == (BUG,):  # outside of any job, or while another bug was recorded
+                    if error.args == (BUG,):  # outside a job, or while another bug was recorded
                         raise
-                    self.surprises.append(f"{function} does not expect {type(error).__name__}: {error}")
+                    self.unexpected.append(f"{function} does not expect {type(error).__name__}: {error}")
                     raise
         except ServiceUnavailable:
             return False
         return True
 
     def call(self, function: str, message: Message) -> None:
-        """What the function's main.py does, with another engine."""
+        """Call the function as its `main.py` does, with the stand-in engine."""
         if function == "ingest":
             source = pubsub.parse_upload(message)
             assert source is not None
             if object_names.parse_rerender(source.name):
-                rendering.plan(source, self.engine)
+                plan_rerender.plan(source, self.engine)
             else:
                 plan(source, self.engine)
         elif function == "worker":
             task = pubsub.parse(message, SegmentTask)
             if task.step == "detect":
                 detect(task, message.id, self.engine)
-                self.require_none_left(task)
+                self.require_no_detections(task)
             else:
                 redact(task, message.id, self.engine)
         elif function == "merge":
@@ -258,13 +260,13 @@ class InterleavingRun:
         elif function == "erase":
             try:
                 self._erase(message.data.decode())
-            except PermanentError as error:  # there was always something new
+            except PermanentError as error:  # new objects arrived in every round
                 raise RetryableError(str(error)) from error
         else:
             handler.handle_dead_letter(message)
 
-    def require_none_left(self, task: SegmentTask) -> None:
-        """Who has looked through a segment and finds the job handed on leaves no embedding of its own."""
+    def require_no_detections(self, task: SegmentTask) -> None:
+        """Record a violation if a worker leaves embeddings in a job whose redaction is dispatched."""
         objects = self.storage.objects
         if (WORK, object_names.faces(task.job)) in objects and (
             WORK,
@@ -272,10 +274,12 @@ class InterleavingRun:
         ) not in objects:
             findings = self.storage.with_prefix(WORK, object_names.segment_detections_prefix(task.job))
             if any(
-                stored.writer == self.world.who() and not stored.name.endswith(".split")
+                stored.writer == self.world.writer() and not stored.name.endswith(".split")
                 for stored in findings
             ):
-                self.surprises.append(f"a worker leaves its findings of {task.job}, which is handed on")
+                self.unexpected.append(
+                    f"a worker leaves detections of {task.job}, whose redaction is dispatched"
+                )
 
     def describe(self) -> str:
         lines = [f"{self.scenario}"]

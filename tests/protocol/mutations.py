@@ -1,4 +1,4 @@
-"""Bugs to put into the functions, each of which the model check has to see: without that it proves nothing."""
+"""Bugs to put into the functions. The model check has to detect each of them, otherwise it proves nothing."""
 
 import threading
 from collections.abc import Callable
@@ -24,21 +24,21 @@ from defacer.worker import detect_step, redact_step, segment_attempt
 from tests.protocol.scenario import REPORT
 
 
-class LeftToAnotherError(Exception):
-    """Only here: answered with 200."""
+class AcknowledgedError(Exception):
+    """Raised only by a mutation: the message is acknowledged."""
 
 
 Patch = pytest.MonkeyPatch
 Mutation = Callable[[Patch], None]
 
 
-def a_precondition_is_ignored(part_of_name: str) -> Mutation:
-    """Whoever writes an object of such a name writes it over whatever is there."""
+def ignore_preconditions(part_of_name: str) -> Mutation:
+    """Return a mutation that overwrites objects with this in their name, whatever is there."""
 
     def mutate(patch: Patch) -> None:
         replace = objects.replace
 
-        def careless(bucket: str, name: str, data: Any, *args: Any, generation: int, **more: Any) -> Any:
+        def patched(bucket: str, name: str, data: Any, *args: Any, generation: int, **more: Any) -> Any:
             while True:
                 if part_of_name in name:
                     there = objects.find(bucket, name)
@@ -48,22 +48,22 @@ def a_precondition_is_ignored(part_of_name: str) -> Mutation:
                 if part_of_name not in name:
                     return replace(bucket, name, data, *args, generation=generation, **more)
 
-        patch.setattr(objects, "replace", careless)
+        patch.setattr(objects, "replace", patched)
 
     return mutate
 
 
-def the_copy_ignores_its_precondition(patch: Patch) -> None:
+def copy_ignores_its_precondition(patch: Patch) -> None:
     copy = objects.copy
 
-    def careless(source: Any, bucket: str, name: str, *, generation: int, **more: Any) -> Any:
+    def patched(source: Any, bucket: str, name: str, *, generation: int, **more: Any) -> Any:
         there = objects.find(bucket, name)
         return copy(source, bucket, name, generation=int(there.generation) if there else 0, **more)
 
-    patch.setattr(objects, "copy", careless)
+    patch.setattr(objects, "copy", patched)
 
 
-def a_failure_asks_for_no_verdict(patch: Patch) -> None:
+def failure_writes_no_verdict(patch: Patch) -> None:
     def fail(job: str, stage: str, error: Any, source: Any = None) -> bool:
         found = job_state.find_manifest(job)
         source = found[0].source if found else source
@@ -75,36 +75,35 @@ def a_failure_asks_for_no_verdict(patch: Patch) -> None:
     patch.setattr(failure, "fail_job", fail)
 
 
-def a_late_copy_stays(patch: Patch) -> None:
-    """Of what was taken back while it was being copied."""
-    carry_out, unpublish = finalize.apply_verdict.__globals__, finalize.unpublish
+def late_copy_stays_published(patch: Patch) -> None:
+    unpublish = finalize.unpublish
 
-    def careless(names: Any) -> None:
+    def patched(names: Any) -> None:
         said = verdict.find(names.job)
         if said is None or said[0].state != "failing":
             unpublish(names)
 
-    patch.setitem(carry_out, "unpublish", careless)
+    patch.setattr(finalize, "unpublish", patched)
 
 
-def the_made_result_is_not_deleted_before_a_withdrawal(patch: Patch) -> None:
+def rollback_keeps_the_made_result(patch: Patch) -> None:
     def delete(ref: ObjectRef) -> None:
         if not ref.name.startswith("jobs/"):
             objects.delete(ref)
 
-    patch.setattr(finalize, "objects", _With(objects, "delete", delete))
+    patch.setattr(finalize, "objects", _PatchedModule(objects, "delete", delete))
 
 
-def a_withdrawal_does_not_look_whether_the_result_is_out(patch: Patch) -> None:
+def rollback_ignores_a_published_result(patch: Patch) -> None:
     patch.setattr(
         finalize, "compare_with_published", lambda identity, name: PublishedObject(PublishedVersion.ABSENT)
     )
 
 
-def published_is_written_whatever_the_verdict_says_by_then(patch: Patch) -> None:
+def published_json_ignores_a_changed_verdict(patch: Patch) -> None:
     change = verdict.change
 
-    def careless(said: Verdict, ref: Any, **changes: Any) -> None:
+    def patched(said: Verdict, ref: Any, **changes: Any) -> None:
         change(said, ref, **changes)
         if changes["state"] == "published_pending":
             done = Published(
@@ -113,79 +112,79 @@ def published_is_written_whatever_the_verdict_says_by_then(patch: Patch) -> None
             with suppress(objects.AlreadyWrittenError):
                 objects.write_once("work", object_names.published(said.job), done.model_dump_json().encode())
 
-    patch.setattr(verdict, "change", careless)
+    patch.setattr(verdict, "change", patched)
 
 
-def a_foreign_report_only_withdraws(patch: Patch) -> None:
-    """As it was: from there it went to and fro for ever if the result was out."""
+def foreign_report_starts_a_rollback_only(patch: Patch) -> None:
+    """Roll back as dead_letter does. With a published result, the verdict would change back and forth without end."""
     change = verdict.change
 
-    def careless(said: Verdict, ref: Any, **changes: Any) -> None:
+    def patched(said: Verdict, ref: Any, **changes: Any) -> None:
         if (said.state, changes["state"]) == ("publishing", "rolling_back"):
             changes["state"] = "rolling_back_pending"
         change(said, ref, **changes)
 
-    patch.setattr(verdict, "change", careless)
+    patch.setattr(verdict, "change", patched)
 
 
-def an_erased_job_is_cleaned_up_like_a_failed_one(patch: Patch) -> None:
+def erased_job_is_cleaned_up_like_a_failed_one(patch: Patch) -> None:
     from_blobs = job_state.JobRecord.from_blobs
-    careless = lambda job, blobs: replace(from_blobs(job, blobs), is_erased=False)  # noqa: E731
-    patch.setattr(cleanup.JobRecord, "from_blobs", careless)
+    patched = lambda job, blobs: replace(from_blobs(job, blobs), is_erased=False)  # noqa: E731
+    patch.setattr(cleanup.JobRecord, "from_blobs", patched)
 
 
-def a_result_is_not_looked_for_again_when_nobody_can_publish_it_any_more(patch: Patch) -> None:
-    """By who erases: it looks once, while a merge may still be at the copy."""
+def erasure_lists_published_objects_only_once(patch: Patch) -> None:
+    """List what an erased job has published only once, while a merge can still copy."""
     published_by, seen = erase._published_by, set[str]()
 
-    def careless(job: str) -> Any:
+    def patched(job: str) -> Any:
         if job in seen:
             return ()
         seen.add(job)
         return published_by(job)
 
-    patch.setattr(erase, "_published_by", careless)
+    patch.setattr(erase, "_published_by", patched)
 
 
-def a_manifest_that_names_whose_pictures_are_gone_stays(patch: Patch) -> None:
+def manifest_of_a_forgotten_person_stays(patch: Patch) -> None:
     patch.setattr(cleanup, "names_forgotten_person", lambda job: False)
 
 
-def an_older_upload_replaces_a_newer_one(patch: Patch) -> None:
+def older_upload_replaces_a_newer_one(patch: Patch) -> None:
     compare = publishing.compare_with_published
 
-    def careless(identity: Any, name: str) -> PublishedObject:
+    def patched(identity: Any, name: str) -> PublishedObject:
         there = compare(identity, name)
         is_newer = there.version is PublishedVersion.NEWER
         return replace(there, version=PublishedVersion.OLDER) if is_newer else there
 
-    patch.setattr(publishing, "compare_with_published", careless)
-    patch.setattr(join_step, "compare_with_published", careless)
+    patch.setattr(publishing, "compare_with_published", patched)
+    patch.setattr(join_step, "compare_with_published", patched)
 
 
-def what_was_written_with_the_same_bytes_counts_as_ours(patch: Patch) -> None:
+def equal_bytes_count_as_the_own_write(patch: Patch) -> None:
     as_ours = objects._as_ours
     patch.setattr(objects, "_as_ours", lambda *args: as_ours(*args[:-1], None))
 
 
-def a_late_worker_leaves_its_segment(patch: Patch) -> None:
-    patch.setattr(redact_step, "failure", _With(failure, "finish_ended_job"))
+def late_worker_leaves_its_segment(patch: Patch) -> None:
+    patch.setattr(redact_step, "failure", _PatchedModule(failure, "finish_ended_job"))
 
 
-def findings_are_not_looked_at_again_after_writing(patch: Patch) -> None:
+def late_worker_leaves_its_detections(patch: Patch) -> None:
     read_job = job_state.read_job
 
-    def careless(job: str) -> job_state.JobRecord:
+    def patched(job: str) -> job_state.JobRecord:
         record = read_job(job)
         if objects.list_all("work", object_names.segment_detections_prefix(job)):
             return replace(record, faces=None, published=None, failed=None)
         return record
 
-    patch.setattr(detect_step, "job_state", _With(job_state, "read_job", careless))
+    patch.setattr(detect_step, "job_state", _PatchedModule(job_state, "read_job", patched))
 
 
-class _With:
-    """A module with another function in the place of one; by default it does nothing."""
+class _PatchedModule:
+    """A module in which one function is replaced, by default by one that does nothing."""
 
     def __init__(self, module: Any, name: str, function: Callable[..., Any] = lambda *args: None):
         self._module = module
@@ -196,44 +195,44 @@ class _With:
         return self._function if name == self._name else getattr(self._module, name)
 
 
-def the_link_is_released_before_it_is_handed_on(patch: Patch) -> None:
-    hand_on = link_step.dispatch_redaction
+def link_lease_is_released_before_the_dispatch(patch: Patch) -> None:
+    dispatch = link_step.dispatch_redaction
 
-    def careless(manifest: Any, ref: Any, faces: Any) -> None:
-        claim_ref = objects.find("work", object_names.link_lease(manifest.job))
-        if claim_ref is not None:
-            objects.delete(objects.reference(claim_ref))
-        hand_on(manifest, ref, faces)
+    def patched(manifest: Any, ref: Any, faces: Any) -> None:
+        lease_ref = objects.find("work", object_names.link_lease(manifest.job))
+        if lease_ref is not None:
+            objects.delete(objects.reference(lease_ref))
+        dispatch(manifest, ref, faces)
 
-    patch.setattr(link_step, "dispatch_redaction", careless)
+    patch.setattr(link_step, "dispatch_redaction", patched)
 
 
-def a_task_that_was_not_published_is_forgotten(patch: Patch) -> None:
+def publishing_errors_are_ignored(patch: Patch) -> None:
     publish = pubsub.publish
 
-    def careless(*args: Any, **attributes: str) -> None:
+    def patched(*args: Any, **attributes: str) -> None:
         with suppress(RetryableError):
             publish(*args, **attributes)
 
-    patch.setattr(pubsub, "publish", careless)
+    patch.setattr(pubsub, "publish", patched)
 
 
-def a_message_is_acknowledged_while_another_one_s_holder_is_at_it(patch: Patch) -> None:
-    """As it was until this check found that the other message may have been acknowledged too."""
+def message_is_acknowledged_while_another_holds_the_lease(patch: Patch) -> None:
+    """The other message can have been acknowledged too: the model check found this bug."""
     take = lease.HeldLease.acquire.__func__  # type: ignore[attr-defined]  # of a class method
 
-    def careless(cls: Any, bucket: str, name: str, terms: lease.LeaseOptions) -> Any:
+    def patched(cls: Any, bucket: str, name: str, terms: lease.LeaseOptions) -> Any:
         try:
             return take(cls, bucket, name, terms)
         except RetryableError as error:
             if "for the message" in str(error) and not str(error).endswith(f" {terms.holder}"):
-                raise LeftToAnotherError from error
+                raise AcknowledgedError from error
             raise
 
-    patch.setattr(lease.HeldLease, "acquire", classmethod(careless))
+    patch.setattr(lease.HeldLease, "acquire", classmethod(patched))
 
 
-def a_lease_is_for_ever(patch: Patch) -> None:
+def lease_never_expires(patch: Patch) -> None:
     terms = segment_attempt.lease_options_for
 
     def endless(message_id: str) -> lease.LeaseOptions:
@@ -243,12 +242,12 @@ def a_lease_is_for_ever(patch: Patch) -> None:
         patch.setattr(module, "lease_options_for", endless)
 
 
-def a_given_up_job_is_left_alone(patch: Patch) -> None:
-    patch.setattr(handler, "finalize", _With(finalize, "abort_job"))
+def exhausted_message_does_not_fail_its_job(patch: Patch) -> None:
+    patch.setattr(handler, "finalize", _PatchedModule(finalize, "abort_job"))
 
 
-def the_event_is_not_told_again(patch: Patch) -> None:
-    """Of a failure whose teller died before telling."""
+def pending_failure_is_never_announced(patch: Patch) -> None:
+    """The process that recorded the failure died before it announced it."""
     announce = failure.announce_failure
 
     def finish(record: job_state.JobRecord) -> None:
@@ -268,78 +267,78 @@ def embeddings_of_a_failed_job_stay(patch: Patch) -> None:
     patch.setattr(cleanup, "clean_up", lambda job: None)
 
 
-def the_winding_up_is_left_out(patch: Patch) -> None:
+def published_job_is_not_finalized(patch: Patch) -> None:
     patch.setattr(join_step.finalize, "finalize", lambda manifest, published: None)
 
 
-def a_job_is_taken_for_done_when_its_first_segment_is(patch: Patch) -> None:
+def job_counts_as_done_with_its_first_segment(patch: Patch) -> None:
     made = join_step.list_outputs_if_complete
 
-    def careless(manifest: Any, step: str, index: int) -> Any:
+    def patched(manifest: Any, step: str, index: int) -> Any:
         listed = objects.list_all("work", object_names.step_prefix(manifest.job, step))
         return (
             made(manifest, step, index) or tuple(ref for ref in listed if ref.name.endswith(".json")) or None
         )
 
-    patch.setattr(join_step, "list_outputs_if_complete", careless)
+    patch.setattr(join_step, "list_outputs_if_complete", patched)
 
 
-def a_rendering_counts_as_old_as_its_upload(patch: Patch) -> None:
+def rerender_counts_as_old_as_its_upload(patch: Patch) -> None:
     patch.setattr(publishing, "request_generation", lambda identity: 0)
 
 
-def a_late_rendering_leaves_its_faces(patch: Patch) -> None:
-    patch.setattr(plan_rerender, "failure", _With(failure, "finish_ended_job"))
+def late_rerender_leaves_its_faces(patch: Patch) -> None:
+    patch.setattr(plan_rerender, "failure", _PatchedModule(failure, "finish_ended_job"))
 
 
-def the_state_is_read_once_a_delivery(patch: Patch) -> None:
+def job_state_is_read_once_per_delivery(patch: Patch) -> None:
     """A step that never reads the state again misses an erasure or a failure that lands while it works."""
     read_job = job_state.read_job
     by_delivery: WeakKeyDictionary[threading.Thread, dict[str, job_state.JobRecord]] = WeakKeyDictionary()
 
-    def careless(job: str) -> job_state.JobRecord:
+    def patched(job: str) -> job_state.JobRecord:
         records = by_delivery.setdefault(threading.current_thread(), {})
         if job not in records:
             records[job] = read_job(job)
         return records[job]
 
-    patch.setattr(job_state, "read_job", careless)
+    patch.setattr(job_state, "read_job", patched)
 
 
-# Each with where trouble has to come for it to show.
+# Each mutation, and the requests that faults have to hit so that it is detected.
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
-    "the verdict is written over": (a_precondition_is_ignored("/verdict.json"), "verdict"),
-    "the manifest is written over": (a_precondition_is_ignored("/manifest.json"), "manifest"),
-    "the faces are written over": (a_precondition_is_ignored("/faces.jsonl"), "write faces.jsonl"),
+    "verdict is overwritten": (ignore_preconditions("/verdict.json"), "verdict"),
+    "manifest is overwritten": (ignore_preconditions("/manifest.json"), "manifest"),
+    "faces are overwritten": (ignore_preconditions("/faces.jsonl"), "write faces.jsonl"),
     **{
         mutation.__name__.replace("_", " "): (mutation, aim)
         for mutation, aim in {
-            the_copy_ignores_its_precondition: "copy to",
-            a_failure_asks_for_no_verdict: "copy to",
-            the_made_result_is_not_deleted_before_a_withdrawal: "copy to",
-            a_late_copy_stays: "copy to",
-            a_withdrawal_does_not_look_whether_the_result_is_out: "copy to",
-            published_is_written_whatever_the_verdict_says_by_then: "verdict",
-            a_foreign_report_only_withdraws: "copy to",
-            an_erased_job_is_cleaned_up_like_a_failed_one: None,
-            a_result_is_not_looked_for_again_when_nobody_can_publish_it_any_more: None,
-            a_manifest_that_names_whose_pictures_are_gone_stays: None,
-            an_older_upload_replaces_a_newer_one: "copy to",
-            what_was_written_with_the_same_bytes_counts_as_ours: "copy to",
-            a_late_worker_leaves_its_segment: "segments/",
-            findings_are_not_looked_at_again_after_writing: "write segment-detections/",
-            the_link_is_released_before_it_is_handed_on: None,
-            a_task_that_was_not_published_is_forgotten: "publish on",
-            a_message_is_acknowledged_while_another_one_s_holder_is_at_it: None,
-            a_lease_is_for_ever: "lease",
-            a_given_up_job_is_left_alone: "",
-            the_event_is_not_told_again: "publish on",
+            copy_ignores_its_precondition: "copy to",
+            failure_writes_no_verdict: "copy to",
+            rollback_keeps_the_made_result: "copy to",
+            late_copy_stays_published: "copy to",
+            rollback_ignores_a_published_result: "copy to",
+            published_json_ignores_a_changed_verdict: "verdict",
+            foreign_report_starts_a_rollback_only: "copy to",
+            erased_job_is_cleaned_up_like_a_failed_one: None,
+            erasure_lists_published_objects_only_once: None,
+            manifest_of_a_forgotten_person_stays: None,
+            older_upload_replaces_a_newer_one: "copy to",
+            equal_bytes_count_as_the_own_write: "copy to",
+            late_worker_leaves_its_segment: "segments/",
+            late_worker_leaves_its_detections: "write segment-detections/",
+            link_lease_is_released_before_the_dispatch: None,
+            publishing_errors_are_ignored: "publish on",
+            message_is_acknowledged_while_another_holds_the_lease: None,
+            lease_never_expires: "lease",
+            exhausted_message_does_not_fail_its_job: "",
+            pending_failure_is_never_announced: "publish on",
             embeddings_of_a_failed_job_stay: "",
-            the_winding_up_is_left_out: "",
-            a_job_is_taken_for_done_when_its_first_segment_is: "",
-            a_rendering_counts_as_old_as_its_upload: "",
-            a_late_rendering_leaves_its_faces: "faces.jsonl",
-            the_state_is_read_once_a_delivery: "segments/",
+            published_job_is_not_finalized: "",
+            job_counts_as_done_with_its_first_segment: "",
+            rerender_counts_as_old_as_its_upload: "",
+            late_rerender_leaves_its_faces: "faces.jsonl",
+            job_state_is_read_once_per_delivery: "segments/",
         }.items()
     },
 }

@@ -1,4 +1,4 @@
-"""What happens in one interleaving, drawn from its seed: the uploads, what else users do, and what goes wrong."""
+"""Draw an interleaving from its seed: its uploads, the other actions of users, and its faults."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -12,28 +12,28 @@ VIDEO = "channels/street/videos/walk.mp4"
 RESULT = "channels/street/walk.mp4"
 REPORT = "channels/street/walk.report.jsonl"
 BAD_STEPS = ("probe", "find 0", "hide 0", "check 1", "join")
-# What Pub/Sub and the platform do to a running function. Each hits whoever is at work in that step.
+# Faults of the platform and of Pub/Sub. Each hits the delivery that runs in that step.
 TROUBLE = {
     "killed before": 1, "killed after": 1,  # the process dies: before its request takes effect, or before the answer
-    "fault before": 1, "fault after": 1,  # the request fails for good: without effect, or with its answer lost
-    "lost answer": 1,  # the client does not hear of its first try, and tries again
-    "stall": 4,  # the process stands still, up to beyond its lease, its deadline and the message's
-    "timeout": 1,  # its message is delivered again while it is at it
-    "duplicate": 2,  # some message, done or not, is delivered once more
+    "fault before": 1, "fault after": 1,  # the request fails for good: without effect, or with a lost answer
+    "lost answer": 1,  # the client's first attempt loses its answer, and is repeated
+    "stall": 4,  # the process pauses, up to beyond its lease, its deadline and that of the message
+    "timeout": 1,  # its message is redelivered while it runs
+    "duplicate": 2,  # a message, done or not, is delivered once more
 }  # fmt: skip
-# How long a stall is, in time and in steps that others do meanwhile. The lease is 90 s, the deadline 540 s.
+# How long a stall is, in time and in steps of other deliveries. The lease is 90 s, the deadline 540 s.
 STALL_SECONDS = (35, 35, 95, 200, 700)
 STALL_STEPS = (3, 10, 30, 100, 300, 300)
 BUG = "bug"  # the code of a function raises a TypeError instead of sending its request
-# Where it hits: the first request from its step on that has this in its name. So it comes where it matters, and two
-# come to the same place more often than by chance.
+# A fault hits the first request after its step with this in its name. So faults hit important requests, and two faults
+# hit the same kind of request more often than by chance.
 AIMS = (
     "", "", "leases/", "-lease.json", "manifest",
     "gallery-", "segment-detections/", "faces.jsonl", "segments/", "merge/", "verdict", "failed",
     "published", "copy to", "publish on", "delete",
 )  # fmt: skip
-# What the subscriptions allow (pipeline/topology.py), and 5 and 2: the least that Pub/Sub takes, and fewer,
-# because it keeps to that number "on a best effort basis".
+# The limits of the subscriptions (topology.py); 5, the lowest limit of Pub/Sub; and 2, because it is applied only "on a
+# best effort basis".
 DELIVERIES = (
     {function.name: function.max_delivery_attempts for function in FUNCTIONS},
     {"ingest": 5, "worker": 5, "merge": 5},
@@ -47,7 +47,7 @@ def _has_words(label: str, words: str) -> bool:
 
 @dataclass(frozen=True)
 class Trouble:
-    """`aim` is words in the name of the request that it waits for."""
+    """A fault, and the words in the name of the request that it hits."""
 
     kind: str
     aim: str
@@ -58,7 +58,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Before:
-    """What a user does before the n-th request that has all these words in its name."""
+    """An action of a user before the n-th request that has all these words in its name."""
 
     words: str
     times: int
@@ -70,10 +70,11 @@ class Before:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`trouble` and `actions` are by the number of the step from which on they happen.
+    """The uploads, actions and faults of an interleaving.
 
-    `actions_before` happen before some request. Without `anew` no message that gave up starts anew, so that more
-    jobs are given up. A slow copy is read and written at two moments: in between what it copies may be deleted.
+    `trouble` and `actions` happen at the first chance after the step with their number. `actions_before` happen before
+    a certain request. Without `requeues` dead letters are not requeued, so more jobs fail. A slow copy is read and
+    written at two moments, and its source can be deleted between them.
     """
 
     clips: tuple[Clip, ...]
@@ -86,7 +87,7 @@ class Scenario:
     deliveries: Mapping[str, int]
     segment_attempts: int
     max_timeouts: int
-    anew: bool
+    requeues: bool
     engine_differs: bool
     keep_going: float
     slow_copies: bool = False
@@ -102,12 +103,12 @@ class Scenario:
 
     @property
     def harmless(self) -> bool:
-        """Whether every healthy job has to be published: nothing runs out of deliveries."""
+        """Return whether every healthy job has to be published, because no message runs out of deliveries."""
         return self.deliveries == DELIVERIES[0]
 
 
 def draw(rng: random.Random, aim: str | None = None) -> Scenario:
-    """With `aim` all trouble comes to one kind of place, and no clip is bad: for a bug that shows only there."""
+    """Draw a scenario. With `aim` all faults hit requests of that name, and no clip is bad."""
     uploads = rng.choice((1, 1, 2) if aim is None else (1, 2))
     same = Clip(rng.choice((1, 1, 2, 3)))
     share_of_bad = 0.12 if aim is None else 0.0
@@ -115,7 +116,7 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
         Clip(same.segments, rng.choice(BAD_STEPS)) if rng.random() < share_of_bad else same
         for _ in range(uploads)
     )
-    length = uploads * (90 + 65 * same.segments)  # about as many steps as it takes when nothing goes wrong
+    length = uploads * (90 + 65 * same.segments)  # about as many steps as it takes without faults
     targets = rng.random() < 0.5
     scenario = Scenario(
         clips=clips,
@@ -128,13 +129,13 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
         deliveries=rng.choices(DELIVERIES, (5, 3, 2) if aim is None else (1, 1, 1))[0],
         segment_attempts=rng.choice((5, 5, 2)),
         max_timeouts=rng.choice((1, 1, 3)),
-        anew=rng.random() < 0.5,
+        requeues=rng.random() < 0.5,
         engine_differs=rng.random() < 0.5,
         keep_going=rng.choice((0.0, 0.6, 0.9)),
     )
-    # Each drawn by itself, so that what came before stays as it was.
-    scenario = _with_renderings(scenario, length, aim)
-    # Not where its merge may die when a copy has landed late: if no message is left then, nothing tells of it.
+    # These are drawn separately, so that earlier seeds keep their scenarios.
+    scenario = _with_rerenders(scenario, length, aim)
+    # Not if the merge can die after a late copy: without another message, no process would detect that copy.
     dies = any(trouble.kind.startswith("killed") for trouble in scenario.trouble.values())
     alone = not any(action.startswith(("erase", "a foreign")) for action in scenario.all_actions)
     slow = alone and not dies and random.Random(f"slow copies {scenario!r}").random() < 0.5
@@ -151,9 +152,9 @@ def _with_bugs(scenario: Scenario, length: int) -> Scenario:
     return replace(scenario, trouble={**scenario.trouble, **dict.fromkeys(steps, bug)})
 
 
-def _with_renderings(scenario: Scenario, length: int, aim: str | None) -> Scenario:
-    """In half of them the video is rendered again, when something may be published, and again soon after."""
-    rng = random.Random(repr(scenario))  # of its own, so that what came before stays as it was
+def _with_rerenders(scenario: Scenario, length: int, aim: str | None) -> Scenario:
+    """Request one or two re-renders in half of the interleavings, at a time when the job can be published."""
+    rng = random.Random(repr(scenario))  # separate, so that earlier seeds keep their scenarios
     if rng.random() < 0.5:
         return scenario
     first = length + rng.randrange(length // 2)
@@ -161,7 +162,7 @@ def _with_renderings(scenario: Scenario, length: int, aim: str | None) -> Scenar
     trouble = {first + step: what for step, what in _trouble(rng, length, aim)}
     return replace(
         scenario,
-        actions={**scenario.actions, **dict.fromkeys(steps, "again")},
+        actions={**scenario.actions, **dict.fromkeys(steps, "rerender")},
         trouble={**scenario.trouble, **trouble},
     )
 

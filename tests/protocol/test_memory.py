@@ -1,8 +1,8 @@
-"""The storage of the model check against fake-gcs-server: the same operations, the same answers.
+"""Compare the storage of the model check with fake-gcs-server: the same operations have the same results.
 
-Both are under pipeline/storage/objects.py. Left out is what fake-gcs-server does otherwise than Cloud Storage: it
-ignores the preconditions of delete, compose and copy when somebody comes in between (store.py looks first), marks
-what is there whichever version is meant, and calls a part that is missing its own fault.
+Both run below `pipeline/storage/objects.py`. The test avoids the operations in which fake-gcs-server differs from Cloud
+Storage: it ignores the preconditions of delete, compose and copy, patches any version, and reports a missing part of a
+compose as a server error.
 """
 
 import random
@@ -25,7 +25,7 @@ METADATA = ({"job": "1"}, {"job": "2"}, None)
 
 @dataclass
 class Side:
-    """One of the two storages. `versions` are those of its generations that were seen, by order, so they compare."""
+    """One of the two storages. `versions` are its generations in the order of their discovery, to compare them."""
 
     bucket: str
     output: str
@@ -40,15 +40,15 @@ class Side:
         return ObjectRef(bucket=self.bucket, name=name, generation=self.generation(version))
 
     def generation(self, version: int) -> int:
-        """That of a version that was seen; if there is none, one that never was."""
+        """Return the generation of a known version, or one that never existed."""
         return self.versions[version] if version < len(self.versions) else 10**17
 
 
 Operation = Callable[[Side], object]
 
 
-def drawn(rng: random.Random) -> tuple[str, Operation]:
-    """An operation, and what it is called in a failure."""
+def draw_operation(rng: random.Random) -> tuple[str, Operation]:
+    """Return the name of a random operation, and the operation."""
     name, other = rng.choice(NAMES), rng.choice(NAMES)
     data, metadata, version = rng.choice(BYTES), rng.choice(METADATA), rng.randrange(8)
 
@@ -70,7 +70,7 @@ def drawn(rng: random.Random) -> tuple[str, Operation]:
 
     def mark(side: Side) -> object:
         found = objects.find(side.bucket, name)
-        return found and objects.mark(objects.reference(found), {"told": "yes"})
+        return found and objects.mark(objects.reference(found), {"announced": "yes"})
 
     def compose(side: Side) -> object:
         objects.delete_all(side.bucket, "c")  # in place of another it keeps that one's generation there
@@ -99,8 +99,8 @@ def drawn(rng: random.Random) -> tuple[str, Operation]:
     return f"{kind} {name} {other} {version} {data!r} {metadata}", operations[kind]
 
 
-def answer(operation: Operation, side: Side) -> object:
-    """What an operation returns or raises, comparable between the two."""
+def run_operation(operation: Operation, side: Side) -> object:
+    """Return the operation's result or error in a form that is the same for both."""
     try:
         return operation(side)
     except objects.AlreadyWrittenError as error:
@@ -113,22 +113,22 @@ def answer(operation: Operation, side: Side) -> object:
 def test_storage_in_memory_answers_like_fake_gcs_server(
     seed: int, buckets: Buckets, environment: Environment
 ) -> None:
-    environment(retry_seconds=0.1)  # fake-gcs-server calls a part that is missing its own fault
+    environment(retry_seconds=0.1)  # fake-gcs-server reports a missing part as a server error
     rng = random.Random(seed)
     server, memory = Side(buckets.work, buckets.output), Side("work", "output")
     client = Client(Storage())
     done: list[str] = []
     for _ in range(60):
-        called, operation = drawn(rng)
+        called, operation = draw_operation(rng)
         done.append(called)
-        from_server = answer(operation, server)
+        from_server = run_operation(operation, server)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(objects, "client", lambda: client)
-            from_memory = answer(operation, memory)
+            from_memory = run_operation(operation, memory)
         assert from_memory == from_server, "\n".join(done)
 
 
-def test_a_version_that_was_replaced_is_there_only_where_versions_are_kept() -> None:
+def test_replaced_version_exists_only_in_a_versioned_bucket() -> None:
     for versioned in (frozenset[str](), frozenset({"work"})):
         storage = Storage(versioned=versioned)
         old = storage.put("work", "a", b"old")

@@ -1,8 +1,8 @@
-"""The scheduler: who goes on next, and what goes wrong. And Pub/Sub, which only decides when a message comes.
+"""The scheduler of an interleaving, and Pub/Sub. It chooses which delivery runs next and which fault happens.
 
-Each delivery of a message runs in a thread of its own, but only one runs at a time: at every request to storage or
-messaging it chooses who has the next turn, and waits for its own. So all that happens follows from the seed. After
-each step the clock goes on a little; when all stand still or wait, it jumps to where the next message is due.
+Each delivery of a message runs in its own thread, and only one thread runs at a time. At every request to storage or
+messaging, a delivery chooses the next one and waits for its own turn. So the seed determines everything. After each
+step the clock advances a little. When all deliveries are paused or waiting, it jumps to the time of the next message.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from tests.protocol.scenario import BUG, STALL_SECONDS, STALL_STEPS, Before, Sce
 Answer = TypeVar("Answer")
 
 UPLOADS, DEAD_LETTERS, JOB_EVENTS = "uploads", "dead-letters", "job-events"
-ERASING = "erasing"  # no topic, but the command that a person runs until it has done all
-# Who takes the messages of a topic, and how many at a time.
+ERASING = "erasing"  # not a topic, but the command that a person repeats until it succeeds
+# The function that receives the messages of a topic, and how many at a time.
 FUNCTIONS = {
     UPLOADS: ("ingest", 2),
     "segments": ("worker", 4),
@@ -35,28 +35,28 @@ FUNCTIONS = {
 STEP_SECONDS = 0.1
 BACKOFF_SECONDS = (1, 10, 40, 100)
 MAX_STEPS = 6000
-READS = ("start", "look", "read", "list")
+READS = ("start", "find", "read", "list")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Killed(BaseException):
-    """Unwinds the thread of a process that was killed. Until it ends, none of its requests does anything."""
+    """Unwinds the thread of a process that was killed. Its requests have no effect until the thread ends."""
 
 
-def taken() -> threading.Lock:
-    """A lock to wait at until somebody else releases it: quicker than a semaphore, which is made of several."""
+def locked() -> threading.Lock:
+    """Return a locked lock, to wait for until another thread releases it. It is faster than a semaphore."""
     lock = threading.Lock()
     lock.acquire()
     return lock
 
 
 class EndlessError(Exception):
-    """The messages go on and on."""
+    """The interleaving does not end."""
 
 
 @dataclass
 class Queued:
-    """A message that waits, from when it may be delivered, and how often it was."""
+    """A waiting message, when it is due, and how often it was delivered."""
 
     topic: str
     message: Message
@@ -66,7 +66,7 @@ class Queued:
 
 @dataclass
 class Delivery:
-    """One delivery of a message, at work. `late`: Pub/Sub has given up waiting for its answer."""
+    """A running delivery of a message. `is_late`: its acknowledgement deadline has passed."""
 
     number: int
     function: str
@@ -74,9 +74,9 @@ class Delivery:
     label: str = "start"
     decision: str = "go"
     frozen_until_step: int = 0
-    late: bool = False
-    dead: bool = False
-    baton: threading.Lock = field(default_factory=taken)
+    is_late: bool = False
+    is_dead: bool = False
+    baton: threading.Lock = field(default_factory=locked)
 
     def __str__(self) -> str:
         return f"{self.function} #{self.number} ({self.queued.message.id})"
@@ -84,10 +84,10 @@ class Delivery:
 
 @dataclass
 class World:
-    """One interleaving. `handle` calls a function with a message and says whether that was acknowledged.
+    """One interleaving. `handle` calls a function with a message and returns whether the message was acknowledged.
 
-    `orphans` are the deliveries that did not end well and whose message did not come back for that: it was given up
-    on, or done by another delivery.
+    `orphans` are failed deliveries whose message was not redelivered for that: it was dead-lettered, or another
+    delivery succeeded.
     """
 
     scenario: Scenario
@@ -108,12 +108,12 @@ class World:
     _actions_before: list[Before] = field(default_factory=list)
     _held_back: list[Trouble] = field(default_factory=list)
     _endless: bool = False
-    _at_work: list[Delivery] = field(default_factory=list)
+    _running_deliveries: list[Delivery] = field(default_factory=list)
     _running: Delivery | None = None
     _last: Delivery | None = None
-    _control: threading.Lock = field(default_factory=taken)
+    _control: threading.Lock = field(default_factory=locked)
 
-    # What the model's clients, clocks and users call.
+    # The interface for the model's clients, clocks and users.
 
     def now(self, zone: tzinfo) -> datetime:
         return BEGINNING + timedelta(seconds=self.seconds)
@@ -121,7 +121,7 @@ class World:
     def monotonic(self) -> float:
         return self.seconds
 
-    def who(self) -> int | None:
+    def writer(self) -> int | None:
         return self._running.number if self._running else None
 
     def function(self) -> str | None:
@@ -129,7 +129,7 @@ class World:
 
     @contextmanager
     def as_a_user(self) -> Iterator[None]:
-        """What is done in the block is no delivery's: nobody else has a turn, and nothing goes wrong."""
+        """Run the block as a user: no delivery gets a turn, and no fault happens."""
         before, self._running = self._running, None
         try:
             yield
@@ -145,21 +145,21 @@ class World:
         self.waiting.append(queued)
 
     def gate(self, label: str, effect: Callable[[], Answer]) -> Answer:
-        """An await point: let whoever is next go on, and do what was decided when the turn comes back."""
+        """Let the next delivery run. When this one has its turn again, carry out the decision about its request."""
         delivery = self._running
-        if delivery is None:  # a user, or a look at the end
+        if delivery is None:  # a user, or the check at the end
             return effect()
-        if delivery.dead:
+        if delivery.is_dead:
             raise Killed
         delivery.label = label
         if self._pass_on() is not delivery:
             delivery.baton.acquire()
-        return self._pass(delivery, effect)
+        return self._carry_out(delivery, effect)
 
-    def _pass(self, delivery: Delivery, effect: Callable[[], Answer]) -> Answer:
+    def _carry_out(self, delivery: Delivery, effect: Callable[[], Answer]) -> Answer:
         decision = delivery.decision
         if decision == "killed before":
-            delivery.dead = True
+            delivery.is_dead = True
             raise Killed
         if decision == BUG:
             raise TypeError(decision)
@@ -173,7 +173,7 @@ class World:
             except GoogleAPICallError as found:
                 error = found
         if decision == "killed after":
-            delivery.dead = True
+            delivery.is_dead = True
             raise Killed
         if decision == "fault after":
             raise ServiceUnavailable(decision)
@@ -181,10 +181,10 @@ class World:
             raise error
         return answer  # type: ignore[return-value]  # effect's, if it did not raise
 
-    # The scheduler: it runs in the thread of whoever has the turn.
+    # The scheduler. It runs in the thread of the delivery that has the turn.
 
     def run(self) -> None:
-        """Until nothing waits and nobody is at work. Raises EndlessError if that takes too long."""
+        """Run until no message waits and no delivery runs. Raises EndlessError if that takes too many steps."""
         self._actions = dict(sorted(self.scenario.actions.items()))
         self._actions_before = list(self.scenario.actions_before)
         if self._pass_on() is not None:
@@ -195,8 +195,8 @@ class World:
             raise EndlessError(f"not done after {self.step} steps")
 
     def _pass_on(self) -> Delivery | None:
-        """Wake whoever has the next turn, if it is another one than now, or the caller of `run`."""
-        # Once another thread is awake, nothing of this world is for this one to read.
+        """Wake the delivery with the next turn if it is another one, or the caller of `run` at the end."""
+        # Once another thread is awake, this one must not read the world's state.
         before = self._running
         self._running = chosen = self._next()
         if chosen is None:
@@ -211,12 +211,14 @@ class World:
                 self._user(self._actions.pop(step))
             delivery = self._choose()
             if delivery is not None:
-                if self._goes_on(delivery):
+                if self._can_continue(delivery):
                     return delivery
             elif due := [queued.due for queued in self.waiting if self._has_room(queued)]:
                 self.seconds = min(due)
-            elif self._at_work:
-                min(self._at_work, key=lambda frozen: frozen.frozen_until_step).frozen_until_step = 0
+            elif self._running_deliveries:
+                min(
+                    self._running_deliveries, key=lambda frozen: frozen.frozen_until_step
+                ).frozen_until_step = 0
             elif self._actions:
                 self._user(self._actions.pop(next(iter(self._actions))))
             else:
@@ -224,13 +226,13 @@ class World:
         return None
 
     def digest(self) -> bytes:
-        """Of all choices: two interleavings with the same one were the same."""
+        """Return a digest of all choices: interleavings with the same digest are the same."""
         return hashlib.blake2b(repr(self.trace).encode(), digest_size=8).digest()
 
     def _end(self) -> None:
-        """End the threads of those who are still at work."""
-        for delivery in self._at_work:
-            delivery.dead = True
+        """End the threads of the deliveries that still run."""
+        for delivery in self._running_deliveries:
+            delivery.is_dead = True
             delivery.decision = "killed before"
             self._running = delivery
             delivery.baton.release()
@@ -245,10 +247,10 @@ class World:
 
     def _has_room(self, queued: Queued) -> bool:
         function, room = FUNCTIONS[queued.topic]
-        return sum(delivery.function == function for delivery in self._at_work) < room
+        return sum(delivery.function == function for delivery in self._running_deliveries) < room
 
     def _choose(self) -> Delivery | None:
-        awake = [delivery for delivery in self._at_work if delivery.frozen_until_step <= self.step]
+        awake = [delivery for delivery in self._running_deliveries if delivery.frozen_until_step <= self.step]
         if self._last in awake and self.rng.random() < self.scenario.keep_going:
             return self._last
         due = [queued for queued in self.waiting if queued.due <= self.seconds and self._has_room(queued)]
@@ -263,7 +265,7 @@ class World:
         self.deliveries += 1
         self.deliveries_in_peace += 1
         delivery = Delivery(self.deliveries, FUNCTIONS[queued.topic][0], queued)
-        self._at_work.append(delivery)
+        self._running_deliveries.append(delivery)
         threading.Thread(target=self._work, args=(delivery,), daemon=True).start()
         return delivery
 
@@ -271,33 +273,33 @@ class World:
         delivery.baton.acquire()
         answer = "killed"
         with suppress(Killed):
-            if not delivery.dead:
+            if not delivery.is_dead:
                 answer = (
                     "acknowledged"
                     if self.handle(delivery.function, delivery.queued.message)
-                    else "comes back"
+                    else "redelivered"
                 )
         if self._endless:
             self._control.release()
             return
         self.trace.append((self.step, str(delivery), answer, ""))
-        self._at_work.remove(delivery)
+        self._running_deliveries.remove(delivery)
         if answer != "acknowledged":
-            if delivery.late:
+            if delivery.is_late:
                 self.orphans.add(delivery.number)
             else:
-                self._come_back(delivery.queued)
+                self._redeliver(delivery.queued)
         self._pass_on()
 
-    def _goes_on(self, delivery: Delivery) -> bool:
-        """Decide what becomes of the request that it waits with; False if it stands still instead."""
+    def _can_continue(self, delivery: Delivery) -> bool:
+        """Decide the outcome of the request that the delivery waits with. Return False if it is paused instead."""
         for before in [before for before in self._actions_before if before.hits(delivery.label)]:
             self._actions_before.remove(before)
             if before.times > 1:
                 self._actions_before.append(replace(before, times=before.times - 1))
             else:
                 self._user(before.action)
-                if self.rng.random() < 0.5:  # and whoever was about to do that goes on much later
+                if self.rng.random() < 0.5:  # and the delivery with this request is paused
                     self._held_back.insert(0, Trouble("stall", ""))
         trouble = self._trouble_for(delivery)
         self.trace.append((self.step, str(delivery), delivery.label, trouble))
@@ -313,16 +315,18 @@ class World:
             delivery.frozen_until_step = self.step + self.rng.choice(STALL_STEPS)
         elif trouble == "duplicate":
             self.waiting.append(replace(self.rng.choice(self.history), due=self.seconds))
-        if not delivery.late and (trouble == "timeout" or (trouble == "stall" and self.rng.random() < 0.5)):
-            delivery.late = True
-            self._come_back(delivery.queued)
+        if not delivery.is_late and (
+            trouble == "timeout" or (trouble == "stall" and self.rng.random() < 0.5)
+        ):
+            delivery.is_late = True
+            self._redeliver(delivery.queued)
         if trouble.startswith("killed") and delivery.label == "start":
-            delivery.dead = True
+            delivery.is_dead = True
         delivery.decision = trouble
         return trouble != "stall" and not self._endless
 
     def _trouble_for(self, delivery: Delivery) -> str:
-        """What goes wrong in this step. Most of it waits for a request that changes something: it is as good there."""
+        """Return the fault of this step. Most faults wait for a write, where they have more consequences."""
         if self.step in self.scenario.trouble:
             self._held_back.append(self.scenario.trouble[self.step])
         if not self._held_back or (delivery.label.startswith(READS) and self.rng.random() < 0.9):
@@ -333,12 +337,12 @@ class World:
                 return trouble.kind
         return "go"
 
-    def _come_back(self, queued: Queued) -> None:
-        """Deliver it again after a while, or give it up."""
+    def _redeliver(self, queued: Queued) -> None:
+        """Deliver the message again after a pause, or send it to the dead letters."""
         most = self.scenario.deliveries.get(FUNCTIONS[queued.topic][0])
         if most is not None and queued.deliveries >= most:
-            given_up = {**queued.message.attributes, DELIVERIES: str(queued.deliveries)}
-            self.send(DEAD_LETTERS, queued.message.data, given_up)
+            attributes = {**queued.message.attributes, DELIVERIES: str(queued.deliveries)}
+            self.send(DEAD_LETTERS, queued.message.data, attributes)
             return
         pause = BACKOFF_SECONDS[-1] if queued.deliveries > 4 else self.rng.choice(BACKOFF_SECONDS)
         self.waiting.append(replace(queued, due=self.seconds + pause))

@@ -72,7 +72,7 @@ class Jobs:
     def _has_ended(self, job: Job) -> bool:
         status = self._reader.follow(job.id, job.source)
         job.segments = max(job.segments, status.segments)
-        if not status.over:
+        if not status.is_over:
             return False
         job.ended = time.monotonic()
         job.failed = status.failed

@@ -65,7 +65,7 @@ def test_progress_counts_each_segment_once_per_step(
     do_segment(emulated, planned, 0)
     look()
     do_segment(emulated, planned, 1)
-    assert not look().over
+    assert not look().is_over
     published = Published(job=planned.job, result=None, report="r")
     emulated.put(emulated.work, object_names.published(planned.job), published.model_dump_json().encode())
     work.delete_blobs(
@@ -74,14 +74,14 @@ def test_progress_counts_each_segment_once_per_step(
     view = reader.follow(planned.job, planned.manifest.source.name)
 
     assert shown == [
-        ("finding", "detecting faces 0/2", 0),
-        ("finding", "detecting faces 1/2", 0.3),
-        ("linking", "linking tracks", 0.6),
-        ("hiding", "redacting faces 0/2", 0.6),
-        ("hiding", "redacting faces 1/2", 0.795),
-        ("merging", "joining", 0.99),
+        ("planned", "detecting faces 0/2", 0),
+        ("planned", "detecting faces 1/2", 0.3),
+        ("detected", "linking tracks", 0.6),
+        ("redacting", "redacting faces 0/2", 0.6),
+        ("redacting", "redacting faces 1/2", 0.795),
+        ("redacted", "joining", 0.99),
     ]
-    assert (view.state, view.done, view.segments, describe_progress(view)) == ("published", 2, 2, (1.0, ""))
+    assert (view.state, view.done, view.segments, describe_progress(view)) == ("finalized", 2, 2, (1.0, ""))
 
 
 def test_status_shows_the_same_share_as_drop_and_console(
@@ -97,4 +97,4 @@ def test_status_shows_the_same_share_as_drop_and_console(
 
 def test_upload_without_a_manifest_waits_for_planning(reader: JobReader) -> None:
     view = reader.follow("0" * 20, "channels/street/videos/walk.mp4")
-    assert (view.state, describe_stage(view), *describe_progress(view)) == ("waiting", "planning", None, "")
+    assert (view.state, describe_stage(view), *describe_progress(view)) == ("uploaded", "planning", None, "")

@@ -9,8 +9,9 @@ from typing import cast
 import pytest
 
 from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.lifecycle.job_state import JobState
 from defacer.pipeline.lifecycle.job_status import JobStatus
-from defacer.pipeline.lifecycle.progress import ANEW, LONGER, WAITING, Progress, Span
+from defacer.pipeline.lifecycle.progress import LONGER, NEW_ESTIMATE, WAITING, Progress, Span
 from defacer.plurals import about, percent
 
 T0 = datetime(2026, 11, 30, tzinfo=UTC)
@@ -43,9 +44,9 @@ class SimulatedJob:
             job="0" * 20,
             source="channels/street/videos/walk.mp4",
             manifest=cast(Manifest, manifest),
-            found=len(detected),
-            hidden=len(redacted),
-            linked=linked,
+            state=JobState.REDACTING if linked else JobState.PLANNED,
+            detected=len(detected),
+            redacted=len(redacted),
             published=None,
             failed=None,
             since=max(ends, default=T0),
@@ -133,7 +134,7 @@ def test_step_slower_than_its_first_segments_is_noted() -> None:
 
 def test_second_step_announces_its_own_estimate() -> None:
     shown = simulate([2] * 4, [30] * 4).progress()
-    assert shown[10].note == ANEW
+    assert shown[10].note == NEW_ESTIMATE
     assert shown[39].seconds_left == pytest.approx(90, abs=4)
     require_honest(shown)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from defacer.pipeline.lifecycle.job_status import STATES, JobStatus
+from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import percent, printable
 from defacer_emulator import waiting
 from defacer_emulator.errors import EmulatorError
@@ -52,7 +52,7 @@ def _print_all(jobs: tuple[JobStatus, ...], started_at: datetime) -> None:
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(width=width, markup=False, highlight=False).print(table)
     for status in jobs:
-        if status.failed is not None and status.state == "failed":
+        if status.failed is not None and status.has_failed:
             print(
                 f"{status.job} failed in {status.failed.stage} ({status.failed.code}): "
                 f"{printable(status.failed.message)}"
@@ -74,7 +74,7 @@ def _details(status: JobStatus, started_at: datetime, reader: JobReader) -> list
             f"keeps     {printable(', '.join(manifest.targets)) or 'no one'}",
             f"mode      {manifest.policy.mode}",
         ]
-    if status.failed is not None and status.state == "failed":
+    if status.failed is not None and status.has_failed:
         lines += [
             f"failed    in {status.failed.stage}: {status.failed.code}",
             f"          {printable(status.failed.message)}",
@@ -88,23 +88,23 @@ def _details(status: JobStatus, started_at: datetime, reader: JobReader) -> list
 
 
 def _state_title(status: JobStatus, started_at: datetime) -> str:
-    return STOPPED if _is_stopped(status, started_at) else STATES[status.state]
+    return STOPPED if _is_stopped(status, started_at) else status.title
 
 
 def _is_stopped(status: JobStatus, started_at: datetime) -> bool:
-    return not status.over and status.since is not None and status.since < started_at
+    return not status.is_over and status.since is not None and status.since < started_at
 
 
 def _progress(status: JobStatus, started_at: datetime) -> str:
     """Return the progress, as `drop --wait` and the console show it."""
     share, left = waiting.describe_progress(status)
-    if share is None or (status.over and status.published is None) or _is_stopped(status, started_at):
+    if share is None or (status.is_over and status.published is None) or _is_stopped(status, started_at):
         return "-"
     return ", ".join(filter(None, (percent(share), left)))
 
 
 def _source_title(status: JobStatus) -> str:
-    return printable(status.source or ("-" if status.state == "erased" else "?"))
+    return printable(status.source or ("-" if status.is_erased else "?"))
 
 
 def _segment_counts(status: JobStatus) -> str:

@@ -1,9 +1,9 @@
-"""A job as its objects show it: how far it is, and how it ended. Nothing else knows, and nothing else needs to."""
+"""The status of a job for the console and the emulator, by the job's objects alone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from google.cloud.storage import Blob
 
@@ -11,15 +11,15 @@ from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle.job_state import ERASED
+from defacer.pipeline.lifecycle.job_state import ERASED, JobRecord, JobState
 from defacer.pipeline.lifecycle.progress import (
-    ANEW,
-    FIND_SHARE,
-    HIDE_SHARE,
+    DETECT_SHARE,
     JOIN_SHARE,
     LEASE,
     LONGER,
+    NEW_ESTIMATE,
     PAUSE,
+    REDACT_SHARE,
     WAITING,
     Progress,
     Span,
@@ -30,41 +30,45 @@ from defacer.pipeline.lifecycle.segments import Subsegments
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.objects import reference
 
-State = Literal[
-    "waiting", "finding", "linking", "hiding", "merging", "published", "superseded", "failed", "erased"
-]
-STATES: dict[State, str] = {
-    "waiting": "waiting to be planned",
-    "finding": "faces are being looked for",
-    "linking": "faces are being followed from segment to segment",
-    "hiding": "faces are being hidden",
-    "merging": "segments are being joined",
-    "published": "published",
-    "superseded": "overtaken by a newer upload",
-    "failed": "failed",
-    "erased": "erased on request",
+STATE_TITLES: Mapping[JobState, str] = {
+    JobState.UPLOADED: "waiting to be planned",
+    JobState.PLANNED: "detecting faces",
+    JobState.DETECTED: "linking faces across segments",
+    JobState.LINKED: "redacting faces",
+    JobState.REDACTING: "redacting faces",
+    JobState.REDACTED: "joining segments",
+    JobState.COMMITTED: "publishing",
+    JobState.PUBLISHED_PENDING: "publishing",
+    JobState.ROLLBACK_PENDING: "rolling back",
+    JobState.ROLLING_BACK: "rolling back",
+    JobState.FAILING: "failing",
+    JobState.FAILED: "failed",
+    JobState.ANNOUNCED: "failed",
+    JobState.PUBLISHED: "published",
+    JobState.FINALIZED: "published",
 }
 UNREADABLE = (
     "The objects of this job can't be read. "
     "Erase it (python -m defacer.commands.privacy erase) and upload it again."
 )
-# Reads an object of the work bucket as a contract: its name and the contract's class.
-Read = Callable[[str, Any], Any]
+# Reads an object of the work bucket, by its name, as a document of this class.
+ReadDocument = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """`since` is when the newest of its objects was written, `worked_at` when the newest of its leases was.
+    """A job at one moment.
 
-    `found` and `hidden` are how many segments each of the two steps is done with, `spans` those of the current step.
+    `since` is when the newest of its objects was written, `worked_at` when the newest of its leases was. `detected` and
+    `redacted` count the segments that each of the two steps is done with. `spans` are those of the current step.
     """
 
     job: str
     source: str | None
     manifest: Manifest | None
-    found: int
-    hidden: int
-    linked: bool
+    state: JobState
+    detected: int
+    redacted: int
     published: Published | None
     failed: Failed | None
     since: datetime | None
@@ -73,20 +77,36 @@ class JobStatus:
     is_readable: bool = True
 
     @property
-    def state(self) -> State:
-        if self.published is not None:
-            return "superseded" if self.published.superseded else "published"
-        if self.failed is not None:
-            return "erased" if self.failed.code == ERASED else "failed"
-        if self.manifest is None:
-            return "waiting"
-        if not self.linked:
-            return "finding" if self.found < self.segments else "linking"
-        return "hiding" if self.hidden < self.segments else "merging"
+    def title(self) -> str:
+        """The state in words."""
+        if self.is_superseded:
+            return "superseded by a newer upload"
+        return "erased on request" if self.is_erased else STATE_TITLES[self.state]
 
     @property
-    def over(self) -> bool:
+    def is_published(self) -> bool:
+        """Whether this job's result was published, and not a newer one instead."""
+        return self.published is not None and not self.published.superseded
+
+    @property
+    def is_superseded(self) -> bool:
+        return self.published is not None and self.published.superseded
+
+    @property
+    def has_failed(self) -> bool:
+        return self.published is None and self.failed is not None and not self.is_erased
+
+    @property
+    def is_erased(self) -> bool:
+        return self.published is None and self.failed is not None and self.failed.code == ERASED
+
+    @property
+    def is_over(self) -> bool:
         return self.published is not None or self.failed is not None
+
+    @property
+    def is_linked(self) -> bool:
+        return self.state not in (JobState.UPLOADED, JobState.PLANNED, JobState.DETECTED)
 
     @property
     def segments(self) -> int:
@@ -94,42 +114,41 @@ class JobStatus:
 
     @property
     def done(self) -> int:
-        """How many segments the step that the job is in is done with."""
-        return self.hidden if self.linked else self.found
+        """The number of segments that the current step is done with."""
+        return self.redacted if self.is_linked else self.detected
 
     @property
     def channel(self) -> str | None:
         return object_names.channel_of_input(self.source) if self.source else None
 
     @property
-    def is_again(self) -> bool:
-        """Whether the video was rendered before: then no faces are looked for."""
+    def is_rerender(self) -> bool:
+        """Whether the video is re-rendered: then no faces are detected."""
         return self.manifest is not None and self.manifest.again is not None
 
     @property
     def can_try_again(self) -> bool:
         """Whether the job failed and can succeed when it is tried again."""
-        return self.state == "failed" and self.failed is not None and self.failed.code.can_try_again
+        return self.has_failed and self.failed is not None and self.failed.code.can_try_again
 
     def progress(self, now: datetime) -> Progress:
         """Return how far the job is, and how long the rest takes at the same pace."""
         if self.published is not None:
             return Progress(1.0)
-        share = share_of(self.found, self.hidden, self.segments, is_again=self.is_again)
-        if self.over or self.done == self.segments:  # the rest is short
+        share = share_of(self.detected, self.redacted, self.segments, is_rerender=self.is_rerender)
+        if self.is_over or self.done == self.segments:  # the rest is short
             return Progress(share)
         if self._is_waiting(now):
             return Progress(share, note=WAITING)
-        rest = JOIN_SHARE / HIDE_SHARE if self.linked else (HIDE_SHARE + JOIN_SHARE) / FIND_SHARE
-        found = estimate(self.spans, self.segments, rest)
-        if found is None:
-            is_second_step = self.linked and not self.is_again and self.segments > 1
-            return Progress(share, note=ANEW if is_second_step else None)
-        end, is_later = found
-        left = (end - now).total_seconds()
-        return (
-            Progress(share, left, LONGER if is_later else None) if left > 0 else Progress(share, note=LONGER)
-        )
+        rest = JOIN_SHARE / REDACT_SHARE if self.is_linked else (REDACT_SHARE + JOIN_SHARE) / DETECT_SHARE
+        estimated = estimate(self.spans, self.segments, rest)
+        if estimated is None:
+            is_second_step = self.is_linked and not self.is_rerender and self.segments > 1
+            return Progress(share, note=NEW_ESTIMATE if is_second_step else None)
+        left = (estimated.end - now).total_seconds()
+        if left <= 0:
+            return Progress(share, note=LONGER)
+        return Progress(share, left, LONGER if estimated.is_later else None)
 
     def _is_waiting(self, now: datetime) -> bool:
         """Whether no worker has a lease on a segment."""
@@ -138,65 +157,69 @@ class JobStatus:
         return now - self.worked_at > LEASE
 
 
-def job_status_of(job: str, blobs: Iterable[Blob], source: str | None, read: Read) -> JobStatus:
-    """The job whose objects in the work bucket these are. `source` is its upload's name, where that is known.
+def job_status_of(job: str, blobs: Iterable[Blob], source: str | None, read: ReadDocument) -> JobStatus:
+    """Return the status of the job with these objects. `source` is the name of its upload, if known.
 
-    One of which something can't be read counts as failed, and keeps nobody from seeing the others.
+    A job with an unreadable document counts as failed, so that it does not prevent the list of the other jobs.
     """
-    there = {blob.name: blob for blob in blobs}
-    unreadable = False
+    by_name = {blob.name: blob for blob in blobs}
+    record, is_readable = JobRecord.from_blobs(job, by_name.values()), True
 
-    def document(name: str, model: Any) -> Any:
-        nonlocal unreadable
+    def read_document(name: str, model: Any) -> Any:
+        nonlocal is_readable
         try:
-            return read(name, model) if name in there else None
+            return read(name, model) if name in by_name else None
         except PermanentError:
-            unreadable = True
+            is_readable = False
             return None
 
-    manifest: Manifest | None = document(object_names.manifest(job), Manifest)
-    failed: Failed | None = document(object_names.failed(job), Failed)
-    published: Published | None = document(object_names.published(job), Published)
+    manifest: Manifest | None = read_document(object_names.manifest(job), Manifest)
+    failed: Failed | None = read_document(object_names.failed(job), Failed)
+    published: Published | None = read_document(object_names.published(job), Published)
     if manifest is not None:
         source = manifest.source.name
     elif failed is not None and failed.source is not None:
         source = failed.source.name
-    if unreadable and failed is None and published is None:
+    state = record.state
+    if not is_readable and failed is None and published is None:
         failed = Failed(job=job, source=None, stage="view", code=ErrorCode.UNREADABLE, message=UNREADABLE)
+        state = JobState.FAILED
     segments = len(manifest.segments) if manifest else 0
-    found, hidden = (
-        _complete({name: blob for name, blob in there.items() if name.startswith(prefix)}, segments)
+    detected, redacted = (
+        _complete({name: blob for name, blob in by_name.items() if name.startswith(prefix)}, segments)
         for prefix in (object_names.segment_detections_prefix(job), object_names.segments_prefix(job))
     )
-    linked = object_names.faces(job) in there
-    leases = (
-        blob.updated for name, blob in there.items() if name.startswith(object_names.leases_prefix(job))
-    )
+    if state is JobState.PLANNED and segments and len(detected) == segments:
+        state = JobState.DETECTED
+    elif state is JobState.REDACTING and len(redacted) == segments:
+        state = JobState.REDACTED
+    segment_leases = object_names.leases_prefix(job)
+    leases = (blob.updated for name, blob in by_name.items() if name.startswith(segment_leases))
     return JobStatus(
         job=job,
         source=source,
         manifest=manifest,
-        # What a step needs no more is deleted: then it is the next one that shows how far the job is.
-        found=segments if linked or published else len(found),
-        hidden=segments if published else len(hidden),
-        linked=linked,
+        state=state,
+        # The outputs of a step are deleted after their last use: then the next step shows how far the job is.
+        detected=segments if record.is_linked or published else len(detected),
+        redacted=segments if published else len(redacted),
         published=published,
         failed=failed,
-        since=max((blob.updated for blob in there.values()), default=None),
+        since=max((blob.updated for blob in by_name.values()), default=None),
         worked_at=max(leases, default=None),
-        spans=hidden if linked else found,
-        is_readable=not unreadable,
+        spans=redacted if record.is_linked else detected,
+        is_readable=is_readable,
     )
 
 
 def _complete(blobs: Mapping[str, Blob], segments: int) -> tuple[Span, ...]:
-    """The segments that a step is done with, by the objects that it has written."""
-    pieces = Subsegments(map(reference, blobs.values()))
-    made = filter(None, map(pieces.of, range(segments)))
-    return tuple(_span([blobs[ref.name] for ref in refs]) for refs in made)
+    """Return the segments that a step is done with, by the objects that it has written."""
+    subsegments = Subsegments(map(reference, blobs.values()))
+    outputs = filter(None, map(subsegments.of, range(segments)))
+    return tuple(_span_of([blobs[ref.name] for ref in refs]) for refs in outputs)
 
 
-def _span(blobs: Sequence[Blob]) -> Span:
+def _span_of(blobs: Sequence[Blob]) -> Span:
     seconds = (float((blob.metadata or {}).get(object_names.OF_SECONDS, 0)) for blob in blobs)
     began = min(blob.updated - timedelta(seconds=took) for blob, took in zip(blobs, seconds, strict=True))
     return Span(began, max(blob.updated for blob in blobs))

@@ -1,15 +1,15 @@
-"""How far a job is and when it will be done, as its objects show it: the same figures wherever they are shown."""
+"""Estimate a job's progress and remaining time from its finished segments. The console and the emulator show both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 # Shares of a job's work. tests/benchmarks/README.md has the seconds of each stage: 32.3 for half of the decoding,
-# scaling, looks and embeddings, 20.7 for half of the decoding, concealing and encoding, 0.2 for joining.
-FIND_SHARE, HIDE_SHARE, JOIN_SHARE = 0.60, 0.39, 0.01
+# scaling, detection and embeddings, 20.7 for half of the decoding, redaction and encoding, 0.2 for joining.
+DETECT_SHARE, REDACT_SHARE, JOIN_SHARE = 0.60, 0.39, 0.01
 LONGER = "It takes longer than estimated."
 WAITING = "It waits for a free worker."
-ANEW = "The time left is estimated again when the first segment is done."
+NEW_ESTIMATE = "The time left is estimated again when the first segment is done."
 # A worker renews its lease every 30 s. Between two segments, no lease exists for a moment.
 LEASE, PAUSE = timedelta(seconds=90), timedelta(seconds=15)
 
@@ -31,17 +31,25 @@ class Progress:
     note: str | None = None
 
 
-def share_of(found: int, hidden: int, segments: int, *, is_again: bool) -> float:
-    """Return how much of the work is done. A video that is rendered again has no step "detect"."""
+@dataclass(frozen=True)
+class Estimate:
+    """When the job will be done, and whether that is later than estimated before."""
+
+    end: datetime
+    is_later: bool
+
+
+def share_of(detected: int, redacted: int, segments: int, *, is_rerender: bool) -> float:
+    """Return how much of the work is done. A re-render has no step "detect"."""
     if not segments:
         return 0.0
-    if is_again:
-        return HIDE_SHARE / (HIDE_SHARE + JOIN_SHARE) * hidden / segments
-    return FIND_SHARE * found / segments + HIDE_SHARE * hidden / segments
+    if is_rerender:
+        return REDACT_SHARE / (REDACT_SHARE + JOIN_SHARE) * redacted / segments
+    return DETECT_SHARE * detected / segments + REDACT_SHARE * redacted / segments
 
 
-def estimate(done: Sequence[Span], segments: int, rest: float) -> tuple[datetime, bool] | None:
-    """Return when the job will be done, and whether that is later than estimated before; None before the first segment.
+def estimate(done: Sequence[Span], segments: int, rest: float) -> Estimate | None:
+    """Return when the job will be done; None before the first segment is.
 
     `done` are the segments that the current step is done with, `rest` is the work after this step, in units of this
     step. Every finished segment yields an estimate by the pace until then. While workers finish several segments at
@@ -59,4 +67,4 @@ def estimate(done: Sequence[Span], segments: int, rest: float) -> tuple[datetime
             end, is_later = guess, True
         else:
             end = guess if end is None else min(end, guess)
-    return (end, is_later) if end else None
+    return Estimate(end, is_later) if end else None

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.lifecycle import job_state as pipeline_jobs
-from defacer.pipeline.lifecycle.job_status import STATES, JobStatus, job_status_of
+from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.web.common.rate_limit import RateLimiter
@@ -119,7 +119,7 @@ class JobLists:
         if ended is not None:
             return ended
         status = read_status(job, name)
-        if status.over and status.is_readable:  # an operator can repair or erase an unreadable job
+        if status.is_over and status.is_readable:  # an operator can repair or erase an unreadable job
             with self._lock:
                 self._ended[job] = status
                 while len(self._ended) > MAX_CACHED_JOBS:
@@ -183,7 +183,7 @@ def remove_replaced(cards: list[JobCard]) -> list[JobCard]:
     published: set[str] = set()
     remaining = []
     for card in cards:
-        if card.status.state == "published":
+        if card.status.is_published:
             if card.name in published:
                 continue
             published.add(card.name)
@@ -266,7 +266,7 @@ def _render_card(channel: str, card: JobCard, token: str) -> str:
         name=card.name,
         updated=card.listed.updated,
         status=status,
-        state_text=STATES[status.state],
+        state_text=status.title,
         progress=status.progress(datetime.now(UTC)),
         can_retry=status.can_try_again and card.listed.trigger is not None,
     )
@@ -275,7 +275,7 @@ def _render_card(channel: str, card: JobCard, token: str) -> str:
 def _copy_trigger(channel: str, job: str) -> None:
     status = read_status(job, None)
     listed = list_jobs(channel).get(job)
-    if status.state != "failed":
+    if not status.has_failed:
         raise HTTPException(
             409, "Only failed jobs can be retried, and this job has not failed. Load the page again."
         )
