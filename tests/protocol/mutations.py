@@ -164,8 +164,8 @@ def an_older_upload_replaces_a_newer_one(patch: Patch) -> None:
 
 
 def what_was_written_with_the_same_bytes_counts_as_ours(patch: Patch) -> None:
-    as_ours = objects._as_ours
-    patch.setattr(objects, "_as_ours", lambda *args: as_ours(*args[:-1], None))
+    accept = objects._accept_own_write
+    patch.setattr(objects, "_accept_own_write", lambda *args: accept(*args[:-1], None))
 
 
 def a_late_worker_leaves_its_segment(patch: Patch) -> None:
