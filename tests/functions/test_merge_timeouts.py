@@ -44,7 +44,7 @@ def test_merge_fails_the_job_after_three_timeouts(
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
     failed = assert_failed(buckets, topics, linked, "too-slow")
     assert "joining it did not finish within 1 s" in failed.message
-    assert "in 3 tries. Cut it into parts." in failed.message
+    assert "in 3 attempts. Cut it into parts." in failed.message
 
 
 def test_linking_fails_the_job_after_three_timeouts(
@@ -62,7 +62,7 @@ def test_linking_fails_the_job_after_three_timeouts(
             link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
     link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
     failed = assert_link_failed(buckets, topics, planned, "too-slow")
-    assert "linking its faces was not done" in failed.message
+    assert "linking its faces did not finish" in failed.message
 
 
 def test_two_timeouts_do_not_fail_the_job(

@@ -89,7 +89,7 @@ def test_source_that_differs_from_the_report_fails_the_rerender(cloud: Cloud, fi
     cloud.rewrite_report(cloud.report().model_copy(update={"fingerprint": "0" * 64}))
     request = cloud.write_request(first.job, {0: "hide"})
     cloud.run(request)
-    assert_failed(cloud, request, "merge", "check-failed", "it is not the video that the report")
+    assert_failed(cloud, request, "merge", "check-failed", "it is not the video of the report")
 
 
 def test_report_of_another_video_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
