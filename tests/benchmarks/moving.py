@@ -285,7 +285,7 @@ def _link(hours: float) -> dict[str, float]:
     started = time.perf_counter()
     linked = MergeEngine().link(LinkInput(manifest, None, detections, lambda: None))
     seconds = time.perf_counter() - started
-    faces = float(linked.detections * CROWD)
+    faces = float(linked.sampled_frames * CROWD)
     return {
         "seconds": seconds, "megabytes": _megabytes(), "faces": faces, "document": len(linked.document) / MILLION,
     }  # fmt: skip

@@ -27,13 +27,13 @@ class LinkingEngine(MediaEngine):
         return self._linked
 
 
-def ready_to_link(buckets: Buckets, planned: Planned) -> None:
+def store_inputs_of_link(buckets: Buckets, planned: Planned) -> None:
     """Store all segment detections, and a gallery that is deleted with them."""
     buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     find_all_segments(buckets, planned)
 
 
-def hide_tasks(topics: Topics) -> list[SegmentTask]:
+def redact_tasks(topics: Topics) -> list[SegmentTask]:
     return [SegmentTask.model_validate(document(push)) for push in topics.all(topics.segments)]
 
 
@@ -50,7 +50,7 @@ def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
     stored = Faces.from_bytes(buckets.get(buckets.work, blob.name))
     assert stored.segments == tuple(len(planned.frames(index)) for index in range(3))
     assert stored.frames == sum(stored.segments)
-    tasks = hide_tasks(topics)
+    tasks = redact_tasks(topics)
     assert {task.index for task in tasks} == set(range(len(planned.manifest.segments)))
     assert {(task.job, task.step, task.faces) for task in tasks} == {(planned.job, "redact", faces)}
     assert {task.manifest for task in tasks} == {planned.ref}
@@ -64,7 +64,7 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
     assert (failed.stage, failed.code) == ("merge", code)
     require_plain(failed.message)
     assert object_names.faces(planned.job) not in buckets.names(buckets.work)
-    assert hide_tasks(topics) == []
+    assert redact_tasks(topics) == []
     assert embeddings(buckets, planned) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
     return failed

@@ -61,7 +61,7 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
 REQUESTS_OF_A_MERGE = 69
 
 
-def deliver_at_once(merge: Post, planned: Planned) -> list[int]:
+def deliver_concurrently(merge: Post, planned: Planned) -> list[int]:
     """Deliver the messages of all three segments at the same moment, and return the statuses."""
     start = threading.Barrier(3)
 
@@ -73,11 +73,11 @@ def deliver_at_once(merge: Post, planned: Planned) -> list[int]:
         return list(pool.map(deliver, range(3)))
 
 
-def claim_expiry(buckets: Buckets, name: str) -> datetime:
+def lease_expiry(buckets: Buckets, name: str) -> datetime:
     return Lease.model_validate_json(buckets.get(buckets.work, name)).expires_at
 
 
-def expire_claim(buckets: Buckets, name: str) -> None:
+def expire_lease(buckets: Buckets, name: str) -> None:
     """Let the lease of a dead holder expire, if it exists."""
     blob = buckets.blob(buckets.work, name)
     if blob is not None:

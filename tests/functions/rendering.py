@@ -40,7 +40,7 @@ class Cloud:
     ingest: Post
     worker: Post
     merge: Post
-    led: dict[str, int] = field(default_factory=dict)
+    delivered: dict[str, int] = field(default_factory=dict)
 
     def publish_first(self, clip: Path, policy: Policy = WHITE) -> Planned:
         """Publish a job with three tracks, and keep Eileen's. The worker and merge are the real ones."""
@@ -49,23 +49,23 @@ class Cloud:
         linked = link_job(self.buckets, planned, faces_of(planned, *tracks_of(planned, "Eileen", None, None)))
         for index in range(len(linked.manifest.segments)):
             assert self.worker(linked.task(index)) == 200
-        self.lead(self.topics.segments_done, self.merge)
+        self.deliver(self.topics.segments_done, self.merge)
         assert self.hidden() == [False, True, True]
         return linked
 
-    def new(self, topic: str) -> list[Push]:
+    def new_messages(self, topic: str) -> list[Push]:
         """Return the messages of a topic since the last call."""
         pushes = self.topics.all(topic)
-        before, self.led[topic] = self.led.get(topic, 0), len(pushes)
+        before, self.delivered[topic] = self.delivered.get(topic, 0), len(pushes)
         return pushes[before:]
 
-    def lead(self, topic: str, function: Post, times: int = 1) -> None:
+    def deliver(self, topic: str, function: Post, times: int = 1) -> None:
         """Deliver the new messages of a topic to a function."""
-        for push in self.new(topic):
+        for push in self.new_messages(topic):
             for _ in range(times):
                 assert function(push) == 200
 
-    def ask(self, job: str, decisions: Mapping[int, Decision]) -> ObjectRef:
+    def write_request(self, job: str, decisions: Mapping[int, Decision]) -> ObjectRef:
         """Write the request as the console does."""
         asked = rerender_request.request_rerender(job, decisions)
         (name,) = self.buckets.names(self.buckets.intake, "channels/street/rerender/")
@@ -78,14 +78,14 @@ class Cloud:
         """Run a request to its end, deliver each message `times` times, and return the job."""
         for number in range(times):
             assert self.ingest(upload_push(request, f"upload {number}")) == 200
-        self.lead(self.topics.segments, self.worker, times)
-        self.lead(self.topics.segments_done, self.merge, times)
+        self.deliver(self.topics.segments, self.worker, times)
+        self.deliver(self.topics.segments_done, self.merge, times)
         return object_names.job_id(request.bucket, request.name, request.generation)
 
-    def run_to_the_end_but_one(self, request: ObjectRef) -> None:
+    def run_until_last_merge(self, request: ObjectRef) -> None:
         """Run a request, but do not deliver the last messages to merge."""
         assert self.ingest(upload_push(request)) == 200
-        self.lead(self.topics.segments, self.worker)
+        self.deliver(self.topics.segments, self.worker)
 
     def rewrite_report(self, report: Report) -> None:
         """Put another report in the place of the published one."""

@@ -11,7 +11,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
-from tests.functions.working import put_claim, work
+from tests.functions.working import put_lease, work
 from tests.planned import Planned, do_all_segments, do_segment, find_segment, link_job, plan_job
 
 KEEP = Policy(keep_intermediates=True)
@@ -21,7 +21,7 @@ def fail(planned: Planned) -> None:
     failure.fail_job(planned.job, "worker", PermanentError("poison-segment", "another segment's fault"))
 
 
-def put_merge_claim(buckets: Buckets, planned: Planned, seconds: float) -> None:
+def put_merge_lease(buckets: Buckets, planned: Planned, seconds: float) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
     claim = Lease(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
     buckets.put(buckets.work, object_names.merge_lease(planned.job), claim.model_dump_json().encode())
@@ -34,8 +34,8 @@ def leave_everything(buckets: Buckets, planned: Planned) -> Planned:
     linked = link_job(buckets, planned)
     do_segment(buckets, linked, 0)
     buckets.put(buckets.work, object_names.merge_part(planned.job, "token", "samples"), b"samples")
-    put_claim(buckets, linked, 1, "dead", seconds=-1)
-    put_merge_claim(buckets, linked, seconds=-1)
+    put_lease(buckets, linked, 1, "dead", seconds=-1)
+    put_merge_lease(buckets, linked, seconds=-1)
     return linked
 
 
@@ -79,7 +79,7 @@ def test_failed_job_deletes_the_lease_of_a_live_merge(
 ) -> None:
     """The verdict, not the lease, keeps that merge from publishing."""
     linked = leave_everything(buckets, planned)
-    put_merge_claim(buckets, linked, seconds=600)
+    put_merge_lease(buckets, linked, seconds=600)
     fail(linked)
     assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
 
@@ -89,7 +89,7 @@ def test_merge_lease_stays_until_the_job_is_finalized(
 ) -> None:
     do_all_segments(buckets, linked)
     assert merge(linked.done(1)) == 200
-    put_merge_claim(buckets, linked, seconds=-1)
+    put_merge_lease(buckets, linked, seconds=-1)
     assert worker(linked.task(0)) == 200
     assert names(buckets, linked) == ["manifest.json", "merge-lease.json", "published.json", "verdict.json"]
     assert merge(linked.done(0)) == 200
@@ -112,7 +112,7 @@ def test_redelivery_deletes_output_of_a_dead_late_worker(
     bring_to(end, buckets, job, merge)
     find_segment(buckets, job, 0)
     do_segment(buckets, job, 0)
-    put_claim(buckets, job, 0, "dead", seconds=-1)
+    put_lease(buckets, job, 0, "dead", seconds=-1)
     segments = topics.all(topics.segments_done)
     assert worker(job.task(0)) == 200
     assert names(buckets, job) == sorted([f"{end}.json", "manifest.json", "verdict.json"])

@@ -12,7 +12,7 @@ from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Post, Topics, upload_push
-from tests.functions.working import failure_of, frames_done, made, work
+from tests.functions.working import count_frames_done, failure_of, made, work
 from tests.planned import VIDEO, Planned, find_segment, link_job, plan_job
 from tests.proxy import Proxy
 
@@ -21,7 +21,7 @@ def test_segment_detections_cover_every_frame_once(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
     assert [worker(planned.task(index)) for index in (0, 1)] == [200, 200]
-    assert [frames_done(buckets, planned, index) for index in (0, 1)] == [
+    assert [count_frames_done(buckets, planned, index) for index in (0, 1)] == [
         len(planned.frames(index)) for index in (0, 1)
     ]
     assert made(buckets, planned) == [object_names.segment_detections(planned.job, index) for index in (0, 1)]
@@ -92,7 +92,7 @@ def test_segment_linked_just_before_the_lease_is_not_detected(
 ) -> None:
     linked: list[Planned] = []
 
-    def link_meanwhile(method: str, path: str) -> bool:
+    def link_concurrently(method: str, path: str) -> bool:
         if "lease" in path and not linked:
             linked.append(link_job(buckets, planned))
         return False
@@ -100,7 +100,7 @@ def test_segment_linked_just_before_the_lease_is_not_detected(
     def never(_: object) -> None:
         raise AssertionError("its detections existed and were deleted after the linking")
 
-    proxy.fails = link_meanwhile
+    proxy.fails = link_concurrently
     work(planned, 0, "late", never)
     assert linked
     assert made(buckets, planned) == []

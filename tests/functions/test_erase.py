@@ -25,7 +25,7 @@ from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput, TargetGallery
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
-from tests.functions.linking import ready_to_link
+from tests.functions.linking import store_inputs_of_link
 from tests.functions.merging import REPORT, RESULT
 from tests.functions.working import work
 from tests.media_engines import with_operations
@@ -62,10 +62,10 @@ def assert_erased(buckets: Buckets, *planned: Planned) -> None:
         said = buckets.get(buckets.work, mark).decode()
         assert not any(word in said for word in ("street", "walk", "channels", buckets.intake))
         for bucket in (buckets.intake, buckets.output):
-            assert not [blob for blob in buckets.client.list_blobs(bucket) if is_of(blob, each)]
+            assert not [blob for blob in buckets.client.list_blobs(bucket) if is_result_of(blob, each)]
 
 
-def is_of(blob: storage.Blob, planned: Planned) -> bool:
+def is_result_of(blob: storage.Blob, planned: Planned) -> bool:
     source = planned.manifest.source
     is_source = (blob.bucket.name, blob.name, blob.generation) == (
         source.bucket,
@@ -246,7 +246,7 @@ def test_running_planning_leaves_nothing_of_an_erased_job(
 def test_running_linking_leaves_nothing_of_an_erased_job(
     moment: str, buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     reached: list[str] = []
     erased: list[str] = []
 
@@ -257,20 +257,20 @@ def test_running_linking_leaves_nothing_of_an_erased_job(
         reached.append("linked")
         return linked_of(planned)
 
-    def erase_before_the_next_upload(method: str, path: str) -> bool:
+    def erase_before_next_upload(method: str, path: str) -> bool:
         if reached == ["linked"] and method == "POST" and path.startswith("/upload/") and not erased:
             reached.append("writing the faces")
             erased.extend(erase_job(planned.job))
         return False
 
-    proxy.fails = erase_before_the_next_upload
+    proxy.fails = erase_before_next_upload
     link(planned.segment_done(0), "slow", with_operations(MergeEngine(), link=slow))
     assert VIDEO in erased
     assert_erased(buckets, planned)
     assert topics.all(topics.segments) == []
 
 
-class InTheBackground:
+class BackgroundErase:
     """Erase once, in a thread, and wait until the job is marked."""
 
     def __init__(self, buckets: Buckets, job: str, pool: ThreadPoolExecutor):
@@ -294,7 +294,7 @@ def test_erase_rolls_back_a_running_publication(
     """The merge holds its lease, so the erasure waits, and the merge reads the state again after it has published."""
     do_all_segments(buckets, linked)
     with ThreadPoolExecutor(1) as pool:
-        background = InTheBackground(buckets, linked.job, pool)
+        background = BackgroundErase(buckets, linked.job, pool)
         proxy.fails = at(moment, buckets, background.start)
 
         def slow(parts: JoinInput) -> JoinedVideo:

@@ -53,7 +53,7 @@ def shown(buckets: Buckets, topics: Topics, clip: Path, merge: Post) -> Planned:
 
 
 def is_hidden(buckets: Buckets, folder: Path) -> bool:
-    """Return for each frame of the result whether the face is masked."""
+    """Return whether the face is masked in every frame of the result."""
     video = folder / "result.mp4"
     video.write_bytes(buckets.get(buckets.output, RESULT))
     with av.open(str(video)) as container:

@@ -16,7 +16,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics
-from tests.functions.merging import REPORT, RESULT, expire_claim
+from tests.functions.merging import REPORT, RESULT, expire_lease
 from tests.functions.test_forget import FORGET, PICTURE, face_of, publish
 from tests.planned import VIDEO, Planned, faces_of, link_job, plan_job
 from tests.proxy import open_proxy
@@ -62,7 +62,7 @@ def with_versions(buckets: Buckets, number: int, environment: Environment) -> Bu
     return Buckets(buckets.client, *names)
 
 
-def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
+def publish_result(buckets: Buckets, planned: Planned, person: str | None) -> None:
     """Publish a result and a report as merge does, with a track that is kept if it has a name."""
     manifest = planned.manifest
     faces = faces_of(planned, face_of(planned, person))
@@ -99,14 +99,16 @@ def put_out(buckets: Buckets, planned: Planned, person: str | None) -> None:
 def stage(buckets: Buckets, clip: Path, *, renderable: bool) -> Planned:
     """Create a channel with everything that `forget` can find, and return the job in progress."""
     buckets.put(buckets.intake, PICTURE, SEEN)
-    put_out(buckets, plan_job(buckets, clip, targets=("Eileen",)), "Eileen")  # a newer upload replaces it
+    publish_result(
+        buckets, plan_job(buckets, clip, targets=("Eileen",)), "Eileen"
+    )  # a newer upload replaces it
     kept = plan_job(buckets, clip, policy=KEEP, targets=("Eileen", "Grace"))
-    put_out(buckets, kept, "Eileen")
+    publish_result(buckets, kept, "Eileen")
     if not renderable:
         buckets.client.bucket(buckets.intake).blob(VIDEO).delete()
     buckets.put(buckets.work, object_names.segment_video(kept.job, 0, "ab" * 32), SEEN)
     buckets.put(buckets.work, object_names.faces(kept.job), SEEN)
-    put_out(buckets, plan_job(buckets, clip, name=RUN, targets=("Eileen", "Grace")), None)
+    publish_result(buckets, plan_job(buckets, clip, name=RUN, targets=("Eileen", "Grace")), None)
     refused = object_names.job_id(buckets.intake, LATER, 1)
     failure.fail_job(
         refused, "ingest", PermanentError("bad-target", f"gs://{buckets.intake}/{PICTURE} is no picture")
@@ -153,7 +155,7 @@ def test_forget_continues_after_a_crash_before_any_write(
         storage.fails = lambda method, path: False
         if has_crashed:
             assert code == 1
-            expire_claim(new, object_names.merge_lease(under_way.job))
+            expire_lease(new, object_names.merge_lease(under_way.job))
             code = main([*FORGET, how])
         assert code == 0
         assert not [found for found in everything(new) if b"Eileen" in found]

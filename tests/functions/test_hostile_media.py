@@ -31,7 +31,7 @@ REPLACEMENT = "channels/street/replacement.png"
 HUGE = 60_000
 
 
-def black(width: int, height: int) -> bytes:
+def make_black_picture(width: int, height: int) -> bytes:
     return encode_picture(np.zeros((height, width, 3), np.uint8))
 
 
@@ -57,7 +57,7 @@ def test_hostile_target_picture_fails_the_job_by_name(
     sizes = {"1x1": (1, 1), "60,000x1": (HUGE, 1), "1x60,000": (1, HUGE)}
     if kind in sizes:
         data, said = (
-            black(*sizes[kind]),
+            make_black_picture(*sizes[kind]),
             f"{sizes[kind][0]}x{sizes[kind][1]} pixels. Use a picture with a face",
         )
     else:
@@ -86,7 +86,7 @@ def test_replacement_of_odd_shape_covers_faces(
     width: int, height: int, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     buckets.put(buckets.intake, POLICY, b'{"mode": "image"}')
-    picture = buckets.put(buckets.intake, REPLACEMENT, black(width, height))
+    picture = buckets.put(buckets.intake, REPLACEMENT, make_black_picture(width, height))
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
     assert manifest_of(buckets, ref).replacement == picture

@@ -30,7 +30,7 @@ KINDS = {"worker": "segment-task", "merge": "segment-done", "dead_letter": "segm
 DEEP = 100_000
 
 
-def last_line(capsys: Output) -> Any:
+def read_last_line(capsys: Output) -> Any:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
@@ -147,7 +147,7 @@ def test_message_with_foreign_bucket_is_dropped(
             "manifest": planned.ref.model_dump() | {"bucket": where}
         }
     assert post(app, function, body) == 200
-    assert last_line(capsys)["code"] == "malformed-message"
+    assert read_last_line(capsys)["code"] == "malformed-message"
     assert buckets.names(buckets.work) == [planned.ref.name]
     assert topics.all(topics.segments_done) == topics.events() == []
 
@@ -158,7 +158,7 @@ def test_message_with_foreign_manifest_is_dropped(
 ) -> None:
     other = planned.segment_task(0).model_dump() | {"job": "0" * 20}
     assert post(app, function, other) == 200
-    assert last_line(capsys)["code"] == "malformed-message"
+    assert read_last_line(capsys)["code"] == "malformed-message"
     assert buckets.names(buckets.work) == [planned.ref.name]
 
 
@@ -180,7 +180,7 @@ def test_message_with_foreign_faces_is_dropped(
     body = linked.segment_task(0).model_dump()
     body["faces"] |= change(body["faces"], buckets)
     assert post(app, function, body) == 200
-    assert last_line(capsys)["code"] == "malformed-message"
+    assert read_last_line(capsys)["code"] == "malformed-message"
     assert [name for name in buckets.names(buckets.work) if not object_names.is_lease(name)] == before
     assert buckets.names(buckets.output) == []
 
@@ -257,7 +257,7 @@ def test_message_without_valid_document_is_dropped(
     body: bytes, function: str, buckets: Buckets, topics: Topics, app: App, capsys: Output
 ) -> None:
     assert post(app, function, body) == 200
-    line = last_line(capsys)
+    line = read_last_line(capsys)
     assert (line["code"], line["function"]) == ("malformed-message", function)
     assert_nothing_happened(buckets, topics)
 
@@ -269,7 +269,7 @@ def test_message_without_a_field_is_dropped(
 ) -> None:
     body = {key: value for key, value in planned.segment_task(0).model_dump().items() if key != missing}
     assert post(app, function, body) == 200
-    assert last_line(capsys)["code"] == "malformed-message"
+    assert read_last_line(capsys)["code"] == "malformed-message"
     assert buckets.names(buckets.work) == [planned.ref.name]
 
 
@@ -290,7 +290,7 @@ def test_message_with_impossible_reference_is_dropped(
     body = planned.segment_task(0).model_dump()
     body["manifest"][field] = value
     assert post(app, function, body) == 200
-    assert last_line(capsys)["code"] == "malformed-message"
+    assert read_last_line(capsys)["code"] == "malformed-message"
     assert buckets.names(buckets.work) == [planned.ref.name]
 
 

@@ -15,10 +15,10 @@ from tests.functions.merging import (
     REPORT,
     RESULT,
     assert_published,
-    expire_claim,
+    expire_lease,
     failure_of,
 )
-from tests.functions.test_dead_letter import given_up
+from tests.functions.test_dead_letter import dead_letter_of
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
 
@@ -33,7 +33,7 @@ def never(parts: JoinInput) -> JoinedVideo:
     pytest.fail("joined again")
 
 
-def crash_when_decided(buckets: Buckets, planned: Planned) -> None:
+def crash_after_verdict(buckets: Buckets, planned: Planned) -> None:
     """Let a merge join, check, write the verdict and die. Its lease has expired."""
     do_all_segments(buckets, planned)
 
@@ -46,7 +46,7 @@ def crash_when_decided(buckets: Buckets, planned: Planned) -> None:
         patch.setattr(finalize, "apply_verdict", lambda manifest, progress: carry_out(manifest, die))
         with pytest.raises(Crash):
             join_and_publish(planned.segment_done(0), "first", MergeEngine())
-    expire_claim(buckets, object_names.merge_lease(planned.job))
+    expire_lease(buckets, object_names.merge_lease(planned.job))
     said = verdict.find(planned.job)
     assert said is not None
     assert said[0].state == "publishing"
@@ -64,7 +64,7 @@ def copy_result(planned: Planned) -> None:
 def test_next_merge_publishes_result_of_a_dead_merge(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert_published(buckets, topics, linked)
 
@@ -72,7 +72,7 @@ def test_next_merge_publishes_result_of_a_dead_merge(
 def test_worker_error_during_publishing_does_not_fail_the_job(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     assert not failure.fail_job(linked.job, "worker", ERROR)
     assert object_names.failed(linked.job) not in buckets.names(buckets.work)
     assert topics.events() == []
@@ -105,8 +105,8 @@ def test_job_that_failed_before_the_verdict_is_not_published(
 def test_job_exhausted_between_verdict_and_copy_fails(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
-    crash_when_decided(buckets, linked)
-    assert dead_letter(given_up(linked.done(0))) == 200
+    crash_after_verdict(buckets, linked)
+    assert dead_letter(dead_letter_of(linked.done(0))) == 200
     assert failure_of(buckets, linked).code == "exhausted"
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
@@ -115,12 +115,12 @@ def test_job_exhausted_between_verdict_and_copy_fails(
 def test_merge_stalled_before_the_copy_cannot_publish(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     given: list[int] = []
 
     def give_up() -> None:
         """Stall the copy after it has read the verdict."""
-        given.append(dead_letter(given_up(linked.done(0))))
+        given.append(dead_letter(dead_letter_of(linked.done(0))))
 
     assert finalize.apply_verdict(linked.manifest, give_up) is None
     assert given == [200]
@@ -131,25 +131,25 @@ def test_merge_stalled_before_the_copy_cannot_publish(
 def test_dead_letter_finalizes_a_result_that_is_published(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     copy_result(linked)
-    assert dead_letter(given_up(linked.done(0))) == 200
+    assert dead_letter(dead_letter_of(linked.done(0))) == 200
     assert_published(buckets, topics, linked)
 
 
 def test_dead_letter_finalizes_job_whose_merges_died(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     assert finalize.apply_verdict(linked.manifest, lambda: None) is not None
-    assert dead_letter(given_up(linked.done(0))) == 200
+    assert dead_letter(dead_letter_of(linked.done(0))) == 200
     assert_published(buckets, topics, linked)
 
 
 def test_foreign_object_after_the_verdict_fails_the_job(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     buckets.put(buckets.output, RESULT, b"somebody else's")
     join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert failure_of(buckets, linked).code == "result-exists"
@@ -158,7 +158,7 @@ def test_foreign_object_after_the_verdict_fails_the_job(
 
 
 def test_interrupted_rollback_request_is_continued(buckets: Buckets, topics: Topics, linked: Planned) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     said = verdict.find(linked.job)
     assert said is not None
     verdict.change(

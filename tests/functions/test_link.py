@@ -21,8 +21,8 @@ from tests.functions.linking import (
     assert_failed,
     assert_linked,
     embeddings,
-    hide_tasks,
-    ready_to_link,
+    redact_tasks,
+    store_inputs_of_link,
 )
 from tests.media_engines import with_operations
 from tests.planned import Planned, find_all_segments, find_segment, link_job, linked_of, plan_job
@@ -39,11 +39,11 @@ def test_last_segment_links_and_dispatches_redaction(
 ) -> None:
     buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
     for index in (2, 0, 1):
-        assert hide_tasks(topics) == []
+        assert redact_tasks(topics) == []
         find_segment(buckets, planned, index)
         assert merge(planned.done(index, str(index))) == 200
     assert_linked(buckets, topics, planned)
-    assert len(hide_tasks(topics)) == 3
+    assert len(redact_tasks(topics)) == 3
     assert buckets.names(buckets.output) == []
 
 
@@ -96,7 +96,7 @@ def test_missing_segment_detections_delay_linking(
     for index in (0, 2):
         find_segment(buckets, planned, index)
         assert merge(planned.done(index)) == 200
-    assert hide_tasks(topics) == []
+    assert redact_tasks(topics) == []
     assert object_names.faces(planned.job) not in buckets.names(buckets.work)
     assert len(embeddings(buckets, planned)) == 2
 
@@ -104,11 +104,11 @@ def test_missing_segment_detections_delay_linking(
 def test_redelivery_after_linking_changes_nothing(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     assert merge(planned.done(2)) == 200
     assert {merge(planned.done(index, str(index))) for index in (0, 1, 2, 2)} == {200}
     assert_linked(buckets, topics, planned)
-    assert len(hide_tasks(topics)) == 3
+    assert len(redact_tasks(topics)) == 3
 
 
 def test_message_of_a_failed_job_is_acknowledged(
@@ -124,7 +124,7 @@ def test_message_of_a_failed_job_is_acknowledged(
     )
     buckets.put(buckets.work, object_names.failed(planned.job), failed.model_dump_json().encode())
     assert merge(planned.done(2)) == 200
-    assert hide_tasks(topics) == []
+    assert redact_tasks(topics) == []
     assert embeddings(buckets, planned) == []
 
 
@@ -132,7 +132,7 @@ def test_message_of_a_failed_job_is_acknowledged(
 def test_detections_that_do_not_link_fail_the_job(
     fault: str, code: str, buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     for index in range(3):
         detector = "mtcnn" if fault == "another detector" and index else "centerface"
         found = SegmentDetections(detector, 0.5, None, 320, 180, Fraction(1, 12800), 0, ())
@@ -145,7 +145,7 @@ def test_detections_that_do_not_link_fail_the_job(
 def test_missing_manifest_fails_the_linking(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()
     assert merge(planned.done(2)) == 200
     failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
@@ -185,4 +185,4 @@ def test_block_of_the_finished_segment_is_listed_first(
     assert listed(5) == ["000", ""]
     buckets.put(buckets.work, object_names.segment_detections(planned.job, 120), b"seen")
     assert listed(120)[:2] == ["001", ""]
-    assert len(hide_tasks(topics)) == 130
+    assert len(redact_tasks(topics)) == 130

@@ -21,11 +21,11 @@ from tests.functions.linking import (
     LinkingEngine,
     assert_linked,
     embeddings,
-    hide_tasks,
-    ready_to_link,
+    redact_tasks,
+    store_inputs_of_link,
 )
-from tests.functions.merging import claim_expiry, deliver_at_once, expire_claim
-from tests.functions.working import put_claim, work
+from tests.functions.merging import deliver_concurrently, expire_lease, lease_expiry
+from tests.functions.working import put_lease, work
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments, link_job, linked_of
 from tests.proxy import Proxy
@@ -40,8 +40,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_three_concurrent_messages_link_once(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
-    ready_to_link(buckets, planned)
-    answers = deliver_at_once(merge, planned)
+    store_inputs_of_link(buckets, planned)
+    answers = deliver_concurrently(merge, planned)
     assert 200 in answers
     assert set(answers) <= {200, 503}
     assert_linked(buckets, topics, planned)
@@ -49,7 +49,7 @@ def test_three_concurrent_messages_link_once(
 
 def test_second_linker_waits_for_the_first(buckets: Buckets, topics: Topics, planned: Planned) -> None:
     """The second message arrives while the first one is linking."""
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     inside, go_on = threading.Event(), threading.Event()
 
     def slow(job: LinkInput) -> LinkedFaces:
@@ -67,14 +67,14 @@ def test_second_linker_waits_for_the_first(buckets: Buckets, topics: Topics, pla
         go_on.set()
         first.result(60)
     assert_linked(buckets, topics, planned)
-    assert len(hide_tasks(topics)) == 3
+    assert len(redact_tasks(topics)) == 3
 
 
 @pytest.mark.parametrize("wakes_up", ["before reading", "after linking"])
 def test_linker_that_lost_its_lease_changes_nothing(
     wakes_up: str, buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     environment(lease_seconds=1)
     claim = object_names.link_lease(planned.job)
     other = linked_of(planned, looks=99)
@@ -84,7 +84,7 @@ def test_linker_that_lost_its_lease_changes_nothing(
         if wakes_up == "after linking":
             list(job.detections)
         wait_until(
-            lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
+            lambda: datetime.now(UTC) > lease_expiry(buckets, claim),
             "the lease ran out",
         )
         link(planned.segment_done(1), "second", with_operations(MergeEngine(), link=lambda _: other))
@@ -95,22 +95,22 @@ def test_linker_that_lost_its_lease_changes_nothing(
         link(planned.segment_done(0), "first", with_operations(MergeEngine(), link=frozen))
     assert_linked(buckets, topics, planned)
     assert buckets.get(buckets.work, object_names.faces(planned.job)) == other.document
-    assert len(hide_tasks(topics)) == 3
+    assert len(redact_tasks(topics)) == 3
 
 
 def test_lease_is_renewed_while_detections_are_read(
     buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     environment(lease_seconds=3)
     claim = object_names.link_lease(planned.job)
 
     def slow(job: LinkInput) -> LinkedFaces:
         next(job.detections)
-        before = claim_expiry(buckets, claim)
+        before = lease_expiry(buckets, claim)
         wait_until(lambda: datetime.now(UTC) > before - timedelta(seconds=1.5), "half of the lease is over")
         next(job.detections)
-        assert claim_expiry(buckets, claim) > before
+        assert lease_expiry(buckets, claim) > before
         return linked_of(planned)
 
     link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=slow))
@@ -120,7 +120,7 @@ def test_lease_is_renewed_while_detections_are_read(
 def test_error_of_a_late_linker_does_not_fail_the_job(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
 
     def gone(job: LinkInput) -> LinkedFaces:
         link_job(buckets, planned)
@@ -135,7 +135,7 @@ def test_error_of_a_late_linker_does_not_fail_the_job(
 def test_job_that_fails_during_linking_is_not_dispatched(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
 
     def meanwhile(job: LinkInput) -> LinkedFaces:
         failure.fail_job(
@@ -144,7 +144,7 @@ def test_job_that_fails_during_linking_is_not_dispatched(
         return linked_of(planned)
 
     link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=meanwhile))
-    assert hide_tasks(topics) == []
+    assert redact_tasks(topics) == []
     assert object_names.faces(planned.job) not in buckets.names(buckets.work)
     assert embeddings(buckets, planned) == []
 
@@ -159,11 +159,11 @@ def test_redelivery_continues_after_a_crash_at_any_request(
     proxy: Proxy,
 ) -> None:
     """Storage refuses every request after some number, the release of the lease included, as in a crash."""
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):
         first = merge(planned.done(2, "mine"))
     assert first == (200 if crash_after == REQUESTS_OF_A_LINK else 503)
-    expire_claim(buckets, object_names.link_lease(planned.job))
+    expire_lease(buckets, object_names.link_lease(planned.job))
     assert merge(planned.done(2, "mine")) == 200
     assert_linked(buckets, topics, planned)
 
@@ -177,7 +177,7 @@ def test_messaging_outage_is_retried_until_it_succeeds(
     pubsub_address: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
     environment(retry_seconds=0.5)
     assert merge(planned.done(2)) == 503
@@ -193,16 +193,16 @@ def test_concurrent_linker_dispatches_the_same_faces(
     buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
     """The second linker can't know that the first one finished. A second dispatch is harmless, a second link is not."""
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     linked: list[int] = []
 
-    def link_meanwhile(method: str, path: str) -> bool:
+    def link_concurrently(method: str, path: str) -> bool:
         if "link-lease" in path and not linked:
             linked.append(1)
             link(planned.segment_done(0), "first", LinkingEngine(planned))
         return False
 
-    proxy.fails = link_meanwhile
+    proxy.fails = link_concurrently
     link(planned.segment_done(1), "second", with_operations(MergeEngine(), link=never))
     assert linked
     assert_linked(buckets, topics, planned)
@@ -212,10 +212,10 @@ def test_worker_that_took_over_late_leaves_no_detections(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     """Another worker did its segment, the job was linked, and all detections were deleted."""
-    put_claim(buckets, planned, 0, holder="dead", seconds=-1)
+    put_lease(buckets, planned, 0, holder="dead", seconds=-1)
 
     def meanwhile(_: object) -> None:
-        ready_to_link(buckets, planned)
+        store_inputs_of_link(buckets, planned)
         link(planned.segment_done(1), "1", LinkingEngine(planned))
 
     work(planned, 0, "late", meanwhile)
@@ -226,7 +226,7 @@ def test_worker_that_took_over_late_leaves_no_detections(
 def test_late_detect_messages_do_not_change_redaction(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     assert merge(planned.done(0)) == 200
     linked = link_job(buckets, planned)  # the same faces in another version of the object
     do_all_segments(buckets, linked)
@@ -234,7 +234,7 @@ def test_late_detect_messages_do_not_change_redaction(
     assert [worker(planned.task(index, "late")) for index in range(3)] == [200] * 3
     assert [merge(planned.done(index, "late")) for index in range(3)] == [200] * 3
     assert buckets.names(buckets.work) == before
-    assert len(hide_tasks(topics)) == 3
+    assert len(redact_tasks(topics)) == 3
     assert topics.all(topics.segments_done) == []
 
 

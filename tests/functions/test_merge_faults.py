@@ -22,9 +22,9 @@ from tests.functions.merging import (
     REQUESTS_OF_A_MERGE,
     RESULT,
     assert_published,
-    claim_expiry,
-    deliver_at_once,
-    expire_claim,
+    deliver_concurrently,
+    expire_lease,
+    lease_expiry,
     published_of,
 )
 from tests.media_engines import with_operations
@@ -42,7 +42,7 @@ def test_three_concurrent_messages_publish_one_result(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    answers = deliver_at_once(merge, linked)
+    answers = deliver_concurrently(merge, linked)
     assert 200 in answers
     assert set(answers) <= {200, 503}
     assert_published(buckets, topics, linked)
@@ -83,7 +83,7 @@ def test_merge_that_lost_its_lease_publishes_nothing(
         """Join, then stall until the lease has expired and another merge has published the result."""
         joined = MergeEngine().join(parts)
         wait_until(
-            lambda: datetime.now(UTC) > claim_expiry(buckets, claim),
+            lambda: datetime.now(UTC) > lease_expiry(buckets, claim),
             "the lease ran out",
         )
         join_and_publish(linked.segment_done(1), "second", MergeEngine())
@@ -177,7 +177,7 @@ def test_redelivery_continues_after_a_crash_at_any_request(
     with proxy.failing(lambda method, path: len(proxy.requests) > crash_after):
         first = merge(linked.done(2, "mine"))
     assert first == (200 if crash_after == REQUESTS_OF_A_MERGE else 503)
-    expire_claim(buckets, object_names.merge_lease(linked.job))
+    expire_lease(buckets, object_names.merge_lease(linked.job))
     assert merge(linked.done(2, "mine")) == 200
     assert_published(buckets, topics, linked)
     assert buckets.names(buckets.intake) == []

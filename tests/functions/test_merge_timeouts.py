@@ -13,9 +13,9 @@ from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, L
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import assert_failed as assert_link_failed
-from tests.functions.linking import ready_to_link
+from tests.functions.linking import store_inputs_of_link
 from tests.functions.merging import assert_failed, assert_published
-from tests.functions.test_job_end import crash_when_decided
+from tests.functions.test_job_end import crash_after_verdict
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
 
@@ -44,13 +44,13 @@ def test_merge_fails_the_job_after_three_timeouts(
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=endless))
     failed = assert_failed(buckets, topics, linked, "too-slow")
     assert "joining it did not finish within 1 s" in failed.message
-    assert "in 3 tries. Cut it into parts." in failed.message
+    assert "in 3 attempts. Cut it into parts." in failed.message
 
 
 def test_linking_fails_the_job_after_three_timeouts(
     buckets: Buckets, topics: Topics, planned: Planned, environment: Environment
 ) -> None:
-    ready_to_link(buckets, planned)
+    store_inputs_of_link(buckets, planned)
     environment(deadline_seconds=1)
 
     def endless_link(job: LinkInput) -> LinkedFaces:
@@ -62,7 +62,7 @@ def test_linking_fails_the_job_after_three_timeouts(
             link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
     link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
     failed = assert_link_failed(buckets, topics, planned, "too-slow")
-    assert "linking its faces was not done" in failed.message
+    assert "linking its faces did not finish" in failed.message
 
 
 def test_two_timeouts_do_not_fail_the_job(
@@ -75,7 +75,7 @@ def test_two_timeouts_do_not_fail_the_job(
 
 
 def test_joined_video_is_published_after_timeouts(buckets: Buckets, topics: Topics, linked: Planned) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     too_late(buckets, object_names.merge_lease(linked.job), 3)
     join_and_publish(linked.segment_done(0), "1", MergeEngine())
     assert_published(buckets, topics, linked)

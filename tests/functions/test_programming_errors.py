@@ -15,7 +15,7 @@ from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Push, Topics, upload_push
 from tests.functions.ingesting import job_of
-from tests.functions.test_dead_letter import given_up
+from tests.functions.test_dead_letter import dead_letter_of
 from tests.functions.test_webhook import event_push
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
 from tests.proxy import Proxy
@@ -187,7 +187,7 @@ def test_bug_in_dead_letter_fails_the_job(
 ) -> None:
     source = buckets.put(buckets.intake, VIDEO, clip)
     break_code(f"defacer.pipeline.lifecycle.{target}")
-    push = given_up(upload_push(source))
+    push = dead_letter_of(upload_push(source))
     assert [dead_letter(push) for _ in range(programming_errors.MAX_ATTEMPTS)] == [503, 503, 200]
     assert_failed_with_bug(buckets, topics, job_of(source), "dead_letter")
 
@@ -197,7 +197,7 @@ def test_dead_letter_after_a_bug_reports_internal_error(
 ) -> None:
     break_code("av.open")
     assert worker(planned.task(1)) == 503
-    assert dead_letter(given_up(planned.task(1))) == 200
+    assert dead_letter(dead_letter_of(planned.task(1))) == 200
     assert_failed_with_bug(buckets, topics, planned.job, "worker")
 
 
@@ -206,7 +206,7 @@ def test_dead_letter_after_bug_in_another_segment_is_retryable(
 ) -> None:
     break_code("av.open", times=1)
     assert [worker(planned.task(1)), worker(planned.task(1))] == [503, 200]
-    assert dead_letter(given_up(planned.task(0))) == 200
+    assert dead_letter(dead_letter_of(planned.task(0))) == 200
     assert failure_of(buckets, planned.job).code == "exhausted"
 
 

@@ -34,11 +34,11 @@ def cloud(
 ) -> Cloud:
     """The functions. Loading any model except the checker fails the test."""
 
-    def no_models(self: Engine, name: str) -> NoReturn:
+    def refuse_models(self: Engine, name: str) -> NoReturn:
         raise AssertionError(f"the model {name} was asked for")
 
     for model in ("detector", "recognizer"):
-        monkeypatch.setattr(Engine, model, no_models)
+        monkeypatch.setattr(Engine, model, refuse_models)
     return Cloud(buckets, topics, ingest, worker, merge)
 
 
@@ -66,7 +66,7 @@ def test_command_without_decisions_lists_the_tracks(
 
 
 def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) -> None:
-    job = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    job = cloud.run(cloud.write_request(first.job, {0: "hide"}))
     assert cloud.hidden() == [True, True, True]
     result = tmp_path / "result.mp4"
     result.write_bytes(cloud.buckets.get(cloud.buckets.output, RESULT))
@@ -88,7 +88,7 @@ def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) 
 
 def test_hidden_track_can_be_kept_and_others_stay_hidden(cloud: Cloud, first: Planned) -> None:
     before = cloud.report()
-    cloud.run(cloud.ask(first.job, {1: "keep"}))
+    cloud.run(cloud.write_request(first.job, {1: "keep"}))
     assert cloud.hidden() == [False, False, True]
     after = cloud.report()
     assert [track.decision for track in after.tracks] == ["keep", "keep", "hide"]
@@ -98,7 +98,7 @@ def test_hidden_track_can_be_kept_and_others_stay_hidden(cloud: Cloud, first: Pl
 
 
 def test_rerender_runs_no_detector(cloud: Cloud, first: Planned) -> None:
-    cloud.run(cloud.ask(first.job, {1: "keep"}))
+    cloud.run(cloud.write_request(first.job, {1: "keep"}))
     assert cloud.steps() == {"redact"}
     assert cloud.worker(Planned(first.clip, first.manifest, first.ref).task(0)) == 200  # the job is over
     other = Planned(first.clip, first.manifest, first.ref)
@@ -107,22 +107,22 @@ def test_rerender_runs_no_detector(cloud: Cloud, first: Planned) -> None:
 
 
 def test_third_rerender_keeps_decisions_of_the_second(cloud: Cloud, first: Planned) -> None:
-    second = cloud.run(cloud.ask(first.job, {1: "keep", 0: "hide"}))
-    third = cloud.run(cloud.ask(second, {2: "keep"}))
+    second = cloud.run(cloud.write_request(first.job, {1: "keep", 0: "hide"}))
+    third = cloud.run(cloud.write_request(second, {2: "keep"}))
     assert cloud.hidden() == [True, False, False]
     report = cloud.report()
     assert report.again is not None
     assert (report.job, report.again.of, report.again.decisions) == (third, second, {2: "keep"})
     assert {track.reason for track in report.tracks} == {Reason.MANUAL}
     # The first job identifies the published video too.
-    cloud.run(cloud.ask(first.job, {0: "keep"}))
+    cloud.run(cloud.write_request(first.job, {0: "keep"}))
     assert cloud.hidden() == [False, False, False]
     assert cloud.report().targets == ("Eileen",)
 
 
 def test_later_request_includes_decisions_of_a_pending_one(cloud: Cloud, first: Planned) -> None:
-    older = cloud.ask(first.job, {0: "hide"})
-    newer = cloud.ask(first.job, {1: "keep"})
+    older = cloud.write_request(first.job, {0: "hide"})
+    newer = cloud.write_request(first.job, {1: "keep"})
     cloud.run(newer)
     assert cloud.hidden() == [True, False, True]
     late = cloud.run(older)  # its request was replaced
@@ -134,10 +134,10 @@ def test_later_request_includes_decisions_of_a_pending_one(cloud: Cloud, first: 
 def test_later_of_two_rerenders_stays_published(first_done: str, cloud: Cloud, first: Planned) -> None:
     jobs, done = [], []
     for decisions in ({0: "hide"}, {1: "keep"}):
-        request = cloud.ask(first.job, decisions)  # type: ignore[arg-type]  # of dicts' values
+        request = cloud.write_request(first.job, decisions)  # type: ignore[arg-type]  # of dicts' values
         jobs.append(object_names.job_id(request.bucket, request.name, request.generation))
-        cloud.run_to_the_end_but_one(request)
-        done.append(cloud.new(cloud.topics.segments_done))
+        cloud.run_until_last_merge(request)
+        done.append(cloud.new_messages(cloud.topics.segments_done))
     for pushes in done if first_done == "older" else reversed(done):
         for push in pushes:
             assert cloud.merge(push) == 200
@@ -151,8 +151,8 @@ def test_later_of_two_rerenders_stays_published(first_done: str, cloud: Cloud, f
 
 
 def test_rerender_does_not_replace_result_of_newer_upload(cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {1: "keep"})
-    cloud.run_to_the_end_but_one(request)
+    request = cloud.write_request(first.job, {1: "keep"})
+    cloud.run_until_last_merge(request)
     for name in (RESULT, REPORT):
         blob = cloud.buckets.blob(cloud.buckets.output, name)
         newer = str(first.manifest.source.generation + 1)
@@ -162,7 +162,7 @@ def test_rerender_does_not_replace_result_of_newer_upload(cloud: Cloud, first: P
             object_names.OF_SOURCE_GENERATION: newer,
         }
         blob.patch()
-    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    cloud.deliver(cloud.topics.segments_done, cloud.merge)
     job = object_names.job_id(request.bucket, request.name, request.generation)
     assert cloud.published(job).superseded
     assert cloud.hidden() == [False, True, True]
@@ -172,7 +172,7 @@ def test_rerender_does_not_replace_result_of_newer_upload(cloud: Cloud, first: P
 
 
 def test_duplicate_messages_create_one_result(cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     job = cloud.run(request, times=2)
     assert cloud.hidden() == [True, True, True]
     result = cloud.buckets.blob(cloud.buckets.output, RESULT)
@@ -192,11 +192,11 @@ def test_rerender_uses_the_channel_s_replacement_picture(cloud: Cloud, clip: Pat
     first = cloud.publish_first(clip)
     image = cloud.report().model_copy(update={"policy": Policy(mode="image")})
     cloud.rewrite_report(image)
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     job = cloud.run(request)
     assert cloud.failed(job).code == "no-replacement"
     cloud.buckets.put(cloud.buckets.intake, "channels/street/replacement.png", replacement)
-    job = cloud.run(cloud.ask(first.job, {0: "hide"}))
+    job = cloud.run(cloud.write_request(first.job, {0: "hide"}))
     assert cloud.manifest(job).replacement is not None
     assert cloud.report().job == job
 
@@ -205,7 +205,7 @@ def test_report_without_a_forgotten_name_can_be_rerendered(cloud: Cloud, first: 
     forget = ["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]
     assert privacy(forget) == 0
     assert cloud.hidden() == [True, True, True]
-    cloud.run(cloud.ask(first.job, {2: "keep"}))
+    cloud.run(cloud.write_request(first.job, {2: "keep"}))
     assert cloud.hidden() == [True, True, False]
     report = cloud.report()
     assert report.targets == ()
@@ -213,8 +213,8 @@ def test_report_without_a_forgotten_name_can_be_rerendered(cloud: Cloud, first: 
 
 def test_forget_applies_to_rerendered_results(cloud: Cloud, first: Planned) -> None:
     """A track that was hidden and kept again still has its name."""
-    cloud.run(cloud.ask(first.job, {0: "hide"}))
-    cloud.run(cloud.ask(first.job, {0: "keep", 2: "keep"}))
+    cloud.run(cloud.write_request(first.job, {0: "hide"}))
+    cloud.run(cloud.write_request(first.job, {0: "keep", 2: "keep"}))
     assert cloud.hidden() == [False, True, False]
     assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
     assert cloud.hidden() == [True, True, False]
@@ -225,8 +225,8 @@ def test_forget_applies_to_rerendered_results(cloud: Cloud, first: Planned) -> N
 
 @pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])
 def test_erasing_one_job_erases_all_jobs_of_its_upload(which: str, cloud: Cloud, first: Planned) -> None:
-    older = cloud.run(cloud.ask(first.job, {0: "hide"}))
-    newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
+    older = cloud.run(cloud.write_request(first.job, {0: "hide"}))
+    newer = cloud.run(cloud.write_request(first.job, {1: "keep"}))
     erased = {"upload": first.job, "rendering": newer, "older rendering": older}[which]
     assert privacy(["erase", erased, "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.output) == []
@@ -241,8 +241,8 @@ def test_erasing_one_job_erases_all_jobs_of_its_upload(which: str, cloud: Cloud,
 def test_interrupted_erase_without_manifest_finds_all_jobs(
     which: str, when: str, cloud: Cloud, first: Planned
 ) -> None:
-    older = cloud.run(cloud.ask(first.job, {0: "hide"}))
-    newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
+    older = cloud.run(cloud.write_request(first.job, {0: "hide"}))
+    newer = cloud.run(cloud.write_request(first.job, {1: "keep"}))
     erased = {"upload": first.job, "rendering": newer, "older rendering": older}[which]
     manifests = [object_names.manifest(job) for job in (first.job, older, newer)]
     last = [object_names.manifest(erased)] if when == "its own manifest" else manifests
@@ -265,8 +265,8 @@ def test_interrupted_erase_without_manifest_finds_all_jobs(
 def test_erase_of_upload_without_manifest_erases_its_rerenders(
     which: str, cloud: Cloud, first: Planned
 ) -> None:
-    older = cloud.run(cloud.ask(first.job, {0: "hide"}))
-    newer = cloud.run(cloud.ask(first.job, {1: "keep"}))
+    older = cloud.run(cloud.write_request(first.job, {0: "hide"}))
+    newer = cloud.run(cloud.write_request(first.job, {1: "keep"}))
     erased = {"upload": first.job, "rendering": newer}[which]
     cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.manifest(erased)).delete()
     assert privacy(["erase", erased, "--yes"]) == 0
@@ -278,10 +278,10 @@ def test_erase_of_upload_without_manifest_erases_its_rerenders(
 
 
 def test_erased_rerender_publishes_nothing(cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {1: "keep"})
-    cloud.run_to_the_end_but_one(request)
+    request = cloud.write_request(first.job, {1: "keep"})
+    cloud.run_until_last_merge(request)
     assert privacy(["erase", "channels/street", "--yes"]) == 0
-    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == []
     job = object_names.job_id(request.bucket, request.name, request.generation)
@@ -300,7 +300,7 @@ def test_unpublished_video_cannot_be_rerendered(cloud: Cloud, planned: Planned) 
 def test_job_with_only_its_result_left_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
     for name in cloud.buckets.names(cloud.buckets.work):
         cloud.buckets.client.bucket(cloud.buckets.work).blob(name).delete()
-    cloud.run(cloud.ask(first.job, {0: "hide"}))
+    cloud.run(cloud.write_request(first.job, {0: "hide"}))
     assert cloud.hidden() == [True, True, True]
 
 

@@ -21,9 +21,9 @@ from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.media_engine import EditedFaces
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
-from tests.functions.merging import REPORT, RESULT, expire_claim
+from tests.functions.merging import REPORT, RESULT, expire_lease
 from tests.functions.rendering import EILEEN, Cloud
-from tests.functions.test_dead_letter import given_up
+from tests.functions.test_dead_letter import dead_letter_of
 from tests.inbox import document
 from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned
@@ -67,11 +67,11 @@ def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said
 @pytest.mark.parametrize("gone", ["deleted", "replaced"])
 @pytest.mark.parametrize("when", ["before planning", "before hiding", "before joining"])
 def test_deleted_source_fails_the_rerender(gone: str, when: str, cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     if when != "before planning":
         assert cloud.ingest(upload_push(request)) == 200
     if when == "before joining":
-        cloud.lead(cloud.topics.segments, cloud.worker)
+        cloud.deliver(cloud.topics.segments, cloud.worker)
     cloud.buckets.client.bucket(cloud.buckets.intake).blob(VIDEO).delete()
     if gone == "replaced":
         cloud.buckets.put(cloud.buckets.intake, VIDEO, b"another video")
@@ -87,38 +87,38 @@ def test_deleted_source_fails_the_rerender(gone: str, when: str, cloud: Cloud, f
 
 def test_source_that_differs_from_the_report_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
     cloud.rewrite_report(cloud.report().model_copy(update={"fingerprint": "0" * 64}))
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     cloud.run(request)
-    assert_failed(cloud, request, "merge", "check-failed", "it is not the video that the report")
+    assert_failed(cloud, request, "merge", "check-failed", "it is not the video of the report")
 
 
 def test_report_of_another_video_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
     other = first.manifest.source.model_copy(update={"generation": 1})
     cloud.rewrite_report(cloud.report().model_copy(update={"source": other}))
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     cloud.run(request)
     assert_failed(cloud, request, "ingest", "bad-object", "is not the report that was published there")
 
 
 def test_unknown_track_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {1: "keep", 7: "hide"})
+    request = cloud.write_request(first.job, {1: "keep", 7: "hide"})
     cloud.run(request)
     assert_failed(cloud, request, "ingest", "bad-decisions", "has no track 7; it has 3 tracks", "walk.mp4 ")
 
 
 def test_person_without_target_picture_is_not_kept(cloud: Cloud, first: Planned) -> None:
     cloud.buckets.client.bucket(cloud.buckets.intake).blob(EILEEN).delete()
-    request = cloud.ask(first.job, {1: "keep"})
+    request = cloud.write_request(first.job, {1: "keep"})
     cloud.run(request)
     assert_failed(cloud, request, "ingest", "target-gone", "(tracks 0)", "Hide these tracks too")
-    cloud.run(cloud.ask(first.job, {0: "hide", 1: "keep"}))
+    cloud.run(cloud.write_request(first.job, {0: "hide", 1: "keep"}))
     assert cloud.hidden() == [True, False, True]
     assert [track.person for track in cloud.report().tracks] == [None] * 3
 
 
 def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, first: Planned) -> None:
     """The planning has read the pictures, and `forget` can't find a job without a manifest."""
-    request = cloud.ask(first.job, {1: "keep"})
+    request = cloud.write_request(first.job, {1: "keep"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
@@ -132,29 +132,29 @@ def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, firs
 
 
 def test_person_forgotten_during_rerender_is_hidden(cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {1: "keep"})
-    cloud.run_to_the_end_but_one(request)
+    request = cloud.write_request(first.job, {1: "keep"})
+    cloud.run_until_last_merge(request)
     assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
-    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.failed(job_of(request)).code == "person-forgotten"
     assert cloud.hidden() == [True, True, True]
 
 
 def test_first_manifest_of_two_plannings_counts(cloud: Cloud, first: Planned) -> None:
     """Another re-render was published between them, so the slower planning read another report."""
-    between = cloud.ask(first.job, {0: "hide"})
-    cloud.run_to_the_end_but_one(between)
-    request = cloud.ask(first.job, {1: "keep"})
+    between = cloud.write_request(first.job, {0: "hide"})
+    cloud.run_until_last_merge(between)
+    request = cloud.write_request(first.job, {1: "keep"})
     means = IngestEngine()
 
     def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
-        cloud.lead(cloud.topics.segments_done, cloud.merge)
+        cloud.deliver(cloud.topics.segments_done, cloud.merge)
         planning.plan(request, means)
         return IngestEngine().edit_faces(faces, decisions, known)
 
     planning.plan(request, with_operations(IngestEngine(), edit_faces=overtaken))
-    cloud.lead(cloud.topics.segments, cloud.worker)
-    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    cloud.deliver(cloud.topics.segments, cloud.worker)
+    cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.report().job == job_of(request)
     assert cloud.hidden() == [True, False, True]
     manifest = cloud.manifest(job_of(request))
@@ -164,7 +164,7 @@ def test_first_manifest_of_two_plannings_counts(cloud: Cloud, first: Planned) ->
 
 def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Planned) -> None:
     """The faster planning began after Eileen was forgotten, and died before it wrote the faces."""
-    request = cloud.ask(first.job, {1: "keep"})
+    request = cloud.write_request(first.job, {1: "keep"})
 
     def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         if "Eileen" in known:
@@ -172,18 +172,18 @@ def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Pl
             planning.plan(request, IngestEngine())
             work = cloud.buckets.client.bucket(cloud.buckets.work)
             work.blob(object_names.faces(job_of(request))).delete()
-            cloud.new(cloud.topics.segments)  # it died before it published its tasks
+            cloud.new_messages(cloud.topics.segments)  # it died before it published its tasks
         return IngestEngine().edit_faces(faces, decisions, known)
 
     planning.plan(request, with_operations(IngestEngine(), edit_faces=overtaken))
-    cloud.lead(cloud.topics.segments, cloud.worker)
-    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    cloud.deliver(cloud.topics.segments, cloud.worker)
+    cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.hidden() == [True, False, True]
     assert cloud.manifest(job_of(request)).targets == ()
 
 
 def test_request_cannot_keep_a_forgotten_person(cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {0: "keep"})
+    request = cloud.write_request(first.job, {0: "keep"})
     assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
     cloud.run(request)
     failed = cloud.failed(job_of(request))
@@ -250,7 +250,7 @@ def test_planning_continues_after_a_crash_at_any_request(
     proxy: Proxy,
 ) -> None:
     """Each delivery crashes one request later than the one before, and the last one succeeds."""
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     push = upload_push(request)
     left = 0
 
@@ -265,15 +265,15 @@ def test_planning_continues_after_a_crash_at_any_request(
             if cloud.ingest(push) == 200:
                 break
     assert 8 < allowed < 40
-    cloud.lead(cloud.topics.segments, cloud.worker)
-    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    cloud.deliver(cloud.topics.segments, cloud.worker)
+    cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.report().job == job_of(request)
     assert cloud.hidden() == [True, True, True]
 
 
 def test_planning_without_its_report_fails_the_rerender(cloud: Cloud, first: Planned) -> None:
     """Its manifest names a version of the report that was replaced before its faces were written."""
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     assert cloud.ingest(upload_push(request)) == 200
     work = cloud.buckets.client.bucket(cloud.buckets.work)
     work.blob(object_names.faces(job_of(request))).delete()
@@ -283,7 +283,7 @@ def test_planning_without_its_report_fails_the_rerender(cloud: Cloud, first: Pla
 
 
 def test_rerender_that_fails_while_planned_leaves_nothing(cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         failure.fail_job(job_of(request), "ingest", PermanentError("exhausted", "it took too long"), request)
@@ -295,21 +295,21 @@ def test_rerender_that_fails_while_planned_leaves_nothing(cloud: Cloud, first: P
 
 
 def test_dead_letter_of_a_request_fails_its_job(cloud: Cloud, first: Planned, dead_letter: Post) -> None:
-    request = cloud.ask(first.job, {0: "hide"})
-    assert dead_letter(given_up(upload_push(request), waited="1")) == 200
+    request = cloud.write_request(first.job, {0: "hide"})
+    assert dead_letter(dead_letter_of(upload_push(request), waited="1")) == 200
     assert_failed(cloud, request, "ingest", "exhausted")
     assert cloud.ingest(upload_push(request)) == 200
     assert cloud.steps() == set()
 
 
 def test_dead_letter_of_a_request_is_requeued_once(cloud: Cloud, first: Planned, dead_letter: Post) -> None:
-    request = cloud.ask(first.job, {0: "hide"})
-    assert dead_letter(given_up(upload_push(request), waited="0")) == 200
+    request = cloud.write_request(first.job, {0: "hide"})
+    assert dead_letter(dead_letter_of(upload_push(request), waited="0")) == 200
     (anew,) = cloud.topics.all(cloud.topics.uploads)
     assert anew["message"]["attributes"]["requeues"] == "1"
     assert cloud.ingest(anew) == 200
-    cloud.lead(cloud.topics.segments, cloud.worker)
-    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    cloud.deliver(cloud.topics.segments, cloud.worker)
+    cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.report().job == job_of(request)
 
 
@@ -318,10 +318,10 @@ def test_rerender_with_verdict_ends_without_manifest(
     out: bool, cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
     """Its job is not the job of the upload, so the verdict names the request too."""
-    request = cloud.ask(first.job, {1: "keep"})
-    cloud.run_to_the_end_but_one(request)
+    request = cloud.write_request(first.job, {1: "keep"})
+    cloud.run_until_last_merge(request)
     job = job_of(request)
-    *_, last = cloud.new(cloud.topics.segments_done)
+    *_, last = cloud.new_messages(cloud.topics.segments_done)
 
     def die(names: JobIdentity, progress: objects.Progress) -> None:
         if out:
@@ -334,9 +334,9 @@ def test_rerender_with_verdict_ends_without_manifest(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finalize, "apply_verdict", die)
         assert cloud.merge(last) == 503
-    expire_claim(cloud.buckets, object_names.merge_lease(job))
+    expire_lease(cloud.buckets, object_names.merge_lease(job))
     cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.manifest(job)).delete()
-    assert dead_letter(given_up(last)) == 200
+    assert dead_letter(dead_letter_of(last)) == 200
     if out:
         assert cloud.report().job == job
         assert cloud.hidden() == [False, False, True]
@@ -353,7 +353,7 @@ def test_rerender_can_have_other_segments_than_detection(
 ) -> None:
     """The settings have changed since, so the frames of the faces belong to other segments."""
     environment(segment_seconds=100)
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     cloud.run(request)
     assert len(cloud.manifest(job_of(request)).segments) == 1 < len(first.manifest.segments)
     assert cloud.report().job == job_of(request)
@@ -365,7 +365,7 @@ def test_frames_without_detection_fail_the_rerender(cloud: Cloud, first: Planned
     report = cloud.report()
     fewer = replace(report.faces, frames=report.faces.frames - 1)
     cloud.rewrite_report(report.model_copy(update={"faces": fewer}))
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     cloud.run(request)
     assert_failed(cloud, request, "merge", "check-failed", "faces were detected in")
 
@@ -374,7 +374,7 @@ def test_frames_without_detection_fail_the_rerender(cloud: Cloud, first: Planned
 def test_truncated_report_is_not_rerendered(lines: int, cloud: Cloud, first: Planned) -> None:
     report = cloud.buckets.get(cloud.buckets.output, REPORT)
     cloud.rewrite_report_bytes(b"".join(report.splitlines(keepends=True)[:lines]))
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     failed = cloud.failed(cloud.run(request))
     assert (failed.stage, failed.code) == ("ingest", "bad-object")
     assert failed.message == "walk.report.jsonl can't be read. Upload the video again."
@@ -385,7 +385,7 @@ def test_report_with_unknown_recogniser_is_refused(cloud: Cloud, first: Planned)
     report = cloud.buckets.get(cloud.buckets.output, REPORT)
     assert report.count(b'"recognizer":null') == 1
     cloud.rewrite_report_bytes(report.replace(b'"recognizer":null', b'"recognizer":"casia-webface/1/1"'))
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     cloud.run(request)
     sentence = "can't be re-rendered: the recogniser is 'casia-webface', allowed are sface"
     assert_failed(cloud, request, "ingest", "bad-decisions", sentence)
@@ -397,7 +397,7 @@ def test_report_with_unknown_recogniser_is_refused(cloud: Cloud, first: Planned)
 def test_manifest_with_foreign_references_is_refused(
     part: str, changes: dict[str, object], cloud: Cloud, first: Planned
 ) -> None:
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     assert cloud.ingest(upload_push(request)) == 200
     name = object_names.manifest(job_of(request))
     document = json.loads(cloud.buckets.get(cloud.buckets.work, name))
@@ -408,15 +408,15 @@ def test_manifest_with_foreign_references_is_refused(
 
 
 def test_exhausted_rerender_message_names_the_video(cloud: Cloud, first: Planned, dead_letter: Post) -> None:
-    request = cloud.ask(first.job, {0: "hide"})
-    assert dead_letter(given_up(upload_push(request))) == 200
+    request = cloud.write_request(first.job, {0: "hide"})
+    assert dead_letter(dead_letter_of(upload_push(request))) == 200
     said = ("walk.mp4 was not published", "Ask for it again")
     assert_failed(cloud, request, "ingest", "exhausted", *said)
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
 
 def test_rerender_that_fails_before_planning_names_the_video(cloud: Cloud, first: Planned) -> None:
-    request = cloud.ask(first.job, {99: "hide"})
+    request = cloud.write_request(first.job, {99: "hide"})
     cloud.run(request)
     assert cloud.failed(job_of(request)).source == first.manifest.source
 
@@ -425,18 +425,18 @@ def test_rerender_that_fails_before_planning_names_the_video(cloud: Cloud, first
 def test_only_hide_decisions_of_an_unfinished_request_are_merged(
     kept: bool, cloud: Cloud, first: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cloud.ask(first.job, {0: "hide", 1: "keep"})
+    cloud.write_request(first.job, {0: "hide", 1: "keep"})
     if not kept:
         later = rerender_request.utc_now() + rerender_request.PENDING + timedelta(days=1)
         monkeypatch.setattr(rerender_request, "utc_now", lambda: later)
-    cloud.run(cloud.ask(first.job, {2: "keep"}))
+    cloud.run(cloud.write_request(first.job, {2: "keep"}))
     assert cloud.hidden() == [True, not kept, False]
 
 
 def test_erase_finds_rerender_with_replaced_request(cloud: Cloud, first: Planned) -> None:
     """A function that read the mark can have cleaned up before the command continues."""
-    replaced = job_of(cloud.ask(first.job, {0: "hide"}))
-    assert cloud.ingest(upload_push(cloud.ask(first.job, {1: "keep"}))) == 200
+    replaced = job_of(cloud.write_request(first.job, {0: "hide"}))
+    assert cloud.ingest(upload_push(cloud.write_request(first.job, {1: "keep"}))) == 200
     (later,) = {str(document(push)["job"]) for push in cloud.topics.all(cloud.topics.segments)} - {first.job}
     # The manifest of the replaced request, as if it had been planned before.
     manifest = cloud.buckets.get(cloud.buckets.work, object_names.manifest(later)).replace(
@@ -454,12 +454,12 @@ def test_erase_finds_rerender_with_replaced_request(cloud: Cloud, first: Planned
 def test_rerender_with_deleted_request_names_the_video(
     how: str, cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
-    request = cloud.ask(first.job, {0: "hide"})
+    request = cloud.write_request(first.job, {0: "hide"})
     if how == "replaced":
-        cloud.ask(first.job, {1: "keep"})
+        cloud.write_request(first.job, {1: "keep"})
     else:
         cloud.buckets.client.bucket(request.bucket).blob(request.name).delete()
-    assert dead_letter(given_up(upload_push(request))) == 200
+    assert dead_letter(dead_letter_of(upload_push(request))) == 200
     said = ("walk.mp4 was not published", "Ask for it again")
     assert_failed(cloud, request, "ingest", "exhausted", *said)
     assert cloud.failed(job_of(request)).source == first.manifest.source
@@ -470,7 +470,7 @@ def test_request_in_another_channel_announces_to_that_channel_only(
 ) -> None:
     name = rerender_request.request_name(first.manifest.source).replace("street", "elsewhere")
     request = put(cloud, b"{}", name)
-    assert dead_letter(given_up(upload_push(request))) == 200
+    assert dead_letter(dead_letter_of(upload_push(request))) == 200
     failed = cloud.failed(job_of(request))
     assert failed.source == request
     assert "walk.mp4" not in failed.message
@@ -490,7 +490,7 @@ def test_erase_of_foreign_request_keeps_the_other_channel(cloud: Cloud, first: P
 
 def test_erase_finds_rerender_with_deleted_request(cloud: Cloud, first: Planned) -> None:
     """Its result is published, and its metadata names the request, not the upload."""
-    request = cloud.ask(first.job, {1: "keep"})
+    request = cloud.write_request(first.job, {1: "keep"})
     second = cloud.run(request)
     assert cloud.report().job == second
     cloud.buckets.client.bucket(request.bucket).delete_blob(request.name)
@@ -501,7 +501,7 @@ def test_erase_finds_rerender_with_deleted_request(cloud: Cloud, first: Planned)
 
 def test_query_for_pending_decisions_writes_nothing(cloud: Cloud, first: Planned) -> None:
     """The console asks when it shows a page, and is allowed neither to publish events nor to delete objects."""
-    job = job_of(cloud.ask(first.job, {0: "hide"}))
+    job = job_of(cloud.write_request(first.job, {0: "hide"}))
     failed = Failed(
         job=job,
         source=first.manifest.source,

@@ -33,7 +33,7 @@ def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("portrait") / "walk.mp4", Clip(portrait=astronaut()))
 
 
-def whites(video: bytes) -> list[bool]:
+def find_masked_frames(video: bytes) -> list[bool]:
     """Return for each frame whether the face is masked."""
     with av.open(io.BytesIO(video)) as container:
         pictures = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
@@ -45,11 +45,11 @@ def publish(cloud: Cloud, portrait: Path) -> Planned:
     linked = link_job(cloud.buckets, plan_job(cloud.buckets, portrait, policy=WHITE))
     for index in range(2):
         assert cloud.worker(linked.task(index)) == 200
-    cloud.lead(cloud.topics.segments_done, cloud.merge)
+    cloud.deliver(cloud.topics.segments_done, cloud.merge)
     return linked
 
 
-def found_at(pts: int) -> Track:
+def track_at(pts: int) -> Track:
     return Track(
         id=0,
         start=pts,
@@ -79,7 +79,7 @@ def test_worker_masks_and_records_a_face_without_track(
     )
     times = linked.frames(1)
     assert (track.start, track.end) == (times[0], times[-1])
-    assert all(whites(buckets.get(buckets.work, report.video.name)))
+    assert all(find_masked_frames(buckets.get(buckets.work, report.video.name)))
 
 
 def test_verify_off_skips_the_check(buckets: Buckets, topics: Topics, portrait: Path, worker: Post) -> None:
@@ -99,7 +99,7 @@ def test_report_lists_faces_found_by_the_check(
     assert report.checked is not None
     assert (report.checked.verify, report.checked.tracks) == ("standard", (0, 1))
     assert report.checked.frames >= 10
-    assert all(whites(buckets.get(buckets.output, RESULT)))
+    assert all(find_masked_frames(buckets.get(buckets.output, RESULT)))
 
 
 def test_rerender_keeps_masking_faces_found_by_the_check(
@@ -107,12 +107,12 @@ def test_rerender_keeps_masking_faces_found_by_the_check(
 ) -> None:
     cloud = Cloud(buckets, topics, ingest, worker, merge)
     linked = publish(cloud, portrait)
-    cloud.run(cloud.ask(linked.job, {0: "hide"}))
+    cloud.run(cloud.write_request(linked.job, {0: "hide"}))
     report = cloud.report()
     assert [track.reason for track in report.tracks] == [Reason.MANUAL, Reason.FOUND_BY_VERIFICATION]
     assert report.checked is not None
     assert report.checked.tracks == ()
-    assert all(whites(buckets.get(buckets.output, RESULT)))
+    assert all(find_masked_frames(buckets.get(buckets.output, RESULT)))
 
 
 def test_unmaskable_face_quarantines_the_job_once(
@@ -140,9 +140,9 @@ def test_found_faces_continue_the_track_numbers(
     tracks: int, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     times = frame_times(planned.clip)
-    own = [replace(found_at(pts), id=number * 3) for number, pts in enumerate(times[:tracks])]
+    own = [replace(track_at(pts), id=number * 3) for number, pts in enumerate(times[:tracks])]
     document = faces_of(planned, *own).to_bytes()
-    check = SegmentCheck(verify="standard", frames=2, tracks=(found_at(times[5]), found_at(times[9])))
+    check = SegmentCheck(verify="standard", frames=2, tracks=(track_at(times[5]), track_at(times[9])))
     report = do_segment(buckets, planned, 0, checked=check)
     found = join_step._found_tracks(document, [report])
     first = 3 * tracks - 2 if tracks else 0
@@ -164,6 +164,6 @@ def test_report_is_unchecked_unless_every_segment_was_checked(
         verify="standard", frames=report.checked.frames if report.checked else 0
     )
     buckets.put(buckets.work, name, report.model_copy(update={"checked": None}).model_dump_json().encode())
-    cloud.lead(topics.segments_done, merge)
+    cloud.deliver(topics.segments_done, merge)
     assert published_of(buckets, linked).report == REPORT
     assert cloud.report().checked is None

@@ -15,8 +15,8 @@ from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, assert_published, failure_of, published_of
-from tests.functions.test_dead_letter import given_up
-from tests.functions.test_job_end import ERROR, copy_result, crash_when_decided, never
+from tests.functions.test_dead_letter import dead_letter_of
+from tests.functions.test_job_end import ERROR, copy_result, crash_after_verdict, never
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments, link_job, plan_job
 
@@ -42,24 +42,26 @@ def assert_failed_once(buckets: Buckets, topics: Topics, planned: Planned, code:
 def test_foreign_report_rolls_back_the_published_result(
     who: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post, dead_letter: Post
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     copy_result(linked)
     buckets.put(buckets.output, REPORT, b"somebody else's")
-    assert merge(linked.done(0)) == 200 if who == "merge" else dead_letter(given_up(linked.done(0))) == 200
+    assert (
+        merge(linked.done(0)) == 200 if who == "merge" else dead_letter(dead_letter_of(linked.done(0))) == 200
+    )
     assert_failed_once(buckets, topics, linked, "result-exists")
     assert buckets.names(buckets.output) == [REPORT]
     assert buckets.get(buckets.output, REPORT) == b"somebody else's"
-    assert {merge(linked.done(1)), dead_letter(given_up(linked.done(1)))} == {200}
+    assert {merge(linked.done(1)), dead_letter(dead_letter_of(linked.done(1)))} == {200}
     assert_failed_once(buckets, topics, linked, "result-exists")
 
 
 def test_merge_stalled_before_the_report_cannot_publish(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     copies = 0
 
-    def taken_back() -> None:
+    def roll_back() -> None:
         """Called by each copy before it starts. During the second one, another process fails the job."""
         nonlocal copies
         copies += 1
@@ -68,7 +70,7 @@ def test_merge_stalled_before_the_report_cannot_publish(
             assert finalize.apply_verdict(linked.manifest, lambda: None) is None
             buckets.client.bucket(buckets.output).blob(REPORT).delete()
 
-    assert finalize.apply_verdict(linked.manifest, taken_back) is None
+    assert finalize.apply_verdict(linked.manifest, roll_back) is None
     assert copies == 2
     assert buckets.names(buckets.output) == []
     assert_failed_once(buckets, topics, linked, "result-exists")
@@ -78,14 +80,14 @@ def test_published_job_is_not_rolled_back(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
     """After the verdict, an object over the report is like one that is uploaded a day later."""
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     copy_result(linked)
     said = verdict.find(linked.job)
     assert said is not None
     result = objects.reference(buckets.blob(buckets.output, RESULT))
     verdict.change(*said, state="published_pending", result=result)
     buckets.put(buckets.output, REPORT, b"somebody else's")
-    assert dead_letter(given_up(linked.done(0))) == 200
+    assert dead_letter(dead_letter_of(linked.done(0))) == 200
     assert_published(buckets, topics, linked)
 
 
@@ -93,7 +95,7 @@ def test_published_job_is_not_rolled_back(
 def test_interrupted_rollback_is_continued(
     left: str, buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     if left == "rolling_back":
         copy_result(linked)
     said = verdict.find(linked.job)
@@ -110,12 +112,12 @@ def test_job_with_verdict_ends_without_manifest(
     out: bool, buckets: Buckets, topics: Topics, linked: Planned, merge: Post, dead_letter: Post
 ) -> None:
     """The bucket's lifecycle rule deletes the manifest of an old job."""
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     if out:
         copy_result(linked)
     buckets.client.bucket(buckets.work).blob(linked.ref.name).delete()
     assert merge(linked.done(0)) == 503
-    assert dead_letter(given_up(linked.done(0))) == 200
+    assert dead_letter(dead_letter_of(linked.done(0))) == 200
     if out:
         assert published_of(buckets, linked).result == objects.reference(buckets.blob(buckets.output, RESULT))
         assert buckets.names(buckets.output) == [RESULT, REPORT]
@@ -133,19 +135,19 @@ def test_job_with_verdict_ends_without_manifest(
         (object_names.published if out else object_names.failed)(linked.job),
     }
     assert set(buckets.names(buckets.work)) == left
-    assert dead_letter(given_up(linked.done(0))) == 200
+    assert dead_letter(dead_letter_of(linked.done(0))) == 200
 
 
 def test_verdict_with_foreign_source_is_refused(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     said = verdict.find(linked.job)
     assert said is not None
     other = linked.manifest.source.model_copy(update={"name": "channels/other/videos/walk.mp4"})
     verdict.change(*said, source=other)
     buckets.client.bucket(buckets.work).blob(linked.ref.name).delete()
-    assert dead_letter(given_up(linked.done(0))) == 503
+    assert dead_letter(dead_letter_of(linked.done(0))) == 503
 
 
 def test_late_upload_message_keeps_the_manifest(
@@ -156,7 +158,7 @@ def test_late_upload_message_keeps_the_manifest(
     planned = plan_job(buckets, clip, targets=("Eileen",))
     linked = link_job(buckets, planned)
     do_all_segments(buckets, linked)
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     buckets.client.bucket(buckets.intake).blob(TARGET).delete()
     with monkeypatch.context() as patch:
         read_job = job_state.read_job
@@ -183,7 +185,7 @@ def test_manifest_of_a_forgotten_person_is_deleted(buckets: Buckets, topics: Top
 def test_late_copy_is_rolled_back_by_its_merge(
     buckets: Buckets, topics: Topics, linked: Planned, monkeypatch: pytest.MonkeyPatch, dead_letter: Post
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     said = verdict.find(linked.job)
     assert said is not None
     made = [ref for ref in (said[0].result, said[0].report) if ref is not None]
@@ -192,7 +194,7 @@ def test_late_copy_is_rolled_back_by_its_merge(
     def late(ref: ObjectRef, bucket: str, name: str, metadata: dict[str, str], **_: object) -> ObjectRef:
         """The job fails after the copy has started and before it is done."""
         if object_names.failed(linked.job) not in buckets.names(buckets.work):
-            assert dead_letter(given_up(linked.done(0))) == 200
+            assert dead_letter(dead_letter_of(linked.done(0))) == 200
             assert_failed_once(buckets, topics, linked, "exhausted")
         blob = buckets.client.bucket(bucket).blob(name)
         blob.metadata = dict(metadata)
@@ -209,15 +211,15 @@ def test_late_copy_is_rolled_back_by_its_merge(
 def test_late_copy_of_a_dead_merge_is_rolled_back(
     who: str, buckets: Buckets, topics: Topics, linked: Planned, merge: Post, dead_letter: Post
 ) -> None:
-    crash_when_decided(buckets, linked)
+    crash_after_verdict(buckets, linked)
     copy_result(linked)
     landed = buckets.blob(buckets.output, RESULT)
     data, metadata = landed.download_as_bytes(), landed.metadata
     landed.delete()
-    assert dead_letter(given_up(linked.done(0))) == 200
+    assert dead_letter(dead_letter_of(linked.done(0))) == 200
     late = buckets.client.bucket(buckets.output).blob(RESULT)
     late.metadata = metadata
     late.upload_from_string(data)
-    push = linked.done(1) if who == "merge" else given_up(linked.done(1))
+    push = linked.done(1) if who == "merge" else dead_letter_of(linked.done(1))
     assert (merge if who == "merge" else dead_letter)(push) == 200
     assert buckets.names(buckets.output) == []

@@ -110,11 +110,11 @@ def test_source_deleted_before_detection_fails_the_job(
 def test_source_deleted_during_detection_fails_the_job(
     buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None]
 ) -> None:
-    def look_at_nothing(step: StepInput) -> bytes:
+    def delete_then_detect(step: StepInput) -> bytes:
         deleted()
         return WorkerEngine().detect(step)
 
-    detect(planned.segment_task(0), "1", with_operations(WorkerEngine(), detect=look_at_nothing))
+    detect(planned.segment_task(0), "1", with_operations(WorkerEngine(), detect=delete_then_detect))
     assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
 
 

@@ -18,7 +18,7 @@ from tests.clips import Clip, admiral, frame_seconds, frame_times, write_clip
 from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
 from tests.engine.test_engine import GONE, grey, likeness
 from tests.functions.merging import REPORT, RESULT, assert_published
-from tests.functions.working import claim_name, do_step, failure_of, work
+from tests.functions.working import do_step, failure_of, lease_name, work
 from tests.inbox import document
 from tests.planned import Planned, plan_job
 
@@ -40,7 +40,7 @@ def too_late(buckets: Buckets, planned: Planned, index: int, times: int) -> None
     """Store a lease with this many timeouts for the segment."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
     claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
-    buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())
+    buckets.put(buckets.work, lease_name(planned, index), claim.model_dump_json().encode())
 
 
 def tasks(topics: Topics, step: str) -> list[SegmentTask]:
@@ -70,7 +70,7 @@ def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[
     return halves
 
 
-def assert_went_on(buckets: Buckets, topics: Topics, job: Planned) -> None:
+def assert_continued(buckets: Buckets, topics: Topics, job: Planned) -> None:
     """Return the messages that follow the job's step."""
     if job.faces is None:
         assert sorted(task.index for task in tasks(topics, "redact")) == [0, 1]
@@ -95,7 +95,7 @@ def test_timeouts_are_counted_apart_from_attempts(
     for stage, expected in ((endless, (1, 1)), (broken, (2, 1)), (endless, (3, 2))):
         with pytest.raises((RetryableError, MemoryError)):
             work(job, 0, "mine", stage)
-        claim = Lease.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
+        claim = Lease.model_validate_json(buckets.get(buckets.work, lease_name(job, 0)))
         assert (claim.attempts, claim.timeouts) == expected
 
 
@@ -213,7 +213,7 @@ def test_redelivery_announces_a_finished_half(
     assert worker(push_of(halves[1])) == 200
     assert [done.part for done in news(topics)] == ["", "0", "1"]
     assert merge(push_of(news(topics)[-1])) == 200
-    assert_went_on(buckets, topics, job)
+    assert_continued(buckets, topics, job)
 
 
 def test_late_duplicates_of_halves_change_nothing(
@@ -234,11 +234,11 @@ def test_late_duplicates_of_halves_change_nothing(
     assert sorted(done.part for done in told) == ["", "0", "0", "1", "1"]
     for done in told:
         assert merge(push_of(done)) == 200
-    assert_went_on(buckets, topics, job)
+    assert_continued(buckets, topics, job)
     for half in halves:
         assert worker(push_of(half)) == 200
         assert merge(push_of(done_of(half))) == 200
-    assert_went_on(buckets, topics, job)
+    assert_continued(buckets, topics, job)
 
 
 def test_face_across_a_split_stays_hidden(

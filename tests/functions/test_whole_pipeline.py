@@ -61,10 +61,12 @@ def test_upload_is_published_with_only_the_target_visible(
     job = object_names.job_id(ref.bucket, ref.name, ref.generation)
     stays = [object_names.manifest(job), object_names.published(job), object_names.verdict(job)]
     assert buckets.names(buckets.work) == stays
-    assert_counted_off([json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"])
+    assert_states_balance(
+        [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+    )
 
 
-def assert_counted_off(lines: list[dict[str, Any]]) -> None:
+def assert_states_balance(lines: list[dict[str, Any]]) -> None:
     """The dashboard's states: a job enters and leaves each of them once, although every message is duplicated."""
     said = Counter(line["message"] for line in lines)
     assert [said[once] for once in ("planned", "linked", "joined", "published")] == [1, 1, 1, 1]

@@ -9,14 +9,14 @@ from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics, push_body
-from tests.functions.working import do_step, failure_of, frames_done, made
+from tests.functions.working import count_frames_done, do_step, failure_of, made
 from tests.inbox import document
 from tests.planned import VIDEO, Planned, link_job, plan_job
 
 
 def test_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
     assert worker(job.task(1)) == 200
-    assert frames_done(buckets, job, 1) == len(job.frames(1))
+    assert count_frames_done(buckets, job, 1) == len(job.frames(1))
     assert buckets.names(buckets.work, object_names.leases_prefix(job.job)) == []
     (push,) = topics.all(topics.segments_done)
     assert push["message"]["attributes"] == {"type": "segment-done"}

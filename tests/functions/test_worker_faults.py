@@ -12,13 +12,13 @@ from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.working import (
-    claim_name,
+    count_frames_done,
     do_step,
     failure_of,
-    frames_done,
     is_done,
+    lease_name,
     made,
-    put_claim,
+    put_lease,
     report_of,
     work,
 )
@@ -32,16 +32,16 @@ Keep = Callable[[], None]
 def test_message_is_redelivered_while_another_holds_the_lease(
     holder: str, buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
-    put_claim(buckets, job, 0, holder, seconds=600)
+    put_lease(buckets, job, 0, holder, seconds=600)
     assert worker(job.task(0, "mine")) == 503
     assert made(buckets, job) == []
     assert topics.all(topics.segments_done) == []
 
 
 def test_expired_lease_is_taken_over(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
-    put_claim(buckets, job, 0, holder="mine", seconds=-1)
+    put_lease(buckets, job, 0, holder="mine", seconds=-1)
     assert worker(job.task(0, "mine")) == 200
-    assert frames_done(buckets, job, 0) == len(job.frames(0))
+    assert count_frames_done(buckets, job, 0) == len(job.frames(0))
 
 
 def test_segment_with_exhausted_attempts_fails_the_job(
@@ -49,7 +49,7 @@ def test_segment_with_exhausted_attempts_fails_the_job(
 ) -> None:
     environment(max_segment_attempts=3)
     buckets.put(buckets.work, object_names.gallery(job.job, "ab" * 32), b"embeddings")
-    put_claim(buckets, job, 1, holder="mine", seconds=-1, attempts=3)
+    put_lease(buckets, job, 1, holder="mine", seconds=-1, attempts=3)
     assert worker(job.task(1, "mine")) == 200
     failed = failure_of(buckets, job)
     assert (failed.stage, failed.code, failed.source) == ("worker", "poison-segment", job.manifest.source)
@@ -68,7 +68,7 @@ def test_attempts_are_counted_per_step(
     environment: Environment,
 ) -> None:
     environment(max_segment_attempts=3)
-    put_claim(buckets, planned, 0, holder="mine", seconds=-1, attempts=3)
+    put_lease(buckets, planned, 0, holder="mine", seconds=-1, attempts=3)
     assert worker(linked.task(0, "mine")) == 200
     assert is_done(buckets, linked, 0)
 
@@ -77,9 +77,9 @@ def test_waiting_deliveries_do_not_count_as_attempts(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, environment: Environment
 ) -> None:
     environment(max_segment_attempts=1)
-    put_claim(buckets, job, 0, holder="mine", seconds=600)
+    put_lease(buckets, job, 0, holder="mine", seconds=600)
     assert {worker(job.task(0, "mine")) for _ in range(20)} == {503}
-    buckets.client.bucket(buckets.work).blob(claim_name(job, 0)).delete()
+    buckets.client.bucket(buckets.work).blob(lease_name(job, 0)).delete()
     assert worker(job.task(0, "mine")) == 200
 
 
@@ -98,7 +98,7 @@ def test_storage_outage_is_retried_until_it_succeeds(
         list(buckets.client.list_blobs(buckets.work, prefix=object_names.leases_prefix(job.job)))
     )
     assert worker(job.task(0, "mine")) == 200
-    assert frames_done(buckets, job, 0) == len(job.frames(0))
+    assert count_frames_done(buckets, job, 0) == len(job.frames(0))
     assert len(topics.all(topics.segments_done)) >= 1
 
 
@@ -146,22 +146,22 @@ def test_segment_finished_just_before_the_lease_is_not_repeated(
 ) -> None:
     finished: list[int] = []
 
-    def finish_meanwhile(method: str, path: str) -> bool:
+    def finish_concurrently(method: str, path: str) -> bool:
         if "lease" in path and not finished:
             finished.append(1)
             do_step(buckets, job, 0)
         return False
 
-    proxy.fails = finish_meanwhile
+    proxy.fails = finish_concurrently
     work(job, 0, "mine", never)
     assert finished
-    assert frames_done(buckets, job, 0) == len(job.frames(0))
+    assert count_frames_done(buckets, job, 0) == len(job.frames(0))
     assert len(topics.all(topics.segments_done)) == 1
 
 
 def test_first_committed_output_counts(buckets: Buckets, topics: Topics, job: Planned) -> None:
     work(job, 0, "mine", lambda keep: do_step(buckets, job, 0))
-    assert frames_done(buckets, job, 0) == len(job.frames(0))
+    assert count_frames_done(buckets, job, 0) == len(job.frames(0))
     assert len(topics.all(topics.segments_done)) == 1
 
 
@@ -183,7 +183,7 @@ def test_deadline_stops_the_work_and_counts_as_attempt(
     with pytest.raises(RetryableError, match="not done within the 1 s"):
         work(job, 0, "mine", endless)
     assert made(buckets, job) == []
-    claim = Lease.model_validate_json(buckets.get(buckets.work, claim_name(job, 0)))
+    claim = Lease.model_validate_json(buckets.get(buckets.work, lease_name(job, 0)))
     assert claim.attempts == 1
     work(job, 0, "mine")
     assert is_done(buckets, job, 0)

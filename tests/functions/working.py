@@ -66,7 +66,7 @@ def made(buckets: Buckets, planned: Planned) -> list[str]:
     return buckets.names(buckets.work, prefix(planned.job))
 
 
-def frames_done(buckets: Buckets, planned: Planned, index: int) -> int:
+def count_frames_done(buckets: Buckets, planned: Planned, index: int) -> int:
     """Return the number of frames in the output of the job's step."""
     if planned.faces is None:
         return SegmentDetections.from_bytes(
@@ -92,13 +92,13 @@ def failure_of(buckets: Buckets, planned: Planned) -> Failed:
     return failed
 
 
-def claim_name(planned: Planned, index: int) -> str:
+def lease_name(planned: Planned, index: int) -> str:
     return object_names.segment_lease(planned.job, planned.segment_task(index).step, index)
 
 
-def put_claim(
+def put_lease(
     buckets: Buckets, planned: Planned, index: int, holder: str, seconds: float, attempts: int = 1
 ) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
     claim = Lease(holder=holder, token="t", expires_at=expires_at, attempts=attempts)  # noqa: S106 - no secret
-    buckets.put(buckets.work, claim_name(planned, index), claim.model_dump_json().encode())
+    buckets.put(buckets.work, lease_name(planned, index), claim.model_dump_json().encode())

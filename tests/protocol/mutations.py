@@ -163,8 +163,8 @@ def older_upload_replaces_a_newer_one(patch: Patch) -> None:
 
 
 def equal_bytes_count_as_the_own_write(patch: Patch) -> None:
-    as_ours = objects._as_ours
-    patch.setattr(objects, "_as_ours", lambda *args: as_ours(*args[:-1], None))
+    accept = objects._accept_own_write
+    patch.setattr(objects, "_accept_own_write", lambda *args: accept(*args[:-1], None))
 
 
 def late_worker_leaves_its_segment(patch: Patch) -> None:

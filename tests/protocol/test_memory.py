@@ -63,7 +63,7 @@ def draw_operation(rng: random.Random) -> tuple[str, Operation]:
         return side.known(copied)
 
     def stream(side: Side) -> object:
-        with objects.writing(side.bucket, name, "text/plain", lambda: None) as file:
+        with objects.open_for_writing(side.bucket, name, "text/plain", lambda: None) as file:
             file.write(data + b".")
         found = objects.find(side.bucket, name)
         return found is not None and side.known(objects.reference(found))

@@ -82,3 +82,18 @@ def test_the_environment_is_read_in_one_module() -> None:
     pipeline = [path for path in (ROOT / "functions" / "defacer").rglob("*.py") if "engine" not in path.parts]
     readers = [path.name for path in pipeline if re.search(r"\b(environb?|getenv)\b", path.read_text())]
     assert readers == ["settings.py"]
+
+
+def test_no_module_imports_another_function() -> None:
+    """Shared code belongs into `pipeline`, or `engine_host.py`. `serve.py` is every function's entry point."""
+    functions = {*FUNCTIONS, "web", "commands"}
+    found = set()
+    for folder in ("functions", "infra", "local_emulator"):
+        for path in (ROOT / folder).rglob("*.py"):
+            parts = path.relative_to(ROOT / folder).parts
+            own = {parts[1]} if folder == "functions" else set()
+            # The emulator's command line includes that of `commands`.
+            own |= {"commands"} if folder == "local_emulator" else set()
+            packages = {name.split(".")[0] for name in imported(path)}
+            found |= {f"{path.relative_to(ROOT)}: {name}" for name in packages & functions - own}
+    assert found == {"functions/defacer/serve.py: worker"}

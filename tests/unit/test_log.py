@@ -23,8 +23,8 @@ def lines(environment: Callable[..., None], capsys: pytest.CaptureFixture[str]) 
 
 
 def test_line_is_json_with_its_bound_fields(lines: Callable[[], list[Any]]) -> None:
-    with log.bound(function="worker", job="j"):
-        with log.bound(segment=3):
+    with log.bind_fields(function="worker", job="j"):
+        with log.bind_fields(segment=3):
             log.info("done", looks=7)
         log.warning("next")
     log.info("last")
@@ -93,7 +93,7 @@ def test_concurrent_configuration_writes_each_line_once(
 
 
 def test_library_warning_is_logged_without_its_text(lines: Callable[[], list[Any]]) -> None:
-    with log.bound(job="j"):
+    with log.bind_fields(job="j"):
         try:
             raise ValueError("gs://intake/channels/ada/videos/secret.mp4")
         except ValueError:

@@ -44,7 +44,7 @@ def test_large_file_is_uploaded_in_chunks_with_progress(buckets: Buckets, tmp_pa
 def test_streamed_object_can_be_composed_and_copied(buckets: Buckets) -> None:
     calls: list[int] = []
     chunk = bytes(range(256)) * 4096
-    with objects.writing(buckets.work, "samples", "video/mp4", lambda: calls.append(1)) as file:
+    with objects.open_for_writing(buckets.work, "samples", "video/mp4", lambda: calls.append(1)) as file:
         for _ in range(20):
             file.write(chunk)
     assert len(calls) == 20
@@ -73,7 +73,7 @@ def test_streamed_object_can_be_composed_and_copied(buckets: Buckets) -> None:
 
 def test_interrupted_write_leaves_no_object(buckets: Buckets) -> None:
     def write() -> None:
-        with objects.writing(buckets.work, "samples", "video/mp4", lambda: None) as file:
+        with objects.open_for_writing(buckets.work, "samples", "video/mp4", lambda: None) as file:
             file.write(bytes(20 * 1024 * 1024))
             raise KeyError
 

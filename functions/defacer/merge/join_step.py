@@ -133,7 +133,7 @@ def _join(
     head, samples, whole = (
         object_names.merge_part(manifest.job, held.token, part) for part in ("head", "samples", "mp4")
     )
-    with objects.writing(bucket, samples, MP4, held.renew) as file:
+    with objects.open_for_writing(bucket, samples, MP4, held.renew) as file:
         job = JoinInput(manifest, reports, file, held.renew)
         joined = engine.join(job)
     objects.write_once(bucket, head, joined.head, MP4, progress=held.renew)

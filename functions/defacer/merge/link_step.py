@@ -77,7 +77,7 @@ def _find_or_link_faces(manifest: Manifest, held: HeldLease, engine: MediaEngine
             "linked",
             segments=len(outputs),
             frames=faces.frames,
-            detections=faces.detections,
+            sampled_frames=faces.sampled_frames,
             tracks=faces.tracks,
         )
     except objects.AlreadyWrittenError as error:

@@ -23,7 +23,7 @@ from defacer.pipeline.settings import settings
 
 LOGGER = logging.getLogger("defacer")
 _configuring = Lock()
-_bound: ContextVar[Mapping[str, str | int]] = ContextVar("defacer_log_fields", default={})  # noqa: B039 - never mutated
+_fields: ContextVar[Mapping[str, str | int]] = ContextVar("defacer_log_fields", default={})  # noqa: B039 - never mutated
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,7 +35,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
         }
-        line.update(_bound.get())
+        line.update(_fields.get())
         line.update(getattr(record, "fields", {}))
         return json.dumps(line, ensure_ascii=False, default=str)
 
@@ -48,7 +48,7 @@ class _LibraryFormatter(logging.Formatter):
             "severity": record.levelname,
             "message": "message of a library, omitted because it can contain names",
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
-            **_bound.get(),
+            **_fields.get(),
             "logger": record.name,
             "place": f"{record.filename}:{record.lineno} {record.funcName}",
         }
@@ -89,13 +89,13 @@ def configure() -> None:
 
 
 @contextmanager
-def bound(**fields: str | int) -> Iterator[None]:
+def bind_fields(**fields: str | int) -> Iterator[None]:
     """Add these fields to every line that is logged inside the block."""
-    token = _bound.set({**_bound.get(), **fields})
+    token = _fields.set({**_fields.get(), **fields})
     try:
         yield
     finally:
-        _bound.reset(token)
+        _fields.reset(token)
 
 
 def info(message: str, **fields: object) -> None:

@@ -88,7 +88,7 @@ class LinkedFaces:
     """The tracks of a whole video: the counts for the log, and `faces.jsonl` as merge stores it."""
 
     frames: int
-    detections: int
+    sampled_frames: int
     tracks: int
     document: bytes = field(repr=False)
 

@@ -49,7 +49,7 @@ def report(error: BaseException) -> None:
 
 
 @contextmanager
-def counted(job: str, stage: str, piece: str = "") -> Iterator[None]:
+def record_bugs(job: str, stage: str, piece: str = "") -> Iterator[None]:
     """Report and record a programming error in the block.
 
     `piece` is the part of the stage's work in the block, such as the step of one segment. Raises BugError, or

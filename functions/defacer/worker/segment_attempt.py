@@ -27,7 +27,7 @@ def handle_step_errors(
     """Fail the job as `fail_job_on_permanent_error` does, and add the segment and step to each log line."""
     piece = object_names.segment_step(task.step, task.index, task.part)
     with (
-        log.bound(segment=task.index, step=task.step),
+        log.bind_fields(segment=task.index, step=task.step),
         failure.fail_job_on_permanent_error(
             task.job, "worker", stage_already_passed=stage_already_passed, piece=piece
         ),

@@ -26,15 +26,15 @@ def fail_job_on_permanent_error(
     """Fail the job if the block raises a PermanentError, which is handled then.
 
     A programming error in the block fails the job too, after MAX_ATTEMPTS attempts at the same `piece` of work (see
-    `programming_errors.counted`).
+    `programming_errors.record_bugs`).
 
     Raises RetryableError if `stage_already_passed` by now: then another delivery was quicker, and this one met a
     consequence, such as an input that was deleted after its last use. The redelivered message finds that at its
     start, and deletes what this delivery wrote.
     """
-    with log.bound(job=job):
+    with log.bind_fields(job=job):
         try:
-            with programming_errors.counted(job, stage, piece):
+            with programming_errors.record_bugs(job, stage, piece):
                 yield
         except MalformedMessageError:
             raise

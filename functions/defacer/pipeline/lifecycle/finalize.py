@@ -141,7 +141,7 @@ def _publish_result(
     """Publish result and report: to "published_pending", or to "rolling_back" if a foreign object is in the way."""
     result = None  # a newer version is there
     try:
-        with programming_errors.counted(identity.job, "merge"):
+        with programming_errors.record_bugs(identity.job, "merge"):
             if decided.result is not None and decided.report is not None:
                 # A foreign object in the report's place prevents both.
                 compare_with_published(identity, identity.report)

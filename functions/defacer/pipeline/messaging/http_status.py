@@ -18,7 +18,7 @@ def http_status_of(function: str) -> Iterator[None]:
     A PermanentError that arrives here belongs to no job. Any unexpected error is a fault of the machine or of its
     configuration, or a bug outside of any job. Its message is redelivered until it becomes a dead letter.
     """
-    with log.bound(function=function):
+    with log.bind_fields(function=function):
         try:
             log.configure()
             yield

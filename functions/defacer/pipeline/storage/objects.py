@@ -213,7 +213,7 @@ def find_json(bucket: str, name: str, model: type[AnyDocument]) -> Stored[AnyDoc
 
 
 @contextmanager
-def writing(bucket: str, name: str, content_type: str, progress: Progress) -> Iterator[BinaryIO]:
+def open_for_writing(bucket: str, name: str, content_type: str, progress: Progress) -> Iterator[BinaryIO]:
     """Open a file whose bytes are uploaded in chunks. The object does not exist if the block raises."""
     blob = client().bucket(bucket).blob(name)
     with (
