@@ -24,7 +24,7 @@ output "worker" {
 }
 
 output "builds" {
-  description = "The bucket in which a build's source is staged for Cloud Build."
+  description = "The staging bucket for a build's source."
   value       = google_storage_bucket.builds.url
 }
 

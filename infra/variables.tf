@@ -54,7 +54,7 @@ variable "keep_sources_days" {
 }
 
 variable "keep_replaced_results_days" {
-  description = "The number of days for which a replaced or deleted result can be restored. 0: not at all."
+  description = "How many days a replaced or deleted result can be restored. 0: not at all."
   type        = number
   default     = 0
 }
@@ -83,7 +83,7 @@ variable "alert_email" {
 }
 
 variable "billing_account" {
-  description = "The billing account for the budget, on which you need roles/billing.costsManager. null: no budget."
+  description = "The billing account for the budget. You need roles/billing.costsManager on it. null: no budget."
   type        = string
   default     = null
 }

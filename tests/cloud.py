@@ -50,7 +50,7 @@ class Buckets:
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics on which functions publish, and the inbox that receives their messages."""
+    """The functions' topics, and the inbox that receives their messages."""
 
     inbox: Inbox
     publisher: pubsub_v1.PublisherClient
@@ -63,7 +63,7 @@ class Topics:
         return self.inbox.wait_for(topic, count)
 
     def all(self, topic: str) -> list[Push]:
-        """Return all messages that were published on a topic so far.
+        """Return all messages published on a topic until now.
 
         The emulator delivers in order, so all earlier messages have arrived once a marker message arrives.
         """
@@ -76,7 +76,7 @@ class Topics:
         return [push for push in self.inbox.pushes(topic) if not _is_marker(push)]
 
     def events(self) -> list[Any]:
-        """Return the documents of all events so far."""
+        """Return the documents of all events until now."""
         return [document(push) for push in self.all(self.job_events)]
 
 

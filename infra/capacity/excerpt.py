@@ -4,7 +4,7 @@ import re
 
 TITLE = "## Cost and capacity\n"
 SHOWN = ("A minute of video", "An hour of video", "A day of ")
-FIRST = "The order in which the limits are reached:\n"
+FIRST = "The limits, sorted by the hours of video that reach them:\n"
 INTRODUCTION = """
 *An excerpt of `CAPACITY.md`, which explains the method and lists the source of each input. `make capacity` writes both.
 Nothing was run on Google Cloud, and the speed of an L4 is an assumption.*

@@ -104,7 +104,7 @@ message, and is the fastest (`paced` above).
 The demand in the busiest hour (1.8 times the mean), without a backlog:
 
 {tables.growth()}
-The order in which the limits are reached:
+The limits, sorted by the hours of video that reach them:
 
 {tables.bottlenecks()}
 Listings are not a bottleneck: each lists one job's hundred segments.

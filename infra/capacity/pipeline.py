@@ -65,7 +65,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _StepEnd:
-    """The message of a step's last segment, on which merge links, or joins and publishes."""
+    """The message of a step's last segment. Merge then links, or joins and publishes."""
 
     job: _Job
     step: Step

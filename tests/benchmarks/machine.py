@@ -1,4 +1,4 @@
-"""Describe the machine and the package versions on which the figures depend."""
+"""Describe the machine and the package versions that the figures depend on."""
 
 import os
 import platform

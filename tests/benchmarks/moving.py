@@ -292,7 +292,7 @@ def _link(hours: float) -> dict[str, float]:
 
 
 def _crowd(segment: int) -> bytes:
-    """Return the detections of ten seconds in which each face crosses the picture."""
+    """Return the detections of ten seconds, while each face crosses the picture once."""
     from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 
     sampled = []

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.profile IN.mp4 OUT.mp4 --target ME.jpg
 
-A timed call inside another counts only for the inner stage. Encoder and decoder also have their own threads, of which
+A timed call inside another counts only for the inner stage. Encoder and decoder also have their own threads, so
 only the waiting time in the call is measured. Detection and embedding run in one thread per core, and decoding and
 redaction in threads of their own. So the stages add up to more than the wall time. Waiting for them is not counted.
 PLACES lists the functions. Update it with the engine: missing names are printed under the table.

@@ -30,7 +30,7 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """A command line in which `IN` and `OUT` stand for the input and output video."""
+    """A command line with `IN` and `OUT` as placeholders for the input and output video."""
 
     name: str
     command: tuple[str, ...]

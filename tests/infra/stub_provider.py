@@ -1,4 +1,4 @@
-"""A stub of the provider "google", with which Terraform plans and applies infra/ without a cloud.
+"""A stub of the provider "google", so that Terraform can plan and apply infra/ without a cloud.
 
 The stub implements Terraform's plugin protocol (version 5, docs/plugin-protocol in Terraform's repository) inside the
 test. It uses the real provider's schema (google_schema.json) and fills in the computed attributes. It cannot check what

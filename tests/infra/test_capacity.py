@@ -189,7 +189,7 @@ def test_retention_outlasts_the_attempts_of_every_message() -> None:
         assert round_seconds(function) < 7 * DAY, function.name
 
 
-def test_limits_are_in_the_order_in_which_they_are_reached() -> None:
+def test_limits_are_sorted_by_hours_of_video() -> None:
     hours = [limit.hours for limit in limits()]
     assert hours == sorted(hours)
     assert limits()[0].name == "L4 quota"

@@ -169,5 +169,5 @@ def test_short_response_is_not_the_end_of_the_object(
         return blob
 
     monkeypatch.setattr(ranged_reader.objects, "find", overstate_size)
-    with pytest.raises(RetryableError, match="20 bytes gave 10"), open_ranged(ref) as file:
+    with pytest.raises(RetryableError, match="20 bytes returned 10"), open_ranged(ref) as file:
         file.read(20)
