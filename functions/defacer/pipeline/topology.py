@@ -19,10 +19,6 @@ TOPICS = (UPLOADS, SEGMENTS, SEGMENTS_DONE, DEAD_LETTERS, LOST_LETTERS, JOB_EVEN
 # A pull subscription that no program reads. It stores the messages that even dead_letter exhausted, for an operator.
 LOST_LETTERS_SUBSCRIPTION = "lost-letters"
 
-# A task is requeued several times, as when no worker was free for days. Any other message is requeued once, as when
-# storage was down for hours: dead_letter needs storage too, so storage is back when dead_letter requeues a message.
-MAX_TASK_REQUEUES, MAX_OTHER_REQUEUES = 3, 1
-
 
 @dataclass(frozen=True)
 class RetryPolicy:
