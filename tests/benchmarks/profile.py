@@ -32,8 +32,8 @@ PLACES = (
     ("load", "models.sface", "SFace.__init__"),
     ("load", "models.yunet", "YuNet.__init__"),
     ("decode", "media.reader", "read_frames"),
-    ("scale", "tracking.views", "View.__init__"),
-    ("scale", "tracking.views", "View.small"),
+    ("scale", "tracking.reduced_frame", "ReducedFrame.__init__"),
+    ("scale", "tracking.reduced_frame", "ReducedFrame.detector_image"),
     ("detect", "models.centerface", "CenterFace.detect"),
     ("detect", "models.mtcnn", "Mtcnn.detect"),
     ("embed", "models.sface", "SFace.crop"),
@@ -46,7 +46,7 @@ PLACES = (
     ("encode", "media.segment_writer", "SegmentWriter.flush"),
     ("check", "verification.inspection", "Inspector.detect"),
     ("check", "verification.readback", "Readback._decode"),
-    ("check", "verification.inspection", "Inspector.look"),
+    ("check", "verification.inspection", "Inspector.detect_in_file"),
     ("join", "media.joiner", "join_files"),
 )
 

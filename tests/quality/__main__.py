@@ -103,7 +103,7 @@ class _Judge:
         return [*differing, *rotation_problems(turns, without_cuts, pairs)]
 
     def irreversibility(self) -> list[str]:
-        judged = irreversible.Judged()
+        judged = irreversible.JudgedFaces()
         for clip in self._clips:
             faces = self._replays[clip.name].decide(None)
             irreversible.judge(clip, faces, judged, self._engine, self._score, IRREVERSIBLE_EVERY)

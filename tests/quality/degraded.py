@@ -37,12 +37,12 @@ LAMPS = ((1.3, 0.35, 0.5), (0.3, 0.5, 1.4), (0.9, 0.3, 1.0))  # colours of stage
 
 
 def motion(image: Image, number: int, boxes: Boxes) -> Image:
-    """Blurred over 25 pixels to the side, as by a fast camera."""
+    """Blur the image over 25 pixels to the side, like a fast camera."""
     return cv2.blur(image, (25, 1))
 
 
 def hands(image: Image, number: int, boxes: Boxes) -> Image:
-    """An ellipse like a hand covers the lower third of each face, every other half second."""
+    """Cover the lower third of each face with an ellipse like a hand, every other half second."""
     image = image.copy()
     for track, (x1, y1, x2, y2) in boxes:
         if (number // 15 + track) % 2:
@@ -53,13 +53,13 @@ def hands(image: Image, number: int, boxes: Boxes) -> Image:
 
 
 def stage(image: Image, number: int, boxes: Boxes) -> Image:
-    """Coloured lamps that change six times a second, dark at every seventh frame and the next."""
+    """Add coloured lamps that change six times a second. Every seventh frame and the next one are dark."""
     light = np.array(LAMPS[number // 5 % 3]) * (0.55 if number % 7 < 5 else 0.2)
     return np.clip(image * light, 0, 255).astype(np.uint8)
 
 
 def noise(image: Image, number: int, boxes: Boxes) -> Image:
-    """A quarter of the light, and the noise of a small sensor."""
+    """Reduce the light to a quarter, and add the noise of a small sensor."""
     random = np.random.default_rng(number).normal(0, 14, image.shape)
     return np.clip(image * 0.25 + random, 0, 255).astype(np.uint8)
 

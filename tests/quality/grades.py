@@ -29,7 +29,7 @@ class Grades:
     hides_all: bool
     leaked: Share
     kept: Share
-    spill: float
+    over_masking: float
     is_unchanged: bool  # the result has the source's frames, times, size and sound
 
 

@@ -62,7 +62,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass
-class Judged:
+class JudgedFaces:
     """Every judged face: its track, its frame, and its embeddings by recogniser and then by style.
 
     `is_clear` says whether SFace finds the face clear in the source.
@@ -103,7 +103,7 @@ def main() -> int:
     if unknown or given.every < 1:
         parser.error(f"unknown mode {', '.join(sorted(unknown))}" if unknown else "--every must be 1 or more")
     folder = Path(os.environ["DEFACER_EVAL"])
-    engine, judged = Engine(), Judged()
+    engine, judged = Engine(), JudgedFaces()
     for clip in load_clips(folder, given.clips):
         faces = link([engine.find(Segment(str(clip.video)), None, Options())], None, Options())
         judge(clip, faces, judged, engine, load_score(folder), given.every, given.modes.split(","))
@@ -125,7 +125,7 @@ def main() -> int:
 def judge(
     clip: Clip,
     faces: Faces,
-    judged: Judged,
+    judged: JudgedFaces,
     engine: Engine,
     score: ModuleType,
     every: int,
@@ -133,17 +133,17 @@ def judge(
 ) -> None:
     """Hide the tracks of `faces` in every `every`-th frame of the clip, and add the graded faces to `judged`.
 
-    The masks are those of `hide`, which is run with a `conceal` that tries all modes.
+    The masks are those of `redact_segment`, which runs with a `redact` function that tries all modes.
     """
     numbers, styles = count(), _styles(modes)
 
-    def conceal_in_all_modes(frame: av.VideoFrame, boxes: Sequence[Box], _: Style, *more: Any) -> None:
+    def redact_in_all_modes(frame: av.VideoFrame, boxes: Sequence[Box], _: Style, *more: Any) -> None:
         number = next(numbers)
         if number % every == 0:
             hidden = _hidden(frame, boxes, styles, more)
             _judge_frame(clip, number, hidden, judged, engine, score)
 
-    tries_all_modes = patch.object(redact_segment, "conceal", conceal_in_all_modes)
+    tries_all_modes = patch.object(redact_segment, "redact", redact_in_all_modes)
     with tries_all_modes, tempfile.TemporaryDirectory(prefix="defacer-quality-") as folder:
         redact_segment.redact_segment(
             Segment(str(clip.video)), faces, str(Path(folder) / "segment.nut"), Options()
@@ -154,7 +154,7 @@ def _judge_frame(
     clip: Clip,
     number: int,
     images: Iterator[tuple[str, Image]],
-    judged: Judged,
+    judged: JudgedFaces,
     engine: Engine,
     score: ModuleType,
 ) -> None:
@@ -238,7 +238,7 @@ def _hidden(
         yield name, frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def compare(judged: Judged) -> list[Result]:
+def compare(judged: JudgedFaces) -> list[Result]:
     """Return a result for each recogniser and style, the faces in plain sight first."""
     tracks = sorted(set(judged.tracks))
     is_clear = np.array(judged.is_clear)
@@ -270,7 +270,7 @@ def compare(judged: Judged) -> list[Result]:
     return results
 
 
-def _strangers(judged: Judged, tracks: Sequence[tuple[str, int]]) -> NDArray[np.bool_]:
+def _strangers(judged: JudgedFaces, tracks: Sequence[tuple[str, int]]) -> NDArray[np.bool_]:
     """Return for each judged face (rows) which tracks (columns) surely show another person."""
     beside: dict[tuple[str, int], set[tuple[str, int]]] = {}
     for track, frame in zip(judged.tracks, judged.frames, strict=True):
@@ -293,7 +293,7 @@ def _spread(members: Sequence[int]) -> list[int]:
     return [members[round(float(place))] for place in places]
 
 
-def irreversible_table(results: Sequence[Result], judged: Judged) -> str:
+def irreversible_table(results: Sequence[Result], judged: JudgedFaces) -> str:
     styles = list(dict.fromkeys(result.style for result in results))
     lines = []
     for style in styles:

@@ -19,7 +19,7 @@ from tests.quality.grades import Grades, grades_of
 
 MAX_LEAK = 0.0005  # of all clips together, with a target, and hiding everyone
 MIN_KEPT, MIN_KEPT_OF_A_CLIP = 0.985, 0.90
-MAX_SPILL = 0.01
+MAX_OVER_MASKING = 0.01
 
 
 Kept = tuple[int, int]  # start and end of a track
@@ -92,13 +92,13 @@ def _job(clip: Clip, state: Path, out: Path, target: Sequence[str], score: Modul
 
 def jobs_table(rows: Sequence[ClipJobs]) -> str:
     head = [
-        "clip", "leaked", "target kept", "leaked, hiding everyone", "spill", "unchanged", "found by the check",
+        "clip", "leaked", "target kept", "leaked, hiding everyone", "over-masking", "unchanged", "found by the check",
         "found, hiding everyone", "seconds",
     ]  # fmt: skip
     lines = [
         [
             row.clip, row.target.grades.leaked, row.target.grades.kept, row.everyone.grades.leaked,
-            percent(row.target.grades.spill), "yes" if _is_unchanged(row) else "NO", row.target.check,
+            percent(row.target.grades.over_masking), "yes" if _is_unchanged(row) else "NO", row.target.check,
             row.everyone.check,
             f"{row.target.seconds:.0f}, {row.everyone.seconds:.0f}",
         ]
@@ -106,7 +106,7 @@ def jobs_table(rows: Sequence[ClipJobs]) -> str:
     ]  # fmt: skip
     everything = [
         "all", pooled(row.target.grades.leaked for row in rows), pooled(row.target.grades.kept for row in rows),
-        pooled(row.everyone.grades.leaked for row in rows), percent(_spill(rows)),
+        pooled(row.everyone.grades.leaked for row in rows), percent(_over_masking(rows)),
         "yes" if all(map(_is_unchanged, rows)) else "NO", "", "",
         f"{sum(row.target.seconds for row in rows):.0f}, {sum(row.everyone.seconds for row in rows):.0f}",
     ]  # fmt: skip
@@ -134,8 +134,8 @@ def job_problems(rows: Sequence[ClipJobs]) -> list[str]:
     all_kept = pooled(share for _, share in targets)
     if targets and all_kept.value < MIN_KEPT:
         problems.append(f"target kept in all clips: {all_kept}, at least {percent(MIN_KEPT)}")
-    if _spill(rows) > MAX_SPILL:
-        problems.append(f"spill {percent(_spill(rows))}, at most {percent(MAX_SPILL)}")
+    if _over_masking(rows) > MAX_OVER_MASKING:
+        problems.append(f"over-masking {percent(_over_masking(rows))}, at most {percent(MAX_OVER_MASKING)}")
     return problems
 
 
@@ -143,5 +143,5 @@ def _is_unchanged(row: ClipJobs) -> bool:
     return row.target.grades.is_unchanged and row.everyone.grades.is_unchanged
 
 
-def _spill(rows: Sequence[ClipJobs]) -> float:
-    return float(sum(row.target.grades.spill for row in rows) / len(rows))
+def _over_masking(rows: Sequence[ClipJobs]) -> float:
+    return float(sum(row.target.grades.over_masking for row in rows) / len(rows))

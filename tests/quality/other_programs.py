@@ -49,17 +49,17 @@ def other_programs_table(results: Sequence[OtherResult]) -> str:
     for name in dict.fromkeys(result.program for result in results):
         own = [result for result in results if result.program == name]
         grades = [result.grades for result in own]
-        spill = sum(one.spill for one in grades) / len(grades)
+        over_masking = sum(one.over_masking for one in grades) / len(grades)
         rows.append(
             [
                 f"{name}, {'hiding everyone' if grades[0].hides_all else 'with a target'}",
                 len(own),
                 pooled(one.leaked for one in grades),
                 pooled(one.kept for one in grades),
-                percent(spill),
+                percent(over_masking),
                 f"{sum(one.is_unchanged for one in grades)} of {len(grades)}",
                 f"{sum(result.seconds for result in own):.0f}",
             ]
         )
-    head = ["program", "clips", "leaked", "target kept", "spill", "unchanged", "seconds"]
+    head = ["program", "clips", "leaked", "target kept", "over-masking", "unchanged", "seconds"]
     return table(head, rows)
