@@ -304,7 +304,7 @@ def test_turned_picture_has_the_same_masks(face: Picture, orientation: Orientati
     place = leaving(DOWN)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
     upright = scene(face, place)
-    turned = held([orientation.stored(picture) for picture in upright], faces, orientation)
+    turned = held([orientation.to_stored_image(picture) for picture in upright], faces, orientation)
     require_near(held(upright, faces), turned)
 
 

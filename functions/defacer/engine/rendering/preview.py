@@ -81,7 +81,7 @@ def _displayed(frame: av.VideoFrame, orientation: Orientation, side: int) -> Ima
     scale = min(1.0, side / max(orientation.displayed_size(frame.width, frame.height)))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     curve = sdr_curve(frame)
-    return orientation.displayed(image if curve is None else curve[image])
+    return orientation.to_displayed(image if curve is None else curve[image])
 
 
 def _box(box: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Box:

@@ -75,7 +75,7 @@ def redact(
     frame.make_writable()  # the decoder may still predict from this picture
     planes = _planes(frame, orientation)
     hidden, kept, closed = (
-        [orientation.to_stored(box, frame.width, frame.height) for box in which]
+        [orientation.to_stored_box(box, frame.width, frame.height) for box in which]
         for which in (boxes, openings.kept, openings.closed)
     )
     for plane in planes:
@@ -300,7 +300,7 @@ def _with_picture(underlay: Plane, where: _Region, style: Style, form: _Form) ->
 def _picture(style: Style, form: _Form, size: int, dtype: str) -> tuple[Plane, Plane]:
     """The picture as the frame stores it, its longer side at most `size`: components and opacity."""
     assert style.picture is not None  # noqa: S101
-    picture = form.orientation.stored(style.picture)
+    picture = form.orientation.to_stored_image(style.picture)
     rows, columns = picture.shape[:2]
     share = min(1.0, size / max(rows, columns))
     small = (max(1, round(columns * share)), max(1, round(rows * share)))
