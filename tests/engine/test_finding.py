@@ -26,7 +26,7 @@ class OneFace:
         self._width = width
 
     name = "one"
-    sure = 0.3
+    confident_score = 0.3
 
     def detect(self, images: list[Image]) -> list[list[Detection]]:
         box = np.array([100, 50, 100 + self._width, 120], np.float32)

@@ -20,7 +20,7 @@ class BrightSquares:
     """Finds white squares of 40 pixels: stands in for a face detector, whose own test is elsewhere."""
 
     name = "squares"
-    sure = 0.3
+    confident_score = 0.3
 
     def detect(self, images: list[Image]) -> list[list[Detection]]:
         return [self._squares(image) for image in images]
@@ -212,7 +212,7 @@ class Broken:
     """A detector that the machine fails under."""
 
     name = "broken"
-    sure = 0.3
+    confident_score = 0.3
 
     def detect(self, images: list[Image]) -> list[list[Detection]]:
         raise MemoryError
