@@ -61,7 +61,7 @@ class View:
         self._failure: BaseException | None = None
         self._orientation = orientation
         self.width, self.height = self._orientation.displayed_size(frame.width, frame.height)
-        self._to_sdr = sdr_curve(frame)
+        self._sdr_curve = sdr_curve(frame)
         self._frame = _at_most(frame, side)
         width, height = THUMBNAIL if frame.width >= frame.height else THUMBNAIL[::-1]
         grey = _scaling.to_thumbnail.reformat(
@@ -80,7 +80,7 @@ class View:
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
         image = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
         image = self._orientation.to_displayed(image)
-        return image if self._to_sdr is None else cv2.LUT(image, self._to_sdr).astype(np.uint8, copy=False)
+        return image if self._sdr_curve is None else cv2.LUT(image, self._to_sdr).astype(np.uint8, copy=False)
 
     def small(self) -> Image:
         """The frame as the detector looks at it: RGB uint8 (H, W, 3)."""
