@@ -101,8 +101,8 @@ def test_failed_push_is_logged_with_its_status(tmp_path: Path, connect: Connect)
         message_id = client.publish(topic)
         endpoint.wait_for(2)
     (line,) = (tmp_path / "builtin.log").read_text().splitlines()
-    assert f"Message {message_id} of {subscription}, attempt 1," in line
-    assert line.endswith(f"{endpoint.address}: status 503.")
+    assert f"message not acknowledged: {message_id} of {subscription}, attempt 1," in line
+    assert line.endswith(f"{endpoint.address}: status 503")
 
 
 def test_port_in_use_is_reported(tmp_path: Path) -> None:
