@@ -16,7 +16,7 @@ from tests.servers import ROOT
 PAGE = ROOT / "functions" / "defacer" / "pipeline" / "README.md"
 FUNCTION = re.compile(r"\b(ingest|worker|merge|dead_letter|erase)\b")
 TEST = re.compile(r"`(\S+\.py)::(\w+)(\[\S+\])?`")
-# States of the page that are no `JobState`: of a segment, or of several job states.
+# States of the page beside `JobState`: of a segment, or of several job states.
 SEGMENT, SPLIT, UNCOMMITTED, ANY, ERASED = "segment", "split", "uncommitted", "any", "erased"
 Transition = tuple[str, str]
 

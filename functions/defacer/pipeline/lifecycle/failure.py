@@ -49,7 +49,7 @@ def fail_job_on_permanent_error(
 def fail_job(job: str, stage: str, error: PermanentError, source: ObjectRef | None = None) -> bool:
     """Fail the job, and return True. If it is being published the error does not count: return False.
 
-    The first error is recorded. `source` is used if there is no manifest yet that names the video.
+    The first error is recorded. `source` is used if no manifest names the video yet.
     """
     source = job_state.source_of_job(job) or source
     failed = failure_record(job, source, error, stage)
@@ -78,7 +78,7 @@ def record_failure(failed: Failed) -> None:
 
 
 def finish_ended_job(record: JobRecord) -> None:
-    """Do what is left to do for a job that is over: announce a pending failure, and clean up."""
+    """Finish a job that is over: announce a pending failure, and clean up."""
     if record.has_pending_failure:
         announce_failure(record.job)
     else:
@@ -107,7 +107,7 @@ def mark_erased(job: str) -> None:
     """Write a `failed.json` that says nothing about the job, in place of one that is there.
 
     A worker that is still writing, or that receives a late message, detects this mark and deletes its output. So the
-    mark has to stay for as long as Pub/Sub can keep a message. No event is published: it would name what is erased.
+    mark has to stay for as long as Pub/Sub can keep a message. No event is published: it would name the erased job.
     """
     name = object_names.failed(job)
     message = (

@@ -112,7 +112,7 @@ def finalize(identity: JobIdentity, published: Published) -> None:
 
 
 def _identity_of(job: str, decided: Verdict | None) -> JobIdentity:
-    """Return the manifest or, without a readable one, the identity that the verdict gives."""
+    """Return the manifest or, without a readable one, the identity from the verdict."""
     found = job_state.try_read_manifest(job)
     if found is not None:
         return found.document
@@ -127,7 +127,7 @@ def _identity_of(job: str, decided: Verdict | None) -> JobIdentity:
 
 
 def _roll_back_if_erased(identity: JobIdentity) -> bool:
-    """Delete what the job published if it was erased meanwhile, and return whether it was."""
+    """Delete what the job published if it was erased, and return whether it was."""
     if not job_state.read_job(identity.job).has_failed:
         return False
     unpublish(identity)
@@ -184,7 +184,7 @@ def _decide_rollback(identity: JobIdentity, decided: Verdict, ref: ObjectRef) ->
 
 
 def _roll_back(identity: JobIdentity, decided: Verdict, ref: ObjectRef) -> None:
-    """Delete what could be published, then what is published: to "failing"."""
+    """Delete the made objects, then the published ones: to "failing"."""
     for made in (decided.result, decided.report):
         if made is not None:
             objects.delete(made)

@@ -169,7 +169,7 @@ def try_read_manifest(job: str) -> objects.Stored[Manifest] | None:
 
 
 def source_of_job(job: str) -> ObjectRef | None:
-    """Return the video that the job's manifest names; None if there is no readable manifest."""
+    """Return the video that the job's manifest names; None without a readable manifest."""
     found = try_read_manifest(job)
     return found.document.source if found else None
 

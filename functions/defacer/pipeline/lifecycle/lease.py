@@ -69,7 +69,7 @@ def lease_options_for(message_id: str) -> LeaseOptions:
 
 
 class HeldLease:
-    """A lease that is held. `attempts` counts the holders so far, including this one."""
+    """A lease that is held. `attempts` counts the holders, including this one."""
 
     def __init__(self, ref: ObjectRef, lease: Lease, options: LeaseOptions):
         self._ref = ref
@@ -165,7 +165,7 @@ class HeldLease:
 
 
 def delete_expired(bucket: str, name: str) -> None:
-    """Delete a lease that has expired, if there is one."""
+    """Delete the lease if it has expired."""
     found = objects.find_json(bucket, name, Lease)
     if found is not None and found.document.expires_at <= utc_now():
         objects.delete(found.ref)

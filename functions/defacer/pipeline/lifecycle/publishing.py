@@ -95,7 +95,7 @@ def publish_object(
                 progress=progress,
             )
         except objects.AlreadyWrittenError:
-            continue  # another job published meanwhile: compare with its version
+            continue  # another job published first: compare with its version
     raise RetryableError(f"the published object changed {MAX_CAS_RETRIES} times while it was replaced")
 
 

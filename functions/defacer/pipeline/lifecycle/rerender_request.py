@@ -22,7 +22,7 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import RerenderName
 
 MAX_BYTES = 1024 * 1024  # of a request: decisions for some 50,000 tracks
-# Marks that a job is over are kept for so long at least (infra/variables.tf). Of an older request nobody can tell.
+# The records of a job's end are kept for at least this time (infra/variables.tf). Older requests can be over or not.
 PENDING = timedelta(days=56)
 
 
@@ -65,7 +65,7 @@ def request_name(source: ObjectRef) -> str:
 
 
 def parse(data: bytes, ref: ObjectRef) -> RerenderRequest:
-    """The request that this object holds. Raises PermanentError for what is none, or none for this upload's video."""
+    """Return the request in this object. Raise PermanentError unless it is a valid request for this upload's video."""
     try:
         request = objects.parse_object(data, ref, RerenderRequest)
     except PermanentError as error:
@@ -87,7 +87,7 @@ def parse(data: bytes, ref: ObjectRef) -> RerenderRequest:
 def video_of(request: ObjectRef) -> ObjectRef | None:
     """The video that a request asks for, also if it is gone or can't be read, as long as its upload's job is known.
 
-    None if nothing tells, or for another object.
+    Return None if it is unknown, or if the object is not a request.
     """
     asked = object_names.parse_rerender(request.name)
     if asked is None:
@@ -104,7 +104,7 @@ def video_of(request: ObjectRef) -> ObjectRef | None:
 def published_report(source: ObjectRef) -> ObjectRef:
     """The report that is published now of this upload.
 
-    Raises PermanentError if it is another upload's, or there is none.
+    Raises PermanentError if the report belongs to another upload or does not exist.
     """
     video = object_names.parse_video(source.name)
     blob = objects.find(settings().output_bucket, video.report) if video else None
@@ -136,7 +136,7 @@ def source_gone(source: ObjectRef) -> PermanentError:
 
 
 def _source_of(job: str) -> ObjectRef:
-    """The job's video, by its manifest or, where that is gone by now, by what it has published."""
+    """Return the job's video, by its manifest or, without one, by the job's published objects."""
     source = job_state.source_of_job(job) if object_names.is_job_id(job) else None
     if source is None and object_names.is_job_id(job):
         for blob in objects.list_blobs(settings().output_bucket, object_names.CHANNELS):
@@ -162,24 +162,20 @@ def _source_in(blob: Blob) -> ObjectRef | None:
 
 
 def pending(source: ObjectRef) -> dict[int, Decision]:
-    """What is asked for already of this upload and is in no report yet: whoever asks now, asks for it too."""
+    """Return the requested decisions that are not in a report yet. The next request for this upload includes them."""
     return _decisions(objects.find(settings().intake_bucket, request_name(source)))
 
 
 def _decisions(before: Blob | None) -> dict[int, Decision]:
-    """What was asked for before, if that job is not over: its decisions are in no report yet.
+    """Return the decisions of the earlier request if its job is not over, because no report has them yet.
 
-    Of a request of which nobody can tell any more whether it is over, only whom it hides.
+    If the request is so old that its job can be over or not, return only its decisions to hide a face.
     """
     if before is None:
         return {}
     ref = objects.reference(before)
     job = object_names.job_id(ref.bucket, ref.name, ref.generation)
-    # Only looked at: whoever asks this may not do what is left of a failure (`jobs.is_over`).
-    if any(
-        objects.find(settings().work_bucket, end)
-        for end in (object_names.published(job), object_names.failed(job))
-    ):
+    if job_state.read_job(job).is_over:
         return {}
     try:
         decisions = parse(objects.read(ref), ref).decisions

@@ -12,7 +12,7 @@ either of them, and before anything is written to the output bucket. Every chang
 | publishing | rolling_back | the function that found a foreign object in the place of result or report |
 | rolling_back_pending | publishing | the function that found the result published |
 | rolling_back_pending | rolling_back | the function that deleted the made result and found it not published |
-| rolling_back | failing | the function that deleted the made result and then what was published of it |
+| rolling_back | failing | the function that deleted the made objects, then the published ones |
 
 The state is also in the object's metadata, so that one listing shows it (`job_state.read_job`).
 """
@@ -27,12 +27,12 @@ from defacer.pipeline.storage import object_names, objects
 
 
 def find(job: str) -> objects.Stored[Verdict] | None:
-    """Return the verdict and its version; None if there is none."""
+    """Return the verdict and its version; None if the job has no verdict."""
     return objects.find_json(settings().work_bucket, object_names.verdict(job), Verdict)
 
 
 def decide(verdict: Verdict) -> Verdict:
-    """Write the verdict unless there is one, and return the one that counts."""
+    """Write the verdict unless the job has one, and return the one that counts."""
     name = object_names.verdict(verdict.job)
     try:
         objects.write_once(settings().work_bucket, name, _to_bytes(verdict), metadata=_metadata(verdict))
