@@ -204,7 +204,7 @@ def test_newer_result_replaces_the_older_one(
     assert published_of(buckets, newer).result == ObjectRef(
         bucket=buckets.output, name=RESULT, generation=result.generation
     )
-    assert buckets.json(buckets.output, REPORT)["job"] == newer.job
+    assert Report.from_bytes(buckets.get(buckets.output, REPORT)).job == newer.job
 
 
 @pytest.mark.parametrize("name", [RESULT, REPORT])
