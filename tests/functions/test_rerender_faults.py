@@ -507,7 +507,7 @@ def test_query_for_pending_decisions_writes_nothing(cloud: Cloud, first: Planned
         source=first.manifest.source,
         stage="ingest",
         code=ErrorCode.POISON_SEGMENT,
-        message="Not told yet.",
+        message="Not announced yet.",
     )
     cloud.buckets.put(cloud.buckets.work, object_names.failed(job), failed.model_dump_json().encode())
     before = len(cloud.topics.events())

@@ -302,7 +302,7 @@ def segment_step(step: str, index: int, part: str = "") -> str:
 
 
 def leases_prefix(job: str) -> str:
-    """Return the folder of the segments' leases. The job's own lie beside its state: one listing shows both."""
+    """Return the folder of the segments' leases. Its own leases are beside its state, for one listing."""
     return f"jobs/{job}/leases/"
 
 
