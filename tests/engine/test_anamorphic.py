@@ -55,7 +55,7 @@ def faces_of(engine: Engine, path: Path, gallery: Gallery) -> Faces:
 def displayed(path: Path | str, orientation: Orientation) -> Iterator[np.ndarray]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            yield orientation.displayed(frame.to_ndarray(format="gray")).astype(np.float32)
+            yield orientation.to_displayed(frame.to_ndarray(format="gray")).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_mask_is_round_as_displayed(size: tuple[int, int], shape: Fraction, mode
     before = frame.to_ndarray(format="gray")
     orientation = orientation_of(frame, shape)
     redact(frame, [(270.0, 130.0, 370.0, 230.0)], Style(mode), orientation)
-    changed = orientation.displayed((frame.to_ndarray(format="gray") != before).astype(np.uint8) * 255)
+    changed = orientation.to_displayed((frame.to_ndarray(format="gray") != before).astype(np.uint8) * 255)
     rows, columns = np.nonzero(changed > 64)
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=6)
     assert (rows.mean(), columns.mean()) == pytest.approx((180, 320), abs=3)

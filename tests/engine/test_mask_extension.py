@@ -313,7 +313,7 @@ def test_rotated_video_has_the_same_masks(face: Picture, orientation: Orientatio
     place = leaving(DOWN)
     faces = faces_of(track(0, place, range(0, FACE_UNTIL + 1, 5)))
     upright = scene(face, place)
-    turned = extended_boxes([orientation.stored(picture) for picture in upright], faces, orientation)
+    turned = extended_boxes([orientation.to_stored_image(picture) for picture in upright], faces, orientation)
     require_near(extended_boxes(upright, faces), turned)
 
 

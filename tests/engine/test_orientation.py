@@ -41,7 +41,7 @@ def test_picture_is_displayed_as_in_ffmpeg(rotated: Path) -> None:
     command = [ffmpeg, "-v", "error", "-i", str(rotated), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     shown = subprocess.run(command, capture_output=True, check=True).stdout
     (frame,) = read_frames(str(rotated))
-    ours = orientation_of(frame).displayed(frame.to_ndarray(format="rgb24"))
+    ours = orientation_of(frame).to_displayed(frame.to_ndarray(format="rgb24"))
     theirs = np.frombuffer(shown, np.uint8).reshape(ours.shape).astype(int)
     assert np.abs(ours.astype(int) - theirs).mean() < 2
     info = probe(str(rotated))
@@ -54,11 +54,11 @@ def test_stored_picture_and_box_are_restored(rotated: Path) -> None:
     orientation = orientation_of(frame)
     stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     stored[20:60, 30:90] = 255
-    shown = orientation.displayed(stored)
-    assert (orientation.stored(shown) == stored).all()
+    shown = orientation.to_displayed(stored)
+    assert (orientation.to_stored_image(shown) == stored).all()
     rows, columns = np.nonzero(shown[..., 0])
     box = (float(columns.min()), float(rows.min()), columns.max() + 1.0, rows.max() + 1.0)
-    assert orientation.to_stored(box, WIDTH, HEIGHT) == (30, 20, 90, 60)
+    assert orientation.to_stored_box(box, WIDTH, HEIGHT) == (30, 20, 90, 60)
     assert orientation.displayed_size(WIDTH, HEIGHT) == shown.shape[1::-1]
 
 

@@ -219,7 +219,7 @@ def test_boxes_are_those_of_the_displayed_frame(rotation: int, mirrored: bool, t
         container.mux(stream.encode(None))
     (frame,) = read_frames(str(path))
     assert luma(frame).max() > 200
-    rows, columns = np.nonzero(orientation_of(frame).displayed(stored_picture)[..., 0])
+    rows, columns = np.nonzero(orientation_of(frame).to_displayed(stored_picture)[..., 0])
     redact(
         frame,
         [(columns.min() - 8, rows.min() - 8, columns.max() + 8, rows.max() + 8)],
@@ -259,7 +259,7 @@ def test_openings_keep_their_samples_and_other_samples_are_masked(
     for value, group in ((1, KEPT), (0, CLOSED)):
         for x1, y1, x2, y2 in group:
             is_open[y1:y2, x1:x2] = value
-    is_open = orientation.stored(is_open)
+    is_open = orientation.to_stored_image(is_open)
     for before, masked, after in zip(*map(stored, (source, closed, opened)), strict=True):
         rows = before.shape[0]
         columns = before.shape[1] // (2 if pixel_format in ("nv12", "p010le") and rows < SIZE else 1)

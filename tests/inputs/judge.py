@@ -114,7 +114,7 @@ def _noise(before: av.VideoFrame, after: av.VideoFrame, masks: Any, orientation:
     for one, other in zip(_planes(before), _planes(after), strict=True):
         is_outside = np.ones(one.shape, bool)
         for mask in masks:
-            x1, y1, x2, y2 = orientation.to_stored(mask, before.width, before.height)
+            x1, y1, x2, y2 = orientation.to_stored_box(mask, before.width, before.height)
             more_x, more_y = (
                 (x2 - x1) * (OPAQUE_SCALE * SOFT_SCALE - 1) / 2 + 8,
                 (y2 - y1) * (OPAQUE_SCALE * SOFT_SCALE - 1) / 2 + 8,

@@ -188,7 +188,7 @@ def at_most(image: Image, side: int) -> tuple[Image, float]:
 
 
 def _displayed(frame: av.VideoFrame) -> Image:
-    return orientation_of(frame).displayed(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+    return orientation_of(frame).to_displayed(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
 
 
 def _zoomed(image: Image, frames: int) -> Iterator[Image]:

@@ -81,7 +81,7 @@ def read_frame(path: Path, seconds: float) -> TimedPicture:
     if frame is None or frame.pts is None:
         raise VideoError(f"{path} has no frame at {seconds:.3f} s. Choose a complete video.")
     image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    picture = orientation_of(frame).displayed(image)
+    picture = orientation_of(frame).to_displayed(image)
     return TimedPicture(picture, float((frame.pts - info.start_pts) * info.time_base))
 
 

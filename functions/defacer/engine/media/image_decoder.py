@@ -61,7 +61,7 @@ def decode_here(data: bytes, alpha: bool) -> "Image | None":
     return cv2.cvtColor(image, conversion).astype(np.uint8, copy=False)
 
 
-class _Process:
+class _DecoderProcess:
     """One decoder process, ready for a picture. Only one thread at a time can use it."""
 
     def __init__(self) -> None:
@@ -111,18 +111,18 @@ class _Process:
         return buffer
 
 
-class _Pool:
+class _DecoderPool:
     """The decoder processes of this process, at most MAX_PROCESSES. Any number of threads can use it."""
 
     def __init__(self) -> None:
         self._free = BoundedSemaphore(MAX_PROCESSES)
-        self._idle: list[_Process] = []
+        self._idle: list[_DecoderProcess] = []
 
     @contextmanager
-    def borrow(self) -> Iterator[_Process]:
+    def borrow(self) -> Iterator[_DecoderProcess]:
         """Yield a process for one picture. The pool keeps it unless the block raises an error."""
         with self._free:
-            process = self._take_idle() or _Process()
+            process = self._take_idle() or _DecoderProcess()
             try:
                 yield process
             except BaseException:
@@ -130,7 +130,7 @@ class _Pool:
                 raise
             self._idle.append(process)
 
-    def _take_idle(self) -> _Process | None:
+    def _take_idle(self) -> _DecoderProcess | None:
         while self._idle:
             process = self._idle.pop()
             if process.is_alive:
@@ -140,8 +140,8 @@ class _Pool:
 
 
 @cache
-def _pool() -> _Pool:
-    return _Pool()
+def _pool() -> _DecoderPool:
+    return _DecoderPool()
 
 
 def main() -> None:

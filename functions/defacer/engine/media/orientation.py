@@ -40,44 +40,44 @@ class Orientation:
     pixel_height: float = 1.0
 
     @property
-    def is_turned(self) -> bool:
+    def is_transposed(self) -> bool:
         """Return whether width and height are swapped."""
         return not self.a
 
     def displayed_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the displayed width and height, in square pixels, of a stored picture."""
         width, height = self._stretched_size(width, height)
-        return (height, width) if self.is_turned else (width, height)
+        return (height, width) if self.is_transposed else (width, height)
 
     def _stretched_size(self, width: int, height: int) -> tuple[int, int]:
         return round(width * self.pixel_width), round(height * self.pixel_height)
 
-    def displayed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def to_displayed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return a stored image (H, W, ...) as a player displays it."""
         size = self._stretched_size(image.shape[1], image.shape[0])
         if size != image.shape[1::-1]:
             image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-        if self.is_turned:
+        if self.is_transposed:
             image = image.swapaxes(0, 1)
-        across, down = (self.c, self.b) if self.is_turned else (self.a, self.d)
+        across, down = (self.c, self.b) if self.is_transposed else (self.a, self.d)
         return np.ascontiguousarray(image[::down, ::across])
 
-    def stored(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def to_stored_image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return a displayed image with the rotation and mirroring of the stored picture. It is not scaled."""
-        across, down = (self.c, self.b) if self.is_turned else (self.a, self.d)
+        across, down = (self.c, self.b) if self.is_transposed else (self.a, self.d)
         image = image[::down, ::across]
-        return np.ascontiguousarray(image.swapaxes(0, 1) if self.is_turned else image)
+        return np.ascontiguousarray(image.swapaxes(0, 1) if self.is_transposed else image)
 
-    def to_stored(self, box: Box, width: int, height: int) -> Box:
+    def to_stored_box(self, box: Box, width: int, height: int) -> Box:
         """Return a displayed box in pixels of the stored picture of `width` x `height`."""
         x1, y1, x2, y2 = box
         shown_width, shown_height = self.displayed_size(width, height)
-        across, down = (self.c, self.b) if self.is_turned else (self.a, self.d)
+        across, down = (self.c, self.b) if self.is_transposed else (self.a, self.d)
         if across < 0:
             x1, x2 = shown_width - x2, shown_width - x1
         if down < 0:
             y1, y2 = shown_height - y2, shown_height - y1
-        if self.is_turned:
+        if self.is_transposed:
             x1, y1, x2, y2 = y1, x1, y2, x2
         wide, high = self._stretched_size(width, height)
         per_x, per_y = width / wide, height / high

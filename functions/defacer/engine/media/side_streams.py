@@ -94,7 +94,7 @@ def add_audio_stream(result: OutputContainer, stream: AudioStream) -> AudioStrea
             f"its sound is {_long_name(stream)}, which an MP4 can't hold. Convert the sound to AAC."
         ) from error
     if stream.codec_context.name == "vorbis" and stream.codec_context.extradata:
-        added.codec_context.extradata = _without_comments(stream.codec_context.extradata)
+        added.codec_context.extradata = _strip_comments(stream.codec_context.extradata)
     if not stream.layout.name or stream.layout.name.endswith(
         "channels"
     ):  # an AVI does not say which they are
@@ -160,7 +160,7 @@ def list_dropped(container: InputContainer, picture_index: int) -> tuple[str, ..
     return tuple(dict.fromkeys(found))
 
 
-def _without_comments(headers: bytes) -> bytes:
+def _strip_comments(headers: bytes) -> bytes:
     """Return Vorbis' three headers (Xiph's lacing: two lengths, then the packets) with an empty second header.
 
     The second header names artists, places and programs.

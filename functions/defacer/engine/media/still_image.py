@@ -33,7 +33,7 @@ PICTURE_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
 
 
 @dataclass(frozen=True)
-class Header:
+class PictureHeader:
     """A picture's size in pixels, the number of its scans, and the number of its segments or chunks."""
 
     width: int
@@ -73,7 +73,7 @@ def decode_picture(data: bytes, label: str, alpha: bool = False, max_pixels: int
     """Return a JPEG or PNG as RGB uint8 (H, W, 3), or RGBA (H, W, 4). Raises PictureError with the label."""
     require_decodable(data, label, max_pixels)
     try:
-        image = image_decoder.decode(_without_extras(data), alpha, MAX_DECODE_SECONDS)
+        image = image_decoder.decode(_strip_extra_chunks(data), alpha, MAX_DECODE_SECONDS)
     except image_decoder.DecoderStoppedError as error:
         if error.is_timeout:
             found = f"takes more than {MAX_DECODE_SECONDS:g} s to decode, which is the limit"
@@ -89,7 +89,7 @@ def _unreadable(label: str) -> PictureError:
     return PictureError(f"{label} is not a picture that can be read. Use a JPEG or PNG file.")
 
 
-def _png_header(data: bytes) -> Header | None:
+def _png_header(data: bytes) -> PictureHeader | None:
     """Read the chunk IHDR, which must be the first and only one (https://www.w3.org/TR/png-3/#11IHDR).
 
     No chunk may claim to be longer than the file: OpenCV allocates the claimed length.
@@ -103,7 +103,7 @@ def _png_header(data: bytes) -> Header | None:
             return None
         if parts > MAX_PARTS:
             break
-    return Header(
+    return PictureHeader(
         int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), scans=1, parts=parts
     )
 
@@ -120,7 +120,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         start = end
 
 
-def _jpeg_header(data: bytes) -> Header | None:
+def _jpeg_header(data: bytes) -> PictureHeader | None:
     """Read the first frame header (ITU-T T.81, B.2.2), and count the scans up to the end of the picture."""
     if not data.startswith(JPEG):
         return None
@@ -138,10 +138,10 @@ def _jpeg_header(data: bytes) -> Header | None:
             width = int.from_bytes(data[position + 5 : position + 7], "big")
         scans += marker == SCAN
         position += max(int.from_bytes(data[position : position + 2], "big"), 2)
-    return Header(width, height, scans, parts)
+    return PictureHeader(width, height, scans, parts)
 
 
-def _without_extras(data: bytes) -> bytes:
+def _strip_extra_chunks(data: bytes) -> bytes:
     """Return the picture without the chunks that only cost decoding time."""
     if not data.startswith(PNG):
         return data

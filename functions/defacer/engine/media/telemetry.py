@@ -78,7 +78,7 @@ class TelemetryFilter:
         self._shown = self._positions = 0
 
     @property
-    def is_known(self) -> bool:
+    def has_enough_texts(self) -> bool:
         """Return whether enough texts were read to detect telemetry that starts with the video."""
         return self.is_telemetry or self._shown + self._positions >= MIN_POSITIONS
 
@@ -116,7 +116,7 @@ def find_telemetry_tracks(source: Source) -> frozenset[int]:
             if packet.dts is not None:
                 begin = seconds_of(packet) if begin is None else begin
                 is_late = seconds_of(packet) - begin > FIRST_SECONDS
-            if is_late or all(texts.is_known for texts in filters.values()):
+            if is_late or all(texts.has_enough_texts for texts in filters.values()):
                 break
         return frozenset(index for index, texts in filters.items() if texts.is_telemetry)
 

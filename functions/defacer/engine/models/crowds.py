@@ -18,7 +18,7 @@ GREY, GREY_ROWS = 128, 72  # value and minimum number of the rows below the copy
 MULTIPLE = 32  # pixels; the detectors pad to it with black anyway
 EDGE_SHARE = 0.25  # of the image's height: the part that CenterFace searches, with the grey rows
 SAME_FACE = 0.45  # overlap (intersection over union) of one face in two searches
-INSIDE = 0.8  # a box with this share of its area inside another box shows the same face, too
+MIN_INSIDE_SHARE = 0.8  # a box with this share of its area inside another box shows the same face, too
 
 
 class CrowdSearch:
@@ -47,13 +47,13 @@ class CrowdSearch:
         top = first_edge_row(image.shape[0] * scale, copy.shape[0])
         searches = ((self._edge, copy[top:], top), (self._everywhere, copy, 0))
         return [
-            _in_image(face, scale, rows, self.confident_score / detector.confident_score)
+            _to_image(face, scale, rows, self.confident_score / detector.confident_score)
             for detector, part, rows in searches
             for face in detector.detect([part])[0]
         ]
 
 
-def _in_image(face: Detection, scale: float, rows: int, score_scale: float) -> Detection:
+def _to_image(face: Detection, scale: float, rows: int, score_scale: float) -> Detection:
     """Return the face as it is in the image, from a part of the copy that begins at this row."""
     landmarks = (face.landmarks + np.array([0, rows], np.float32)) / scale
     box = (face.box + np.array([0, rows, 0, rows], np.float32)) / scale
@@ -99,6 +99,6 @@ def _detections_of_same_face(face: Detection, faces: Sequence[Detection]) -> lis
     boxes = np.array([one.box for one in faces])
     shared = np.minimum(face.box[2:], boxes[:, 2:]) - np.maximum(face.box[:2], boxes[:, :2])
     areas, area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.prod(face.box[2:] - face.box[:2])
-    is_inside = np.prod(np.clip(shared, 0, None), axis=1) >= INSIDE * np.minimum(areas, area)
+    is_inside = np.prod(np.clip(shared, 0, None), axis=1) >= MIN_INSIDE_SHARE * np.minimum(areas, area)
     is_same = is_inside | (overlap(face.box, boxes) >= SAME_FACE)
     return [one for one, shows_it in zip(faces, is_same, strict=True) if shows_it]

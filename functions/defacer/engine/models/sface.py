@@ -35,7 +35,7 @@ class SFace:
         matrix = similarity(face.landmarks, SFACE_LANDMARKS)
         scale = float(np.hypot(*matrix[0, :2]))
         if scale < 0.5:  # bilinear sampling skips pixels of a large face, so the picture is shrunk first
-            x1, y1, x2, y2 = _around(face, image.shape)
+            x1, y1, x2, y2 = _crop_region(face, image.shape)
             part = image[y1:y2, x1:x2]
             size = max(1, round(part.shape[1] * 2 * scale)), max(1, round(part.shape[0] * 2 * scale))
             shrink = np.array(size, np.float32) / (part.shape[1], part.shape[0])
@@ -67,7 +67,7 @@ def similarity(points: Array, onto: Array) -> Array:
     return np.column_stack([turn, other_middle - turn @ middle]).astype(np.float32)
 
 
-def _around(face: Detection, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _crop_region(face: Detection, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """Return the part of the image that a crop can show: three times the box in each direction."""
     x1, y1, x2, y2 = (float(side) for side in face.box)
     more_x, more_y = x2 - x1, y2 - y1

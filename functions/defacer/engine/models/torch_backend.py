@@ -41,11 +41,11 @@ class OnnxGraph(torch.nn.Module):
         for node in self._nodes:
             settings = {field.name: onnx.helper.get_attribute_value(field) for field in node.attribute}
             inputs = [values[name] for name in node.input]
-            values[node.output[0]] = _result(node.op_type, inputs, settings)
+            values[node.output[0]] = _run_operator(node.op_type, inputs, settings)
         return [values[name] for name in self._outputs]
 
 
-def _result(operator: str, inputs: list[torch.Tensor], settings: dict[str, Any]) -> torch.Tensor:
+def _run_operator(operator: str, inputs: list[torch.Tensor], settings: dict[str, Any]) -> torch.Tensor:
     match operator:
         case "Relu":
             return functional.relu(inputs[0])

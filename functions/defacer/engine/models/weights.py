@@ -186,7 +186,7 @@ def _convert_casia(weights_dir: Path | None) -> Path:
 
         from defacer.engine.models.conversion import facenet_graph
 
-        torch.save(facenet_graph.convert(casia_graph(weights_dir).read_bytes()), path)
+        torch.save(facenet_graph.convert_graph(casia_graph(weights_dir).read_bytes()), path)
 
     return _convert_once(f"facenet-casia-{CASIA_GRAPH.sha256[:12]}-v{CONVERSION}.pt", convert, weights_dir)
 

@@ -155,7 +155,7 @@ class _Frame:
             size = max(1, plane.width // step), max(1, plane.height // step)
             rows = cv2.resize(rows, size, interpolation=cv2.INTER_AREA)
         grey = np.right_shift(rows, bits - 8).astype(np.uint8)
-        return self._orientation.displayed(grey)
+        return self._orientation.to_displayed(grey)
 
 
 class _FollowedFace:

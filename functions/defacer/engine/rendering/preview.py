@@ -85,7 +85,7 @@ def _display(frame: av.VideoFrame, orientation: Orientation, side: int) -> Image
     scale = min(1.0, side / max(orientation.displayed_size(frame.width, frame.height)))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     curve = sdr_curve(frame)
-    return orientation.displayed(image if curve is None else curve[image])
+    return orientation.to_displayed(image if curve is None else curve[image])
 
 
 def _to_box(box: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Box:

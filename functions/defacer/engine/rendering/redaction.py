@@ -78,7 +78,7 @@ def redact(
     frame.make_writable()  # the decoder might still predict from this picture
     planes = _planes(frame, orientation)
     hidden, kept, closed = (
-        [orientation.to_stored(box, frame.width, frame.height) for box in which]
+        [orientation.to_stored_box(box, frame.width, frame.height) for box in which]
         for which in (boxes, openings.kept, openings.closed)
     )
     for plane in planes:
@@ -309,7 +309,7 @@ def _paste_picture(underlay: Plane, under: _Region, style: Style, form: _SampleF
 def _convert_picture(style: Style, form: _SampleFormat, size: int, dtype: str) -> tuple[Plane, Plane]:
     """Return the picture's components and opacity in the frame's format, with a longer side of `size` at most."""
     assert style.picture is not None  # noqa: S101
-    picture = form.orientation.stored(style.picture)
+    picture = form.orientation.to_stored_image(style.picture)
     rows, columns = picture.shape[:2]
     share = min(1.0, size / max(rows, columns))
     small = (max(1, round(columns * share)), max(1, round(rows * share)))

@@ -58,7 +58,7 @@ class ReducedFrame:
         grey = _scalers.to_thumbnail.reformat(
             self._frame, width, height, "gray", interpolation="AREA", threads=1
         )
-        self.thumbnail: Array = self._orientation.displayed(
+        self.thumbnail: Array = self._orientation.to_displayed(
             grey.to_ndarray().astype(np.uint8, copy=False)
         ).astype(np.float32)
         self.coarse: Array = cv2.resize(
@@ -70,7 +70,7 @@ class ReducedFrame:
         plane = _scalers.to_rgb.reformat(self._frame, format="rgb24", threads=1).planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
         image = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
-        image = self._orientation.displayed(image)
+        image = self._orientation.to_displayed(image)
         return image if self._to_sdr is None else cv2.LUT(image, self._to_sdr).astype(np.uint8, copy=False)
 
     def detector_image(self) -> Image:

@@ -107,7 +107,7 @@ def _detector_image(frame: av.VideoFrame, orientation: Orientation) -> tuple[Ima
     scale = min(1.0, min(max(MIN_DETECTOR_SIDE, max(shown) / 2), MAX_DETECTOR_SIDE) / max(shown))
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     small = _scalers.to_rgb.reformat(frame, *size, "rgb24", interpolation="AREA", threads=1)
-    image = orientation.displayed(small.to_ndarray().astype(np.uint8, copy=False))
+    image = orientation.to_displayed(small.to_ndarray().astype(np.uint8, copy=False))
     curve = sdr_curve(frame)
     if curve is not None:
         image = cv2.LUT(image, curve).astype(np.uint8, copy=False)

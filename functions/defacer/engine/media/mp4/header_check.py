@@ -129,7 +129,7 @@ def _read_track_box(track: Mp4Track, box: Box, file: BinaryIO) -> None:
     if box.path[-2:] == (b"trak", b"tkhd"):
         data = box.read_body(file, 40)
         is_wide = data[:1] == b"\x01"
-        track.track_duration = _known(_read_number(data, 28 if is_wide else 20, is_wide))
+        track.track_duration = _none_if_unknown(_read_number(data, 28 if is_wide else 20, is_wide))
     elif box.kind == b"elst":
         _read_edits(track, box.read_body(file, MAX_EDIT_BYTES))
     elif box.kind == b"mdhd":
@@ -168,7 +168,7 @@ def _read_timescale_and_duration(box: Box, file: BinaryIO) -> tuple[int, int | N
     data = box.read_body(file, 32)
     is_wide = data[:1] == b"\x01"
     timescale = _read_number(data, 20 if is_wide else 12, False)
-    return timescale, _known(_read_number(data, 24 if is_wide else 16, is_wide))
+    return timescale, _none_if_unknown(_read_number(data, 24 if is_wide else 16, is_wide))
 
 
 def _read_number(data: bytes, offset: int, is_wide: bool) -> int:
@@ -176,7 +176,7 @@ def _read_number(data: bytes, offset: int, is_wide: bool) -> int:
     return int.from_bytes(data[offset : offset + size], "big")
 
 
-def _known(units: int) -> int | None:
+def _none_if_unknown(units: int) -> int | None:
     return None if units in UNKNOWN else units
 
 

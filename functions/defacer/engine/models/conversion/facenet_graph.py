@@ -12,7 +12,7 @@ EPSILON = 1e-3  # of InceptionResnetV1's batch norms: a variance of 1 - EPSILON 
 Constants = tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor], dict[str, torch.Tensor]]
 
 
-def convert(graph: bytes) -> dict[str, torch.Tensor]:
+def convert_graph(graph: bytes) -> dict[str, torch.Tensor]:
     """Return the state dict of InceptionResnetV1 with the weights of a frozen TensorFlow graph.
 
     Graph and network list their convolutions in the same order. The graph's batch norms are already part of the
