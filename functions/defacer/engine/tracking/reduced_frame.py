@@ -52,7 +52,7 @@ class ReducedFrame:
         self._failure: BaseException | None = None
         self._orientation = orientation
         self.width, self.height = self._orientation.displayed_size(frame.width, frame.height)
-        self._to_sdr = sdr_curve(frame)
+        self._sdr_curve = sdr_curve(frame)
         self._frame = _limit_size(frame, side)
         width, height = THUMBNAIL if frame.width >= frame.height else THUMBNAIL[::-1]
         grey = _scalers.to_thumbnail.reformat(
@@ -71,7 +71,7 @@ class ReducedFrame:
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
         image = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
         image = self._orientation.to_displayed(image)
-        return image if self._to_sdr is None else cv2.LUT(image, self._to_sdr).astype(np.uint8, copy=False)
+        return image if self._sdr_curve is None else cv2.LUT(image, self._sdr_curve).astype(np.uint8, copy=False)
 
     def detector_image(self) -> Image:
         """Return the frame in the detector's size: RGB uint8 (H, W, 3)."""
