@@ -145,3 +145,19 @@ def test_second_check_needs_a_higher_score() -> None:
     looks = {0: [face(FAR, 0.74)], 20: [face(FAR, 0.74)]}
     assert find_visible_faces(looks, faces(), lambda _: []).faces
     assert not find_visible_faces(looks, faces(), lambda _: [], 0.05).faces
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "is_visible"),
+    [
+        ((98.0, 92.0, 136.0, 140.0), 0.8, False),  # hair and eyes of the kept face
+        ((98.0, 92.0, 136.0, 140.0), 0.9, True),  # as certain as the kept face
+        ((80.0, 84.0, 118.0, 132.0), 0.8, True),  # less than two thirds inside
+        ((95.0, 95.0, 150.0, 165.0), 0.8, True),  # more than half as large
+    ],
+)
+def test_detection_of_a_part_of_the_kept_face_is_not_visible(
+    box: Box, score: float, is_visible: bool
+) -> None:
+    seen = {pts: [face(PLACE), face(box, score)] for pts in range(20, 101, 20)}
+    assert bool(found(seen, faces(kept(0, 120)))) == is_visible

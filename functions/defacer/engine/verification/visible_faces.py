@@ -25,6 +25,9 @@ MASKED_SHARE = 0.5  # a face is hidden if masks cover this share of its ellipse
 KEPT_SHARE = 0.5  # a detection is the kept face if this share of its box is in the kept box,
 KEPT_GROWTH = 1.3  # expanded by this factor, because a face can be larger than its box,
 KEPT_SIZE = 0.25  # and if its area is at least this share of the kept box
+# A detection shows only a part of the kept face if this share of its box is inside, if it is smaller than this share of
+# the kept face, and if its score is lower by this.
+PART_INSIDE, PART_SIZE, PART_SCORE = 0.65, 0.5, 0.05
 GRID = 16  # points along each side of a box where the masks are tested
 SAME_FACE = 0.3  # overlap of one face in two consecutive sampled frames
 LINK_SECONDS = 0.45  # between two samples of a face, with room for a missed one
@@ -159,7 +162,10 @@ def _places_of_kept_tracks(faces: Faces) -> MaskSchedule:
 
 
 def _match_to_places(detections: Sequence[Detection], places: Sequence[Box]) -> set[int]:
-    """Return the indices of the detections at these places: for each place the detection that overlaps most."""
+    """Return the indices of the detections at these places.
+
+    For each place these are the detection that overlaps most, and less certain detections of a part of the same face.
+    """
     found = set()
     for place in places:
         x1, y1, x2, y2 = place
@@ -174,8 +180,17 @@ def _match_to_places(detections: Sequence[Detection], places: Sequence[Box]) -> 
             if share >= KEPT_SHARE and area >= KEPT_SIZE * (x2 - x1) * (y2 - y1) and shared > most:
                 best, most = index, shared
         if best is not None:
-            found.add(best)
+            found |= {n for n, face in enumerate(detections) if n == best or _is_part(face, detections[best])}
     return found
+
+
+def _is_part(face: Detection, whole: Detection) -> bool:
+    """Return whether a detection shows only a part of another one, such as eyes and hair."""
+    sides = np.minimum(face.box[2:], whole.box[2:]) - np.maximum(face.box[:2], whole.box[:2])
+    area, area_of_whole = (float(np.prod(one.box[2:] - one.box[:2])) for one in (face, whole))
+    inside = float(np.prod(np.clip(sides, 0, None))) / max(area, 1e-6)
+    is_smaller = area <= PART_SIZE * area_of_whole
+    return inside >= PART_INSIDE and is_smaller and face.score <= whole.score - PART_SCORE
 
 
 def _link_chains(samples: Mapping[int, Sequence[Detection]], faces: Faces, masks: Masks) -> list[_Chain]:
