@@ -85,7 +85,7 @@ def parse(data: bytes, ref: ObjectRef) -> RerenderRequest:
 
 
 def video_of(request: ObjectRef) -> ObjectRef | None:
-    """The video that a request asks for, also if it is gone or can't be read, as long as its upload's job is known.
+    """Return the video that a request asks for. It can be gone or unreadable if its upload's job is known.
 
     Return None if it is unknown, or if the object is not a request.
     """
@@ -102,7 +102,7 @@ def video_of(request: ObjectRef) -> ObjectRef | None:
 
 
 def published_report(source: ObjectRef) -> ObjectRef:
-    """The report that is published now of this upload.
+    """Return the published report of this upload.
 
     Raises PermanentError if the report belongs to another upload or does not exist.
     """
@@ -127,7 +127,7 @@ def published_report(source: ObjectRef) -> ObjectRef:
 
 
 def source_gone(source: ObjectRef) -> PermanentError:
-    """What to say where a video can't be rendered again because it isn't there any more."""
+    """Return the error for a re-render of a video that was deleted or replaced."""
     return PermanentError(
         ErrorCode.SOURCE_GONE,
         f"{object_names.owner_name(source.name)} can't be rendered again: it was deleted or replaced after its upload. "
@@ -150,7 +150,7 @@ def _source_of(job: str) -> ObjectRef:
 
 
 def _source_in(blob: Blob) -> ObjectRef | None:
-    """The upload that something published says it is of."""
+    """Return the upload that a published object names as its source."""
     metadata = blob.metadata or {}
     name, generation = (
         metadata.get(object_names.OF_SOURCE, ""),

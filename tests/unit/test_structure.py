@@ -1,0 +1,185 @@
+"""The rules of the layout (CONTRIBUTING.md), read from the code itself."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from defacer.pipeline import topology
+from tests.modules import modules_after_importing
+from tests.servers import ROOT
+
+SOURCE_ROOTS = {"defacer": ROOT / "functions", "defacer_emulator": ROOT / "local_emulator"}
+MAX_MODULES = 14
+FUNCTIONS = ("ingest", "worker", "merge", "dead_letter", "webhook")
+# What only one function or service may import.
+OWNED = {f"defacer.{name}" for name in FUNCTIONS} | {"defacer.web.console", "defacer.web.live"}
+START_COMMANDS = ("functions.tf", "worker.tf", "pages.tf", "Dockerfile")
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a file below one of the source roots."""
+    root = next(root for root in SOURCE_ROOTS.values() if path.is_relative_to(root))
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {
+    module_name(path): path for name, root in SOURCE_ROOTS.items() for path in (root / name).rglob("*.py")
+}
+PACKAGES = sorted({path.parent for path in MODULES.values()})
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield the modules of this product that a file imports, imports inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                if full in MODULES or node.module in MODULES:
+                    yield full if full in MODULES else node.module
+
+
+IMPORTS = {name: set(imports_of(path)) - {name} for name, path in MODULES.items()}
+
+
+def is_below(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_folder_is_small_and_says_what_belongs_there(folder: Path) -> None:
+    modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= MAX_MODULES
+
+    purpose, _, _ = (ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or "").partition(
+        "\n\n"
+    )
+    assert purpose.endswith(".")
+    assert 1 <= len(re.findall(r"\.(?=\s|$)", purpose)) <= 2
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Remove modules without remaining imports until none is left: what stays is in or above a circle."""
+    remaining = {name: imports & MODULES.keys() for name, imports in IMPORTS.items()}
+    while leaves := {name for name, imports in remaining.items() if not imports & remaining.keys()}:
+        remaining = {name: imports for name, imports in remaining.items() if name not in leaves}
+    assert sorted(remaining) == []
+
+
+@pytest.mark.parametrize("owner", sorted(OWNED))
+def test_no_other_code_imports_a_function_s_modules(owner: str) -> None:
+    importers = {
+        name for name, imports in IMPORTS.items() if any(is_below(found, owner) for found in imports)
+    }
+    importers |= {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "infra").rglob("*.py")
+        if any(is_below(found, owner) for found in imports_of(path))
+    }
+    # The server of the images loads the worker's models before it opens its port.
+    allowed = {"defacer.serve"} if owner == "defacer.worker" else set()
+    assert {name for name in importers if not is_below(name, owner)} == allowed
+
+
+def test_engine_and_pipeline_import_nothing_of_each_other() -> None:
+    for one, other in (("defacer.engine", "defacer.pipeline"), ("defacer.pipeline", "defacer.engine")):
+        both = [
+            name for name in MODULES if is_below(name, one) and any(is_below(x, other) for x in IMPORTS[name])
+        ]
+        assert both == []
+
+
+def test_engine_and_pipeline_meet_in_the_adapters_only() -> None:
+    both = {
+        name
+        for name, imports in IMPORTS.items()
+        if any(is_below(found, "defacer.engine") for found in imports)
+        and any(is_below(found, "defacer.pipeline") for found in imports)
+        and not is_below(name, "defacer.web.console")
+        and not is_below(name, "defacer.web.live")
+        and not is_below(name, "defacer_emulator")
+    }
+    assert {name for name in both if not name.endswith(("engine_adapter", "engine_host"))} == set()
+
+
+def test_the_pages_share_only_what_knows_no_engine_and_no_page() -> None:
+    shared = [imports for name, imports in IMPORTS.items() if is_below(name, "defacer.web.common")]
+    assert shared
+    for package in ("defacer.web.console", "defacer.web.live", "defacer.engine"):
+        assert not [found for imports in shared for found in imports if is_below(found, package)]
+
+
+@pytest.mark.parametrize("function", ["ingest", "merge", "dead_letter", "webhook"])
+def test_only_the_worker_imports_torch_before_it_is_called(function: str) -> None:
+    loaded = modules_after_importing(f"defacer.{function}.main")
+    assert not loaded & {"torch", "facenet_pytorch", "defacer.engine.engine"}
+
+
+def test_the_package_imports_nothing_until_it_is_used() -> None:
+    loaded = modules_after_importing("defacer")
+    assert {name for name in loaded if is_below(name, "defacer")} == {"defacer"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_an_entry_point_is_short_and_nothing_imports_it(function: str) -> None:
+    assert len(MODULES[f"defacer.{function}.main"].read_text().splitlines()) < 60
+    assert [name for name, imports in IMPORTS.items() if f"defacer.{function}.main" in imports] == []
+
+
+def test_the_environment_is_read_in_one_module() -> None:
+    outside = [name for name in MODULES if is_below(name, "defacer") and not is_below(name, "defacer.engine")]
+    readers = [name for name in outside if re.search(r"\b(environb?|getenv)\b", MODULES[name].read_text())]
+    assert readers == ["defacer.pipeline.settings"]
+
+
+def start_modules() -> Iterator[str]:
+    """Yield each module that a container's start command or a build stage names."""
+    for name in START_COMMANDS:
+        text = (ROOT / "infra" / name).read_text()
+        yield from re.findall(r"\b(defacer(?:\.\w+)+)(?=:|\b[^.$\w/])", text)
+        for prefix in re.findall(r"\b(defacer(?:\.\w+)*)\.\$\{each\.key\}", text):
+            yield from (f"{prefix}.{page}" for page in ("console", "live"))
+
+
+def test_start_commands_resolve_in_the_folder_of_the_images(tmp_path: Path) -> None:
+    names = sorted(set(start_modules()))
+    assert {"defacer.serve", "defacer.web.console", "defacer.engine.models.weights"} <= set(names)
+    shutil.copytree(ROOT / "functions" / "defacer", tmp_path / "defacer")
+    code = (
+        "import importlib.util, sys; sys.path.insert(0, sys.argv[1]); "
+        "print(*(importlib.util.find_spec(name).origin for name in sys.argv[2:]))"
+    )
+    command = [sys.executable, "-I", "-c", code, str(tmp_path), *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert all(Path(origin).is_relative_to(tmp_path) for origin in done.stdout.split())
+    for function in FUNCTIONS:
+        assert (tmp_path / "defacer" / function / "main.py").is_file()
+
+
+def test_topic_names_occur_in_the_topology_only() -> None:
+    topics = set(topology.TOPICS) - {topology.UPLOADS, topology.SEGMENTS}  # these two are everyday words
+    users = {
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in topics
+    }
+    assert users == {"defacer.pipeline.topology"}
+
+
+def test_nothing_names_the_source_roots_as_packages() -> None:
+    named = re.compile(r"(?:from|import|-m|\") ?(?:functions|local_emulator)(?:\.[a-z_]+| import)")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    texts = [
+        ROOT / name
+        for name in tracked.splitlines()
+        if name.endswith((".py", ".tf", ".sh", ".md", "Makefile"))
+    ]
+    assert [str(path) for path in texts if path != Path(__file__) and named.search(path.read_text())] == []
