@@ -168,10 +168,10 @@ def summarize(report: Report, rerender: str | None = None) -> str:
         f"kept:   {people or 'no one'}",
         f"hidden: {pluralize(hidden, 'track')} (a track is one face, followed without a gap)",
     ]
-    if report.again is not None:
-        changed = report.again.decisions.items()
+    if report.rerender is not None:
+        changed = report.rerender.decisions.items()
         decisions = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
-        lines.append(f"decided by hand, based on the result of job {report.again.of}: {decisions}")
+        lines.append(f"decided by hand, based on the result of job {report.rerender.of}: {decisions}")
     if report.checked is not None:
         found = pluralize(len(report.checked.tracks), "track") if report.checked.tracks else "no visible face"
         lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {found} found")

@@ -80,11 +80,11 @@ def test_forget_deletes_pictures_and_lists_results(
         "channels/street/targets/Eileen Grace.png",
         "channels/street/targets/Grace.png",
     ]
-    listed = f"shows Eileen gs://{buckets.output}/{RESULT} (job {shown.job}): it can be rendered again"
+    listed = f"shows Eileen gs://{buckets.output}/{RESULT} (job {shown.job}): it can be re-rendered"
     assert found.out.splitlines()[-1] == listed
     assert len([line for line in found.out.splitlines() if line.startswith("removed ")]) == 3
     assert "1 result and 0 older versions still show the person, and 0 results can't be checked" in found.err
-    assert "--render-again" in found.err
+    assert "--rerender" in found.err
     assert "Remove copies outside these buckets" in found.err
     manifest = Manifest.model_validate_json(buckets.get(buckets.work, shown.ref.name))
     assert manifest.targets == ("Grace",)
@@ -95,7 +95,7 @@ def test_forget_rerenders_without_person_and_name(
 ) -> None:
     buckets.client.bucket(buckets.intake).blob("channels/street/targets/Eileen Grace.png").delete()
     before = buckets.blob(buckets.output, RESULT)
-    assert main([*FORGET, "--render-again"]) == 0
+    assert main([*FORGET, "--rerender"]) == 0
     said = capsys.readouterr()
     assert "Eileen is forgotten" in said.out
     assert "Remove copies outside these buckets" in said.err
@@ -121,7 +121,7 @@ def test_forget_keeps_other_targets_visible(
 ) -> None:
     publish(buckets, plan_job(buckets, clip, policy=WHITE, targets=("Grace",)), merge, "Grace")
     generation = buckets.blob(buckets.output, RESULT).generation
-    assert main([*FORGET, "--render-again", "--delete-unrenderable"]) == 0
+    assert main([*FORGET, "--rerender", "--delete-unrenderable"]) == 0
     assert buckets.blob(buckets.output, RESULT).generation == generation
     assert not is_hidden(buckets, tmp_path)
 
@@ -134,9 +134,9 @@ def test_forget_lists_results_it_cannot_rerender(
     planned = publish(buckets, plan_job(buckets, clip, policy=policy, targets=("Eileen",)), merge, "Eileen")
     if gone == "source":
         buckets.put(buckets.intake, VIDEO, b"a newer upload")
-    assert main([*FORGET, "--render-again"]) == 1
+    assert main([*FORGET, "--rerender"]) == 1
     said = capsys.readouterr()
-    assert f"(job {planned.job}): it can't be rendered again: " in said.out
+    assert f"(job {planned.job}): it can't be re-rendered: " in said.out
     assert {"source": "its source", "replacement": "the replacement picture"}[gone] in said.out
     assert "--delete-unrenderable" in said.err
     assert buckets.names(buckets.output) == [RESULT, REPORT]
@@ -153,7 +153,7 @@ def test_forget_lists_results_that_the_engine_refuses(
     other = report.model_copy(update={"fingerprint": "0" * 16})
     blob.upload_from_string(other.to_bytes())
     generation = buckets.blob(buckets.output, RESULT).generation
-    assert main([*FORGET, "--render-again"]) == 1
+    assert main([*FORGET, "--rerender"]) == 1
     assert "the report is about another video" in capsys.readouterr().out
     assert buckets.blob(buckets.output, RESULT).generation == generation
 
@@ -162,7 +162,7 @@ def test_forget_reports_a_result_without_report(
     buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
 ) -> None:
     buckets.client.bucket(buckets.output).blob(REPORT).delete()
-    assert main([*FORGET, "--render-again", "--delete-unrenderable"]) == 1
+    assert main([*FORGET, "--rerender", "--delete-unrenderable"]) == 1
     assert f"has no readable report gs://{buckets.output}/{RESULT}" in capsys.readouterr().out
     assert buckets.names(buckets.output) == [RESULT]
 

@@ -127,7 +127,7 @@ def everything(buckets: Buckets) -> Iterator[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("rendered", "topics")
-@pytest.mark.parametrize("how", ["--render-again", "--delete-unrenderable"])
+@pytest.mark.parametrize("how", ["--rerender", "--delete-unrenderable"])
 def test_forget_continues_after_a_crash_before_any_write(
     how: str,
     buckets: Buckets,
@@ -137,7 +137,7 @@ def test_forget_continues_after_a_crash_before_any_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tries each write. A crash at a read has the same effect as one at the next write."""
-    renderable = how == "--render-again"
+    renderable = how == "--rerender"
     for crash_after in itertools.count():
         new = with_versions(buckets, crash_after, environment)
         under_way = stage(new, clip, renderable=renderable)
@@ -197,7 +197,7 @@ def test_forget_reports_concurrent_objects(
         return report
 
     monkeypatch.setattr(PrivacyEngine, "rerender", rerender)
-    assert main([*FORGET, "--render-again"]) == 1
+    assert main([*FORGET, "--rerender"]) == 1
     said = capsys.readouterr()
     told = {
         "a picture": str(came[0]),
@@ -207,5 +207,5 @@ def test_forget_reports_concurrent_objects(
     assert f"new {told}\n" in said.out
     assert "Run the same command again" in said.err
     assert "is forgotten" not in said.out
-    assert main([*FORGET, "--render-again"]) == 0
+    assert main([*FORGET, "--rerender"]) == 0
     assert "is forgotten" in capsys.readouterr().out

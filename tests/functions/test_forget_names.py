@@ -93,7 +93,7 @@ def test_forget_finds_names_in_nfc_and_nfd(
         PermanentError("bad-target", message),
         refused,
     )
-    assert main(["forget", typed, "--channel", "street", "--yes", "--render-again"]) == 0
+    assert main(["forget", typed, "--channel", "street", "--yes", "--rerender"]) == 0
     assert stored not in everything(buckets)
     assert typed not in everything(buckets)
     assert "Grace" in everything(buckets)

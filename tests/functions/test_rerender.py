@@ -73,8 +73,8 @@ def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) 
     assert frame_seconds(result) == frame_seconds(first.clip)
     report = cloud.report()
     assert (report.job, report.source) == (job, first.manifest.source)
-    assert report.again is not None
-    assert (report.again.of, report.again.decisions) == (first.job, {0: "hide"})
+    assert report.rerender is not None
+    assert (report.rerender.of, report.rerender.decisions) == (first.job, {0: "hide"})
     assert [track.reason for track in report.tracks] == [
         Reason.MANUAL,
         Reason.NO_MATCH,
@@ -111,8 +111,8 @@ def test_third_rerender_keeps_decisions_of_the_second(cloud: Cloud, first: Plann
     third = cloud.run(cloud.write_request(second, {2: "keep"}))
     assert cloud.hidden() == [True, False, False]
     report = cloud.report()
-    assert report.again is not None
-    assert (report.job, report.again.of, report.again.decisions) == (third, second, {2: "keep"})
+    assert report.rerender is not None
+    assert (report.job, report.rerender.of, report.rerender.decisions) == (third, second, {2: "keep"})
     assert {track.reason for track in report.tracks} == {Reason.MANUAL}
     # The first job identifies the published video too.
     cloud.run(cloud.write_request(first.job, {0: "keep"}))
@@ -202,7 +202,7 @@ def test_rerender_uses_the_channel_s_replacement_picture(cloud: Cloud, clip: Pat
 
 
 def test_report_without_a_forgotten_name_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
-    forget = ["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]
+    forget = ["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]
     assert privacy(forget) == 0
     assert cloud.hidden() == [True, True, True]
     cloud.run(cloud.write_request(first.job, {2: "keep"}))
@@ -216,7 +216,7 @@ def test_forget_applies_to_rerendered_results(cloud: Cloud, first: Planned) -> N
     cloud.run(cloud.write_request(first.job, {0: "hide"}))
     cloud.run(cloud.write_request(first.job, {0: "keep", 2: "keep"}))
     assert cloud.hidden() == [False, True, False]
-    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
     assert cloud.hidden() == [True, True, False]
     for bucket in (cloud.buckets.intake, cloud.buckets.work, cloud.buckets.output):
         for name in cloud.buckets.names(bucket):

@@ -61,7 +61,7 @@ def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said
     ended = [event for event in cloud.topics.events() if event["subject"] == job]
     assert ended[-1]["type"] == "job.failed"
     assert ended[-1]["data"]["channel"] == "street"
-    assert cloud.report().again is None
+    assert cloud.report().rerender is None
 
 
 @pytest.mark.parametrize("gone", ["deleted", "replaced"])
@@ -121,7 +121,7 @@ def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, firs
     request = cloud.write_request(first.job, {1: "keep"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
-        assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+        assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
         return IngestEngine().edit_faces(faces, decisions, known)
 
     planning.plan(request, with_operations(IngestEngine(), edit_faces=slow))
@@ -134,7 +134,7 @@ def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, firs
 def test_person_forgotten_during_rerender_is_hidden(cloud: Cloud, first: Planned) -> None:
     request = cloud.write_request(first.job, {1: "keep"})
     cloud.run_until_last_merge(request)
-    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
     cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.failed(job_of(request)).code == "person-forgotten"
     assert cloud.hidden() == [True, True, True]
@@ -158,8 +158,8 @@ def test_first_manifest_of_two_plannings_counts(cloud: Cloud, first: Planned) ->
     assert cloud.report().job == job_of(request)
     assert cloud.hidden() == [True, False, True]
     manifest = cloud.manifest(job_of(request))
-    assert manifest.again is not None
-    assert manifest.again.of == job_of(between)
+    assert manifest.rerender is not None
+    assert manifest.rerender.of == job_of(between)
 
 
 def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Planned) -> None:
@@ -168,7 +168,7 @@ def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Pl
 
     def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         if "Eileen" in known:
-            assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+            assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
             planning.plan(request, IngestEngine())
             work = cloud.buckets.client.bucket(cloud.buckets.work)
             work.blob(object_names.faces(job_of(request))).delete()
@@ -184,7 +184,7 @@ def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Pl
 
 def test_request_cannot_keep_a_forgotten_person(cloud: Cloud, first: Planned) -> None:
     request = cloud.write_request(first.job, {0: "keep"})
-    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--render-again"]) == 0
+    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
     cloud.run(request)
     failed = cloud.failed(job_of(request))
     assert (failed.stage, failed.code) == ("ingest", "target-gone")
@@ -401,7 +401,7 @@ def test_manifest_with_foreign_references_is_refused(
     assert cloud.ingest(upload_push(request)) == 200
     name = object_names.manifest(job_of(request))
     document = json.loads(cloud.buckets.get(cloud.buckets.work, name))
-    document["again"][part] |= changes
+    document["rerender"][part] |= changes
     ref = cloud.buckets.put(cloud.buckets.work, name, json.dumps(document).encode())
     with pytest.raises(PermanentError, match="it is about another job"):
         ownership.load_verified_manifest(job_of(request), 0, ref)

@@ -119,11 +119,11 @@ def test_forgotten_person_is_hidden_in_published_results(
     assert "kept:   astronaut" in ended.out
 
     listed = run_command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes")
-    done = run_command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes", "--render-again")
+    done = run_command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes", "--rerender")
 
     assert (listed.returncode, done.returncode) == (1, 0), listed.stderr + done.stderr
-    assert f"(job {ended.job}): it can be rendered again" in listed.stdout
-    assert "rendered again" in done.stdout
+    assert f"(job {ended.job}): it can be re-rendered" in listed.stdout
+    assert "re-rendered" in done.stdout
     report = Report.from_bytes(
         pipeline.get_blob(pipeline.emulator.output, "channels/vlog/clip.report.jsonl").download_as_bytes()
     )
@@ -189,7 +189,7 @@ def test_no_log_line_names_or_shows_a_person(pipeline: Pipeline, tmp_path: Path)
     tracks = run_command(pipeline, "rerender", kept.job)
     again = run_command(pipeline, "rerender", kept.job, "--keep", first_track(tracks.stdout), "--wait")
     refused = run_command(pipeline, "rerender", kept.job, "--keep", "999", "--wait")
-    forgotten = run_command(pipeline, "forget", person, "--channel", channel, "--yes", "--render-again")
+    forgotten = run_command(pipeline, "forget", person, "--channel", channel, "--yes", "--rerender")
     gone = run_command(pipeline, "erase", f"channels/{channel}", "--yes")
     wait_until_quiet(pipeline, tmp_path)
 
@@ -197,7 +197,7 @@ def test_no_log_line_names_or_shows_a_person(pipeline: Pipeline, tmp_path: Path)
     assert f"kept:   {person}" in kept.out
     commands = (tracks, again, refused, forgotten, gone)
     assert [done.returncode for done in commands] == [0, 0, 1, 0, 0], [done.stderr for done in commands]
-    assert "\nrendered again gs://" in forgotten.stdout
+    assert "\nre-rendered gs://" in forgotten.stdout
     # Commands print names to the terminal. A log line would be JSON, and they log nothing.
     printed = [line for done in commands for line in (done.stdout + done.stderr).splitlines()]
     assert not [line for line in printed if line.startswith("{") or NUMBERS.search(line)]

@@ -241,8 +241,8 @@ def test_rerender_changes_decisions_without_another_detection(
     assert kept_differences[len(kept_differences) * 8 // 10] < MAX_KEPT_DIFFERENCE
     assert audio_packets(out) == audio_packets(clip)
     report = Report.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
-    assert report.again is not None
-    assert (report.job, report.again.of) == (ended.job, dropped.job)
+    assert report.rerender is not None
+    assert (report.job, report.rerender.of) == (ended.job, dropped.job)
     messages = {
         name: [
             line["message"]

@@ -38,7 +38,7 @@ class SimulatedJob:
         is_running = any(start <= second < end for start, end in (*self.detected, *self.redacted))
         ends = [span.ended for span in (*detected, *redacted)]
         manifest = SimpleNamespace(
-            segments=range(len(self.redacted)), again=object() if self.is_rerender else None
+            segments=range(len(self.redacted)), rerender=object() if self.is_rerender else None
         )
         return JobStatus(
             job="0" * 20,

@@ -20,7 +20,7 @@ from tests.servers import ROOT
 # What fails a job, or is shown by a page.
 PACKAGES = ("engine", "ingest", "worker", "merge", "dead_letter", "pipeline", "web")
 # Errors whose messages are for a log or a terminal.
-FOR_OTHERS = {"RetryableError", "MalformedMessageError", "ClaimedError", "ClaimLostError", "DeadlineError"}
+FOR_OTHERS = {"RetryableError", "MalformedMessageError", "LeaseTakenError", "LeaseLostError", "DeadlineError"}
 FOR_OTHERS |= {"OutputError", "GpuError", "WeightsError", "ArgumentError", "SettingsError", "ValueError"}
 ERROR_CODES = ROOT / "functions" / "defacer" / "pipeline" / "ERROR_CODES.md"
 ROW = re.compile(r"^\| `([a-z-]+)` \| ([^|]+) \| ([^|]+) \| (yes|no) \|$", re.MULTILINE)
@@ -40,12 +40,29 @@ def modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
                 yield path, ast.parse(path.read_text())
 
 
+def error_makers() -> set[str]:
+    """Return the names of the functions that return an error."""
+    functions = (node for _, tree in modules(*PACKAGES) for node in ast.walk(tree))
+    return {
+        node.name
+        for node in functions
+        if isinstance(node, ast.FunctionDef) and node.returns and ast.unparse(node.returns).endswith("Error")
+    }
+
+
+MAKERS = error_makers()
+
+
+def test_functions_that_make_errors_are_known() -> None:
+    assert {"_exceeded", "source_gone"} <= MAKERS
+
+
 def errors(tree: ast.AST) -> Iterator[ast.Call]:
     """Yield every call that makes an error whose message a channel's owner can read."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func).rpartition(".")[2]
-            if name.endswith(("Error", "HTTPException", "_beyond", "_mismatch")) and name not in FOR_OTHERS:
+            if (name.endswith(("Error", "HTTPException")) or name in MAKERS) and name not in FOR_OTHERS:
                 yield node
 
 

@@ -21,7 +21,7 @@ examples:
   python -m defacer.commands.privacy erase 0123456789abcdef0123         one job: source, result, all of its work
   python -m defacer.commands.privacy erase channels/street --yes        a channel with all its jobs, without asking
   python -m defacer.commands.privacy forget Ada --channel street        list results with Ada; no new job keeps her
-  python -m defacer.commands.privacy forget Ada --channel street --render-again
+  python -m defacer.commands.privacy forget Ada --channel street --rerender
 
 exit codes: 0 success, 1 incomplete (see the last line, and run the command again), 2 wrong arguments,
 130 interrupted
@@ -71,7 +71,7 @@ def add_forget(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.add_argument("person", metavar="PERSON", help="the name of the target picture or of its folder")
     command.add_argument("--channel", required=True, metavar="NAME", help="the channel")
     command.add_argument(
-        "--render-again",
+        "--rerender",
         action="store_true",
         help="re-render the videos that show the person from their reports, with the person hidden",
     )
@@ -132,7 +132,7 @@ def _forget(options: argparse.Namespace) -> int:
     data = forget.withdraw(options.channel, options.person, _print_removed, echo)
     for shown in data.visible_in:
         _hide_or_delete(shown, options)
-    if options.render_again or options.delete_unrenderable:
+    if options.rerender or options.delete_unrenderable:
         forget.delete(data.old_versions, _print_removed)
     return _conclude(data, find_person_data(options.channel, options.person), options)
 
@@ -144,19 +144,19 @@ def _hide_or_delete(shown: "VisibleIn", options: argparse.Namespace) -> None:
     from defacer.pipeline.errors import PermanentError
 
     obstacle = shown.obstacle
-    if obstacle is None and options.render_again:
-        echo(f"Rendering {shown.result} again ...")
+    if obstacle is None and options.rerender:
+        echo(f"Re-rendering {shown.result} ...")
         try:
-            forget.hide_again(shown, options.person, PrivacyEngine())
+            forget.rerender_hidden(shown, options.person, PrivacyEngine())
         except PermanentError as error:
             obstacle = str(error)
         else:
-            print(f"rendered again {shown.result} (job {shown.report.job})", flush=True)
+            print(f"re-rendered {shown.result} (job {shown.report.job})", flush=True)
             return
     if obstacle is not None and options.delete_unrenderable:
         forget.delete_result(shown, _print_removed)
         return
-    how = f"it can't be rendered again: {obstacle}" if obstacle else "it can be rendered again"
+    how = f"it can't be re-rendered: {obstacle}" if obstacle else "it can be re-rendered"
     print(f"shows {options.person} {shown.result} (job {shown.report.job}): {how}", flush=True)
 
 
@@ -167,7 +167,7 @@ def _find_new(before: "PersonData", now: "PersonData", options: argparse.Namespa
     new += [f"job {job}" for job in now.running_jobs]
     documents = (ref for ref, _ in now.documents_naming_person)
     new += map(str, (*now.pictures, *now.orphaned_objects, *documents))
-    return [*new, *map(str, now.old_versions)] if options.render_again or options.delete_unrenderable else new
+    return [*new, *map(str, now.old_versions)] if options.rerender or options.delete_unrenderable else new
 
 
 def _conclude(before: "PersonData", now: "PersonData", options: argparse.Namespace) -> int:
@@ -198,9 +198,9 @@ def _conclude(before: "PersonData", now: "PersonData", options: argparse.Namespa
 
 def _advice(now: "PersonData", options: argparse.Namespace) -> str:
     hint = []
-    if (now.visible_in or now.old_versions) and not options.render_again:
-        hint.append("--render-again")
-    unrenderable = options.render_again or any(shown.obstacle for shown in now.visible_in)
+    if (now.visible_in or now.old_versions) and not options.rerender:
+        hint.append("--rerender")
+    unrenderable = options.rerender or any(shown.obstacle for shown in now.visible_in)
     if now.visible_in and unrenderable and not options.delete_unrenderable:
         hint.append("--delete-unrenderable")
     return f" Add {' and '.join(hint)} to change that." if hint else ""

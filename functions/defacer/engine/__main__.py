@@ -22,7 +22,7 @@ from defacer.engine.errors import CheckError, EngineError, VideoError
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.reader import Segment, probe
 from defacer.engine.models import weights
-from defacer.engine.options import CHECKS, MODES, Options
+from defacer.engine.options import MODES, VERIFY_LEVELS, Options
 from defacer.engine.output_paths import OutputPathError, check_outputs
 from defacer.engine.recognition import recognition_levels
 from defacer.engine.recognition.gallery import Gallery, Picture
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--verify",
-        choices=CHECKS,
+        choices=VERIFY_LEVELS,
         default="standard",
         help="check the result with a second detector: not at all, in five frames a second (default), or in every "
         "frame",
@@ -200,7 +200,7 @@ def _rerender_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--verify",
-        choices=CHECKS,
+        choices=VERIFY_LEVELS,
         help="how the result is checked with a second detector (default: as the report says)",
     )
     parser.add_argument("--write-report", type=Path, metavar="JSONL", help="also write the new report")
@@ -379,7 +379,7 @@ def _given(options: Options, arguments: argparse.Namespace) -> Options:
 def _recorded_options(policy: dict[str, Any]) -> Options:
     """Return the options in a report. A job's policy has more fields, which the engine ignores."""
     options = Options(**{field.name: policy[field.name] for field in dataclasses.fields(Options)})
-    if options.mode not in MODES or options.verify not in CHECKS:
+    if options.mode not in MODES or options.verify not in VERIFY_LEVELS:
         raise ValueError(f"unknown mode {options.mode!r} or check {options.verify!r}")
     recognition_levels.calibration_of(options.recognizer)
     return options

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 MODES = ("blur", "pixelate", "solid", "image")
-CHECKS = ("off", "standard", "strict")
+VERIFY_LEVELS = ("off", "standard", "strict")
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
         replacement=image,
         video=plan_job.describe_video(header),
         segments=plan_job.cut_segments(header),
-        again=Rerender(
+        rerender=Rerender(
             of=head.job,
             decisions=request.decisions,
             request=ref,
@@ -177,7 +177,7 @@ def _edit_faces(
 
 def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
     """Apply the decisions of the manifest to the report that it names, as the planning that wrote it did."""
-    planned = manifest.again
+    planned = manifest.rerender
     if planned is None:
         raise PermanentError(ErrorCode.BAD_OBJECT, "The plan of this job can't be used. Ask for it again.")
     try:

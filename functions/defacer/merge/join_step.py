@@ -94,7 +94,7 @@ def _make_result(
     faces, head = read_faces(manifest.job, faces_ref)
     reports = _read_reports(manifest, head, held)
     result, joined = _join(manifest, reports, held, engine)
-    if manifest.again and joined.fingerprint != manifest.again.fingerprint:
+    if manifest.rerender and joined.fingerprint != manifest.rerender.fingerprint:
         raise _check_failed(manifest, "it is not the video of the report that it was re-rendered from")
     name = object_names.merge_part(manifest.job, held.token, "report.jsonl")
     found = _found_tracks(faces, reports)
@@ -175,7 +175,7 @@ def _require_same_frames(manifest: Manifest, faces: FacesHead, redacted_frames: 
 
     For a re-render only the sums are compared, because the faces are of a job that can have other segments.
     """
-    if manifest.again is not None:
+    if manifest.rerender is not None:
         pairs = [("", faces.frames, sum(redacted_frames))]
     else:
         both = zip_longest(faces.segments, redacted_frames, fillvalue=0)
@@ -245,12 +245,12 @@ def _report_head(
         segments=tuple(
             ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_count_frames(reports))
         ),
-        again=_rerender_record(manifest),
+        rerender=_rerender_record(manifest),
         checked=_sum_checks(reports, tuple(track.id for track in found)),
         faces=faces,
     )
 
 
 def _rerender_record(manifest: Manifest) -> RerenderRecord | None:
-    again = manifest.again
-    return None if again is None else RerenderRecord(of=again.of, decisions=again.decisions)
+    rerender = manifest.rerender
+    return None if rerender is None else RerenderRecord(of=rerender.of, decisions=rerender.decisions)

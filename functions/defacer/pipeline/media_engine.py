@@ -1,4 +1,4 @@
-"""The protocol through which the pipeline uses an engine that reads, redacts and writes videos.
+"""The base class of the engines that the pipeline calls to read, redact and write videos.
 
 `defacer.pipeline` and `defacer.engine` import nothing of each other. Each function's `engine_adapter.py` implements the
 operations of that function with the real engine. The model check implements all of them without one.

@@ -38,7 +38,7 @@ examples:
   python -m defacer_emulator rerender JOB --hide 4 -o out.mp4
                                                         render it again with this track hidden
   python -m defacer_emulator erase JOB                    remove a job (or channels/NAME) from every bucket
-  python -m defacer_emulator forget Ada --channel street --render-again
+  python -m defacer_emulator forget Ada --channel street --rerender
                                                         hide Ada in new and in published videos
   python -m defacer_emulator down                         stop the emulator from another terminal
 

@@ -25,7 +25,7 @@ from defacer_emulator.uploading import Uploaded
 
 @dataclass(frozen=True)
 class RerenderOptions:
-    """The job to render again, and the tracks with a new decision. Without any, the tracks are listed."""
+    """The job to re-render, and the tracks with a new decision. Without any, the tracks are listed."""
 
     job: str
     keep: tuple[int, ...] = ()
@@ -74,7 +74,9 @@ def _request(options: RerenderOptions, emulator: EmulatorState) -> str:
     except PermanentError as error:
         raise EmulatorError(str(error)) from error
     except RetryableError as error:
-        raise EmulatorError(f"{str(error).partition(': ')[0]}. Run the same command again.") from error
+        raise EmulatorError(
+            f"The re-render was not requested: {error}. Run the same command again."
+        ) from error
     except GoogleAPICallError as error:
         raise EmulatorError(
             f"The re-render was not requested: {error}. Run the same command again."

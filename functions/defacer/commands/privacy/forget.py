@@ -57,7 +57,7 @@ def _remove_name(data: PersonData, removed: Removed) -> PersonData:
     return data
 
 
-def hide_again(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
+def rerender_hidden(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
     """Replace the result by one with the person hidden, then the report. Raise PermanentError on failure."""
     report = remove_person(shown.report, person)
     there = objects.find(shown.ref.bucket, report.result)
@@ -73,7 +73,9 @@ def hide_again(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
         result = _replace(objects.reference(there), out)
     found = objects.find_json(settings().work_bucket, object_names.published(report.job), Published)
     if found is not None:
-        _replace(found[1], found[0].model_copy(update={"result": result}).model_dump_json(indent=2).encode())
+        _replace(
+            found.ref, found.document.model_copy(update={"result": result}).model_dump_json(indent=2).encode()
+        )
     _replace(shown.ref, report.to_bytes())
 
 
@@ -129,8 +131,8 @@ def _replacement(report: Report) -> bytes | None:
 
 def _withdrawn(job: str) -> PermanentError:
     found = job_state.try_read_manifest(job)
-    name = object_names.owner_name(found[0].source.name) if found else "A video"
-    advice = found[0].advice if found else "Upload the video again"
+    name = object_names.owner_name(found.document.source.name) if found else "A video"
+    advice = found.document.advice if found else "Upload the video again"
     return PermanentError(
         ErrorCode.PERSON_FORGOTTEN,
         f"{name} was not published: a person in it withdrew their consent to stay visible. {advice}.",

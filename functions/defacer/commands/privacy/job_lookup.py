@@ -29,7 +29,7 @@ def channel_of(job: str) -> str | None:
     """Return the channel of a job, by its manifest or else by its failure; None if it is unknown."""
     found = job_state.try_read_manifest(job)
     if found is not None:
-        return found[0].channel
+        return found.document.channel
     try:
         failed = objects.find_json(settings().work_bucket, object_names.failed(job), Failed)
     except PermanentError:

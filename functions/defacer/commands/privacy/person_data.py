@@ -112,19 +112,19 @@ def _of_job(job: str, channel: str, person: str) -> PersonData:
     Raises PermanentError if its manifest or its failure can't be read.
     """
     found = job_state.find_manifest(job)
-    if found is not None and found[0].channel != channel:
+    if found is not None and found.document.channel != channel:
         return PersonData()
     there = {ref.name: ref for ref in objects.list_all(settings().work_bucket, object_names.job_prefix(job))}
     is_published, has_failed = object_names.published(job) in there, object_names.failed(job) in there
     named = [] if is_published else list(_failures_naming(job, channel, person))
     orphaned: list[ObjectRef] = []
-    if found is not None and _any_is(found[0].targets, person):
+    if found is not None and _any_is(found.document.targets, person):
         if not is_published and not has_failed:
             return PersonData(running_jobs=(job,), documents_naming_person=_dump(named))
         # The policy can keep these intermediates. They name or show the person, and the manifest leads to them.
         made = (object_names.faces(job), object_names.segments_prefix(job))
         orphaned += [ref for name, ref in there.items() if name.startswith(made)]
-        named.append((found[1], _manifest_without(found[0], person)))
+        named.append((found.ref, _manifest_without(found.document, person)))
     return PersonData(orphaned_objects=tuple(orphaned), documents_naming_person=_dump(named))
 
 
@@ -137,14 +137,14 @@ def _failures_naming(job: str, channel: str, person: str) -> Iterator[tuple[Obje
 
     The verdict is first, because `failed.json` is written from it.
     """
-    said = verdict.find(job)
-    if said is not None and said[0].failed is not None:
-        failed = said[0].failed
+    found = verdict.find(job)
+    if found is not None and found.document.failed is not None:
+        failed = found.document.failed
         if _names(failed, channel, person):
-            yield said[1], said[0].model_copy(update={"failed": _failed_without(failed)})
+            yield found.ref, found.document.model_copy(update={"failed": _failed_without(failed)})
     recorded = objects.find_json(settings().work_bucket, object_names.failed(job), Failed)
-    if recorded is not None and _names(recorded[0], channel, person):
-        yield recorded[1], _failed_without(recorded[0])
+    if recorded is not None and _names(recorded.document, channel, person):
+        yield recorded.ref, _failed_without(recorded.document)
 
 
 def _names(failed: Failed, channel: str, person: str) -> bool:

@@ -94,7 +94,7 @@ class JobEventData(Document):
 
 
 class JobEvent(Document):
-    """A CloudEvent 1.0 in JSON on `job-events`. Sent again it has the same id: drop doubles by it."""
+    """A CloudEvent 1.0 in JSON on `job-events`. Sent again it has the same id: drop duplicates by it."""
 
     specversion: Literal["1.0"] = "1.0"
     id: str

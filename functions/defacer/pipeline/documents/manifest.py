@@ -34,7 +34,7 @@ class Policy(Document):
 
     @model_validator(mode="before")
     @classmethod
-    def _distance_replaces_recognition(cls, fields: Any) -> Any:
+    def _threshold_replaces_recognition(cls, fields: Any) -> Any:
         """Set `recognition` to None where `match_threshold` is set. A null counts as a missing field."""
         if not isinstance(fields, dict):
             return fields
@@ -42,7 +42,7 @@ class Policy(Document):
         return given if given.get("match_threshold") is None else {"recognition": None, **given}
 
     @model_validator(mode="after")
-    def _distance_fits_recognizer(self) -> Self:
+    def _threshold_fits_recognizer(self) -> Self:
         distance, largest = self.match_threshold, MAX_MATCH_THRESHOLDS[self.recognizer]
         if distance is None:
             return self
@@ -117,7 +117,7 @@ class Rerender(RerenderRecord):
 class Manifest(Document):
     """The plan of a job: ingest writes it once, and all later steps read it.
 
-    `source` is the video. With `again`, the job re-renders it, and its id is that of the request.
+    `source` is the video. With `rerender`, the job re-renders it, and its id is that of the request.
     """
 
     version: Literal[5] = 5
@@ -133,16 +133,16 @@ class Manifest(Document):
     replacement: ObjectRef | None
     video: Video
     segments: Annotated[tuple[TimeRange, ...], Field(min_length=1)]
-    again: Rerender | None = None
+    rerender: Rerender | None = None
 
     @property
     def request(self) -> ObjectRef | None:
-        return self.again.request if self.again else None
+        return self.rerender.request if self.rerender else None
 
     @property
     def advice(self) -> str:
         """What its owner can do to process it again."""
-        return "Ask for it again" if self.again else "Upload the video again"
+        return "Ask for it again" if self.rerender else "Upload the video again"
 
     @model_validator(mode="after")
     def _segments_leave_no_gap(self) -> Self:

@@ -46,7 +46,7 @@ class ReportHead(Document):
     """The first line of `X.report.jsonl`, which is published beside the result. The tracks follow, one a line.
 
     `fingerprint` identifies the source among other videos (rerender). `dropped` names the kinds of parts of the source
-    that the result does not have: cover pictures, data tracks, tags. `again` names the job whose report was
+    that the result does not have: cover pictures, data tracks, tags. `rerender` names the job whose report was
     re-rendered. `checked` is None where the policy says `verify: off`.
     """
 
@@ -62,7 +62,7 @@ class ReportHead(Document):
     fingerprint: str
     dropped: tuple[str, ...]
     segments: tuple[ReportedSegment, ...]
-    again: RerenderRecord | None = None
+    rerender: RerenderRecord | None = None
     checked: ResultCheck | None = None
     faces: FacesHead
 

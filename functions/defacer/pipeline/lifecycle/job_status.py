@@ -124,7 +124,7 @@ class JobStatus:
     @property
     def is_rerender(self) -> bool:
         """Whether the video is re-rendered: then no faces are detected."""
-        return self.manifest is not None and self.manifest.again is not None
+        return self.manifest is not None and self.manifest.rerender is not None
 
     @property
     def can_try_again(self) -> bool:

@@ -99,12 +99,12 @@ def require_job_object(job: str, ref: ObjectRef | None, name: str) -> ObjectRef:
 def require_job_objects(manifest: Manifest) -> None:
     """Raise PermanentError if the manifest names an object that does not belong to its job."""
     source, gallery, replacement = manifest.source, manifest.gallery, manifest.replacement
-    again = manifest.again
+    rerender = manifest.rerender
     video = object_names.parse_video(source.name)
     own = (
         video is not None
         and is_job_of(manifest.job, source, manifest.request)
-        and (again is None or _is_own_report(again.report, manifest))
+        and (rerender is None or _is_own_report(rerender.report, manifest))
         and source.bucket == settings().intake_bucket
         and (manifest.channel, manifest.result, manifest.report)
         == (video.channel, video.result, video.report)

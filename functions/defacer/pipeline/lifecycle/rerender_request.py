@@ -1,6 +1,6 @@
-"""Asking for a published video to be rendered again with other decisions, without looking for faces again.
+"""Request a re-render of a published video with other decisions. Faces are not detected again.
 
-The request is one small object in the intake bucket; that it is there brings a message to ingest, as an upload does.
+The request is one small object in the intake bucket. It triggers ingest as an upload does.
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ PENDING = timedelta(days=56)
 
 
 def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
-    """Ask for the video of this job again, with these tracks decided anew; gives the new job's id.
+    """Request a re-render of this job's video with these decisions, and return the new job's id.
 
-    `job` is any job of that upload, also one that rendered it again. All other tracks stay as they are published. What
-    was asked for before and is not over yet is asked for once more: the newest job does all, and replaces the others'.
+    `job` is any job of that upload, also a re-render. All other tracks keep their published decisions. Decisions of a
+    pending request are included, so the newest job applies all of them and replaces the others.
 
-    Raises PermanentError, with a sentence, if there is nothing to begin from, RetryableError for a passing fault.
+    Raises PermanentError if no published report exists, and RetryableError for a transient error.
     """
     source = _source_of(job)
     published_report(source)
@@ -118,7 +118,7 @@ def published_report(source: ObjectRef) -> ObjectRef:
     if _source_in(blob) != source:
         raise PermanentError(
             ErrorCode.RESULT_CHANGED,
-            f"{object_names.owner_name(source.name)} can't be rendered again: the published result of "
+            f"{object_names.owner_name(source.name)} can't be re-rendered: the published result of "
             "this name is "
             f"of another upload, by job {(blob.metadata or {}).get(object_names.OF_JOB, '(unknown)')}. "
             "Change that one's decisions.",
@@ -130,7 +130,7 @@ def source_gone(source: ObjectRef) -> PermanentError:
     """Return the error for a re-render of a video that was deleted or replaced."""
     return PermanentError(
         ErrorCode.SOURCE_GONE,
-        f"{object_names.owner_name(source.name)} can't be rendered again: it was deleted or replaced after its upload. "
+        f"{object_names.owner_name(source.name)} can't be re-rendered: it was deleted or replaced after its upload. "
         "Upload the video again.",
     )
 

@@ -199,7 +199,7 @@ def read_status(job: str, name: str | None) -> JobStatus:
         found = objects.find_json(bucket, name, model)
         if found is None:
             raise RetryableError("an object of the job was deleted between listing and reading")
-        return found[0]
+        return found.document
 
     return job_status_of(job, objects.list_blobs(bucket, object_names.job_prefix(job)), name, read)
 
@@ -209,7 +209,7 @@ def require_job(request: Request) -> tuple[str, str]:
     channel, job = require_channel(request), str(request.path_params["job"])
     if object_names.is_job_id(job):
         manifest = pipeline_jobs.try_read_manifest(job)
-        if (manifest is not None and manifest[0].channel == channel) or job in list_jobs(channel):
+        if (manifest is not None and manifest.document.channel == channel) or job in list_jobs(channel):
             return channel, job
     raise HTTPException(404, "This channel does not have that job. Choose a job on the page Jobs.")
 

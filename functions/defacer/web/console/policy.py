@@ -47,7 +47,7 @@ RECOGNIZERS = {
     "facenet-vggface2": ("FaceNet, VGGFace2", "Downloaded from its authors. Not measured."),
 }
 OWN = "own"  # the form's recognition level for a match threshold of the user's own
-CHECKS = {
+VERIFY_LEVELS = {
     "standard": (
         "Five frames a second",
         "A second detector searches the finished video. A face that it finds is hidden, or nothing is published.",
@@ -165,7 +165,7 @@ def _render_form(
         levels=_describe_levels(policy.recognizer),
         recognizers=RECOGNIZERS,
         qualities=QUALITIES,
-        checks=CHECKS,
+        checks=VERIFY_LEVELS,
     )
 
 
