@@ -46,7 +46,7 @@ def test_default_run_without_pytorch_writes_the_same_bytes(tmp_path: Path) -> No
         assert done.returncode == 0, done.stderr
         results.append((out.read_bytes(), report.read_bytes()))
 
-    assert b'"decision": "keep"' in results[0][1]
+    assert b'"decision":"keep"' in results[0][1]
     assert results[0] == results[1]
 
 

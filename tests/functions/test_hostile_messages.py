@@ -295,7 +295,7 @@ def test_message_with_impossible_reference_is_dropped(
 
 
 @pytest.mark.parametrize("function", KINDS)
-@pytest.mark.parametrize("version", [4, 999, 2**40])
+@pytest.mark.parametrize("version", [5, 999, 2**40])
 def test_message_of_newer_version_is_redelivered(
     version: int, function: str, buckets: Buckets, topics: Topics, planned: Planned, app: App
 ) -> None:

@@ -103,7 +103,7 @@ def test_interrupted_rollback_is_continued(
     failed = failure.failure_record(linked.job, linked.manifest.source, ERROR)
     verdict.change(*said, state=left, failed=failed)
     join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
-    assert_failed_once(buckets, topics, linked, "code")
+    assert_failed_once(buckets, topics, linked, "poison-segment")
     assert buckets.names(buckets.output) == []
 
 

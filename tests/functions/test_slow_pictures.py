@@ -54,14 +54,14 @@ def test_slow_picture_does_not_block_another_channel(
     """The slow decode ends only after the other channel's job is planned."""
     monkeypatch.setattr(still_image, "MAX_DECODE_SECONDS", 600.0)
     at_work: Queue[int] = Queue()
-    decode = image_decoder._Process.decode
+    decode = image_decoder._DecoderProcess.decode
 
     def noted(self: Any, data: bytes, alpha: bool, seconds: float) -> Any:
         if data == slow:
             at_work.put(self._process.pid)
         return decode(self, data, alpha, seconds)
 
-    monkeypatch.setattr(image_decoder._Process, "decode", noted)
+    monkeypatch.setattr(image_decoder._DecoderProcess, "decode", noted)
     buckets.put(buckets.intake, TARGET, slow)
     buckets.put(buckets.intake, "channels/other/targets/Eileen.png", encode_picture(astronaut()))
     hostile = buckets.put(buckets.intake, VIDEO, clip)

@@ -100,10 +100,10 @@ def test_second_upload_replaces_the_result(pipeline: Pipeline, tmp_path: Path) -
         "the first upload's job ended",
         SECONDS,
     )
-    report = json.loads(
+    report = Report.from_bytes(
         pipeline.get_blob(pipeline.emulator.output, "channels/again/again.report.jsonl").download_as_bytes()
     )
-    assert report["job"] == second.job
+    assert report.job == second.job
     assert pipeline.list_names(pipeline.emulator.output, "channels/again/") == [
         "channels/again/again.mp4",
         "channels/again/again.report.jsonl",
