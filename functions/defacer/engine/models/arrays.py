@@ -46,14 +46,25 @@ class Detector(Protocol):
         ...
 
 
+def box_areas(boxes: Array) -> Array:
+    """Return the area of each box: (N,) of boxes (N, 4), or one number of a box (4,)."""
+    sides = boxes[..., 2:] - boxes[..., :2]
+    areas: Array = sides[..., 0] * sides[..., 1]
+    return areas
+
+
+def shared_areas(one: Array, others: Array) -> Array:
+    """Return the area that box `one` (4,) shares with each of `others` (N, 4), or with one other box (4,)."""
+    # Products of columns: np.prod and np.clip take twice as long, and this runs for each pair of faces.
+    sides = np.maximum(np.minimum(one[2:], others[..., 2:]) - np.maximum(one[:2], others[..., :2]), 0)
+    areas: Array = sides[..., 0] * sides[..., 1]
+    return areas
+
+
 def overlap(one: Array, others: Array) -> Array:
     """Return the intersection over union of box `one` (4,) with each of `others` (N, 4)."""
-    # Products of columns: np.prod and np.clip take twice as long, and this runs for each pair of faces.
-    shared_sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
-    shared_sides = np.maximum(shared_sides, 0)
-    shared = shared_sides[:, 0] * shared_sides[:, 1]
-    sides = others[:, 2:] - others[:, :2]
-    areas = sides[:, 0] * sides[:, 1] + (one[2] - one[0]) * (one[3] - one[1]) - shared
+    shared = shared_areas(one, others)
+    areas = box_areas(others) + box_areas(one) - shared
     shares: Array = (shared / np.maximum(areas, 1e-6)).astype(np.float32)
     return shares
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from defacer.engine.models.arrays import Detection, Detector, Image, overlap
+from defacer.engine.models.arrays import Detection, Detector, Image, box_areas, overlap, shared_areas
 
 MIN_CROWD = 4  # confident detections in an image
 COPY_SCALE, MAX_COPY_SIDE = 2.0, 1280  # of the larger copy; the long side in pixels
@@ -97,8 +97,7 @@ def _detections_of_same_face(face: Detection, faces: Sequence[Detection]) -> lis
     if not faces:
         return []
     boxes = np.array([one.box for one in faces])
-    shared = np.minimum(face.box[2:], boxes[:, 2:]) - np.maximum(face.box[:2], boxes[:, :2])
-    areas, area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.prod(face.box[2:] - face.box[:2])
-    is_inside = np.prod(np.clip(shared, 0, None), axis=1) >= MIN_INSIDE_SHARE * np.minimum(areas, area)
+    smaller_areas = np.minimum(box_areas(boxes), box_areas(face.box))
+    is_inside = shared_areas(face.box, boxes) >= MIN_INSIDE_SHARE * smaller_areas
     is_same = is_inside | (overlap(face.box, boxes) >= SAME_FACE)
     return [one for one, shows_it in zip(faces, is_same, strict=True) if shows_it]

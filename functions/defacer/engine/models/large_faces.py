@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from defacer.engine.models.arrays import Array, Detection, Detector, Image, overlap
+from defacer.engine.models.arrays import Array, Detection, Detector, Image, box_areas, overlap, shared_areas
 
 COPY_SIDE = 112  # pixels, the long side of the copy
 MIN_BORDER = 24  # pixels, on each side of the copy
@@ -121,9 +121,8 @@ def _is_same(one: Detection, face: Detection) -> bool:
 
 def _is_part(one: Detection, face: Detection, others: Sequence[Detection]) -> bool:
     """Return whether `one` is a part of the face. A second face in front of it is not: the copy has both."""
-    shared = np.clip(np.minimum(one.box[2:], face.box[2:]) - np.maximum(one.box[:2], face.box[:2]), 0, None)
-    area, whole = (float(np.prod(found.box[2:] - found.box[:2])) for found in (one, face))
-    inside = float(np.prod(shared)) >= PART_INSIDE * area and area >= PART_AREA * whole
+    area, whole = float(box_areas(one.box)), float(box_areas(face.box))
+    inside = float(shared_areas(one.box, face.box)) >= PART_INSIDE * area and area >= PART_AREA * whole
     return inside and not any(_is_same(one, other) for other in others)
 
 

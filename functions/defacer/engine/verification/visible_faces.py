@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from defacer.engine.models.arrays import Array, Detection, overlap
+from defacer.engine.models.arrays import Array, Detection, box_areas, overlap, shared_areas
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE_SCALE
 from defacer.report.compact_boxes import Box, CompactBoxes
@@ -173,9 +173,8 @@ def _match_to_places(detections: Sequence[Detection], places: Sequence[Box]) -> 
         expanded = np.array([x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y], np.float32)
         best, most = None, 0.0
         for index, face in enumerate(detections):
-            sides = np.minimum(face.box[2:], expanded[2:]) - np.maximum(face.box[:2], expanded[:2])
-            area = float(np.prod(face.box[2:] - face.box[:2]))
-            share = float(np.prod(np.clip(sides, 0, None))) / max(area, 1e-6)
+            area = float(box_areas(face.box))
+            share = float(shared_areas(face.box, expanded)) / max(area, 1e-6)
             shared = float(overlap(np.array(place, np.float32), face.box[None])[0])
             if share >= KEPT_SHARE and area >= KEPT_SIZE * (x2 - x1) * (y2 - y1) and shared > most:
                 best, most = index, shared
@@ -186,10 +185,9 @@ def _match_to_places(detections: Sequence[Detection], places: Sequence[Box]) -> 
 
 def _is_part(face: Detection, whole: Detection) -> bool:
     """Return whether a detection shows only a part of another one, such as eyes and hair."""
-    sides = np.minimum(face.box[2:], whole.box[2:]) - np.maximum(face.box[:2], whole.box[:2])
-    area, area_of_whole = (float(np.prod(one.box[2:] - one.box[:2])) for one in (face, whole))
-    inside = float(np.prod(np.clip(sides, 0, None))) / max(area, 1e-6)
-    is_smaller = area <= PART_SIZE * area_of_whole
+    area = float(box_areas(face.box))
+    inside = float(shared_areas(face.box, whole.box)) / max(area, 1e-6)
+    is_smaller = area <= PART_SIZE * float(box_areas(whole.box))
     return inside >= PART_INSIDE and is_smaller and face.score <= whole.score - PART_SCORE
 
 
