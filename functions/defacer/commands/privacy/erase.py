@@ -21,7 +21,6 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import pluralize
 
-MAX_CAS_RETRIES = 5
 Removed = Callable[[ObjectRef], None]
 
 
@@ -84,7 +83,7 @@ def erase(subject: Subject, removed: Removed, say: Say) -> None:
 
     Raises PermanentError if new objects keep arriving.
     """
-    for _ in range(MAX_CAS_RETRIES):
+    for _ in range(objects.MAX_CAS_RETRIES):
         found = find_objects(subject)
         if not found.objects:
             return

@@ -12,8 +12,6 @@ from defacer.pipeline.lifecycle.job_state import ANNOUNCED, ERASED, JobRecord
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
-MAX_CAS_RETRIES = 5
-
 
 @contextmanager
 def fail_job_on_permanent_error(
@@ -114,7 +112,7 @@ def mark_erased(job: str) -> None:
         "The job was erased on request. This note stays, so that late messages do not start the job again."
     )
     failed = Failed(job=job, source=None, stage="erase", code=ERASED, message=message)
-    for _ in range(MAX_CAS_RETRIES):
+    for _ in range(objects.MAX_CAS_RETRIES):
         record = job_state.read_job(job)
         if record.is_erased:
             return
@@ -130,5 +128,5 @@ def mark_erased(job: str) -> None:
             continue
         return
     raise RetryableError(
-        f"failed.json was changed {MAX_CAS_RETRIES} times while the job was erased. Run the command again."
+        f"failed.json was changed {objects.MAX_CAS_RETRIES} times while the job was erased. Run the command again."
     )

@@ -24,7 +24,7 @@ from defacer.pipeline.lifecycle.publishing import (
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
-MAX_CAS_RETRIES = 8
+MAX_VERDICT_CHANGES = 8
 
 
 def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Published | None:
@@ -32,7 +32,7 @@ def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Publishe
 
     Each round reads the job again: an erasure can land at any time, also while the result is copied.
     """
-    for _ in range(MAX_CAS_RETRIES):
+    for _ in range(MAX_VERDICT_CHANGES):
         name = object_names.published(identity.job)
         published = objects.find_json(settings().work_bucket, name, Published)
         if published is not None:
@@ -60,7 +60,7 @@ def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Publishe
             unpublish(identity)
             failure.record_failure(decided.failed)
             return None
-    raise RetryableError(f"verdict.json changed {MAX_CAS_RETRIES} times")
+    raise RetryableError(f"verdict.json changed {MAX_VERDICT_CHANGES} times")
 
 
 def abort_job(

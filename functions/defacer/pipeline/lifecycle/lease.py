@@ -34,7 +34,6 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
 # Races for one lease settle within a round. More lost rounds in a row have another cause.
-MAX_CAS_RETRIES = 5
 
 
 class LeaseTakenError(RetryableError):
@@ -135,7 +134,7 @@ class HeldLease:
     @classmethod
     def acquire(cls, bucket: str, name: str, options: LeaseOptions) -> Self:
         """Acquire a lease that is absent or expired. Raises LeaseTakenError as the table above says."""
-        for _ in range(MAX_CAS_RETRIES):
+        for _ in range(objects.MAX_CAS_RETRIES):
             now = options.now()
             found = objects.find_json(bucket, name, Lease)
             if found is not None and found.document.expires_at > now:
@@ -161,7 +160,7 @@ class HeldLease:
             except objects.AlreadyWrittenError:
                 continue  # another process was quicker
             return cls(ref, lease, options)
-        raise RetryableError(f"lost the race for a lease {MAX_CAS_RETRIES} times")
+        raise RetryableError(f"lost the race for a lease {objects.MAX_CAS_RETRIES} times")
 
 
 def delete_expired(bucket: str, name: str) -> None:

@@ -19,8 +19,6 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import OF_JOB, OF_RERENDER, OF_SOURCE, OF_SOURCE_GENERATION
 
-MAX_CAS_RETRIES = 5
-
 
 class PublishedVersion(Enum):
     """How the object in a job's place compares to the job's own. A foreign object raises instead."""
@@ -72,7 +70,7 @@ def publish_object(
     Returns the version that the job has published, now or before; None if a newer one is there and stays. Raises
     PermanentError as `compare_with_published` does, and if the object to copy is gone.
     """
-    for _ in range(MAX_CAS_RETRIES):
+    for _ in range(objects.MAX_CAS_RETRIES):
         there = compare_with_published(identity, name)
         if there.version is PublishedVersion.NEWER:
             return None
@@ -96,7 +94,9 @@ def publish_object(
             )
         except objects.AlreadyWrittenError:
             continue  # another job published first: compare with its version
-    raise RetryableError(f"the published object changed {MAX_CAS_RETRIES} times while it was replaced")
+    raise RetryableError(
+        f"the published object changed {objects.MAX_CAS_RETRIES} times while it was replaced"
+    )
 
 
 def request_generation(identity: JobIdentity) -> int:
