@@ -7,8 +7,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from defacer.engine.errors import EngineError, WeightsError
-from defacer.engine.media.image_decoder import MAX_PROCESSES
-from defacer.engine.media.still_image import require_decodable
+from defacer.engine.media.pictures.image_decoder import MAX_PROCESSES
+from defacer.engine.media.pictures.still_image import require_decodable
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.pipeline import log

@@ -6,7 +6,7 @@ from pathlib import Path
 from google.cloud import storage as cloud_storage
 
 from defacer.engine.errors import PictureError
-from defacer.engine.media.still_image import decode_picture
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.pipeline.channel import parse_policy
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError

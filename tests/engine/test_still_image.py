@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from defacer.engine.errors import PictureError
-from defacer.engine.media import image_decoder, still_image
-from defacer.engine.media.still_image import decode_picture, require_decodable
+from defacer.engine.media.pictures import image_decoder, still_image
+from defacer.engine.media.pictures.still_image import decode_picture, require_decodable
 from tests.clips import astronaut, encode_picture
 from tests.hostile import PNG, jpeg_that_claims, png_bomb, png_of_chunks, png_of_texts, progressive_jpeg
 from tests.servers import ROOT, wait_until
@@ -39,7 +39,8 @@ def test_picture_that_claims_too_much_is_refused_before_decoding(
     file.write_bytes(picture_that_claims(kind))
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from defacer.engine.errors import PictureError; from defacer.engine.media.still_image import decode_picture\n"
+        "from defacer.engine.errors import PictureError\n"
+        "from defacer.engine.media.pictures.still_image import decode_picture\n"
         "data = Path(sys.argv[1]).read_bytes()\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
@@ -209,7 +210,7 @@ def test_decoder_ends_with_its_parent(tmp_path: Path) -> None:
     file.write_bytes(encode_picture(astronaut()))
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from defacer.engine.media import image_decoder, still_image\n"
+        "from defacer.engine.media.pictures import image_decoder, still_image\n"
         "still_image.decode_picture(Path(sys.argv[1]).read_bytes(), 'me')\n"
         "print(image_decoder._pool()._idle[0]._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -13,7 +13,7 @@ import pytest
 import requests
 from werkzeug.serving import make_server
 
-from defacer.engine.media import image_decoder, still_image
+from defacer.engine.media.pictures import image_decoder, still_image
 from defacer.pipeline.storage import object_names
 from tests.clips import astronaut, encode_picture
 from tests.cloud import Buckets, Post, Topics, upload_push

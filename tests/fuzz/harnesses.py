@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from cloudevents.http import CloudEvent
 
 from defacer.engine.errors import PictureError, VideoError
-from defacer.engine.media.image_decoder import decode_here
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
+from defacer.engine.media.pictures.image_decoder import decode_here
+from defacer.engine.media.pictures.still_image import require_decodable
 from defacer.engine.media.reader import probe
-from defacer.engine.media.still_image import require_decodable
 from defacer.pipeline.channel import parse_policy
 from defacer.pipeline.documents import job_records, manifest, segment_messages
 from defacer.pipeline.documents.base import Document, parse_document

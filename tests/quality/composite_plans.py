@@ -15,8 +15,8 @@ import numpy as np
 
 from defacer.engine.errors import PictureError
 from defacer.engine.media.orientation import orientation_of
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.reader import open_video, read_frames
-from defacer.engine.media.still_image import decode_picture
 from defacer.engine.models.arrays import Image
 from tests.quality.public_clips import PublicClipsError, PublicFile
 

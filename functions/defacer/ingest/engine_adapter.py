@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.media import reader
-from defacer.engine.media.still_image import decode_picture
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.tracking import report_edit
 from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import TargetPicture

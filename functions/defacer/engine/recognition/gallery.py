@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from defacer.engine.errors import EngineError, PictureError
-from defacer.engine.media.still_image import decode_picture
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.runtime import torch_package
 from defacer.report.tracks import TargetWarning
 

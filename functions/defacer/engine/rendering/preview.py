@@ -15,8 +15,8 @@ from defacer.engine.errors import VideoError
 from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.hdr import sdr_curve
 from defacer.engine.media.orientation import Orientation
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.reader import Source, open_video, time_base
-from defacer.engine.media.still_image import decode_picture
 from defacer.engine.models.arrays import Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.rendering.redaction import Style, redact

@@ -12,9 +12,9 @@ import av
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import Encoding, encoding_of
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.media.segment_writer import WrittenSegment, write_segment
-from defacer.engine.media.still_image import decode_picture
 from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.mask_extension import MaskExtension

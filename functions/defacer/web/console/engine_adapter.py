@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from defacer.engine.errors import PictureError, VideoError
-from defacer.engine.media.still_image import PNG, decode_picture
+from defacer.engine.media.pictures.still_image import PNG, decode_picture
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import only_face, picture_warnings

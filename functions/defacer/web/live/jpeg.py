@@ -6,7 +6,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.still_image import require_decodable
+from defacer.engine.media.pictures.still_image import require_decodable
 
 MAX_PIXELS = 3840 * 2160  # of an incoming frame
 MAX_SCANNED_PIXELS = 10 * MAX_PIXELS  # progressive JPEGs usually have ten scans, those of cameras have one

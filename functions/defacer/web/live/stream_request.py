@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Base64Bytes, Field
 
 from defacer.engine.errors import PictureError
-from defacer.engine.media.still_image import decode_picture
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Picture
 from defacer.engine.rendering.redaction import Style

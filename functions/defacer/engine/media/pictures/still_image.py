@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from defacer.engine.errors import PictureError
-from defacer.engine.media import image_decoder
+from defacer.engine.media.pictures import image_decoder
 
 if TYPE_CHECKING:
     from defacer.engine.models.arrays import Image

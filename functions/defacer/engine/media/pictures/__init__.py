@@ -1,0 +1,1 @@
+"""Check and decode still pictures, which are hostile input."""
