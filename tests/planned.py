@@ -17,7 +17,7 @@ from defacer.pipeline.segmentation import plan_segments
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import frame_times
 from tests.cloud import Buckets, Push, push_body
 
@@ -106,7 +106,7 @@ def plan_job(
     return Planned(clip, manifest, ref)
 
 
-def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
+def faces_of(planned: Planned, *tracks: TrackRecord, looks: int = 1) -> Faces:
     """Return the clip's faces as the engine links them, by default without tracks."""
     video = planned.manifest.video
     return Faces(
@@ -126,10 +126,10 @@ def faces_of(planned: Planned, *tracks: Track, looks: int = 1) -> Faces:
 
 def track_of(
     planned: Planned, person: str | None, number: int, box: tuple[float, float, float, float]
-) -> Track:
+) -> TrackRecord:
     """Return a track in one place from the first to the last frame, which is kept if it has a person."""
     times = frame_times(planned.clip)
-    return Track(
+    return TrackRecord(
         id=number,
         start=times[0],
         end=times[-1],

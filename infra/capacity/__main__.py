@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from infra.capacity.excerpt import replace_excerpt
-from infra.capacity.page import render_page
+from infra.capacity.page import render_capacity_page
 from infra.capacity.plots import write_plots
 from infra.capacity.runs import UPLOADS, simulate_long_runs
 
@@ -30,7 +30,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     runs = simulate_long_runs(options.uploads, lambda line: print(line, file=sys.stderr, flush=True))
-    text = render_page(runs)
+    text = render_capacity_page(runs)
     if not options.write:
         print(text)
         return 0

@@ -3,16 +3,16 @@
 from defacer.pipeline.topology import CLOUD_RETRIES, MAX_TASK_REQUEUES
 from infra.capacity import tables
 from infra.capacity.inputs import inputs
-from infra.capacity.limits import mean_work
 from infra.capacity.patience import ATTEMPTS, min_wait_hours
 from infra.capacity.pipeline import Outcome
 from infra.capacity.runs import ARCHIVE_SECONDS, Runs
+from infra.capacity.service_limits import mean_work
+from infra.capacity.simulated_uploads import default_settings
 from infra.capacity.speed import SIZES, minute_price, second_price
-from infra.capacity.uploads import settings
 
 
-def render_page(runs: Runs) -> str:
-    google, seconds = inputs()["google_face_blur_minute"], settings().segment_seconds
+def render_capacity_page(runs: Runs) -> str:
+    google, seconds = inputs()["google_face_blur_minute"], default_settings().segment_seconds
     cpu, gpu = (minute_price(kind, SIZES[1], seconds) for kind in ("cpu", "gpu"))
     first = runs.day[0]
     gpu_days = [out for out in runs.day if out.scenario.kind == "gpu" and out.scenario.window == "adaptive"]
@@ -69,8 +69,8 @@ joining takes time. The cost of a hundred L4 is mostly idle time.
 {first.video_seconds / 3600:,.0f} hours of video. Two thirds are shorts of 15 to 60 s, the others have up to two hours.
 30 % are 720p, 60 % 1080p and 10 % 4K. Uploads peak in the evening, and a fifth arrive just after a full hour. SimPy
 simulates cold starts, idle instances, rejections while every instance is busy, Pub/Sub's retries by `CLOUD_RETRIES`,
-instances that die while they hold a lease, and transient errors. `infra/capacity/pubsub.py` defines the push windows:
-`adaptive` follows Google's page, `flood` is the worst case for attempts, and `paced` is equivalent to pulling.
+instances that die while they hold a lease, and transient errors. `infra/capacity/simulated_pubsub.py` defines the push
+windows: `adaptive` follows Google's page, `flood` is the worst case for attempts, and `paced` is equivalent to pulling.
 
 {tables.outcomes(runs.day)}
 A whole day of `flood` on 3 or 10 L4 is not simulated, because it has hundreds of millions of deliveries.

@@ -13,9 +13,16 @@ from random import Random
 import simpy
 
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, MAX_TASK_REQUEUES, RetryPolicy
-from infra.capacity.cloud_run import Answer, CloudRun, Service
 from infra.capacity.inputs import inputs
-from infra.capacity.pubsub import Handler, Message, Policy, Subscription, Window
+from infra.capacity.simulated_cloud_run import Answer, Service, SimulatedCloudRun
+from infra.capacity.simulated_pubsub import (
+    Handler,
+    SimulatedMessage,
+    SimulatedSubscription,
+    SubscriptionSettings,
+    Window,
+)
+from infra.capacity.simulated_uploads import SimulatedUpload, default_settings
 from infra.capacity.speed import (
     Kind,
     Step,
@@ -24,7 +31,6 @@ from infra.capacity.speed import (
     small_price,
     storage_price,
 )
-from infra.capacity.uploads import Upload, settings
 
 BY_NAME = {function.name: function for function in FUNCTIONS}
 SMALL_MAXIMUM = 20  # instances of ingest and of merge
@@ -46,7 +52,7 @@ class Scenario:
 
 @dataclass(eq=False)
 class _Job:
-    upload: Upload
+    upload: SimulatedUpload
     lengths: tuple[float, ...]
     missing: int = 0
     failed: bool = False
@@ -120,7 +126,7 @@ class Outcome:
         )
 
 
-def simulate(uploads: Sequence[Upload], scenario: Scenario) -> Outcome:
+def simulate(uploads: Sequence[SimulatedUpload], scenario: Scenario) -> Outcome:
     """Simulate until every message and every job has ended."""
     return _Pipeline(uploads, scenario).run()
 
@@ -132,7 +138,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class _Pipeline:
-    def __init__(self, uploads: Sequence[Upload], scenario: Scenario):
+    def __init__(self, uploads: Sequence[SimulatedUpload], scenario: Scenario):
         table = inputs()
         self._env = simpy.Environment()
         self._random = Random(scenario.seed)
@@ -141,19 +147,19 @@ class _Pipeline:
             scenario, jobs=len(uploads), video_seconds=sum(upload.seconds for upload in uploads)
         )
         self._start_seconds = table[f"cold_start_{scenario.kind}"]
-        self._worker = CloudRun(
+        self._worker = SimulatedCloudRun(
             self._env,
             self._random,
             Service(scenario.maximum, self._start_seconds, deaths_per_hour=table["deaths_per_hour"]),
         )
-        self._segments = Subscription(
+        self._segments = SimulatedSubscription(
             self._env,
-            Policy(scenario.retries, scenario.max_attempts, scenario.window),
+            SubscriptionSettings(scenario.retries, scenario.max_attempts, scenario.window),
             self._worker,
             scenario.maximum,
             Handler(self._segment_seconds, self._segment_succeeded, self._segment_done, self._segment_dead),
         )
-        self._small_services: list[CloudRun] = []
+        self._small_services: list[SimulatedCloudRun] = []
         self._ingest = self._small_function("ingest", lambda _: table["ingest_seconds"], self._planned)
         self._merge = self._small_function("merge", lambda message: message.subject.seconds, self._merged)
 
@@ -172,28 +178,31 @@ class _Pipeline:
         return out
 
     def _small_function(
-        self, name: str, seconds: Callable[[Message], float], done: Callable[[Message], None]
-    ) -> Subscription:
+        self,
+        name: str,
+        seconds: Callable[[SimulatedMessage], float],
+        done: Callable[[SimulatedMessage], None],
+    ) -> SimulatedSubscription:
         """Return the subscription of ingest or merge, whose deliveries are short and always succeed."""
         function = BY_NAME[name]
-        service = CloudRun(
+        service = SimulatedCloudRun(
             self._env,
             self._random,
             Service(SMALL_MAXIMUM, inputs()["cold_start_cpu"], concurrency=function.concurrency),
         )
         self._small_services.append(service)
-        policy = Policy(CLOUD_RETRIES, function.max_delivery_attempts, "adaptive")
+        policy = SubscriptionSettings(CLOUD_RETRIES, function.max_delivery_attempts, "adaptive")
         handler = Handler(seconds, lambda _, answer: answer is Answer.DONE, done, self._small_dead)
-        return Subscription(self._env, policy, service, SMALL_MAXIMUM, handler)
+        return SimulatedSubscription(self._env, policy, service, SMALL_MAXIMUM, handler)
 
     def _at(self, delay: float, then: Callable[[], None]) -> None:
         event = self._env.timeout(delay)
         event.callbacks.append(lambda _: then())
 
-    def _arrive(self, upload: Upload) -> None:
+    def _arrive(self, upload: SimulatedUpload) -> None:
         self._ingest.publish([_Job(upload, upload.segments())])
 
-    def _planned(self, message: Message) -> None:
+    def _planned(self, message: SimulatedMessage) -> None:
         self._fan_out(message.subject, "detect")
 
     def _fan_out(self, job: _Job, step: Step) -> None:
@@ -208,20 +217,20 @@ class _Pipeline:
             for length in job.lengths
         )
 
-    def _segment_seconds(self, message: Message) -> float:
+    def _segment_seconds(self, message: SimulatedMessage) -> float:
         task: _Task = message.subject
         if self._env.now < message.leased_until or task.job.failed:
             return LEASE_TAKEN_SECONDS
         message.started_at = self._env.now
         return task.seconds
 
-    def _segment_succeeded(self, message: Message, answer: Answer) -> bool:
+    def _segment_succeeded(self, message: SimulatedMessage, answer: Answer) -> bool:
         """Return whether the delivery succeeded. The lease of a dead instance blocks the segment."""
         task: _Task = message.subject
         if answer is Answer.DIED:
             message.deaths += 1
             message.started_at = None
-            lease = settings().lease_seconds  # renewed every third of it
+            lease = default_settings().lease_seconds  # renewed every third of it
             message.leased_until = self._env.now + lease * self._random.uniform(2 / 3, 1)
         if answer is not Answer.DONE:
             return False
@@ -233,7 +242,7 @@ class _Pipeline:
         self._out.waits.append(started - (message.published_at if task.since is None else task.since))
         return True
 
-    def _segment_done(self, message: Message) -> None:
+    def _segment_done(self, message: SimulatedMessage) -> None:
         self._out.done += 1
         self._out.attempts[message.attempts] += 1
         job = message.subject.job
@@ -250,7 +259,7 @@ class _Pipeline:
                 [_StepEnd(job, message.subject.step, seconds + table["segment_overhead_seconds"])]
             )
 
-    def _segment_dead(self, message: Message) -> None:
+    def _segment_dead(self, message: SimulatedMessage) -> None:
         """Requeue the message a limited number of times, then fail its job, whose other messages end at once."""
         task: _Task = message.subject
         self._out.attempts[message.attempts] += 1
@@ -262,7 +271,7 @@ class _Pipeline:
         self._out.dead += 1
         self._fail(task.job)
 
-    def _small_dead(self, message: Message) -> None:
+    def _small_dead(self, message: SimulatedMessage) -> None:
         self._fail(message.subject if isinstance(message.subject, _Job) else message.subject.job)
 
     def _fail(self, job: _Job) -> None:
@@ -271,7 +280,7 @@ class _Pipeline:
             self._out.failed += 1
             self._out.ended_at = self._env.now
 
-    def _merged(self, message: Message) -> None:
+    def _merged(self, message: SimulatedMessage) -> None:
         end: _StepEnd = message.subject
         if end.step == "detect":
             self._fan_out(end.job, "redact")

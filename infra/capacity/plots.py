@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from infra.capacity.inputs import inputs
 from infra.capacity.pipeline import Outcome
 from infra.capacity.runs import Runs
+from infra.capacity.simulated_uploads import default_settings
 from infra.capacity.speed import SIZES, minute_price
 from infra.capacity.tables import KINDS, NAMES
-from infra.capacity.uploads import settings
 
 DOTS_PER_INCH = 72  # for small files
 
@@ -36,7 +36,7 @@ def _plot_cost(path: Path) -> None:
     figure = Figure(figsize=(7, 3))
     axes = figure.subplots()
     for offset, kind in zip((-0.2, 0.2), KINDS, strict=True):
-        prices = [minute_price(kind, size, settings().segment_seconds) for size in SIZES]
+        prices = [minute_price(kind, size, default_settings().segment_seconds) for size in SIZES]
         label = "CPU, measured" if kind == "cpu" else "L4, assumed"
         axes.bar([place + offset for place in range(len(SIZES))], prices, 0.38, label=label)
     axes.axhline(

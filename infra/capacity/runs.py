@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from infra.capacity.pipeline import Outcome, Scenario, simulate
+from infra.capacity.simulated_uploads import DAY, SimulatedUpload, day_uploads
 from infra.capacity.speed import SIZES, Kind
-from infra.capacity.uploads import DAY, Upload, day_uploads
 
 SEED = 20_261_125
 UPLOADS, ARCHIVE, LARGE_ARCHIVE = 10_000, 300, 600
@@ -40,10 +40,10 @@ class Runs:
 
 def simulate_hour(kind: Kind, maximum: int) -> Outcome:
     """Simulate one hour of 1080p, from the first cold start to the publication."""
-    return simulate([Upload(0.0, 3600.0, SIZES[1])], Scenario(kind, maximum, seed=SEED))
+    return simulate([SimulatedUpload(0.0, 3600.0, SIZES[1])], Scenario(kind, maximum, seed=SEED))
 
 
-def archive_uploads(count: int) -> list[Upload]:
+def archive_uploads(count: int) -> list[SimulatedUpload]:
     """Return a channel's earlier videos, uploaded within ten minutes."""
     return [
         replace(upload, at=upload.at / DAY * ARCHIVE_SECONDS) for upload in day_uploads(count, Random(SEED))
@@ -53,7 +53,7 @@ def archive_uploads(count: int) -> list[Upload]:
 def simulate_long_runs(uploads: int, progress: Progress) -> Runs:
     """Simulate the day and the archives. 10,000 uploads take ten minutes."""
 
-    def run(videos: list[Upload], scenarios: tuple[Scenario, ...]) -> tuple[Outcome, ...]:
+    def run(videos: list[SimulatedUpload], scenarios: tuple[Scenario, ...]) -> tuple[Outcome, ...]:
         found = []
         for scenario in scenarios:
             progress(f"{len(videos)} uploads, {scenario.kind} x {scenario.maximum}, {scenario.window} ...")

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from infra.capacity.inputs import inputs
-from infra.capacity.limits import HOURS, day_cost, demand, limits
 from infra.capacity.patience import CHOICES, min_wait_hours
 from infra.capacity.pipeline import Outcome, percentile
 from infra.capacity.runs import WORKERS, simulate_hour
+from infra.capacity.service_limits import HOURS, day_cost, demand, limits
+from infra.capacity.simulated_uploads import default_settings
 from infra.capacity.speed import SIZES, Kind, minute_price, seconds_per_video_second, work
-from infra.capacity.uploads import settings
 
 KINDS: tuple[Kind, Kind] = ("cpu", "gpu")
 NAMES = {"cpu": "CPU", "gpu": "L4"}
@@ -27,7 +27,7 @@ def format_duration(seconds: float) -> str:
 
 def minutes() -> str:
     """Return the cost of a minute of video, by frame size and worker."""
-    google, seconds = inputs()["google_face_blur_minute"], settings().segment_seconds
+    google, seconds = inputs()["google_face_blur_minute"], default_settings().segment_seconds
     rows = []
     for size in SIZES:
         for kind in KINDS:

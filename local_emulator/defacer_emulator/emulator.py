@@ -19,7 +19,7 @@ from defacer.pipeline.settings import Settings, SettingsError
 from defacer.pipeline.topology import FUNCTIONS, WEBHOOK, Function
 from defacer_emulator.chaos import setup as chaos
 from defacer_emulator.chaos.plan import Plan
-from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.environment import child_environment
 from defacer_emulator.processes.ports import choose_ports, free_ports
 from defacer_emulator.processes.state import DEFAULT_STATE, EmulatorState, ProcessRecord, StateFolder
@@ -93,7 +93,7 @@ class Emulator:
 
     def __enter__(self) -> Self:
         if not 1 <= self.options.workers <= MAX_OUTSTANDING:
-            raise UsageError(
+            raise EmulatorUsageError(
                 f"{self.options.workers} workers are not possible. Choose a number from 1 to {MAX_OUTSTANDING}."
             )
         if self.options.receiver:
@@ -102,7 +102,7 @@ class Emulator:
                     {**self.resources.environment(), **self.options.receiver.environment()}
                 )
             except SettingsError as error:
-                raise UsageError(f"The webhook can't be used: {error}.") from None
+                raise EmulatorUsageError(f"The webhook can't be used: {error}.") from None
         with ExitStack() as stack:
             stack.enter_context(self.folder.lock())
             self._start(stack)
@@ -211,7 +211,7 @@ class Emulator:
     def _pubsub_program(self, port: int) -> tuple[str, Program]:
         google = None if self.options.pubsub == "builtin" else find_google_emulator()
         if self.options.pubsub == "google" and google is None:
-            raise UsageError(
+            raise EmulatorUsageError(
                 f"Google's Pub/Sub emulator is not installed. Install it ({INSTALL_HINT}), or choose --pubsub builtin."
             )
         command = google or (sys.executable, "-m", "defacer_emulator.pubsub")

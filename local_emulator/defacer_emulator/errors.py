@@ -9,7 +9,7 @@ class EmulatorError(Exception):
     exit_code = 1
 
 
-class UsageError(EmulatorError):
+class EmulatorUsageError(EmulatorError):
     """The command can't be done as given: a bad argument, a missing file, no emulator running. Exit code 2."""
 
     exit_code = 2

@@ -13,7 +13,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import VideoName
 from defacer.plurals import printable
-from defacer_emulator.errors import UsageError
+from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.job_reader import JobReader, storage_errors
 from defacer_emulator.processes.state import EmulatorState
 from defacer_emulator.services import storage
@@ -52,7 +52,7 @@ class Uploaded:
 
 
 def check_upload(upload: Upload) -> None:
-    """Raise UsageError for a file that can't be uploaded, before any upload."""
+    """Raise EmulatorUsageError for a file that can't be uploaded, before any upload."""
     check_inputs(upload.channel, upload.video, upload.targets, upload.replacement)
     for target in upload.targets:
         _check_picture(target, "The target picture", alpha=False)
@@ -64,10 +64,10 @@ def check_upload(upload: Upload) -> None:
 
 
 def check_replacement(upload: Upload, has_earlier: bool) -> None:
-    """Raise UsageError if the policy needs a replacement picture and neither the upload nor the channel has one."""
+    """Raise EmulatorUsageError if the policy needs a replacement picture and neither upload nor channel has one."""
     policy = _parse_policy(upload)
     if policy is not None and policy.mode == "image" and not upload.replacement and not has_earlier:
-        raise UsageError(
+        raise EmulatorUsageError(
             f"Mode image needs a picture, and channel {upload.channel} has none from an earlier upload. Add "
             "--replacement PICTURE.png, or choose another mode."
         )
@@ -131,18 +131,18 @@ def _upload_file(bucket: cloud_storage.Bucket, name: str, path: Path, terminal: 
 
 
 def _parse_policy(upload: Upload) -> Policy | None:
-    """Return the upload's policy as ingest reads it, or None. Raise UsageError if it is not valid."""
+    """Return the upload's policy as ingest reads it, or None. Raise EmulatorUsageError if it is not valid."""
     if upload.policy:
         try:
             return parse_policy(upload.policy.read_bytes(), f"The policy {upload.policy}")
         except PermanentError as error:
-            raise UsageError(str(error)) from error
+            raise EmulatorUsageError(str(error)) from error
     return Policy.model_validate({"mode": upload.mode}) if upload.mode else None
 
 
 def _check_picture(path: Path, description: str, alpha: bool) -> None:
-    """Raise UsageError unless the pipeline can read the picture. Ingest checks whether it shows one face."""
+    """Raise EmulatorUsageError unless the pipeline can read the picture. Ingest checks whether it shows one face."""
     try:
         decode_picture(path.read_bytes(), f"{description} {path}", alpha)
     except PictureError as error:
-        raise UsageError(str(error)) from error
+        raise EmulatorUsageError(str(error)) from error

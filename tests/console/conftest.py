@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import jobs, people, policy, review, upload
-from defacer.web.console.app import application
+from defacer.web.console.console_app import build_console
 from defacer_emulator.chaos.http import Request, Response
 from defacer_emulator.services.storage_browser_proxy import StorageBrowserProxy
 from tests.cloud import Buckets
@@ -101,7 +101,7 @@ def visitor(
             if isinstance(value, RateLimiter):
                 value._buckets.clear()
     jobs._job_lists.__init__()  # type: ignore[misc]
-    server.app = application()
+    server.app = build_console()
     return Visitor(server.address, buckets)
 
 

@@ -16,7 +16,7 @@ from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.report import Report, ReportedSegment
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
-from defacer.report.tracks import FacesHead, Reason, TargetWarning, Track
+from defacer.report.tracks import FacesHead, Reason, TargetWarning, TrackRecord
 from defacer.web.console import review, signed_urls
 from defacer.web.console.review import Review
 from tests.clips import frame_times, write_clip
@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
 
 def make_track(
     number: int, decision: str, margin: float | None, start: int = 0, end: int = 10, **more: object
-) -> Track:
+) -> TrackRecord:
     values: dict[str, object] = {
         "id": number,
         "start": start,
@@ -52,7 +52,7 @@ def make_track(
         "detections": CompactBoxes([(start, (1, 2, 3, 4)), (end, (5, 6, 7, 8))]),
         **more,
     }
-    return Track(**values)  # type: ignore[arg-type]
+    return TrackRecord(**values)  # type: ignore[arg-type]
 
 
 TRACKS = (

@@ -18,7 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from defacer.pipeline import log
 from defacer.web.common import iap
-from defacer.web.console.app import application
+from defacer.web.console.console_app import build_console
 from defacer_emulator.chaos.http import Request, Response
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving
@@ -38,7 +38,7 @@ def list_post_paths() -> list[str]:
     """Return every path that accepts POST."""
     paths = [
         route.path
-        for route in application().routes
+        for route in build_console().routes
         if isinstance(route, Route) and "POST" in (route.methods or ())
     ]
     return [path.format(channel="street", job=JOB) for path in paths]

@@ -10,7 +10,7 @@ from defacer.pipeline.topology import JOB_EVENTS
 from defacer.webhook.delivery import sign
 from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
-from defacer_emulator.errors import UsageError
+from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.services import messaging
 from tests.receiver import open_receiver
 from tests.servers import ROOT
@@ -41,7 +41,7 @@ def test_invalid_webhook_raises_before_anything_starts(stand_ins: Path, tmp_path
     options = EmulatorOptions(
         tmp_path / "state", "builtin", functions=stand_ins, receiver=Receiver("http://example.com/", "")
     )
-    with pytest.raises(UsageError, match=r"(?s)DEFACER_WEBHOOK_URL.*https.*DEFACER_WEBHOOK_SECRET"):
+    with pytest.raises(EmulatorUsageError, match=r"(?s)DEFACER_WEBHOOK_URL.*https.*DEFACER_WEBHOOK_SECRET"):
         Emulator(options).__enter__()
 
 

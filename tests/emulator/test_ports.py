@@ -9,7 +9,7 @@ from playwright.sync_api import Route, expect
 
 from defacer_emulator.commands import cli, up_down
 from defacer_emulator.emulator import Emulator, EmulatorOptions
-from defacer_emulator.errors import UsageError
+from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.processes import ports
 from defacer_emulator.processes.ports import SERVICES, ServicePort, choose_ports, free_ports
 from defacer_emulator.processes.supervisor import HOST
@@ -57,13 +57,13 @@ def test_default_port_in_use_is_replaced_with_a_notice(
 
 
 def test_chosen_port_in_use_raises(taken: int) -> None:
-    with pytest.raises(UsageError, match=f"Port {taken} for the console is in use.*--console-port"):
+    with pytest.raises(EmulatorUsageError, match=f"Port {taken} for the console is in use.*--console-port"):
         choose_ports({"console": taken}, use_defaults=True)
 
 
 def test_one_port_for_two_services_raises() -> None:
     (port,) = free_ports(1)
-    with pytest.raises(UsageError, match=f"Port {port} is chosen for two services"):
+    with pytest.raises(EmulatorUsageError, match=f"Port {port} is chosen for two services"):
         choose_ports({"console": port, "live": port}, use_defaults=False)
 
 

@@ -13,7 +13,7 @@ import requests
 from defacer.pipeline.topology import LOST_LETTERS_SUBSCRIPTION
 from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, EmulatorOptions
-from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.state import ProcessRecord, StateFolder
 from defacer_emulator.services import messaging
 from tests.emulator.up import Up, find_leftovers, wait_until_gone, write_function
@@ -161,7 +161,8 @@ def test_second_emulator_in_a_folder_raises(up: Up, stand_ins: Path) -> None:
     state = up.wait_until_ready()
 
     with pytest.raises(
-        UsageError, match=rf"already runs in .* \(process {up.process.pid}.*defacer_emulator down --state"
+        EmulatorUsageError,
+        match=rf"already runs in .* \(process {up.process.pid}.*defacer_emulator down --state",
     ):
         Emulator(EmulatorOptions(up.folder.path, "builtin", functions=stand_ins)).__enter__()
 

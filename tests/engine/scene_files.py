@@ -11,7 +11,7 @@ import numpy as np
 
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import Picture
 
 SIZE, RATE, SECONDS = (640, 360), 25, 2.0
@@ -61,7 +61,7 @@ def write_scene(path: Path, shown: Sequence[Shown], seconds: float = SECONDS, ke
     return path
 
 
-def faces_in(path: Path, *tracks: Track) -> Faces:
+def faces_in(path: Path, *tracks: TrackRecord) -> Faces:
     """Return the faces of a scene."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -81,7 +81,7 @@ def faces_in(path: Path, *tracks: Track) -> Faces:
     )
 
 
-def track_of(path: Path, shown: Shown, number: int, decision: str, first: int, last: int) -> Track:
+def track_of(path: Path, shown: Shown, number: int, decision: str, first: int, last: int) -> TrackRecord:
     """Return the track of a shown `astronaut()`, sampled at every fifth frame from `first` to `last`."""
     with av.open(str(path)) as container:
         base = container.streams.video[0].time_base
@@ -90,7 +90,7 @@ def track_of(path: Path, shown: Shown, number: int, decision: str, first: int, l
     numbers = sorted({*range(first, last, 5), last})
     looks = CompactBoxes((n * unit, shown.face) for n in numbers)
     person = "ann" if decision == "keep" else None
-    return Track(
+    return TrackRecord(
         number, first * unit, last * unit, decision, person, Reason.NO_MATCH, None, None, None, looks
     )
 

@@ -13,7 +13,7 @@ from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style, redact
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import Picture, admiral, astronaut
 
 WIDTH, HEIGHT, RATE = 640, 360, 25
@@ -60,16 +60,16 @@ def track(
     looks: dict[int, Box],
     decision: str = "hide",
     continues: int | None = None,
-) -> Track:
+) -> TrackRecord:
     """Return a track that was detected at these frames, in these boxes."""
     seen = CompactBoxes(sorted(looks.items()))
-    return Track(
+    return TrackRecord(
         number, seen[0].pts, seen[-1].pts, decision, None, Reason.NO_MATCH, None, None, continues, seen
     )
 
 
 def faces_of(
-    tracks: Sequence[Track], shots: Sequence[int] = (), width: int = WIDTH, height: int = HEIGHT
+    tracks: Sequence[TrackRecord], shots: Sequence[int] = (), width: int = WIDTH, height: int = HEIGHT
 ) -> Faces:
     """Return the faces of a video whose times are frame numbers."""
     return Faces("", None, 0.7, width, height, f"1/{RATE}", 0, 0, cuts=tuple(shots), tracks=tuple(tracks))

@@ -11,7 +11,7 @@ from defacer.engine.models.arrays import Array, Detection
 from defacer.engine.options import Options
 from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.verification.release_gate import VerifiedSegment, redact_and_verify
-from defacer.report.tracks import Track
+from defacer.report.tracks import TrackRecord
 from tests.clips import astronaut
 from tests.engine.scene_files import RATE, SECONDS, Shown, faces_in, track_of, write_scene
 
@@ -19,20 +19,23 @@ FRAMES = round(SECONDS * RATE)
 LEFT, RIGHT = Shown(astronaut(), (40, 80), 200), Shown(astronaut(), (380, 80), 200)
 
 
-def redact(scene: Path, engine: Engine, *tracks: Track) -> VerifiedSegment:
+def redact(scene: Path, engine: Engine, *tracks: TrackRecord) -> VerifiedSegment:
     out = scene.with_suffix(".nut")
     return redact_and_verify(Segment(str(scene)), faces_in(scene, *tracks), out, Options(), engine.checker)
 
 
 @pytest.fixture
-def followed(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Track]]:
+def followed(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[TrackRecord]]:
     """Return the tracks that are followed before and after their detections, in the order of the calls."""
-    calls: dict[str, list[Track]] = {"extend_before": [], "extend_after": []}
+    calls: dict[str, list[TrackRecord]] = {"extend_before": [], "extend_after": []}
     for name, tracks in calls.items():
         real = getattr(MaskExtension, name)
 
         def record(
-            extension: MaskExtension, track: Track, real: object = real, tracks: list[Track] = tracks
+            extension: MaskExtension,
+            track: TrackRecord,
+            real: object = real,
+            tracks: list[TrackRecord] = tracks,
         ) -> None:
             tracks.append(track)
             real(extension, track)  # type: ignore[operator]
@@ -43,7 +46,7 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Track]]:
 
 @pytest.mark.parametrize(("first", "last"), [(10, 30), (18, 18)])
 def test_two_faces_found_at_one_time_are_both_followed(
-    first: int, last: int, engine: Engine, tmp_path: Path, followed: dict[str, list[Track]]
+    first: int, last: int, engine: Engine, tmp_path: Path, followed: dict[str, list[TrackRecord]]
 ) -> None:
     faces = [replace(face, first=first, last=last) for face in (LEFT, RIGHT)]
     redacted = redact(write_scene(tmp_path / "scene.mp4", faces), engine)

@@ -17,7 +17,7 @@ from defacer.engine.tracking.tracker import LOST_SECONDS
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
 from defacer.report.json_lines import join_report, split_report
-from defacer.report.tracks import VERSION, Reason, Track
+from defacer.report.tracks import VERSION, Reason, TrackRecord
 
 RATE, FRAMES, SEGMENT = 100, 6000, 500
 
@@ -26,7 +26,7 @@ RATE, FRAMES, SEGMENT = 100, 6000, 500
 def faces() -> Faces:
     """Return tracks of up to four seconds. Some continue the one before after a gap of up to LOST_SECONDS."""
     random = np.random.default_rng(7)
-    tracks: list[Track] = []
+    tracks: list[TrackRecord] = []
     for number in range(60):
         before = tracks[-1] if tracks and random.random() < 0.6 else None
         gap = int(random.integers(1, LOST_SECONDS * RATE))
@@ -36,7 +36,9 @@ def faces() -> Faces:
         decision = "hide" if random.random() < 0.7 else "keep"
         continues = before.id if before else None
         tracks.append(
-            Track(number, start, times[-1], decision, None, Reason.NO_MATCH, None, None, continues, looks)
+            TrackRecord(
+                number, start, times[-1], decision, None, Reason.NO_MATCH, None, None, continues, looks
+            )
         )
     shots = (700, 2400, 2420)
     return Faces("centerface", None, 0.7, 1000, 500, f"1/{RATE}", FRAMES, 9, shots, tuple(tracks))
@@ -67,7 +69,7 @@ def test_tracks_read_for_a_segment_reach_beyond_all_masks() -> None:
 
 def test_a_segment_reads_only_its_detections_of_an_hours_long_track() -> None:
     looks = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in range(0, 720_000, 20))
-    track = Track(0, 0, looks[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, looks)
+    track = TrackRecord(0, 0, looks[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, looks)
     whole = Faces("centerface", None, 0.7, 1000, 500, f"1/{RATE}", 720_000, 9, (), (track,))
     stored = whole.to_bytes()
     for start, end in (
@@ -145,7 +147,7 @@ def test_a_head_of_another_version_is_refused(faces: Faces) -> None:
 
 def test_a_long_report_is_read_in_the_memory_of_one_track() -> None:
     boxes = CompactBoxes((pts, (1.5, 2.5, 3.5, 4.5)) for pts in range(2000))
-    track = Track(0, 0, 1999, "hide", None, Reason.NO_MATCH, None, None, None, boxes)
+    track = TrackRecord(0, 0, 1999, "hide", None, Reason.NO_MATCH, None, None, None, boxes)
     tracks = (replace(track, id=number, start=number * RATE, end=number * RATE) for number in range(200))
     whole = Faces("centerface", None, 0.7, 1000, 500, f"1/{RATE}", FRAMES, 9, (), tuple(tracks))
     stored = whole.to_bytes()

@@ -26,7 +26,7 @@ from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.face_report import read_faces
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import Picture, astronaut, frame_times
 
 WIDTH, HEIGHT, RATE = 480, 270, 25
@@ -112,14 +112,16 @@ def as_frames(pictures: Sequence[Picture], pixel_format: str = "yuv420p") -> Ite
         yield frame
 
 
-def track(number: int, place: Movement, times: Sequence[int], decision: str = "hide") -> Track:
+def track(number: int, place: Movement, times: Sequence[int], decision: str = "hide") -> TrackRecord:
     looks = CompactBoxes((index, box_at(where)) for index in times if (where := place(index)) is not None)
-    return Track(
+    return TrackRecord(
         number, looks[0].pts, looks[-1].pts, decision, None, Reason.NO_MATCH, None, None, None, looks
     )
 
 
-def faces_of(*tracks: Track, shots: tuple[int, ...] = (), size: tuple[int, int] = (WIDTH, HEIGHT)) -> Faces:
+def faces_of(
+    *tracks: TrackRecord, shots: tuple[int, ...] = (), size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> Faces:
     return Faces("", None, 0.7, *size, f"1/{RATE}", FRAMES, 9, cuts=shots, tracks=tracks)
 
 
@@ -335,7 +337,7 @@ def test_faces_in_odd_and_tiny_frames_are_followed_without_an_error(face: Pictur
         )
         outside = CompactBoxes([(3, (width + 5.0, 3.0, width + 20.0, 20.0))])
         tracks = [
-            Track(n, x[0].pts, x[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, x)
+            TrackRecord(n, x[0].pts, x[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, x)
             for n, x in enumerate((looks, outside))
         ]
         found = MaskExtension(faces_of(*tracks, size=(width, height)), Orientation()).extend_masks(

@@ -8,7 +8,7 @@ from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSched
 from defacer.engine.rendering.redaction import Openings
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 
 RATE = 100
 LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
@@ -16,14 +16,14 @@ LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
 
 def track(
     number: int, *looks: tuple[int, float], decision: str = "hide", continues: int | None = None
-) -> Track:
+) -> TrackRecord:
     seen = CompactBoxes((pts, (x, 100, x + 60, 180)) for pts, x in looks)
-    return Track(
+    return TrackRecord(
         number, seen[0].pts, seen[-1].pts, decision, None, Reason.NO_MATCH, None, None, continues, seen
     )
 
 
-def boxes(*tracks: Track, shots: tuple[int, ...] = ()) -> dict[int, list[Box]]:
+def boxes(*tracks: TrackRecord, shots: tuple[int, ...] = ()) -> dict[int, list[Box]]:
     faces = Faces("", None, 0.7, 1000, 500, f"1/{RATE}", 300, 30, shots, tracks)
     schedule = MaskSchedule(faces)
     found = {pts: schedule.boxes(pts) for pts in range(300)}
@@ -100,7 +100,7 @@ def test_gap_between_kept_tracks_is_not_masked() -> None:
 
 
 def test_face_at_the_edge_is_masked_in_its_full_proportions() -> None:
-    narrow = Track(
+    narrow = TrackRecord(
         0, 10, 20, "hide", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (0, 100, 10, 180))])
     )
     x1, y1, x2, y2 = boxes(narrow)[10][0]
@@ -109,10 +109,10 @@ def test_face_at_the_edge_is_masked_in_its_full_proportions() -> None:
 
 
 def test_narrow_box_beside_another_face_grows_to_a_faces_proportions() -> None:
-    narrow = Track(
+    narrow = TrackRecord(
         0, 10, 20, "hide", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (300, 100, 340, 180))])
     )
-    front = Track(
+    front = TrackRecord(
         1, 10, 20, "keep", None, Reason.NO_MATCH, None, None, None, CompactBoxes([(10, (345, 100, 405, 180))])
     )
     assert boxes(narrow, front)[10] == [pytest.approx((292, 100, 348, 180))]

@@ -22,7 +22,7 @@ from defacer.engine.verification.inspection import Inspector
 from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.release_gate import VerifiedSegment, redact_and_verify
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import Picture, astronaut, encode_picture, frame_times
 from tests.engine.scene_files import (
     RATE,
@@ -46,7 +46,9 @@ Check = Callable[..., VerifiedSegment]
 def check(engine: Engine, tmp_path: Path) -> Check:
     """Redact a scene into `out.nut`."""
 
-    def run(scene: Path, *tracks: Track, verify: str = "standard", **options: object) -> VerifiedSegment:
+    def run(
+        scene: Path, *tracks: TrackRecord, verify: str = "standard", **options: object
+    ) -> VerifiedSegment:
         chosen = Options(verify=verify, **options)  # type: ignore[arg-type]
         picture = encode_picture(astronaut()) if chosen.mode == "image" else None
         return redact_and_verify(

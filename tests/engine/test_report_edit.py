@@ -9,13 +9,13 @@ from defacer.engine.tracking.face_report import read_faces
 from defacer.engine.tracking.report_edit import with_decisions
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, TargetWarning, Track
+from defacer.report.tracks import Reason, TargetWarning, TrackRecord
 
 PEOPLE = ("Ada", 'Eve "tracks":[', "Zoë\n]}")
 
 
-def track(number: int, person: str | None) -> Track:
-    return Track(
+def track(number: int, person: str | None) -> TrackRecord:
+    return TrackRecord(
         id=number,
         start=number,
         end=number + 10,

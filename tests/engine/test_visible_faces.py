@@ -8,7 +8,7 @@ from defacer.engine.verification.check_ahead import intervals_around_candidates
 from defacer.engine.verification.visible_faces import covered_share, find_visible_faces
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 
 PLACE: Box = (100.0, 100.0, 160.0, 180.0)
 BESIDE: Box = (150.0, 100.0, 210.0, 180.0)
@@ -20,12 +20,12 @@ def face(box: Box, score: float = 0.9) -> Detection:
     return Detection(np.array(box, np.float32), score, np.zeros((5, 2), np.float32))
 
 
-def kept(first: int, last: int, box: Box = PLACE) -> Track:
+def kept(first: int, last: int, box: Box = PLACE) -> TrackRecord:
     looks = CompactBoxes((pts, box) for pts in range(first, last + 1, 20))
-    return Track(0, first, last, "keep", "ann", Reason.MATCHED, 0.5, 0.5, None, looks)
+    return TrackRecord(0, first, last, "keep", "ann", Reason.MATCHED, 0.5, 0.5, None, looks)
 
 
-def faces(*tracks: Track, shots: tuple[int, ...] = ()) -> Faces:
+def faces(*tracks: TrackRecord, shots: tuple[int, ...] = ()) -> Faces:
     return Faces("centerface", None, 1.0, 640, 360, "1/100", 300, 15, cuts=shots, tracks=tracks)
 
 

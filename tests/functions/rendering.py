@@ -13,7 +13,7 @@ from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.storage import object_names
-from defacer.report.tracks import Track
+from defacer.report.tracks import TrackRecord
 from tests.cloud import Buckets, Post, Push, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
 from tests.inbox import document
@@ -26,7 +26,7 @@ BOXES = ((20.0, 50.0, 60.0, 100.0), (130.0, 50.0, 170.0, 100.0), (240.0, 50.0, 2
 MIDDLES = tuple((round(x1 + x2) // 2, round(y1 + y2) // 2) for x1, y1, x2, y2 in BOXES)
 
 
-def tracks_of(planned: Planned, *people: str | None) -> list[Track]:
+def tracks_of(planned: Planned, *people: str | None) -> list[TrackRecord]:
     """Return one track per box. Tracks with a name are kept."""
     return [track_of(planned, person, number, BOXES[number]) for number, person in enumerate(people)]
 

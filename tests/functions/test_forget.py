@@ -15,7 +15,7 @@ from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names
-from defacer.report.tracks import Track
+from defacer.report.tracks import TrackRecord
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
@@ -29,7 +29,7 @@ FORGET = ("forget", "Eileen", "--channel", "street", "--yes")
 Output = pytest.CaptureFixture[str]
 
 
-def face_of(planned: Planned, person: str | None, number: int = 0) -> Track:
+def face_of(planned: Planned, person: str | None, number: int = 0) -> TrackRecord:
     """Return the box of a face in the middle of the frame."""
     return track_of(planned, person, number, BOX)
 

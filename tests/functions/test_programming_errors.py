@@ -155,7 +155,7 @@ def test_machine_fault_is_not_a_bug(
     lines: Lines,
 ) -> None:
     source = buckets.put(buckets.intake, VIDEO, clip)
-    break_code("defacer.ingest.limits.require_name", kind)
+    break_code("defacer.ingest.job_limits.require_name", kind)
     assert {ingest(upload_push(source)) for _ in range(5)} == {503}
     assert buckets.names(buckets.work) == []
     assert {line["message"] for line in lines()} == {"unexpected error, the message will be redelivered"}

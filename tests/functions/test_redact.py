@@ -9,7 +9,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy, TimeRange
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.working import failure_of, made, report_of
@@ -44,7 +44,7 @@ def test_only_hidden_tracks_are_redacted(
 ) -> None:
     planned = plan_job(buckets, clip, policy=Policy(mode="solid", color="#ffffff"))
     times = frame_times(clip)
-    track = Track(
+    track = TrackRecord(
         id=0,
         start=times[0],
         end=times[-1],

@@ -15,7 +15,7 @@ from defacer.pipeline.documents.segment_messages import SegmentCheck
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, published_of
@@ -49,8 +49,8 @@ def publish(cloud: Cloud, portrait: Path) -> Planned:
     return linked
 
 
-def track_at(pts: int) -> Track:
-    return Track(
+def track_at(pts: int) -> TrackRecord:
+    return TrackRecord(
         id=0,
         start=pts,
         end=pts,

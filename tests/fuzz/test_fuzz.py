@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from defacer_emulator.errors import UsageError
+from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.uploading import Upload, check_upload
 from tests.fuzz import harnesses
 from tests.fuzz.harnesses import DOCUMENTS, HARNESSES
@@ -116,7 +116,7 @@ def test_file_with_any_name_is_uploaded_or_rejected(tmp_path: Path, name: str, c
     file.write_bytes(b"x")
     try:
         check_upload(Upload(file, channel))
-    except UsageError:
+    except EmulatorUsageError:
         return
     harnesses.name(f"channels/{channel}/videos/{name}".encode())
     assert not {channel, name} & {".", "..", ""}

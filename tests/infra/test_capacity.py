@@ -11,17 +11,17 @@ import simpy
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity import plots, tables
-from infra.capacity.cloud_run import Answer, CloudRun, Request, Service
 from infra.capacity.excerpt import extract_excerpt
 from infra.capacity.inputs import inputs
-from infra.capacity.limits import limits
-from infra.capacity.page import render_page
+from infra.capacity.page import render_capacity_page
 from infra.capacity.patience import ATTEMPTS, max_job_days, min_wait_hours, round_seconds
 from infra.capacity.pipeline import Outcome, Scenario, percentile, simulate
-from infra.capacity.pubsub import Window
 from infra.capacity.runs import archive_uploads, simulate_hour, simulate_long_runs
+from infra.capacity.service_limits import limits
+from infra.capacity.simulated_cloud_run import Answer, Service, SimulatedCloudRun, SimulatedRequest
+from infra.capacity.simulated_pubsub import Window
+from infra.capacity.simulated_uploads import DAY, SimulatedUpload, day_uploads, default_settings
 from infra.capacity.speed import SIZES, minute_price, work
-from infra.capacity.uploads import DAY, Upload, day_uploads, settings
 from tests.servers import ROOT
 from tests.terraform import INFRA, blocks
 
@@ -29,7 +29,7 @@ PAGE = ROOT / "infra" / "CAPACITY.md"
 MAX_PLOT_BYTES = 100_000
 # Names of inputs that the code composes.
 COMPOSED_NAMES = r"(cpu|gpu)_worker_(cpu|memory)|cold_start_(cpu|gpu)"
-SHORT = Upload(0.0, 30.0, SIZES[1])
+SHORT = SimulatedUpload(0.0, 30.0, SIZES[1])
 
 
 def assert_each_ended_once(out: Outcome) -> None:
@@ -108,11 +108,11 @@ def test_dead_instance_blocks_its_segment_until_lease_expiry(monkeypatch: pytest
     for name, value in (("deaths_per_hour", 100.0), ("transient_error_share", 0.0)):
         monkeypatch.setitem(table._rows, name, replace(dict(table)[name], value=value))  # type: ignore[index]
     # The uploads are so far apart that a long wait can only follow a death.
-    uploads = [Upload(2000.0 * number, 10.0, SIZES[1]) for number in range(40)]
+    uploads = [SimulatedUpload(2000.0 * number, 10.0, SIZES[1]) for number in range(40)]
     out = simulate(uploads, Scenario("cpu", 5, "paced"))
     assert_each_ended_once(out)
     assert out.completed == 40
-    start, lease = table["cold_start_cpu"], settings().lease_seconds
+    start, lease = table["cold_start_cpu"], default_settings().lease_seconds
     long_waits = [wait for wait in out.waits if wait > start]
     assert long_waits
     assert min(long_waits) > 2 / 3 * lease
@@ -120,9 +120,9 @@ def test_dead_instance_blocks_its_segment_until_lease_expiry(monkeypatch: pytest
 
 def test_request_of_a_dead_instance_gets_a_new_instance() -> None:
     env, answers = simpy.Environment(), []
-    service = CloudRun(env, Random(1), Service(1, start_seconds=1.0, deaths_per_hour=1e9))
+    service = SimulatedCloudRun(env, Random(1), Service(1, start_seconds=1.0, deaths_per_hour=1e9))
     for _ in range(3):
-        service.submit(Request(lambda: 60.0, answers.append))
+        service.submit(SimulatedRequest(lambda: 60.0, answers.append))
     env.run()
     assert answers == [Answer.DIED] * 3
 
@@ -135,9 +135,9 @@ def test_joining_speed_equals_the_limit_of_ingest() -> None:
 
 
 def test_upload_is_segmented_as_ingest_does() -> None:
-    segments = Upload(0.0, 3600.0, SIZES[1]).segments()
+    segments = SimulatedUpload(0.0, 3600.0, SIZES[1]).segments()
     assert segments == (10.0,) * 360
-    assert sum(Upload(0.0, 100.5, SIZES[2]).segments()) == pytest.approx(100.5)
+    assert sum(SimulatedUpload(0.0, 100.5, SIZES[2]).segments()) == pytest.approx(100.5)
 
 
 def test_uploads_arrive_all_day_and_mostly_in_the_evening() -> None:
@@ -237,7 +237,7 @@ def test_plots_of_the_page_exist_and_are_small() -> None:
 
 def test_page_and_plots_of_a_small_day_are_written(tmp_path: Path) -> None:
     runs = simulate_long_runs(20, lambda _: None)
-    text = render_page(runs)
+    text = render_capacity_page(runs)
     assert "A day of 20 uploads" in text
     assert re.search(r"\bnan\b|\binf\b", text) is None
     plots.write_plots(runs, tmp_path)

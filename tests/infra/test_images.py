@@ -215,7 +215,7 @@ def test_every_line_of_a_lock_file_has_a_hash() -> None:
     ("functions", "file"),
     [
         (["merge.main", "dead_letter.main", "webhook.main"], "base.in"),
-        (["ingest.main", "worker.main", "web.console.app", "web.live.app"], "models.in"),
+        (["ingest.main", "worker.main", "web.console.console_app", "web.live.live_app"], "models.in"),
     ],
 )
 def test_image_has_every_package_that_its_functions_import(functions: list[str], file: str) -> None:

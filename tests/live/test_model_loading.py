@@ -11,7 +11,7 @@ import requests
 import uvicorn
 
 from defacer.engine_host import HOST
-from defacer.web.live.app import application
+from defacer.web.live.live_app import build_live_page
 from tests.live.service import Service
 from tests.servers import wait_until
 
@@ -26,7 +26,7 @@ def unload_models(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def serve_page() -> Iterator[str]:
     """Serve the live page in this process and yield its address."""
-    server = uvicorn.Server(uvicorn.Config(application(), host="127.0.0.1", port=0, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(build_live_page(), host="127.0.0.1", port=0, log_config=None))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -33,7 +33,7 @@ from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 
 SEGMENT_SECONDS = 2  # so that it can be split once
 FRAMES_PER_SEGMENT = 4
@@ -153,7 +153,7 @@ class StandInEngine(MediaEngine):
 def _check(frames: list[int], by: str) -> SegmentCheck:
     """Return a check that found a face in the first frame. Its box names the worker that wrote the segment."""
     place = (float(by or 0), 0.0, 1.0, 1.0)
-    track = Track(
+    track = TrackRecord(
         id=0,
         start=frames[0],
         end=frames[0],

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from defacer.pipeline.documents.report import Report
-from defacer.report.tracks import Track
+from defacer.report.tracks import TrackRecord
 from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.setup.files import report_beside
@@ -52,7 +52,7 @@ class ClipJobs:
     everyone: Job
 
 
-def kept_tracks(tracks: Iterable[Track]) -> list[Kept]:
+def kept_tracks(tracks: Iterable[TrackRecord]) -> list[Kept]:
     """Return the kept ones of a report's tracks."""
     return [(track.start, track.end) for track in tracks if track.decision == "keep"]
 

@@ -17,7 +17,7 @@ from defacer_emulator.chaos.plan import (
     read_plan,
 )
 from defacer_emulator.chaos.subjects import CallClassifier, job_name_of
-from defacer_emulator.errors import UsageError
+from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.resources import Resources
 
 RESOURCES = Resources("defacer-test")
@@ -106,7 +106,7 @@ def test_invalid_plan_is_rejected_with_the_reason(content: str | None, message: 
     if content is not None:
         file.write_text(content)
 
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(EmulatorUsageError, match=message):
         read_plan(str(file))
 
 

@@ -12,7 +12,7 @@ from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.json_lines import ReportError, dump_track, load_track
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 
 JOB = "0123456789abcdef0123"
 REF = ObjectRef(bucket="b", name="n", generation=1)
@@ -173,7 +173,9 @@ def test_a_lease_with_negative_attempts_is_refused() -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_json_does_not_have_are_refused(number: str) -> None:
-    track = Track(1, 0, 0, "hide", None, Reason.MANUAL, 0.5, None, None, CompactBoxes([(0, (1, 2, 3, 4))]))
+    track = TrackRecord(
+        1, 0, 0, "hide", None, Reason.MANUAL, 0.5, None, None, CompactBoxes([(0, (1, 2, 3, 4))])
+    )
     line = dump_track(track)
     assert load_track(line) == track
     for part in (b"0.5", b"4.0"):

@@ -11,8 +11,8 @@ from google.pubsub_v1.types import Subscription as Resource
 
 from defacer.pipeline.topology import RetryPolicy
 from defacer_emulator.pubsub.broker import Broker, format_time
+from defacer_emulator.pubsub.call_errors import InvalidArgumentError
 from defacer_emulator.pubsub.delivery_policy import NO_BACKOFF, PUSH_BACKOFF
-from defacer_emulator.pubsub.errors import InvalidArgumentError
 from defacer_emulator.pubsub.subscription import Subscription
 
 TOPIC = "projects/project/topics/topic"

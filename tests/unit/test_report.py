@@ -3,7 +3,7 @@
 import re
 
 from defacer.report.texts import ADVICE, REASON_TEXT, describe_reason
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from tests.servers import ROOT
 
 README = (ROOT / "functions" / "defacer" / "engine" / "README.md").read_text()
@@ -23,7 +23,7 @@ def test_the_engine_s_readme_explains_every_reason_and_field_of_a_track() -> Non
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(Reason)
     _, _, table = README.partition("| field of a track | meaning |")
     rows = re.findall(r"^\| (`.*?`) \|", table.split("\n\n")[0], re.MULTILINE)
-    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(Track.__dataclass_fields__)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(TrackRecord.__dataclass_fields__)
 
 
 def test_advice_for_a_warning_is_one_sentence() -> None:

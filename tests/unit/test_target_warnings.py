@@ -9,7 +9,7 @@ from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import Report
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.texts import ADVICE
-from defacer.report.tracks import FacesHead, Reason, TargetWarning, Track
+from defacer.report.tracks import FacesHead, Reason, TargetWarning, TrackRecord
 from defacer_emulator.waiting import summarize
 
 JOB = "0123456789abcdef0123"
@@ -65,12 +65,12 @@ def test_warnings_of_a_forgotten_person_are_removed(report: Report) -> None:
     assert [warning.person for warning in remove_person(report, "Ada").faces.warnings] == ["Bob"]
 
 
-def with_track(report: Report, track: Track) -> Report:
+def with_track(report: Report, track: TrackRecord) -> Report:
     return report.model_copy(update={"tracks": (track,)})
 
 
-def track_of(decision: Decision, person: str | None) -> Track:
-    return Track(
+def track_of(decision: Decision, person: str | None) -> TrackRecord:
+    return TrackRecord(
         id=4, start=0, end=50, decision=decision, person=person, reason=Reason.NO_MATCH, distance=1.1, margin=-0.13,
         strangers_per_10000=21, continues=None, detections=CompactBoxes([(0, (1, 2, 3, 4))]),
     )  # fmt: skip

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from defacer.ingest import limits
+from defacer.ingest import job_limits
 from defacer.pipeline import channel, log
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
@@ -70,18 +70,18 @@ def announce_and_dispatch(manifest: Manifest, ref: ObjectRef, faces: ObjectRef |
 
 def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -> Manifest:
     """Validate all inputs first, and write the gallery last."""
-    limits.require_name(source, video)
+    job_limits.require_name(source, video)
     blob = objects.find(source.bucket, source.name, source.generation)
     if blob is None:
         raise objects.object_missing_error(source, ErrorCode.SOURCE_GONE)
-    limits.require_size(source, blob.size)
+    job_limits.require_size(source, blob.size)
     policy = channel.read_policy(source.bucket, video.channel)
     image = channel.find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
     if image is not None:
         engine.require_replacement(image)
     pictures = channel.list_targets(source.bucket, video.channel)
     header = engine.probe(source)
-    limits.require_header(source, header)
+    job_limits.require_header(source, header)
     gallery = _store_gallery(job, pictures, policy, engine)
     return Manifest(
         job=job,

@@ -35,7 +35,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import pluralize
 from defacer.report.json_lines import dump_track, load_track, split_report
-from defacer.report.tracks import FacesHead, Track
+from defacer.report.tracks import FacesHead, TrackRecord
 
 MP4 = "video/mp4"
 
@@ -197,7 +197,7 @@ def _check_failed(manifest: Manifest, problem: str) -> PermanentError:
     )
 
 
-def _found_tracks(faces: bytes, reports: Sequence[SegmentReport]) -> list[Track]:
+def _found_tracks(faces: bytes, reports: Sequence[SegmentReport]) -> list[TrackRecord]:
     """Return the tracks that the checks of the segments found, numbered on from those of the document of faces.
 
     Each is a person group of its own.
@@ -229,7 +229,7 @@ def _report_head(
     reports: Sequence[SegmentReport],
     joined: JoinedVideo,
     faces: FacesHead,
-    found: Sequence[Track],
+    found: Sequence[TrackRecord],
 ) -> ReportHead:
     return ReportHead(
         job=manifest.job,

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from defacer.report.json_lines import ReportError, dump_track, join_report, load_track, split_report
-from defacer.report.tracks import FacesHead, Track
+from defacer.report.tracks import FacesHead, TrackRecord
 
 _HEAD = TypeAdapter(FacesHead)
 
@@ -16,10 +16,10 @@ _HEAD = TypeAdapter(FacesHead)
 class Faces(FacesHead):
     """All tracks of a video. The document is a report whose head is the `FacesHead`."""
 
-    tracks: tuple[Track, ...]
+    tracks: tuple[TrackRecord, ...]
 
     @classmethod
-    def from_head(cls, head: FacesHead, tracks: Iterable[Track]) -> Self:
+    def from_head(cls, head: FacesHead, tracks: Iterable[TrackRecord]) -> Self:
         """Return the faces with this head and these tracks."""
         return cls(
             **{part.name: getattr(head, part.name) for part in fields(FacesHead)}, tracks=tuple(tracks)

@@ -11,7 +11,7 @@ from itertools import islice
 
 from pydantic import TypeAdapter
 
-from defacer.report.tracks import STRICT, Track
+from defacer.report.tracks import STRICT, TrackRecord
 
 
 class ReportError(ValueError):
@@ -28,7 +28,7 @@ class LastLine:
     sha256: str
 
 
-_TRACK = TypeAdapter(Track)
+_TRACK = TypeAdapter(TrackRecord)
 _LAST_LINE = TypeAdapter(LastLine)
 
 
@@ -62,12 +62,12 @@ def split_report(report: bytes) -> tuple[bytes, Iterator[bytes]]:
     return report[:start], islice(lines, last.tracks)
 
 
-def dump_track(track: Track) -> bytes:
+def dump_track(track: TrackRecord) -> bytes:
     """Return the line of a track."""
     return _TRACK.dump_json(track) + b"\n"
 
 
-def load_track(line: bytes) -> Track:
+def load_track(line: bytes) -> TrackRecord:
     """Return the track of a line. Raise ReportError for any other line."""
     try:
         return _TRACK.validate_json(line)

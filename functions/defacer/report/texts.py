@@ -1,6 +1,6 @@
 """The text for reasons and warnings, where a command shows them. The console has its own sentences for reasons."""
 
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 
 REASON_TEXT = {
     Reason.NO_TARGETS: "no targets: everyone is hidden",
@@ -33,6 +33,6 @@ def describe_reason(reason: Reason, rival: int | None = None) -> str:
     return REASON_TEXT[reason].format(rival=rival)
 
 
-def describe_decision(track: Track) -> str:
+def describe_decision(track: TrackRecord) -> str:
     """Return the reason of a track's decision, as the end of a line."""
     return describe_reason(track.reason, track.rival)

@@ -38,7 +38,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Track:
+class TrackRecord:
     """One face followed through time, and its decision.
 
     `start` and `end` are the times of the first and the last detection. `rival` is the track in the same frame that is

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from defacer_emulator.errors import UsageError
+from defacer_emulator.errors import EmulatorUsageError
 
 # A fault is injected into the first occurrences of a subject only: a message has 10 deliveries until it is exhausted.
 MAX_STRUCK_OCCURRENCES = 3
@@ -124,14 +124,14 @@ class OccurrenceCounter:
 def read_plan(source: str) -> Plan:
     """Return the plan of `--chaos`: a seed, a plan file, or the chaos.log of a run to replay.
 
-    Raises UsageError for anything else.
+    Raises EmulatorUsageError for anything else.
     """
     if source.isascii() and source.isdigit():
         return Plan(seed=int(source))
     try:
         text = Path(source).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
+        raise EmulatorUsageError(
             f"--chaos takes a number (the seed) or a file, and {source} can't be read: {error}."
         ) from error
     try:
@@ -141,9 +141,11 @@ def read_plan(source: str) -> Plan:
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}" for item in error.errors()
         )
-        raise UsageError(f"{source} is not a valid plan of faults: {problems}. Correct the file.") from error
+        raise EmulatorUsageError(
+            f"{source} is not a valid plan of faults: {problems}. Correct the file."
+        ) from error
     except (LookupError, TypeError, ValueError) as error:
-        raise UsageError(
+        raise EmulatorUsageError(
             f"{source} is neither a plan of faults nor a chaos.log: {error!r}. Name one of these, or a number as seed."
         ) from error
 

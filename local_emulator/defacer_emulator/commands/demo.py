@@ -15,7 +15,7 @@ from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.demo.picture import before_and_after
 from defacer_emulator.emulator import Emulator, EmulatorOptions, PubSubKind
-from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.job_reader import JobReader
 from defacer_emulator.processes.state import ENGINE, ROOT
 from defacer_emulator.setup.files import check_inputs, check_mode, check_out, report_beside
@@ -73,7 +73,7 @@ def run_demo(demo: Demo) -> int:
     state = Path(tempfile.mkdtemp(prefix="emulator-", dir=FOLDER))
     try:
         _redact(upload, out, EmulatorOptions(state, demo.pubsub), terminal)
-    except UsageError:
+    except EmulatorUsageError:
         shutil.rmtree(state)
         raise
     except EmulatorError as error:
@@ -87,11 +87,11 @@ def run_demo(demo: Demo) -> int:
 
 
 def _check_readable(video: Path) -> None:
-    """Raise UsageError unless FFmpeg can read the video. The start of the emulator would take longer."""
+    """Raise EmulatorUsageError unless FFmpeg can read the video. The start of the emulator would take longer."""
     try:
         probe(str(video))
     except VideoError as error:
-        raise UsageError(f"{video}: {error}") from error
+        raise EmulatorUsageError(f"{video}: {error}") from error
 
 
 def _generate_once(path: Path, generate: Callable[[Path], None]) -> Path:

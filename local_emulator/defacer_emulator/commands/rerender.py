@@ -13,7 +13,7 @@ from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.lifecycle.rerender_request import request_rerender
 from defacer_emulator.commands import drop
-from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.job_reader import JobReader
 from defacer_emulator.processes.environment import use_emulator
 from defacer_emulator.processes.state import COMMAND, EmulatorState, StateFolder
@@ -41,7 +41,7 @@ def run_rerender(
 ) -> int:
     """List the tracks, or request a re-render, print its job and, if asked, wait for its end."""
     if both := set(options.keep) & set(options.hide):
-        raise UsageError(
+        raise EmulatorUsageError(
             f"Track {min(both)} can't be kept and hidden at once. Remove it from --keep or --hide."
         )
     if out is not None:

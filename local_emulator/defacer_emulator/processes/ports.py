@@ -5,7 +5,7 @@ import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.supervisor import HOST, is_listening
 
 # Below the range that systems use for outgoing connections (32768 and up on Linux, 49152 and up on macOS), so that
@@ -34,9 +34,9 @@ SERVICES: Mapping[str, ServicePort] = {
 def choose_ports(chosen: Mapping[str, int], *, use_defaults: bool) -> tuple[dict[str, int], list[str]]:
     """Return a port for each service, and a notice for each default port that is in use.
 
-    `chosen` maps services to the ports that the user chose; 0 is any free port. Raises UsageError if a chosen port
-    can't be used. Without `use_defaults` every other service gets a free port, so that several emulators can run on
-    one machine.
+    `chosen` maps services to the ports that the user chose; 0 is any free port. Without `use_defaults` every
+    other service gets a free port, so that several emulators can run on one machine. Raises EmulatorUsageError if a
+    chosen port can't be used.
     """
     ports: dict[str, int] = {}
     notices = []
@@ -44,9 +44,9 @@ def choose_ports(chosen: Mapping[str, int], *, use_defaults: bool) -> tuple[dict
         if port == ANY_FREE:
             continue
         if port in ports.values():
-            raise UsageError(f"Port {port} is chosen for two services. Choose another --{name}-port.")
+            raise EmulatorUsageError(f"Port {port} is chosen for two services. Choose another --{name}-port.")
         if not is_free(port):
-            raise UsageError(
+            raise EmulatorUsageError(
                 f"Port {port} for {SERVICES[name].title} is in use, or this user is not allowed to use it. Stop the "
                 f"program that uses it, or choose another --{name}-port."
             )

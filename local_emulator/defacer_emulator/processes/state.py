@@ -13,7 +13,7 @@ from typing import Self
 import psutil  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defacer_emulator.errors import EmulatorError, UsageError
+from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.reaper import end_groups, find_marked_groups
 from defacer_emulator.resources import Resources
 
@@ -133,14 +133,16 @@ class StateFolder:
         self.file.unlink(missing_ok=True)
 
     def require_running(self) -> EmulatorState:
-        """Return the state of the emulator in this folder. Raise UsageError unless one is ready."""
+        """Return the state of the emulator in this folder. Raise EmulatorUsageError unless one is ready."""
         state = self.read()
         if state is None or not state.parent.is_alive():
-            raise UsageError(
+            raise EmulatorUsageError(
                 f"No emulator runs in {self.path}. Start one in another terminal: {COMMAND} up{self.option()}"
             )
         if not state.ready:
-            raise UsageError(f"The emulator in {self.path} is still starting. Try again in a few seconds.")
+            raise EmulatorUsageError(
+                f"The emulator in {self.path} is still starting. Try again in a few seconds."
+            )
         return state
 
     def option(self) -> str:
@@ -151,8 +153,8 @@ class StateFolder:
     def lock(self) -> Iterator[tuple[str, ...]]:
         """Lock this folder for one emulator, and yield the names of the processes that an earlier emulator left.
 
-        These processes are ended first. The system releases the lock when this process ends. Raises UsageError if an
-        emulator runs here.
+        These processes are ended first. The system releases the lock when this process ends. Raises
+        EmulatorUsageError if an emulator runs here.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("ab") as file:
@@ -161,7 +163,7 @@ class StateFolder:
             except BlockingIOError:
                 state = self.read()
                 details = f" (process {state.parent.pid}, storage at {state.storage_url})" if state else ""
-                raise UsageError(
+                raise EmulatorUsageError(
                     f"An emulator already runs in {self.path}{details}. Stop it with Ctrl-C in its terminal or with: "
                     f"{COMMAND} down{self.option()}"
                 ) from None

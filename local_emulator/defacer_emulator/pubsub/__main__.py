@@ -5,9 +5,9 @@ import logging
 import signal
 import sys
 
+from defacer_emulator.pubsub.call_errors import RefusedError
 from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING, MAX_OUTSTANDING_LABEL
-from defacer_emulator.pubsub.errors import RefusedError
-from defacer_emulator.pubsub.server import ListenError, Server
+from defacer_emulator.pubsub.grpc_server import GrpcServer, ListenError
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Blocked before any thread starts, so that only the sigwait below receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        with Server(options.host, options.port, options.max_outstanding) as server:
+        with GrpcServer(options.host, options.port, options.max_outstanding) as server:
             print(f"listening on {server.host}:{server.port}", flush=True)
             signal.sigwait(STOP_SIGNALS)
     except (ListenError, RefusedError) as error:

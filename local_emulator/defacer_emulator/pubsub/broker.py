@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from google.pubsub_v1.types import PublishRequest, PubsubMessage, Topic
 from google.pubsub_v1.types import Subscription as SubscriptionResource
 
+from defacer_emulator.pubsub.call_errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from defacer_emulator.pubsub.checks import check_fields, check_messages, check_name, check_project
 from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING, fill_defaults, parse_delivery_policy
-from defacer_emulator.pubsub.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from defacer_emulator.pubsub.subscription import Clock, Subscription
 
 # The attributes of a dead letter (cloud.google.com/pubsub/docs/dead-letter-topics#how_dead_letter_topics_work).

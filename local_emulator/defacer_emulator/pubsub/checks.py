@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from google.pubsub_v1.types import PubsubMessage
 
-from defacer_emulator.pubsub.errors import InvalidArgumentError, UnsupportedError
+from defacer_emulator.pubsub.call_errors import InvalidArgumentError, UnsupportedError
 
 Kind = Literal["topics", "subscriptions"]
 

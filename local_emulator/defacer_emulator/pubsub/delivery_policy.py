@@ -12,8 +12,8 @@ from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, Subscription
 from google.pubsub_v1.types import RetryPolicy as RetryPolicyMessage
 
 from defacer.pipeline.topology import RetryPolicy
+from defacer_emulator.pubsub.call_errors import InvalidArgumentError
 from defacer_emulator.pubsub.checks import check_fields, check_name
-from defacer_emulator.pubsub.errors import InvalidArgumentError
 
 # A label, because a subscription has no field for it: Pub/Sub computes its window itself.
 MAX_OUTSTANDING_LABEL = "max-outstanding"

@@ -10,8 +10,8 @@ import grpc  # type: ignore[import-untyped, unused-ignore]
 from google.pubsub_v1 import types
 
 from defacer_emulator.pubsub.broker import Broker
+from defacer_emulator.pubsub.call_errors import FailedPreconditionError, InvalidArgumentError, RefusedError
 from defacer_emulator.pubsub.delivery_policy import ACK_DEADLINE_SECONDS
-from defacer_emulator.pubsub.errors import FailedPreconditionError, InvalidArgumentError, RefusedError
 from defacer_emulator.pubsub.push import start_pushing
 from defacer_emulator.pubsub.subscription import Subscription
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from defacer.engine.options import MODES
 from defacer.engine.output_paths import OutputPathError, check_outputs
 from defacer.pipeline.storage.object_names import PICTURE_SUFFIXES, VideoName
-from defacer_emulator.errors import UsageError
+from defacer_emulator.errors import EmulatorUsageError
 
 MAX_FILE_NAME_BYTES = 255
 HEAD_BYTES = 4096
@@ -15,9 +15,9 @@ DOCUMENT_SIGNATURES = (b"%PDF", b"PK\x03\x04")
 
 
 def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], replacement: Path | None) -> None:
-    """Raise UsageError for a channel, video or picture whose name or kind the pipeline would reject."""
+    """Raise EmulatorUsageError for a channel, video or picture whose name or kind the pipeline would reject."""
     if not channel or "/" in channel:
-        raise UsageError(f"The channel name {channel!r} is not valid. Choose a name without slashes.")
+        raise EmulatorUsageError(f"The channel name {channel!r} is not valid. Choose a name without slashes.")
     if video is not None:
         _check_video(video)
         _check_name(video, VideoName(channel, video.name))
@@ -25,13 +25,13 @@ def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], repl
         _check_name(target, VideoName(channel, target.name))
         if target.suffix.lower() not in PICTURE_SUFFIXES:
             allowed = ", ".join(sorted(PICTURE_SUFFIXES))
-            raise UsageError(
+            raise EmulatorUsageError(
                 f"The target picture {target} must end in one of {allowed}. Save it in one of these formats."
             )
         _check_picture(target, "The target picture")
     names = [target.name for target in targets]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(
+        raise EmulatorUsageError(
             f"Two target pictures are called {duplicates[0]}. The file name names the person: rename one picture."
         )
     if replacement:
@@ -39,27 +39,27 @@ def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], repl
 
 
 def check_mode(mode: str | None, replacement: Path | None) -> None:
-    """Raise UsageError for an unknown mode, or for mode image without a picture."""
+    """Raise EmulatorUsageError for an unknown mode, or for mode image without a picture."""
     if mode is not None and mode not in MODES:
-        raise UsageError(f"The mode {mode!r} is unknown. Choose one of {', '.join(MODES)}.")
+        raise EmulatorUsageError(f"The mode {mode!r} is unknown. Choose one of {', '.join(MODES)}.")
     if mode == "image" and replacement is None:
-        raise UsageError(
+        raise EmulatorUsageError(
             "Mode image needs a picture: add --replacement PICTURE.png (with make: REPLACEMENT=PICTURE.png), "
             "or choose another mode."
         )
 
 
 def check_file(path: Path, description: str) -> bytes:
-    """Return the first bytes of a file. Raise UsageError if it can't be read."""
+    """Return the first bytes of a file. Raise EmulatorUsageError if it can't be read."""
     try:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise UsageError(f"{description} {path} does not exist.") from None
+        raise EmulatorUsageError(f"{description} {path} does not exist.") from None
     except IsADirectoryError:
-        raise UsageError(f"{description} {path} is a folder, not a file.") from None
+        raise EmulatorUsageError(f"{description} {path} is a folder, not a file.") from None
     except OSError as error:
-        raise UsageError(f"{description} {path} can't be read: {error.strerror}.") from error
+        raise EmulatorUsageError(f"{description} {path} can't be read: {error.strerror}.") from error
 
 
 def report_beside(out: Path) -> Path:
@@ -70,32 +70,34 @@ def report_beside(out: Path) -> Path:
 def check_out(
     out: Path, inputs: Iterable[Path] = (), *, force: bool = False, option: str = "--force"
 ) -> None:
-    """Raise UsageError if the result or its report can't be written, before the work is done."""
+    """Raise EmulatorUsageError if the result or its report can't be written, before the work is done."""
     if out.suffix.lower() != ".mp4":
-        raise UsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
+        raise EmulatorUsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
     try:
         check_outputs([out, report_beside(out)], inputs, force=force, option=option)
     except OutputPathError as error:
-        raise UsageError(str(error)) from error
+        raise EmulatorUsageError(str(error)) from error
 
 
 def _check_video(path: Path) -> None:
-    """Raise UsageError for pictures and documents. FFmpeg rejects other files later."""
+    """Raise EmulatorUsageError for pictures and documents. FFmpeg rejects other files later."""
     head = check_file(path, "The video")
     if not head:
-        raise UsageError(f"The video {path} is empty.")
+        raise EmulatorUsageError(f"The video {path} is empty.")
     kind = ""
     if path.suffix.lower() in PICTURE_SUFFIXES or head.startswith(PICTURE_SIGNATURES[0]):
         kind = "a picture"
     elif head.startswith(DOCUMENT_SIGNATURES) or _is_text(head):
         kind = "a document"
     if kind:
-        raise UsageError(f"The video {path} is {kind}. Choose a video file, such as an MP4.")
+        raise EmulatorUsageError(f"The video {path} is {kind}. Choose a video file, such as an MP4.")
 
 
 def _check_picture(path: Path, description: str) -> None:
     if not check_file(path, description).startswith(PICTURE_SIGNATURES):
-        raise UsageError(f"{description} {path} is not a picture that can be read. Use a JPEG or PNG file.")
+        raise EmulatorUsageError(
+            f"{description} {path} is not a picture that can be read. Use a JPEG or PNG file."
+        )
 
 
 def _is_text(head: bytes) -> bool:
@@ -108,13 +110,13 @@ def _is_text(head: bytes) -> bool:
 
 
 def _check_name(path: Path, name: VideoName) -> None:
-    """Raise UsageError unless a video or picture can have this name in this channel."""
+    """Raise EmulatorUsageError unless a video or picture can have this name in this channel."""
     problem = name.problem
     if not problem and len(Path(name.report).name.encode()) > MAX_FILE_NAME_BYTES:
         problem = (
             f"the report's name would be longer than {MAX_FILE_NAME_BYTES} bytes, and objects are files here"
         )
     if problem:
-        raise UsageError(
+        raise EmulatorUsageError(
             f"{str(path)!r} can't be uploaded into channel {name.channel!r}: {problem}. Rename it."
         )

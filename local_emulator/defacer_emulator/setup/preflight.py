@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from defacer_emulator.errors import UsageError
+from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.setup.files import check_inputs, check_mode, check_out
 
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             inputs = filter(None, (video, target, replacement))
             check_out(out, inputs, force=given.force, option="FORCE=1")
         check_inputs("demo", video, [target] if target else [], replacement)
-    except UsageError as error:
+    except EmulatorUsageError as error:
         print(f"make demo: {error}", file=sys.stderr)
         return error.exit_code
     return 0

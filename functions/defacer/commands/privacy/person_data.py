@@ -15,7 +15,7 @@ from defacer.pipeline.lifecycle import job_state, verdict
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import is_same_name
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def remove_person(report: Report, person: str) -> Report:
     return report.model_copy(update={"faces": faces, "tracks": tracks, "targets": targets})
 
 
-def _hide(track: Track) -> Track:
+def _hide(track: TrackRecord) -> TrackRecord:
     """Return a track that is hidden because consent was withdrawn. Nothing in it refers to the person."""
     return replace(
         track,

@@ -23,7 +23,7 @@ from defacer.engine.rendering.masks import MIN_HEIGHT, MIN_WIDTH
 from defacer.engine.rendering.point_tracker import FacePoints, Image
 from defacer.report.compact_boxes import Box, BoxAt
 from defacer.report.faces import Faces
-from defacer.report.tracks import Track
+from defacer.report.tracks import TrackRecord
 
 MAX_AFTER_SECONDS = 4.0  # after the last detection
 MAX_BEFORE_SECONDS = 1.0  # before the first one
@@ -51,7 +51,7 @@ class MaskExtension:
     More tracks can be added until the frames of their detections have passed.
     """
 
-    def __init__(self, faces: Faces, orientation: Orientation, followed: Sequence[Track] | None = None):
+    def __init__(self, faces: Faces, orientation: Orientation, followed: Sequence[TrackRecord] | None = None):
         self._faces = faces
         self._orientation = orientation
         self._starts = np.array([track.start for track in faces.tracks], np.int64)
@@ -67,11 +67,11 @@ class MaskExtension:
             self._range_before(track) for track in hidden if track.continues is None
         )
 
-    def extend_before(self, track: Track) -> None:
+    def extend_before(self, track: TrackRecord) -> None:
         """Add a face that is followed before its first detection."""
         self._before = _sort_by_sample([*self._before, self._range_before(track)])
 
-    def extend_after(self, track: Track) -> None:
+    def extend_after(self, track: TrackRecord) -> None:
         """Add a face that is followed after its last detection."""
         self._after = _sort_by_sample([*self._after, self._range_after(track)])
 
@@ -108,7 +108,7 @@ class MaskExtension:
         for frame in waiting:
             yield frame.picture, frame.boxes
 
-    def _range_after(self, track: Track) -> _FollowRange:
+    def _range_after(self, track: TrackRecord) -> _FollowRange:
         sample, shots = track.detections[-1], self._faces.cuts
         last = sample.pts + self._units(MAX_AFTER_SECONDS)
         cut = bisect_right(shots, sample.pts)
@@ -116,7 +116,7 @@ class MaskExtension:
             track.id, sample, sample.pts + 1, min(last, shots[cut] - 1) if cut < len(shots) else last
         )
 
-    def _range_before(self, track: Track) -> _FollowRange:
+    def _range_before(self, track: TrackRecord) -> _FollowRange:
         sample, shots = track.detections[0], self._faces.cuts
         first = sample.pts - self._units(MAX_BEFORE_SECONDS)
         cut = bisect_right(shots, sample.pts)
@@ -162,7 +162,12 @@ class _FollowedFace:
     """A face that is followed forwards or backwards, beginning at `frame`."""
 
     def __init__(
-        self, span: _FollowRange, frame: _Frame, size: tuple[int, int], others: list[Track], max_lost: int
+        self,
+        span: _FollowRange,
+        frame: _Frame,
+        size: tuple[int, int],
+        others: list[TrackRecord],
+        max_lost: int,
     ):
         height, width = frame.image.shape
         self._scale = (size[0] / width, size[1] / height)
@@ -233,7 +238,7 @@ def _complete_at_edge(box: Box, width: int, height: int) -> Box:
     return (x1, y1, x2, y2)
 
 
-def _is_place_of(box: Box, track: Track, pts: int) -> bool:
+def _is_place_of(box: Box, track: TrackRecord, pts: int) -> bool:
     """Return whether the track is in this place at that time, so that its own decision applies."""
     if not track.start <= pts <= track.end:
         return False

@@ -10,7 +10,7 @@ from defacer.engine.rendering.box_motion import SPEED_SECONDS, BoxMotion, overla
 from defacer.engine.rendering.redaction import OPAQUE_SCALE, SOFT_SCALE, Openings
 from defacer.report.compact_boxes import Box, BoxAt
 from defacer.report.faces import Faces
-from defacer.report.tracks import Track
+from defacer.report.tracks import TrackRecord
 
 LEAD_SECONDS = 0.25  # a mask starts this long before the first detection of its face,
 TAIL_SECONDS = 0.4  # and ends this long after the last one
@@ -164,7 +164,7 @@ def _motions_to_mask(faces: Faces, tail_seconds: float) -> Iterator[BoxMotion]:
             )
 
 
-def _continues_in_place(track: Track, after: Track) -> bool:
+def _continues_in_place(track: TrackRecord, after: TrackRecord) -> bool:
     """Return whether a hidden track follows in the place where `track` ended."""
     in_place = overlap(track.detections[-1].box, after.detections[0].box) >= OVERLAP_OF_ONE_FACE
     return after.decision == "hide" and in_place

@@ -131,10 +131,10 @@ def _require_same_models(one: SegmentDetections, other: SegmentDetections) -> No
 
 def track_record(
     track: Track, decision: Decision, group: int, limit: float, recognizer: str | None
-) -> report_tracks.Track:
+) -> report_tracks.TrackRecord:
     """Return the record of a track and its decision for the report."""
     distance = decision.distance
-    return report_tracks.Track(
+    return report_tracks.TrackRecord(
         id=track.id,
         start=track.first,
         end=track.last,

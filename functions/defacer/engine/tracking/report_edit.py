@@ -9,7 +9,7 @@ from defacer.engine.tracking.face_report import require_known_recognizer
 from defacer.plurals import pluralize
 from defacer.report.faces import dump_head, load_head
 from defacer.report.json_lines import ReportError, dump_track, join_report, load_track, split_report
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 
 Decision = Literal["keep", "hide"]
 
@@ -61,7 +61,9 @@ def with_decisions(
     return EditedReport(made, tuple(sorted(people)), tuple(unconsented))
 
 
-def _decide(track: Track, decision: Decision | None, known: Collection[str] | None) -> tuple[Track, bool]:
+def _decide(
+    track: TrackRecord, decision: Decision | None, known: Collection[str] | None
+) -> tuple[TrackRecord, bool]:
     """Return the track after a decision (None: as it is), and whether it is allowed to be as it is then."""
     if known is not None and track.reason == Reason.CONSENT_WITHDRAWN and decision == "keep":
         return track, False

@@ -35,7 +35,7 @@ from defacer.engine.verification.visible_faces import (
 )
 from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 
 # Slots begin between the frames that the first pass sampled, because faces that it missed can be there.
 PHASE_SECONDS = SLOT_SECONDS / 2
@@ -187,7 +187,7 @@ class CheckAhead:
         for track in hidden_tracks(self._found, self._faces):
             self._extend_masks(track, extension)
 
-    def _extend_masks(self, track: Track, extension: MaskExtension) -> None:
+    def _extend_masks(self, track: TrackRecord, extension: MaskExtension) -> None:
         """Follow the face before its first detection, and after its last one as soon as that is known."""
         first, last = track.detections[0], track.detections[-1]
         if self._followed_before.isdisjoint(track.detections):
@@ -204,11 +204,11 @@ class CheckAhead:
 class _NearTracks:
     """The tracks around a time that never decreases. A long video has too many tracks to search all each time."""
 
-    def __init__(self, tracks: Iterable[Track]):
+    def __init__(self, tracks: Iterable[TrackRecord]):
         self._waiting = sorted(tracks, key=lambda track: track.start, reverse=True)
-        self.near: tuple[Track, ...] = ()
+        self.near: tuple[TrackRecord, ...] = ()
 
-    def between(self, start: int, end: int) -> tuple[Track, ...]:
+    def between(self, start: int, end: int) -> tuple[TrackRecord, ...]:
         """Return the tracks with a detection from `start` to `end`."""
         near = list(self.near)
         while self._waiting and self._waiting[-1].start <= end:
@@ -217,12 +217,12 @@ class _NearTracks:
         return self.near
 
 
-def hidden_tracks(found: Sequence[CompactBoxes], faces: Faces) -> tuple[Track, ...]:
+def hidden_tracks(found: Sequence[CompactBoxes], faces: Faces) -> tuple[TrackRecord, ...]:
     """Return visible faces as hidden tracks with new numbers. Each forms a person group of its own."""
     first = max((track.id for track in faces.tracks), default=-1) + 1
     group = max((track.group for track in faces.tracks), default=-1) + 1
     return tuple(
-        Track(
+        TrackRecord(
             id=first + number,
             start=boxes[0].pts,
             end=boxes[-1].pts,
@@ -239,7 +239,7 @@ def hidden_tracks(found: Sequence[CompactBoxes], faces: Faces) -> tuple[Track, .
     )
 
 
-def kept_tracks(tracks: Iterable[Track]) -> tuple[Track, ...]:
+def kept_tracks(tracks: Iterable[TrackRecord]) -> tuple[TrackRecord, ...]:
     """Return the kept tracks alone, without the links to the hidden tracks that they continue."""
     return tuple(replace(track, continues=None) for track in tracks if track.decision == "keep")
 

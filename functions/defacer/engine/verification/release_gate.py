@@ -36,7 +36,7 @@ from defacer.engine.verification.visible_faces import MASKED_SHARE, REASONS, cov
 from defacer.plurals import pluralize
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Track
+from defacer.report.tracks import TrackRecord
 
 MIN_DRAWN_SHARE = 0.8  # of a face: where masks cover less of it, the frame is encoded again
 EXTRA_SCORE = 0.05  # for the second check, because scores change when a frame is encoded again
@@ -55,7 +55,7 @@ class Checked:
 
     verify: str
     frames: int
-    tracks: tuple[Track, ...]
+    tracks: tuple[TrackRecord, ...]
     passed: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def _times_within(times: Sequence[int], intervals: Sequence[Interval]) -> set[in
 
 
 def _find_late_tracks(
-    tracks: Sequence[Track], faces: Faces, times: Sequence[int], drawn: DrawnMasks
-) -> list[Track]:
+    tracks: Sequence[TrackRecord], faces: Faces, times: Sequence[int], drawn: DrawnMasks
+) -> list[TrackRecord]:
     """Return the tracks that were found too late to be masked in each of their frames."""
     lead, tail = (round(seconds / Fraction(faces.time_base)) for seconds in (LEAD_SECONDS, TAIL_SECONDS))
     kept = kept_tracks(faces.tracks)
@@ -187,7 +187,7 @@ class _Reencoder:
 
     def mask_tracks(
         self,
-        tracks: Sequence[Track],
+        tracks: Sequence[TrackRecord],
         out: Path,
         written: WrittenSegment,
         detections: Detections,

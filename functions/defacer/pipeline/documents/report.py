@@ -8,7 +8,7 @@ from pydantic import Field
 from defacer.pipeline.documents.base import Document, JobId, ObjectRef
 from defacer.pipeline.documents.manifest import Policy, RerenderRecord
 from defacer.report.json_lines import dump_track, join_report, load_track, split_report
-from defacer.report.tracks import FacesHead, Track
+from defacer.report.tracks import FacesHead, TrackRecord
 
 
 class _Check(Document):
@@ -26,7 +26,7 @@ class _Check(Document):
 class SegmentCheck(_Check):
     """The check of one segment. `tracks` are the faces that it found and that are masked now, numbered from 0."""
 
-    tracks: tuple[Track, ...] = ()
+    tracks: tuple[TrackRecord, ...] = ()
 
 
 class ResultCheck(_Check):
@@ -74,7 +74,7 @@ class ReportHead(Document):
 class Report(ReportHead):
     """A report with its tracks."""
 
-    tracks: tuple[Track, ...]
+    tracks: tuple[TrackRecord, ...]
 
     @classmethod
     def from_lines(cls, head: ReportHead, lines: Iterable[bytes]) -> Self:

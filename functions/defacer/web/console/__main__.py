@@ -4,14 +4,14 @@ import sys
 
 import uvicorn
 
-from defacer.web.common.server import build_application, parse_options, uvicorn_options
-from defacer.web.console.app import application
+from defacer.web.common.uvicorn_server import build_application, parse_options, uvicorn_options
+from defacer.web.console.console_app import build_console
 
 
 def main() -> int:
     """Serve the console. Return the exit code."""
     options = parse_options("console", __doc__, 8080)
-    app = build_application("console", application, options.behind_proxy)
+    app = build_application("console", build_console, options.behind_proxy)
     if app is None:
         return 2
     config = uvicorn.Config(

@@ -27,7 +27,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import resemblance
 from defacer.report.texts import ADVICE
-from defacer.report.tracks import Reason, Track
+from defacer.report.tracks import Reason, TrackRecord
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import signed_urls
 from defacer.web.console.jobs import read_status, require_job
@@ -174,7 +174,7 @@ async def decide(request: Request, fields: dict[str, str]) -> Response:
 
 
 def find_changes(
-    fields: Mapping[str, str], tracks: Sequence[Track], pending: Mapping[int, Decision]
+    fields: Mapping[str, str], tracks: Sequence[TrackRecord], pending: Mapping[int, Decision]
 ) -> dict[int, Decision]:
     """Return the form's decisions that differ from the requested ones, or else from the report's."""
     chosen = {track.id: fields.get(f"{FIELD_PREFIX}{track.id}") for track in tracks}
@@ -194,7 +194,7 @@ def build_rows(review: Review) -> list[TrackRow]:
     return rows
 
 
-def _build_row(review: Review, track: Track, duration: float) -> TrackRow:
+def _build_row(review: Review, track: TrackRecord, duration: float) -> TrackRow:
     start, end = max(0.0, review.to_seconds(track.start)), review.to_seconds(track.end)
     x = min(TIMELINE_WIDTH - MIN_WIDTH, round(TIMELINE_WIDTH * start / duration))
     width = min(TIMELINE_WIDTH - x, round(TIMELINE_WIDTH * (end - start) / duration))
@@ -213,7 +213,7 @@ def _build_row(review: Review, track: Track, duration: float) -> TrackRow:
     )
 
 
-def is_unsure(track: Track, match_threshold: float) -> bool:
+def is_unsure(track: TrackRecord, match_threshold: float) -> bool:
     """Return whether the decision was close, or whether the distance alone would have decided otherwise.
 
     The distance alone would hide a track that is kept as the same person as another one, and would keep a track that is

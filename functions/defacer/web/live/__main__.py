@@ -5,9 +5,9 @@ import sys
 
 import uvicorn
 
-from defacer.web.common.server import build_application, parse_options, uvicorn_options
-from defacer.web.live.app import application
+from defacer.web.common.uvicorn_server import build_application, parse_options, uvicorn_options
 from defacer.web.live.jpeg import MAX_FRAME_BYTES
+from defacer.web.live.live_app import build_live_page
 from defacer.web.live.sessions import SEND_TIMEOUT_SECONDS
 
 SEND_BUFFER_BYTES = 256 * 1024
@@ -16,7 +16,7 @@ SEND_BUFFER_BYTES = 256 * 1024
 def main() -> int:
     """Serve the page. Return the exit code."""
     options = parse_options("live", __doc__, 8090)
-    app = build_application("live", application, options.behind_proxy)
+    app = build_application("live", build_live_page, options.behind_proxy)
     if app is None:
         return 2
     config = uvicorn.Config(

@@ -17,15 +17,15 @@ from typing import Any, Literal
 import simpy
 
 from defacer.pipeline.topology import RetryPolicy
-from infra.capacity.cloud_run import Answer, CloudRun, Request
 from infra.capacity.inputs import inputs
+from infra.capacity.simulated_cloud_run import Answer, SimulatedCloudRun, SimulatedRequest
 
 Window = Literal["adaptive", "flood", "paced"]
 NEWEST_WEIGHT = 0.02  # in the average share of rejections, which covers about the last 50 responses
 
 
 @dataclass(eq=False)
-class Message:
+class SimulatedMessage:
     """A message. `subject` is its task, `deaths` counts the instances that died during its processing."""
 
     subject: Any
@@ -45,14 +45,14 @@ class Handler:
     At the message's end, either `done` or `dead` is called once.
     """
 
-    seconds: Callable[[Message], float]
-    succeeded: Callable[[Message, Answer], bool]
-    done: Callable[[Message], None]
-    dead: Callable[[Message], None]
+    seconds: Callable[[SimulatedMessage], float]
+    succeeded: Callable[[SimulatedMessage, Answer], bool]
+    done: Callable[[SimulatedMessage], None]
+    dead: Callable[[SimulatedMessage], None]
 
 
 @dataclass(frozen=True)
-class Policy:
+class SubscriptionSettings:
     """The subscription's settings."""
 
     backoff: RetryPolicy
@@ -60,11 +60,16 @@ class Policy:
     window: Window
 
 
-class Subscription:
+class SimulatedSubscription:
     """The running subscription. `deliveries`, `rejected` and `backlog` are its statistics."""
 
     def __init__(
-        self, env: simpy.Environment, policy: Policy, service: CloudRun, maximum: int, handler: Handler
+        self,
+        env: simpy.Environment,
+        policy: SubscriptionSettings,
+        service: SimulatedCloudRun,
+        maximum: int,
+        handler: Handler,
     ):
         self._env, self._policy, self._service, self._handler = env, policy, service, handler
         table = inputs()
@@ -73,7 +78,7 @@ class Subscription:
         self._window = {"adaptive": table["push_window_start"], "flood": self._slow, "paced": float(maximum)}[
             policy.window
         ]
-        self._ready: deque[Message] = deque()
+        self._ready: deque[SimulatedMessage] = deque()
         self._in_progress = 0
         self._share = 0.0
         self._paused_until = 0.0
@@ -84,7 +89,7 @@ class Subscription:
 
     def publish(self, subjects: Iterable[Any]) -> None:
         for subject in subjects:
-            self._ready.append(Message(subject, self._env.now))
+            self._ready.append(SimulatedMessage(subject, self._env.now))
             self.unfinished += 1
         self._record_backlog()
         self._deliver_ready()
@@ -105,17 +110,17 @@ class Subscription:
     def _after(self, seconds: float, then: Callable[[], None]) -> None:
         self._env.timeout(seconds).callbacks.append(lambda _: then())
 
-    def _deliver(self, message: Message) -> None:
+    def _deliver(self, message: SimulatedMessage) -> None:
         message.attempts += 1
         self.deliveries += 1
         self._in_progress += 1
         self._service.submit(
-            Request(
+            SimulatedRequest(
                 lambda: self._handler.seconds(message), lambda answer: self._handle_response(message, answer)
             )
         )
 
-    def _handle_response(self, message: Message, answer: Answer) -> None:
+    def _handle_response(self, message: SimulatedMessage, answer: Answer) -> None:
         self._in_progress -= 1
         is_acknowledged = self._handler.succeeded(message, answer)
         self._share += NEWEST_WEIGHT * ((not is_acknowledged) - self._share)
@@ -137,11 +142,11 @@ class Subscription:
                 )
         self._deliver_ready()
 
-    def _redeliver(self, message: Message) -> None:
+    def _redeliver(self, message: SimulatedMessage) -> None:
         self._ready.append(message)
         self._deliver_ready()
 
-    def _end(self, message: Message, how: str, callback: Callable[[Message], None]) -> None:
+    def _end(self, message: SimulatedMessage, how: str, callback: Callable[[SimulatedMessage], None]) -> None:
         if message.ended:
             raise RuntimeError(f"a message ended twice: {message.ended}, then {how}")
         message.ended = how

@@ -20,7 +20,7 @@ class ListenError(Exception):
     """The server can't listen on the address. The message names it."""
 
 
-class Server:
+class GrpcServer:
     """Listens for the length of a `with` block. At its end, waiting pulls return nothing and pushes are abandoned."""
 
     def __init__(self, host: str, port: int, max_outstanding: int = 1):

@@ -24,13 +24,13 @@ PEAK_HOUR, SWING, ON_THE_HOUR, BURST_SECONDS = 18, 0.8, 0.2, 120
 
 
 @cache
-def settings() -> Settings:
+def default_settings() -> Settings:
     """Return the pipeline's settings as deployed: all defaults. The names do not matter here."""
     return Settings(project="capacity", intake_bucket="intake", work_bucket="work", output_bucket="output")
 
 
 @dataclass(frozen=True)
-class Upload:
+class SimulatedUpload:
     """A video and its arrival, in seconds after midnight."""
 
     at: float
@@ -44,7 +44,7 @@ class Upload:
 
     def segments(self) -> tuple[float, ...]:
         """Return the length of each segment, as ingest plans it."""
-        ranges = plan_segments(self._header(), choose_segment_seconds(self._header(), settings()))
+        ranges = plan_segments(self._header(), choose_segment_seconds(self._header(), default_settings()))
         end = int(self.seconds * 1000)
         return tuple(((r.end if r.end is not None else end) - (r.start or 0)) / 1000 for r in ranges)
 
@@ -61,15 +61,15 @@ class Upload:
         )
 
 
-def day_uploads(count: int, random: Random) -> list[Upload]:
+def day_uploads(count: int, random: Random) -> list[SimulatedUpload]:
     """Return the uploads of one day, in the order of their arrival."""
     return sorted((_upload(random) for _ in range(count)), key=lambda upload: upload.at)
 
 
-def _upload(random: Random) -> Upload:
+def _upload(random: Random) -> SimulatedUpload:
     (_, shortest, longest) = random.choices(LENGTHS, [share for share, _, _ in LENGTHS])[0]
     (size,) = random.choices(SIZES, SIZE_SHARES)
-    return Upload(next(_times(random)), random.uniform(shortest, longest), size)
+    return SimulatedUpload(next(_times(random)), random.uniform(shortest, longest), size)
 
 
 def _times(random: Random) -> Iterator[float]:

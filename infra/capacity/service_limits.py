@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from infra.capacity.inputs import inputs
+from infra.capacity.simulated_uploads import DAY, SIZE_SHARES, SWING, default_settings
 from infra.capacity.speed import SIZES, Kind, second_price, storage_price, work
-from infra.capacity.uploads import DAY, SIZE_SHARES, SWING, settings
 
 PEAK = 1 + SWING  # of the mean, in the busiest hour
 MESSAGES_PER_SEGMENT = 4  # a task and its completion, in both steps
@@ -54,7 +54,7 @@ class Limit:
 
 def mean_work(kind: Kind) -> float:
     """Return a worker's seconds per second of video, averaged over the uploaded sizes."""
-    seconds = settings().segment_seconds
+    seconds = default_settings().segment_seconds
     return sum(share * work(kind, size, seconds) for share, size in zip(SIZE_SHARES, SIZES, strict=True))
 
 
@@ -62,7 +62,7 @@ def demand(hours: float) -> Demand:
     """Return the demand of a day with this number of hours of video."""
     video = hours * 3600 / DAY * PEAK  # seconds of video that arrive per second
     return Demand(
-        hours, video / settings().segment_seconds, video * mean_work("cpu"), video * mean_work("gpu")
+        hours, video / default_settings().segment_seconds, video * mean_work("cpu"), video * mean_work("gpu")
     )
 
 
@@ -70,7 +70,7 @@ def day_cost(kind: Kind, hours: float) -> float:
     """Return the cost of a day in USD on workers that are never idle."""
     seconds = hours * 3600
     return seconds * mean_work(kind) * second_price(kind) + storage_price(
-        seconds / settings().segment_seconds
+        seconds / default_settings().segment_seconds
     )
 
 

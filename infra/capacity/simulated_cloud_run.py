@@ -24,7 +24,7 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True)
-class Request:
+class SimulatedRequest:
     """A request. `seconds` is called when an instance starts it, `ended` once at its end."""
 
     seconds: Callable[[], float]
@@ -48,7 +48,7 @@ class _Instance:
     idle_since: float | None = None
 
 
-class CloudRun:
+class SimulatedCloudRun:
     """The running service. It sums up the instances' seconds of life, work and start. `count` is their history."""
 
     def __init__(self, env: simpy.Environment, random: Random, service: Service):
@@ -57,14 +57,14 @@ class CloudRun:
         self._linger = (table["linger_min"], table["linger_max"])
         self._pending = table["pending_seconds"]
         self._pending_at_start = max(self._pending, table["pending_of_start"] * service.start_seconds)
-        self._waiting: deque[tuple[float, Request]] = deque()
+        self._waiting: deque[tuple[float, SimulatedRequest]] = deque()
         self._free: list[_Instance] = []  # the most recently used is last, and is used first
         self._instances = self._starting = 0
         self._is_timeout_scheduled = False
         self.lived_seconds = self.busy_seconds = self.start_seconds = 0.0
         self.count: list[tuple[float, int]] = [(0.0, 0)]
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: SimulatedRequest) -> None:
         if self._free:
             self._assign(self._free[-1], request)
             return
@@ -95,7 +95,7 @@ class CloudRun:
         self._instances += by
         self.count.append((self._env.now, self._instances))
 
-    def _assign(self, instance: _Instance, request: Request) -> None:
+    def _assign(self, instance: _Instance, request: SimulatedRequest) -> None:
         instance.requests += 1
         instance.idle_since = None
         if instance.requests == self._service.concurrency:
@@ -112,14 +112,14 @@ class CloudRun:
         else:
             self._after(seconds, lambda: self._finish(instance, request))
 
-    def _finish(self, instance: _Instance, request: Request) -> None:
+    def _finish(self, instance: _Instance, request: SimulatedRequest) -> None:
         if instance.requests == self._service.concurrency:
             self._free.append(instance)
         instance.requests -= 1
         self._serve(instance)
         request.ended(Answer.DONE)
 
-    def _end_by_death(self, instance: _Instance, request: Request) -> None:
+    def _end_by_death(self, instance: _Instance, request: SimulatedRequest) -> None:
         """End an instance and its request. Only services with a concurrency of 1 have deaths."""
         self._end(instance)
         if len(self._waiting) > self._starting:

@@ -36,7 +36,7 @@ START_LIMIT = RateLimiter(30)  # a start can resolve a host name and connect to 
 SITE = Site("live page", origin=lambda: settings().live_origin, camera=True)
 
 
-def application() -> Starlette:
+def build_live_page() -> Starlette:
     """Build the live page. Raise SettingsError if the settings are not valid."""
     settings()
     log.configure()

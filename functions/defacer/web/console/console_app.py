@@ -25,7 +25,7 @@ JOB = CHANNEL + "/jobs/{job}"
 STATUS_TITLES = {404: "Not found", 403: "Not allowed", 429: "Too many requests", 503: "Not available"}
 
 
-def application() -> Starlette:
+def build_console() -> Starlette:
     """Build the console. Raise SettingsError if the settings are not valid."""
     settings()
     log.configure()
