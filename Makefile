@@ -149,6 +149,10 @@ sbom: $(TOOLS)  ## write the bill of materials: packages by hash, model weights 
 capacity: $(DEV)  ## simulate cost and capacity again: infra/CAPACITY.md and its plots; ten minutes
 	@$(RUN) -m infra.capacity --write
 
+.PHONY: reference
+reference: $(DEV)  ## write the generated parts of the documentation
+	@$(RUN) -m tests.reference
+
 .PHONY: picture
 picture: $(DEV)  ## make the README's pictures again
 	@$(RUN) -m defacer_emulator demo --drawn --out demo/drawn-result.mp4 --force

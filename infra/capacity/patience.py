@@ -31,7 +31,7 @@ def round_seconds(function: Function) -> float:
 
 
 def max_job_days(*, splits: int = MAX_SPLITS, dead_letter_rounds: int = 1) -> float:
-    """Return the maximum time from an upload to its job's end (functions/defacer/pipeline/README.md, "How long").
+    """Return the maximum time from an upload to its job's end (functions/defacer/pipeline/README.md).
 
     The messages follow one another: the upload's, then in each step a segment's task, those of its halves (`splits`
     times), and the last completion. Each message is exhausted once per requeue and once more. Each time, dead_letter

@@ -96,7 +96,7 @@ def test_a_resemblance_in_words(distance: float | None, strangers: int | None, w
 
 
 def test_the_documented_figures_of_each_level_are_the_measured_ones() -> None:
-    page = (ROOT / "functions/defacer/ingest/README.md").read_text()
+    page = (ROOT / "functions/defacer/ingest/POLICY.md").read_text()
     for level, found in MEASURED["sface"].levels.items():
         strangers = strangers_at("sface", found.match) or "fewer than 1"
         assert f"| `{level}` | {found.match} | {strangers} in 10,000 | {found.kept} % |" in page

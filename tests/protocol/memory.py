@@ -233,13 +233,16 @@ class Blob:
         self.size = len(stored.data)
         self.crc32c = stored.crc32c
 
-    def _ask(self, label: str, effect: Callable[[Storage], Answer]) -> Answer:
+    def _ask(
+        self, label: str, effect: Callable[[Storage], Answer], if_generation_match: int | None = None
+    ) -> Answer:
         client = self.bucket.client
-        return client.gate(f"{label} {self.name}", lambda: effect(client.storage))
+        condition = "" if if_generation_match is None else f" if {if_generation_match}"
+        return client.gate(f"{label} {self.name}{condition}", lambda: effect(client.storage))
 
     def _put(self, label: str, data: bytes, if_generation_match: int | None = None) -> None:
         place = (self.bucket.name, self.name, data, self.content_type, self.metadata, if_generation_match)
-        self._load(self._ask(label, lambda storage: storage.put(*place)))
+        self._load(self._ask(label, lambda storage: storage.put(*place), if_generation_match))
 
     def upload_from_file(
         self,
@@ -289,7 +292,7 @@ class Blob:
             return storage.put(*place, if_generation_match)
 
         data = self._ask("copy from", read) if self.bucket.client.storage.copies_slowly else None
-        self._load(self._ask("copy to", write))
+        self._load(self._ask("copy to", write, if_generation_match))
         return None, self.size, self.size
 
     def patch(self, retry: object) -> None:

@@ -42,7 +42,7 @@ class Row:
 
 @cache
 def page_rows() -> tuple[Row, ...]:
-    section = PAGE.read_text().split("## Who moves a job")[1].split("\n## ")[0]
+    section = PAGE.read_text().split("## Transitions")[1].split("\n## ")[0]
     lines = [line.strip("| ") for line in section.splitlines() if line.startswith("| ")][1:]
     rows: list[Row] = []
     for line in lines:
@@ -56,7 +56,7 @@ def page_rows() -> tuple[Row, ...]:
 
 def page_states() -> set[str]:
     """Return the states of the page's first table."""
-    section = PAGE.read_text().split("## Who moves a job")[0]
+    section = PAGE.read_text().split("## Transitions")[0]
     return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
 
 

@@ -1,12 +1,8 @@
-"""Settings are typed, checked and documented."""
-
-import re
+"""Settings are typed and checked."""
 
 import pytest
-from pydantic.fields import FieldInfo
 
-from defacer.pipeline.settings import PREFIX, Settings, SettingsError
-from tests.servers import ROOT
+from defacer.pipeline.settings import Settings, SettingsError
 
 REQUIRED = {
     "DEFACER_PROJECT": "my-project",
@@ -116,62 +112,3 @@ def test_secret_is_never_shown() -> None:
 def test_trailing_whitespace_does_not_lengthen_a_secret() -> None:
     with pytest.raises(SettingsError, match="DEFACER_WEBHOOK_SECRET"):
         Settings.from_environment({**REQUIRED, "DEFACER_WEBHOOK_SECRET": SECRET[1:] + "\n"})
-
-
-PAGE = ROOT / "functions" / "defacer" / "pipeline" / "README.md"
-ROW = re.compile(r"^\| `(DEFACER_\w+)` \| ([^|]*) \| ([^|]*)\| [^|]*\|$", re.MULTILINE)
-
-
-def default_of(field: FieldInfo) -> str:
-    if field.is_required():
-        return "needed"
-    if isinstance(field.default, bool):
-        return str(field.default).lower()
-    if isinstance(field.default, int | float):
-        return f"{field.default:,.15g}"
-    return field.default or "none"
-
-
-def allowed_by(field: FieldInfo) -> str:
-    """Return the bounds in the words of the table, or "" for a setting without bounds."""
-    bounds = {
-        name: getattr(bound, name)
-        for bound in field.metadata
-        for name in ("ge", "gt", "le", "min_length", "pattern")
-        if getattr(bound, name, None) is not None
-    }
-    maximum = f"{bounds['le']:,}" if "le" in bounds else ""
-    if "pattern" in bounds:
-        return ", ".join(bounds["pattern"].strip("^$()").split("|"))
-    if "min_length" in bounds:
-        return f"{bounds['min_length']} characters or more"
-    if "gt" in bounds:
-        return f"above {bounds['gt']}, up to {maximum}"
-    if "ge" in bounds:
-        return f"{bounds['ge']} to {maximum}" if maximum else f"{bounds['ge']} or more"
-    return "true, false" if field.annotation is bool else ""
-
-
-def test_settings_page_lists_every_setting_with_default_and_range() -> None:
-    documented = {
-        name: (default.strip("`"), allowed.strip())
-        for name, default, allowed in ROW.findall(PAGE.read_text())
-    }
-    assert documented == {
-        PREFIX + name.upper(): (default_of(field), allowed_by(field))
-        for name, field in Settings.model_fields.items()
-    }
-
-
-def test_readme_of_ingest_lists_every_limit() -> None:
-    section = (
-        (ROOT / "functions" / "defacer" / "ingest" / "README.md")
-        .read_text()
-        .partition("## Limits\n")[2]
-        .partition("\n## ")[0]
-    )
-    assert set(re.findall(r"`(DEFACER_MAX_\w+)`", section)) == {
-        PREFIX + name.upper()
-        for name in Settings.model_fields
-        if name.startswith("max_") and name not in ("max_segment_attempts", "max_timeouts")
-    }

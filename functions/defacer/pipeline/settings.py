@@ -26,75 +26,107 @@ class SettingsError(Exception):
     """An environment variable is missing or has a value that can't be used. The message names the variable."""
 
 
-class CloudSettings(BaseModel):
+class SettingsGroup(BaseModel):
+    """The settings of one service. The text below each field is its row in SETTINGS.md (`make reference`)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class CloudSettings(SettingsGroup):
     """The resources that all services share, and how they call them."""
 
     project: str = Field(min_length=3)
+    """The Google Cloud project of the topics."""
     intake_bucket: str = Field(min_length=3)
+    """The bucket for videos, target pictures and policies."""
     work_bucket: str = Field(min_length=3)
+    """The bucket for the state of jobs."""
     output_bucket: str = Field(min_length=3)
+    """The bucket for results and reports."""
     uploads_topic: str = topology.UPLOADS
+    """The topic for requeued notifications of uploads."""
     segments_topic: str = topology.SEGMENTS
+    """The topic for the workers' tasks."""
     segments_done_topic: str = topology.SEGMENTS_DONE
+    """The topic for finished steps of segments."""
     job_events_topic: str = topology.JOB_EVENTS
-    # How long a call to Cloud Storage or Pub/Sub is retried before the message is redelivered.
+    """The topic for events."""
     retry_seconds: float = Field(default=30.0, gt=0, le=120)
+    """How long a call to Cloud Storage or Pub/Sub is retried before the message is redelivered."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """The lowest level that is logged."""
 
 
-class LeaseSettings(BaseModel):
+class LeaseSettings(SettingsGroup):
     """The limits of one delivery, in worker, merge and dead_letter."""
 
     # Much longer than the longest pause between two renewals, and short enough to replace a dead holder soon.
     lease_seconds: float = Field(default=90.0, ge=1, le=600)
+    """How long a lease lasts without a renewal."""
     # Work must have stopped before Pub/Sub's largest acknowledgement deadline, 600 s
     # (https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions, ackDeadlineSeconds).
     deadline_seconds: float = Field(default=540.0, ge=1, le=590)
+    """When work stops. Pub/Sub's largest acknowledgement deadline is 600 s."""
     max_segment_attempts: int = Field(default=5, ge=1, le=100)
-    # A segment is split in two after this many timeouts, and a job fails after this many timeouts of merge.
+    """Attempts at a step of a segment before its job fails."""
     max_timeouts: int = Field(default=3, ge=1, le=100)
+    """Timeouts before a segment is split in two, and timeouts of merge before its job fails."""
 
 
-class IngestSettings(BaseModel):
+class IngestSettings(SettingsGroup):
     """Segments, and the limits of a job. A job that exceeds a limit fails with an error that names it."""
 
     segment_seconds: float = Field(default=10.0, ge=1, le=120)
+    """The length of a segment, if key frames allow it."""
     max_video_seconds: float = Field(default=12 * 3600, ge=1, le=24 * 3600)
+    """The length of a video, as its header states it."""
     max_video_bytes: int = Field(default=500 * 10**9, ge=1)
+    """The size of a video."""
     max_frame_pixels: int = Field(default=8192 * 4608, ge=1, le=8192 * 8192)  # the engine's own limit
+    """The pixels of a frame. Each side is also limited to 16,384 pixels."""
     max_policy_bytes: int = Field(default=64 * 1024, ge=2)
+    """The size of a policy."""
     max_picture_bytes: int = Field(default=30 * MEBIBYTE, ge=1)
+    """The size of a target picture or replacement picture."""
     max_picture_pixels: int = Field(default=50_000_000, ge=1, le=100_000_000)  # the engine's own limit
+    """The pixels of a target picture or replacement picture."""
     max_target_pictures: int = Field(default=200, ge=1, le=10_000)
-    max_targets_bytes: int = Field(
-        default=300 * MEBIBYTE, ge=1
-    )  # all pictures of a job are in memory together
+    """The number of target pictures of a channel."""
+    max_targets_bytes: int = Field(default=300 * MEBIBYTE, ge=1)
+    """The size of all target pictures of a channel together, which are in memory at the same time."""
 
 
-class WorkerSettings(BaseModel):
+class WorkerSettings(SettingsGroup):
     """The worker's speed and start."""
 
     # In each step: a third of what two cores without a GPU were measured to process (tests/benchmarks/README.md).
-    # Segments with large frames are planned shorter accordingly.
     worker_megapixels_per_second: float = Field(default=20.0, gt=0, le=100_000)
-    preload_models: bool = False  # before the first request
-    require_gpu: bool = False  # to start at all
+    """Millions of pixels that a worker processes per second. Segments with large frames are planned shorter."""
+    preload_models: bool = False
+    """Whether the worker and the live page load their models before the first request."""
+    require_gpu: bool = False
+    """Whether the worker refuses to start if PyTorch finds no GPU. Needs `DEFACER_PRELOAD_MODELS`."""
 
 
-class MergeSettings(BaseModel):
+class MergeSettings(SettingsGroup):
     """The speed and memory of merge."""
 
     # Bytes of the source that merge joins and checks. 1 GB was measured to take 7 s (tests/benchmarks/README.md). This
     # value leaves 30 s for three passes over a network of 100 MB/s (infra/CAPACITY.md).
     merge_megabytes_per_second: float = Field(default=27.0, gt=0, le=100_000)
-    max_detections: int = Field(default=3_000_000, ge=1)  # linking takes 0.4 KB for each
+    """Millions of bytes of the source that merge joins per second. Ingest refuses a video that takes longer than the
+    deadline."""
+    max_detections: int = Field(default=3_000_000, ge=1)
+    """The number of detections in a video. Linking takes 0.4 KB of memory for each."""
 
 
-class WebhookSettings(BaseModel):
+class WebhookSettings(SettingsGroup):
     """The receiver of events, and the key that signs its calls."""
 
     webhook_url: str | None = None
+    """The receiver of events. `https`, or `http` for this machine."""
     webhook_secret: SecretStr | None = Field(default=None, min_length=32)
+    """The key that signs requests to the receiver. Trailing white space is ignored."""
 
     @field_validator(*SECRETS, mode="before")
     @classmethod
@@ -116,29 +148,40 @@ class WebhookSettings(BaseModel):
         return url
 
 
-class ConsoleSettings(BaseModel):
+class ConsoleSettings(SettingsGroup):
     """The web console: its only origin, the account that signs its URLs, and the audience of IAP's tokens."""
 
     console_origin: str | None = None
+    """The only origin of the console, such as `http://127.0.0.1:8080`. Without it, all origins are allowed."""
     console_signer: str | None = None
+    """The account that signs the console's URLs of media. Without it, a random key signs them, which only the emulator
+    accepts."""
     console_iap_audience: str | None = None
+    """The audience of Identity-Aware Proxy's tokens. With it, requests without a token are refused."""
 
 
-class LiveSettings(BaseModel):
-    """The live page: its only origin, and the limits of its streams and their sources.
-
-    The lists are comma-separated. An empty list of hosts allows all public hosts, an empty list of ports all ports.
-    """
+class LiveSettings(SettingsGroup):
+    """The live page: its only origin, and the limits of its streams and their sources."""
 
     live_origin: str | None = None
-    live_streams: int = Field(default=2, ge=1, le=100)  # per instance
-    live_viewers: int = Field(default=8, ge=1, le=1000)  # per stream
+    """The only origin of the live page. Without it, all origins are allowed."""
+    live_streams: int = Field(default=2, ge=1, le=100)
+    """Streams per instance."""
+    live_viewers: int = Field(default=8, ge=1, le=1000)
+    """Viewers per stream."""
     live_delay_seconds: float = Field(default=0.5, ge=0.3, le=1)
+    """The smallest delay of a frame, unless the page sets one."""
     live_frames_per_second: float = Field(default=20.0, ge=5, le=60)
+    """Frames per second that are processed."""
     live_schemes: str = "https,http,rtsp"
+    """The allowed schemes of a camera's URL, comma-separated."""
     live_hosts: str = ""
+    """The allowed hosts of cameras, with their subdomains, comma-separated. Without it, all public hosts are
+    allowed."""
     live_ports: str = "80,443,554,8000,8080,8081,8443,8554,8888"
-    live_allow_loopback: bool = False  # for local tests
+    """The allowed ports of cameras, comma-separated. If it is empty, all ports are allowed."""
+    live_allow_loopback: bool = False
+    """Whether cameras can be on this machine, for local tests."""
 
     @field_validator("live_schemes")
     @classmethod

@@ -15,11 +15,11 @@ from defacer.report.compact_boxes import StoredBoxes
 VERSION: Final = 6
 # Seconds for one unit of a presentation time, such as "1/90000". It is never zero.
 TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Reason(StrEnum):
-    """Why a track is kept or hidden. `texts.py` has a sentence for each."""
+    """Why a track is kept or hidden. `texts.py` has a sentence for each, and README.md explains each."""
 
     NO_TARGETS = "no_targets"
     NOT_COMPARABLE = "not_comparable"
@@ -39,71 +39,84 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """One face followed through time, and its decision.
-
-    `start` and `end` are the times of the first and the last detection. `rival` is the track in the same frame that is
-    nearer to the target, or as near, where `reason` says so.
-
-    `distance` is the distance to the nearest target: None without targets, and for a face that was never clearly
-    visible. `margin` is how far inside the match threshold it is (below 0: outside). Of 10,000 strangers,
-    `strangers_per_10000` look as much like the target; 0 means fewer than 1. It is None without a distance, after a
-    decision by a person, and for a recogniser that was not measured.
-
-    `continues` is the id of the track that precedes this one. `group` is the number of the person group.
-    """
+    """One face followed through time, and its decision."""
 
     __pydantic_config__ = STRICT
 
     id: int
+    """The number of the track, from 0."""
     start: int
+    """The time of the first detection."""
     end: int
+    """The time of the last detection."""
     decision: Literal["keep", "hide"]
+    """Whether the face stays visible."""
     person: str | None
+    """The target whose face it is, by the name of the picture or its folder. Null for a track that De-facer hid."""
     reason: Reason
+    """Why: one of the reasons below."""
     distance: float | None
+    """The distance to the nearest target. Null without targets, and for a face that was never clearly visible."""
     margin: float | None
+    """How far inside the match threshold the distance is. A negative value is outside. Null without a distance."""
     strangers_per_10000: int | None = field(default=None, kw_only=True)
+    """How many of 10,000 strangers look as much like the target. 0 means fewer than 1. Null without a distance, after a
+    decision by a person, and for `facenet-vggface2`, which was not measured."""
     continues: int | None
+    """The track before this one, if the face met another one, moved far, was lost for a moment or changed. The gap
+    between the two is hidden unless both are kept."""
     rival: int | None = field(default=None, kw_only=True)
+    """The track in the same frame that the reason refers to."""
     group: int = field(default=0, kw_only=True)
+    """The number of the person group: all tracks of the video that show one person, as far as they are alike. The
+    tracks that are kept for one target are one group."""
     detections: StoredBoxes
+    """The time (`pts`) and the box (`box`) in each sampled frame."""
 
 
 @dataclass(frozen=True)
 class TargetWarning:
-    """A likely problem with a target. `message` is one or two sentences for a user, without advice.
-
-    `code` is a key of `texts.ADVICE`. `track` is the track nearest to the target, for "no-track-kept".
-    """
+    """A likely problem with a target."""
 
     __pydantic_config__ = STRICT
 
     code: str
+    """One of the codes below."""
     person: str
+    """The target."""
     message: str
+    """One or two sentences for a user, without advice."""
     track: int | None = None
+    """The track nearest to the target, for `no-track-kept`."""
 
 
 @dataclass(frozen=True)
 class FacesHead:
-    """The facts about a video's tracks: how they were found, and where its shots begin.
-
-    Times are in `time_base`. `cuts` are the times of the first frames after a cut. `frames` is the number of frames,
-    `sampled_frames` the number of those that the detector ran on, and `segments` has the number of frames of each
-    segment that was searched alone. `warnings` are about the targets.
-    """
+    """The facts about a video's tracks: how they were found, and where its shots begin."""
 
     __pydantic_config__ = STRICT
 
     version: Literal[6] = field(default=VERSION, kw_only=True)
+    """The version of the format. A reader refuses any other version."""
     detector: str
+    """The detector: its name and weights."""
     recognizer: str | None
+    """The recogniser: its name, its weights and the version of the crop. Null without targets."""
     match_threshold: float
+    """The largest distance that matches a target."""
     width: int
+    """The width of the displayed frame in pixels."""
     height: int
+    """The height of the displayed frame in pixels."""
     time_base: TimeBase
+    """The seconds of one unit of time, as a fraction. All times in the report are multiples of it."""
     frames: int
+    """The number of frames."""
     sampled_frames: int
+    """The number of frames that the detector ran on."""
     segments: tuple[int, ...] = field(default=(), kw_only=True)
+    """The number of frames of each segment of a job. Empty for the command line."""
     warnings: tuple[TargetWarning, ...] = field(default=(), kw_only=True)
+    """Problems with the targets. A decision by a person removes them."""
     cuts: tuple[int, ...]
+    """The times of the first frames after a cut."""

@@ -49,7 +49,7 @@ class Document(BaseModel):
     No number is NaN or infinite, because JSON has neither.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)
@@ -59,8 +59,11 @@ class ObjectRef(Document):
     """One version of one object. Every read returns the same bytes, or fails."""
 
     bucket: str = Field(min_length=1, max_length=222)
+    """The bucket."""
     name: str = Field(min_length=1, max_length=1024)
+    """The name in the bucket."""
     generation: int = Field(ge=0, lt=2**63)
+    """The version. Cloud Storage assigns a higher number to each new version of an object."""
 
     def __str__(self) -> str:
         return f"gs://{self.bucket}/{self.name}#{self.generation}"

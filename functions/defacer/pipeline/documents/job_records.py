@@ -84,23 +84,39 @@ class JobEventData(Document):
     """The data of an event on `job-events`."""
 
     job: JobId
+    """The job."""
     channel: str
+    """The channel of the video."""
     source: ObjectRef
+    """The uploaded video."""
     result: ObjectRef | None = None
+    """`job.completed`: the result. Null if a newer upload of the same video was published before."""
     report: str | None = None
+    """`job.completed`: the name of the report in the output bucket. Null if `result` is null."""
     code: ErrorCode | None = None
+    """`job.failed`: an [error code](ERROR_CODES.md)."""
     message: str | None = None
+    """`job.failed`: a sentence for the owner of the video. `job.completed`: why `result` is null."""
     segments: int | None = None
+    """`job.planned` and `job.completed`: the number of segments."""
 
 
 class JobEvent(Document):
     """A CloudEvent 1.0 in JSON on `job-events`. Sent again it has the same id: drop duplicates by it."""
 
     specversion: Literal["1.0"] = "1.0"
+    """The version of CloudEvents."""
     id: str
+    """The job and the kind of event. A duplicate has the same id."""
     source: str = "/defacer"
+    """The sender."""
     type: Literal["job.planned", "job.completed", "job.failed"]
+    """What happened."""
     time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """When the event was made. A duplicate can have another time."""
     subject: JobId
+    """The job."""
     datacontenttype: Literal["application/json"] = "application/json"
+    """The type of `data`."""
     data: JobEventData
+    """The fields of the next table."""

@@ -17,20 +17,36 @@ MAX_MATCH_THRESHOLDS = {"sface": 1.05, "facenet-casia": 0.75, "facenet-vggface2"
 
 
 class Policy(Document):
-    """The settings of a channel: `channels/NAME/policy.json`. Every field has a default."""
+    """The settings of a channel: `channels/NAME/policy.json`. Every field has a default.
+
+    The text below each field is its row in `ingest/POLICY.md` (`make reference`).
+    """
 
     mode: Literal["blur", "pixelate", "solid", "image"] = "blur"
+    """How a face is hidden. `image` uses the channel's `replacement.png`."""
     strength: float = Field(default=1.0, ge=1.0, le=3.0)
+    """How much coarser than usual. Blur and pixelate already grow with the face."""
     color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
+    """The color for `solid`."""
     detector: Literal["centerface", "mtcnn"] = "centerface"
+    """The face detector. `mtcnn` needs PyTorch."""
     recognizer: Literal["sface", "facenet-casia", "facenet-vggface2"] = "sface"
+    """The model that recognises people. `facenet-vggface2` needs PyTorch and was not measured."""
     recognition: Literal["strict", "balanced", "lenient"] | None = "balanced"
+    """How much a face must look like a target to stay visible."""
     match_threshold: float | None = Field(default=None, gt=0, le=2)
+    """For experts, instead of `recognition`: the largest distance that still matches a target. Needs `recognizer`."""
     quality: int = Field(default=18, ge=0, le=40)
+    """The rate factor of x264. 0 is lossless, 18 is visually lossless, 40 is poor."""
     on_decode_error: Literal["refuse", "hide"] = "refuse"
+    """For frames that cannot be decoded: refuse the video, or black out these frames and every frame that depends on
+    them."""
     verify: Literal["off", "standard", "strict"] = "standard"
+    """How the result is checked before publishing: not at all, five frames a second, or every frame."""
     source_retention: Literal["keep", "delete"] = "keep"
+    """Whether the source is kept or deleted after publishing."""
     keep_intermediates: bool = False
+    """Whether segments and boxes are kept after the end of the job. Embeddings are always deleted."""
 
     @model_validator(mode="before")
     @classmethod

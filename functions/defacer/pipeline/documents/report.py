@@ -12,59 +12,74 @@ from defacer.report.tracks import FacesHead, TrackRecord
 
 
 class _Check(Document):
-    """The check of a result. `frames` were sampled.
-
-    Of the faces outside all masks, `passed_as_target` continue a kept track, and `passed_as_unlikely` are too faint.
-    """
+    """The check of a result by a second detector."""
 
     verify: Literal["standard", "strict"]
+    """The policy's `verify`."""
     frames: int = Field(ge=0)
+    """The number of sampled frames."""
     passed_as_target: int = Field(default=0, ge=0)
+    """The number of faces outside all masks that continue a kept track."""
     passed_as_unlikely: int = Field(default=0, ge=0)
+    """The number of faces outside all masks that are too faint to count."""
 
 
 class SegmentCheck(_Check):
-    """The check of one segment. `tracks` are the faces that it found and that are masked now, numbered from 0."""
+    """The check of one segment."""
 
     tracks: tuple[TrackRecord, ...] = ()
+    """The faces that the check found and that are masked now, numbered from 0."""
 
 
 class ResultCheck(_Check):
-    """The check of a whole result. `tracks` are the ids of the tracks that it found."""
+    """The check of a whole result."""
 
     tracks: tuple[int, ...] = ()
+    """The ids of the tracks that the check found."""
 
 
 class ReportedSegment(Document):
-    """One segment in a report, with its number of frames."""
+    """One segment in a report."""
 
     index: int
+    """The number of the segment, from 0."""
     frames: int
+    """The number of its frames."""
 
 
 class ReportHead(Document):
-    """The first line of `X.report.jsonl`, which is published beside the result. The tracks follow, one a line.
-
-    `fingerprint` identifies the source among other videos (rerender). `dropped` names the kinds of parts of the source
-    that the result does not have: cover pictures, data tracks, tags. `rerender` names the job whose report was
-    re-rendered. `checked` is None where the policy says `verify: off`.
-    """
+    """The first line of `X.report.jsonl`, which is published beside the result. The tracks follow, one a line."""
 
     version: Literal[6] = 6
+    """The version of the format. A reader refuses any other version."""
     job: JobId
+    """The job."""
     source: ObjectRef
+    """The uploaded video."""
     result: str
+    """The name of the result in the output bucket."""
     policy: Policy
+    """The [policy](../ingest/POLICY.md) of the job."""
     targets: tuple[str, ...]
+    """The people who stay visible."""
     frames: int
+    """The number of frames."""
     black_frames: int = 0
+    """The number of frames that could not be decoded and are black."""
     audio_packets: int
+    """The number of copied packets of sound."""
     fingerprint: str
+    """Identifies the source, so that a re-render refuses another video."""
     dropped: tuple[str, ...]
+    """The kinds of streams and tags of the source that are not in the result."""
     segments: tuple[ReportedSegment, ...]
+    """The segments, each with its number (`index`) and its number of frames (`frames`)."""
     rerender: RerenderRecord | None = None
+    """After a re-render: the job that it started from (`of`), and the changed `decisions`."""
     checked: ResultCheck | None = None
+    """The outcome of the check of the result. Null with the policy `"verify": "off"`."""
     faces: FacesHead
+    """How the tracks were found."""
 
     def with_lines(self, lines: Iterable[bytes]) -> bytes:
         """Return the report with these lines of tracks."""

@@ -1,0 +1,1 @@
+"""The generated parts of the documentation. `make reference` writes them, and a test compares them."""

@@ -1,0 +1,64 @@
+"""The Markdown pages: their links resolve, and the commands, make targets and files that they name exist."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.reference.pages import markdown_pages
+from tests.servers import ROOT
+
+PAGES = pytest.mark.parametrize("page", markdown_pages(), ids=lambda page: str(page.relative_to(ROOT)))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE = re.compile(r"^```[a-z]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+MAKE_TARGET = re.compile(r"(?<![\w/.-])make (?:-\w+ )?([a-z][a-z-]*)")
+MODULE = re.compile(r"(?:python[\d.]*|\$PYTHON) -m ([a-z_]+(?:\.[a-z_]+)*)")
+SOURCE_ROOTS = (ROOT, ROOT / "functions", ROOT / "local_emulator")
+# Programs that are installed, not part of this repository.
+OTHER_MODULES = {"pytest", "http.server", "debugpy", "pip", "venv", "json.tool"}
+
+
+def code_of(page: Path) -> str:
+    """Return the code blocks and code spans of a page."""
+    return "\n".join(block or span for block, span in CODE.findall(page.read_text()))
+
+
+@cache
+def anchors_of(page: Path) -> frozenset[str]:
+    """Return the anchors of a page as GitHub names them."""
+    text = CODE.sub(lambda code: code[2] or "", page.read_text())
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
+
+
+@PAGES
+def test_relative_links_and_anchors_resolve(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(page.read_text()):
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    assert not broken
+
+
+@PAGES
+def test_named_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(MAKE_TARGET.findall(code_of(page))) <= targets
+
+
+@PAGES
+def test_named_modules_exist(page: Path) -> None:
+    missing = {
+        module
+        for module in set(MODULE.findall(code_of(page))) - OTHER_MODULES
+        for path in [Path(*module.split("."))]
+        if not any(
+            (root / path).is_dir() or (root / path).with_suffix(".py").is_file() for root in SOURCE_ROOTS
+        )
+    }
+    assert not missing
