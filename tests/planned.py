@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.reader import probe, read_frames
@@ -51,7 +52,7 @@ class Planned:
         ]
 
     def segment_task(self, index: int) -> SegmentTask:
-        step = "redact" if self.faces else "detect"
+        step: Literal["detect", "redact"] = "redact" if self.faces else "detect"
         return SegmentTask(job=self.job, index=index, step=step, manifest=self.ref, faces=self.faces)
 
     def segment_done(self, index: int) -> SegmentDone:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from cv2.typing import MatLike
 from facenet_pytorch import MTCNN, InceptionResnetV1
 
 from defacer.engine.models import weights
@@ -38,7 +39,7 @@ class Algorithm2019:
         self._mtcnn = MTCNN(keep_all=True, min_face_size=20, thresholds=THRESHOLDS)
         self._facenet = InceptionResnetV1(pretrained=None).eval()
         self._facenet.load_state_dict(weights.facenet("facenet-casia"), strict=False)
-        picture = cv2.imread(str(target))
+        picture = cv2.imread(str(target)).astype(np.uint8)
         scale = 640 / max(picture.shape[:2])
         boxes = self._faces(cv2.resize(picture, None, fx=scale, fy=scale)) / scale
         if not len(boxes):
@@ -56,7 +57,7 @@ class Algorithm2019:
                 region = _crop(frame, box)
                 region[:] = cv2.GaussianBlur(region, BLUR_KERNEL, BLUR_SIGMA)
 
-    def _faces(self, image: Image) -> npt.NDArray[np.float64]:
+    def _faces(self, image: MatLike) -> npt.NDArray[np.float64]:
         boxes, probabilities = self._mtcnn.detect(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         if boxes is None:
             return np.zeros((0, 4))
@@ -85,7 +86,7 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[Image]:
         success, frame = capture.read()
         if not success:
             return
-        yield frame
+        yield frame.astype(np.uint8)
 
 
 def main() -> int:
@@ -105,7 +106,7 @@ def main() -> int:
     capture = cv2.VideoCapture(str(arguments.video))
     size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
     rate = capture.get(cv2.CAP_PROP_FPS)
-    writer = cv2.VideoWriter(str(arguments.out), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+    writer = cv2.VideoWriter(str(arguments.out), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
     for frame in _frames(capture):
         algorithm.redact(frame)
         writer.write(frame)

@@ -80,10 +80,12 @@ def measure_live_page(frames: list[bytes], target: bytes, rate: int, seconds: fl
         with live_service(
             Path(folder), "http://127.0.0.1:9", names, live_frames_per_second=rate * 1.2
         ) as service:
-            stream = service.begin(targets=[{"person": "target", "data": base64.b64encode(target).decode()}])
+            stream = service.start_stream(
+                targets=[{"person": "target", "data": base64.b64encode(target).decode()}]
+            )
 
             def receive() -> None:
-                with service.socket(f"/streams/{stream['id']}/watch") as connection:
+                with service.open_socket(f"/streams/{stream['id']}/watch") as connection:
                     for message in connection:
                         if isinstance(message, bytes):
                             now = time.monotonic()
@@ -91,7 +93,7 @@ def measure_live_page(frames: list[bytes], target: bytes, rate: int, seconds: fl
 
             listener = threading.Thread(target=receive, daemon=True)
             listener.start()
-            with service.socket(f"/streams/{stream['id']}/camera") as connection:
+            with service.open_socket(f"/streams/{stream['id']}/camera") as connection:
                 connection.send(stream["key"])
                 started = time.monotonic()
                 for came, jpeg in frames_in_real_time(frames, rate, WARM_UP_SECONDS + seconds):
@@ -109,12 +111,12 @@ def measure_2019_loop(frames: list[bytes], target: Path, rate: int, seconds: flo
 
     algorithm = Algorithm2019(target)
     first = cv2.imdecode(np.frombuffer(frames[0], np.uint8), cv2.IMREAD_COLOR)
-    algorithm.redact(first)
+    algorithm.redact(first.astype(np.uint8))
     ages, started = [], time.monotonic()
     for number, (came, jpeg) in enumerate(frames_in_real_time(frames, rate, seconds)):
         if number % ONE_IN == 0:
             picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-            algorithm.redact(picture)
+            algorithm.redact(picture.astype(np.uint8))
             cv2.imencode(".jpg", picture)
             ages.append(time.monotonic() - came)
     return Measurement("2019 loop, one frame in three", rate, time.monotonic() - started, ages)

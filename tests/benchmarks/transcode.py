@@ -6,6 +6,7 @@ python -m tests.benchmarks.transcode IN.mp4 OUT.mp4 --preset veryfast --crf 18
 import argparse
 import sys
 from pathlib import Path
+from typing import cast
 
 import av
 from av.video.frame import PictureType
@@ -41,7 +42,7 @@ def transcode(source: Path, result: Path, encoder: dict[str, str]) -> None:
             if packet.stream_index == old.index:
                 for frame in packet.decode():
                     frame.pict_type = PictureType.NONE
-                    out.mux(new.encode(frame))
+                    out.mux(new.encode(cast(av.VideoFrame, frame)))
             elif packet.size:
                 packet.stream = sound[packet.stream_index]
                 out.mux(packet)

@@ -157,6 +157,7 @@ def encode_container(path: Path, name: str, codec: str) -> bytes:
     """Write a video of three small frames in this container. Return its bytes."""
     with av.open(str(path), "w", format=name) as out:
         stream = out.add_stream(codec, rate=25)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 176, 144, PIXELS.get(codec, "yuv420p")
         for _ in range(3):
             frame = av.VideoFrame.from_ndarray(np.zeros((144, 176, 3), np.uint8), format="rgb24")

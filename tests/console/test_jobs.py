@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -143,7 +144,7 @@ def test_event_stream_sends_changed_cards(
         f"{visitor.url('street', 'jobs')}/live", headers=PAGE, stream=True, timeout=60
     ) as answer:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
-        lines = (line for line in answer.iter_lines(decode_unicode=True) if line.startswith("data: "))
+        lines = (line for line in answer.iter_lines() if line.startswith(b"data: "))
         first = json.loads(next(lines)[6:])
         assert first["order"] == [planned.job]
         assert "Detecting faces" in first["changed"][planned.job]
@@ -212,7 +213,13 @@ def test_closed_event_stream_frees_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(console_jobs, "MAX_EVENT_STREAMS", 1)
-    scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET", "path": "/", "headers": []}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"spec_version": "2.4"},
+        "method": "GET",
+        "path": "/",
+        "headers": [],
+    }
     scope |= {"path_params": {"channel": "street"}, "query_string": b"", "server": ("x", 80)}
     bodies: list[bytes] = []
     is_open = True

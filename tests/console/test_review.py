@@ -14,6 +14,7 @@ from playwright.sync_api import Browser
 
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.report import Report, ReportedSegment
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.tracks import FacesHead, Reason, TargetWarning, TrackRecord
@@ -363,7 +364,7 @@ def test_failed_re_render_is_retried_with_the_same_decisions(
         job=object_names.job_id(buckets.intake, name, generation),
         source=published.manifest.source,
         stage="worker",
-        code="poison-segment",
+        code=ErrorCode.POISON_SEGMENT,
         message="It crashed. Try again.",
     )
     buckets.put(buckets.work, object_names.failed(failed.job), failed.model_dump_json().encode())

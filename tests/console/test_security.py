@@ -112,7 +112,7 @@ def test_post_with_the_token_but_without_its_cookie_is_refused(visitor: Visitor)
 def test_post_of_another_site_is_refused_even_with_a_token(
     visitor: Visitor, headers: dict[str, str | None]
 ) -> None:
-    assert visitor.post(f"{visitor.address}/channels", {"name": "x"}, headers).status_code == 403  # type: ignore[arg-type]
+    assert visitor.post(f"{visitor.address}/channels", {"name": "x"}, headers).status_code == 403
 
 
 def test_cookie_is_http_only_and_same_site(visitor: Visitor) -> None:

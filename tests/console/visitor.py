@@ -1,6 +1,7 @@
 """A client that sends the console the same requests as a browser."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -34,7 +35,7 @@ class Visitor:
         return answer.text
 
     def post(
-        self, address: str, data: Any = None, headers: dict[str, str] | None = None
+        self, address: str, data: Any = None, headers: Mapping[str, str | bytes] | None = None
     ) -> requests.Response:
         """Send a request as the console's scripts do."""
         if not self.token:

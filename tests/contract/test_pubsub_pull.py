@@ -85,7 +85,9 @@ class TestPull:
         subscription = client.subscription(topic)
         with grpc.insecure_channel(pubsub.address) as channel:
             transport = SubscriberGrpcTransport(channel=channel)
-            waiting = transport.pull.future(PullRequest(subscription=subscription, max_messages=1))
+            waiting = transport.pull.future(  # type: ignore[attr-defined]
+                PullRequest(subscription=subscription, max_messages=1)
+            )
             # Calls on the same connection: after each response, the server has received the pull or its cancellation.
             transport.get_subscription(GetSubscriptionRequest(subscription=subscription))
             waiting.cancel()
@@ -127,7 +129,8 @@ class TestPull:
 
     def test_empty_messages_are_rejected(self, client: Client) -> None:
         topic = client.topic()
-        for messages in ([], [{}], [{"data": b"one"}, {"data": b""}]):
+        batches: list[list[dict[str, bytes]]] = [[], [{}], [{"data": b"one"}, {"data": b""}]]
+        for messages in batches:
             with pytest.raises(exceptions.InvalidArgument):
                 client.publish_raw(topic, *messages)
 

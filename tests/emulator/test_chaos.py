@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from google.pubsub_v1.types import PubsubMessage
 
 from defacer.pipeline.topology import FUNCTIONS, SEGMENTS
 from defacer_emulator.chaos.plan import Occurrence, Plan
@@ -123,7 +124,9 @@ def publish(emulator: Emulator, step: str, index: int) -> None:
     setup = Setup.model_validate_json((emulator.folder.path / "chaos.json").read_bytes())
     data = json.dumps({"job": JOB, "step": step, "index": index}).encode()
     with messaging.create_publisher(setup.function_environment["PUBSUB_EMULATOR_HOST"]) as client:
-        client.publish(topic=messaging.topic_path(setup.project, SEGMENTS), messages=[{"data": data}])
+        client.publish(
+            topic=messaging.topic_path(setup.project, SEGMENTS), messages=[PubsubMessage(data=data)]
+        )
 
 
 @pytest.mark.parametrize(("index", "expected"), [(0, 1), (1, 2), (2, 1)], ids=PUBLISH_FAULTS)

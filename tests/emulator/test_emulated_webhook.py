@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from google.pubsub_v1.types import PubsubMessage
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import JobEvent, JobEventData
@@ -28,7 +29,9 @@ def test_signed_event_is_retried_after_503(stand_ins: Path, tmp_path: Path) -> N
             data = JobEventData(job=job, channel="a", source=source)
             event = JobEvent(id="an-event", type="job.completed", subject=job, data=data)
             body = event.model_dump_json().encode()
-            client.publish(topic=topic, messages=[{"data": body, "attributes": {"type": "job.completed"}}])
+            client.publish(
+                topic=topic, messages=[PubsubMessage(data=body, attributes={"type": "job.completed"})]
+            )
             first, second = receiver.wait_for(2)
 
     assert (first.body, second.body) == (body, body)

@@ -9,6 +9,7 @@ import av
 import cv2
 import numpy as np
 
+from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
 from defacer.report.tracks import Reason, TrackRecord
@@ -81,7 +82,7 @@ def faces_in(path: Path, *tracks: TrackRecord) -> Faces:
     )
 
 
-def track_of(path: Path, shown: Shown, number: int, decision: str, first: int, last: int) -> TrackRecord:
+def track_of(path: Path, shown: Shown, number: int, decision: Decision, first: int, last: int) -> TrackRecord:
     """Return the track of a shown `astronaut()`, sampled at every fifth frame from `first` to `last`."""
     with av.open(str(path)) as container:
         base = container.streams.video[0].time_base

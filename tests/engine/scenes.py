@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
 from defacer.report.tracks import Reason, TrackRecord
@@ -58,7 +59,7 @@ def draw(faces: Sequence[Shown], width: int = WIDTH, height: int = HEIGHT, patch
 def track(
     number: int,
     looks: dict[int, Box],
-    decision: str = "hide",
+    decision: Decision = "hide",
     continues: int | None = None,
 ) -> TrackRecord:
     """Return a track that was detected at these frames, in these boxes."""
@@ -96,9 +97,9 @@ def _redacted(
     picture: Picture, schedule: MaskSchedule, pts: int, style: Style
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-    before = frame.to_ndarray(format="gray")
+    before = frame.to_ndarray(format="gray").astype(np.uint8)
     redact(frame, schedule.boxes(pts), style, openings=schedule.openings(pts))
-    return before, frame.to_ndarray(format="gray")
+    return before, frame.to_ndarray(format="gray").astype(np.uint8)
 
 
 def is_seen(before: NDArray[np.uint8], after: NDArray[np.uint8], box: Box) -> bool:

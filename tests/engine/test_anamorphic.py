@@ -39,8 +39,8 @@ def write_squeezed(source: Path, path: Path, size: tuple[int, int], shape: Fract
         if turned:
             stream.set_display_rotation(turned)
         for number, frame in zip(range(FRAMES), given.decode(video=0), strict=False):
-            image = cv2.resize(frame.to_ndarray(format="rgb24"), size, interpolation=cv2.INTER_AREA)
-            image = np.ascontiguousarray(np.rot90(image, -turned // 90)).astype(np.uint8)
+            picture = cv2.resize(frame.to_ndarray(format="rgb24"), size, interpolation=cv2.INTER_AREA)
+            image = np.ascontiguousarray(np.rot90(picture, -turned // 90)).astype(np.uint8)
             made = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
             made.pts, made.time_base = number, Fraction(1, 30)
             out.mux(stream.encode(made))
@@ -55,7 +55,9 @@ def faces_of(engine: Engine, path: Path, gallery: Gallery) -> Faces:
 def displayed(path: Path | str, orientation: Orientation) -> Iterator[np.ndarray]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            yield orientation.to_displayed(frame.to_ndarray(format="gray")).astype(np.float32)
+            yield orientation.to_displayed(frame.to_ndarray(format="gray").astype(np.uint8)).astype(
+                np.float32
+            )
 
 
 @pytest.fixture(scope="module")

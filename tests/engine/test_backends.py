@@ -69,7 +69,7 @@ def sface() -> Array:
     model.graph.input.append(picture)
     network = ReferenceEvaluator(model)
     faces = aligned().transpose(0, 3, 1, 2).astype(np.float32)
-    return unit(np.concatenate([network.run(None, {"data": face[None]})[0] for face in faces]))
+    return unit(np.concatenate([np.asarray(network.run(None, {"data": face[None]}))[0] for face in faces]))
 
 
 def unit(vectors: Array) -> Array:

@@ -59,8 +59,8 @@ class Shown:
         width = self.box[2] - self.box[0]
         axes = max(1, round(0.7 * width)), max(1, round(0.7 * self.height))
         cv2.ellipse(mask, (round(self.x), round(self.y)), axes, 0, 0, 360, 1.0, -1)
-        mask = cv2.blur(mask, (max(1, round(width / 10)),) * 2)[..., None]
-        return (mask * head + (1 - mask) * frame).astype(np.uint8)
+        soft = cv2.blur(mask, (max(1, round(width / 10)),) * 2)[..., None]
+        return (soft * head + (1 - soft) * frame).astype(np.uint8)
 
 
 Scene = Callable[[int], list[Shown]]

@@ -1,5 +1,6 @@
 """Tests of the first pass: which faces are embedded. Simple classes replace the models."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +29,7 @@ class OneFace:
     name = "one"
     confident_score = 0.3
 
-    def detect(self, images: list[Image]) -> list[list[Detection]]:
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         box = np.array([100, 50, 100 + self._width, 120], np.float32)
         return [[Detection(box, 0.9, np.tile(box[:2], (5, 1)))] for _ in images]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,7 +38,8 @@ def grey(path: Path | str) -> list[np.ndarray]:
 
 def likeness(before: np.ndarray, after: np.ndarray) -> float:
     detail = [cv2.Laplacian(image.astype(np.float32), cv2.CV_32F).ravel() for image in (before, after)]
-    return float(np.nan_to_num(np.corrcoef(*detail)[0, 1]))
+    correlations: Any = np.corrcoef(np.stack(detail))
+    return float(np.nan_to_num(correlations[0, 1]))
 
 
 def remaining_detail(clip: Path, results: list[Path], name: str) -> list[float]:

@@ -13,6 +13,7 @@ from defacer.engine.rendering.box_motion import SPEED_SECONDS
 from defacer.engine.rendering.mask_extension import MAX_AFTER_SECONDS, MAX_BEFORE_SECONDS
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.tracking.face_report import MASK_REACH_SECONDS, read_faces
+from defacer.engine.tracking.report_edit import Decision
 from defacer.engine.tracking.tracker import LOST_SECONDS
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
@@ -29,11 +30,11 @@ def faces() -> Faces:
     tracks: list[TrackRecord] = []
     for number in range(60):
         before = tracks[-1] if tracks and random.random() < 0.6 else None
-        gap = int(random.integers(1, LOST_SECONDS * RATE))
+        gap = int(random.integers(1, round(LOST_SECONDS * RATE)))
         start = before.end + gap if before else int(random.integers(0, FRAMES))
         times = range(start, start + int(random.integers(9, 400)), 9)
         looks = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in times)
-        decision = "hide" if random.random() < 0.7 else "keep"
+        decision: Decision = "hide" if random.random() < 0.7 else "keep"
         continues = before.id if before else None
         tracks.append(
             TrackRecord(

@@ -3,6 +3,7 @@
 import io
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import pytest
@@ -20,7 +21,7 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     )
 
 
-class AppendOnlyStream(io.RawIOBase):
+class AppendOnlyStream(io.RawIOBase, BinaryIO):
     """A stream without seeking, such as an upload."""
 
     def __init__(self) -> None:

@@ -38,8 +38,8 @@ def test_gpu_decides_like_the_cpu(demo_clip: Path, tmp_path: Path, monkeypatch: 
         return link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
 
     on_gpu = decide()
-    frames = redact_segment(Segment(str(demo_clip)), on_gpu, str(tmp_path / "gpu.nut"), Options())
-    assert list(frames) == frame_times(demo_clip)
+    written = redact_segment(Segment(str(demo_clip)), on_gpu, str(tmp_path / "gpu.nut"), Options())
+    assert list(written.frames) == frame_times(demo_clip)
     with av.open(str(tmp_path / "gpu.nut")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
 

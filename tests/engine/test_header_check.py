@@ -23,7 +23,7 @@ def video(tmp_path: Path) -> Path:
     return write(tmp_path / "in.mp4", VIDEO)
 
 
-def body_offsets(data: bytes, kind: bytes) -> list[int]:
+def body_offsets(data: bytes | bytearray, kind: bytes) -> list[int]:
     """Return the offsets of the bodies of all boxes of a kind."""
     found, offset = [], data.find(kind)
     while offset > 0:
@@ -32,7 +32,7 @@ def body_offsets(data: bytes, kind: bytes) -> list[int]:
     return found
 
 
-def movie_timescale(data: bytes) -> int:
+def movie_timescale(data: bytes | bytearray) -> int:
     return int(struct.unpack_from(">I", data, body_offsets(data, b"mvhd")[0] + 12)[0])
 
 

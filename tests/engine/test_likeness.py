@@ -100,5 +100,5 @@ def test_the_documented_figures_of_each_level_are_the_measured_ones() -> None:
     for level, found in MEASURED["sface"].levels.items():
         strangers = strangers_at("sface", found.match) or "fewer than 1"
         assert f"| `{level}` | {found.match} | {strangers} in 10,000 | {found.kept} % |" in page
-    for name, found in MEASURED.items():
-        assert f"{found.max_match_threshold} for `{name}`" in page
+    for name, measured in MEASURED.items():
+        assert f"{measured.max_match_threshold} for `{name}`" in page

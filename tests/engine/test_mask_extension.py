@@ -5,6 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -24,6 +25,7 @@ from defacer.engine.rendering.mask_extension import (
 )
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.face_report import read_faces
+from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
 from defacer.report.tracks import Reason, TrackRecord
@@ -43,7 +45,8 @@ Movement = Callable[[int], Place | None]
 
 @pytest.fixture(scope="module")
 def face() -> Picture:
-    return cv2.resize(astronaut()[40:190, 88:200], (FACE_WIDTH, FACE_HEIGHT), interpolation=cv2.INTER_AREA)
+    picture = astronaut()[40:190, 88:200]
+    return cv2.resize(picture, (FACE_WIDTH, FACE_HEIGHT), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def background(seed: int = 7, size: tuple[int, int] = (WIDTH + 400, HEIGHT)) -> Picture:
@@ -112,7 +115,7 @@ def as_frames(pictures: Sequence[Picture], pixel_format: str = "yuv420p") -> Ite
         yield frame
 
 
-def track(number: int, place: Movement, times: Sequence[int], decision: str = "hide") -> TrackRecord:
+def track(number: int, place: Movement, times: Sequence[int], decision: Decision = "hide") -> TrackRecord:
     looks = CompactBoxes((index, box_at(where)) for index in times if (where := place(index)) is not None)
     return TrackRecord(
         number, looks[0].pts, looks[-1].pts, decision, None, Reason.NO_MATCH, None, None, None, looks
@@ -300,7 +303,7 @@ def test_look_ahead_buffer_is_bounded(face: Picture, monkeypatch: pytest.MonkeyP
             yield frame
 
     faces = faces_of(track(0, lambda index: MIDDLE, range(60, 91, 5)))
-    found = []
+    found: list[Any] = []
     for frame, boxes in MaskExtension(faces, Orientation()).extend_masks(counted()):
         assert read - len(found) <= 11
         found.append(frame.pts)
@@ -331,7 +334,9 @@ def test_other_pixel_formats_have_the_same_masks(face: Picture, form: str) -> No
 def test_faces_in_odd_and_tiny_frames_are_followed_without_an_error(face: Picture) -> None:
     place = leaving(RIGHT)
     for width, height in ((151, 87), (33, 17), (2, 2), (1, 300)):
-        small = [cv2.resize(picture, (width, height)) for picture in scene(face, place)[20:60]]
+        small = [
+            cv2.resize(picture, (width, height)).astype(np.uint8) for picture in scene(face, place)[20:60]
+        ]
         looks = CompactBoxes(
             [(0, (width - 9.0, 1.0, width + 1.0, 12.0)), (9, (width - 5.0, -40.0, width + 30.0, 9.0))]
         )

@@ -6,6 +6,7 @@ from defacer.engine.rendering import masks
 from defacer.engine.rendering.box_motion import BoxMotion
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redaction import Openings
+from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
 from defacer.report.tracks import Reason, TrackRecord
@@ -15,7 +16,7 @@ LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
 
 
 def track(
-    number: int, *looks: tuple[int, float], decision: str = "hide", continues: int | None = None
+    number: int, *looks: tuple[int, float], decision: Decision = "hide", continues: int | None = None
 ) -> TrackRecord:
     seen = CompactBoxes((pts, (x, 100, x + 60, 180)) for pts, x in looks)
     return TrackRecord(
@@ -83,7 +84,7 @@ def test_box_of_each_face_is_computed_once_per_frame(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("before", "after"), [("hide", "hide"), ("hide", "keep"), ("keep", "hide")])
-def test_gap_is_masked_unless_both_tracks_are_kept(before: str, after: str) -> None:
+def test_gap_is_masked_unless_both_tracks_are_kept(before: Decision, after: Decision) -> None:
     hidden = boxes(
         track(0, (100, 200), (120, 200), decision=before),
         track(1, (200, 400), (220, 400), decision=after, continues=0),

@@ -9,6 +9,7 @@ import pytest
 from defacer.engine.models.centerface import CenterFace
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style
+from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box
 from defacer.report.tracks import TrackRecord
 from tests.clips import Picture
@@ -22,7 +23,7 @@ def moved(box: Box, x: float, y: float = 0.0) -> Box:
     return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
 
 
-def shot(number: int, first: int, last: int, box: Box = CLOSE_UP, decision: str = "hide") -> TrackRecord:
+def shot(number: int, first: int, last: int, box: Box = CLOSE_UP, decision: Decision = "hide") -> TrackRecord:
     """Return a track that fills a shot: sampled at both ends, like all frames beside cuts."""
     return track(number, {first: box, (first + last) // 2: box, last: box}, decision)
 
@@ -69,7 +70,7 @@ STRANGER: Box = (200, 60, 360, 270)
 BESIDE: Box = (365, 110, 425, 190)  # a smaller face that the stranger's mask reaches
 
 
-def near_face(decision: str = "keep", box: Box = BESIDE) -> TrackRecord:
+def near_face(decision: Decision = "keep", box: Box = BESIDE) -> TrackRecord:
     return track(1, dict.fromkeys(range(0, RATE, 5), box), decision)
 
 

@@ -41,7 +41,7 @@ def test_picture_is_displayed_as_in_ffmpeg(rotated: Path) -> None:
     command = [ffmpeg, "-v", "error", "-i", str(rotated), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     shown = subprocess.run(command, capture_output=True, check=True).stdout
     (frame,) = read_frames(str(rotated))
-    ours = orientation_of(frame).to_displayed(frame.to_ndarray(format="rgb24"))
+    ours = orientation_of(frame).to_displayed(frame.to_ndarray(format="rgb24").astype(np.uint8))
     theirs = np.frombuffer(shown, np.uint8).reshape(ours.shape).astype(int)
     assert np.abs(ours.astype(int) - theirs).mean() < 2
     info = probe(str(rotated))

@@ -13,12 +13,12 @@ from defacer.engine.media.reader import read_frames
 from defacer.engine.rendering.redaction import (
     OPAQUE_SCALE,
     SOFT_SCALE,
-    Box,
     Openings,
     Style,
     can_redact,
     redact,
 )
+from defacer.report.compact_boxes import Box
 from tests.clips import astronaut
 
 SIZE = 300

@@ -13,9 +13,10 @@ from defacer.engine.engine import Engine
 from defacer.engine.errors import QuarantinedError
 from defacer.engine.media.joiner import SegmentFile, join_files
 from defacer.engine.media.reader import Segment, read_frames
-from defacer.engine.models.arrays import Detection
+from defacer.engine.models.arrays import Detection, Detector
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
+from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.linking import link
 from defacer.engine.verification import check_ahead, release_gate
 from defacer.engine.verification.inspection import Inspector
@@ -218,12 +219,12 @@ def test_only_groups_of_pictures_with_a_found_face_are_encoded_again(check: Chec
 def test_no_model_is_loaded_if_the_policy_turns_the_check_off(tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "scene.mp4", [RIGHT])
 
-    def never() -> None:
+    def never() -> Detector:
         raise AssertionError("a model is loaded")
 
     redacted = redact_and_verify(
         Segment(str(scene)), faces_in(scene), tmp_path / "out.nut", Options(verify="off"), never
-    )  # type: ignore[arg-type]
+    )
     assert redacted.checked is None
 
 
@@ -234,10 +235,9 @@ def test_face_that_the_second_rendering_leaves_visible_is_refused(
     """Simulate that the masks of the found faces are not drawn."""
     face = replace(RIGHT, first=10, last=30)
     scene = write_scene(tmp_path / "scene.mp4", [face])
-    real = release_gate.redact_segment
 
     def forgetful(segment: Segment, faces: Faces, *arguments: object) -> object:
-        return real(segment, faces_in(scene), *arguments)  # type: ignore[arg-type]
+        return redact_segment(segment, faces_in(scene), *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(release_gate, "redact_segment", forgetful)
     with pytest.raises(QuarantinedError, match=r"still visible at 0\.4 s: .*If not, set verify to .off."):

@@ -1,5 +1,6 @@
 """Tests of the sampler: few samples in a calm shot, more at changes, and the same in every segment."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,7 @@ class BrightSquares:
     name = "squares"
     confident_score = 0.3
 
-    def detect(self, images: list[Image]) -> list[list[Detection]]:
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         return [self._squares(image) for image in images]
 
     def _squares(self, image: Image) -> list[Detection]:
@@ -106,9 +107,9 @@ def test_face_replaced_between_samples_is_sampled(shown: int) -> None:
     given = frames([50] * 40)
     for pts in range(19, 19 + shown):
         plane = given[pts].planes[0]
-        luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).copy()
+        luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size).copy()
         luma[66:94, 56:84] = 120
-        plane.update(luma)
+        plane.update(luma.tobytes())
     found = sampled_frames(given)
     assert all(view.detections for view in found)
     (replaced,) = set(times(found)) - {*range(0, 40, 6), 39}
@@ -121,7 +122,7 @@ def test_motion_without_a_face_adds_no_samples() -> None:
     wall = cv2.resize(random.integers(0, 200, (9, 60, 3)).astype(np.uint8), (1200, 180))
     given = []
     for pts in range(60):
-        picture = wall[:, 10 * pts : 10 * pts + 320].copy()
+        picture: Image = wall[:, 10 * pts : 10 * pts + 320].astype(np.uint8)
         picture[100:160, 150 + round(80 * np.sin(pts / 3)) :][:, :40] = 90
         given.append(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p"))
         given[-1].pts, given[-1].time_base = pts, Fraction(1, RATE)
@@ -216,7 +217,7 @@ class Broken:
     name = "broken"
     confident_score = 0.3
 
-    def detect(self, images: list[Image]) -> list[list[Detection]]:
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         raise MemoryError
 
 

@@ -96,7 +96,7 @@ def test_truncated_header_or_missing_size_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_truncated_picture_is_decoded_or_refused(suffix: str) -> None:
     whole = encode_picture(astronaut(), suffix)
-    outcomes = set()
+    outcomes: set[object] = set()
     for length in range(0, len(whole), len(whole) // 40):
         try:
             outcomes.add(decode_picture(whole[:length], "me").shape)

@@ -34,13 +34,15 @@ def heads(engine: Engine) -> dict[str, Picture]:
         x1, y1, x2, y2 = face.box
         onto = np.array([[30, 30], [140, 30], [30, 170]], np.float32)
         matrix = cv2.getAffineTransform(np.array([[x1, y1], [x2, y1], [x1, y2]], np.float32), onto)
-        found[name] = cv2.warpAffine(picture, matrix, (170, 200), borderMode=cv2.BORDER_REPLICATE)
+        found[name] = cv2.warpAffine(picture, matrix, (170, 200), borderMode=cv2.BORDER_REPLICATE).astype(
+            np.uint8
+        )
     return found
 
 
 def write_swaps(path: Path, people: Sequence[str], heads: dict[str, Picture]) -> None:
     random = np.random.default_rng(4)
-    background = cv2.resize(random.integers(60, 180, (18, 32, 3), np.uint8), SIZE)
+    background = cv2.resize(random.integers(60, 180, (18, 32, 3), np.uint8), SIZE).astype(np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "16"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"

@@ -133,10 +133,10 @@ def test_face_that_fills_its_picture_is_detected_without_pytorch(
     first = CenterFace().detect([small])[0]
     assert len([face for face in first if face.score >= LIKELY_FACE]) == first_detections
 
-    face = only_face(image, "me.png", engine.detector)
+    found = only_face(image, "me.png", engine.detector)
 
     whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
-    assert overlap(face.box, whole)[0] > 0.8
+    assert overlap(found.box, whole)[0] > 0.8
 
 
 def test_two_people_that_fill_a_picture_are_two_faces(no_torch: None) -> None:

@@ -12,6 +12,7 @@ from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Verdict
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure, job_state
 from defacer.pipeline.storage import object_names
@@ -60,7 +61,7 @@ def test_unannounced_failure_is_announced_without_the_name(
         (object_names.job_id(untold.bucket, untold.name, untold.generation), object_names.failed),
     ):
         source = condemned.manifest.source if job == condemned.job else untold
-        failed = Failed(job=job, source=source, stage="ingest", code="bad-target", message=message)
+        failed = Failed(job=job, source=source, stage="ingest", code=ErrorCode.BAD_TARGET, message=message)
         said = Verdict(job=job, state="failing", failed=failed) if name is object_names.verdict else failed
         buckets.put(buckets.work, name(job), said.model_dump_json().encode())
     assert main([*FORGET]) == 0

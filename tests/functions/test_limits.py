@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
 from tests.functions.linking import embeddings
 from tests.planned import Planned, find_segment
 
-LIMITS: dict[str, tuple[object, ...]] = {
+LIMITS: dict[str, tuple[Any, ...]] = {
     # The setting, a value that the clip or its channel exceeds, the code, and parts of the message.
     "max_video_seconds": (1.9, "too-long", "has 2 s by its header, at most 2 s", "Cut it"),
     "max_video_bytes": (1_000, "too-large", "bytes, at most 1000 are allowed", "Cut it"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Policy, TimeRange
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
@@ -40,7 +40,7 @@ def test_segments_cover_every_frame_once(
 
 @pytest.mark.parametrize("decision", ["hide", "keep"])
 def test_only_hidden_tracks_are_redacted(
-    decision: str, buckets: Buckets, topics: Topics, clip: Path, worker: Post, tmp_path: Path
+    decision: Decision, buckets: Buckets, topics: Topics, clip: Path, worker: Post, tmp_path: Path
 ) -> None:
     planned = plan_job(buckets, clip, policy=Policy(mode="solid", color="#ffffff"))
     times = frame_times(clip)

@@ -16,7 +16,15 @@ from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import RerenderRequest
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import failure, finalize, ownership, publishing, rerender_request, verdict
+from defacer.pipeline.lifecycle import (
+    failure,
+    finalize,
+    lease,
+    ownership,
+    publishing,
+    rerender_request,
+    verdict,
+)
 from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.media_engine import EditedFaces
 from defacer.pipeline.storage import object_names, objects
@@ -427,7 +435,7 @@ def test_only_hide_decisions_of_an_unfinished_request_are_merged(
 ) -> None:
     cloud.write_request(first.job, {0: "hide", 1: "keep"})
     if not kept:
-        later = rerender_request.utc_now() + rerender_request.PENDING + timedelta(days=1)
+        later = lease.utc_now() + rerender_request.PENDING + timedelta(days=1)
         monkeypatch.setattr(rerender_request, "utc_now", lambda: later)
     cloud.run(cloud.write_request(first.job, {2: "keep"}))
     assert cloud.hidden() == [True, not kept, False]

@@ -8,10 +8,11 @@ import av
 import pytest
 
 from defacer.engine.media.reader import Segment
+from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.verification import check_ahead, release_gate
 from defacer.merge import join_step
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.segment_messages import SegmentCheck
+from defacer.pipeline.documents.report import SegmentCheck
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
@@ -119,10 +120,9 @@ def test_unmaskable_face_quarantines_the_job_once(
     buckets: Buckets, topics: Topics, portrait: Path, worker: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     linked = link_job(buckets, plan_job(buckets, portrait, policy=WHITE))
-    real = release_gate.redact_segment
 
     def forgetful(segment: Segment, faces: Faces, *arguments: object) -> object:
-        return real(segment, replace(faces, tracks=()), *arguments)  # type: ignore[arg-type]
+        return redact_segment(segment, replace(faces, tracks=()), *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(release_gate, "redact_segment", forgetful)
     monkeypatch.setattr(check_ahead.CheckAhead, "_decide", lambda *_: None)  # too late for a mask

@@ -106,7 +106,7 @@ def test_idle_gpu_is_billed_until_it_is_removed() -> None:
 def test_dead_instance_blocks_its_segment_until_lease_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
     table = inputs()
     for name, value in (("deaths_per_hour", 100.0), ("transient_error_share", 0.0)):
-        monkeypatch.setitem(table._rows, name, replace(dict(table)[name], value=value))  # type: ignore[index]
+        monkeypatch.setitem(table._rows, name, replace(dict(table)[name], value=value))
     # The uploads are so far apart that a long wait can only follow a death.
     uploads = [SimulatedUpload(2000.0 * number, 10.0, SIZES[1]) for number in range(40)]
     out = simulate(uploads, Scenario("cpu", 5, "paced"))
@@ -119,7 +119,8 @@ def test_dead_instance_blocks_its_segment_until_lease_expiry(monkeypatch: pytest
 
 
 def test_request_of_a_dead_instance_gets_a_new_instance() -> None:
-    env, answers = simpy.Environment(), []
+    answers: list[Answer] = []
+    env = simpy.Environment()
     service = SimulatedCloudRun(env, Random(1), Service(1, start_seconds=1.0, deaths_per_hour=1e9))
     for _ in range(3):
         service.submit(SimulatedRequest(lambda: 60.0, answers.append))

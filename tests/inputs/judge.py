@@ -133,7 +133,7 @@ def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
     dtype = np.dtype(np.uint8 if frame.format.components[0].bits == 8 else "<u2")
     found = []
     for plane in frame.planes:
-        rows = np.frombuffer(plane, dtype)[: plane.height * plane.line_size // dtype.itemsize]
+        rows = np.frombuffer(memoryview(plane), dtype)[: plane.height * plane.line_size // dtype.itemsize]
         found.append(rows.reshape(plane.height, -1)[:, : plane.width])
     return found
 
@@ -160,7 +160,7 @@ def _judge_sound(source: Path, result: Path) -> str:
 def _sound(path: Path) -> list[dict[str, Any]]:
     """Return the packets of each track that a result has: the audible ones, and those before that a decoder needs."""
     with av.open(str(path)) as container:
-        tracks = {
+        tracks: dict[int, dict[str, Any]] = {
             stream.index: {
                 "language": stream.language or "und",
                 "pcm": stream.codec_context.name.startswith("pcm_"),
@@ -223,7 +223,8 @@ def _range(frame: av.VideoFrame) -> bool:
 
 
 def _side_data(frame: av.VideoFrame, kind: str) -> Any:
-    for data in frame.side_data:
+    side_data: Any = frame.side_data
+    for data in side_data:
         if data.type.name == kind:
             numbers = np.frombuffer(bytes(data), "<i4")
             if kind == "CONTENT_LIGHT_LEVEL":

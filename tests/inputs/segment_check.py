@@ -37,4 +37,4 @@ def _frames(source: Path, start: int | None, end: int | None, on_decode_error: s
     for frame in read_frames(str(source), start, end, [] if on_decode_error == "hide" else None):
         assert frame.pts is not None
         luma = frame.reformat(format="gray").to_ndarray()
-        yield frame.pts, zlib.crc32(np.ascontiguousarray(luma))
+        yield frame.pts, zlib.crc32(np.ascontiguousarray(luma).tobytes())

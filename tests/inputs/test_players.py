@@ -142,6 +142,6 @@ def pictures(path: Path) -> list[tuple[float, np.ndarray]]:
     found = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            image = orientation_of(frame).to_displayed(frame.to_ndarray(format="rgb24"))
+            image = orientation_of(frame).to_displayed(frame.to_ndarray(format="rgb24").astype(np.uint8))
             found.append((float(frame.time), cv2.resize(image, GRID, interpolation=cv2.INTER_AREA)))
     return found

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.inputs.table import README, line
 from tests.planned import read_header
 
 EMULATED = [row for row in ROWS if row.emulated]
-NAMED = {"ids": lambda row: row.name}
+NAMED: dict[str, Any] = {"ids": lambda row: row.name}
 
 
 @pytest.fixture(scope="module")

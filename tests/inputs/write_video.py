@@ -267,7 +267,7 @@ def _add_cover(out: Any) -> Any:
     return stream
 
 
-def _chapter(number: int, start: float, end: float, title: str) -> dict[str, Any]:
+def _chapter(number: int, start: float, end: float, title: str) -> Any:
     milliseconds = Fraction(1, 1000)
     return {
         "id": number,

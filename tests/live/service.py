@@ -16,6 +16,7 @@ from typing import Any
 import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from defacer_emulator.processes.supervisor import is_http_ready
 from tests.cloud import PROJECT
@@ -53,7 +54,9 @@ class Service:
         return started
 
     def open_socket(self, path: str, origin: str | None = None) -> ClientConnection:
-        return connect(f"ws://{self.host}{path}", origin=origin or self.url, open_timeout=60, max_size=None)
+        return connect(
+            f"ws://{self.host}{path}", origin=Origin(origin or self.url), open_timeout=60, max_size=None
+        )
 
 
 @contextmanager
@@ -63,7 +66,7 @@ def live_service(
     """Run the service with these settings."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    values = {
+    values: dict[str, object] = {
         "project": PROJECT,
         **dict(zip(("intake_bucket", "work_bucket", "output_bucket"), buckets, strict=True)),
     }
@@ -135,7 +138,7 @@ def read_mjpeg(answer: requests.Response) -> Iterator[bytes]:
     for piece in answer.iter_content(16384):
         left += piece
         while (head := left.find(b"\r\n\r\n")) >= 0:
-            length = int(re.search(rb"Content-Length: (\d+)", left[:head])[1])  # type: ignore[index]
+            length = int(re.search(rb"Content-Length: (\d+)", left[:head])[1])
             if len(left) < head + 4 + length + 2:
                 break
             yield left[head + 4 : head + 4 + length]

@@ -4,11 +4,12 @@ import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from tests.live.pictures import SIZE, Clip, VisibilityCount
 from tests.live.service import live_service
@@ -21,6 +22,10 @@ ENOUGH = 10
 TIMEOUT_SECONDS = 300
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH: apt-get install chromium")
+
+
+def _is_positive(place: Locator) -> bool:
+    return float(place.inner_text().removesuffix(" s") or 0) > 0
 
 
 @pytest.fixture(scope="module")
@@ -89,22 +94,14 @@ def test_page_shows_its_redacted_camera(
         page.screenshot(path=SCREENSHOTS / "live-before.png", full_page=True)
         require_accessible(page)
         page.locator("#targets").set_input_files(
-            [{"name": "me.png", "mimeType": "image/png", "buffer": target}]
+            {"name": "me.png", "mimeType": "image/png", "buffer": target}
         )
         page.locator("#start").click()
         seen = VisibilityCount(clip)
         count_until_hidden(page, seen)
         assert seen.leaked == []
-        for figure in (
-            "fps",
-            "delay-measured",
-        ):  # a slow machine might show no frame in a second
-            place = page.locator(f"#{figure}")
-            wait_until(
-                lambda place=place: float(place.inner_text().removesuffix(" s") or 0) > 0,
-                "the figures are shown",
-                120,
-            )
+        for figure in ("fps", "delay-measured"):  # a slow machine might show no frame in a second
+            wait_until(partial(_is_positive, page.locator(f"#{figure}")), "the figures are shown", 120)
         page.screenshot(path=SCREENSHOTS / "live.png", full_page=True)
         require_accessible(page)
 

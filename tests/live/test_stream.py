@@ -161,8 +161,10 @@ def test_hidden_face_stays_hidden_while_detection_stalls_at_random(
     )
 
     seen = play_clip(
-        Stream(stalling, make_plan(gallery), clock), clip, lambda seen: seen.hidden > 20 and seen.frames > 40
-    )  # type: ignore[arg-type]
+        Stream(stalling, make_plan(gallery), clock),  # type: ignore[arg-type]
+        clip,
+        lambda seen: seen.hidden > 20 and seen.frames > 40,
+    )
 
     assert seen.leaked == []
     assert seen.frames > 40

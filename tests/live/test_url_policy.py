@@ -277,8 +277,9 @@ def test_slow_drip_of_bytes_does_not_keep_a_stopped_reader_alive(scheme: str) ->
         dripping.start()
         port = server.getsockname()[1]
         reader = StreamReader(
-            Address(scheme, "camera.invalid", port, "/", None, ("127.0.0.1",)), FakeStream()
-        )  # type: ignore[arg-type]
+            Address(scheme, "camera.invalid", port, "/", None, ("127.0.0.1",)),
+            FakeStream(),  # type: ignore[arg-type]
+        )
         reader.start()
         assert requested.wait(30)
         if scheme != "https":  # its first bytes already fail the TLS handshake

@@ -130,9 +130,9 @@ def main() -> int:
                 measurement.measure_beside_restarts()
                 if not before:
                     measurement.measure_alone()
-                for kind in KINDS:
+                for name in KINDS:
                     print(
-                        f"after round {number + 1}, {kind}: {format_seconds(measurement.seconds[kind])}",
+                        f"after round {number + 1}, {name}: {format_seconds(measurement.seconds[name])}",
                         flush=True,
                     )
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from google.pubsub_v1.types import PubsubMessage
 
 from defacer.pipeline.documents.report import Report
 from defacer.pipeline.storage import object_names
@@ -141,7 +142,7 @@ def wait_until_quiet(pipeline: Pipeline, folder: Path) -> None:
 def send(pipeline: Pipeline, topic: str, data: bytes, **attributes: str) -> None:
     with messaging.create_publisher(pipeline.emulator.state.pubsub_host) as publisher:
         path = messaging.topic_path(pipeline.emulator.resources.project, topic)
-        publisher.publish(topic=path, messages=[{"data": data, "attributes": attributes}])
+        publisher.publish(topic=path, messages=[PubsubMessage(data=data, attributes=attributes)])
 
 
 def first_track(listed: str) -> str:

@@ -31,7 +31,7 @@ def decode_grey(path: Path) -> Iterator[tuple[float, Picture]]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             assert frame.time is not None
-            yield frame.time, frame.to_ndarray(format="gray")
+            yield frame.time, frame.to_ndarray(format="gray").astype(np.uint8)
 
 
 def audio_packets(path: Path) -> list[tuple[float, bytes]]:
@@ -261,11 +261,11 @@ def test_rerender_changes_decisions_without_another_detection(
         "channels/changed/clip.report.jsonl",
     ]
 
-    for options, message in (
+    for wrong, message in (
         (("--keep", "99"), "has no track 99"),
         (("--keep", "1", "--hide", "1"), "at once"),
     ):
-        refused = run_rerender(pipeline, ended.job, *options, "--wait")
+        refused = run_rerender(pipeline, ended.job, *wrong, "--wait")
         assert refused.code in (1, 2)
         assert message in refused.errors
     pipeline.emulator.storage_client().bucket(pipeline.emulator.intake).blob(

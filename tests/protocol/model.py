@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
-from defacer.commands.privacy import job_lookup
 from defacer.commands.privacy.erase import Subject, erase
 from defacer.dead_letter import handler
 from defacer.ingest import plan_rerender
@@ -27,7 +27,6 @@ from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker import redact_step
 from defacer.worker.detect_step import detect
 from defacer.worker.redact_step import redact
 from tests.protocol.engine import SEGMENT_SECONDS, StandInEngine
@@ -139,9 +138,9 @@ class InterleavingRun:
             patch.setattr(pubsub, "publisher", lambda: publisher)
             patch.setattr(pubsub, "PublisherApi", Publisher)
             patch.setattr(lease, "datetime", self.world)
-            patch.setattr(lease.uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
-            patch.setattr(redact_step.time, "monotonic", self.world.monotonic)
-            patch.setattr(job_lookup.time, "sleep", stop_waiting)
+            patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
+            patch.setattr(time, "monotonic", self.world.monotonic)
+            patch.setattr(time, "sleep", stop_waiting)
             if not self.scenario.requeues:
                 patch.setattr(handler, "MAX_TASK_REQUEUES", 0)
                 patch.setattr(handler, "MAX_OTHER_REQUEUES", 0)

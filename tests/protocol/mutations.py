@@ -16,7 +16,16 @@ from defacer.merge import join_step, link_step
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published, Verdict
 from defacer.pipeline.errors import RetryableError
-from defacer.pipeline.lifecycle import cleanup, failure, finalize, job_state, lease, publishing, verdict
+from defacer.pipeline.lifecycle import (
+    cleanup,
+    failure,
+    finalize,
+    job_state,
+    lease,
+    publishing,
+    segments,
+    verdict,
+)
 from defacer.pipeline.lifecycle.publishing import PublishedObject, PublishedVersion
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.storage import object_names, objects
@@ -76,7 +85,7 @@ def failure_writes_no_verdict(patch: Patch) -> None:
 
 
 def late_copy_stays_published(patch: Patch) -> None:
-    unpublish = finalize.unpublish
+    unpublish = publishing.unpublish
 
     def patched(names: Any) -> None:
         said = verdict.find(names.job)
@@ -130,7 +139,7 @@ def foreign_report_starts_a_rollback_only(patch: Patch) -> None:
 def erased_job_is_cleaned_up_like_a_failed_one(patch: Patch) -> None:
     from_blobs = job_state.JobRecord.from_blobs
     patched = lambda job, blobs: replace(from_blobs(job, blobs), is_erased=False)  # noqa: E731
-    patch.setattr(cleanup.JobRecord, "from_blobs", patched)
+    patch.setattr(job_state.JobRecord, "from_blobs", patched)
 
 
 def erasure_lists_published_objects_only_once(patch: Patch) -> None:
@@ -163,7 +172,7 @@ def older_upload_replaces_a_newer_one(patch: Patch) -> None:
 
 
 def equal_bytes_count_as_the_own_write(patch: Patch) -> None:
-    accept = objects._accept_own_write
+    accept: Any = objects._accept_own_write
     patch.setattr(objects, "_accept_own_write", lambda *args: accept(*args[:-1], None))
 
 
@@ -208,7 +217,7 @@ def link_lease_is_released_before_the_dispatch(patch: Patch) -> None:
 
 
 def publishing_errors_are_ignored(patch: Patch) -> None:
-    publish = pubsub.publish
+    publish: Any = pubsub.publish
 
     def patched(*args: Any, **attributes: str) -> None:
         with suppress(RetryableError):
@@ -233,7 +242,7 @@ def message_is_acknowledged_while_another_holds_the_lease(patch: Patch) -> None:
 
 
 def lease_never_expires(patch: Patch) -> None:
-    terms = segment_attempt.lease_options_for
+    terms = lease.lease_options_for
 
     def endless(message_id: str) -> lease.LeaseOptions:
         return lease.LeaseOptions(message_id, 1e8, terms(message_id).deadline_seconds)
@@ -268,11 +277,11 @@ def embeddings_of_a_failed_job_stay(patch: Patch) -> None:
 
 
 def published_job_is_not_finalized(patch: Patch) -> None:
-    patch.setattr(join_step.finalize, "finalize", lambda manifest, published: None)
+    patch.setattr(finalize, "finalize", lambda manifest, published: None)
 
 
 def job_counts_as_done_with_its_first_segment(patch: Patch) -> None:
-    made = join_step.list_outputs_if_complete
+    made = segments.list_outputs_if_complete
 
     def patched(manifest: Any, step: str, index: int) -> Any:
         listed = objects.list_all("work", object_names.step_prefix(manifest.job, step))

@@ -179,7 +179,7 @@ class World:
             raise ServiceUnavailable(decision)
         if error is not None:
             raise error
-        return answer  # type: ignore[return-value]  # effect's, if it did not raise
+        return answer  # effect's, if it did not raise
 
     # The scheduler. It runs in the thread of the delivery that has the turn.
 
@@ -256,7 +256,8 @@ class World:
         due = [queued for queued in self.waiting if queued.due <= self.seconds and self._has_room(queued)]
         if not awake and not due:
             return None
-        chosen = self.rng.choice([*awake, *due])
+        candidates: list[Delivery | Queued] = [*awake, *due]
+        chosen = self.rng.choice(candidates)
         return chosen if isinstance(chosen, Delivery) else self._deliver(chosen)
 
     def _deliver(self, queued: Queued) -> Delivery:

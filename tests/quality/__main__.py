@@ -16,6 +16,7 @@ from pathlib import Path
 
 from defacer.engine.engine import Engine
 from defacer.engine.options import Options
+from defacer_emulator.emulator import PubSubKind
 from tests.quality import irreversible
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.jobs import Kept, job_problems, jobs_table, kept_tracks, run_jobs
@@ -71,7 +72,7 @@ class _Judge:
     def _replays(self) -> dict[str, Replay]:
         return {clip.name: Replay(clip, self._engine, self._options) for clip in self._clips}
 
-    def jobs(self, segment_seconds: float, pubsub: str) -> list[str]:
+    def jobs(self, segment_seconds: float, pubsub: PubSubKind) -> list[str]:
         rows = run_jobs(self._clips, self._score, segment_seconds, pubsub)
         self._print("Each clip through the emulator", jobs_table(rows))
         self._kept = {row.clip: kept_tracks(row.target.report.tracks) for row in rows}

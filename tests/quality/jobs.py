@@ -11,7 +11,7 @@ from types import ModuleType
 from defacer.pipeline.documents.report import Report
 from defacer.report.tracks import TrackRecord
 from defacer_emulator.commands.cli import main as emulator_command
-from defacer_emulator.emulator import Emulator, EmulatorOptions
+from defacer_emulator.emulator import Emulator, EmulatorOptions, PubSubKind
 from defacer_emulator.setup.files import report_beside
 from tests.quality.clips import Clip
 from tests.quality.figures import percent, pooled, table
@@ -57,7 +57,9 @@ def kept_tracks(tracks: Iterable[TrackRecord]) -> list[Kept]:
     return [(track.start, track.end) for track in tracks if track.decision == "keep"]
 
 
-def run_jobs(clips: Sequence[Clip], score: ModuleType, segment_seconds: float, pubsub: str) -> list[ClipJobs]:
+def run_jobs(
+    clips: Sequence[Clip], score: ModuleType, segment_seconds: float, pubsub: PubSubKind
+) -> list[ClipJobs]:
     """Run each clip through one emulator, twice, and grade the results by their pixels."""
     variables = (("DEFACER_SEGMENT_SECONDS", str(segment_seconds)),)
     done = []

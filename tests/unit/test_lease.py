@@ -186,7 +186,6 @@ def test_one_of_sixteen_racers_acquires_the_lease(expired: bool, buckets: Bucket
         HeldLease.acquire(buckets.work, NAME, options_for("dead", clock))
         clock.advance(91)
     start = threading.Barrier(RACERS)
-    take: Callable[[int], int | None]
 
     def take(number: int) -> int | None:
         start.wait()

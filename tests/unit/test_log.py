@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from defacer.pipeline import log
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.settings import settings as real_settings
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_concurrent_configuration_writes_each_line_once(
     monkeypatch.setattr(log.LOGGER, "handlers", [])
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     start = Barrier(8)
-    level = log.settings().log_level
+    level = real_settings().log_level
 
     def settings() -> SimpleNamespace:
         sleep(0.01)  # the other threads enter during this call

@@ -8,7 +8,7 @@ import resource
 import signal
 from contextlib import suppress
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from defacer_emulator.processes.reaper import has_mark
 

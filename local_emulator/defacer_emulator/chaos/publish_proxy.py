@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
-import grpc.aio  # type: ignore[import-untyped]
+import grpc
+import grpc.aio
 from google.pubsub_v1.types import PublishRequest
 
 from defacer_emulator.chaos.setup import Run

@@ -7,8 +7,8 @@ from typing import Any
 
 from defacer.engine.media import joiner as engine_join
 from defacer.engine.tracking import linking as engine_link
-from defacer.merge import engine_adapter
 from defacer.merge.main import merge
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.storage import objects
 from tests.load.notes import write_note
 
@@ -17,7 +17,7 @@ __all__ = ["merge"]
 _list_all, _join, _link = objects.list_all, engine_join.join, engine_link.link
 
 
-def _list_with_note(bucket: str, prefix: str) -> tuple[objects.ObjectRef, ...]:
+def _list_with_note(bucket: str, prefix: str) -> tuple[ObjectRef, ...]:
     found = _list_all(bucket, prefix)
     job, step = prefix.split("/")[1:3]
     write_note("list", job=job, step=step, objects=len(found))
@@ -51,5 +51,5 @@ def _measured(kind: str) -> Iterator[list[int]]:
 
 
 objects.list_all = _list_with_note
-engine_adapter.engine_join.join = _join_with_note
-engine_adapter.engine_link.link = _link_with_note
+engine_join.join = _join_with_note  # type: ignore[assignment]
+engine_link.link = _link_with_note  # type: ignore[assignment]
