@@ -19,6 +19,7 @@ from tests.quality.figures import Share
 MAX_DRIFT_MS = 0.5
 HIDDEN_SHARE = 0.5  # a face counts as hidden by its masks if they schedule this share of its box
 Floats = NDArray[np.float64]
+Place = tuple[int, Sequence[float]]  # time, box
 GRID = 24  # points in a row and a column of a box, to measure how much of it is covered
 
 
@@ -54,17 +55,23 @@ def visible_by_masks(faces: Faces, times: list[int], truth: Truth) -> tuple[Shar
 
     `times` are those of the frames. Masks of faces that `hide` follows beyond their tracks are not counted.
     """
-    schedule = MaskSchedule(faces)
-    masks = [(schedule.boxes(pts), schedule.openings(pts)) for pts in times]
+    graded = [(role, (times[number], box)) for number, _, role, *box in truth["faces"] if role != "ignore"]
+    shares = covered_by_masks(faces, times, [place for _, place in graded])
     visible: dict[str, list[bool]] = {"other": [], "target": []}
-    for number, _, role, *box in truth["faces"]:
-        if role != "ignore":
-            visible[role].append(_covered(box, *masks[number]) < HIDDEN_SHARE)
+    for (role, _), share in zip(graded, shares, strict=True):
+        visible[role].append(share < HIDDEN_SHARE)
     leaked, kept = (Share(sum(found), len(found)) for found in visible.values())
     return leaked, kept
 
 
-def _covered(box: list[float], masks: list[Box], openings: Openings) -> float:
+def covered_by_masks(faces: Faces, times: Sequence[int], places: Sequence[Place]) -> list[float]:
+    """Return the share of each place that is masked. `times` are those of the frames, in order."""
+    schedule = MaskSchedule(faces)
+    masks = {pts: (schedule.boxes(pts), schedule.openings(pts)) for pts in times}
+    return [_covered(box, *masks[pts]) for pts, box in places]
+
+
+def _covered(box: Sequence[float], masks: list[Box], openings: Openings) -> float:
     """Return the share of the box that is masked."""
     x1, y1, x2, y2 = box
     x, y = np.meshgrid(np.linspace(x1, x2, GRID), np.linspace(y1, y2, GRID))
