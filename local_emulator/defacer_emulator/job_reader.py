@@ -76,7 +76,7 @@ class JobReader:
     def kept_people(self, channel: str) -> tuple[str, ...]:
         """Return the people in a channel's target pictures."""
         blobs = self._list(self._resources.intake, object_names.targets_prefix(channel))
-        return object_names.people(blob.name for blob in blobs)
+        return object_names.list_people(blob.name for blob in blobs)
 
     def has_object(self, intake_object: str) -> bool:
         return any(blob.name == intake_object for blob in self._list(self._resources.intake, intake_object))

@@ -212,7 +212,7 @@ def _ingest(generation: str) -> dict[str, float]:
 
     started = time.perf_counter()
     ref = ObjectRef(bucket="intake", name="channels/a/videos/in.mp4", generation=int(generation))
-    plan_job.plan(ref, IngestEngine())
+    plan_job.plan_upload_job(ref, IngestEngine())
     return {"seconds": time.perf_counter() - started, "megabytes": _megabytes()}
 
 

@@ -27,11 +27,11 @@ def parse_push(push: Any, kind: str) -> Any:
     """Parse a push body as the function for this kind of message does, and return the result as JSON."""
     request = Request(EnvironBuilder(method="POST", json=push).get_environ())
     try:
-        message = pubsub.receive(background_event_to_cloud_event(request))
+        message = pubsub.receive_message(background_event_to_cloud_event(request))
         if kind == "upload":
             upload = pubsub.parse_upload(message)
             return {"id": message.id, "upload": upload.model_dump() if upload else None}
-        return {"id": message.id, kind: pubsub.parse(message, KINDS[kind]).model_dump()}
+        return {"id": message.id, kind: pubsub.parse_message(message, KINDS[kind]).model_dump()}
     except MalformedMessageError:
         return {"error": "malformed: acknowledged and logged"}
     except RetryableError:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defacer.engine.rendering.masks import MaskSchedule
-from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
@@ -98,7 +98,7 @@ def _redacted(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
     before = frame.to_ndarray(format="gray").astype(np.uint8)
-    redact(frame, schedule.boxes(pts), style, openings=schedule.openings(pts))
+    redact_boxes(frame, schedule.boxes(pts), style, openings=schedule.openings(pts))
     return before, frame.to_ndarray(format="gray").astype(np.uint8)
 
 

@@ -15,10 +15,10 @@ from defacer.engine.media.orientation import MAX_STRETCH, Orientation, orientati
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.rendering.preview import preview
+from defacer.engine.rendering.preview import render_preview_frame
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.rendering.redaction import Style, redact
-from defacer.engine.tracking.linking import link
+from defacer.engine.rendering.redaction import Style, redact_boxes
+from defacer.engine.tracking.linking import link_faces
 from defacer.report.faces import Faces
 from tests.engine.conftest import DEMO_SIZE
 
@@ -49,7 +49,7 @@ def write_squeezed(source: Path, path: Path, size: tuple[int, int], shape: Fract
 
 
 def faces_of(engine: Engine, path: Path, gallery: Gallery) -> Faces:
-    return link([engine.find(Segment(str(path)), gallery, Options())], gallery, Options())
+    return link_faces([engine.find(Segment(str(path)), gallery, Options())], gallery, Options())
 
 
 def displayed(path: Path | str, orientation: Orientation) -> Iterator[np.ndarray]:
@@ -122,7 +122,7 @@ def test_mask_is_round_as_displayed(size: tuple[int, int], shape: Fraction, mode
     frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv420p")
     before = frame.to_ndarray(format="gray")
     orientation = orientation_of(frame, shape)
-    redact(frame, [(270.0, 130.0, 370.0, 230.0)], Style(mode), orientation)
+    redact_boxes(frame, [(270.0, 130.0, 370.0, 230.0)], Style(mode), orientation)
     changed = orientation.to_displayed((frame.to_ndarray(format="gray") != before).astype(np.uint8) * 255)
     rows, columns = np.nonzero(changed > 64)
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=6)
@@ -140,7 +140,7 @@ def _pixelated(size: tuple[int, int], shape: Fraction) -> np.ndarray:
     """Return a ramp from left to right with a pixelated middle."""
     ramp = np.tile(np.linspace(0, 255, size[0], dtype=np.uint8), (size[1], 1))
     frame = av.VideoFrame.from_ndarray(ramp, format="gray")
-    redact(frame, [(170.0, 30.0, 470.0, 330.0)], Style("pixelate"), orientation_of(frame, shape))
+    redact_boxes(frame, [(170.0, 30.0, 470.0, 330.0)], Style("pixelate"), orientation_of(frame, shape))
     return frame.to_ndarray(format="gray")
 
 
@@ -162,7 +162,7 @@ def test_absurd_pixel_shape_is_limited(shape: Fraction) -> None:
 
 def test_preview_shows_the_picture_as_displayed(engine: Engine, demo_clip: Path, tmp_path: Path) -> None:
     path = write_squeezed(demo_clip, tmp_path / "squeezed.mp4", *HALF_WIDTH)
-    shown = preview(str(path), 0.0, Options(), engine.detector, nullcontext())
+    shown = render_preview_frame(str(path), 0.0, Options(), engine.detector, nullcontext())
     picture = cv2.imdecode(np.frombuffer(shown.picture, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape[1::-1] == DEMO_SIZE
     assert shown.faces == 2

@@ -14,7 +14,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from defacer.engine.models import openvino_backend, torch_backend, weights
-from defacer.engine.models.arrays import Array, Detection, Image, overlap
+from defacer.engine.models.arrays import Array, Detection, Image, compute_overlaps
 from defacer.engine.models.centerface import centerface_faces
 from defacer.engine.models.yunet import YuNet
 from tests.clips import admiral, astronaut
@@ -90,7 +90,7 @@ def assert_same_faces(found: list[Array], expected: list[Array]) -> None:
     assert len(faces(expected)) >= 2
     for face, known in zip(faces(found), faces(expected), strict=True):
         assert face.score == pytest.approx(known.score, abs=0.03)
-        assert overlap(face.box, known.box[None])[0] > 0.9
+        assert compute_overlaps(face.box, known.box[None])[0] > 0.9
         assert np.abs(face.landmarks - known.landmarks).max() < 0.03 * (known.box[2] - known.box[0])
 
 

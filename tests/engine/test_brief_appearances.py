@@ -19,7 +19,7 @@ from defacer.engine.models.arrays import Array, Image
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.render_file import render
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from tests.clips import admiral, astronaut, encode_picture
 from tests.engine.scenes import is_seen
 
@@ -105,7 +105,7 @@ def visible(source: Path, result: Path, scene: Scene, who: str | None = None) ->
 
 def redacted(engine: Engine, source: Path, gallery: Gallery | None = None) -> Path:
     options, result = Options(), source.with_name("out.mp4")
-    faces = link([engine.find(Segment(str(source)), gallery, options)], gallery, options)
+    faces = link_faces([engine.find(Segment(str(source)), gallery, options)], gallery, options)
     render(str(source), faces, options, None, result)
     return result
 

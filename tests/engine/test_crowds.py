@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.models.arrays import Detection, Detector, Image, overlap
+from defacer.engine.models.arrays import Detection, Detector, Image, compute_overlaps
 from defacer.engine.models.centerface import CenterFace
 from defacer.engine.models.crowds import larger_copy, merge_crowd_faces
 from defacer.engine.models.detector import make_detector
@@ -101,7 +101,7 @@ def test_faces_of_a_crowd_are_detected_once_each(detector: Detector) -> None:
     ]
     assert len(found) == len(crowd)
     boxes = np.array([face.box for face in found])
-    assert all(overlap(np.array(shown.box, np.float32), boxes).max() > 0.5 for shown in crowd)
+    assert all(compute_overlaps(np.array(shown.box, np.float32), boxes).max() > 0.5 for shown in crowd)
     first, second = found[0].landmarks[:2]
     assert first[0] < second[0]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.errors import EngineError
-from defacer.engine.models.arrays import Detector, overlap, suppress_overlaps
+from defacer.engine.models.arrays import Detector, compute_overlaps, suppress_overlaps
 from defacer.engine.models.detector import make_detector
 from tests.clips import admiral, astronaut
 
@@ -20,7 +20,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 def test_face_is_detected_in_its_place(detector: Detector) -> None:
     faces = detector.detect([astronaut()])[0]
     assert faces[0].score >= detector.confident_score
-    assert overlap(faces[0].box, ASTRONAUT_FACE[None])[0] > 0.5
+    assert compute_overlaps(faces[0].box, ASTRONAUT_FACE[None])[0] > 0.5
 
 
 def test_landmarks_are_in_the_face_in_their_order(detector: Detector) -> None:
@@ -56,7 +56,7 @@ def test_unknown_detector_is_refused_with_the_choices() -> None:
 def test_overlap_is_intersection_over_union() -> None:
     one = np.array([0, 0, 2, 2], np.float32)
     others = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], np.float32)
-    assert overlap(one, others) == pytest.approx([1, 1 / 3, 0])
+    assert compute_overlaps(one, others) == pytest.approx([1, 1 / 3, 0])
 
 
 def test_best_of_overlapping_boxes_is_kept() -> None:

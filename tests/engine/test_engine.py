@@ -19,8 +19,8 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.face_report import read_faces
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.face_report import read_faces_between
+from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import Decision, with_decisions
 from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
@@ -60,7 +60,7 @@ def grey_of(path: Path) -> list[np.ndarray]:
 
 
 def look(engine: Engine, clip: Path, gallery: Gallery | None, options: Options) -> Faces:
-    return link([engine.find(Segment(str(clip)), gallery, options)], gallery, options)
+    return link_faces([engine.find(Segment(str(clip)), gallery, options)], gallery, options)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_decision_can_be_changed_without_another_detection(
     decisions: dict[int, Decision] = {**dict.fromkeys(kept, "hide"), **dict.fromkeys(hidden, "keep")}
     stored = faces.to_bytes()
     assert Faces.from_bytes(stored) == faces
-    changed = read_faces(with_decisions(stored, decisions, None).document)
+    changed = read_faces_between(with_decisions(stored, decisions, None).document)
     out = tmp_path / "out.nut"
     redact_segment(Segment(str(demo_clip)), changed, str(out), Options())
     assert max(remaining_detail(demo_clip, [out], "astronaut")) < GONE
@@ -238,7 +238,7 @@ def test_gallery_of_another_recogniser_is_refused(engine: Engine, demo_clip: Pat
     other = dataclasses.replace(gallery, recognizer="another/1")
     segment, frames = Segment(str(demo_clip)), read_frames(str(demo_clip))
     for use in (
-        lambda: link([findings], other, Options()),
+        lambda: link_faces([findings], other, Options()),
         lambda: engine.find(segment, other, Options()),
         lambda: next(engine.follow(frames, findings.time_base, other, Options())),
     ):

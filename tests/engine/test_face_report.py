@@ -12,7 +12,7 @@ from defacer.engine.errors import EngineError
 from defacer.engine.rendering.box_motion import SPEED_SECONDS
 from defacer.engine.rendering.mask_extension import MAX_AFTER_SECONDS, MAX_BEFORE_SECONDS
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
-from defacer.engine.tracking.face_report import MASK_REACH_SECONDS, read_faces
+from defacer.engine.tracking.face_report import MASK_REACH_SECONDS, read_faces_between
 from defacer.engine.tracking.report_edit import Decision
 from defacer.engine.tracking.tracker import LOST_SECONDS
 from defacer.report.compact_boxes import Box, CompactBoxes
@@ -55,7 +55,7 @@ def test_the_tracks_read_for_a_segment_mask_it_like_all_tracks(faces: Faces) -> 
     stored = faces.to_bytes()
     whole = boxes(faces, range(FRAMES))
     for start in range(0, FRAMES, SEGMENT):
-        part = read_faces(stored, start, start + SEGMENT)
+        part = read_faces_between(stored, start, start + SEGMENT)
         assert len(part.tracks) < len(faces.tracks) / 2
         there = boxes(part, range(start, start + SEGMENT))
         assert any(there.values())
@@ -80,7 +80,7 @@ def test_a_segment_reads_only_its_detections_of_an_hours_long_track() -> None:
         (719_000, None),
         (719_990, None),
     ):
-        part = read_faces(stored, start, end)
+        part = read_faces_between(stored, start, end)
         assert len(part.tracks[0].detections) <= (10 + 2 * MASK_REACH_SECONDS) * 5 + 2
         times = range(start or 0, end or 720_050)
         assert boxes(part, times) == boxes(whole, times)
@@ -88,7 +88,7 @@ def test_a_segment_reads_only_its_detections_of_an_hours_long_track() -> None:
 
 def test_stored_faces_are_read_back(faces: Faces) -> None:
     assert Faces.from_bytes(faces.to_bytes()) == faces
-    assert read_faces(faces.to_bytes()) == faces
+    assert read_faces_between(faces.to_bytes()) == faces
 
 
 def test_each_line_is_json_and_the_last_one_counts_the_tracks(faces: Faces) -> None:
@@ -111,7 +111,7 @@ def test_each_line_is_json_and_the_last_one_counts_the_tracks(faces: Faces) -> N
 )
 def test_a_report_without_its_last_line_is_refused(cut: Callable[[bytes], bytes], faces: Faces) -> None:
     with pytest.raises(EngineError, match=r"last line .*\. Fetch it again"):
-        read_faces(cut(faces.to_bytes()), 0, FRAMES)
+        read_faces_between(cut(faces.to_bytes()), 0, FRAMES)
 
 
 def test_a_report_with_a_changed_or_missing_track_is_refused(faces: Faces) -> None:
@@ -119,7 +119,7 @@ def test_a_report_with_a_changed_or_missing_track_is_refused(faces: Faces) -> No
     lines = stored.splitlines(keepends=True)
     for data in (stored.replace(b'"hide"', b'"keep"', 1), b"".join(lines[:4] + lines[5:])):
         with pytest.raises(EngineError, match="does not match its tracks"):
-            read_faces(data, 0, FRAMES)
+            read_faces_between(data, 0, FRAMES)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_a_report_with_a_changed_or_missing_track_is_refused(faces: Faces) -> No
 def test_a_line_that_is_not_a_track_is_refused(line: bytes, faces: Faces) -> None:
     head, _ = split_report(faces.to_bytes())
     with pytest.raises(EngineError, match="a line is not a track"):
-        read_faces(join_report(head, [line + b"\n"]))
+        read_faces_between(join_report(head, [line + b"\n"]))
 
 
 def test_a_head_of_another_version_is_refused(faces: Faces) -> None:
     head, lines = split_report(faces.to_bytes())
     with pytest.raises(EngineError, match="not a report of this version"):
-        read_faces(join_report(head.replace(b'"version":6', b'"version":7'), lines))
+        read_faces_between(join_report(head.replace(b'"version":6', b'"version":7'), lines))
 
 
 def test_a_long_report_is_read_in_the_memory_of_one_track() -> None:
@@ -156,7 +156,7 @@ def test_a_long_report_is_read_in_the_memory_of_one_track() -> None:
     del whole
     tracemalloc.start()
     try:
-        part = read_faces(stored, 5000, 5001)
+        part = read_faces_between(stored, 5000, 5001)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()

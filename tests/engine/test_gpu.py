@@ -15,7 +15,7 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.runtime import gpu
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from defacer.report.faces import Faces
 from defacer_emulator.demo.demo_clip import write_target_picture
 from tests.clips import frame_times
@@ -35,7 +35,7 @@ def test_gpu_decides_like_the_cpu(demo_clip: Path, tmp_path: Path, monkeypatch: 
         picture = tmp_path / "astronaut.png"
         write_target_picture(picture)
         gallery: Gallery = engine.gallery([Picture("a", "a", picture.read_bytes())], "sface")
-        return link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
+        return link_faces([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
 
     on_gpu = decide()
     written = redact_segment(Segment(str(demo_clip)), on_gpu, str(tmp_path / "gpu.nut"), Options())

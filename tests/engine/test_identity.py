@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.identity import CLEAR, VERY_CLEAR, Limits, decide, warnings_about
+from defacer.engine.recognition.identity import CLEAR, VERY_CLEAR, Limits, decide_tracks, warnings_about
 from defacer.engine.tracking.linking import split_off_strangers
 from defacer.engine.tracking.segment_detections import DetectedFace
 from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
@@ -53,18 +53,20 @@ def gallery(**people: float) -> Gallery:
 
 def kept(*tracks: Track, targets: Gallery | None = None) -> list[int]:
     """Return the numbers of the tracks that are kept for the picture at 0 degrees."""
-    decisions = decide(tracks, targets or gallery(ann=0), LIMITS)
+    decisions = decide_tracks(tracks, targets or gallery(ann=0), LIMITS)
     return [one.id for one, decision in zip(tracks, decisions, strict=True) if decision.keep]
 
 
 def test_without_targets_everyone_is_hidden() -> None:
     for nobody in (None, Gallery((), at(), "test/1")):
-        (decision,) = decide([track(0, 0, seen=at(0))], nobody, LIMITS)
+        (decision,) = decide_tracks([track(0, 0, seen=at(0))], nobody, LIMITS)
         assert not decision.keep
 
 
 def test_near_a_target_is_kept_and_named_and_far_is_hidden() -> None:
-    near, far = decide([track(0, 0, seen=at(10)), track(1, 0, seen=at(90))], gallery(ann=0, ben=180), LIMITS)
+    near, far = decide_tracks(
+        [track(0, 0, seen=at(10)), track(1, 0, seen=at(90))], gallery(ann=0, ben=180), LIMITS
+    )
     assert (near.keep, near.person) == (True, "ann")
     assert not far.keep
     assert far.distance is not None
@@ -72,7 +74,7 @@ def test_near_a_target_is_kept_and_named_and_far_is_hidden() -> None:
 
 
 def test_a_track_without_a_view_is_hidden() -> None:
-    (decision,) = decide([track(0, 0, seen=at())], gallery(ann=0), LIMITS)
+    (decision,) = decide_tracks([track(0, 0, seen=at())], gallery(ann=0), LIMITS)
     assert not decision.keep
 
 
@@ -81,7 +83,7 @@ def test_one_lucky_view_among_many_keeps_no_track() -> None:
 
 
 def test_of_two_faces_in_one_frame_only_the_nearer_is_the_person() -> None:
-    nearer, farther = decide(
+    nearer, farther = decide_tracks(
         [track(0, 0, 6, seen=at(5)), track(1, 6, 12, seen=at(25))], gallery(ann=0), LIMITS
     )
     assert nearer.keep
@@ -90,7 +92,7 @@ def test_of_two_faces_in_one_frame_only_the_nearer_is_the_person() -> None:
 
 
 def test_of_two_faces_in_one_frame_that_are_as_near_neither_is_kept() -> None:
-    both = decide([track(0, 0, 6, seen=at(22)), track(1, 6, 12, seen=at(24))], gallery(ann=0), LIMITS)
+    both = decide_tracks([track(0, 0, 6, seen=at(22)), track(1, 6, 12, seen=at(24))], gallery(ann=0), LIMITS)
     assert not any(decision.keep for decision in both)
     assert [(one.reason, one.rival) for one in both] == [
         (Reason.RIVAL_AS_NEAR, 1),
@@ -110,7 +112,9 @@ def test_no_track_inherits_from_one_of_two_faces_that_are_as_near() -> None:
 
 
 def test_two_people_in_one_frame_are_both_kept() -> None:
-    both = decide([track(0, 0, seen=at(5)), track(1, 0, seen=at(175))], gallery(ann=0, ben=180), LIMITS)
+    both = decide_tracks(
+        [track(0, 0, seen=at(5)), track(1, 0, seen=at(175))], gallery(ann=0, ben=180), LIMITS
+    )
     assert [decision.person for decision in both if decision.keep] == ["ann", "ben"]
 
 
@@ -123,7 +127,7 @@ def test_a_look_alike_beside_a_sure_track_is_hidden_as_ambiguous() -> None:
     """Inside the match threshold, but much farther than the target and unlike the target's views in the video."""
     sure = track(0, 0, seen=at(14, 14, 14))
     tracks = [sure, track(1, 60, seen=beside(14, 0.94, 0.95))]
-    _, decision = decide(tracks, gallery(ann=0), LIMITS)
+    _, decision = decide_tracks(tracks, gallery(ann=0), LIMITS)
     assert not decision.keep
     assert decision.reason == Reason.AMBIGUOUS
 
@@ -201,7 +205,7 @@ def test_a_stranger_inside_a_kept_track_is_split_off_and_hidden() -> None:
     """From the last view of the target to the next one."""
     views = np.concatenate([at(14, 14, 14), at(95, 95), at(14, 14)])
     whole, other = track(3, *range(0, 42, 6), seen=views), track(5, 42, seen=at(20), continues=3)
-    decisions = decide([whole, other], gallery(ann=0), LIMITS)
+    decisions = decide_tracks([whole, other], gallery(ann=0), LIMITS)
 
     tracks, decisions = split_off_strangers([whole, other], decisions)
 
@@ -218,7 +222,7 @@ def test_a_stranger_inside_a_kept_track_is_split_off_and_hidden() -> None:
 def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None:
     one = track(0, 0, 6, 12, seen=at(14, 14, 95))
     one.views[2] = replace(one.views[2], quality=quality)
-    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide_tracks([one], gallery(ann=0), LIMITS))
     assert [decision.keep for decision in decisions] == ([True] if quality < VERY_CLEAR else [True, False])
     assert tracks[-1].last == 12
 
@@ -226,7 +230,7 @@ def test_one_view_of_a_stranger_counts_where_it_is_clear(quality: float) -> None
 def test_a_stranger_that_the_target_dissolves_into_is_split_off() -> None:
     """No view differs much from the one before, and the stranger's views resemble each other."""
     one = track(0, *range(30), seen=at(*[14] * 10, 40, 66, *np.linspace(90, 100, 18)))
-    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide_tracks([one], gallery(ann=0), LIMITS))
     assert [decision.keep for decision in decisions] == [True, False]
     assert tracks[0].last <= 12
 
@@ -236,7 +240,7 @@ def test_a_view_without_evidence_between_strangers_is_hidden(degrees: float, hid
     """At 65 degrees a view is beyond the match threshold; at 30 degrees it shows the target."""
     seen = at(14, 14, 14, 95, degrees, 95)
     one = track(0, *range(0, 36, 6), seen=seen, quality=0.7)
-    tracks, decisions = split_off_strangers([one], decide([one], gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers([one], decide_tracks([one], gallery(ann=0), LIMITS))
     found = zip(tracks, decisions, strict=True)
     assert [look.pts for part, decision in found if not decision.keep for look in part.detections] == hidden
 
@@ -253,7 +257,7 @@ def test_detections_between_a_change_and_the_first_view_are_hidden(link: str, ke
     target = track(1, 6, 12, seen=at(14), continues=0, link=link)
     target.views[0] = replace(target.views[0], place=1)
     before = [stranger, target]
-    tracks, decisions = split_off_strangers(before, decide(before, gallery(ann=0), LIMITS))
+    tracks, decisions = split_off_strangers(before, decide_tracks(before, gallery(ann=0), LIMITS))
     shown = [one.first for one, decision in zip(tracks, decisions, strict=True) if decision.keep]
     assert shown == [kept_from]
 
@@ -271,13 +275,13 @@ def test_memory_grows_with_the_views_and_not_with_their_square() -> None:
 def test_one_unclear_view_after_a_change_hides_no_detection() -> None:
     target = track(1, 6, 12, 18, seen=at(85, 14, 14), continues=0, link="changed")
     target.views[0] = replace(target.views[0], quality=VERY_CLEAR - 0.1)
-    (_, decision) = decide([track(0, 0, seen=at(14, 14, 14)), target], gallery(ann=0), LIMITS)
+    (_, decision) = decide_tracks([track(0, 0, seen=at(14, 14, 14)), target], gallery(ann=0), LIMITS)
     assert decision.keep
     assert decision.strangers == ()
 
 
 def warnings_of(tracks: list[Track], targets: Gallery | None) -> tuple[TargetWarning, ...]:
-    return warnings_about(tracks, decide(tracks, targets, LIMITS), targets, LIMITS.match)
+    return warnings_about(tracks, decide_tracks(tracks, targets, LIMITS), targets, LIMITS.match)
 
 
 def test_a_target_without_a_kept_track_is_warned_about_with_the_nearest() -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.engine.models.arrays import Array, Detection, Detector, Image, overlap
+from defacer.engine.models.arrays import Array, Detection, Detector, Image, compute_overlaps
 from defacer.engine.models.centerface import CenterFace
 from defacer.engine.models.detector import make_detector
 from defacer.engine.models.large_faces import merge_large_faces, small_copy
@@ -39,7 +39,7 @@ def test_face_of_any_size_is_detected_once_in_its_place(detector: Detector, name
     confident = [face for face in detector.detect([image])[0] if face.score >= detector.confident_score]
     assert len(confident) == 1
     visible = np.clip(confident[0].box, 0, [*SIZE, *SIZE]).astype(np.float32)
-    assert overlap(visible, box[None])[0] > 0.7
+    assert compute_overlaps(visible, box[None])[0] > 0.7
     left_eye, right_eye, nose, left_mouth, right_mouth = confident[0].landmarks
     assert left_eye[0] < nose[0] < right_eye[0]
     assert left_mouth[0] < right_mouth[0]

@@ -24,7 +24,7 @@ from defacer.engine.rendering.mask_extension import (
     MaskExtension,
 )
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.face_report import read_faces
+from defacer.engine.tracking.face_report import read_faces_between
 from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
@@ -369,7 +369,7 @@ def test_one_segment_or_eight_have_the_same_masks(face: Picture, tmp_path: Path)
     faces = in_units_of(replace(faces_of(*tracks), time_base=time_base_of(source)), shown)
 
     def boxes(segment: Segment) -> dict[int, list[Box]]:
-        known = read_faces(faces.to_bytes(), segment.start, segment.end)
+        known = read_faces_between(faces.to_bytes(), segment.start, segment.end)
         extension = MaskExtension(known, Orientation())
         needed = extension.required_frames(segment)
         found = extension.extend_masks(read_frames(segment.source, needed.start, needed.end))

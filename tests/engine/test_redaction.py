@@ -16,7 +16,7 @@ from defacer.engine.rendering.redaction import (
     Openings,
     Style,
     can_redact,
-    redact,
+    redact_boxes,
 )
 from defacer.report.compact_boxes import Box
 from tests.clips import astronaut
@@ -54,7 +54,7 @@ def outside(box: Box) -> np.ndarray:
 def test_face_is_redacted_and_other_pixels_are_unchanged(mode: str, pixel_format: str) -> None:
     frame = frame_of(astronaut(), pixel_format)
     before = luma(frame)
-    redact(frame, [FACE], style(mode))
+    redact_boxes(frame, [FACE], style(mode))
     after = luma(frame)
     assert frame.format.name == pixel_format
     x1, y1, x2, y2 = (int(side) for side in FACE)
@@ -76,7 +76,7 @@ def test_centre_of_the_mask_does_not_depend_on_its_pixels(mode: str) -> None:
     results = []
     for picture in (board, flat):
         frame = frame_of(picture, "yuv444p")
-        redact(frame, [FACE], style(mode))
+        redact_boxes(frame, [FACE], style(mode))
         results.append(luma(frame)[100:155, 120:172].astype(int))
     assert np.abs(results[0] - results[1]).max() <= 3
 
@@ -86,7 +86,7 @@ def test_pixelate_has_at_most_eight_blocks_across_a_face_of_any_size() -> None:
     for half in (12, 40, 90):
         frame = frame_of(ramp, "yuv444p")
         box = (150.0 - half, 150.0 - half, 150.0 + half, 150.0 + half)
-        redact(frame, [box], style("pixelate"))
+        redact_boxes(frame, [box], style("pixelate"))
         across = luma(frame)[150, 150 - half : 150 + half].astype(int)
         assert 2 <= np.count_nonzero(np.diff(across)) + 1 <= 8
 
@@ -109,7 +109,7 @@ def test_outside_the_mask_every_sample_keeps_its_value(mode: str, pixel_format: 
     noise = np.random.default_rng(0).choice(np.array([0, 128, 255], np.uint8), (SIZE, SIZE, 3))
     frame = frame_of(noise, pixel_format)
     before = stored(frame)
-    redact(frame, [FACE], style(mode))
+    redact_boxes(frame, [FACE], style(mode))
     for old, new in zip(before, stored(frame), strict=True):
         near = cv2.dilate((~outside(FACE)).astype(np.uint8), np.ones((5, 5), np.uint8))
         near = cv2.resize(near, (old.shape[1], old.shape[0]), interpolation=cv2.INTER_AREA)
@@ -125,7 +125,7 @@ def test_mask_is_opaque_over_the_whole_face(pixel_format: str, box: Box) -> None
     """The opaque ellipse is a tenth larger than the one that fills the box."""
     noise = np.random.default_rng(1).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
     frame = frame_of(noise, pixel_format)
-    redact(frame, [box], Style("solid", color="#ffffff"))
+    redact_boxes(frame, [box], Style("solid", color="#ffffff"))
     rows, columns = np.mgrid[0:SIZE, 0:SIZE] + 0.5
     half = [(box[side + 2] - box[side]) / 2 * 1.1 for side in (0, 1)]
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -138,8 +138,8 @@ def test_remaining_detail_does_not_grow_with_the_size_of_a_face(mode: str) -> No
     """A redacted picture of twice the size equals the enlarged redacted picture."""
     small = frame_of(astronaut(), "yuv444p")
     double = frame_of(cv2.resize(astronaut(), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), "yuv444p")
-    redact(small, [FACE], style(mode))
-    redact(double, [(FACE[0] * 2, FACE[1] * 2, FACE[2] * 2, FACE[3] * 2)], style(mode))
+    redact_boxes(small, [FACE], style(mode))
+    redact_boxes(double, [(FACE[0] * 2, FACE[1] * 2, FACE[2] * 2, FACE[3] * 2)], style(mode))
     halved = cv2.resize(luma(double), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     inside = np.s_[85:170, 115:177]
     assert (
@@ -156,7 +156,7 @@ def test_blur_keeps_at_most_four_colours() -> None:
     results = []
     for picture in (flat, striped):
         frame = frame_of(picture, "yuv444p")
-        redact(frame, [(100.0, 90.0, 200.0, 210.0)], style("blur"))
+        redact_boxes(frame, [(100.0, 90.0, 200.0, 210.0)], style("blur"))
         results.append(luma(frame)[105:195, 112:188].astype(int))  # the box's corners are in the soft edge
     assert np.abs(results[0] - results[1]).max() <= 3
 
@@ -167,7 +167,7 @@ def test_tiny_faces_in_frames_of_odd_sizes_are_redacted(mode: str, size: tuple[i
     noise = np.random.default_rng(3).integers(0, 255, (size[1], size[0], 3), np.uint8)
     frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv444p")
     before = luma(frame)
-    redact(frame, [(5.3, 4.2, 6.1, 5.5), (9.0, 8.0, 17.5, 19.5), (-3.0, -3.0, 0.5, 0.5)], style(mode))
+    redact_boxes(frame, [(5.3, 4.2, 6.1, 5.5), (9.0, 8.0, 17.5, 19.5), (-3.0, -3.0, 0.5, 0.5)], style(mode))
     assert (frame.width, frame.height) == size
     assert (before[9:16, 10:16] != luma(frame)[9:16, 10:16]).mean() > 0.8
 
@@ -176,7 +176,7 @@ def test_strength_makes_blur_coarser() -> None:
     detail = []
     for strength in (1.0, 3.0):
         frame = frame_of(astronaut())
-        redact(frame, [FACE], style("blur", strength))
+        redact_boxes(frame, [FACE], style("blur", strength))
         detail.append(float(luma(frame)[75:180, 110:182].std()))
     assert detail[1] < detail[0]
 
@@ -184,7 +184,7 @@ def test_strength_makes_blur_coarser() -> None:
 def test_solid_and_image_have_the_requested_colour() -> None:
     for mode in ("solid", "image"):
         frame = frame_of(astronaut(), "yuv444p")
-        redact(frame, [FACE], style(mode))
+        redact_boxes(frame, [FACE], style(mode))
         red, green, blue = frame.to_ndarray(format="rgb24")[128, 146].astype(int)
         assert red > 240
         assert max(green, blue) < 15
@@ -193,14 +193,14 @@ def test_solid_and_image_have_the_requested_colour() -> None:
 def test_face_is_blurred_where_the_picture_is_transparent() -> None:
     clear = Style("image", picture=np.zeros((8, 8, 4), np.uint8))
     with_picture, with_blur = frame_of(astronaut()), frame_of(astronaut())
-    redact(with_picture, [FACE], clear)
-    redact(with_blur, [FACE], Style("blur"))
+    redact_boxes(with_picture, [FACE], clear)
+    redact_boxes(with_blur, [FACE], Style("blur"))
     assert (luma(with_picture) == luma(with_blur)).all()
 
 
 def test_boxes_beyond_the_frames_edge_are_redacted_up_to_the_edge() -> None:
     frame = frame_of(astronaut())
-    redact(frame, [(-60, -60, 40, 40), (280, 280, 400, 400), (900, 900, 950, 950)], style("solid"))
+    redact_boxes(frame, [(-60, -60, 40, 40), (280, 280, 400, 400), (900, 900, 950, 950)], style("solid"))
     assert luma(frame)[0, 0] == luma(frame)[299, 299] == luma(frame)[10, 10]
 
 
@@ -220,7 +220,7 @@ def test_boxes_are_those_of_the_displayed_frame(rotation: int, mirrored: bool, t
     (frame,) = read_frames(str(path))
     assert luma(frame).max() > 200
     rows, columns = np.nonzero(orientation_of(frame).to_displayed(stored_picture)[..., 0])
-    redact(
+    redact_boxes(
         frame,
         [(columns.min() - 8, rows.min() - 8, columns.max() + 8, rows.max() + 8)],
         Style("solid", color="#000000"),
@@ -232,12 +232,12 @@ def test_pixel_format_that_cannot_be_changed_in_place_is_refused() -> None:
     assert not can_redact("rgb24")
     assert not can_redact("yuv420p10be")
     with pytest.raises(VideoError, match="pixel format rgb24 cannot be processed"):
-        redact(av.VideoFrame.from_ndarray(astronaut(), format="rgb24"), [FACE], Style())
+        redact_boxes(av.VideoFrame.from_ndarray(astronaut(), format="rgb24"), [FACE], Style())
 
 
 def test_mode_image_without_a_picture_is_refused() -> None:
     with pytest.raises(PictureError, match="replacement"):
-        redact(frame_of(astronaut()), [FACE], Style("image"))
+        redact_boxes(frame_of(astronaut()), [FACE], Style("image"))
 
 
 ORIENTATIONS = [Orientation(), Orientation(0, 1, -1, 0), Orientation(-1, 0, 0, 1), Orientation(0, 1, 1, 0)]
@@ -253,8 +253,8 @@ def test_openings_keep_their_samples_and_other_samples_are_masked(
     noise = np.random.default_rng(4).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
     source, closed, opened = (frame_of(noise, pixel_format) for _ in range(3))
     boxes = [FACE, (200.0, 50.0, 300.0, 110.0)]
-    redact(closed, boxes, style(mode), orientation)
-    redact(opened, boxes, style(mode), orientation, Openings(KEPT, CLOSED))
+    redact_boxes(closed, boxes, style(mode), orientation)
+    redact_boxes(opened, boxes, style(mode), orientation, Openings(KEPT, CLOSED))
     is_open = np.zeros((SIZE, SIZE), np.uint8)
     for value, group in ((1, KEPT), (0, CLOSED)):
         for x1, y1, x2, y2 in group:

@@ -17,7 +17,7 @@ from defacer.engine.models.arrays import Detection, Detector
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from defacer.engine.verification import check_ahead, release_gate
 from defacer.engine.verification.inspection import Inspector
 from defacer.engine.verification.readback import Readback
@@ -298,7 +298,7 @@ def test_pictures_that_resemble_a_face_are_left_alone(picture: Picture, check: C
 def test_deleted_tracks_of_the_demo_clip_are_found_and_masked(
     engine: Engine, demo_clip: Path, gallery: Gallery, tmp_path: Path
 ) -> None:
-    faces = link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
+    faces = link_faces([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
     kept = tuple(replace(track, continues=None) for track in faces.tracks if track.decision == "keep")
     redacted = redact_and_verify(
         Segment(str(demo_clip)), replace(faces, tracks=kept), tmp_path / "out.nut", Options(), engine.checker

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from defacer.engine.errors import EngineError
-from defacer.engine.tracking.face_report import read_faces
+from defacer.engine.tracking.face_report import read_faces_between
 from defacer.engine.tracking.report_edit import with_decisions
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
@@ -117,7 +117,7 @@ def test_a_report_with_an_unknown_recogniser_is_refused(faces: Faces) -> None:
     unknown = replace(faces, recognizer="casia-webface/20180408-102900/1")
     sentence = "the recogniser is 'casia-webface', allowed are sface, facenet-casia, facenet-vggface2"
     with pytest.raises(EngineError, match=sentence):
-        read_faces(unknown.to_bytes())
+        read_faces_between(unknown.to_bytes())
     with pytest.raises(EngineError, match=sentence):
         with_decisions(unknown.to_bytes(), {0: "hide"}, set())
 

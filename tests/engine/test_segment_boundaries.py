@@ -12,7 +12,7 @@ from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.report.faces import Faces
 from tests.clips import frame_times
@@ -26,7 +26,7 @@ def detect(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None
     found = (
         engine.find(Segment(str(clip), start, end), gallery, Options()) for start, end in pairwise(bounds)
     )
-    return link((SegmentDetections.from_bytes(part.to_bytes()) for part in found), gallery, Options())
+    return link_faces((SegmentDetections.from_bytes(part.to_bytes()) for part in found), gallery, Options())
 
 
 def require_same(one: Faces, many: Faces) -> None:

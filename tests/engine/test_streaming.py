@@ -14,7 +14,7 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.rendering.masks import LEAD_SECONDS, MaskSchedule
 from defacer.engine.streaming import HISTORY_SECONDS, TAIL_SECONDS, LiveSnapshot
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
 from defacer.engine.tracking.tracker import Tracker
 from defacer.report.compact_boxes import CompactBoxes
@@ -39,7 +39,9 @@ def middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
 def test_faces_hidden_in_a_whole_video_are_hidden_live(
     engine: Engine, gallery: Gallery, demo_clip: Path
 ) -> None:
-    whole = MaskSchedule(link([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options()))
+    whole = MaskSchedule(
+        link_faces([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
+    )
     known: list[LiveSnapshot] = list(engine.follow(frames(demo_clip), TIME_BASE, gallery, Options()))
     compared, covered = 0, 0
     with av.open(str(demo_clip)) as container:

@@ -16,7 +16,7 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from tests.clips import Picture, admiral, astronaut
 from tests.engine.scenes import is_seen
 
@@ -72,7 +72,7 @@ def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Pat
     clip, out = folder / "in.mp4", folder / "out.nut"
     write_swaps(clip, people, heads(engine))
     segment, options = Segment(str(clip)), Options()
-    faces = link([engine.find(segment, gallery, options)], gallery, options)
+    faces = link_faces([engine.find(segment, gallery, options)], gallery, options)
     assert not faces.cuts  # no cut is detected
     redact_segment(segment, faces, str(out), options)
     pairs = zip(grey_frames(clip), grey_frames(out), strict=True)

@@ -12,7 +12,7 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import GpuError, MissingPackageError, PictureError
-from defacer.engine.models.arrays import Detection, Detector, Image, overlap
+from defacer.engine.models.arrays import Detection, Detector, Image, compute_overlaps
 from defacer.engine.models.centerface import CenterFace
 from defacer.engine.recognition.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
 from defacer.engine.runtime import gpu, torch_package
@@ -136,7 +136,7 @@ def test_face_that_fills_its_picture_is_detected_without_pytorch(
     found = only_face(image, "me.png", engine.detector)
 
     whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
-    assert overlap(found.box, whole)[0] > 0.8
+    assert compute_overlaps(found.box, whole)[0] > 0.8
 
 
 def test_two_people_that_fill_a_picture_are_two_faces(no_torch: None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.options import Options
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.documents.base import ObjectRef
@@ -81,7 +81,7 @@ def test_ingest_and_worker_read_little_of_a_gigabyte(
     context = 2 * 2 * RATE  # frames of two seconds on both sides
     assert proxy.downloaded_bytes <= 2 * header + (RATE + context) * 1.5 * MEGABYTE
 
-    faces = link([findings], None, Options())
+    faces = link_faces([findings], None, Options())
     proxy.downloaded_bytes = 0
     written = WorkerEngine().redact(step, faces.to_bytes(), tmp_path / "segment.nut")
     assert len(written.frames) == RATE

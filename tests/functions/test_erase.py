@@ -13,10 +13,10 @@ from google.cloud import storage
 from defacer.commands.privacy.erase import Subject, erase, find_objects
 from defacer.commands.privacy_cli import main
 from defacer.ingest.engine_adapter import IngestEngine
-from defacer.ingest.plan_job import plan
+from defacer.ingest.plan_job import plan_upload_job
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
-from defacer.merge.link_step import link
+from defacer.merge.link_step import link_and_dispatch
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
@@ -235,7 +235,9 @@ def test_running_planning_leaves_nothing_of_an_erased_job(
         erase_job(job)
         return TargetGallery(("Eileen",), b"embeddings")
 
-    plan(source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None))
+    plan_upload_job(
+        source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None)
+    )
     assert buckets.names(buckets.work) == [object_names.failed(job)]
     assert buckets.names(buckets.intake) == [TARGET]
     assert topics.all(topics.segments) == []
@@ -264,7 +266,7 @@ def test_running_linking_leaves_nothing_of_an_erased_job(
         return False
 
     proxy.fails = erase_before_next_upload
-    link(planned.segment_done(0), "slow", with_operations(MergeEngine(), link=slow))
+    link_and_dispatch(planned.segment_done(0), "slow", with_operations(MergeEngine(), link=slow))
     assert VIDEO in erased
     assert_erased(buckets, planned)
     assert topics.all(topics.segments) == []

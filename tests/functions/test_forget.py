@@ -8,7 +8,7 @@ import pytest
 
 from defacer.commands.privacy_cli import main
 from defacer.ingest.engine_adapter import IngestEngine
-from defacer.ingest.plan_job import plan
+from defacer.ingest.plan_job import plan_upload_job
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest, Policy
@@ -217,7 +217,9 @@ def test_job_planned_during_forget_fails(buckets: Buckets, topics: Topics, clip:
         assert main([*FORGET]) == 0
         return TargetGallery(tuple(picture.person for picture in pictures), b"embeddings")
 
-    plan(source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None))
+    plan_upload_job(
+        source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None)
+    )
     job = object_names.job_id(source.bucket, source.name, source.generation)
     failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
     assert failed.code == "target-gone"

@@ -86,7 +86,7 @@ def publish_result(buckets: Buckets, planned: Planned, person: str | None) -> No
         manifest.report: report.to_bytes(),
     }
     for name, data in contents.items():
-        there = objects.find(buckets.output, name)
+        there = objects.find_blob(buckets.output, name)
         generation = int(there.generation) if there else 0
         ref = objects.replace(buckets.output, name, data, generation=generation, metadata=metadata)
         if name == manifest.result:

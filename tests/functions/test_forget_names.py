@@ -9,7 +9,7 @@ import pytest
 
 from defacer.commands.privacy_cli import main
 from defacer.ingest.engine_adapter import IngestEngine
-from defacer.ingest.plan_job import plan
+from defacer.ingest.plan_job import plan_upload_job
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Verdict
 from defacer.pipeline.error_codes import ErrorCode
@@ -26,7 +26,7 @@ def refuse_picture(buckets: Buckets, clip: Path) -> ObjectRef:
     """Upload a video whose job fails because Eileen's picture is invalid, and return the video."""
     buckets.put(buckets.intake, PICTURE, b"no picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
-    plan(source, with_operations(IngestEngine(), require_replacement=lambda ref: None))
+    plan_upload_job(source, with_operations(IngestEngine(), require_replacement=lambda ref: None))
     return source
 
 

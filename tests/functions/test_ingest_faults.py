@@ -68,10 +68,10 @@ def test_two_plannings_leave_one_gallery(buckets: Buckets, topics: Topics, clip:
         return TargetGallery(("Eileen",), b"quick")
 
     def overtaken(pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
-        planning.plan(ref, with_operations(IngestEngine(), embed_targets=quick))
+        planning.plan_upload_job(ref, with_operations(IngestEngine(), embed_targets=quick))
         return TargetGallery(("Eileen", "Grace"), b"overtaken")
 
-    planning.plan(ref, with_operations(IngestEngine(), embed_targets=overtaken))
+    planning.plan_upload_job(ref, with_operations(IngestEngine(), embed_targets=overtaken))
     manifest = manifest_of(buckets, ref)
     assert manifest.targets == ("Eileen",)
     assert manifest.gallery is not None
@@ -87,7 +87,7 @@ def test_job_that_fails_while_planned_leaves_nothing(buckets: Buckets, topics: T
         failure.fail_job(job_of(ref), "ingest", PermanentError("exhausted", "it took too long"), ref)
         return TargetGallery(("Eileen",), b"embeddings")
 
-    planning.plan(ref, with_operations(IngestEngine(), embed_targets=slow))
+    planning.plan_upload_job(ref, with_operations(IngestEngine(), embed_targets=slow))
     job = job_of(ref)
     stays = [object_names.failed(job), object_names.manifest(job), object_names.verdict(job)]
     assert buckets.names(buckets.work) == stays

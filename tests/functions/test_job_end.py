@@ -38,7 +38,7 @@ def crash_after_verdict(buckets: Buckets, planned: Planned) -> None:
     do_all_segments(buckets, planned)
 
     def die() -> None:
-        if verdict.find(planned.job) is not None:
+        if verdict.find_verdict(planned.job) is not None:
             raise Crash
 
     with pytest.MonkeyPatch.context() as patch:
@@ -47,7 +47,7 @@ def crash_after_verdict(buckets: Buckets, planned: Planned) -> None:
         with pytest.raises(Crash):
             join_and_publish(planned.segment_done(0), "first", MergeEngine())
     expire_lease(buckets, object_names.merge_lease(planned.job))
-    said = verdict.find(planned.job)
+    said = verdict.find_verdict(planned.job)
     assert said is not None
     assert said[0].state == "publishing"
     assert buckets.names(buckets.output) == []
@@ -55,7 +55,7 @@ def crash_after_verdict(buckets: Buckets, planned: Planned) -> None:
 
 def copy_result(planned: Planned) -> None:
     """Copy the result as the dead merge would have done next."""
-    said = verdict.find(planned.job)
+    said = verdict.find_verdict(planned.job)
     assert said is not None
     assert said[0].result is not None
     publishing.publish_object(planned.manifest, RESULT, said[0].result, lambda: None)
@@ -85,7 +85,7 @@ def test_job_that_failed_before_the_verdict_is_not_published(
 
     def meanwhile(parts: JoinInput) -> JoinedVideo:
         joined = MergeEngine().join(parts)
-        assert verdict.decide(
+        assert verdict.write_verdict_once(
             Verdict(
                 job=linked.job,
                 state="failing",
@@ -159,9 +159,9 @@ def test_foreign_object_after_the_verdict_fails_the_job(
 
 def test_interrupted_rollback_request_is_continued(buckets: Buckets, topics: Topics, linked: Planned) -> None:
     crash_after_verdict(buckets, linked)
-    said = verdict.find(linked.job)
+    said = verdict.find_verdict(linked.job)
     assert said is not None
-    verdict.change(
+    verdict.change_verdict(
         *said,
         state="rolling_back_pending",
         failed=failure.failure_record(linked.job, linked.manifest.source, ERROR),

@@ -8,7 +8,7 @@ import pytest
 
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.merge.engine_adapter import MergeEngine
-from defacer.merge.link_step import link
+from defacer.merge.link_step import link_and_dispatch
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import TimeRange
 from defacer.pipeline.error_codes import ErrorCode
@@ -53,7 +53,7 @@ def test_segment_detections_are_read_in_video_order(
     for index in (2, 0, 1):
         buckets.put(buckets.work, object_names.segment_detections(planned.job, index), str(index).encode())
     stand_in = LinkingEngine(planned)
-    link(planned.segment_done(1), "1", stand_in)
+    link_and_dispatch(planned.segment_done(1), "1", stand_in)
     assert stand_in.read == [b"0", b"1", b"2"]
 
 
@@ -72,7 +72,7 @@ def test_segment_detections_are_read_one_at_a_time(
         assert [reads() for _ in job.detections] == [1, 2, 3]
         return linked_of(planned)
 
-    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=counting))
+    link_and_dispatch(planned.segment_done(0), "1", with_operations(MergeEngine(), link=counting))
     assert_linked(buckets, topics, planned)
 
 
@@ -85,7 +85,7 @@ def test_engine_gets_the_gallery(buckets: Buckets, topics: Topics, clip: Path) -
         seen.append(job.gallery)
         return linked_of(planned)
 
-    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=keeping))
+    link_and_dispatch(planned.segment_done(0), "1", with_operations(MergeEngine(), link=keeping))
     assert seen == [b"embeddings"]
     assert_linked(buckets, topics, planned)
 
@@ -175,7 +175,7 @@ def test_block_of_the_finished_segment_is_listed_first(
 
     def listed(index: int) -> list[str]:
         before = len(proxy.requests)
-        link(planned.segment_done(index), "1", LinkingEngine(planned))
+        link_and_dispatch(planned.segment_done(index), "1", LinkingEngine(planned))
         lists = [
             path for _, path in proxy.requests[before:] if "prefix=" in path and "segment-detections" in path
         ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from defacer.merge.engine_adapter import MergeEngine
-from defacer.merge.link_step import link
+from defacer.merge.link_step import link_and_dispatch
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
@@ -58,12 +58,14 @@ def test_second_linker_waits_for_the_first(buckets: Buckets, topics: Topics, pla
         return linked_of(planned)
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(link, planned.segment_done(0), "first", with_operations(MergeEngine(), link=slow))
+        first = pool.submit(
+            link_and_dispatch, planned.segment_done(0), "first", with_operations(MergeEngine(), link=slow)
+        )
         assert inside.wait(60)
         with pytest.raises(RetryableError):
-            link(planned.segment_done(1), "second", with_operations(MergeEngine(), link=never))
+            link_and_dispatch(planned.segment_done(1), "second", with_operations(MergeEngine(), link=never))
         with pytest.raises(RetryableError):
-            link(planned.segment_done(0), "first", with_operations(MergeEngine(), link=never))
+            link_and_dispatch(planned.segment_done(0), "first", with_operations(MergeEngine(), link=never))
         go_on.set()
         first.result(60)
     assert_linked(buckets, topics, planned)
@@ -87,12 +89,14 @@ def test_linker_that_lost_its_lease_changes_nothing(
             lambda: datetime.now(UTC) > lease_expiry(buckets, claim),
             "the lease ran out",
         )
-        link(planned.segment_done(1), "second", with_operations(MergeEngine(), link=lambda _: other))
+        link_and_dispatch(
+            planned.segment_done(1), "second", with_operations(MergeEngine(), link=lambda _: other)
+        )
         list(job.detections)
         return linked_of(planned)
 
     with pytest.raises(RetryableError):
-        link(planned.segment_done(0), "first", with_operations(MergeEngine(), link=frozen))
+        link_and_dispatch(planned.segment_done(0), "first", with_operations(MergeEngine(), link=frozen))
     assert_linked(buckets, topics, planned)
     assert buckets.get(buckets.work, object_names.faces(planned.job)) == other.document
     assert len(redact_tasks(topics)) == 3
@@ -113,7 +117,7 @@ def test_lease_is_renewed_while_detections_are_read(
         assert lease_expiry(buckets, claim) > before
         return linked_of(planned)
 
-    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=slow))
+    link_and_dispatch(planned.segment_done(0), "1", with_operations(MergeEngine(), link=slow))
     assert_linked(buckets, topics, planned)
 
 
@@ -127,7 +131,7 @@ def test_error_of_a_late_linker_does_not_fail_the_job(
         raise PermanentError("object-gone", "another has linked the job and deleted this")
 
     with pytest.raises(RetryableError):
-        link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=gone))
+        link_and_dispatch(planned.segment_done(0), "1", with_operations(MergeEngine(), link=gone))
     assert object_names.failed(planned.job) not in buckets.names(buckets.work)
     assert topics.events() == []
 
@@ -143,7 +147,7 @@ def test_job_that_fails_during_linking_is_not_dispatched(
         )
         return linked_of(planned)
 
-    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=meanwhile))
+    link_and_dispatch(planned.segment_done(0), "1", with_operations(MergeEngine(), link=meanwhile))
     assert redact_tasks(topics) == []
     assert object_names.faces(planned.job) not in buckets.names(buckets.work)
     assert embeddings(buckets, planned) == []
@@ -199,11 +203,11 @@ def test_concurrent_linker_dispatches_the_same_faces(
     def link_concurrently(method: str, path: str) -> bool:
         if "link-lease" in path and not linked:
             linked.append(1)
-            link(planned.segment_done(0), "first", LinkingEngine(planned))
+            link_and_dispatch(planned.segment_done(0), "first", LinkingEngine(planned))
         return False
 
     proxy.fails = link_concurrently
-    link(planned.segment_done(1), "second", with_operations(MergeEngine(), link=never))
+    link_and_dispatch(planned.segment_done(1), "second", with_operations(MergeEngine(), link=never))
     assert linked
     assert_linked(buckets, topics, planned)
 
@@ -216,7 +220,7 @@ def test_worker_that_took_over_late_leaves_no_detections(
 
     def meanwhile(_: object) -> None:
         store_inputs_of_link(buckets, planned)
-        link(planned.segment_done(1), "1", LinkingEngine(planned))
+        link_and_dispatch(planned.segment_done(1), "1", LinkingEngine(planned))
 
     work(planned, 0, "late", meanwhile)
     assert embeddings(buckets, planned) == []

@@ -59,7 +59,7 @@ def test_errors_are_logged_without_names(
         def bug(bucket: str, name: str, generation: int = 0) -> None:
             raise TypeError(f"{MARK}: {bucket}, {name}")
 
-        monkeypatch.setattr(objects, "find", bug)
+        monkeypatch.setattr(objects, "find_blob", bug)
     else:
         most = 0 if fault == "at once" else 5
         proxy.fails = lambda method, path: len(proxy.requests) > most

@@ -6,7 +6,7 @@ import pytest
 
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
-from defacer.merge.link_step import link
+from defacer.merge.link_step import link_and_dispatch
 from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput
@@ -59,8 +59,8 @@ def test_linking_fails_the_job_after_three_timeouts(
 
     for _ in range(3):
         with pytest.raises(RetryableError, match="not done within the 1 s"):
-            link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
-    link(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
+            link_and_dispatch(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
+    link_and_dispatch(planned.segment_done(0), "1", with_operations(MergeEngine(), link=endless_link))
     failed = assert_link_failed(buckets, topics, planned, "too-slow")
     assert "linking its faces did not finish" in failed.message
 

@@ -75,7 +75,7 @@ def case(request: pytest.FixtureRequest, buckets: Buckets, topics: Topics, clip:
         return Case(planned.job, "worker", link_job(buckets, planned).task(0), "av.open")
     if request.param == "merge-find":
         find_all_segments(buckets, planned)
-        return Case(planned.job, "merge", planned.done(0), "defacer.engine.tracking.linking.link")
+        return Case(planned.job, "merge", planned.done(0), "defacer.engine.tracking.linking.link_faces")
     linked = link_job(buckets, planned)
     do_all_segments(buckets, linked)
     return Case(planned.job, "merge", linked.done(0), "defacer.engine.media.joiner.join")

@@ -132,7 +132,7 @@ def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, firs
         assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
         return IngestEngine().edit_faces(faces, decisions, known)
 
-    planning.plan(request, with_operations(IngestEngine(), edit_faces=slow))
+    planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=slow))
     assert cloud.failed(job_of(request)).code == "target-gone"
     assert object_names.manifest(job_of(request)) not in cloud.buckets.names(cloud.buckets.work)
     assert cloud.steps() == set()
@@ -157,10 +157,10 @@ def test_first_manifest_of_two_plannings_counts(cloud: Cloud, first: Planned) ->
 
     def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         cloud.deliver(cloud.topics.segments_done, cloud.merge)
-        planning.plan(request, means)
+        planning.plan_rerender_job(request, means)
         return IngestEngine().edit_faces(faces, decisions, known)
 
-    planning.plan(request, with_operations(IngestEngine(), edit_faces=overtaken))
+    planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=overtaken))
     cloud.deliver(cloud.topics.segments, cloud.worker)
     cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.report().job == job_of(request)
@@ -177,13 +177,13 @@ def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Pl
     def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         if "Eileen" in known:
             assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
-            planning.plan(request, IngestEngine())
+            planning.plan_rerender_job(request, IngestEngine())
             work = cloud.buckets.client.bucket(cloud.buckets.work)
             work.blob(object_names.faces(job_of(request))).delete()
             cloud.new_messages(cloud.topics.segments)  # it died before it published its tasks
         return IngestEngine().edit_faces(faces, decisions, known)
 
-    planning.plan(request, with_operations(IngestEngine(), edit_faces=overtaken))
+    planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=overtaken))
     cloud.deliver(cloud.topics.segments, cloud.worker)
     cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.hidden() == [True, False, True]
@@ -297,7 +297,7 @@ def test_rerender_that_fails_while_planned_leaves_nothing(cloud: Cloud, first: P
         failure.fail_job(job_of(request), "ingest", PermanentError("exhausted", "it took too long"), request)
         return IngestEngine().edit_faces(faces, decisions, known)
 
-    planning.plan(request, with_operations(IngestEngine(), edit_faces=slow))
+    planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=slow))
     assert cloud.steps() == set()
     assert_failed(cloud, request, "ingest", "exhausted")
 
@@ -333,7 +333,7 @@ def test_rerender_with_verdict_ends_without_manifest(
 
     def die(names: JobIdentity, progress: objects.Progress) -> None:
         if out:
-            said = verdict.find(job)
+            said = verdict.find_verdict(job)
             assert said is not None
             assert said[0].result is not None
             publishing.publish_object(names, RESULT, said[0].result, progress)

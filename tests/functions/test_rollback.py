@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from defacer.ingest.engine_adapter import IngestEngine
-from defacer.ingest.plan_job import plan
+from defacer.ingest.plan_job import plan_upload_job
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.base import ObjectRef
@@ -82,10 +82,10 @@ def test_published_job_is_not_rolled_back(
     """After the verdict, an object over the report is like one that is uploaded a day later."""
     crash_after_verdict(buckets, linked)
     copy_result(linked)
-    said = verdict.find(linked.job)
+    said = verdict.find_verdict(linked.job)
     assert said is not None
     result = objects.reference(buckets.blob(buckets.output, RESULT))
-    verdict.change(*said, state="published_pending", result=result)
+    verdict.change_verdict(*said, state="published_pending", result=result)
     buckets.put(buckets.output, REPORT, b"somebody else's")
     assert dead_letter(dead_letter_of(linked.done(0))) == 200
     assert_published(buckets, topics, linked)
@@ -98,10 +98,10 @@ def test_interrupted_rollback_is_continued(
     crash_after_verdict(buckets, linked)
     if left == "rolling_back":
         copy_result(linked)
-    said = verdict.find(linked.job)
+    said = verdict.find_verdict(linked.job)
     assert said is not None
     failed = failure.failure_record(linked.job, linked.manifest.source, ERROR)
-    verdict.change(*said, state=left, failed=failed)
+    verdict.change_verdict(*said, state=left, failed=failed)
     join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
     assert_failed_once(buckets, topics, linked, "poison-segment")
     assert buckets.names(buckets.output) == []
@@ -142,10 +142,10 @@ def test_verdict_with_foreign_source_is_refused(
     buckets: Buckets, topics: Topics, linked: Planned, dead_letter: Post
 ) -> None:
     crash_after_verdict(buckets, linked)
-    said = verdict.find(linked.job)
+    said = verdict.find_verdict(linked.job)
     assert said is not None
     other = linked.manifest.source.model_copy(update={"name": "channels/other/videos/walk.mp4"})
-    verdict.change(*said, source=other)
+    verdict.change_verdict(*said, source=other)
     buckets.client.bucket(buckets.work).blob(linked.ref.name).delete()
     assert dead_letter(dead_letter_of(linked.done(0))) == 503
 
@@ -164,7 +164,7 @@ def test_late_upload_message_keeps_the_manifest(
         read_job = job_state.read_job
         patch.setattr(job_state, "read_job", lambda job: replace(read_job(job), faces=None))
         with pytest.raises(Exception, match="being published"):
-            plan(planned.manifest.source, ENGINE)
+            plan_upload_job(planned.manifest.source, ENGINE)
     assert merge(linked.done(1)) == 200
     assert_published(buckets, topics, linked)
 
@@ -173,7 +173,7 @@ def test_manifest_of_a_forgotten_person_is_deleted(buckets: Buckets, topics: Top
     """A planning that writes the manifest again deletes it too."""
     planned = plan_job(buckets, clip, targets=("Eileen",))
     for _ in range(2):
-        plan(planned.manifest.source, ENGINE)
+        plan_upload_job(planned.manifest.source, ENGINE)
         assert_failed_once(buckets, topics, planned, "target-gone")
         assert set(buckets.names(buckets.work)) == {
             object_names.verdict(planned.job),
@@ -186,7 +186,7 @@ def test_late_copy_is_rolled_back_by_its_merge(
     buckets: Buckets, topics: Topics, linked: Planned, monkeypatch: pytest.MonkeyPatch, dead_letter: Post
 ) -> None:
     crash_after_verdict(buckets, linked)
-    said = verdict.find(linked.job)
+    said = verdict.find_verdict(linked.job)
     assert said is not None
     made = [ref for ref in (said[0].result, said[0].report) if ref is not None]
     copied = {ref.name: buckets.get(ref.bucket, ref.name) for ref in made}

@@ -12,9 +12,9 @@ from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.lifecycle import job_state
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, RedactedSegment, StepInput
 from defacer.pipeline.storage import object_names
-from defacer.worker.detect_step import detect
+from defacer.worker.detect_step import detect_and_announce
 from defacer.worker.engine_adapter import WorkerEngine
-from defacer.worker.redact_step import redact
+from defacer.worker.redact_step import redact_and_announce
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
 from tests.media_engines import with_operations
@@ -114,7 +114,9 @@ def test_source_deleted_during_detection_fails_the_job(
         deleted()
         return WorkerEngine().detect(step)
 
-    detect(planned.segment_task(0), "1", with_operations(WorkerEngine(), detect=delete_then_detect))
+    detect_and_announce(
+        planned.segment_task(0), "1", with_operations(WorkerEngine(), detect=delete_then_detect)
+    )
     assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
 
 
@@ -138,7 +140,7 @@ def test_source_deleted_during_redaction_fails_the_job(
         deleted()
         return WorkerEngine().redact(step, faces, out)
 
-    redact(linked.segment_task(0), "1", with_operations(WorkerEngine(), redact=too_late))
+    redact_and_announce(linked.segment_task(0), "1", with_operations(WorkerEngine(), redact=too_late))
     assert_failed_cleanly(buckets, topics, linked.manifest.source, "worker")
 
 

@@ -16,8 +16,8 @@ from defacer.pipeline.documents.job_records import Failed, Lease
 from defacer.pipeline.documents.segment_messages import SegmentReport
 from defacer.pipeline.media_engine import MediaEngine, RedactedSegment, StepInput
 from defacer.pipeline.storage import object_names
-from defacer.worker.detect_step import detect
-from defacer.worker.redact_step import redact
+from defacer.worker.detect_step import detect_and_announce
+from defacer.worker.redact_step import redact_and_announce
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment
 from tests.sentences import require_plain
@@ -29,7 +29,7 @@ Meanwhile = Callable[[Callable[[], None]], None]
 def work(planned: Planned, index: int, message_id: str, meanwhile: Meanwhile = lambda keep: keep()) -> None:
     """Do the job's step as the worker does, with an engine that detects and redacts nothing."""
     task = planned.segment_task(index)
-    step = detect if task.step == "detect" else redact
+    step = detect_and_announce if task.step == "detect" else redact_and_announce
     step(task, message_id, _Engine(planned.clip, f"seen for message {message_id}".encode(), meanwhile))
 
 

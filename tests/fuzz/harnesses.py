@@ -58,7 +58,7 @@ def push(data: bytes) -> None:
     number = message.get("messageId") if isinstance(message, dict) else None
     event = CloudEvent({"type": "t", "source": "s", "id": str(number)}, body)
     try:
-        received = pubsub.receive(event)
+        received = pubsub.receive_message(event)
     except MalformedMessageError:
         return
     received.id.encode()
@@ -80,7 +80,7 @@ def notification(data: bytes) -> None:
 def _parse_message(received: Message) -> None:
     for model in (segment_messages.SegmentTask, segment_messages.SegmentDone):
         try:
-            parsed = pubsub.parse(received, model)
+            parsed = pubsub.parse_message(received, model)
         except (MalformedMessageError, RetryableError):
             continue
         _require_round_trip(parsed)

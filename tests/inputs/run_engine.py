@@ -7,7 +7,7 @@ from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from defacer.pipeline.segmentation import plan_segments
 from defacer.report.faces import Faces
 from tests.planned import read_header
@@ -19,7 +19,7 @@ def deface(
     """Hide everyone. Raises EngineError for a file that is refused."""
     ranges = plan_segments(read_header(source), seconds)
     parts = [Segment(str(source), part.start, part.end) for part in ranges]
-    faces = link([engine.find(part, None, options) for part in parts], None, options)
+    faces = link_faces([engine.find(part, None, options) for part in parts], None, options)
     files = []
     for number, part in enumerate(parts):
         path = str(out.parent / f"{number}.nut")

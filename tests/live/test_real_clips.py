@@ -15,7 +15,7 @@ from defacer.engine.engine import Engine
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Picture
-from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.web.live.jpeg import fit_frame
 from defacer.web.live.stream import TIME_BASE
 
@@ -70,7 +70,7 @@ def test_no_face_leaks_and_the_target_is_mostly_kept(name: str, engine: Engine, 
         if index == len(snapshots):
             break
         before = frame.to_ndarray(format="gray")
-        redact(frame, snapshots[index].mask_schedule.boxes(pts), Style(), Orientation())
+        redact_boxes(frame, snapshots[index].mask_schedule.boxes(pts), Style(), Orientation())
         after = frame.to_ndarray(format="gray")
         for role, box in ((face[2], face[3:]) for face in truth["faces"] if face[0] == number):
             a, b = (score.crop(image, [side * scale for side in box]) for image in (before, after))

@@ -17,7 +17,7 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import limits_of
 from defacer.engine.rendering.masks import LEAD_SECONDS
-from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking.detection_pass import Targets
 from defacer.report.faces import Faces
@@ -207,7 +207,7 @@ def test_exception_in_redaction_ends_the_stream_in_black(
     def fail_at_last(*arguments: object) -> None:
         if next(left, None) is None:
             raise RuntimeError("no memory")
-        redact(*arguments)  # type: ignore[arg-type]
+        redact_boxes(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr("defacer.web.live.stream.redact", fail_at_last)
     require_black_end(Stream(engine, make_plan(gallery), clock), clip)

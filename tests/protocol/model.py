@@ -15,9 +15,9 @@ from werkzeug.exceptions import ServiceUnavailable
 from defacer.commands.privacy.erase import Subject, erase
 from defacer.dead_letter import handler
 from defacer.ingest import plan_rerender
-from defacer.ingest.plan_job import plan
+from defacer.ingest.plan_job import plan_upload_job
 from defacer.merge.join_step import join_and_publish
-from defacer.merge.link_step import link
+from defacer.merge.link_step import link_and_dispatch
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError, RetryableError
@@ -27,8 +27,8 @@ from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker.detect_step import detect
-from defacer.worker.redact_step import redact
+from defacer.worker.detect_step import detect_and_announce
+from defacer.worker.redact_step import redact_and_announce
 from tests.protocol.engine import SEGMENT_SECONDS, StandInEngine
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, find_violations
 from tests.protocol.memory import Client, Publisher
@@ -240,20 +240,20 @@ class InterleavingRun:
             source = pubsub.parse_upload(message)
             assert source is not None
             if object_names.parse_rerender(source.name):
-                plan_rerender.plan(source, self.engine)
+                plan_rerender.plan_rerender_job(source, self.engine)
             else:
-                plan(source, self.engine)
+                plan_upload_job(source, self.engine)
         elif function == "worker":
-            task = pubsub.parse(message, SegmentTask)
+            task = pubsub.parse_message(message, SegmentTask)
             if task.step == "detect":
-                detect(task, message.id, self.engine)
+                detect_and_announce(task, message.id, self.engine)
                 self.require_no_detections(task)
             else:
-                redact(task, message.id, self.engine)
+                redact_and_announce(task, message.id, self.engine)
         elif function == "merge":
-            done = pubsub.parse(message, SegmentDone)
+            done = pubsub.parse_message(message, SegmentDone)
             if done.step == "detect":
-                link(done, message.id, self.engine)
+                link_and_dispatch(done, message.id, self.engine)
             else:
                 join_and_publish(done, message.id, self.engine)
         elif function == "erase":

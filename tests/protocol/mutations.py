@@ -50,7 +50,7 @@ def ignore_preconditions(part_of_name: str) -> Mutation:
         def patched(bucket: str, name: str, data: Any, *args: Any, generation: int, **more: Any) -> Any:
             while True:
                 if part_of_name in name:
-                    there = objects.find(bucket, name)
+                    there = objects.find_blob(bucket, name)
                     generation = int(there.generation) if there else 0
                 with suppress(objects.AlreadyWrittenError):
                     return replace(bucket, name, data, *args, generation=generation, **more)
@@ -66,7 +66,7 @@ def copy_ignores_its_precondition(patch: Patch) -> None:
     copy = objects.copy
 
     def patched(source: Any, bucket: str, name: str, *, generation: int, **more: Any) -> Any:
-        there = objects.find(bucket, name)
+        there = objects.find_blob(bucket, name)
         return copy(source, bucket, name, generation=int(there.generation) if there else 0, **more)
 
     patch.setattr(objects, "copy", patched)
@@ -85,14 +85,14 @@ def failure_writes_no_verdict(patch: Patch) -> None:
 
 
 def late_copy_stays_published(patch: Patch) -> None:
-    unpublish = publishing.unpublish
+    unpublish = publishing.roll_back_publication
 
     def patched(names: Any) -> None:
-        said = verdict.find(names.job)
+        said = verdict.find_verdict(names.job)
         if said is None or said[0].state != "failing":
-            unpublish(names)
+            roll_back(names)
 
-    patch.setattr(finalize, "unpublish", patched)
+    patch.setattr(finalize, "roll_back_publication", patched)
 
 
 def rollback_keeps_the_made_result(patch: Patch) -> None:
@@ -110,7 +110,7 @@ def rollback_ignores_a_published_result(patch: Patch) -> None:
 
 
 def published_json_ignores_a_changed_verdict(patch: Patch) -> None:
-    change = verdict.change
+    change = verdict.change_verdict
 
     def patched(said: Verdict, ref: Any, **changes: Any) -> None:
         change(said, ref, **changes)
@@ -121,19 +121,19 @@ def published_json_ignores_a_changed_verdict(patch: Patch) -> None:
             with suppress(objects.AlreadyWrittenError):
                 objects.write_once("work", object_names.published(said.job), done.model_dump_json().encode())
 
-    patch.setattr(verdict, "change", patched)
+    patch.setattr(verdict, "change_verdict", patched)
 
 
 def foreign_report_starts_a_rollback_only(patch: Patch) -> None:
     """Roll back as dead_letter does. With a published result, the verdict would change back and forth without end."""
-    change = verdict.change
+    change = verdict.change_verdict
 
     def patched(said: Verdict, ref: Any, **changes: Any) -> None:
         if (said.state, changes["state"]) == ("publishing", "rolling_back"):
             changes["state"] = "rolling_back_pending"
         change(said, ref, **changes)
 
-    patch.setattr(verdict, "change", patched)
+    patch.setattr(verdict, "change_verdict", patched)
 
 
 def erased_job_is_cleaned_up_like_a_failed_one(patch: Patch) -> None:
@@ -208,7 +208,7 @@ def link_lease_is_released_before_the_dispatch(patch: Patch) -> None:
     dispatch = link_step.dispatch_redaction
 
     def patched(manifest: Any, ref: Any, faces: Any) -> None:
-        lease_ref = objects.find("work", object_names.link_lease(manifest.job))
+        lease_ref = objects.find_blob("work", object_names.link_lease(manifest.job))
         if lease_ref is not None:
             objects.delete(objects.reference(lease_ref))
         dispatch(manifest, ref, faces)

@@ -53,7 +53,7 @@ def draw_operation(rng: random.Random) -> tuple[str, Operation]:
     data, metadata, version = rng.choice(BYTES), rng.choice(METADATA), rng.randrange(8)
 
     def write(side: Side) -> object:
-        found = objects.find(side.bucket, name) if version < 4 else None
+        found = objects.find_blob(side.bucket, name) if version < 4 else None
         generation = int(found.generation) if found else side.generation(version)
         return side.known(objects.replace(side.bucket, name, data, generation=generation, metadata=metadata))
 
@@ -65,11 +65,11 @@ def draw_operation(rng: random.Random) -> tuple[str, Operation]:
     def stream(side: Side) -> object:
         with objects.open_for_writing(side.bucket, name, "text/plain", lambda: None) as file:
             file.write(data + b".")
-        found = objects.find(side.bucket, name)
+        found = objects.find_blob(side.bucket, name)
         return found is not None and side.known(objects.reference(found))
 
     def mark(side: Side) -> object:
-        found = objects.find(side.bucket, name)
+        found = objects.find_blob(side.bucket, name)
         return found and objects.mark(objects.reference(found), {"announced": "yes"})
 
     def compose(side: Side) -> object:
@@ -77,7 +77,7 @@ def draw_operation(rng: random.Random) -> tuple[str, Operation]:
         return side.known(objects.compose([name, other], side.bucket, "c", "text/plain"))
 
     def find(side: Side) -> object:
-        found = objects.find(side.bucket, name)
+        found = objects.find_blob(side.bucket, name)
         return found and (found.size, found.crc32c, found.metadata, side.known(objects.reference(found)))
 
     operations: dict[str, Operation] = {
@@ -87,7 +87,9 @@ def draw_operation(rng: random.Random) -> tuple[str, Operation]:
         "copy": copy,
         "compose": compose,
         "find": find,
-        "find version": lambda side: objects.find(side.bucket, name, side.generation(version)) is not None,
+        "find version": lambda side: (
+            objects.find_blob(side.bucket, name, side.generation(version)) is not None
+        ),
         "read": lambda side: objects.read(side.ref(name, version)),
         "read document": lambda side: objects.find_json(side.bucket, name, Policy),
         "mark": mark,
@@ -136,5 +138,5 @@ def test_replaced_version_exists_only_in_a_versioned_bucket() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(objects, "client", lambda storage=storage: Client(storage))
             patch.setattr(objects, "retries", lambda: None)
-            found = objects.find("work", "a", old.generation)
+            found = objects.find_blob("work", "a", old.generation)
         assert (found is not None) == bool(versioned)

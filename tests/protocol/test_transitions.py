@@ -82,7 +82,7 @@ def test_verdict_without_a_result_publishes_nothing_and_announces_it(
     buckets: Buckets, topics: Topics, linked: Planned
 ) -> None:
     do_all_segments(buckets, linked)
-    verdict.decide(Verdict(job=linked.job, state="publishing"))
+    verdict.write_verdict_once(Verdict(job=linked.job, state="publishing"))
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=fail_if_joined))
     data = buckets.get(buckets.work, object_names.published(linked.job))
     published = Published.model_validate_json(data)
@@ -98,7 +98,7 @@ def test_failing_job_of_a_dead_process_is_failed_by_the_next_merge(
     do_all_segments(buckets, linked)
     error = PermanentError(ErrorCode.POISON_SEGMENT, "an error of a worker")
     failed = failure.failure_record(linked.job, linked.manifest.source, error, "worker")
-    verdict.decide(Verdict(job=linked.job, state="failing", failed=failed))
+    verdict.write_verdict_once(Verdict(job=linked.job, state="failing", failed=failed))
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=fail_if_joined))
     assert Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(linked.job))) == failed
     assert buckets.names(buckets.output) == []

@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 
 from defacer.engine.models import weights
-from defacer.engine.models.arrays import Array, Image, overlap
+from defacer.engine.models.arrays import Array, Image, compute_overlaps
 from defacer.engine.models.detector import make_detector
 from tests.quality.composite_plans import RATE, Library, Plan, Shot, at_most, plans
 from tests.quality.public_clips import (
@@ -134,7 +134,7 @@ def _largest(boxes: Array) -> Array:
 
 def _agreed(own: Array, second: Array) -> Array | None:
     """Return the box of the face if each detector found one, in the same place."""
-    if len(own) != 1 or len(second) != 1 or overlap(own[0], second)[0] < SAME_FACE:
+    if len(own) != 1 or len(second) != 1 or compute_overlaps(own[0], second)[0] < SAME_FACE:
         return None
     box: Array = own[0]
     return box

@@ -23,7 +23,7 @@ import numpy as np
 from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.figures import pooled, table
 from tests.quality.grades import Grades
@@ -100,7 +100,7 @@ def _judge(clip: Clip, kind: str, folder: Path, engine: Engine, score: ModuleTyp
     person = given_target(clip)
     grades = []
     for gallery in (gallery_of(person, engine, Options()), None) if person else (None,):
-        faces = link(engine.find_pieces(Segment(str(harder)), gallery, Options()), gallery, Options())
+        faces = link_faces(engine.find_pieces(Segment(str(harder)), gallery, Options()), gallery, Options())
         grades.append(grade(harder, faces, clip.truth, folder, score, hides_all=gallery is None))
     return grades
 

@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Segment
-from defacer.engine.models.arrays import Detection, overlap
+from defacer.engine.models.arrays import Detection, compute_overlaps
 from defacer.engine.options import Options
 from defacer.engine.recognition.identity import CLEAR, limits_of
 from defacer.engine.rendering import redact_segment
-from defacer.engine.rendering.redaction import Style, redact
-from defacer.engine.tracking.linking import link
+from defacer.engine.rendering.redaction import Style, redact_boxes
+from defacer.engine.tracking.linking import link_faces
 from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
 from tests.quality.clips import Clip, load_clips, load_score
@@ -105,7 +105,7 @@ def main() -> int:
     folder = Path(os.environ["DEFACER_EVAL"])
     engine, judged = Engine(), JudgedFaces()
     for clip in load_clips(folder, given.clips):
-        faces = link([engine.find(Segment(str(clip.video)), None, Options())], None, Options())
+        faces = link_faces([engine.find(Segment(str(clip.video)), None, Options())], None, Options())
         judge(clip, faces, judged, engine, load_score(folder), given.every, given.modes.split(","))
         print(f"{clip.name} done", file=sys.stderr)
     if not judged.tracks:
@@ -133,7 +133,7 @@ def judge(
 ) -> None:
     """Hide the tracks of `faces` in every `every`-th frame of the clip, and add the graded faces to `judged`.
 
-    The masks are those of `redact_segment`, which runs with a `redact` function that tries all modes.
+    The masks are those of `redact_segment`, which runs with a `redact_boxes` function that tries all modes.
     """
     numbers, styles = count(), _styles(modes)
 
@@ -143,7 +143,7 @@ def judge(
             hidden = _hidden(frame, boxes, styles, more)
             _judge_frame(clip, number, hidden, judged, engine, score)
 
-    tries_all_modes = patch.object(redact_segment, "redact", redact_in_all_modes)
+    tries_all_modes = patch.object(redact_segment, "redact_boxes", redact_in_all_modes)
     with tries_all_modes, tempfile.TemporaryDirectory(prefix="defacer-quality-") as folder:
         redact_segment.redact_segment(
             Segment(str(clip.video)), faces, str(Path(folder) / "segment.nut"), Options()
@@ -215,7 +215,7 @@ def _with_landmarks(image: Image, boxes: Sequence[Sequence[float]], engine: Engi
     found_boxes = np.array([face.box / scale for face in found], np.float32).reshape(-1, 4)
     faces = []
     for box in np.array(boxes, np.float32):
-        shares = overlap(box, found_boxes)
+        shares = compute_overlaps(box, found_boxes)
         if len(shares) and shares.max() >= SAME_FACE:
             landmarks = found[int(shares.argmax())].landmarks / scale
         else:
@@ -234,7 +234,7 @@ def _hidden(
     for name, style in styles.items():
         for plane, original in zip(frame.planes, planes, strict=True):
             plane.update(original)
-        redact(frame, boxes, style, *more)
+        redact_boxes(frame, boxes, style, *more)
         yield name, frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 

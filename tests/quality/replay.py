@@ -18,7 +18,7 @@ from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import limits_of
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking import detection_pass, shot_cuts
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 from defacer.report.faces import Faces
 from tests.quality.clips import Clip, Truth
@@ -63,7 +63,7 @@ class Replay:
     def decide(self, gallery: Gallery | None) -> Faces:
         """Return the tracks and decisions that production reaches with these targets."""
         if gallery is None:
-            return link([self.found], None, self._options)
+            return link_faces([self.found], None, self._options)
         targets = self._targets(gallery)
         samples: list[FrameDetections] = []
         for window in sorted(self._windows, key=lambda window: window.bare[0].pts):
@@ -77,7 +77,7 @@ class Replay:
             )
         found = replace(self.found, samples=tuple(samples))
         # Between the steps of a job, embeddings have 16 bits.
-        return link([SegmentDetections.from_bytes(found.to_bytes())], gallery, self._options)
+        return link_faces([SegmentDetections.from_bytes(found.to_bytes())], gallery, self._options)
 
     def _targets(self, gallery: Gallery) -> detection_pass.Targets:
         return detection_pass.Targets(gallery, self._recognizer, limits_of(self._options))

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from defacer.engine.engine import Engine
 from defacer.engine.media.reader import read_frames
-from defacer.engine.models.arrays import overlap
+from defacer.engine.models.arrays import compute_overlaps
 from defacer.engine.models.recognizer import RECOGNIZERS
 from defacer.engine.options import Options
 from defacer.engine.recognition.identity import BEST_VIEWS
@@ -169,7 +169,7 @@ def _appearances(clip: Clip, folder: Path, found: SegmentDetections) -> list[App
         labelled = by_frame.get(number, [])
         boxes = np.array([box for _, _, _, *box in labelled], np.float32).reshape(-1, 4)
         for face in sample.faces:
-            shares = overlap(face.box, boxes) if len(boxes) else np.zeros(0)
+            shares = compute_overlaps(face.box, boxes) if len(boxes) else np.zeros(0)
             if face.embedding is not None and len(shares) and shares.max() >= SAME_FACE:
                 track = labelled[int(shares.argmax())][1]
                 views.setdefault((track, names.get((number, track), "")), {})[number] = face.embedding

@@ -75,7 +75,7 @@ def test_client_recovers_from_each_fault(fault: str, start_proxy: StartProxy, bu
     assert [found.name for found in objects.list_all(buckets.work, f"jobs/{JOB}/")] == [name]
     assert objects.read(ref) == b"second"
     objects.delete(ref)
-    assert objects.find(buckets.work, name) is None
+    assert objects.find_blob(buckets.work, name) is None
 
     assert set(proxy.journal().faults) == {fault}
     assert proxy.journal().faults[fault] >= MAX_STRUCK_OCCURRENCES

@@ -221,7 +221,7 @@ def test_failing_storage_is_a_retryable_error(
     proxy.fails = lambda method, path: True
     calls: dict[str, Callable[[], object]] = {
         "write": lambda: objects.write_once(buckets.work, "b", b"1"),
-        "find": lambda: objects.find(buckets.work, "a"),
+        "find": lambda: objects.find_blob(buckets.work, "a"),
         "read": lambda: objects.read(ref),
         "delete": lambda: objects.delete(ref),
         "list": lambda: objects.list_all(buckets.work, ""),
@@ -236,7 +236,7 @@ def test_unreachable_storage_is_a_retryable_error(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     environment(retry_seconds=0.2)
     with pytest.raises(RetryableError):
-        objects.find(buckets.work, "a")
+        objects.find_blob(buckets.work, "a")
 
 
 def test_missing_bucket_is_not_a_transient_error(environment: Environment, buckets: Buckets) -> None:

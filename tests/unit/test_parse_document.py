@@ -39,9 +39,11 @@ def test_policy_and_request_with_a_mark_are_read(environment: Environment) -> No
     data = MARK + request.model_dump_json().encode()
     assert parse_document(RerenderRequest, data) == request
     name = rerender_request.request_name(source)
-    assert rerender_request.parse(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
+    assert (
+        rerender_request.parse_request(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
+    )
     with pytest.raises(PermanentError, match="can't be read"):
-        rerender_request.parse(
+        rerender_request.parse_request(
             request.model_dump_json().encode("utf-16"), ObjectRef(bucket="intake", name=name, generation=1)
         )
 

@@ -161,13 +161,13 @@ def test_short_response_is_not_the_end_of_the_object(
     buckets: Buckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = buckets.put(buckets.intake, "v", b"1234567890")
-    find = objects.find
+    find = objects.find_blob
 
     def overstate_size(bucket: str, name: str, generation: int | None = None) -> object:
         blob = find(bucket, name, generation)
         blob._properties["size"] = "20"
         return blob
 
-    monkeypatch.setattr(objects, "find", overstate_size)
+    monkeypatch.setattr(objects, "find_blob", overstate_size)
     with pytest.raises(RetryableError, match="20 bytes returned 10"), open_ranged(ref) as file:
         file.read(20)

@@ -49,7 +49,7 @@ def handle_dead_letter(message: Message) -> None:
     Raises MalformedMessageError for a message without a job, and RetryableError while the job is being published.
     """
     if message.attributes.get(pubsub.TYPE, "").startswith(EVENT_TYPE_PREFIX):
-        event = pubsub.parse(message, JobEvent)
+        event = pubsub.parse_message(message, JobEvent)
         log.error(
             "an event was not delivered to the webhook's receiver", job=event.data.job, event=event.type
         )
@@ -138,7 +138,7 @@ def _job_of(message: Message) -> _LetterJob | None:
 
 
 def _job_of_segment(message: Message, kind: str) -> _LetterJob:
-    segment = pubsub.parse(message, SegmentTask if kind == pubsub.SEGMENT_TASK else SegmentDone)
+    segment = pubsub.parse_message(message, SegmentTask if kind == pubsub.SEGMENT_TASK else SegmentDone)
     ownership.require_job_object(segment.job, segment.manifest, object_names.manifest(segment.job))
     piece, topic, max_requeues = "", settings().segments_done_topic, MAX_OTHER_REQUEUES
     if isinstance(segment, SegmentTask):

@@ -12,4 +12,4 @@ from defacer.pipeline.messaging.http_status import http_status_of
 def dead_letter(event: CloudEvent) -> None:
     """Requeue the message, or fail its job."""
     with http_status_of("dead_letter"):
-        handle_dead_letter(pubsub.receive(event))
+        handle_dead_letter(pubsub.receive_message(event))

@@ -28,8 +28,8 @@ from defacer.engine.recognition import recognition_levels
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.render_file import Rendered, render
 from defacer.engine.runtime import torch_package
-from defacer.engine.tracking.face_report import read_faces
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.face_report import read_faces_between
+from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import Decision, with_decisions
 from defacer.engine.verification.release_gate import Checked
 from defacer.plurals import pluralize, resemblance
@@ -313,7 +313,7 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
             _warn(f"{warning.message} {ADVICE[warning.code]}", console)
     with _frame_bar(console, "detecting faces", frames) as bar:
         findings = engine.find_pieces(Segment(str(arguments.video)), gallery, options, bar)
-        faces = link(findings, gallery, options)
+        faces = link_faces(findings, gallery, options)
     for warning in faces.warnings:
         if gallery is None or warning not in gallery.warnings:
             by_hand = ""
@@ -339,7 +339,7 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
         document = join_report(json.dumps(head["faces"]).encode(), lines)
         fingerprint = str(head["fingerprint"])
         options = _recorded_options(head["policy"])
-        read_faces(document)
+        read_faces_between(document)
     except (EngineError, ReportError) as error:
         raise ArgumentError(f"{arguments.report} can't be used as a report: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -364,7 +364,7 @@ def _rerender(arguments: argparse.Namespace, console: Console) -> None:
         **dict.fromkeys(arguments.hide, "hide"),
         **dict.fromkeys(arguments.keep, "keep"),
     }
-    faces = read_faces(with_decisions(document, decisions, None).document)
+    faces = read_faces_between(with_decisions(document, decisions, None).document)
     rendered = _write_video(arguments, faces, options, console)
     if arguments.write_report:
         _write_report(arguments.write_report, options, rendered)

@@ -14,7 +14,7 @@ import av
 
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
-from defacer.engine.recognition.identity import BEST_VIEWS, Decision, decide, limits_of
+from defacer.engine.recognition.identity import BEST_VIEWS, Decision, decide_tracks, limits_of
 from defacer.engine.rendering.masks import LEAD_SECONDS, MaskSchedule
 from defacer.engine.runtime.prefetch import prefetch
 from defacer.engine.tracking.detection_pass import Targets, frame_detections_of
@@ -80,7 +80,7 @@ def follow(
         before = last.pts - int(HISTORY_SECONDS / time_base)
         tracker.forget_before(before)
         shots = [shot for shot in shots if shot >= before]
-        decisions = decide(tracker.tracks, gallery, limits)
+        decisions = decide_tracks(tracker.tracks, gallery, limits)
         tracks = [
             track_record(track, _hide_in_doubt(track, decision), 0, limits.match, recognizer)
             for track, decision in zip(tracker.tracks, decisions, strict=True)

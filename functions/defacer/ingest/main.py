@@ -15,9 +15,13 @@ from defacer.pipeline.storage import object_names
 def ingest(event: CloudEvent) -> None:
     """Plan the job of the uploaded object."""
     with http_status_of("ingest"):
-        source = pubsub.parse_upload(pubsub.receive(event))
+        source = pubsub.parse_upload(pubsub.receive_message(event))
         if source is None:
             log.info("ignored a notification that is not about a new object")
             return
-        plan = plan_rerender.plan if object_names.parse_rerender(source.name) else plan_job.plan
+        plan = (
+            plan_rerender.plan_rerender_job
+            if object_names.parse_rerender(source.name)
+            else plan_job.plan_upload_job
+        )
         plan(source, IngestEngine())

@@ -23,7 +23,7 @@ from defacer.pipeline.storage.object_names import VideoName
 NUMPY_ARCHIVE = "application/octet-stream"
 
 
-def plan(source: ObjectRef, engine: MediaEngine) -> None:
+def plan_upload_job(source: ObjectRef, engine: MediaEngine) -> None:
     """Plan the job of this upload. If it was planned before, publish its tasks again.
 
     Ignores any object that is not a video of the intake bucket. Two plannings of one upload can run at the same time:
@@ -71,7 +71,7 @@ def announce_and_dispatch(manifest: Manifest, ref: ObjectRef, faces: ObjectRef |
 def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -> Manifest:
     """Validate all inputs first, and write the gallery last."""
     job_limits.require_name(source, video)
-    blob = objects.find(source.bucket, source.name, source.generation)
+    blob = objects.find_blob(source.bucket, source.name, source.generation)
     if blob is None:
         raise objects.object_missing_error(source, ErrorCode.SOURCE_GONE)
     job_limits.require_size(source, blob.size)

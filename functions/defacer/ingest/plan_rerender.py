@@ -28,7 +28,7 @@ class _Draft(NamedTuple):
     faces: EditedFaces
 
 
-def plan(request: ObjectRef, engine: MediaEngine) -> None:
+def plan_rerender_job(request: ObjectRef, engine: MediaEngine) -> None:
     """Plan the job of this request. If it was planned before, publish its tasks again.
 
     Two plannings of one request can run at the same time: the first manifest counts and names the report, and both
@@ -53,7 +53,7 @@ def plan(request: ObjectRef, engine: MediaEngine) -> None:
             # Otherwise another planning was faster, perhaps from another report.
             edited = draft.faces if planned.document == draft.manifest else None
         manifest, ref = planned
-        faces = objects.find(settings().work_bucket, object_names.faces(job))
+        faces = objects.find_blob(settings().work_bucket, object_names.faces(job))
         if faces is None:
             plan_job.require_targets(manifest)
             faces_ref = _write_faces(job, edited or _edit_as_planned(manifest, engine))
@@ -70,7 +70,7 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
     request = _read(ref)
     source = request.source
     video = object_names.parse_video(source.name)
-    blob = objects.find(source.bucket, source.name, source.generation)
+    blob = objects.find_blob(source.bucket, source.name, source.generation)
     if blob is None or video is None:
         raise rerender_request.source_gone(source)
     report = rerender_request.published_report(source)
@@ -113,7 +113,7 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
 
 
 def _read(ref: ObjectRef) -> RerenderRequest:
-    blob = objects.find(ref.bucket, ref.name, ref.generation)
+    blob = objects.find_blob(ref.bucket, ref.name, ref.generation)
     if blob is None:
         raise _request_gone()
     if blob.size > rerender_request.MAX_BYTES:
@@ -127,7 +127,7 @@ def _read(ref: ObjectRef) -> RerenderRequest:
         data = objects.read(ref)
     except PermanentError as error:
         raise _request_gone() from error
-    return rerender_request.parse(data, ref)
+    return rerender_request.parse_request(data, ref)
 
 
 def _request_gone() -> PermanentError:

@@ -34,7 +34,7 @@ class MergeEngine(MediaEngine):
         options = Options(**manifest.policy.for_engine())
         frames = [0] * len(manifest.segments)
         try:
-            faces = engine_link.link(_read_detections(job, frames), gallery, options, job.renew_lease)
+            faces = engine_link.link_faces(_read_detections(job, frames), gallery, options, job.renew_lease)
         except EngineError as error:
             name = object_names.owner_name(manifest.source.name)
             raise PermanentError(error.code, f"{name}: {error}") from error

@@ -27,7 +27,7 @@ from defacer.pipeline.lifecycle.lease import (
     fail_if_timeouts_exhausted,
     lease_options_for,
 )
-from defacer.pipeline.lifecycle.ownership import load_verified_manifest, read_faces
+from defacer.pipeline.lifecycle.ownership import load_verified_manifest, read_faces_document
 from defacer.pipeline.lifecycle.publishing import PublishedVersion, compare_with_published
 from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, MediaEngine
@@ -73,7 +73,7 @@ def _join_and_decide(
     if PublishedVersion.NEWER in {
         compare_with_published(manifest, name).version for name in (manifest.result, manifest.report)
     }:
-        verdict.decide(_publishing_verdict(manifest))
+        verdict.write_verdict_once(_publishing_verdict(manifest))
         return
     parts = object_names.merge_part(manifest.job, held.token, "")
     try:
@@ -83,7 +83,7 @@ def _join_and_decide(
         with suppress(RetryableError):  # the first error counts
             objects.delete_all(settings().work_bucket, parts)
         raise
-    if verdict.decide(ours).result != ours.result:
+    if verdict.write_verdict_once(ours).result != ours.result:
         objects.delete_all(settings().work_bucket, parts)
 
 
@@ -91,7 +91,7 @@ def _make_result(
     manifest: Manifest, faces_ref: ObjectRef | None, held: HeldLease, engine: MediaEngine
 ) -> Verdict:
     """Store the checked result and its report in the work bucket, and return the verdict to publish them."""
-    faces, head = read_faces(manifest.job, faces_ref)
+    faces, head = read_faces_document(manifest.job, faces_ref)
     reports = _read_reports(manifest, head, held)
     result, joined = _join(manifest, reports, held, engine)
     if manifest.rerender and joined.fingerprint != manifest.rerender.fingerprint:

@@ -30,7 +30,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
 
-def link(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
+def link_and_dispatch(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
     """Link the faces if this was the last segment, or if an earlier merge died while it linked them.
 
     Raises RetryableError if the message has to be redelivered: another merge has the lease, or a transient error.
@@ -56,7 +56,7 @@ def link(done: SegmentDone, message_id: str, engine: MediaEngine) -> None:
 def _find_or_link_faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRef | None:
     """Return the faces of the job, and link them first if necessary. Return None if the job has failed."""
     name = object_names.faces(manifest.job)
-    found = objects.find(settings().work_bucket, name)
+    found = objects.find_blob(settings().work_bucket, name)
     if found is not None:
         return objects.reference(found)
     fail_if_timeouts_exhausted(manifest, held, "linking its faces")

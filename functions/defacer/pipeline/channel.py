@@ -40,7 +40,7 @@ class TargetPicture:
 
 def read_policy(bucket: str, channel: str) -> Policy:
     """Read the channel's policy, or return the defaults if it has none. Raises PermanentError if it is invalid."""
-    blob = objects.find(bucket, object_names.policy(channel))
+    blob = objects.find_blob(bucket, object_names.policy(channel))
     if blob is None:
         return Policy()
     _require_size(blob, settings().max_policy_bytes, ErrorCode.BAD_POLICY)
@@ -66,7 +66,7 @@ def parse_policy(data: bytes, label: str) -> Policy:
 def find_replacement(bucket: str, channel: str) -> ObjectRef:
     """Return the replacement picture of the mode "image". Raises PermanentError if it is missing or too large."""
     name = object_names.replacement(channel)
-    blob = objects.find(bucket, name)
+    blob = objects.find_blob(bucket, name)
     if blob is None:
         raise PermanentError(
             ErrorCode.NO_REPLACEMENT,

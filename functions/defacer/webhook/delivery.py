@@ -47,7 +47,7 @@ def deliver_event(message: Message) -> None:
 
     Raises RetryableError if the receiver can't be reached or can't process the event now.
     """
-    event = pubsub.parse(message, JobEvent)
+    event = pubsub.parse_message(message, JobEvent)
     with log.bind_fields(job=event.data.job, event=event.type):
         if event.type not in SENT_EVENTS:
             log.info("ignored an event that is not sent")

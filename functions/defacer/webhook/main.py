@@ -12,4 +12,4 @@ from defacer.webhook.delivery import deliver_event
 def webhook(event: CloudEvent) -> None:
     """Send the event to the receiver of the settings."""
     with http_status_of("webhook"):
-        deliver_event(pubsub.receive(event))
+        deliver_event(pubsub.receive_message(event))

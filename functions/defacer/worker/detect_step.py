@@ -18,7 +18,7 @@ from defacer.worker.segment_attempt import handle_step_errors, run_step_once
 NUMPY_ARCHIVE = "application/octet-stream"
 
 
-def detect(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
+def detect_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
     """Do the step unless it is done, and announce it. Do nothing if the job has passed it.
 
     Raises RetryableError if the message has to be redelivered: another worker has the lease, or a transient error.
@@ -41,7 +41,7 @@ def _is_done(task: SegmentTask) -> bool:
     names = (
         object_names.segment_detections(task.job, task.index, part) for part in self_and_ancestors(task.part)
     )
-    return any(objects.find(settings().work_bucket, name) for name in names)
+    return any(objects.find_blob(settings().work_bucket, name) for name in names)
 
 
 def _detect_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:

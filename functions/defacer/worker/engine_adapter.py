@@ -10,7 +10,7 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.runtime import gpu
-from defacer.engine.tracking.face_report import read_faces
+from defacer.engine.tracking.face_report import read_faces_between
 from defacer.engine.verification import release_gate
 from defacer.engine_host import HOST
 from defacer.pipeline.documents.manifest import Manifest
@@ -55,7 +55,7 @@ class WorkerEngine(MediaEngine):
         with _open_segment(step) as segment:
             verified = release_gate.redact_and_verify(
                 segment,
-                read_faces(faces, segment.start, segment.end),
+                read_faces_between(faces, segment.start, segment.end),
                 out,
                 _options_of(manifest),
                 HOST.engine.checker,

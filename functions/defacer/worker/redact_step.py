@@ -13,7 +13,7 @@ from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.segment_messages import SegmentReport, SegmentTask
 from defacer.pipeline.lifecycle import failure, job_state
-from defacer.pipeline.lifecycle.ownership import read_faces
+from defacer.pipeline.lifecycle.ownership import read_faces_document
 from defacer.pipeline.lifecycle.segments import self_and_ancestors
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
@@ -23,7 +23,7 @@ from defacer.worker.segment_attempt import handle_step_errors, run_step_once
 NUT = "video/x-nut"
 
 
-def redact(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
+def redact_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine) -> None:
     """Do the step unless it is done, and announce it. Do nothing if the job is over.
 
     Raises RetryableError if the message has to be redelivered: another worker has the lease, or a transient error.
@@ -41,12 +41,12 @@ def _is_done(task: SegmentTask) -> bool:
     names = (
         object_names.segment_report(task.job, task.index, part) for part in self_and_ancestors(task.part)
     )
-    return any(objects.find(settings().work_bucket, name) for name in names)
+    return any(objects.find_blob(settings().work_bucket, name) for name in names)
 
 
 def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
     started = time.monotonic()
-    faces, _ = read_faces(task.job, task.faces)
+    faces, _ = read_faces_document(task.job, task.faces)
     with tempfile.TemporaryDirectory(prefix="defacer-segment-") as folder:
         out = Path(folder) / "segment.nut"
         written = engine.redact(step, faces, out)

@@ -60,7 +60,7 @@ def _remove_name(data: PersonData, removed: Removed) -> PersonData:
 def rerender_hidden(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
     """Replace the result by one with the person hidden, then the report. Raise PermanentError on failure."""
     report = remove_person(shown.report, person)
-    there = objects.find(shown.ref.bucket, report.result)
+    there = objects.find_blob(shown.ref.bucket, report.result)
     if there is None or not _is_of(there, report.job):
         raise PermanentError(
             ErrorCode.RESULT_CHANGED,
@@ -94,7 +94,7 @@ def delete(refs: tuple[ObjectRef, ...], removed: Removed) -> None:
 
 def _replace(ref: ObjectRef, data: Path | bytes) -> ObjectRef:
     """Replace a version, with the same content type and metadata, and delete all older versions of its job."""
-    there = objects.find(ref.bucket, ref.name, ref.generation)
+    there = objects.find_blob(ref.bucket, ref.name, ref.generation)
     if there is None:
         raise RetryableError("another program changed an object at the same time")
     try:

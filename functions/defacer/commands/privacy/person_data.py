@@ -61,7 +61,7 @@ class PersonData:
 def people(channel: str) -> tuple[str, ...]:
     """Return the people that the channel's target pictures name."""
     blobs = objects.list_blobs(settings().intake_bucket, object_names.targets_prefix(channel))
-    return object_names.people(blob.name for blob in blobs)
+    return object_names.list_people(blob.name for blob in blobs)
 
 
 def find_person_data(channel: str, person: str) -> PersonData:
@@ -137,7 +137,7 @@ def _failures_naming(job: str, channel: str, person: str) -> Iterator[tuple[Obje
 
     The verdict is first, because `failed.json` is written from it.
     """
-    found = verdict.find(job)
+    found = verdict.find_verdict(job)
     if found is not None and found.document.failed is not None:
         failed = found.document.failed
         if _names(failed, channel, person):
@@ -233,7 +233,7 @@ def replacement_of(report: Report) -> ObjectRef | None:
     video = object_names.parse_video(report.source.name)
     if video is None:
         return None
-    blob = objects.find(report.source.bucket, object_names.replacement(video.channel))
+    blob = objects.find_blob(report.source.bucket, object_names.replacement(video.channel))
     return objects.reference(blob) if blob is not None else None
 
 
@@ -263,7 +263,7 @@ def _any_is(names: Iterable[str], person: str) -> bool:
 
 def _obstacle(report: Report) -> str | None:
     source = report.source
-    if objects.find(source.bucket, source.name, source.generation) is None:
+    if objects.find_blob(source.bucket, source.name, source.generation) is None:
         return "its source was deleted"
     if report.policy.mode == "image" and replacement_of(report) is None:
         return "the replacement picture was deleted"

@@ -61,7 +61,7 @@ def shared_areas(one: Array, others: Array) -> Array:
     return areas
 
 
-def overlap(one: Array, others: Array) -> Array:
+def compute_overlaps(one: Array, others: Array) -> Array:
     """Return the intersection over union of box `one` (4,) with each of `others` (N, 4)."""
     shared = shared_areas(one, others)
     areas = box_areas(others) + box_areas(one) - shared
@@ -77,6 +77,6 @@ def suppress_overlaps(boxes: Array, scores: Array, limit: float = OVERLAP_OF_ONE
         best = int(order.pop(0))
         keep.append(best)
         if order:
-            shares = overlap(boxes[best], boxes[order])
+            shares = compute_overlaps(boxes[best], boxes[order])
             order = [index for index, share in zip(order, shares, strict=True) if share < limit]
     return keep

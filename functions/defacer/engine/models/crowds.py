@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from defacer.engine.models.arrays import Detection, Detector, Image, box_areas, overlap, shared_areas
+from defacer.engine.models.arrays import Detection, Detector, Image, box_areas, compute_overlaps, shared_areas
 
 MIN_CROWD = 4  # confident detections in an image
 COPY_SCALE, MAX_COPY_SIDE = 2.0, 1280  # of the larger copy; the long side in pixels
@@ -99,5 +99,5 @@ def _detections_of_same_face(face: Detection, faces: Sequence[Detection]) -> lis
     boxes = np.array([one.box for one in faces])
     smaller_areas = np.minimum(box_areas(boxes), box_areas(face.box))
     is_inside = shared_areas(face.box, boxes) >= MIN_INSIDE_SHARE * smaller_areas
-    is_same = is_inside | (overlap(face.box, boxes) >= SAME_FACE)
+    is_same = is_inside | (compute_overlaps(face.box, boxes) >= SAME_FACE)
     return [one for one, shows_it in zip(faces, is_same, strict=True) if shows_it]

@@ -23,7 +23,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from defacer.engine.models.arrays import Array, Detection, Detector, Image, box_areas, overlap, shared_areas
+from defacer.engine.models.arrays import (
+    Array,
+    Detection,
+    Detector,
+    Image,
+    box_areas,
+    compute_overlaps,
+    shared_areas,
+)
 
 COPY_SIDE = 112  # pixels, the long side of the copy
 MIN_BORDER = 24  # pixels, on each side of the copy
@@ -116,7 +124,7 @@ def _merge_parts(face: Detection, parts: Sequence[Detection]) -> Detection:
 
 
 def _is_same(one: Detection, face: Detection) -> bool:
-    return float(overlap(one.box, face.box[None])[0]) >= SAME_FACE
+    return float(compute_overlaps(one.box, face.box[None])[0]) >= SAME_FACE
 
 
 def _is_part(one: Detection, face: Detection, others: Sequence[Detection]) -> bool:

@@ -105,7 +105,7 @@ def nearest_target(embedding: Array, gallery: Gallery) -> float:
     return float(np.linalg.norm(gallery.embeddings - embedding, axis=1).min())
 
 
-def decide(
+def decide_tracks(
     tracks: Sequence[Track],
     gallery: Gallery | None,
     limits: Limits,

@@ -104,7 +104,7 @@ class BoxMotion:
         return _expanded(_union(sample.box, (x1 + shift_x, y1 + shift_y, x2 + shift_x, y2 + shift_y)))
 
 
-def overlap(one: Box, other: Box) -> float:
+def compute_overlap(one: Box, other: Box) -> float:
     """Return the intersection over union of two boxes."""
     shared = shared_area(one, other)
     return shared / max(shared_area(one, one) + shared_area(other, other) - shared, 1e-6)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from defacer.engine.models.arrays import OVERLAP_OF_ONE_FACE
-from defacer.engine.rendering.box_motion import SPEED_SECONDS, BoxMotion, overlap, shared_area
+from defacer.engine.rendering.box_motion import SPEED_SECONDS, BoxMotion, compute_overlap, shared_area
 from defacer.engine.rendering.redaction import OPAQUE_SCALE, SOFT_SCALE, Openings
 from defacer.report.compact_boxes import Box, BoxAt
 from defacer.report.faces import Faces
@@ -119,14 +119,14 @@ class MaskSchedule:
             return False
         sample = motion.nearest_end(pts)
         return any(self._replaces(other, sample) for other, _ in self._kept.at(pts)) and not any(
-            other.is_tracked(pts) and overlap(box, sample.box) >= OVERLAP_OF_ONE_FACE
+            other.is_tracked(pts) and compute_overlap(box, sample.box) >= OVERLAP_OF_ONE_FACE
             for other, box in self._hidden.at(pts)
         )
 
     def _replaces(self, kept: BoxMotion, sample: BoxAt) -> bool:
         other = kept.nearest_end(sample.pts)
         cuts = bisect_right(self._shots, sample.pts), bisect_right(self._shots, other.pts)
-        return cuts[0] != cuts[1] and overlap(other.box, sample.box) >= OVERLAP_OF_ONE_FACE
+        return cuts[0] != cuts[1] and compute_overlap(other.box, sample.box) >= OVERLAP_OF_ONE_FACE
 
 
 def _motions_to_mask(faces: Faces, tail_seconds: float) -> Iterator[BoxMotion]:
@@ -166,7 +166,7 @@ def _motions_to_mask(faces: Faces, tail_seconds: float) -> Iterator[BoxMotion]:
 
 def _continues_in_place(track: TrackRecord, after: TrackRecord) -> bool:
     """Return whether a hidden track follows in the place where `track` ended."""
-    in_place = overlap(track.detections[-1].box, after.detections[0].box) >= OVERLAP_OF_ONE_FACE
+    in_place = compute_overlap(track.detections[-1].box, after.detections[0].box) >= OVERLAP_OF_ONE_FACE
     return after.decision == "hide" and in_place
 
 

@@ -19,7 +19,7 @@ from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.reader import Source, open_video, time_base
 from defacer.engine.models.arrays import Detector, Image
 from defacer.engine.options import Options
-from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.report.compact_boxes import Box
 
 DETECTOR_SIDE = 640  # pixels, the long side of the image that the detector gets
@@ -35,7 +35,7 @@ class Preview:
     faces: int
 
 
-def preview(
+def render_preview_frame(
     source: Source,
     share: float,
     options: Options,
@@ -62,7 +62,9 @@ def preview(
     picture = None
     if options.mode == "image":
         picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
-    redact(frame, boxes, Style(options.mode, options.strength, options.color, picture), encoding.orientation)
+    redact_boxes(
+        frame, boxes, Style(options.mode, options.strength, options.color, picture), encoding.orientation
+    )
     return Preview(_encode_jpeg(_display(frame, encoding.orientation, SHOWN_SIDE)), len(boxes))
 
 

@@ -19,7 +19,7 @@ from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.rendering.masks import MaskSchedule
-from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.engine.runtime.prefetch import limit_opencv, prefetch
 from defacer.engine.verification.check_ahead import CheckAhead
 from defacer.engine.verification.readback import Readback
@@ -71,7 +71,7 @@ def redact_segment(
             if segment.contains(pts):
                 boxes = [*schedule.boxes(pts), *extensions]
                 masks.add(pts, boxes)
-                redact(frame, boxes, style, encoding.orientation, schedule.openings(pts, extensions))
+                redact_boxes(frame, boxes, style, encoding.orientation, schedule.openings(pts, extensions))
                 yield frame
 
     with (
@@ -86,7 +86,7 @@ def redact_segment(
             for frame, boxes, openings in check.check_frames(frames, encoding.orientation):
                 pts = frame.pts or 0
                 drawn.add(pts, [*check.masks.at(pts), *boxes])
-                redact(frame, boxes, style, encoding.orientation, openings)
+                redact_boxes(frame, boxes, style, encoding.orientation, openings)
                 writer.write(frame)
                 progress(writer.frames)
     return writer.result(black_frames=sum(segment.contains(pts) for pts in black or ()))

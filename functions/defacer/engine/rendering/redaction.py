@@ -56,7 +56,7 @@ class Openings:
     closed: Sequence[Box] = ()
 
 
-def redact(
+def redact_boxes(
     frame: av.VideoFrame,
     boxes: Sequence[Box],
     style: Style,

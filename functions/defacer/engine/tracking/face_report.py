@@ -13,7 +13,7 @@ from defacer.report.json_lines import ReportError, load_track, split_report
 MASK_REACH_SECONDS = 5
 
 
-def read_faces(document: bytes, start: int | None = None, end: int | None = None) -> Faces:
+def read_faces_between(document: bytes, start: int | None = None, end: int | None = None) -> Faces:
     """Return the tracks that matter for the frames between these times (None: open), with their detections there.
 
     Parses one track at a time. Raises EngineError for any other document.

@@ -14,7 +14,7 @@ from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import (
     Decision,
     Limits,
-    decide,
+    decide_tracks,
     limits_of,
     may_be_target,
     warnings_about,
@@ -28,7 +28,7 @@ from defacer.report.faces import Faces
 from defacer.report.tracks import Reason
 
 
-def link(
+def link_faces(
     segments: Iterable[SegmentDetections],
     gallery: Gallery | None,
     options: Options,
@@ -64,7 +64,9 @@ def link(
         raise VideoError("it shows no frame. Export it again.")
     if gallery is not None and gallery.people:
         gallery.require_recognizer(first.recognizer)
-    tracks, decisions = split_off_strangers(tracker.tracks, decide(tracker.tracks, gallery, limits, progress))
+    tracks, decisions = split_off_strangers(
+        tracker.tracks, decide_tracks(tracker.tracks, gallery, limits, progress)
+    )
     groups = person_groups(tracks, decisions, limits, progress)
     return Faces(
         detector=first.detector,

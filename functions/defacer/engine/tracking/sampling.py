@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from defacer.engine.media.orientation import Orientation
-from defacer.engine.models.arrays import Detection, Detector, overlap
+from defacer.engine.models.arrays import Detection, Detector, compute_overlaps
 from defacer.engine.runtime.prefetch import prefetch
 from defacer.engine.tracking.brief_appearances import face_slices, find_brief_appearance
 from defacer.engine.tracking.reduced_frame import CROP_SIDE, WINDOW_SECONDS, ReducedFrame, reduce_frames
@@ -135,7 +135,7 @@ class Sampler:
         candidates = np.array([face.box for face in frame.detections or ()], np.float32).reshape(-1, 4)
         free = np.ones(len(candidates), bool)
         for face in self._confident_faces(other):
-            shares = overlap(face.box, candidates) * free
+            shares = compute_overlaps(face.box, candidates) * free
             if not len(shares) or shares.max() < SAME_PLACE:
                 return False
             free[int(shares.argmax())] = False

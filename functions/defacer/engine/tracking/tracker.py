@@ -11,7 +11,7 @@ from itertools import count
 
 import numpy as np
 
-from defacer.engine.models.arrays import Array, overlap
+from defacer.engine.models.arrays import Array, compute_overlaps
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
 from defacer.report.compact_boxes import CompactBoxes
 
@@ -227,7 +227,9 @@ class Tracker:
             if not len(boxes):
                 break
             expected = track.predicted(pts)
-            shares = np.maximum(overlap(expected, boxes), overlap(track.observations[-1].box, boxes))
+            shares = np.maximum(
+                compute_overlaps(expected, boxes), compute_overlaps(track.observations[-1].box, boxes)
+            )
             size = np.sqrt(np.prod(expected[2:] - expected[:2]))
             sizes = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
             ratio = np.minimum(size, sizes) / np.maximum(size, sizes)
@@ -239,7 +241,9 @@ class Tracker:
 
     def _is_occluded(self, faces: Sequence[DetectedFace], index: int) -> bool:
         others = [face.box for n, face in enumerate(faces) if n != index and face.score >= self._sure]
-        return bool(others) and bool((overlap(faces[index].box, np.array(others)) > OCCLUSION_OVERLAP).any())
+        return bool(others) and bool(
+            (compute_overlaps(faces[index].box, np.array(others)) > OCCLUSION_OVERLAP).any()
+        )
 
     def _is_certain(self, track: Track, observation: Observation) -> bool:
         if track.observations[-1].is_occluded and not observation.is_occluded:
@@ -247,7 +251,7 @@ class Tracker:
         if self._seconds(observation.pts - track.last) > GAP_SECONDS:
             return False
         expected = np.stack([track.predicted(observation.pts), track.observations[-1].box])
-        return bool(overlap(observation.box, expected).max() >= MIN_CERTAIN_OVERLAP)
+        return bool(compute_overlaps(observation.box, expected).max() >= MIN_CERTAIN_OVERLAP)
 
     def _split_track(self, track: Track) -> Track:
         """End a track after its last view, or its first observation. Return the track with the rest."""

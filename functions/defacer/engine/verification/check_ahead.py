@@ -16,7 +16,7 @@ import av
 
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.models.arrays import Detection
-from defacer.engine.rendering.box_motion import overlap
+from defacer.engine.rendering.box_motion import compute_overlap
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.mask_extension import MAX_BUFFERED_BYTES, MaskExtension, frame_bytes
 from defacer.engine.rendering.masks import MaskSchedule
@@ -268,5 +268,5 @@ def intervals_around_ends(
         if newest is None or face[-1].pts < newest:
             yield face[-1].pts, face[-1].pts + after
         for one, other in pairwise(face):
-            if overlap(one.box, other.box) < SAME_PLACE:
+            if compute_overlap(one.box, other.box) < SAME_PLACE:
                 yield one.pts, other.pts

@@ -17,7 +17,7 @@ import numpy as np
 from defacer.engine.errors import QuarantinedError
 from defacer.engine.media.reader import Segment
 from defacer.engine.media.segment_writer import WrittenSegment
-from defacer.engine.models.arrays import OVERLAP_OF_ONE_FACE, Detector, overlap
+from defacer.engine.models.arrays import OVERLAP_OF_ONE_FACE, Detector, compute_overlaps
 from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
@@ -142,7 +142,7 @@ def _with_new_detections(
             face
             for face in found
             if covered_share(face.box, masks, faces.width, faces.height) < MASKED_SHARE
-            and not (overlap(face.box, boxes) >= OVERLAP_OF_ONE_FACE).any()
+            and not (compute_overlaps(face.box, boxes) >= OVERLAP_OF_ONE_FACE).any()
         ]
     return merged
 

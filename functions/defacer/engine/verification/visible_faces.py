@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from defacer.engine.models.arrays import Array, Detection, box_areas, overlap, shared_areas
+from defacer.engine.models.arrays import Array, Detection, box_areas, compute_overlaps, shared_areas
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE_SCALE
 from defacer.report.compact_boxes import Box, CompactBoxes
@@ -122,7 +122,9 @@ def _classify_detections(
         boxes = np.array([face.box for face in detections] + drawn, np.float32).reshape(-1, 4)
         for index, face in enumerate(detections):
             others = np.delete(boxes, index, axis=0)
-            has_neighbour = bool(len(others)) and bool((overlap(face.box, others) > NEAR_OVERLAP).any())
+            has_neighbour = bool(len(others)) and bool(
+                (compute_overlaps(face.box, others) > NEAR_OVERLAP).any()
+            )
             state: State = "open"
             if drawn and covered_share(face.box, drawn, faces.width, faces.height) >= MASKED_SHARE:
                 state = "masked"
@@ -175,7 +177,7 @@ def _match_to_places(detections: Sequence[Detection], places: Sequence[Box]) -> 
         for index, face in enumerate(detections):
             area = float(box_areas(face.box))
             share = float(shared_areas(face.box, expanded)) / max(area, 1e-6)
-            shared = float(overlap(np.array(place, np.float32), face.box[None])[0])
+            shared = float(compute_overlaps(np.array(place, np.float32), face.box[None])[0])
             if share >= KEPT_SHARE and area >= KEPT_SIZE * (x2 - x1) * (y2 - y1) and shared > most:
                 best, most = index, shared
         if best is not None:
@@ -211,7 +213,7 @@ def _link_chains(samples: Mapping[int, Sequence[Detection]], faces: Faces, masks
             (
                 (float(share), place, index)
                 for place, chain in enumerate(active)
-                for index, share in enumerate(overlap(chain.faces[-1].box, boxes))
+                for index, share in enumerate(compute_overlaps(chain.faces[-1].box, boxes))
                 if share >= SAME_FACE
             ),
             reverse=True,

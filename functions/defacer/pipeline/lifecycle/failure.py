@@ -51,7 +51,7 @@ def fail_job(job: str, stage: str, error: PermanentError, source: ObjectRef | No
     """
     source = job_state.source_of_job(job) or source
     failed = failure_record(job, source, error, stage)
-    decided = verdict.decide(Verdict(job=job, state="failing", failed=failed))
+    decided = verdict.write_verdict_once(Verdict(job=job, state="failing", failed=failed))
     if decided.state == "failing" and decided.failed is not None:
         log.error("the job failed", error, stage=stage)
         record_failure(decided.failed)

@@ -19,7 +19,7 @@ from defacer.pipeline.lifecycle.publishing import (
     PublishedVersion,
     compare_with_published,
     publish_object,
-    unpublish,
+    roll_back_publication,
 )
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -37,7 +37,7 @@ def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Publishe
         published = objects.find_json(settings().work_bucket, name, Published)
         if published is not None:
             return published.document
-        found = verdict.find(identity.job)
+        found = verdict.find_verdict(identity.job)
         is_rolled_back = found is not None and found.document.state not in ("publishing", "published_pending")
         if not is_rolled_back and _roll_back_if_erased(identity):
             return None
@@ -57,7 +57,7 @@ def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Publishe
         elif decided.state == "rolling_back":
             _roll_back(identity, decided, ref)
         elif decided.failed is not None:
-            unpublish(identity)
+            roll_back_publication(identity)
             failure.record_failure(decided.failed)
             return None
     raise RetryableError(f"verdict.json changed {MAX_VERDICT_CHANGES} times")
@@ -73,7 +73,7 @@ def abort_job(
     is_published = job_state.read_job(job).is_published
     if not is_published and failure.fail_job(job, stage, error, source):
         return
-    found = verdict.find(job)
+    found = verdict.find_verdict(job)
     identity = _identity_of(job, found.document if found else None)
     if (
         found is not None
@@ -81,7 +81,7 @@ def abort_job(
         and not job_state.read_job(job).is_published
     ):
         failed = failure.failure_record(job, identity.source, error, stage)
-        verdict.change(*found, state="rolling_back_pending", failed=failed)
+        verdict.change_verdict(*found, state="rolling_back_pending", failed=failed)
     published = apply_verdict(identity, progress)
     if published is not None:
         log.info("the job was published already", stage=stage)
@@ -91,7 +91,7 @@ def abort_job(
 def roll_back_late_copy(job: str) -> None:
     """Delete what a failed job has published: its copy was running when the job was rolled back."""
     try:
-        found = verdict.find(job)
+        found = verdict.find_verdict(job)
     except PermanentError:  # nothing names what the job published
         return
     decided = found.document if found else None
@@ -99,7 +99,7 @@ def roll_back_late_copy(job: str) -> None:
         return
     identity = DerivedJobIdentity.from_source(job, decided.source, decided.request)
     if identity is not None:
-        unpublish(identity)
+        roll_back_publication(identity)
 
 
 def finalize(identity: JobIdentity, published: Published) -> None:
@@ -130,7 +130,7 @@ def _roll_back_if_erased(identity: JobIdentity) -> bool:
     """Delete what the job published if it was erased, and return whether it was."""
     if not job_state.read_job(identity.job).has_failed:
         return False
-    unpublish(identity)
+    roll_back_publication(identity)
     cleanup.clean_up(identity.job)
     return True
 
@@ -150,9 +150,9 @@ def _publish_result(
                     publish_object(identity, identity.report, decided.report, progress)
     except PermanentError as error:
         failed = failure.failure_record(identity.job, identity.source, error)
-        verdict.change(decided, ref, state="rolling_back", failed=failed)
+        verdict.change_verdict(decided, ref, state="rolling_back", failed=failed)
         return
-    verdict.change(decided, ref, state="published_pending", result=result)
+    verdict.change_verdict(decided, ref, state="published_pending", result=result)
 
 
 def _record_published(identity: JobIdentity, result: ObjectRef | None) -> Published:
@@ -178,9 +178,9 @@ def _decide_rollback(identity: JobIdentity, decided: Verdict, ref: ObjectRef) ->
     except PermanentError:  # a foreign object is in its place
         version = PublishedVersion.ABSENT
     if version in (PublishedVersion.OURS, PublishedVersion.NEWER):
-        verdict.change(decided, ref, state="publishing", failed=None)
+        verdict.change_verdict(decided, ref, state="publishing", failed=None)
     else:
-        verdict.change(decided, ref, state="rolling_back")
+        verdict.change_verdict(decided, ref, state="rolling_back")
 
 
 def _roll_back(identity: JobIdentity, decided: Verdict, ref: ObjectRef) -> None:
@@ -188,5 +188,5 @@ def _roll_back(identity: JobIdentity, decided: Verdict, ref: ObjectRef) -> None:
     for made in (decided.result, decided.report):
         if made is not None:
             objects.delete(made)
-    unpublish(identity)
-    verdict.change(decided, ref, state="failing")
+    roll_back_publication(identity)
+    verdict.change_verdict(decided, ref, state="failing")

@@ -76,7 +76,7 @@ def load_verified_manifest(job: str, index: int, ref: ObjectRef) -> Manifest:
     return manifest
 
 
-def read_faces(job: str, ref: ObjectRef | None) -> tuple[bytes, FacesHead]:
+def read_faces_document(job: str, ref: ObjectRef | None) -> tuple[bytes, FacesHead]:
     """Return the faces document that a message names, as stored, and its head. All faces parsed would fill the memory.
 
     Raises MalformedMessageError if the document is not this job's, and PermanentError if it is gone or not valid.

@@ -42,7 +42,7 @@ def compare_with_published(identity: JobIdentity, name: str) -> PublishedObject:
 
     Raises PermanentError "result-exists" if the object was not made from the job's video.
     """
-    blob = objects.find(settings().output_bucket, name)
+    blob = objects.find_blob(settings().output_bucket, name)
     if blob is None:
         return PublishedObject(PublishedVersion.ABSENT)
     metadata: Mapping[str, str] = blob.metadata or {}
@@ -104,9 +104,9 @@ def request_generation(identity: JobIdentity) -> int:
     return identity.request.generation if identity.request else 0
 
 
-def unpublish(identity: JobIdentity) -> None:
+def roll_back_publication(identity: JobIdentity) -> None:
     """Delete what the job has published: it failed, or was erased, while it was being published."""
     for name in (identity.report, identity.result):
-        blob = objects.find(settings().output_bucket, name)
+        blob = objects.find_blob(settings().output_bucket, name)
         if blob is not None and (blob.metadata or {}).get(OF_JOB) == identity.job:
             objects.delete(objects.reference(blob))

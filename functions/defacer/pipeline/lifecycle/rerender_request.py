@@ -36,10 +36,10 @@ def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
     """
     source = _source_of(job)
     published_report(source)
-    if objects.find(source.bucket, source.name, source.generation) is None:
+    if objects.find_blob(source.bucket, source.name, source.generation) is None:
         raise source_gone(source)
     name = request_name(source)
-    before = objects.find(settings().intake_bucket, name)
+    before = objects.find_blob(settings().intake_bucket, name)
     request = _request(source, {**_decisions(before), **decisions})
     try:
         ref = objects.replace(
@@ -64,7 +64,7 @@ def request_name(source: ObjectRef) -> str:
     return RerenderName(object_names.channel_of_input(source.name) or "", upload).object_name
 
 
-def parse(data: bytes, ref: ObjectRef) -> RerenderRequest:
+def parse_request(data: bytes, ref: ObjectRef) -> RerenderRequest:
     """Return the request in this object. Raise PermanentError unless it is a valid request for this upload's video."""
     try:
         request = objects.parse_object(data, ref, RerenderRequest)
@@ -92,10 +92,10 @@ def video_of(request: ObjectRef) -> ObjectRef | None:
     asked = object_names.parse_rerender(request.name)
     if asked is None:
         return None
-    blob = objects.find(request.bucket, request.name, request.generation)
+    blob = objects.find_blob(request.bucket, request.name, request.generation)
     if blob is not None and blob.size <= MAX_BYTES:
         with suppress(PermanentError):
-            return parse(objects.read(request), request).source
+            return parse_request(objects.read(request), request).source
     source = job_state.source_of_job(asked.upload)
     # Not a video of another channel, whose folder this one's owner may not see.
     return source if source is not None and request_name(source) == request.name else None
@@ -107,7 +107,7 @@ def published_report(source: ObjectRef) -> ObjectRef:
     Raises PermanentError if the report belongs to another upload or does not exist.
     """
     video = object_names.parse_video(source.name)
-    blob = objects.find(settings().output_bucket, video.report) if video else None
+    blob = objects.find_blob(settings().output_bucket, video.report) if video else None
     if blob is None:
         raise PermanentError(
             ErrorCode.NOT_PUBLISHED,
@@ -163,7 +163,7 @@ def _source_in(blob: Blob) -> ObjectRef | None:
 
 def pending(source: ObjectRef) -> dict[int, Decision]:
     """Return the requested decisions that are not in a report yet. The next request for this upload includes them."""
-    return _decisions(objects.find(settings().intake_bucket, request_name(source)))
+    return _decisions(objects.find_blob(settings().intake_bucket, request_name(source)))
 
 
 def _decisions(before: Blob | None) -> dict[int, Decision]:
@@ -178,7 +178,7 @@ def _decisions(before: Blob | None) -> dict[int, Decision]:
     if job_state.read_job(job).is_over:
         return {}
     try:
-        decisions = parse(objects.read(ref), ref).decisions
+        decisions = parse_request(objects.read(ref), ref).decisions
     except PermanentError:  # it is none, or was replaced in this moment: then writing fails, too
         return {}
     if before.updated < utc_now() - PENDING:

@@ -26,25 +26,25 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
 
-def find(job: str) -> objects.Stored[Verdict] | None:
+def find_verdict(job: str) -> objects.Stored[Verdict] | None:
     """Return the verdict and its version; None if the job has no verdict."""
     return objects.find_json(settings().work_bucket, object_names.verdict(job), Verdict)
 
 
-def decide(verdict: Verdict) -> Verdict:
+def write_verdict_once(verdict: Verdict) -> Verdict:
     """Write the verdict unless the job has one, and return the one that counts."""
     name = object_names.verdict(verdict.job)
     try:
         objects.write_once(settings().work_bucket, name, _to_bytes(verdict), metadata=_metadata(verdict))
     except objects.AlreadyWrittenError as error:
-        found = find(verdict.job)
+        found = find_verdict(verdict.job)
         if found is None:
             raise RetryableError("verdict.json was deleted while it was read") from error
         return found.document
     return verdict
 
 
-def replace(ref: ObjectRef, verdict: Verdict) -> None:
+def replace_verdict(ref: ObjectRef, verdict: Verdict) -> None:
     """Write the verdict in place of this version. Do nothing if another version is there by now: that one counts."""
     with suppress(objects.AlreadyWrittenError):
         objects.replace(
@@ -56,9 +56,9 @@ def replace(ref: ObjectRef, verdict: Verdict) -> None:
         )
 
 
-def change(verdict: Verdict, ref: ObjectRef, **changes: object) -> None:
-    """Change these fields of the verdict, as `replace` does."""
-    replace(ref, Verdict.model_validate({**dict(verdict), **changes}))
+def change_verdict(verdict: Verdict, ref: ObjectRef, **changes: object) -> None:
+    """Change these fields of the verdict, as `replace_verdict` does."""
+    replace_verdict(ref, Verdict.model_validate({**dict(verdict), **changes}))
 
 
 def _to_bytes(verdict: Verdict) -> bytes:

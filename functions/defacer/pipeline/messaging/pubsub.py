@@ -34,7 +34,7 @@ class Message:
     data: bytes
 
 
-def receive(event: CloudEvent) -> Message:
+def receive_message(event: CloudEvent) -> Message:
     """Return the message in the CloudEvent that functions-framework creates from a push body.
 
     Raises MalformedMessageError if the event has no message.
@@ -68,7 +68,7 @@ def _id_of(event: CloudEvent) -> str:
     return message_id
 
 
-def parse(message: Message, model: type[AnyDocument]) -> AnyDocument:
+def parse_message(message: Message, model: type[AnyDocument]) -> AnyDocument:
     """Return the document of a message.
 
     Raises MalformedMessageError if it is not valid, RetryableError if its version is newer than this function's.

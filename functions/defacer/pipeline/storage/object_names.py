@@ -187,7 +187,7 @@ def is_same_name(one: str, other: str) -> bool:
     return _normalize(one) == _normalize(other)
 
 
-def people(object_names: Iterable[str]) -> tuple[str, ...]:
+def list_people(object_names: Iterable[str]) -> tuple[str, ...]:
     """Return the people of the target pictures among these names, sorted."""
     return tuple(sorted({person for person in map(parse_target, object_names) if person}))
 

@@ -118,7 +118,7 @@ def _accept_own_write(
     bucket: str, name: str, written: "_Content", metadata: Mapping[str, str] | None
 ) -> ObjectRef:
     """Return the existing version if it equals the written one: then our write succeeded and its response was lost."""
-    existing = find(bucket, name)
+    existing = find_blob(bucket, name)
     if existing is None:
         raise RetryableError("an object came and went while it was written")
     if _Content(existing.size, existing.crc32c) == written and (
@@ -133,7 +133,7 @@ def reference(blob: storage.Blob) -> ObjectRef:
     return ObjectRef(bucket=blob.bucket.name, name=blob.name, generation=int(blob.generation))
 
 
-def find(bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
+def find_blob(bucket: str, name: str, generation: int | None = None) -> storage.Blob | None:
     """Return the metadata of the current version, or of `generation`; None if it does not exist."""
     if not object_names.is_object_name(name):
         return None
@@ -202,7 +202,7 @@ def split_stored_report(data: bytes, ref: ObjectRef) -> tuple[ReportHead, Iterat
 
 def find_json(bucket: str, name: str, model: type[AnyDocument]) -> Stored[AnyDocument] | None:
     """Return the current version of a document; None if there is none."""
-    blob = find(bucket, name)
+    blob = find_blob(bucket, name)
     if blob is None:
         return None
     try:
@@ -253,10 +253,10 @@ def copy(
     Raises as `write_once` does, and PermanentError if the source was deleted. It reads the target first, because
     fake-gcs-server v1.54 ignores the precondition of a copy. On Cloud Storage the precondition alone decides.
     """
-    original = find(source.bucket, source.name, source.generation)
+    original = find_blob(source.bucket, source.name, source.generation)
     if original is None:
         raise object_missing_error(source)
-    existing = find(bucket, name)
+    existing = find_blob(bucket, name)
     if (int(existing.generation) if existing else 0) != generation:
         return _accept_own_write(bucket, name, _Content(original.size, original.crc32c), metadata)
     blob = client().bucket(bucket).blob(name)
@@ -295,7 +295,7 @@ def delete(ref: ObjectRef) -> None:
     It reads the version first, because fake-gcs-server v1.54 ignores the generation of a delete and deletes any
     version. On Cloud Storage the generation alone decides.
     """
-    blob = find(ref.bucket, ref.name, ref.generation)
+    blob = find_blob(ref.bucket, ref.name, ref.generation)
     if blob is None:
         return
     try:

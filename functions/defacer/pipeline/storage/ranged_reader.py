@@ -27,7 +27,7 @@ def open_ranged(ref: ObjectRef, code: ErrorCode = ErrorCode.SOURCE_GONE) -> Iter
     error. Both are raised by the read that fails, and again at the end of the block. A demuxer takes a failed read for
     the end of the file, so a swallowed or replaced error must not turn into a short video.
     """
-    blob = objects.find(ref.bucket, ref.name, ref.generation)
+    blob = objects.find_blob(ref.bucket, ref.name, ref.generation)
     if blob is None:
         raise objects.object_missing_error(ref, code)
     raw = _RangedFile(ref, int(blob.size), code)

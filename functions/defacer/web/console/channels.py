@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import VideoName
-from defacer.web.console.rendering import channel_url, render_page
+from defacer.web.console.rendering import channel_url, render_console_page
 
 
 def find_name_problem(name: str) -> str | None:
@@ -27,9 +27,9 @@ def require_channel(request: Request) -> str:
     return name
 
 
-async def show(request: Request) -> Response:
+async def show_channels(request: Request) -> Response:
     """Render the start page."""
-    return render_page(
+    return render_console_page(
         request, "channels.html", channels=await run_in_threadpool(_list_channels), problem=None
     )
 
@@ -40,7 +40,7 @@ async def open_channel(request: Request, fields: dict[str, str]) -> Response:
     problem = find_name_problem(name)
     if problem:
         existing = await run_in_threadpool(_list_channels)
-        return render_page(request, "channels.html", 422, channels=existing, problem=problem)
+        return render_console_page(request, "channels.html", 422, channels=existing, problem=problem)
     return RedirectResponse(channel_url(name, "upload"), 303)
 
 

@@ -17,7 +17,7 @@ from defacer.pipeline.storage.objects import AlreadyWrittenError
 from defacer.web.common.page_templates import mount_static
 from defacer.web.common.security import SecurityMiddleware, Site, require_csrf_token
 from defacer.web.console import channels, jobs, people, policy, review, signed_urls, upload
-from defacer.web.console.rendering import HERE, render_page
+from defacer.web.console.rendering import HERE, render_console_page
 
 PostHandler = Callable[[Request, dict[str, str]], Awaitable[Response]]
 CHANNEL = "/channels/{channel}"
@@ -38,29 +38,29 @@ def build_console() -> Starlette:
     return Starlette(
         routes=[
             Route("/health", lambda _: PlainTextResponse("ready")),
-            Route("/", channels.show),
+            Route("/", channels.show_channels),
             _post_route("/channels", channels.open_channel),
-            Route(CHANNEL + "/upload", upload.show),
+            Route(CHANNEL + "/upload", upload.show_upload_page),
             _post_route(CHANNEL + "/uploads", upload.start),
-            Route(CHANNEL + "/people", people.show),
+            Route(CHANNEL + "/people", people.show_people),
             Route(CHANNEL + "/people/picture", people.redirect_to_picture),
             _post_route(CHANNEL + "/people/pictures", people.add),
             _post_route(CHANNEL + "/people/check", people.check),
             _post_route(CHANNEL + "/people/rename", people.rename),
             _post_route(CHANNEL + "/people/remove", people.remove),
-            Route(CHANNEL + "/policy", policy.show),
+            Route(CHANNEL + "/policy", policy.show_policy),
             _post_route(CHANNEL + "/policy/save", policy.save),
             _post_route(CHANNEL + "/policy/replacement", policy.replace_picture),
-            _post_route(CHANNEL + "/policy/preview", policy.preview),
-            Route(CHANNEL + "/jobs", jobs.show),
+            _post_route(CHANNEL + "/policy/preview", policy.show_preview),
+            Route(CHANNEL + "/jobs", jobs.show_jobs),
             Route(CHANNEL + "/jobs/live", jobs.stream_changes),
             _post_route(JOB + "/retry", jobs.retry),
-            Route(JOB, review.show),
+            Route(JOB, review.show_job),
             Route(JOB + "/source", review.redirect_to_source),
             Route(JOB + "/result", review.redirect_to_result),
             Route(JOB + "/report", review.redirect_to_report),
             Route(JOB + "/tracks/{track:int}", review.show_track),
-            _post_route(JOB + "/decisions", review.decide),
+            _post_route(JOB + "/decisions", review.rerender_with_decisions),
             mount_static(HERE),
         ],
         middleware=[Middleware(SecurityMiddleware, site=site)],
@@ -102,7 +102,7 @@ async def _render_error(request: Request, error: Exception) -> Response:
     if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"error": message}, status, headers)
     title = STATUS_TITLES.get(status, "Request failed")
-    response = render_page(request, "error.html", status, title=title, message=message)
+    response = render_console_page(request, "error.html", status, title=title, message=message)
     response.headers.update(headers or {})
     return response
 

@@ -8,7 +8,7 @@ from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import only_face, picture_warnings
 from defacer.engine.recognition.recognition_levels import calibration_of, strangers_at
-from defacer.engine.rendering.preview import Preview, preview
+from defacer.engine.rendering.preview import Preview, render_preview_frame
 from defacer.engine_host import HOST
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
@@ -86,7 +86,7 @@ def render_preview(source: ObjectRef, share: float, policy: Policy, replacement:
     options = Options(**policy.for_engine())
     with open_ranged(source) as file:
         try:
-            return preview(file, share, options, _load_detector, HOST.lock, replacement)
+            return render_preview_frame(file, share, options, _load_detector, HOST.lock, replacement)
         except (VideoError, PictureError) as error:
             raise PermanentError(error.code, f"No preview: {error}") from error
 

@@ -26,7 +26,7 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import get_csrf_token
 from defacer.web.console.channels import require_channel
-from defacer.web.console.rendering import channel_url, render_fragment, render_page
+from defacer.web.console.rendering import channel_url, render_console_page, render_fragment
 
 MAX_SHOWN = 40
 REFRESH_SECONDS = 1.5  # storage is read once in this time, for any number of viewers
@@ -214,12 +214,12 @@ def require_job(request: Request) -> tuple[str, str]:
     raise HTTPException(404, "This channel does not have that job. Choose a job on the page Jobs.")
 
 
-async def show(request: Request) -> Response:
+async def show_jobs(request: Request) -> Response:
     """Render the list. `static/jobs.js` keeps it up to date."""
     channel = require_channel(request)
     cards = await _job_lists.get_cards(channel)
     html = [_render_card(channel, card, get_csrf_token(request)) for card in cards]
-    return render_page(request, "jobs.html", channel=channel, tab="jobs", cards=html, most=MAX_SHOWN)
+    return render_console_page(request, "jobs.html", channel=channel, tab="jobs", cards=html, most=MAX_SHOWN)
 
 
 async def stream_changes(request: Request) -> Response:
@@ -284,6 +284,6 @@ def _copy_trigger(channel: str, job: str) -> None:
     if listed is None or listed.trigger is None:
         raise HTTPException(409, "The video was deleted from the channel. Upload it again.")
     ref = listed.trigger
-    blob = objects.find(ref.bucket, ref.name, ref.generation)
+    blob = objects.find_blob(ref.bucket, ref.name, ref.generation)
     metadata = dict(blob.metadata or {}) if blob else {}
     objects.copy(ref, ref.bucket, ref.name, generation=ref.generation, metadata=metadata)

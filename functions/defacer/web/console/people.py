@@ -21,7 +21,7 @@ from defacer.web.common.security import read_limited_body
 from defacer.web.console import engine_adapter, signed_urls
 from defacer.web.console.channels import require_channel
 from defacer.web.console.engine_adapter import PictureCheck
-from defacer.web.console.rendering import render_page
+from defacer.web.console.rendering import render_console_page
 
 CHECK_LIMIT = RateLimiter(60)
 MAX_CACHED_CHECKS = 2000
@@ -58,12 +58,14 @@ class _CheckCache:
 _checks = _CheckCache()
 
 
-async def show(request: Request) -> Response:
+async def show_people(request: Request) -> Response:
     """Render the page with all people and their pictures."""
     channel = require_channel(request)
     people = await run_in_threadpool(_list_people, channel)
     most = settings().max_picture_bytes
-    return render_page(request, "people.html", channel=channel, tab="people", people=people, most=most)
+    return render_console_page(
+        request, "people.html", channel=channel, tab="people", people=people, most=most
+    )
 
 
 async def add(request: Request, _: dict[str, str]) -> Response:
@@ -152,7 +154,7 @@ def _sign_picture_url(channel: str, name: str) -> str:
     """Return a signed URL of the picture without a listing, because a page requests each of its pictures."""
     is_of_channel = name.startswith(object_names.targets_prefix(channel))
     is_target = is_of_channel and object_names.parse_target(name) is not None
-    blob = objects.find(settings().intake_bucket, name) if is_target else None
+    blob = objects.find_blob(settings().intake_bucket, name) if is_target else None
     if blob is None:
         raise HTTPException(404, NO_PICTURE)
     return signed_urls.sign_read_url(objects.reference(blob))

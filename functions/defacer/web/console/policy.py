@@ -23,7 +23,7 @@ from defacer.web.common.security import read_limited_body
 from defacer.web.console import engine_adapter, signed_urls
 from defacer.web.console.channels import require_channel
 from defacer.web.console.engine_adapter import LevelRates
-from defacer.web.console.rendering import channel_url, render_page
+from defacer.web.console.rendering import channel_url, render_console_page
 
 PREVIEW_LIMIT, PICTURE_LIMIT = RateLimiter(30), RateLimiter(20)
 MAX_VIDEOS = 200
@@ -64,7 +64,7 @@ QUALITIES = {
 }
 
 
-async def show(request: Request) -> Response:
+async def show_policy(request: Request) -> Response:
     """Render the form with the stored policy."""
     return await run_in_threadpool(_render_form, request, require_channel(request), None, None)
 
@@ -73,7 +73,7 @@ async def save(request: Request, fields: dict[str, str]) -> Response:
     """Store the policy if it is valid and if it did not change since the page was rendered."""
     channel = require_channel(request)
     try:
-        policy = parse_policy(fields)
+        policy = parse_policy_form(fields)
     except PermanentError as error:
         return await run_in_threadpool(_render_form, request, channel, fields, str(error))
     data = policy.model_dump_json(indent=2, exclude_none=True).encode()
@@ -101,11 +101,11 @@ async def replace_picture(request: Request, _: dict[str, str]) -> Response:
     return JSONResponse({})
 
 
-async def preview(request: Request, fields: dict[str, str]) -> Response:
+async def show_preview(request: Request, fields: dict[str, str]) -> Response:
     """Return a JPEG: a frame of the channel's video with all faces redacted by the form's policy."""
     channel = require_channel(request)
     PREVIEW_LIMIT.enforce(request)
-    policy = parse_policy(fields)
+    policy = parse_policy_form(fields)
     share = min(MAX_SHARE, _parse_number(fields.get("share", ""))) / MAX_SHARE
     path = fields.get("video", "")
     source, replacement = await run_in_threadpool(_read_preview_inputs, channel, path, policy)
@@ -118,7 +118,7 @@ def _parse_number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else 0
 
 
-def parse_policy(fields: dict[str, str]) -> Policy:
+def parse_policy_form(fields: dict[str, str]) -> Policy:
     """Return the form's policy. Raise PermanentError that lists the invalid fields with their allowed values."""
     document: dict[str, Any] = {name: fields[name] for name in Policy.model_fields if name in fields}
     document.pop("match_threshold", None)
@@ -135,19 +135,19 @@ def _render_form(
     request: Request, channel: str, fields: dict[str, str] | None, problem: str | None
 ) -> Response:
     bucket = settings().intake_bucket
-    blob = objects.find(bucket, object_names.policy(channel))
+    blob = objects.find_blob(bucket, object_names.policy(channel))
     policy = Policy()
     try:
         policy = read_policy(bucket, channel)
         if fields is not None:
-            policy = parse_policy(fields)
+            policy = parse_policy_form(fields)
     except PermanentError as error:
         stored_problem = (
             f"The stored policy is not valid, so all videos of this channel fail: {error} Save a new one."
         )
         problem = problem or stored_problem
-    picture = objects.find(bucket, object_names.replacement(channel))
-    return render_page(
+    picture = objects.find_blob(bucket, object_names.replacement(channel))
+    return render_console_page(
         request,
         "policy.html",
         422 if fields is not None else 200,
@@ -200,7 +200,7 @@ def _is_video(blob: Blob) -> bool:
 
 def _read_preview_inputs(channel: str, path: str, policy: Policy) -> tuple[ObjectRef, bytes | None]:
     bucket = settings().intake_bucket
-    blob = objects.find(bucket, object_names.videos_prefix(channel) + path) if path else None
+    blob = objects.find_blob(bucket, object_names.videos_prefix(channel) + path) if path else None
     if blob is None:
         raise HTTPException(404, "This video was deleted. Choose another one.")
     replacement = None
@@ -212,7 +212,7 @@ def _read_preview_inputs(channel: str, path: str, policy: Policy) -> tuple[Objec
 def _store_replacement(channel: str, data: bytes) -> None:
     engine_adapter.require_replacement(data)
     bucket, name = settings().intake_bucket, object_names.replacement(channel)
-    stored = objects.find(bucket, name)
+    stored = objects.find_blob(bucket, name)
     content_type = "image/png" if engine_adapter.is_png(data) else "image/jpeg"
     generation = int(stored.generation) if stored else 0
     objects.replace(bucket, name, data, content_type, generation=generation)

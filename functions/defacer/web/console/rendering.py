@@ -48,7 +48,7 @@ def render_fragment(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def render_page(
+def render_console_page(
     request: Request,
     template: str,
     status: int = 200,

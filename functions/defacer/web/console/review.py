@@ -31,7 +31,7 @@ from defacer.report.tracks import Reason, TrackRecord
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import signed_urls
 from defacer.web.console.jobs import read_status, require_job
-from defacer.web.console.rendering import channel_url, format_clock, render_page
+from defacer.web.console.rendering import channel_url, format_clock, render_console_page
 
 RERENDER_LIMIT = RateLimiter(10)
 UNSURE_SHARE = (
@@ -121,12 +121,12 @@ class Review:
         return float((pts - self.manifest.video.start_pts) * Fraction(self.report.faces.time_base))
 
 
-async def show(request: Request) -> Response:
+async def show_job(request: Request) -> Response:
     """Render the review of a published job, or the status of any other job."""
     channel, job = await run_in_threadpool(require_job, request)
     status = await run_in_threadpool(read_status, job, None)
     if not status.is_published or status.manifest is None:
-        return render_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=status)
+        return render_console_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=status)
     return await run_in_threadpool(_render_review, request, channel, status, status.manifest)
 
 
@@ -157,7 +157,7 @@ async def show_track(request: Request) -> Response:
     return JSONResponse({"width": faces.width, "height": faces.height, "detections": detections})
 
 
-async def decide(request: Request, fields: dict[str, str]) -> Response:
+async def rerender_with_decisions(request: Request, fields: dict[str, str]) -> Response:
     """Request a re-render with the form's changed decisions."""
     RERENDER_LIMIT.enforce(request)
     review = await run_in_threadpool(_load_review, request)
@@ -228,7 +228,7 @@ def is_unsure(track: TrackRecord, match_threshold: float) -> bool:
 def _render_review(request: Request, channel: str, status: JobStatus, manifest: Manifest) -> Response:
     review = _build_review(channel, status.job, manifest)
     rows = build_rows(review)
-    return render_page(
+    return render_console_page(
         request,
         "review.html",
         channel=channel,
@@ -259,7 +259,7 @@ def _load_review(request: Request) -> Review:
 
 def _build_review(channel: str, job: str, manifest: Manifest) -> Review:
     """Read the published report. Raise PermanentError if it is missing, too large, or of another upload."""
-    blob = objects.find(settings().output_bucket, manifest.report)
+    blob = objects.find_blob(settings().output_bucket, manifest.report)
     if blob is None:
         raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Upload the video again.")
     if blob.size > MAX_REPORT_BYTES:
@@ -279,7 +279,7 @@ def _build_review(channel: str, job: str, manifest: Manifest) -> Review:
 
 
 def _exists(ref: ObjectRef) -> bool:
-    return objects.find(ref.bucket, ref.name, ref.generation) is not None
+    return objects.find_blob(ref.bucket, ref.name, ref.generation) is not None
 
 
 def _redirect_to_media(request: Request, kind: str) -> Response:
@@ -312,7 +312,7 @@ def _find_published(manifest: Manifest, name: str) -> ObjectRef | None:
 
     The result of another upload must not be shown beside this source.
     """
-    blob = objects.find(settings().output_bucket, name)
+    blob = objects.find_blob(settings().output_bucket, name)
     generation = str(manifest.source.generation)
     if blob is None or (blob.metadata or {}).get(object_names.OF_SOURCE_GENERATION) != generation:
         return None

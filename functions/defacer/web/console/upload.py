@@ -13,7 +13,7 @@ from defacer.pipeline.storage.object_names import VideoName
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import signed_urls
 from defacer.web.console.channels import require_channel
-from defacer.web.console.rendering import format_size, render_page
+from defacer.web.console.rendering import format_size, render_console_page
 
 UPLOAD_LIMIT = RateLimiter(60)
 DEFAULT_TYPE = "application/octet-stream"
@@ -24,12 +24,14 @@ NAME_IN_USE = "The channel already has a video of this name."
 REPLACE, KEEP_BOTH = "replace", "keep-both"  # values of the form field `on_conflict`
 
 
-async def show(request: Request) -> Response:
+async def show_upload_page(request: Request) -> Response:
     """Render the page for uploads."""
     channel = require_channel(request)
     people = await run_in_threadpool(_list_people, channel)
     most = format_size(settings().max_video_bytes)
-    return render_page(request, "upload.html", channel=channel, tab="upload", people=people, most=most)
+    return render_console_page(
+        request, "upload.html", channel=channel, tab="upload", people=people, most=most
+    )
 
 
 async def start(request: Request, fields: dict[str, str]) -> Response:
@@ -71,7 +73,7 @@ async def start(request: Request, fields: dict[str, str]) -> Response:
 
 def _start_session(video: VideoName, content_type: str, size: int, origin: str, on_conflict: str) -> Response:
     bucket = settings().intake_bucket
-    if on_conflict != REPLACE and objects.find(bucket, video.object_name) is not None:
+    if on_conflict != REPLACE and objects.find_blob(bucket, video.object_name) is not None:
         if on_conflict != KEEP_BOTH:
             return JSONResponse({"error": NAME_IN_USE}, 409)
         video = _find_free_name(bucket, video)
@@ -92,7 +94,7 @@ def _find_free_name(bucket: str, video: VideoName) -> VideoName:
     for number in range(2, MAX_NUMBERED):
         path = f"{stem} ({number}){dot}{suffix}" if dot else f"{suffix} ({number})"
         candidate = VideoName(video.channel, path)
-        if objects.find(bucket, candidate.object_name) is None:
+        if objects.find_blob(bucket, candidate.object_name) is None:
             return candidate
     raise HTTPException(422, f"The channel has {MAX_NUMBERED} videos of this name. Rename the file.")
 

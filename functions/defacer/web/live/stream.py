@@ -20,7 +20,7 @@ from defacer.engine.media.damage import black_frame
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.rendering.redaction import Style, redact
+from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.engine.streaming import LiveSnapshot
 from defacer.pipeline import log
 from defacer.web.live.jpeg import Encoder, fit_frame
@@ -233,7 +233,9 @@ class Stream:
                     frame = black_frame(frame, frame.pts or 0)
                 else:
                     pts, masks = frame.pts or 0, snapshot.mask_schedule
-                    redact(frame, masks.boxes(pts), self._plan.style, Orientation(), masks.openings(pts))
+                    redact_boxes(
+                        frame, masks.boxes(pts), self._plan.style, Orientation(), masks.openings(pts)
+                    )
                 self._send_to_viewers(pending, encoder.encode(frame), snapshot)
         finally:  # the last picture is black, also after an exception
             if pending is not None and encoder is not None:

@@ -14,7 +14,7 @@ from tests.load.notes import write_note
 
 __all__ = ["merge"]
 
-_list_all, _join, _link = objects.list_all, engine_join.join, engine_link.link
+_list_all, _join, _link = objects.list_all, engine_join.join, engine_link.link_faces
 
 
 def _list_with_note(bucket: str, prefix: str) -> tuple[ObjectRef, ...]:
@@ -52,4 +52,4 @@ def _measured(kind: str) -> Iterator[list[int]]:
 
 objects.list_all = _list_with_note
 engine_join.join = _join_with_note  # type: ignore[assignment]
-engine_link.link = _link_with_note  # type: ignore[assignment]
+engine_link.link_faces = _link_with_note  # type: ignore[assignment]

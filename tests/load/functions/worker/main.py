@@ -20,8 +20,8 @@ from defacer.pipeline.media_engine import MediaEngine, RedactedSegment, StepInpu
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.storage.ranged_reader import open_ranged
-from defacer.worker.detect_step import detect
-from defacer.worker.redact_step import redact
+from defacer.worker.detect_step import detect_and_announce
+from defacer.worker.redact_step import redact_and_announce
 from tests.load.notes import write_note
 
 
@@ -29,13 +29,13 @@ from tests.load.notes import write_note
 def worker(event: CloudEvent) -> None:
     """Process the step of a segment as the real worker does, but with an engine that copies."""
     with http_status_of("worker"):
-        message = pubsub.receive(event)
-        task = pubsub.parse(message, SegmentTask)
+        message = pubsub.receive_message(event)
+        task = pubsub.parse_message(message, SegmentTask)
         write_note("delivery", job=task.job, index=task.index, step=task.step)
         if task.step == "detect":
-            detect(task, message.id, CopyingEngine())
+            detect_and_announce(task, message.id, CopyingEngine())
         else:
-            redact(task, message.id, CopyingEngine())
+            redact_and_announce(task, message.id, CopyingEngine())
 
 
 class CopyingEngine(MediaEngine):
