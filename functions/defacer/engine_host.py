@@ -93,7 +93,7 @@ class EngineHost:
 
     def _warm_up(self) -> None:
         with self.lock:
-            self.engine.warm_up(Options())
+            self.engine.preload_models(Options())
 
 
 HOST = EngineHost()

@@ -49,7 +49,7 @@ def write_squeezed(source: Path, path: Path, size: tuple[int, int], shape: Fract
 
 
 def faces_of(engine: Engine, path: Path, gallery: Gallery) -> Faces:
-    return link_faces([engine.find(Segment(str(path)), gallery, Options())], gallery, Options())
+    return link_faces([engine.detect_segment(Segment(str(path)), gallery, Options())], gallery, Options())
 
 
 def displayed(path: Path | str, orientation: Orientation) -> Iterator[np.ndarray]:

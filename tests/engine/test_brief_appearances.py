@@ -105,7 +105,7 @@ def visible(source: Path, result: Path, scene: Scene, who: str | None = None) ->
 
 def redacted(engine: Engine, source: Path, gallery: Gallery | None = None) -> Path:
     options, result = Options(), source.with_name("out.mp4")
-    faces = link_faces([engine.find(Segment(str(source)), gallery, options)], gallery, options)
+    faces = link_faces([engine.detect_segment(Segment(str(source)), gallery, options)], gallery, options)
     render(str(source), faces, options, None, result)
     return result
 

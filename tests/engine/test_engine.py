@@ -60,7 +60,7 @@ def grey_of(path: Path) -> list[np.ndarray]:
 
 
 def look(engine: Engine, clip: Path, gallery: Gallery | None, options: Options) -> Faces:
-    return link_faces([engine.find(Segment(str(clip)), gallery, options)], gallery, options)
+    return link_faces([engine.detect_segment(Segment(str(clip)), gallery, options)], gallery, options)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_progress_callback_can_stop_the_work(
             raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        engine.find(Segment(str(demo_clip)), None, Options(), progress=stop)
+        engine.detect_segment(Segment(str(demo_clip)), None, Options(), progress=stop)
     with pytest.raises(TimeoutError):
         redact_segment(
             Segment(str(demo_clip)),
@@ -234,12 +234,14 @@ def test_faces_of_another_video_are_refused_before_writing(
 
 
 def test_gallery_of_another_recogniser_is_refused(engine: Engine, demo_clip: Path, gallery: Gallery) -> None:
-    findings = engine.find(Segment(str(demo_clip), None, frame_times(demo_clip)[3]), gallery, Options())
+    findings = engine.detect_segment(
+        Segment(str(demo_clip), None, frame_times(demo_clip)[3]), gallery, Options()
+    )
     other = dataclasses.replace(gallery, recognizer="another/1")
     segment, frames = Segment(str(demo_clip)), read_frames(str(demo_clip))
     for use in (
         lambda: link_faces([findings], other, Options()),
-        lambda: engine.find(segment, other, Options()),
+        lambda: engine.detect_segment(segment, other, Options()),
         lambda: next(engine.follow(frames, findings.time_base, other, Options())),
     ):
         with pytest.raises(EngineError, match=r"embedded by another/1.* by sface/.* Upload the video again"):

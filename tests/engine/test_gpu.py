@@ -35,7 +35,9 @@ def test_gpu_decides_like_the_cpu(demo_clip: Path, tmp_path: Path, monkeypatch: 
         picture = tmp_path / "astronaut.png"
         write_target_picture(picture)
         gallery: Gallery = engine.gallery([Picture("a", "a", picture.read_bytes())], "sface")
-        return link_faces([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
+        return link_faces(
+            [engine.detect_segment(Segment(str(demo_clip)), gallery, Options())], gallery, Options()
+        )
 
     on_gpu = decide()
     written = redact_segment(Segment(str(demo_clip)), on_gpu, str(tmp_path / "gpu.nut"), Options())
@@ -90,6 +92,6 @@ def test_required_gpu_that_is_missing_is_reported() -> None:
 
 def test_warm_up_loads_the_default_models() -> None:
     engine = Engine()
-    engine.warm_up(Options())
+    engine.preload_models(Options())
     assert engine.detector("centerface") is engine.detector("centerface")
     assert (list(engine._detectors), list(engine._recognizers)) == (["centerface"], ["sface"])

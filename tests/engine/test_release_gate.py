@@ -298,14 +298,16 @@ def test_pictures_that_resemble_a_face_are_left_alone(picture: Picture, check: C
 def test_deleted_tracks_of_the_demo_clip_are_found_and_masked(
     engine: Engine, demo_clip: Path, gallery: Gallery, tmp_path: Path
 ) -> None:
-    faces = link_faces([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
+    faces = link_faces(
+        [engine.detect_segment(Segment(str(demo_clip)), gallery, Options())], gallery, Options()
+    )
     kept = tuple(replace(track, continues=None) for track in faces.tracks if track.decision == "keep")
     redacted = redact_and_verify(
         Segment(str(demo_clip)), replace(faces, tracks=kept), tmp_path / "out.nut", Options(), engine.checker
     )
     assert redacted.checked is not None
     assert redacted.checked.tracks
-    seen = engine.find(Segment(str(tmp_path / "out.nut")), None, Options())
+    seen = engine.detect_segment(Segment(str(tmp_path / "out.nut")), None, Options())
     places = {round(float(look.pts * seen.time_base), 3) for look in seen.samples if len(look.faces) > 1}
     assert len(places) <= 2  # while the two cross
 

@@ -24,7 +24,8 @@ MAX_PIXELS = 2.0
 def detect(engine: Engine, clip: Path, gallery: Gallery, bounds: list[int | None]) -> Faces:
     """Detect faces in each segment, and serialize the detections as between workers."""
     found = (
-        engine.find(Segment(str(clip), start, end), gallery, Options()) for start, end in pairwise(bounds)
+        engine.detect_segment(Segment(str(clip), start, end), gallery, Options())
+        for start, end in pairwise(bounds)
     )
     return link_faces((SegmentDetections.from_bytes(part.to_bytes()) for part in found), gallery, Options())
 

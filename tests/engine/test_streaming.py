@@ -40,7 +40,7 @@ def test_faces_hidden_in_a_whole_video_are_hidden_live(
     engine: Engine, gallery: Gallery, demo_clip: Path
 ) -> None:
     whole = MaskSchedule(
-        link_faces([engine.find(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
+        link_faces([engine.detect_segment(Segment(str(demo_clip)), gallery, Options())], gallery, Options())
     )
     known: list[LiveSnapshot] = list(engine.follow(frames(demo_clip), TIME_BASE, gallery, Options()))
     compared, covered = 0, 0

@@ -72,7 +72,7 @@ def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Pat
     clip, out = folder / "in.mp4", folder / "out.nut"
     write_swaps(clip, people, heads(engine))
     segment, options = Segment(str(clip)), Options()
-    faces = link_faces([engine.find(segment, gallery, options)], gallery, options)
+    faces = link_faces([engine.detect_segment(segment, gallery, options)], gallery, options)
     assert not faces.cuts  # no cut is detected
     redact_segment(segment, faces, str(out), options)
     pairs = zip(grey_frames(clip), grey_frames(out), strict=True)

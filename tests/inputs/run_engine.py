@@ -19,7 +19,7 @@ def deface(
     """Hide everyone. Raises EngineError for a file that is refused."""
     ranges = plan_segments(read_header(source), seconds)
     parts = [Segment(str(source), part.start, part.end) for part in ranges]
-    faces = link_faces([engine.find(part, None, options) for part in parts], None, options)
+    faces = link_faces([engine.detect_segment(part, None, options) for part in parts], None, options)
     files = []
     for number, part in enumerate(parts):
         path = str(out.parent / f"{number}.nut")

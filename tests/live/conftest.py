@@ -24,7 +24,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="session")
 def engine() -> Engine:
     engine = Engine()
-    engine.warm_up(Options())
+    engine.preload_models(Options())
     return engine
 
 

@@ -209,7 +209,7 @@ def test_exception_in_redaction_ends_the_stream_in_black(
             raise RuntimeError("no memory")
         redact_boxes(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("defacer.web.live.stream.redact", fail_at_last)
+    monkeypatch.setattr("defacer.web.live.stream.redact_boxes", fail_at_last)
     require_black_end(Stream(engine, make_plan(gallery), clock), clip)
 
 

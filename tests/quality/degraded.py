@@ -100,7 +100,9 @@ def _judge(clip: Clip, kind: str, folder: Path, engine: Engine, score: ModuleTyp
     person = given_target(clip)
     grades = []
     for gallery in (gallery_of(person, engine, Options()), None) if person else (None,):
-        faces = link_faces(engine.find_pieces(Segment(str(harder)), gallery, Options()), gallery, Options())
+        faces = link_faces(
+            engine.detect_subsegments(Segment(str(harder)), gallery, Options()), gallery, Options()
+        )
         grades.append(grade(harder, faces, clip.truth, folder, score, hides_all=gallery is None))
     return grades
 

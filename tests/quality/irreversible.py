@@ -105,7 +105,9 @@ def main() -> int:
     folder = Path(os.environ["DEFACER_EVAL"])
     engine, judged = Engine(), JudgedFaces()
     for clip in load_clips(folder, given.clips):
-        faces = link_faces([engine.find(Segment(str(clip.video)), None, Options())], None, Options())
+        faces = link_faces(
+            [engine.detect_segment(Segment(str(clip.video)), None, Options())], None, Options()
+        )
         judge(clip, faces, judged, engine, load_score(folder), given.every, given.modes.split(","))
         print(f"{clip.name} done", file=sys.stderr)
     if not judged.tracks:

@@ -312,7 +312,7 @@ def _find(arguments: argparse.Namespace, options: Options, console: Console) -> 
         for warning in gallery.warnings:
             _warn(f"{warning.message} {ADVICE[warning.code]}", console)
     with _frame_bar(console, "detecting faces", frames) as bar:
-        findings = engine.find_pieces(Segment(str(arguments.video)), gallery, options, bar)
+        findings = engine.detect_subsegments(Segment(str(arguments.video)), gallery, options, bar)
         faces = link_faces(findings, gallery, options)
     for warning in faces.warnings:
         if gallery is None or warning not in gallery.warnings:

@@ -63,7 +63,7 @@ class Engine:
             self._recognizers[name] = make_recognizer(name, self._weights_dir)
         return self._recognizers[name]
 
-    def warm_up(self, options: Options) -> None:
+    def preload_models(self, options: Options) -> None:
         """Load the models for these options and run each once, so that the first segment does not wait for them."""
         picture = np.zeros((WARM_UP_ROWS, WARM_UP_COLUMNS, 3), np.uint8)
         self.detector(options.detector).detect([picture])
@@ -75,18 +75,18 @@ class Engine:
         self,
         pictures: Sequence[Picture],
         recognizer: str,
-        alone: AbstractContextManager[object] | None = None,
+        model_lock: AbstractContextManager[object] | None = None,
     ) -> Gallery:
         """Return embeddings of the targets' pictures. Raise PictureError that names a picture it can't use.
 
-        `alone` is a lock that is held while a model is loaded or runs. It is entered more than once.
+        `model_lock` is a lock that is held while a model is loaded or runs. It is entered more than once.
         """
-        alone = alone or nullcontext()
-        with alone:
+        model_lock = model_lock or nullcontext()
+        with model_lock:
             model = self.recognizer(recognizer)
-        return make_gallery(pictures, self.detector, model, alone)
+        return make_gallery(pictures, self.detector, model, model_lock)
 
-    def find(
+    def detect_segment(
         self,
         segment: Segment,
         gallery: Gallery | None,
@@ -101,7 +101,7 @@ class Engine:
             options.on_decode_error == "hide",
         )
 
-    def find_pieces(
+    def detect_subsegments(
         self,
         segment: Segment,
         gallery: Gallery | None,

@@ -30,7 +30,7 @@ def preload_models() -> None:
     try:
         if settings().require_gpu:
             gpu.require_gpu()
-        HOST.engine.warm_up(Options())
+        HOST.engine.preload_models(Options())
     except EngineError as error:
         raise PermanentError(error.code, str(error)) from error
 
@@ -43,7 +43,7 @@ class WorkerEngine(MediaEngine):
         manifest = step.manifest
         gallery = Gallery.from_bytes(objects.read(manifest.gallery)) if manifest.gallery else None
         with _open_segment(step) as segment:
-            detections = HOST.engine.find(
+            detections = HOST.engine.detect_segment(
                 segment, gallery, _options_of(manifest), lambda _: step.renew_lease()
             )
         return detections.to_bytes()

@@ -52,7 +52,7 @@ def _print_all(jobs: tuple[JobStatus, ...], started_at: datetime) -> None:
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(width=width, markup=False, highlight=False).print(table)
     for status in jobs:
-        if status.failed is not None and status.has_failed:
+        if status.failed is not None and status.has_error:
             print(
                 f"{status.job} failed in {status.failed.stage} ({status.failed.code}): "
                 f"{printable(status.failed.message)}"
@@ -74,7 +74,7 @@ def _details(status: JobStatus, started_at: datetime, reader: JobReader) -> list
             f"keeps     {printable(', '.join(manifest.targets)) or 'no one'}",
             f"mode      {manifest.policy.mode}",
         ]
-    if status.failed is not None and status.has_failed:
+    if status.failed is not None and status.has_error:
         lines += [
             f"failed    in {status.failed.stage}: {status.failed.code}",
             f"          {printable(status.failed.message)}",

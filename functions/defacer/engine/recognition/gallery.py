@@ -93,24 +93,24 @@ def make_gallery(
     pictures: Sequence[Picture],
     detector_of: Callable[[str], "Detector"],
     recognizer: "Recognizer",
-    alone: AbstractContextManager[object],
+    model_lock: AbstractContextManager[object],
 ) -> Gallery:
     """Return one embedding for each picture. Raise PictureError, which names the picture, unless it has one clear face.
 
-    `detector_of` returns a detector by its name; `find_faces` chooses the names. `alone` is a lock that is held while a
+    `detector_of` returns a detector by its name; `find_faces` chooses the names. `model_lock` is held while a
     model runs, and not while a picture is decoded.
     """
     crops, warnings = [], []
     for picture in pictures:
         image = decode_picture(picture.data, picture.label)
-        with alone:
+        with model_lock:
             face = only_face(image, picture.label, detector_of)
         crops.append(recognizer.crop(image, face))
         warnings += picture_warnings(image, face, picture.person)
     people = tuple(picture.person for picture in pictures)
     # A face and its mirror image are one person. Their mean depends less on the light in this picture.
     mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
-    with alone:
+    with model_lock:
         both = recognizer.embed(crops)[0] + recognizer.embed(mirrored)[0]
     embeddings: Array = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-9)
     return Gallery(people, embeddings, recognizer.version, tuple(warnings))

@@ -168,7 +168,7 @@ class _Person:
         Its other views may show a stranger, so they vouch for no one.
         """
         self.kept[n] = reason
-        self._times.update(dict.fromkeys((look.pts for look in self.tracks[n].detections), n))
+        self._times.update(dict.fromkeys((detection.pts for detection in self.tracks[n].detections), n))
         views = clear_views(self.tracks[n])
         if len(views):
             views = views[_to_nearest(views, self.pictures) <= self.limits.match]
@@ -176,7 +176,7 @@ class _Person:
             self._trusted[n] = views
             self.views = views if self.views is None else np.concatenate([self.views, views])
 
-    def take_back(self, n: int) -> None:
+    def stop_keeping(self, n: int) -> None:
         """Keep the track no longer, and do not compare others with its views. It stays a rival of other tracks."""
         del self.kept[n]
         if self._trusted.pop(n, None) is not None:
@@ -185,7 +185,7 @@ class _Person:
     def rival(self, n: int) -> int | None:
         """Return a kept track that is seen in one frame with this one."""
         return next(
-            (self._times[look.pts] for look in self.tracks[n].detections if look.pts in self._times), None
+            (self._times[seen.pts] for seen in self.tracks[n].detections if seen.pts in self._times), None
         )
 
     def unlikeness(self, n: int) -> float:
@@ -247,7 +247,7 @@ def _keep_near(person: _Person, progress: Callable[[], None]) -> None:
         else:
             person.refused[n] = (Reason.AMBIGUOUS, None)
     for n in twins:
-        person.take_back(n)
+        person.stop_keeping(n)
 
 
 def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
@@ -278,7 +278,7 @@ def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
 def _strangers(person: _Person, n: int) -> Iterator[tuple[int, int]]:
     """Yield the parts of a kept track whose views are clearly unlike the target, up to the views before and after.
 
-    And the looks after a change of the face that no view shows: they may be of the face before.
+    The detections after a change that no view shows belong to them too: they can be of the face before.
     """
     track = person.tracks[n]
     unlike = _unlike_views(track.views, person)

@@ -89,9 +89,9 @@ class MaskExtension:
     def extend_masks(self, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, list[Box]]]:
         """Yield each frame, in order, with the boxes of the faces that are followed there."""
         followed: list[_FollowedFace] = []
-        waiting: deque[_Frame] = deque()
+        waiting: deque[_FollowedFrame] = deque()
         for picture in frames:
-            frame = _Frame(picture, self._orientation)
+            frame = _FollowedFrame(picture, self._orientation)
             waiting.append(frame)
             followed = [face for face in followed if face.follow_into(frame)]
             followed += [self._follow_from(span, frame) for span in _pop_due(self._after, frame.pts)]
@@ -125,7 +125,7 @@ class MaskExtension:
     def _units(self, seconds: float) -> int:
         return round(seconds / Fraction(self._faces.time_base))
 
-    def _follow_from(self, span: _FollowRange, frame: "_Frame") -> "_FollowedFace":
+    def _follow_from(self, span: _FollowRange, frame: "_FollowedFrame") -> "_FollowedFace":
         overlapping = np.flatnonzero((self._starts <= span.last) & (self._ends >= span.first))
         tracks = (self._faces.tracks[index] for index in overlapping)
         others = [track for track in tracks if track.id != span.number]
@@ -134,7 +134,7 @@ class MaskExtension:
         )
 
 
-class _Frame:
+class _FollowedFrame:
     """A frame before it is redacted. `boxes` belong to the faces that are followed in it."""
 
     def __init__(self, picture: av.VideoFrame, orientation: Orientation):
@@ -164,7 +164,7 @@ class _FollowedFace:
     def __init__(
         self,
         span: _FollowRange,
-        frame: _Frame,
+        frame: _FollowedFrame,
         size: tuple[int, int],
         others: list[TrackRecord],
         max_lost: int,
@@ -181,7 +181,7 @@ class _FollowedFace:
         x1, y1, x2, y2 = span.sample.box
         self._points = FacePoints(frame.image, (x1 / across, y1 / down, x2 / across, y2 / down))
 
-    def follow_into(self, frame: _Frame) -> bool:
+    def follow_into(self, frame: _FollowedFrame) -> bool:
         """Follow the face into the next frame, and add its box there. Return False where following ends."""
         if not self._span.first <= frame.pts <= self._span.last:
             return False

@@ -49,7 +49,7 @@ BEFORE_SECONDS, AFTER_SECONDS = 0.45, 0.6  # and before and after a visible face
 
 
 @dataclass(frozen=True)
-class _Frame:
+class _CheckedFrame:
     picture: av.VideoFrame
     pts: int
 
@@ -70,7 +70,7 @@ class CheckAhead:
         self._every_frame = every_frame
         self._base = Fraction(faces.time_base)
         self._tracks = _NearTracks(faces.tracks)
-        self._buffer: deque[_Frame] = deque()
+        self._buffer: deque[_CheckedFrame] = deque()
         self._pending: deque[tuple[int, Future[list[Detection]]]] = deque()
         self._recent: list[int] = []  # sorted times of the detections that were not dropped yet
         self._ends: set[int] = set()  # the first and the last frame of the segment
@@ -105,7 +105,7 @@ class CheckAhead:
         """Yield the frames after they were searched in the look-ahead buffer."""
         slot, delay = None, round(AHEAD_SECONDS / self._base)
         for picture in frames:
-            frame = _Frame(picture, picture.pts or 0)
+            frame = _CheckedFrame(picture, picture.pts or 0)
             self._ends = self._ends or {frame.pts}
             self._buffer.append(frame)
             max_frames = max(1, MAX_BUFFERED_BYTES // frame_bytes(picture))
@@ -125,7 +125,7 @@ class CheckAhead:
         while self._buffer:
             yield self._release(pool, extension)
 
-    def _search(self, frame: _Frame, pool: ThreadPoolExecutor) -> None:
+    def _search(self, frame: _CheckedFrame, pool: ThreadPoolExecutor) -> None:
         self.frames += 1
         self._pending.append((frame.pts, pool.submit(self._inspector.detect, frame.picture)))
 

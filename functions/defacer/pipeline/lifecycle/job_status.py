@@ -84,7 +84,7 @@ class JobStatus:
         return "erased on request" if self.is_erased else STATE_TITLES[self.state]
 
     @property
-    def is_published(self) -> bool:
+    def has_result(self) -> bool:
         """Whether this job's result was published, and not a newer one instead."""
         return self.published is not None and not self.published.superseded
 
@@ -93,7 +93,8 @@ class JobStatus:
         return self.published is not None and self.published.superseded
 
     @property
-    def has_failed(self) -> bool:
+    def has_error(self) -> bool:
+        """Whether the job failed. An erased job did not."""
         return self.published is None and self.failed is not None and not self.is_erased
 
     @property
@@ -129,7 +130,7 @@ class JobStatus:
     @property
     def can_try_again(self) -> bool:
         """Whether the job failed and can succeed when it is tried again."""
-        return self.has_failed and self.failed is not None and self.failed.code.can_try_again
+        return self.has_error and self.failed is not None and self.failed.code.can_try_again
 
     def progress(self, now: datetime) -> Progress:
         """Return how far the job is, and how long the rest takes at the same pace."""

@@ -183,7 +183,7 @@ def remove_replaced(cards: list[JobCard]) -> list[JobCard]:
     published: set[str] = set()
     remaining = []
     for card in cards:
-        if card.status.is_published:
+        if card.status.has_result:
             if card.name in published:
                 continue
             published.add(card.name)
@@ -275,7 +275,7 @@ def _render_card(channel: str, card: JobCard, token: str) -> str:
 def _copy_trigger(channel: str, job: str) -> None:
     status = read_status(job, None)
     listed = list_jobs(channel).get(job)
-    if not status.has_failed:
+    if not status.has_error:
         raise HTTPException(
             409, "Only failed jobs can be retried, and this job has not failed. Load the page again."
         )

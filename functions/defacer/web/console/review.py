@@ -125,7 +125,7 @@ async def show_job(request: Request) -> Response:
     """Render the review of a published job, or the status of any other job."""
     channel, job = await run_in_threadpool(require_job, request)
     status = await run_in_threadpool(read_status, job, None)
-    if not status.is_published or status.manifest is None:
+    if not status.has_result or status.manifest is None:
         return render_console_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=status)
     return await run_in_threadpool(_render_review, request, channel, status, status.manifest)
 
@@ -252,7 +252,7 @@ def _render_review(request: Request, channel: str, status: JobStatus, manifest: 
 def _load_review(request: Request) -> Review:
     channel, job = require_job(request)
     status = read_status(job, None)
-    if not status.is_published or status.manifest is None:
+    if not status.has_result or status.manifest is None:
         raise HTTPException(409, "This job is not published. Review it when it is.")
     return _build_review(channel, job, status.manifest)
 
@@ -285,7 +285,7 @@ def _exists(ref: ObjectRef) -> bool:
 def _redirect_to_media(request: Request, kind: str) -> Response:
     _, job = require_job(request)
     status = read_status(job, None)
-    if status.manifest is None or not status.is_published:
+    if status.manifest is None or not status.has_result:
         raise HTTPException(404, "This job is not published. Review it when it is.")
     manifest = status.manifest
     if kind == "source":
