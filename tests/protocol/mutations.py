@@ -85,7 +85,7 @@ def failure_writes_no_verdict(patch: Patch) -> None:
 
 
 def late_copy_stays_published(patch: Patch) -> None:
-    unpublish = publishing.roll_back_publication
+    roll_back = publishing.roll_back_publication
 
     def patched(names: Any) -> None:
         said = verdict.find_verdict(names.job)
