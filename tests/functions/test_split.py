@@ -50,7 +50,9 @@ def tasks(topics: Topics, step: str) -> list[SegmentTask]:
 
 def push_of(message: SegmentTask | SegmentDone) -> Push:
     kind = "segment-task" if isinstance(message, SegmentTask) else "segment-done"
-    return push_body(message.model_dump_json().encode(), {"type": kind}, f"{message.index}{message.part}")
+    return push_body(
+        message.model_dump_json().encode(), {"type": kind}, f"{message.index}{message.subsegment}"
+    )
 
 
 def done_of(task: SegmentTask) -> SegmentDone:
@@ -65,8 +67,8 @@ def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[
     """Let segment 1 be split, and return the tasks of its halves."""
     too_late(buckets, job, 1, times=3)
     assert worker(job.task(1)) == 200
-    halves = [task for task in tasks(topics, job.segment_task(1).step) if task.part]
-    assert [(task.index, task.part) for task in halves] == [(1, "0"), (1, "1")]
+    halves = [task for task in tasks(topics, job.segment_task(1).step) if task.subsegment]
+    assert [(task.index, task.subsegment) for task in halves] == [(1, "0"), (1, "1")]
     return halves
 
 
@@ -106,18 +108,18 @@ def test_segment_is_split_after_three_timeouts(
     too_late(buckets, planned, 1, times=3)
     assert {worker(planned.task(index)) for index in (0, 1)} == {200}
     halves = tasks(topics, "detect")
-    assert [(task.index, task.part) for task in halves] == [(1, "0"), (1, "1")]
+    assert [(task.index, task.subsegment) for task in halves] == [(1, "0"), (1, "1")]
     assert {worker(push_of(half)) for half in halves} == {200}
     done = [SegmentDone.model_validate(document(push)) for push in topics.all(topics.segments_done)]
-    assert [(message.index, message.part) for message in done] == [(0, ""), (1, "0"), (1, "1")]
+    assert [(message.index, message.subsegment) for message in done] == [(0, ""), (1, "0"), (1, "1")]
     assert merge(push_of(done[1])) == 200
 
     first, second = tasks(topics, "redact")
     linked = Planned(clip, planned.manifest, planned.ref, first.faces)
     too_late(buckets, linked, 1, times=3)
     assert {worker(push_of(task)) for task in (first, second)} == {200}
-    halves = [task for task in tasks(topics, "redact") if task.part]
-    assert [task.part for task in halves] == ["0", "1"]
+    halves = [task for task in tasks(topics, "redact") if task.subsegment]
+    assert [task.subsegment for task in halves] == ["0", "1"]
     assert worker(push_of(halves[0])) == 200
     assert merge(push_of(SegmentDone.model_validate(halves[0].model_dump()))) == 200  # one half is missing
     assert buckets.names(buckets.output) == []
@@ -137,8 +139,8 @@ def test_duplicate_messages_split_a_segment_once(
 ) -> None:
     too_late(buckets, job, 0, times=3)
     assert {worker(job.task(0)) for _ in range(3)} == {200}
-    halves = [task for task in tasks(topics, job.segment_task(0).step) if task.part]
-    assert {task.part for task in halves} == {"0", "1"}
+    halves = [task for task in tasks(topics, job.segment_task(0).step) if task.subsegment]
+    assert {task.subsegment for task in halves} == {"0", "1"}
     step = job.segment_task(0).step
     assert buckets.names(buckets.work, object_names.split_mark(job.job, step, 0, "")) != []
     assert topics.all(topics.segments_done) == []
@@ -160,20 +162,20 @@ def test_first_finished_output_counts_whole_or_split(
 def test_segment_too_short_to_split_fails_the_job(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
-    quarter = job.segment_task(0).model_copy(update={"part": "0"})
+    quarter = job.segment_task(0).model_copy(update={"subsegment": "0"})
     name = object_names.segment_lease(job.job, quarter.step, 0, "0")
     expired = datetime.now(UTC) - timedelta(seconds=1)
     claim = Lease(holder="h", token="t", expires_at=expired, attempts=5, timeouts=5)  # noqa: S106 - no secret
     buckets.put(buckets.work, name, claim.model_dump_json().encode())
     assert worker(push_of(quarter)) == 200
     assert failure_of(buckets, job).code == "poison-segment"
-    assert [task for task in tasks(topics, quarter.step) if task.part] == []
+    assert [task for task in tasks(topics, quarter.step) if task.subsegment] == []
 
 
 def test_impossible_subsegment_is_acknowledged(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
-    task = job.segment_task(0).model_copy(update={"part": "0110"})
+    task = job.segment_task(0).model_copy(update={"subsegment": "0110"})
     assert worker(push_of(task)) == 200
     assert object_names.failed(job.job) not in buckets.names(buckets.work)
     assert topics.all(topics.segments_done) == []
@@ -206,12 +208,12 @@ def test_redelivery_announces_a_finished_half(
     made = [
         piece for name in buckets.names(buckets.work, step) if (piece := object_names.parse_subsegment(name))
     ]
-    assert [(piece.index, piece.part, piece.is_split) for piece in made] == [
+    assert [(piece.index, piece.subsegment, piece.is_split) for piece in made] == [
         (0, "", False), (1, "0", False), (1, "1", False), (1, "", True),
     ]  # fmt: skip
-    assert [done.part for done in news(topics)] == ["", "0"]
+    assert [done.subsegment for done in news(topics)] == ["", "0"]
     assert worker(push_of(halves[1])) == 200
-    assert [done.part for done in news(topics)] == ["", "0", "1"]
+    assert [done.subsegment for done in news(topics)] == ["", "0", "1"]
     assert merge(push_of(news(topics)[-1])) == 200
     assert_continued(buckets, topics, job)
 
@@ -231,7 +233,7 @@ def test_late_duplicates_of_halves_change_nothing(
     after = {name: buckets.blob(buckets.work, name).generation for name in buckets.names(buckets.work, step)}
     assert after == before
     told = news(topics)
-    assert sorted(done.part for done in told) == ["", "0", "0", "1", "1"]
+    assert sorted(done.subsegment for done in told) == ["", "0", "0", "1", "1"]
     for done in told:
         assert merge(push_of(done)) == 200
     assert_continued(buckets, topics, job)
@@ -255,7 +257,7 @@ def test_face_across_a_split_stays_hidden(
     (whole,) = tasks(topics, "redact")
     too_late(buckets, Planned(clip, planned.manifest, planned.ref, whole.faces), 0, times=3)
     assert worker(push_of(whole)) == 200
-    halves = [task for task in tasks(topics, "redact") if task.part]
+    halves = [task for task in tasks(topics, "redact") if task.subsegment]
     assert [worker(push_of(half)) for half in halves] == [200, 200]
     assert merge(push_of(done_of(halves[0]))) == 200
     result = tmp_path / "result.mp4"

@@ -22,7 +22,7 @@ def test_step_is_done_and_announced(buckets: Buckets, topics: Topics, job: Plann
     assert push["message"]["attributes"] == {"type": "segment-done"}
     assert document(push) == {
         "version": 4,
-        "part": "",
+        "subsegment": "",
         "job": job.job,
         "index": 1,
         "step": "redact" if job.faces else "detect",

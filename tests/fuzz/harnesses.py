@@ -169,10 +169,10 @@ def _check_name(text: str) -> None:
     piece = object_names.parse_subsegment(text)
     if piece is not None:
         made = {
-            "detect": object_names.segment_detections(piece.job, piece.index, piece.part),
-            "redact": object_names.segment_report(piece.job, piece.index, piece.part),
+            "detect": object_names.segment_detections(piece.job, piece.index, piece.subsegment),
+            "redact": object_names.segment_report(piece.job, piece.index, piece.subsegment),
         }
-        mark = object_names.split_mark(piece.job, piece.step, piece.index, piece.part)
+        mark = object_names.split_mark(piece.job, piece.step, piece.index, piece.subsegment)
         assert text == (mark if piece.is_split else made[piece.step])
     shown = printable(text)
     assert all(character.isprintable() or character in JOINERS for character in shown)

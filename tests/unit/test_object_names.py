@@ -3,7 +3,7 @@ import pytest
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import (
     RerenderName,
-    Subsegment,
+    SubsegmentName,
     VideoName,
     parse_rerender,
     parse_subsegment,
@@ -108,17 +108,17 @@ def test_only_outputs_of_segment_steps_parse_as_subsegments() -> None:
         object_names.segment_video(job, 12, "ab" * 32, "01"),
         object_names.segment_lease(job, "detect", 12, "01"),
     ]
-    assert parse_subsegment(report) == Subsegment(job, "redact", 12, "", is_split=False)
-    assert parse_subsegment(findings) == Subsegment(job, "detect", 12, "", is_split=False)
+    assert parse_subsegment(report) == SubsegmentName(job, "redact", 12, "", is_split=False)
+    assert parse_subsegment(findings) == SubsegmentName(job, "detect", 12, "", is_split=False)
     for part in ("0", "011"):
-        assert parse_subsegment(object_names.segment_report(job, 12, part)) == Subsegment(
+        assert parse_subsegment(object_names.segment_report(job, 12, part)) == SubsegmentName(
             job, "redact", 12, part, is_split=False
         )
-        assert parse_subsegment(object_names.segment_detections(job, 12, part)) == Subsegment(
+        assert parse_subsegment(object_names.segment_detections(job, 12, part)) == SubsegmentName(
             job, "detect", 12, part, is_split=False
         )
     for step in ("detect", "redact"):
-        assert parse_subsegment(object_names.split_mark(job, step, 12, "1")) == Subsegment(
+        assert parse_subsegment(object_names.split_mark(job, step, 12, "1")) == SubsegmentName(
             job, step, 12, "1", is_split=True
         )
     assert [parse_subsegment(name) for name in others] == [None] * len(others)

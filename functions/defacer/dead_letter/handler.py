@@ -27,7 +27,7 @@ EVENT_TYPE_PREFIX = "job."
 class _LetterJob(Document):
     """The job of a dead letter. `source` is known here only if the message is about an upload or a request.
 
-    `step` is set if the message is about a segment, and `piece` names that segment's step if the message is its task.
+    `step` is set if the message is about a segment. `work_key` names that segment's step if the message is its task.
     The message came from `topic`, and is published there again up to `max_requeues` times.
     """
 
@@ -37,7 +37,7 @@ class _LetterJob(Document):
     step: str | None
     topic: str
     max_requeues: int
-    piece: str = ""
+    work_key: str = ""
 
 
 def handle_dead_letter(message: Message) -> None:
@@ -140,9 +140,9 @@ def _job_of(message: Message) -> _LetterJob | None:
 def _job_of_segment(message: Message, kind: str) -> _LetterJob:
     segment = pubsub.parse_message(message, SegmentTask if kind == pubsub.SEGMENT_TASK else SegmentDone)
     ownership.require_job_object(segment.job, segment.manifest, object_names.manifest(segment.job))
-    piece, topic, max_requeues = "", settings().segments_done_topic, MAX_OTHER_REQUEUES
+    work_key, topic, max_requeues = "", settings().segments_done_topic, MAX_OTHER_REQUEUES
     if isinstance(segment, SegmentTask):
-        piece = object_names.segment_step(segment.step, segment.index, segment.part)
+        work_key = object_names.segment_step(segment.step, segment.index, segment.subsegment)
         topic, max_requeues = settings().segments_topic, MAX_TASK_REQUEUES
     return _LetterJob(
         id=segment.job,
@@ -151,7 +151,7 @@ def _job_of_segment(message: Message, kind: str) -> _LetterJob:
         step=segment.step,
         topic=topic,
         max_requeues=max_requeues,
-        piece=piece,
+        work_key=work_key,
     )
 
 
@@ -167,7 +167,7 @@ def _parse_count(message: Message, attribute: str, default: str) -> int | None:
 
 
 def _exhausted_error(job: _LetterJob, source: ObjectRef | None, message: Message) -> PermanentError:
-    if programming_errors.has_bugs(job.id, job.stage, job.piece):
+    if programming_errors.has_bugs(job.id, job.stage, job.work_key):
         return programming_errors.internal_error(job.id, job.stage)
     manifest = job_state.try_read_manifest(job.id)
     started_by = manifest.document.request if manifest else job.source

@@ -152,7 +152,7 @@ def _read_reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tupl
         held.renew()
         report = objects.read_json(ref, SegmentReport)
         if (
-            ref.name != object_names.segment_report(manifest.job, report.index, report.part)
+            ref.name != object_names.segment_report(manifest.job, report.index, report.subsegment)
             or report.job != manifest.job
             or not ownership.is_segment_video(report)
         ):

@@ -1,7 +1,7 @@
 """Programming errors: exceptions that no caller expects, such as a TypeError.
 
 Retrying does not help against a bug, and neither does uploading the video again. So each bug is logged with its class
-and its place in the code, and recorded in the job's folder. After MAX_ATTEMPTS records about the same piece of work
+and its place in the code, and recorded in the job's folder. After MAX_ATTEMPTS records about the same work
 the job fails. The records are counted, not the message's deliveries: waiting for a free worker costs deliveries too,
 and not every Pub/Sub counts them.
 """
@@ -49,11 +49,11 @@ def report(error: BaseException) -> None:
 
 
 @contextmanager
-def record_bugs(job: str, stage: str, piece: str = "") -> Iterator[None]:
+def record_bugs(job: str, stage: str, work_key: str = "") -> Iterator[None]:
     """Report and record a programming error in the block.
 
-    `piece` is the part of the stage's work in the block, such as the step of one segment. Raises BugError, or
-    PermanentError after MAX_ATTEMPTS records about the same piece.
+    `work_key` names the part of the stage's work in the block, such as the step of one segment. Raises BugError, or
+    PermanentError after MAX_ATTEMPTS records about the same work.
     """
     try:
         yield
@@ -61,16 +61,16 @@ def record_bugs(job: str, stage: str, piece: str = "") -> Iterator[None]:
         if not is_bug(error):
             raise
         report(error)
-        records = object_names.bugs_prefix(job, stage, piece)
+        records = object_names.bugs_prefix(job, stage, work_key)
         objects.write_once(settings().work_bucket, f"{records}{uuid.uuid4().hex}.json", b"{}")
         if len(objects.list_all(settings().work_bucket, records)) < MAX_ATTEMPTS:
             raise BugError(f"internal error, {type(error).__name__}") from error
         raise internal_error(job, stage) from error
 
 
-def has_bugs(job: str, stage: str, piece: str = "") -> bool:
-    """Return whether a programming error was recorded about this piece of the stage's work."""
-    return bool(objects.list_all(settings().work_bucket, object_names.bugs_prefix(job, stage, piece)))
+def has_bugs(job: str, stage: str, work_key: str = "") -> bool:
+    """Return whether a programming error was recorded about this part of the stage's work."""
+    return bool(objects.list_all(settings().work_bucket, object_names.bugs_prefix(job, stage, work_key)))
 
 
 def internal_error(job: str, stage: str) -> PermanentError:

@@ -28,7 +28,7 @@ def detect_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine)
         if record.detection_is_over:
             # A worker that died can have written them after merge deleted the others.
             objects.delete_any(
-                settings().work_bucket, object_names.segment_detections(task.job, task.index, task.part)
+                settings().work_bucket, object_names.segment_detections(task.job, task.index, task.subsegment)
             )
             if record.is_over:
                 failure.finish_ended_job(record)
@@ -39,7 +39,8 @@ def detect_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine)
 def _is_done(task: SegmentTask) -> bool:
     """Return whether this subsegment, or one that contains it, has segment detections."""
     names = (
-        object_names.segment_detections(task.job, task.index, part) for part in self_and_ancestors(task.part)
+        object_names.segment_detections(task.job, task.index, path)
+        for path in self_and_ancestors(task.subsegment)
     )
     return any(objects.find_blob(settings().work_bucket, name) for name in names)
 
@@ -49,7 +50,7 @@ def _detect_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
         return  # the job was linked before this worker acquired the lease
     started = time.monotonic()
     data = engine.detect(step)
-    name = object_names.segment_detections(task.job, task.index, task.part)
+    name = object_names.segment_detections(task.job, task.index, task.subsegment)
     try:
         ref = objects.write_once(
             settings().work_bucket,

@@ -39,7 +39,8 @@ def redact_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine)
 def _is_done(task: SegmentTask) -> bool:
     """Return whether this subsegment, or one that contains it, has a report."""
     names = (
-        object_names.segment_report(task.job, task.index, part) for part in self_and_ancestors(task.part)
+        object_names.segment_report(task.job, task.index, path)
+        for path in self_and_ancestors(task.subsegment)
     )
     return any(objects.find_blob(settings().work_bucket, name) for name in names)
 
@@ -54,7 +55,7 @@ def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         video = objects.write_once(
             settings().work_bucket,
-            object_names.segment_video(task.job, task.index, digest, task.part),
+            object_names.segment_video(task.job, task.index, digest, task.subsegment),
             out,
             NUT,
             progress=step.renew_lease,
@@ -63,7 +64,7 @@ def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
     report = SegmentReport(
         job=task.job,
         index=task.index,
-        part=task.part,
+        subsegment=task.subsegment,
         video=video,
         frames=written.frames,
         reorder_depth=written.reorder_depth,
@@ -80,7 +81,7 @@ def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
 
 def _commit(report: SegmentReport, video: ObjectRef) -> None:
     """Write the report. If another worker committed this segment before, delete our video."""
-    name = object_names.segment_report(report.job, report.index, report.part)
+    name = object_names.segment_report(report.job, report.index, report.subsegment)
     try:
         objects.write_once(
             settings().work_bucket,

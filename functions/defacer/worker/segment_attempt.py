@@ -25,11 +25,11 @@ def handle_step_errors(
     stage_already_passed: Callable[[JobRecord], bool] = lambda record: record.is_published,
 ) -> Iterator[None]:
     """Fail the job as `fail_job_on_permanent_error` does, and add the segment and step to each log line."""
-    piece = object_names.segment_step(task.step, task.index, task.part)
+    work_key = object_names.segment_step(task.step, task.index, task.subsegment)
     with (
         log.bind_fields(segment=task.index, step=task.step),
         failure.fail_job_on_permanent_error(
-            task.job, "worker", stage_already_passed=stage_already_passed, piece=piece
+            task.job, "worker", stage_already_passed=stage_already_passed, work_key=work_key
         ),
     ):
         yield
@@ -48,16 +48,16 @@ def run_step_once(
     """
     manifest = load_verified_manifest(task.job, task.index, task.manifest)
     if not is_done(task):
-        lease = object_names.segment_lease(task.job, task.step, task.index, task.part)
+        lease = object_names.segment_lease(task.job, task.step, task.index, task.subsegment)
         try:
             with acquire_lease(settings().work_bucket, lease, lease_options_for(message_id)) as held:
                 if not is_done(task):
                     if held.timeouts >= settings().max_timeouts and can_split(
-                        manifest, task.index, task.part
+                        manifest, task.index, task.subsegment
                     ):
                         raise _TooSlowError
                     fail_if_attempts_exhausted(task, manifest, held)
-                    do(StepInput(manifest, range_of(manifest, task.index, task.part), held.renew))
+                    do(StepInput(manifest, range_of(manifest, task.index, task.subsegment), held.renew))
         except _TooSlowError:
             _split(task)
             return
@@ -71,11 +71,11 @@ class _TooSlowError(Exception):
 
 def _split(task: SegmentTask) -> None:
     """Mark the segment or subsegment as split, and publish its halves. A repetition does no harm."""
-    mark = object_names.split_mark(task.job, task.step, task.index, task.part)
+    mark = object_names.split_mark(task.job, task.step, task.index, task.subsegment)
     objects.write_once(settings().work_bucket, mark, b"{}")
-    halves = [task.model_copy(update={"part": task.part + half}) for half in "01"]
+    halves = [task.model_copy(update={"subsegment": task.subsegment + half}) for half in "01"]
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, halves)
-    log.warning("segment split", part=task.part)
+    log.warning("segment split", subsegment=task.subsegment)
 
 
 def fail_if_attempts_exhausted(task: SegmentTask, manifest: Manifest, held: HeldLease) -> None:

@@ -153,8 +153,8 @@ class CallClassifier:
 
 def _segment_name(document: dict[str, Any]) -> str:
     """Return the name of a segment's step, or of a subsegment's."""
-    part = f"-{document['part']}" if document.get("part") else ""
-    return f"{document['step']}-{document['index']:05d}{part}"
+    subsegment = f"-{document['subsegment']}" if document.get("subsegment") else ""
+    return f"{document['step']}-{document['index']:05d}{subsegment}"
 
 
 def job_name_of(channel: str, video: str, upload: int = 1) -> str:

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from defacer.pipeline.errors import RetryableError
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
-Subsegment = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
+SubsegmentPath = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
 Decision = Literal["keep", "hide"]
 # A person's decisions, by the ids of the tracks.
 Decisions = Annotated[dict[Annotated[int, Field(ge=0, lt=2**31)], Decision], Field(min_length=1)]

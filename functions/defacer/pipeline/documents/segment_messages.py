@@ -7,20 +7,20 @@ from pydantic import (
     model_validator,
 )
 
-from defacer.pipeline.documents.base import Document, JobId, ObjectRef, Subsegment, Times
+from defacer.pipeline.documents.base import Document, JobId, ObjectRef, SubsegmentPath, Times
 from defacer.pipeline.documents.report import SegmentCheck
 
 
 class _SegmentMessage(Document):
     """The fields of messages about a segment. All other data is in the manifest, and for the step "redact" in `faces`.
 
-    `part` names a subsegment of a segment that was split. It is empty for a whole segment.
+    `subsegment` names a subsegment of a segment that was split. It is empty for a whole segment.
     """
 
     version: Literal[4] = 4
     job: JobId
     index: int = Field(ge=0)
-    part: Subsegment = ""
+    subsegment: SubsegmentPath = ""
     step: Literal["detect", "redact"]
     manifest: ObjectRef
     faces: ObjectRef | None = None
@@ -50,7 +50,7 @@ class SegmentReport(Document):
     version: Literal[6] = 6
     job: JobId
     index: int
-    part: Subsegment = ""
+    subsegment: SubsegmentPath = ""
     video: ObjectRef
     frames: Times
     reorder_depth: int = Field(ge=0)

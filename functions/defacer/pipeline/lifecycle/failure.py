@@ -19,12 +19,12 @@ def fail_job_on_permanent_error(
     stage: str,
     source: ObjectRef | None = None,
     stage_already_passed: Callable[[JobRecord], bool] = lambda record: record.is_published,
-    piece: str = "",
+    work_key: str = "",
 ) -> Iterator[None]:
     """Fail the job if the block raises a PermanentError, which is handled then.
 
-    A programming error in the block fails the job too, after MAX_ATTEMPTS attempts at the same `piece` of work (see
-    `programming_errors.record_bugs`).
+    A programming error in the block fails the job too, after MAX_ATTEMPTS attempts at the work that `work_key` names
+    (see `programming_errors.record_bugs`).
 
     Raises RetryableError if `stage_already_passed` by now: then another delivery was quicker, and this one met a
     consequence, such as an input that was deleted after its last use. The redelivered message finds that at its
@@ -32,7 +32,7 @@ def fail_job_on_permanent_error(
     """
     with log.bind_fields(job=job):
         try:
-            with programming_errors.record_bugs(job, stage, piece):
+            with programming_errors.record_bugs(job, stage, work_key):
                 yield
         except MalformedMessageError:
             raise

@@ -30,9 +30,9 @@ class Subsegments:
             if parsed is None:
                 continue
             if parsed.is_split:
-                self._split.add((parsed.index, parsed.part))
+                self._split.add((parsed.index, parsed.subsegment))
             else:
-                self._done[parsed.index, parsed.part] = ref
+                self._done[parsed.index, parsed.subsegment] = ref
 
     def of(self, index: int, subsegment: str = "") -> tuple[ObjectRef, ...] | None:
         """Return the outputs of a segment or a subsegment in the order of time; None if one is missing."""

@@ -38,10 +38,10 @@ _RERENDER = re.compile(_CHANNEL + rf"/rerender/(?P<upload>[0-9a-f]{{{JOB_ID_LENG
 _OWN = re.compile(_CHANNEL + r"/(?:videos/)?(?P<path>.+)", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
-_PART = r"(?P<index>[0-9]{5})(?:-(?P<part>[01]+))?"
+_SEGMENT = r"(?P<index>[0-9]{5})(?:-(?P<subsegment>[01]+))?"
 _SUBSEGMENT = {
-    "detect": re.compile(rf"segment-detections/{_PART}\.(?P<kind>npz|split)"),
-    "redact": re.compile(rf"segments/{_PART}\.(?P<kind>json|split)"),
+    "detect": re.compile(rf"segment-detections/{_SEGMENT}\.(?P<kind>npz|split)"),
+    "redact": re.compile(rf"segments/{_SEGMENT}\.(?P<kind>json|split)"),
 }
 
 
@@ -253,9 +253,9 @@ def segment_detections_prefix(job: str) -> str:
     return f"jobs/{job}/segment-detections/"
 
 
-def segment_detections(job: str, index: int, part: str = "") -> str:
+def segment_detections(job: str, index: int, subsegment: str = "") -> str:
     """Return the name of the detections of a segment or subsegment, with embeddings. Writing it commits "detect"."""
-    return f"{segment_detections_prefix(job)}{_number_of(index, part)}.npz"
+    return f"{segment_detections_prefix(job)}{_number_of(index, subsegment)}.npz"
 
 
 def faces(job: str) -> str:
@@ -292,13 +292,13 @@ def is_lease(object_name: str) -> bool:
     )
 
 
-def segment_lease(job: str, step: str, index: int, part: str = "") -> str:
-    return f"jobs/{job}/leases/{segment_step(step, index, part)}.json"
+def segment_lease(job: str, step: str, index: int, subsegment: str = "") -> str:
+    return f"jobs/{job}/leases/{segment_step(step, index, subsegment)}.json"
 
 
-def segment_step(step: str, index: int, part: str = "") -> str:
+def segment_step(step: str, index: int, subsegment: str = "") -> str:
     """Return the name of a step of a segment within its job, such as `detect-00003`."""
-    return f"{step}-{_number_of(index, part)}"
+    return f"{step}-{_number_of(index, subsegment)}"
 
 
 def leases_prefix(job: str) -> str:
@@ -306,9 +306,9 @@ def leases_prefix(job: str) -> str:
     return f"jobs/{job}/leases/"
 
 
-def bugs_prefix(job: str, stage: str, piece: str = "") -> str:
-    """Return the prefix of a stage's records of programming errors, or of those about one piece of its work."""
-    return f"jobs/{job}/bugs/{stage}/" + (f"{piece}/" if piece else "")
+def bugs_prefix(job: str, stage: str, work_key: str = "") -> str:
+    """Return the prefix of a stage's records of programming errors, or of those about the work of this key."""
+    return f"jobs/{job}/bugs/{stage}/" + (f"{work_key}/" if work_key else "")
 
 
 def segments_prefix(job: str) -> str:
@@ -324,14 +324,14 @@ def merge_part(job: str, token: str, part: str) -> str:
     return f"{merge_prefix(job)}{token}.{part}"
 
 
-def segment_video(job: str, index: int, digest: str, part: str = "") -> str:
+def segment_video(job: str, index: int, digest: str, subsegment: str = "") -> str:
     """Return the name of a redacted segment or subsegment. The digest keeps two workers from overwriting each other."""
-    return f"{segments_prefix(job)}{_number_of(index, part)}-{digest[:16]}.nut"
+    return f"{segments_prefix(job)}{_number_of(index, subsegment)}-{digest[:16]}.nut"
 
 
-def segment_report(job: str, index: int, part: str = "") -> str:
+def segment_report(job: str, index: int, subsegment: str = "") -> str:
     """Return the name of the report of a redacted segment or subsegment. Writing it commits "redact"."""
-    return f"{segments_prefix(job)}{_number_of(index, part)}.json"
+    return f"{segments_prefix(job)}{_number_of(index, subsegment)}.json"
 
 
 def step_prefix(job: str, step: str) -> str:
@@ -344,30 +344,32 @@ def block_prefix(job: str, step: str, index: int) -> str:
     return step_prefix(job, step) + _number_of(index, "")[: -len(str(BLOCK - 1))]
 
 
-def split_mark(job: str, step: str, index: int, part: str) -> str:
+def split_mark(job: str, step: str, index: int, subsegment: str) -> str:
     """Return the name of the mark that a segment or subsegment was split. It is stored beside the step's outputs."""
-    return f"{step_prefix(job, step)}{_number_of(index, part)}.split"
+    return f"{step_prefix(job, step)}{_number_of(index, subsegment)}.split"
 
 
 @dataclass(frozen=True)
-class Subsegment:
+class SubsegmentName:
     """The name of a step's output for a segment or subsegment, or of the mark that it was split."""
 
     job: str
     step: str
     index: int
-    part: str
+    subsegment: str
     is_split: bool
 
 
-def parse_subsegment(object_name: str) -> Subsegment | None:
+def parse_subsegment(object_name: str) -> SubsegmentName | None:
     """Parse a name of `segment_detections`, `segment_report` or `split_mark`. Return None for any other name."""
     match = _JOB_OBJECT.fullmatch(object_name)
     for step, pattern in _SUBSEGMENT.items() if match else ():
         found = pattern.fullmatch(match["rest"]) if match else None
         if match and found:
-            part = found["part"] or ""
-            return Subsegment(match["job"], step, int(found["index"]), part, found["kind"] == "split")
+            subsegment = found["subsegment"] or ""
+            return SubsegmentName(
+                match["job"], step, int(found["index"]), subsegment, found["kind"] == "split"
+            )
     return None
 
 
@@ -375,5 +377,5 @@ def _normalize(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _number_of(index: int, part: str) -> str:
-    return f"{index:05d}-{part}" if part else f"{index:05d}"
+def _number_of(index: int, subsegment: str) -> str:
+    return f"{index:05d}-{subsegment}" if subsegment else f"{index:05d}"
