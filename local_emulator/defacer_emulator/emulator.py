@@ -221,7 +221,7 @@ class Emulator:
                 PUBSUB,
                 (*command, f"--host={HOST}", f"--port={port}"),
                 child_environment(),
-                lambda: is_listening(port),
+                lambda: messaging.is_pubsub_ready(f"{HOST}:{port}", PROJECT),
             ),
         )
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Route, expect
 
 from defacer_emulator.commands import cli, up_down
 from defacer_emulator.emulator import Emulator, EmulatorOptions
-from defacer_emulator.errors import EmulatorUsageError
+from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes import ports
 from defacer_emulator.processes.ports import SERVICES, ServicePort, choose_ports, free_ports
 from defacer_emulator.processes.supervisor import HOST
@@ -90,6 +90,17 @@ def test_only_command_up_uses_the_default_ports(tmp_path: Path, monkeypatch: pyt
         {},
         False,
     )  # those of the demo and the tests
+
+
+def test_pubsub_port_taken_during_the_start_is_reported(
+    stand_ins: Path, tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, _ = choose_ports({}, use_defaults=False)
+    monkeypatch.setattr(
+        "defacer_emulator.emulator.choose_ports", lambda *_, **__: ({**chosen, "pubsub": taken}, [])
+    )
+    with pytest.raises(EmulatorError, match=rf"(?s)pubsub ended unexpectedly.*127\.0\.0\.1:{taken}"):
+        Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)).__enter__()
 
 
 def test_upload_and_urls_survive_a_restart(stand_ins: Path, defaults: dict[str, int], tmp_path: Path) -> None:

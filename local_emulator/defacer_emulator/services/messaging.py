@@ -13,8 +13,12 @@ from google.pubsub_v1.types import RetryPolicy as RetryPolicyMessage
 
 from defacer.pipeline.topology import LOST_LETTERS, LOST_LETTERS_SUBSCRIPTION, TOPICS, Function
 from defacer_emulator.errors import EmulatorError
+from defacer_emulator.processes.supervisor import PROBE_SECONDS
 from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING_LABEL
 from defacer_emulator.resources import LOCAL_RETRIES, Resources
+
+# By default, the client retries for 10 minutes: too long for a server on this machine.
+REQUEST_SECONDS = 10.0
 
 
 def open_grpc_channel(host: str) -> grpc.Channel:
@@ -34,15 +38,27 @@ def topic_path(project: str, topic: str) -> str:
     return f"projects/{project}/topics/{topic}"
 
 
+def is_pubsub_ready(host: str, project: str) -> bool:
+    """Return whether a Pub/Sub emulator answers, and not another program on the same port."""
+    with create_publisher(host) as client:
+        try:
+            client.list_topics(project=f"projects/{project}", retry=None, timeout=PROBE_SECONDS)
+        except GoogleAPIError:
+            return False
+    return True
+
+
 def create_topics(host: str, resources: Resources) -> None:
     """Create all topics. Without the topic, fake-gcs-server loses the message about an upload."""
     with create_publisher(host) as client:
         for topic in TOPICS:
             try:
-                client.create_topic(name=topic_path(resources.project, topic), timeout=10.0)
+                name = topic_path(resources.project, topic)
+                client.create_topic(name=name, retry=None, timeout=REQUEST_SECONDS)
             except GoogleAPIError as error:
                 raise EmulatorError(
-                    f"The Pub/Sub emulator did not create the topic {topic}: {error}. Start the emulator again."
+                    f"The Pub/Sub emulator at {host} did not create the topic {topic}: {error}. Start the emulator "
+                    "again."
                 ) from error
 
 
@@ -70,11 +86,11 @@ def add_subscriptions(host: str, subscriptions: Iterable[Subscription]) -> None:
     with create_subscriber(host) as client:
         for request in subscriptions:
             try:
-                client.create_subscription(request=request, timeout=10.0)
+                client.create_subscription(request=request, retry=None, timeout=REQUEST_SECONDS)
             except GoogleAPIError as error:
                 raise EmulatorError(
-                    f"The Pub/Sub emulator did not create the subscription {request.name}: {error}. Start the "
-                    "emulator again."
+                    f"The Pub/Sub emulator at {host} did not create the subscription {request.name}: {error}. Start "
+                    "the emulator again."
                 ) from error
 
 
