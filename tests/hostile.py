@@ -99,6 +99,19 @@ def jpeg_that_claims(picture: bytes, width: int, height: int) -> bytes:
     return picture[:at] + struct.pack(">HH", height, width) + picture[at + 4 :]
 
 
+def webp_that_claims(picture: bytes, width: int, height: int) -> bytes:
+    """Return a WebP whose extended header (VP8X) states another size than its image."""
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + canvas + picture[12:]
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def webp_of_chunks(chunks: int) -> bytes:
+    """Return a WebP of 64 x 64 pixels with this number of empty chunks of an unknown type, and no image."""
+    body = webp_that_claims(bytes(12), 64, 64)[8:] + (b"abCd" + bytes(4)) * chunks
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def mp4_that_claims_frames(clip: Path, count: int) -> bytes:
     """Return a clip whose index claims `count` frames of one byte each, in one chunk."""
     data = bytearray(clip.read_bytes())

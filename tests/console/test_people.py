@@ -10,6 +10,7 @@ import requests
 from defacer.pipeline import channel
 from tests.clips import admiral, astronaut, encode_picture, turned
 from tests.console.visitor import Visitor
+from tests.heif import HeifFile
 from tests.hostile import png_bomb
 
 pytestmark = pytest.mark.usefixtures("limited")
@@ -38,17 +39,25 @@ def add(visitor: Visitor, data: bytes, person: str = "Eileen") -> requests.Respo
     )
 
 
-def test_clear_picture_is_stored_where_ingest_reads_it(visitor: Visitor) -> None:
-    answer = add(visitor, encode_picture(astronaut()))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "heic", "avif"])
+def test_clear_picture_is_stored_where_ingest_reads_it(suffix: str, visitor: Visitor) -> None:
+    is_heic = suffix == "heic"
+    data = (
+        HeifFile(astronaut(), columns=2, rows=2).to_bytes()
+        if is_heic
+        else encode_picture(astronaut(), f".{suffix}")
+    )
+    answer = add(visitor, data)
 
     assert answer.json()["usable"], answer.text
     assert not answer.json()["doubtful"]
     (target,) = channel.list_targets(visitor.buckets.intake, "street")
     assert target.person == "Eileen"
     blob = visitor.buckets.blob(visitor.buckets.intake, target.ref.name)
-    assert blob.content_type == "image/png"
+    assert target.ref.name.endswith(f".{suffix}")
+    assert blob.content_type == f"image/{suffix.replace('jpg', 'jpeg')}"
     assert "Eileen" in visitor.open(visitor.url("street", "people"))
-    assert add(visitor, encode_picture(astronaut())).json()["usable"]
+    assert add(visitor, data).json()["usable"]
     assert len(visitor.buckets.names(visitor.buckets.intake)) == 1
 
 

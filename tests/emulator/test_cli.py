@@ -117,12 +117,12 @@ def test_each_missing_file_is_reported(
 
 
 def test_target_picture_of_another_format_is_rejected(video: Path, tmp_path: Path, capsys: Output) -> None:
-    picture = tmp_path / "me.heic"
+    picture = tmp_path / "me.gif"
     picture.write_bytes(b"x")
 
     assert main(["drop", str(video), "--target", str(picture), "--state", str(tmp_path)]) == 2
 
-    assert "me.heic must end in one of .jpeg, .jpg, .png" in read_error(capsys)
+    assert "me.gif must end in one of .avif, .heic, .heif, .jpeg, .jpg, .png, .webp" in read_error(capsys)
 
 
 def test_two_target_pictures_with_one_name_are_rejected(

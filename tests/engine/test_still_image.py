@@ -1,5 +1,6 @@
 """Test that the cost of a picture is limited before it is decoded, and that a slow decode is stopped."""
 
+import io
 import os
 import signal
 import subprocess
@@ -11,26 +12,44 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from defacer.engine.errors import PictureError
 from defacer.engine.media.pictures import image_decoder, still_image
 from defacer.engine.media.pictures.still_image import decode_picture, require_decodable
 from tests.clips import astronaut, encode_picture
-from tests.hostile import PNG, jpeg_that_claims, png_bomb, png_of_chunks, png_of_texts, progressive_jpeg
+from tests.heif import HeifFile
+from tests.hostile import (
+    PNG,
+    jpeg_that_claims,
+    png_bomb,
+    png_of_chunks,
+    png_of_texts,
+    progressive_jpeg,
+    webp_of_chunks,
+    webp_that_claims,
+)
 from tests.servers import ROOT, wait_until
 
 HUGE = 60_000
+UNREADABLE = "me is not a picture that can be read. Use a JPEG, PNG, WebP, HEIC or AVIF file."
 MAX_GROWTH = 64 * 1024  # KiB
 
 
 def picture_that_claims(kind: str) -> bytes:
     if kind == "png":
         return png_bomb(HUGE)
+    if kind in ("heic", "avif"):
+        return HeifFile(
+            astronaut(), kind, 2, 2, claimed=(HUGE, HUGE), claimed_tile=(HUGE // 2, HUGE // 2)
+        ).to_bytes()
+    if kind == "webp":
+        return webp_that_claims(encode_picture(astronaut(), ".webp"), HUGE, HUGE)
     return jpeg_that_claims(encode_picture(astronaut(), ".jpg"), HUGE, HUGE)
 
 
 @pytest.mark.parametrize("alpha", [False, True])
-@pytest.mark.parametrize("kind", ["png", "jpeg"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "heic", "avif"])
 def test_picture_that_claims_too_much_is_refused_before_decoding(
     kind: str, alpha: bool, tmp_path: Path
 ) -> None:
@@ -54,7 +73,7 @@ def test_picture_that_claims_too_much_is_refused_before_decoding(
     assert int(growth) < MAX_GROWTH
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (30, 20)])
 def test_picture_of_any_allowed_size_is_decoded(suffix: str, size: tuple[int, int]) -> None:
     width, height = size
@@ -65,9 +84,9 @@ def test_picture_of_any_allowed_size_is_decoded(suffix: str, size: tuple[int, in
         require_decodable(data, "me", width * height - 1)
 
 
-@pytest.mark.parametrize("suffix", [".webp", ".bmp", ".tiff", ".gif"])
+@pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".gif"])
 def test_other_picture_formats_are_refused(suffix: str) -> None:
-    with pytest.raises(PictureError, match="Use a JPEG or PNG file"):
+    with pytest.raises(PictureError, match="Use a JPEG, PNG, WebP, HEIC or AVIF file"):
         decode_picture(encode_picture(astronaut(), suffix), "me")
 
 
@@ -85,6 +104,9 @@ def test_other_picture_formats_are_refused(suffix: str) -> None:
         b"\xff\xd8" + b"\xff\xe0\0\0" * 100_000,
         b"\xff\xd8" + b"\xff\xd0" * 100_000,
         b"\xff\xd8\xff\xc0\0\x11\x08\0\0\0\x10" + bytes(99),
+        b"RIFF\0\0\0\0WEBP",
+        b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0" + bytes(10),
+        b"RIFF\0\0\0\0WEBPJUNK\0\0\0\0" + bytes(10),
     ],
     ids=lambda data: repr(data[:12]),
 )
@@ -93,7 +115,7 @@ def test_truncated_header_or_missing_size_is_refused(data: bytes) -> None:
         decode_picture(data, "me")
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_truncated_picture_is_decoded_or_refused(suffix: str) -> None:
     whole = encode_picture(astronaut(), suffix)
     outcomes: set[object] = set()
@@ -102,7 +124,7 @@ def test_truncated_picture_is_decoded_or_refused(suffix: str) -> None:
             outcomes.add(decode_picture(whole[:length], "me").shape)
         except PictureError as error:
             outcomes.add(str(error))
-    assert outcomes <= {astronaut().shape, "me is not a picture that can be read. Use a JPEG or PNG file."}
+    assert outcomes <= {astronaut().shape, UNREADABLE}
 
 
 @pytest.mark.parametrize("alpha", [False, True])
@@ -156,7 +178,29 @@ def test_scans_of_a_preview_inside_a_jpeg_are_not_counted() -> None:
     require_decodable(data[:2] + preview * 3 + data[2:] + b"\xff\xda" * 10_000, "me")
 
 
-@pytest.mark.parametrize("make", [png_of_chunks, lambda parts: b"\xff\xd8" + b"\xff\xfe\0\2" * parts])
+@pytest.mark.parametrize("kind", [".jpg", ".webp"])
+def test_exif_orientation_is_applied(kind: str) -> None:
+    """A phone stores an upright portrait lying on its side, with its orientation."""
+    lying = np.ascontiguousarray(np.rot90(astronaut()))
+    stored = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # turn it clockwise to show it
+    Image.fromarray(lying).save(stored, {".jpg": "JPEG", ".webp": "WEBP"}[kind], quality=95, exif=exif)
+    found = decode_picture(stored.getvalue(), "me")
+    assert np.abs(found.astype(int) - astronaut()).mean() < 6
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_transparency_of_a_webp_is_read(lossless: bool) -> None:
+    shown = np.dstack([astronaut(), np.full(astronaut().shape[:2], 128, np.uint8)])
+    stored = io.BytesIO()
+    Image.fromarray(shown).save(stored, "WEBP", lossless=lossless)
+    assert (decode_picture(stored.getvalue(), "me", alpha=True)[..., 3] == 128).all()
+
+
+@pytest.mark.parametrize(
+    "make", [png_of_chunks, webp_of_chunks, lambda parts: b"\xff\xd8" + b"\xff\xfe\0\2" * parts]
+)
 def test_picture_of_a_million_parts_is_refused(make: Callable[[int], bytes]) -> None:
     data = make(1_000_000) + encode_picture(astronaut(), ".jpg")[2:]
     with pytest.raises(PictureError, match=r"more than 100000 segments or chunks|not a picture"):
@@ -227,3 +271,16 @@ def test_decoder_ends_with_its_parent(tmp_path: Path) -> None:
             return True
 
     wait_until(is_gone, "the decoder had ended")
+
+
+def test_decode_is_stopped_on_a_system_without_a_cpu_timer(
+    unlimited: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows has none. The parent kills the process after a time."""
+    monkeypatch.setattr(image_decoder, "HAS_CPU_TIMER", False)
+    monkeypatch.setattr(image_decoder, "WALL_SECONDS_PER_CPU_SECOND", 1)
+    with monkeypatch.context() as short:
+        short.setattr(still_image, "MAX_DECODE_SECONDS", 0.2)
+        with pytest.raises(PictureError, match=r"^me takes more than 0.2 s to decode, .* Save it again"):
+            decode_picture(unlimited, "me")
+    assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape

@@ -25,6 +25,7 @@ from tests.functions.ingesting import (
     manifest_of,
     tasks,
 )
+from tests.heif import HeifFile
 from tests.proxy import Proxy
 
 
@@ -66,7 +67,7 @@ def test_only_target_pictures_enter_the_gallery(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     put = lambda name, data: buckets.put(buckets.intake, f"channels/street/targets/{name}", data)  # noqa: E731
-    put("Grace.png", encode_picture(admiral()))
+    put("Grace.HEIC", HeifFile(admiral(), columns=2, rows=2).to_bytes())
     put("Eileen/1.jpg", encode_picture(astronaut(), ".jpg"))
     put("Eileen/2.png", encode_picture(astronaut()[:, ::-1].copy()))
     put("Eileen/notes.txt", b"none of our business")

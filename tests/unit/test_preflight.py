@@ -27,7 +27,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("page.mp4").write_bytes(b"%PDF-1.7\n\xff")
     Path("me.png").write_bytes(encode_picture(astronaut()))
     Path("video.png").write_bytes(VIDEO)
-    Path("webp.jpg").write_bytes(b"RIFF\x00\x00\x00\x00WEBP")
+    Path("bitmap.jpg").write_bytes(b"BM\x00\x00\x00\x00")
     Path("out.mp4").touch()
     shutil.copy("me.png", "photo.mp4")
     shutil.copy("me.png", "me.gif")
@@ -46,8 +46,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--video=photo.mp4"], "The video photo.mp4 is a picture. Choose a video file, such as an MP4."),
         (["--video=in.mp4", "--target=none.png"], "The target picture none.png does not exist."),
         (["--target=video.png"], "The target picture video.png is not a picture that can be read."),
-        (["--target=webp.jpg"], "The target picture webp.jpg is not a picture that can be read."),
-        (["--target=me.gif"], "The target picture me.gif must end in one of .jpeg, .jpg, .png"),
+        (["--target=bitmap.jpg"], "The target picture bitmap.jpg is not a picture that can be read."),
+        (["--target=me.gif"], "The target picture me.gif must end in one of .avif, .heic, .heif, .jpeg,"),
         (["--mode=blurr"], "The mode 'blurr' is unknown. Choose one of blur, pixelate, solid, image."),
         (["--mode=image"], "Mode image needs a picture: add --replacement PICTURE.png"),
         (["--mode=image", "--replacement=in.mp4"], "The replacement picture in.mp4 is not a picture"),

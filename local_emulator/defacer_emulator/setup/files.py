@@ -5,12 +5,12 @@ from pathlib import Path
 
 from defacer.engine.options import MODES
 from defacer.engine.output_paths import OutputPathError, check_outputs
-from defacer.pipeline.storage.object_names import PICTURE_SUFFIXES, VideoName
+from defacer.picture_formats import NAMES, SUFFIXES, content_type_of
+from defacer.pipeline.storage.object_names import VideoName
 from defacer_emulator.errors import EmulatorUsageError
 
 MAX_FILE_NAME_BYTES = 255
 HEAD_BYTES = 4096
-PICTURE_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8")
 DOCUMENT_SIGNATURES = (b"%PDF", b"PK\x03\x04")
 
 
@@ -23,8 +23,8 @@ def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], repl
         _check_name(video, VideoName(channel, video.name))
     for target in targets:
         _check_name(target, VideoName(channel, target.name))
-        if target.suffix.lower() not in PICTURE_SUFFIXES:
-            allowed = ", ".join(sorted(PICTURE_SUFFIXES))
+        if target.suffix.lower() not in SUFFIXES:
+            allowed = ", ".join(sorted(SUFFIXES))
             raise EmulatorUsageError(
                 f"The target picture {target} must end in one of {allowed}. Save it in one of these formats."
             )
@@ -85,7 +85,7 @@ def _check_video(path: Path) -> None:
     if not head:
         raise EmulatorUsageError(f"The video {path} is empty.")
     kind = ""
-    if path.suffix.lower() in PICTURE_SUFFIXES or head.startswith(PICTURE_SIGNATURES[0]):
+    if path.suffix.lower() in SUFFIXES or (content_type_of(head) not in (None, "image/jpeg")):
         kind = "a picture"
     elif head.startswith(DOCUMENT_SIGNATURES) or _is_text(head):
         kind = "a document"
@@ -94,9 +94,9 @@ def _check_video(path: Path) -> None:
 
 
 def _check_picture(path: Path, description: str) -> None:
-    if not check_file(path, description).startswith(PICTURE_SIGNATURES):
+    if content_type_of(check_file(path, description)) is None:
         raise EmulatorUsageError(
-            f"{description} {path} is not a picture that can be read. Use a JPEG or PNG file."
+            f"{description} {path} is not a picture that can be read. Use a {NAMES} file."
         )
 
 

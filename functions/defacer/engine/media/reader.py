@@ -20,10 +20,12 @@ from av.video.stream import VideoStream
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media import damage
+from defacer.engine.media.mp4.boxes import open_binary
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
 from defacer.engine.media.orientation import orientation_of
 from defacer.engine.runtime.gpu import hardware_decoder
+from defacer.picture_formats import content_type_of
 
 Source = str | BinaryIO
 Packets = Iterator["av.Packet[VideoStream]"]
@@ -123,6 +125,7 @@ STILL = Disposition.attached_pic | Disposition.timed_thumbnails
 
 def probe(source: Source) -> VideoInfo:
     """Read the header of a video. Raises VideoError if it is missing, or contradicts itself or the picture."""
+    _refuse_photo(source)
     require_plausible_sample_count(source)
     header = read_header(source)
     if header is not None:
@@ -156,6 +159,16 @@ def probe(source: Source) -> VideoInfo:
             frame_rate=float(rate) if rate else None,
             keyframes=_find_keyframes(stream, start, duration),
         )
+
+
+def _refuse_photo(source: Source) -> None:
+    """Raise VideoError for a HEIC or AVIF. FFmpeg shows each of its tiles as a video of one frame."""
+    with open_binary(source) as file:
+        file.seek(0)
+        head = file.read(12)
+    kind = content_type_of(head)
+    if kind in ("image/heic", "image/avif") and not head.endswith(b"avis"):  # "avis" is an animation
+        raise VideoError("it is a picture (HEIC or AVIF). Use a video, such as an MP4.")
 
 
 def time_base(stream: VideoStream) -> Fraction:

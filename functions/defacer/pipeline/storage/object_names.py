@@ -1,7 +1,7 @@
 """The names of all objects. They are built and parsed here and nowhere else.
 
 intake   channels/NAME/videos/**                      a video; each upload is a job
-         channels/NAME/targets/PERSON/*.jpg|png       a target picture (or targets/PERSON.jpg|png)
+         channels/NAME/targets/PERSON/*               a target picture (or targets/PERSON.jpg)
          channels/NAME/policy.json                    the policy
          channels/NAME/replacement.png                the picture for the mode "image"
          channels/NAME/rerender/JOB.json              a request to re-render the video of that upload
@@ -17,9 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from defacer.picture_formats import SUFFIXES
+
 CHANNELS = "channels/"
 JOBS = "jobs/"
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 JOB_ID_LENGTH = 20
 BLOCK = 100  # a power of ten, so that the names of a block have a common prefix
 # Keys of metadata. The first three are on results and reports.
@@ -113,13 +114,14 @@ def parse_target(object_name: str) -> str | None:
     """Return the person of a target picture; None for any other name.
 
     `targets/PERSON.jpg` and `targets/PERSON/anything.png` both name PERSON. Deeper folders are ignored.
+    The endings are `picture_formats.SUFFIXES`.
     """
     match = _TARGET.fullmatch(object_name)
     if not match:
         return None
     parts = match["path"].split("/")
     picture = PurePosixPath(parts[-1])
-    if picture.suffix.lower() not in PICTURE_SUFFIXES or len(parts) > 2 or {"", ".", ".."} & set(parts):
+    if picture.suffix.lower() not in SUFFIXES or len(parts) > 2 or {"", ".", ".."} & set(parts):
         return None
     return picture.stem if len(parts) == 1 else parts[0]
 
@@ -195,7 +197,7 @@ def list_people(object_names: Iterable[str]) -> tuple[str, ...]:
 def mentions_target(text: str, person: str) -> bool:
     """Return whether a text, such as the reason of a failure, contains the name of a target picture of this person."""
     folder_or_file = re.escape(_normalize(f"targets/{person}"))
-    ends = "|".join(map(re.escape, ("/", *PICTURE_SUFFIXES)))
+    ends = "|".join(map(re.escape, ("/", *SUFFIXES)))
     return re.search(rf"\b{folder_or_file}({ends})", _normalize(text), re.IGNORECASE) is not None
 
 

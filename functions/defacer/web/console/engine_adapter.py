@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from defacer.engine.errors import PictureError, VideoError
-from defacer.engine.media.pictures.still_image import PNG, decode_picture
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import only_face, picture_warnings
@@ -43,11 +43,6 @@ class LevelRates:
 
     strangers: int | None
     targets_percent: int | None
-
-
-def is_png(data: bytes) -> bool:
-    """Return whether the picture is a PNG. All other accepted pictures are JPEGs."""
-    return data.startswith(PNG)
 
 
 def require_replacement(data: bytes) -> None:

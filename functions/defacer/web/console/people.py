@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from defacer.engine_host import HOST
+from defacer.picture_formats import SUFFIX_OF, content_type_of
 from defacer.pipeline.channel import list_targets
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.settings import settings
@@ -136,10 +137,9 @@ def _require_name(channel: str, name: str) -> str:
 
 def _store_picture(channel: str, person: str, data: bytes, check: PictureCheck) -> None:
     """Store the picture under the hash of its content, so that a second upload of it creates no second object."""
-    is_png = engine_adapter.is_png(data)
-    suffix, content_type = ("png", "image/png") if is_png else ("jpg", "image/jpeg")
+    content_type = content_type_of(data) or ""  # the check accepted the picture
     folder = f"{object_names.targets_prefix(channel)}{person}/"
-    name = f"{folder}{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
+    name = f"{folder}{hashlib.sha256(data).hexdigest()[:16]}{SUFFIX_OF[content_type]}"
     _checks.put(objects.write_once(settings().intake_bucket, name, data, content_type), check)
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from defacer.engine_host import HOST
+from defacer.picture_formats import content_type_of
 from defacer.pipeline.channel import describe_problems, find_replacement, read_policy
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import MAX_MATCH_THRESHOLDS, Policy
@@ -213,6 +214,6 @@ def _store_replacement(channel: str, data: bytes) -> None:
     engine_adapter.require_replacement(data)
     bucket, name = settings().intake_bucket, object_names.replacement(channel)
     stored = objects.find_blob(bucket, name)
-    content_type = "image/png" if engine_adapter.is_png(data) else "image/jpeg"
+    content_type = content_type_of(data) or ""  # the check accepted the picture
     generation = int(stored.generation) if stored else 0
     objects.replace(bucket, name, data, content_type, generation=generation)

@@ -12,28 +12,34 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Timer
 from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
+
+from defacer.engine.media.pictures.heif import HEIF_TYPES
+from defacer.picture_formats import content_type_of
 
 if TYPE_CHECKING:
     from defacer.engine.models.arrays import Image
 
 # A slow picture does not delay the next one; each process needs up to 0.9 GB for 50 megapixels.
 MAX_PROCESSES = 2
+# Windows has no timer of CPU time. There the parent kills the process when this multiple of the time has passed.
+HAS_CPU_TIMER = hasattr(signal, "setitimer")
+WALL_SECONDS_PER_CPU_SECOND = 3
 READY = b"R"
-REQUEST = struct.Struct(">Q?d")  # bytes, alpha, seconds; then the picture
+REQUEST = struct.Struct(">Q?d")  # bytes, alpha, seconds or 0 for no timer; then the picture
 ANSWER = struct.Struct(">III")  # height, width and channels, or zeros; then the pixels
 
 
 class DecoderStoppedError(Exception):
     """The process ended before it answered."""
 
-    def __init__(self, status: int):
+    def __init__(self, status: int, is_timeout: bool):
         super().__init__(f"the picture decoder ended with status {status}")
-        self.is_timeout = -status == signal.SIGPROF
+        self.is_timeout = is_timeout
 
 
 def decode(data: bytes, alpha: bool, seconds: float) -> "Image | None":
@@ -44,6 +50,24 @@ def decode(data: bytes, alpha: bool, seconds: float) -> "Image | None":
 
 def decode_here(data: bytes, alpha: bool) -> "Image | None":
     """Return a picture as RGB uint8 (H, W, 3), or RGBA (H, W, 4); None for a picture that can't be read."""
+    is_heif = content_type_of(data) in HEIF_TYPES
+    return _decode_heif(data, alpha) if is_heif else _decode_with_opencv(data, alpha)
+
+
+def _decode_heif(data: bytes, alpha: bool) -> "Image | None":
+    # Imported here, because most pictures are JPEGs, which need no FFmpeg.
+    import av
+
+    from defacer.engine.media.pictures.heif_decoder import decode_heif
+    from defacer.engine.media.pictures.heif_tables import HeifError
+
+    try:
+        return decode_heif(data, alpha)
+    except (HeifError, av.FFmpegError):
+        return None
+
+
+def _decode_with_opencv(data: bytes, alpha: bool) -> "Image | None":
     flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -82,14 +106,22 @@ class _DecoderProcess:
 
     def decode(self, data: bytes, alpha: bool, seconds: float) -> "Image | None":
         """Decode a picture as the function `decode` does."""
+        timer = None if HAS_CPU_TIMER else Timer(seconds * WALL_SECONDS_PER_CPU_SECOND, self._process.kill)
+        if timer:
+            timer.start()
         try:
-            self._input.write(REQUEST.pack(len(data), alpha, seconds))
+            self._input.write(REQUEST.pack(len(data), alpha, seconds if HAS_CPU_TIMER else 0))
             self._input.write(data)
             self._input.flush()
             shape = ANSWER.unpack(self._read(ANSWER.size))
             pixels = self._read(shape[0] * shape[1] * shape[2])
-        except (BrokenPipeError, EOFError):
-            raise DecoderStoppedError(self._process.wait()) from None
+        except (OSError, EOFError):  # Windows reports a broken pipe as another OSError
+            status = self._process.wait()
+            is_timeout = timer.finished.is_set() if timer else -status == signal.SIGPROF
+            raise DecoderStoppedError(status, is_timeout) from None
+        finally:
+            if timer:
+                timer.cancel()
         return np.frombuffer(pixels, np.uint8).reshape(shape) if pixels else None
 
     def close(self) -> None:
@@ -97,7 +129,7 @@ class _DecoderProcess:
         self._process.kill()
         self._process.wait()
         self._output.close()
-        with suppress(BrokenPipeError):  # a part of a request was not sent
+        with suppress(OSError):  # a part of a request was not sent
             self._input.close()
 
     def _read(self, size: int) -> bytearray:
@@ -147,7 +179,8 @@ def _pool() -> _DecoderPool:
 def main() -> None:
     """Answer requests until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends this process at once, in native code too
+    if HAS_CPU_TIMER:
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends this process at once, in native code too
     cv2.setNumThreads(1)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     answers.write(READY)
@@ -155,9 +188,11 @@ def main() -> None:
     while head := requests.read(REQUEST.size):
         size, alpha, seconds = REQUEST.unpack(head)
         data = requests.read(size)
-        signal.setitimer(signal.ITIMER_PROF, seconds)
+        if seconds:
+            signal.setitimer(signal.ITIMER_PROF, seconds)
         image = decode_here(data, alpha)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        if seconds:
+            signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(ANSWER.pack(*(image.shape if image is not None else (0, 0, 0))))
         if image is not None:
             answers.write(image.data)

@@ -1,4 +1,4 @@
-"""Check and decode pictures: JPEG and PNG.
+"""Check and decode pictures: JPEG, PNG, WebP, HEIC and AVIF.
 
 A few kilobytes can claim any size, or cost minutes to decode. So the size and the number of scans are read from the
 bytes first, and then the picture is decoded in a process that ends after MAX_DECODE_SECONDS.
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from defacer.engine.errors import PictureError
 from defacer.engine.media.pictures import image_decoder
+from defacer.engine.media.pictures.heif import HEIF_TYPES, read_heif
+from defacer.engine.media.pictures.heif_tables import HeifError
+from defacer.picture_formats import JPEG, NAMES, PNG, content_type_of
 
 if TYPE_CHECKING:
     from defacer.engine.models.arrays import Image
@@ -18,11 +21,9 @@ if TYPE_CHECKING:
 MAX_PIXELS = 100_000_000  # 0.3 GB decoded
 MAX_SCANS = 100  # of a JPEG; encoders write about 10, optimizers up to 64
 MAX_SCANNED_PIXELS = 2_000_000_000  # scans times pixels: the cost of a progressive JPEG, up to 10 s
-MAX_PARTS = 100_000  # segments of a JPEG, chunks of a PNG
+MAX_PARTS = 100_000  # segments of a JPEG, chunks of a PNG or WebP
 MAX_DECODE_SECONDS = 10.0  # of CPU time; 50 megapixels take 2 s
 SAVE_AGAIN = "Save it again as a baseline JPEG or as a PNG."
-PNG = b"\x89PNG\r\n\x1a\n"
-JPEG = b"\xff\xd8"
 # A JPEG's markers (ITU-T T.81, table B.1). Stuffed zeros, restart markers and fill bytes belong to a scan's data.
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 STANDALONE = {0x01, 0xD8}  # markers without a segment
@@ -45,8 +46,8 @@ class PictureHeader:
 def require_decodable(
     data: bytes, label: str, max_pixels: int = MAX_PIXELS, max_scanned_pixels: int = MAX_SCANNED_PIXELS
 ) -> None:
-    """Raise PictureError with the label unless it is a JPEG or PNG within the limits. The picture is not decoded."""
-    header = _png_header(data) or _jpeg_header(data)
+    """Raise PictureError with the label unless it is a picture within the limits. The picture is not decoded."""
+    header = _read_header(data, label)
     if header is None or not header.width or not header.height:
         raise _unreadable(label)
     size = f"{header.width}x{header.height}"
@@ -70,7 +71,7 @@ def require_decodable(
 
 
 def decode_picture(data: bytes, label: str, alpha: bool = False, max_pixels: int = MAX_PIXELS) -> "Image":
-    """Return a JPEG or PNG as RGB uint8 (H, W, 3), or RGBA (H, W, 4). Raises PictureError with the label."""
+    """Return a picture as RGB uint8 (H, W, 3), or RGBA (H, W, 4). Raises PictureError with the label."""
     require_decodable(data, label, max_pixels)
     try:
         image = image_decoder.decode(_strip_extra_chunks(data), alpha, MAX_DECODE_SECONDS)
@@ -86,7 +87,48 @@ def decode_picture(data: bytes, label: str, alpha: bool = False, max_pixels: int
 
 
 def _unreadable(label: str) -> PictureError:
-    return PictureError(f"{label} is not a picture that can be read. Use a JPEG or PNG file.")
+    return PictureError(f"{label} is not a picture that can be read. Use a {NAMES} file.")
+
+
+def _read_header(data: bytes, label: str) -> PictureHeader | None:
+    """Return None for a file of another format."""
+    kind = content_type_of(data)
+    if kind in HEIF_TYPES:
+        return _heif_header(data, label)
+    readers = {"image/png": _png_header, "image/jpeg": _jpeg_header, "image/webp": _webp_header}
+    return readers[kind](data) if kind else None
+
+
+def _heif_header(data: bytes, label: str) -> PictureHeader:
+    """Return the size of the picture, or of one of its parts if that is larger."""
+    try:
+        picture = read_heif(data)
+    except HeifError as error:
+        raise PictureError(f"{label} can't be read as HEIC or AVIF: {error}. {SAVE_AGAIN}") from error
+    sizes = [size for part in (picture.color, picture.alpha) if part for size in part.sizes]
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    return PictureHeader(width, height, scans=1, parts=len(picture.color.tiles))
+
+
+def _webp_header(data: bytes) -> PictureHeader | None:
+    """Read the first chunk, which has the size of the picture (RFC 9649), and count the chunks."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return None
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
+    elif kind == b"VP8 ":
+        width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        return None
+    parts, start = 0, 12
+    while start + 8 <= len(data) and parts <= MAX_PARTS:
+        size = int.from_bytes(data[start + 4 : start + 8], "little")
+        parts, start = parts + 1, start + 8 + size + size % 2
+    return PictureHeader(width, height, scans=1, parts=parts)
 
 
 def _png_header(data: bytes) -> PictureHeader | None:
@@ -94,7 +136,7 @@ def _png_header(data: bytes) -> PictureHeader | None:
 
     No chunk may claim to be longer than the file: OpenCV allocates the claimed length.
     """
-    if not data.startswith(PNG) or data[12:16] != b"IHDR" or len(data) < 24:
+    if data[12:16] != b"IHDR" or len(data) < 24:
         return None
     parts, end = 0, 0
     for kind, start, end in _chunks(data):
@@ -122,8 +164,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def _jpeg_header(data: bytes) -> PictureHeader | None:
     """Read the first frame header (ITU-T T.81, B.2.2), and count the scans up to the end of the picture."""
-    if not data.startswith(JPEG):
-        return None
     width = height = scans = parts = 0
     position = len(JPEG)
     while parts <= MAX_PARTS and (found := MARKER.search(data, position)):
