@@ -21,7 +21,7 @@ from defacer.engine.models.recognizer import make_recognizer
 from defacer.engine.models.sface import SFACE_LANDMARKS
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
-from defacer.engine.recognition.gallery import Gallery, Picture, make_gallery
+from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace, make_gallery
 from defacer.engine.recognition.identity import limits_of
 from defacer.engine.runtime.malloc import limit_malloc_arenas
 from defacer.engine.runtime.prefetch import limit_opencv
@@ -76,15 +76,16 @@ class Engine:
         pictures: Sequence[Picture],
         recognizer: str,
         model_lock: AbstractContextManager[object] | None = None,
+        faces: Sequence[TargetFace] = (),
     ) -> Gallery:
-        """Return embeddings of the targets' pictures. Raise PictureError that names a picture it can't use.
+        """Return embeddings of the targets' pictures and `faces`. Raise PictureError that names an unusable picture.
 
         `model_lock` is a lock that is held while a model is loaded or runs. It is entered more than once.
         """
         model_lock = model_lock or nullcontext()
         with model_lock:
             model = self.recognizer(recognizer)
-        return make_gallery(pictures, self.detector, model, model_lock)
+        return make_gallery(pictures, self.detector, model, model_lock, faces)
 
     def detect_segment(
         self,

@@ -48,6 +48,16 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class TargetFace:
+    """A target's face in an image (H, W, 3), such as a frame of a video. `label` is its name in messages."""
+
+    person: str
+    label: str
+    image: "Image" = field(repr=False)
+    face: "Detection" = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Gallery:
     """Embeddings (N, D) of length 1, one row for each of `people`, from the `recognizer` (name and version).
 
@@ -94,11 +104,12 @@ def make_gallery(
     detector_of: Callable[[str], "Detector"],
     recognizer: "Recognizer",
     model_lock: AbstractContextManager[object],
+    faces: Sequence[TargetFace] = (),
 ) -> Gallery:
-    """Return one embedding for each picture. Raise PictureError, which names the picture, unless it has one clear face.
+    """Return one embedding for each picture, then for each of `faces`.
 
-    `detector_of` returns a detector by its name; `find_faces` chooses the names. `model_lock` is held while a
-    model runs, and not while a picture is decoded.
+    Raise PictureError, which names the picture, unless it has one clear face. `detector_of` returns a detector by its
+    name; `find_faces` chooses the names. `model_lock` is held while a model runs, and not while a picture is decoded.
     """
     crops, warnings = [], []
     for picture in pictures:
@@ -107,7 +118,10 @@ def make_gallery(
             face = only_face(image, picture.label, detector_of)
         crops.append(recognizer.crop(image, face))
         warnings += picture_warnings(image, face, picture.person)
-    people = tuple(picture.person for picture in pictures)
+    for target in faces:
+        crops.append(recognizer.crop(target.image, target.face))
+        warnings += picture_warnings(target.image, target.face, target.person)
+    people = (*(picture.person for picture in pictures), *(target.person for target in faces))
     # A face and its mirror image are one person. Their mean depends less on the light in this picture.
     mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
     with model_lock:

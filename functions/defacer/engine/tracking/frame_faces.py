@@ -1,0 +1,187 @@
+"""Choose a face in a frame of a video as a target, as `--keep-at 0:12.5` does."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Self
+
+import av
+
+from defacer.engine.errors import PictureError, VideoError
+from defacer.engine.media.orientation import Orientation, orientation_of
+from defacer.engine.media.reader import first_frame, open_video, probe, read_frames
+from defacer.engine.models.arrays import Detection, Detector, Image
+from defacer.engine.recognition.gallery import MIN_FACE_SIDE, TargetFace
+from defacer.engine.tracking.reduced_frame import ReducedFrame
+from defacer.plurals import pluralize
+
+MOMENT = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)(?:#(\d+))?", re.ASCII)
+SEARCH_SECONDS = 5  # before and after a moment without a face
+MAX_FRAME_SECONDS = 60
+SEARCH_STEP_SECONDS = Fraction(1, 5)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time of a video in seconds after its first frame, and the number of a face in it, from 1."""
+
+    seconds: Fraction
+    number: int | None = None
+
+    def __str__(self) -> str:
+        return format_time(self.seconds) + (f"#{self.number}" if self.number else "")
+
+
+@dataclass(frozen=True)
+class FrameFaces:
+    """The faces of a displayed frame that are large enough for a target, from left to right."""
+
+    image: Image = field(repr=False)
+    faces: tuple[Detection, ...] = field(repr=False)
+
+    def lines(self) -> list[str]:
+        """Return a line for each face: its number, its place, and its box in pixels."""
+        width = self.image.shape[1]
+        found = []
+        for number, face in enumerate(self.faces, start=1):
+            x1, y1, x2, y2 = (round(float(side)) for side in face.box)
+            place = ("left", "middle", "right")[min(2, 3 * (x1 + x2) // 2 // width)]
+            found.append(f"{number} {place} ({x1},{y1} to {x2},{y2})")
+        return found
+
+
+def parse_moment(text: str) -> Moment:
+    """Parse `SECONDS`, `MINUTES:SECONDS` or `HOURS:MINUTES:SECONDS`, with `#NUMBER` for one of several faces.
+
+    Raise PictureError for any other text.
+    """
+    match = MOMENT.fullmatch(text)
+    if match is None or (match[4] and not int(match[4])):
+        raise PictureError(
+            f"{text!r} is not a time of a video. Write seconds, or minutes and seconds, such as 12.5 or 0:12.5. "
+            "Add #2 for the second face from the left."
+        )
+    seconds = 3600 * int(match[1] or 0) + 60 * int(match[2] or 0) + Fraction(match[3])
+    return Moment(seconds, int(match[4]) if match[4] else None)
+
+
+def format_time(seconds: Fraction) -> str:
+    """Return a time as `--keep-at` accepts it, such as `0:12.5`: the next hundredth, which is in the same frame."""
+    minutes, hundredths = divmod(math.ceil(100 * seconds), 6000)
+    return f"{minutes}:{hundredths / 100:05.2f}".removesuffix("0").removesuffix(".0")
+
+
+def find_faces_at(video: str, seconds: Fraction, detector: Detector) -> FrameFaces:
+    """Return the faces of the frame that a player shows at that time. There is at least one.
+
+    Raise VideoError for a time after the end of the video, and PictureError without a face that is large enough. Its
+    message names the nearest time that has one.
+    """
+    clip = _Clip.open(video)
+    found = _detect(clip, clip.frame_at(seconds), detector)
+    if not found.faces:
+        raise PictureError(
+            f"There is no clear face at {format_time(seconds)}. {_nearest(clip, seconds, detector)}"
+        )
+    return found
+
+
+def choose_face(
+    moment: Moment, found: FrameFaces, ask: Callable[[Sequence[str]], int] | None = None
+) -> TargetFace:
+    """Return the face that the moment names, or the only one.
+
+    `ask` gets a line for each face and returns a number from 1. Without it, several faces raise PictureError, which
+    lists them.
+    """
+    count, number = len(found.faces), moment.number
+    if number is None and count > 1 and ask is not None:
+        number = ask(found.lines())
+    if (number is None and count > 1) or not 1 <= (number or 1) <= count:
+        time = format_time(moment.seconds)
+        raise PictureError(
+            f"There {'is' if count == 1 else 'are'} {pluralize(count, 'face')} at {time}: {'; '.join(found.lines())}. "
+            f"Name one of them by its number, such as {time}#{count}."
+        )
+    face = found.faces[(number or 1) - 1]
+    return TargetFace(f"person at {moment}", f"the face at {moment}", found.image, face)
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A video, the time of its first frame, and how it is displayed."""
+
+    path: str
+    start: int
+    base: Fraction
+    orientation: Orientation
+    duration: float | None
+
+    @classmethod
+    def open(cls, path: str) -> Self:
+        info = probe(path)
+        with open_video(path) as (container, stream):
+            aspect = stream.sample_aspect_ratio
+            frame = first_frame(container, stream)
+        if frame is None or frame.pts is None:
+            raise VideoError("no frame of it can be decoded. Export it again.")
+        return cls(path, frame.pts, info.time_base, orientation_of(frame, aspect), info.duration_seconds)
+
+    def pts_at(self, seconds: Fraction) -> int:
+        return self.start + math.floor(seconds / self.base)
+
+    def seconds_at(self, pts: int) -> Fraction:
+        return (pts - self.start) * self.base
+
+    def frame_at(self, seconds: Fraction) -> av.VideoFrame:
+        """Return the last frame at or before that time. Raise VideoError if the video has ended then."""
+        if self.duration is not None and seconds > self.duration + SEARCH_SECONDS:
+            raise _after_the_end(seconds, Fraction(self.duration))
+        wanted = self.pts_at(seconds)
+        for back in (SEARCH_SECONDS, MAX_FRAME_SECONDS, None):  # a slide show has frames of minutes
+            start = None if back is None else self.pts_at(seconds - back)
+            shown: av.VideoFrame | None = None
+            for frame in read_frames(self.path, start):
+                if (frame.pts or 0) > wanted:
+                    break
+                shown = frame
+            else:
+                self._require_end_after(wanted, seconds, shown)
+            if shown is not None:
+                return shown
+        raise VideoError("it has no frame at this time.")
+
+    def _require_end_after(self, wanted: int, seconds: Fraction, last: av.VideoFrame | None) -> None:
+        if last is not None and wanted >= (end := (last.pts or 0) + max(last.duration, 1)):
+            raise _after_the_end(seconds, self.seconds_at(end))
+
+
+def _after_the_end(seconds: Fraction, end: Fraction) -> VideoError:
+    return VideoError(f"it ends at {format_time(end)}, before {format_time(seconds)}. Name an earlier time.")
+
+
+def _detect(clip: _Clip, frame: av.VideoFrame, detector: Detector) -> FrameFaces:
+    """Detect the faces of a frame as the detection pass does."""
+    held = ReducedFrame(frame, orientation=clip.orientation)
+    small, large = held.detector_image(), held.crop_image()
+    [found] = detector.detect([small])
+    scale = large.shape[1] / small.shape[1]
+    faces = [face.scaled(scale) for face in found if face.score >= detector.confident_score]
+    clear = [face for face in faces if face.box[3] - face.box[1] >= MIN_FACE_SIDE]
+    return FrameFaces(large, tuple(sorted(clear, key=lambda face: float(face.box[0] + face.box[2]))))
+
+
+def _nearest(clip: _Clip, seconds: Fraction, detector: Detector) -> str:
+    """Return a sentence about the nearest time that has a face."""
+    first, last = max(Fraction(0), seconds - SEARCH_SECONDS), seconds + SEARCH_SECONDS
+    due, times = first, []
+    for frame in read_frames(clip.path, clip.pts_at(first), clip.pts_at(last)):
+        time = clip.seconds_at(frame.pts or 0)
+        if time >= due:
+            due = time + SEARCH_STEP_SECONDS
+            times += [time] if _detect(clip, frame, detector).faces else []
+    if not times:
+        return f"There is none from {format_time(first)} to {format_time(last)} either. Name another time."
+    return f"The nearest one is at {format_time(min(times, key=lambda time: abs(time - seconds)))}."
