@@ -176,7 +176,7 @@ def test_default_cuda_matches_the_host_driver() -> None:
 
 def test_model_images_list_every_package_of_the_product() -> None:
     needed = {requirement.name for requirement in product_requirements()}
-    assert needed - set(listed_packages("models.in")) == {"rich"}  # of the emulator
+    assert needed - set(listed_packages("models.in")) == {"rich", "typer"}  # of the command line
 
 
 def product_requirements() -> list[Requirement]:

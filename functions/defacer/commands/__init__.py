@@ -1,1 +1,1 @@
-"""The `defacer` commands: request a re-render of a published video, erase a job or channel, and forget a person."""
+"""The command `defacer`, one module for each command."""

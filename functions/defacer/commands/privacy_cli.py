@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_forget(commands)
     options = parser.parse_args(arguments)
     logging.getLogger("defacer").addHandler(logging.NullHandler())  # the command prints errors itself
-    from defacer.commands import exit_codes
+    from defacer.commands.common import exit_codes
 
     return exit_codes.run_cli(lambda: int(options.run(options)))
 
@@ -90,7 +90,7 @@ def _add_yes(command: argparse.ArgumentParser) -> None:
 
 
 def _erase(options: argparse.Namespace) -> int:
-    from defacer.commands.exit_codes import UsageError
+    from defacer.commands.common.exit_codes import UsageError
     from defacer.commands.privacy import erase
 
     try:
@@ -214,7 +214,7 @@ def _print_unreadable(jobs: Sequence[str]) -> None:
 
 
 def _confirm(question: str, options: argparse.Namespace) -> bool:
-    from defacer.commands.exit_codes import UsageError
+    from defacer.commands.common.exit_codes import UsageError
 
     if options.yes:
         return True

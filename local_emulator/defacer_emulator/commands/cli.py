@@ -339,7 +339,7 @@ def _run_rerender(options: argparse.Namespace) -> int:
 
 
 def _run_privacy(options: argparse.Namespace) -> int:
-    from defacer.commands.exit_codes import run_cli
+    from defacer.commands.common.exit_codes import run_cli
     from defacer_emulator.processes.environment import use_emulator
     from defacer_emulator.processes.state import StateFolder
 

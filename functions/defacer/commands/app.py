@@ -1,0 +1,70 @@
+"""The command `defacer`: its commands and groups, each imported when it is used."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from defacer.commands.common.conventions import add_shared_options, new_app
+from defacer.commands.common.exit_codes import run_cli
+from defacer.commands.common.lazy_group import LazyCommand, LazyGroup
+from defacer.commands.common.signals import interrupt_on_signals
+
+# A group whose extra is not installed is listed, and says how to install it.
+COMMANDS = (
+    LazyCommand("version", "defacer.commands.version", "Print the versions of De-facer and of Python."),
+    LazyCommand("live", "defacer.commands.live", "Redact a camera's picture in the browser.", "console"),
+    LazyCommand("job", "defacer.commands.job", "Re-render, inspect or erase a video in the cloud.", "cloud"),
+    LazyCommand("person", "defacer.commands.person", "Forget a person: pictures, names, results.", "cloud"),
+    LazyCommand(
+        "emulator",
+        "defacer_emulator.commands.app",
+        "Run the whole pipeline on this machine.",
+        "emulator",
+    ),
+)
+EXAMPLES = """\
+defacer emulator up      start the pipeline on this machine
+defacer --install-completion
+"""
+
+
+class RootGroup(LazyGroup):
+    """The group of all commands."""
+
+    lazy_commands = COMMANDS
+
+
+app = new_app("Hide the faces in videos, except those of the people you name.", EXAMPLES, group=RootGroup)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from defacer.commands.version import version
+
+        print(f"defacer {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. An error becomes one line on standard error."""
+    logging.getLogger("defacer").addHandler(logging.NullHandler())  # the command prints errors itself
+    command = add_shared_options(get_command(app))
+    with interrupt_on_signals():
+        return run_cli(lambda: command.main(arguments, prog_name="defacer", standalone_mode=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What all commands of `defacer` share: loading, options, help and errors."""

@@ -1,0 +1,100 @@
+"""Turn the errors of a command into one line on standard error and an exit code."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import typer
+
+FAILED, WRONG_USAGE, NOT_INSTALLED, INTERRUPTED = 1, 2, 3, 130
+AGAIN = "Run the same command again. It continues where it stopped."
+
+
+class UsageError(Exception):
+    """The arguments are wrong. The message says what to change."""
+
+
+class MissingExtraError(Exception):
+    """A command needs packages of an extra that are not installed."""
+
+    def __init__(self, command: str, extra: str, missing: Sequence[str]):
+        super().__init__(
+            f"`{command}` needs packages that are not installed: {', '.join(missing)}. "
+            f"Run: pip install 'defacer[{extra}]'"
+        )
+
+
+class _Rule(NamedTuple):
+    """How errors of a class are reported. The class is named, so that no command imports what it does not use."""
+
+    module: str
+    name: str
+    code: int
+    text: str = "{error}"
+
+
+# The first rule that matches counts.
+RULES = (
+    _Rule("defacer.commands.common.exit_codes", "UsageError", WRONG_USAGE),
+    _Rule("defacer.commands.common.exit_codes", "MissingExtraError", NOT_INSTALLED),
+    _Rule("defacer.pipeline.settings", "SettingsError", WRONG_USAGE),
+    _Rule("defacer.engine.errors", "MissingPackageError", NOT_INSTALLED),
+    _Rule("defacer.engine.errors", "EngineError", FAILED),
+    _Rule("defacer.pipeline.errors", "PermanentError", FAILED),
+    _Rule("defacer.pipeline.errors", "RetryableError", FAILED, "{error}. " + AGAIN),
+    _Rule("defacer_emulator.errors", "UsageError", WRONG_USAGE),
+    _Rule("defacer_emulator.errors", "EmulatorError", FAILED),
+    _Rule(
+        "google.auth.exceptions",
+        "GoogleAuthError",
+        FAILED,
+        "Google Cloud did not accept your credentials: {error}",
+    ),
+    _Rule(
+        "google.api_core.exceptions",
+        "GoogleAPICallError",
+        FAILED,
+        "Google Cloud refused: {error}. " + AGAIN,
+    ),
+)
+
+
+def report_error(error: BaseException) -> int:
+    """Print an error to standard error, and return the exit code. An unknown error is printed with its traceback."""
+    if isinstance(error, KeyboardInterrupt):
+        return _print_error("interrupted.", INTERRUPTED)
+    if isinstance(error, BrokenPipeError):  # the reader of the output has ended
+        sys.stderr.close()
+        return FAILED
+    if isinstance(error, typer.TyperException):
+        show = getattr(error, "show", None)
+        if show is None:
+            return _print_error(str(error), error.exit_code)
+        show()
+        return error.exit_code
+    for rule in RULES:
+        kind = getattr(sys.modules.get(rule.module), rule.name, None)
+        if kind is not None and isinstance(error, kind):
+            return _print_error(rule.text.format(error=error), rule.code)
+    if isinstance(error, OSError) and error.strerror:
+        return _print_error(f"{error.filename or ''}: {error.strerror}.".removeprefix(": "), FAILED)
+    traceback.print_exception(error)
+    return _print_error("this is a fault in De-facer. Report it with the lines above.", FAILED)
+
+
+def run_cli(run: Callable[[], int | None]) -> int:
+    """Run a command and return its exit code. Print an error as one line, and return the exit code for it.
+
+    Nothing is 0. Typer returns 130 after Ctrl-C instead of raising KeyboardInterrupt.
+    """
+    try:
+        code = run() or 0
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last handler of the process
+        return report_error(error)
+    return report_error(KeyboardInterrupt()) if code == INTERRUPTED else code
+
+
+def _print_error(line: str, code: int) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    return code
