@@ -50,8 +50,8 @@ torch: $(DEV)  ## install PyTorch too (6.5 GB): for a GPU, --detector mtcnn, --r
 
 .PHONY: lock
 lock: $(BOOTSTRAPPED)  ## write the lock files again from pyproject.toml
-	$(VENV)/bin/uv pip compile pyproject.toml --extra torch --group build --group emulator --group dev $(LOCKING) -o requirements-dev.lock
-	$(VENV)/bin/uv pip compile pyproject.toml --group build --group emulator --constraint requirements-dev.lock $(LOCKING) -o requirements.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --extra emulator --extra gpu --group build --group lock --group dev $(LOCKING) -o requirements-dev.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --extra emulator --group build --group lock --constraint requirements-dev.lock $(LOCKING) -o requirements.lock
 	$(VENV)/bin/uv pip compile --group tools --constraint requirements-dev.lock $(LOCKING) -o requirements-tools.lock
 	@$(MAKE) --no-print-directory $(IMAGE_LOCKS)
 

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from defacer.engine.models import weights
+from infra.image_sizes import SERVED_EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements-dev.lock"
@@ -95,9 +96,13 @@ def read_locked_hashes() -> dict[str, list[str]]:
 
 
 def direct_needs() -> set[Need]:
-    """Return the direct dependencies of the functions, including the extra `torch`."""
+    """Return the direct dependencies of the functions and pages: those of the base and of `SERVED_EXTRAS`."""
     project = tomllib.loads(PROJECT.read_text())["project"]
-    return _parse_needs([*project["dependencies"], *project["optional-dependencies"]["torch"]], "")
+    extras = project["optional-dependencies"]
+    needs = _parse_needs(
+        [*project["dependencies"], *(line for name in SERVED_EXTRAS for line in extras[name])], ""
+    )
+    return {need for need in needs if need[0] != project["name"]}
 
 
 def needs_of(need: Need) -> set[Need]:

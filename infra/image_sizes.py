@@ -26,6 +26,7 @@ SIZES = INFRA / "image_sizes.json"
 README = INFRA / "README.md"
 HEAD = "| image | packages | MB | the largest | weights, MB | together, GB |\n|---|---|---|---|---|---|\n"
 MEGABYTE = 1e6
+SERVED_EXTRAS = ("cloud", "console", "gpu")  # the extras of `defacer` that the functions and pages need
 WEIGHTS = "weights"
 
 

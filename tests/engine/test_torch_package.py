@@ -25,7 +25,7 @@ RUN = "import runpy; runpy.run_module('defacer.engine', run_name='__main__', alt
 
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the modules of the extra `torch` look as if they were not installed."""
+    """Make the modules of the extra `gpu` look as if they were not installed."""
     for name in torch_package.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -64,7 +64,7 @@ def test_setting_that_needs_pytorch_says_how_to_install_it(
     assert done.returncode == 1
     assert done.stderr == (
         f"error: {option} {value} needs PyTorch, but torch, torchvision, facenet_pytorch and tensorboard are "
-        f"not installed. Run `make torch` (5 GB), or choose {instead}.\n"
+        f"not installed. {torch_package.HOW_TO_INSTALL}, or choose {instead}.\n"
     )
 
 

@@ -15,7 +15,16 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from defacer.engine.models import weights
-from infra.image_sizes import IMAGES, LOCKS, README, SIZES, package_size, size_table, weights_size
+from infra.image_sizes import (
+    IMAGES,
+    LOCKS,
+    README,
+    SERVED_EXTRAS,
+    SIZES,
+    package_size,
+    size_table,
+    weights_size,
+)
 from tests.servers import ROOT
 from tests.terraform import INFRA, local
 
@@ -176,14 +185,16 @@ def test_default_cuda_matches_the_host_driver() -> None:
 
 def test_model_images_list_every_package_of_the_product() -> None:
     needed = {requirement.name for requirement in product_requirements()}
-    assert needed - set(listed_packages("models.in")) == {"rich", "typer"}  # of the command line
+    assert needed - set(listed_packages("models.in")) == {"pip", "rich", "typer"}  # of the command line
 
 
 def product_requirements() -> list[Requirement]:
-    """Return the product's dependencies in pyproject.toml, with the extra `torch`."""
+    """Return the dependencies of the functions and pages in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    texts = [*project["dependencies"], *project["optional-dependencies"]["torch"]]
-    return [Requirement(text) for text in texts]
+    texts = [*project["dependencies"]]
+    for extra in SERVED_EXTRAS:
+        texts += project["optional-dependencies"][extra]
+    return [requirement for requirement in map(Requirement, texts) if requirement.name != project["name"]]
 
 
 @pytest.mark.parametrize("lock", sorted(path.stem for path in LOCKS.glob("*.lock")))

@@ -84,12 +84,11 @@ def test_cpu_lock_has_the_versions_of_the_full_lock_without_torch() -> None:
     assert [name for name in large if not any(found.startswith(name) for found in full)] == []
 
 
-def test_make_torch_installs_the_engine_s_extra() -> None:
+def test_make_torch_installs_the_extra_gpu() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = [
-        re.split("[=<>]", text)[0].replace("-", "_") for text in project["optional-dependencies"]["torch"]
-    ]
+    names = [re.split("[=<>]", text)[0].replace("-", "_") for text in project["optional-dependencies"]["gpu"]]
     assert sorted(names) == sorted(torch_package.MODULES)
+    assert "'defacer[gpu]'" in torch_package.HOW_TO_INSTALL
     (target,) = re.findall(r"make (\w+)", torch_package.HOW_TO_INSTALL)
     assert re.search(rf"^{target}: \$\(DEV\)", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

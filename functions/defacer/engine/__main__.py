@@ -66,16 +66,20 @@ def main() -> int:
         _check_paths(arguments)
         _rerender(arguments, console) if again else _run(arguments, console)
     except ArgumentError as error_:
-        console.print(f"error: {error_}", style="red", highlight=False, soft_wrap=True)
+        console.print(f"error: {error_}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 2
     except OSError as error:
         console.print(
-            f"error: {error.filename or ''}: {error.strerror}.", style="red", highlight=False, soft_wrap=True
+            f"error: {error.filename or ''}: {error.strerror}.",
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
         return 1
     except EngineError as error:
         name = f"{arguments.video}: " if isinstance(error, VideoError) else ""
-        console.print(f"error: {name}{error}", style="red", highlight=False, soft_wrap=True)
+        console.print(f"error: {name}{error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print(f"stopped; {arguments.out} was not written.", highlight=False, soft_wrap=True)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defacer.engine.errors import WeightsError
+from defacer.engine.runtime.torch_package import HOW_TO_INSTALL
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +145,7 @@ def mtcnn_dir() -> Path:
     spec = find_spec("facenet_pytorch")
     if spec is None or spec.origin is None:
         raise WeightsError(
-            "The weights of MTCNN come with facenet-pytorch, which is not installed. Run `make torch`."
+            f"The weights of MTCNN come with facenet-pytorch, which is not installed. {HOW_TO_INSTALL}."
         )
     folder = Path(spec.origin).parent / "data"
     for name, sha256 in MTCNN_SHA256.items():

@@ -4,18 +4,18 @@ from importlib.util import find_spec
 
 from defacer.engine.errors import MissingPackageError
 
-# The packages of the extra `torch` in pyproject.toml, by their import names.
+# The packages of the extra `gpu` in pyproject.toml, by their import names.
 MODULES = ("torch", "torchvision", "facenet_pytorch", "tensorboard")
-HOW_TO_INSTALL = "Run `make torch` (5 GB)"
+HOW_TO_INSTALL = "Run `pip install 'defacer[gpu]'`, or `make torch` in a clone of the repository (5 GB)"
 
 
 def is_installed() -> bool:
-    """Return whether all packages of the extra `torch` are installed, without importing them."""
+    """Return whether all packages of the extra `gpu` are installed, without importing them."""
     return not missing_modules()
 
 
 def missing_modules() -> list[str]:
-    """Return the modules of the extra `torch` that are not installed."""
+    """Return the modules of the extra `gpu` that are not installed."""
     return [name for name in MODULES if find_spec(name) is None]
 
 
