@@ -103,9 +103,9 @@ class Bench:
     folder: Path
 
     def ours(self, with_target: bool = True) -> Program:
-        engine = (sys.executable, "-m", "defacer.engine", "IN", "OUT")
+        engine = (sys.executable, "-m", "defacer", "run", "IN", "-o", "OUT")
         if with_target:
-            return Program(OURS, (*engine, "--target", str(self.target)))
+            return Program(OURS, (*engine, "--keep", str(self.target)))
         return Program("De-facer, hiding everyone", engine)
 
 

@@ -21,7 +21,7 @@ from inspect import isgeneratorfunction
 from pathlib import Path
 from typing import Any
 
-from defacer.engine.__main__ import main as engine_command
+from defacer.commands.app import main as engine_command
 from defacer.engine.output_paths import check_outputs
 
 ENGINE = "defacer.engine"
@@ -153,10 +153,9 @@ def main() -> int:
         check_outputs([arguments.table], [Path(arguments.video)], force=False)
     timers = Timers()
     missing = wrap_all(timers)
-    target = ["--target", arguments.target] if arguments.target else []
-    sys.argv = [ENGINE, arguments.video, arguments.out, *target]
+    target = ["--keep", arguments.target] if arguments.target else []
     started = time.perf_counter()
-    if code := engine_command():
+    if code := engine_command(["run", arguments.video, "-o", arguments.out, *target]):
         return code
     text = render_table(timers, time.perf_counter() - started, missing)
     if arguments.table:

@@ -15,7 +15,7 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.errors import CheckError, EngineError, PictureError
 from defacer.engine.media.reader import Segment, read_frames
-from defacer.engine.options import Options
+from defacer.engine.options import Mode, Options
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.redact_segment import redact_segment
@@ -111,7 +111,7 @@ def test_decision_can_be_changed_without_another_detection(
 
 @pytest.mark.parametrize("mode", ["blur", "pixelate", "solid", "image"])
 def test_without_targets_everyone_is_hidden_in_every_mode(
-    faces_without_targets: Faces, demo_clip: Path, tmp_path: Path, mode: str
+    faces_without_targets: Faces, demo_clip: Path, tmp_path: Path, mode: Mode
 ) -> None:
     out = tmp_path / "out.nut"
     clear_in_the_middle = np.full((40, 40, 4), 255, np.uint8)

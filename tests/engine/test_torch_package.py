@@ -20,7 +20,7 @@ from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
 
 HIDE = f"import sys; sys.modules.update(dict.fromkeys({torch_package.MODULES!r})); "
-RUN = "import runpy; runpy.run_module('defacer.engine', run_name='__main__', alter_sys=True)"
+RUN = "import runpy; runpy.run_module('defacer', run_name='__main__', alter_sys=True)"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_default_run_without_pytorch_writes_the_same_bytes(tmp_path: Path) -> No
     results = []
     for hidden in (False, True):
         out, report = tmp_path / f"{hidden}.mp4", tmp_path / f"{hidden}.json"
-        done = run(video, out, "--target", target, "--report", report, hidden=hidden)
+        done = run("run", video, "-o", out, "--keep", target, "--report", report, hidden=hidden)
         assert done.returncode == 0, done.stderr
         results.append((out.read_bytes(), report.read_bytes()))
 
@@ -51,19 +51,19 @@ def test_default_run_without_pytorch_writes_the_same_bytes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "instead"),
-    [("--detector", "mtcnn", "centerface"), ("--recognizer", "facenet-vggface2", "sface")],
+    ("setting", "value", "instead"),
+    [("detector", "mtcnn", "centerface"), ("recognizer", "facenet-vggface2", "sface")],
 )
 def test_setting_that_needs_pytorch_says_how_to_install_it(
-    option: str, value: str, instead: str, tmp_path: Path
+    setting: str, value: str, instead: str, tmp_path: Path
 ) -> None:
     (tmp_path / "in.mp4").touch()
 
-    done = run(tmp_path / "in.mp4", tmp_path / "out.mp4", option, value, hidden=True)
+    done = run("run", tmp_path / "in.mp4", f"--{setting}", value, hidden=True)
 
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stderr == (
-        f"error: {option} {value} needs PyTorch, but torch, torchvision, facenet_pytorch and tensorboard are "
+        f"error: {setting} {value} needs PyTorch, but torch, torchvision, facenet_pytorch and tensorboard are "
         f"not installed. {torch_package.HOW_TO_INSTALL}, or choose {instead}.\n"
     )
 

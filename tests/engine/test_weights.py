@@ -105,7 +105,7 @@ def test_command_line_uses_the_weights_folder_of_the_environment(variable: str, 
         for key, value in environment.items()
         if key not in ("XDG_CACHE_HOME", "DEFACER_WEIGHTS_DIR")
     } | {variable: str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "defacer.engine", str(video), str(tmp_path / "out.mp4")]
+    command = [sys.executable, "-m", "defacer", "run", str(video), "-o", str(tmp_path / "out.mp4")]
 
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 

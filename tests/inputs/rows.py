@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from defacer.engine.options import OnDecodeError
 from tests.clips import admiral
 from tests.inputs.broken_files import (
     cut_off,
@@ -53,7 +54,7 @@ class Row:
     face: bool = False
     dropped: tuple[str, ...] = ()
     segment_seconds: float = 1.0
-    on_decode_error: str = "refuse"
+    on_decode_error: OnDecodeError = "refuse"
     black: tuple[int, ...] | None = None
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from defacer.engine.media.reader import open_video, read_frames
+from defacer.engine.options import OnDecodeError
 
 Frame = tuple[int, int]  # presentation time, checksum of the luma samples
 
 
-def require_same_at_key_frames(source: Path, on_decode_error: str = "refuse") -> None:
+def require_same_at_key_frames(source: Path, on_decode_error: OnDecodeError = "refuse") -> None:
     """Raise AssertionError unless the segments have the frames of the whole file, each once and with its samples."""
     whole = list(_frames(source, None, None, on_decode_error))
     starts: list[int | None] = [time for time in _key_frames(source) if time > whole[0][0]]
@@ -33,7 +34,9 @@ def _key_frames(source: Path) -> list[int]:
         return sorted({packet.pts for packet in packets if packet.pts is not None})
 
 
-def _frames(source: Path, start: int | None, end: int | None, on_decode_error: str) -> Iterator[Frame]:
+def _frames(
+    source: Path, start: int | None, end: int | None, on_decode_error: OnDecodeError
+) -> Iterator[Frame]:
     for frame in read_frames(str(source), start, end, [] if on_decode_error == "hide" else None):
         assert frame.pts is not None
         luma = frame.reformat(format="gray").to_ndarray()

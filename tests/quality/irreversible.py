@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Detection, compute_overlaps
-from defacer.engine.options import Options
+from defacer.engine.options import Options, RecognizerName
 from defacer.engine.recognition.identity import CLEAR, limits_of
 from defacer.engine.rendering import redact_segment
 from defacer.engine.rendering.redaction import Style, redact_boxes
@@ -48,7 +48,7 @@ from tests.quality.people import SAME_PEOPLE
 
 MAX_RECOGNISED = 0.001
 MIN_POWER = 0.5  # a measure that does not recognise half of the faces in plain sight says nothing
-RECOGNIZERS = ("sface", "facenet-casia")
+RECOGNIZERS: tuple[RecognizerName, ...] = ("sface", "facenet-casia")
 MODES = ("blur", "pixelate", "solid", "image")
 VIEWS = 8  # other source crops of a track that a hidden face is compared with
 HEAVY_BLUR = 6  # as score.py: a face that is like its own blur shows no structure to judge by
@@ -71,10 +71,10 @@ class JudgedFaces:
     tracks: list[tuple[str, int]] = field(default_factory=list)  # clip, track of the truth
     frames: list[tuple[str, int]] = field(default_factory=list)
     is_clear: list[bool] = field(default_factory=list)
-    embeddings: dict[str, dict[str, list[Floats]]] = field(default_factory=dict)
+    embeddings: dict[RecognizerName, dict[str, list[Floats]]] = field(default_factory=dict)
     likeness: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, recognizer: str, style: str, embeddings: Iterable[Floats]) -> None:
+    def add(self, recognizer: RecognizerName, style: str, embeddings: Iterable[Floats]) -> None:
         self.embeddings.setdefault(recognizer, {}).setdefault(style, []).extend(embeddings)
 
 
@@ -250,7 +250,9 @@ def compare(judged: JudgedFaces) -> list[Result]:
     views = {track: _spread(members[track]) for track in tracks}
     strangers = _strangers(judged, tracks)
 
-    def result(recognizer: str, style: str, is_near: Callable[[Floats], NDArray[np.bool_]]) -> Result:
+    def result(
+        recognizer: RecognizerName, style: str, is_near: Callable[[Floats], NDArray[np.bool_]]
+    ) -> Result:
         near = is_near(np.stack(judged.embeddings[recognizer][style])) & is_clear
         recognised = 0
         for n, track in enumerate(judged.tracks):

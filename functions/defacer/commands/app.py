@@ -15,6 +15,11 @@ from defacer.commands.common.signals import interrupt_on_signals
 
 # A group whose extra is not installed is listed, and says how to install it.
 COMMANDS = (
+    LazyCommand("run", "defacer.commands.files.run", "Hide the faces in videos on this machine."),
+    LazyCommand("tracks", "defacer.commands.files.tracks", "List the tracks of a report."),
+    LazyCommand("render", "defacer.commands.files.render", "Write a video again with other decisions."),
+    LazyCommand("doctor", "defacer.commands.doctor", "Show what is installed, and what is missing."),
+    LazyCommand("schema", "defacer.commands.schema", "Print the JSON Schema of a policy."),
     LazyCommand("version", "defacer.commands.version", "Print the versions of De-facer and of Python."),
     LazyCommand("live", "defacer.commands.live", "Redact a camera's picture in the browser.", "console"),
     LazyCommand("job", "defacer.commands.job", "Re-render, inspect or erase a video in the cloud.", "cloud"),
@@ -27,8 +32,10 @@ COMMANDS = (
     ),
 )
 EXAMPLES = """\
-defacer emulator up      start the pipeline on this machine
-defacer --install-completion
+defacer run street.mp4                            hide everyone
+defacer run vlog.mp4 --keep me.jpg -o safe.mp4    hide everyone but me
+defacer emulator up                               start the whole pipeline on this machine
+defacer --install-completion                      complete commands and options with Tab
 """
 
 

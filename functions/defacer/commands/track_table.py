@@ -1,14 +1,24 @@
-"""Print the tracks of a report as a table for a terminal."""
+"""Print tracks as a table for a terminal, or as JSON for programs."""
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any, Protocol
 
-from defacer.pipeline.documents.report import Report
 from defacer.plurals import printable, resemblance
 from defacer.report.texts import describe_decision
+from defacer.report.tracks import FacesHead, TrackRecord
 
 
-def track_lines(report: Report) -> Iterator[str]:
+class Tracked(Protocol):
+    """The report of a job or of a file."""
+
+    @property
+    def faces(self) -> FacesHead: ...
+    @property
+    def tracks(self) -> tuple[TrackRecord, ...]: ...
+
+
+def track_lines(report: Tracked) -> Iterator[str]:
     """Yield a table of the tracks, by number: when each is seen, its decision, and how much it looks like a target."""
     yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  DECISION"
     base = Fraction(report.faces.time_base)
@@ -20,3 +30,23 @@ def track_lines(report: Report) -> Iterator[str]:
         yield (
             f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {track.decision}{who}: {describe_decision(track)}{alike}"
         )
+
+
+def tracks_as_json(report: Tracked) -> list[dict[str, Any]]:
+    """Return an object for each track. `box` is x1, y1, x2, y2 in pixels, in its first detection."""
+    base = Fraction(report.faces.time_base)
+    return [
+        {
+            "id": track.id,
+            "start_seconds": round(float(track.start * base), 3),
+            "end_seconds": round(float(track.end * base), 3),
+            "decision": track.decision,
+            "person": track.person,
+            "reason": track.reason,
+            "distance": track.distance,
+            "strangers_per_10000": track.strangers_per_10000,
+            "group": track.group,
+            "box": [round(side) for side in track.detections[0].box],
+        }
+        for track in report.tracks
+    ]

@@ -23,6 +23,10 @@ class EngineError(Exception):
     code = EngineErrorCode.ENGINE
 
 
+class ArgumentError(EngineError):
+    """An option has a value that is not allowed, or a file is named that can't be used. Nothing was done."""
+
+
 class VideoError(EngineError):
     """The input can't be processed as a video: it is another kind of file, empty, truncated, or without pictures."""
 

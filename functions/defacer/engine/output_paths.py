@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from defacer.engine.errors import ArgumentError
 
-class OutputPathError(Exception):
+
+class OutputPathError(ArgumentError):
     """An output can't be written to the path that the caller named; the message says what to do."""
 
 

@@ -113,7 +113,7 @@ def _redact(upload: Upload, out: Path, options: EmulatorOptions, terminal: Termi
         watch = waiting.Watch(reader, terminal, emulator.check, emulator.folder.logs)
         # The emulator of the demo stops soon, so the command `rerender` would not work.
         files = " ".join(shlex.quote(str(path)) for path in (upload.video, report_beside(out)))
-        drop.wait_and_save(uploaded, watch, out, f"{ENGINE} rerender {files} OUT.mp4")
+        drop.wait_and_save(uploaded, watch, out, f"{ENGINE} render {files} OUT.mp4")
     try:
         before_and_after(upload.video, out, picture)
     except VideoError as error:

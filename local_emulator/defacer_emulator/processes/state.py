@@ -23,7 +23,7 @@ DEFAULT_STATE = ROOT / ".emulator"
 PYTHON = Path(sys.executable)
 PYTHON = PYTHON.relative_to(Path.cwd()) if PYTHON.is_relative_to(Path.cwd()) else PYTHON
 COMMAND = f"{shlex.quote(str(PYTHON))} -m defacer_emulator"
-ENGINE = f"{shlex.quote(str(PYTHON))} -m defacer.engine"
+ENGINE = f"{shlex.quote(str(PYTHON))} -m defacer"
 # Every process of an emulator has this environment variable. Its value is the emulator's run.
 MARK_VARIABLE = "DEFACER_EMULATOR_RUN"
 # psutil computes start times from the clock, which the system might correct in between.

@@ -25,6 +25,13 @@ class MissingExtraError(Exception):
         )
 
 
+class Described(NamedTuple):
+    """An error as a command reports it."""
+
+    sentence: str
+    code: int
+
+
 class _Rule(NamedTuple):
     """How errors of a class are reported. The class is named, so that no command imports what it does not use."""
 
@@ -39,6 +46,7 @@ RULES = (
     _Rule("defacer.commands.common.exit_codes", "UsageError", WRONG_USAGE),
     _Rule("defacer.commands.common.exit_codes", "MissingExtraError", NOT_INSTALLED),
     _Rule("defacer.pipeline.settings", "SettingsError", WRONG_USAGE),
+    _Rule("defacer.engine.errors", "ArgumentError", WRONG_USAGE),
     _Rule("defacer.engine.errors", "MissingPackageError", NOT_INSTALLED),
     _Rule("defacer.engine.errors", "EngineError", FAILED),
     _Rule("defacer.pipeline.errors", "PermanentError", FAILED),
@@ -62,25 +70,31 @@ RULES = (
 
 def report_error(error: BaseException) -> int:
     """Print an error to standard error, and return the exit code. An unknown error is printed with its traceback."""
-    if isinstance(error, KeyboardInterrupt):
-        return _print_error("interrupted.", INTERRUPTED)
     if isinstance(error, BrokenPipeError):  # the reader of the output has ended
         sys.stderr.close()
         return FAILED
-    if isinstance(error, typer.TyperException):
-        show = getattr(error, "show", None)
-        if show is None:
-            return _print_error(str(error), error.exit_code)
-        show()
+    if isinstance(error, typer.TyperException) and hasattr(error, "show"):
+        error.show()  # with the usage of the command
         return error.exit_code
+    described = describe_error(error)
+    if described is None:
+        traceback.print_exception(error)
+        described = Described("this is a fault in De-facer. Report it with the lines above.", FAILED)
+    print(f"error: {described.sentence}", file=sys.stderr)
+    return described.code
+
+
+def describe_error(error: BaseException) -> Described | None:
+    """Return the sentence and the exit code of an error, or None if no command expects it."""
+    if isinstance(error, KeyboardInterrupt):
+        return Described("interrupted.", INTERRUPTED)
     for rule in RULES:
         kind = getattr(sys.modules.get(rule.module), rule.name, None)
         if kind is not None and isinstance(error, kind):
-            return _print_error(rule.text.format(error=error), rule.code)
+            return Described(rule.text.format(error=error), rule.code)
     if isinstance(error, OSError) and error.strerror:
-        return _print_error(f"{error.filename or ''}: {error.strerror}.".removeprefix(": "), FAILED)
-    traceback.print_exception(error)
-    return _print_error("this is a fault in De-facer. Report it with the lines above.", FAILED)
+        return Described(f"{error.filename or ''}: {error.strerror}.".removeprefix(": "), FAILED)
+    return None
 
 
 def run_cli(run: Callable[[], int | None]) -> int:
@@ -93,8 +107,3 @@ def run_cli(run: Callable[[], int | None]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last handler of the process
         return report_error(error)
     return report_error(KeyboardInterrupt()) if code == INTERRUPTED else code
-
-
-def _print_error(line: str, code: int) -> int:
-    print(f"error: {line}", file=sys.stderr)
-    return code

@@ -120,6 +120,29 @@ def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] =
         convert(weights_dir)
 
 
+@dataclass(frozen=True)
+class DefaultFile:
+    """A file of the default weights, and its place on this machine."""
+
+    source: WheelFile
+    path: Path
+
+    def state(self) -> str:
+        """Return whether the file is present, missing or damaged, without downloading it."""
+        if not self.path.exists():
+            return "missing"
+        try:
+            _require_file_hash(self.path, self.source.sha256)
+        except WeightsError:
+            return "damaged"
+        return "present"
+
+
+def default_files() -> list[DefaultFile]:
+    """Return the files of the default weights."""
+    return [DefaultFile(source, default_dir() / _cached_name(source)) for source, _ in DEFAULTS]
+
+
 def centerface(weights_dir: Path | None = None) -> Path:
     """Return the CenterFace ONNX file, fetched on first use."""
     return fetch(CENTERFACE, weights_dir)

@@ -1,0 +1,1 @@
+"""The commands for files on this machine: `run`, `render` and `tracks`."""

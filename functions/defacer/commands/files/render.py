@@ -1,0 +1,85 @@
+"""`defacer render`: write a local file again with other decisions."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defacer.commands.common.conventions import Force, Json, example_text, verbosity
+from defacer.commands.common.exit_codes import UsageError
+from defacer.commands.files import engine_options as chosen
+
+EXAMPLES = """\
+defacer render vlog.mp4 vlog.report.jsonl again.mp4 --hide 4 --keep 7
+defacer render vlog.mp4 vlog.report.jsonl again.mp4 --mode pixelate
+"""
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(epilog=example_text(EXAMPLES), no_args_is_help=True)
+def render(  # noqa: PLR0913 - Typer reads the options from the parameters
+    context: typer.Context,
+    video: Annotated[Path, typer.Argument(metavar="IN", help="The video that the report is about.")],
+    report: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="The report of `defacer run --report`, or of a job.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The MP4 to write.")],
+    keep: Annotated[
+        list[int] | None,
+        typer.Option("--keep", metavar="TRACK", help="Keep the track of this number. Repeatable."),
+    ] = None,
+    hide: Annotated[
+        list[int] | None,
+        typer.Option("--hide", metavar="TRACK", help="Hide the track of this number. Repeatable."),
+    ] = None,
+    mode: chosen.ModeOption = None,
+    strength: chosen.StrengthOption = None,
+    color: chosen.ColorOption = None,
+    replacement: chosen.ReplacementOption = None,
+    quality: chosen.QualityOption = None,
+    verify: chosen.VerifyOption = None,
+    write_report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Also write the new report.")
+    ] = None,
+    force: Force = False,
+    json_output: Json = False,
+) -> None:
+    """Write a video again with other decisions for some tracks.
+
+    `defacer tracks REPORT` lists the tracks. The detector does not run again. Options that you leave out are as in
+    the report.
+    """
+    from defacer.commands.common.progress import show_progress
+    from defacer.commands.files import results
+    from defacer.commands.files.local_files import LocalFile
+    from defacer.engine.file_report import Report
+    from defacer.engine.redact_file import check_files, render_again
+    from defacer.engine.tracking.report_edit import Decision
+
+    both = set(hide or []) & set(keep or [])
+    if both:
+        raise UsageError(f"Track {min(both)} can't be hidden and kept at once. Remove one of the options.")
+    reads = [video, report, *([replacement] if replacement else [])]
+    check_files(reads, [out, *([write_report] if write_report else [])], force=force)
+    old = Report.read(report)
+    options = chosen.with_given(
+        old.options, mode=mode, strength=strength, color=color, quality=quality, verify=verify
+    )
+    decisions: dict[int, Decision] = {
+        **dict.fromkeys(hide or [], "hide"),
+        **dict.fromkeys(keep or [], "keep"),
+    }
+    file = LocalFile(video, out, write_report)
+    with show_progress(1, quiet=verbosity(context) < 0) as progress:
+        new = render_again(
+            video,
+            replace(old, options=options),
+            out,
+            decisions,
+            replacement.read_bytes() if replacement else None,
+            lambda stage, done, total: progress.show(video.name, stage, done, total),
+        )
+        if write_report:
+            new.write(write_report)
+    results.print_result(file, new, json_output=json_output)

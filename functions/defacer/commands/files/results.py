@@ -1,0 +1,82 @@
+"""Print the result of a local file: lines for people, or one JSON object a line for programs."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from defacer.commands.common.exit_codes import describe_error
+from defacer.commands.files.local_files import LocalFile
+from defacer.engine.file_report import Report
+from defacer.plurals import pluralize
+from defacer.report.texts import ADVICE
+
+
+def print_result(file: LocalFile, report: Report, *, json_output: bool) -> None:
+    """Print a summary of a written video to standard output."""
+    if json_output:
+        print(json.dumps(_as_json(file, report)), flush=True)
+    else:
+        print(*_lines(file.out, report), sep="\n", flush=True)
+
+
+def print_failure(video: Path, error: Exception, *, json_output: bool) -> None:
+    """Print why a video was not written: to standard error, and as JSON to standard output."""
+    described = describe_error(error)
+    sentence = described.sentence if described else str(error)
+    print(f"error: {video}: {sentence}", file=sys.stderr, flush=True)
+    if json_output:
+        print(json.dumps({"video": str(video), "error": sentence}), flush=True)
+
+
+def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
+    """Yield a sentence for each likely problem with a target picture, with what to do."""
+    for warning in report.warnings:
+        by_hand = ""
+        if warning.track is not None:
+            command = f"defacer render {file.video} {file.report or 'REPORT'} OUT --keep {warning.track}"
+            add = "" if file.report else " (add --report REPORT to this command first)"
+            by_hand = f" Or keep a track by hand: {command}{add}."
+        yield f"{warning.message} {ADVICE[warning.code]}{by_hand}"
+
+
+def _as_json(file: LocalFile, report: Report) -> dict[str, Any]:
+    kept = [track for track in report.tracks if track.decision == "keep"]
+    return {
+        "video": str(file.video),
+        "out": str(file.out),
+        "report": file.report and str(file.report),
+        "frames": report.faces.frames,
+        "black_frames": report.black_frames,
+        "tracks": len(report.tracks),
+        "kept": len(kept),
+        "people": sorted({track.person for track in kept if track.person}),
+        "dropped": report.dropped,
+        "checked": report.checked,
+        "warnings": [{"code": warning.code, "message": warning.message} for warning in report.warnings],
+    }
+
+
+def _lines(out: Path, report: Report) -> Iterator[str]:
+    tracks = report.tracks
+    kept = [track for track in tracks if track.decision == "keep"]
+    people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "no one"
+    yield (
+        f"{out}: {pluralize(report.faces.frames, 'frame')}, {pluralize(len(tracks), 'track')}: "
+        f"{len(kept)} kept ({people}), {len(tracks) - len(kept)} hidden"
+    )
+    if report.checked is not None:
+        found = report.checked["tracks"]
+        numbers = ", ".join(map(str, found))
+        outcome = (
+            f"{pluralize(len(found), 'face')} found and hidden (track {numbers})"
+            if found
+            else "no visible face found"
+        )
+        yield f"check: {pluralize(report.checked['frames'], 'frame')} of the result sampled, {outcome}"
+    if report.black_frames:
+        frames = pluralize(report.black_frames, "frame")
+        yield f"black: {frames} that could not be decoded, or that depend on such frames"
+    if report.dropped:
+        yield f"left out, because they can identify a person or a place: {', '.join(report.dropped)}"

@@ -1,0 +1,143 @@
+"""`defacer run`: redact files on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defacer.commands.common.conventions import Force, Json, example_text, verbosity
+from defacer.commands.common.exit_codes import FAILED, UsageError
+from defacer.commands.files import engine_options as chosen
+
+if TYPE_CHECKING:
+    from defacer.commands.common.progress import FileProgress
+    from defacer.commands.files.local_files import LocalFile
+    from defacer.engine.redact_file import FileRedactor
+
+EXAMPLES = """\
+defacer run street.mp4                              hide everyone, write street.defaced.mp4
+defacer run vlog.mp4 --keep me.jpg -o safe.mp4      hide everyone but me
+defacer run vlog.mp4 --keep me.jpg --keep friend.png --mode pixelate
+defacer run holidays/ -o safe/ --report safe/       all videos of a folder, each with a report
+defacer run vlog.mp4 --mode image --replacement smiley.png
+"""
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(epilog=example_text(EXAMPLES), no_args_is_help=True)
+def run(  # noqa: PLR0913 - Typer reads the options from the parameters
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Videos, or folders with videos.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT|DIR",
+            help="The MP4 to write. For several videos, a folder. [default: NAME.defaced.mp4 beside the video]",
+        ),
+    ] = None,
+    keep: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--keep",
+            metavar="PICTURE",
+            help="A picture of a person who stays visible. Repeat it for several people. [default: hide everyone]",
+        ),
+    ] = None,
+    mode: chosen.ModeOption = None,
+    strength: chosen.StrengthOption = None,
+    color: chosen.ColorOption = None,
+    replacement: chosen.ReplacementOption = None,
+    recognition: chosen.RecognitionOption = None,
+    match_threshold: chosen.MatchThresholdOption = None,
+    recognizer: chosen.RecognizerOption = None,
+    detector: chosen.DetectorOption = None,
+    quality: chosen.QualityOption = None,
+    on_decode_error: chosen.OnDecodeErrorOption = None,
+    verify: chosen.VerifyOption = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE|DIR",
+            help="Also write a report, which `defacer tracks` lists and `defacer render` reads. For several videos, a "
+            "folder.",
+        ),
+    ] = None,
+    force: Force = False,
+    json_output: Json = False,
+) -> None:
+    """Hide every face in videos, except those of the people you keep.
+
+    Continues with the next video after a failure. Exit code 1: a video failed.
+    """
+    from defacer.commands.common.progress import show_progress
+    from defacer.commands.files.local_files import plan_files
+    from defacer.engine.engine import Engine  # noqa: F401 - imported before the progress begins, because it is slow
+    from defacer.engine.option_check import check_options
+    from defacer.engine.options import Options
+    from defacer.engine.recognition.gallery import Picture
+    from defacer.engine.redact_file import FileRedactor, check_files
+
+    pictures = keep or []
+    others = [*pictures, *([replacement] if replacement else [])]
+    check_files(others, [], force=force)
+    files = plan_files(inputs, out, report, others, force=force)
+    for name, value in (("recognition", recognition), ("match-threshold", match_threshold)):
+        if value is not None and not pictures:
+            raise UsageError(f"--{name} decides which faces match a kept person. Add --keep PICTURE.")
+    options = chosen.with_given(
+        Options(),
+        mode=mode,
+        strength=strength,
+        color=color,
+        detector=detector,
+        recognizer=recognizer,
+        recognition=recognition,
+        match_threshold=match_threshold,
+        quality=quality,
+        on_decode_error=on_decode_error,
+        verify=verify,
+    )
+    check_options(options, has_replacement=replacement is not None)
+    redactor = FileRedactor(
+        options,
+        [Picture(path.stem, str(path), path.read_bytes()) for path in pictures],
+        replacement.read_bytes() if replacement else None,
+    )
+    quiet = verbosity(context) < 0
+    with show_progress(len(files), quiet=quiet) as progress:
+        failed = sum(not _redact(redactor, file, progress, json_output=json_output) for file in files)
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _redact(
+    redactor: "FileRedactor", file: "LocalFile", progress: "FileProgress", *, json_output: bool
+) -> bool:
+    """Redact one file and print the result. Return whether it succeeded. Raise an error that all files would have."""
+    from defacer.commands.files import results
+    from defacer.engine import errors
+
+    def show(stage: str, done: int, total: int | None) -> None:
+        progress.show(file.video.name, stage, done, total)
+
+    try:
+        report = redactor.redact(file.video, file.out, show)
+        if file.report:
+            report.write(file.report)
+    except (errors.ArgumentError, errors.MissingPackageError, errors.PictureError, errors.WeightsError):
+        raise
+    except (errors.EngineError, OSError) as error:
+        results.print_failure(file.video, error, json_output=json_output)
+        return False
+    except KeyboardInterrupt:
+        progress.print_line(f"{file.out} was not written.")
+        raise
+    finally:
+        progress.end_file()
+    results.print_result(file, report, json_output=json_output)
+    for line in results.warning_lines(file, report):
+        progress.print_line(f"warning: {line}", style="yellow")
+    return True

@@ -1,0 +1,83 @@
+"""The report of one redacted file: its tracks with their decisions, and what the result was made with."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from defacer.engine.errors import EngineError
+from defacer.engine.options import Options
+from defacer.engine.tracking.face_report import read_faces_between
+from defacer.report.faces import Faces, dump_head
+from defacer.report.json_lines import ReportError, dump_track, join_report, split_report
+from defacer.report.tracks import VERSION, TargetWarning, TrackRecord
+
+
+@dataclass(frozen=True)
+class Report:
+    """The report of a redacted video. It holds no picture and no embedding.
+
+    `dropped` are the kinds of streams and tags of the source that are not in the result. `checked` is the outcome of
+    the check by a second detector, or None without one. `fingerprint` identifies the source.
+    """
+
+    faces: Faces
+    options: Options
+    fingerprint: str
+    black_frames: int
+    dropped: tuple[str, ...]
+    checked: Mapping[str, Any] | None
+
+    @property
+    def tracks(self) -> tuple[TrackRecord, ...]:
+        """The faces, each with its decision and the reason."""
+        return self.faces.tracks
+
+    @property
+    def warnings(self) -> tuple[TargetWarning, ...]:
+        """Likely problems with the target pictures."""
+        return self.faces.warnings
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Self:
+        """Return the report in a file: one that De-facer wrote for a file, or the report of a job.
+
+        Raises EngineError for any other file.
+        """
+        try:
+            return cls._from_bytes(Path(path).read_bytes())
+        except (EngineError, ReportError) as error:
+            raise EngineError(f"{path} can't be used as a report: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise EngineError(
+                f"{path} can't be used as a report: De-facer did not write it ({type(error).__name__}). "
+                "Name another file."
+            ) from error
+
+    def write(self, path: str | PathLike[str]) -> None:
+        """Write the report as JSON Lines."""
+        head = {
+            "version": VERSION,
+            "black_frames": self.black_frames,
+            "policy": asdict(self.options),
+            "fingerprint": self.fingerprint,
+            "dropped": self.dropped,
+            "checked": self.checked,
+            "faces": json.loads(dump_head(self.faces.head)),
+        }
+        Path(path).write_bytes(join_report(json.dumps(head).encode(), map(dump_track, self.tracks)))
+
+    @classmethod
+    def _from_bytes(cls, data: bytes) -> Self:
+        head_line, lines = split_report(data)
+        head = json.loads(head_line)
+        return cls(
+            faces=read_faces_between(join_report(json.dumps(head["faces"]).encode(), lines)),
+            options=Options(**{field.name: head["policy"][field.name] for field in fields(Options)}),
+            fingerprint=str(head["fingerprint"]),
+            black_frames=int(head.get("black_frames", 0)),
+            dropped=tuple(head.get("dropped", ())),
+            checked=head.get("checked"),
+        )

@@ -1,0 +1,352 @@
+"""`defacer run`, `defacer tracks` and `defacer render`: files in, files out, and plain words when that can't be."""
+
+import dataclasses
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+
+from defacer.commands.app import main
+from defacer.engine.media.reader import read_frames
+from defacer.engine.recognition import recognition_levels
+from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
+from tests.servers import wait_until
+
+CLIP = Clip(seconds=0.6, portrait=admiral()[:400, 60:460])
+WITH_TARGET, SFACE = ["IN", "-o", "out.mp4", "--keep", "README.md"], ["--recognizer", "sface"]
+
+
+class Shown(NamedTuple):
+    """The exit code of a command, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def defacer(capfd: pytest.CaptureFixture[str]) -> Callable[..., Shown]:
+    """Run a command in this process, because an interpreter and its imports take seconds."""
+
+    def run(*arguments: str | Path) -> Shown:
+        code = main([str(argument) for argument in arguments])
+        shown = capfd.readouterr()
+        assert "Traceback" not in shown.err
+        return Shown(code, shown.out, shown.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def redacted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a video, its result and its report."""
+    folder = tmp_path_factory.mktemp("run")
+    video = write_clip(folder / "in.mp4", CLIP)
+    target = folder / "ann.png"
+    target.write_bytes(encode_picture(astronaut()))
+    command = ["run", video, "-o", folder / "out.mp4", "--keep", target, "--mode", "pixelate"]
+    assert main([*map(str, command), "--report", str(folder / "out.jsonl"), "-q"]) == 0
+    return folder
+
+
+@pytest.fixture
+def video(redacted: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(redacted / "in.mp4", tmp_path / "in.mp4"))
+
+
+def read_lines(report: Path) -> list[dict[str, Any]]:
+    """Return a report as a program without De-facer reads it."""
+    return [json.loads(line) for line in report.read_text().splitlines()]
+
+
+def test_a_video_is_redacted_and_its_report_written(redacted: Path) -> None:
+    assert frame_times(redacted / "out.mp4") == frame_times(redacted / "in.mp4")
+    found, track, last = read_lines(redacted / "out.jsonl")
+    assert (track["decision"], track["reason"], last["tracks"]) == ("hide", "no_match", 1)
+    assert [(item["code"], item["track"]) for item in found["faces"]["warnings"]] == [("no-track-kept", 0)]
+    assert found["policy"]["mode"] == "pixelate"
+    assert (found["checked"]["verify"], found["checked"]["tracks"]) == ("standard", [])
+    assert (found["policy"]["recognition"], found["policy"]["match_threshold"]) == ("balanced", None)
+    assert track["strangers_per_10000"] > 10
+    assert sorted(path.name for path in redacted.iterdir()) == ["ann.png", "in.mp4", "out.jsonl", "out.mp4"]
+
+
+def test_run_prints_a_summary_and_plain_progress(
+    redacted: Path, video: Path, defacer: Callable[..., Shown]
+) -> None:
+    done = defacer("run", video, "--keep", redacted / "ann.png")
+
+    assert done.code == 0
+    out = video.with_name("in.defaced.mp4")
+    assert f"{out}: 15 frames, 1 track: 0 kept (no one), 1 hidden" in done.out
+    assert re.search(r"check: \d+ frames of the result sampled, no visible face found", done.out)
+    assert done.err.startswith("in.mp4: detecting faces\nin.mp4: redacting faces\n")
+    assert re.search(
+        r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
+        rf"0\.97. Use a sharper .*: defacer render {video} REPORT OUT --keep 0 \(add --report REPORT to this command "
+        r"first\)\.",
+        done.err,
+    )
+
+
+def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
+    video: Path, tmp_path: Path, defacer: Callable[..., Shown]
+) -> None:
+    folder, out = tmp_path / "my videos ✓", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    shutil.copy(video, folder / "c übung.mov")
+    shutil.copy(video, folder / "a.defaced.mp4")  # the result of an earlier run
+    (folder / "b.mp4").write_text("no video")
+    (folder / "notes.txt").write_text("no video")
+
+    done = defacer("run", folder, "-o", out, "--report", out, "--json")
+
+    assert done.code == 1
+    bad, good = map(json.loads, done.out.splitlines())
+    assert bad["video"] == str(folder / "b.mp4")
+    assert "it is not a video" in bad["error"]
+    assert f"error: {folder / 'b.mp4'}: it is not a video" in done.err
+    assert (good["out"], good["tracks"], good["kept"]) == (str(out / "c übung.defaced.mp4"), 1, 0)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "c übung.defaced.mp4",
+        "c übung.defaced.report.jsonl",
+    ]
+
+
+def test_quiet_prints_results_and_errors_only(video: Path, defacer: Callable[..., Shown]) -> None:
+    done = defacer("run", "-q", video, "--verify", "off")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"{video.with_name('in.defaced.mp4')}: 15 frames")
+
+
+def test_tracks_of_a_report_are_listed(redacted: Path, defacer: Callable[..., Shown]) -> None:
+    table = defacer("tracks", redacted / "out.jsonl")
+    alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this alike\)"
+    assert re.search(rf"\n    0      0\.00s +0\.\d\ds  hide: near no target {alike}\n", table.out)
+
+    (track,) = json.loads(defacer("tracks", redacted / "out.jsonl", "--json").out)
+    assert (track["id"], track["decision"], track["reason"]) == (0, "hide", "no_match")
+    assert len(track["box"]) == 4
+
+
+def test_render_keeps_a_track_of_the_report(
+    redacted: Path, tmp_path: Path, defacer: Callable[..., Shown]
+) -> None:
+    video, report, again = redacted / "in.mp4", redacted / "out.jsonl", tmp_path / "again.mp4"
+    new_report = tmp_path / "again.jsonl"
+
+    done = defacer(
+        "render", video, report, again, "--keep", "0", "--verify", "strict", "--report", new_report
+    )
+
+    assert done.code == 0
+    (old, *_), (new, track, _) = read_lines(report), read_lines(new_report)
+    assert (track["decision"], track["reason"]) == ("keep", "manual")
+    assert new.keys() == old.keys()
+    assert new["policy"] == old["policy"] | {"verify": "strict"}
+    assert new["checked"]["frames"] == new["faces"]["frames"]
+    assert "1 kept (by hand), 0 hidden" in done.out
+    middle = np.s_[100:140, 140:180]
+    shown, hidden, kept = (
+        [f.to_ndarray(format="gray")[middle] for f in read_frames(str(p))]
+        for p in (video, redacted / "out.mp4", again)
+    )
+    assert min(cv2.PSNR(a, b) for a, b in zip(shown, kept, strict=True)) > 35
+    assert max(cv2.PSNR(a, b) for a, b in zip(shown, hidden, strict=True)) < 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["more.mp4", "--keep", "5"], 1, "no track 5"),
+        (["more.mp4", "--keep", "0", "--hide", "0"], 2, "hidden and kept at once"),
+        (["REPORT"], 2, "is also an input"),
+        (["more.mp4", "--report", "more.mp4"], 2, "is named for two outputs"),
+        (["more.mp4", "--mode", "image"], 2, "as replacement"),
+        (["o.mkv"], 2, "o.mp4, not o.mkv"),
+        (["OUT", "--keep", "0"], 2, "already exists"),
+    ],
+)
+def test_render_refuses_arguments_with_one_sentence(
+    redacted: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    message: str,
+    defacer: Callable[..., Shown],
+) -> None:
+    places = {"REPORT": redacted / "out.jsonl", "OUT": redacted / "out.mp4"}
+    given = [places.get(word, tmp_path / word if "." in word else word) for word in arguments]
+    done = defacer("render", redacted / "in.mp4", redacted / "out.jsonl", *given)
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_with_an_unknown_recogniser_is_refused(
+    redacted: Path, tmp_path: Path, defacer: Callable[..., Shown]
+) -> None:
+    report = tmp_path / "out.jsonl"
+    first, *rest = (redacted / "out.jsonl").read_bytes().splitlines(keepends=True)
+    head = json.loads(first)
+    head["policy"]["recognizer"] = "casia-webface"
+    report.write_bytes(b"".join([json.dumps(head).encode() + b"\n", *rest]))
+    done = defacer("render", redacted / "in.mp4", report, tmp_path / "again.mp4")
+    assert done.code == 2
+    assert "recognizer is 'casia-webface', allowed are sface" in done.err
+
+
+def test_another_file_is_no_report(redacted: Path, defacer: Callable[..., Shown]) -> None:
+    done = defacer("tracks", redacted / "in.mp4")
+    assert done.code == 1
+    assert f"{redacted / 'in.mp4'} can't be used as a report" in done.err
+
+
+def test_render_refuses_the_report_of_another_video(
+    redacted: Path, tmp_path: Path, defacer: Callable[..., Shown]
+) -> None:
+    as_long = write_clip(tmp_path / "as-long.mp4", dataclasses.replace(CLIP, portrait=None))
+    for other in (as_long, write_clip(tmp_path / "longer.mp4", Clip(seconds=2))):
+        done = defacer("render", other, redacted / "out.jsonl", tmp_path / "again.mp4")
+        assert done.code == 1
+        assert "is not the video that the report is about" in done.err
+    assert not (tmp_path / "again.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nothing.mp4"], 2, "nothing.mp4 does not exist"),
+        (["IN", "-o", "no/folder/out.mp4"], 2, "The folder no/folder for out.mp4 does not exist"),
+        (["IN", "-o", "IN", "--force"], 2, "is also an input"),
+        (["IN", "-o", "out.mp4", "--report", "out.mp4"], 2, "is named for two outputs"),
+        (["IN", "--target", "me.jpg"], 2, "No such option: --target"),
+        (["IN", "--verif", "off"], 2, "No such option: --verif"),
+        (["IN", "-o", "o.avi"], 2, "o.mp4, not o.avi"),
+        (["IN", "-o", "o"], 2, "o.mp4, not o."),
+        (["IN", "IN", "-o", "out.mp4"], 2, "For several videos, name a folder that exists"),
+        (["IN", "IN"], 2, "is named for two outputs"),
+        (["tests/commands"], 2, "The folder tests/commands has no video"),
+        (["IN", "--keep", "missing.jpg"], 2, "missing.jpg does not exist"),
+        (["IN", "--mode", "image"], 2, "as replacement"),
+        (["IN", "--strength", "9"], 2, "strength is 9.0, allowed are 1 to 3"),
+        (["IN", "--quality", "41"], 2, "quality is 41, allowed are 0 to 40"),
+        (["IN", "--mode", "solid", "--color", "red"], 2, "#1a2b3c"),
+        (["IN", "--color", "#ff0000"], 2, "--mode solid"),
+        (["IN", "--match-threshold", "0.3"], 2, "Add --keep"),
+        (["IN", "--recognition", "strict"], 2, "Add --keep"),
+        ([*WITH_TARGET, "--match-threshold", "0.3"], 2, "such as --recognizer sface"),
+        (
+            [*WITH_TARGET, *SFACE, "--match-threshold", "1.2"],
+            2,
+            "match threshold 1.2 is out of range. For sface it is above 0 and at most 1.05",
+        ),
+        ([*WITH_TARGET, *SFACE, "--match-threshold", "nan"], 2, "match threshold nan is out of range"),
+        (
+            [*WITH_TARGET, *SFACE, "--match-threshold", "0.9", "--recognition", "lenient"],
+            2,
+            "--match-threshold and --recognition lenient are both given. Remove one",
+        ),
+        ([*WITH_TARGET, "--recognizer", "lfw"], 2, "Invalid value for '--recognizer'"),
+        (["README.md"], 1, "README.md: it is not a video"),
+        (["IN", "--keep", "README.md"], 1, "README.md is not a picture"),
+    ],
+)
+def test_run_refuses_arguments_with_one_sentence(
+    video: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    message: str,
+    defacer: Callable[..., Shown],
+) -> None:
+    places = {"IN": video} | {name: tmp_path / name for name in ("out.mp4", "o.avi", "o.mkv", "o")}
+    done = defacer("run", *(places.get(name, name) for name in arguments))
+    assert done.code == code
+    assert message in done.err
+    assert list(tmp_path.iterdir()) == [video]
+
+
+def test_the_help_has_the_measured_rates_of_each_level(defacer: Callable[..., Shown]) -> None:
+    levels = recognition_levels.MEASURED["sface"].levels
+    strangers = {
+        name: recognition_levels.strangers_at("sface", level.match) or 0 for name, level in levels.items()
+    }
+    shown = " ".join(defacer("run", "--help").out.split())
+    assert strangers["strict"] < 1
+    assert (
+        f"Of 10,000 strangers, strict keeps fewer than 1, balanced {strangers['balanced']} and lenient "
+        f"{strangers['lenient']}. They keep {levels['strict'].kept}, {levels['balanced'].kept} and "
+        f"{levels['lenient'].kept} %" in shown
+    )
+
+
+def test_help_explains_with_examples(defacer: Callable[..., Shown]) -> None:
+    for command in ("run", "render", "tracks", "schema", "doctor"):
+        done = defacer(command, "--help")
+        assert done.code == 0
+        assert f"Examples:\n    defacer {command}" in done.out
+
+
+def test_an_existing_output_is_replaced_only_with_force(
+    video: Path, tmp_path: Path, defacer: Callable[..., Shown]
+) -> None:
+    other = Path(shutil.copy(video, tmp_path / "in.defaced.mp4"))
+    report = tmp_path / "b.jsonl"
+    report.write_text("mine")
+    before = other.read_bytes()
+
+    refused = defacer("run", video)
+    assert (refused.code, other.read_bytes()) == (2, before)
+    assert f"{other} already exists. Name another file, or add --force to replace it." in refused.err
+    refused = defacer("run", video, "-o", tmp_path / "new.mp4", "--report", report)
+    assert (refused.code, report.read_text()) == (2, "mine")
+
+    done = defacer("run", video, "--report", report, "--force")
+    assert done.code == 0
+    assert other.read_bytes() != before
+    assert read_lines(report)[0]["faces"]
+    assert not (tmp_path / "new.mp4").exists()
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_to_the_input_is_never_overwritten(
+    link: Callable[[Path, Path], None], video: Path, tmp_path: Path, defacer: Callable[..., Shown]
+) -> None:
+    out = tmp_path / "out.mp4"
+    link(out, video)
+    before = video.read_bytes()
+
+    refused = defacer("run", video, "-o", out, "--force")
+
+    assert refused.code == 2
+    assert "is also an input" in refused.err
+    assert video.read_bytes() == before
+
+
+def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "in.mp4", Clip(seconds=40))
+    command = [sys.executable, "-m", "defacer", "run", str(video), "-o", str(tmp_path / "out.mp4")]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(
+                lambda: bool(list(tmp_path.glob("defacer-*"))) or process.poll() is not None, "it wrote", 120
+            )
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert f"{tmp_path / 'out.mp4'} was not written.\nerror: interrupted.\n" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
