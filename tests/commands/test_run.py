@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,31 +19,11 @@ from defacer.commands.app import main
 from defacer.engine.media.reader import read_frames
 from defacer.engine.recognition import recognition_levels
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
+from tests.commands.conftest import Run
 from tests.servers import wait_until
 
 CLIP = Clip(seconds=0.6, portrait=admiral()[:400, 60:460])
 WITH_TARGET, SFACE = ["IN", "-o", "out.mp4", "--keep", "README.md"], ["--recognizer", "sface"]
-
-
-class Shown(NamedTuple):
-    """The exit code of a command, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def defacer(capfd: pytest.CaptureFixture[str]) -> Callable[..., Shown]:
-    """Run a command in this process, because an interpreter and its imports take seconds."""
-
-    def run(*arguments: str | Path) -> Shown:
-        code = main([str(argument) for argument in arguments])
-        shown = capfd.readouterr()
-        assert "Traceback" not in shown.err
-        return Shown(code, shown.out, shown.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +60,7 @@ def test_a_video_is_redacted_and_its_report_written(redacted: Path) -> None:
     assert sorted(path.name for path in redacted.iterdir()) == ["ann.png", "in.mp4", "out.jsonl", "out.mp4"]
 
 
-def test_run_prints_a_summary_and_plain_progress(
-    redacted: Path, video: Path, defacer: Callable[..., Shown]
-) -> None:
+def test_run_prints_a_summary_and_plain_progress(redacted: Path, video: Path, defacer: Run) -> None:
     done = defacer("run", video, "--keep", redacted / "ann.png")
 
     assert done.code == 0
@@ -99,7 +77,7 @@ def test_run_prints_a_summary_and_plain_progress(
 
 
 def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
-    video: Path, tmp_path: Path, defacer: Callable[..., Shown]
+    video: Path, tmp_path: Path, defacer: Run
 ) -> None:
     folder, out = tmp_path / "my videos ✓", tmp_path / "out"
     folder.mkdir()
@@ -123,13 +101,13 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
     ]
 
 
-def test_quiet_prints_results_and_errors_only(video: Path, defacer: Callable[..., Shown]) -> None:
+def test_quiet_prints_results_and_errors_only(video: Path, defacer: Run) -> None:
     done = defacer("run", "-q", video, "--verify", "off")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{video.with_name('in.defaced.mp4')}: 15 frames")
 
 
-def test_tracks_of_a_report_are_listed(redacted: Path, defacer: Callable[..., Shown]) -> None:
+def test_tracks_of_a_report_are_listed(redacted: Path, defacer: Run) -> None:
     table = defacer("tracks", redacted / "out.jsonl")
     alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this alike\)"
     assert re.search(rf"\n    0      0\.00s +0\.\d\ds  hide: near no target {alike}\n", table.out)
@@ -139,9 +117,7 @@ def test_tracks_of_a_report_are_listed(redacted: Path, defacer: Callable[..., Sh
     assert len(track["box"]) == 4
 
 
-def test_render_keeps_a_track_of_the_report(
-    redacted: Path, tmp_path: Path, defacer: Callable[..., Shown]
-) -> None:
+def test_render_keeps_a_track_of_the_report(redacted: Path, tmp_path: Path, defacer: Run) -> None:
     video, report, again = redacted / "in.mp4", redacted / "out.jsonl", tmp_path / "again.mp4"
     new_report = tmp_path / "again.jsonl"
 
@@ -183,7 +159,7 @@ def test_render_refuses_arguments_with_one_sentence(
     arguments: list[str],
     code: int,
     message: str,
-    defacer: Callable[..., Shown],
+    defacer: Run,
 ) -> None:
     places = {"REPORT": redacted / "out.jsonl", "OUT": redacted / "out.mp4"}
     given = [places.get(word, tmp_path / word if "." in word else word) for word in arguments]
@@ -193,9 +169,7 @@ def test_render_refuses_arguments_with_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_report_with_an_unknown_recogniser_is_refused(
-    redacted: Path, tmp_path: Path, defacer: Callable[..., Shown]
-) -> None:
+def test_a_report_with_an_unknown_recogniser_is_refused(redacted: Path, tmp_path: Path, defacer: Run) -> None:
     report = tmp_path / "out.jsonl"
     first, *rest = (redacted / "out.jsonl").read_bytes().splitlines(keepends=True)
     head = json.loads(first)
@@ -206,15 +180,13 @@ def test_a_report_with_an_unknown_recogniser_is_refused(
     assert "recognizer is 'casia-webface', allowed are sface" in done.err
 
 
-def test_another_file_is_no_report(redacted: Path, defacer: Callable[..., Shown]) -> None:
+def test_another_file_is_refused_as_a_report(redacted: Path, defacer: Run) -> None:
     done = defacer("tracks", redacted / "in.mp4")
     assert done.code == 1
     assert f"{redacted / 'in.mp4'} can't be used as a report" in done.err
 
 
-def test_render_refuses_the_report_of_another_video(
-    redacted: Path, tmp_path: Path, defacer: Callable[..., Shown]
-) -> None:
+def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Path, defacer: Run) -> None:
     as_long = write_clip(tmp_path / "as-long.mp4", dataclasses.replace(CLIP, portrait=None))
     for other in (as_long, write_clip(tmp_path / "longer.mp4", Clip(seconds=2))):
         done = defacer("render", other, redacted / "out.jsonl", tmp_path / "again.mp4")
@@ -268,7 +240,7 @@ def test_run_refuses_arguments_with_one_sentence(
     arguments: list[str],
     code: int,
     message: str,
-    defacer: Callable[..., Shown],
+    defacer: Run,
 ) -> None:
     places = {"IN": video} | {name: tmp_path / name for name in ("out.mp4", "o.avi", "o.mkv", "o")}
     done = defacer("run", *(places.get(name, name) for name in arguments))
@@ -277,7 +249,7 @@ def test_run_refuses_arguments_with_one_sentence(
     assert list(tmp_path.iterdir()) == [video]
 
 
-def test_the_help_has_the_measured_rates_of_each_level(defacer: Callable[..., Shown]) -> None:
+def test_the_help_has_the_measured_rates_of_each_level(defacer: Run) -> None:
     levels = recognition_levels.MEASURED["sface"].levels
     strangers = {
         name: recognition_levels.strangers_at("sface", level.match) or 0 for name, level in levels.items()
@@ -291,16 +263,14 @@ def test_the_help_has_the_measured_rates_of_each_level(defacer: Callable[..., Sh
     )
 
 
-def test_help_explains_with_examples(defacer: Callable[..., Shown]) -> None:
+def test_help_explains_with_examples(defacer: Run) -> None:
     for command in ("run", "render", "tracks", "schema", "doctor"):
         done = defacer(command, "--help")
         assert done.code == 0
         assert f"Examples:\n    defacer {command}" in done.out
 
 
-def test_an_existing_output_is_replaced_only_with_force(
-    video: Path, tmp_path: Path, defacer: Callable[..., Shown]
-) -> None:
+def test_an_existing_output_is_replaced_only_with_force(video: Path, tmp_path: Path, defacer: Run) -> None:
     other = Path(shutil.copy(video, tmp_path / "in.defaced.mp4"))
     report = tmp_path / "b.jsonl"
     report.write_text("mine")
@@ -321,7 +291,7 @@ def test_an_existing_output_is_replaced_only_with_force(
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 def test_a_link_to_the_input_is_never_overwritten(
-    link: Callable[[Path, Path], None], video: Path, tmp_path: Path, defacer: Callable[..., Shown]
+    link: Callable[[Path, Path], None], video: Path, tmp_path: Path, defacer: Run
 ) -> None:
     out = tmp_path / "out.mp4"
     link(out, video)

@@ -15,6 +15,7 @@ from defacer.pipeline.documents.job_records import JobEvent, JobEventData
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import ReportHead, ResultCheck
 from defacer.report.tracks import FacesHead, TargetWarning, TrackRecord
+from tests.reference.command_help import command_reference
 from tests.reference.diagram import state_diagram
 from tests.reference.tables import advice_table, field_table, settings_table
 from tests.reference.worked_example import worked_example
@@ -30,6 +31,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
         for record in (JobEvent, JobEventData, ReportHead, ResultCheck, FacesHead, TargetWarning, TrackRecord)
     },
     "codes of warnings": advice_table,
+    "commands": command_reference,
     "states of a job": state_diagram,
     "worked example": worked_example,
 }

@@ -18,7 +18,7 @@ COMMANDS = (
     LazyCommand("run", "defacer.commands.files.run", "Hide the faces in videos on this machine."),
     LazyCommand("tracks", "defacer.commands.files.tracks", "List the tracks of a report."),
     LazyCommand("render", "defacer.commands.files.render", "Write a video again with other decisions."),
-    LazyCommand("doctor", "defacer.commands.doctor", "Show what is installed, and what is missing."),
+    LazyCommand("doctor", "defacer.commands.doctor", "Check the installation and this machine."),
     LazyCommand("schema", "defacer.commands.schema", "Print the JSON Schema of a policy."),
     LazyCommand("version", "defacer.commands.version", "Print the versions of De-facer and of Python."),
     LazyCommand("live", "defacer.commands.live", "Redact a camera's picture in the browser.", "console"),

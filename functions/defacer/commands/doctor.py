@@ -1,4 +1,4 @@
-"""`defacer doctor`: show what is installed, what this machine can do, and what is missing."""
+"""`defacer doctor`: check the installation and this machine."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def doctor(
     fetch: Annotated[bool, typer.Option("--fetch", help="Download the models that are missing.")] = False,
     json_output: Json = False,
 ) -> None:
-    """Show what is installed, which models are present, what the CPU and the GPU can do, and what is missing.
+    """Check the installation and this machine: packages, models, the CPU and the GPU. Say how to add missing parts.
 
     Exit code 1: something that `defacer run` needs is broken.
     """

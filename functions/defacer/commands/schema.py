@@ -19,12 +19,9 @@ def schema(
         Literal["policy"], typer.Argument(help="policy: the file channels/NAME/policy.json of a channel.")
     ],
 ) -> None:
-    """Print the JSON Schema of a document, with which editors complete and check it."""
+    """Print the JSON Schema of a document. Editors complete and check the document with it."""
     from defacer.pipeline.documents.manifest import Policy
 
-    schemas = {"policy": Policy}
-    text = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schemas[document].model_json_schema(),
-    }
-    print(json.dumps(text, indent=2))
+    schema = {"policy": Policy}[document].model_json_schema()
+    schema["description"] = schema["description"].partition("\n\n")[0]
+    print(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2))

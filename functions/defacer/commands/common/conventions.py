@@ -9,6 +9,8 @@ from typer.main import get_command
 
 VERBOSITY = "defacer.verbosity"  # the key in `Context.meta`, which all contexts of a call share
 
+HELP_OPTIONS = ["-h", "--help"]
+
 # Annotate a parameter with these. Its default is False.
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace output files that exist.")]
@@ -25,12 +27,12 @@ def new_app(purpose: str, examples: str = "", group: type[Any] | None = None) ->
         add_completion=group is not None,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": HELP_OPTIONS},
     )
 
 
 def example_text(examples: str) -> str | None:
-    """Return the examples as they stand at the end of a command's help."""
+    """Return the examples as the end of a command's help."""
     lines = "\n".join(f"  {line}" for line in examples.strip().splitlines())
     return f"\b\nExamples:\n{lines}" if lines else None
 

@@ -33,7 +33,7 @@ class Described(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """How errors of a class are reported. The class is named, so that no command imports what it does not use."""
+    """How errors of a class are reported. The class is named, so that a command does not import unused packages."""
 
     module: str
     name: str

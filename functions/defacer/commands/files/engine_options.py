@@ -17,34 +17,40 @@ from defacer.engine.options import (
     VerifyLevel,
 )
 
-ModeOption = Annotated[Mode | None, typer.Option("--mode", help="How a face is hidden. [default: blur]")]
+ModeOption = Annotated[
+    Mode | None, typer.Option("--mode", help="How a face is hidden. [default of run: blur]")
+]
 StrengthOption = Annotated[
-    float | None, typer.Option("--strength", metavar="1-3", help="How much coarser than usual. [default: 1]")
+    float | None,
+    typer.Option("--strength", metavar="1-3", help="How much coarser than usual. [default of run: 1]"),
 ]
 ColorOption = Annotated[
-    str | None, typer.Option("--color", metavar="#RRGGBB", help="For --mode solid. [default: black]")
+    str | None, typer.Option("--color", metavar="#RRGGBB", help="For --mode solid. [default of run: black]")
 ]
 ReplacementOption = Annotated[
     Path | None, typer.Option("--replacement", metavar="PNG", help="The picture for --mode image.")
 ]
 QualityOption = Annotated[
     int | None,
-    typer.Option("--quality", metavar="0-40", help="x264's rate factor: 0 lossless, 40 poor. [default: 18]"),
+    typer.Option(
+        "--quality", metavar="0-40", help="x264's rate factor: 0 lossless, 40 poor. [default of run: 18]"
+    ),
 ]
 VerifyOption = Annotated[
     VerifyLevel | None,
     typer.Option(
         "--verify",
         help="Check the result with a second detector: not at all, in five frames a second, or in every frame. "
-        "[default: standard]",
+        "[default of run: standard]",
     ),
 ]
 DetectorOption = Annotated[
-    DetectorName | None, typer.Option("--detector", help="The model that finds faces. [default: centerface]")
+    DetectorName | None,
+    typer.Option("--detector", help="The model that finds faces. [default of run: centerface]"),
 ]
 RecognizerOption = Annotated[
     RecognizerName | None,
-    typer.Option("--recognizer", help="The model that recognises people. [default: sface]"),
+    typer.Option("--recognizer", help="The model that recognises people. [default of run: sface]"),
 ]
 RecognitionOption = Annotated[
     Recognition | None,
@@ -52,7 +58,7 @@ RecognitionOption = Annotated[
         "--recognition",
         help="How much a face must look like a kept person to stay visible. Of 10,000 strangers, strict keeps fewer "
         "than 1, balanced 1 and lenient 4. They keep 89, 97 and 98 % of the tracks of kept people. "
-        "[default: balanced]",
+        "[default of run: balanced]",
     ),
 ]
 MatchThresholdOption = Annotated[
@@ -67,7 +73,7 @@ OnDecodeErrorOption = Annotated[
     OnDecodeError | None,
     typer.Option(
         "--on-decode-error",
-        help="Frames that can't be decoded: refuse the video, or make them black. [default: refuse]",
+        help="Frames that can't be decoded: refuse the video, or make them black. [default of run: refuse]",
     ),
 ]
 
