@@ -8,6 +8,7 @@ import pytest
 
 from defacer.engine.errors import PictureError
 from defacer.engine.recognition import target_files
+from defacer.engine.recognition.gallery import Picture
 from defacer.engine.recognition.target_files import read_people, read_people_folder
 
 NAMES = (
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def found(pictures: list[target_files.Picture]) -> list[tuple[str, str]]:
+def found(pictures: list[Picture]) -> list[tuple[str, str]]:
     return [(picture.person, picture.data.decode()) for picture in pictures]
 
 
