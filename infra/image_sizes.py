@@ -36,7 +36,7 @@ def default_cuda() -> str:
 
 
 @dataclass(frozen=True)
-class Image:
+class ImageSize:
     """A stage of infra/Dockerfile, its lock file in infra/locks, and whether it contains the weights."""
 
     stage: str
@@ -45,9 +45,9 @@ class Image:
 
 
 IMAGES = (
-    Image("base", "base", weights=False),
-    Image("cpu", f"cuda{default_cuda()}", weights=True),
-    Image("gpu", f"cuda{default_cuda()}", weights=True),
+    ImageSize("base", "base", weights=False),
+    ImageSize("cpu", f"cuda{default_cuda()}", weights=True),
+    ImageSize("gpu", f"cuda{default_cuda()}", weights=True),
 )
 
 

@@ -16,11 +16,11 @@ from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, MAX_TASK_REQUEUE
 from infra.capacity.inputs import inputs
 from infra.capacity.simulated_cloud_run import Answer, Service, SimulatedCloudRun
 from infra.capacity.simulated_pubsub import (
-    Handler,
+    PushWindow,
+    SimulatedHandler,
     SimulatedMessage,
     SimulatedSubscription,
     SubscriptionSettings,
-    Window,
 )
 from infra.capacity.simulated_uploads import SimulatedUpload, default_settings
 from infra.capacity.speed import (
@@ -44,7 +44,7 @@ class Scenario:
 
     kind: Kind
     maximum: int
-    window: Window = "adaptive"
+    window: PushWindow = "adaptive"
     retries: RetryPolicy = CLOUD_RETRIES
     max_attempts: int = BY_NAME["worker"].max_delivery_attempts
     seed: int = 1
@@ -157,7 +157,9 @@ class _Pipeline:
             SubscriptionSettings(scenario.retries, scenario.max_attempts, scenario.window),
             self._worker,
             scenario.maximum,
-            Handler(self._segment_seconds, self._segment_succeeded, self._segment_done, self._segment_dead),
+            SimulatedHandler(
+                self._segment_seconds, self._segment_succeeded, self._segment_done, self._segment_dead
+            ),
         )
         self._small_services: list[SimulatedCloudRun] = []
         self._ingest = self._small_function("ingest", lambda _: table["ingest_seconds"], self._planned)
@@ -192,7 +194,7 @@ class _Pipeline:
         )
         self._small_services.append(service)
         policy = SubscriptionSettings(CLOUD_RETRIES, function.max_delivery_attempts, "adaptive")
-        handler = Handler(seconds, lambda _, answer: answer is Answer.DONE, done, self._small_dead)
+        handler = SimulatedHandler(seconds, lambda _, answer: answer is Answer.DONE, done, self._small_dead)
         return SimulatedSubscription(self._env, policy, service, SMALL_MAXIMUM, handler)
 
     def _at(self, delay: float, then: Callable[[], None]) -> None:

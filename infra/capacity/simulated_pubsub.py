@@ -20,7 +20,7 @@ from defacer.pipeline.topology import RetryPolicy
 from infra.capacity.inputs import inputs
 from infra.capacity.simulated_cloud_run import Answer, SimulatedCloudRun, SimulatedRequest
 
-Window = Literal["adaptive", "flood", "paced"]
+PushWindow = Literal["adaptive", "flood", "paced"]
 NEWEST_WEIGHT = 0.02  # in the average share of rejections, which covers about the last 50 responses
 
 
@@ -38,7 +38,7 @@ class SimulatedMessage:
 
 
 @dataclass(frozen=True)
-class Handler:
+class SimulatedHandler:
     """The function's callbacks for a message.
 
     `seconds` returns the duration of a delivery when an instance starts it, `succeeded` whether it was acknowledged.
@@ -57,7 +57,7 @@ class SubscriptionSettings:
 
     backoff: RetryPolicy
     max_attempts: int
-    window: Window
+    window: PushWindow
 
 
 class SimulatedSubscription:
@@ -69,7 +69,7 @@ class SimulatedSubscription:
         policy: SubscriptionSettings,
         service: SimulatedCloudRun,
         maximum: int,
-        handler: Handler,
+        handler: SimulatedHandler,
     ):
         self._env, self._policy, self._service, self._handler = env, policy, service, handler
         table = inputs()

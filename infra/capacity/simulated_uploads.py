@@ -11,7 +11,7 @@ from defacer.pipeline.media_engine import VideoHeader
 from defacer.pipeline.segmentation import choose_segment_seconds, plan_segments
 from defacer.pipeline.settings import Settings
 from infra.capacity.inputs import inputs
-from infra.capacity.speed import SIZES, Size
+from infra.capacity.speed import SIZES, FrameSize
 
 DAY = 86_400.0
 MILLISECONDS = Fraction(1, 1000)
@@ -35,7 +35,7 @@ class SimulatedUpload:
 
     at: float
     seconds: float
-    size: Size
+    size: FrameSize
 
     @property
     def gigabytes(self) -> float:

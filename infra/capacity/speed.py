@@ -11,7 +11,7 @@ STEPS: tuple[Step, Step] = ("detect", "redact")
 
 
 @dataclass(frozen=True)
-class Size:
+class FrameSize:
     """A frame size."""
 
     name: str
@@ -23,7 +23,7 @@ class Size:
         return self.width * self.height / 1e6
 
 
-SIZES = (Size("720p", 1280, 720), Size("1080p", 1920, 1080), Size("4K", 3840, 2160))
+SIZES = (FrameSize("720p", 1280, 720), FrameSize("1080p", 1920, 1080), FrameSize("4K", 3840, 2160))
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Stages:
     encode: float
 
 
-def stages_of(size: Size) -> Stages:
+def stages_of(size: FrameSize) -> Stages:
     """Return the measured times at 720p and 4K, interpolated by pixels.
 
     The networks process small frames, so they take the same time at every size.
@@ -52,7 +52,7 @@ def stages_of(size: Size) -> Stages:
     return Stages(networks, decode, rest - decode - redact - encode, redact, encode)
 
 
-def seconds_per_video_second(kind: Kind, step: Step, size: Size) -> float:
+def seconds_per_video_second(kind: Kind, step: Step, size: FrameSize) -> float:
     """Return an instance's seconds per second of video in one step, without the overhead per segment."""
     table, stages = inputs(), stages_of(size)
     networks, codecs, rest = (
@@ -66,7 +66,7 @@ def seconds_per_video_second(kind: Kind, step: Step, size: Size) -> float:
     return milliseconds / 1000 * table["frame_rate"]
 
 
-def work(kind: Kind, size: Size, segment_seconds: float) -> float:
+def work(kind: Kind, size: FrameSize, segment_seconds: float) -> float:
     """Return an instance's seconds per second of video in both steps, with the overhead of its segments."""
     overhead = 2 * inputs()["segment_overhead_seconds"] / segment_seconds
     return overhead + sum(seconds_per_video_second(kind, step, size) for step in STEPS)
@@ -99,7 +99,7 @@ def storage_price(segments: float) -> float:
     )
 
 
-def minute_price(kind: Kind, size: Size, segment_seconds: float) -> float:
+def minute_price(kind: Kind, size: FrameSize, segment_seconds: float) -> float:
     """Return the price of a minute of video in USD on workers that are never idle, with the storage requests."""
     worker = 60 * work(kind, size, segment_seconds) * second_price(kind)
     return worker + storage_price(60 / segment_seconds)

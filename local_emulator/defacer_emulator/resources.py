@@ -10,11 +10,7 @@ from defacer.pipeline.topology import (
     SEGMENTS_DONE,
     UPLOADS,
     Function,
-    RetryPolicy,
 )
-
-# Shorter than on Google Cloud: faults and tests of retries end within minutes.
-LOCAL_RETRIES = RetryPolicy(1, 10)
 
 
 @dataclass(frozen=True)

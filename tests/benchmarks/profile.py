@@ -45,7 +45,7 @@ PLACES = (
     ("encode", "media.segment_writer", "SegmentWriter.write"),
     ("encode", "media.segment_writer", "SegmentWriter.flush"),
     ("check", "verification.inspection", "Inspector.detect"),
-    ("check", "verification.readback", "Readback._decode"),
+    ("check", "media.readback", "Readback._decode"),
     ("check", "verification.inspection", "Inspector.detect_in_file"),
     ("join", "media.joiner", "join_files"),
 )

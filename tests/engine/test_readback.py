@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
 
-from defacer.engine.verification.readback import Readback
+from defacer.engine.media.readback import Readback
 
 FRAMES, RATE = 40, 25
 Packets = list["av.Packet[Any]"]

@@ -12,6 +12,7 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.errors import QuarantinedError
 from defacer.engine.media.joiner import SegmentFile, join_files
+from defacer.engine.media.readback import Readback
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.models.arrays import Detection, Detector
 from defacer.engine.options import Options
@@ -20,7 +21,6 @@ from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.verification import check_ahead, release_gate
 from defacer.engine.verification.inspection import Inspector
-from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.release_gate import VerifiedSegment, redact_and_verify
 from defacer.report.faces import Faces
 from defacer.report.tracks import Reason, TrackRecord

@@ -19,7 +19,7 @@ from infra.capacity.pipeline import Outcome, Scenario, percentile, simulate
 from infra.capacity.runs import archive_uploads, simulate_hour, simulate_long_runs
 from infra.capacity.service_limits import limits
 from infra.capacity.simulated_cloud_run import Answer, Service, SimulatedCloudRun, SimulatedRequest
-from infra.capacity.simulated_pubsub import Window
+from infra.capacity.simulated_pubsub import PushWindow
 from infra.capacity.simulated_uploads import DAY, SimulatedUpload, day_uploads, default_settings
 from infra.capacity.speed import SIZES, minute_price, work
 from tests.servers import ROOT
@@ -45,7 +45,7 @@ def assert_each_ended_once(out: Outcome) -> None:
 
 
 @pytest.mark.parametrize("window", ["adaptive", "flood", "paced"])
-def test_every_message_and_every_job_ends_once(window: Window) -> None:
+def test_every_message_and_every_job_ends_once(window: PushWindow) -> None:
     out = simulate(archive_uploads(60), Scenario("cpu", 4, window))
     assert_each_ended_once(out)
     assert (out.completed, out.dead) == (60, 0)

@@ -19,7 +19,7 @@ from defacer.engine.engine import Engine
 from defacer.engine.errors import QuarantinedError
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
-from defacer.engine.tracking.linking import link
+from defacer.engine.tracking.linking import link_faces
 from defacer.engine.verification.release_gate import redact_and_verify
 from defacer.plurals import pluralize
 from defacer.report.faces import Faces
@@ -75,7 +75,7 @@ def visible_places(faces: Faces, times: Sequence[int], places: Sequence[Place]) 
 def delete_tracks(clip: Clip, engine: Engine, folder: Path) -> Iterator[Leak]:
     """Delete each long track in turn, and yield those that make a leak."""
     options = Options()
-    faces = link([engine.find(Segment(str(clip.video)), None, options)], None, options)
+    faces = link_faces([engine.detect_segment(Segment(str(clip.video)), None, options)], None, options)
     base = Fraction(faces.time_base)
     margin = round(MARGIN_SECONDS / base)
     times = [frame.pts for frame in read_frames(str(clip.video))]

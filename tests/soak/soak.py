@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.topology import LOCAL_RETRIES
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.job_reader import StorageError
-from defacer_emulator.resources import LOCAL_RETRIES
 from defacer_emulator.setup.weights_download import fetch_weights
 from tests.soak.clips import JobKind, make_kinds, mix_kinds
 from tests.soak.jobs import Job, Jobs

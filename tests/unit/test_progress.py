@@ -11,7 +11,7 @@ import pytest
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.lifecycle.job_state import JobState
 from defacer.pipeline.lifecycle.job_status import JobStatus
-from defacer.pipeline.lifecycle.progress import LONGER, NEW_ESTIMATE, WAITING, Progress, Span
+from defacer.pipeline.lifecycle.progress import LONGER, NEW_ESTIMATE, WAITING, JobProgress, Span
 from defacer.plurals import about, percent
 
 T0 = datetime(2026, 11, 30, tzinfo=UTC)
@@ -54,7 +54,7 @@ class SimulatedJob:
             spans=tuple(redacted if linked else detected),
         )
 
-    def progress(self) -> list[Progress]:
+    def progress(self) -> list[JobProgress]:
         """Return the progress at every second."""
         return [
             self.at(second).progress(T0 + timedelta(seconds=second)) for second in range(int(self.end) + 1)
@@ -83,9 +83,9 @@ def _schedule(durations: list[float], workers: int, start: float) -> tuple[tuple
     return tuple(spans)
 
 
-def require_honest(shown: list[Progress]) -> None:
+def require_honest(shown: list[JobProgress]) -> None:
     """Assert that the bar never moves back, and that the remaining time increases only with a note."""
-    last: Progress | None = None
+    last: JobProgress | None = None
     noted = False
     for now in shown:
         assert last is None or now.share >= last.share
@@ -95,7 +95,7 @@ def require_honest(shown: list[Progress]) -> None:
                 assert noted
             last, noted = now, False
         elif last is not None:
-            last = Progress(now.share, last.seconds_left)
+            last = JobProgress(now.share, last.seconds_left)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

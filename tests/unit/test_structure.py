@@ -1,6 +1,7 @@
 """The rules of the layout (CONTRIBUTING.md), read from the code itself."""
 
 import ast
+import collections
 import re
 import shutil
 import subprocess
@@ -20,6 +21,27 @@ FUNCTIONS = ("ingest", "worker", "merge", "dead_letter", "webhook")
 # What only one function or service may import.
 OWNED = {f"defacer.{name}" for name in FUNCTIONS} | {"defacer.web.console", "defacer.web.live"}
 START_COMMANDS = ("functions.tf", "worker.tf", "pages.tf", "Dockerfile")
+
+# Names that several places have by convention, with the reason.
+SHARED_MODULES = {
+    "__main__": "what `python -m PACKAGE` runs",
+    "main": "the entry point of a function",
+    "engine_adapter": "the engine of one function or page",
+    "errors": "the errors of one package: engine, pipeline, emulator",
+}
+SHARED_CLASSES = {
+    f"{network}Network": "one network, as each back end runs it"
+    for network in ("CenterFace", "FaceNet", "SFace")
+}
+SHARED_FUNCTIONS = {"main": "what a module runs as a program"}
+# The folders of the engine from the bottom up. Each imports only folders of its own row and of the rows before it.
+ENGINE_LAYERS = (
+    ("runtime",),
+    ("models",),
+    ("media",),
+    ("recognition", "tracking"),
+    ("rendering", "verification"),
+)
 
 
 def module_name(path: Path) -> str:
@@ -71,6 +93,57 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     while leaves := {name for name, imports in remaining.items() if not imports & remaining.keys()}:
         remaining = {name: imports for name, imports in remaining.items() if name not in leaves}
     assert sorted(remaining) == []
+
+
+def test_folders_of_the_engine_import_only_lower_layers() -> None:
+    layer_of = {f"defacer.engine.{name}": rank for rank, row in enumerate(ENGINE_LAYERS) for name in row}
+
+    def find_layer(module: str) -> int | None:
+        return next((rank for folder, rank in layer_of.items() if is_below(module, folder)), None)
+
+    upwards = {
+        (name, found)
+        for name, imports in IMPORTS.items()
+        for found in imports
+        if (own := find_layer(name)) is not None and (other := find_layer(found)) is not None and other > own
+    }
+    assert upwards == set()
+    folders = {path.parent.name for path in (ROOT / "functions/defacer/engine").glob("*/__init__.py")}
+    assert folders == {name for row in ENGINE_LAYERS for name in row}
+
+
+def find_definitions() -> Iterator[tuple[str, str, str]]:
+    """Yield kind, name and file of each module, class and public function, except those of `commands` folders.
+
+    There a module and its function have the name of a command, and a command has the name of what it does.
+    """
+    files = [path for folder in (*SOURCE_ROOTS.values(), ROOT / "infra") for path in folder.rglob("*.py")]
+    for path in files:
+        file = str(path.relative_to(ROOT))
+        if "/commands/" in file or path.name == "__init__.py":
+            continue
+        yield "module", path.stem, file
+        body = ast.parse(path.read_text()).body
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                yield "class", node.name, file
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                yield "function", node.name, file
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [("module", SHARED_MODULES), ("class", SHARED_CLASSES), ("function", SHARED_FUNCTIONS)],
+    ids=["module", "class", "function"],
+)
+def test_a_name_has_one_meaning(kind: str, shared: dict[str, str]) -> None:
+    """Rename one of the two, or add the name above with the reason why both have it."""
+    files = collections.defaultdict(list)
+    for found, name, file in find_definitions():
+        if found == kind:
+            files[name].append(file)
+    assert {name: paths for name, paths in files.items() if len(paths) > 1 and name not in shared} == {}
+    assert shared.keys() <= {name for name, paths in files.items() if len(paths) > 1}
 
 
 @pytest.mark.parametrize("owner", sorted(OWNED))
@@ -172,6 +245,29 @@ def test_topic_names_occur_in_the_topology_only() -> None:
         if isinstance(node, ast.Constant) and node.value in topics
     }
     assert users == {"defacer.pipeline.topology"}
+
+
+def test_deadlines_and_retries_are_set_in_the_topology_only() -> None:
+    """No other module has a constant in a RetryPolicy, a deadline or a number of deliveries.
+
+    The Pub/Sub emulator repeats Pub/Sub's own push backoff, which is no setting of the pipeline.
+    """
+    fields = {"ack_deadline_seconds", "max_delivery_attempts", "minimum_backoff", "maximum_backoff"}
+    setters = {
+        name
+        for name, path in MODULES.items()
+        if not is_below(name, "defacer_emulator.pubsub")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and (
+            ast.unparse(node.func).endswith("RetryPolicy")
+            or any(word.arg in fields and isinstance(word.value, ast.Constant) for word in node.keywords)
+        )
+        and any(
+            isinstance(value, ast.Constant) for value in (*node.args, *(word.value for word in node.keywords))
+        )
+    }
+    assert setters == {"defacer.pipeline.topology"}
 
 
 def test_nothing_names_the_source_roots_as_packages() -> None:

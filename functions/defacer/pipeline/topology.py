@@ -37,6 +37,8 @@ class RetryPolicy:
 
 
 CLOUD_RETRIES = RetryPolicy(10, 600)
+# The emulator's retries are faster: faults and tests of retries end within minutes.
+LOCAL_RETRIES = RetryPolicy(1, 10)
 
 
 @dataclass(frozen=True)

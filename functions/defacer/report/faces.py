@@ -1,4 +1,8 @@
-"""All tracks of a video, and their form as a document: what linking writes and redaction reads."""
+"""All tracks of a video with their decisions, and the document that stores them between two steps of a job.
+
+Linking writes the document `faces`, and each worker reads it to redact its segment. The same tracks become the body of
+the published report (`json_lines.py`).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields

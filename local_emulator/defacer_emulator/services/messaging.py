@@ -11,11 +11,11 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, Subscription
 from google.pubsub_v1.types import RetryPolicy as RetryPolicyMessage
 
-from defacer.pipeline.topology import LOST_LETTERS, LOST_LETTERS_SUBSCRIPTION, TOPICS, Function
+from defacer.pipeline.topology import LOCAL_RETRIES, LOST_LETTERS, LOST_LETTERS_SUBSCRIPTION, TOPICS, Function
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.processes.supervisor import PROBE_SECONDS
 from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING_LABEL
-from defacer_emulator.resources import LOCAL_RETRIES, Resources
+from defacer_emulator.resources import Resources
 
 # By default, the client retries for 10 minutes: too long for a server on this machine.
 REQUEST_SECONDS = 10.0

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from defacer.engine.errors import OutputError, VideoError
 from defacer.engine.media.encoding import Encoding
-from defacer.engine.verification.readback import Readback
+from defacer.engine.media.readback import Readback
 
 
 @dataclass(frozen=True)

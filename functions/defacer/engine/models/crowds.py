@@ -1,8 +1,8 @@
-"""Detect faces in a crowd that the frame's lower edge or a neighbor covers, by a second search of crowded images.
+"""Detect faces in a crowd that the frame's lower edge or a neighbour covers, by a second search of crowded images.
 
 Where the first search detects a crowd, a larger copy of the image is searched. It has grey rows below, which stand for
 the part of a face outside the frame. CenterFace searches only the lower quarter of the copy, where it detects faces at
-the edge. YuNet searches all of the copy, and adds faces that a neighbor covers. README.md has the figures.
+the edge. YuNet searches all of the copy, and adds faces that a neighbour covers. README.md has the figures.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""FaceNet, a recogniser that a setting can choose."""
+"""FaceNet, a recogniser that the setting `recognizer` can choose instead of the default SFace.
+
+`recognizer.py` creates it. It turns face crops into embeddings of 512 numbers, with OpenVINO or PyTorch.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

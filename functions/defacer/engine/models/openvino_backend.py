@@ -1,5 +1,8 @@
 """Run the networks on a CPU with OpenVINO, in bfloat16 if the CPU supports it, or else in float32.
 
+The detector and the recognisers use this back end without a GPU, and `torch_backend.py` with one. Both have the same
+classes, one for each network.
+
 CPU time on 2 cores with AMX, first alone, then beside a busy process, where PyTorch's threads spin while one waits:
 
 | | OpenVINO bfloat16, float32 | PyTorch bfloat16, float32 | OpenCV 5 |

@@ -1,5 +1,8 @@
 """The measured meaning of distances: match thresholds by name, and how many strangers look as alike as a distance.
 
+The options take the match threshold of `strict`, `balanced` or `lenient` from here, for each recogniser. The face
+report takes from here how many strangers would look like the target.
+
 All figures are of tracks, judged by their distance alone. The rules of identity.py come on top. The README
 describes the measurement.
 """

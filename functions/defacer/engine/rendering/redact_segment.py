@@ -13,6 +13,7 @@ import av
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import Encoding, encoding_of
 from defacer.engine.media.pictures.still_image import decode_picture
+from defacer.engine.media.readback import Readback
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.media.segment_writer import WrittenSegment, write_segment
 from defacer.engine.options import Options
@@ -22,7 +23,6 @@ from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.engine.runtime.prefetch import limit_opencv, prefetch
 from defacer.engine.verification.check_ahead import CheckAhead
-from defacer.engine.verification.readback import Readback
 from defacer.report.faces import Faces
 
 FRAMES_AHEAD = 2  # frames that are redacted while the encoder works

@@ -91,14 +91,14 @@ class Inspector:
                 yield int((frame.pts or 0) / scale), frame
 
 
-class _Scalers(local):
+class _RgbScaler(local):
     """Each thread's scaler, because a frame's own scaler would be created for each frame."""
 
     def __init__(self) -> None:
         self.to_rgb = VideoReformatter()
 
 
-_scalers = _Scalers()
+_rgb_scaler = _RgbScaler()
 
 
 def _detector_image(frame: av.VideoFrame, orientation: Orientation) -> tuple[Image, float]:
@@ -106,7 +106,7 @@ def _detector_image(frame: av.VideoFrame, orientation: Orientation) -> tuple[Ima
     shown = orientation.displayed_size(frame.width, frame.height)
     scale = min(1.0, min(max(MIN_DETECTOR_SIDE, max(shown) / 2), MAX_DETECTOR_SIDE) / max(shown))
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    small = _scalers.to_rgb.reformat(frame, *size, "rgb24", interpolation="AREA", threads=1)
+    small = _rgb_scaler.to_rgb.reformat(frame, *size, "rgb24", interpolation="AREA", threads=1)
     image = orientation.to_displayed(small.to_ndarray().astype(np.uint8, copy=False))
     curve = sdr_curve(frame)
     if curve is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from defacer.engine.errors import QuarantinedError
+from defacer.engine.media.readback import Readback
 from defacer.engine.media.reader import Segment
 from defacer.engine.media.segment_writer import WrittenSegment
 from defacer.engine.models.arrays import OVERLAP_OF_ONE_FACE, Detector, compute_overlaps
@@ -30,7 +31,6 @@ from defacer.engine.verification.check_ahead import (
     kept_tracks,
 )
 from defacer.engine.verification.inspection import Detections, Inspector
-from defacer.engine.verification.readback import Readback
 from defacer.engine.verification.splicing import Interval, Part, ranges_around, splice
 from defacer.engine.verification.visible_faces import MASKED_SHARE, REASONS, covered_share, find_visible_faces
 from defacer.plurals import pluralize

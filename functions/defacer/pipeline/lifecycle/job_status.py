@@ -21,7 +21,7 @@ from defacer.pipeline.lifecycle.progress import (
     PAUSE,
     REDACT_SHARE,
     WAITING,
-    Progress,
+    JobProgress,
     Span,
     estimate,
     share_of,
@@ -132,24 +132,24 @@ class JobStatus:
         """Whether the job failed and can succeed when it is tried again."""
         return self.has_error and self.failed is not None and self.failed.code.can_try_again
 
-    def progress(self, now: datetime) -> Progress:
+    def progress(self, now: datetime) -> JobProgress:
         """Return how far the job is, and how long the rest takes at the same pace."""
         if self.published is not None:
-            return Progress(1.0)
+            return JobProgress(1.0)
         share = share_of(self.detected, self.redacted, self.segments, is_rerender=self.is_rerender)
         if self.is_over or self.done == self.segments:  # the rest is short
-            return Progress(share)
+            return JobProgress(share)
         if self._is_waiting(now):
-            return Progress(share, note=WAITING)
+            return JobProgress(share, note=WAITING)
         rest = JOIN_SHARE / REDACT_SHARE if self.is_linked else (REDACT_SHARE + JOIN_SHARE) / DETECT_SHARE
         estimated = estimate(self.spans, self.segments, rest)
         if estimated is None:
             is_second_step = self.is_linked and not self.is_rerender and self.segments > 1
-            return Progress(share, note=NEW_ESTIMATE if is_second_step else None)
+            return JobProgress(share, note=NEW_ESTIMATE if is_second_step else None)
         left = (estimated.end - now).total_seconds()
         if left <= 0:
-            return Progress(share, note=LONGER)
-        return Progress(share, left, LONGER if estimated.is_later else None)
+            return JobProgress(share, note=LONGER)
+        return JobProgress(share, left, LONGER if estimated.is_later else None)
 
     def _is_waiting(self, now: datetime) -> bool:
         """Whether no worker has a lease on a segment."""

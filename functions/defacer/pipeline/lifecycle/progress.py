@@ -23,7 +23,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """`share` is done of 1. `note` is the reason if the time left is unknown, or later than before."""
 
     share: float

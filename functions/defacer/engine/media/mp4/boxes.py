@@ -21,7 +21,7 @@ class BoxHeader:
 
 
 @dataclass(frozen=True)
-class Box:
+class Mp4Box:
     """One box. Its body is `start <= position < end`. `path` lists the kinds of the enclosing boxes and its own.
 
     `is_whole` is false if the box claims to end after its enclosing box, or after the file.
@@ -69,7 +69,7 @@ def parse_header(data: bytes, offset: int = 0) -> BoxHeader | None:
     return BoxHeader(kind, size, length) if size == 0 or size >= length else None
 
 
-def walk_boxes(file: BinaryIO, containers: tuple[bytes, ...]) -> Iterator[Box]:
+def walk_boxes(file: BinaryIO, containers: tuple[bytes, ...]) -> Iterator[Mp4Box]:
     """Yield every box in file order, and the boxes inside those whose kind is in `containers`.
 
     The walk ends where no box can begin.
@@ -79,7 +79,7 @@ def walk_boxes(file: BinaryIO, containers: tuple[bytes, ...]) -> Iterator[Box]:
 
 def _walk(
     file: BinaryIO, start: int, end: int, path: tuple[bytes, ...], containers: tuple[bytes, ...]
-) -> Iterator[Box]:
+) -> Iterator[Mp4Box]:
     while start + HEADER_BYTES <= end:
         file.seek(start)
         data = file.read(HEAD_BYTES)
@@ -88,7 +88,7 @@ def _walk(
             return
         stop = start + header.size if header.size else end
         kinds = (*path, header.kind)
-        box = Box(kinds, start + header.length, min(stop, end), stop <= end, data[header.length :])
+        box = Mp4Box(kinds, start + header.length, min(stop, end), stop <= end, data[header.length :])
         yield box
         if header.kind in containers and len(kinds) < MAX_DEPTH:
             yield from _walk(file, box.start, box.end, kinds, containers)

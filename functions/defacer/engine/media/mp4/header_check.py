@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.mp4.boxes import Box, is_mp4, open_binary, walk_boxes
+from defacer.engine.media.mp4.boxes import Mp4Box, is_mp4, open_binary, walk_boxes
 
 CONTAINERS = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl")
 MAX_BOXES = 10_000  # before and in the index
@@ -114,7 +114,7 @@ def read_header(source: str | BinaryIO) -> Mp4Header | None:
         return header if header.tracks else None
 
 
-def _read_movie_box(header: Mp4Header, box: Box, file: BinaryIO) -> None:
+def _read_movie_box(header: Mp4Header, box: Mp4Box, file: BinaryIO) -> None:
     if box.kind == b"trak":
         header.tracks.append(Mp4Track())
     elif box.kind == b"mvex":
@@ -125,7 +125,7 @@ def _read_movie_box(header: Mp4Header, box: Box, file: BinaryIO) -> None:
         _read_track_box(header.tracks[-1], box, file)
 
 
-def _read_track_box(track: Mp4Track, box: Box, file: BinaryIO) -> None:
+def _read_track_box(track: Mp4Track, box: Mp4Box, file: BinaryIO) -> None:
     if box.path[-2:] == (b"trak", b"tkhd"):
         data = box.read_body(file, 40)
         is_wide = data[:1] == b"\x01"
@@ -163,7 +163,7 @@ def _read_edits(track: Mp4Track, data: bytes) -> None:
     track.is_unusual |= bool((lengths == 0).any() or (edits["rate"] != 0x10000).any())
 
 
-def _read_timescale_and_duration(box: Box, file: BinaryIO) -> tuple[int, int | None]:
+def _read_timescale_and_duration(box: Mp4Box, file: BinaryIO) -> tuple[int, int | None]:
     """Read them from "mvhd" or "mdhd", which begin in the same way."""
     data = box.read_body(file, 32)
     is_wide = data[:1] == b"\x01"

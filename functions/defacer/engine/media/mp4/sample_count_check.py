@@ -7,7 +7,7 @@ that describes no sample does so too (8.8.8). FFmpeg allocates 30 bytes for each
 from typing import BinaryIO
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.mp4.boxes import Box, open_binary, walk_boxes
+from defacer.engine.media.mp4.boxes import Mp4Box, open_binary, walk_boxes
 
 MAX_SAMPLES = 10_000_000  # a day at 115 frames a second
 CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
@@ -50,5 +50,5 @@ def _require_plausible(samples: int, is_limited: bool) -> None:
         )
 
 
-def _read_number(box: Box, offset: int) -> int:
+def _read_number(box: Mp4Box, offset: int) -> int:
     return int.from_bytes(box.head[: box.end - box.start][offset : offset + 4], "big")

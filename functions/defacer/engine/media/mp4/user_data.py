@@ -6,7 +6,7 @@ Only the headers of the boxes are read. No result contains these boxes. The repo
 from itertools import islice
 from typing import BinaryIO
 
-from defacer.engine.media.mp4.boxes import Box, is_mp4, open_binary, walk_boxes
+from defacer.engine.media.mp4.boxes import Mp4Box, is_mp4, open_binary, walk_boxes
 
 XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # the uuid of Adobe's XMP (ISO 16684-1)
 QUICKTIME_TAG = b"\xa9"  # FFmpeg exposes these boxes as tags
@@ -25,7 +25,7 @@ def list_user_data(source: str | BinaryIO) -> tuple[str, ...]:
         return tuple(dict.fromkeys(kind for kind in kinds if kind))
 
 
-def _user_data_kind(box: Box) -> str:
+def _user_data_kind(box: Mp4Box) -> str:
     """Return the kind of user data that the report lists; "" for any other box."""
     if box.kind == b"uuid":
         return "XMP" if box.head[:16] == XMP else "uuid box"
