@@ -101,6 +101,43 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
     ]
 
 
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """A folder with two people: one as a picture, one as a folder of pictures."""
+    folder = tmp_path / "people"
+    (folder / "grace").mkdir(parents=True)
+    (folder / "ann.png").write_bytes(encode_picture(astronaut()))
+    (folder / "grace" / "1.png").write_bytes(encode_picture(admiral()))
+    (folder / "grace" / "2.jpg").write_bytes(encode_picture(admiral()[:400, 60:460], ".jpg"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "person"),
+    [
+        (["--keep", "grace", "--keep", "ann.png"], "grace"),
+        (["--keep-people", "."], "grace"),
+        (["--keep-at", "0:0.2"], "person at 0:00.2"),
+    ],
+    ids=lambda value: "",
+)
+def test_a_person_of_a_folder_or_of_the_video_is_kept(
+    arguments: list[str], person: str, people: Path, video: Path, defacer: Run
+) -> None:
+    given = [word if word.startswith("--") or ":" in word else people / word for word in arguments]
+    done = defacer("run", video, *given, "--json", "--verify", "off")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["people"] == [person]
+
+
+def test_a_folder_that_shows_two_people_names_the_picture(people: Path, video: Path, defacer: Run) -> None:
+    shutil.move(people / "ann.png", people / "grace" / "3.png")
+    done = defacer("run", video, "--keep", people / "grace")
+    assert done.code == 1
+    assert f"{people / 'grace' / '3.png'} does not look like the person in " in done.err
+    assert not video.with_name("in.defaced.mp4").exists()
+
+
 def test_quiet_prints_results_and_errors_only(video: Path, defacer: Run) -> None:
     done = defacer("run", "-q", video, "--verify", "off")
     assert (done.code, done.err) == (0, "")
@@ -217,6 +254,10 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (["IN", "--color", "#ff0000"], 2, "--mode solid"),
         (["IN", "--match-threshold", "0.3"], 2, "Add --keep"),
         (["IN", "--recognition", "strict"], 2, "Add --keep"),
+        (["IN", "--keep-people", "README.md"], 2, "README.md is not a folder. Use --keep for a picture"),
+        (["IN", "--keep-at", "soon"], 1, "'soon' is not a time of a video"),
+        (["IN", "--keep-at", "1:00"], 1, "in.mp4: it ends at 0:00.6, before 1:00"),
+        (["IN", "IN", "-o", ".", "--keep-at", "1"], 2, "named for two outputs"),
         ([*WITH_TARGET, "--match-threshold", "0.3"], 2, "such as --recognizer sface"),
         (
             [*WITH_TARGET, *SFACE, "--match-threshold", "1.2"],

@@ -14,7 +14,9 @@ from defacer.engine.models import weights
 from defacer.engine.option_check import check_options
 from defacer.engine.options import Options
 from defacer.engine.output_paths import check_outputs
-from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace
+from defacer.engine.recognition.same_person import require_same_person
+from defacer.engine.recognition.target_files import read_people
 from defacer.engine.rendering.render_file import render
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import Decision, with_decisions
@@ -31,6 +33,7 @@ class FileRedactor:
 
     options: Options = field(default_factory=Options)
     pictures: Sequence[Picture] = ()
+    faces: Sequence[TargetFace] = ()
     replacement: bytes | None = None
     _gallery: Gallery | None = field(default=None, init=False)
 
@@ -44,8 +47,12 @@ class FileRedactor:
         frames = _frame_count(video)
         weights.fetch_all(progress=lambda line: progress(line, 0, None))
         engine = Engine()
-        if self.pictures and self._gallery is None:
-            self._gallery = engine.gallery(self.pictures, self.options.recognizer)
+        if (self.pictures or self.faces) and self._gallery is None:
+            gallery = engine.gallery(self.pictures, self.options.recognizer, faces=self.faces)
+            require_same_person(
+                gallery, [*(each.label for each in self.pictures), *(each.label for each in self.faces)]
+            )
+            self._gallery = gallery
         detections = engine.detect_subsegments(
             Segment(str(video)), self._gallery, self.options, lambda done: progress(DETECTING, done, frames)
         )
@@ -62,8 +69,9 @@ def redact(
     force: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Report:
-    """Hide every face in a video except those of the people in the pictures `keep`, and return the report.
+    """Hide every face in a video except those of the people `keep`, and return the report.
 
+    Each of `keep` is a picture of a person, or a folder with pictures of one person.
     The result is the MP4 `out`, or `NAME.defaced.mp4` beside the video. It appears when it is complete, and replaces
     an existing file only with `force`. `replacement` is the picture for mode image. `progress` is called with the
     stage, the number of processed frames, and the number of all frames or None. Raises EngineError.
@@ -71,12 +79,12 @@ def redact(
     source = Path(video)
     result = default_out(source) if out is None else Path(out)
     cover = None if replacement is None else Path(replacement)
-    pictures = [Path(picture) for picture in keep]
-    check_files([source, *pictures, *filter(None, [cover])], [result], force=force)
+    people = [Path(path) for path in keep]
+    check_files([source, *filter(None, [cover])], [result], people, force=force)
     redactor = FileRedactor(
         options or Options(),
-        [Picture(path.stem, str(path), path.read_bytes()) for path in pictures],
-        None if cover is None else cover.read_bytes(),
+        read_people(people),
+        replacement=None if cover is None else cover.read_bytes(),
     )
     return redactor.redact(source, result, progress)
 
@@ -106,12 +114,20 @@ def default_out(video: Path) -> Path:
     return video.with_name(f"{video.stem}.defaced.mp4")
 
 
-def check_files(reads: Sequence[Path], writes: Sequence[Path], *, force: bool) -> None:
-    """Raise ArgumentError if an input does not exist or an output can't be written. The first output is an MP4."""
+def check_files(
+    reads: Sequence[Path], writes: Sequence[Path], people: Sequence[Path] = (), *, force: bool
+) -> None:
+    """Raise ArgumentError if an input does not exist or an output can't be written.
+
+    The first output is an MP4. `people` are further inputs, which are files or folders.
+    """
+    for path in people:
+        if not path.exists():
+            raise ArgumentError(f"{path} does not exist. Name an existing picture or folder.")
     for path in reads:
         if not path.is_file():
             raise ArgumentError(f"{path} does not exist. Name an existing file.")
-    check_outputs(writes, reads, force=force)
+    check_outputs(writes, [*reads, *people], force=force)
     if writes and writes[0].suffix.lower() != ".mp4":
         name = writes[0].with_suffix(".mp4")
         raise ArgumentError(f"the output is an MP4. Name it {name}, not {writes[0].name}.")

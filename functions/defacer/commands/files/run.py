@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 defacer run street.mp4                              hide everyone, write street.defaced.mp4
 defacer run vlog.mp4 --keep me.jpg -o safe.mp4      hide everyone but me
-defacer run vlog.mp4 --keep me.jpg --keep friend.png --mode pixelate
+defacer run vlog.mp4 --keep me.jpg --keep friend/ --mode pixelate
+defacer run vlog.mp4 --keep-at 0:12.5               hide everyone but the person at 12.5 seconds
 defacer run holidays/ -o safe/ --report safe/       all videos of a folder, each with a report
 defacer run vlog.mp4 --mode image --replacement smiley.png
 """
@@ -41,8 +42,26 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
         list[Path] | None,
         typer.Option(
             "--keep",
-            metavar="PICTURE",
-            help="A picture of a person who stays visible. Repeat it for several people. [default: hide everyone]",
+            metavar="PICTURE|DIR",
+            help="A picture of a person who stays visible, or a folder with pictures of one person. JPEG, PNG, WebP, "
+            "HEIC or AVIF. Repeat it for several people. [default: hide everyone]",
+        ),
+    ] = None,
+    keep_people: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep-people",
+            metavar="DIR",
+            help="A folder with several people, as DIR/PERSON.jpg or DIR/PERSON/1.jpg.",
+        ),
+    ] = None,
+    keep_at: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-at",
+            metavar="TIME[#N]",
+            help="Keep the person whose face the video shows at this time, such as 0:12.5. With several faces, #2 is "
+            "the second from the left. Repeat it for several people.",
         ),
     ] = None,
     mode: chosen.ModeOption = None,
@@ -74,18 +93,17 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     """
     from defacer.commands.common.progress import show_progress
     from defacer.commands.files.local_files import plan_files
-    from defacer.engine.engine import Engine  # noqa: F401 - imported before the progress begins, because it is slow
+    from defacer.commands.files.targets import choose_faces, read_pictures
     from defacer.engine.option_check import check_options
     from defacer.engine.options import Options
-    from defacer.engine.recognition.gallery import Picture
     from defacer.engine.redact_file import FileRedactor, check_files
 
-    pictures = keep or []
-    others = [*pictures, *([replacement] if replacement else [])]
-    check_files(others, [], force=force)
-    files = plan_files(inputs, out, report, others, force=force)
+    people = [*(keep or []), *([keep_people] if keep_people else [])]
+    covers = [replacement] if replacement else []
+    check_files(covers, [], people, force=force)
+    files = plan_files(inputs, out, report, [*people, *covers], force=force)
     for name, value in (("recognition", recognition), ("match-threshold", match_threshold)):
-        if value is not None and not pictures:
+        if value is not None and not (people or keep_at):
             raise UsageError(f"--{name} decides which faces match a kept person. Add --keep PICTURE.")
     options = chosen.with_given(
         Options(),
@@ -103,7 +121,8 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     check_options(options, has_replacement=replacement is not None)
     redactor = FileRedactor(
         options,
-        [Picture(path.stem, str(path), path.read_bytes()) for path in pictures],
+        read_pictures(keep or [], keep_people),
+        choose_faces([file.video for file in files], keep_at or [], options.detector),
         replacement.read_bytes() if replacement else None,
     )
     quiet = verbosity(context) < 0
