@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from defacer.pipeline.documents.base import Document, ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of
 from defacer.pipeline.storage import object_names
 from defacer_emulator.errors import EmulatorError
@@ -65,13 +65,13 @@ class JobReader:
         jobs = [self._status(job, blobs[job], uploads.get(job)) for job in {**uploads, **blobs}]
         return tuple(sorted(jobs, key=lambda status: (status.since is None, status.since)))
 
-    def read_report(self, manifest: Manifest) -> Report:
+    def read_report(self, manifest: Manifest) -> JobReport:
         """Return the published report of a job."""
         data = self._download(self._resources.output, manifest.report)
         try:
-            return Report.from_bytes(data)
+            return JobReport.from_bytes(data)
         except ValueError as error:
-            raise _unreadable_error(self._resources.output, manifest.report, Report) from error
+            raise _unreadable_error(self._resources.output, manifest.report, JobReport) from error
 
     def kept_people(self, channel: str) -> tuple[str, ...]:
         """Return the people in a channel's target pictures."""

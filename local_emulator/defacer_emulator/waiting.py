@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_state import JobState
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import about, pluralize, printable
@@ -128,7 +128,7 @@ def _check_end(status: JobStatus) -> None:
         )
 
 
-def save_result(result: ObjectRef, report: Report, out: Path, reader: JobReader) -> None:
+def save_result(result: ObjectRef, report: JobReport, out: Path, reader: JobReader) -> None:
     """Write the result and its report. Each file gets its name when it is complete."""
     with _complete_file(out) as path:
         reader.download(result, path)
@@ -150,7 +150,7 @@ def _complete_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def summarize(report: Report, rerender: str | None = None) -> str:
+def summarize(report: JobReport, rerender: str | None = None) -> str:
     """Return a few lines about the kept and hidden tracks. `rerender` is the command that changes a decision."""
     kept: Counter[str] = Counter()
     hidden = 0

@@ -13,7 +13,7 @@ import requests
 from playwright.sync_api import Browser
 
 from defacer.pipeline.documents.job_records import Failed, Published
-from defacer.pipeline.documents.report import Report, ReportedSegment
+from defacer.pipeline.documents.report import JobReport, ReportedSegment
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
@@ -76,7 +76,7 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
         object_names.OF_SOURCE: manifest.source.name,
         object_names.OF_SOURCE_GENERATION: str(manifest.source.generation),
     }
-    report = Report(
+    report = JobReport(
         job=manifest.job,
         source=manifest.source,
         result=manifest.result,
@@ -158,7 +158,7 @@ def test_target_without_a_kept_track_causes_a_warning(visitor: Visitor, publishe
 
 
 def test_track_is_on_the_timeline_at_its_time(published: Planned, buckets: Buckets) -> None:
-    report = Report.from_bytes(buckets.get(buckets.output, published.manifest.report))
+    report = JobReport.from_bytes(buckets.get(buckets.output, published.manifest.report))
     shown = Review("street", published.job, published.manifest, report, has_source=True)
     rows = {row.id: row for row in review.build_rows(shown)}
     length = published.manifest.video.duration_seconds

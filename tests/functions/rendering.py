@@ -10,7 +10,7 @@ import av
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest, Policy
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.storage import object_names
 from defacer.report.tracks import TrackRecord
@@ -87,7 +87,7 @@ class Cloud:
         assert self.ingest(upload_push(request)) == 200
         self.deliver(self.topics.segments, self.worker)
 
-    def rewrite_report(self, report: Report) -> None:
+    def rewrite_report(self, report: JobReport) -> None:
         """Put another report in the place of the published one."""
         self.rewrite_report_bytes(report.to_bytes())
 
@@ -106,8 +106,8 @@ class Cloud:
         assert all(frame == seen[0] for frame in seen)
         return seen[0]
 
-    def report(self) -> Report:
-        return Report.from_bytes(self.buckets.get(self.buckets.output, REPORT))
+    def report(self) -> JobReport:
+        return JobReport.from_bytes(self.buckets.get(self.buckets.output, REPORT))
 
     def published(self, job: str) -> Published:
         return Published.model_validate_json(self.buckets.get(self.buckets.work, object_names.published(job)))

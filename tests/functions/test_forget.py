@@ -12,7 +12,7 @@ from defacer.ingest.plan_job import plan_upload_job
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest, Policy
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names
 from defacer.report.tracks import TrackRecord
@@ -107,7 +107,7 @@ def test_forget_rerenders_without_person_and_name(
     published = Published.model_validate_json(buckets.get(buckets.work, object_names.published(shown.job)))
     assert published.result is not None
     assert published.result.generation == result.generation
-    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
+    report = JobReport.from_bytes(buckets.get(buckets.output, REPORT))
     assert report.targets == ("Grace",)
     assert [track.decision for track in report.tracks] == ["hide", "hide"]
     assert report.tracks[0].distance is None
@@ -148,7 +148,7 @@ def test_forget_lists_results_it_cannot_rerender(
 def test_forget_lists_results_that_the_engine_refuses(
     buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
 ) -> None:
-    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
+    report = JobReport.from_bytes(buckets.get(buckets.output, REPORT))
     blob = buckets.client.bucket(buckets.output).get_blob(REPORT)
     other = report.model_copy(update={"fingerprint": "0" * 16})
     blob.upload_from_string(other.to_bytes())

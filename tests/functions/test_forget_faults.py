@@ -11,7 +11,7 @@ from defacer.commands.privacy_cli import main
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names, objects
@@ -43,7 +43,7 @@ def storage(
 def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the re-render by a word, because these tests are about the objects around it."""
 
-    def rerender(_: PrivacyEngine, report: Report, replacement: bytes | None, out: Path) -> Report:
+    def rerender(_: PrivacyEngine, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
         assert all(track.decision == "hide" for track in report.tracks)
         out.write_bytes(HIDDEN)
         return report
@@ -66,7 +66,7 @@ def publish_result(buckets: Buckets, planned: Planned, person: str | None) -> No
     """Publish a result and a report as merge does, with a track that is kept if it has a name."""
     manifest = planned.manifest
     faces = faces_of(planned, face_of(planned, person))
-    report = Report(
+    report = JobReport(
         **manifest.model_dump(include={"job", "source", "result", "policy", "targets"}),
         frames=1,
         audio_packets=0,
@@ -186,7 +186,7 @@ def test_forget_reports_concurrent_objects(
     publish(buckets, plan_job(buckets, clip, targets=("Eileen",)), merge, "Eileen")
     came: list[Planned | ObjectRef] = []
 
-    def rerender(_: PrivacyEngine, report: Report, replacement: bytes | None, out: Path) -> Report:
+    def rerender(_: PrivacyEngine, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
         out.write_bytes(HIDDEN)
         if not came:
             if what == "a picture":

@@ -10,7 +10,7 @@ import pytest
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
 from defacer.report.faces import Faces
@@ -56,7 +56,7 @@ def test_last_segment_publishes_the_result(
     video = tmp_path / "result.mp4"
     video.write_bytes(buckets.get(buckets.output, RESULT))
     assert frame_seconds(video) == frame_seconds(linked.clip)
-    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
+    report = JobReport.from_bytes(buckets.get(buckets.output, REPORT))
     assert (report.job, report.result, report.frames) == (linked.job, RESULT, 75)
     assert report.audio_packets > 100
     assert sum(segment.frames for segment in report.segments) == 75
@@ -204,7 +204,7 @@ def test_newer_result_replaces_the_older_one(
     assert published_of(buckets, newer).result == ObjectRef(
         bucket=buckets.output, name=RESULT, generation=result.generation
     )
-    assert Report.from_bytes(buckets.get(buckets.output, REPORT)).job == newer.job
+    assert JobReport.from_bytes(buckets.get(buckets.output, REPORT)).job == newer.job
 
 
 @pytest.mark.parametrize("name", [RESULT, REPORT])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from defacer.pipeline.documents.job_records import Lease
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.lifecycle.segments import range_of
@@ -129,7 +129,7 @@ def test_segment_is_split_after_three_timeouts(
     result = clip.with_name("result.mp4")
     result.write_bytes(buckets.get(buckets.output, RESULT))
     assert frame_seconds(result) == frame_seconds(clip)
-    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
+    report = JobReport.from_bytes(buckets.get(buckets.output, REPORT))
     assert [segment.index for segment in report.segments] == [0, 1]
     assert sum(segment.frames for segment in report.segments) == CLIP.frames
 
@@ -262,7 +262,7 @@ def test_face_across_a_split_stays_hidden(
     assert merge(push_of(done_of(halves[0]))) == 200
     result = tmp_path / "result.mp4"
     result.write_bytes(buckets.get(buckets.output, RESULT))
-    report = Report.from_bytes(buckets.get(buckets.output, REPORT))
+    report = JobReport.from_bytes(buckets.get(buckets.output, REPORT))
     seam = range_of(planned.manifest, 0, "0").end
     assert seam is not None
     (track,) = report.tracks  # one track across the seam

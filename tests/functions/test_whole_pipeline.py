@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, Picture, admiral, astronaut, encode_picture, frame_seconds, write_clip
 from tests.cloud import Buckets, Topics, upload_push
@@ -49,7 +49,7 @@ def test_upload_is_published_with_only_the_target_visible(
     result = tmp_path / "result.mp4"
     result.write_bytes(buckets.get(buckets.output, "channels/street/walk.mp4"))
     assert frame_seconds(result) == frame_seconds(clip)
-    report = Report.from_bytes(buckets.get(buckets.output, "channels/street/walk.report.jsonl"))
+    report = JobReport.from_bytes(buckets.get(buckets.output, "channels/street/walk.report.jsonl"))
     assert report.targets == ("Eileen",)
     assert [segment.frames for segment in report.segments] == [28, 22]
     # One face is one track, across the segments.

@@ -19,7 +19,7 @@ from defacer.engine.media.reader import probe
 from defacer.pipeline.channel import parse_policy
 from defacer.pipeline.documents import job_records, manifest, segment_messages
 from defacer.pipeline.documents.base import Document, parse_document
-from defacer.pipeline.documents.report import Report, ReportHead
+from defacer.pipeline.documents.report import JobReport, ReportHead
 from defacer.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.pubsub import Message
@@ -113,12 +113,12 @@ def report(data: bytes) -> None:
     head, *lines = data.splitlines(keepends=True) or [b""]
     stored = join_report(head, lines)
     try:
-        found = Report.from_bytes(stored)
+        found = JobReport.from_bytes(stored)
     except ValueError:
         return
-    assert Report.from_bytes(found.to_bytes()) == found
+    assert JobReport.from_bytes(found.to_bytes()) == found
     try:
-        Report.from_bytes(data)
+        JobReport.from_bytes(data)
     except ReportError:
         return
 

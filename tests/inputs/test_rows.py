@@ -12,7 +12,7 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
 from defacer.engine.options import Options
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.segmentation import plan_segments
 from defacer.report.faces import Faces
 from defacer_emulator.commands.cli import main as emulator_command
@@ -101,5 +101,5 @@ def test_pipeline_has_the_same_outcome(
         assert list(client.list_blobs(emulator.output, prefix=f"channels/{channel}/")) == []
         return
     assert code == 0, capsys.readouterr().err
-    report = Report.from_bytes(out.with_suffix(".report.jsonl").read_bytes())
+    report = JobReport.from_bytes(out.with_suffix(".report.jsonl").read_bytes())
     judge(row, source, out, Faces.from_head(report.faces, report.tracks), report.dropped)

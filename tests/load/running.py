@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.load.notes import read_notes
@@ -167,5 +167,5 @@ def _is_complete(running: Emulator, name: str, segments: int) -> bool:
     blob = running.storage_client().bucket(running.output).get_blob(video.report) if video else None
     if blob is None:
         return False
-    report = Report.from_bytes(blob.download_as_bytes())
+    report = JobReport.from_bytes(blob.download_as_bytes())
     return report.frames == segments * RATE == sum(segment.frames for segment in report.segments)

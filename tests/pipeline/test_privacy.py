@@ -13,7 +13,7 @@ import psutil
 import pytest
 from google.pubsub_v1.types import PubsubMessage
 
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.topology import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
 from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
@@ -125,7 +125,7 @@ def test_forgotten_person_is_hidden_in_published_results(
     assert (listed.returncode, done.returncode) == (1, 0), listed.stderr + done.stderr
     assert f"(job {ended.job}): it can be re-rendered" in listed.stdout
     assert "re-rendered" in done.stdout
-    report = Report.from_bytes(
+    report = JobReport.from_bytes(
         pipeline.get_blob(pipeline.emulator.output, "channels/vlog/clip.report.jsonl").download_as_bytes()
     )
     assert {track.decision for track in report.tracks} == {"hide"}

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
 from defacer_emulator.commands.cli import main
 from defacer_emulator.demo.demo_clip import compute_demo_boxes
@@ -74,7 +74,7 @@ def test_target_stays_other_person_is_hidden_and_rest_is_unchanged(
     # In 15 of 117 frames the two cross, and the mask of one covers the other.
     kept = sorted(face_differences(clip, out, "astronaut"))
     assert kept[len(kept) * 8 // 10] < MAX_KEPT_DIFFERENCE
-    report = Report.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
+    report = JobReport.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
     assert report.frames == FRAMES
     assert {track.person for track in report.tracks if track.decision == "keep"} == {"astronaut"}
     assert pipeline.list_names(pipeline.emulator.output, "channels/whole/") == [
@@ -100,7 +100,7 @@ def test_second_upload_replaces_the_result(pipeline: Pipeline, tmp_path: Path) -
         "the first upload's job ended",
         SECONDS,
     )
-    report = Report.from_bytes(
+    report = JobReport.from_bytes(
         pipeline.get_blob(pipeline.emulator.output, "channels/again/again.report.jsonl").download_as_bytes()
     )
     assert report.job == second.job
@@ -240,7 +240,7 @@ def test_rerender_changes_decisions_without_another_detection(
     kept_differences = sorted(face_differences(clip, out, "admiral"))
     assert kept_differences[len(kept_differences) * 8 // 10] < MAX_KEPT_DIFFERENCE
     assert audio_packets(out) == audio_packets(clip)
-    report = Report.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
+    report = JobReport.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
     assert report.rerender is not None
     assert (report.job, report.rerender.of) == (ended.job, dropped.job)
     messages = {

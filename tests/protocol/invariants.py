@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
 from tests.protocol.engine import Clip, frames_of, segment_writers
 from tests.protocol.memory import Storage, Stored
@@ -163,7 +163,7 @@ def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Itera
         yield f"job {upload.generation}: its result is {ours[0].data!r}"
     reports = [stored for stored in written if stored.name == REPORT]
     if reports and REPORT_FACES in reports[-1].data:
-        tracks = Report.from_bytes(reports[-1].data).tracks
+        tracks = JobReport.from_bytes(reports[-1].data).tracks
         told = [(track.start, track.detections[0].box[0]) for track in tracks]
         found = segment_writers(ours[0].data)
         earlier = told[: -len(found)]  # a re-render keeps the faces of earlier checks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.report.tracks import TrackRecord
 from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator, EmulatorOptions, PubSubKind
@@ -30,7 +30,7 @@ class Job:
     """A published result: its grades, its report, and the seconds from upload to result."""
 
     grades: Grades
-    report: Report
+    report: JobReport
     seconds: float
 
     @property
@@ -88,7 +88,7 @@ def _job(clip: Clip, state: Path, out: Path, target: Sequence[str], score: Modul
     if code:
         raise SystemExit(f"error: {clip.name}: the job has no result (exit code {code}). Read its log above.")
     seconds = time.monotonic() - started
-    report = Report.from_bytes(report_beside(out).read_bytes())
+    report = JobReport.from_bytes(report_beside(out).read_bytes())
     return Job(grades_of(clip.truth, clip.video, out, score, hides_all=not target), report, seconds)
 
 

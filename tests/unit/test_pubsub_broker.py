@@ -10,7 +10,7 @@ from google.pubsub_v1.types import PublishRequest, PubsubMessage, Topic
 from google.pubsub_v1.types import Subscription as Resource
 
 from defacer.pipeline.topology import RetryPolicy
-from defacer_emulator.pubsub.broker import Broker, format_time
+from defacer_emulator.pubsub.broker import Broker, format_rfc3339
 from defacer_emulator.pubsub.call_errors import InvalidArgumentError
 from defacer_emulator.pubsub.delivery_policy import NO_BACKOFF, PUSH_BACKOFF
 from defacer_emulator.pubsub.subscription import Subscription
@@ -262,8 +262,8 @@ def test_caller_that_disconnects_leaves_the_message_to_the_next() -> None:
 
 def test_publish_time_is_formatted_in_utc_with_milliseconds(broker: Broker) -> None:
     message = PubsubMessage(publish_time="2026-11-23T21:43:37.379Z")
-    assert format_time(message.publish_time) == "2026-11-23T21:43:37.379Z"
+    assert format_rfc3339(message.publish_time) == "2026-11-23T21:43:37.379Z"
     assert (
-        format_time(PubsubMessage(publish_time="2026-11-23T22:43:37+01:00").publish_time)
+        format_rfc3339(PubsubMessage(publish_time="2026-11-23T22:43:37+01:00").publish_time)
         == "2026-11-23T21:43:37.000Z"
     )

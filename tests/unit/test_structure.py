@@ -115,7 +115,7 @@ def test_folders_of_the_engine_import_only_lower_layers() -> None:
 def find_definitions() -> Iterator[tuple[str, str, str]]:
     """Yield kind, name and file of each module, class and public function, except those of `commands` folders.
 
-    There a module and its function have the name of a command, and a command has the name of what it does.
+    There a module and its function are named after a command.
     """
     files = [path for folder in (*SOURCE_ROOTS.values(), ROOT / "infra") for path in folder.rglob("*.py")]
     for path in files:
@@ -250,7 +250,7 @@ def test_topic_names_occur_in_the_topology_only() -> None:
 def test_deadlines_and_retries_are_set_in_the_topology_only() -> None:
     """No other module has a constant in a RetryPolicy, a deadline or a number of deliveries.
 
-    The Pub/Sub emulator repeats Pub/Sub's own push backoff, which is no setting of the pipeline.
+    The Pub/Sub emulator repeats Pub/Sub's own push backoff, and the pipeline cannot set it.
     """
     fields = {"ack_deadline_seconds", "max_delivery_attempts", "minimum_backoff", "maximum_backoff"}
     setters = {

@@ -6,7 +6,7 @@ from defacer.commands.privacy.person_data import remove_person
 from defacer.commands.track_table import track_lines
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.texts import ADVICE
 from defacer.report.tracks import FacesHead, Reason, TargetWarning, TrackRecord
@@ -16,9 +16,9 @@ JOB = "0123456789abcdef0123"
 
 
 @pytest.fixture
-def report() -> Report:
+def report() -> JobReport:
     """Return the report of a video that shows neither target."""
-    return Report(
+    return JobReport(
         job=JOB,
         source=ObjectRef(bucket="intake", name="channels/a/videos/b.mp4", generation=1),
         result="channels/a/b.mp4",
@@ -53,7 +53,7 @@ def report() -> Report:
     )
 
 
-def test_job_summary_lists_warnings_with_advice(report: Report) -> None:
+def test_job_summary_lists_warnings_with_advice(report: JobReport) -> None:
     blurred, nearest, command, no_track = summarize(report).splitlines()[-4:]
     assert blurred == f"warning: A target picture of Ada is blurred. {ADVICE['blurred-picture']}"
     assert nearest == f"warning: No track of Ada was kept. {ADVICE['no-track-kept']}"
@@ -61,11 +61,11 @@ def test_job_summary_lists_warnings_with_advice(report: Report) -> None:
     assert no_track.startswith("warning: No track of \\x1bBob was kept.")
 
 
-def test_warnings_of_a_forgotten_person_are_removed(report: Report) -> None:
+def test_warnings_of_a_forgotten_person_are_removed(report: JobReport) -> None:
     assert [warning.person for warning in remove_person(report, "Ada").faces.warnings] == ["Bob"]
 
 
-def with_track(report: Report, track: TrackRecord) -> Report:
+def with_track(report: JobReport, track: TrackRecord) -> JobReport:
     return report.model_copy(update={"tracks": (track,)})
 
 
@@ -76,12 +76,12 @@ def track_of(decision: Decision, person: str | None) -> TrackRecord:
     )  # fmt: skip
 
 
-def test_track_list_shows_how_many_strangers_are_as_similar(report: Report) -> None:
+def test_track_list_shows_how_many_strangers_are_as_similar(report: JobReport) -> None:
     alike = "distance 1.10: about 21 in 10,000 strangers look this alike"
     _, line = track_lines(with_track(report, track_of("hide", None)))
     assert line == f"    4      0.00s      2.00s  hide: near no target ({alike})"
 
 
-def test_track_of_a_forgotten_person_has_no_distance(report: Report) -> None:
+def test_track_of_a_forgotten_person_has_no_distance(report: JobReport) -> None:
     (track,) = remove_person(with_track(report, track_of("keep", "Ada")), "Ada").tracks
     assert (track.person, track.distance, track.margin, track.strangers_per_10000) == (None, None, None, None)

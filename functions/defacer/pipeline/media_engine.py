@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, TimeRange
-from defacer.pipeline.documents.report import Report, SegmentCheck
+from defacer.pipeline.documents.report import JobReport, SegmentCheck
 from defacer.pipeline.documents.segment_messages import SegmentReport
 
 RenewLease = Callable[[], None]  # an operation calls it often; it can raise, to stop the operation
@@ -175,6 +175,6 @@ class MediaEngine:
         """Read the stored result again. Raises PermanentError unless it equals the joined video."""
         raise NotImplementedError
 
-    def rerender(self, report: Report, replacement: bytes | None, out: Path) -> Report:
+    def rerender(self, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
         """Render the source of a report with the report's decisions to `out`, and return the new report."""
         raise NotImplementedError

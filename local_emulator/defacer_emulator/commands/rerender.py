@@ -8,7 +8,7 @@ from google.api_core.exceptions import GoogleAPICallError
 
 from defacer.commands.track_table import track_lines
 from defacer.pipeline.documents.base import Decision
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.lifecycle.rerender_request import request_rerender
@@ -83,7 +83,7 @@ def _request(options: RerenderOptions, emulator: EmulatorState) -> str:
         ) from error
 
 
-def _read_report(status: JobStatus, reader: JobReader) -> Report:
+def _read_report(status: JobStatus, reader: JobReader) -> JobReport:
     if status.manifest is None or status.published is None or status.published.result is None:
         raise EmulatorError(
             f"Job {status.job} is not published, so it has no report with tracks. Choose a published job."

@@ -27,7 +27,7 @@ _TOPIC_FIELDS = {"name", "labels", "message_storage_policy", "message_retention_
 _log = logging.getLogger(__name__)
 
 
-def format_time(moment: datetime) -> str:
+def format_rfc3339(moment: datetime) -> str:
     """Return a time as Pub/Sub writes it in JSON: RFC 3339, UTC, with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -156,7 +156,7 @@ class Broker:
             SOURCE_SUBSCRIPTION: identifier,
             SOURCE_PROJECT: project,
             SOURCE_DELIVERY_COUNT: str(attempts),
-            SOURCE_PUBLISH_TIME: format_time(message.publish_time),
+            SOURCE_PUBLISH_TIME: format_rfc3339(message.publish_time),
         }
         letter = PubsubMessage(data=message.data, attributes=attributes, ordering_key=message.ordering_key)
         has_subscription = bool(self._subscriptions_of(dead_letters.topic))

@@ -14,7 +14,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from defacer_emulator.pubsub.backlog import Delivery
-from defacer_emulator.pubsub.broker import format_time
+from defacer_emulator.pubsub.broker import format_rfc3339
 from defacer_emulator.pubsub.delivery_policy import Push
 from defacer_emulator.pubsub.subscription import Subscription
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 def push_body(subscription: Subscription, delivery: Delivery) -> bytes:
     """Return the JSON that Pub/Sub posts. It has the attempt only with a dead-letter policy."""
     message = delivery.message
-    publish_time = format_time(message.publish_time)
+    publish_time = format_rfc3339(message.publish_time)
     content: dict[str, Any] = {
         "data": base64.b64encode(message.data).decode(),
         "attributes": dict(message.attributes),

@@ -6,7 +6,7 @@ from defacer.engine.errors import CheckError, EngineError
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.options import Options
 from defacer.engine.rendering.render_file import render
-from defacer.pipeline.documents.report import Report, ResultCheck
+from defacer.pipeline.documents.report import JobReport, ResultCheck
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import MediaEngine
 from defacer.pipeline.storage.ranged_reader import open_ranged
@@ -16,7 +16,7 @@ from defacer.report.faces import Faces
 class PrivacyEngine(MediaEngine):
     """`MediaEngine.rerender` on this machine."""
 
-    def rerender(self, report: Report, replacement: bytes | None, out: Path) -> Report:
+    def rerender(self, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
         """Write the MP4 `out`. Raises PermanentError if the source was deleted, or is not the report's."""
         name = f"gs://{report.source.bucket}/{report.source.name}"
         with open_ranged(report.source) as source:

@@ -22,7 +22,7 @@ from defacer.commands.privacy.person_data import (
 )
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state
@@ -124,7 +124,7 @@ def _is_of(blob: Blob, job: str | None) -> bool:
     return (blob.metadata or {}).get(object_names.OF_JOB) == job
 
 
-def _replacement(report: Report) -> bytes | None:
+def _replacement(report: JobReport) -> bytes | None:
     ref = replacement_of(report) if report.policy.mode == "image" else None
     return objects.read(ref) if ref is not None else None
 

@@ -9,7 +9,7 @@ from defacer.commands.privacy.job_lookup import all_jobs
 from defacer.pipeline.documents.base import Document, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import job_state, verdict
 from defacer.pipeline.settings import settings
@@ -25,7 +25,7 @@ class VisibleIn:
     `ref` is its report, which names the person. Without the report, the result is not found.
     """
 
-    report: Report
+    report: JobReport
     ref: ObjectRef
     obstacle: str | None
 
@@ -202,7 +202,7 @@ def _published(channel: str, person: str) -> PersonData:
     )
 
 
-def remove_person(report: Report, person: str) -> Report:
+def remove_person(report: JobReport, person: str) -> JobReport:
     """Return the report with the person's tracks hidden and without the name."""
     tracks = tuple(
         _hide(track) if track.person and is_same_name(track.person, person) else track
@@ -228,7 +228,7 @@ def _hide(track: TrackRecord) -> TrackRecord:
     )
 
 
-def replacement_of(report: Report) -> ObjectRef | None:
+def replacement_of(report: JobReport) -> ObjectRef | None:
     """Return the replacement picture of the channel of this report."""
     video = object_names.parse_video(report.source.name)
     if video is None:
@@ -237,7 +237,7 @@ def replacement_of(report: Report) -> ObjectRef | None:
     return objects.reference(blob) if blob is not None else None
 
 
-def _report(blob: Blob) -> Report | None:
+def _report(blob: Blob) -> JobReport | None:
     """Return the report in this object; None for a video, and for a report that is unreadable or was replaced."""
     if not _is_report(blob):
         return None
@@ -252,7 +252,7 @@ def _is_report(blob: Blob) -> bool:
     return video is not None and blob.name == video.report
 
 
-def _keeps(report: Report, person: str) -> bool:
+def _keeps(report: JobReport, person: str) -> bool:
     tracks = report.tracks
     return _any_is((track.person or "" for track in tracks if track.decision == "keep"), person)
 
@@ -261,7 +261,7 @@ def _any_is(names: Iterable[str], person: str) -> bool:
     return any(is_same_name(name, person) for name in names)
 
 
-def _obstacle(report: Report) -> str | None:
+def _obstacle(report: JobReport) -> str | None:
     source = report.source
     if objects.find_blob(source.bucket, source.name, source.generation) is None:
         return "its source was deleted"

@@ -86,7 +86,7 @@ class ReportHead(Document):
         return join_report(self.model_dump_json(exclude={"tracks"}).encode(), lines)
 
 
-class Report(ReportHead):
+class JobReport(ReportHead):
     """A report with its tracks."""
 
     tracks: tuple[TrackRecord, ...]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import RerenderRequest
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import job_state
@@ -53,7 +53,7 @@ def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
     return object_names.job_id(ref.bucket, ref.name, ref.generation)
 
 
-def report_of(job: str) -> Report:
+def report_of(job: str) -> JobReport:
     """Return the published report of this job's video. Raise PermanentError, with a sentence, if none is published."""
     return objects.read_report(published_report(_source_of(job)))
 

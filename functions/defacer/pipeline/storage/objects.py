@@ -19,7 +19,7 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from defacer.pipeline.documents.base import AnyDocument, ObjectRef, parse_document
-from defacer.pipeline.documents.report import Report, ReportHead
+from defacer.pipeline.documents.report import JobReport, ReportHead
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
@@ -182,11 +182,11 @@ def read_json(ref: ObjectRef, model: type[AnyDocument]) -> AnyDocument:
     return parse_object(read(ref), ref, model)
 
 
-def read_report(ref: ObjectRef) -> Report:
+def read_report(ref: ObjectRef) -> JobReport:
     """Return a report with its tracks. Raise PermanentError if it is gone, or is not a complete report."""
     head, lines = split_stored_report(read(ref), ref)
     try:
-        return Report.from_lines(head, lines)
+        return JobReport.from_lines(head, lines)
     except ReportError as error:
         raise unreadable_error(ref, str(error)) from error
 

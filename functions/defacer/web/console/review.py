@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.report import Report
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
@@ -106,7 +106,7 @@ class Review:
     channel: str
     job: str
     manifest: Manifest
-    report: Report
+    report: JobReport
     has_source: bool
     pending: Mapping[int, Decision] = field(default_factory=dict)
 
