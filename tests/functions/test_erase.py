@@ -211,8 +211,11 @@ def test_message_after_erase_creates_nothing(
     worker: Post,
     merge: Post,
     dead_letter: Post,
+    proxy: Proxy,
 ) -> None:
+    """Each step reads the state at its start, so it writes nothing that it would have to delete."""
     erase_job(job.job)
+    before = len(proxy.requests)
     deliver = {
         "upload": lambda: ingest(upload_push(job.manifest.source)),
         "task": lambda: worker(job.task(0)),
@@ -220,6 +223,7 @@ def test_message_after_erase_creates_nothing(
         "given up": lambda: dead_letter(job.task(0)),
     }[message]
     assert deliver() == 200
+    assert not [path for _, path in proxy.requests[before:] if path.startswith("/upload/")]
     assert_erased(buckets, job)
     assert topics.events() == []
 
@@ -340,6 +344,31 @@ def test_merge_with_expired_lease_rolls_back_after_erase(
     assert_erased(buckets, linked)
     assert buckets.names(buckets.output) == []
     assert topics.events() == []
+
+
+def test_failed_publication_rolls_back_after_erase(
+    buckets: Buckets, topics: Topics, linked: Planned, proxy: Proxy, environment: Environment
+) -> None:
+    """The copy of the result lands after the erasure, and no later message would find it."""
+    do_all_segments(buckets, linked)
+    environment(lease_seconds=1)
+    erased: list[list[str]] = []
+
+    def erase_while_copying(method: str, path: str) -> bool:
+        if "/rewriteTo/" in path and not erased:
+            erased.append([])
+            erased[0] += erase_job(linked.job)
+            landed = buckets.client.bucket(buckets.output).blob(linked.manifest.result)
+            landed.metadata = {object_names.OF_JOB: linked.job}
+            landed.upload_from_string(b"a copy")
+        return False
+
+    proxy.fails = erase_while_copying
+    with pytest.raises(RetryableError):
+        join_and_publish(linked.segment_done(0), "1", MergeEngine())
+    assert VIDEO in erased[0]
+    assert buckets.names(buckets.output) == []
+    assert_erased(buckets, linked)
 
 
 def at(moment: str, buckets: Buckets, do: Callable[[], None]) -> Callable[[str, str], bool]:

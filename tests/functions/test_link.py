@@ -1,7 +1,6 @@
 """Merge after the step "detect" through its HTTP interface, with the real engine."""
 
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.link_step import link_and_dispatch
 from defacer.pipeline.documents.job_records import Failed
-from defacer.pipeline.documents.manifest import TimeRange
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput
 from defacer.pipeline.storage import object_names
@@ -162,27 +160,22 @@ def test_detect_message_never_publishes(
     assert topics.events() == []
 
 
-def test_block_of_the_finished_segment_is_listed_first(
-    buckets: Buckets, topics: Topics, clip: Path, proxy: Proxy
+def test_outputs_are_listed_only_once_the_last_segment_is_done(
+    buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy
 ) -> None:
-    """Otherwise each segment of a long video would list all segments."""
-    bounds = [None, *range(1, 130), None]
-    ranges = tuple(TimeRange(start=start, end=end) for start, end in pairwise(bounds))
-    planned = plan_job(buckets, clip, segments=ranges)
-    for index in range(130):
-        if index != 120:
-            buckets.put(buckets.work, object_names.segment_detections(planned.job, index), b"seen")
-
-    def listed(index: int) -> list[str]:
+    def count_listings(index: int) -> int:
         before = len(proxy.requests)
         link_and_dispatch(planned.segment_done(index), "1", LinkingEngine(planned))
-        lists = [
-            path for _, path in proxy.requests[before:] if "prefix=" in path and "segment-detections" in path
-        ]
-        return [path.split("segment-detections%2F")[1].split("&")[0] for path in lists]
+        return sum("prefix=" in path and "detections" in path for _, path in proxy.requests[before:])
 
-    assert listed(110) == ["001"]
-    assert listed(5) == ["000", ""]
-    buckets.put(buckets.work, object_names.segment_detections(planned.job, 120), b"seen")
-    assert listed(120)[:2] == ["001", ""]
-    assert len(redact_tasks(topics)) == 130
+    buckets.put(buckets.work, object_names.segment_detections(planned.job, 0), b"seen")
+    assert count_listings(0) == 0
+    for part in "01":
+        buckets.put(buckets.work, object_names.segment_detections(planned.job, 2, part), b"seen")
+    assert count_listings(0) == 0
+    buckets.put(buckets.work, object_names.split_mark(planned.job, "detect", 2, ""), b"{}")
+    assert count_listings(0) == 1
+    assert redact_tasks(topics) == []
+    buckets.put(buckets.work, object_names.segment_detections(planned.job, 1), b"seen")
+    link_and_dispatch(planned.segment_done(1), "1", LinkingEngine(planned))
+    assert len(redact_tasks(topics)) == 3

@@ -141,24 +141,6 @@ def test_two_concurrent_messages_do_a_segment_once(buckets: Buckets, topics: Top
     assert len(topics.all(topics.segments_done)) == 1
 
 
-def test_segment_finished_just_before_the_lease_is_not_repeated(
-    buckets: Buckets, topics: Topics, job: Planned, proxy: Proxy
-) -> None:
-    finished: list[int] = []
-
-    def finish_concurrently(method: str, path: str) -> bool:
-        if "lease" in path and not finished:
-            finished.append(1)
-            do_step(buckets, job, 0)
-        return False
-
-    proxy.fails = finish_concurrently
-    work(job, 0, "mine", never)
-    assert finished
-    assert count_frames_done(buckets, job, 0) == len(job.frames(0))
-    assert len(topics.all(topics.segments_done)) == 1
-
-
 def test_first_committed_output_counts(buckets: Buckets, topics: Topics, job: Planned) -> None:
     work(job, 0, "mine", lambda keep: do_step(buckets, job, 0))
     assert count_frames_done(buckets, job, 0) == len(job.frames(0))

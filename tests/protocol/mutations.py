@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,6 @@ import pytest
 
 from defacer.commands.privacy import erase
 from defacer.dead_letter import handler
-from defacer.ingest import plan_rerender
 from defacer.merge import join_step, link_step
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published, Verdict
@@ -29,7 +29,7 @@ from defacer.pipeline.lifecycle import (
 from defacer.pipeline.lifecycle.publishing import PublishedObject, PublishedVersion
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker import detect_step, redact_step, segment_attempt
+from defacer.worker import detect_step, segment_attempt
 from tests.protocol.scenario import REPORT
 
 
@@ -176,20 +176,22 @@ def equal_bytes_count_as_the_own_write(patch: Patch) -> None:
     patch.setattr(objects, "_accept_own_write", lambda *args: accept(*args[:-1], None))
 
 
-def late_worker_leaves_its_segment(patch: Patch) -> None:
-    patch.setattr(redact_step, "failure", _PatchedModule(failure, "finish_ended_job"))
+def skip_read(module: ModuleType, part: str, name: str, number: int) -> Mutation:
+    """Return a mutation without the `number`-th reading of a job's state in each delivery: it always answers no."""
 
+    def mutate(patch: Patch) -> None:
+        original = getattr(module, part)
+        read = getattr(original, name)
+        counts: WeakKeyDictionary[threading.Thread, int] = WeakKeyDictionary()
 
-def late_worker_leaves_its_detections(patch: Patch) -> None:
-    read_job = job_state.read_job
+        def patched(job: str) -> Any:
+            thread = threading.current_thread()
+            counts[thread] = counts.get(thread, 0) + 1
+            return counts[thread] != number and read(job)
 
-    def patched(job: str) -> job_state.JobRecord:
-        record = read_job(job)
-        if objects.list_all("work", object_names.segment_detections_prefix(job)):
-            return replace(record, faces=None, published=None, failed=None)
-        return record
+        patch.setattr(module, part, _PatchedModule(original, name, patched))
 
-    patch.setattr(detect_step, "job_state", _PatchedModule(job_state, "read_job", patched))
+    return mutate
 
 
 class _PatchedModule:
@@ -259,8 +261,8 @@ def pending_failure_is_never_announced(patch: Patch) -> None:
     """The process that recorded the failure died before it announced it."""
     announce = failure.announce_failure
 
-    def finish(record: job_state.JobRecord) -> None:
-        cleanup.clean_up(record.job)
+    def finish(job: str) -> None:
+        cleanup.clean_up(job)
 
     def announce_once(job: str) -> None:
         if job not in tried:
@@ -283,35 +285,16 @@ def published_job_is_not_finalized(patch: Patch) -> None:
 def job_counts_as_done_with_its_first_segment(patch: Patch) -> None:
     made = segments.list_outputs_if_complete
 
-    def patched(manifest: Any, step: str, index: int) -> Any:
+    def patched(manifest: Any, step: str) -> Any:
         listed = objects.list_all("work", object_names.step_prefix(manifest.job, step))
-        return (
-            made(manifest, step, index) or tuple(ref for ref in listed if ref.name.endswith(".json")) or None
-        )
+        return made(manifest, step) or tuple(ref for ref in listed if ref.name.endswith(".json")) or None
 
     patch.setattr(join_step, "list_outputs_if_complete", patched)
+    patch.setattr(join_step, "is_step_complete", lambda *args: True)
 
 
 def rerender_counts_as_old_as_its_upload(patch: Patch) -> None:
     patch.setattr(publishing, "request_generation", lambda identity: 0)
-
-
-def late_rerender_leaves_its_faces(patch: Patch) -> None:
-    patch.setattr(plan_rerender, "failure", _PatchedModule(failure, "finish_ended_job"))
-
-
-def job_state_is_read_once_per_delivery(patch: Patch) -> None:
-    """A step that never reads the state again misses an erasure or a failure that lands while it works."""
-    read_job = job_state.read_job
-    by_delivery: WeakKeyDictionary[threading.Thread, dict[str, job_state.JobRecord]] = WeakKeyDictionary()
-
-    def patched(job: str) -> job_state.JobRecord:
-        records = by_delivery.setdefault(threading.current_thread(), {})
-        if job not in records:
-            records[job] = read_job(job)
-        return records[job]
-
-    patch.setattr(job_state, "read_job", patched)
 
 
 # Each mutation, and the requests that faults have to hit so that it is detected.
@@ -319,6 +302,11 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     "verdict is overwritten": (ignore_preconditions("/verdict.json"), "verdict"),
     "manifest is overwritten": (ignore_preconditions("/manifest.json"), "manifest"),
     "faces are overwritten": (ignore_preconditions("/faces.jsonl"), "write faces.jsonl"),
+    "state is not read before detection": (skip_read(detect_step, "job_state", "is_detection_over", 1), None),
+    "state is not read after detection": (
+        skip_read(detect_step, "job_state", "is_detection_over", 2),
+        "write segment-detections/",
+    ),
     **{
         mutation.__name__.replace("_", " "): (mutation, aim)
         for mutation, aim in {
@@ -334,8 +322,6 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             manifest_of_a_forgotten_person_stays: None,
             older_upload_replaces_a_newer_one: "copy to",
             equal_bytes_count_as_the_own_write: "copy to",
-            late_worker_leaves_its_segment: "segments/",
-            late_worker_leaves_its_detections: "write segment-detections/",
             link_lease_is_released_before_the_dispatch: None,
             publishing_errors_are_ignored: "publish on",
             message_is_acknowledged_while_another_holds_the_lease: None,
@@ -346,8 +332,6 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             published_job_is_not_finalized: "",
             job_counts_as_done_with_its_first_segment: "",
             rerender_counts_as_old_as_its_upload: "",
-            late_rerender_leaves_its_faces: "faces.jsonl",
-            job_state_is_read_once_per_delivery: "segments/",
         }.items()
     },
 }

@@ -69,7 +69,7 @@ def handle_dead_letter(message: Message) -> None:
             log.info("the job ended without this message", stage=job.stage)
             # The holder of this message can have died after all others had cleaned up.
             finalize.roll_back_late_copy(job.id)
-            failure.finish_ended_job(record)
+            failure.finish_ended_job(job.id)
             return
         if _is_late_detection(job, record) and not record.is_published:
             log.info("the job does not need this message any more", stage=job.stage)

@@ -35,17 +35,15 @@ def plan_upload_job(source: ObjectRef, engine: MediaEngine) -> None:
         return
     job = object_names.job_id(source.bucket, source.name, source.generation)
     with failure.fail_job_on_permanent_error(job, "ingest", source):
-        record = job_state.read_job(job)
-        if record.is_over:
-            failure.finish_ended_job(record)  # a planning can have died after it wrote too late
+        if failure.finish_if_over(job):  # a planning can have died after it wrote too late
             return
         found = job_state.find_manifest(job)
         manifest, ref = found or write_manifest(_draft_manifest(job, source, video, engine))
-        record = job_state.read_job(job)
-        if record.is_over:  # its cleanup can have run before the writes
-            failure.finish_ended_job(record)
+        if failure.finish_if_over(job):  # its cleanup can have run before the writes
             return
-        if found and record.is_linked:  # an earlier delivery published the event and all tasks
+        if found and job_state.is_detection_over(
+            job
+        ):  # an earlier delivery published the event and all tasks
             return
         if found:
             log.info("planned before, publishing its tasks again")

@@ -40,11 +40,9 @@ def plan_rerender_job(request: ObjectRef, engine: MediaEngine) -> None:
     job = object_names.job_id(request.bucket, request.name, request.generation)
     announced = rerender_request.video_of(request) or request  # the event of a failure names it
     with failure.fail_job_on_permanent_error(
-        job, "ingest", announced, stage_already_passed=lambda record: record.detection_is_over
+        job, "ingest", announced, stage_already_passed=lambda record: record.is_detection_over
     ):
-        record = job_state.read_job(job)
-        if record.is_over:
-            failure.finish_ended_job(record)  # a planning can have died after it wrote too late
+        if failure.finish_if_over(job):  # a planning can have died after it wrote too late
             return
         planned, edited = job_state.find_manifest(job), None
         if planned is None:
@@ -59,9 +57,7 @@ def plan_rerender_job(request: ObjectRef, engine: MediaEngine) -> None:
             faces_ref = _write_faces(job, edited or _edit_as_planned(manifest, engine))
         else:
             faces_ref = objects.reference(faces)
-        record = job_state.read_job(job)
-        if record.is_over:  # its cleanup can have run before the writes
-            failure.finish_ended_job(record)
+        if failure.finish_if_over(job):  # its cleanup can have run before the writes
             return
         plan_job.announce_and_dispatch(manifest, ref, faces_ref)
 

@@ -29,7 +29,7 @@ from defacer.pipeline.lifecycle.lease import (
 )
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest, read_faces_document
 from defacer.pipeline.lifecycle.publishing import PublishedVersion, compare_with_published
-from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
+from defacer.pipeline.lifecycle.segments import is_step_complete, list_outputs_if_complete
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -46,18 +46,18 @@ def join_and_publish(done: SegmentDone, message_id: str, engine: MediaEngine) ->
     Raises RetryableError if the message has to be redelivered: another merge has the lease, or a transient error.
     """
     with failure.fail_job_on_permanent_error(done.job, "merge"):
-        record = job_state.read_job(done.job)
-        if record.has_failed or record.is_finalized:  # a merge can have died after the cleanup
-            finalize.roll_back_late_copy(done.job)
-            failure.finish_ended_job(record)
+        is_published = job_state.is_published(done.job)
+        is_finalized = is_published and not job_state.has_merge_lease(done.job)
+        if is_finalized or job_state.has_failed(done.job):
+            finalize.roll_back_late_copy(done.job)  # a merge can have died after the cleanup
+            failure.finish_ended_job(done.job)
             return
         manifest = load_verified_manifest(done.job, done.index, done.manifest)
-        if not record.is_published and list_outputs_if_complete(manifest, "redact", done.index) is None:
+        if not is_published and not is_step_complete(manifest, "redact", done.index):
             return
         lease = object_names.merge_lease(done.job)
         with acquire_lease(settings().work_bucket, lease, lease_options_for(message_id)) as held:
-            record = job_state.read_job(done.job)
-            if not record.is_published and record.verdict is None:
+            if verdict.find_verdict(done.job) is None:
                 fail_if_timeouts_exhausted(manifest, held, "joining it")
                 _join_and_decide(manifest, done.faces, held, engine)
             published = finalize.apply_verdict(manifest, held.renew)
@@ -144,7 +144,7 @@ def _join(
 
 def _read_reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[SegmentReport, ...]:
     """Read the reports of all segments in order. Raises PermanentError if they do not match the job or its faces."""
-    refs = list_outputs_if_complete(manifest, "redact", 0)
+    refs = list_outputs_if_complete(manifest, "redact")
     if refs is None:
         raise _check_failed(manifest, "the report of a segment was deleted")
     reports = []

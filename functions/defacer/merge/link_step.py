@@ -23,7 +23,7 @@ from defacer.pipeline.lifecycle.lease import (
     lease_options_for,
 )
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest
-from defacer.pipeline.lifecycle.segments import list_outputs_if_complete
+from defacer.pipeline.lifecycle.segments import is_step_complete, list_outputs_if_complete
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine, StoredDetections
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
@@ -36,14 +36,13 @@ def link_and_dispatch(done: SegmentDone, message_id: str, engine: MediaEngine) -
     Raises RetryableError if the message has to be redelivered: another merge has the lease, or a transient error.
     """
     with failure.fail_job_on_permanent_error(done.job, "merge"):
-        record = job_state.read_job(done.job)
-        if record.is_over:
-            failure.finish_ended_job(record)
+        if failure.finish_if_over(done.job):
             return
-        if record.redaction_dispatched:
+        is_linked = job_state.is_linked(done.job)
+        if is_linked and not job_state.has_link_lease(done.job):  # the redaction is dispatched
             return
         manifest = load_verified_manifest(done.job, done.index, done.manifest)
-        if not record.is_linked and list_outputs_if_complete(manifest, "detect", done.index) is None:
+        if not is_linked and not is_step_complete(manifest, "detect", done.index):
             return
         with acquire_lease(
             settings().work_bucket, object_names.link_lease(done.job), lease_options_for(message_id)
@@ -64,11 +63,9 @@ def _find_or_link_faces(manifest: Manifest, held: HeldLease, engine: MediaEngine
         outputs = _list_detections(manifest)
         faces = _link(manifest, outputs, held, engine)
     except PermanentError as error:
-        if job_state.read_job(manifest.job).is_linked:
+        if job_state.is_linked(manifest.job):
             raise LeaseLostError("another merge linked the faces and deleted the detections") from error
         raise
-    if _finish_if_failed(manifest.job):
-        return None
     held.renew()
     try:
         ref = objects.write_once(settings().work_bucket, name, faces.document, progress=held.renew)
@@ -82,21 +79,11 @@ def _find_or_link_faces(manifest: Manifest, held: HeldLease, engine: MediaEngine
         )
     except objects.AlreadyWrittenError as error:
         ref = error.existing
-    if _finish_if_failed(manifest.job):  # its cleanup can have run before this write
-        return None
-    return ref
-
-
-def _finish_if_failed(job: str) -> bool:
-    """Return whether the job has failed, and finish it in that case."""
-    record = job_state.read_job(job)
-    if record.has_failed:
-        failure.finish_ended_job(record)
-    return record.has_failed
+    return None if failure.finish_if_over(manifest.job) else ref  # its cleanup can have run before this write
 
 
 def _list_detections(manifest: Manifest) -> tuple[ObjectRef, ...]:
-    outputs = list_outputs_if_complete(manifest, "detect", 0)
+    outputs = list_outputs_if_complete(manifest, "detect")
     if outputs is None:
         raise _detections_missing_error(manifest)
     return outputs

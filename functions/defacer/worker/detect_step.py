@@ -9,7 +9,6 @@ import time
 from defacer.pipeline import log
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.lifecycle import failure, job_state
-from defacer.pipeline.lifecycle.segments import self_and_ancestors
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -23,31 +22,18 @@ def detect_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine)
 
     Raises RetryableError if the message has to be redelivered: another worker has the lease, or a transient error.
     """
-    with handle_step_errors(task, stage_already_passed=lambda record: record.detection_is_over):
-        record = job_state.read_job(task.job)
-        if record.detection_is_over:
+    with handle_step_errors(task, stage_already_passed=lambda record: record.is_detection_over):
+        if job_state.is_detection_over(task.job):
             # A worker that died can have written them after merge deleted the others.
             objects.delete_any(
                 settings().work_bucket, object_names.segment_detections(task.job, task.index, task.subsegment)
             )
-            if record.is_over:
-                failure.finish_ended_job(record)
+            failure.finish_if_over(task.job)
             return
-        run_step_once(task, message_id, _is_done, lambda step: _detect_and_store(task, step, engine))
-
-
-def _is_done(task: SegmentTask) -> bool:
-    """Return whether this subsegment, or one that contains it, has segment detections."""
-    names = (
-        object_names.segment_detections(task.job, task.index, path)
-        for path in self_and_ancestors(task.subsegment)
-    )
-    return any(objects.find_blob(settings().work_bucket, name) for name in names)
+        run_step_once(task, message_id, lambda step: _detect_and_store(task, step, engine))
 
 
 def _detect_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
-    if job_state.read_job(task.job).detection_is_over:
-        return  # the job was linked before this worker acquired the lease
     started = time.monotonic()
     data = engine.detect(step)
     name = object_names.segment_detections(task.job, task.index, task.subsegment)
@@ -62,6 +48,6 @@ def _detect_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
         )
     except objects.AlreadyWrittenError:
         return  # another worker was faster, and its detections count
-    if job_state.read_job(task.job).detection_is_over:
+    if job_state.is_detection_over(task.job):
         objects.delete(ref)  # merge can have deleted the others before this write
     log.info("segment detected", seconds=round(time.monotonic() - started, 3))

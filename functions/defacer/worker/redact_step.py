@@ -12,9 +12,8 @@ from pathlib import Path
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.segment_messages import SegmentReport, SegmentTask
-from defacer.pipeline.lifecycle import failure, job_state
+from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.lifecycle.ownership import read_faces_document
-from defacer.pipeline.lifecycle.segments import self_and_ancestors
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -29,20 +28,9 @@ def redact_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine)
     Raises RetryableError if the message has to be redelivered: another worker has the lease, or a transient error.
     """
     with handle_step_errors(task):
-        record = job_state.read_job(task.job)
-        if record.is_over:
-            failure.finish_ended_job(record)  # a worker can have died after it wrote too late
+        if failure.finish_if_over(task.job):  # a worker can have died after it wrote too late
             return
-        run_step_once(task, message_id, _is_done, lambda step: _redact_and_store(task, step, engine))
-
-
-def _is_done(task: SegmentTask) -> bool:
-    """Return whether this subsegment, or one that contains it, has a report."""
-    names = (
-        object_names.segment_report(task.job, task.index, path)
-        for path in self_and_ancestors(task.subsegment)
-    )
-    return any(objects.find_blob(settings().work_bucket, name) for name in names)
+        run_step_once(task, message_id, lambda step: _redact_and_store(task, step, engine))
 
 
 def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -> None:
@@ -73,9 +61,7 @@ def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
         seconds=seconds,
     )
     _commit(report, video)
-    record = job_state.read_job(task.job)
-    if record.is_over:  # the others can have been deleted before these writes
-        failure.finish_ended_job(record)
+    failure.finish_if_over(task.job)  # its cleanup can have run before these writes
     log.info("segment redacted", frames=len(written.frames), seconds=seconds)
 
 

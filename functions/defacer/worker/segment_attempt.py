@@ -12,7 +12,7 @@ from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.lifecycle.job_state import JobRecord
 from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest
-from defacer.pipeline.lifecycle.segments import can_split, range_of
+from defacer.pipeline.lifecycle.segments import can_split, range_of, self_and_ancestors
 from defacer.pipeline.media_engine import StepInput
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
@@ -38,7 +38,6 @@ def handle_step_errors(
 def run_step_once(
     task: SegmentTask,
     message_id: str,
-    is_done: Callable[[SegmentTask], bool],
     do: Callable[[StepInput], None],
 ) -> None:
     """Acquire the lease and call `do`, unless the step is done, and announce it.
@@ -47,22 +46,30 @@ def run_step_once(
     RetryableError if the message has to be redelivered, and PermanentError if the attempts are exhausted.
     """
     manifest = load_verified_manifest(task.job, task.index, task.manifest)
-    if not is_done(task):
+    if not _is_done(task):
         lease = object_names.segment_lease(task.job, task.step, task.index, task.subsegment)
         try:
             with acquire_lease(settings().work_bucket, lease, lease_options_for(message_id)) as held:
-                if not is_done(task):
-                    if held.timeouts >= settings().max_timeouts and can_split(
-                        manifest, task.index, task.subsegment
-                    ):
-                        raise _TooSlowError
-                    fail_if_attempts_exhausted(task, manifest, held)
-                    do(StepInput(manifest, range_of(manifest, task.index, task.subsegment), held.renew))
+                if held.timeouts >= settings().max_timeouts and can_split(
+                    manifest, task.index, task.subsegment
+                ):
+                    raise _TooSlowError
+                fail_if_attempts_exhausted(task, manifest, held)
+                do(StepInput(manifest, range_of(manifest, task.index, task.subsegment), held.renew))
         except _TooSlowError:
             _split(task)
             return
     done = SegmentDone.model_validate(task.model_dump())
     pubsub.publish(settings().segments_done_topic, pubsub.SEGMENT_DONE, [done])
+
+
+def _is_done(task: SegmentTask) -> bool:
+    """Return whether this subsegment, or one that contains it, has the output of the step."""
+    names = (
+        object_names.step_output(task.job, task.step, task.index, path)
+        for path in self_and_ancestors(task.subsegment)
+    )
+    return any(objects.find_blob(settings().work_bucket, name) for name in names)
 
 
 class _TooSlowError(Exception):

@@ -40,11 +40,10 @@ def withdraw(channel: str, person: str, removed: Removed, say: Say) -> PersonDat
     data = _remove_name(find_person_data(channel, person), removed)
     for job in data.running_jobs:
         with hold_publish_lease(job, say) as held:
-            if not job_state.read_job(job).is_over:
+            if not job_state.is_over(job):
                 finalize.abort_job(job, "forget", _withdrawn(job), held.renew)
-            record = job_state.read_job(job)
-            if record.has_failed:
-                failure.finish_ended_job(record)
+            if job_state.has_failed(job):
+                failure.finish_ended_job(job)
                 say(f"Job {job} was running and failed. Upload its video again.")
     return _remove_name(find_person_data(channel, person), removed) if data.running_jobs else data
 

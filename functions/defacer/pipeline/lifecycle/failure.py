@@ -75,12 +75,20 @@ def record_failure(failed: Failed) -> None:
     announce_failure(failed.job)
 
 
-def finish_ended_job(record: JobRecord) -> None:
+def finish_if_over(job: str) -> bool:
+    """Return whether the job is over, and finish it in that case."""
+    is_over = job_state.is_over(job)
+    if is_over:
+        finish_ended_job(job)
+    return is_over
+
+
+def finish_ended_job(job: str) -> None:
     """Finish a job that is over: announce a pending failure, and clean up."""
-    if record.has_pending_failure:
-        announce_failure(record.job)
+    if job_state.has_pending_failure(job):
+        announce_failure(job)
     else:
-        cleanup.clean_up(record.job)
+        cleanup.clean_up(job)
 
 
 def announce_failure(job: str) -> None:

@@ -70,16 +70,11 @@ def abort_job(
 
     The caller holds the lease on the merge, so that a healthy merge is not disturbed.
     """
-    is_published = job_state.read_job(job).is_published
-    if not is_published and failure.fail_job(job, stage, error, source):
+    if failure.fail_job(job, stage, error, source):
         return
     found = verdict.find_verdict(job)
     identity = _identity_of(job, found.document if found else None)
-    if (
-        found is not None
-        and found.document.state == "publishing"
-        and not job_state.read_job(job).is_published
-    ):
+    if found is not None and found.document.state == "publishing":
         failed = failure.failure_record(job, identity.source, error, stage)
         verdict.change_verdict(*found, state="rolling_back_pending", failed=failed)
     published = apply_verdict(identity, progress)
@@ -128,7 +123,7 @@ def _identity_of(job: str, decided: Verdict | None) -> JobIdentity:
 
 def _roll_back_if_erased(identity: JobIdentity) -> bool:
     """Delete what the job published if it was erased, and return whether it was."""
-    if not job_state.read_job(identity.job).has_failed:
+    if not job_state.has_failed(identity.job):
         return False
     roll_back_publication(identity)
     cleanup.clean_up(identity.job)

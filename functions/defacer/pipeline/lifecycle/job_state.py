@@ -1,9 +1,13 @@
 """The state of a job, read from its objects. Nothing here writes.
 
-A job is the folder `jobs/ID/` of the work bucket. `read_job` lists the top level of that folder once and returns an
-immutable `JobRecord`. A record is a snapshot: another function can fail, erase or publish the job at any moment. Use a
-record only until the first long action, and read it again after an error, after a lease was renewed, and directly
-before you publish or roll back.
+A job is the folder `jobs/ID/` of the work bucket. Its state can be read in two ways:
+
+- `is_over` and its neighbours read the one to three objects that matter. Each segment needs them several times.
+- `read_job` lists the top level of the folder and returns an immutable `JobRecord`. A listing is billed as a write, 12
+  times as much as a read, so it is for what happens a few times in a job.
+
+Another function can fail, erase or publish the job at any moment. Use an answer only until the first long action, and
+read again after every write, after an error, and directly before you publish or roll back.
 """
 
 from collections.abc import Iterable, Mapping
@@ -112,11 +116,6 @@ class JobRecord:
         return self.failed is not None
 
     @property
-    def has_pending_failure(self) -> bool:
-        """Whether the process that recorded the failure has not announced it yet."""
-        return self.has_failed and not self.is_announced
-
-    @property
     def is_over(self) -> bool:
         return self.is_published or self.has_failed
 
@@ -131,7 +130,7 @@ class JobRecord:
         return self.is_linked and self.link_lease is None
 
     @property
-    def detection_is_over(self) -> bool:
+    def is_detection_over(self) -> bool:
         """Whether no step needs the detections of the segments any more."""
         return self.is_linked or self.is_over
 
@@ -153,6 +152,56 @@ def read_job(job: str) -> JobRecord:
     """Return the job's state now, from one listing."""
     blobs = objects.list_blobs(settings().work_bucket, object_names.job_prefix(job), recursive=False)
     return JobRecord.from_blobs(job, blobs)
+
+
+def is_linked(job: str) -> bool:
+    """Return whether the faces are linked across the segments. After the end of a job this is not known."""
+    return _has_any(object_names.faces(job))
+
+
+def has_link_lease(job: str) -> bool:
+    """Return whether a merge links the faces, or died before it had dispatched the redaction."""
+    return _has_any(object_names.link_lease(job))
+
+
+def has_merge_lease(job: str) -> bool:
+    """Return whether a merge joins or publishes, or died before it had finalized the job."""
+    return _has_any(object_names.merge_lease(job))
+
+
+def is_published(job: str) -> bool:
+    """Return whether the job is published."""
+    return _has_any(object_names.published(job))
+
+
+def has_failed(job: str) -> bool:
+    """Return whether the job has failed or was erased, from one object."""
+    return _has_any(object_names.failed(job))
+
+
+def has_pending_failure(job: str) -> bool:
+    """Return whether the process that recorded the failure has not announced it yet."""
+    failed = objects.find_blob(settings().work_bucket, object_names.failed(job))
+    return failed is not None and not failed.metadata
+
+
+def is_over(job: str) -> bool:
+    """Return whether the job is published or has failed, from two objects."""
+    return _has_any(object_names.published(job), object_names.failed(job))
+
+
+def is_detection_over(job: str) -> bool:
+    """Return whether no step needs the detections of the segments any more, from three objects."""
+    return _has_any(object_names.faces(job), object_names.published(job), object_names.failed(job))
+
+
+def _has_any(*names: str) -> bool:
+    """Return whether one of these objects exists.
+
+    Pass them in the order of a job's life. An object is deleted only after a later one was written, so none is missed
+    if the job moves on between two reads.
+    """
+    return any(objects.find_blob(settings().work_bucket, name) for name in names)
 
 
 def find_manifest(job: str) -> objects.Stored[Manifest] | None:

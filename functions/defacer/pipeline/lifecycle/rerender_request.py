@@ -175,7 +175,7 @@ def _decisions(before: Blob | None) -> dict[int, Decision]:
         return {}
     ref = objects.reference(before)
     job = object_names.job_id(ref.bucket, ref.name, ref.generation)
-    if job_state.read_job(job).is_over:
+    if job_state.is_over(job):
         return {}
     try:
         decisions = parse_request(objects.read(ref), ref).decisions

@@ -54,23 +54,26 @@ class Subsegments:
         return tuple(outputs)
 
 
-def list_outputs_if_complete(manifest: Manifest, step: str, index: int) -> tuple[ObjectRef, ...] | None:
-    """Return the outputs of a step for all segments in the order of time; None if one is missing.
+def list_outputs_if_complete(manifest: Manifest, step: str) -> tuple[ObjectRef, ...] | None:
+    """Return the outputs of a step for all segments in the order of time; None if one is missing."""
+    listed = objects.list_all(settings().work_bucket, object_names.step_prefix(manifest.job, step))
+    return Subsegments(listed).all_of(range(len(manifest.segments)))
 
-    Call this when segment `index` is done. The hundred segments around it are listed first. So for a video of hours
-    all objects are listed only a few times, instead of once for each segment.
+
+def is_step_complete(manifest: Manifest, step: str, index: int) -> bool:
+    """Return whether a step is done with all segments. Call this when it is done with segment `index`.
+
+    The video's last segment is usually among the last ones that are done. So it is read first, and the outputs are
+    listed only once it exists.
     """
-    bucket, segments = settings().work_bucket, range(len(manifest.segments))
-    near = range(
-        index - index % object_names.BLOCK,
-        min(index - index % object_names.BLOCK + object_names.BLOCK, len(segments)),
+    last = len(manifest.segments) - 1
+    names = (
+        object_names.step_output(manifest.job, step, last),
+        object_names.split_mark(manifest.job, step, last, ""),
     )
-    if len(near) < len(segments):
-        block = objects.list_all(bucket, object_names.block_prefix(manifest.job, step, index))
-        if Subsegments(block).all_of(near) is None:
-            return None
-    listed = objects.list_all(bucket, object_names.step_prefix(manifest.job, step))
-    return Subsegments(listed).all_of(segments)
+    if index != last and not any(objects.find_blob(settings().work_bucket, name) for name in names):
+        return False
+    return list_outputs_if_complete(manifest, step) is not None
 
 
 def self_and_ancestors(subsegment: str) -> list[str]:

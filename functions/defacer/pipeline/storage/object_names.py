@@ -22,7 +22,6 @@ from defacer.picture_formats import SUFFIXES
 CHANNELS = "channels/"
 JOBS = "jobs/"
 JOB_ID_LENGTH = 20
-BLOCK = 100  # a power of ten, so that the names of a block have a common prefix
 # Keys of metadata. The first three are on results and reports.
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
@@ -341,9 +340,9 @@ def step_prefix(job: str, step: str) -> str:
     return segment_detections_prefix(job) if step == "detect" else segments_prefix(job)
 
 
-def block_prefix(job: str, step: str, index: int) -> str:
-    """Return the prefix of a step's outputs for the BLOCK of segments that contains this one."""
-    return step_prefix(job, step) + _number_of(index, "")[: -len(str(BLOCK - 1))]
+def step_output(job: str, step: str, index: int, subsegment: str = "") -> str:
+    """Return the name of a step's output. Writing it commits the step of this segment or subsegment."""
+    return (segment_detections if step == "detect" else segment_report)(job, index, subsegment)
 
 
 def split_mark(job: str, step: str, index: int, subsegment: str) -> str:

@@ -5,22 +5,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from google.cloud.storage import Blob
+
 from defacer.engine.media import joiner as engine_join
 from defacer.engine.tracking import linking as engine_link
 from defacer.merge.main import merge
-from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.storage import objects
 from tests.load.notes import write_note
 
 __all__ = ["merge"]
 
-_list_all, _join, _link = objects.list_all, engine_join.join, engine_link.link_faces
+_list_blobs, _join, _link = objects.list_blobs, engine_join.join, engine_link.link_faces
 
 
-def _list_with_note(bucket: str, prefix: str) -> tuple[ObjectRef, ...]:
-    found = _list_all(bucket, prefix)
-    job, step = prefix.split("/")[1:3]
-    write_note("list", job=job, step=step, objects=len(found))
+def _list_with_note(bucket: str, prefix: str, *, recursive: bool = True) -> list[Blob]:
+    found = _list_blobs(bucket, prefix, recursive=recursive)
+    write_note("list", job=prefix.split("/")[1], objects=len(found))
     return found
 
 
@@ -50,6 +50,6 @@ def _measured(kind: str) -> Iterator[list[int]]:
     write_note(kind, segments=sum(count), seconds=time.thread_time() - started)
 
 
-objects.list_all = _list_with_note
+objects.list_blobs = _list_with_note
 engine_join.join = _join_with_note  # type: ignore[assignment]
 engine_link.link_faces = _link_with_note  # type: ignore[assignment]
