@@ -56,6 +56,18 @@ def test_code_logs_every_line_and_field_of_a_metric() -> None:
             assert required <= {field for text in metric["messages"] for field in lines[text]}
 
 
+def test_runbook_quotes_log_lines_and_tiles_as_they_are() -> None:
+    """The error of an incompatible GPU driver has versions in it: its words are compared up to the first one."""
+    runbook = " ".join((INFRA / "RUNBOOK.md").read_text().split())
+    quoted = set(re.findall(r"(?<![*`\w])\*([^*`]+)\*(?![*\w])", runbook))
+    driver = {line for line in quoted if line.startswith("PyTorch is built for CUDA ")}
+    assert "PyTorch is built for CUDA " in (ROOT / "functions/defacer/engine/runtime/gpu.py").read_text()
+    assert quoted - driver <= dict(log_lines()).keys()
+    tiles = set(re.findall(r'tile "([^"]+)"', runbook))
+    assert tiles
+    assert tiles <= set(re.findall(r'"title": "([^"]+)"', json.dumps(rendered_dashboard())))
+
+
 def test_dashboard_shows_existing_metrics() -> None:
     text = json.dumps(rendered_dashboard())
     shown = set(re.findall(r"user_defacer_(\w+?)(?:_sum|_bucket|_count)?\{", text))
