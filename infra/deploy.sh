@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploy De-facer into a Google Cloud project (make deploy) or remove it (make destroy). See infra/README.md.
+# Deploy De-facer into a Google Cloud project (make deploy) or remove it (make destroy). See infra/DEPLOYMENT.md.
 # Environment: PROJECT and REGION; optional WORKER (default: the deployed one, at first gpu), TAG (default: a hash of
 # the files), CUDA (default: the one in infra/Dockerfile), BUILD_REGION (default: Cloud Build's global pool).
 set -Eeuo pipefail
@@ -18,7 +18,7 @@ fail() {
 # gcloud or Terraform has reported the cause.
 report_stop() {
     echo "The command stopped with status $1. Everything that it created stays and does no harm. Fix the error above and run the same" >&2
-    echo "command again; it continues from there. infra/README.md lists common errors under \"Deploying\"." >&2
+    echo "command again; it continues from there. infra/DEPLOYMENT.md lists common errors." >&2
 }
 
 need() {

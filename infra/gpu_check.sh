@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Part of infra/deploy.sh: check region and quota of the GPU workers before half an hour of building.
 
-# infra/README.md, "A GPU: region and quota".
+# infra/DEPLOYMENT.md, "A GPU: region and quota".
 L4_REGIONS="us-central1 us-east4 europe-west1 europe-west4 asia-southeast1"
 
 # Print the region's limit of a Cloud Run quota. Google leaves out a limit of 0; -1 means no limit.
@@ -39,7 +39,7 @@ $problem
 You can:
 - deploy CPU workers, which need no GPU (WORKER=cpu). A minute of 1080p video costs $(minute_cost CPU) on them by measured speed, and
   $(minute_cost L4) on an L4 by assumed speed (infra/CAPACITY.md).
-- ask for more quota, or set worker_max_instances in infra/terraform.tfvars: see "A GPU: region and quota" in infra/README.md.
+- ask for more quota, or set worker_max_instances in infra/terraform.tfvars: see "A GPU: region and quota" in infra/DEPLOYMENT.md.
 - continue with GPU workers. Google grants some projects a quota of 3 when they create their first GPU service.
 EOF
     [ "$asked_worker" != gpu ] || return 0

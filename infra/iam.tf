@@ -74,7 +74,7 @@ resource "google_pubsub_topic_iam_member" "function_publishes" {
   member   = google_service_account.function[each.value.name].member
 }
 
-# An operator creates and fills each secret (README.md), so that its value is in no file and in no Terraform state.
+# An operator creates and fills each secret (DEPLOYMENT.md), so that its value is in no file and in no Terraform state.
 resource "google_secret_manager_secret_iam_member" "function" {
   for_each  = local.secret_grants
   secret_id = each.value.secret

@@ -1,7 +1,7 @@
 """Measure the packages (with bytecode) and weights that each image installs (`make image-sizes`).
 
 The module installs each lock file into an empty folder, as the Dockerfile does. This takes some minutes and 9 GB of
-disk. The results go to infra/image_sizes.json and to the table in infra/README.md. The images are those of a default
+disk. The results go to infra/image_sizes.json and to the table in infra/IMAGES.md. The images are those of a default
 deployment, without the base image (Debian, Python).
 """
 
@@ -23,7 +23,7 @@ from defacer.engine.models import weights
 INFRA = Path(__file__).parent
 LOCKS = INFRA / "locks"
 SIZES = INFRA / "image_sizes.json"
-README = INFRA / "README.md"
+PAGE = INFRA / "IMAGES.md"
 HEAD = "| image | packages | MB | the largest | weights, MB | together, GB |\n|---|---|---|---|---|---|\n"
 MEGABYTE = 1e6
 SERVED_EXTRAS = ("cloud", "console", "gpu")  # the extras of `defacer` that the functions and pages need
@@ -108,7 +108,7 @@ def main() -> None:
     SIZES.write_text(json.dumps(sizes, indent=1) + "\n")
     text = size_table(sizes)
     old = re.compile(re.escape(HEAD) + r"(?:\|.*\n)+")
-    README.write_text(old.sub(lambda _: text, README.read_text()))
+    PAGE.write_text(old.sub(lambda _: text, PAGE.read_text()))
     print(text, end="")
 
 

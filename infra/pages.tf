@@ -186,7 +186,7 @@ resource "google_cloud_run_v2_service" "page" {
 
 # Only the named members can open a page. `gcloud run services proxy console` opens the console in a browser, and
 # `... live` also serves an address for OBS on the same machine. If Identity-Aware Proxy protects the console
-# (infra/README.md), name its service agent as the member.
+# (infra/DEPLOYMENT.md), name its service agent as the member.
 resource "google_cloud_run_v2_service_iam_member" "page_invoker" {
   for_each = local.page_members
   name     = google_cloud_run_v2_service.page[each.value.page].name

@@ -4,7 +4,7 @@ variable "project" {
 }
 
 variable "region" {
-  description = "The region of all services and buckets. With worker = \"gpu\" it must have L4 GPUs for Cloud Run: see infra/README.md."
+  description = "The region of all services and buckets. With worker = \"gpu\" it must have L4 GPUs for Cloud Run: see infra/DEPLOYMENT.md."
   type        = string
 }
 

@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from infra.capacity.excerpt import replace_excerpt
 from infra.capacity.page import render_capacity_page
 from infra.capacity.plots import write_plots
 from infra.capacity.runs import UPLOADS, simulate_long_runs
@@ -19,7 +18,7 @@ def main() -> int:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="write infra/CAPACITY.md with its plots, and infra/README.md's excerpt",
+        help="write infra/CAPACITY.md with its plots",
     )
     parser.add_argument(
         "--uploads",
@@ -35,8 +34,6 @@ def main() -> int:
         print(text)
         return 0
     (INFRA / "CAPACITY.md").write_text(text, encoding="utf-8")
-    readme = INFRA / "README.md"
-    readme.write_text(replace_excerpt(readme.read_text("utf-8"), text), encoding="utf-8")
     write_plots(runs, INFRA / "capacity")
     print(f"wrote {INFRA / 'CAPACITY.md'}")
     return 0

@@ -51,8 +51,8 @@ pixels. The networks process small frames, so they take the same time at each si
 assigns each stage to one of the two steps. The L4's rows divide the time of the networks by
 {networks}, of decoding and encoding by {codecs} and of the rest by {rest}. These are **assumptions**.
 A segment has {seconds:g} s and an overhead. The cost is the time multiplied by the price of an
-instance's CPU, memory and GPU, plus storage requests, without storage (source and result at {storage:.2f} USD
-per GiB and month) or downloads of the result from Google (0.12 USD per GiB).
+instance's CPU, memory and GPU, plus storage requests. It includes neither storage (source and
+result at {storage:.2f} USD per GiB and month) nor downloads of the result (0.12 USD per GiB).
 
 ![What a minute costs](capacity/cost.png)
 

@@ -11,7 +11,6 @@ import simpy
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity import plots, tables
-from infra.capacity.excerpt import extract_excerpt
 from infra.capacity.inputs import inputs
 from infra.capacity.page import render_capacity_page
 from infra.capacity.patience import ATTEMPTS, max_job_days, min_wait_hours, round_seconds
@@ -168,10 +167,11 @@ def test_pipeline_readme_states_the_maximum_job_time() -> None:
     ]
 
 
-def test_infra_readme_states_the_maximum_job_time_and_retention() -> None:
-    page = " ".join((INFRA / "README.md").read_text().split())
+def test_operations_page_states_the_maximum_job_time_and_retention() -> None:
+    page = " ".join((INFRA / "OPERATIONS.md").read_text().split())
     stated = re.search(
-        r"may take ([\d.]+) days at most .* with dead_letter at work, ([\d.]+)\)\. .* after (\d+) days", page
+        r"can take ([\d.]+) days at most, and ([\d.]+) days if no segment is split .* after (\d+) days, and then",
+        page,
     )
     assert stated is not None
     assert [float(days) for days in stated.groups()] == [
@@ -179,7 +179,7 @@ def test_infra_readme_states_the_maximum_job_time_and_retention() -> None:
         round(max_job_days(splits=0, dead_letter_rounds=0), 1),
         dict(blocks("variable"))["keep_work_days"]["default"],
     ]
-    retention = re.search(r"wants to wait longer sets (\d+)", page)
+    retention = re.search(r"To wait longer, set `keep_work_days` to (\d+)", page)
     assert retention is not None
     assert max_job_days() < int(retention[1])
 
@@ -219,14 +219,6 @@ def test_every_input_has_a_date_and_a_source_and_is_used() -> None:
 def test_page_has_the_current_tables(table: object) -> None:
     assert callable(table)
     assert table() in PAGE.read_text("utf-8"), "run make capacity"
-
-
-def test_infra_readme_has_the_current_excerpt() -> None:
-    text = extract_excerpt(PAGE.read_text("utf-8"))
-    for part in ("| 1080p | CPU (measured) |", "| CPU | 100 |", "| 100 CPU | adaptive |", "| L4 quota |"):
-        assert part in text
-    assert text in (INFRA / "README.md").read_text("utf-8"), "run make capacity"
-    assert len(re.findall(r"\]\((capacity/\w+\.png)\)", text)) == 3
 
 
 def test_plots_of_the_page_exist_and_are_small() -> None:

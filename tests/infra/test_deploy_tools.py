@@ -188,7 +188,7 @@ def test_terraform_does_not_start_with_a_foreign_state_bucket(what: str, machine
 
 def test_readme_command_stores_a_secret_without_a_line_break(machine: Machine) -> None:
     (command,) = re.findall(
-        "^.*gcloud secrets create defacer-webhook.*$", (INFRA / "README.md").read_text(), re.M
+        "^.*gcloud secrets create defacer-webhook.*$", (INFRA / "DEPLOYMENT.md").read_text(), re.M
     )
     done = machine.run("bash", "-c", command.replace("my-project", PROJECT))
     assert done.returncode == 0, done.stderr

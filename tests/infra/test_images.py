@@ -18,7 +18,7 @@ from defacer.engine.models import weights
 from infra.image_sizes import (
     IMAGES,
     LOCKS,
-    README,
+    PAGE,
     SERVED_EXTRAS,
     SIZES,
     package_size,
@@ -251,7 +251,7 @@ def test_documented_image_sizes_match_the_lock_files() -> None:
             for version in versions
         }
         assert set(sizes[lock]) == locked, "run make image-sizes"
-    assert size_table(sizes) in README.read_text(), "run make image-sizes"
+    assert size_table(sizes) in PAGE.read_text(), "run make image-sizes"
 
 
 def test_installed_package_has_about_its_documented_size() -> None:

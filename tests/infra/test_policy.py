@@ -103,7 +103,7 @@ def test_state_objects_outlive_every_message_of_their_job() -> None:
     assert validation["error_message"].startswith(f"keep_work_days must be {minimum} or more: ")
     assert variable["default"] >= int(minimum)
     assert rerender_request.PENDING.days == int(minimum)  # a re-render's end can be detected for as long
-    assert f"`keep_work_days` is {minimum} at least" in (INFRA / "README.md").read_text()
+    assert f"`keep_work_days` is {minimum} at least" in (INFRA / "OPERATIONS.md").read_text()
 
 
 def test_every_push_is_authenticated() -> None:
