@@ -12,8 +12,10 @@ from tests.servers import ROOT
 PAGES = pytest.mark.parametrize("page", markdown_pages(), ids=lambda page: str(page.relative_to(ROOT)))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"^```[a-z]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
-MAKE_TARGET = re.compile(r"(?<![\w/.-])make (?:-\w+ )?([a-z][a-z-]*)")
-MODULE = re.compile(r"(?:python[\d.]*|\$PYTHON) -m ([a-z_]+(?:\.[a-z_]+)*)")
+# A command is the begin of a code span or of a line in a code block.
+COMMAND = r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/|\$VENV/bin/)?"
+MAKE_TARGET = re.compile(COMMAND + r"make ([a-z][a-z-]*)", re.MULTILINE)
+MODULE = re.compile(COMMAND + r"python[\d.]* -m ([a-z_]+(?:\.[a-z_]+)*)", re.MULTILINE)
 SOURCE_ROOTS = (ROOT, ROOT / "functions", ROOT / "local_emulator")
 # Programs that are installed, not part of this repository.
 OTHER_MODULES = {"pytest", "http.server", "debugpy", "pip", "venv", "json.tool"}
