@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.engine import Engine
-from defacer.engine.errors import PictureError, VideoError
+from defacer.engine.errors import ArgumentError, PictureError, VideoError
 from defacer.engine.models.arrays import Array
 from defacer.engine.recognition.gallery import Picture, TargetFace
 from defacer.engine.tracking.frame_faces import (
@@ -61,7 +61,7 @@ def test_moment_is_parsed(text: str, seconds: str, number: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "1:2:3:4", "12,5", "0:12.5#0", "0:12.5#", "nan", "1e3", "٣"])
 def test_other_text_is_not_a_moment(text: str) -> None:
-    with pytest.raises(PictureError, match=r"is not a time of a video\. Write seconds"):
+    with pytest.raises(ArgumentError, match=r"is not a time of a video\. Write seconds"):
         parse_moment(text)
 
 

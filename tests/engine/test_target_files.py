@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from defacer.engine.errors import PictureError
+from defacer.engine.errors import ArgumentError, PictureError
 from defacer.engine.recognition import target_files
 from defacer.engine.recognition.gallery import Picture
-from defacer.engine.recognition.target_files import read_people, read_people_folder
+from defacer.engine.recognition.target_files import find_people
 
 NAMES = (
     "me.jpg",
@@ -32,12 +32,16 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def read(paths: list[Path], folder: Path | None = None) -> list[Picture]:
+    return [file.read() for file in find_people(paths, folder)]
+
+
 def found(pictures: list[Picture]) -> list[tuple[str, str]]:
     return [(picture.person, picture.data.decode()) for picture in pictures]
 
 
 def test_file_and_folder_are_one_person_each(folder: Path) -> None:
-    pictures = read_people([folder / "me.jpg", folder / "Ann Lee"])
+    pictures = read([folder / "me.jpg", folder / "Ann Lee"])
     assert found(pictures) == [
         ("me", "me.jpg"),
         ("Ann Lee", "Ann Lee/1.HEIC"),
@@ -47,7 +51,7 @@ def test_file_and_folder_are_one_person_each(folder: Path) -> None:
 
 
 def test_folder_of_people_has_the_layout_of_a_channel(folder: Path) -> None:
-    assert sorted(found(read_people_folder(folder))) == [
+    assert sorted(found(read([], folder))) == [
         ("Ann Lee", "Ann Lee/1.HEIC"),
         ("Ann Lee", "Ann Lee/b.webp"),
         ("Zoë", "Zoë.avif"),
@@ -57,38 +61,47 @@ def test_folder_of_people_has_the_layout_of_a_channel(folder: Path) -> None:
 
 def test_current_folder_names_its_person(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder / "Ann Lee")
-    assert {picture.person for picture in read_people([Path()])} == {"Ann Lee"}
+    assert {picture.person for picture in read([Path()])} == {"Ann Lee"}
 
 
 def test_name_from_a_mac_equals_the_typed_name(tmp_path: Path) -> None:
     (tmp_path / "Zoe\u0308.jpg").write_bytes(b"x")
-    assert read_people_folder(tmp_path)[0].person == "Zo\u00eb"
+    assert read([], tmp_path)[0].person == "Zo\u00eb"
 
 
 def test_folder_without_pictures_is_refused(folder: Path) -> None:
     with pytest.raises(
         PictureError, match=r"has no pictures of a person\. Use JPEG, PNG, WebP, HEIC or AVIF"
     ):
-        read_people([folder / "empty"])
-    with pytest.raises(PictureError, match=r"has no pictures\. Put pictures there, as PERSON\.jpg"):
-        read_people_folder(folder / "empty")
+        read([folder / "empty"])
+    with pytest.raises(ArgumentError, match=r"has no pictures\. Put pictures there, as PERSON\.jpg"):
+        find_people([], folder / "empty")
+
+
+def test_missing_path_is_refused(folder: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"no\.jpg does not exist\. Name a picture, or a folder"):
+        find_people([folder / "no.jpg"])
+    with pytest.raises(ArgumentError, match=r"me\.jpg is not a folder\. Use --keep for a picture"):
+        find_people([], folder / "me.jpg")
 
 
 def test_two_people_of_one_name_are_refused(folder: Path) -> None:
     (folder / "empty" / "me.png").write_bytes(b"x")
-    with pytest.raises(PictureError, match="Two people are called me"):
-        read_people([folder / "me.jpg", folder / "empty" / "me.png"])
+    with pytest.raises(ArgumentError, match="Two people are called me"):
+        read([folder / "me.jpg"], folder)
+    with pytest.raises(ArgumentError, match="Two people are called me"):
+        read([folder / "me.jpg", folder / "empty" / "me.png"])
 
 
 def test_huge_file_is_refused_unread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target_files, "MAX_PICTURE_BYTES", 5)
     with pytest.raises(PictureError, match=r"me\.jpg has 6 bytes, at most 5 are allowed"):
-        read_people([folder / "me.jpg"])
+        read([folder / "me.jpg"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows allow only text in names")
 def test_name_that_is_not_text_is_refused_with_a_printable_message(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
-    with pytest.raises(PictureError, match=r"caf\\udce9\.jpg names a person, but its name") as refused:
-        read_people_folder(tmp_path)
+    with pytest.raises(ArgumentError, match=r"caf\\udce9\.jpg names a person, but its name") as refused:
+        read([], tmp_path)
     str(refused.value).encode()

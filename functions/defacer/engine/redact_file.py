@@ -15,8 +15,8 @@ from defacer.engine.option_check import check_options
 from defacer.engine.options import Options
 from defacer.engine.output_paths import check_outputs
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace
-from defacer.engine.recognition.same_person import require_same_person
-from defacer.engine.recognition.target_files import read_people
+from defacer.engine.recognition.same_person import RECOGNIZER, require_same_person
+from defacer.engine.recognition.target_files import find_people
 from defacer.engine.rendering.render_file import render
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import Decision, with_decisions
@@ -48,15 +48,19 @@ class FileRedactor:
         weights.fetch_all(progress=lambda line: progress(line, 0, None))
         engine = Engine()
         if (self.pictures or self.faces) and self._gallery is None:
-            gallery = engine.gallery(self.pictures, self.options.recognizer, faces=self.faces)
-            require_same_person(
-                gallery, [*(each.label for each in self.pictures), *(each.label for each in self.faces)]
-            )
-            self._gallery = gallery
+            self._gallery = self._make_gallery(engine)
         detections = engine.detect_subsegments(
             Segment(str(video)), self._gallery, self.options, lambda done: progress(DETECTING, done, frames)
         )
         return link_faces(detections, self._gallery, self.options)
+
+    def _make_gallery(self, engine: Engine) -> Gallery:
+        recognizer = self.options.recognizer
+        gallery = engine.gallery(self.pictures, recognizer, faces=self.faces)
+        if len({picture.person for picture in self.pictures}) < len(self.pictures):
+            same = gallery if recognizer == RECOGNIZER else engine.gallery(self.pictures, RECOGNIZER)
+            require_same_person(same, [picture.label for picture in self.pictures])
+        return gallery
 
 
 def redact(
@@ -79,11 +83,11 @@ def redact(
     source = Path(video)
     result = default_out(source) if out is None else Path(out)
     cover = None if replacement is None else Path(replacement)
-    people = [Path(path) for path in keep]
-    check_files([source, *filter(None, [cover])], [result], people, force=force)
+    people = find_people([Path(path) for path in keep])
+    check_files([source, *(file.path for file in people), *filter(None, [cover])], [result], force=force)
     redactor = FileRedactor(
         options or Options(),
-        read_people(people),
+        [file.read() for file in people],
         replacement=None if cover is None else cover.read_bytes(),
     )
     return redactor.redact(source, result, progress)
@@ -114,20 +118,12 @@ def default_out(video: Path) -> Path:
     return video.with_name(f"{video.stem}.defaced.mp4")
 
 
-def check_files(
-    reads: Sequence[Path], writes: Sequence[Path], people: Sequence[Path] = (), *, force: bool
-) -> None:
-    """Raise ArgumentError if an input does not exist or an output can't be written.
-
-    The first output is an MP4. `people` are further inputs, which are files or folders.
-    """
-    for path in people:
-        if not path.exists():
-            raise ArgumentError(f"{path} does not exist. Name an existing picture or folder.")
+def check_files(reads: Sequence[Path], writes: Sequence[Path], *, force: bool) -> None:
+    """Raise ArgumentError if an input does not exist or an output can't be written. The first output is an MP4."""
     for path in reads:
         if not path.is_file():
             raise ArgumentError(f"{path} does not exist. Name an existing file.")
-    check_outputs(writes, [*reads, *people], force=force)
+    check_outputs(writes, reads, force=force)
     if writes and writes[0].suffix.lower() != ".mp4":
         name = writes[0].with_suffix(".mp4")
         raise ArgumentError(f"the output is an MP4. Name it {name}, not {writes[0].name}.")

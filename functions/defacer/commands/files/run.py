@@ -93,15 +93,16 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     """
     from defacer.commands.common.progress import show_progress
     from defacer.commands.files.local_files import plan_files
-    from defacer.commands.files.targets import choose_faces, read_pictures
+    from defacer.commands.files.targets import choose_faces
     from defacer.engine.option_check import check_options
     from defacer.engine.options import Options
+    from defacer.engine.recognition.target_files import find_people
     from defacer.engine.redact_file import FileRedactor, check_files
 
-    people = [*(keep or []), *([keep_people] if keep_people else [])]
+    people = find_people(keep or [], keep_people)
     covers = [replacement] if replacement else []
-    check_files(covers, [], people, force=force)
-    files = plan_files(inputs, out, report, [*people, *covers], force=force)
+    check_files(covers, [], force=force)
+    files = plan_files(inputs, out, report, [*(file.path for file in people), *covers], force=force)
     for name, value in (("recognition", recognition), ("match-threshold", match_threshold)):
         if value is not None and not (people or keep_at):
             raise UsageError(f"--{name} decides which faces match a kept person. Add --keep PICTURE.")
@@ -121,7 +122,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     check_options(options, has_replacement=replacement is not None)
     redactor = FileRedactor(
         options,
-        read_pictures(keep or [], keep_people),
+        [file.read() for file in people],
         choose_faces([file.video for file in files], keep_at or [], options.detector),
         replacement.read_bytes() if replacement else None,
     )

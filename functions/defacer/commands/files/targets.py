@@ -8,28 +8,22 @@ import typer
 
 from defacer.commands.common.exit_codes import UsageError
 from defacer.engine.engine import Engine
-from defacer.engine.errors import ArgumentError, VideoError
+from defacer.engine.errors import VideoError
 from defacer.engine.models import weights
-from defacer.engine.recognition.gallery import Picture, TargetFace
-from defacer.engine.recognition.target_files import read_people, read_people_folder
+from defacer.engine.recognition.gallery import TargetFace
 from defacer.engine.tracking.frame_faces import choose_face, find_faces_at, parse_moment
-
-
-def read_pictures(keep: Sequence[Path], keep_people: Path | None) -> list[Picture]:
-    """Return the pictures of `--keep` and `--keep-people`, which exist."""
-    if keep_people and not keep_people.is_dir():
-        raise ArgumentError(f"{keep_people} is not a folder. Use --keep for a picture.")
-    return [*read_people(keep), *(read_people_folder(keep_people) if keep_people else [])]
 
 
 def choose_faces(videos: Sequence[Path], moments: Sequence[str], detector: str) -> list[TargetFace]:
     """Return the faces of `--keep-at`. Ask on a terminal if there are several at a time."""
     if not moments:
         return []
-    if len(videos) > 1:
-        raise UsageError("--keep-at names a time of one video, and several are given. Run each video alone.")
-    (video,) = videos
     times = [parse_moment(text) for text in moments]
+    if len(videos) != 1:
+        raise UsageError(
+            f"--keep-at {times[0]} is a time of one video, but there are {len(videos)}. Run each video alone."
+        )
+    (video,) = videos
     weights.fetch_all(progress=lambda line: typer.echo(line, err=True))
     model = Engine().detector(detector)
     ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
@@ -40,5 +34,12 @@ def choose_faces(videos: Sequence[Path], moments: Sequence[str], detector: str) 
 
 
 def _ask(lines: Sequence[str]) -> int:
-    typer.echo("\n".join(lines), err=True)
-    return int(typer.prompt("Which face stays visible", type=int, err=True))
+    """Ask which of the listed faces stays visible, until the answer is the number of one."""
+    typer.echo("\n".join(("Several faces are visible at this time, from left to right:", *lines)), err=True)
+    while (
+        not 1
+        <= (number := int(typer.prompt("Number of the person to keep", type=int, err=True)))
+        <= len(lines)
+    ):
+        typer.echo(f"Enter a number from 1 to {len(lines)}.", err=True)
+    return number

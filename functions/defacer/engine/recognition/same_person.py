@@ -1,4 +1,4 @@
-"""Check that the pictures of a folder show one person."""
+"""Check that all pictures of a person show the same person."""
 
 from collections.abc import Sequence
 
@@ -7,25 +7,28 @@ import numpy as np
 from defacer.engine.errors import PictureError
 from defacer.engine.models.arrays import Array
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.identity import Limits
-from defacer.engine.recognition.recognition_levels import calibration_of
+
+RECOGNIZER = "sface"
+# Chosen on 235 public portraits of 105 people. None of 27,042 pairs of two people is nearer, and a stranger beside the
+# pictures of another person was found in all of 6,656 cases. 450 of 453 pairs of one person are nearer, and all 159
+# pictures are near another picture of their person. At 1.1, 14 of the strangers were not found.
+MAX_DISTANCE = 1.05
 
 
 def require_same_person(gallery: Gallery, labels: Sequence[str]) -> None:
-    """Raise PictureError, which names the picture, if a picture is unlike all other pictures of its person.
+    """Raise PictureError if the pictures of a person fall into groups that do not resemble each other.
 
-    `labels` are the names of the gallery's pictures.
+    The message names a picture outside the largest group. `gallery` was made by RECOGNIZER, and `labels` are the names
+    of its pictures. Faces after them are not compared.
     """
-    name = gallery.recognizer.partition("/")[0]
-    limit = Limits.of(name, calibration_of(name).levels["balanced"].match).limit
-    for person in dict.fromkeys(gallery.people):
-        numbers = [number for number, owner in enumerate(gallery.people) if owner == person]
-        groups = _groups(gallery.embeddings[numbers], limit)
-        if len(groups) > 1:
-            odd = labels[numbers[groups[-1][0]]]
+    for person in dict.fromkeys(gallery.people[: len(labels)]):
+        numbers = [number for number, owner in enumerate(gallery.people[: len(labels)]) if owner == person]
+        first, *others = _groups(gallery.embeddings[numbers], MAX_DISTANCE)
+        if others:
+            odd, known = (labels[numbers[group[0]]] for group in (others[-1], first))
             raise PictureError(
-                f"{odd} does not look like the person in {labels[numbers[groups[0][0]]]}, but both are pictures of "
-                f"{person}. Remove the picture that shows someone else, or use clearer pictures."
+                f"{odd} does not look like the person in {known}. Remove the picture that does not show {person}. If "
+                "both show this person, use pictures from the front and in good light."
             )
 
 

@@ -9,7 +9,7 @@ from typing import Self
 
 import av
 
-from defacer.engine.errors import PictureError, VideoError
+from defacer.engine.errors import ArgumentError, PictureError, VideoError
 from defacer.engine.media.orientation import Orientation, orientation_of
 from defacer.engine.media.reader import first_frame, open_video, probe, read_frames
 from defacer.engine.models.arrays import Detection, Detector, Image
@@ -21,6 +21,9 @@ MOMENT = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)(?:#(\d+))?", re.
 SEARCH_SECONDS = 5  # before and after a moment without a face
 MAX_FRAME_SECONDS = 60
 SEARCH_STEP_SECONDS = Fraction(1, 5)
+
+
+Ask = Callable[[Sequence[str]], int]  # gets a line for each face, and returns a number from 1
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,11 @@ class FrameFaces:
 def parse_moment(text: str) -> Moment:
     """Parse `SECONDS`, `MINUTES:SECONDS` or `HOURS:MINUTES:SECONDS`, with `#NUMBER` for one of several faces.
 
-    Raise PictureError for any other text.
+    Raise ArgumentError for any other text.
     """
     match = MOMENT.fullmatch(text)
     if match is None or (match[4] and not int(match[4])):
-        raise PictureError(
+        raise ArgumentError(
             f"{text!r} is not a time of a video. Write seconds, or minutes and seconds, such as 12.5 or 0:12.5. "
             "Add #2 for the second face from the left."
         )
@@ -88,9 +91,7 @@ def find_faces_at(video: str, seconds: Fraction, detector: Detector) -> FrameFac
     return found
 
 
-def choose_face(
-    moment: Moment, found: FrameFaces, ask: Callable[[Sequence[str]], int] | None = None
-) -> TargetFace:
+def choose_face(moment: Moment, found: FrameFaces, ask: Ask | None = None) -> TargetFace:
     """Return the face that the moment names, or the only one.
 
     `ask` gets a line for each face and returns a number from 1. Without it, several faces raise PictureError, which
