@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from defacer.pipeline.topology import FUNCTIONS
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.processes.state import StateFolder
 from tests.emulator.up import ANY_PORTS, Up
 from tests.servers import ROOT
@@ -26,7 +27,11 @@ def {name}(event):
 @pytest.fixture
 def stand_ins(tmp_path: Path) -> Path:
     """Return a folder with functions that only print that they were called."""
-    folder = tmp_path / "stand-ins"
+    return write_stand_ins(tmp_path)
+
+
+def write_stand_ins(parent: Path) -> Path:
+    folder = parent / "stand-ins"
     for function in FUNCTIONS:
         source = folder / function.source
         source.parent.mkdir(parents=True)
@@ -34,10 +39,39 @@ def stand_ins(tmp_path: Path) -> Path:
     return folder
 
 
+# The two pages take half of the time of a start.
+WITHOUT_PAGES = """
+import sys
+from dataclasses import replace
+from defacer_emulator.commands import cli, up_down
+
+up = up_down.up
+up_down.up = lambda options: up(replace(options, console=False, live=False))
+sys.exit(cli.main())
+"""
+
+
 @pytest.fixture
 def up(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
-    """Start `up` with the stand-in functions and the built-in Pub/Sub."""
+    """Start `up` with the stand-in functions and the built-in Pub/Sub, without the console and the live page."""
+    with _up(tmp_path, stand_ins, program=("-c", WITHOUT_PAGES)) as started:
+        yield started
+
+
+@pytest.fixture
+def up_with_pages(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
+    """Start `up` as the fixture `up` does, with the console and the live page."""
     with _up(tmp_path, stand_ins) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Run one emulator with stand-in functions for the tests of a module that only read from it or add to it."""
+    folder = tmp_path_factory.mktemp("running")
+    with Emulator(
+        EmulatorOptions(folder / "state", "builtin", workers=3, functions=write_stand_ins(folder))
+    ) as started:
         yield started
 
 
@@ -49,9 +83,11 @@ def up_with_chaos(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
 
 
 @contextmanager
-def _up(tmp_path: Path, stand_ins: Path, *arguments: str) -> Iterator[Up]:
+def _up(
+    tmp_path: Path, stand_ins: Path, *arguments: str, program: tuple[str, ...] = ("-m", "defacer_emulator")
+) -> Iterator[Up]:
     folder = StateFolder(tmp_path / "state")
-    command = [sys.executable, "-m", "defacer_emulator", "up", "--pubsub", "builtin"]
+    command = [sys.executable, *program, "up", "--pubsub", "builtin"]
     command += ["--state", str(folder.path), "--functions", str(stand_ins), *ANY_PORTS, *arguments]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

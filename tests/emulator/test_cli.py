@@ -12,12 +12,11 @@ from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.lifecycle.job_state import ERASED
 from defacer.pipeline.storage import object_names
 from defacer_emulator.commands.cli import main
-from defacer_emulator.emulator import Emulator, EmulatorOptions
-from defacer_emulator.processes.state import StateFolder
+from defacer_emulator.emulator import Emulator
 from defacer_emulator.services import storage
 from tests.clips import Clip, astronaut, encode_picture, write_clip
 from tests.emulator.up import Up
-from tests.servers import ROOT, wait_until
+from tests.servers import ROOT
 
 Output = pytest.CaptureFixture[str]
 
@@ -221,18 +220,18 @@ def test_demo_rejects_mode_image_without_a_picture(video: Path, tmp_path: Path, 
 
 
 def test_rejected_drop_uploads_nothing(
-    up: Up, video: Path, picture: Path, tmp_path: Path, capsys: Output
+    running: Emulator, video: Path, picture: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    state = up.wait_until_ready()
+    state = running.state
     policy, typo = tmp_path / "image.json", tmp_path / "typo.json"
     policy.write_text('{"mode": "image"}')
     typo.write_text('{"mood": "blur"}')
-    drop = ["drop", str(video), "--channel", "street", "--state", str(up.folder.path)]
+    drop = ["drop", str(video), "--channel", "rejected", "--state", str(running.folder.path)]
     client = storage.create_client(state.project, state.storage_url)
 
     for options in (["--mode", "image"], ["--policy", str(policy)], ["--policy", str(typo)]):
         assert main([*drop, *options]) == 2
-        assert not list(client.list_blobs(state.resources.intake))
+        assert not list(client.list_blobs(state.resources.intake, prefix="channels/rejected/"))
     assert "Add --replacement PICTURE.png" in capsys.readouterr().err.splitlines()[0]
     assert main([*drop, "--mode", "image", "--replacement", str(picture)]) == 0
     assert main([*drop, "--policy", str(policy)]) == 0  # it uses the picture of the earlier drop
@@ -309,10 +308,9 @@ def test_missing_google_emulator_is_reported_with_an_alternative(
 
 
 def test_drop_prints_the_job_that_status_lists(
-    up: Up, video: Path, picture: Path, tmp_path: Path, capsys: Output
+    running: Emulator, video: Path, picture: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    up.wait_until_ready()
-    state = ["--state", str(up.folder.path)]
+    state = ["--state", str(running.folder.path)]
 
     assert main(["drop", str(video), "--channel", "street", "--target", str(picture), *state]) == 0
     output = capsys.readouterr()
@@ -331,11 +329,10 @@ def test_drop_prints_the_job_that_status_lists(
     assert f"The job {'0' * 20} does not exist" in read_error(capsys)
 
 
-def test_ctrl_c_while_waiting_prints_that_the_job_continues(up: Up, video: Path) -> None:
-    up.wait_until_ready()
+def test_ctrl_c_while_waiting_prints_that_the_job_continues(running: Emulator, video: Path) -> None:
     command = [sys.executable, "-m", "defacer_emulator", "drop", str(video), "--wait"]
     with subprocess.Popen(
-        [*command, "--state", str(up.folder.path)],
+        [*command, "--channel", "interrupted", "--state", str(running.folder.path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -353,7 +350,7 @@ def test_ctrl_c_while_waiting_prints_that_the_job_continues(up: Up, video: Path)
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("end", ["stopped", "killed"])
+@pytest.mark.parametrize("end", [pytest.param("stopped", marks=pytest.mark.slow), "killed"])
 def test_waiting_ends_when_the_emulator_ends(up: Up, end: str, video: Path) -> None:
     up.wait_until_ready()
     command = [sys.executable, "-m", "defacer_emulator", "drop", str(video), "--wait"]
@@ -375,59 +372,20 @@ def test_waiting_ends_when_the_emulator_ends(up: Up, end: str, video: Path) -> N
     assert "Traceback" not in errors
 
 
-def test_job_of_an_earlier_emulator_is_listed_as_stopped(
-    stand_ins: Path, tmp_path: Path, capsys: Output
-) -> None:
-    options = EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)
-    job = "0123456789abcdef0123"
-    with Emulator(options) as emulator:
-        emulator.storage_client().bucket(emulator.work).blob(
-            f"jobs/{job}/merge-lease.json"
-        ).upload_from_string(b"x")
-        assert main(["status", "--state", str(options.state)]) == 0
-        assert "waiting" in capsys.readouterr().out
+def test_erased_job_is_listed_as_erased(running: Emulator, capsys: Output) -> None:
+    job, state = "0123456789abcdef0123", str(running.folder.path)
+    failed = Failed(job=job, source=None, stage="erase", code=ERASED, message="A long message.")
+    blob = running.storage_client().bucket(running.work).blob(object_names.failed(job))
+    blob.upload_from_string(failed.model_dump_json())
+    assert main(["status", "--state", state]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert main(["status", job, "--state", state]) == 0
+    details = capsys.readouterr().out
 
-    with Emulator(options):
-        assert main(["status", "--state", str(options.state)]) == 0
-        found = capsys.readouterr().out
-
-    assert job in found
-    assert "stopped with an earlier emulator" in found
-
-
-def test_erased_job_is_listed_as_erased(stand_ins: Path, tmp_path: Path, capsys: Output) -> None:
-    job = "0123456789abcdef0123"
-    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
-        failed = Failed(job=job, source=None, stage="erase", code=ERASED, message="A long message.")
-        blob = emulator.storage_client().bucket(emulator.work).blob(object_names.failed(job))
-        blob.upload_from_string(failed.model_dump_json())
-        assert main(["status", "--state", str(tmp_path / "state")]) == 0
-        table = [line.split() for line in capsys.readouterr().out.splitlines()]
-        assert main(["status", job, "--state", str(tmp_path / "state")]) == 0
-        details = capsys.readouterr().out
-
-    assert table == [
-        ["JOB", "STATE", "SEGMENTS", "DONE", "SOURCE"],
-        [job, "erased", "on", "request", "-", "-", "-"],
-    ]
+    assert table[0] == ["JOB", "STATE", "SEGMENTS", "DONE", "SOURCE"]
+    assert [job, "erased", "on", "request", "-", "-", "-"] in table
     assert "state     erased on request\n" in details
     assert not {"failed", "?", "A long message."} & {*details.split(), *details.splitlines()}
-
-
-def test_up_prints_exports_and_follows_the_functions_logs(up: Up, video: Path) -> None:
-    state = up.wait_until_ready()
-    assert main(["drop", str(video), "--state", str(up.folder.path)]) == 0
-    log = StateFolder(up.folder.path).log("ingest")
-    wait_until(lambda: "called ingest" in log.read_text(), "ingest was called")
-
-    up.process.send_signal(signal.SIGINT)
-
-    code, out, _ = up.wait_for_end()
-    assert code == 0
-    assert f"  export STORAGE_EMULATOR_HOST={state.storage_url}\n" in out
-    assert f"  export PUBSUB_EMULATOR_HOST={state.pubsub_host}\n" in out
-    assert "ingest      | called ingest with channels/demo/videos/walk.mp4\n" in out
-    assert out.endswith("Stopped.\n")
 
 
 def test_invalid_plan_of_faults_is_reported(tmp_path: Path, capsys: Output) -> None:

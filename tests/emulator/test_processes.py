@@ -15,7 +15,7 @@ from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.state import ProcessRecord, StateFolder
-from defacer_emulator.services import messaging
+from defacer_emulator.services import messaging, storage
 from tests.emulator.up import Up, find_leftovers, wait_until_gone, write_function
 from tests.servers import wait_until
 
@@ -41,7 +41,12 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    # Ctrl-C: test_up_prints_its_urls_and_the_logs_until_ctrl_c. A closed terminal ends it as SIGTERM does.
+    [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)],
+    ids=lambda n: n.name,
+)
 def test_no_process_is_left_after_a_signal(up: Up, number: signal.Signals) -> None:
     state = up.wait_until_ready()
 
@@ -53,8 +58,17 @@ def test_no_process_is_left_after_a_signal(up: Up, number: signal.Signals) -> No
     assert up.folder.read() is None
 
 
-def test_no_process_is_left_after_down(up: Up, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_emulator_in_a_folder_raises_until_down(
+    up: Up, stand_ins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = up.wait_until_ready()
+    with pytest.raises(
+        EmulatorUsageError,
+        match=rf"already runs in .* \(process {up.process.pid}.*defacer_emulator down --state",
+    ):
+        Emulator(EmulatorOptions(up.folder.path, "builtin", functions=stand_ins)).__enter__()
+    assert up.state() == state
+    assert up.process.poll() is None
 
     code = cli.main(["down", "--state", str(up.folder.path)])
 
@@ -62,14 +76,6 @@ def test_no_process_is_left_after_down(up: Up, capsys: pytest.CaptureFixture[str
     assert "Stopped the emulator" in capsys.readouterr().out
     assert find_leftovers(state) == []
     assert up.wait_for_end()[0] == 0
-
-
-def test_no_process_is_left_after_the_emulator_is_killed(up: Up) -> None:
-    state = up.wait_until_ready()
-
-    up.process.kill()
-
-    wait_until_gone(state)
 
 
 def test_no_process_is_left_of_an_emulator_killed_while_it_starts(up: Up) -> None:
@@ -157,85 +163,76 @@ def test_missing_function_is_reported(tmp_path: Path) -> None:
         pytest.fail("the emulator started")
 
 
-def test_second_emulator_in_a_folder_raises(up: Up, stand_ins: Path) -> None:
-    state = up.wait_until_ready()
-
-    with pytest.raises(
-        EmulatorUsageError,
-        match=rf"already runs in .* \(process {up.process.pid}.*defacer_emulator down --state",
-    ):
-        Emulator(EmulatorOptions(up.folder.path, "builtin", functions=stand_ins)).__enter__()
-
-    assert up.state() == state
-    assert up.process.poll() is None
-
-
 def test_down_does_not_end_a_process_with_a_reused_pid(
-    up: Up, bystander: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+    running: Emulator,
+    tmp_path: Path,
+    bystander: subprocess.Popen[bytes],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    state = up.wait_until_ready()
-    up.process.kill()
-    wait_until_gone(state)
     other_process = ProcessRecord(name="worker", pid=bystander.pid, started=0.0)
-    up.folder.write(state.model_copy(update={"parent": other_process, "processes": (other_process,)}))
+    changes = {"run": "of-a-killed-emulator", "parent": other_process, "processes": (other_process,)}
+    folder = StateFolder(tmp_path)
+    folder.write(running.state.model_copy(update=changes))
 
-    assert cli.main(["down", "--state", str(up.folder.path)]) == 0
+    assert cli.main(["down", "--state", str(tmp_path)]) == 0
 
     assert bystander.poll() is None
     assert "Ended the processes" not in capsys.readouterr().out
-    assert up.folder.read() is None
+    assert folder.read() is None
 
 
-def test_upload_calls_the_function(stand_ins: Path, tmp_path: Path) -> None:
-    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)) as emulator:
-        emulator.storage_client().bucket(emulator.intake).blob("channels/a/videos/b.mp4").upload_from_string(
-            b"x"
-        )
+def test_upload_calls_the_function(running: Emulator) -> None:
+    name = "channels/a/videos/b.mp4"
+    running.storage_client().bucket(running.intake).blob(name).upload_from_string(b"x")
 
-        log = emulator.folder.log("ingest")
-        wait_until(
-            lambda: "called ingest with channels/a/videos/b.mp4" in log.read_text(), "ingest was called"
-        )
-        state = emulator.state
-
-    assert find_leftovers(state) == []
+    log = running.folder.log("ingest")
+    wait_until(lambda: f"called ingest with {name}" in log.read_text(), "ingest was called")
 
 
-def test_objects_survive_a_restart(stand_ins: Path, tmp_path: Path) -> None:
+def test_objects_survive_a_restart_and_open_jobs_are_stopped(
+    stand_ins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)
+    job = "0123456789abcdef0123"
     with Emulator(options) as emulator:
-        blob = emulator.storage_client().bucket(emulator.work).blob("jobs/note.txt")
+        blob = emulator.storage_client().bucket(emulator.work).blob(f"jobs/{job}/merge-lease.json")
         blob.upload_from_string(b"kept")
+        assert cli.main(["status", "--state", str(options.state)]) == 0
+        assert "waiting" in capsys.readouterr().out
+    assert find_leftovers(emulator.state) == []
 
     with Emulator(options) as emulator:
-        found = emulator.storage_client().bucket(emulator.work).get_blob("jobs/note.txt")
+        found = emulator.storage_client().bucket(emulator.work).get_blob(blob.name)
         assert found is not None
         assert (found.generation, found.download_as_bytes()) == (blob.generation, b"kept")
+        assert cli.main(["status", "--state", str(options.state)]) == 0
+    listed = capsys.readouterr().out
+    assert job in listed
+    assert "stopped with an earlier emulator" in listed
 
 
-def test_subscriptions_are_created_from_the_topology(stand_ins: Path, tmp_path: Path) -> None:
-    with Emulator(EmulatorOptions(tmp_path / "state", "builtin", workers=3, functions=stand_ins)) as emulator:
-        with messaging.create_subscriber(emulator.state.pubsub_host) as client:
-            found = {
-                function.name: client.get_subscription(
-                    subscription=f"projects/{emulator.state.project}/subscriptions/{function.subscription}"
-                )
-                for function in emulator.resources.functions
-            }
-            lost_letters = client.get_subscription(
-                subscription=f"projects/{emulator.state.project}/subscriptions/{LOST_LETTERS_SUBSCRIPTION}"
+def test_subscriptions_are_created_from_the_topology(running: Emulator) -> None:
+    with messaging.create_subscriber(running.state.pubsub_host) as client:
+        found = {
+            function.name: client.get_subscription(
+                subscription=f"projects/{running.state.project}/subscriptions/{function.subscription}"
             )
+            for function in running.resources.functions
+        }
+        lost_letters = client.get_subscription(
+            subscription=f"projects/{running.state.project}/subscriptions/{LOST_LETTERS_SUBSCRIPTION}"
+        )
 
-        worker, dead_letter = found["worker"], found["dead_letter"]
-        assert worker.push_config.push_endpoint == emulator.state.function_urls["worker"]
-        assert worker.ack_deadline_seconds == 600
-        assert worker.dead_letter_policy.max_delivery_attempts == 100
-        assert worker.dead_letter_policy.dead_letter_topic.endswith("/topics/dead-letters")
-        assert worker.retry_policy.minimum_backoff.total_seconds() == 1
-        assert dict(worker.labels) == {"max-outstanding": "3"}
-        assert dead_letter.dead_letter_policy.dead_letter_topic == lost_letters.topic
-        assert lost_letters.topic.endswith("/topics/lost-letters")
-        assert not lost_letters.push_config.push_endpoint
+    worker, dead_letter = found["worker"], found["dead_letter"]
+    assert worker.push_config.push_endpoint == running.state.function_urls["worker"]
+    assert worker.ack_deadline_seconds == 600
+    assert worker.dead_letter_policy.max_delivery_attempts == 100
+    assert worker.dead_letter_policy.dead_letter_topic.endswith("/topics/dead-letters")
+    assert worker.retry_policy.minimum_backoff.total_seconds() == 1
+    assert dict(worker.labels) == {"max-outstanding": "3"}
+    assert dead_letter.dead_letter_policy.dead_letter_topic == lost_letters.topic
+    assert lost_letters.topic.endswith("/topics/lost-letters")
+    assert not lost_letters.push_config.push_endpoint
 
 
 @pytest.mark.parametrize("spoil", [lambda text: text[:20], lambda text: '{"run": 1}'], ids=["cut", "other"])
@@ -249,14 +246,25 @@ def test_invalid_state_file_is_reported(
     assert str(tmp_path / "state.json") in capsys.readouterr().err
 
 
-def test_up_prints_the_url_of_the_running_console(up: Up) -> None:
+def test_up_prints_its_urls_and_the_logs_until_ctrl_c(up_with_pages: Up) -> None:
+    up = up_with_pages
     state = up.wait_until_ready()
-    assert up.process.stdout is not None
-    assert any(str(state.console_url) in line for line in iter(up.process.stdout.readline, ""))
+    name = "channels/demo/videos/walk.mp4"
+    client = storage.create_client(state.project, state.storage_url)
+    client.bucket(state.resources.intake).blob(name).upload_from_string(b"x")
+    log = up.folder.log("ingest")
+    wait_until(lambda: "called ingest" in log.read_text(), "ingest was called")
     page = requests.get(str(state.console_url), headers={"Accept": "text/html"}, timeout=60)
-    assert (page.status_code, "No channels yet" in page.text) == (200, True)
+    assert (page.status_code, "<h1" in page.text) == (200, True)
 
     up.signal_terminal(signal.SIGINT)
 
-    assert up.wait_for_end()[0] == 0
+    code, out, errors = up.wait_for_end()
+    assert (code, errors) == (0, "")
+    assert f"  {state.console_url}\n" in out
+    assert f"  export STORAGE_EMULATOR_HOST={state.storage_url}\n" in out
+    assert f"  export PUBSUB_EMULATOR_HOST={state.pubsub_host}\n" in out
+    assert f"ingest      | called ingest with {name}\n" in out
+    assert out.endswith("Stopped.\n")
     assert find_leftovers(state) == []
+    assert up.folder.read() is None

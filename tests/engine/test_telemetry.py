@@ -115,7 +115,7 @@ def test_degree_sign_in_latin_1_is_read() -> None:
 
 
 def test_hostile_text_is_read_quickly() -> None:
-    for text in ("<" * 1_000_000, " " * 1_000_000, "N1.1 " * 200_000, "1." + "1" * 1_000_000):
+    for text in ("<" * 200_000, " " * 200_000, "N1.1 " * 40_000, "1." + "1" * 200_000):
         has_position_in(text)
         TelemetryFilter(Stream()).accept(text.encode())
 

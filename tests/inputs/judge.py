@@ -295,11 +295,13 @@ def _require_no_personal_data(result: Path) -> None:
 def _judge_by_ffprobe(row: Row, source: Path, result: Path) -> None:
     """Require no warning of ffprobe. A chapter track can have the warnings of the source."""
     if shutil.which("ffprobe"):  # without it, a test in test_rows.py is skipped with a hint
-        assert _warnings(result) <= (_warnings(source) if row.name == "chapters" else set())
-        _judge_lengths(_lengths(source), _lengths(result))
-        before, after = _fields(source), _fields(result)
+        before, after = _probe(source), _probe(result)
+        assert after.warnings <= (before.warnings if row.name == "chapters" else set())
+        _judge_lengths(before.lengths, after.lengths)
         # The order of fields matters only in interlaced frames.
-        assert before == after or not any("interlaced_frame=1" in found for found in (before, after))
+        assert before.fields == after.fields or not any(
+            interlaced for interlaced, _ in before.fields | after.fields
+        )
 
 
 @dataclass(frozen=True)
@@ -324,39 +326,48 @@ def _judge_lengths(before: _Lengths, after: _Lengths) -> None:
         assert abs(before.file - after.file) <= max(before.frame, SOUND_PACKET_SECONDS)
 
 
-def _lengths(path: Path) -> _Lengths:
-    command = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", "packet=pts_time,dts_time,flags"]
-    command += ["-show_entries", "stream=codec_type,avg_frame_rate,start_time,duration:format=duration"]
-    picture = json.loads(_output([*command, "-select_streams", "V:0", str(path)]))
-    sound = json.loads(_output([*command, "-select_streams", "a", "-show_entries", "packet=", str(path)]))
-    shown = [packet for packet in picture["packets"] if "D" not in packet["flags"]]
-    times = sorted(float(packet.get("pts_time", packet.get("dts_time"))) for packet in shown)
-    (stream,) = picture["streams"]
-    rate = float(Fraction(stream["avg_frame_rate"]))
-    usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / rate
-    return _Lengths(
-        frame=usual,
-        rate=rate,
-        picture=float(stream.get("duration", times[-1] - times[0] + usual)),
-        sound=[float(s["duration"]) if "duration" in s else None for s in sound["streams"]],
-        file=float(picture["format"]["duration"]) if "duration" in picture["format"] else None,
+@dataclass(frozen=True)
+class _Probe:
+    """What ffprobe finds in a file. `fields` are the combinations of interlacing and field order of its frames."""
+
+    lengths: _Lengths
+    fields: set[tuple[int, int]]
+    warnings: set[str]
+
+
+def _probe(path: Path) -> _Probe:
+    """Decode the file with ffprobe, once for all that is judged: a start of ffprobe takes as long as a short video."""
+    entries = "packet=codec_type,stream_index,pts_time,dts_time,flags"
+    entries += ":frame=media_type,stream_index,interlaced_frame,top_field_first"
+    entries += (
+        ":stream=index,codec_type,avg_frame_rate,duration:stream_disposition=attached_pic:format=duration"
+    )
+    command = ["ffprobe", "-v", "warning", "-of", "json", "-show_entries", entries, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    (picture,) = (
+        stream
+        for stream in found["streams"]
+        if stream["codec_type"] == "video" and not stream["disposition"]["attached_pic"]
+    )
+    parts = [part for part in found["packets_and_frames"] if part.get("stream_index") == picture["index"]]
+    return _Probe(
+        lengths=_lengths(found, picture, [part for part in parts if part["type"] == "packet"]),
+        fields={(p["interlaced_frame"], p["top_field_first"]) for p in parts if p["type"] == "frame"},
+        warnings={re.sub(r" @ 0x[0-9a-f]+", "", line) for line in done.stderr.splitlines() if line},
     )
 
 
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def _fields(path: Path) -> set[str]:
-    """Return the combinations of interlacing and field order that ffprobe reports for the frames."""
-    command = ["ffprobe", "-v", "error", "-select_streams", "V:0", "-of", "compact=nk=0:p=0"]
-    command += ["-show_entries", "frame=interlaced_frame,top_field_first", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return {"|".join(line.split("|")[:2]) for line in done.stdout.splitlines() if line}
-
-
-def _warnings(path: Path) -> set[str]:
-    command = ["ffprobe", "-v", "warning", "-count_frames", "-show_streams", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    return {re.sub(r" @ 0x[0-9a-f]+", "", line) for line in done.stderr.splitlines() if line}
+def _lengths(found: dict[str, Any], picture: dict[str, Any], packets: list[dict[str, str]]) -> _Lengths:
+    shown = [packet for packet in packets if "D" not in packet["flags"]]
+    times = sorted(float(packet.get("pts_time", packet.get("dts_time", ""))) for packet in shown)
+    rate = float(Fraction(picture["avg_frame_rate"]))
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / rate
+    sound = [stream for stream in found["streams"] if stream["codec_type"] == "audio"]
+    return _Lengths(
+        frame=usual,
+        rate=rate,
+        picture=float(picture.get("duration", times[-1] - times[0] + usual)),
+        sound=[float(stream["duration"]) if "duration" in stream else None for stream in sound],
+        file=float(found["format"]["duration"]) if "duration" in found["format"] else None,
+    )

@@ -24,6 +24,17 @@ from tests.inputs.segment_check import require_same_at_key_frames
 from tests.inputs.table import README, line
 from tests.planned import read_header
 
+# In every run the emulator processes the rows in which the pipeline does more than the engine: it reads a refused,
+# damaged or unindexed file over the network, and passes times, colours and masks on in its documents.
+FIRST = {
+    "variable rate, as a phone writes it",
+    "an edit list that starts the sound 0.5 s later",
+    "HEVC with HDR10, a face in it",
+    "MP4, index last",
+    "cut off in the middle",
+    "a header that states ten hours, MP4",
+    "a damaged packet, with the policy to hide its frames",
+}
 EMULATED = [row for row in ROWS if row.emulated]
 NAMED: dict[str, Any] = {"ids": lambda row: row.name}
 
@@ -72,6 +83,7 @@ def test_table_has_every_row_and_twenty_use_the_emulator(table: str) -> None:
     assert len(set(names)) == len(names)
     assert len(re.findall(r"^\| (?!input|---)", table, re.MULTILINE)) == len(ROWS)
     assert len(EMULATED) >= 20
+    assert {row.name for row in EMULATED} >= FIRST
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +95,11 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         yield running
 
 
-@pytest.mark.parametrize("row", EMULATED, **NAMED)
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[] if row.name in FIRST else [pytest.mark.slow]) for row in EMULATED],
+    **NAMED,
+)
 def test_pipeline_has_the_same_outcome(
     row: Row, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

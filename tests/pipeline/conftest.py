@@ -69,7 +69,8 @@ class Pipeline:
         return Published.model_validate_json(blob.download_as_bytes()) if blob else None
 
 
-@pytest.fixture(scope="module", params=["builtin", "google"])
+# tests/contract holds both Pub/Subs to the same behaviour on every commit.
+@pytest.fixture(scope="module", params=["builtin", pytest.param("google", marks=pytest.mark.slow)])
 def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     if request.param == "google" and find_google_emulator() is None:
         pytest.skip(f"Google's Pub/Sub emulator is not installed: {INSTALL_HINT}")
