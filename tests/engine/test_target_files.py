@@ -71,7 +71,7 @@ def test_name_from_a_mac_equals_the_typed_name(tmp_path: Path) -> None:
 
 def test_folder_without_pictures_is_refused(folder: Path) -> None:
     with pytest.raises(
-        PictureError, match=r"has no pictures of a person\. Use JPEG, PNG, WebP, HEIC or AVIF"
+        ArgumentError, match=r"has no pictures of a person\. Use JPEG, PNG, WebP, HEIC or AVIF"
     ):
         read([folder / "empty"])
     with pytest.raises(ArgumentError, match=r"has no pictures\. Put pictures there, as PERSON\.jpg"):
