@@ -17,6 +17,7 @@ COMMAND = r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/|\$VENV/bin/)?"
 MAKE_TARGET = re.compile(COMMAND + r"make ([a-z][a-z-]*)", re.MULTILINE)
 MODULE = re.compile(COMMAND + r"python[\d.]* -m ([a-z_]+(?:\.[a-z_]+)*)", re.MULTILINE)
 SOURCE_ROOTS = (ROOT, ROOT / "functions", ROOT / "local_emulator")
+FILE = re.compile(r"`((?:[\w-]+/)+[\w-]+\.(?:py|tf|sh|md|toml|html|js|yaml))`")
 # Programs that are installed, not part of this repository.
 OTHER_MODULES = {"pytest", "http.server", "debugpy", "pip", "venv", "json.tool"}
 
@@ -64,3 +65,11 @@ def test_named_modules_exist(page: Path) -> None:
         )
     }
     assert not missing
+
+
+@PAGES
+def test_named_files_exist(page: Path) -> None:
+    packages = (ROOT / "functions" / "defacer", ROOT / "local_emulator" / "defacer_emulator")
+    folders = (ROOT, page.parent, *packages, packages[0] / "engine")
+    named = set(FILE.findall(page.read_text()))
+    assert not {name for name in named if not any((folder / name).exists() for folder in folders)}
