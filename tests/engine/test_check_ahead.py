@@ -10,7 +10,11 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Array, Detection
 from defacer.engine.options import Options
 from defacer.engine.rendering.mask_extension import MaskExtension
+from defacer.engine.verification import check_ahead
+from defacer.engine.verification.inspection import Detections
 from defacer.engine.verification.release_gate import VerifiedSegment, redact_and_verify
+from defacer.engine.verification.visible_faces import ClassifiedDetection, Masks, classify_detections
+from defacer.report.faces import Faces
 from defacer.report.tracks import TrackRecord
 from tests.clips import astronaut
 from tests.engine.scene_files import RATE, SECONDS, Shown, faces_in, track_of, write_scene
@@ -90,3 +94,19 @@ def test_face_in_the_last_frame_alone_is_masked(engine: Engine, tmp_path: Path) 
     assert redacted.checked is not None
     (track,) = redacted.checked.tracks
     assert track.end == redacted.written.frames[-1]
+
+
+def test_each_searched_frame_is_classified_once(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classified: list[int] = []
+
+    def record(found: Detections, faces: Faces, masks: Masks) -> dict[int, list[ClassifiedDetection]]:
+        classified.extend(found)
+        return classify_detections(found, faces, masks)
+
+    monkeypatch.setattr(check_ahead, "classify_detections", record)
+    redacted = redact(write_scene(tmp_path / "scene.mp4", [LEFT, RIGHT]), engine)
+    assert redacted.checked is not None
+    assert redacted.checked.tracks
+    assert len(classified) == len(set(classified))

@@ -1,11 +1,18 @@
 """Tests of the rules for visible faces, without a model or a frame."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from defacer.engine.models.arrays import Detection
 from defacer.engine.verification.check_ahead import intervals_around_candidates
-from defacer.engine.verification.visible_faces import covered_share, find_visible_faces
+from defacer.engine.verification.visible_faces import (
+    VisibleFaces,
+    classify_detections,
+    covered_share,
+    find_visible_faces,
+)
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
 from defacer.report.tracks import Reason, TrackRecord
@@ -29,11 +36,17 @@ def faces(*tracks: TrackRecord, shots: tuple[int, ...] = ()) -> Faces:
     return Faces("centerface", None, 1.0, 640, 360, "1/100", 300, 15, cuts=shots, tracks=tracks)
 
 
+def visible_in(looks: dict[int, list[Detection]], extra_score: float = 0.0) -> VisibleFaces:
+    """Return the visible faces of a video without tracks and masks."""
+    return find_visible_faces(classify_detections(looks, faces(), lambda _: []), faces(), extra_score)
+
+
 def found(
     looks: dict[int, list[Detection]], known: Faces, masks: dict[int, list[Box]] | None = None
 ) -> list[list[int]]:
     """Return the times of each visible face."""
-    visible = find_visible_faces(looks, known, lambda pts: (masks or {}).get(pts, []))
+    samples = classify_detections(looks, known, lambda pts: (masks or {}).get(pts, []))
+    visible = find_visible_faces(samples, known)
     return [[look.pts for look in face_looks] for face_looks in visible.faces]
 
 
@@ -132,19 +145,20 @@ def test_face_in_a_segments_end_frame_needs_no_higher_score(pts: int) -> None:
 def test_candidate_is_searched_beside_a_face_that_is_known_already() -> None:
     looks = {pts: [face(PLACE)] for pts in TIMES}
     looks[100].append(face(FAR, 0.65))
-    known = find_visible_faces(looks, faces(), lambda _: []).faces
-    assert list(intervals_around_candidates(looks, faces(), lambda _: [], known)) == [(90, 110)]
+    samples = classify_detections(looks, faces(), lambda _: [])
+    known = find_visible_faces(samples, faces()).faces
+    assert list(intervals_around_candidates(samples, Fraction(1, 100), known)) == [(90, 110)]
 
 
 def test_unlikely_detections_are_counted() -> None:
-    visible = find_visible_faces({0: [face(FAR, 0.7)]}, faces(), lambda _: [])
+    visible = visible_in({0: [face(FAR, 0.7)]})
     assert visible.passed == {"unlikely": 1}
 
 
 def test_second_check_needs_a_higher_score() -> None:
     looks = {0: [face(FAR, 0.74)], 20: [face(FAR, 0.74)]}
-    assert find_visible_faces(looks, faces(), lambda _: []).faces
-    assert not find_visible_faces(looks, faces(), lambda _: [], 0.05).faces
+    assert visible_in(looks).faces
+    assert not visible_in(looks, 0.05).faces
 
 
 @pytest.mark.parametrize(

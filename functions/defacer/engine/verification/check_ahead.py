@@ -29,7 +29,9 @@ from defacer.engine.verification.splicing import Interval
 from defacer.engine.verification.visible_faces import (
     CONTINUES_SECONDS,
     LINK_SECONDS,
-    Masks,
+    ClassifiedDetection,
+    Samples,
+    classify_detections,
     find_candidates,
     find_visible_faces,
 )
@@ -72,9 +74,11 @@ class CheckAhead:
         self._tracks = _NearTracks(faces.tracks)
         self._buffer: deque[_CheckedFrame] = deque()
         self._pending: deque[tuple[int, Future[list[Detection]]]] = deque()
-        self._recent: list[int] = []  # sorted times of the detections that were not dropped yet
+        self._recent: list[int] = []  # sorted times of the detections that were not dropped yet,
+        self._classified: dict[int, list[ClassifiedDetection]] = {}  # and these detections
         self._ends: set[int] = set()  # the first and the last frame of the segment
         self._found: tuple[CompactBoxes, ...] = ()
+        self._schedule: MaskSchedule | None = None  # of the visible faces, until they change
         self._followed_before: set[BoxAt] = set()  # first detections of faces that are followed before them
         self._followed_after: set[BoxAt] = set()  # last detections of faces that are followed after them
 
@@ -92,12 +96,16 @@ class CheckAhead:
                     if not self._found and not extensions:
                         yield picture, [], Openings()
                         continue
-                    kept = kept_tracks(self._tracks.near)
-                    found = hidden_tracks(self._found, self._faces)
-                    schedule = MaskSchedule(replace(self._faces, tracks=(*kept, *found)))
+                    schedule = self._mask_schedule()
                     yield picture, [*schedule.boxes(pts), *extensions], schedule.openings(pts, extensions)
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def _mask_schedule(self) -> MaskSchedule:
+        if self._schedule is None:
+            tracks = (*kept_tracks(self._tracks.near), *hidden_tracks(self._found, self._faces))
+            self._schedule = MaskSchedule(replace(self._faces, tracks=tracks))
+        return self._schedule
 
     def _search_and_release(
         self, frames: Iterable[av.VideoFrame], pool: ThreadPoolExecutor, extension: MaskExtension
@@ -146,32 +154,39 @@ class CheckAhead:
             pts, future = self._pending.popleft()
             found[pts] = future.result()
         if found:
-            self._add_detections(found)
             near = self._drop_past_and_select_tracks()
-            if self._found or find_candidates(found, near, self.masks.at):
+            candidates = find_candidates(self._add_detections(found, near))
+            self._schedule = None
+            if self._found or candidates:
                 self._decide(near, pool, extension)
 
-    def _add_detections(self, found: Detections) -> None:
+    def _add_detections(self, found: Detections, near: Faces) -> Samples:
+        """Classify detections once: the masks in their frames are drawn, and `near` has the tracks there."""
+        classified = classify_detections(found, near, self.masks.at)
         self.detections |= found
+        self._classified |= classified
         for pts in found:
             insort(self._recent, pts)
+        return classified
 
     def _drop_past_and_select_tracks(self) -> Faces:
         """Drop old detections. Return the faces with the tracks near the others and near the buffer."""
         now, margin = self._buffer[0].pts, self._units(PAST_SECONDS)
         starts = [face[0].pts for face in self._found if face[-1].pts >= now - margin]
         past = max(min([now - margin, *starts]), now - self._units(MAX_PAST_SECONDS))
-        del self._recent[: bisect_left(self._recent, past)]
+        dropped = bisect_left(self._recent, past)
+        for pts in self._recent[:dropped]:
+            del self._classified[pts]
+        del self._recent[:dropped]
         tracks = self._tracks.between(past - margin, self._buffer[-1].pts + margin)
         return replace(self._faces, tracks=tracks)
 
     def _decide(self, near: Faces, pool: ThreadPoolExecutor, extension: MaskExtension) -> None:
         """Find the visible faces, and search all buffered frames near a candidate or an end of a visible face."""
         while True:
-            detections = {pts: self.detections[pts] for pts in self._recent}
-            self._found = find_visible_faces(detections, near, self.masks.at, ends=self._ends).faces
+            self._found = find_visible_faces(self._classified, near, ends=self._ends).faces
             intervals = [
-                *intervals_around_candidates(detections, near, self.masks.at, self._found),
+                *intervals_around_candidates(self._classified, self._base, self._found),
                 *intervals_around_ends(self._found, self._base, self._recent[-1]),
             ]
             known = self.detections.keys() | {pts for pts, _ in self._pending}
@@ -183,7 +198,7 @@ class CheckAhead:
             if not wanted:
                 break
             results = pool.map(self._inspector.detect, [frame.picture for frame in wanted])
-            self._add_detections(dict(zip([frame.pts for frame in wanted], results, strict=True)))
+            self._add_detections(dict(zip([frame.pts for frame in wanted], results, strict=True)), near)
         for track in hidden_tracks(self._found, self._faces):
             self._extend_masks(track, extension)
 
@@ -245,12 +260,12 @@ def kept_tracks(tracks: Iterable[TrackRecord]) -> tuple[TrackRecord, ...]:
 
 
 def intervals_around_candidates(
-    detections: Detections, faces: Faces, masks: Masks, found: Sequence[CompactBoxes]
+    samples: Samples, base: Fraction, found: Sequence[CompactBoxes]
 ) -> Iterator[Interval]:
     """Yield the time around each candidate that does not belong to a visible face in `found`."""
-    near = round(CANDIDATE_SECONDS / Fraction(faces.time_base))
+    near = round(CANDIDATE_SECONDS / base)
     known = {sample for face in found for sample in face}
-    for pts, candidates in find_candidates(detections, faces, masks).items():
+    for pts, candidates in find_candidates(samples).items():
         if not known.issuperset(CompactBoxes((pts, face.box) for face in candidates)):
             yield pts - near, pts + near
 

@@ -32,7 +32,13 @@ from defacer.engine.verification.check_ahead import (
 )
 from defacer.engine.verification.inspection import Detections, Inspector
 from defacer.engine.verification.splicing import Interval, Part, ranges_around, splice
-from defacer.engine.verification.visible_faces import MASKED_SHARE, REASONS, covered_share, find_visible_faces
+from defacer.engine.verification.visible_faces import (
+    MASKED_SHARE,
+    REASONS,
+    classify_detections,
+    covered_share,
+    find_visible_faces,
+)
 from defacer.plurals import pluralize
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
@@ -108,10 +114,11 @@ def redact_and_verify(
     while True:
         detections = _with_new_detections(detections, inspector.detect_in_file(out, wanted), drawn, faces)
         searched |= wanted
-        found = find_visible_faces(detections, faces, check.masks.at)
+        samples = classify_detections(detections, faces, check.masks.at)
+        found = find_visible_faces(samples, faces)
         # Frames near a visible face that had left the look-ahead buffer when it was found.
         near = [
-            *intervals_around_candidates(detections, faces, check.masks.at, found.faces),
+            *intervals_around_candidates(samples, base, found.faces),
             *intervals_around_ends(found.faces, base),
         ]
         wanted = _times_within(written.frames, near) - searched
@@ -210,7 +217,8 @@ class _Reencoder:
         def drawn_at(pts: int) -> list[Box]:
             return (masks if pts in encoded else drawn).at(pts)
 
-        left = find_visible_faces(detections, self.faces, drawn_at, EXTRA_SCORE)
+        samples = classify_detections(detections, self.faces, drawn_at)
+        left = find_visible_faces(samples, self.faces, EXTRA_SCORE)
         if left.faces:
             raise QuarantinedError(_still_visible_message(left.faces, base))
         spliced = out.with_name(f"{out.stem}-spliced.nut")

@@ -13,7 +13,6 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from defacer.engine.models.arrays import Array, Detection, box_areas, compute_overlaps, shared_areas
 from defacer.engine.rendering.masks import MaskSchedule
@@ -44,20 +43,24 @@ State = Literal["masked", "kept", "open"]
 Masks = Callable[[int], list[Box]]  # returns the masks that were drawn in the frame at that time
 
 
+@dataclass(frozen=True, slots=True)
+class ClassifiedDetection:
+    """A detection in a redacted frame, what explains it, and whether another face or a mask is near."""
+
+    face: Detection
+    state: State
+    has_neighbour: bool
+
+
+Samples = Mapping[int, Sequence[ClassifiedDetection]]  # by presentation time
+
+
 @dataclass
 class _Chain:
     """One face through time."""
 
     pts: list[int] = field(default_factory=list)
-    faces: list[Detection] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)
-    has_neighbour: list[bool] = field(default_factory=list)  # whether another face or a mask is near
-
-    def add(self, pts: int, face: Detection, state: State, has_neighbour: bool) -> None:
-        self.pts.append(pts)
-        self.faces.append(face)
-        self.states.append(state)
-        self.has_neighbour.append(has_neighbour)
+    detections: list[ClassifiedDetection] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,38 +71,36 @@ class VisibleFaces:
     passed: Mapping[str, int]
 
 
-def find_candidates(
-    samples: Mapping[int, Sequence[Detection]], faces: Faces, masks: Masks
-) -> dict[int, list[Detection]]:
+def find_candidates(samples: Samples) -> dict[int, list[Detection]]:
     """Return the likely detections that neither a mask nor a kept track explains, by time."""
     found: dict[int, list[Detection]] = {}
-    for pts, face, state, _ in _classify_detections(samples, faces, masks):
-        if state == "open" and face.score >= MIN_CANDIDATE_SCORE:
-            found.setdefault(pts, []).append(face)
+    for pts, detections in samples.items():
+        for detection in detections:
+            if detection.state == "open" and detection.face.score >= MIN_CANDIDATE_SCORE:
+                found.setdefault(pts, []).append(detection.face)
     return found
 
 
 def find_visible_faces(
-    samples: Mapping[int, Sequence[Detection]],
+    samples: Samples,
     faces: Faces,
-    masks: Masks,
     extra_score: float = 0.0,
     ends: Collection[int] | None = None,
 ) -> VisibleFaces:
     """Return the faces that stay visible in the sampled frames.
 
-    `samples` are the detections by time. The minimum scores are raised by `extra_score`. At the times `ends`, a
-    neighbouring segment might show the rest of a face. By default they are the first and the last time.
+    The minimum scores are raised by `extra_score`. At the times `ends`, a neighbouring segment might show the rest of a
+    face. By default they are the first and the last time.
     """
     base = Fraction(faces.time_base)
     ends = {min(samples, default=0), max(samples, default=0)} if ends is None else ends
     found, passed = [], Counter[str]()
-    for chain in _link_chains(samples, faces, masks):
+    for chain in _link_chains(samples, faces):
         for indices in _split_open_parts(chain, base, passed):
-            scores = [chain.faces[n].score for n in indices]
+            scores = [chain.detections[n].face.score for n in indices]
             at_segment_end = any(chain.pts[n] in ends for n in indices)
             if _is_face(scores, extra_score, at_segment_end):
-                found.append(CompactBoxes((chain.pts[n], chain.faces[n].box) for n in indices))
+                found.append(CompactBoxes((chain.pts[n], chain.detections[n].face.box) for n in indices))
             else:
                 passed["unlikely"] += max(scores) >= MIN_CANDIDATE_SCORE
     return VisibleFaces(tuple(found), {reason: count for reason, count in passed.items() if count})
@@ -111,46 +112,56 @@ def _is_face(scores: Sequence[float], extra_score: float, at_segment_end: bool) 
     return many or best >= (MIN_SCORE if at_segment_end or len(scores) >= MIN_FRAMES else MIN_SCORE_ALONE)
 
 
-def _classify_detections(
+def classify_detections(
     samples: Mapping[int, Sequence[Detection]], faces: Faces, masks: Masks
-) -> Iterator[tuple[int, Detection, State, bool]]:
-    """Yield each detection with its time, its state, and whether another face or a mask is near."""
+) -> dict[int, list[ClassifiedDetection]]:
+    """Return the detections of each sampled frame with their states, by time. Each frame is judged on its own."""
     kept = _places_of_kept_tracks(faces)
-    for pts in sorted(samples):
-        detections, drawn, places = samples[pts], masks(pts), kept.boxes(pts)
-        targets = _match_to_places(detections, places)
-        boxes = np.array([face.box for face in detections] + drawn, np.float32).reshape(-1, 4)
-        for index, face in enumerate(detections):
-            others = np.delete(boxes, index, axis=0)
-            has_neighbour = bool(len(others)) and bool(
-                (compute_overlaps(face.box, others) > NEAR_OVERLAP).any()
-            )
-            state: State = "open"
-            if drawn and covered_share(face.box, drawn, faces.width, faces.height) >= MASKED_SHARE:
-                state = "masked"
-            elif index in targets:
-                state = "kept"
-            yield pts, face, state, has_neighbour
+    size = (faces.width, faces.height)
+    return {pts: _classify_frame(samples[pts], masks(pts), kept.boxes(pts), size) for pts in sorted(samples)}
+
+
+def _classify_frame(
+    detections: Sequence[Detection], drawn: Sequence[Box], places: Sequence[Box], size: tuple[int, int]
+) -> list[ClassifiedDetection]:
+    boxes = np.array([face.box for face in detections], np.float32).reshape(-1, 4)
+    all_boxes = np.concatenate([boxes, np.array(drawn, np.float32).reshape(-1, 4)])
+    targets = _match_to_places(detections, boxes, places)
+    found = []
+    for index, face in enumerate(detections):
+        shares = compute_overlaps(face.box, all_boxes)
+        shares[index] = 0
+        state: State = "open"
+        if drawn and covered_share(face.box, drawn, *size) >= MASKED_SHARE:
+            state = "masked"
+        elif index in targets:
+            state = "kept"
+        found.append(ClassifiedDetection(face, state, bool(shares.max() > NEAR_OVERLAP)))
+    return found
 
 
 def covered_share(box: Sequence[float] | Array, masks: Sequence[Box], width: int, height: int) -> float:
     """Return the share of a face's ellipse, inside the frame, that the opaque ellipses of the masks cover."""
     x1, y1, x2, y2 = (float(side) for side in box)
+    x, y = x1 + _FACE_X * (x2 - x1), y1 + _FACE_Y * (y2 - y1)
+    in_frame = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    hidden = np.zeros_like(in_frame)
+    for left, top, right, bottom in masks:
+        across = (2 * x - left - right) / max(OPAQUE_SCALE * (right - left), 1.0)
+        down = (2 * y - top - bottom) / max(OPAQUE_SCALE * (bottom - top), 1.0)
+        hidden |= across**2 + down**2 <= 1
+    return float((hidden & in_frame).sum() / max(1, in_frame.sum()))
+
+
+def _ellipse_points() -> tuple[Array, Array]:
+    """Return the points of a grid that are inside the ellipse of a face, as shares of its box."""
     steps = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
-    x, y = (side.astype(np.float32) for side in np.meshgrid(x1 + steps * (x2 - x1), y1 + steps * (y2 - y1)))
-    of_face = _in_ellipse(x, y, (x1, y1, x2, y2), 1.0) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    hidden = np.zeros_like(of_face)
-    for mask in masks:
-        hidden |= _in_ellipse(x, y, mask, OPAQUE_SCALE)
-    return float((hidden & of_face).sum() / max(1, of_face.sum()))
+    x, y = (side.astype(np.float32) for side in np.meshgrid(steps, steps))
+    inside = (2 * x - 1) ** 2 + (2 * y - 1) ** 2 <= 1
+    return x[inside], y[inside]
 
 
-def _in_ellipse(x: Array, y: Array, box: Box, growth: float) -> npt.NDArray[np.bool_]:
-    x1, y1, x2, y2 = box
-    across = (2 * x - x1 - x2) / max(growth * (x2 - x1), 1.0)
-    down = (2 * y - y1 - y2) / max(growth * (y2 - y1), 1.0)
-    inside: npt.NDArray[np.bool_] = across**2 + down**2 <= 1
-    return inside
+_FACE_X, _FACE_Y = _ellipse_points()
 
 
 def _places_of_kept_tracks(faces: Faces) -> MaskSchedule:
@@ -163,24 +174,22 @@ def _places_of_kept_tracks(faces: Faces) -> MaskSchedule:
     return MaskSchedule(replace(faces, tracks=tuple(tracks)))
 
 
-def _match_to_places(detections: Sequence[Detection], places: Sequence[Box]) -> set[int]:
-    """Return the indices of the detections at these places.
+def _match_to_places(detections: Sequence[Detection], boxes: Array, places: Sequence[Box]) -> set[int]:
+    """Return the indices of the detections at these places. `boxes` (N, 4) are those of the detections.
 
     For each place these are the detection that overlaps most, and less certain detections of a part of the same face.
     """
     found = set()
-    for place in places:
-        x1, y1, x2, y2 = place
+    areas = box_areas(boxes)
+    for x1, y1, x2, y2 in places if len(boxes) else ():
         more_x, more_y = (KEPT_GROWTH - 1) / 2 * (x2 - x1), (KEPT_GROWTH - 1) / 2 * (y2 - y1)
         expanded = np.array([x1 - more_x, y1 - more_y, x2 + more_x, y2 + more_y], np.float32)
-        best, most = None, 0.0
-        for index, face in enumerate(detections):
-            area = float(box_areas(face.box))
-            share = float(shared_areas(face.box, expanded)) / max(area, 1e-6)
-            shared = float(compute_overlaps(np.array(place, np.float32), face.box[None])[0])
-            if share >= KEPT_SHARE and area >= KEPT_SIZE * (x2 - x1) * (y2 - y1) and shared > most:
-                best, most = index, shared
-        if best is not None:
+        shares = compute_overlaps(np.array([x1, y1, x2, y2], np.float32), boxes)
+        is_inside = shared_areas(expanded, boxes) >= KEPT_SHARE * np.maximum(areas, 1e-6)
+        is_large = areas >= KEPT_SIZE * (x2 - x1) * (y2 - y1)
+        shares[~(is_inside & is_large)] = 0
+        best = int(shares.argmax())
+        if shares[best] > 0:
             found |= {n for n, face in enumerate(detections) if n == best or _is_part(face, detections[best])}
     return found
 
@@ -193,27 +202,25 @@ def _is_part(face: Detection, whole: Detection) -> bool:
     return inside >= PART_INSIDE and is_smaller and face.score <= whole.score - PART_SCORE
 
 
-def _link_chains(samples: Mapping[int, Sequence[Detection]], faces: Faces, masks: Masks) -> list[_Chain]:
+def _link_chains(samples: Samples, faces: Faces) -> list[_Chain]:
     """Link detections of consecutive sampled frames, best overlap first, but never across a cut."""
     reach = round(LINK_SECONDS / Fraction(faces.time_base))
-    by_time: dict[int, list[tuple[Detection, State, bool]]] = {}
-    for pts, face, state, has_neighbour in _classify_detections(samples, faces, masks):
-        by_time.setdefault(pts, []).append((face, state, has_neighbour))
     chains: list[_Chain] = []
     active: list[_Chain] = []
-    for pts, found in by_time.items():
+    for pts in sorted(samples):
+        found = samples[pts]
         shot = bisect_right(faces.cuts, pts)
         active = [
             chain
             for chain in active
             if pts - chain.pts[-1] <= reach and bisect_right(faces.cuts, chain.pts[-1]) == shot
         ]
-        boxes = np.array([face.box for face, _, _ in found])
+        boxes = np.array([detection.face.box for detection in found], np.float32).reshape(-1, 4)
         pairs = sorted(
             (
                 (float(share), place, index)
                 for place, chain in enumerate(active)
-                for index, share in enumerate(compute_overlaps(chain.faces[-1].box, boxes))
+                for index, share in enumerate(compute_overlaps(chain.detections[-1].face.box, boxes))
                 if share >= SAME_FACE
             ),
             reverse=True,
@@ -224,13 +231,14 @@ def _link_chains(samples: Mapping[int, Sequence[Detection]], faces: Faces, masks
             if index not in linked and place not in taken:
                 linked[index] = active[place]
                 taken.add(place)
-        for index, (face, state, has_neighbour) in enumerate(found):
+        for index, detection in enumerate(found):
             chain = linked.get(index)
             if chain is None:
                 chain = _Chain()
                 chains.append(chain)
                 active.append(chain)
-            chain.add(pts, face, state, has_neighbour)
+            chain.pts.append(pts)
+            chain.detections.append(detection)
     return chains
 
 
@@ -239,10 +247,10 @@ def _split_open_parts(chain: _Chain, base: Fraction, passed: Counter[str]) -> It
     target = _find_continuations(chain, round(CONTINUES_SECONDS / base))
     passed["target"] += bool(target)
     indices: list[int] = []
-    for n, state in enumerate(chain.states):
-        if state == "open" and n not in target:
+    for n, detection in enumerate(chain.detections):
+        if detection.state == "open" and n not in target:
             indices.append(n)
-        elif indices and (state == "kept" or n in target):
+        elif indices and (detection.state == "kept" or n in target):
             yield indices
             indices = []
     if indices:
@@ -255,9 +263,10 @@ def _find_continuations(chain: _Chain, reach: int) -> set[int]:
     for places in (range(len(chain.pts)), range(len(chain.pts) - 1, -1, -1)):
         kept: int | None = None
         for n in places:
-            if chain.states[n] == "kept":
+            detection = chain.detections[n]
+            if detection.state == "kept":
                 kept = chain.pts[n]
-            elif chain.states[n] == "masked" or chain.has_neighbour[n]:
+            elif detection.state == "masked" or detection.has_neighbour:
                 kept = None
             elif kept is not None and abs(chain.pts[n] - kept) <= reach:
                 found.add(n)
