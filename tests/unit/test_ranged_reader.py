@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.ranged_reader import (
@@ -114,12 +115,15 @@ def test_version_replaced_during_reading_is_a_permanent_error(buckets: Buckets, 
     assert caught.value.code == "source-gone"
 
 
-def test_transient_error_is_raised_again_by_later_reads(
-    buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
-) -> None:
-    ref = buckets.put(buckets.intake, "v", content)
+@pytest.fixture
+def source(buckets: Buckets, content: bytes, environment: Callable[..., None]) -> ObjectRef:
+    """Return an object whose reads are retried for a tenth of a second only."""
     environment(retry_seconds=0.1)
-    with pytest.raises(RetryableError), open_ranged(ref) as file:
+    return buckets.put(buckets.intake, "v", content)
+
+
+def test_transient_error_is_raised_again_by_later_reads(source: ObjectRef, proxy: Proxy) -> None:
+    with pytest.raises(RetryableError), open_ranged(source) as file:
         proxy.fails = lambda method, path: True
         with pytest.raises(RetryableError):
             file.read(10)
@@ -127,23 +131,15 @@ def test_transient_error_is_raised_again_by_later_reads(
         file.read(10)
 
 
-def test_swallowed_transient_error_is_raised_at_the_end(
-    buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
-) -> None:
-    ref = buckets.put(buckets.intake, "v", content)
-    environment(retry_seconds=0.1)
-    with pytest.raises(RetryableError), open_ranged(ref) as file:
+def test_swallowed_transient_error_is_raised_at_the_end(source: ObjectRef, proxy: Proxy) -> None:
+    with pytest.raises(RetryableError), open_ranged(source) as file:
         proxy.fails = lambda method, path: "alt=media" in path
         with suppress(RetryableError):
             file.read(10)
 
 
-def test_transient_error_is_not_reported_as_a_broken_video(
-    buckets: Buckets, proxy: Proxy, content: bytes, environment: Callable[..., None]
-) -> None:
-    ref = buckets.put(buckets.intake, "v", content)
-    environment(retry_seconds=0.1)
-    with pytest.raises(RetryableError), open_ranged(ref) as file:
+def test_transient_error_is_not_reported_as_a_broken_video(source: ObjectRef, proxy: Proxy) -> None:
+    with pytest.raises(RetryableError), open_ranged(source) as file:
         proxy.fails = lambda method, path: "alt=media" in path
         try:
             file.read(10)
