@@ -25,7 +25,7 @@ class Policy(Document):
     mode: Literal["blur", "pixelate", "solid", "image"] = "blur"
     """How a face is hidden. `image` uses the channel's `replacement.png`."""
     strength: float = Field(default=1.0, ge=1.0, le=3.0)
-    """How much coarser than usual. Blur and pixelate already grow with the face."""
+    """Multiplies the coarseness of `blur` and `pixelate`, which already grows with the face."""
     color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
     """The color for `solid`."""
     detector: Literal["centerface", "mtcnn"] = "centerface"
