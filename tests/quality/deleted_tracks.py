@@ -56,7 +56,7 @@ def without_track(faces: Faces, number: int) -> Faces:
 
 def faces_of_track(clip: Clip, times: Sequence[int], faces: Faces, track: TrackRecord) -> list[Place]:
     """Return the annotated faces under the masks of a track."""
-    alone = replace(faces, tracks=(track,))
+    alone = replace(faces, tracks=(replace(track, continues=None),))
     places = [(times[number], box) for number, _, role, *box in clip.truth["faces"] if role != "ignore"]
     covered = covered_by_masks(alone, times, places)
     return [
