@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
 
 from defacer.engine.media.readback import Readback
 
@@ -59,6 +60,16 @@ def test_frames_that_the_decoder_drops_differ(
         readback.decode_packets(*encode(readback, rate))
         readback.finish()
     assert readback.differing == differing
+
+
+def test_bidirectional_frames_of_a_dense_video_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    types: list[int] = []
+    monkeypatch.setattr(Readback, "_compare", lambda _, frame: types.append(frame.pict_type))
+    with Readback(every_frame=False) as readback:
+        readback.decode_packets(*encode(readback))
+        readback.finish()
+    assert FRAMES / 4 < len(types) < FRAMES
+    assert set(types) == {PictureType.I, PictureType.P}
 
 
 def test_error_in_the_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:

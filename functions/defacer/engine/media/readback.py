@@ -11,22 +11,29 @@ from typing import Any, Self, cast
 import av
 import cv2
 import numpy as np
+import numpy.typing as npt
 from av.video.codeccontext import VideoCodecContext
-
-from defacer.engine.models.arrays import Array
 
 CELLS = (160, 90)  # columns and rows: frames are compared by the mean grey level of each cell
 ROW_STEP = 4  # every fourth row is read, which is precise enough and takes 40 % of the time
 MAX_DIFFERENCE = 20.0  # grey levels, of 255, between a cell before and after it was encoded
-MIN_DENSE_RATE = 20  # frames a second: from this rate on, only frames that other frames depend on are decoded
-MAX_PENDING = 32  # packets that wait for the decoder, so that a long video does not fill the memory
+MIN_DENSE_RATE = (
+    20  # frames a second: from this rate on, only I and P frames are decoded, a third of all frames
+)
+BATCH = (
+    8  # packets that the thread decodes together, because waking it for each one takes as long as decoding
+)
+MAX_PENDING = 4  # batches that wait for the decoder, so that a long video does not fill the memory
+
+
+Cells = npt.NDArray[np.integer[Any]]
 
 
 class Readback(AbstractContextManager["Readback"]):
     """Compares decoded frames with the frames that were encoded.
 
-    With `every_frame` all frames are compared, else those that other frames depend on. `differing` are the times of
-    frames that changed, or that the decoder dropped. `is_readable` is False if the decoder refused a packet.
+    With `every_frame` all frames are compared, else the I and P frames. `differing` are the times of frames that
+    changed, or that the decoder dropped. `is_readable` is False if the decoder refused a packet.
     """
 
     def __init__(self, every_frame: bool):
@@ -34,8 +41,9 @@ class Readback(AbstractContextManager["Readback"]):
         self.is_readable = True
         self._every_frame = every_frame
         self._decoder: VideoCodecContext | None = None
-        self._expected: deque[tuple[int, Array]] = deque()
+        self._expected: deque[tuple[int, Cells]] = deque()
         self._not_compared: set[int] = set()  # times of frames that have to be compared
+        self._packets: list[av.Packet[Any] | None] = []  # the next batch
         self._pending: deque[Future[None]] = deque()
         self._thread = ThreadPoolExecutor(1, "readback")
 
@@ -57,18 +65,22 @@ class Readback(AbstractContextManager["Readback"]):
             decoder = self._decoder_for(encoder)
             if packet.is_keyframe or decoder.skip_frame == "DEFAULT":
                 self._not_compared.add(packet.pts or 0)
-            self._submit(copy, decoder)
+            self._packets.append(copy)
+            if len(self._packets) >= BATCH:
+                self._submit_batch(decoder)
 
     def finish(self) -> None:
         """Compare the last frames, which the decoder still holds. Raises the errors of the thread."""
         if self._decoder is not None:
-            self._submit(None, self._decoder)
+            self._packets.append(None)
+            self._submit_batch(self._decoder)
         while self._pending:
             self._pending.popleft().result()
         self.differing |= self._not_compared  # the decoder dropped these frames
 
-    def _submit(self, packet: "av.Packet[Any] | None", decoder: VideoCodecContext) -> None:
-        self._pending.append(self._thread.submit(self._decode, packet, decoder))
+    def _submit_batch(self, decoder: VideoCodecContext) -> None:
+        self._pending.append(self._thread.submit(self._decode, self._packets, decoder))
+        self._packets = []
         while len(self._pending) > MAX_PENDING:
             self._pending.popleft().result()
 
@@ -79,16 +91,17 @@ class Readback(AbstractContextManager["Readback"]):
             decoder.extradata = encoder.extradata
             decoder.thread_type = "NONE"
             dense = encoder.framerate is not None and encoder.framerate >= MIN_DENSE_RATE
-            decoder.skip_frame = "DEFAULT" if self._every_frame or not dense else "NONREF"
+            decoder.skip_frame = "DEFAULT" if self._every_frame or not dense else "BIDIR"
             self._decoder = decoder
         return self._decoder
 
-    def _decode(self, packet: "av.Packet[Any] | None", decoder: VideoCodecContext) -> None:
-        try:
-            for frame in decoder.decode(packet):
-                self._compare(frame)
-        except av.error.FFmpegError:
-            self.is_readable = False
+    def _decode(self, packets: "list[av.Packet[Any] | None]", decoder: VideoCodecContext) -> None:
+        for packet in packets:
+            try:
+                for frame in decoder.decode(packet):
+                    self._compare(frame)
+            except av.error.FFmpegError:
+                self.is_readable = False
 
     def _compare(self, frame: av.VideoFrame) -> None:
         pts = frame.pts or 0
@@ -100,20 +113,19 @@ class Readback(AbstractContextManager["Readback"]):
             expected is None
             or expected[0] != pts
             or frame.is_corrupt
-            or _has_difference(expected[1], _cell_means(frame))
+            or _has_difference(expected[1], _cell_means(frame), frame.format.components[0].bits)
         ):
             self.differing.add(pts)
 
 
-def _has_difference(one: Array, other: Array) -> bool:
-    return float(np.abs(one - other).max()) > MAX_DIFFERENCE
+def _has_difference(one: Cells, other: Cells, bits: int) -> bool:
+    return float(cv2.absdiff(one, other).max()) > MAX_DIFFERENCE * (1 << (bits - 8))
 
 
-def _cell_means(frame: av.VideoFrame) -> Array:
-    """Return the mean grey levels, 0 to 255, of the cells of a planar frame: float32 (90, 160)."""
+def _cell_means(frame: av.VideoFrame) -> Cells:
+    """Return the mean grey levels of the cells of a planar frame, in its bit depth: (90, 160)."""
     plane, bits = frame.planes[0], frame.format.components[0].bits
     samples = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2")
     stride = plane.line_size // samples.itemsize
     rows = samples[: plane.height * stride].reshape(plane.height, stride)[::ROW_STEP, : plane.width]
-    small = cv2.resize(rows, CELLS, interpolation=cv2.INTER_AREA)
-    return (small / np.float32(1 << (bits - 8))).astype(np.float32)
+    return cv2.resize(rows, CELLS, interpolation=cv2.INTER_AREA)
