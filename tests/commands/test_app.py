@@ -112,3 +112,23 @@ def test_verbose_after_the_command_prints_log_lines(capsys: pytest.CaptureFixtur
     finally:
         root.handlers = before
         root.setLevel(logging.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["defacer", "ren"], ["render"]),
+        (["defacer", "render", "--mo"], ["--mode"]),
+        (["defacer", "version", "--j"], ["--json"]),
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_shell_completes_commands_and_options(
+    words: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_DEFACER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr().out.split() == expected

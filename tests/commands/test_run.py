@@ -144,6 +144,21 @@ def test_quiet_prints_results_and_errors_only(video: Path, defacer: Run) -> None
     assert done.out.startswith(f"{video.with_name('in.defaced.mp4')}: 15 frames")
 
 
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_shows_bars_and_colors_unless_no_color_is_set(
+    no_color: str, video: Path, monkeypatch: pytest.MonkeyPatch, defacer: Run
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # Rich treats the output as a terminal
+    monkeypatch.setenv("NO_COLOR", no_color)
+    second = shutil.copy(video, video.with_name("b.mp4"))
+    done = defacer("run", video, second, "--verify", "off")
+    assert done.code == 0
+    assert "of 2 files" in done.err
+    assert "in.mp4: redacting faces" in done.err
+    assert ("\x1b[3" in done.err) == (not no_color)
+    assert "\x1b" not in done.out
+
+
 def test_tracks_of_a_report_are_listed(redacted: Path, defacer: Run) -> None:
     table = defacer("tracks", redacted / "out.jsonl")
     alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this alike\)"

@@ -29,7 +29,12 @@ class FileProgress:
             self._stage = (file, stage)
             name = printable(file)
             self._bars.reset(
-                self._frames, total=total, description=f"{name}: {stage}", unit="frames", visible=True
+                self._frames,
+                total=total,
+                description=f"{name}: {stage}",
+                unit="frames",
+                rate="",
+                visible=True,
             )
             if self._bars.disable:
                 self.print_line(f"{name}: {stage}")
@@ -46,13 +51,13 @@ class FileProgress:
     def print_line(self, line: str, style: str | None = None) -> None:
         """Print a line to standard error, above the display, unless the command is quiet."""
         if not self._quiet:
-            self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(line, style=style, markup=False)
 
 
 @contextmanager
 def show_progress(count: int, *, quiet: bool) -> Iterator[FileProgress]:
     """Show the progress of `count` files. Rich honours NO_COLOR."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
