@@ -128,4 +128,5 @@ def _cell_means(frame: av.VideoFrame) -> Cells:
     samples = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2")
     stride = plane.line_size // samples.itemsize
     rows = samples[: plane.height * stride].reshape(plane.height, stride)[::ROW_STEP, : plane.width]
-    return cv2.resize(rows, CELLS, interpolation=cv2.INTER_AREA)
+    means: Cells = cv2.resize(rows, CELLS, interpolation=cv2.INTER_AREA).astype(rows.dtype, copy=False)
+    return means
