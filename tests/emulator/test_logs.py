@@ -4,7 +4,7 @@ from defacer_emulator.processes.logs import LogFollower, read_tail, shorten_line
 
 
 def test_json_line_is_shortened_to_message_job_and_segment() -> None:
-    line = '{"severity": "INFO", "message": "segment redacted", "time": "now", "job": "abc", "segment": 0, "looks": 3}'
+    line = '{"severity": "INFO", "message": "segment redacted", "time": "now", "job": "abc", "segment": 0, "frames": 3}'
 
     assert shorten_line(line) == "INFO segment redacted job=abc segment=0"
 

@@ -89,10 +89,10 @@ def track_of(path: Path, shown: Shown, number: int, decision: Decision, first: i
     assert base is not None
     unit = round(Fraction(1, RATE) / base)
     numbers = sorted({*range(first, last, 5), last})
-    looks = CompactBoxes((n * unit, shown.face) for n in numbers)
+    detections = CompactBoxes((n * unit, shown.face) for n in numbers)
     person = "ann" if decision == "keep" else None
     return TrackRecord(
-        number, first * unit, last * unit, decision, person, Reason.NO_MATCH, None, None, None, looks
+        number, first * unit, last * unit, decision, person, Reason.NO_MATCH, None, None, None, detections
     )
 
 

@@ -58,12 +58,12 @@ def draw(faces: Sequence[Shown], width: int = WIDTH, height: int = HEIGHT, patch
 
 def track(
     number: int,
-    looks: dict[int, Box],
+    detections: dict[int, Box],
     decision: Decision = "hide",
     continues: int | None = None,
 ) -> TrackRecord:
     """Return a track that was detected at these frames, in these boxes."""
-    seen = CompactBoxes(sorted(looks.items()))
+    seen = CompactBoxes(sorted(detections.items()))
     return TrackRecord(
         number, seen[0].pts, seen[-1].pts, decision, None, Reason.NO_MATCH, None, None, continues, seen
     )

@@ -52,7 +52,7 @@ class SameEmbedding:
         return np.tile(self.embedding, (len(crops), 1)), np.full(len(crops), 0.7, np.float32)
 
 
-def look(
+def detect_clip(
     clip: Path,
     distance: float,
     start: int | None = None,
@@ -77,24 +77,24 @@ def embedded(findings: SegmentDetections) -> list[int]:
 
 
 def test_face_unlike_all_targets_is_embedded_once_in_a_window(clip: Path) -> None:
-    findings = look(clip, 1.3)
+    findings = detect_clip(clip, 1.3)
     windows = [pts * findings.time_base // WINDOW_SECONDS for pts in embedded(findings)]
     assert windows == sorted(set(windows)) == list(range(5))
 
 
 @pytest.mark.parametrize("distance", [0.2, 0.97, 1.15])
 def test_every_view_of_a_face_like_a_target_is_embedded(clip: Path, distance: float) -> None:
-    findings = look(clip, distance)
+    findings = detect_clip(clip, distance)
     assert embedded(findings) == [sample.pts for sample in findings.samples]
 
 
 def test_every_view_is_embedded_on_request(clip: Path) -> None:
-    findings = look(clip, 1.3, every_view=True)
+    findings = detect_clip(clip, 1.3, every_view=True)
     assert embedded(findings) == [sample.pts for sample in findings.samples]
 
 
 def test_embedded_view_has_the_recognisers_quality(clip: Path) -> None:
-    faces = [face for sample in look(clip, 1.3).samples for face in sample.faces]
+    faces = [face for sample in detect_clip(clip, 1.3).samples for face in sample.faces]
     assert {round(face.quality, 3) for face in faces if face.embedding is not None} == {0.7}
 
 
@@ -102,14 +102,14 @@ def test_embedded_view_has_the_recognisers_quality(clip: Path) -> None:
 def test_segments_embed_the_same_views_as_the_whole_video(clip: Path, distance: float) -> None:
     times = frame_times(clip)
     bounds = [None, times[7], times[31], times[50], None]
-    parts = [look(clip, distance, start, end) for start, end in pairwise(bounds)]
-    assert [pts for part in parts for pts in embedded(part)] == embedded(look(clip, distance))
+    parts = [detect_clip(clip, distance, start, end) for start, end in pairwise(bounds)]
+    assert [pts for part in parts for pts in embedded(part)] == embedded(detect_clip(clip, distance))
     assert sum(part.frames for part in parts) == len(times)
 
 
 def test_face_too_small_for_recognition_is_not_embedded(clip: Path) -> None:
-    assert not embedded(look(clip, 0.2, width=20))
-    assert embedded(look(clip, 0.2, width=30))
+    assert not embedded(detect_clip(clip, 0.2, width=20))
+    assert embedded(detect_clip(clip, 0.2, width=30))
 
 
 def test_subsegments_of_a_long_video_equal_the_whole(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_subsegments_of_a_long_video_equal_the_whole(tmp_path: Path) -> None:
 
 
 def test_segment_detections_are_equal_after_serialization(clip: Path) -> None:
-    findings = look(clip, 0.97)
+    findings = detect_clip(clip, 0.97)
     again = SegmentDetections.from_bytes(findings.to_bytes())
     assert (again.frames, again.time_base, again.confident_score) == (
         findings.frames,

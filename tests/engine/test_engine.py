@@ -59,18 +59,18 @@ def grey_of(path: Path) -> list[np.ndarray]:
     return grey(path)
 
 
-def look(engine: Engine, clip: Path, gallery: Gallery | None, options: Options) -> Faces:
+def link_clip(engine: Engine, clip: Path, gallery: Gallery | None, options: Options) -> Faces:
     return link_faces([engine.detect_segment(Segment(str(clip)), gallery, options)], gallery, options)
 
 
 @pytest.fixture(scope="module")
 def faces(engine: Engine, demo_clip: Path, gallery: Gallery) -> Faces:
-    return look(engine, demo_clip, gallery, Options())
+    return link_clip(engine, demo_clip, gallery, Options())
 
 
 @pytest.fixture(scope="module")
 def faces_without_targets(engine: Engine, demo_clip: Path) -> Faces:
-    return look(engine, demo_clip, None, Options())
+    return link_clip(engine, demo_clip, None, Options())
 
 
 def test_target_stays_visible_and_the_other_person_is_hidden(
@@ -126,7 +126,7 @@ def test_without_targets_everyone_is_hidden_in_every_mode(
 
 def test_other_detector_hides_too(engine: Engine, demo_clip: Path, gallery: Gallery, tmp_path: Path) -> None:
     options = Options(detector="mtcnn")
-    faces = look(engine, demo_clip, gallery, options)
+    faces = link_clip(engine, demo_clip, gallery, options)
     assert faces.detector == "mtcnn"
     out = tmp_path / "out.nut"
     redact_segment(Segment(str(demo_clip)), faces, str(out), options)

@@ -33,12 +33,12 @@ def faces() -> Faces:
         gap = int(random.integers(1, round(LOST_SECONDS * RATE)))
         start = before.end + gap if before else int(random.integers(0, FRAMES))
         times = range(start, start + int(random.integers(9, 400)), 9)
-        looks = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in times)
+        detections = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in times)
         decision: Decision = "hide" if random.random() < 0.7 else "keep"
         continues = before.id if before else None
         tracks.append(
             TrackRecord(
-                number, start, times[-1], decision, None, Reason.NO_MATCH, None, None, continues, looks
+                number, start, times[-1], decision, None, Reason.NO_MATCH, None, None, continues, detections
             )
         )
     shots = (700, 2400, 2420)
@@ -69,8 +69,8 @@ def test_tracks_read_for_a_segment_reach_beyond_all_masks() -> None:
 
 
 def test_a_segment_reads_only_its_detections_of_an_hours_long_track() -> None:
-    looks = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in range(0, 720_000, 20))
-    track = TrackRecord(0, 0, looks[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, looks)
+    detections = CompactBoxes((pts, (pts % 700, 20, pts % 700 + 50, 90)) for pts in range(0, 720_000, 20))
+    track = TrackRecord(0, 0, detections[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, detections)
     whole = Faces("centerface", None, 0.7, 1000, 500, f"1/{RATE}", 720_000, 9, (), (track,))
     stored = whole.to_bytes()
     for start, end in (

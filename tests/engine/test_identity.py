@@ -210,7 +210,7 @@ def test_a_stranger_inside_a_kept_track_is_split_off_and_hidden() -> None:
     tracks, decisions = split_off_strangers([whole, other], decisions)
 
     parts = [
-        ([look.pts for look in one.detections], decision.keep)
+        ([detection.pts for detection in one.detections], decision.keep)
         for one, decision in zip(tracks, decisions, strict=True)
     ]
     assert parts == [([0, 6, 12], True), ([18, 24], False), ([30, 36], True), ([42], True)]
@@ -242,7 +242,9 @@ def test_a_view_without_evidence_between_strangers_is_hidden(degrees: float, hid
     one = track(0, *range(0, 36, 6), seen=seen, quality=0.7)
     tracks, decisions = split_off_strangers([one], decide_tracks([one], gallery(ann=0), LIMITS))
     found = zip(tracks, decisions, strict=True)
-    assert [look.pts for part, decision in found if not decision.keep for look in part.detections] == hidden
+    assert [
+        detection.pts for part, decision in found if not decision.keep for detection in part.detections
+    ] == hidden
 
 
 def test_a_stranger_in_a_kept_track_vouches_for_no_other_track() -> None:

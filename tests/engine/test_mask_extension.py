@@ -116,9 +116,20 @@ def as_frames(pictures: Sequence[Picture], pixel_format: str = "yuv420p") -> Ite
 
 
 def track(number: int, place: Movement, times: Sequence[int], decision: Decision = "hide") -> TrackRecord:
-    looks = CompactBoxes((index, box_at(where)) for index in times if (where := place(index)) is not None)
+    detections = CompactBoxes(
+        (index, box_at(where)) for index in times if (where := place(index)) is not None
+    )
     return TrackRecord(
-        number, looks[0].pts, looks[-1].pts, decision, None, Reason.NO_MATCH, None, None, None, looks
+        number,
+        detections[0].pts,
+        detections[-1].pts,
+        decision,
+        None,
+        Reason.NO_MATCH,
+        None,
+        None,
+        None,
+        detections,
     )
 
 
@@ -337,13 +348,13 @@ def test_faces_in_odd_and_tiny_frames_are_followed_without_an_error(face: Pictur
         small = [
             cv2.resize(picture, (width, height)).astype(np.uint8) for picture in scene(face, place)[20:60]
         ]
-        looks = CompactBoxes(
+        detections = CompactBoxes(
             [(0, (width - 9.0, 1.0, width + 1.0, 12.0)), (9, (width - 5.0, -40.0, width + 30.0, 9.0))]
         )
         outside = CompactBoxes([(3, (width + 5.0, 3.0, width + 20.0, 20.0))])
         tracks = [
             TrackRecord(n, x[0].pts, x[-1].pts, "hide", None, Reason.NO_MATCH, None, None, None, x)
-            for n, x in enumerate((looks, outside))
+            for n, x in enumerate((detections, outside))
         ]
         found = MaskExtension(faces_of(*tracks, size=(width, height)), Orientation()).extend_masks(
             as_frames(small, "yuv444p")
@@ -438,8 +449,8 @@ def in_units_of(faces: Faces, shown: Sequence[int]) -> Faces:
     """Return the faces with the times of the file's frames instead of their numbers."""
     tracks = []
     for found in faces.tracks:
-        looks = CompactBoxes((shown[look.pts], look.box) for look in found.detections)
-        tracks.append(replace(found, start=looks[0].pts, end=looks[-1].pts, detections=looks))
+        detections = CompactBoxes((shown[detection.pts], detection.box) for detection in found.detections)
+        tracks.append(replace(found, start=detections[0].pts, end=detections[-1].pts, detections=detections))
     return replace(faces, tracks=tuple(tracks))
 
 

@@ -16,9 +16,9 @@ LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)
 
 
 def track(
-    number: int, *looks: tuple[int, float], decision: Decision = "hide", continues: int | None = None
+    number: int, *detections: tuple[int, float], decision: Decision = "hide", continues: int | None = None
 ) -> TrackRecord:
-    seen = CompactBoxes((pts, (x, 100, x + 60, 180)) for pts, x in looks)
+    seen = CompactBoxes((pts, (x, 100, x + 60, 180)) for pts, x in detections)
     return TrackRecord(
         number, seen[0].pts, seen[-1].pts, decision, None, Reason.NO_MATCH, None, None, continues, seen
     )

@@ -82,10 +82,10 @@ def test_a_later_face_does_not_mask_a_covered_frame(
     known = list(engine.follow(frames(demo_clip), TIME_BASE, None, Options()))
     first = known[0]
     track = replace(known[-1].faces.tracks[0], id=0, start=first.until, end=first.until, continues=None)
-    look = replace(track.detections[0], pts=first.until)
+    detection = replace(track.detections[0], pts=first.until)
     later = replace(
         first.faces,
-        tracks=(replace(track, decision="hide", detections=CompactBoxes([(look.pts, look.box)])),),
+        tracks=(replace(track, decision="hide", detections=CompactBoxes([(detection.pts, detection.box)])),),
         cuts=(),
     )
     decided = [pts for pts in range(first.until - 400, first.until) if first.covers(pts)]

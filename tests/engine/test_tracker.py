@@ -150,12 +150,12 @@ def test_track_is_split_with_its_boxes_and_views(packed: bool, place: int) -> No
     for pts in range(0, 30, 6):
         found.add_faces(pts, [face(100 + pts)])
     (track,) = found.tracks
-    looks = list(track.detections)
+    detections = list(track.detections)
     if packed:
         found.end_shot()
         found.compact()
     rest = track.split(place, 7)
-    assert (list(track.detections), list(rest.detections)) == (looks[:2], looks[2:])
+    assert (list(track.detections), list(rest.detections)) == (detections[:2], detections[2:])
     assert ([view.place for view in track.views], [view.place for view in rest.views]) == ([0, 1], [0, 1, 2])
     assert (rest.id, rest.continues, rest.link) == (7, 0, "changed")
 

@@ -28,26 +28,26 @@ def face(box: Box, score: float = 0.9) -> Detection:
 
 
 def kept(first: int, last: int, box: Box = PLACE) -> TrackRecord:
-    looks = CompactBoxes((pts, box) for pts in range(first, last + 1, 20))
-    return TrackRecord(0, first, last, "keep", "ann", Reason.MATCHED, 0.5, 0.5, None, looks)
+    detections = CompactBoxes((pts, box) for pts in range(first, last + 1, 20))
+    return TrackRecord(0, first, last, "keep", "ann", Reason.MATCHED, 0.5, 0.5, None, detections)
 
 
 def faces(*tracks: TrackRecord, shots: tuple[int, ...] = ()) -> Faces:
     return Faces("centerface", None, 1.0, 640, 360, "1/100", 300, 15, cuts=shots, tracks=tracks)
 
 
-def visible_in(looks: dict[int, list[Detection]], extra_score: float = 0.0) -> VisibleFaces:
+def visible_in(detections: dict[int, list[Detection]], extra_score: float = 0.0) -> VisibleFaces:
     """Return the visible faces of a video without tracks and masks."""
-    return find_visible_faces(classify_detections(looks, faces(), lambda _: []), faces(), extra_score)
+    return find_visible_faces(classify_detections(detections, faces(), lambda _: []), faces(), extra_score)
 
 
 def found(
-    looks: dict[int, list[Detection]], known: Faces, masks: dict[int, list[Box]] | None = None
+    detections: dict[int, list[Detection]], known: Faces, masks: dict[int, list[Box]] | None = None
 ) -> list[list[int]]:
     """Return the times of each visible face."""
-    samples = classify_detections(looks, known, lambda pts: (masks or {}).get(pts, []))
+    samples = classify_detections(detections, known, lambda pts: (masks or {}).get(pts, []))
     visible = find_visible_faces(samples, known)
-    return [[look.pts for look in face_looks] for face_looks in visible.faces]
+    return [[detection.pts for detection in face_detections] for face_detections in visible.faces]
 
 
 @pytest.mark.parametrize(
@@ -71,52 +71,52 @@ def test_covered_share_counts_the_face_inside_the_frame(
 
 
 def test_face_outside_all_masks_is_visible() -> None:
-    looks = {pts: [face(PLACE), face(FAR)] for pts in TIMES}
-    assert found(looks, faces(), {pts: [PLACE] for pts in TIMES}) == [list(TIMES)]
+    detections = {pts: [face(PLACE), face(FAR)] for pts in TIMES}
+    assert found(detections, faces(), {pts: [PLACE] for pts in TIMES}) == [list(TIMES)]
 
 
 def test_face_that_leaves_its_mask_is_visible() -> None:
-    looks = {pts: [face((100.0 + pts, 100.0, 160.0 + pts, 180.0))] for pts in range(0, 100, 10)}
-    assert found(looks, faces(), {pts: [PLACE] for pts in looks}) == [list(range(40, 100, 10))]
+    detections = {pts: [face((100.0 + pts, 100.0, 160.0 + pts, 180.0))] for pts in range(0, 100, 10)}
+    assert found(detections, faces(), {pts: [PLACE] for pts in detections}) == [list(range(40, 100, 10))]
 
 
 def test_face_inside_a_kept_box_is_not_reported() -> None:
-    looks = {pts: [face((90.0, 85.0, 170.0, 190.0))] for pts in TIMES}
-    assert found(looks, faces(kept(0, 280))) == []
+    detections = {pts: [face((90.0, 85.0, 170.0, 190.0))] for pts in TIMES}
+    assert found(detections, faces(kept(0, 280))) == []
 
 
 def test_second_face_at_a_kept_place_is_visible() -> None:
-    looks = {pts: [face(PLACE), face((130.0, 120.0, 175.0, 180.0))] for pts in TIMES}
-    assert found(looks, faces(kept(0, 280))) == [list(TIMES)]
+    detections = {pts: [face(PLACE), face((130.0, 120.0, 175.0, 180.0))] for pts in TIMES}
+    assert found(detections, faces(kept(0, 280))) == [list(TIMES)]
 
 
 def test_small_face_inside_a_kept_one_is_visible() -> None:
-    looks = {pts: [face((110.0, 110.0, 130.0, 135.0))] for pts in TIMES}
-    assert found(looks, faces(kept(0, 280))) == [list(TIMES)]
+    detections = {pts: [face((110.0, 110.0, 130.0, 135.0))] for pts in TIMES}
+    assert found(detections, faces(kept(0, 280))) == [list(TIMES)]
 
 
 def test_face_that_continues_a_kept_track_is_reported_after_a_second() -> None:
-    looks = {pts: [face(PLACE)] for pts in TIMES}
-    (times,) = found(looks, faces(kept(0, 60)))
+    detections = {pts: [face(PLACE)] for pts in TIMES}
+    (times,) = found(detections, faces(kept(0, 60)))
     assert times == list(range(220, 300, 20))  # 0.4 s after the track's end, and a second more
 
 
 def test_face_that_continues_a_kept_track_across_a_cut_is_visible() -> None:
-    looks = {pts: [face(PLACE)] for pts in TIMES}
-    assert found(looks, faces(kept(0, 100), shots=(110,))) == [list(range(120, 300, 20))]
+    detections = {pts: [face(PLACE)] for pts in TIMES}
+    assert found(detections, faces(kept(0, 100), shots=(110,))) == [list(range(120, 300, 20))]
 
 
 def test_face_that_continues_a_kept_track_beside_another_face_is_visible() -> None:
-    looks = {pts: [face(PLACE), *([face(BESIDE)] if pts >= 160 else [])] for pts in TIMES}
-    found_times = found(looks, faces(kept(0, 100)))
+    detections = {pts: [face(PLACE), *([face(BESIDE)] if pts >= 160 else [])] for pts in TIMES}
+    found_times = found(detections, faces(kept(0, 100)))
     assert list(range(160, 300, 20)) in found_times
     assert len(found_times) == 2  # the other face, and the face that can be the target
 
 
 def test_face_that_comes_out_of_a_mask_is_not_taken_for_the_kept_one() -> None:
-    looks = {pts: [face(PLACE)] for pts in TIMES}
+    detections = {pts: [face(PLACE)] for pts in TIMES}
     masks = {pts: [PLACE] for pts in range(160, 200, 20)}
-    assert found(looks, faces(kept(0, 100)), masks) == [list(range(200, 300, 20))]
+    assert found(detections, faces(kept(0, 100)), masks) == [list(range(200, 300, 20))]
 
 
 @pytest.mark.parametrize(
@@ -131,21 +131,21 @@ def test_face_that_comes_out_of_a_mask_is_not_taken_for_the_kept_one() -> None:
     ],
 )
 def test_face_needs_one_high_score_or_many_likely_scores(scores: list[float], is_face: bool) -> None:
-    looks = {20 * number: [face(FAR, score)] for number, score in enumerate(scores, start=1)}
-    assert bool(found({0: [], **looks, 400: []}, faces())) is is_face
+    detections = {20 * number: [face(FAR, score)] for number, score in enumerate(scores, start=1)}
+    assert bool(found({0: [], **detections, 400: []}, faces())) is is_face
 
 
 @pytest.mark.parametrize("pts", [TIMES[0], TIMES[-1]])
 def test_face_in_a_segments_end_frame_needs_no_higher_score(pts: int) -> None:
     """The other frames of the face are in the neighbouring segment, which is checked separately."""
-    looks = {time: [face(FAR, 0.75)] if time == pts else [] for time in TIMES}
-    assert found(looks, faces()) == [[pts]]
+    detections = {time: [face(FAR, 0.75)] if time == pts else [] for time in TIMES}
+    assert found(detections, faces()) == [[pts]]
 
 
 def test_candidate_is_searched_beside_a_face_that_is_known_already() -> None:
-    looks = {pts: [face(PLACE)] for pts in TIMES}
-    looks[100].append(face(FAR, 0.65))
-    samples = classify_detections(looks, faces(), lambda _: [])
+    detections = {pts: [face(PLACE)] for pts in TIMES}
+    detections[100].append(face(FAR, 0.65))
+    samples = classify_detections(detections, faces(), lambda _: [])
     known = find_visible_faces(samples, faces()).faces
     assert list(intervals_around_candidates(samples, Fraction(1, 100), known)) == [(90, 110)]
 
@@ -156,9 +156,9 @@ def test_unlikely_detections_are_counted() -> None:
 
 
 def test_second_check_needs_a_higher_score() -> None:
-    looks = {0: [face(FAR, 0.74)], 20: [face(FAR, 0.74)]}
-    assert visible_in(looks).faces
-    assert not visible_in(looks, 0.05).faces
+    detections = {0: [face(FAR, 0.74)], 20: [face(FAR, 0.74)]}
+    assert visible_in(detections).faces
+    assert not visible_in(detections, 0.05).faces
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,6 @@ def expire_lease(buckets: Buckets, name: str) -> None:
     """Let the lease of a dead holder expire, if it exists."""
     blob = buckets.blob(buckets.work, name)
     if blob is not None:
-        claim = Lease.model_validate_json(blob.download_as_bytes())
-        dead = claim.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})
+        lease = Lease.model_validate_json(blob.download_as_bytes())
+        dead = lease.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})
         buckets.put(buckets.work, blob.name, dead.model_dump_json().encode())

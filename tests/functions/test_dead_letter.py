@@ -35,8 +35,8 @@ def failure_of(buckets: Buckets, job: str) -> Failed:
 
 def put_merge_lease(buckets: Buckets, planned: Planned, seconds: float) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    claim = Lease(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
-    buckets.put(buckets.work, object_names.merge_lease(planned.job), claim.model_dump_json().encode())
+    lease = Lease(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
+    buckets.put(buckets.work, object_names.merge_lease(planned.job), lease.model_dump_json().encode())
 
 
 @pytest.mark.parametrize("stage", ["worker", "merge"])

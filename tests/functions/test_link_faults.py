@@ -78,7 +78,7 @@ def test_linker_that_lost_its_lease_changes_nothing(
 ) -> None:
     store_inputs_of_link(buckets, planned)
     environment(lease_seconds=1)
-    claim = object_names.link_lease(planned.job)
+    lease = object_names.link_lease(planned.job)
     other = linked_of(planned, looks=99)
 
     def frozen(job: LinkInput) -> LinkedFaces:
@@ -86,7 +86,7 @@ def test_linker_that_lost_its_lease_changes_nothing(
         if wakes_up == "after linking":
             list(job.detections)
         wait_until(
-            lambda: datetime.now(UTC) > lease_expiry(buckets, claim),
+            lambda: datetime.now(UTC) > lease_expiry(buckets, lease),
             "the lease ran out",
         )
         link_and_dispatch(
@@ -107,14 +107,14 @@ def test_lease_is_renewed_while_detections_are_read(
 ) -> None:
     store_inputs_of_link(buckets, planned)
     environment(lease_seconds=3)
-    claim = object_names.link_lease(planned.job)
+    lease = object_names.link_lease(planned.job)
 
     def slow(job: LinkInput) -> LinkedFaces:
         next(job.detections)
-        before = lease_expiry(buckets, claim)
+        before = lease_expiry(buckets, lease)
         wait_until(lambda: datetime.now(UTC) > before - timedelta(seconds=1.5), "half of the lease is over")
         next(job.detections)
-        assert lease_expiry(buckets, claim) > before
+        assert lease_expiry(buckets, lease) > before
         return linked_of(planned)
 
     link_and_dispatch(planned.segment_done(0), "1", with_operations(MergeEngine(), link=slow))

@@ -77,13 +77,13 @@ def test_merge_that_lost_its_lease_publishes_nothing(
 ) -> None:
     do_all_segments(buckets, linked)
     environment(lease_seconds=1)
-    claim = object_names.merge_lease(linked.job)
+    lease = object_names.merge_lease(linked.job)
 
     def frozen(parts: JoinInput) -> JoinedVideo:
         """Join, then stall until the lease has expired and another merge has published the result."""
         joined = MergeEngine().join(parts)
         wait_until(
-            lambda: datetime.now(UTC) > lease_expiry(buckets, claim),
+            lambda: datetime.now(UTC) > lease_expiry(buckets, lease),
             "the lease ran out",
         )
         join_and_publish(linked.segment_done(1), "second", MergeEngine())

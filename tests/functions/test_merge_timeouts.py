@@ -23,8 +23,8 @@ from tests.planned import Planned, do_all_segments
 def too_late(buckets: Buckets, name: str, times: int) -> None:
     """Store a lease with this many timeouts."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
-    buckets.put(buckets.work, name, claim.model_dump_json().encode())
+    lease = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
+    buckets.put(buckets.work, name, lease.model_dump_json().encode())
 
 
 def endless(parts: JoinInput) -> JoinedVideo:

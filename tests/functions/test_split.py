@@ -39,8 +39,8 @@ def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
 def too_late(buckets: Buckets, planned: Planned, index: int, times: int) -> None:
     """Store a lease with this many timeouts for the segment."""
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
-    buckets.put(buckets.work, lease_name(planned, index), claim.model_dump_json().encode())
+    lease = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
+    buckets.put(buckets.work, lease_name(planned, index), lease.model_dump_json().encode())
 
 
 def tasks(topics: Topics, step: str) -> list[SegmentTask]:
@@ -97,8 +97,8 @@ def test_timeouts_are_counted_apart_from_attempts(
     for stage, expected in ((endless, (1, 1)), (broken, (2, 1)), (endless, (3, 2))):
         with pytest.raises((RetryableError, MemoryError)):
             work(job, 0, "mine", stage)
-        claim = Lease.model_validate_json(buckets.get(buckets.work, lease_name(job, 0)))
-        assert (claim.attempts, claim.timeouts) == expected
+        lease = Lease.model_validate_json(buckets.get(buckets.work, lease_name(job, 0)))
+        assert (lease.attempts, lease.timeouts) == expected
 
 
 def test_segment_is_split_after_three_timeouts(
@@ -165,8 +165,8 @@ def test_segment_too_short_to_split_fails_the_job(
     quarter = job.segment_task(0).model_copy(update={"subsegment": "0"})
     name = object_names.segment_lease(job.job, quarter.step, 0, "0")
     expired = datetime.now(UTC) - timedelta(seconds=1)
-    claim = Lease(holder="h", token="t", expires_at=expired, attempts=5, timeouts=5)  # noqa: S106 - no secret
-    buckets.put(buckets.work, name, claim.model_dump_json().encode())
+    lease = Lease(holder="h", token="t", expires_at=expired, attempts=5, timeouts=5)  # noqa: S106 - no secret
+    buckets.put(buckets.work, name, lease.model_dump_json().encode())
     assert worker(push_of(quarter)) == 200
     assert failure_of(buckets, job).code == "poison-segment"
     assert [task for task in tasks(topics, quarter.step) if task.subsegment] == []

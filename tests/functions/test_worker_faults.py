@@ -165,8 +165,8 @@ def test_deadline_stops_the_work_and_counts_as_attempt(
     with pytest.raises(RetryableError, match="not done within the 1 s"):
         work(job, 0, "mine", endless)
     assert made(buckets, job) == []
-    claim = Lease.model_validate_json(buckets.get(buckets.work, lease_name(job, 0)))
-    assert claim.attempts == 1
+    lease = Lease.model_validate_json(buckets.get(buckets.work, lease_name(job, 0)))
+    assert lease.attempts == 1
     work(job, 0, "mine")
     assert is_done(buckets, job, 0)
 

@@ -100,5 +100,5 @@ def put_lease(
     buckets: Buckets, planned: Planned, index: int, holder: str, seconds: float, attempts: int = 1
 ) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    claim = Lease(holder=holder, token="t", expires_at=expires_at, attempts=attempts)  # noqa: S106 - no secret
-    buckets.put(buckets.work, lease_name(planned, index), claim.model_dump_json().encode())
+    lease = Lease(holder=holder, token="t", expires_at=expires_at, attempts=attempts)  # noqa: S106 - no secret
+    buckets.put(buckets.work, lease_name(planned, index), lease.model_dump_json().encode())

@@ -32,7 +32,7 @@ SHARED_MODULES = {
 SHARED_CLASSES = {
     f"{network}Network": "one network, as each back end runs it"
     for network in ("CenterFace", "FaceNet", "SFace")
-} | {"Report": "the report of a video: of a job, or of a file in the Python API"}
+}
 SHARED_FUNCTIONS = {"main": "what a module runs as a program"}
 # The folders of the engine from the bottom up. Each imports only folders of its own row and of the rows before it.
 ENGINE_LAYERS = (
