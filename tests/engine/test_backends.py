@@ -194,6 +194,15 @@ def test_sface_in_the_fastest_precision_moves_no_face_far(sface: Array) -> None:
     assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.05
 
 
+@pytest.mark.parametrize("precision", ["f32", openvino_backend.fastest_precision()])
+def test_sface_embeds_a_face_alone_as_in_a_batch(precision: str) -> None:
+    """Otherwise the decisions would depend on where a segment begins."""
+    network = openvino_backend.SFaceNetwork(weights.sface(), precision)
+    faces = np.concatenate([aligned(), aligned()[:, ::-1], aligned()[:, :, ::-1]])[:7]
+    alone = np.concatenate([network(face[None]) for face in faces])
+    assert np.linalg.norm(unit(network(faces)) - unit(alone), axis=1).max() < 1e-3
+
+
 def test_sface_in_pytorch_equals_the_published_quantised_file(sface: Array) -> None:
     found = torch_backend.SFaceNetwork(weights.sface(), "cpu")(aligned())
     assert np.abs(unit(found) - sface).max() < 1e-5

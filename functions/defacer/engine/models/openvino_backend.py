@@ -35,6 +35,7 @@ from defacer.engine.runtime.prefetch import usable_threads  # noqa: E402
 # threads that do so at the same time deadlock, so it happens here in one thread.
 _ = openvino.Tensor(np.zeros(1, np.uint8)).data
 
+MAX_SFACE_BATCH = 4
 MAX_COMPILED_SIZES = 4  # a network for one size is 15 % faster than one for any size; compiling takes 0.2 s
 
 
@@ -101,18 +102,25 @@ class YuNetNetwork(_AnySizeNetwork):
 
 
 class SFaceNetwork:
-    """SFace's ONNX file, for RGB uint8 faces (N, 112, 112, 3). The embeddings (N, 128) are not yet unit vectors."""
+    """SFace's ONNX file, for RGB uint8 faces (N, 112, 112, 3). The embeddings (N, 128) are not yet unit vectors.
+
+    In bfloat16 a face takes 4.8 ms alone and 4.0 ms in a batch of four, because the weights are read once for each
+    batch. On AVX-512, a face has the same embedding alone and in a batch.
+    """
 
     def __init__(self, path: Path, precision: str):
-        steps = PrePostProcessor(openvino.Core().read_model(path))
+        model = openvino.Core().read_model(path)
+        model.reshape([openvino.Dimension(1, MAX_SFACE_BATCH), 3, 112, 112])
+        steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
         steps.input().model().set_layout(openvino.Layout("NCHW"))
         self._requests = _Requests(steps.build(), precision)
 
     def __call__(self, faces: Image) -> Array:
-        """Return the embeddings (N, 128), one face at a time."""
+        """Return the embeddings (N, 128)."""
         request = self._requests.for_this_thread()
-        return np.concatenate([request.infer([face[None]])[0].copy() for face in faces])
+        batches = np.array_split(faces, -(-len(faces) // MAX_SFACE_BATCH))
+        return np.concatenate([request.infer([batch])[0].copy() for batch in batches])
 
 
 class FaceNetNetwork:
