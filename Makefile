@@ -81,8 +81,8 @@ emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: 
 		$(if $(STORAGE_PORT),--storage-port "$(STORAGE_PORT)") $(if $(PUBSUB_PORT),--pubsub-port "$(PUBSUB_PORT)") \
 		$(if $(BROWSER_STORAGE_PORT),--browser-storage-port "$(BROWSER_STORAGE_PORT)")
 
-# A file's tests stay in one worker, because they share emulators and models.
-PYTEST := -m pytest -n 2 --dist loadfile --durations=10
+# A file's tests stay in one worker, because they share emulators and models. The files run in the order of tests/conftest.py.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 .PHONY: test
 test: $(DEV)  ## the tests, except the slow ones: [TESTS="tests/engine -k blur"]

@@ -1,6 +1,8 @@
 """Fixtures: servers for the session, buckets and topics for each test, and the functions behind HTTP."""
 
+import fcntl
 import itertools
+import os
 import signal
 import time
 import uuid
@@ -31,6 +33,31 @@ NUMBERS = itertools.count()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 App = Callable[[str], FlaskClient]
 STARTED = time.monotonic()
+# By processor seconds, from the longest. `tests/README.md` says how they were measured.
+LONG_FILES = (
+    "inputs/test_rows.py",
+    "emulator/test_processes.py",
+    "console/test_browser.py",
+    "functions/test_rerender_faults.py",
+    "functions/test_rerender.py",
+    "commands/test_run.py",
+    "protocol/test_model.py",
+    "engine/test_release_gate.py",
+    "pipeline/test_privacy.py",
+    "pipeline/test_whole_path.py",
+    "engine/test_engine.py",
+    "engine/test_brief_appearances.py",
+    "infra/test_deploy.py",
+    "functions/test_erase.py",
+    "emulator/test_cli.py",
+    "emulator/test_ports.py",
+    "engine/test_backends.py",
+    "functions/test_merge_faults.py",
+    "functions/test_hostile_messages.py",
+    "live/test_service.py",
+    "live/test_stream.py",
+    "live/test_browser.py",
+)
 SKIPPED_BY_BUDGET = "skipped: the time budget is used up"
 
 
@@ -38,6 +65,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--budget", type=float, metavar="SECONDS", help="start no test after this time; list the rest"
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files: one that began last would leave the other worker without work."""
+    rank = {name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.relative_to(ROOT / "tests").as_posix(), len(rank)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run a test with the marker `serial` while no other worker runs a test."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    locks = item.config.cache.mkdir("serial")
+    how = fcntl.LOCK_EX if item.get_closest_marker("serial") else fcntl.LOCK_SH
+    with (locks / "gate").open("w") as gate, (locks / "room").open("w") as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # a serial test that waits for the room keeps the others out
+        fcntl.flock(room, how)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

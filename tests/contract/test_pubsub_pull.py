@@ -72,6 +72,7 @@ class TestPull:
             (message,) = waiting.result(timeout=20)
         assert message.message.data == b"awaited"
 
+    @pytest.mark.serial
     def test_pull_without_messages_ends_without_an_error(self, client: Client) -> None:
         subscription = client.subscription(client.topic())
         started = time.monotonic()

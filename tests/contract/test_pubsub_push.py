@@ -250,6 +250,7 @@ class TestPush:
 
 
 class TestFlowControl:
+    @pytest.mark.serial
     def test_busy_worker_is_not_overloaded(self, client: Client, pubsub: PubSub) -> None:
         """40 messages keep a worker that takes one request at a time busy for longer than the ack deadline."""
         topic, dead = client.topic(), client.topic()

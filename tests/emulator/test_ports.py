@@ -103,6 +103,7 @@ def test_pubsub_port_taken_during_the_start_is_reported(
         Emulator(EmulatorOptions(tmp_path / "state", "builtin", functions=stand_ins)).__enter__()
 
 
+@pytest.mark.slow
 def test_upload_and_urls_survive_a_restart(stand_ins: Path, defaults: dict[str, int], tmp_path: Path) -> None:
     options = EmulatorOptions(
         tmp_path / "state", "builtin", functions=stand_ins, console=True, default_ports=True

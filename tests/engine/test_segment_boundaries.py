@@ -57,6 +57,7 @@ def test_face_that_crosses_every_boundary_has_the_same_tracks(
     require_same(one, detect(engine, demo_clip, gallery, bounds))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not EVAL, reason="DEFACER_EVAL does not name the folder with real clips")
 @pytest.mark.parametrize("name", ["c04", "c10"])
 def test_real_clip_has_the_same_tracks_in_one_segment_or_eight(engine: Engine, name: str) -> None:

@@ -254,6 +254,7 @@ def test_documented_image_sizes_match_the_lock_files() -> None:
     assert size_table(sizes) in PAGE.read_text(), "run make image-sizes"
 
 
+@pytest.mark.slow
 def test_installed_package_has_about_its_documented_size() -> None:
     """The tolerance covers missing bytecode and wheels for another Python."""
     sizes = json.loads(SIZES.read_text())

@@ -9,7 +9,7 @@ import pytest
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import FUNCTIONS, MAX_TASK_REQUEUES, Function
-from tests.modules import modules_after_importing
+from tests.modules import modules_of_functions
 from tests.terraform import INFRA, blocks, local, one, resources, strings
 
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
@@ -213,9 +213,7 @@ def test_functions_can_publish_to_the_topics_of_the_settings() -> None:
 def test_only_functions_that_end_jobs_can_write_results(
     function: Function,
 ) -> None:
-    ends_jobs = "defacer.pipeline.lifecycle.finalize" in modules_after_importing(
-        f"defacer.{function.name}.main"
-    )
+    ends_jobs = "defacer.pipeline.lifecycle.finalize" in modules_of_functions()[function.name]
     roles = local("bucket_roles")[function.subscription]
 
     reads_reports = function.name == "ingest"  # for re-renders

@@ -11,6 +11,7 @@ from defacer.engine.options import Options
 from tests.inputs.run_engine import deface
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stored", "hidden"), [("c01", 356, 108), ("c08", 277, 37)])
 def test_frames_that_an_edit_list_hides_never_appear(
     name: str, stored: int, hidden: int, tmp_path: Path

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
+from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.options import Options
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.segmentation import plan_segments
@@ -39,9 +40,25 @@ EMULATED = [row for row in ROWS if row.emulated]
 NAMED: dict[str, Any] = {"ids": lambda row: row.name}
 
 
+class NoFaces:
+    """A detector that finds nothing, for the rows that show no face."""
+
+    name = "centerface"
+    confident_score = 0.3
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        return [[] for _ in images]
+
+
+class EngineWithoutDetector(Engine):
+    def detector(self, name: str) -> Detector:
+        return NoFaces()
+
+
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine()
+def engines() -> dict[bool, Engine]:
+    """Return an engine for rows with a face, and one for rows without."""
+    return {True: Engine(), False: EngineWithoutDetector()}
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +70,9 @@ def table() -> str:
     "row", [pytest.param(row, marks=[pytest.mark.slow] if row.slow else []) for row in ROWS], **NAMED
 )
 def test_input_is_processed_or_refused_as_the_table_says(
-    row: Row, engine: Engine, table: str, tmp_path: Path
+    row: Row, engines: dict[bool, Engine], table: str, tmp_path: Path
 ) -> None:
+    engine = engines[row.face]
     source, out = row.make(tmp_path), tmp_path / "out.mp4"
     if row.expected != "same":
         with pytest.raises(EngineError, match=row.expected):

@@ -54,6 +54,7 @@ def read_camera_frames(clip: Path) -> tuple[float, list[tuple[int, av.VideoFrame
     return scale, frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c02", "c06", "c10"])
 def test_no_face_leaks_and_the_target_is_mostly_kept(name: str, engine: Engine, score: ModuleType) -> None:
     truth = json.loads((CLIPS / f"{name}.json").read_text())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from defacer.pipeline import topology
-from tests.modules import modules_after_importing
+from tests.modules import modules_after_importing, modules_of_functions
 from tests.servers import ROOT
 
 SOURCE_ROOTS = {"defacer": ROOT / "functions", "defacer_emulator": ROOT / "local_emulator"}
@@ -191,12 +191,11 @@ def test_the_pages_share_only_what_knows_no_engine_and_no_page() -> None:
 
 @pytest.mark.parametrize("function", ["ingest", "merge", "dead_letter", "webhook"])
 def test_only_the_worker_imports_torch_before_it_is_called(function: str) -> None:
-    loaded = modules_after_importing(f"defacer.{function}.main")
-    assert not loaded & {"torch", "facenet_pytorch", "defacer.engine.engine"}
+    assert not modules_of_functions()[function] & {"torch", "facenet_pytorch", "defacer.engine.engine"}
 
 
 def test_the_package_imports_nothing_until_it_is_used() -> None:
-    loaded = modules_after_importing("defacer")
+    (loaded,) = modules_after_importing("defacer")
     assert {name for name in loaded if is_below(name, "defacer")} == {"defacer"}
 
 
