@@ -95,6 +95,31 @@ def test_weights_folder_follows_the_environment(
     assert str(weights.default_dir()) == expected.replace("HOME", str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("darwin", {}, "HOME/Library/Caches/defacer"),
+        ("darwin", {"XDG_CACHE_HOME": "/caches"}, "/caches/defacer"),
+        ("win32", {"LOCALAPPDATA": "/users/me/local"}, "/users/me/local/defacer/Cache"),
+        ("win32", {}, "HOME/AppData/Local/defacer/Cache"),
+    ],
+)
+def test_cache_folder_is_the_one_of_the_system(
+    platform: str,
+    variables: dict[str, str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(weights.cache_dir()) == expected.replace("HOME", str(tmp_path))
+
+
 @pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "DEFACER_WEIGHTS_DIR"])
 def test_command_line_uses_the_weights_folder_of_the_environment(variable: str, tmp_path: Path) -> None:
     """Without a registry the download fails. The line before the error names the folder."""

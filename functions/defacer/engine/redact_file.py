@@ -50,7 +50,10 @@ class FileRedactor:
         if (self.pictures or self.faces) and self._gallery is None:
             self._gallery = self._make_gallery(engine)
         detections = engine.detect_subsegments(
-            Segment(str(video)), self._gallery, self.options, lambda done: progress(DETECTING, done, frames)
+            Segment(_path_of(video)),
+            self._gallery,
+            self.options,
+            lambda done: progress(DETECTING, done, frames),
         )
         return link_faces(detections, self._gallery, self.options)
 
@@ -107,7 +110,7 @@ def render_again(
     EngineError for a track that it does not have.
     """
     check_options(report.options, has_replacement=replacement is not None)
-    if fingerprint_of(str(video)) != report.fingerprint:
+    if fingerprint_of(_path_of(video)) != report.fingerprint:
         raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
     document = with_decisions(report.faces.to_bytes(), decisions, None).document
     return _render(video, Faces.from_bytes(document), report.options, replacement, out, progress)
@@ -135,7 +138,12 @@ def _render(
     if options.verify != "off":
         weights.yunet()
     rendered = render(
-        str(video), faces, options, replacement, out, lambda done: progress(REDACTING, done, faces.frames)
+        _path_of(video),
+        faces,
+        options,
+        replacement,
+        out.absolute(),
+        lambda done: progress(REDACTING, done, faces.frames),
     )
     checked = rendered.checked
     return Report(
@@ -149,5 +157,10 @@ def _render(
 
 
 def _frame_count(video: Path) -> int | None:
-    info = probe(str(video))
+    info = probe(_path_of(video))
     return round((info.duration_seconds or 0) * (info.frame_rate or 0)) or None
+
+
+def _path_of(video: Path) -> str:
+    """Return the absolute path, because FFmpeg takes a name such as `12:30.mp4` for an address."""
+    return str(video.absolute())

@@ -1,5 +1,6 @@
 """Turn the errors of a command into one line on standard error and an exit code."""
 
+import io
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -102,6 +103,10 @@ def run_cli(run: Callable[[], int | None]) -> int:
 
     Nothing is 0. Typer returns 130 after Ctrl-C instead of raising KeyboardInterrupt.
     """
+    # A file's name can have characters that the output can't encode, such as in a pipe on Windows.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = run() or 0
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last handler of the process

@@ -28,7 +28,10 @@ def choose_faces(videos: Sequence[Path], moments: Sequence[str], detector: str) 
     model = Engine().detector(detector)
     ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
     try:
-        return [choose_face(time, find_faces_at(str(video), time.seconds, model), ask) for time in times]
+        return [
+            choose_face(time, find_faces_at(str(video.absolute()), time.seconds, model), ask)
+            for time in times
+        ]
     except VideoError as error:
         raise VideoError(f"{video}: {error}") from error
 

@@ -92,12 +92,19 @@ VGGFACE2_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d
 
 
 def cache_dir() -> Path:
-    """Return this project's folder in the user's cache folder: `XDG_CACHE_HOME`, or else `~/.cache`.
+    """Return this project's folder in the user's cache folder: `XDG_CACHE_HOME`, or else the system's folder.
 
-    A relative `XDG_CACHE_HOME` is ignored (https://specifications.freedesktop.org/basedir-spec/latest/).
+    A relative path is ignored (https://specifications.freedesktop.org/basedir-spec/latest/).
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "defacer"
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if chosen.is_absolute():
+        return chosen / "defacer"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "defacer"
+    if sys.platform == "win32":
+        local = Path(os.environ.get("LOCALAPPDATA", ""))
+        return (local if local.is_absolute() else Path.home() / "AppData" / "Local") / "defacer" / "Cache"
+    return Path.home() / ".cache" / "defacer"
 
 
 def default_dir() -> Path:

@@ -22,5 +22,9 @@ def trim_heap() -> None:
 
 
 def _call_libc(name: str, *arguments: int) -> None:
-    if function := getattr(ctypes.CDLL(None), name, None):
+    try:
+        process = ctypes.CDLL(None)
+    except TypeError:  # Windows has no library with all functions of the process
+        return
+    if function := getattr(process, name, None):
         function(*arguments)
