@@ -27,7 +27,7 @@ class Policy(Document):
     strength: float = Field(default=1.0, ge=1.0, le=3.0)
     """Multiplies the coarseness of `blur` and `pixelate`, which already grows with the face."""
     color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
-    """The color for `solid`."""
+    """The color for `solid`, as `#RRGGBB`."""
     detector: Literal["centerface", "mtcnn"] = "centerface"
     """The face detector. `mtcnn` needs PyTorch."""
     recognizer: Literal["sface", "facenet-casia", "facenet-vggface2"] = "sface"
