@@ -1,6 +1,7 @@
 """`defacer run`, `defacer tracks` and `defacer render`: files in, files out, and plain words when that can't be."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 
 from defacer.commands.app import main
+from defacer.commands.files.targets import choose_faces
 from defacer.engine.media.reader import read_frames
 from defacer.engine.recognition import recognition_levels
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.commands.conftest import Run
+from tests.engine.scene_files import Shown, write_scene
 from tests.servers import wait_until
 
 CLIP = Clip(seconds=0.6, portrait=admiral()[:400, 60:460])
@@ -128,6 +131,36 @@ def test_a_person_of_a_folder_or_of_the_video_is_kept(
     done = defacer("run", video, *given, "--json", "--verify", "off")
     assert done.code == 0, done.err
     assert json.loads(done.out)["people"] == [person]
+
+
+def test_poor_picture_is_warned_about_once(people: Path, video: Path, defacer: Run) -> None:
+    blurred = cv2.GaussianBlur(astronaut(), (0, 0), 5).astype(np.uint8)
+    (people / "ann.png").write_bytes(encode_picture(blurred))
+    second = Path(shutil.copy(video, video.with_name("second.mp4")))
+    done = defacer("run", video, second, "--keep", people / "ann.png", "--verify", "off")
+    assert done.code == 0, done.err
+    assert done.err.count("warning: A target picture of ann is blurred. ") == 1
+    assert done.err.count("warning: No track of ann was kept") == 2
+
+
+class Terminal(io.StringIO):
+    """A terminal with these lines as the user's answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_several_faces_are_offered_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two answers are no number of a face."""
+    people = [Shown(astronaut(), (20, 40), 280), Shown(admiral(), (340, 40), 280)]
+    video = write_scene(tmp_path / "two.mp4", people, seconds=0.4)
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdin", Terminal("3\nleft\n2\n"))
+    monkeypatch.setattr("sys.stderr", screen)
+    [face] = choose_faces([video], ["0.1"], "centerface")
+    assert re.search(r"from left to right:\n1 left \(\d+,.*\)\n2 .*right \(\d+,.*\)\n", screen.getvalue())
+    assert "Enter a number from 1 to 2." in screen.getvalue()
+    assert face.face.box[0] > 320
 
 
 def test_a_folder_that_shows_two_people_names_the_picture(people: Path, video: Path, defacer: Run) -> None:

@@ -144,7 +144,7 @@ def _add_drop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     policy.add_argument("--policy", type=Path, metavar="FILE", help="the channel's policy.json")
     policy.add_argument("--mode", choices=MODES, help="how to hide faces, instead of a policy file")
     command.add_argument(
-        "--replacement", type=Path, metavar="PNG", help="the picture that covers faces in mode image"
+        "--replacement", type=Path, metavar="PICTURE", help="the picture that covers faces in mode image"
     )
     _add_waiting(command)
     _add_state(command)
@@ -206,7 +206,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     command.add_argument("--mode", choices=MODES, help="how to hide faces (default: blur)")
     command.add_argument(
-        "--replacement", type=Path, metavar="PNG", help="the picture that covers faces in mode image"
+        "--replacement", type=Path, metavar="PICTURE", help="the picture that covers faces in mode image"
     )
     command.add_argument(
         "-o", "--out", type=Path, metavar="OUT", help="the result (default: demo/result.mp4)"

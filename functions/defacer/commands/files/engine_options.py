@@ -28,7 +28,7 @@ ColorOption = Annotated[
     str | None, typer.Option("--color", metavar="#RRGGBB", help="For --mode solid. [default of run: black]")
 ]
 ReplacementOption = Annotated[
-    Path | None, typer.Option("--replacement", metavar="PNG", help="The picture for --mode image.")
+    Path | None, typer.Option("--replacement", metavar="PICTURE", help="The picture for --mode image.")
 ]
 QualityOption = Annotated[
     int | None,

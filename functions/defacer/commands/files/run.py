@@ -127,16 +127,25 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
         replacement.read_bytes() if replacement else None,
     )
     quiet = verbosity(context) < 0
+    shown: set[str] = set()
     with show_progress(len(files), quiet=quiet) as progress:
-        failed = sum(not _redact(redactor, file, progress, json_output=json_output) for file in files)
+        failed = sum(not _redact(redactor, file, progress, shown, json_output=json_output) for file in files)
     if failed:
         raise typer.Exit(FAILED)
 
 
 def _redact(
-    redactor: "FileRedactor", file: "LocalFile", progress: "FileProgress", *, json_output: bool
+    redactor: "FileRedactor",
+    file: "LocalFile",
+    progress: "FileProgress",
+    shown: set[str],
+    *,
+    json_output: bool,
 ) -> bool:
-    """Redact one file and print the result. Return whether it succeeded. Raise an error that all files would have."""
+    """Redact one file and print the result. Return whether it succeeded. Raise an error that all files would have.
+
+    A warning in `shown` is not printed again: those about target pictures are the same for each file.
+    """
     from defacer.commands.files import results
     from defacer.engine import errors
 
@@ -159,5 +168,7 @@ def _redact(
         progress.end_file()
     results.print_result(file, report, json_output=json_output)
     for line in results.warning_lines(file, report):
-        progress.print_line(f"warning: {line}", style="yellow")
+        if line not in shown:
+            progress.print_line(f"warning: {line}", style="yellow")
+        shown.add(line)
     return True

@@ -39,10 +39,8 @@ def choose_faces(videos: Sequence[Path], moments: Sequence[str], detector: str) 
 def _ask(lines: Sequence[str]) -> int:
     """Ask which of the listed faces stays visible, until the answer is the number of one."""
     typer.echo("\n".join(("Several faces are visible at this time, from left to right:", *lines)), err=True)
-    while (
-        not 1
-        <= (number := int(typer.prompt("Number of the person to keep", type=int, err=True)))
-        <= len(lines)
-    ):
+    while True:
+        number = int(typer.prompt("Number of the person to keep", type=int, err=True))
+        if 1 <= number <= len(lines):
+            return number
         typer.echo(f"Enter a number from 1 to {len(lines)}.", err=True)
-    return number
